@@ -1,0 +1,26 @@
+// Runs the named test files with uvu in one process, on whatever runtime executes this file; the last line
+// counts: `N passed, N failed, N skipped`.
+
+import { resolve } from 'node:path';
+import process from 'node:process';
+import { run } from 'uvu/run';
+
+const files = process.argv.slice(2);
+let output = '';
+const write = process.stdout.write.bind(process.stdout);
+process.stdout.write = ((chunk: string | Uint8Array, ...rest: never[]) => {
+  output += String(chunk);
+  return write(chunk, ...rest);
+}) as typeof process.stdout.write;
+
+await run(
+  files.map(file => ({ name: file, file: resolve(file) })),
+  { bail: false },
+);
+
+const plain = output.replaceAll(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '');
+const count = (label: string) => Number(plain.match(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'm'))?.[1] ?? 0);
+// A throwing after() fails no test of uvu, but sets the exit code.
+const failed = Math.max(count('Total') - count('Passed'), process.exitCode ? 1 : 0);
+write(`${count('Passed')} passed, ${failed} failed, ${count('Skipped')} skipped\n`);
+process.exit(failed > 0 || count('Total') === 0 ? 1 : 0);

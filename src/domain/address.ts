@@ -1,0 +1,88 @@
+import { IpamError } from './error.ts';
+
+/** An IPv4 address in dotted decimals, without leading zeros. */
+export type Ipv4 = string & { readonly brand: 'Ipv4' };
+
+/** A block of addresses; `first` and `last` are both in it. */
+export interface Cidr {
+  readonly first: number;
+  readonly last: number;
+  readonly maskLength: number;
+}
+
+const DECIMAL = /^(0|[1-9]\d{0,2})$/;
+
+/** The address as a number from 0 to 2^32 - 1, or null when `text` is not strictly dotted decimals. */
+export function toNumber(text: string): number | null {
+  const parts = text.split('.');
+  if (parts.length !== 4) return null;
+  let number = 0;
+  for (const part of parts) {
+    if (!DECIMAL.test(part) || Number(part) > 255) return null;
+    number = number * 256 + Number(part);
+  }
+  return number;
+}
+
+/** `text` as an address. Throws bad-request when it is none: `what` says which field it came from. */
+export function parseIpv4(text: string, what = 'address'): Ipv4 {
+  if (toNumber(text) === null)
+    throw new IpamError('bad-request', `${what} "${text}" is not an IPv4 address`, {
+      hint: 'give it as four decimal numbers, for example 10.0.1.20',
+    });
+  return text as Ipv4;
+}
+
+export const fromNumber = (number: number): Ipv4 =>
+  [24, 16, 8, 0].map(shift => Math.floor(number / 2 ** shift) % 256).join('.') as Ipv4;
+
+export const numberOf = (ip: Ipv4): number => toNumber(ip) ?? Number.NaN;
+
+/** `text` as a block. Throws bad-request when it is none, or has bits set behind its mask. */
+export function parseCidr(text: string, what = 'CIDR'): Cidr {
+  const [address = '', mask = ''] = text.split('/');
+  const number = toNumber(address);
+  const maskLength = DECIMAL.test(mask) ? Number(mask) : Number.NaN;
+  if (number === null || !(maskLength <= 32) || text !== `${address}/${mask}`)
+    throw new IpamError('bad-request', `${what} "${text}" is not an IPv4 CIDR`, {
+      hint: 'give it as an address and a mask length, for example 10.0.1.0/24',
+    });
+  const size = 2 ** (32 - maskLength);
+  if (number % size !== 0)
+    throw new IpamError('bad-request', `${what} "${text}" has bits set behind its mask`, {
+      hint: `did you mean ${fromNumber(number - (number % size))}/${mask}?`,
+    });
+  return { first: number, last: number + size - 1, maskLength };
+}
+
+export const formatCidr = (cidr: Cidr): string => `${fromNumber(cidr.first)}/${cidr.maskLength}`;
+export const sameCidr = (a: Cidr, b: Cidr): boolean => a.first === b.first && a.last === b.last;
+export const contains = (cidr: Cidr, ip: Ipv4): boolean =>
+  cidr.first <= numberOf(ip) && numberOf(ip) <= cidr.last;
+export const covers = (outer: Cidr, inner: Cidr): boolean =>
+  outer.first <= inner.first && inner.last <= outer.last;
+export const sizeOf = (cidr: Cidr): number => cidr.last - cidr.first + 1;
+
+/** The VPC router of a subnet: its second address.
+ *  https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html */
+export const routerOf = (subnet: Cidr): Ipv4 => fromNumber(subnet.first + 1);
+
+/** Whether AWS keeps the address for itself: the first four of a subnet and the last.
+ *  https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html */
+export const isReserved = (subnet: Cidr, ip: Ipv4): boolean =>
+  numberOf(ip) < subnet.first + 4 || numberOf(ip) === subnet.last;
+
+const CRC_TABLE = Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value >>> 0;
+});
+
+/** CRC-32 (ISO 3309) of ASCII text, 0 to 2^32 - 1: the same function that SQL calls CRC32, so that
+ *  the ledger's `spread` column can be filled by the database too. */
+export function spreadOf(text: string): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < text.length; i++)
+    crc = (CRC_TABLE[(crc ^ text.charCodeAt(i)) & 0xff] ?? 0) ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}

@@ -1,0 +1,190 @@
+import type { Ipv4 } from './address.ts';
+import type { EniId, SubnetId } from './ids.ts';
+
+/** What the ledger says of an address. README "The life of an address" draws the moves between them. */
+export const STATUSES = [
+  'free', // nobody has it; on no ENI
+  'ready', // on `iface`, no container has it
+  'allocated', // a container on `iface` has it
+  'occupied', // in use, not known to be ours: a primary, somebody's secondary, a lost record's container
+  'reserved', // never ours to give
+  'assigning', // we decided to put it on `iface`; EC2 is being asked
+  'unassigning', // we decided to take it off `iface`; EC2 is being asked
+] as const;
+export type Status = (typeof STATUSES)[number];
+
+/** Names a row and the state it was read in; a move applies only while all five still stand. */
+export interface RowState {
+  readonly subnet: SubnetId;
+  readonly ip: Ipv4;
+  readonly status: Status;
+  readonly iface: EniId | null;
+  /** Grows by one with each move. */
+  readonly generation: number;
+}
+
+/** One row of the ledger: one address. Times are milliseconds of the store's clock. */
+export interface Allocation extends RowState {
+  /** The address is an ENI's primary one and can never be a container's. */
+  readonly primary: boolean;
+  /** When the last move was made; for an intent, when it was written. */
+  readonly movedAt: number;
+  /** When it was last given up; null: long ago. Cooldown and quarantine count from here. */
+  readonly restedSince: number | null;
+  /** The ENI it was given up on. */
+  readonly restedFrom: EniId | null;
+  /** The ENI that an Unassign last took it off, and when that was known. */
+  readonly leftIface: EniId | null;
+  readonly leftAt: number | null;
+  /** Allocated, but seen missing from its ENI since. */
+  readonly missingSince: number | null;
+  /** Occupied, but seen on no ENI since. */
+  readonly absentSince: number | null;
+  /** Known to be taken only because EC2 refused it then; no read has shown who has it. */
+  readonly refusedAt: number | null;
+  /** The container's name, where the engine told it (29 and later). */
+  readonly holder: string | null;
+  /** Stamped on all rows of one batch, so that what it did can be read back. */
+  readonly token: string | null;
+}
+
+/** What a move does to the columns beside status, generation, movedAt and token. Absent: left alone. */
+interface Effects {
+  /** `give`: the change names it (null is a name too); `clear`: null. */
+  readonly iface?: 'give' | 'clear';
+  readonly primary?: 'give' | 'clear';
+  readonly holder?: 'give' | 'clear';
+  /** The address is given up now: it rests, and where. */
+  readonly rests?: true;
+  /** It came off its ENI now. */
+  readonly leaves?: true;
+  /** `mark`: now, unless marked already; `clear`: null. */
+  readonly missing?: 'mark' | 'clear';
+  readonly absent?: 'mark' | 'clear';
+  /** `give`: now if the change says so, else null. */
+  readonly refused?: 'give' | 'clear';
+}
+interface MoveRule extends Effects {
+  readonly from: Status;
+  readonly to: Status;
+}
+
+/** Every way in which a row may change. Imperatives are what we decide; participles are what EC2, the
+ *  holder or the clock told us. Nothing else writes `status`. */
+export const MOVES = {
+  // Putting an address on an ENI. The intent is written before EC2 is asked.
+  assign: { from: 'free', to: 'assigning', iface: 'give' },
+  'assign again': { from: 'assigning', to: 'assigning' },
+  assigned: { from: 'assigning', to: 'ready', refused: 'clear' },
+  refused: { from: 'assigning', to: 'free', iface: 'clear' },
+  taken: { from: 'assigning', to: 'occupied', iface: 'give', refused: 'give' },
+  'take over': { from: 'assigning', to: 'unassigning' },
+  granted: { from: 'free', to: 'ready', iface: 'give', refused: 'clear' },
+
+  // A container's life.
+  claim: { from: 'ready', to: 'allocated', holder: 'give' },
+  release: { from: 'allocated', to: 'ready', holder: 'clear', rests: true },
+  surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
+  retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
+  missed: { from: 'allocated', to: 'allocated', missing: 'mark' },
+  found: { from: 'allocated', to: 'allocated', missing: 'clear' },
+
+  // Taking an address off an ENI. The intent is written before EC2 is asked.
+  unassign: { from: 'ready', to: 'unassigning' },
+  'unassign again': { from: 'unassigning', to: 'unassigning' },
+  unassigned: { from: 'unassigning', to: 'free', iface: 'clear', leaves: true },
+  kept: { from: 'unassigning', to: 'ready' },
+
+  // What others do.
+  foreign: { from: 'free', to: 'occupied', iface: 'give', primary: 'give' },
+  usurped: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
+  seen: {
+    from: 'occupied',
+    to: 'occupied',
+    iface: 'give',
+    primary: 'give',
+    absent: 'clear',
+    refused: 'clear',
+  },
+  unseen: { from: 'occupied', to: 'occupied', absent: 'mark' },
+  vacated: { from: 'occupied', to: 'free', iface: 'clear', primary: 'clear', absent: 'clear', rests: true },
+  reserve: { from: 'free', to: 'reserved' },
+} as const satisfies Record<string, MoveRule>;
+export type MoveName = keyof typeof MOVES;
+
+/** One move of one row. Applied only if the row still is as `row` says. */
+export interface Change {
+  readonly row: RowState;
+  readonly move: MoveName;
+  readonly iface?: EniId | null;
+  readonly primary?: boolean;
+  readonly holder?: string | null;
+  readonly refused?: boolean;
+}
+
+export const ruleOf = (move: MoveName): MoveRule => MOVES[move];
+
+/** Whether `row`, as it is now, is still what `state` says. */
+export const isStill = (row: RowState, state: RowState): boolean =>
+  row.subnet === state.subnet &&
+  row.ip === state.ip &&
+  row.status === state.status &&
+  row.iface === state.iface &&
+  row.generation === state.generation;
+
+/** The row after the change, whose `row` must be the row's present state and start the move. This is
+ *  what the SQL of every store must do; null when the move does not start here. */
+export function moved(row: Allocation, change: Change, now: number, token: string): Allocation | null {
+  const rule = ruleOf(change.move);
+  if (!isStill(row, change.row) || row.status !== rule.from) return null;
+  return {
+    ...row,
+    status: rule.to,
+    generation: row.generation + 1,
+    movedAt: now,
+    token,
+    iface: rule.iface === 'give' ? (change.iface ?? null) : rule.iface === 'clear' ? null : row.iface,
+    primary:
+      rule.primary === 'give' ? (change.primary ?? false) : rule.primary === 'clear' ? false : row.primary,
+    holder: rule.holder === 'give' ? (change.holder ?? null) : rule.holder === 'clear' ? null : row.holder,
+    restedSince: rule.rests ? now : row.restedSince,
+    restedFrom: rule.rests ? row.iface : row.restedFrom,
+    leftIface: rule.leaves ? row.iface : row.leftIface,
+    leftAt: rule.leaves ? now : row.leftAt,
+    missingSince: mark(rule.missing, row.missingSince, now),
+    absentSince: mark(rule.absent, row.absentSince, now),
+    refusedAt:
+      rule.refused === 'give'
+        ? change.refused
+          ? now
+          : null
+        : rule.refused === 'clear'
+          ? null
+          : row.refusedAt,
+  };
+}
+
+function mark(effect: 'mark' | 'clear' | undefined, before: number | null, now: number): number | null {
+  if (effect === undefined) return before;
+  return effect === 'clear' ? null : (before ?? now);
+}
+
+/** Protocol times, in milliseconds. Defaults are DESIGN's; tests and operators may change them within bounds. */
+export interface Rest {
+  /** Before an address is given again on the ENI that it was given up on. */
+  readonly cooldownMs: number;
+  /** Before it is given on another ENI. */
+  readonly quarantineMs: number;
+  /** Before it may return to the ENI that an Unassign took it off: a late call of ours may still apply. */
+  readonly graceMs: number;
+}
+
+/** Whether the address has rested long enough to be given on `eni`. */
+export function isRested(row: Allocation, eni: EniId, rest: Rest, now: number): boolean {
+  if (row.restedSince === null) return true;
+  return now - row.restedSince >= (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs);
+}
+
+/** Whether an Unassign of ours that left this address free could still be under way on `eni`. */
+export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
+  row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs;

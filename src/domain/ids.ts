@@ -1,0 +1,63 @@
+import { type Cidr, covers, formatCidr, parseCidr } from './address.ts';
+import { IpamError } from './error.ts';
+
+export type EniId = string & { readonly brand: 'EniId' };
+export type SubnetId = string & { readonly brand: 'SubnetId' };
+export type InstanceId = string & { readonly brand: 'InstanceId' };
+
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html: 8 or 17 characters in hexadecimal.
+// Longer ones are let through up to what the ledger's columns hold.
+const idPattern = (prefix: string): RegExp => new RegExp(`^${prefix}-[0-9a-f]{1,24}$`);
+const PATTERNS = { eni: idPattern('eni'), subnet: idPattern('subnet'), i: idPattern('i') };
+
+function parseId(kind: keyof typeof PATTERNS, text: string, what: string): string {
+  if (!PATTERNS[kind].test(text))
+    throw new IpamError(
+      'bad-request',
+      `${what} "${text.slice(0, 64)}" is not an id of the form ${kind}-0123abcd`,
+    );
+  return text;
+}
+export const parseEniId = (text: string, what = 'eni-id'): EniId => parseId('eni', text, what) as EniId;
+export const parseSubnetId = (text: string, what = 'subnet'): SubnetId =>
+  parseId('subnet', text, what) as SubnetId;
+export const parseInstanceId = (text: string, what = 'instance-id'): InstanceId =>
+  parseId('i', text, what) as InstanceId;
+
+/** What a Docker pool is to us: one ENI's view of its subnet, for automatic choice narrowed to `range`. */
+export interface Pool {
+  readonly eni: EniId;
+  readonly range: Cidr | null;
+}
+
+/** The PoolID, a pure function of the request: `eni-0abc` (what the ancestor gave out too) or
+ *  `eni-0abc;range=10.0.1.128/25`. Docker keeps it for the life of the network. */
+export const formatPoolId = ({ eni, range }: Pool): string =>
+  range === null ? eni : `${eni};range=${formatCidr(range)}`;
+
+/** A PoolID read back, without any state. Throws bad-request. */
+export function parsePoolId(text: string): Pool {
+  const [eni = '', option, ...more] = text.split(';');
+  if (option === 'v6')
+    throw new IpamError('bad-request', `pool "${text.slice(0, 80)}" is IPv6, which is not served`);
+  const range = option?.startsWith('range=') && more.length === 0 ? option.slice('range='.length) : undefined;
+  if (option !== undefined && range === undefined)
+    throw new IpamError('bad-request', `PoolID "${text.slice(0, 80)}" was not given out by this driver`);
+  return {
+    eni: parseEniId(eni, 'PoolID'),
+    range: range === undefined ? null : parseCidr(range, 'PoolID range'),
+  };
+}
+
+/** The pool for a request. Throws bad-request when the range is not inside the subnet. */
+export function poolFor(eni: EniId, subnet: Cidr, range: Cidr | null): Pool {
+  if (range !== null && !covers(subnet, range))
+    throw new IpamError(
+      'bad-request',
+      `--ip-range ${formatCidr(range)} is not inside ${formatCidr(subnet)}`,
+      {
+        hint: 'give a range of the subnet that the ENI is in',
+      },
+    );
+  return { eni, range };
+}

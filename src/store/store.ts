@@ -1,0 +1,125 @@
+import type { Cidr, Ipv4 } from '../domain/address.ts';
+import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
+import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+
+/** What the ledger said, and when by its own clock (milliseconds since 1970). */
+export interface Reading<T> {
+  readonly now: number;
+  readonly rows: readonly T[];
+}
+
+/** A subnet in the ledger. */
+export interface LedgerSubnet {
+  readonly id: SubnetId;
+  readonly vpc: string;
+  readonly cidr: Cidr;
+}
+
+/** An ENI in the ledger, kept so that a restart costs no EC2 call. */
+export interface LedgerEni {
+  readonly id: EniId;
+  readonly subnet: SubnetId;
+  readonly primary: Ipv4;
+  readonly instance: InstanceId | null;
+  readonly attachment: string | null;
+  /** Addresses the ENI may hold, its primary included; null when unknown. */
+  readonly addressLimit: number | null;
+  /** IPv4 prefixes on it, each of which takes one of its places. */
+  readonly prefixes: number;
+  /** It belongs to this ledger: Docker has used it under its PoolID. Once true it stays true. */
+  readonly ours: boolean;
+  /** A call by count was written here and not settled since, in milliseconds; null: none. */
+  readonly countIntentAt: number | null;
+}
+
+/** A server process that uses this ledger. */
+export interface LedgerServer {
+  readonly id: string;
+  readonly startedAt: number;
+  readonly seenAt: number;
+  /** Null: still running, or died without a word. */
+  readonly stoppedAt: number | null;
+}
+
+export interface NewAllocation {
+  readonly subnet: SubnetId;
+  readonly ip: Ipv4;
+  readonly status: Extract<Status, 'free' | 'occupied' | 'reserved'>;
+  readonly iface: EniId | null;
+  readonly primary: boolean;
+}
+
+export interface FreeQuery {
+  readonly subnet: SubnetId;
+  /** The ENI that wants them. */
+  readonly eni: EniId;
+  readonly range: Cidr | null;
+  readonly rest: Rest;
+  /** `rested`: only those past cooldown or quarantine; `any`: then the others too, longest-resting first. */
+  readonly which: 'rested' | 'any';
+  readonly limit: number;
+}
+
+export interface Tally {
+  readonly subnet: SubnetId;
+  readonly status: Status;
+  readonly count: number;
+}
+
+/**
+ * The ledger, in domain words. Every method is one durable transaction and waits for nothing outside the
+ * store. "No" is an answer (a row that is absent from what comes back); errors are `store-down` (nothing
+ * was changed by this call) or `internal`. The memory store is the specification; one contract suite runs
+ * on all of them.
+ */
+export interface Store {
+  /** Brings the schema up to date; safe when several start at once. */
+  migrate(): Promise<void>;
+  /** Why the schema cannot be used as it is, or null. */
+  outdated(): Promise<string | null>;
+  close(): Promise<void>;
+
+  /** Makes each change whose row still stands as it says; answers the rows that moved, as they now are, in
+   *  the order of `changes`. After a lost connection the outcome is settled before it answers: a change
+   *  that is not in the answer did not happen and will not happen. At most CHANGES_MAX. */
+  move(changes: readonly Change[]): Promise<Allocation[]>;
+  /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number. They are rested. */
+  add(rows: readonly NewAllocation[]): Promise<number>;
+
+  get(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<Allocation>>;
+  /** All rows that name the ENI, in any status; primaries included. */
+  onEni(eni: EniId): Promise<Reading<Allocation>>;
+  /** Ready, non-primary rows on the ENI, longest-rested first (never given up comes first, then by address). */
+  readyOn(eni: EniId, range: Cidr | null, limit: number): Promise<Reading<Allocation>>;
+  /** Free rows that may be assigned to the ENI, best first: those that never rested, from hash(ENI) onward
+   *  along `spread` with wrap-around; then the longest-rested; then those known from a refusal only. Never one
+   *  that an Unassign took off this same ENI within the grace. */
+  freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
+  /** Intents written at least `ageMs` ago, oldest first. */
+  intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
+  /** Rows of the subnet in the order of their addresses, from `after` (exclusive) onward. */
+  page(subnet: SubnetId, after: Ipv4 | null, limit: number): Promise<Reading<Allocation>>;
+  /** Allocated rows, in the order of their addresses: those of one subnet, or all. */
+  holders(subnet: SubnetId | null): Promise<Reading<Allocation>>;
+  tally(): Promise<Tally[]>;
+
+  subnets(): Promise<LedgerSubnet[]>;
+  saveSubnet(subnet: LedgerSubnet): Promise<void>;
+  eni(id: EniId): Promise<LedgerEni | null>;
+  enis(): Promise<LedgerEni[]>;
+  /** Inserts or refreshes; `ours` and `countIntentAt` of an ENI that is there already are left alone. */
+  saveEnis(enis: readonly LedgerEni[]): Promise<void>;
+  /** The ENI belongs to this ledger from now on. */
+  adopt(id: EniId): Promise<void>;
+  /** Sets or clears the count intent if it stands as `from` says; false: it did not. */
+  setCountIntent(id: EniId, from: number | null, to: 'now' | null): Promise<boolean>;
+
+  /** Notes that the process lives (or has stopped in good order), and answers all that are noted. */
+  beat(server: string, stopped: boolean): Promise<Reading<LedgerServer>>;
+  /** A fact about the ledger as a whole, by name: null when it was never noted. */
+  fact(name: string): Promise<string | null>;
+  noteFact(name: string, value: string): Promise<void>;
+}
+
+/** The most changes that one `move` takes, so that its statement stays well under 1 MiB. */
+export const CHANGES_MAX = 500;
