@@ -46,7 +46,7 @@ export interface Cloud {
   addressLimit(instance: InstanceId): Promise<number | null>;
 
   /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the process's
-   *  monotonic clock (milliseconds): later it throws ec2-refused and nothing was sent. */
+   *  monotonic clock (milliseconds): later it throws ec2-unreachable and nothing was sent. */
   assign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
   /** Puts `count` addresses of EC2's choice on the ENI; answers them. */
   assignCount(eni: EniId, count: number, sendBefore: number): Promise<Ipv4[]>;

@@ -16,6 +16,7 @@ export const ERROR_CODES = [
   'ec2-throttled', // refused: too many calls
   'ec2-denied', // refused: credentials or rights
   'ec2-refused', // refused for a reason we do not branch on
+  'ec2-unreachable', // the call never left: EC2 could not be reached, or it was too late to send
   'ec2-unknown', // no answer: the call may have been applied, or may yet be
   'internal', // a bug: logged whole, shown as nothing
 ] as const;
@@ -35,18 +36,16 @@ export class IpamError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
   readonly addresses: readonly Ipv4[];
+  /** What a person gets, in one line. Not a getter: on Bun every Error has a `line` of its own, a number. */
+  readonly line: string;
 
   constructor(code: ErrorCode, message: string, details: Details = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined);
     this.code = code;
     this.hint = details.hint ?? '';
     this.addresses = details.addresses ?? [];
-  }
-
-  /** The line a person gets. */
-  get line(): string {
-    const text = this.hint === '' ? this.message : `${this.message}; ${this.hint}`;
-    return text.replace(/\s+/g, ' ').trim();
+    const text = this.hint === '' ? message : `${message}; ${this.hint}`;
+    this.line = text.replace(/\s+/g, ' ').trim();
   }
 }
 

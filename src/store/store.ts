@@ -99,8 +99,8 @@ export interface Store {
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
   /** Rows of the subnet in the order of their addresses, from `after` (exclusive) onward. */
   page(subnet: SubnetId, after: Ipv4 | null, limit: number): Promise<Reading<Allocation>>;
-  /** Allocated rows, in the order of their addresses: those of one subnet, or all. */
-  holders(subnet: SubnetId | null): Promise<Reading<Allocation>>;
+  /** Rows of the subnet that have one of the statuses, in the order of their addresses. */
+  withStatus(subnet: SubnetId, statuses: readonly Status[]): Promise<Reading<Allocation>>;
   tally(): Promise<Tally[]>;
 
   subnets(): Promise<LedgerSubnet[]>;
@@ -116,6 +116,8 @@ export interface Store {
 
   /** Notes that the process lives (or has stopped in good order), and answers all that are noted. */
   beat(server: string, stopped: boolean): Promise<Reading<LedgerServer>>;
+  /** All server processes that are noted. */
+  servers(): Promise<Reading<LedgerServer>>;
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
@@ -123,3 +125,6 @@ export interface Store {
 
 /** The most changes that one `move` takes, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;
+
+/** How long a server that is not seen any more stays noted. */
+export const SERVER_KEPT_MS = 7 * 24 * 3_600_000;

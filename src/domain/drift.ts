@@ -1,0 +1,108 @@
+import type { Ipv4 } from './address.ts';
+import { type Allocation, type Change, mayStillLeave, type Rest } from './allocation.ts';
+import type { EniId } from './ids.ts';
+
+/** Where EC2 showed an address. */
+export interface Sighting {
+  readonly eni: EniId;
+  readonly primary: boolean;
+}
+
+/** Times of the reconciler, in milliseconds. */
+export const SETTLED_AFTER_MS = 60_000; // what moved less long ago may be too new for EC2's late reads
+export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show an occupied address
+export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
+
+export type DriftKind =
+  | 'foreign' // EC2 shows a free address on an ENI
+  | 'usurped' // a ready one is on another ENI, or is a primary
+  | 'astray' // a ready one of ours is on no ENI
+  | 'missing' // a held one is not on its ENI
+  | 'elsewhere' // a held one is on another ENI
+  | 'found' // a held one that was missing is back
+  | 'seen' // an occupied one is where the ledger did not know it
+  | 'unseen' // an occupied one is on no ENI, for the first time
+  | 'vacated'; // and has been for long enough
+
+/** One difference between ledger and EC2, and what closes it. */
+export interface Drift {
+  readonly kind: DriftKind;
+  readonly row: Allocation;
+  readonly seenOn: EniId | null;
+  /** The move to make, or null where EC2 has to be asked first (astray: Unassign, missing: Assign) or where
+   *  nothing may be done but report. */
+  readonly change: Change | null;
+}
+
+/** How `row`, read before EC2 was, differs from what EC2 then showed; null: it does not, or it is too early to
+ *  say. `ours`: the row's ENI belongs to this ledger. */
+export function driftOf(
+  row: Allocation,
+  at: Sighting | null,
+  ours: boolean,
+  rest: Rest,
+  now: number,
+): Drift | null {
+  const found = (kind: DriftKind, change: Omit<Change, 'row'> | null): Drift => ({
+    kind,
+    row,
+    seenOn: at?.eni ?? null,
+    change: change === null ? null : { row, ...change },
+  });
+  const settled = now - row.movedAt >= SETTLED_AFTER_MS;
+  switch (row.status) {
+    case 'free':
+      if (at === null || mayStillLeave(row, at.eni, rest, now)) return null;
+      return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
+    case 'ready':
+      if (at !== null && (at.primary || (at.eni !== row.iface && settled)))
+        return found('usurped', { move: 'usurped', iface: at.eni, primary: at.primary });
+      return at === null && settled && ours ? found('astray', null) : null;
+    case 'allocated':
+      if (at?.eni === row.iface) return row.missingSince === null ? null : found('found', { move: 'found' });
+      if (!settled && row.missingSince === null) return null;
+      return at === null ? found('missing', null) : found('elsewhere', null);
+    case 'occupied':
+      return occupiedDrift(row, at, now, found);
+    default:
+      return null;
+  }
+}
+
+function occupiedDrift(
+  row: Allocation,
+  at: Sighting | null,
+  now: number,
+  found: (kind: DriftKind, change: Omit<Change, 'row'> | null) => Drift,
+): Drift | null {
+  if (at !== null) {
+    const known =
+      row.iface === at.eni &&
+      row.primary === at.primary &&
+      row.absentSince === null &&
+      row.refusedAt === null;
+    return known ? null : found('seen', { move: 'seen', iface: at.eni, primary: at.primary });
+  }
+  if (row.absentSince === null) return found('unseen', { move: 'unseen' });
+  const longEnough =
+    now - row.absentSince >= ABSENT_FOR_MS &&
+    (row.refusedAt === null || now - row.refusedAt >= REFUSED_FOR_MS);
+  return longEnough ? found('vacated', { move: 'vacated' }) : null;
+}
+
+/** Drift in the words of a person. */
+export function describe({ kind, row, seenOn }: Drift): string {
+  const holder = row.holder ?? 'a container';
+  const texts: Record<DriftKind, string> = {
+    foreign: `free in the ledger, but on ${seenOn}`,
+    usurped: `ready on ${row.iface} in the ledger, but on ${seenOn}`,
+    astray: `ready on ${row.iface} in the ledger, but on no ENI`,
+    missing: `held by ${holder} on ${row.iface}, but on no ENI`,
+    elsewhere: `held by ${holder} on ${row.iface}, but on ${seenOn}`,
+    found: `held by ${holder}, and back on ${row.iface}`,
+    seen: `occupied, now seen on ${seenOn}`,
+    unseen: 'occupied in the ledger, but on no ENI',
+    vacated: 'occupied in the ledger, but on no ENI for long',
+  };
+  return `${row.ip satisfies Ipv4} ${texts[kind]}`;
+}

@@ -1,0 +1,54 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import type { Context } from 'hono';
+import { IpamError } from '../domain/error.ts';
+import type { Log } from '../domain/log.ts';
+
+/** What @hono/node-server hands to a handler; absent when the app is called without a socket. */
+export interface Env {
+  Bindings: { incoming?: IncomingMessage; outgoing?: ServerResponse };
+}
+
+// https://docs.docker.com/engine/extend/plugin_api/
+const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json';
+
+export const json = (body: unknown): Response =>
+  new Response(`${JSON.stringify(body)}\n`, { headers: { 'content-type': CONTENT_TYPE } });
+
+/** The answer to what went wrong: one line under `Error`, with status 200, which is the only form whose text
+ *  every engine shows as it is. What we did not foresee is logged whole and shown as nothing. */
+export function errorAnswer(error: unknown, log: Log, path: string): Response {
+  if (error instanceof IpamError && error.code !== 'internal') {
+    log('warn', 'refused', { path, code: error.code, error: error.line });
+    return json({ Error: error.line });
+  }
+  log('error', 'internal error', { path, error });
+  return json({ Error: 'ec2-ipam: internal error; look into the log of the server' });
+}
+
+/** Watches for the caller to hang up, from now on. */
+export function watchCaller(c: Context<Env>): () => boolean {
+  const { signal } = c.req.raw; // made on first access: it must exist before the caller can go
+  const socket = c.env?.incoming?.socket;
+  return () => signal.aborted || socket?.destroyed === true || socket?.readableEnded === true;
+}
+
+/** Hands the answer to the caller, or undoes what it promises when the caller has gone. That is decided in the
+ *  tick in which the first byte goes to the socket, so there is no moment at which both or neither happens. */
+export async function handOver(
+  c: Context<Env>,
+  gone: () => boolean,
+  body: unknown,
+  undo: () => Promise<void>,
+): Promise<Response> {
+  if (gone()) {
+    await undo();
+    return json({ Error: 'the caller has gone' });
+  }
+  const outgoing = c.env?.outgoing;
+  if (outgoing === undefined) return json(body);
+  const text = `${JSON.stringify(body)}\n`;
+  outgoing.writeHead(200, { 'content-type': CONTENT_TYPE, 'content-length': Buffer.byteLength(text) });
+  outgoing.end(text);
+  return RESPONSE_ALREADY_SENT;
+}

@@ -1,0 +1,156 @@
+/** Docker's remote IPAM protocol. https://github.com/moby/moby/blob/master/libnetwork/docs/ipam.md */
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import * as v from 'valibot';
+import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
+import { IpamError } from '../domain/error.ts';
+import { type Pool, parsePoolId } from '../domain/ids.ts';
+import type { Log } from '../domain/log.ts';
+import type { Allocator } from '../ipam/allocator.ts';
+import type { Pools } from '../ipam/pools.ts';
+import { type Env, errorAnswer, handOver, json, watchCaller } from './answer.ts';
+
+/** The largest body taken, in bytes: Docker's have some hundreds. */
+const BODY_MAX_BYTES = 64 * 1024;
+/** The ledger's column holds as much; container names are shorter. */
+const HOLDER_MAX_CHARS = 255;
+/** Local and global are one and the same, so that engines from 27 on skip the search for a pool that overlaps no
+ *  route of the host, which the ENI's subnet always does. */
+const ADDRESS_SPACE = 'ec2-ipam';
+
+const GATEWAY_TYPE = 'com.docker.network.gateway';
+const ENDPOINT_NAME = 'com.docker.network.endpoint.name';
+
+const options = v.optional(v.nullable(v.record(v.string(), v.unknown())), null);
+const text = v.optional(v.string(), '');
+const RequestPool = v.object({
+  Pool: text,
+  SubPool: text,
+  V6: v.optional(v.boolean(), false),
+  Options: options,
+});
+const RequestAddress = v.object({ PoolID: v.string(), Address: text, Options: options });
+const ReleasePool = v.object({ PoolID: v.string() });
+const ReleaseAddress = v.object({ PoolID: v.string(), Address: v.string() });
+
+/** What the driver speaks to. */
+export interface Service {
+  readonly pools: Pools;
+  readonly allocator: Allocator;
+  /** Resolves when the ledger is open; bounded as every wait of a request is. */
+  opened(gone: () => boolean): Promise<void>;
+}
+
+export function driver(service: Service, log: Log): Hono<Env> {
+  const app = new Hono<Env>();
+  app.use(
+    bodyLimit({
+      maxSize: BODY_MAX_BYTES,
+      onError: () => json({ Error: `the body is larger than ${BODY_MAX_BYTES} bytes` }),
+    }),
+  );
+  app.onError((error, c) => errorAnswer(error, log, c.req.path));
+  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
+
+  app.post('/Plugin.Activate', () => json({ Implements: ['IpamDriver'] }));
+  app.post('/IpamDriver.GetCapabilities', () =>
+    json({ RequiresMACAddress: false, RequiresRequestReplay: false }),
+  );
+  app.post('/IpamDriver.GetDefaultAddressSpaces', () =>
+    json({ LocalDefaultAddressSpace: ADDRESS_SPACE, GlobalDefaultAddressSpace: ADDRESS_SPACE }),
+  );
+
+  app.post('/IpamDriver.RequestPool', async c => {
+    const gone = watchCaller(c);
+    const asked = await bodyOf(c, RequestPool);
+    if (asked.V6) throw new IpamError('bad-request', 'IPv6 is not served', { hint: 'leave out --ipv6' });
+    const eniId = option(asked.Options, 'eni-id');
+    if (eniId === null)
+      throw new IpamError('bad-request', 'the network does not say which ENI it is for', {
+        hint: 'add --ipam-opt eni-id=eni-… (mknet.sh does it)',
+      });
+    await service.opened(gone);
+    const instanceId = option(asked.Options, 'instance-id');
+    const { poolId, subnet, gateway } = await service.pools.request({
+      eniId,
+      instanceId,
+      pool: asked.Pool,
+      subPool: asked.SubPool,
+    });
+    // Engine 29 asks for no gateway on ipvlan and macvlan: without this its containers get no default route.
+    return json({
+      PoolID: poolId,
+      Pool: formatCidr(subnet),
+      Data: { [GATEWAY_TYPE]: `${gateway}/${subnet.maskLength}` },
+    });
+  });
+
+  app.post('/IpamDriver.ReleasePool', async c => {
+    await bodyOf(c, ReleasePool);
+    return json({}); // a pool holds no state, and Docker releases those of networks that live too
+  });
+
+  app.post('/IpamDriver.RequestAddress', async c => {
+    const gone = watchCaller(c);
+    const asked = await bodyOf(c, RequestAddress);
+    const pool = parsePoolId(asked.PoolID);
+    const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
+    await service.opened(gone);
+    if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
+      return await gatewayAnswer(service, pool, named);
+    const holder = option(asked.Options, ENDPOINT_NAME)?.slice(0, HOLDER_MAX_CHARS) ?? null;
+    const { row, home } = await service.allocator.request({ pool, named, holder, gone });
+    const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
+    return await handOver(c, gone, body, () => service.allocator.undo(row));
+  });
+
+  app.post('/IpamDriver.ReleaseAddress', async c => {
+    const asked = await bodyOf(c, ReleaseAddress);
+    const pool = parsePoolId(asked.PoolID);
+    const ip = parseIpv4(asked.Address, 'Address');
+    await service.opened(() => false);
+    await service.allocator.release(pool, ip);
+    return json({});
+  });
+  return app;
+}
+
+async function gatewayAnswer({ pools }: Service, pool: Pool, named: Ipv4 | null): Promise<Response> {
+  const { gateway, subnet } = await pools.gateway(pool, named);
+  return json({ Address: `${gateway}/${subnet.maskLength}`, Data: {} });
+}
+
+const option = (options: Record<string, unknown> | null, name: string): string | null => {
+  const value = options?.[name];
+  return typeof value === 'string' && value !== '' ? value : null;
+};
+
+/** The body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd repeats a
+ *  request with an empty body and takes any answer for the first one's, so that must be an error and do nothing. */
+async function bodyOf<S extends v.GenericSchema>(c: Context<Env>, schema: S): Promise<v.InferOutput<S>> {
+  const body = await c.req.text();
+  if (body.trim() === '')
+    throw new IpamError(
+      'bad-request',
+      'the request came without a body, as dockerd repeats it after a broken connection',
+      {
+        hint: 'nothing was changed: do it again',
+      },
+    );
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    throw new IpamError('bad-request', 'the body is not JSON', { hint: 'nothing was changed' });
+  }
+  const result = v.safeParse(schema, parsed);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw new IpamError(
+    'bad-request',
+    `the body is not a request: ${v.getDotPath(issue) ?? 'it'}: ${issue.message.slice(0, 200)}`,
+    {
+      hint: 'nothing was changed',
+    },
+  );
+}

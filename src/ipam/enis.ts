@@ -1,0 +1,91 @@
+/** The ENIs that we know, and how one becomes ours. */
+import { IpamError } from '../domain/error.ts';
+import type { EniId, SubnetId } from '../domain/ids.ts';
+import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
+import type { Machine } from './machine.ts';
+import { noteObserved, toLedger } from './observe.ts';
+import { survey } from './survey.ts';
+
+/** An ENI and the subnet it is in. */
+export interface Home {
+  readonly eni: LedgerEni;
+  readonly subnet: LedgerSubnet;
+}
+
+export interface Enis {
+  /** What is known of the ENI, from the ledger or else from EC2; writes nothing. */
+  look(id: EniId): Promise<Home>;
+  /** The ENI as one of this ledger's: its subnet is in the ledger, and everything on it that the ledger did
+   *  not put there is written down as occupied. Costs EC2 calls only the first time. */
+  adopt(id: EniId): Promise<Home>;
+  /** Reads the ENI from EC2 anew. */
+  refresh(id: EniId): Promise<Home>;
+}
+
+export function knownEnis(machine: Machine): Enis {
+  const { store, cloud } = machine;
+  const ours = new Map<EniId, Home>();
+  const adopting = new Map<EniId, Promise<Home>>();
+
+  const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
+    (await store.subnets()).find(subnet => subnet.id === id) ?? null;
+
+  async function look(id: EniId): Promise<Home> {
+    const known = ours.get(id);
+    if (known !== undefined) return known;
+    const eni = (await store.eni(id)) ?? (await describe(id));
+    const subnet = (await subnetOf(eni.subnet)) ?? (await cloud.subnet(eni.subnet));
+    return { eni, subnet };
+  }
+
+  async function describe(id: EniId): Promise<LedgerEni> {
+    const observed = await cloud.eni(id);
+    const limit = observed.instance === null ? null : await cloud.addressLimit(observed.instance);
+    return toLedger(observed, limit);
+  }
+
+  async function adopt(id: EniId): Promise<Home> {
+    const known = ours.get(id);
+    if (known !== undefined) return known;
+    const underWay = adopting.get(id) ?? adoptNow(id).finally(() => adopting.delete(id));
+    adopting.set(id, underWay);
+    return underWay;
+  }
+
+  async function adoptNow(id: EniId): Promise<Home> {
+    const eni = await store.eni(id);
+    const subnet = eni?.ours ? await subnetOf(eni.subnet) : null;
+    if (eni === null || subnet === null) return await refresh(id);
+    refuseElsewhere(eni);
+    return remember({ eni, subnet });
+  }
+
+  async function refresh(id: EniId): Promise<Home> {
+    const observed = await cloud.eni(id);
+    const limit = observed.instance === null ? null : await cloud.addressLimit(observed.instance);
+    const eni = toLedger(observed, limit);
+    refuseElsewhere(eni);
+    const subnet = (await subnetOf(eni.subnet)) ?? (await survey(machine, eni.subnet)).subnet;
+    await noteObserved(machine, [observed]);
+    await store.saveEnis([eni]);
+    await store.adopt(id);
+    return remember({ eni: (await store.eni(id)) ?? eni, subnet });
+  }
+
+  /** Embedded, a ledger is one instance's: the ENI of another one belongs to the ledger there. */
+  function refuseElsewhere(eni: LedgerEni): void {
+    if (machine.instance === null || eni.instance === machine.instance) return;
+    throw new IpamError(
+      'bad-request',
+      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this driver serves the ENIs of ${machine.instance} only`,
+      { hint: 'attach it here, or use a central server for ENIs of several instances' },
+    );
+  }
+
+  function remember(home: Home): Home {
+    ours.set(home.eni.id, home);
+    return home;
+  }
+
+  return { look, adopt, refresh };
+}

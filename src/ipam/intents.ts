@@ -1,0 +1,213 @@
+/**
+ * The protocol between ledger and EC2. An intent is written first; its writer sends one call, once and only
+ * while the intent is young, and settles it by that call's own answer. An intent whose call had no answer is
+ * left as it is: after the grace no call of ours can still change EC2, and whoever comes by takes it over,
+ * only forward, to an Unassign. A process that dies or freezes anywhere in here leaves a row that says so.
+ */
+import type { CloudEni } from '../cloud/cloud.ts';
+import type { Ipv4 } from '../domain/address.ts';
+import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
+import { IpamError, isError, isRefusal } from '../domain/error.ts';
+import type { EniId } from '../domain/ids.ts';
+import type { Machine } from './machine.ts';
+
+/** Calls that name addresses, before the caller makes one by count instead. */
+const ASSIGN_CALLS_MAX = 4;
+/** Addresses in one call: no instance type holds more on one ENI. */
+const CALL_ADDRESSES_MAX = 50;
+/** Intents taken over in one go. */
+const TAKE_OVER_MAX = 200;
+
+export interface Assigned {
+  readonly ready: readonly Allocation[];
+  /** Found to be taken by somebody else. */
+  readonly taken: readonly Allocation[];
+  /** Why none is ready: EC2's refusal of the whole call, or that it did not answer. */
+  readonly error: IpamError | null;
+  /** EC2 refused again and again without a word on which address it minds. */
+  readonly baffled: boolean;
+}
+
+const change =
+  (move: MoveName, more: Partial<Change> = {}) =>
+  (row: Allocation): Change => ({ row, move, ...more });
+const ipsOf = (rows: readonly Allocation[]): Ipv4[] => rows.map(row => row.ip);
+
+/** Runs one EC2 call; answers its error, or null. What is not EC2's error is a bug and thrown. */
+async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
+  try {
+    await call;
+    return null;
+  } catch (error) {
+    if (error instanceof IpamError) return error;
+    throw error;
+  }
+}
+
+/** Puts free rows on the ENI. Those that EC2 refuses because somebody else has them become occupied, and the
+ *  rest is asked for again, so that one foreign address never blocks the others. */
+export async function assign(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<Assigned> {
+  const { store, cloud } = machine;
+  const taken: Allocation[] = [];
+  let sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+  let intents = await store.move(rows.slice(0, CALL_ADDRESSES_MAX).map(change('assign', { iface: eni })));
+  for (let calls = 0; calls < ASSIGN_CALLS_MAX && intents.length > 0; calls++) {
+    const ips = ipsOf(intents);
+    const error = await outcome(cloud.assign(eni, ips, sendBefore));
+    machine.log(error === null ? 'info' : 'warn', 'assign', {
+      eni,
+      ips,
+      ...(error ? { error: error.line } : {}),
+    });
+    if (error === null)
+      return { ready: await store.move(intents.map(change('assigned'))), taken, error: null, baffled: false };
+    if (!isRefusal(error)) return { ready: [], taken, error, baffled: false };
+    if (!isError(error, 'ec2-taken', 'ec2-refused')) {
+      await store.move(intents.map(change('refused')));
+      return { ready: [], taken, error, baffled: false };
+    }
+    sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+    intents = await partTaken(machine, eni, intents, error, taken);
+  }
+  const refused = await store.move(intents.map(change('refused')));
+  return { ready: [], taken, error: null, baffled: refused.length > 0 };
+}
+
+/** After a refusal for some address of the batch: writes down whose it is and answers the new intents for
+ *  the next call, which are all the others where EC2 says which one it was, else half of them. */
+async function partTaken(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+  refusal: IpamError,
+  taken: Allocation[],
+): Promise<Allocation[]> {
+  const carriers = await carriersOf(machine, intents);
+  const named = new Set<Ipv4>(refusal.addresses);
+  const guilty = intents.filter(row => named.has(row.ip) || carriers.has(row.ip) || intents.length === 1);
+  const innocent = intents.filter(row => !guilty.includes(row));
+  const again = guilty.length > 0 ? innocent : innocent.slice(0, Math.ceil(innocent.length / 2));
+  const moved = await machine.store.move([
+    ...guilty.map(row => {
+      const carrier = carriers.get(row.ip);
+      return change('taken', { iface: carrier?.id ?? null, refused: carrier === undefined })(row);
+    }),
+    ...again.map(change('assign again')),
+    ...innocent.slice(again.length).map(change('refused')),
+  ]);
+  for (const row of moved) if (row.status === 'occupied') taken.push(row);
+  machine.log('info', 'taken by others', { eni, ips: ipsOf(guilty) });
+  return moved.filter(row => row.status === 'assigning');
+}
+
+/** Which of the rows EC2 shows on an ENI; none when it does not answer, since this only saves calls. */
+async function carriersOf(
+  machine: Machine,
+  rows: readonly Allocation[],
+): Promise<ReadonlyMap<Ipv4, CloudEni>> {
+  const [first] = rows;
+  if (first === undefined) return new Map();
+  try {
+    return await machine.cloud.carriers(first.subnet, ipsOf(rows));
+  } catch (error) {
+    if (error instanceof IpamError) return new Map();
+    throw error;
+  }
+}
+
+/** Takes ready rows off their ENI; answers how many are free now. */
+export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<number> {
+  let freed = 0;
+  for (const [eni, batch] of batchesByEni(rows)) {
+    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+    const intents = await machine.store.move(batch.map(change('unassign')));
+    freed += await settleUnassign(machine, eni, intents, sendBefore, 'kept');
+  }
+  return freed;
+}
+
+/** Sends the call of these intents and settles them; halves a batch that is refused for an address in it.
+ *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for a later turn. */
+async function settleUnassign(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+  sendBefore: number,
+  otherwise: 'kept' | null,
+): Promise<number> {
+  if (intents.length === 0) return 0;
+  const { store, cloud } = machine;
+  const ips = ipsOf(intents);
+  const error = await outcome(cloud.unassign(eni, ips, sendBefore));
+  machine.log(error === null ? 'info' : 'warn', 'unassign', {
+    eni,
+    ips,
+    ...(error ? { error: error.line } : {}),
+  });
+  const gone =
+    isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
+  if (error === null || gone) return (await store.move(intents.map(change('unassigned')))).length;
+  if (isError(error, 'ec2-not-assigned')) {
+    let freed = 0;
+    const middle = Math.ceil(intents.length / 2);
+    for (const half of [intents.slice(0, middle), intents.slice(middle)]) {
+      const again = machine.clock() + machine.policy.callDeadlineMs;
+      const renewed = await store.move(half.map(change('unassign again')));
+      freed += await settleUnassign(machine, eni, renewed, again, otherwise);
+    }
+    return freed;
+  }
+  if (isRefusal(error) && otherwise !== null) await store.move(intents.map(change(otherwise)));
+  return 0;
+}
+
+/** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
+ *  answers how many are free now. */
+export async function takeOver(machine: Machine): Promise<number> {
+  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+  let freed = 0;
+  for (const [eni, batch] of batchesByEni(rows)) {
+    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+    const mine = await machine.store.move(
+      batch.map(row => change(row.status === 'assigning' ? 'take over' : 'unassign again')(row)),
+    );
+    machine.log('warn', 'take over', { eni, ips: ipsOf(mine) });
+    freed += await settleUnassign(machine, eni, mine, sendBefore, null);
+  }
+  return freed;
+}
+
+/** Assigns held addresses again that are missing from their ENI. They stay allocated whatever comes. */
+export async function repair(machine: Machine, rows: readonly Allocation[]): Promise<number> {
+  let repaired = 0;
+  for (const row of rows) {
+    if (row.iface === null) continue;
+    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+    const [missed] = await machine.store.move([change('missed')(row)]);
+    if (missed === undefined) continue;
+    const error = await outcome(machine.cloud.assign(row.iface, [row.ip], sendBefore));
+    machine.log('warn', 'drift: a held address was missing from its ENI', {
+      eni: row.iface,
+      ip: row.ip,
+      holder: row.holder,
+      ...(error === null ? { repaired: true } : { error: error.line }),
+    });
+    if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;
+  }
+  return repaired;
+}
+
+/** Rows grouped by the ENI they name, at most one call's worth in each. */
+function batchesByEni(rows: readonly Allocation[]): [EniId, Allocation[]][] {
+  const byEni = new Map<EniId, Allocation[]>();
+  for (const row of rows) {
+    if (row.iface === null) continue;
+    byEni.set(row.iface, [...(byEni.get(row.iface) ?? []), row]);
+  }
+  return [...byEni].flatMap(([eni, all]) => {
+    const batches: [EniId, Allocation[]][] = [];
+    for (let i = 0; i < all.length; i += CALL_ADDRESSES_MAX)
+      batches.push([eni, all.slice(i, i + CALL_ADDRESSES_MAX)]);
+    return batches;
+  });
+}

@@ -1,0 +1,82 @@
+/** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
+import { IpamError } from '../domain/error.ts';
+import { closeCounts } from './count.ts';
+import { takeOver } from './intents.ts';
+import type { Machine } from './machine.ts';
+import { close, compare } from './reconciler.ts';
+
+/** Between two notes that this server lives. */
+export const BEAT_EVERY_MS = 5_000;
+const TAKE_OVER_EVERY_MS = 10_000;
+const ROUND_MS = 1_000;
+
+export interface Keeper {
+  /** Runs until `stop`. */
+  run(): Promise<void>;
+  /** Ends the loop after the chores in hand, and notes that the server stopped in good order. */
+  stop(): Promise<void>;
+}
+
+export function keeper(machine: Machine, server: string, reconcileEveryMs: number): Keeper {
+  const { store, clock, wait, log } = machine;
+  const chores = [
+    { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
+    { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
+    { name: 'reconcile', everyMs: reconcileEveryMs, work: reconcile },
+  ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
+  const running = new Set<Promise<void>>();
+  let stopping = false;
+  let ended: Promise<void> | null = null;
+
+  async function settleUnfinished(): Promise<void> {
+    await takeOver(machine);
+    await closeCounts(machine, (await store.beat(server, false)).now);
+  }
+
+  async function reconcile(): Promise<void> {
+    const subnets = new Set((await store.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
+    for (const subnet of subnets) {
+      if (stopping) return;
+      await close(machine, await compare(machine, subnet));
+    }
+  }
+
+  /** Chores run beside each other, so that an EC2 call that hangs does not make this server look dead. */
+  async function loop(): Promise<void> {
+    while (!stopping) {
+      for (const chore of chores) {
+        if (chore.busy || clock() < chore.dueAt) continue;
+        chore.dueAt = clock() + chore.everyMs;
+        const run = attempt(chore).finally(() => running.delete(run));
+        running.add(run);
+      }
+      await wait(ROUND_MS);
+    }
+    await Promise.all(running);
+  }
+
+  async function attempt(chore: (typeof chores)[number]): Promise<void> {
+    chore.busy = true;
+    try {
+      await chore.work();
+    } catch (error) {
+      log('warn', `${chore.name} failed, and is tried again`, {
+        error: error instanceof IpamError ? error.line : error,
+      });
+    } finally {
+      chore.busy = false;
+    }
+  }
+
+  return {
+    run: () => {
+      ended = loop();
+      return ended;
+    },
+    stop: async () => {
+      stopping = true;
+      await ended;
+      await store.beat(server, true);
+    },
+  };
+}

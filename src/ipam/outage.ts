@@ -1,0 +1,59 @@
+import { IpamError, isError } from '../domain/error.ts';
+
+/** The pauses between tries, in milliseconds: doubling from the first to the last. */
+const PAUSE_MIN_MS = 50;
+const PAUSE_MAX_MS = 2000;
+
+interface Waiting {
+  readonly clock: () => number;
+  readonly wait: (ms: number) => Promise<void>;
+}
+
+/**
+ * Something that we depend on is away. Requests that meet it wait, but only until `boundMs` after it began, so
+ * that a queue of them fails together instead of each waiting its own turn: Docker sends the requests of one
+ * network one after the other and has no time limit of its own.
+ */
+export class Outage {
+  readonly #boundMs: number;
+  readonly #waiting: Waiting;
+  #since: number | null = null;
+
+  constructor(boundMs: number, waiting: Waiting) {
+    this.#boundMs = boundMs;
+    this.#waiting = waiting;
+  }
+
+  /** When a request that started at `startedAt` has waited long enough, on the same clock. */
+  deadline(startedAt: number): number {
+    return Math.min(startedAt, this.#since ?? startedAt) + this.#boundMs;
+  }
+
+  /** Tries `work` until it does not fail for this outage's reason, the bound has passed, or the caller has gone.
+   *  Always tries once. */
+  async endure<T>(
+    passing: (error: unknown) => error is IpamError,
+    gone: () => boolean,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const startedAt = this.#waiting.clock();
+    for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
+      try {
+        const result = await work();
+        this.#since = null;
+        return result;
+      } catch (error) {
+        if (!passing(error)) {
+          if (!isError(error, 'caller-gone')) this.#since = null;
+          throw error;
+        }
+        const now = this.#waiting.clock();
+        this.#since ??= now;
+        const left = this.deadline(startedAt) - now;
+        if (left <= 0) throw error;
+        if (gone()) throw new IpamError('caller-gone', 'the caller has gone');
+        await this.#waiting.wait(Math.min(pauseMs, left));
+      }
+    }
+  }
+}

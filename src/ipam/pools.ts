@@ -1,0 +1,110 @@
+/** Docker's pools: one ENI's view of its subnet. They hold no state; a PoolID says all there is to know. */
+import { type Cidr, formatCidr, type Ipv4, parseCidr, routerOf, sameCidr } from '../domain/address.ts';
+import { IpamError } from '../domain/error.ts';
+import {
+  formatPoolId,
+  type InstanceId,
+  type Pool,
+  parseEniId,
+  parseInstanceId,
+  poolFor,
+} from '../domain/ids.ts';
+import type { Enis, Home } from './enis.ts';
+import type { Machine } from './machine.ts';
+
+/** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
+ *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */
+const LOOP_WINDOW_MS = 1000;
+
+export interface PoolRequest {
+  /** `--ipam-opt eni-id=`, and `instance-id=` where it was given. */
+  readonly eniId: string;
+  readonly instanceId: string | null;
+  /** `--subnet`, or empty. */
+  readonly pool: string;
+  /** `--ip-range`, or empty. */
+  readonly subPool: string;
+}
+export interface PoolAnswer {
+  readonly poolId: string;
+  readonly subnet: Cidr;
+  readonly gateway: Ipv4;
+}
+
+export interface Pools {
+  /** Checks the request against the ENI and makes the ENI ours; no address changes its holder. */
+  request(asked: PoolRequest): Promise<PoolAnswer>;
+  /** The answer to a gateway request: the VPC router is the only gateway a subnet has. */
+  gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }>;
+}
+
+export function pools(machine: Machine, enis: Enis): Pools {
+  const lastWithoutSubnet = new Map<string, number>();
+
+  async function request(asked: PoolRequest): Promise<PoolAnswer> {
+    const id = parseEniId(asked.eniId, '--ipam-opt eni-id');
+    const instance =
+      asked.instanceId === null ? null : parseInstanceId(asked.instanceId, '--ipam-opt instance-id');
+    const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
+    const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
+    const { eni, subnet } = await enis.look(id);
+    const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
+    if (wanted !== null && !sameCidr(wanted, subnet.cidr))
+      throw new IpamError(
+        'bad-request',
+        `--subnet ${asked.pool} is not the subnet of ${id}, which is ${formatCidr(subnet.cidr)}`,
+        {
+          hint: advice,
+        },
+      );
+    if (wanted === null) endLoop(id, advice);
+    const pool = poolFor(eni.id, subnet.cidr, range);
+    await checkInstance({ eni, subnet }, instance);
+    await enis.adopt(id);
+    return { poolId: formatPoolId(pool), subnet: subnet.cidr, gateway: routerOf(subnet.cidr) };
+  }
+
+  function endLoop(id: string, advice: string): void {
+    const now = machine.clock();
+    const last = lastWithoutSubnet.get(id) ?? Number.NEGATIVE_INFINITY;
+    lastWithoutSubnet.set(id, now);
+    if (now - last < LOOP_WINDOW_MS)
+      throw new IpamError(
+        'bad-request',
+        `the network of ${id} needs its subnet named: without it this engine asks for ever`,
+        {
+          hint: advice,
+        },
+      );
+  }
+
+  /** What the ledger knows of the attachment may be old, so a mismatch is looked up again before it counts. */
+  async function checkInstance(home: Home, instance: InstanceId | null): Promise<void> {
+    if (instance === null || home.eni.instance === instance) return;
+    const { instance: now } = await machine.cloud.eni(home.eni.id);
+    if (now !== instance)
+      throw new IpamError(
+        'bad-request',
+        `${home.eni.id} is attached to ${now ?? 'no instance'}, not to ${instance}`,
+        {
+          hint: 'name an ENI of this instance in --ipam-opt eni-id',
+        },
+      );
+  }
+
+  async function gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }> {
+    const { subnet } = await enis.look(pool.eni);
+    const router = routerOf(subnet.cidr);
+    if (named !== null && named !== router)
+      throw new IpamError(
+        'bad-request',
+        `--gateway ${named} is not the VPC router of ${formatCidr(subnet.cidr)}`,
+        {
+          hint: `use --gateway ${router}`,
+        },
+      );
+    return { gateway: router, subnet: subnet.cidr };
+  }
+
+  return { request, gateway };
+}

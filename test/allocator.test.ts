@@ -1,0 +1,302 @@
+// Goal: who gets which address, and who may give one up. Method: the whole machine on a small simulated VPC.
+import type { EniId } from '../src/domain/ids.ts';
+import { assert, suite } from './uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  rowOf,
+  SMALL,
+  secondariesOf,
+  within,
+  world,
+} from './world.ts';
+
+const requesting = suite('request');
+
+requesting('a cold request assigns what it needs plus the warm minimum, in one call', async () => {
+  const w = world({ vpc: ROOMY });
+  const row = await request(w, ENI_A, { holder: 'web' });
+  assert.is(row.status, 'allocated');
+  assert.is(row.holder, 'web');
+  assert.is(secondariesOf(w, ENI_A).length, 3);
+  assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+  assert.is((await ipsWith(w, 'ready')).length, 2);
+});
+
+requesting('a warm request asks EC2 nothing', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const before = [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
+  await request(w, ENI_A);
+  assert.is(
+    [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0),
+    before,
+  );
+});
+
+requesting('nobody gets an address twice, from two servers on one ledger', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  const rows = await Promise.all(
+    [w, other, w, other, w, other, w, other].map(server => request(server, ENI_A)),
+  );
+  assert.is(new Set(rows.map(row => row.ip)).size, 8);
+  for (const row of rows) assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+});
+
+requesting('requests that wait for one cold ENI share its assign', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
+  w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
+  await Promise.all([request(w, ENI_A), request(w, ENI_A), request(w, ENI_A)]);
+  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+});
+
+requesting('the primary and the reserved addresses are never given', async () => {
+  const w = world();
+  const given = new Set<string>();
+  for (let i = 0; i < 9; i++) given.add((await request(w, ENI_A)).ip);
+  for (const ip of ['10.0.1.0', '10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4', '10.0.1.5', '10.0.1.15'])
+    assert.not.ok(given.has(ip), ip);
+  assert.is(given.size, 9);
+});
+
+requesting('the primary is not given even when the ledger calls it ready', async () => {
+  const w = world();
+  await w.store.add([
+    {
+      subnet: SMALL.subnets?.[0]?.id as never,
+      ip: '10.0.1.4' as never,
+      status: 'free',
+      iface: null,
+      primary: false,
+    },
+  ]);
+  await request(w, ENI_A);
+  assert.is((await rowOf(w, '10.0.1.4')).status, 'occupied');
+  assert.is((await rowOf(w, '10.0.1.4')).primary, true);
+});
+
+requesting('a range narrows the choice', async () => {
+  const w = world({ vpc: ROOMY });
+  for (let i = 0; i < 6; i++) {
+    const { ip } = await request(w, ENI_A, { range: '10.0.1.128/25' });
+    assert.ok(within('10.0.1.128/25', ip), ip);
+  }
+});
+
+requesting('a full ENI is said to be full, with what to do', async () => {
+  const w = world({ vpc: ROOMY });
+  for (let i = 0; i < 9; i++) await request(w, ENI_A);
+  const error = await failure(request(w, ENI_A));
+  assert.is(error.code, 'exhausted');
+  assert.match(error.line, /eni-0a has no address left: it holds 9 beside its primary; stop a container/);
+});
+
+requesting('an empty subnet is said to be empty', async () => {
+  const w = world({ policy: { warmMin: 0 } });
+  for (let i = 0; i < 5; i++) await request(w, ENI_A);
+  for (let i = 0; i < 4; i++) await request(w, ENI_B);
+  const error = await failure(request(w, ENI_B));
+  assert.is(error.code, 'exhausted');
+  assert.match(error.line, /subnet-0a1 \(10\.0\.1\.0\/28\) has no free address left for eni-0b/);
+});
+
+requesting('an unknown ENI is an error and changes nothing', async () => {
+  const w = world();
+  const error = await failure(request(w, 'eni-0ff' as EniId));
+  assert.is(error.code, 'ec2-not-found');
+  assert.equal(await w.store.tally(), []);
+});
+
+const named = suite('request of a named address');
+
+named('is honoured, and a second request for it is refused with the reason', async () => {
+  const w = world({ vpc: ROOMY });
+  const row = await request(w, ENI_A, { named: '10.0.1.77', holder: 'db' });
+  assert.is(row.ip, '10.0.1.77');
+  const error = await failure(request(w, ENI_B, { named: '10.0.1.77' }));
+  assert.is(
+    error.line,
+    '10.0.1.77 is held by container db on eni-0a; choose another address or leave out --ip',
+  );
+});
+
+named('is served while it cools on its ENI, as docker restart needs', async () => {
+  const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
+  await request(w, ENI_A, { named: '10.0.1.77' });
+  assert.is(await release(w, ENI_A, '10.0.1.77'), true);
+  assert.is((await request(w, ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
+});
+
+named('that is ready on another ENI is refused, naming that ENI', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: '10.0.1.77' });
+  await release(w, ENI_A, '10.0.1.77');
+  const error = await failure(request(w, ENI_B, { named: '10.0.1.77' }));
+  assert.match(error.line, /10\.0\.1\.77 is kept ready on eni-0a, another ENI/);
+});
+
+const unfit: [ip: string, why: RegExp][] = [
+  ['10.0.1.1', /reserved by AWS: it is the VPC router/],
+  ['10.0.1.255', /reserved by AWS/],
+  ['10.0.1.4', /primary address of eni-0a/],
+  ['10.0.1.5', /in use on eni-0b, not by a container/],
+  ['10.9.9.9', /not in 10\.0\.1\.0\/24/],
+];
+for (const [ip, why] of unfit)
+  named(`${ip} is refused: ${why.source}`, async () => {
+    const w = world({ vpc: ROOMY });
+    assert.match((await failure(request(w, ENI_A, { named: ip }))).line, why);
+  });
+
+named('that somebody else has at EC2 is refused, and written down', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.99' as never] });
+  const error = await failure(request(w, ENI_A, { named: '10.0.1.99' }));
+  assert.match(error.line, /10\.0\.1\.99 is in use on eni-0b/);
+  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+});
+
+const resting = suite('rest');
+
+resting('an address cools down before it is given again on its ENI', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0 } });
+  const { ip } = await request(w, ENI_A);
+  await release(w, ENI_A, ip);
+  assert.is.not((await request(w, ENI_A)).ip, ip);
+  w.time.now += POLICY.cooldownMs;
+  assert.is((await request(w, ENI_A)).ip, ip);
+});
+
+resting(
+  'with nothing else left the longest-resting address is reused early, and that is logged',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = [];
+    for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+    const [first, second] = rows.map(row => row.ip);
+    await release(w, ENI_A, first ?? '');
+    w.time.now += 1000;
+    await release(w, ENI_A, second ?? '');
+    assert.is((await request(w, ENI_A)).ip, first);
+    assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
+  },
+);
+
+resting('with strict reuse the start waits, and gets the address once it has rested', async () => {
+  const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
+  const rows = [];
+  for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+  const ip = rows[0]?.ip ?? '';
+  await release(w, ENI_A, ip);
+  const before = w.time.now;
+  assert.is((await request(w, ENI_A)).ip, ip);
+  assert.ok(w.time.now - before >= POLICY.cooldownMs);
+});
+
+resting('with strict reuse the start is refused at its bound', async () => {
+  const w = world({ vpc: ROOMY, policy: { strictReuse: true, cooldownMs: 600_000 } });
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  await release(w, ENI_A, (await request(w, ENI_A)).ip);
+  const before = w.time.now;
+  assert.match((await failure(request(w, ENI_A))).line, /has no address left that has rested/);
+  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
+  assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000);
+});
+
+resting('quarantine holds before another ENI, and is longer than the cooldown', async () => {
+  const w = world({ policy: { warmMin: 0, graceMs: 0 } });
+  const ips = [];
+  for (let i = 0; i < 8; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
+  assert.ok(row);
+  const { unassign } = await import('../src/ipam/intents.ts');
+  assert.is(await unassign(w.machine, row === undefined ? [] : [row]), 1);
+  w.time.now += POLICY.quarantineMs - 1;
+  assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');
+  w.time.now += 1;
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
+});
+
+const releasing = suite('release');
+
+releasing('of an address by its holder makes it ready and lets it rest', async () => {
+  const w = world();
+  const { ip } = await request(w, ENI_A, { holder: 'web' });
+  assert.is(await release(w, ENI_A, ip), true);
+  const row = await rowOf(w, ip);
+  assert.is(row.status, 'ready');
+  assert.is(row.restedSince, w.time.now);
+  assert.is(row.holder, null);
+});
+
+const nobodys: [what: string, eni: EniId, ip: (held: string) => string][] = [
+  ['through another ENI', ENI_B, held => held],
+  ['of the gateway', ENI_A, () => '10.0.1.1'],
+  ['of the primary', ENI_A, () => '10.0.1.4'],
+  ["of another ENI's primary", ENI_A, () => '10.0.1.5'],
+  ['of an address outside the subnet', ENI_A, () => '192.168.7.7'],
+];
+for (const [what, eni, ip] of nobodys)
+  releasing(`${what} is a no and changes nothing`, async () => {
+    const w = world();
+    const { ip: held } = await request(w, ENI_A);
+    await w.enis.adopt(eni);
+    const before = (
+      await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
+        'allocated',
+        'occupied',
+        'reserved',
+        'ready',
+        'free',
+      ])
+    ).rows;
+    assert.is(await release(w, eni, ip(held)), false);
+    const after = (
+      await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
+        'allocated',
+        'occupied',
+        'reserved',
+        'ready',
+        'free',
+      ])
+    ).rows;
+    assert.equal(after, before);
+  });
+
+releasing('a second time is a no', async () => {
+  const w = world();
+  const { ip } = await request(w, ENI_A);
+  await release(w, ENI_A, ip);
+  assert.is(await release(w, ENI_A, ip), false);
+});
+
+releasing('of an occupied secondary by the ENI that carries it frees it: its record was lost', async () => {
+  const w = world();
+  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
+  assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
+});
+
+releasing('undo gives back a claim whose answer reached nobody, and only that claim', async () => {
+  const w = world();
+  const row = await request(w, ENI_A);
+  await w.allocator.undo(row);
+  assert.is((await rowOf(w, row.ip)).status, 'ready');
+  const again = await request(w, ENI_A, { named: row.ip });
+  await w.allocator.undo(row);
+  assert.is((await rowOf(w, again.ip)).status, 'allocated', 'the next holder is not touched');
+});
+
+for (const s of [requesting, named, resting, releasing]) s.run();

@@ -1,0 +1,345 @@
+// Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
+// may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
+import type { Ipv4 } from '../src/domain/address.ts';
+import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
+import { assert, suite } from './uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  rowOf,
+  SUBNET,
+  secondariesOf,
+  type World,
+  world,
+} from './world.ts';
+
+const ASSIGN = 'AssignPrivateIpAddresses';
+const UNASSIGN = 'UnassignPrivateIpAddresses';
+const ip = (text: string) => text as Ipv4;
+const foreign = (w: World, ...ips: string[]) => w.vpc.network.assign({ eni: ENI_B, ips: ips.map(ip) });
+
+async function freeRows(w: World, count: number) {
+  await w.enis.adopt(ENI_A);
+  const query = {
+    subnet: SUBNET,
+    eni: ENI_A,
+    range: null,
+    rest: w.machine.policy,
+    which: 'rested' as const,
+    limit: count,
+  };
+  return (await w.store.freeFor(query)).rows;
+}
+/** The n-th free address in the order in which ENI A tries them. */
+const nth = (rows: readonly { ip: Ipv4 }[], n: number): Ipv4 => rows[n]?.ip ?? ip('0.0.0.0');
+
+const assigning = suite('assign');
+
+assigning('the intent is written before EC2 is asked', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 2);
+  w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
+  const under = assign(w.machine, ENI_A, rows);
+  await w.time.wait(100);
+  assert.equal((await ipsWith(w, 'assigning')).sort(), rows.map(row => row.ip).sort());
+  assert.is((await under).ready.length, 2);
+});
+
+assigning('an address that EC2 names as taken becomes occupied and the rest is sent again', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 1));
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.is(result.ready.length, 3);
+  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
+  assert.is((await rowOf(w, nth(rows, 1))).iface, ENI_B);
+  assert.is(callsOf(w, ASSIGN), 2);
+});
+
+assigning('one that EC2 does not name is found by its carrier', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 2));
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.is(result.ready.length, 3);
+  assert.is((await rowOf(w, nth(rows, 2))).status, 'occupied');
+});
+
+assigning('one that no read shows is found by halving, and is known from its refusal only', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 0));
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'InternalError',
+    message: 'no reads today',
+    action: 'DescribeNetworkInterfaces',
+  });
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.equal(
+    result.taken.map(row => row.ip),
+    [nth(rows, 0)],
+  );
+  assert.is((await rowOf(w, nth(rows, 0))).refusedAt, w.time.now);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+assigning('a subnet full of strangers does not block a request', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 9);
+  w.vpc.network.createEni({ subnet: SUBNET, primary: nth(rows, 0) });
+  foreign(w, ...rows.slice(1, 9).map(row => row.ip));
+  const row = await request(w, ENI_A);
+  assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+  assert.equal((await ipsWith(w, 'occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
+});
+
+assigning(
+  'when EC2 minds our addresses without a word, it is asked by count, and the count settled',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    await freeRows(w, 1);
+    w.vpc.faults.add({
+      kind: 'error',
+      code: 'InvalidParameterValue',
+      message: 'no',
+      action: ASSIGN,
+      times: 4,
+    });
+    w.vpc.faults.add({ kind: 'readLag', ms: 100_000, action: 'DescribeNetworkInterfaces' });
+    w.time.now += 200_000;
+    const wanted = await request(w, ENI_A);
+    assert.ok(secondariesOf(w, ENI_A).includes(wanted.ip));
+    assert.is((await w.store.eni(ENI_A))?.countIntentAt, null);
+  },
+);
+
+const refusals: [code: string, ends: string][] = [
+  ['PrivateIpAddressLimitExceeded', 'ec2-limit'],
+  ['InsufficientFreeAddressesInSubnet', 'ec2-subnet-full'],
+  ['RequestLimitExceeded', 'ec2-throttled'],
+  ['UnauthorizedOperation', 'ec2-denied'],
+  ['InvalidNetworkInterfaceID.NotFound', 'ec2-not-found'],
+];
+for (const [code, ends] of refusals)
+  assigning(`after ${code} the addresses are free again at once`, async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = await freeRows(w, 3);
+    w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
+    assert.is((await assign(w.machine, ENI_A, rows)).error?.code, ends);
+    for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+  });
+
+for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
+  assigning(
+    `after ${fault.kind} the intent stays, nobody settles it within the grace, and then only forward`,
+    async () => {
+      const w = world({ vpc: ROOMY });
+      const rows = await freeRows(w, 2);
+      w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+      assert.is((await assign(w.machine, ENI_A, rows)).error?.code, 'ec2-unknown');
+      assert.is((await ipsWith(w, 'assigning')).length, 2);
+      const writtenAt = (await rowOf(w, nth(rows, 0))).movedAt;
+      w.time.now = writtenAt + POLICY.graceMs - 1;
+      assert.is(await takeOver(w.another().machine), 0);
+      assert.is((await ipsWith(w, 'assigning')).length, 2, 'not before the grace is over');
+      w.time.now += 1;
+      assert.is(await takeOver(w.another().machine), 2);
+      assert.equal(secondariesOf(w, ENI_A), []);
+      for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+    },
+  );
+
+assigning('an address that an Unassign took off does not return to that ENI within the grace', async () => {
+  const w = world({ policy: { warmMin: 0 } });
+  await freeRows(w, 1);
+  const rows = [];
+  for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+  const gone = rows[0]?.ip ?? '';
+  await release(w, ENI_A, gone);
+  assert.is(await unassign(w.machine, [await rowOf(w, gone)]), 1);
+  assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 330 s/);
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
+  w.time.now += POLICY.graceMs;
+  assert.is((await request(w, ENI_A, { named: gone })).ip, gone);
+});
+
+assigning('a call is not sent when its intent took too long to write', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 2);
+  const { move } = w.store;
+  const slow = {
+    ...w.store,
+    move: async (...args: Parameters<typeof move>) => {
+      const moved = await move(...args);
+      w.time.now += POLICY.callDeadlineMs;
+      return moved;
+    },
+  };
+  const result = await assign({ ...w.machine, store: slow }, ENI_A, rows);
+  assert.is(result.error?.code, 'ec2-unreachable');
+  assert.is(callsOf(w, ASSIGN), 0);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+const unassigning = suite('unassign');
+
+async function readyRows(w: World, count: number) {
+  return (await assign(w.machine, ENI_A, await freeRows(w, count))).ready;
+}
+
+unassigning('takes many off in one call', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 5);
+  assert.is(await unassign(w.machine, rows), 5);
+  assert.equal(secondariesOf(w, ENI_A), []);
+  assert.is(callsOf(w, UNASSIGN), 1);
+});
+
+unassigning('what was claimed meanwhile stays', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  const held = await request(w, ENI_A);
+  assert.is(await unassign(w.machine, rows), 2);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+});
+
+unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 5);
+  w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
+  assert.is(await unassign(w.machine, rows), 5);
+  assert.equal(secondariesOf(w, ENI_A), []);
+});
+
+unassigning('on an ENI that is gone confirms them all', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'InvalidNetworkInterfaceID.NotFound',
+    message: 'gone',
+    action: UNASSIGN,
+  });
+  assert.is(await unassign(w.machine, rows), 3);
+});
+
+unassigning('refused for the rate, they are ready again', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
+  assert.is(await unassign(w.machine, rows), 0);
+  assert.is((await ipsWith(w, 'ready')).length, 3);
+});
+
+unassigning('after a lost reply nobody gets them until the grace is over and they are off', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
+  assert.is(await unassign(w.machine, rows), 0);
+  const others = [];
+  for (let i = 0; i < 6; i++) others.push((await request(w, ENI_A)).ip);
+  for (const row of rows) assert.not.ok(others.includes(row.ip));
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.machine), 3);
+  for (const row of rows) assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
+});
+
+const repairing = suite('repair');
+
+repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A, { holder: 'web' });
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  assert.is(await repair(w.machine, [held]), 1);
+  const row = await rowOf(w, held.ip);
+  assert.is(row.status, 'allocated');
+  assert.is(row.holder, 'web');
+  assert.is(row.missingSince, null);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+});
+
+repairing('whatever EC2 answers, the holder keeps it, and it stays marked as missing', async () => {
+  for (const fault of [
+    { kind: 'throttle' },
+    { kind: 'hang' },
+    { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
+  ] as const) {
+    const w = world({ vpc: ROOMY });
+    const held = await request(w, ENI_A);
+    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.vpc.faults.add({ ...fault, action: ASSIGN });
+    assert.is(await repair(w.machine, [held]), 0);
+    const row = await rowOf(w, held.ip);
+    assert.is(row.status, 'allocated');
+    assert.is.not(row.missingSince, null);
+  }
+});
+
+repairing(
+  'released while missing, it is taken off after the grace, since its repair may yet apply',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const held = await request(w, ENI_A);
+    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
+    await repair(w.machine, [held]);
+    assert.is(await release(w, ENI_A, held.ip), true);
+    assert.is((await rowOf(w, held.ip)).status, 'unassigning');
+    assert.is(await takeOver(w.machine), 0);
+    w.time.now += POLICY.graceMs;
+    assert.is(await takeOver(w.machine), 1);
+    assert.not.ok(secondariesOf(w, ENI_A).includes(held.ip));
+    assert.is((await rowOf(w, held.ip)).status, 'free');
+  },
+);
+
+const bounds = suite('bounds');
+
+bounds('a hung assign on one ENI does not delay another', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  await w.enis.adopt(ENI_B);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, eni: ENI_A });
+  const stuck = failure(request(w, ENI_A));
+  const before = w.time.now;
+  await request(w, ENI_B);
+  assert.is(w.time.now, before);
+  assert.is((await stuck).code, 'ec2-unknown');
+});
+
+bounds('a queue of requests fails together, counted from the start of the outage', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+  const before = w.time.now;
+  for (let i = 0; i < 5; i++) assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
+  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
+  assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000, `${w.time.now - before} ms`);
+});
+
+bounds('an outage that ends in time is only a wait', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 5 });
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+bounds('a request whose caller has gone stops waiting', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+  const before = w.time.now;
+  assert.is((await failure(request(w, ENI_A, { gone: () => true }))).code, 'caller-gone');
+  assert.ok(w.time.now - before < 1000);
+});
+
+for (const s of [assigning, unassigning, repairing, bounds]) s.run();

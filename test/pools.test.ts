@@ -1,0 +1,105 @@
+// Goal: a pool is a pure function of its request; asking for one or giving one back changes no holder.
+import { formatPoolId, parsePoolId } from '../src/domain/ids.ts';
+import type { PoolRequest } from '../src/ipam/pools.ts';
+import { assert, suite } from './uvu.ts';
+import { ENI_A, failure, ipsWith, ROOMY, request, rowOf, type World, world } from './world.ts';
+
+const asking = (w: World, more: Partial<PoolRequest> = {}) =>
+  w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
+
+const pools = suite('pools');
+
+pools('answers the subnet of the ENI, the router, and an id that says all', async () => {
+  const answer = await asking(world({ vpc: ROOMY }));
+  assert.is(answer.poolId, 'eni-0a');
+  assert.is(answer.gateway, '10.0.1.1');
+  const ranged = await asking(world({ vpc: ROOMY }), { subPool: '10.0.1.128/25' });
+  assert.is(ranged.poolId, 'eni-0a;range=10.0.1.128/25');
+  assert.is(formatPoolId(parsePoolId(ranged.poolId)), ranged.poolId);
+});
+
+pools('the same request twice has the same answer, also from a server that knows nothing', async () => {
+  const w = world({ vpc: ROOMY });
+  assert.equal(await asking(w), await asking(w.another()));
+});
+
+pools('an unknown subnet is initialised on the spot', async () => {
+  const w = world({ vpc: ROOMY });
+  await asking(w);
+  assert.is((await ipsWith(w, 'free')).length, 249);
+});
+
+pools('a request for a pool whose containers live changes none of them', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A);
+  w.time.now += 5_000;
+  await asking(w);
+  await asking(w.another());
+  assert.equal(await rowOf(w, held.ip), held);
+});
+
+const refused: [what: string, more: Partial<PoolRequest>, line: RegExp][] = [
+  [
+    'a wrong --subnet',
+    { pool: '10.0.2.0/24' },
+    /--subnet 10\.0\.2\.0\/24 is not the subnet of eni-0a, which is 10\.0\.1\.0\/24; add --subnet 10\.0\.1\.0\/24 --gateway 10\.0\.1\.1/,
+  ],
+  ['any /24', { pool: '0.0.0.0/24' }, /is not the subnet of eni-0a/],
+  ['a larger --subnet', { pool: '10.0.0.0/16' }, /is not the subnet of eni-0a/],
+  ['no CIDR', { pool: 'fd00::/64' }, /--subnet "fd00::\/64" is not an IPv4 CIDR/],
+  ['a range outside', { subPool: '10.0.2.0/25' }, /--ip-range 10\.0\.2\.0\/25 is not inside 10\.0\.1\.0\/24/],
+  ['no ENI id', { eniId: 'eth1' }, /--ipam-opt eni-id "eth1" is not an id of the form eni-0123abcd/],
+  ['an ENI that is not there', { eniId: 'eni-0ff' }, /eni-0ff/],
+  ['another instance', { instanceId: 'i-0b' }, /eni-0a is attached to i-0a, not to i-0b/],
+];
+for (const [what, more, line] of refused)
+  pools(`${what} is refused, and nothing is changed`, async () => {
+    const w = world({ vpc: ROOMY });
+    assert.match((await failure(asking(w, more))).line, line);
+    assert.equal(await w.store.tally(), []);
+    assert.equal(await w.store.enis(), []);
+  });
+
+pools('the loop of engines up to 26 without --subnet ends with the flags to add', async () => {
+  const w = world({ vpc: ROOMY });
+  assert.is((await asking(w, { pool: '' })).poolId, 'eni-0a');
+  w.time.now += 10;
+  assert.match(
+    (await failure(asking(w, { pool: '' }))).line,
+    /; add --subnet 10\.0\.1\.0\/24 --gateway 10\.0\.1\.1$/,
+  );
+  w.time.now += 1_001;
+  assert.is((await asking(w, { pool: '' })).poolId, 'eni-0a');
+});
+
+pools('the VPC router is the only gateway', async () => {
+  const w = world({ vpc: ROOMY });
+  const pool = parsePoolId('eni-0a');
+  assert.is((await w.pools.gateway(pool, null)).gateway, '10.0.1.1');
+  assert.is((await w.pools.gateway(pool, '10.0.1.1' as never)).gateway, '10.0.1.1');
+  assert.match((await failure(w.pools.gateway(pool, '10.0.1.9' as never))).line, /use --gateway 10\.0\.1\.1/);
+});
+
+pools('embedded, the ENI of another instance is refused', async () => {
+  const w = world({ vpc: ROOMY });
+  const { knownEnis } = await import('../src/ipam/enis.ts');
+  const enis = knownEnis({ ...w.machine, instance: 'i-0b' as never });
+  assert.match(
+    (await failure(enis.adopt(ENI_A))).line,
+    /attached to i-0a, and this driver serves the ENIs of i-0b only/,
+  );
+});
+
+for (const id of [
+  '',
+  'eni-0a;range=10.0.1.0',
+  'eni-0a;color=red',
+  'eni-0a;range=10.0.1.128/25;x',
+  'pool-1',
+  'eni-0a;v6',
+])
+  pools(`PoolID "${id}" is refused`, () => {
+    assert.throws(() => parsePoolId(id));
+  });
+
+pools.run();

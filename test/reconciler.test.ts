@@ -1,0 +1,282 @@
+// Goal: ledger and EC2 come to agree whatever strangers do, holders are never lost, and what is unknown is let be.
+import type { Ipv4 } from '../src/domain/address.ts';
+import { ABSENT_FOR_MS, REFUSED_FOR_MS, SETTLED_AFTER_MS } from '../src/domain/drift.ts';
+import { assign } from '../src/ipam/intents.ts';
+import { keeper } from '../src/ipam/keeper.ts';
+import { close, compare } from '../src/ipam/reconciler.ts';
+import { survey } from '../src/ipam/survey.ts';
+import { assert, suite } from './uvu.ts';
+import {
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  request,
+  rowOf,
+  SMALL,
+  SUBNET,
+  secondariesOf,
+  type World,
+  world,
+} from './world.ts';
+
+const ip = (text: string) => text as Ipv4;
+async function reconcile(w: World) {
+  const drifts = await compare(w.machine, SUBNET);
+  await close(w.machine, drifts);
+  return drifts.map(drift => `${drift.kind} ${drift.row.ip}`);
+}
+
+const reconciling = suite('reconcile');
+
+reconciling('finds nothing where nothing is amiss, and changes nothing', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  await request(w, ENI_B);
+  w.time.now += 3_600_000;
+  const before = await w.store.tally();
+  assert.equal(await reconcile(w), []);
+  assert.equal(await w.store.tally(), before);
+});
+
+reconciling(
+  "a stranger's address becomes occupied, and leaves that only after two reads a minute apart",
+  async () => {
+    const w = world({ vpc: ROOMY });
+    await request(w, ENI_A);
+    w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
+    assert.equal(await reconcile(w), ['foreign 10.0.1.99']);
+    assert.is((await rowOf(w, '10.0.1.99')).iface, ENI_B);
+    w.vpc.network.unassign(ENI_B, [ip('10.0.1.99')]);
+    assert.equal(await reconcile(w), ['unseen 10.0.1.99']);
+    w.time.now += ABSENT_FOR_MS - 1;
+    assert.equal(await reconcile(w), []);
+    w.time.now += 1;
+    assert.equal(await reconcile(w), ['vacated 10.0.1.99']);
+    const row = await rowOf(w, '10.0.1.99');
+    assert.is(row.status, 'free');
+    assert.is(row.restedSince, w.time.now, 'and rests');
+  },
+);
+
+reconciling('an occupied address that is seen again does not leave', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
+  await reconcile(w);
+  w.vpc.network.unassign(ENI_B, [ip('10.0.1.99')]);
+  await reconcile(w);
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
+  w.time.now += ABSENT_FOR_MS;
+  assert.equal(await reconcile(w), ['seen 10.0.1.99']);
+  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+});
+
+reconciling('an address known only from a refusal leaves after an hour, and is tried last', async () => {
+  const w = world({ policy: { warmMin: 0 } });
+  await w.enis.adopt(ENI_A);
+  const free = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'any' as const, limit: 20 };
+  const [row] = (await w.store.freeFor(free)).rows;
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'InvalidParameterValue',
+    message: 'no',
+    action: 'AssignPrivateIpAddresses',
+    times: 1,
+  });
+  await assign(w.machine, ENI_A, row === undefined ? [] : [row]);
+  assert.equal(await reconcile(w), [`unseen ${row?.ip}`]);
+  w.time.now += REFUSED_FOR_MS - 1;
+  assert.equal(await reconcile(w), []);
+  w.time.now += 1;
+  assert.equal(await reconcile(w), [`vacated ${row?.ip}`]);
+  w.time.now += POLICY.quarantineMs;
+  assert.is((await w.store.freeFor(free)).rows.at(-1)?.ip, row?.ip);
+});
+
+reconciling('a held address that a stranger took off its ENI is put back within a pass', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A, { holder: 'web' });
+  w.time.now += SETTLED_AFTER_MS;
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  assert.equal(await reconcile(w), [`missing ${held.ip}`]);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.is((await rowOf(w, held.ip)).holder, 'web');
+});
+
+reconciling('a held address that somebody else carries now keeps its holder and is reported', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A);
+  w.time.now += SETTLED_AFTER_MS;
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  w.vpc.network.assign({ eni: ENI_B, ips: [held.ip] });
+  assert.equal(await reconcile(w), [`elsewhere ${held.ip}`]);
+  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+  assert.is((await rowOf(w, held.ip)).iface, ENI_A);
+});
+
+reconciling('a ready address that a stranger took off is asked about before it counts as free', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const [ready = ''] = await ipsWith(w, 'ready');
+  w.vpc.network.unassign(ENI_A, [ip(ready)]);
+  assert.equal(await reconcile(w), [], 'a read just after the assign may be late');
+  w.time.now += SETTLED_AFTER_MS;
+  assert.equal(await reconcile(w), [`astray ${ready}`]);
+  assert.is((await rowOf(w, ready)).status, 'free');
+  assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), 1);
+});
+
+reconciling('a ready address that another ENI carries becomes occupied there', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const [ready = ''] = await ipsWith(w, 'ready');
+  w.vpc.network.unassign(ENI_A, [ip(ready)]);
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip(ready)] });
+  w.time.now += SETTLED_AFTER_MS;
+  assert.equal(await reconcile(w), [`usurped ${ready}`]);
+  assert.is((await rowOf(w, ready)).iface, ENI_B);
+});
+
+reconciling("a stranger's secondary on our own ENI is neither given nor unassigned", async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  w.vpc.network.assign({ eni: ENI_A, ips: [ip('10.0.1.99')] });
+  await reconcile(w);
+  w.time.now += 3_600_000;
+  await reconcile(w);
+  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+  assert.ok(secondariesOf(w, ENI_A).includes('10.0.1.99'));
+  assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), undefined);
+});
+
+reconciling('reads that are late change no holder and free nothing that is in use', async () => {
+  const w = world({ vpc: ROOMY });
+  w.time.now += 100_000;
+  await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'readLag', ms: 30_000, action: 'DescribeNetworkInterfaces' });
+  w.time.now += 10_000;
+  const held = await request(w, ENI_B);
+  await reconcile(w);
+  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+  assert.is((await rowOf(w, held.ip)).missingSince, null);
+  assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), undefined);
+});
+
+reconciling('what moved while EC2 was read is let be', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const [ready = ''] = await ipsWith(w, 'ready');
+  w.vpc.network.unassign(ENI_A, [ip(ready)]);
+  w.time.now += SETTLED_AFTER_MS;
+  const drifts = await compare(w.machine, SUBNET);
+  const held = await request(w, ENI_A, { named: ready });
+  await close(w.machine, drifts);
+  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+});
+
+const surveying = suite('survey');
+
+surveying('fills the ledger from EC2: reserved, occupied with its ENI, free', async () => {
+  const w = world({ vpc: { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/28', reservations: [] }] } });
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.9')] });
+  const done = await survey(w.machine, SUBNET);
+  assert.is(done.added, 16);
+  assert.equal(await ipsWith(w, 'reserved'), ['10.0.1.0', '10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.15']);
+  assert.equal(await ipsWith(w, 'occupied'), ['10.0.1.4', '10.0.1.5', '10.0.1.9']);
+  assert.is((await rowOf(w, '10.0.1.4')).primary, true);
+  assert.is((await rowOf(w, '10.0.1.9')).primary, false);
+  assert.is((await rowOf(w, '10.0.1.9')).iface, ENI_B);
+  assert.is((await ipsWith(w, 'free')).length, 8);
+  assert.is((await rowOf(w, '10.0.1.10')).restedSince, null);
+});
+
+surveying('again, it refreshes and never downgrades a holder', async () => {
+  const w = world();
+  const held = await request(w, ENI_A, { holder: 'web' });
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip((await ipsWith(w, 'free'))[0] ?? '')] });
+  const before = await rowOf(w, held.ip);
+  const done = await survey(w.machine, SUBNET);
+  assert.is(done.added, 0);
+  assert.equal(await rowOf(w, held.ip), before);
+  assert.is((await ipsWith(w, 'occupied')).length, 3);
+});
+
+surveying('keeps out of prefixes and prefix reservations', async () => {
+  const w = world({
+    vpc: {
+      ...SMALL,
+      subnets: [
+        { id: SUBNET, cidr: '10.0.1.0/24', reservations: [{ cidr: '10.0.1.128/25', type: 'prefix' }] },
+      ],
+      enis: [
+        ...(SMALL.enis ?? []),
+        {
+          subnet: SUBNET,
+          primary: '10.0.1.6',
+          prefixes: ['10.0.1.64/28'],
+          attachment: { instance: 'i-0b', deviceIndex: 2 },
+        },
+      ],
+    },
+  });
+  await survey(w.machine, SUBNET);
+  assert.is((await rowOf(w, '10.0.1.70')).status, 'occupied');
+  assert.is((await rowOf(w, '10.0.1.200')).status, 'reserved');
+  w.time.now += 3_600_000;
+  await reconcile(w);
+  w.time.now += 3_600_000;
+  await reconcile(w);
+  assert.is((await rowOf(w, '10.0.1.70')).status, 'occupied', 'EC2 shows a prefix, not its addresses');
+});
+
+surveying('a part of a subnet stays a part', async () => {
+  const w = world({ vpc: ROOMY });
+  const { parseCidr } = await import('../src/domain/address.ts');
+  const done = await survey(w.machine, SUBNET, parseCidr('10.0.1.64/26'));
+  assert.is(done.added, 64);
+  for (let i = 0; i < 5; i++)
+    assert.match((await request(w, ENI_A)).ip, /^10\.0\.1\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])$/);
+});
+
+const keeping = suite('keeper');
+
+keeping('settles what a dead server left, reconciles, and ends in good order', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'lostReply', action: 'AssignPrivateIpAddresses', times: 1 });
+  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 2 };
+  await assign(w.machine, ENI_A, (await w.store.freeFor(query)).rows);
+  assert.is((await ipsWith(w, 'assigning')).length, 2);
+  w.time.now += POLICY.graceMs;
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  const loop = keeper(w.machine, 'server-1', 60_000);
+  const run = loop.run();
+  for (let i = 0; i < 30; i++) await w.time.wait(1000);
+  const stopped = loop.stop();
+  await run;
+  await stopped;
+  assert.equal(await ipsWith(w, 'assigning', 'unassigning'), []);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  const { rows } = await w.store.servers();
+  assert.is(rows[0]?.id, 'server-1');
+  assert.is.not(rows[0]?.stoppedAt, null);
+});
+
+keeping('goes on after EC2 failed', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A);
+  w.time.now += SETTLED_AFTER_MS;
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 1 });
+  const loop = keeper(w.machine, 'server-1', 5_000);
+  const run = loop.run();
+  for (let i = 0; i < 20; i++) await w.time.wait(1000);
+  void loop.stop();
+  await run;
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.ok(w.lines.some(line => line.message === 'reconcile failed, and is tried again'));
+});
+
+for (const s of [reconciling, surveying, keeping]) s.run();

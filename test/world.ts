@@ -1,0 +1,186 @@
+/** A whole machine in one process: memory store, simulated VPC, and a time that passes only while all wait. */
+import { memoryCloud } from '../src/cloud/memory.ts';
+import { type Ipv4, parseCidr } from '../src/domain/address.ts';
+import type { Allocation, Status } from '../src/domain/allocation.ts';
+import { IpamError } from '../src/domain/error.ts';
+import { type EniId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
+import { type AddressRequest, type Allocator, allocator } from '../src/ipam/allocator.ts';
+import { type Enis, knownEnis } from '../src/ipam/enis.ts';
+import type { Machine, Policy } from '../src/ipam/machine.ts';
+import { Outage } from '../src/ipam/outage.ts';
+import { type Pools, pools } from '../src/ipam/pools.ts';
+import type { Vpc } from '../src/simulator/vpc.ts';
+import { buildVpc, type World as VpcDescription } from '../src/simulator/world.ts';
+import { openMemory } from '../src/store/memory.ts';
+import type { Store } from '../src/store/store.ts';
+
+export const SUBNET = 'subnet-0a1' as SubnetId;
+export const ENI_A = 'eni-0a' as EniId;
+export const ENI_B = 'eni-0b' as EniId;
+/** A /28 with a router at .1, two ENIs with primaries .4 and .5, and .6 to .14 for containers. */
+export const SMALL: VpcDescription = {
+  subnets: [{ id: SUBNET, cidr: '10.0.1.0/28' }],
+  instances: [
+    { id: 'i-0a', type: 'm5.large' },
+    { id: 'i-0b', type: 'm5.large' },
+  ],
+  enis: [
+    { id: ENI_A, subnet: SUBNET, primary: '10.0.1.4', attachment: { instance: 'i-0a', deviceIndex: 1 } },
+    { id: ENI_B, subnet: SUBNET, primary: '10.0.1.5', attachment: { instance: 'i-0b', deviceIndex: 1 } },
+  ],
+};
+/** The same two ENIs in a /24. */
+export const ROOMY: VpcDescription = { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/24' }] };
+
+export const POLICY: Policy = {
+  callDeadlineMs: 20_000,
+  graceMs: 330_000,
+  cooldownMs: 30_000,
+  quarantineMs: 600_000,
+  requestTimeoutMs: 120_000,
+  strictReuse: false,
+  warmMin: 2,
+};
+
+/** Passes only when nothing else is left to do: then it jumps to the earliest wait. */
+export class Time {
+  now = 1_800_000_000_000;
+  #timers: { at: number; wake: () => void }[] = [];
+
+  wait = (ms: number): Promise<void> =>
+    new Promise(wake => {
+      this.#timers.push({ at: this.now + ms, wake });
+      this.#timers.sort((a, b) => a.at - b.at);
+      setImmediate(() => this.#next());
+    });
+
+  #next(): void {
+    const timer = this.#timers.shift();
+    if (timer === undefined) return;
+    this.now = Math.max(this.now, timer.at);
+    timer.wake();
+  }
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+export interface World {
+  readonly time: Time;
+  readonly vpc: Vpc;
+  readonly store: Store;
+  readonly machine: Machine;
+  readonly enis: Enis;
+  readonly pools: Pools;
+  readonly allocator: Allocator;
+  readonly lines: LogLine[];
+  /** Another server on the same store and VPC, with an empty memory. */
+  another(): World;
+}
+
+export function world(
+  options: {
+    vpc?: VpcDescription;
+    policy?: Partial<Policy>;
+    unnamedRefusals?: boolean;
+    store?: (now: () => number) => Store;
+  } = {},
+): World {
+  const time = new Time();
+  let seed = 1;
+  const random = () => {
+    seed = (seed * 16807) % 2147483647;
+    return seed / 2147483647;
+  };
+  const vpc = buildVpc(options.vpc ?? SMALL, {
+    now: () => time.now,
+    random,
+    bucketScale: null,
+    unnamedRefusals: options.unnamedRefusals ?? false,
+  });
+  const store = options.store?.(() => time.now) ?? openMemory({ clock: () => time.now });
+  return assemble(time, vpc, store, { ...POLICY, ...options.policy });
+}
+
+function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
+  const lines: LogLine[] = [];
+  const clock = () => time.now;
+  const machine: Machine = {
+    store,
+    cloud: memoryCloud(vpc, { wait: time.wait, monotonic: clock }),
+    policy,
+    clock,
+    wait: time.wait,
+    log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
+    instance: null,
+  };
+  const enis = knownEnis(machine);
+  return {
+    time,
+    vpc,
+    store,
+    machine,
+    enis,
+    pools: pools(machine, enis),
+    allocator: allocator(machine, enis, new Outage(policy.requestTimeoutMs, machine)),
+    lines,
+    another: () => assemble(time, vpc, store, policy),
+  };
+}
+
+export const poolOf = (eni: EniId, range?: string): Pool =>
+  parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
+
+/** Requests an address on the ENI as dockerd would; answers the row. */
+export async function request(
+  { allocator }: World,
+  eni: EniId,
+  more: Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string; range?: string } = {},
+): Promise<Allocation> {
+  const { named, range, ...rest } = more;
+  const asked = {
+    holder: null,
+    gone: () => false,
+    ...rest,
+    pool: poolOf(eni, range),
+    named: (named ?? null) as Ipv4 | null,
+  };
+  return (await allocator.request(asked)).row;
+}
+
+export const release = ({ allocator }: World, eni: EniId, ip: string): Promise<boolean> =>
+  allocator.release(poolOf(eni), ip as Ipv4);
+
+export async function rowOf({ store }: World, ip: string): Promise<Allocation> {
+  const [row] = (await store.get(SUBNET, [ip as Ipv4])).rows;
+  if (row === undefined) throw new Error(`${ip} is not in the ledger`);
+  return row;
+}
+
+/** The addresses in one of the statuses, in order. */
+export const ipsWith = async ({ store }: World, ...statuses: Status[]): Promise<string[]> =>
+  (await store.withStatus(SUBNET, statuses)).rows.map(row => row.ip);
+
+export const secondariesOf = ({ vpc }: World, eni: EniId): readonly string[] =>
+  vpc.network.eni(eni).secondaries;
+
+/** The error that the work ends with; fails when it ends well. */
+export async function failure(work: Promise<unknown>): Promise<IpamError> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof IpamError) return error;
+    throw error;
+  }
+  throw new Error('it was expected to fail');
+}
+
+export const callsOf = ({ vpc }: World, action: string): number => vpc.calls.get(action) ?? 0;
+export const within = (cidr: string, ip: string): boolean => {
+  const { first, last } = parseCidr(cidr);
+  const number = ip.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+  return first <= number && number <= last;
+};
