@@ -14,7 +14,7 @@ async function post(app: App, path: string, body: unknown): Promise<Record<strin
   const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body);
   const answer = await app.request(path, { method: 'POST', body: text });
   assert.is(answer.status, 200);
-  return await answer.json();
+  return (await answer.json()) as Record<string, unknown>;
 }
 const POOL = {
   AddressSpace: 'ec2-ipam',
@@ -190,6 +190,27 @@ onTheWire('answers dockerd, which sends no Content-Type', async () => {
   socket.destroy();
   await close();
 });
+
+for (const [what, size] of [
+  ['is taken', 100],
+  ['is refused past the limit', 100_000],
+] as const)
+  onTheWire(`a body in chunks, without a Content-Length, ${what}`, async () => {
+    const w = world({ vpc: ROOMY });
+    const { port, close } = await served(w);
+    const socket = connect(port, '127.0.0.1');
+    let answer = '';
+    socket.on('data', chunk => {
+      answer += chunk;
+    });
+    const body = JSON.stringify({ PoolID: 'eni-0a', Address: '', Padding: 'x'.repeat(size) });
+    socket.write('POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
+    await until('an answer', () => /"(Address|Error)"/.test(answer));
+    assert.match(answer, size < 1000 ? /"Address":"10/ : /"Error":"the body is larger than 65536 bytes/);
+    socket.destroy();
+    await close();
+  });
 
 onTheWire('a caller that hangs up before the answer leaves no holder behind', async () => {
   const w = world({ vpc: ROOMY });

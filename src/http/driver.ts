@@ -1,6 +1,5 @@
 /** Docker's remote IPAM protocol. https://github.com/moby/moby/blob/master/libnetwork/docs/ipam.md */
 import { type Context, Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import * as v from 'valibot';
 import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
@@ -9,9 +8,8 @@ import type { Log } from '../domain/log.ts';
 import type { Allocator } from '../ipam/allocator.ts';
 import type { Pools } from '../ipam/pools.ts';
 import { type Env, errorAnswer, handOver, json, watchCaller } from './answer.ts';
+import { bodyText } from './body.ts';
 
-/** The largest body taken, in bytes: Docker's have some hundreds. */
-const BODY_MAX_BYTES = 64 * 1024;
 /** The ledger's column holds as much; container names are shorter. */
 const HOLDER_MAX_CHARS = 255;
 /** Local and global are one and the same, so that engines from 27 on skip the search for a pool that overlaps no
@@ -43,12 +41,6 @@ export interface Service {
 
 export function driver(service: Service, log: Log): Hono<Env> {
   const app = new Hono<Env>();
-  app.use(
-    bodyLimit({
-      maxSize: BODY_MAX_BYTES,
-      onError: () => json({ Error: `the body is larger than ${BODY_MAX_BYTES} bytes` }),
-    }),
-  );
   app.onError((error, c) => errorAnswer(error, log, c.req.path));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
 
@@ -128,7 +120,7 @@ const option = (options: Record<string, unknown> | null, name: string): string |
 /** The body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd repeats a
  *  request with an empty body and takes any answer for the first one's, so that must be an error and do nothing. */
 async function bodyOf<S extends v.GenericSchema>(c: Context<Env>, schema: S): Promise<v.InferOutput<S>> {
-  const body = await c.req.text();
+  const body = await bodyText(c);
   if (body.trim() === '')
     throw new IpamError(
       'bad-request',

@@ -33,15 +33,9 @@ export function knownEnis(machine: Machine): Enis {
   async function look(id: EniId): Promise<Home> {
     const known = ours.get(id);
     if (known !== undefined) return known;
-    const eni = (await store.eni(id)) ?? (await describe(id));
+    const eni = (await store.eni(id)) ?? toLedger(await cloud.eni(id), null);
     const subnet = (await subnetOf(eni.subnet)) ?? (await cloud.subnet(eni.subnet));
     return { eni, subnet };
-  }
-
-  async function describe(id: EniId): Promise<LedgerEni> {
-    const observed = await cloud.eni(id);
-    const limit = observed.instance === null ? null : await cloud.addressLimit(observed.instance);
-    return toLedger(observed, limit);
   }
 
   async function adopt(id: EniId): Promise<Home> {
@@ -55,26 +49,31 @@ export function knownEnis(machine: Machine): Enis {
   async function adoptNow(id: EniId): Promise<Home> {
     const eni = await store.eni(id);
     const subnet = eni?.ours ? await subnetOf(eni.subnet) : null;
-    if (eni === null || subnet === null) return await refresh(id);
-    refuseElsewhere(eni);
+    // What the ledger says of the attachment may be old: EC2 decides before anybody is refused.
+    if (eni === null || subnet === null || isElsewhere(eni)) return await refresh(id);
     return remember({ eni, subnet });
   }
 
   async function refresh(id: EniId): Promise<Home> {
     const observed = await cloud.eni(id);
-    const limit = observed.instance === null ? null : await cloud.addressLimit(observed.instance);
-    const eni = toLedger(observed, limit);
-    refuseElsewhere(eni);
-    const subnet = (await subnetOf(eni.subnet)) ?? (await survey(machine, eni.subnet)).subnet;
+    refuseElsewhere(observed);
+    const [addressLimit, subnet] = await Promise.all([
+      observed.instance === null ? null : cloud.addressLimit(observed.instance),
+      (await subnetOf(observed.subnet)) ?? survey(machine, observed.subnet).then(done => done.subnet),
+    ]);
     await noteObserved(machine, [observed]);
+    const eni = toLedger(observed, addressLimit);
     await store.saveEnis([eni]);
     await store.adopt(id);
     return remember({ eni: (await store.eni(id)) ?? eni, subnet });
   }
 
+  const isElsewhere = (eni: Pick<LedgerEni, 'instance'>): boolean =>
+    machine.instance !== null && eni.instance !== machine.instance;
+
   /** Embedded, a ledger is one instance's: the ENI of another one belongs to the ledger there. */
-  function refuseElsewhere(eni: LedgerEni): void {
-    if (machine.instance === null || eni.instance === machine.instance) return;
+  function refuseElsewhere(eni: Pick<LedgerEni, 'id' | 'instance'>): void {
+    if (!isElsewhere(eni)) return;
     throw new IpamError(
       'bad-request',
       `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this driver serves the ENIs of ${machine.instance} only`,

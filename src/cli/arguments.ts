@@ -1,0 +1,97 @@
+import { parseArgs } from 'node:util';
+import { IpamError } from '../domain/error.ts';
+import type { Command, Options } from './command.ts';
+import { accept } from './kinds.ts';
+import { nearest } from './nearest.ts';
+import { SETTINGS, type Setting } from './settings.ts';
+
+/** An argv sorted, but for its values not yet looked at. */
+export interface Given {
+  /** By flag, in the order given. A switch without a value is `on`. */
+  readonly flags: ReadonlyMap<string, readonly string[]>;
+  readonly args: readonly string[];
+  readonly wantsHelp: boolean;
+}
+
+/** Sorts what follows the command's name. Throws one bad-request with every complaint, one a line. */
+export function sortArguments(command: Command, argv: readonly string[]): Given {
+  const takesValue = flagsOf(command);
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options: Object.fromEntries(
+      [...takesValue].map(([flag, takes]) => [flag, { type: takes ? 'string' : 'boolean' }] as const),
+    ),
+    allowPositionals: true,
+    strict: false, // its messages differ from runtime to runtime
+    tokens: true,
+  });
+  const flags = new Map<string, string[]>();
+  const args: string[] = [];
+  const complaints: string[] = [];
+  let wantsHelp = false;
+  for (const token of tokens) {
+    if (token.kind === 'positional') args.push(token.value);
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value, inlineValue } = token;
+    if (name === 'help' || rawName === '-h') wantsHelp = true;
+    else if (!takesValue.has(name) || !rawName.startsWith('--'))
+      complaints.push(unknownFlag(command, rawName, [...takesValue.keys()]));
+    else if (takesValue.get(name) && (value === undefined || (!inlineValue && value.startsWith('--'))))
+      complaints.push(`--${name} needs a value: give ${kindOf(command, name)?.accepts}`);
+    else flags.set(name, [...(flags.get(name) ?? []), value ?? 'on']);
+  }
+  if (wantsHelp) return { flags, args, wantsHelp };
+  // The value of an unknown flag looks like an argument.
+  if (complaints.length === 0) complaints.push(...miscounted(command, args));
+  if (complaints.length > 0) throw new IpamError('bad-request', complaints.join('\n'));
+  return { flags, args, wantsHelp };
+}
+
+/** The values of the command's own options. Complaints are added to `complaints`. */
+export function optionValues(
+  options: Options,
+  flags: Given['flags'],
+  complaints: string[],
+): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [flag, { kind, fallback }] of Object.entries(options)) {
+    const text = flags.get(flag)?.at(-1) ?? fallback;
+    values[flag] = null;
+    if (text === null) continue;
+    const answer = accept(kind, text);
+    if ('value' in answer) values[flag] = answer.value;
+    else complaints.push(`--${flag} ${answer.complaint}`);
+  }
+  return values;
+}
+
+const settingsOf = (command: Command): Setting<unknown>[] =>
+  command.settings.map(name => SETTINGS[name]).filter(({ shape }) => shape !== 'secret');
+
+/** Every flag the command accepts, and whether a value must follow it. */
+function flagsOf(command: Command): Map<string, boolean> {
+  const flags = new Map<string, boolean>();
+  for (const { flag, kind } of settingsOf(command)) flags.set(flag, kind.metavar !== '');
+  for (const [flag, { kind }] of Object.entries(command.options)) flags.set(flag, kind.metavar !== '');
+  return flags;
+}
+
+const kindOf = (command: Command, flag: string) =>
+  command.options[flag]?.kind ?? settingsOf(command).find(setting => setting.flag === flag)?.kind;
+
+function unknownFlag(command: Command, rawName: string, known: readonly string[]): string {
+  const close = nearest(rawName.replace(/^-+/, ''), known);
+  const hint = close === null ? `see ec2-ipam ${command.name} --help` : `did you mean --${close}?`;
+  return `${command.name} has no ${rawName.slice(0, 80)}: ${hint}`;
+}
+
+function miscounted({ name, usage, args: { min, max } }: Command, args: readonly string[]): string[] {
+  const call = `ec2-ipam ${name} ${usage}`.trim();
+  if (args.length < min) return [`${name} needs more arguments: ${call}`];
+  if (args.length <= max) return [];
+  return [
+    max === 0
+      ? `${name} takes no argument, but "${args[0]}" was given`
+      : `${name} takes at most ${max} arguments: ${call}`,
+  ];
+}

@@ -1,0 +1,148 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import process from 'node:process';
+import { IpamError, isError } from '../domain/error.ts';
+import { optionValues, sortArguments } from './arguments.ts';
+import type { Command, Io } from './command.ts';
+import { type Config, loadConfig } from './config.ts';
+import { demo } from './demo.ts';
+import { init } from './init.ts';
+import { createLog } from './logger.ts';
+import { migrate } from './migrate.ts';
+import { nearest } from './nearest.ts';
+import type { Assemble } from './parts.ts';
+import { reconcile } from './reconcile.ts';
+import { recycle } from './recycle.ts';
+import { release } from './release.ts';
+import { serve } from './serve.ts';
+import { simulate } from './simulate.ts';
+import { status } from './status.ts';
+import { overview, usageOf } from './usage.ts';
+import { version } from './version.ts';
+
+const COMMANDS: readonly Command[] = [
+  serve,
+  init,
+  recycle,
+  reconcile,
+  release,
+  status,
+  migrate,
+  demo,
+  simulate,
+];
+
+const DONE = 0;
+const FAILED = 1;
+const WRONG_USAGE = 2;
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Runs the command that `argv` names and answers the exit status. Never throws: whatever goes wrong is one
+ *  line on stderr. */
+export async function main(
+  argv: readonly string[],
+  env: Env,
+  io: Io,
+  assemble: Assemble,
+  commands: readonly Command[] = COMMANDS,
+): Promise<number> {
+  const [name = '', ...rest] = argv;
+  if (name === '--version' || name === 'version') return print(io, `${version()}\n`);
+  const wantsHelp = ['help', '--help', '-h'].includes(name);
+  if (wantsHelp && rest.length === 0) return print(io, overview(commands));
+  if (argv.length === 0) {
+    io.err.write(overview(commands));
+    return WRONG_USAGE;
+  }
+  const asked = wantsHelp ? (rest[0] ?? '') : name;
+  const command = commands.find(one => one.name === asked);
+  if (command === undefined) {
+    complain(io, unknownCommand(asked, commands));
+    return WRONG_USAGE;
+  }
+  return wantsHelp ? print(io, usageOf(command)) : run(command, rest, env, io, assemble);
+}
+
+function print(io: Io, text: string): number {
+  io.out.write(text);
+  return DONE;
+}
+
+function unknownCommand(name: string, commands: readonly Command[]): string {
+  if (name.startsWith('-'))
+    return `the command comes before its flags: ec2-ipam COMMAND ${name.slice(0, 80)}`;
+  const close = nearest(
+    name,
+    commands.map(one => one.name),
+  );
+  const hint = close === null ? 'see ec2-ipam --help' : `did you mean ${close}?`;
+  return `there is no command "${name.slice(0, 80)}": ${hint}`;
+}
+
+async function run(
+  command: Command,
+  argv: readonly string[],
+  env: Env,
+  io: Io,
+  assemble: Assemble,
+): Promise<number> {
+  let isDebugging = false;
+  try {
+    const { flags, args, wantsHelp } = sortArguments(command, argv);
+    if (wantsHelp) return print(io, usageOf(command));
+    const { config, options } = configure(command, flags, env, io);
+    isDebugging = config.logLevel === 'debug';
+    const log = createLog({
+      format: config.logFormat,
+      level: config.logLevel,
+      write: io.err.write,
+      now: Date.now,
+    });
+    for (const warning of config.warnings) log('warn', warning);
+    return await command.run({ config, args, options, io, log, assemble });
+  } catch (error) {
+    complain(io, ...linesOf(error, isDebugging));
+    return isError(error, 'bad-request') ? WRONG_USAGE : FAILED;
+  }
+}
+
+/** The configuration and the command's own options; what is wrong in either is told at once. */
+function configure(
+  command: Command,
+  flags: ReadonlyMap<string, readonly string[]>,
+  env: Env,
+  io: Io,
+): { config: Config; options: Record<string, never> } {
+  const complaints: string[] = [];
+  const options = optionValues(command.options, flags, complaints);
+  try {
+    const config = loadConfig({
+      flags,
+      env,
+      readFile: path => readFileSync(path, 'utf8'),
+      home: homedir(),
+      isRoot: process.getuid?.() === 0,
+      isTerminal: io.err.isTerminal,
+      uses: command.settings,
+    });
+    if (complaints.length === 0) return { config, options: options as Record<string, never> };
+  } catch (error) {
+    if (!isError(error, 'bad-request')) throw error;
+    complaints.push(error.message);
+  }
+  throw new IpamError('bad-request', complaints.join('\n'));
+}
+
+function linesOf(error: unknown, isDebugging: boolean): string[] {
+  // Only complaints about the configuration have several lines.
+  if (isError(error, 'bad-request') && error.message.includes('\n')) return error.message.split('\n');
+  if (error instanceof IpamError && error.code !== 'internal') return [error.line];
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  const line = `internal error: ${message.replace(/\s+/g, ' ')}`;
+  return isDebugging && stack !== undefined ? [line, stack] : [`${line}; --log-level debug shows where`];
+}
+
+function complain(io: Io, ...lines: string[]): void {
+  for (const line of lines) io.err.write(`ec2-ipam: ${line}\n`);
+}

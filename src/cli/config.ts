@@ -1,0 +1,217 @@
+import { IpamError } from '../domain/error.ts';
+import type { Address, Listener } from '../http/listen.ts';
+import { isLoopback } from '../http/listen.ts';
+import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
+import { accept } from './kinds.ts';
+import {
+  embeddedStore,
+  environmentName,
+  type Facts,
+  SETTINGS,
+  type Setting,
+  type SettingName,
+  settingNames,
+  type ValueOf,
+} from './settings.ts';
+
+type Settings = { readonly [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
+
+/** Everything that was configured, checked. Times are milliseconds. */
+export interface Config extends Omit<Settings, 'listen'> {
+  readonly listen: readonly Listener[];
+  readonly aws: AwsSettings;
+  /** What works but is unwise, one line each. */
+  readonly warnings: readonly string[];
+}
+
+export interface Sources extends Facts {
+  /** What argv gave, by flag. */
+  readonly flags: ReadonlyMap<string, readonly string[]>;
+  /** The text of a file; throws when it can't be read. */
+  readonly readFile: (path: string) => string;
+  /** The settings in use: rules between several settings hold only where all of them are. */
+  readonly uses: readonly SettingName[];
+}
+
+/** What one source says of one setting. */
+interface Given {
+  /** How the user would find it again: `--warm-min`, `EC2_IPAM_WARM_MIN`, `warmMin in /etc/x.json`. */
+  readonly place: string;
+  readonly texts: readonly string[];
+}
+
+/** Flags beat environment beats file beats default. Throws one bad-request whose message has every
+ *  complaint, one a line. */
+export function loadConfig(sources: Sources): Config {
+  const complaints: string[] = [];
+  const file = configFile(sources, complaints);
+  const texts = new Map<string, readonly string[]>();
+  const values: Record<string, unknown> = {};
+  for (const name of settingNames) {
+    const setting: Setting<unknown> = SETTINGS[name];
+    const given = find(setting, sources, file, complaints) ?? fallback(setting, sources, texts);
+    texts.set(setting.flag, given.texts);
+    values[name] = parsed(setting, given, complaints);
+  }
+  if (complaints.length > 0) throw badRequest(complaints);
+  const settings = values as Settings;
+  complaints.push(...contradictions(settings, sources.uses));
+  if (complaints.length > 0) throw badRequest(complaints);
+  return deepFreeze({
+    ...settings,
+    store: settings.store === 'sqlite:' ? embeddedStore(settings.stateDir) : settings.store,
+    listen: settings.listen.map(address => listener(address, settings)),
+    aws: awsSettings(sources.env, file.aws),
+    warnings: [...file.warnings, ...unwise(settings, sources)],
+  });
+}
+
+const badRequest = (complaints: readonly string[]): IpamError =>
+  new IpamError('bad-request', complaints.join('\n'));
+
+function configFile(sources: Sources, complaints: string[]): ConfigFile {
+  const nothing: ConfigFile = { values: new Map(), aws: { region: null, credentials: null }, warnings: [] };
+  const path =
+    sources.flags.get(SETTINGS.config.flag)?.at(-1) ?? sources.env[environmentName(SETTINGS.config.flag)];
+  if (path === undefined || path === '') return nothing;
+  const text = readOr(sources, path, `--${SETTINGS.config.flag}`, complaints);
+  if (text === null) return nothing;
+  const file = parseConfigFile(text, path);
+  complaints.push(...file.complaints);
+  return file;
+}
+
+function readOr(sources: Sources, path: string, place: string, complaints: string[]): string | null {
+  try {
+    return sources.readFile(path);
+  } catch (error) {
+    complaints.push(`${place}: ${path} can't be read: ${(error as { code?: string }).code ?? error}`);
+    return null;
+  }
+}
+
+function find(
+  setting: Setting<unknown>,
+  sources: Sources,
+  file: ConfigFile,
+  complaints: string[],
+): Given | null {
+  const name = environmentName(setting.flag);
+  const fromArgv = sources.flags.get(setting.flag);
+  if (fromArgv !== undefined) return { place: `--${setting.flag}`, texts: fromArgv };
+  const fromEnvironment = sources.env[name];
+  if (setting.shape === 'secret') {
+    const path = sources.env[`${name}_FILE`];
+    if (path !== undefined && fromEnvironment !== undefined)
+      complaints.push(`${name} and ${name}_FILE are both set: give one of them`);
+    else if (path !== undefined) {
+      const secret = readOr(sources, path, `${name}_FILE`, complaints);
+      if (secret !== null) return { place: `${name}_FILE`, texts: [secret.replace(/\r?\n$/, '')] };
+    }
+  }
+  if (fromEnvironment !== undefined)
+    return {
+      place: name,
+      texts:
+        setting.shape === 'list' ? fromEnvironment.split(',').map(part => part.trim()) : [fromEnvironment],
+    };
+  return file.values.get(setting.flag) ?? null;
+}
+
+function fallback(
+  setting: Setting<unknown>,
+  facts: Facts,
+  texts: ReadonlyMap<string, readonly string[]>,
+): Given {
+  const { fallback } = setting;
+  if (fallback === null) return { place: '', texts: [] };
+  const text =
+    typeof fallback === 'string' ? fallback : fallback.of(facts, flag => texts.get(flag)?.at(-1) ?? '');
+  return { place: `default of --${setting.flag}`, texts: [text] };
+}
+
+function parsed(setting: Setting<unknown>, given: Given, complaints: string[]): unknown {
+  const values: unknown[] = [];
+  for (const text of setting.shape === 'list' ? given.texts : given.texts.slice(-1)) {
+    const answer = accept(setting.kind, text);
+    if ('value' in answer) values.push(answer.value);
+    else
+      complaints.push(
+        setting.shape === 'secret' ? `${given.place} is empty` : `${given.place} ${answer.complaint}`,
+      );
+  }
+  return setting.shape === 'list' ? values : (values[0] ?? null);
+}
+
+type Rule = [uses: SettingName[], broken: (settings: Settings) => boolean, complaint: string];
+const RULES: Rule[] = [
+  [
+    ['listen'],
+    s => s.listen.some(a => a.kind === 'https') && !(s.tlsCert && s.tlsKey && s.tlsClientCa),
+    'an https listener needs --tls-cert, --tls-key and --tls-client-ca: give all three',
+  ],
+  [
+    ['listen'],
+    s => !s.allowUnauthenticated && s.listen.some(a => a.kind === 'http' && !isLoopback(a.host)),
+    '--listen http beyond loopback lets anybody on the network command the pool: use https with ' +
+      'client certificates, a unix socket, or --allow-unauthenticated where the network is closed',
+  ],
+  [
+    ['warmMin', 'warmMax'],
+    s => s.warmMin > s.warmMax,
+    '--warm-min is more than --warm-max: give a --warm-max that is at least --warm-min',
+  ],
+  [
+    ['intentGraceMs', 'callDeadlineMs'],
+    s => s.intentGraceMs <= s.callDeadlineMs,
+    '--intent-grace is not longer than --call-deadline: an intent would be taken over while its call is sent',
+  ],
+];
+
+const contradictions = (settings: Settings, uses: readonly SettingName[]): string[] =>
+  RULES.filter(([names, broken]) => names.every(name => uses.includes(name)) && broken(settings)).map(
+    ([, , complaint]) => complaint,
+  );
+
+/** EC2 refuses a call 300 s after its signature: with the call deadline, no call is applied after this. */
+const SIGNATURE_LIFE_MS = 300_000;
+
+function unwise(settings: Settings, { flags, env }: Sources): string[] {
+  const warnings: string[] = [];
+  if (flags.get('store')?.some(url => /:\/\/[^/@]*:[^/@]*@/.test(url)))
+    warnings.push(
+      `--store holds a password, which every user of this machine can read: use ${environmentName('store-password')}_FILE`,
+    );
+  if (settings.intentGraceMs < settings.callDeadlineMs + SIGNATURE_LIFE_MS)
+    warnings.push(
+      '--intent-grace is shorter than --call-deadline and the life of a signature (300s) together: only for tests with the simulator',
+    );
+  const known = new Set(
+    settingNames.flatMap(name => {
+      const variable = environmentName(SETTINGS[name].flag);
+      return [variable, `${variable}_FILE`];
+    }),
+  );
+  for (const name of Object.keys(env))
+    if (name.startsWith('EC2_IPAM_') && !known.has(name))
+      warnings.push(`${name} in the environment is no setting`);
+  return warnings;
+}
+
+function listener(address: Address, settings: Settings): Listener {
+  if (address.kind === 'unix') return { ...address, mode: settings.socketMode };
+  if (address.kind === 'http') return address;
+  const { tlsCert, tlsKey, tlsClientCa } = settings;
+  return { ...address, tls: { cert: tlsCert ?? '', key: tlsKey ?? '', clientCa: tlsClientCa ?? '' } };
+}
+
+/** The environment beats the file here too; what both leave open is for the SDK's own chain to find. */
+const awsSettings = (env: Facts['env'], file: AwsSettings): AwsSettings => ({
+  region: env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? file.region,
+  credentials: env.AWS_ACCESS_KEY_ID || env.AWS_PROFILE ? null : file.credentials,
+});
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(deepFreeze);
+  return value;
+}

@@ -1,0 +1,156 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { formatCidr, parseCidr, routerOf } from '../domain/address.ts';
+import { listen } from '../http/listen.ts';
+import { simulatorApp } from '../simulator/simulator.ts';
+import { buildVpc, DEFAULT_WORLD } from '../simulator/world.ts';
+import { command, type Output } from './command.ts';
+import { loadConfig } from './config.ts';
+import { wholeNumber } from './kinds.ts';
+import { aborted, startServer } from './serve.ts';
+import { DEMO_SETTINGS, SERVE_SETTINGS } from './uses.ts';
+
+const CONTAINERS = ['web', 'db', 'cache'];
+
+export const demo = command({
+  name: 'demo',
+  summary: 'everything on one machine with no account: simulated EC2, embedded store, server',
+  usage: '',
+  args: { min: 0, max: 0 },
+  settings: DEMO_SETTINGS,
+  options: {
+    port: {
+      kind: wholeNumber(0, 65_535),
+      fallback: '8031',
+      help: 'where the server listens on 127.0.0.1; 0: any',
+    },
+  },
+  async run({ config, io, log, options, assemble }) {
+    const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-demo-'));
+    const vpc = buildVpc(DEFAULT_WORLD, { now: Date.now, random: Math.random });
+    const [instance] = vpc.network.instances();
+    const eni = instance && vpc.network.enisOf(instance.id).find(one => one.attachment?.deviceIndex === 1);
+    if (instance === undefined || eni === undefined)
+      throw new Error('the world of the demo has no second interface');
+    const cidr = formatCidr(vpc.network.subnet(eni.subnet).cidr);
+    vpc.faults.add({ kind: 'latency', ms: 150 });
+    const ec2 = await listen(
+      simulatorApp(vpc, { instance: instance.id }),
+      { kind: 'http', host: '127.0.0.1', port: 0 },
+      log,
+    );
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL_EC2: ec2.address,
+      AWS_EC2_METADATA_SERVICE_ENDPOINT: ec2.address,
+      AWS_REGION: vpc.region,
+      AWS_ACCESS_KEY_ID: 'demo',
+      AWS_SECRET_ACCESS_KEY: 'demo',
+    });
+    const socket = join(folder, 'ec2-ipam.sock');
+    const store = join(folder, 'ledger.sqlite');
+    const served = loadConfig({
+      flags: new Map([
+        ['listen', [`http://127.0.0.1:${options.port}`, `unix:${socket}`]],
+        ['store', [`sqlite:${store}`]],
+        ['log-format', [config.logFormat]],
+        ['log-level', [config.logLevel]],
+      ]),
+      env: {},
+      home: folder,
+      isRoot: false,
+      isTerminal: io.err.isTerminal,
+      readFile: () => '',
+      uses: SERVE_SETTINGS,
+    });
+    try {
+      const server = await startServer({ config: served, io, log, assemble });
+      try {
+        await server.opened;
+        await tour(socket, eni.id, cidr, io.out);
+        io.out.write(advice(server.addresses, socket, store, eni.id, cidr, ec2.address));
+        await aborted(io.signal);
+      } finally {
+        await server.stop();
+      }
+    } finally {
+      await ec2.close(0);
+      rmSync(folder, { recursive: true, force: true });
+    }
+    return 0;
+  },
+});
+
+/** Speaks to the server as dockerd would for a network, three containers and the end of one. */
+async function tour(socket: string, eni: string, cidr: string, out: Output): Promise<void> {
+  out.write(
+    `A simulated subnet ${cidr} with the network interface ${eni}. What dockerd would say, and hear:\n\n`,
+  );
+  const say = async (method: string, body: unknown, when: string): Promise<Record<string, unknown>> => {
+    const startedAt = performance.now();
+    const answer = await post(socket, `/${method}`, body);
+    const took = `${(performance.now() - startedAt).toFixed(1)} ms`;
+    out.write(`  ${when.padEnd(38)} ${took.padStart(9)}  ${JSON.stringify(answer)}\n`);
+    return answer;
+  };
+  await say('Plugin.Activate', null, 'docker looks at its plugins');
+  const pool = { AddressSpace: 'ec2-ipam', Pool: cidr, SubPool: '', Options: { 'eni-id': eni }, V6: false };
+  const { PoolID } = await say('IpamDriver.RequestPool', pool, 'docker network create');
+  let last: unknown;
+  for (const name of CONTAINERS) {
+    const asked = { PoolID, Address: '', Options: { 'com.docker.network.endpoint.name': name } };
+    const first = last === undefined ? ' (cold: one EC2 call)' : ' (warm: none)';
+    last = (await say('IpamDriver.RequestAddress', asked, `docker run --name ${name}${first}`)).Address;
+  }
+  const [address] = String(last).split('/');
+  await say('IpamDriver.ReleaseAddress', { PoolID, Address: address }, `docker stop ${CONTAINERS.at(-1)}`);
+}
+
+function post(socketPath: string, path: string, body: unknown): Promise<Record<string, unknown>> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path, method: 'POST' }, answer => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', chunk => {
+        text += chunk;
+      });
+      answer.on('end', () => resolve(JSON.parse(text)));
+    });
+    sent.on('error', reject);
+    sent.end(body === null ? '' : JSON.stringify(body));
+  });
+}
+
+function advice(
+  addresses: readonly string[],
+  socket: string,
+  store: string,
+  eni: string,
+  cidr: string,
+  ec2: string,
+): string {
+  const bundle = process.argv[1] ?? 'ec2-ipam.mjs';
+  return `
+The server listens on
+${addresses.map(address => `  ${address}`).join('\n')}
+until Ctrl-C. In another terminal, to see the ledger and EC2 agree:
+
+  ${bundle} status --store sqlite:${store}
+  curl ${ec2}/simulator/state
+
+With Docker here (as root; macvlan or ipvlan on an interface of this machine, the addresses are simulated):
+
+  ln -s ${socket} /run/docker/plugins/ec2-ipam.sock
+  ip link add demo0 type dummy && ip link set demo0 up
+  docker network create -d macvlan -o parent=demo0 --ipam-driver ec2-ipam \\
+    --subnet ${cidr} --gateway ${routerOf(parseCidr(cidr))} --ipam-opt eni-id=${eni} demo
+  docker run --rm --network demo busybox ip addr
+
+With a real account, on an instance with a second network interface and its instance role:
+
+  ec2-ipam serve --listen unix:/run/docker/plugins/ec2-ipam.sock
+  mknet.sh
+`;
+}

@@ -1,0 +1,50 @@
+import { formatCidr, parseCidr } from '../domain/address.ts';
+import { parseSubnetId } from '../domain/ids.ts';
+import { survey } from '../ipam/survey.ts';
+import { command } from './command.ts';
+import { onOff } from './kinds.ts';
+import { printJson } from './output.ts';
+import { progress } from './progress.ts';
+import { LEDGER_SETTINGS } from './uses.ts';
+
+export const init = command({
+  name: 'init',
+  summary: 'read subnets and their ENIs from EC2 and fill the ledger; again: refresh it',
+  usage: 'SUBNET[=CIDR]…',
+  args: { min: 1, max: 100 },
+  settings: LEDGER_SETTINGS,
+  options: { json: { kind: onOff, fallback: 'off', help: 'print JSON' } },
+  async run({ args, config, log, io, options, assemble }) {
+    const wanted = args.map(arg => {
+      const [id = '', cidr] = arg.split('=');
+      return { id: parseSubnetId(id), range: cidr === undefined ? null : parseCidr(cidr) };
+    });
+    const { machine, store } = assemble(config, log);
+    await store.migrate();
+    for (const { id, range } of wanted) {
+      const bar = progress(io.err, id);
+      const { subnet, enis, added, free, available } = await survey(machine, id, range, bar.show);
+      bar.end();
+      const summary = {
+        subnet: id,
+        cidr: formatCidr(subnet.cidr),
+        range: range && formatCidr(range),
+        enis,
+        added,
+        free,
+        available,
+      };
+      if (options.json) printJson(io.out, summary);
+      else
+        io.out.write(
+          `${id} ${summary.cidr}: ${added} addresses added, ${free} free, ${enis} network interfaces\n`,
+        );
+      if (available < free && range === null)
+        io.err.write(
+          `warning: EC2 has ${available} addresses of ${id} available and the ledger ${free} free: somebody uses it out of sight; give containers a subnet of their own or an explicit CIDR reservation\n`,
+        );
+    }
+    await store.close();
+    return 0;
+  },
+});

@@ -1,0 +1,120 @@
+import { IpamError } from '../domain/error.ts';
+import type { Address } from '../http/listen.ts';
+import { parseStoreUrl } from '../store/url.ts';
+
+/** How the text of a setting or an option becomes a value. */
+export interface Kind<T> {
+  /** Stands for the value in usage, as in `--cooldown DURATION`. Empty: a switch, which needs no value. */
+  readonly metavar: string;
+  /** What is accepted, for people. */
+  readonly accepts: string;
+  /** The value, or undefined when the text is not accepted. May throw bad-request to say more. */
+  parse(text: string): T | undefined;
+}
+
+/** Any text but the empty one. */
+export const text = (metavar: string, accepts: string): Kind<string> => ({
+  metavar,
+  accepts,
+  parse: given => (given === '' ? undefined : given),
+});
+
+export const oneOf = <T extends string>(...words: readonly T[]): Kind<T> => ({
+  metavar: words.join('|'),
+  accepts: words.length === 1 ? `${words[0]}` : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`,
+  parse: given => words.find(word => word === given),
+});
+
+export const wholeNumber = (min: number, max: number): Kind<number> => ({
+  metavar: 'N',
+  accepts: `a whole number from ${min} to ${max}`,
+  parse: given => (/^\d{1,9}$/.test(given) ? within(Number(given), min, max) : undefined),
+});
+
+export const percentage = (min: number, max: number): Kind<number> => ({
+  metavar: 'PERCENT',
+  accepts: `a percentage from ${min} to ${max}, such as ${max}%`,
+  parse: given => (/^\d{1,3}%?$/.test(given) ? within(Number.parseInt(given, 10), min, max) : undefined),
+});
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A time with its unit, as milliseconds. The bounds are written the same way. */
+export function duration(min: string, max: string): Kind<number> {
+  const minMs = parseDuration(min) ?? Number.NaN;
+  const maxMs = parseDuration(max) ?? Number.NaN;
+  return {
+    metavar: 'DURATION',
+    accepts: `a time from ${min} to ${max} with its unit, such as 500ms, 30s, 10m or 1h`,
+    parse: given => {
+      const ms = parseDuration(given);
+      return ms === undefined ? undefined : within(ms, minMs, maxMs);
+    },
+  };
+}
+
+function parseDuration(given: string): number | undefined {
+  const [, digits = '', unit = ''] = given.match(/^(\d{1,9})(ms|s|m|h)$/) ?? [];
+  const unitMs = UNITS_MS[unit];
+  return unitMs === undefined ? undefined : Number(digits) * unitMs;
+}
+
+const within = (number: number, min: number, max: number): number | undefined =>
+  min <= number && number <= max ? number : undefined;
+
+const ON = ['true', 'on', '1'];
+const OFF = ['false', 'off', '0'];
+
+export const onOff: Kind<boolean> = {
+  metavar: '',
+  accepts: 'on or off',
+  parse: given => (ON.includes(given) ? true : OFF.includes(given) ? false : undefined),
+};
+
+/** Permission bits of a socket. */
+export const octalMode: Kind<number> = {
+  metavar: 'MODE',
+  accepts: 'three octal digits, such as 0600 or 0660',
+  parse: given => (/^0?[0-7]{3}$/.test(given) ? Number.parseInt(given, 8) : undefined),
+};
+
+const TCP = /^(https?):\/\/(\[[0-9a-fA-F:.]+\]|[^\s/:@?#[\]]+):(\d{1,5})\/?$/;
+
+export const listenAddress: Kind<Address> = {
+  metavar: 'URL',
+  accepts: 'http://127.0.0.1:8031, https://0.0.0.0:8031 or unix:/run/docker/plugins/ec2-ipam.sock',
+  parse: given => {
+    // sun_path has 108 bytes, its final zero included: unix(7).
+    if (/^unix:\/./.test(given))
+      return given.length <= 112 ? { kind: 'unix', path: given.slice(5) } : undefined;
+    const [, scheme, host = '', digits = ''] = given.match(TCP) ?? [];
+    const port = Number(digits);
+    if (scheme === undefined || port > 65_535) return undefined;
+    return { kind: scheme === 'https' ? 'https' : 'http', host: host.replace(/^\[|\]$/g, ''), port };
+  },
+};
+
+export const storeUrl: Kind<string> = {
+  metavar: 'URL',
+  accepts: 'sqlite:/path or mysql://user@host:3306/database?ssl=on',
+  parse: given => {
+    parseStoreUrl(given);
+    return given;
+  },
+};
+
+/** `given` as `kind` has it; else what is wrong, to be put behind the name of the setting. */
+export function accept<T>(kind: Kind<T>, given: string): { value: T } | { complaint: string } {
+  try {
+    const value = kind.parse(given);
+    return value === undefined ? { complaint: `"${shown(given)}": give ${kind.accepts}` } : { value };
+  } catch (error) {
+    if (error instanceof IpamError) return { complaint: `is not accepted: ${error.line}` };
+    throw error;
+  }
+}
+
+const SHOWN_CHARACTERS_MAX = 80;
+// A mistyped store URL may hold a password.
+const shown = (given: string): string =>
+  given.replace(/(:\/\/[^/@\s]*:)[^@\s]*@/, '$1***@').slice(0, SHOWN_CHARACTERS_MAX);

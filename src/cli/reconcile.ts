@@ -1,0 +1,63 @@
+import { type Drift, describe } from '../domain/drift.ts';
+import { closeCounts } from '../ipam/count.ts';
+import { takeOver } from '../ipam/intents.ts';
+import { close, compare } from '../ipam/reconciler.ts';
+import { command } from './command.ts';
+import { onOff } from './kinds.ts';
+import { printJson } from './output.ts';
+import { namedSubnets } from './subnets.ts';
+import { LEDGER_SETTINGS } from './uses.ts';
+
+export const reconcile = command({
+  name: 'reconcile',
+  summary: 'compare ledger and EC2, print the drift, make the moves that close it',
+  usage: '[SUBNET…]',
+  args: { min: 0, max: 100 },
+  settings: LEDGER_SETTINGS,
+  options: {
+    'dry-run': { kind: onOff, fallback: 'off', help: 'print the drift only' },
+    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+  },
+  async run({ args, config, log, io, options, assemble }) {
+    const { machine, store } = assemble(config, log);
+    const dryRun = options['dry-run'];
+    const drifts: Drift[] = [];
+    let moved = 0;
+    let repaired = 0;
+    for (const subnet of await namedSubnets(store, args)) {
+      const found = await compare(machine, subnet.id);
+      drifts.push(...found);
+      if (dryRun) continue;
+      const closed = await close(machine, found);
+      moved += closed.moved;
+      repaired += closed.repaired;
+    }
+    const settled = dryRun ? 0 : await takeOver(machine);
+    if (!dryRun) await closeCounts(machine, (await store.intents(0, 0)).now);
+    if (options.json)
+      printJson(io.out, {
+        drift: drifts.map(({ kind, row, seenOn }) => ({
+          kind,
+          subnet: row.subnet,
+          ip: row.ip,
+          status: row.status,
+          iface: row.iface,
+          seenOn,
+        })),
+        moved,
+        repaired,
+        settled,
+        dryRun,
+      });
+    else {
+      for (const drift of drifts) io.out.write(`${describe(drift)}\n`);
+      io.out.write(
+        dryRun
+          ? `${drifts.length} differences; nothing was changed\n`
+          : `${drifts.length} differences, ${moved} moves, ${repaired} repaired, ${settled} unfinished ones settled\n`,
+      );
+    }
+    await store.close();
+    return 0;
+  },
+});

@@ -1,0 +1,48 @@
+import type { Allocation } from '../domain/allocation.ts';
+import { idle, recycle as takeBack } from '../ipam/recycle.ts';
+import { command } from './command.ts';
+import { duration, onOff, wholeNumber } from './kinds.ts';
+import { ago, printJson, table } from './output.ts';
+import { namedSubnets } from './subnets.ts';
+import { LEDGER_SETTINGS } from './uses.ts';
+
+export const recycle = command({
+  name: 'recycle',
+  summary: 'unassign addresses that are ready but idle, many per call',
+  usage: 'SUBNET…',
+  args: { min: 1, max: 100 },
+  settings: LEDGER_SETTINGS,
+  options: {
+    limit: { kind: wholeNumber(1, 10_000), fallback: '100', help: 'addresses taken back at most' },
+    idle: { kind: duration('0s', '365d'), fallback: '15m', help: 'how long an address must have been idle' },
+    'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
+    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+  },
+  async run({ args, config, log, io, options, assemble }) {
+    const { machine, store } = assemble(config, log);
+    const plan: Allocation[] = [];
+    for (const subnet of await namedSubnets(store, args))
+      plan.push(...(await idle(machine, subnet.id, options.idle, options.limit - plan.length)));
+    const now = (await store.intents(0, 0)).now;
+    if (!options.json)
+      io.out.write(
+        table(
+          ['ADDRESS', 'SUBNET', 'ENI', 'IDLE'],
+          plan.map(row => [row.ip, row.subnet, row.iface ?? '-', ago(now - row.movedAt)]),
+        ),
+      );
+    const freed = options['dry-run'] ? 0 : await takeBack(machine, plan);
+    if (options.json)
+      printJson(io.out, {
+        plan: plan.map(({ ip, subnet, iface }) => ({ ip, subnet, iface })),
+        freed,
+        dryRun: options['dry-run'],
+      });
+    else
+      io.out.write(
+        options['dry-run'] ? `would take back ${plan.length}\n` : `took back ${freed} of ${plan.length}\n`,
+      );
+    await store.close();
+    return !options['dry-run'] && freed < plan.length ? 1 : 0;
+  },
+});

@@ -1,0 +1,214 @@
+import { resolve } from 'node:path';
+import { LOG_LEVELS } from '../domain/log.ts';
+import {
+  duration,
+  type Kind,
+  listenAddress,
+  octalMode,
+  oneOf,
+  onOff,
+  percentage,
+  storeUrl,
+  text,
+  wholeNumber,
+} from './kinds.ts';
+
+/** What a default may depend on: where the process runs, and the settings above it in the table, as text. */
+export interface Facts {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly home: string;
+  readonly isRoot: boolean;
+  readonly isTerminal: boolean;
+}
+type Earlier = (flag: string) => string;
+
+export interface Setting<T> {
+  /** The flag without dashes; environment name and JSON key derive from it. */
+  readonly flag: string;
+  readonly kind: Kind<unknown>;
+  /** `list`: repeatable, or with commas in the environment. `secret`: never a flag, only environment or file. */
+  readonly shape: 'one' | 'list' | 'secret';
+  /** Text as a user would write it; null: none. `said` tells what a computed one is. */
+  readonly fallback: string | null | { readonly said: string; of(facts: Facts, earlier: Earlier): string };
+  readonly help: string;
+  /** Only for the type. */
+  readonly type?: T;
+}
+
+type Spec<T> = Omit<Setting<T>, 'kind' | 'shape' | 'type'> & { readonly kind: Kind<T> };
+const one = <T>(spec: Spec<T> & { fallback: NonNullable<Spec<T>['fallback']> }): Setting<T> => ({
+  ...spec,
+  shape: 'one',
+});
+const optional = <T>(spec: Omit<Spec<T>, 'fallback'>): Setting<T | null> => ({
+  ...spec,
+  fallback: null,
+  shape: 'one',
+});
+const list = <T>(spec: Spec<T>): Setting<readonly T[]> => ({ ...spec, shape: 'list' });
+const secret = (spec: Omit<Spec<string>, 'fallback'>): Setting<string | null> => ({
+  ...spec,
+  fallback: null,
+  shape: 'secret',
+});
+
+/** Every setting, by its name in Config. Later defaults may look at earlier settings. */
+export const SETTINGS = {
+  config: optional({
+    flag: 'config',
+    kind: text('FILE', 'the path of a JSON file'),
+    help: 'configuration file in JSON; its keys are these flags in camelCase',
+  }),
+  listen: list({
+    flag: 'listen',
+    kind: listenAddress,
+    fallback: 'http://127.0.0.1:8031',
+    help: 'where to answer Docker; repeatable',
+  }),
+  tlsCert: optional({
+    flag: 'tls-cert',
+    kind: text('FILE', 'the path of a PEM file'),
+    help: 'certificate chain of an https listener',
+  }),
+  tlsKey: optional({
+    flag: 'tls-key',
+    kind: text('FILE', 'the path of a PEM file'),
+    help: 'its private key',
+  }),
+  tlsClientCa: optional({
+    flag: 'tls-client-ca',
+    kind: text('FILE', 'the path of a PEM file'),
+    help: 'authority whose certificates clients of an https listener must show',
+  }),
+  allowUnauthenticated: one({
+    flag: 'allow-unauthenticated',
+    kind: onOff,
+    fallback: 'off',
+    help: 'permit http beyond loopback, where whoever reaches the port commands the pool',
+  }),
+  socketMode: one({
+    flag: 'socket-mode',
+    kind: octalMode,
+    fallback: '0600',
+    help: 'permissions of a unix socket',
+  }),
+  stateDir: one({
+    flag: 'state-dir',
+    kind: text('FOLDER', 'the path of a folder'),
+    fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
+    help: 'where an embedded store lives',
+  }),
+  store: one({
+    flag: 'store',
+    kind: storeUrl,
+    fallback: {
+      said: 'sqlite: in the state directory',
+      of: (_, earlier) => embeddedStore(earlier('state-dir')),
+    },
+    help: 'the ledger: sqlite:/path, or mysql://user@host:3306/ipam?ssl=on',
+  }),
+  storePassword: secret({
+    flag: 'store-password',
+    kind: text('PASSWORD', 'a password'),
+    help: 'password of the store',
+  }),
+  warmMin: one({
+    flag: 'warm-min',
+    kind: wholeNumber(0, 1000),
+    fallback: '2',
+    help: 'ready addresses kept on each ENI, at least',
+  }),
+  warmMax: one({
+    flag: 'warm-max',
+    kind: wholeNumber(0, 1000),
+    fallback: '6',
+    help: "ready addresses kept on each ENI, at most; both are capped at the ENI's room",
+  }),
+  cooldownMs: one({
+    flag: 'cooldown',
+    kind: duration('0s', '24h'),
+    fallback: '30s',
+    help: 'rest of an address before it is given again on the same ENI',
+  }),
+  quarantineMs: one({
+    flag: 'quarantine',
+    kind: duration('0s', '24h'),
+    fallback: '10m',
+    help: 'rest of an address before it is given on another ENI',
+  }),
+  strictReuse: one({
+    flag: 'strict-reuse',
+    kind: onOff,
+    fallback: 'off',
+    help: 'refuse a start rather than give an address that has not rested',
+  }),
+  requestTimeoutMs: one({
+    flag: 'request-timeout',
+    kind: duration('100ms', '10m'),
+    fallback: '120s',
+    help: 'longest wait of a request of Docker',
+  }),
+  ec2SharePercent: one({
+    flag: 'ec2-share',
+    kind: percentage(1, 100),
+    fallback: {
+      said: '50% with a mysql store, 5% with an embedded one',
+      of: (_, earlier) => (earlier('store').startsWith('mysql:') ? '50%' : '5%'),
+    },
+    help: "part of the account's EC2 request tokens that may be used",
+  }),
+  callDeadlineMs: one({
+    flag: 'call-deadline',
+    kind: duration('100ms', '60s'),
+    fallback: '20s',
+    help: 'age of an intent past which its EC2 call is not sent any more',
+  }),
+  intentGraceMs: one({
+    flag: 'intent-grace',
+    kind: duration('1s', '1h'),
+    fallback: '330s',
+    help: 'age past which an unfinished intent is taken over; below 320s only for tests with the simulator',
+  }),
+  reconcileEveryMs: one({
+    flag: 'reconcile-every',
+    kind: duration('1s', '24h'),
+    fallback: '60s',
+    help: 'pause between two comparisons of ledger and EC2',
+  }),
+  logFormat: one({
+    flag: 'log-format',
+    kind: oneOf('json', 'pretty'),
+    fallback: {
+      said: 'pretty on a terminal, else json',
+      of: facts => (facts.isTerminal ? 'pretty' : 'json'),
+    },
+    help: 'form of the log',
+  }),
+  logLevel: one({
+    flag: 'log-level',
+    kind: oneOf(...LOG_LEVELS),
+    fallback: 'info',
+    help: 'least level that is logged',
+  }),
+} as const satisfies Record<string, Setting<unknown>>;
+
+export type SettingName = keyof typeof SETTINGS;
+export type ValueOf<S> = S extends Setting<infer T> ? T : never;
+
+export const settingNames = Object.keys(SETTINGS) as SettingName[];
+
+/** `warm-min` → `EC2_IPAM_WARM_MIN`. */
+export const environmentName = (flag: string): string =>
+  `EC2_IPAM_${flag.toUpperCase().replaceAll('-', '_')}`;
+
+/** `warm-min` → `warmMin`. */
+export const jsonKey = (flag: string): string => flag.replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
+
+export const embeddedStore = (stateDir: string): string => `sqlite:${resolve(stateDir)}/ledger.sqlite`;
+
+/** systemd names the folder that it made for the service (several with colons); people have theirs by XDG. */
+function stateFolder({ env, home, isRoot }: Facts): string {
+  const [fromSystemd = ''] = (env.STATE_DIRECTORY ?? '').split(':');
+  if (fromSystemd !== '') return fromSystemd;
+  return isRoot ? '/var/lib/ec2-ipam' : `${env.XDG_STATE_HOME || `${home}/.local/state`}/ec2-ipam`;
+}

@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { IpamError } from '../domain/error.ts';
+import { parseInstanceId } from '../domain/ids.ts';
+import { listen } from '../http/listen.ts';
+import { ADMIN_HELP } from '../simulator/admin-help.ts';
+import { simulatorApp } from '../simulator/simulator.ts';
+import { buildVpc, DEFAULT_WORLD } from '../simulator/world.ts';
+import { command } from './command.ts';
+import { text } from './kinds.ts';
+import { aborted } from './serve.ts';
+import { SIMULATE_SETTINGS } from './uses.ts';
+
+export const simulate = command({
+  name: 'simulate',
+  summary: 'the EC2 simulator with its metadata service alone, for tests and trials',
+  usage: '',
+  args: { min: 0, max: 0 },
+  settings: SIMULATE_SETTINGS,
+  help: ADMIN_HELP,
+  options: {
+    world: {
+      kind: text('FILE', 'the path of a JSON file'),
+      fallback: null,
+      help: 'the VPC to begin with, instead of a small one',
+    },
+    instance: {
+      kind: text('ID', 'an instance id'),
+      fallback: null,
+      help: 'the instance whose metadata is served; else the first',
+    },
+  },
+  async run({ config, io, log, options }) {
+    const description = options.world === null ? DEFAULT_WORLD : readWorld(options.world);
+    const vpc = buildVpc(description, { now: Date.now, random: Math.random });
+    const [first] = vpc.network.instances();
+    const instance = options.instance === null ? first?.id : parseInstanceId(options.instance, '--instance');
+    if (instance === undefined)
+      throw new IpamError('bad-request', 'the world has no instance', { hint: 'describe one' });
+    const app = simulatorApp(vpc, { instance });
+    const listening = [];
+    for (const listener of config.listen) listening.push(await listen(app, listener, log));
+    for (const { address } of listening)
+      io.out.write(
+        `EC2 and instance metadata of ${instance} at ${address}; what it can be told: ${address}/simulator\n`,
+      );
+    await aborted(io.signal);
+    await Promise.all(listening.map(one => one.close(0)));
+    return 0;
+  },
+});
+
+function readWorld(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new IpamError('bad-request', `--world ${path} cannot be read: ${(error as Error).message}`, {
+      hint: 'name a file with a JSON object',
+    });
+  }
+}

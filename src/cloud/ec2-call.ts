@@ -1,0 +1,155 @@
+import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
+import { IpamError, isError } from '../domain/error.ts';
+import { readMetadata } from './imds.ts';
+import { refusal } from './refusals.ts';
+
+export interface Ec2Options {
+  /** Null: the SDK's own chain (AWS_REGION, profile), then the instance's metadata. */
+  readonly region: string | null;
+  /** Null: the SDK's own chain. */
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
+  /** The instance metadata service; null: there is none to ask. */
+  readonly metadataEndpoint: string | null;
+  /** The process's monotonic clock, in milliseconds. */
+  readonly clock: () => number;
+  /** Resolves after `ms`. */
+  readonly wait: (ms: number) => Promise<void>;
+  /** How long EC2 may take to begin its answer. */
+  readonly requestTimeoutMs?: number;
+}
+
+const CONNECTION_TIMEOUT_MS = 2000;
+const REQUEST_TIMEOUT_MS = 10_000;
+const READ_TRIES_MAX = 3;
+const READ_PAUSE_MS = 200;
+
+type Ask<T> = (client: EC2Client, limits: { abortSignal: AbortSignal }) => Promise<T>;
+
+/** Calls of EC2 whose errors are ours. */
+export interface Ec2Calls {
+  /** Asks up to three times while there is no answer, with growing pauses. */
+  read<T>(action: string, ask: Ask<T>): Promise<T>;
+  /** Asks once. */
+  mutate<T>(action: string, ask: Ask<T>): Promise<T>;
+}
+
+export function ec2Calls(options: Ec2Options): Ec2Calls {
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, wait } = options;
+  const client = new EC2Client({
+    region: regionOf(options),
+    ...(options.credentials === null ? {} : { credentials: options.credentials }),
+    // Retries belong to us: a repeated mutation is a second intent.
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: CONNECTION_TIMEOUT_MS,
+      requestTimeout: requestTimeoutMs,
+      throwOnRequestTimeout: true, // without it the timeout only warns
+    },
+  });
+
+  async function mutate<T>(action: string, ask: Ask<T>): Promise<T> {
+    try {
+      // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
+      const abortSignal = AbortSignal.timeout(CONNECTION_TIMEOUT_MS + requestTimeoutMs);
+      return await ask(client, { abortSignal: new AbortController().signal });
+    } catch (error) {
+      throw asIpamError(action, error);
+    }
+  }
+
+  async function read<T>(action: string, ask: Ask<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await mutate(action, ask);
+      } catch (error) {
+        if (tries >= READ_TRIES_MAX || !isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled'))
+          throw error;
+      }
+      await wait(READ_PAUSE_MS * 2 ** tries);
+    }
+  }
+  return { read, mutate };
+}
+
+function regionOf({ region, metadataEndpoint }: Ec2Options): string | (() => Promise<string>) {
+  if (region !== null) return region;
+  const chain = new EC2Client({}).config.region;
+  let found: string | undefined;
+  return async () => {
+    found ??= await chain().catch(error => {
+      if (metadataEndpoint === null) throw error;
+      return readMetadata('placement/region', metadataEndpoint);
+    });
+    return found;
+  };
+}
+
+/**
+ * A middleware behind the signature that doesn't send once the process's clock is past `sendBefore`. A process
+ * may be frozen (a paused machine, a long stall) between its decision and the send, and others may meanwhile
+ * have taken its intent over. What was signed before the freeze, and so passes here with the old time, EC2
+ * refuses 300 s after the signature; that, the call deadline and a margin are why intents rest for 330 s
+ * before anybody takes them over.
+ */
+export function sentBefore(action: string, clock: () => number, sendBefore: number) {
+  const check = (): void => {
+    if (clock() >= sendBefore)
+      throw new IpamError('ec2-unreachable', `not sent: ${action} came too late for its intent`);
+  };
+  return <Handler extends (args: never) => Promise<unknown>>(next: Handler): Handler =>
+    (async (args: never) => {
+      check();
+      return next(args);
+    }) as Handler;
+}
+export const AFTER_SIGNING = {
+  name: 'sentBefore',
+  relation: 'after',
+  toMiddleware: 'httpSigningMiddleware',
+} as const;
+
+/** What the SDK calls an error without a code: some proxy's, not EC2's. */
+const FORMLESS = ['Unknown', 'NotFound'];
+
+/** What the system says before a connection stands. A connection that times out is not among them: the
+ *  handler's timer says nothing of what the system has sent. */
+const NEVER_CONNECTED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
+
+/** No answer is told apart from a refusal: only an error that EC2 itself formed is one. */
+function asIpamError(action: string, error: unknown): IpamError {
+  if (error instanceof IpamError && error.code.startsWith('ec2-')) return error;
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  if (error instanceof EC2ServiceException && !FORMLESS.includes(name)) {
+    const { httpStatusCode = 0, requestId } = error.$metadata;
+    const refused = refusal(name, message, requestId);
+    // Throttling comes with status 503.
+    if (refused.code === 'ec2-throttled' || (httpStatusCode >= 400 && httpStatusCode < 500)) return refused;
+  }
+  if (name === 'CredentialsProviderError' || name === 'TokenProviderError')
+    return new IpamError('ec2-denied', `${action} was not sent: no AWS credentials were found`, {
+      hint: 'give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+      cause: error,
+    });
+  if (message === 'Region is missing')
+    return new IpamError('ec2-denied', `${action} was not sent: no AWS region is known`, {
+      hint: 'set AWS_REGION',
+      cause: error,
+    });
+  const reason = reasonOf(error, name, message);
+  if (NEVER_CONNECTED.includes(reason))
+    return new IpamError('ec2-unreachable', `${action} was not sent: EC2 can't be reached: ${reason}`, {
+      hint: 'check the network, AWS_REGION and AWS_ENDPOINT_URL_EC2',
+      cause: error,
+    });
+  return new IpamError('ec2-unknown', `EC2 gave no answer to ${action}: ${reason}`, {
+    hint: 'check that the EC2 endpoint can be reached from here',
+    cause: error,
+  });
+}
+
+function reasonOf(error: unknown, name: string, message: string): string {
+  if (name === 'TimeoutError' || name === 'AbortError') return 'timeout';
+  const { code, $metadata } = error as { code?: string; $metadata?: { httpStatusCode?: number } };
+  const status = $metadata?.httpStatusCode;
+  return code ?? (status === undefined ? message : `${name}, HTTP status ${status}`);
+}

@@ -1,0 +1,203 @@
+import {
+  type _InstanceType,
+  AssignPrivateIpAddressesCommand,
+  type AssignPrivateIpAddressesCommandInput,
+  DescribeInstancesCommand,
+  DescribeInstanceTypesCommand,
+  DescribeNetworkInterfacesCommand,
+  type DescribeNetworkInterfacesCommandInput,
+  DescribeSubnetsCommand,
+  GetSubnetCidrReservationsCommand,
+  type NetworkInterface,
+  UnassignPrivateIpAddressesCommand,
+} from '@aws-sdk/client-ec2';
+import { type Ipv4, parseCidr, parseIpv4 } from '../domain/address.ts';
+import { IpamError, isError } from '../domain/error.ts';
+import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
+import type { CidrReservation, Cloud, CloudEni, CloudSubnet } from './cloud.ts';
+import { AFTER_SIGNING, type Ec2Options, ec2Calls, sentBefore } from './ec2-call.ts';
+
+const PAGE_SIZE_MAX = 1000;
+/** EC2 may give short pages; a /16 has 65 full ones. */
+const PAGES_MAX = 1000;
+/** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html: 200 values in one request, of which
+ *  one is the subnet. */
+const FILTER_VALUES_MAX = 199;
+
+/** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
+export function ec2Cloud(options: Ec2Options): Cloud {
+  const { read, mutate } = ec2Calls(options);
+  const limitOfType = new Map<string, number>(); // a type's limit never changes
+
+  const describe = (input: DescribeNetworkInterfacesCommandInput) =>
+    read('DescribeNetworkInterfaces', (client, limits) =>
+      client.send(new DescribeNetworkInterfacesCommand(input), limits),
+    );
+
+  async function* enis(subnet: SubnetId): AsyncGenerator<readonly CloudEni[]> {
+    yield* pages('DescribeNetworkInterfaces', async token => {
+      const page = await describe({
+        Filters: [{ Name: 'subnet-id', Values: [subnet] }],
+        MaxResults: PAGE_SIZE_MAX,
+        NextToken: token,
+      });
+      return { items: (page.NetworkInterfaces ?? []).map(cloudEni), token: page.NextToken };
+    });
+  }
+
+  async function typeOf(instance: InstanceId): Promise<_InstanceType | undefined> {
+    const { Reservations = [] } = await read('DescribeInstances', (client, limits) =>
+      client.send(new DescribeInstancesCommand({ InstanceIds: [instance] }), limits),
+    );
+    return Reservations[0]?.Instances?.[0]?.InstanceType;
+  }
+
+  async function limitOf(type: _InstanceType): Promise<number | null> {
+    const known = limitOfType.get(type);
+    if (known !== undefined) return known;
+    const { InstanceTypes = [] } = await read('DescribeInstanceTypes', (client, limits) =>
+      client.send(new DescribeInstanceTypesCommand({ InstanceTypes: [type] }), limits),
+    );
+    const limit = InstanceTypes[0]?.NetworkInfo?.Ipv4AddressesPerInterface;
+    if (limit !== undefined) limitOfType.set(type, limit);
+    return limit ?? null;
+  }
+
+  function put(input: AssignPrivateIpAddressesCommandInput, sendBefore: number): Promise<Ipv4[]> {
+    const action = 'AssignPrivateIpAddresses';
+    return mutate(action, async (client, limits) => {
+      const command = new AssignPrivateIpAddressesCommand(input);
+      command.middlewareStack.addRelativeTo(sentBefore(action, options.clock, sendBefore), AFTER_SIGNING);
+      const { AssignedPrivateIpAddresses = [] } = await client.send(command, limits);
+      return AssignedPrivateIpAddresses.map(one => parseIpv4(one.PrivateIpAddress ?? '', 'assigned address'));
+    });
+  }
+
+  return {
+    enis,
+
+    async eni(id) {
+      const { NetworkInterfaces = [] } = await describe({ NetworkInterfaceIds: [id] });
+      return cloudEni(found(NetworkInterfaces[0], id));
+    },
+
+    async carriers(subnet, ips) {
+      const carriers = new Map<Ipv4, CloudEni>();
+      for (let start = 0; start < ips.length; start += FILTER_VALUES_MAX) {
+        const asked = ips.slice(start, start + FILTER_VALUES_MAX);
+        const { NetworkInterfaces = [] } = await describe({
+          Filters: [
+            { Name: 'subnet-id', Values: [subnet] },
+            { Name: 'addresses.private-ip-address', Values: [...asked] },
+          ],
+        });
+        for (const eni of NetworkInterfaces.map(cloudEni))
+          for (const ip of [eni.primary, ...eni.secondaries]) if (asked.includes(ip)) carriers.set(ip, eni);
+      }
+      return carriers;
+    },
+
+    async subnet(id) {
+      const { Subnets = [] } = await read('DescribeSubnets', (client, limits) =>
+        client.send(new DescribeSubnetsCommand({ SubnetIds: [id] }), limits),
+      );
+      const subnet = found(Subnets[0], id);
+      return {
+        id: parseSubnetId(subnet.SubnetId ?? ''),
+        vpc: subnet.VpcId ?? '',
+        cidr: parseCidr(subnet.CidrBlock ?? '', `CIDR of ${id}`),
+        available: subnet.AvailableIpAddressCount ?? 0,
+      } satisfies CloudSubnet;
+    },
+
+    async reservations(subnet) {
+      const all: CidrReservation[] = [];
+      const action = 'GetSubnetCidrReservations';
+      const each = pages(action, async token => {
+        const page = await read(action, (client, limits) =>
+          client.send(new GetSubnetCidrReservationsCommand({ SubnetId: subnet, NextToken: token }), limits),
+        );
+        const items = (page.SubnetIpv4CidrReservations ?? []).map(one => ({
+          cidr: parseCidr(one.Cidr ?? '', `CIDR reservation of ${subnet}`),
+          type: one.ReservationType === 'prefix' ? ('prefix' as const) : ('explicit' as const),
+        }));
+        return { items, token: page.NextToken };
+      });
+      for await (const items of each) all.push(...items);
+      return all;
+    },
+
+    async addressLimit(instance) {
+      try {
+        const type = await typeOf(instance);
+        return type === undefined ? null : await limitOf(type);
+      } catch (error) {
+        if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
+        throw error;
+      }
+    },
+
+    async assign(eni, ips, sendBefore) {
+      const assigned = await put({ NetworkInterfaceId: eni, PrivateIpAddresses: [...ips] }, sendBefore);
+      const absent = ips.filter(ip => !assigned.includes(ip));
+      if (absent.length > 0)
+        throw new IpamError('ec2-unknown', `EC2 assigned on ${eni}, but did not say ${absent.join(', ')}`);
+    },
+
+    assignCount: (eni, count, sendBefore) =>
+      put({ NetworkInterfaceId: eni, SecondaryPrivateIpAddressCount: count }, sendBefore),
+
+    async unassign(eni, ips, sendBefore) {
+      const action = 'UnassignPrivateIpAddresses';
+      await mutate(action, async (client, limits) => {
+        const command = new UnassignPrivateIpAddressesCommand({
+          NetworkInterfaceId: eni,
+          PrivateIpAddresses: [...ips],
+        });
+        command.middlewareStack.addRelativeTo(sentBefore(action, options.clock, sendBefore), AFTER_SIGNING);
+        await client.send(command, limits);
+      });
+    },
+  };
+}
+
+/** The items of each page, until EC2 names no next one. */
+async function* pages<T>(
+  action: string,
+  ask: (token: string | undefined) => Promise<{ items: T[]; token: string | undefined }>,
+): AsyncGenerator<T[]> {
+  let next: string | undefined;
+  for (let asked = 0; asked < PAGES_MAX; asked++) {
+    const { items, token } = await ask(next);
+    yield items;
+    if (token === undefined || token === '') return;
+    next = token;
+  }
+  throw new IpamError('ec2-unknown', `${action} did not end after ${PAGES_MAX} pages`);
+}
+
+function found<T>(item: T | undefined, id: EniId | SubnetId): T {
+  if (item === undefined)
+    throw new IpamError('ec2-not-found', `EC2 does not show ${id}`, {
+      hint: 'check the id, the region and the account',
+    });
+  return item;
+}
+
+function cloudEni(eni: NetworkInterface): CloudEni {
+  const addresses = eni.PrivateIpAddresses ?? [];
+  const attachment = eni.Attachment;
+  return {
+    id: parseEniId(eni.NetworkInterfaceId ?? ''),
+    subnet: parseSubnetId(eni.SubnetId ?? ''),
+    vpc: eni.VpcId ?? '',
+    primary: parseIpv4(eni.PrivateIpAddress ?? '', `primary address of ${eni.NetworkInterfaceId}`),
+    secondaries: addresses
+      .filter(one => one.Primary !== true)
+      .map(one => parseIpv4(one.PrivateIpAddress ?? '')),
+    prefixes: (eni.Ipv4Prefixes ?? []).map(one => parseCidr(one.Ipv4Prefix ?? '', 'prefix')),
+    // An attachment to a service of AWS has no instance; the id's form is EC2's affair.
+    instance: (attachment?.InstanceId ?? null) as InstanceId | null,
+    attachment: attachment?.AttachmentId ?? null,
+  };
+}

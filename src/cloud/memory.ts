@@ -1,0 +1,172 @@
+import type { Ipv4 } from '../domain/address.ts';
+import { IpamError, isError } from '../domain/error.ts';
+import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import { type DescribeEnis, describeEnis, FILTER_VALUES_MAX, isSweeping } from '../simulator/describe.ts';
+import type { Eni } from '../simulator/records.ts';
+import type { Outcome, Vpc } from '../simulator/vpc.ts';
+import type { CidrReservation, Cloud, CloudEni, CloudSubnet } from './cloud.ts';
+import { refusal } from './refusals.ts';
+
+export interface MemoryCloudOptions {
+  /** Resolves after so many milliseconds of whatever clock the program runs on. */
+  readonly wait: (ms: number) => Promise<void>;
+  /** The process's monotonic clock, in milliseconds, against which `sendBefore` is held. */
+  readonly monotonic: () => number;
+  /** After this long without an answer a call's outcome is unknown. Default 10,000. */
+  readonly callTimeoutMs?: number;
+  /** ENIs per page, 5 to 1000. Default 1000. */
+  readonly pageSize?: number;
+}
+
+const CALL_TIMEOUT_MS = 10_000;
+const PAGE_SIZE = 1000;
+
+/** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
+export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
+  const { wait, monotonic, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
+
+  async function answerTo<T>(action: string, outcome: Outcome<T>): Promise<T> {
+    const afterMs = outcome.kind === 'never' ? callTimeoutMs : Math.min(outcome.afterMs, callTimeoutMs);
+    if (afterMs > 0) await wait(afterMs);
+    if (outcome.kind === 'never' || outcome.afterMs > callTimeoutMs)
+      throw unknown(`EC2 did not answer ${action} within ${callTimeoutMs} ms`);
+    if (outcome.kind === 'dropped') throw unknown(`the connection was lost before EC2 answered ${action}`);
+    if (outcome.kind === 'refusal') throw refusal(outcome.error.code, outcome.error.message);
+    return outcome.value;
+  }
+
+  function checkDeadline(action: string, sendBefore: number): void {
+    if (monotonic() >= sendBefore)
+      throw new IpamError('ec2-unreachable', `${action} was not sent: its intent is too old`);
+  }
+
+  const describe = (request: DescribeEnis) =>
+    answerTo(
+      'DescribeNetworkInterfaces',
+      vpc.read(
+        'DescribeNetworkInterfaces',
+        (network, at) => describeEnis(network, request, at),
+        isSweeping(request),
+      ),
+    );
+
+  async function* enis(subnet: SubnetId): AsyncGenerator<readonly CloudEni[]> {
+    let nextToken: string | null = null;
+    do {
+      const page = await describe({
+        filters: [{ name: 'subnet-id', values: [subnet] }],
+        maxResults: pageSize,
+        ...(nextToken === null ? {} : { nextToken }),
+      });
+      yield page.enis.map(cloudEni);
+      nextToken = page.nextToken;
+    } while (nextToken !== null);
+  }
+
+  return {
+    enis,
+
+    async eni(id) {
+      const { enis } = await describe({ ids: [id] });
+      const eni = enis[0];
+      if (eni === undefined) throw new IpamError('internal', `${id} was described as nothing`);
+      return cloudEni(eni);
+    },
+
+    async carriers(subnet, ips) {
+      const carriers = new Map<Ipv4, CloudEni>();
+      // One of EC2's filter values is the subnet's.
+      for (let from = 0; from < ips.length; from += FILTER_VALUES_MAX - 1) {
+        const asked = new Set(ips.slice(from, from + FILTER_VALUES_MAX - 1));
+        const page = await describe({
+          filters: [
+            { name: 'subnet-id', values: [subnet] },
+            { name: 'addresses.private-ip-address', values: [...asked] },
+          ],
+          maxResults: PAGE_SIZE,
+        });
+        for (const eni of page.enis)
+          for (const ip of [eni.primary, ...eni.secondaries])
+            if (asked.has(ip)) carriers.set(ip, cloudEni(eni));
+      }
+      return carriers;
+    },
+
+    subnet: (id: SubnetId): Promise<CloudSubnet> =>
+      answerTo(
+        'DescribeSubnets',
+        vpc.read('DescribeSubnets', (network, at) => {
+          const { vpc, cidr } = network.subnet(id, at);
+          return { id, vpc, cidr, available: network.available(id) };
+        }),
+      ),
+
+    reservations: (subnet: SubnetId): Promise<readonly CidrReservation[]> =>
+      answerTo(
+        'GetSubnetCidrReservations',
+        vpc.read('GetSubnetCidrReservations', network =>
+          network.reservations(subnet).map(({ cidr, type }) => ({ cidr, type })),
+        ),
+      ),
+
+    async addressLimit(id: InstanceId) {
+      const instance = await answerTo(
+        'DescribeInstances',
+        vpc.read('DescribeInstances', (network, at) => network.instance(id, at)),
+      ).catch(nullWhenRefused);
+      if (instance === null) return null;
+      const { type } = instance;
+      return answerTo(
+        'DescribeInstanceTypes',
+        vpc.read(
+          'DescribeInstanceTypes',
+          ({ instanceTypes }) => instanceTypes.get(type)?.addressesPerEni ?? null,
+        ),
+      ).catch(nullWhenRefused);
+    },
+
+    async assign(eni, ips, sendBefore) {
+      checkDeadline('AssignPrivateIpAddresses', sendBefore);
+      await assign({ eni, ips });
+    },
+
+    async assignCount(eni, count, sendBefore) {
+      checkDeadline('AssignPrivateIpAddresses', sendBefore);
+      return [...(await assign({ eni, count }))];
+    },
+
+    async unassign(eni, ips, sendBefore) {
+      checkDeadline('UnassignPrivateIpAddresses', sendBefore);
+      await answerTo(
+        'UnassignPrivateIpAddresses',
+        vpc.write('UnassignPrivateIpAddresses', eni, network => network.unassign(eni, ips)),
+      );
+    },
+  };
+
+  function assign(request: { eni: EniId; ips: readonly Ipv4[] } | { eni: EniId; count: number }) {
+    return answerTo(
+      'AssignPrivateIpAddresses',
+      vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
+    );
+  }
+}
+
+function nullWhenRefused(error: unknown): null {
+  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
+  throw error;
+}
+
+const unknown = (message: string) =>
+  new IpamError('ec2-unknown', message, { hint: 'the call may have been applied; it is settled by reading' });
+
+const cloudEni = (eni: Eni): CloudEni => ({
+  id: eni.id,
+  subnet: eni.subnet,
+  vpc: eni.vpc,
+  primary: eni.primary,
+  secondaries: eni.secondaries,
+  prefixes: eni.prefixes,
+  instance: eni.attachment?.instance ?? null,
+  attachment: eni.attachment?.id ?? null,
+});

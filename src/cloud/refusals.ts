@@ -1,0 +1,91 @@
+import { type Ipv4, toNumber } from '../domain/address.ts';
+import { type ErrorCode, IpamError } from '../domain/error.ts';
+
+interface Rule {
+  /** EC2's error code. */
+  readonly when: RegExp;
+  /** What its message must say besides, where the code alone decides nothing. */
+  readonly says?: RegExp;
+  readonly code: Extract<ErrorCode, `ec2-${string}`>;
+  readonly hint?: string;
+}
+
+/** The first rule that fits decides. Codes are those of
+ *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; InvalidParameterValue is
+ *  told apart by EC2's texts, since it has no other mark. */
+const RULES: readonly Rule[] = [
+  {
+    when: /^(InvalidParameterValue|PrivateIpAddress\w*)$/,
+    says: /assigned, but move is not allowed|already in use/i,
+    code: 'ec2-taken',
+  },
+  { when: /^InvalidIPAddress\.InUse$/, code: 'ec2-taken' },
+  {
+    when: /^InvalidParameterValue$/,
+    says: /not assigned to (network )?interface/i,
+    code: 'ec2-not-assigned',
+  },
+  {
+    when: /^PrivateIpAddressLimitExceeded$/,
+    code: 'ec2-limit',
+    hint: 'use another ENI, or an instance type that takes more addresses per ENI',
+  },
+  {
+    when: /^(InsufficientFreeAddressesInSubnet|InsufficientCidrBlocks)$/,
+    code: 'ec2-subnet-full',
+    hint: 'run recycle, or use another subnet',
+  },
+  {
+    when: /^InvalidParameterValue$/,
+    says: /aren't sufficient free/i,
+    code: 'ec2-subnet-full',
+    hint: 'run recycle, or use another subnet',
+  },
+  {
+    when: /^Invalid(NetworkInterface|Subnet|Instance)I[dD]\.NotFound$/,
+    code: 'ec2-not-found',
+    hint: 'check the id, the region and the account',
+  },
+  {
+    when: /^(RequestLimitExceeded|Throttling\w*|ThrottledException|TooManyRequestsException|RequestThrottled\w*|Client\.RequestLimitExceeded|EC2ThrottledException|SlowDown)$/,
+    code: 'ec2-throttled',
+    hint: 'it is tried again; lower --ec2-share if other programs of the account need the calls',
+  },
+  {
+    when: /^(UnauthorizedOperation|AccessDenied\w*|AuthFailure|MissingAuthenticationToken|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature\w*|InvalidClientTokenId|InvalidAccessKeyId|UnrecognizedClientException|ExpiredToken\w*|OptInRequired|PendingVerification|Blocked)$/,
+    code: 'ec2-denied',
+    hint: 'check the credentials and the rights that the README lists',
+  },
+  {
+    when: /^(RequestExpired|RequestTimeTooSkewed)$/,
+    code: 'ec2-denied',
+    hint: "set this machine's clock right",
+  },
+  {
+    when: /^(Internal\w*|ServerInternal|Unavailable|ServiceUnavailable\w*|RequestTimeout\w*)$/,
+    code: 'ec2-unknown',
+    hint: 'the call may have been applied; it is settled by reading',
+  },
+];
+
+/** EC2's error code and message as ours. `addresses` are those that the message names. */
+export function refusal(code: string, message: string, requestId?: string): IpamError {
+  const rule = RULES.find(({ when, says }) => when.test(code) && (says === undefined || says.test(message)));
+  const ours = rule?.code ?? 'ec2-refused';
+  const verb = ours === 'ec2-unknown' ? 'EC2 failed' : 'EC2 refused';
+  const request = requestId === undefined ? '' : `, request ${requestId}`;
+  return new IpamError(ours, `${verb}: ${oneLine(message)} (${code}${request})`, {
+    hint: rule?.hint ?? '',
+    addresses: addressesIn(message),
+  });
+}
+
+const MESSAGE_LENGTH_MAX = 500;
+const oneLine = (message: string): string =>
+  message.replace(/\s+/g, ' ').trim().replace(/\.$/, '').slice(0, MESSAGE_LENGTH_MAX);
+
+/** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…" or "Address 10.0.0.3 is…". */
+function addressesIn(message: string): Ipv4[] {
+  const listed = /^\[([^\]]*)\] assigned/.exec(message)?.[1] ?? /^Address (\S+) /.exec(message)?.[1] ?? '';
+  return listed.split(/[\s,]+/).filter(text => toNumber(text) !== null) as Ipv4[];
+}

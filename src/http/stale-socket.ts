@@ -1,0 +1,40 @@
+import { lstatSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { IpamError } from '../domain/error.ts';
+
+const ANSWER_TIMEOUT_MS = 2000;
+
+/**
+ * Makes room at `path` for a unix socket. A socket file that nobody listens on was left by a process that
+ * died, and is removed. Throws conflict when a server answers there, or when the file is no socket at all.
+ */
+export async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket())
+    throw new IpamError('conflict', `can't listen on unix:${path}: the file is not a socket`, {
+      hint: 'remove it, or give another --listen',
+    });
+  if (await isAnswered(path))
+    throw new IpamError('conflict', `can't listen on unix:${path}: another server answers there`, {
+      hint: 'stop it, or give another --listen',
+    });
+  rmSync(path, { force: true });
+}
+
+/** Only a refused connection says that nobody listens; a full queue or a missing right does not. */
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect({ path });
+    const settle = (answered: boolean) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(answered);
+    };
+    const timer = setTimeout(() => settle(true), ANSWER_TIMEOUT_MS);
+    socket.once('connect', () => settle(true));
+    socket.once('error', error =>
+      settle(!['ECONNREFUSED', 'ENOENT'].includes((error as { code?: string }).code ?? '')),
+    );
+  });
+}

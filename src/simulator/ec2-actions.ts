@@ -1,0 +1,172 @@
+import { type DescribeEnis, describeEnis, type FilterReaders, isSweeping, matcher } from './describe.ts';
+import { refuse } from './ec2-error.ts';
+import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml } from './ec2-shapes.ts';
+import type { AssignRequest, NewEni } from './network.ts';
+import { asIp, type Params } from './params.ts';
+import type { Instance, Subnet } from './records.ts';
+import type { Outcome, Vpc } from './vpc.ts';
+import type { Xml } from './xml.ts';
+
+/** The members of an answer, beside its request id. */
+type Answer = { readonly [name: string]: Xml };
+/** Reads what it needs of the parameters; then, when nothing unknown is left, it is carried out. */
+type Action = (params: Params, vpc: Vpc) => () => Outcome<Answer>;
+
+const SUBNET_FILTERS: FilterReaders<Subnet> = {
+  'subnet-id': subnet => [subnet.id],
+  'vpc-id': subnet => [subnet.vpc],
+  'availability-zone': subnet => [subnet.zone],
+};
+const INSTANCE_FILTERS: FilterReaders<Instance> = {
+  'instance-id': instance => [instance.id],
+  'instance-type': instance => [instance.type],
+  'instance-state-name': instance => [instance.state],
+};
+
+const DONE: Answer = { return: true };
+
+/** The part of the EC2 Query API that the simulator speaks.
+ *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Operations.html */
+export const ACTIONS: Readonly<Record<string, Action>> = {
+  DescribeNetworkInterfaces(params, vpc) {
+    const maxResults = params.integer('MaxResults');
+    const nextToken = params.text('NextToken');
+    const request: DescribeEnis = {
+      ids: params.ids('eni', 'NetworkInterfaceId'),
+      filters: params.filters(),
+      ...(maxResults === undefined ? {} : { maxResults }),
+      ...(nextToken === undefined ? {} : { nextToken }),
+    };
+    const look = () =>
+      vpc.read(
+        'DescribeNetworkInterfaces',
+        (network, at) => {
+          const page = describeEnis(network, request, at);
+          const networkInterfaceSet = page.enis.map(eni => eniXml(eni, vpc.region));
+          return { networkInterfaceSet, nextToken: page.nextToken };
+        },
+        isSweeping(request),
+      );
+    return look;
+  },
+
+  DescribeSubnets(params, vpc) {
+    const ids = params.ids('subnet', 'SubnetId');
+    const filters = params.filters();
+    return () =>
+      vpc.read('DescribeSubnets', (network, at) => {
+        const subnets = ids.length > 0 ? ids.map(id => network.subnet(id, at)) : [...network.subnets(at)];
+        const wanted = subnets.filter(matcher(filters, SUBNET_FILTERS));
+        return { subnetSet: wanted.map(subnet => subnetXml(subnet, network.available(subnet.id))) };
+      });
+  },
+
+  GetSubnetCidrReservations(params, vpc) {
+    const id = params.id('subnet', 'SubnetId');
+    return () =>
+      vpc.read('GetSubnetCidrReservations', network => ({
+        subnetIpv4CidrReservationSet: network.reservations(id).map(one => reservationXml(id, one)),
+        subnetIpv6CidrReservationSet: [],
+      }));
+  },
+
+  DescribeInstances(params, vpc) {
+    const ids = params.ids('i', 'InstanceId');
+    const filters = params.filters();
+    return () =>
+      vpc.read('DescribeInstances', (network, at) => {
+        const instances =
+          ids.length > 0 ? ids.map(id => network.instance(id, at)) : [...network.instances(at)];
+        const wanted = instances.filter(matcher(filters, INSTANCE_FILTERS));
+        return {
+          reservationSet: wanted.map(instance =>
+            instanceXml(instance, network.enisOf(instance.id, at), vpc.region),
+          ),
+        };
+      });
+  },
+
+  DescribeInstanceTypes(params, vpc) {
+    const names = params.list('InstanceType');
+    return () =>
+      vpc.read('DescribeInstanceTypes', ({ instanceTypes }) => ({
+        instanceTypeSet: (names.length > 0 ? names : [...instanceTypes.keys()]).map(name => {
+          const type = instanceTypes.get(name);
+          if (type === undefined) throw refuse.noSuchInstanceType(name);
+          return instanceTypeXml(name, type);
+        }),
+      }));
+  },
+
+  AssignPrivateIpAddresses(params, vpc) {
+    const count = params.integer('SecondaryPrivateIpAddressCount');
+    const request: AssignRequest = {
+      eni: params.id('eni', 'NetworkInterfaceId'),
+      ips: params.ips('PrivateIpAddress'),
+      allowReassignment: params.flag('AllowReassignment') ?? false,
+      ...(count === undefined ? {} : { count }),
+    };
+    return () =>
+      vpc.write('AssignPrivateIpAddresses', request.eni, network => ({
+        networkInterfaceId: request.eni,
+        assignedPrivateIpAddressesSet: network
+          .assign(request)
+          .map(privateIpAddress => ({ privateIpAddress })),
+        return: true,
+      }));
+  },
+
+  UnassignPrivateIpAddresses(params, vpc) {
+    const id = params.id('eni', 'NetworkInterfaceId');
+    const ips = params.ips('PrivateIpAddress');
+    return () =>
+      vpc.write('UnassignPrivateIpAddresses', id, network => {
+        network.unassign(id, ips);
+        return DONE;
+      });
+  },
+
+  CreateNetworkInterface(params, vpc) {
+    params.text('ClientToken'); // the SDK makes one up; here a repeat is not told from a new call
+    const primary = params.text('PrivateIpAddress');
+    const request: NewEni = {
+      subnet: params.id('subnet', 'SubnetId'),
+      description: params.text('Description') ?? '',
+      ...(primary === undefined ? {} : { primary: asIp(primary) }),
+    };
+    return () =>
+      vpc.write('CreateNetworkInterface', null, network => ({
+        networkInterface: eniXml(network.createEni(request), vpc.region),
+      }));
+  },
+
+  DeleteNetworkInterface(params, vpc) {
+    const id = params.id('eni', 'NetworkInterfaceId');
+    return () =>
+      vpc.write('DeleteNetworkInterface', id, network => {
+        network.deleteEni(id);
+        return DONE;
+      });
+  },
+
+  AttachNetworkInterface(params, vpc) {
+    const id = params.id('eni', 'NetworkInterfaceId');
+    const instance = params.id('i', 'InstanceId');
+    const deviceIndex = params.integer('DeviceIndex') ?? -1;
+    if (deviceIndex < 0) throw refuse.missing('deviceIndex');
+    return () =>
+      vpc.write('AttachNetworkInterface', id, network => ({
+        attachmentId: network.attach(id, instance, deviceIndex).id,
+      }));
+  },
+
+  DetachNetworkInterface(params, vpc) {
+    const attachmentId = params.needed('AttachmentId');
+    params.flag('Force');
+    return () =>
+      vpc.write('DetachNetworkInterface', null, network => {
+        network.detach(attachmentId);
+        return DONE;
+      });
+  },
+};

@@ -1,0 +1,116 @@
+import type { Ipv4 } from '../domain/address.ts';
+
+/** EC2 says no, and nothing was changed. `code` and `message` are EC2's own, `status` is HTTP's. */
+export class Ec2Error extends Error {
+  override readonly name = 'Ec2Error';
+  readonly code: string;
+  readonly status: number;
+
+  constructor(code: string, message: string, status = statusOf(code)) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html: client errors are 400s,
+// server errors and throttling 500s.
+const STATUSES: Record<string, number> = {
+  AuthFailure: 401,
+  MissingAuthenticationToken: 403,
+  UnauthorizedOperation: 403,
+  InternalError: 500,
+  InternalFailure: 500,
+  RequestLimitExceeded: 503,
+  ServiceUnavailable: 503,
+  Unavailable: 503,
+};
+const statusOf = (code: string): number => STATUSES[code] ?? 400;
+
+const invalidValue = (message: string) => new Ec2Error('InvalidParameterValue', message);
+
+/** What EC2 says, in its own words where they are known from its users' bug reports and code. */
+export const refuse = {
+  taken: (ips: readonly Ipv4[]) => invalidValue(`[${ips.join(', ')}] assigned, but move is not allowed.`),
+  takenUnnamed: () => new Ec2Error('InvalidIPAddress.InUse', 'The specified address is already in use.'),
+  notAssigned: (eni: string) =>
+    invalidValue(`Some of the specified addresses are not assigned to interface ${eni}`),
+  primary: (ip: Ipv4) =>
+    invalidValue(
+      `Value (${ip}) for parameter privateIpAddress is invalid. The primary IP address of an interface cannot be unassigned.`,
+    ),
+  reserved: (ip: Ipv4) => invalidValue(`Address ${ip} is in subnet's reserved address range`),
+  outside: (ip: Ipv4) => invalidValue(`Address ${ip} does not fall within the subnet's address range`),
+  /** EC2's text for this is not known; its code is. */
+  inPrefixReservation: (ip: Ipv4, cidr: string) =>
+    invalidValue(`Address ${ip} is in the subnet's CIDR reservation ${cidr} of type prefix`),
+  notAnAddress: (text: string) => invalidValue(`invalid value for parameter address: ${text}`),
+  repeated: (ip: Ipv4) => invalidValue(`Address ${ip} is given more than once`),
+  badCount: (count: number) =>
+    invalidValue(`Value (${count}) for parameter secondaryPrivateIpAddressCount is invalid.`),
+  overLimit: () =>
+    new Ec2Error('PrivateIpAddressLimitExceeded', 'Number of private addresses will exceed limit.'),
+  subnetFull: (subnet: string) =>
+    new Ec2Error(
+      'InsufficientFreeAddressesInSubnet',
+      `The specified subnet '${subnet}' does not contain enough free private IP addresses to complete the request.`,
+    ),
+  noSuchEni: (id: string) =>
+    new Ec2Error('InvalidNetworkInterfaceID.NotFound', `The networkInterface ID '${id}' does not exist`),
+  noSuchSubnet: (id: string) =>
+    new Ec2Error('InvalidSubnetID.NotFound', `The subnet ID '${id}' does not exist`),
+  noSuchInstance: (id: string) =>
+    new Ec2Error('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`),
+  noSuchAttachment: (id: string) =>
+    new Ec2Error('InvalidAttachmentID.NotFound', `The attachment ID '${id}' does not exist`),
+  noSuchInstanceType: (type: string) =>
+    new Ec2Error('InvalidInstanceType', `The following supplied instance types do not exist: [${type}]`),
+  listAndCount: () =>
+    new Ec2Error(
+      'InvalidParameterCombination',
+      'The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together',
+    ),
+  missing: (parameter: string) =>
+    new Ec2Error('MissingParameter', `The request must contain the parameter ${parameter}`),
+  notYours: () => new Ec2Error('AuthFailure', 'You do not have permission to access the specified resource.'),
+  inUse: (eni: string) => invalidValue(`Network interface '${eni}' is currently in use.`),
+  deviceTaken: (instance: string, index: number) =>
+    invalidValue(`Instance '${instance}' already has an interface attached at device index '${index}'.`),
+  deviceZero: () =>
+    new Ec2Error('OperationNotPermitted', 'The network interface at device index 0 cannot be detached.'),
+  tooManyEnis: (count: number, type: string) =>
+    new Ec2Error('AttachmentLimitExceeded', `Interface count ${count} exceeds the limit for ${type}`),
+  otherZone: () =>
+    new Ec2Error(
+      'InvalidParameterCombination',
+      'You may not attach a network interface to an instance if they are not in the same availability zone',
+    ),
+  notRunning: (instance: string) =>
+    new Ec2Error('IncorrectState', `Instance '${instance}' is not 'running' or 'stopped'.`),
+  throttled: () => new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.'),
+  paginate: () =>
+    new Ec2Error(
+      'OperationNotPermitted',
+      'The result is too large for one answer. Use MaxResults to paginate it.',
+    ),
+  badMaxResults: (text: string) =>
+    invalidValue(
+      `Value ( ${text} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.`,
+    ),
+  idsAndPages: () =>
+    new Ec2Error(
+      'InvalidParameterCombination',
+      'The parameter networkInterfaceIdSet cannot be used with the parameter maxResults',
+    ),
+  invalidInteger: (name: string, text: string) =>
+    invalidValue(`Value (${text}) for parameter ${name} is invalid. It must be an integer.`),
+  invalidFlag: (name: string, text: string) =>
+    invalidValue(`Value (${text}) for parameter ${name} is invalid. It must be true or false.`),
+  badToken: () => invalidValue('Value for parameter nextToken is invalid.'),
+  badFilter: (name: string) => invalidValue(`The filter '${name}' is invalid`),
+  tooManyFilterValues: () =>
+    new Ec2Error(
+      'FilterLimitExceeded',
+      'The maximum number of filter values specified on a single call is 200',
+    ),
+} as const;

@@ -1,0 +1,102 @@
+import { type Context, Hono } from 'hono';
+import { bodyText } from './body.ts';
+import { type ConnectionEnv, drop, hang } from './connection.ts';
+import { ACTIONS } from './ec2-actions.ts';
+import { Ec2Error } from './ec2-error.ts';
+import { Params } from './params.ts';
+import type { Outcome, Vpc } from './vpc.ts';
+import { escapeXml, renderXml, type Xml } from './xml.ts';
+
+export interface FaceOptions {
+  /** Resolves after so many milliseconds; absent: by a timer. */
+  readonly wait?: (ms: number) => Promise<void>;
+  /** The time of day, in milliseconds since 1970; absent: the machine's. */
+  readonly wallClock?: () => number;
+}
+
+const API_VERSION = '2016-11-15';
+/** How far the date of a request may be off. https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html */
+const DATE_SKEW_MS_MAX = 5 * 60_000;
+
+/** The EC2 Query API of the VPC, at `POST /`: form bodies in, XML out. Requests must be signed, but any key
+ *  will do: signatures are not verified. */
+export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
+  const { wait = sleep, wallClock = Date.now } = options;
+  const app = new Hono<ConnectionEnv>();
+  app.post('/', async c => {
+    const requestId = newRequestId(vpc.random);
+    let outcome: Outcome<Xml>;
+    let action = '';
+    try {
+      checkSignature(c, wallClock());
+      const body = await bodyText(c);
+      if (body === null) throw new Ec2Error('RequestEntityTooLarge', 'Request is too large.', 413);
+      const form = new URLSearchParams(body);
+      action = form.get('Action') ?? '';
+      outcome = callOf(action, form, vpc)();
+    } catch (error) {
+      if (!(error instanceof Ec2Error)) throw error;
+      outcome = { kind: 'refusal', error, afterMs: 0 };
+    }
+    if (outcome.kind === 'never') return hang(c);
+    if (outcome.afterMs > 0) await wait(outcome.afterMs);
+    if (outcome.kind === 'dropped') return drop(c);
+    return outcome.kind === 'answer'
+      ? answer(c, action, requestId, outcome.value)
+      : refusalAnswer(c, requestId, outcome.error);
+  });
+  return app;
+}
+
+const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
+function callOf(action: string, form: URLSearchParams, vpc: Vpc): () => Outcome<Xml> {
+  const params = new Params(form);
+  params.needed('Action');
+  const make = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
+  if (make === undefined)
+    throw new Ec2Error('InvalidAction', `The action ${action} is not valid for this web service.`);
+  if (params.text('Version') !== API_VERSION)
+    throw new Ec2Error('NoSuchVersion', `The requested version is not valid: it must be ${API_VERSION}`);
+  if (params.flag('DryRun')) throw new Ec2Error('UnsupportedOperation', 'The simulator has no dry runs');
+  const call = make(params, vpc);
+  params.checkAllKnown();
+  return call;
+}
+
+function checkSignature(c: Context, now: number): void {
+  if (!/^AWS4-HMAC-SHA256 Credential=\S+\/aws4_request,/.test(c.req.header('authorization') ?? ''))
+    throw new Ec2Error('MissingAuthenticationToken', 'Request is missing Authentication Token');
+  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(c.req.header('x-amz-date') ?? '');
+  if (date === null)
+    throw new Ec2Error('IncompleteSignature', "Authorization header requires the 'X-Amz-Date' header");
+  const [, year, month, day, hour, minute, second] = date.map(Number);
+  const at = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second);
+  if (!(Math.abs(now - at) <= DATE_SKEW_MS_MAX)) throw new Ec2Error('RequestExpired', 'Request has expired.');
+}
+
+const HEADERS = { 'content-type': 'text/xml;charset=UTF-8', server: 'AmazonEC2' };
+const PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n';
+
+function answer(c: Context, action: string, requestId: string, value: Xml): Response {
+  const body = `<requestId>${requestId}</requestId>${renderXml(value)}`;
+  return c.body(
+    `${PROLOGUE}<${action}Response xmlns="http://ec2.amazonaws.com/doc/${API_VERSION}/">${body}</${action}Response>`,
+    200,
+    { ...HEADERS, 'x-amzn-requestid': requestId },
+  );
+}
+
+function refusalAnswer(c: Context, requestId: string, { code, message, status }: Ec2Error): Response {
+  const error = `<Error><Code>${escapeXml(code)}</Code><Message>${escapeXml(message)}</Message></Error>`;
+  return c.body(
+    `${PROLOGUE}<Response><Errors>${error}</Errors><RequestID>${requestId}</RequestID></Response>`,
+    status as 400,
+    { ...HEADERS, 'x-amzn-requestid': requestId },
+  );
+}
+
+function newRequestId(random: () => number): string {
+  const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16).toString(16)).join('');
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}

@@ -1,0 +1,98 @@
+import { formatCidr, type Ipv4 } from '../domain/address.ts';
+import type { SubnetId } from '../domain/ids.ts';
+import type { InstanceType } from './instance-types.ts';
+import type { Eni, Instance, Subnet } from './records.ts';
+import type { Reservation } from './space.ts';
+import type { Xml } from './xml.ts';
+
+/** The account that owns everything in the simulated VPC. */
+export const ACCOUNT_ID = '123456789012';
+
+const STATE_CODES = { running: 16, terminated: 48, stopped: 80 } as const;
+
+export function eniXml(eni: Eni, region: string): Xml {
+  const { attachment } = eni;
+  const address = (ip: Ipv4): Xml => ({
+    privateIpAddress: ip,
+    privateDnsName: dnsName(ip, region),
+    primary: ip === eni.primary,
+  });
+  return {
+    networkInterfaceId: eni.id,
+    subnetId: eni.subnet,
+    vpcId: eni.vpc,
+    availabilityZone: eni.zone,
+    description: eni.description,
+    ownerId: ACCOUNT_ID,
+    requesterManaged: eni.requesterManaged,
+    status: attachment === null ? 'available' : 'in-use',
+    macAddress: eni.mac,
+    privateIpAddress: eni.primary,
+    privateDnsName: dnsName(eni.primary, region),
+    sourceDestCheck: true,
+    groupSet: [],
+    attachment: attachment && {
+      attachmentId: attachment.id,
+      instanceId: attachment.instance,
+      instanceOwnerId: ACCOUNT_ID,
+      deviceIndex: attachment.deviceIndex,
+      networkCardIndex: 0,
+      status: 'attached',
+      deleteOnTermination: attachment.deleteOnTermination,
+    },
+    tagSet: Object.entries(eni.tags).map(([key, value]) => ({ key, value })),
+    privateIpAddressesSet: [eni.primary, ...eni.secondaries].map(address),
+    ipv4PrefixSet: eni.prefixes.map(prefix => ({ ipv4Prefix: formatCidr(prefix) })),
+    ipv6AddressesSet: [],
+    interfaceType: eni.interfaceType,
+  };
+}
+
+export const subnetXml = (subnet: Subnet, available: number): Xml => ({
+  subnetId: subnet.id,
+  state: 'available',
+  vpcId: subnet.vpc,
+  cidrBlock: formatCidr(subnet.cidr),
+  availableIpAddressCount: available,
+  availabilityZone: subnet.zone,
+  ownerId: ACCOUNT_ID,
+  defaultForAz: false,
+  mapPublicIpOnLaunch: false,
+});
+
+export const reservationXml = (subnet: SubnetId, reservation: Reservation): Xml => ({
+  subnetCidrReservationId: reservation.id,
+  subnetId: subnet,
+  cidr: formatCidr(reservation.cidr),
+  reservationType: reservation.type,
+  ownerId: ACCOUNT_ID,
+});
+
+/** The instance as a reservation of its own, as one that was started alone. */
+export function instanceXml(instance: Instance, enis: readonly Eni[], region: string): Xml {
+  return {
+    reservationId: instance.id.replace(/^i-/, 'r-'),
+    ownerId: ACCOUNT_ID,
+    groupSet: [],
+    instancesSet: [
+      {
+        instanceId: instance.id,
+        instanceType: instance.type,
+        instanceState: { code: STATE_CODES[instance.state], name: instance.state },
+        placement: { availabilityZone: instance.zone, tenancy: 'default' },
+        subnetId: enis[0]?.subnet ?? null,
+        vpcId: enis[0]?.vpc ?? null,
+        privateIpAddress: enis[0]?.primary ?? null,
+        networkInterfaceSet: enis.map(eni => eniXml(eni, region)),
+      },
+    ],
+  };
+}
+
+export const instanceTypeXml = (name: string, type: InstanceType): Xml => ({
+  instanceType: name,
+  networkInfo: { maximumNetworkInterfaces: type.enis, ipv4AddressesPerInterface: type.addressesPerEni },
+});
+
+export const dnsName = (ip: Ipv4, region: string): string =>
+  `ip-${ip.replaceAll('.', '-')}.${region}.compute.internal`;

@@ -1,0 +1,141 @@
+import { type Context, Hono } from 'hono';
+import { formatCidr } from '../domain/address.ts';
+import type { InstanceId } from '../domain/ids.ts';
+import { ACCOUNT_ID, dnsName } from './ec2-shapes.ts';
+import type { Eni } from './records.ts';
+import type { Vpc } from './vpc.ts';
+
+export interface ImdsOptions {
+  /** The instance that asks. */
+  readonly instance: InstanceId;
+  /** The time of day, in milliseconds since 1970; absent: the machine's. */
+  readonly wallClock?: () => number;
+}
+
+/** The role whose credentials the instance gets. */
+const ROLE = 'simulated-role';
+const CREDENTIALS_MS = 6 * 3_600_000;
+const TOKEN_TTL_S_MAX = 21_600;
+const TOKENS_MAX = 1000;
+
+/** A file of metadata, or a folder of them. */
+type Entry = string | { readonly [name: string]: Entry };
+
+/** The metadata service as an instance sees it that requires version 2: tokens by PUT, then GETs that carry
+ *  one. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html */
+export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono {
+  const tokens = new Map<string, number>();
+  const app = new Hono();
+
+  app.put('/latest/api/token', c => {
+    const header = c.req.header('x-aws-ec2-metadata-token-ttl-seconds') ?? '';
+    const ttl = /^\d{1,5}$/.test(header) ? Number(header) : 0;
+    if (c.req.header('x-forwarded-for') !== undefined) return page(c, 403, 'Forbidden');
+    if (ttl < 1 || ttl > TOKEN_TTL_S_MAX) return page(c, 400, 'Bad Request');
+    const token = newToken(vpc.random);
+    tokens.set(token, vpc.now() + ttl * 1000);
+    for (const oldest of tokens.keys()) if (tokens.size > TOKENS_MAX) tokens.delete(oldest);
+    return c.text(token, 200, { 'x-aws-ec2-metadata-token-ttl-seconds': String(ttl) });
+  });
+  app.all('/latest/api/token', c => page(c, 405, 'Method Not Allowed'));
+
+  app.get('/latest/*', c => {
+    const until = tokens.get(c.req.header('x-aws-ec2-metadata-token') ?? '');
+    if (until === undefined || until <= vpc.now()) return page(c, 401, 'Unauthorized');
+    const entry = entryAt(treeOf(vpc, options), c.req.path.slice('/latest/'.length));
+    return entry === null ? page(c, 404, 'Not Found') : c.text(entry);
+  });
+  return app;
+}
+
+const page = (c: Context, status: 400 | 401 | 403 | 404 | 405, title: string): Response =>
+  c.html(`<!DOCTYPE html><html><head><title>${status} - ${title}</title></head></html>`, status);
+
+/** The content of a file, or the names in a folder, those of folders with a slash behind; null: nothing there. */
+function entryAt(root: Entry, path: string): string | null {
+  let entry: Entry = root;
+  const names = path.split('/');
+  if (names.at(-1) === '') names.pop();
+  for (const name of names) {
+    if (typeof entry === 'string' || !Object.hasOwn(entry, name)) return null;
+    entry = entry[name] ?? '';
+  }
+  if (typeof entry === 'string') return path.endsWith('/') ? null : entry;
+  return Object.entries(entry)
+    .map(([name, member]) => (typeof member === 'string' ? name : `${name}/`))
+    .join('\n');
+}
+
+function treeOf(vpc: Vpc, { instance: id, wallClock = Date.now }: ImdsOptions): Entry {
+  const { network, region } = vpc;
+  const instance = network.instance(id);
+  const enis = network.enisOf(id);
+  const first = enis[0];
+  const hostname = first === undefined ? '' : dnsName(first.primary, region);
+  return {
+    dynamic: {
+      'instance-identity': {
+        document: JSON.stringify(
+          {
+            accountId: ACCOUNT_ID,
+            architecture: 'x86_64',
+            availabilityZone: instance.zone,
+            imageId: 'ami-0a1b2c3d4e5f60001',
+            instanceId: id,
+            instanceType: instance.type,
+            privateIp: first?.primary ?? null,
+            region,
+            version: '2017-09-30',
+          },
+          null,
+          2,
+        ),
+      },
+    },
+    'meta-data': {
+      hostname,
+      iam: { 'security-credentials': { [ROLE]: credentials(vpc, wallClock()) } },
+      'instance-id': id,
+      'instance-type': instance.type,
+      'local-hostname': hostname,
+      'local-ipv4': first?.primary ?? '',
+      mac: first?.mac ?? '',
+      network: { interfaces: { macs: Object.fromEntries(enis.map(eni => [eni.mac, eniEntry(vpc, eni)])) } },
+      placement: { 'availability-zone': instance.zone, region },
+    },
+  };
+}
+
+const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
+  'device-number': String(eni.attachment?.deviceIndex ?? 0),
+  'interface-id': eni.id,
+  'local-hostname': dnsName(eni.primary, region),
+  'local-ipv4s': [eni.primary, ...eni.secondaries].join('\n'),
+  mac: eni.mac,
+  'owner-id': ACCOUNT_ID,
+  'subnet-id': eni.subnet,
+  'subnet-ipv4-cidr-block': formatCidr(network.subnet(eni.subnet).cidr),
+  'vpc-id': eni.vpc,
+});
+
+const isoTime = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+
+/** Keys of nobody, which only the simulator takes. */
+const credentials = (vpc: Vpc, now: number): string =>
+  JSON.stringify(
+    {
+      Code: 'Success',
+      LastUpdated: isoTime(now),
+      Type: 'AWS-HMAC',
+      AccessKeyId: 'ASIASIMULATEDSIMULAT',
+      SecretAccessKey: `simulated-${vpc.region}`,
+      Token: 'simulated-session-token',
+      Expiration: isoTime(now + CREDENTIALS_MS),
+    },
+    null,
+    2,
+  );
+
+const TOKEN_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const newToken = (random: () => number): string =>
+  `${Array.from({ length: 54 }, () => TOKEN_ALPHABET[Math.floor(random() * 64)]).join('')}==`;

@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import { type Change, ruleOf } from '../domain/allocation.ts';
+import { IpamError } from '../domain/error.ts';
+import { CHANGES_MAX } from './store.ts';
+
+/** What the column takes; Docker's names are shorter, but nothing promises that. */
+const HOLDER_LENGTH_MAX = 255;
+
+/** The changes of one `move` that can apply at all: a row counts once (the first wins, as it would one by
+ *  one), and a change that does not start at its row's status is a "no". Throws internal past CHANGES_MAX. */
+export function batchOf(changes: readonly Change[]): Change[] {
+  if (changes.length > CHANGES_MAX)
+    throw new IpamError(
+      'internal',
+      `one move of ${changes.length} changes, at most ${CHANGES_MAX} are taken`,
+    );
+  const first = new Map<string, Change>();
+  for (const change of changes) {
+    const { subnet, ip, status } = change.row;
+    const key = `${subnet} ${ip}`;
+    if (ruleOf(change.move).from === status && !first.has(key)) first.set(key, withShortHolder(change));
+  }
+  return [...first.values()];
+}
+
+/** Makes the tokens of one process: 36 characters, each fresh, that begin with `origin`. */
+export const tokensOf =
+  (origin = ''): (() => string) =>
+  () =>
+    origin + randomUUID().slice(origin.length);
+
+/** The items by key, in the order of their first ones. */
+export function groupBy<K, T>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group === undefined) groups.set(keyOf(item), [item]);
+    else group.push(item);
+  }
+  return groups;
+}
+
+const withShortHolder = (change: Change): Change =>
+  change.holder && change.holder.length > HOLDER_LENGTH_MAX
+    ? { ...change, holder: change.holder.slice(0, HOLDER_LENGTH_MAX) }
+    : change;

@@ -1,0 +1,201 @@
+import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
+import { type Allocation, isRested, mayStillLeave, moved, STATUSES } from '../domain/allocation.ts';
+import type { EniId, SubnetId } from '../domain/ids.ts';
+import { batchOf, tokensOf } from './batch.ts';
+import {
+  type FreeQuery,
+  type LedgerEni,
+  type LedgerServer,
+  type LedgerSubnet,
+  type NewAllocation,
+  SERVER_KEPT_MS,
+  type Store,
+  type Tally,
+} from './store.ts';
+
+/** The ledger in memory: the executable specification of every store. It is lost with the process. */
+export function openMemory(options: { clock?: () => number; origin?: string } = {}): Store {
+  const clock = options.clock ?? Date.now;
+  const newToken = tokensOf(options.origin);
+  const allocations = new Map<string, Allocation>();
+  const subnets = new Map<SubnetId, LedgerSubnet>();
+  const enis = new Map<EniId, LedgerEni>();
+  const servers = new Map<string, LedgerServer>();
+  const facts = new Map<string, string>();
+
+  const keyOf = (row: { subnet: SubnetId; ip: Ipv4 }): string => `${row.subnet} ${row.ip}`;
+  const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
+  const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
+
+  return {
+    async migrate() {},
+    async outdated() {
+      return null;
+    },
+    async close() {},
+
+    async move(changes) {
+      const now = clock();
+      const token = newToken();
+      return batchOf(changes).flatMap(change => {
+        const row = allocations.get(keyOf(change.row));
+        const after = row === undefined ? null : moved(row, change, now, token);
+        if (after !== null) allocations.set(keyOf(after), after);
+        return after ?? [];
+      });
+    },
+    async add(rows) {
+      const now = clock();
+      const token = newToken();
+      const fresh = rows.filter(row => {
+        if (allocations.has(keyOf(row))) return false;
+        allocations.set(keyOf(row), freshRow(row, now, token));
+        return true;
+      });
+      return fresh.length;
+    },
+
+    async get(subnet, ips) {
+      return reading(ips.flatMap(ip => allocations.get(keyOf({ subnet, ip })) ?? []));
+    },
+    async onEni(eni) {
+      return reading(where(row => row.iface === eni).sort(byAddress));
+    },
+    async readyOn(eni, range, limit) {
+      const offered = where(
+        row => row.iface === eni && row.status === 'ready' && !row.primary && isIn(range, row.ip),
+      );
+      return reading(offered.sort((a, b) => byRest(a, b) || byAddress(a, b)).slice(0, limit));
+    },
+    async freeFor(query) {
+      const free = where(row => row.subnet === query.subnet && row.status === 'free');
+      return reading(bestFirst(free, query, clock()));
+    },
+    async intents(ageMs, limit) {
+      const before = clock() - ageMs;
+      const old = where(
+        row => (row.status === 'assigning' || row.status === 'unassigning') && row.movedAt <= before,
+      );
+      return reading(old.sort((a, b) => a.movedAt - b.movedAt || byAddress(a, b)).slice(0, limit));
+    },
+    async page(subnet, after, limit) {
+      const start = after === null ? -1 : numberOf(after);
+      const rest = where(row => row.subnet === subnet && numberOf(row.ip) > start);
+      return reading(rest.sort(byAddress).slice(0, limit));
+    },
+    async withStatus(subnet, statuses) {
+      return reading(where(row => row.subnet === subnet && statuses.includes(row.status)).sort(byAddress));
+    },
+    async tally() {
+      return tallyOf([...allocations.values()]);
+    },
+
+    async subnets() {
+      return [...subnets.values()];
+    },
+    async saveSubnet(subnet) {
+      subnets.set(subnet.id, subnet);
+    },
+    async eni(id) {
+      return enis.get(id) ?? null;
+    },
+    async enis() {
+      return [...enis.values()];
+    },
+    async saveEnis(list) {
+      for (const eni of list) {
+        const { ours, countIntentAt } = enis.get(eni.id) ?? eni;
+        enis.set(eni.id, { ...eni, ours, countIntentAt });
+      }
+    },
+    async adopt(id) {
+      const eni = enis.get(id);
+      if (eni !== undefined) enis.set(id, { ...eni, ours: true });
+    },
+    async setCountIntent(id, from, to) {
+      const eni = enis.get(id);
+      if (eni === undefined || eni.countIntentAt !== from) return false;
+      enis.set(id, { ...eni, countIntentAt: to === 'now' ? clock() : null });
+      return true;
+    },
+
+    async beat(id, stopped) {
+      const now = clock();
+      const startedAt = servers.get(id)?.startedAt ?? now;
+      servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null });
+      for (const server of servers.values())
+        if (server.seenAt < now - SERVER_KEPT_MS) servers.delete(server.id);
+      return { now, rows: [...servers.values()] };
+    },
+    async servers() {
+      return reading([...servers.values()]);
+    },
+    async fact(name) {
+      return facts.get(name) ?? null;
+    },
+    async noteFact(name, value) {
+      facts.set(name, value);
+    },
+  };
+}
+
+const freshRow = (row: NewAllocation, now: number, token: string): Allocation => ({
+  subnet: row.subnet,
+  ip: row.ip,
+  status: row.status,
+  iface: row.iface,
+  primary: row.primary,
+  generation: 0,
+  movedAt: now,
+  restedSince: null,
+  restedFrom: null,
+  leftIface: null,
+  leftAt: null,
+  missingSince: null,
+  absentSince: null,
+  refusedAt: null,
+  holder: null,
+  token,
+});
+
+const isIn = (range: Cidr | null, ip: Ipv4): boolean => range === null || contains(range, ip);
+
+const byAddress = (a: Allocation, b: Allocation): number =>
+  numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : a.subnet > b.subnet ? 1 : 0);
+
+/** Null (never) comes first, then the longest ago. */
+const byTime = (a: number | null, b: number | null): number => (a ?? -1) - (b ?? -1);
+const byRest = (a: Allocation, b: Allocation): number => byTime(a.restedSince, b.restedSince);
+
+/** The order of `Store.freeFor`. Those that have not rested follow all that have: none of them is given
+ *  while a rested one is left, not even one that is known from a refusal. */
+function bestFirst(free: Allocation[], query: FreeQuery, now: number): Allocation[] {
+  const start = spreadOf(query.eni);
+  const turn = (row: Allocation): number => (spreadOf(row.ip) - start + 2 ** 32) % 2 ** 32;
+  const order = (a: Allocation, b: Allocation): number =>
+    byTime(a.refusedAt, b.refusedAt) ||
+    byRest(a, b) ||
+    (a.restedSince === null ? turn(a) - turn(b) : spreadOf(a.ip) - spreadOf(b.ip)) ||
+    byAddress(a, b);
+  const usable = free
+    .filter(row => isIn(query.range, row.ip) && !mayStillLeave(row, query.eni, query.rest, now))
+    .sort(order);
+  const rested = usable.filter(row => isRested(row, query.eni, query.rest, now));
+  const others = usable.filter(row => !isRested(row, query.eni, query.rest, now));
+  return (query.which === 'any' ? [...rested, ...others] : rested).slice(0, query.limit);
+}
+
+function tallyOf(rows: readonly Allocation[]): Tally[] {
+  const counts = new Map<SubnetId, Map<string, number>>();
+  for (const row of rows) {
+    const ofSubnet = counts.get(row.subnet) ?? new Map<string, number>();
+    ofSubnet.set(row.status, (ofSubnet.get(row.status) ?? 0) + 1);
+    counts.set(row.subnet, ofSubnet);
+  }
+  return [...counts].flatMap(([subnet, ofSubnet]) =>
+    STATUSES.flatMap(status => {
+      const count = ofSubnet.get(status);
+      return count === undefined ? [] : { subnet, status, count };
+    }),
+  );
+}

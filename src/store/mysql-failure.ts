@@ -1,0 +1,86 @@
+/**
+ * What became of a packet that failed:
+ * - `unsent`: no connection was made, so nothing was sent;
+ * - `undone`: the server said that it did nothing, and may do it later or elsewhere: try again;
+ * - `unfit`: the server said that it did nothing and never will: a missing table, a wrong password, a bug;
+ * - `unknown`: it may have been done, or may yet be.
+ */
+export type Outcome = 'unsent' | 'undone' | 'unfit' | 'unknown';
+
+/** A failed exchange. Its message is one reason, without SQL, address or password; the cause is the driver's. */
+export class MysqlFailure extends Error {
+  readonly outcome: Outcome;
+  readonly errno: number;
+  constructor(outcome: Outcome, reason: string, cause?: unknown, errno = 0) {
+    super(reason, { cause });
+    this.outcome = outcome;
+    this.errno = errno;
+  }
+}
+
+export const NO_SUCH_TABLE = 1146;
+/** Two migrators at once: a column, a key or a table that the other one made meanwhile. */
+export const ALREADY_MADE = [1050, 1060, 1061, 1068, 1091];
+
+// https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference
+const UNDONE: Record<number, string> = {
+  1020: 'rows changed meanwhile',
+  1040: 'the server has too many connections',
+  1047: 'the cluster node has no quorum', // Galera, before it looks at the statement
+  1203: 'the user has too many connections',
+  1205: 'a row lock was not given in time',
+  1213: 'deadlock', // on Galera also a COMMIT that lost against another node's
+  1226: 'the user has used up a limit of the server',
+  1290: 'the server is read-only',
+  1792: 'the server is read-only',
+  1836: 'the server is read-only',
+};
+const UNFIT: Record<number, string> = {
+  1044: 'access to the database is denied',
+  1045: 'user or password is wrong',
+  1049: 'there is no such database',
+  1054: 'a column is missing',
+  1064: 'a statement is not understood',
+  1142: 'a right is missing',
+  1143: 'a right is missing',
+  1146: 'a table is missing',
+  1227: 'a right is missing',
+  1406: 'a value is too long for its column',
+  1698: 'user or password is wrong',
+};
+const NETWORK: Record<string, string> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection was reset',
+  EPIPE: 'the connection was reset',
+  PROTOCOL_CONNECTION_LOST: 'the server closed the connection',
+  ENOTFOUND: 'the host name is not known',
+  EAI_AGAIN: 'the host name could not be looked up',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the host',
+  ETIMEDOUT: 'no answer in time',
+  HANDSHAKE_NO_SSL_SUPPORT: 'the server does not speak TLS',
+};
+
+/** A server that says this of itself is not the one to ask again on the connections that are open. */
+const STEPPED_DOWN = new Set([1047, 1290, 1792, 1836]);
+export const hasSteppedDown = (failure: MysqlFailure): boolean =>
+  failure.errno === 0 || STEPPED_DOWN.has(failure.errno);
+
+interface DriverError {
+  code?: unknown;
+  errno?: unknown;
+  sqlState?: unknown;
+}
+
+/** The failure behind an error of the driver. `sent`: the packet had been handed to a connection. */
+export function failureOf(error: unknown, sent: boolean): MysqlFailure {
+  const { code, errno, sqlState } = (error ?? {}) as DriverError;
+  // The system's errors have numbers too; only the server's have a state.
+  const number = typeof sqlState === 'string' && typeof errno === 'number' ? errno : 0;
+  const name = typeof code === 'string' ? code : 'no code';
+  if (UNDONE[number] !== undefined) return new MysqlFailure('undone', UNDONE[number], error, number);
+  if (UNFIT[number] !== undefined) return new MysqlFailure('unfit', UNFIT[number], error, number);
+  const outcome = sent ? 'unknown' : 'unsent';
+  if (number !== 0) return new MysqlFailure(outcome, `error ${number}`, error, number);
+  return new MysqlFailure(outcome, NETWORK[name] ?? `connection error ${name}`, error);
+}

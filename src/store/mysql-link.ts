@@ -1,0 +1,211 @@
+import { type Connection, type ConnectionOptions, createConnection } from 'mysql2';
+import { failureOf, hasSteppedDown, MysqlFailure } from './mysql-failure.ts';
+import type { MysqlSpec } from './url.ts';
+
+/** A statement with `?` for each parameter. */
+export interface Statement {
+  readonly sql: string;
+  readonly params: readonly unknown[];
+}
+export type Row = Record<string, unknown>;
+
+/** The bounds of a link; the defaults are DESIGN's, tests shorten them. */
+export interface LinkBounds {
+  /** For one packet, from sending to the whole answer. */
+  readonly statementTimeoutMs: number;
+  /** To connect, log in and set the session up. */
+  readonly connectTimeoutMs: number;
+  readonly connectionsMax: number;
+  readonly waitersMax: number;
+  /** A connection idle for longer is not used again: a firewall between may have forgotten it. */
+  readonly idleMaxMs: number;
+}
+export const STATEMENT_TIMEOUT_MS = 5_000;
+export const LINK_BOUNDS: LinkBounds = {
+  statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+  connectTimeoutMs: 3_000,
+  connectionsMax: 8,
+  waitersMax: 1_000,
+  idleMaxMs: 60_000,
+};
+
+/** The database, as a few connections. */
+export interface Link {
+  /** Sends the statements as one packet, so that they cost one round trip, and answers the rows of each.
+   *  Throws MysqlFailure before `deadline` (of `performance.now()`); a connection that fails in any way
+   *  is destroyed, which also undoes its open transaction. */
+  exchange(statements: readonly Statement[], deadline: number, timeoutMs?: number): Promise<Row[][]>;
+  /** One connection of its own, for statements that leave something in the session. */
+  session<T>(deadline: number, work: (exchange: Link['exchange']) => Promise<T>): Promise<T>;
+  close(): void;
+}
+
+// Pinned, since a server's own defaults change what SQL means: with NO_BACKSLASH_ESCAPES the driver's
+// escaping would be wrong. A lock wait ends before the statement's deadline, so that it stays an answer.
+const SESSION = [
+  "SET time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = 3, " +
+    "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+].join('; ');
+
+interface Idle {
+  readonly connection: Connection;
+  readonly since: number;
+}
+
+export function openLink(spec: MysqlSpec, password: string | null, bounds: LinkBounds = LINK_BOUNDS): Link {
+  const options = optionsOf(spec, password, bounds);
+  const waiters: (() => void)[] = [];
+  let idle: Idle[] = [];
+  let busy = 0;
+  let closed = false;
+
+  async function takeTurn(deadline: number): Promise<void> {
+    if (closed) throw new MysqlFailure('unsent', 'the store is closed');
+    if (busy < bounds.connectionsMax) {
+      busy++;
+      return;
+    }
+    if (waiters.length >= bounds.waitersMax)
+      throw new MysqlFailure('unsent', `over ${bounds.waitersMax} requests wait for a connection`);
+    await new Promise<void>((resolve, reject) => {
+      const waiter = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        waiters.splice(waiters.indexOf(waiter), 1);
+        reject(new MysqlFailure('unsent', 'no connection became free in time'));
+      }, deadline - performance.now());
+      waiters.push(waiter);
+    });
+  }
+  function endTurn(): void {
+    const next = waiters.shift();
+    if (next === undefined) busy--;
+    else next(); // the turn passes on
+  }
+
+  async function connectionFor(deadline: number): Promise<Connection> {
+    for (let spare = idle.pop(); spare !== undefined; spare = idle.pop()) {
+      if (performance.now() - spare.since < bounds.idleMaxMs) return spare.connection;
+      sever(spare.connection);
+    }
+    const timeoutMs = Math.min(bounds.connectTimeoutMs, deadline - performance.now());
+    return connect(options, timeoutMs, connection => {
+      idle = idle.filter(one => one.connection !== connection);
+    });
+  }
+
+  function dropIdle(): void {
+    for (const { connection } of idle) sever(connection);
+    idle = [];
+  }
+
+  const session: Link['session'] = async (deadline, work) => {
+    await takeTurn(deadline);
+    try {
+      const connection = await connectionFor(deadline);
+      try {
+        const result = await work((statements, until, timeoutMs = bounds.statementTimeoutMs) =>
+          send(connection, statements, Math.min(timeoutMs, until - performance.now())),
+        );
+        if (closed) sever(connection);
+        else idle.push({ connection, since: performance.now() });
+        return result;
+      } catch (error) {
+        sever(connection);
+        throw error;
+      }
+    } catch (error) {
+      if (error instanceof MysqlFailure && hasSteppedDown(error)) dropIdle();
+      throw error;
+    } finally {
+      endTurn();
+    }
+  };
+
+  return {
+    session,
+    exchange: (statements, deadline, timeoutMs) =>
+      session(deadline, exchange => exchange(statements, deadline, timeoutMs)),
+    close() {
+      closed = true;
+      dropIdle();
+    },
+  };
+}
+
+function optionsOf(spec: MysqlSpec, password: string | null, bounds: LinkBounds): ConnectionOptions {
+  const secret = password ?? spec.password;
+  return {
+    host: spec.host,
+    port: spec.port,
+    user: spec.user,
+    database: spec.database,
+    ...(secret === null ? {} : { password: secret }),
+    ...(spec.ssl === 'off' ? {} : { ssl: spec.ssl === 'on' ? { verifyIdentity: true } : spec.ssl }),
+    charset: 'utf8mb4',
+    timezone: 'Z',
+    multipleStatements: true,
+    stringifyObjects: true,
+    connectTimeout: bounds.connectTimeoutMs,
+    enableKeepAlive: true,
+  };
+}
+
+/** The driver's destroy() only says goodbye, which a peer that has stalled never answers. */
+function sever(connection: Connection): void {
+  connection.destroy();
+  (connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+}
+
+function connect(
+  options: ConnectionOptions,
+  timeoutMs: number,
+  onLost: (connection: Connection) => void,
+): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const connection = createConnection(options);
+    const fail = (failure: MysqlFailure) => {
+      clearTimeout(timer);
+      sever(connection);
+      onLost(connection);
+      reject(failure);
+    };
+    const timer = setTimeout(
+      () => fail(new MysqlFailure('unsent', 'no connection in time')),
+      Math.max(timeoutMs, 0),
+    );
+    // Stays for the connection's life: the server may close it while nobody waits for an answer.
+    connection.on('error', error => fail(failureOf(error, false)));
+    connection.on('end', () => onLost(connection));
+    connection.query(SESSION, error => {
+      if (error) return fail(failureOf(error, false));
+      clearTimeout(timer);
+      resolve(connection);
+    });
+  });
+}
+
+function send(connection: Connection, statements: readonly Statement[], timeoutMs: number): Promise<Row[][]> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => {
+        sever(connection);
+        reject(new MysqlFailure('unknown', 'no answer in time'));
+      },
+      Math.max(timeoutMs, 0),
+    );
+    const sql = statements.map(one => one.sql).join('; ');
+    const values = statements.flatMap(one => one.params);
+    connection.query({ sql, values }, (error, results) => {
+      clearTimeout(timer);
+      if (error) reject(failureOf(error, true));
+      else resolve(statements.length === 1 ? [rowsIn(results)] : (results as unknown[]).map(rowsIn));
+    });
+  });
+}
+
+/** The rows of a statement that has some; an OK without rows otherwise. */
+const rowsIn = (result: unknown): Row[] => (Array.isArray(result) ? (result as Row[]) : []);

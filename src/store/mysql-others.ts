@@ -1,0 +1,108 @@
+import { and, eq, lt, sql } from 'drizzle-orm';
+import { formatCidr } from '../domain/address.ts';
+import type { EniId } from '../domain/ids.ts';
+import type { Row, Statement } from './mysql-link.ts';
+import { eni, fact, server, subnet } from './mysql-schema.ts';
+import { BEGIN, build, COMMIT, decode, NOW, setNow, statement } from './mysql-sql.ts';
+import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
+
+// The small tables beside `allocation`. Every write may be repeated.
+
+/** ENIs in one statement, well under 1 MiB. */
+const ENIS_MAX = 500;
+const values = (column: { name: string }) => sql.raw(`VALUES(\`${column.name}\`)`);
+
+export const selectSubnets = (): Statement => statement(build.select().from(subnet));
+export const upsertSubnet = ({ id, vpc, cidr }: LedgerSubnet): Statement =>
+  statement(
+    build
+      .insert(subnet)
+      .values({ id, vpc, cidr: formatCidr(cidr) })
+      .onDuplicateKeyUpdate({ set: { vpc: values(subnet.vpc), cidr: values(subnet.cidr) } }),
+  );
+
+export const selectEni = (id: EniId): Statement => statement(build.select().from(eni).where(eq(eni.id, id)));
+export const selectEnis = (): Statement => statement(build.select().from(eni));
+export function upsertEnis(list: readonly LedgerEni[]): Statement[] {
+  const statements: Statement[] = [];
+  for (let i = 0; i < list.length; i += ENIS_MAX)
+    statements.push(
+      statement(
+        build
+          .insert(eni)
+          .values(list.slice(i, i + ENIS_MAX))
+          .onDuplicateKeyUpdate({
+            set: {
+              subnet: values(eni.subnet),
+              primary: values(eni.primary),
+              instance: values(eni.instance),
+              attachment: values(eni.attachment),
+              addressLimit: values(eni.addressLimit),
+              prefixes: values(eni.prefixes),
+            },
+          }),
+      ),
+    );
+  return [BEGIN, ...statements, COMMIT];
+}
+export const updateOurs = (id: EniId): Statement =>
+  statement(build.update(eni).set({ ours: true }).where(eq(eni.id, id)));
+
+export interface CountState {
+  readonly generation: number;
+  readonly countIntentAt: number | null;
+}
+/** Sets or clears the count intent while it stands as `was`; the last but one answer has a row if it did.
+ *  The generation keeps a lost statement from being done late, the token tells whose it was. */
+export const setCountIntent = (
+  id: EniId,
+  was: CountState,
+  to: 'now' | null,
+  token: string,
+  skewMs: number,
+): Statement[] => [
+  setNow(skewMs),
+  BEGIN,
+  statement(
+    build
+      .update(eni)
+      .set({ countIntentAt: to === 'now' ? NOW : null, generation: was.generation + 1, token })
+      .where(
+        and(
+          eq(eni.id, id),
+          eq(eni.generation, was.generation),
+          sql`${eni.countIntentAt} <=> ${was.countIntentAt}`,
+        ),
+      ),
+  ),
+  statement(
+    build
+      .select({ id: eni.id })
+      .from(eni)
+      .where(and(eq(eni.id, id), eq(eni.token, token))),
+  ),
+  COMMIT,
+];
+export const countStateOf = (row: Row): CountState =>
+  decode({ generation: eni.generation, countIntentAt: eni.countIntentAt }, row);
+
+export const upsertServer = (id: string, stopped: boolean): Statement =>
+  statement(
+    build
+      .insert(server)
+      .values({ id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null })
+      .onDuplicateKeyUpdate({ set: { seenAt: values(server.seenAt), stoppedAt: values(server.stoppedAt) } }),
+  );
+export const deleteOldServers = (): Statement =>
+  statement(build.delete(server).where(lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`)));
+export const selectServers = (): Statement => statement(build.select().from(server));
+
+export const selectFact = (name: string): Statement =>
+  statement(build.select().from(fact).where(eq(fact.name, name)));
+export const upsertFact = (name: string, value: string): Statement =>
+  statement(
+    build
+      .insert(fact)
+      .values({ name, value })
+      .onDuplicateKeyUpdate({ set: { value: values(fact.value) } }),
+  );

@@ -1,0 +1,102 @@
+import type { Buffer } from 'node:buffer';
+import { sql } from 'drizzle-orm';
+import {
+  bigint,
+  customType,
+  index,
+  int,
+  mysqlEnum,
+  mysqlTable,
+  primaryKey,
+  text,
+  timestamp,
+  varchar,
+} from 'drizzle-orm/mysql-core';
+import type { Ipv4 } from '../domain/address.ts';
+import { STATUSES } from '../domain/allocation.ts';
+import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import { bytesOf } from './address-bytes.ts';
+
+// sqlite-schema.ts has the same columns in the same order. Times are milliseconds of the database's clock.
+
+const bool = customType<{ data: boolean; driverData: number }>({
+  dataType: () => 'tinyint(1)',
+  fromDriver: value => value === 1,
+  toDriver: value => (value ? 1 : 0),
+});
+const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
+  dataType: () => 'binary(16)',
+  toDriver: bytesOf,
+});
+const id = (name: string) => varchar(name, { length: 32 });
+const address = (name: string) => varchar(name, { length: 45 }).$type<Ipv4>();
+const time = (name: string) => bigint(name, { mode: 'number' });
+const token = (name: string) => varchar(name, { length: 36 });
+
+/** One row, one address. The first six columns are the ancestor's. */
+export const allocation = mysqlTable(
+  'allocation',
+  {
+    ip: address('ip').notNull(),
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    status: mysqlEnum('status', STATUSES).default('free').notNull(),
+    iface: id('iface').$type<EniId>(),
+    primary: bool('primary').notNull(),
+    /** For people; it decides nothing. */
+    ts: timestamp('ts').default(sql`CURRENT_TIMESTAMP`).onUpdateNow().notNull(),
+    number: addressBytes('number').notNull(),
+    /** CRC32(ip): where the search for a free address comes by. */
+    spread: int('spread', { unsigned: true }).notNull(),
+    generation: int('generation', { unsigned: true }).default(0).notNull(),
+    movedAt: time('moved_at').default(0).notNull(),
+    restedSince: time('rested_since'),
+    restedFrom: id('rested_from').$type<EniId>(),
+    leftIface: id('left_iface').$type<EniId>(),
+    leftAt: time('left_at'),
+    missingSince: time('missing_since'),
+    absentSince: time('absent_since'),
+    refusedAt: time('refused_at'),
+    holder: varchar('holder', { length: 255 }),
+    token: token('token'),
+  },
+  row => [
+    // Two VPCs may have the same addresses.
+    primaryKey({ columns: [row.subnet, row.ip] }),
+    index('free').on(row.subnet, row.status, row.refusedAt, row.restedSince, row.spread, row.number),
+    index('ready').on(row.iface, row.status, row.restedSince, row.number),
+    index('intent').on(row.status, row.movedAt, row.number, row.subnet),
+    index('address').on(row.subnet, row.number),
+  ],
+);
+
+export const subnet = mysqlTable('subnet', {
+  id: id('id').$type<SubnetId>().primaryKey(),
+  vpc: id('vpc').notNull(),
+  cidr: varchar('cidr', { length: 49 }).notNull(),
+});
+
+export const eni = mysqlTable('eni', {
+  id: id('id').$type<EniId>().primaryKey(),
+  subnet: id('subnet').$type<SubnetId>().notNull(),
+  primary: address('primary').notNull(),
+  instance: id('instance').$type<InstanceId>(),
+  attachment: varchar('attachment', { length: 64 }),
+  addressLimit: int('address_limit'),
+  prefixes: int('prefixes').notNull(),
+  ours: bool('ours').notNull(),
+  countIntentAt: time('count_intent_at'),
+  generation: int('generation', { unsigned: true }).default(0).notNull(),
+  token: token('token'),
+});
+
+export const server = mysqlTable('server', {
+  id: varchar('id', { length: 191 }).primaryKey(),
+  startedAt: time('started_at').notNull(),
+  seenAt: time('seen_at').notNull(),
+  stoppedAt: time('stopped_at'),
+});
+
+export const fact = mysqlTable('fact', {
+  name: varchar('name', { length: 191 }).primaryKey(),
+  value: text('value').notNull(),
+});

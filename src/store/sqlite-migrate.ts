@@ -1,0 +1,37 @@
+import type { DatabaseSync } from 'node:sqlite';
+import { migrations } from './migrations.ts';
+import { behindOrAhead } from './outdated.ts';
+import { between } from './sqlite-file.ts';
+
+// As drizzle makes it.
+const CREATE_JOURNAL =
+  'CREATE TABLE IF NOT EXISTS __drizzle_migrations (id INTEGER PRIMARY KEY, hash text NOT NULL, created_at numeric)';
+
+/** When the newest migration that was made was generated; null: none was. */
+function journalOf(client: DatabaseSync): number | null {
+  const table = client
+    .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '__drizzle_migrations'")
+    .get();
+  if (table === undefined) return null;
+  const at = client.prepare('SELECT MAX(created_at) AS at FROM __drizzle_migrations').get()?.at ?? null;
+  return at === null ? null : Number(at);
+}
+
+export const outdatedSqlite = (client: DatabaseSync, path: string): string | null =>
+  behindOrAhead(path, journalOf(client), migrations('sqlite'));
+
+/** Makes the migrations that are not made yet. drizzle's own reads its journal outside the transaction, so
+ *  that two processes that start at once collide. */
+export function migrateSqlite(client: DatabaseSync): void {
+  between(client, 'BEGIN IMMEDIATE', () => {
+    const newest = journalOf(client);
+    client.exec(CREATE_JOURNAL);
+    for (const migration of migrations('sqlite')) {
+      if (newest !== null && migration.folderMillis <= newest) continue;
+      for (const text of migration.sql) client.exec(text);
+      client
+        .prepare('INSERT INTO __drizzle_migrations (hash, created_at) VALUES (?, ?)')
+        .run(migration.hash, migration.folderMillis);
+    }
+  });
+}

@@ -1,0 +1,90 @@
+import type { Buffer } from 'node:buffer';
+import { sql } from 'drizzle-orm';
+import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import type { Ipv4 } from '../domain/address.ts';
+import { STATUSES } from '../domain/allocation.ts';
+import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import { bytesOf } from './address-bytes.ts';
+
+// mysql-schema.ts has the same columns in the same order. Times are milliseconds of the host's clock.
+
+const bool = (name: string) => integer(name, { mode: 'boolean' });
+const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
+  dataType: () => 'blob',
+  toDriver: bytesOf,
+});
+const id = (name: string) => text(name);
+const address = (name: string) => text(name).$type<Ipv4>();
+const time = (name: string) => integer(name);
+const token = (name: string) => text(name);
+
+/** One row, one address. */
+export const allocation = sqliteTable(
+  'allocation',
+  {
+    ip: address('ip').notNull(),
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    status: text('status', { enum: STATUSES }).default('free').notNull(),
+    iface: id('iface').$type<EniId>(),
+    primary: bool('primary').notNull(),
+    /** For people; it decides nothing. */
+    ts: text('ts')
+      .default(sql`CURRENT_TIMESTAMP`)
+      .$onUpdate(() => sql`CURRENT_TIMESTAMP`)
+      .notNull(),
+    number: addressBytes('number').notNull(),
+    /** CRC32(ip): where the search for a free address comes by. */
+    spread: integer('spread').notNull(),
+    generation: integer('generation').default(0).notNull(),
+    movedAt: time('moved_at').default(0).notNull(),
+    restedSince: time('rested_since'),
+    restedFrom: id('rested_from').$type<EniId>(),
+    leftIface: id('left_iface').$type<EniId>(),
+    leftAt: time('left_at'),
+    missingSince: time('missing_since'),
+    absentSince: time('absent_since'),
+    refusedAt: time('refused_at'),
+    holder: text('holder'),
+    token: token('token'),
+  },
+  row => [
+    // Two VPCs may have the same addresses.
+    primaryKey({ columns: [row.subnet, row.ip] }),
+    index('free').on(row.subnet, row.status, row.refusedAt, row.restedSince, row.spread, row.number),
+    index('ready').on(row.iface, row.status, row.restedSince, row.number),
+    index('intent').on(row.status, row.movedAt, row.number, row.subnet),
+    index('address').on(row.subnet, row.number),
+  ],
+);
+
+export const subnet = sqliteTable('subnet', {
+  id: id('id').$type<SubnetId>().primaryKey(),
+  vpc: id('vpc').notNull(),
+  cidr: text('cidr').notNull(),
+});
+
+export const eni = sqliteTable('eni', {
+  id: id('id').$type<EniId>().primaryKey(),
+  subnet: id('subnet').$type<SubnetId>().notNull(),
+  primary: address('primary').notNull(),
+  instance: id('instance').$type<InstanceId>(),
+  attachment: text('attachment'),
+  addressLimit: integer('address_limit'),
+  prefixes: integer('prefixes').notNull(),
+  ours: bool('ours').notNull(),
+  countIntentAt: time('count_intent_at'),
+  generation: integer('generation').default(0).notNull(),
+  token: token('token'),
+});
+
+export const server = sqliteTable('server', {
+  id: text('id').primaryKey(),
+  startedAt: time('started_at').notNull(),
+  seenAt: time('seen_at').notNull(),
+  stoppedAt: time('stopped_at'),
+});
+
+export const fact = sqliteTable('fact', {
+  name: text('name').primaryKey(),
+  value: text('value').notNull(),
+});

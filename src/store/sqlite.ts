@@ -1,0 +1,206 @@
+import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
+import { formatCidr, numberOf, parseCidr, spreadOf } from '../domain/address.ts';
+import type { Allocation } from '../domain/allocation.ts';
+import { batchOf, tokensOf } from './batch.ts';
+import { fileErrorOf, openFile, type SqliteFile } from './sqlite-file.ts';
+import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
+import { type Mover, moverOn } from './sqlite-move.ts';
+import * as rows from './sqlite-rows.ts';
+import { allocation, eni, fact, server, subnet } from './sqlite-schema.ts';
+import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from './store.ts';
+
+/** Rows of one `add` in one transaction, so that the event loop is never held for long. */
+const ADDED_MAX = 2_000;
+/** Addresses of one `get` in one statement. */
+const IPS_MAX = 2_000;
+
+export interface SqliteOptions {
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+  /** Begins the tokens, so that a row tells which process moved it last. */
+  readonly origin?: string;
+}
+
+interface Open extends SqliteFile {
+  readonly moveOne: Mover;
+}
+
+/** The ledger in a file of this host, which several processes may use at once. Opened when first asked. */
+export function openSqlite(path: string, options: SqliteOptions = {}): Store {
+  const clock = options.clock ?? Date.now;
+  const newToken = tokensOf(options.origin);
+  let opened: Open | null = null;
+
+  /** Runs `work`, which must not await, on the open file. */
+  async function on<T>(work: (file: Open) => T): Promise<T> {
+    try {
+      opened ??= withMover(openFile(path));
+      return work(opened);
+    } catch (error) {
+      throw fileErrorOf(error, path);
+    }
+  }
+  const read = <T>(select: (file: Open, now: number) => T[]): Promise<Reading<T>> =>
+    on(file => {
+      const now = clock();
+      return { now, rows: file.snapshot(() => select(file, now)) };
+    });
+  const write = <T>(work: (file: Open) => T): Promise<T> => on(file => file.transaction(() => work(file)));
+
+  return {
+    migrate: () => on(({ client }) => migrateSqlite(client)),
+    outdated: () => on(({ client }) => outdatedSqlite(client, path)),
+    async close() {
+      opened?.client.close();
+      opened = null;
+    },
+
+    async move(changes) {
+      const batch = batchOf(changes);
+      const token = newToken();
+      if (batch.length === 0) return [];
+      return write(({ moveOne }) => {
+        const now = clock();
+        return batch.flatMap(change => moveOne(change, now, token) ?? []);
+      });
+    },
+    async add(list) {
+      const token = newToken();
+      let added = 0;
+      for (let i = 0; i < list.length; i += ADDED_MAX) {
+        const portion = list.slice(i, i + ADDED_MAX);
+        added += await write(file => addRows(file, portion, clock(), token));
+        await new Promise(setImmediate);
+      }
+      return added;
+    },
+
+    get: (of, ips) =>
+      read(({ db }) => {
+        const found: Allocation[] = [];
+        for (let i = 0; i < ips.length; i += IPS_MAX)
+          found.push(...rows.selectIps(db, of, ips.slice(i, i + IPS_MAX)).all());
+        return found;
+      }),
+    onEni: id => read(({ db }) => rows.selectOnEni(db, id).all()),
+    readyOn: (id, range, limit) => read(({ db }) => rows.selectReadyOn(db, id, range, limit).all()),
+    freeFor: query =>
+      read(({ db }, now) => {
+        const best: Allocation[] = [];
+        for (const range of rows.selectFreeFor(db, query, now))
+          if (best.length < query.limit) best.push(...range.all());
+        return best.slice(0, query.limit);
+      }),
+    intents: (ageMs, limit) =>
+      read(({ db }, now) =>
+        rows
+          .selectIntents(db, now - ageMs, limit)
+          .flatMap(kind => kind.all())
+          .sort(byAge)
+          .slice(0, limit),
+      ),
+    page: (of, after, limit) => read(({ db }) => rows.selectPage(db, of, after, limit).all()),
+    withStatus: (of, statuses) => read(({ db }) => rows.selectWithStatus(db, of, statuses).all()),
+    tally: () =>
+      on(({ db }) =>
+        db
+          .select({ subnet: allocation.subnet, status: allocation.status, count: count() })
+          .from(allocation)
+          .groupBy(allocation.subnet, allocation.status)
+          .all(),
+      ),
+
+    subnets: () =>
+      on(({ db }) =>
+        db
+          .select()
+          .from(subnet)
+          .all()
+          .map(row => ({ ...row, cidr: parseCidr(row.cidr) })),
+      ),
+    saveSubnet: ({ id, vpc, cidr }) =>
+      on(({ db }) => {
+        const set = { vpc, cidr: formatCidr(cidr) };
+        db.insert(subnet)
+          .values({ id, ...set })
+          .onConflictDoUpdate({ target: subnet.id, set })
+          .run();
+      }),
+    eni: id => on(({ db }) => db.select(ENI_COLUMNS).from(eni).where(eq(eni.id, id)).get() ?? null),
+    enis: () => on(({ db }) => db.select(ENI_COLUMNS).from(eni).all()),
+    saveEnis: list =>
+      write(({ db }) => {
+        for (const one of list) saveEni(db, one);
+      }),
+    adopt: id =>
+      on(({ db }) => {
+        db.update(eni).set({ ours: true }).where(eq(eni.id, id)).run();
+      }),
+    setCountIntent: (id, from, to) =>
+      on(({ db }) => {
+        const result = db
+          .update(eni)
+          .set({ countIntentAt: to === 'now' ? clock() : null, generation: sql`${eni.generation} + 1` })
+          .where(and(eq(eni.id, id), sql`${eni.countIntentAt} IS ${from}`))
+          .run();
+        return Number(result.changes) === 1;
+      }),
+
+    beat: (id, stopped) =>
+      write(({ db }) => {
+        const now = clock();
+        const set = { seenAt: now, stoppedAt: stopped ? now : null };
+        db.insert(server)
+          .values({ id, startedAt: now, ...set })
+          .onConflictDoUpdate({ target: server.id, set })
+          .run();
+        db.delete(server)
+          .where(lt(server.seenAt, now - SERVER_KEPT_MS))
+          .run();
+        return { now, rows: db.select().from(server).all() };
+      }),
+    servers: () => read(({ db }) => db.select().from(server).all()),
+    fact: name => on(({ db }) => db.select().from(fact).where(eq(fact.name, name)).get()?.value ?? null),
+    noteFact: (name, value) =>
+      on(({ db }) => {
+        db.insert(fact)
+          .values({ name, value })
+          .onConflictDoUpdate({ target: fact.name, set: { value } })
+          .run();
+      }),
+  };
+}
+
+const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: moverOn(file.db) });
+
+const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
+
+function addRows({ db }: Open, list: readonly NewAllocation[], now: number, token: string): number {
+  const place = (name: string) => sql.placeholder(name);
+  const insert = db
+    .insert(allocation)
+    .values({
+      ip: place('ip'),
+      subnet: place('subnet'),
+      status: place('status'),
+      iface: place('iface'),
+      primary: place('primary'),
+      number: place('ip'),
+      spread: place('spread'),
+      movedAt: now,
+      token,
+    })
+    .onConflictDoNothing()
+    .prepare();
+  let added = 0;
+  for (const row of list) added += Number(insert.run({ ...row, spread: spreadOf(row.ip) }).changes);
+  return added;
+}
+
+function saveEni(db: SqliteFile['db'], one: LedgerEni): void {
+  const { id: _id, ours: _ours, countIntentAt: _countIntentAt, ...set } = one;
+  db.insert(eni).values(one).onConflictDoUpdate({ target: eni.id, set }).run();
+}
+
+const byAge = (a: Allocation, b: Allocation): number =>
+  a.movedAt - b.movedAt || numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : 1);

@@ -1,0 +1,309 @@
+// Goal: the Cloud over the AWS SDK reads and changes what EC2 has, and tells a refusal from no answer. Method:
+// the strict simulator over HTTP on loopback, with its faults; for what no EC2 sends, an answer made by hand.
+import process from 'node:process';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Cloud } from '../src/cloud/cloud.ts';
+import { ec2Cloud } from '../src/cloud/ec2.ts';
+import type { Ec2Options } from '../src/cloud/ec2-call.ts';
+import { formatCidr, type Ipv4 } from '../src/domain/address.ts';
+import { type ErrorCode, IpamError } from '../src/domain/error.ts';
+import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
+import { type Listening, listen } from '../src/http/listen.ts';
+import { simulatorApp } from '../src/simulator/simulator.ts';
+import type { Vpc } from '../src/simulator/vpc.ts';
+import { buildVpc } from '../src/simulator/world.ts';
+import { assert, suite } from './uvu.ts';
+
+const SUBNET = 'subnet-0a1' as SubnetId;
+const ENI = 'eni-0a' as EniId;
+const OTHER = 'eni-0b' as EniId;
+const INSTANCE = 'i-0a' as InstanceId;
+const LATER = Number.POSITIVE_INFINITY;
+const KEYS = [
+  'AWS_ENDPOINT_URL_EC2',
+  'AWS_REGION',
+  'AWS_CONFIG_FILE',
+  'AWS_SHARED_CREDENTIALS_FILE',
+] as const;
+const TIMEOUT_MS = 300;
+
+let vpc: Vpc;
+let server: Listening;
+/** Answers instead of the simulator. */
+let byHand: ((request: Request) => Response | Promise<Response> | null) | null = null;
+let pauses: number[] = [];
+const environment = Object.fromEntries(KEYS.map(key => [key, process.env[key]]));
+
+const ips = (...last: number[]): Ipv4[] => last.map(number => `10.0.1.${number}` as Ipv4);
+const cloud = (options: Partial<Ec2Options> = {}): Cloud =>
+  ec2Cloud({
+    region: 'eu-central-1',
+    credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
+    metadataEndpoint: null,
+    clock: () => 0,
+    wait: async ms => void pauses.push(ms),
+    requestTimeoutMs: TIMEOUT_MS,
+    ...options,
+  });
+
+async function refusalOf(asked: Promise<unknown>, code: ErrorCode): Promise<IpamError> {
+  const error = await asked.then(
+    () => 'answered',
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof IpamError)) throw new Error(`not one of our errors: ${error}`, { cause: error });
+  assert.is(error.code, code, error.line);
+  return error;
+}
+
+const ec2 = suite('ec2');
+ec2.before.each(async () => {
+  vpc = buildVpc(
+    {
+      subnets: [
+        {
+          id: SUBNET,
+          cidr: '10.0.1.0/24',
+          reservations: [
+            { cidr: '10.0.1.64/28', type: 'prefix' },
+            { cidr: '10.0.1.128/28', type: 'explicit' },
+          ],
+        },
+      ],
+      instances: [{ id: INSTANCE, type: 'm5.large' }],
+      enis: [
+        {
+          id: ENI,
+          subnet: SUBNET,
+          primary: '10.0.1.4',
+          prefixes: ['10.0.1.64/28'],
+          attachment: { instance: INSTANCE, deviceIndex: 1 },
+        },
+        { id: OTHER, subnet: SUBNET, primary: '10.0.1.5', secondaries: ['10.0.1.6'] },
+      ],
+    },
+    { now: () => Date.now(), random: () => 0.5, bucketScale: null },
+  );
+  const app = simulatorApp(vpc, { wait: ms => wait(ms), wallClock: () => Date.now(), instance: INSTANCE });
+  const fetch: typeof app.fetch = async (request, ...rest) =>
+    (await byHand?.(request)) ?? app.fetch(request, ...rest);
+  server = await listen({ fetch }, { kind: 'http', host: '127.0.0.1', port: 0 });
+  process.env.AWS_ENDPOINT_URL_EC2 = server.address;
+  byHand = null;
+  pauses = [];
+});
+ec2.after.each(async () => {
+  await server.close(0);
+  for (const key of KEYS) {
+    if (environment[key] === undefined) delete process.env[key];
+    else process.env[key] = environment[key];
+  }
+});
+
+ec2('an ENI is read with its addresses, its prefixes and its attachment', async () => {
+  const eni = await cloud().eni(ENI);
+  assert.equal(
+    { ...eni, prefixes: eni.prefixes.map(formatCidr), attachment: typeof eni.attachment },
+    {
+      id: ENI,
+      subnet: SUBNET,
+      vpc: 'vpc-0a1b2c3d4e5f60718',
+      primary: '10.0.1.4',
+      secondaries: [],
+      prefixes: ['10.0.1.64/28'],
+      instance: INSTANCE,
+      attachment: 'string',
+    },
+  );
+  const unattached = await cloud().eni(OTHER);
+  assert.equal(
+    [unattached.secondaries, unattached.instance, unattached.attachment],
+    [['10.0.1.6'], null, null],
+  );
+});
+
+ec2('a subnet is read with its reservations', async () => {
+  const subnet = await cloud().subnet(SUBNET);
+  assert.is(formatCidr(subnet.cidr), '10.0.1.0/24');
+  assert.ok(subnet.available > 0 && subnet.available < 251);
+  const reservations = await cloud().reservations(SUBNET);
+  assert.equal(
+    reservations.map(one => `${formatCidr(one.cidr)} ${one.type}`),
+    ['10.0.1.64/28 prefix', '10.0.1.128/28 explicit'],
+  );
+});
+
+ec2('the ENIs of a subnet come page by page', async () => {
+  const tokens: (string | null)[] = [];
+  byHand = async request => {
+    const form = new URLSearchParams(await request.text());
+    tokens.push(form.get('NextToken'));
+    const [id, next] = tokens.length === 1 ? [ENI, '<nextToken>more</nextToken>'] : [OTHER, ''];
+    return new Response(
+      `<DescribeNetworkInterfacesResponse><networkInterfaceSet><item><networkInterfaceId>${id}</networkInterfaceId><subnetId>${SUBNET}</subnetId><privateIpAddress>10.0.1.4</privateIpAddress></item></networkInterfaceSet>${next}</DescribeNetworkInterfacesResponse>`,
+      { headers: { 'content-type': 'text/xml' } },
+    );
+  };
+  const pages: EniId[][] = [];
+  for await (const page of cloud().enis(SUBNET)) pages.push(page.map(one => one.id));
+  assert.equal(pages, [[ENI], [OTHER]]);
+  assert.equal(tokens, [null, 'more']);
+});
+
+ec2('carriers are found for more addresses than one filter takes', async () => {
+  const all = Array.from({ length: 250 }, (_, i) => `10.0.1.${i + 4}` as Ipv4);
+  const carriers = await cloud().carriers(SUBNET, all);
+  assert.equal(
+    [...carriers].map(([ip, { id }]) => `${ip} ${id}`),
+    ['10.0.1.4 eni-0a', '10.0.1.5 eni-0b', '10.0.1.6 eni-0b'],
+  );
+  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 2);
+});
+
+ec2("the limit is the instance type's, asked once for each type", async () => {
+  const one = cloud();
+  assert.is(await one.addressLimit(INSTANCE), 10);
+  assert.is(await one.addressLimit(INSTANCE), 10);
+  assert.is(vpc.calls.get('DescribeInstanceTypes'), 1);
+});
+
+ec2('the limit is null where EC2 does not say, and an error where it does not answer', async () => {
+  assert.is(await cloud().addressLimit('i-0ffff' as InstanceId), null);
+  vpc.faults.add({
+    kind: 'error',
+    code: 'UnauthorizedOperation',
+    message: 'You are not authorized.',
+    times: 1,
+  });
+  assert.is(await cloud().addressLimit(INSTANCE), null);
+  vpc.faults.add({ kind: 'lostReply' });
+  await refusalOf(cloud().addressLimit(INSTANCE), 'ec2-unknown');
+});
+
+ec2('addresses are assigned and unassigned by name, or by count', async () => {
+  await cloud().assign(ENI, ips(20, 21), LATER);
+  assert.equal((await cloud().eni(ENI)).secondaries, ips(20, 21));
+  const counted = await cloud().assignCount(ENI, 2, LATER);
+  assert.is(counted.length, 2);
+  assert.equal([...(await cloud().eni(ENI)).secondaries].sort(), [...ips(20, 21), ...counted].sort());
+  await cloud().unassign(ENI, [...ips(20, 21), ...counted], LATER);
+  assert.equal((await cloud().eni(ENI)).secondaries, []);
+});
+
+ec2("EC2's refusals keep their meaning, and a mutation is sent once", async () => {
+  const taken = await refusalOf(cloud().assign(ENI, ips(6, 20), LATER), 'ec2-taken');
+  assert.equal(taken.addresses, ips(6));
+  await refusalOf(cloud().assign(ENI, ips(20, 21, 22, 23, 24, 25, 26, 27, 28, 29), LATER), 'ec2-limit');
+  await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-not-assigned');
+  await refusalOf(cloud().eni('eni-0ffff' as EniId), 'ec2-not-found');
+  await refusalOf(cloud().subnet('subnet-0ffff' as SubnetId), 'ec2-not-found');
+  vpc.faults.add({ kind: 'throttle' });
+  await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-throttled');
+  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 3);
+  assert.equal(pauses, []);
+});
+
+ec2('a read is repeated twice with growing pauses, then there is no answer', async () => {
+  vpc.faults.add({ kind: 'lostReply', times: 2 });
+  assert.is((await cloud().eni(ENI)).id, ENI);
+  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 3);
+  vpc.faults.add({ kind: 'lostReply' });
+  await refusalOf(cloud().eni(ENI), 'ec2-unknown');
+  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 6);
+  assert.equal(pauses, [400, 800, 400, 800]);
+});
+
+ec2('a lost reply, a hung call and a late one are unknown, never refused', async () => {
+  vpc.faults.add({ kind: 'lostReply', times: 1 });
+  await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unknown');
+  vpc.faults.add({ kind: 'hang', times: 1 });
+  await refusalOf(cloud().assign(ENI, ips(21), LATER), 'ec2-unknown');
+  vpc.faults.add({ kind: 'latency', ms: 20 * TIMEOUT_MS, times: 1 });
+  await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-unknown');
+  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+});
+
+const STALLED = () =>
+  new Response(new ReadableStream({ start: stream => stream.enqueue(new TextEncoder().encode('<Assign')) }), {
+    headers: { 'content-type': 'text/xml' },
+  });
+const xml = (status: number, code: string) => () =>
+  new Response(
+    `<Response><Errors><Error><Code>${code}</Code><Message>m</Message></Error></Errors></Response>`,
+    { status, headers: { 'content-type': 'text/xml' } },
+  );
+const html = (status: number) => () =>
+  new Response('<html><body><p>No.<br></body></html>', { status, headers: { 'content-type': 'text/html' } });
+const answers: [what: string, code: ErrorCode, answer: () => Response][] = [
+  ['an answer that stops in the middle', 'ec2-unknown', STALLED],
+  ['status 500', 'ec2-unknown', xml(500, 'InternalError')],
+  ['status 503', 'ec2-unknown', xml(503, 'Unavailable')],
+  ['status 503 that says throttled', 'ec2-throttled', xml(503, 'RequestLimitExceeded')],
+  ['a code that nobody knows', 'ec2-refused', xml(400, 'NeverHeardOfIt')],
+  ["a proxy's page with status 403", 'ec2-unknown', html(403)],
+  ["a proxy's page with status 502", 'ec2-unknown', html(502)],
+  ["a proxy's page with status 200", 'ec2-unknown', html(200)],
+  ['an empty answer with status 400', 'ec2-unknown', () => new Response('', { status: 400 })],
+  ['an empty answer with status 404', 'ec2-unknown', () => new Response('', { status: 404 })],
+];
+for (const [what, code, answer] of answers)
+  ec2(`${what} is ${code}`, async () => {
+    byHand = answer;
+    await refusalOf(cloud().assign(ENI, ips(20), LATER), code);
+  });
+
+ec2('where nothing listens, nothing was sent', async () => {
+  await server.close(0);
+  const error = await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unreachable');
+  assert.match(error.line, /^AssignPrivateIpAddresses was not sent: EC2 can't be reached: ECONNREFUSED/);
+});
+
+ec2('past its time a mutation is not sent', async () => {
+  const late = cloud({ clock: () => 1000 });
+  for (const asked of [
+    () => late.assign(ENI, ips(20), 1000),
+    () => late.assignCount(ENI, 1, 1000),
+    () => late.unassign(OTHER, ips(6), 1000),
+  ])
+    assert.match((await refusalOf(asked(), 'ec2-unreachable')).line, /^not sent: /);
+  assert.is(vpc.calls.size, 0);
+  await cloud({ clock: () => 999 }).assign(ENI, ips(20), 1000);
+});
+
+ec2('time that passes while a request is made ready counts', async () => {
+  delete process.env.AWS_REGION;
+  process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
+  let now = 0;
+  byHand = request => {
+    if (request.url.endsWith('/placement/region')) now = 1000;
+    return null;
+  };
+  const slow = cloud({ region: null, metadataEndpoint: server.address, clock: () => now });
+  await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
+  assert.is(vpc.calls.size, 0);
+});
+
+ec2("the region is the environment's, then the instance's", async () => {
+  delete process.env.AWS_REGION;
+  process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
+  const scopes: string[] = [];
+  byHand = request => {
+    const scope = request.headers.get('authorization')?.match(/Credential=[^/]+\/\d+\/([^/]+)\//)?.[1];
+    if (scope !== undefined) scopes.push(scope);
+    return null;
+  };
+  await cloud({ region: null, metadataEndpoint: server.address }).eni(ENI);
+  process.env.AWS_REGION = 'ap-south-1';
+  await cloud({ region: null, metadataEndpoint: server.address }).eni(ENI);
+  await cloud({ region: 'sa-east-1', metadataEndpoint: server.address }).eni(ENI);
+  assert.equal(scopes, ['eu-central-1', 'ap-south-1', 'sa-east-1']);
+});
+
+ec2('without a region anywhere nothing is sent, and the operator reads what to set', async () => {
+  delete process.env.AWS_REGION;
+  process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
+  const error = await refusalOf(cloud({ region: null }).assign(ENI, ips(20), LATER), 'ec2-denied');
+  assert.match(error.line, /no AWS region is known; set AWS_REGION$/);
+  assert.is(vpc.calls.size, 0);
+});
+ec2.run();

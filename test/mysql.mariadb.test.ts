@@ -1,0 +1,183 @@
+// Goal: the ledger on the real thing. Method: the contract on a MariaDB of the test's own; then the rows that
+// the hot statements read in a subnet of 65,536 addresses, counted by the server itself.
+import { type Connection, createConnection } from 'mysql2/promise';
+import { fromNumber, type Ipv4, numberOf, parseCidr } from '../src/domain/address.ts';
+import type { Change } from '../src/domain/allocation.ts';
+import { openMysql } from '../src/store/mysql.ts';
+import type { Statement } from '../src/store/mysql-link.ts';
+import { moveStatements, settleStatements } from '../src/store/mysql-move.ts';
+import * as rows from '../src/store/mysql-rows.ts';
+import { setNow } from '../src/store/mysql-sql.ts';
+import type { FreeQuery, Store } from '../src/store/store.ts';
+import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
+import { startMariadb } from './mariadb.ts';
+import { contract, ENI, OTHER_ENI, SUBNET } from './store.contract.ts';
+import { assert, suite } from './uvu.ts';
+
+const mariadb = await startMariadb();
+let databases = 0;
+
+async function freshSpec(): Promise<MysqlSpec> {
+  const database = `store_${++databases}`;
+  await mariadb.create(database);
+  const spec = parseStoreUrl(mariadb.url(database));
+  if (spec.kind !== 'mysql') throw new Error('not a mysql: URL');
+  return spec;
+}
+
+contract('MariaDB', async () => {
+  let skewMs = 0;
+  const store = openMysql({ spec: await freshSpec(), password: mariadb.password, skewMs: () => skewMs });
+  return {
+    store,
+    advance: ms => {
+      skewMs += ms;
+    },
+    close: () => store.close(),
+  };
+});
+
+const FIRST = numberOf('10.1.0.0' as Ipv4);
+const SIZE = 65_536;
+const nth = (n: number): Ipv4 => fromNumber(FIRST + n);
+const freeFor = (patch: Partial<FreeQuery>): FreeQuery => ({
+  subnet: SUBNET,
+  eni: ENI,
+  range: null,
+  rest: { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 },
+  which: 'any',
+  limit: 20,
+  ...patch,
+});
+
+const big = suite<{ store: Store; connection: Connection }>('store: MariaDB with 65,536 addresses');
+big.before(async context => {
+  const spec = await freshSpec();
+  context.store = openMysql({ spec, password: mariadb.password });
+  await context.store.migrate();
+  const list = Array.from({ length: SIZE }, (_, n) => nth(n));
+  await context.store.add(
+    list.map(ip => ({ subnet: SUBNET, ip, status: 'free', iface: null, primary: false }) as const),
+  );
+  await toEveryStatus(context.store);
+  const { host, port, user, database } = spec;
+  const { password } = mariadb;
+  context.connection = await createConnection({ host, port, user, password, database });
+});
+big.after(async ({ store, connection }) => {
+  await connection.end();
+  await store.close();
+  await mariadb.stop();
+});
+
+/** 300 rows each: ready on the ENI, given up and free again, held, occupied, being assigned. */
+async function toEveryStatus(store: Store): Promise<void> {
+  let states = (await store.page(SUBNET, null, 300)).rows;
+  const all = async (move: Change['move'], iface = ENI) => {
+    states = await store.move(states.map(row => ({ row, move, iface })));
+  };
+  const next = async () => {
+    states = (await store.page(SUBNET, states.at(-1)?.ip ?? null, 300)).rows;
+  };
+  await all('granted');
+  await next();
+  for (const move of ['granted', 'claim', 'release', 'unassign', 'unassigned'] as const)
+    await all(move, OTHER_ENI);
+  await next();
+  for (const move of ['granted', 'claim'] as const) await all(move);
+  await next();
+  await all('foreign', OTHER_ENI);
+  await next();
+  await all('assign', OTHER_ENI);
+}
+
+interface Hot {
+  readonly name: string;
+  readonly statements: readonly Statement[];
+  readonly readMax: number;
+}
+async function hotStatements(store: Store): Promise<Hot[]> {
+  const { rows: some } = await store.page(SUBNET, nth(9_999), 50);
+  const changes = some.map((row, i): Change => ({ row, move: i % 2 === 0 ? 'reserve' : 'foreign' }));
+  const isWrite = ({ sql }: Statement) => sql.startsWith('update') || sql.startsWith('select');
+  return [
+    {
+      name: 'get',
+      statements: [
+        rows.selectIps(
+          SUBNET,
+          some.map(row => row.ip),
+        ),
+      ],
+      readMax: 110,
+    },
+    { name: 'onEni', statements: [rows.selectOnEni(ENI)], readMax: 1_900 },
+    { name: 'readyOn', statements: [rows.selectReadyOn(ENI, null, 20)], readMax: 25 },
+    { name: 'freeFor', statements: rows.selectFreeFor(freeFor({})), readMax: 25 },
+    {
+      name: 'freeFor in a wide range',
+      statements: rows.selectFreeFor(freeFor({ range: parseCidr('10.1.0.0/17') })),
+      readMax: 80,
+    },
+    {
+      name: 'freeFor for the ENI that gave up',
+      statements: rows.selectFreeFor(freeFor({ eni: OTHER_ENI })),
+      readMax: 310,
+    },
+    { name: 'intents', statements: rows.selectIntents(0, 20), readMax: 25 },
+    { name: 'page', statements: [rows.selectPage(SUBNET, nth(30_000), 20)], readMax: 25 },
+    { name: 'move', statements: moveStatements(changes, 'token', 0).filter(isWrite), readMax: 110 },
+    { name: 'settling a move', statements: settleStatements(changes, 'token'), readMax: 110 },
+  ];
+}
+
+const run = (connection: Connection, { sql, params }: Statement) =>
+  connection.query(sql, [...params] as never[]);
+
+/** What the statement made the server read from a table or an index, and sort, in rows. */
+async function readsOf(connection: Connection, statement: Statement): Promise<number> {
+  await connection.query('FLUSH STATUS');
+  await run(connection, statement);
+  const [counters] = await connection.query(
+    "SHOW SESSION STATUS WHERE Variable_name LIKE 'Handler_read%' OR Variable_name = 'Sort_rows'",
+  );
+  return (counters as { Value: string }[]).reduce((sum, { Value }) => sum + Number(Value), 0);
+}
+
+big('no hot statement scans: each reads about as many rows as it answers', async ({ store, connection }) => {
+  await run(connection, setNow(0));
+  for (const { name, statements, readMax } of await hotStatements(store))
+    for (const [i, statement] of statements.entries()) {
+      await connection.beginTransaction();
+      const reads = await readsOf(connection, statement);
+      await connection.rollback();
+      assert.ok(reads <= readMax, `${name}, statement ${i}: ${reads} rows read, at most ${readMax} expected`);
+      const [plans] = await run(connection, { ...statement, sql: `EXPLAIN ${statement.sql}` });
+      for (const plan of plans as { type: string; key: string | null }[])
+        assert.ok(
+          plan.key !== null && !['ALL', 'index'].includes(plan.type),
+          `${name}: ${JSON.stringify(plan)}`,
+        );
+    }
+});
+
+big('a narrow range is found without reading the rows outside it', async ({ store, connection }) => {
+  await run(connection, setNow(0));
+  const query = freeFor({ range: parseCidr('10.1.90.0/28') });
+  assert.is((await store.freeFor(query)).rows.length, 16);
+  for (const statement of rows.selectFreeFor(query)) {
+    const reads = await readsOf(connection, statement);
+    assert.ok(reads <= 60, `${reads} rows read`);
+  }
+});
+
+big('statements of add and of the largest move stay under 1 MiB', async ({ store, connection }) => {
+  const { rows: some } = await store.page(SUBNET, nth(9_999), 500);
+  const changes = some.map((row): Change => ({ row, move: 'foreign', iface: ENI }));
+  const bytes = moveStatements(changes, 'x'.repeat(36), 0).reduce(
+    (sum, { sql, params }) => sum + connection.format(sql, [...params] as never[]).length,
+    0,
+  );
+  assert.ok(bytes < 200_000, `${bytes} bytes`);
+});
+big.run();
