@@ -30,7 +30,7 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms);
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const cloud = ec2Cloud({ ...config.aws, metadataEndpoint, clock, wait });
+  const cloud = ec2Cloud({ ...config.aws, clock, wait });
   const embedded: { instance: InstanceId | null } = { instance: null };
   const machine: Machine = {
     store,

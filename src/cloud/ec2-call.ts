@@ -1,15 +1,12 @@
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError, isError } from '../domain/error.ts';
-import { readMetadata } from './imds.ts';
 import { refusal } from './refusals.ts';
 
 export interface Ec2Options {
-  /** Null: the SDK's own chain (AWS_REGION, profile), then the instance's metadata. */
+  /** Null: the SDK's own chain: AWS_REGION, the profile, the instance's metadata. */
   readonly region: string | null;
-  /** Null: the SDK's own chain. */
+  /** Null: the SDK's own chain: the environment, the profile, the instance's role and others. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
-  /** The instance metadata service; null: there is none to ask. */
-  readonly metadataEndpoint: string | null;
   /** The process's monotonic clock, in milliseconds. */
   readonly clock: () => number;
   /** Resolves after `ms`. */
@@ -36,7 +33,7 @@ export interface Ec2Calls {
 export function ec2Calls(options: Ec2Options): Ec2Calls {
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, wait } = options;
   const client = new EC2Client({
-    region: regionOf(options),
+    ...(options.region === null ? {} : { region: options.region }),
     ...(options.credentials === null ? {} : { credentials: options.credentials }),
     // Retries belong to us: a repeated mutation is a second intent.
     maxAttempts: 1,
@@ -51,7 +48,7 @@ export function ec2Calls(options: Ec2Options): Ec2Calls {
     try {
       // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
       const abortSignal = AbortSignal.timeout(CONNECTION_TIMEOUT_MS + requestTimeoutMs);
-      return await ask(client, { abortSignal: new AbortController().signal });
+      return await ask(client, { abortSignal });
     } catch (error) {
       throw asIpamError(action, error);
     }
@@ -69,19 +66,6 @@ export function ec2Calls(options: Ec2Options): Ec2Calls {
     }
   }
   return { read, mutate };
-}
-
-function regionOf({ region, metadataEndpoint }: Ec2Options): string | (() => Promise<string>) {
-  if (region !== null) return region;
-  const chain = new EC2Client({}).config.region;
-  let found: string | undefined;
-  return async () => {
-    found ??= await chain().catch(error => {
-      if (metadataEndpoint === null) throw error;
-      return readMetadata('placement/region', metadataEndpoint);
-    });
-    return found;
-  };
 }
 
 /**
