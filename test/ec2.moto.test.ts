@@ -32,7 +32,6 @@ const cloud = () =>
   ec2Cloud({
     region: 'eu-west-1',
     credentials,
-    metadataEndpoint: null,
     clock: () => 0,
     wait: async () => {},
   });

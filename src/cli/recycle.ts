@@ -14,7 +14,7 @@ export const recycle = command({
   settings: LEDGER_SETTINGS,
   options: {
     limit: { kind: wholeNumber(1, 10_000), fallback: '100', help: 'addresses taken back at most' },
-    idle: { kind: duration('0s', '365d'), fallback: '15m', help: 'how long an address must have been idle' },
+    idle: { kind: duration('0s', '8760h'), fallback: '15m', help: 'how long an address must have been idle' },
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },

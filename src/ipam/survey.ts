@@ -46,8 +46,7 @@ export async function survey(
       'bad-request',
       `${formatCidr(range)} is not inside ${id}, which is ${formatCidr(whole)}`,
     );
-  const reservations = await cloud.reservations(id);
-  const held = reservations.filter(one => one.type === 'prefix').map(one => one.cidr);
+  const held = await prefixReservations(machine, id);
   const found = new Map<Ipv4, Sighting>();
   const enis: CloudEni[] = [];
   for await (const page of cloud.enis(id)) {
@@ -80,6 +79,19 @@ export async function survey(
   await reserveHeld(machine, id, scope, held);
   const free = (await store.tally()).find(one => one.subnet === id && one.status === 'free')?.count ?? 0;
   return { subnet, enis: enis.length, added, free, available: observed.available };
+}
+
+/** The CIDRs from which EC2 gives prefixes only. Without the right to read them the survey goes on: EC2 refuses
+ *  their addresses one by one. */
+async function prefixReservations({ cloud, log }: Machine, subnet: SubnetId): Promise<Cidr[]> {
+  try {
+    const reservations = await cloud.reservations(subnet);
+    return reservations.filter(one => one.type === 'prefix').map(one => one.cidr);
+  } catch (error) {
+    if (!(error instanceof IpamError)) throw error;
+    log('warn', `the CIDR reservations of ${subnet} cannot be read; taken as none`, { error: error.line });
+    return [];
+  }
 }
 
 /** Addresses that were free before a prefix reservation was made are not ours to give from now on. */
