@@ -18,7 +18,9 @@ import {
 } from './netns.ts';
 
 const START_DEADLINE_MS = 90_000; // each stored network whose plugin is away costs a start 15 s
-const STOP_DEADLINE_S = 60;
+const SHUTDOWN_S = 60; // the engine's own patience with its containers
+const STOP_DEADLINE_MS = (SHUTDOWN_S + 30) * 1000; // a plugin that is away costs a stop 17 s
+const LOG_SHOWN_MAX = 2000; // characters of its end
 const CGROUPS = '/sys/fs/cgroup';
 const CGROUP_PREFIX = 'ec2-ipam-test-'; // then the pid of the test and a number
 const PID_FILE = '/run/docker.pid';
@@ -49,7 +51,9 @@ export async function dockerdAvailable(): Promise<string | null> {
   const missing = [];
   for (const command of ['dockerd', 'docker', 'containerd', 'runc', 'ip', 'unshare', 'nsenter'])
     if ((await execute('bash', ['-c', `command -v ${command}`])).code !== 0) missing.push(command);
-  if (busyboxPath() === undefined) missing.push('busybox (static)');
+  const libraries = await execute('ldd', [busyboxPath() ?? 'busybox'], { LC_ALL: 'C' });
+  if (!/not a dynamic executable|statically linked/.test(libraries.stdout + libraries.stderr))
+    missing.push('busybox (static: an image has no libraries)');
   return missing.length > 0 ? missing.join(', ') : await machineUnavailable();
 }
 
@@ -58,7 +62,11 @@ export async function startDockerd(options: { liveRestore?: boolean } = {}): Pro
   removeCgroups(/^(\d+)-/, pid => !existsSync(`/proc/${pid}`));
   const machine = await startMachine();
   const cgroup = nextCgroup();
-  let engine: Program | null = null;
+  let engine: { program: Program; status: number | null } | null = null;
+  const end = async (signal: 'TERM' | 'KILL'): Promise<void> => {
+    await engine?.program.signal(signal);
+    await until(`dockerd ends after ${signal}`, STOP_DEADLINE_MS, async () => engine?.status !== null);
+  };
 
   const dockerd: Dockerd = {
     ...machine,
@@ -71,28 +79,21 @@ export async function startDockerd(options: { liveRestore?: boolean } = {}): Pro
     },
     async startEngine() {
       await machine.run(['rm', '-f', PID_FILE]); // dockerd refuses to start beside the one of a killed engine
-      const started = await machine.start(
-        ['dockerd', ...flags(cgroup, options.liveRestore === true)],
-        'dockerd.log',
-      );
+      const args = flags(cgroup, options.liveRestore === true);
+      const program = await machine.start(['dockerd', ...args], 'dockerd.log');
+      const started = { program, status: null as number | null };
       engine = started;
-      let status: number | null = null;
-      void started.ended.then(code => {
-        status = code;
+      void program.ended.then(status => {
+        started.status = status;
       });
       await until('dockerd answers', START_DEADLINE_MS, async () => {
-        if (status !== null) throw new Error(`dockerd ended with ${status}:\n${dockerd.log().slice(-2000)}`);
+        if (started.status !== null)
+          throw new Error(`dockerd ended with ${started.status}:\n${dockerd.log().slice(-LOG_SHOWN_MAX)}`);
         return (await dockerd.docker('version')).code === 0;
       });
     },
-    async stop() {
-      await engine?.signal('TERM');
-      await engine?.ended;
-    },
-    async kill9() {
-      await engine?.signal('KILL');
-      await engine?.ended;
-    },
+    stop: () => end('TERM'),
+    kill9: () => end('KILL'),
     log: () => readFileSync(join(machine.folder, 'dockerd.log'), 'utf8'),
     async close() {
       await machine.close();
@@ -117,7 +118,7 @@ const flags = (cgroup: string, liveRestore: boolean): string[] => [
   '--ip6tables=false',
   '--bridge=none',
   `--cgroup-parent=/${cgroup}`,
-  `--shutdown-timeout=${STOP_DEADLINE_S}`,
+  `--shutdown-timeout=${SHUTDOWN_S}`,
   `--live-restore=${liveRestore}`,
 ];
 

@@ -39,7 +39,6 @@ const cloud = (options: Partial<Ec2Options> = {}): Cloud =>
   ec2Cloud({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
-    metadataEndpoint: null,
     clock: () => 0,
     wait: async ms => void pauses.push(ms),
     requestTimeoutMs: TIMEOUT_MS,
@@ -217,7 +216,9 @@ ec2('a lost reply, a hung call and a late one are unknown, never refused', async
   vpc.faults.add({ kind: 'lostReply', times: 1 });
   await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unknown');
   vpc.faults.add({ kind: 'hang', times: 1 });
+  const startedAt = performance.now();
   await refusalOf(cloud().assign(ENI, ips(21), LATER), 'ec2-unknown');
+  assert.ok(performance.now() - startedAt < 5 * TIMEOUT_MS, 'the timeout is of the request');
   vpc.faults.add({ kind: 'latency', ms: 20 * TIMEOUT_MS, times: 1 });
   await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-unknown');
   assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
@@ -252,6 +253,18 @@ for (const [what, code, answer] of answers)
     await refusalOf(cloud().assign(ENI, ips(20), LATER), code);
   });
 
+ec2('a mutation is sent once, also when a connection that was in use before breaks under it', async () => {
+  const one = cloud();
+  await one.eni(ENI);
+  await one.assign(ENI, ips(20), LATER);
+  vpc.faults.add({ kind: 'lostReply', times: 1 });
+  await refusalOf(one.assign(ENI, ips(21), LATER), 'ec2-unknown');
+  // A second sending would come at once, on a connection that stands before this read's answer.
+  await one.eni(ENI);
+  await one.unassign(ENI, ips(20), LATER);
+  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+});
+
 ec2('where nothing listens, nothing was sent', async () => {
   await server.close(0);
   const error = await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unreachable');
@@ -270,38 +283,59 @@ ec2('past its time a mutation is not sent', async () => {
   await cloud({ clock: () => 999 }).assign(ENI, ips(20), 1000);
 });
 
-ec2('time that passes while a request is made ready counts', async () => {
-  delete process.env.AWS_REGION;
+/** Nothing says who and where we are but the instance's metadata, served by the simulator. */
+function onlyMetadata(): void {
+  for (const key of ['AWS_REGION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) delete process.env[key];
   process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
-  let now = 0;
-  byHand = request => {
-    if (request.url.endsWith('/placement/region')) now = 1000;
-    return null;
-  };
-  const slow = cloud({ region: null, metadataEndpoint: server.address, clock: () => now });
-  await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
-  assert.is(vpc.calls.size, 0);
+  process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = server.address;
+}
+
+ec2('region and credentials are found in the metadata of the instance', async () => {
+  onlyMetadata();
+  const here = cloud({ region: null, credentials: null });
+  await here.assign(ENI, ips(20), LATER);
+  assert.equal((await here.eni(ENI)).secondaries, ips(20));
 });
 
+for (const [what, path] of [
+  ['region', '/placement/region'],
+  ['credentials', '/security-credentials/simulated-role'],
+])
+  ec2(`time that passes while the ${what} are waited for counts`, async () => {
+    onlyMetadata();
+    let now = 0;
+    byHand = request => {
+      if (request.url.endsWith(path ?? '')) now = 1000;
+      return null;
+    };
+    const slow = cloud({
+      region: null,
+      credentials: null,
+      clock: () => now,
+    });
+    await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
+    assert.is(now, 1000, 'the metadata was not asked');
+    assert.is(vpc.calls.size, 0);
+  });
+
 ec2("the region is the environment's, then the instance's", async () => {
-  delete process.env.AWS_REGION;
-  process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
+  onlyMetadata();
   const scopes: string[] = [];
   byHand = request => {
     const scope = request.headers.get('authorization')?.match(/Credential=[^/]+\/\d+\/([^/]+)\//)?.[1];
     if (scope !== undefined) scopes.push(scope);
     return null;
   };
-  await cloud({ region: null, metadataEndpoint: server.address }).eni(ENI);
+  await cloud({ region: null }).eni(ENI);
   process.env.AWS_REGION = 'ap-south-1';
-  await cloud({ region: null, metadataEndpoint: server.address }).eni(ENI);
-  await cloud({ region: 'sa-east-1', metadataEndpoint: server.address }).eni(ENI);
+  await cloud({ region: null }).eni(ENI);
+  await cloud({ region: 'sa-east-1' }).eni(ENI);
   assert.equal(scopes, ['eu-central-1', 'ap-south-1', 'sa-east-1']);
 });
 
 ec2('without a region anywhere nothing is sent, and the operator reads what to set', async () => {
-  delete process.env.AWS_REGION;
-  process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
+  onlyMetadata();
+  process.env.AWS_EC2_METADATA_DISABLED = 'true';
   const error = await refusalOf(cloud({ region: null }).assign(ENI, ips(20), LATER), 'ec2-denied');
   assert.match(error.line, /no AWS region is known; set AWS_REGION$/);
   assert.is(vpc.calls.size, 0);

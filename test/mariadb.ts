@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
 
-const START_TIMEOUT_MS = 60_000;
-const START_POLL_MS = 50;
+const UNTIL_TIMEOUT_MS = 60_000;
+const UNTIL_POLL_MS = 20;
 const STOP_TIMEOUT_MS = 20_000;
 const USER = 'ipam';
 // Debian keeps the server out of a user's PATH.
@@ -26,6 +26,8 @@ export interface MariaDb {
   create(...databases: string[]): Promise<void>;
   /** Runs statements as the store's user on one connection of their own; answers the last one's rows. */
   run(database: string, ...statements: string[]): Promise<Record<string, unknown>[]>;
+  /** Runs the statements in a transaction of their own, which keeps its locks until it is let go. */
+  hold(database: string, ...statements: string[]): Promise<() => Promise<void>>;
   /** Ends the server in good order, or at once; `start` brings it back with its port and data. */
   halt(): Promise<void>;
   kill9(): Promise<void>;
@@ -93,6 +95,14 @@ export async function startMariadb(): Promise<MariaDb> {
       await connection.end();
       return Array.isArray(rows) ? rows : [];
     },
+    async hold(database, ...statements) {
+      const connection = await connect(database);
+      for (const text of ['START TRANSACTION', ...statements]) await connection.query(text);
+      return async () => {
+        await connection.query('COMMIT');
+        await connection.end();
+      };
+    },
     halt: () => end('SIGTERM'),
     kill9: () => end('SIGKILL'),
     start,
@@ -149,11 +159,12 @@ function freePort(): Promise<number> {
   });
 }
 
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + START_TIMEOUT_MS;
+/** Resolves when it holds. Throws when it does not within the bound. */
+export async function until(holds: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + UNTIL_TIMEOUT_MS;
   while (!(await holds())) {
-    if (performance.now() > giveUpAt) throw new Error(`mariadbd did not answer in ${START_TIMEOUT_MS} ms`);
-    await new Promise(resolve => setTimeout(resolve, START_POLL_MS));
+    if (performance.now() > giveUpAt) throw new Error(`waited ${UNTIL_TIMEOUT_MS} ms in vain`);
+    await new Promise(resolve => setTimeout(resolve, UNTIL_POLL_MS));
   }
 }
 

@@ -166,7 +166,6 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
     const wired = ec2Cloud({
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
-      metadataEndpoint: null,
       clock: () => 0,
       wait: async () => {},
     });

@@ -375,12 +375,16 @@ rule('addresses on the interface are warned of, each', async () => {
     await must(machine, ['ip', 'address', 'add', address, 'dev', 'lan3']);
   const { stderr } = await succeed([]);
   assert.match(stderr, /warning: lan3 carries 10\.0\.1\.10\/24 10\.0\.1\.77\/32: the host answers/);
+  assert.match(stderr, /; run with --persist, then: ip address flush dev lan3\n$/);
+  assert.match((await succeed(['--persist'])).stderr, /; ip address flush dev lan3\n$/);
 });
 
 rule('an endpoint of instance metadata that is refused or silent is an error within seconds', async () => {
   await attachOne();
   await must(machine, ['ip', 'address', 'add', '10.0.1.10/24', 'dev', 'lan3']);
   await must(machine, ['ip', 'link', 'set', 'dev', 'lan3', 'up']);
+  // With a neighbour that is known, packets leave and nothing ever comes back.
+  await must(machine, ['ip', 'neighbour', 'add', '10.0.1.99', 'lladdr', SECOND_MAC, 'dev', 'lan3']);
   for (const endpoint of ['http://127.0.0.1:1/', 'http://10.0.1.99']) {
     const start = performance.now();
     const { code, stderr } = await run([], { AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoint });
@@ -488,7 +492,8 @@ rule('--link waits for an ENI that is late, and asks neither Docker nor instance
   );
   try {
     const waiting = await machine.start(['bash', SCRIPT, '--link'], log, env);
-    while (!read('ip.log').includes('looked\nlooked')) await new Promise(resolve => setTimeout(resolve, 10));
+    const looked = async () => read('ip.log').includes('looked\nlooked');
+    await until('it looks a second time', 5_000, looked);
     interfaces.push(await machine.makeParent(MAC, 'lan5'));
     assert.is(await waiting.ended, 0);
   } finally {

@@ -6,7 +6,7 @@ import type { LinkBounds } from '../src/store/mysql-link.ts';
 import type { Store } from '../src/store/store.ts';
 import type { MysqlSpec } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';
-import { startMariadb } from './mariadb.ts';
+import { startMariadb, until } from './mariadb.ts';
 import { ENI, ip, make, one, row } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
@@ -107,35 +107,24 @@ outage('hold: a move that was answered as not made is not made later either', as
   assert.equal((await store.move(await claims(store))).length, 2, 'the rows can be moved again');
 });
 
-outage(
-  'a move whose deadline passes while it waits for a lock is answered as it turned out',
-  async context => {
-    const { store, witness, database } = context;
-    const changes = await claims(store);
-    const pausing = mariadb.run(
-      database,
-      'START TRANSACTION',
-      `SELECT * FROM allocation WHERE ip = '${ip(10)}' FOR UPDATE`,
-      'DO SLEEP(1.2)',
-      'COMMIT',
-    );
-    while (
-      (
-        await mariadb.run(
-          database,
-          "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'DO SLEEP%'",
-        )
-      ).length === 0
-    );
-    const after = await store.move(changes);
-    await pausing;
-    const claimed = await one(witness, ip(10));
-    assert.is(
-      after.some(one => one.ip === ip(10)),
-      claimed.status === 'allocated',
-    );
-  },
-);
+outage('a move whose deadline passes in a queue for a lock is answered as it turned out', async context => {
+  const { store, witness, database } = context;
+  const changes = await claims(store);
+  const letGo = await mariadb.hold(database, `SELECT * FROM allocation WHERE ip = '${ip(10)}' FOR UPDATE`);
+  const answer = store.move(changes);
+  // The move itself, and then the settling of it.
+  const query =
+    "SELECT 1 FROM information_schema.processlist WHERE info LIKE '%`generation` + 1%' AND state = 'Updating'";
+  await until(async () => (await mariadb.run(database, query)).length >= 2);
+  await letGo();
+  const after = await answer;
+  const claimed = await one(witness, ip(10));
+  assert.is(
+    after.some(one => one.ip === ip(10)),
+    claimed.status === 'allocated',
+  );
+  assert.ok(claimed.generation > (changes[0]?.row.generation ?? 0), 'neither moved nor settled');
+});
 
 outage('a count intent is set once, though its answer was lost', async ({ store, witness, gate }) => {
   await witness.saveEnis([
@@ -168,11 +157,12 @@ outage('a server that swallows everything is reported within the bound of a call
   await one(store, ip(10));
   context.gate.blackHole(true);
   const startedAt = performance.now();
-  await downOf(store.get(row(0).subnet, []));
+  // More at once than there are connections: those that wait for one are bounded too.
+  await Promise.all(Array.from({ length: 20 }, () => downOf(store.servers())));
   assert.ok(performance.now() - startedAt < 1_500, 'a read took longer than its bound');
   const witnessed = await claims(context.witness);
   const movedAt = performance.now();
-  await downOf(store.move(witnessed));
+  assert.match((await downOf(store.move(witnessed))).line, /no (answer|connection) in time/);
   assert.ok(performance.now() - movedAt < 2_500, 'a move took longer than its bound and the settling’s');
   context.gate.blackHole(false);
   assert.is((await one(store, ip(10))).status, 'ready', 'it recovers by itself');
@@ -205,17 +195,28 @@ outage('a read-only server is reported as such, and its connections are replaced
   );
   const store = openMysql({ spec: specOf(database, gate.port, 'plain'), password: mariadb.password });
   const changes = await claims(store);
-  const { connections } = gate;
+  const readAtOnce = () => Promise.all([1, 2, 3].map(() => store.servers()));
+  await readAtOnce();
   await mariadb.run(database, 'SET GLOBAL read_only = ON');
   try {
     assert.match((await downOf(store.move(changes))).line, /the server is read-only/);
-    assert.ok(gate.connections > connections);
+    const { connections } = gate;
+    await readAtOnce();
+    assert.is(gate.connections - connections, 3, 'connections from before were used');
   } finally {
     await mariadb.run(database, 'SET GLOBAL read_only = OFF');
   }
   assert.is((await store.move(changes)).length, 2, 'nothing had been changed');
   await store.close();
 });
+
+for (const ssl of ['on', 'Amazon RDS'] as const)
+  outage(`ssl=${ssl}: a server whose certificate nobody vouches for is refused`, async ({ database }) => {
+    const spec = { ...specOf(database, mariadb.port), ssl };
+    const store = openMysql({ spec, password: mariadb.password });
+    assert.match((await downOf(store.servers())).line, /certificate/);
+    await store.close();
+  });
 
 outage('a wrong password is reported without it', async ({ database }) => {
   const spec = { ...specOf(database, mariadb.port), password: 'not-the-secret' };

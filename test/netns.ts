@@ -93,7 +93,10 @@ export async function startMachine(): Promise<Machine> {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const gone = new Promise<void>(resolve => keeper.once('exit', () => resolve()));
-  const pid = await firstLine(keeper);
+  const pid = await firstLine(keeper).catch(error => {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  });
   const enter = [
     '--target',
     pid,

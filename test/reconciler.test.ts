@@ -231,6 +231,18 @@ surveying('keeps out of prefixes and prefix reservations', async () => {
   assert.is((await rowOf(w, '10.0.1.70')).status, 'occupied', 'EC2 shows a prefix, not its addresses');
 });
 
+surveying('goes on without the CIDR reservations when they cannot be read', async () => {
+  const w = world();
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'UnauthorizedOperation',
+    message: 'no',
+    action: 'GetSubnetCidrReservations',
+  });
+  assert.is((await survey(w.machine, SUBNET)).added, 16);
+  assert.ok(w.lines.some(line => line.message.includes('CIDR reservations of subnet-0a1 cannot be read')));
+});
+
 surveying('a part of a subnet stays a part', async () => {
   const w = world({ vpc: ROOMY });
   const { parseCidr } = await import('../src/domain/address.ts');

@@ -131,13 +131,13 @@ function advice(
   cidr: string,
   ec2: string,
 ): string {
-  const bundle = process.argv[1] ?? 'ec2-ipam.mjs';
+  const command = [process.execPath, process.argv[1] ?? 'ec2-ipam.mjs'].join(' ');
   return `
 The server listens on
 ${addresses.map(address => `  ${address}`).join('\n')}
 until Ctrl-C. In another terminal, to see the ledger and EC2 agree:
 
-  ${bundle} status --store sqlite:${store}
+  ${command} status --store sqlite:${store}
   curl ${ec2}/simulator/state
 
 With Docker here (as root; macvlan or ipvlan on an interface of this machine, the addresses are simulated):

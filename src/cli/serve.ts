@@ -6,6 +6,7 @@ import { type Listening, listen } from '../http/listen.ts';
 import { Outage } from '../ipam/outage.ts';
 import { type Context, command } from './command.ts';
 import type { Parts } from './parts.ts';
+import { runtimeName } from './runtime.ts';
 import { SERVE_SETTINGS } from './uses.ts';
 
 /** Between two tries to open a ledger that cannot be reached. */
@@ -61,7 +62,7 @@ export async function startServer(
   }
   const addresses = listening.map(one => one.address);
   for (const address of addresses)
-    log('info', `listening on ${address}`, { runtime: runtimeName(), pid: process.pid });
+    log('info', `listening on ${address}`, { runtime: runtimeName(process.versions), pid: process.pid });
   const opened = ledger.open().then(() => {
     if (ledger.isOpen) void parts.keeper.run();
   });
@@ -118,9 +119,3 @@ export const aborted = (signal: AbortSignal): Promise<void> =>
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-
-function runtimeName(): string {
-  const { versions } = process as { versions: Record<string, string | undefined> };
-  if (versions.bun !== undefined) return `bun ${versions.bun}`;
-  return versions.deno === undefined ? `node ${versions.node}` : `deno ${versions.deno}`;
-}

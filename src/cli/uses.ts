@@ -13,5 +13,13 @@ export const LEDGER_SETTINGS: readonly SettingName[] = [
   'quarantineMs',
 ];
 export const SERVE_SETTINGS: readonly SettingName[] = settingNames;
-export const SIMULATE_SETTINGS: readonly SettingName[] = [...LOG_AND_FILE, 'listen'];
+export const SIMULATE_SETTINGS: readonly SettingName[] = [
+  ...LOG_AND_FILE,
+  'listen',
+  'socketMode',
+  'tlsCert',
+  'tlsKey',
+  'tlsClientCa',
+  'allowUnauthenticated',
+];
 export const DEMO_SETTINGS: readonly SettingName[] = ['logFormat', 'logLevel'];

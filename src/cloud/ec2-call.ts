@@ -1,3 +1,5 @@
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError, isError } from '../domain/error.ts';
 import { refusal } from './refusals.ts';
@@ -20,6 +22,11 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const READ_TRIES_MAX = 3;
 const READ_PAUSE_MS = 200;
 
+interface NodeHttpHandlerOptions {
+  readonly httpAgent?: HttpAgent;
+  readonly httpsAgent?: HttpsAgent;
+}
+
 type Ask<T> = (client: EC2Client, limits: { abortSignal: AbortSignal }) => Promise<T>;
 
 /** Calls of EC2 whose errors are ours. */
@@ -32,19 +39,28 @@ export interface Ec2Calls {
 
 export function ec2Calls(options: Ec2Options): Ec2Calls {
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, wait } = options;
-  const client = new EC2Client({
-    ...(options.region === null ? {} : { region: options.region }),
-    ...(options.credentials === null ? {} : { credentials: options.credentials }),
-    // Retries belong to us: a repeated mutation is a second intent.
-    maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: requestTimeoutMs,
-      throwOnRequestTimeout: true, // without it the timeout only warns
-    },
+  const clientWith = (agents: NodeHttpHandlerOptions): EC2Client =>
+    new EC2Client({
+      ...(options.region === null ? {} : { region: options.region }),
+      ...(options.credentials === null ? {} : { credentials: options.credentials }),
+      // Retries belong to us: a repeated mutation is a second intent.
+      maxAttempts: 1,
+      requestHandler: {
+        connectionTimeout: CONNECTION_TIMEOUT_MS,
+        requestTimeout: requestTimeoutMs,
+        throwOnRequestTimeout: true, // without it the timeout only warns
+        ...agents,
+      },
+    });
+  const reader = clientWith({});
+  // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would be a
+  // second call of one intent: mutations get a connection of their own.
+  const writer = clientWith({
+    httpAgent: new HttpAgent({ keepAlive: false }),
+    httpsAgent: new HttpsAgent({ keepAlive: false }),
   });
 
-  async function mutate<T>(action: string, ask: Ask<T>): Promise<T> {
+  async function once<T>(client: EC2Client, action: string, ask: Ask<T>): Promise<T> {
     try {
       // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
       const abortSignal = AbortSignal.timeout(CONNECTION_TIMEOUT_MS + requestTimeoutMs);
@@ -53,11 +69,12 @@ export function ec2Calls(options: Ec2Options): Ec2Calls {
       throw asIpamError(action, error);
     }
   }
+  const mutate = <T>(action: string, ask: Ask<T>): Promise<T> => once(writer, action, ask);
 
   async function read<T>(action: string, ask: Ask<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
-        return await mutate(action, ask);
+        return await once(reader, action, ask);
       } catch (error) {
         if (tries >= READ_TRIES_MAX || !isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled'))
           throw error;

@@ -112,7 +112,7 @@ function addressOf(front: NetServer, listener: Listener): string {
 }
 
 /** As a user would write it. */
-export function formatAddress(address: Address): string {
+function formatAddress(address: Address): string {
   if (address.kind === 'unix') return `unix:${address.path}`;
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
   return `${address.kind}://${host}:${address.port}`;

@@ -3,6 +3,8 @@ import { IpamError, isError } from '../domain/error.ts';
 /** The pauses between tries, in milliseconds: doubling from the first to the last. */
 const PAUSE_MIN_MS = 50;
 const PAUSE_MAX_MS = 2000;
+/** An outage that nobody has met for this long counts as over. */
+const FORGOTTEN_AFTER_MS = 60_000;
 
 interface Waiting {
   readonly clock: () => number;
@@ -18,6 +20,7 @@ export class Outage {
   readonly #boundMs: number;
   readonly #waiting: Waiting;
   #since: number | null = null;
+  #metAt = 0;
 
   constructor(boundMs: number, waiting: Waiting) {
     this.#boundMs = boundMs;
@@ -26,7 +29,8 @@ export class Outage {
 
   /** When a request that started at `startedAt` has waited long enough, on the same clock. */
   deadline(startedAt: number): number {
-    return Math.min(startedAt, this.#since ?? startedAt) + this.#boundMs;
+    const forgotten = startedAt - this.#metAt > FORGOTTEN_AFTER_MS;
+    return Math.min(startedAt, (forgotten ? null : this.#since) ?? startedAt) + this.#boundMs;
   }
 
   /** Tries `work` until it does not fail for this outage's reason, the bound has passed, or the caller has gone.
@@ -48,7 +52,8 @@ export class Outage {
           throw error;
         }
         const now = this.#waiting.clock();
-        this.#since ??= now;
+        if (this.#since === null || now - this.#metAt > FORGOTTEN_AFTER_MS) this.#since = now;
+        this.#metAt = now;
         const left = this.deadline(startedAt) - now;
         if (left <= 0) throw error;
         if (gone()) throw new IpamError('caller-gone', 'the caller has gone');

@@ -59,6 +59,7 @@ const NETWORK: Record<string, string> = {
   ENETUNREACH: 'no route to the host',
   ETIMEDOUT: 'no answer in time',
   HANDSHAKE_NO_SSL_SUPPORT: 'the server does not speak TLS',
+  HANDSHAKE_SSL_ERROR: "no TLS: the server's certificate is not trusted, or not for this host name",
 };
 
 /** A server that says this of itself is not the one to ask again on the connections that are open. */

@@ -56,6 +56,7 @@ export function openMysql(options: MysqlOptions): Store {
     return { now: reading.now, rows: reading.rows.map(toAllocation) };
   }
 
+  /** The rows that moved. Only when the settling fails as well does nobody know what became of the move. */
   async function moveOrSettle(batch: readonly Change[], token: string): Promise<Row[]> {
     try {
       return (await once(link, moveStatements(batch, token, skewMs()), callTimeoutMs)).at(-2) ?? [];

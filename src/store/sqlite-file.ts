@@ -26,9 +26,14 @@ export function openFile(path: string): SqliteFile {
   // Not imported: Node 22 would print a warning even where MySQL is the store.
   const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
   const client = new DatabaseSync(path);
-  // The timeout first: two processes that set the journal mode at once would refuse each other.
-  client.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-  client.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  try {
+    // The timeout first: two processes that set the journal mode at once would refuse each other.
+    client.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    client.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  } catch (error) {
+    client.close();
+    throw error;
+  }
   const dialect = new SQLiteSyncDialect();
   const session = new BetterSQLiteSession(asBetterSqlite(client) as never, dialect, undefined);
   const db: Db = new BaseSQLiteDatabase('sync', dialect, session as never, undefined);
@@ -92,40 +97,36 @@ export function between<T>(client: DatabaseSync, begin: 'BEGIN' | 'BEGIN IMMEDIA
   }
 }
 
-// https://www.sqlite.org/rescode.html
-const REASONS: Record<number, string> = {
-  5: `another process has kept it locked for ${BUSY_TIMEOUT_MS / 1000} s`,
-  8: 'it is read-only',
-  10: 'the disk failed',
-  11: 'it is damaged',
-  13: 'the disk is full',
-  14: 'it cannot be opened',
-  26: 'it is not a SQLite database',
-};
-const HINTS: Record<number, string> = {
-  8: 'let the user that ec2-ipam runs as write the file and its folder',
-  14: 'let the user that ec2-ipam runs as write the file and its folder',
-  26: 'name another file, or move this one away',
-};
-const NO_SUCH_TABLE = /no such (table|column)/;
+const MAY_WRITE = 'let the user that ec2-ipam runs as write the file and its folder';
+// By SQLite's own texts (https://www.sqlite.org/rescode.html): not every runtime hands on the codes.
+const REASONS: readonly [says: string, reason: string, hint: string][] = [
+  ['database is locked', `another process has kept it locked for ${BUSY_TIMEOUT_MS / 1000} s`, ''],
+  ['attempt to write a readonly database', 'it is read-only', MAY_WRITE],
+  ['unable to open database file', 'it cannot be opened', MAY_WRITE],
+  ['file is not a database', 'it is not a SQLite database', 'name another file, or move this one away'],
+  ['database disk image is malformed', 'it is damaged', 'move it away: init fills a new one from EC2'],
+  ['database or disk is full', 'the disk is full', 'make room'],
+  ['disk I/O error', 'the disk failed', ''],
+];
+const NO_SUCH_TABLE = /^no such (table|column)/;
+const FILE_SYSTEM_CODE = /^E[A-Z0-9]+$/;
 
 /** An error of SQLite or of the file system as the store's callers get it; others are left as they are. */
 export function fileErrorOf(error: unknown, path: string): unknown {
-  if (error instanceof IpamError) return error;
   // drizzle wraps what the driver throws, with the SQL in its message.
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const { code, errcode, message } = cause as { code?: string; errcode?: number; message?: string };
-  if (NO_SUCH_TABLE.test(message ?? ''))
+  const { code = '', message = '' } = cause as { code?: string; message?: string };
+  if (NO_SUCH_TABLE.test(message))
     return new IpamError('store-down', `the schema of the store at ${path} is not this program's`, {
       hint: 'run `ec2-ipam migrate`',
       cause: error,
     });
-  if (errcode === undefined && code?.startsWith('E') !== true) return error;
-  const primary = (errcode ?? 14) % 256; // extended codes carry the primary one in the low byte
-  const reason =
-    errcode === undefined ? `${REASONS[14]} (${code})` : (REASONS[primary] ?? `error ${errcode}`);
+  const [, reason, hint] = FILE_SYSTEM_CODE.test(code)
+    ? ['', `it cannot be opened (${code})`, MAY_WRITE]
+    : (REASONS.find(([says]) => message.startsWith(says)) ?? []);
+  if (reason === undefined) return error;
   return new IpamError('store-down', `the store at ${path} cannot be used: ${reason}`, {
-    hint: HINTS[primary] ?? '',
+    hint: hint ?? '',
     cause: error,
   });
 }

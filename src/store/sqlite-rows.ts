@@ -17,6 +17,7 @@ import {
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
 import type { Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
+import { bytesOf } from './address-bytes.ts';
 import { allocation } from './sqlite-schema.ts';
 import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
 import type { FreeQuery } from './store.ts';
@@ -29,6 +30,11 @@ const isIn = (range: Cidr | null): SQL | undefined =>
   range === null
     ? undefined
     : and(gte(allocation.number, fromNumber(range.first)), lte(allocation.number, fromNumber(range.last)));
+/** The same, without SQLite taking the index of addresses for it and sorting what it finds there. */
+const isWithin = (range: Cidr | null): SQL | undefined =>
+  range === null
+    ? undefined
+    : sql`+${allocation.number} BETWEEN ${bytesOf(fromNumber(range.first))} AND ${bytesOf(fromNumber(range.last))}`;
 const byAddress = [asc(allocation.number), asc(allocation.subnet)];
 
 export const selectIps = (db: Db, subnet: SubnetId, ips: readonly Ipv4[]) =>
@@ -101,7 +107,7 @@ const selectFree = (db: Db, query: FreeQuery, now: number, where: SQL | undefine
         eq(allocation.subnet, query.subnet),
         eq(allocation.status, 'free'),
         where,
-        isIn(query.range),
+        isWithin(query.range),
         hasLeft(query, now),
       ),
     )

@@ -17,7 +17,7 @@ export interface MysqlSpec {
   readonly database: string;
   readonly ssl: Ssl;
 }
-/** `on`: the server's certificate and name are checked against the runtime's authorities; `Amazon RDS`:
+/** `on`: the server's certificate is checked against the runtime's authorities, and its name; `Amazon RDS`:
  *  against Amazon's, which mysql2 carries. */
 export type Ssl = 'off' | 'on' | 'Amazon RDS';
 

@@ -1,0 +1,47 @@
+// What the tiers of tests need, where they run and how long they may take.
+import { existsSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+/** Where commands are looked up: the runtimes of this repository first. */
+export const PATH = [join(ROOT, 'node_modules/.bin'), process.env.PATH, '/usr/sbin', '/sbin'].join(delimiter);
+
+export const RUNTIMES = ['node', 'bun', 'deno'] as const;
+export type Runtime = (typeof RUNTIMES)[number];
+export interface Tier {
+  readonly name: string;
+  readonly runtimes: readonly Runtime[];
+  /** Commands in PATH, files of the repository (with a slash), or `root`. */
+  readonly needs: readonly string[];
+  /** Of one run under one runtime; past it the run is killed with all that it started. */
+  readonly limitMs: number;
+}
+export const MINUTE_MS = 60_000;
+export const TIERS: readonly Tier[] = [
+  { name: 'fast', runtimes: RUNTIMES, needs: [], limitMs: 10 * MINUTE_MS },
+  {
+    name: 'mariadb',
+    runtimes: RUNTIMES,
+    needs: ['mariadbd', 'mariadb-install-db'],
+    limitMs: 10 * MINUTE_MS,
+  },
+  { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
+  { name: 'bundle', runtimes: RUNTIMES, needs: ['./dist/ec2-ipam.mjs'], limitMs: 10 * MINUTE_MS },
+  {
+    name: 'engine',
+    runtimes: ['node'],
+    needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter'],
+    limitMs: 20 * MINUTE_MS,
+  },
+];
+
+/** What the tier needs and this machine lacks. */
+export const missing = (tier: Tier): string[] => tier.needs.filter(need => !isThere(need));
+
+function isThere(need: string): boolean {
+  if (need === 'root') return process.getuid?.() === 0;
+  if (need.includes('/')) return existsSync(resolve(ROOT, need));
+  return PATH.split(delimiter).some(folder => existsSync(join(folder, need)));
+}

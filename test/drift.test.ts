@@ -1,0 +1,193 @@
+// Goal: each difference between ledger and EC2 is known for what it is, and nothing is concluded too early.
+// Method: one row, one sighting, one moment.
+import type { Ipv4 } from '../src/domain/address.ts';
+import type { Allocation, MoveName } from '../src/domain/allocation.ts';
+import {
+  ABSENT_FOR_MS,
+  type DriftKind,
+  describe,
+  driftOf,
+  REFUSED_FOR_MS,
+  SETTLED_AFTER_MS,
+  type Sighting,
+} from '../src/domain/drift.ts';
+import type { EniId, SubnetId } from '../src/domain/ids.ts';
+import { assert, suite } from './uvu.ts';
+
+const A = 'eni-0a' as EniId;
+const B = 'eni-0b' as EniId;
+const NOW = 10_000_000;
+const REST = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 };
+const LONG_AGO = 0;
+const ROW: Allocation = {
+  subnet: 'subnet-01' as SubnetId,
+  ip: '10.0.1.6' as Ipv4,
+  status: 'free',
+  iface: A,
+  generation: 7,
+  primary: false,
+  movedAt: LONG_AGO,
+  restedSince: null,
+  restedFrom: null,
+  leftIface: null,
+  leftAt: null,
+  missingSince: null,
+  absentSince: null,
+  refusedAt: null,
+  holder: 'web',
+  token: null,
+};
+const onA: Sighting = { eni: A, primary: false };
+const onB: Sighting = { eni: B, primary: false };
+const primaryOfA: Sighting = { eni: A, primary: true };
+const settled = NOW - SETTLED_AFTER_MS;
+const unsettled = settled + 1;
+
+type Case = [
+  what: string,
+  row: Partial<Allocation>,
+  at: Sighting | null,
+  kind: DriftKind | null,
+  move: MoveName | null,
+];
+const cases: Case[] = [
+  ['free and on no ENI', { status: 'free', iface: null }, null, null, null],
+  ['free, but on an ENI', { status: 'free', iface: null }, onB, 'foreign', 'foreign'],
+  [
+    'free, and shown where an Unassign of ours may be late',
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs + 1 },
+    onB,
+    null,
+    null,
+  ],
+  [
+    'free, and shown there after the grace',
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs },
+    onB,
+    'foreign',
+    'foreign',
+  ],
+  [
+    'free, and shown on another ENI than it left',
+    { status: 'free', leftIface: A, leftAt: NOW },
+    onB,
+    'foreign',
+    'foreign',
+  ],
+
+  ['ready and there', { status: 'ready' }, onA, null, null],
+  ['ready, but on another ENI', { status: 'ready', movedAt: settled }, onB, 'usurped', 'usurped'],
+  ['ready, but on another ENI, too early to say', { status: 'ready', movedAt: unsettled }, onB, null, null],
+  ['ready, but the primary of its ENI', { status: 'ready', movedAt: NOW }, primaryOfA, 'usurped', 'usurped'],
+  ['ready, but on no ENI', { status: 'ready', movedAt: settled }, null, 'astray', null],
+  ['ready, but on no ENI, too early to say', { status: 'ready', movedAt: unsettled }, null, null, null],
+
+  ['held and there', { status: 'allocated' }, onA, null, null],
+  [
+    'held and there, and was missing',
+    { status: 'allocated', missingSince: 1, movedAt: NOW },
+    onA,
+    'found',
+    'found',
+  ],
+  ['held, but on no ENI', { status: 'allocated', movedAt: settled }, null, 'missing', null],
+  ['held, but on no ENI, too early to say', { status: 'allocated', movedAt: unsettled }, null, null, null],
+  [
+    'held, and still missing',
+    { status: 'allocated', movedAt: unsettled, missingSince: 1 },
+    null,
+    'missing',
+    null,
+  ],
+  ['held, but on another ENI', { status: 'allocated', movedAt: settled }, onB, 'elsewhere', null],
+  [
+    'held, but on another ENI, too early to say',
+    { status: 'allocated', movedAt: unsettled },
+    onB,
+    null,
+    null,
+  ],
+
+  ['occupied and known', { status: 'occupied' }, onA, null, null],
+  ['occupied, and on another ENI', { status: 'occupied' }, onB, 'seen', 'seen'],
+  ['occupied, and a primary now', { status: 'occupied' }, primaryOfA, 'seen', 'seen'],
+  ['occupied, and back', { status: 'occupied', absentSince: 1 }, onA, 'seen', 'seen'],
+  ['occupied, known from a refusal, and seen', { status: 'occupied', refusedAt: 1 }, onA, 'seen', 'seen'],
+  ['occupied, and gone', { status: 'occupied', movedAt: NOW }, null, 'unseen', 'unseen'],
+  [
+    'occupied, and gone for a moment',
+    { status: 'occupied', absentSince: NOW - ABSENT_FOR_MS + 1 },
+    null,
+    null,
+    null,
+  ],
+  [
+    'occupied, and gone for long',
+    { status: 'occupied', absentSince: NOW - ABSENT_FOR_MS },
+    null,
+    'vacated',
+    'vacated',
+  ],
+  [
+    'occupied, refused less than an hour ago',
+    { status: 'occupied', absentSince: 1, refusedAt: NOW - REFUSED_FOR_MS + 1 },
+    null,
+    null,
+    null,
+  ],
+  [
+    'occupied, refused an hour ago',
+    { status: 'occupied', absentSince: 1, refusedAt: NOW - REFUSED_FOR_MS },
+    null,
+    'vacated',
+    'vacated',
+  ],
+
+  ['reserved, whatever is seen', { status: 'reserved' }, onB, null, null],
+  ['being assigned: its call settles it', { status: 'assigning' }, onA, null, null],
+  ['being taken off: its call settles it', { status: 'unassigning' }, null, null, null],
+];
+
+const drift = suite('drift');
+for (const [what, difference, at, kind, move] of cases)
+  drift(`${what}: ${kind ?? 'none'}`, () => {
+    const row = { ...ROW, ...difference };
+    const found = driftOf(row, at, true, REST, NOW);
+    assert.is(found?.kind ?? null, kind);
+    assert.is(found?.change?.move ?? null, move);
+    if (found === null) return;
+    assert.is(found.row, row);
+    assert.is(found.seenOn, at?.eni ?? null);
+  });
+
+drift('the change says where EC2 showed the address', () => {
+  assert.equal(driftOf(ROW, primaryOfA, true, REST, NOW)?.change, {
+    row: ROW,
+    move: 'foreign',
+    iface: A,
+    primary: true,
+  });
+});
+drift("a ready address of another ledger's ENI is not astray", () => {
+  assert.is(driftOf({ ...ROW, status: 'ready' }, null, false, REST, NOW), null);
+});
+
+const words = suite('drift in words');
+const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
+  [{ status: 'free' }, onB, '10.0.1.6 free in the ledger, but on eni-0b'],
+  [{ status: 'ready' }, onB, '10.0.1.6 ready on eni-0a in the ledger, but on eni-0b'],
+  [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but on no ENI'],
+  [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but on no ENI'],
+  [{ status: 'allocated', holder: null }, onB, '10.0.1.6 held by a container on eni-0a, but on eni-0b'],
+  [{ status: 'allocated', missingSince: 1 }, onA, '10.0.1.6 held by web, and back on eni-0a'],
+  [{ status: 'occupied' }, onB, '10.0.1.6 occupied, now seen on eni-0b'],
+  [{ status: 'occupied' }, null, '10.0.1.6 occupied in the ledger, but on no ENI'],
+  [{ status: 'occupied', absentSince: 1 }, null, '10.0.1.6 occupied in the ledger, but on no ENI for long'],
+];
+for (const [difference, at, text] of texts)
+  words(text, () => {
+    const found = driftOf({ ...ROW, ...difference }, at, true, REST, NOW);
+    assert.is(found === null ? null : describe(found), text);
+  });
+
+for (const s of [drift, words]) s.run();

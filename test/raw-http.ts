@@ -1,0 +1,68 @@
+/** HTTP/1.1 as bytes on one connection, so that tests see exactly what a server says. */
+import { connect, type NetConnectOpts, type Socket } from 'node:net';
+
+const ANSWER_DEADLINE_MS = 30_000;
+
+export interface Connection {
+  /** Writes one request; answers the bytes of its response, one character each. */
+  exchange(request: string): Promise<string>;
+  close(): void;
+}
+
+/** A request as dockerd writes it: no Content-Type, and `Accept` with the version of the plugin protocol. */
+export const dockerds = (path: string, body: string): string =>
+  [
+    `POST ${path} HTTP/1.1`,
+    'Host: plugin.moby.localhost',
+    'User-Agent: Go-http-client/1.1',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Accept: application/vnd.docker.plugins.v1.2+json',
+    '',
+    body,
+  ].join('\r\n');
+
+export const statusOf = (response: string): number => Number(response.slice('HTTP/1.1 '.length).slice(0, 3));
+export const bodyOf = (response: string): string =>
+  Buffer.from(response.slice(response.indexOf('\r\n\r\n') + 4), 'latin1').toString();
+
+/** A connection that stays open from request to request. It asks one thing at a time. */
+export async function open(to: NetConnectOpts): Promise<Connection> {
+  const socket = connect(to);
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+  });
+  return { exchange: request => exchange(socket, request), close: () => socket.destroy() };
+}
+
+function exchange(socket: Socket, request: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let response = '';
+    const settle = (error: Error | null) => {
+      clearTimeout(deadline);
+      socket.off('data', onData).off('close', onClose).off('error', settle);
+      if (error === null) resolve(response);
+      else reject(error);
+    };
+    const onData = (chunk: Buffer) => {
+      response += chunk.toString('latin1');
+      if (isWhole(response)) settle(null);
+    };
+    const onClose = () => settle(response === '' ? new Error('closed without a response') : null);
+    const deadline = setTimeout(
+      () => settle(new Error(`no whole response within ${ANSWER_DEADLINE_MS} ms: ${response}`)),
+      ANSWER_DEADLINE_MS,
+    );
+    socket.on('data', onData).on('close', onClose).on('error', settle);
+    socket.write(request);
+  });
+}
+
+function isWhole(response: string): boolean {
+  const headEnd = response.indexOf('\r\n\r\n');
+  if (headEnd < 0) return false;
+  const head = response.slice(0, headEnd);
+  if (/^transfer-encoding: *chunked$/im.test(head)) return response.endsWith('0\r\n\r\n');
+  const length = /^content-length: *(\d+)$/im.exec(head)?.[1];
+  return length !== undefined && response.length - headEnd - 4 >= Number(length);
+}

@@ -1,0 +1,588 @@
+// Goal: every store does what the memory store does. Method: one suite, run on each; what a move does to a
+// row is compared with the domain's `moved`, for every move of the table.
+import { fromNumber, type Ipv4, numberOf, parseCidr, spreadOf } from '../src/domain/address.ts';
+import {
+  type Allocation,
+  type Change,
+  MOVES,
+  type MoveName,
+  moved,
+  type Rest,
+  ruleOf,
+  type Status,
+} from '../src/domain/allocation.ts';
+import { isError } from '../src/domain/error.ts';
+import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../src/domain/ids.ts';
+import {
+  CHANGES_MAX,
+  type FreeQuery,
+  type LedgerEni,
+  SERVER_KEPT_MS,
+  type Store,
+} from '../src/store/store.ts';
+import { assert, suite } from './uvu.ts';
+
+export interface Opened {
+  readonly store: Store;
+  /** Sets the store's clock forward. */
+  advance(ms: number): void;
+  close(): Promise<void>;
+}
+
+export const SUBNET = parseSubnetId('subnet-0a');
+export const OTHER_SUBNET = parseSubnetId('subnet-0b');
+export const ENI = parseEniId('eni-0a');
+export const OTHER_ENI = parseEniId('eni-0b');
+const VPC = 'vpc-0a';
+const REST: Rest = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 };
+const GIVEN = { iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true } as const;
+
+export const ip = (last: number): Ipv4 => fromNumber(numberOf('10.0.1.0' as Ipv4) + last);
+export const row = (
+  last: number,
+  status: 'free' | 'occupied' | 'reserved' = 'free',
+  iface: EniId | null = null,
+) => ({
+  subnet: SUBNET,
+  ip: ip(last),
+  status,
+  iface,
+  primary: false,
+});
+const ips = (rows: readonly Allocation[]): string[] => rows.map(one => one.ip);
+
+export async function one(store: Store, address: Ipv4, subnet: SubnetId = SUBNET): Promise<Allocation> {
+  const [found] = (await store.get(subnet, [address])).rows;
+  if (found === undefined) throw new Error(`${address} is not in the ledger`);
+  return found;
+}
+
+/** The moves that lead from a fresh row to the status. */
+const PATHS: Record<Status, readonly MoveName[]> = {
+  free: [],
+  reserved: ['reserve'],
+  occupied: ['foreign'],
+  assigning: ['assign'],
+  ready: ['granted'],
+  allocated: ['granted', 'claim'],
+  unassigning: ['granted', 'unassign'],
+};
+
+/** Makes one move of the row as it is; fails unless it was made. */
+export async function make(store: Store, address: Ipv4, move: MoveName, given: Partial<Change> = {}) {
+  const [after] = await store.move([{ row: await one(store, address), move, ...given }]);
+  if (after === undefined) throw new Error(`${move} of ${address} was not made`);
+  return after;
+}
+const onEni = (eni: EniId) => ({ iface: eni });
+
+export function contract(name: string, open: () => Promise<Opened>): void {
+  const test = suite<Opened>(`store: ${name}`);
+  test.before.each(async context => {
+    Object.assign(context, await open());
+    await context.store.migrate();
+  });
+  test.after.each(context => context.close());
+
+  theSchema(test);
+  everyMove(test);
+  compareAndSet(test);
+  adding(test);
+  reading(test);
+  choosingFree(test);
+  theRest(test);
+  test.run();
+}
+type Test = ReturnType<typeof suite<Opened>>;
+
+function theSchema(test: Test): void {
+  test('a migrated store is not outdated, and migrating again changes nothing', async ({ store }) => {
+    await store.add([row(10)]);
+    await store.migrate();
+    assert.is(await store.outdated(), null);
+    assert.is((await one(store, ip(10))).status, 'free');
+  });
+}
+
+function everyMove(test: Test): void {
+  for (const move of Object.keys(MOVES) as MoveName[]) {
+    const { from } = ruleOf(move);
+    test(`${move}: does what the domain says, with and without given values`, async ({ store, advance }) => {
+      for (const [last, given] of [
+        [10, GIVEN],
+        [11, {}],
+      ] as const) {
+        const before = await marked(store, ip(last), from, advance);
+        advance(1_000);
+        const change: Change = { row: before, move, ...given };
+        const [after] = await store.move([change]);
+        assert.ok(after, 'the move was not made');
+        assert.equal(after, moved(before, change, after.movedAt, after.token ?? ''));
+        assert.ok(after.movedAt >= before.movedAt + 1_000, 'moved at the time of the move');
+        assert.is.not(after.token, before.token);
+        assert.is(after.token?.length, 36);
+        assert.equal(await one(store, ip(last)), after, 'what was answered is what was written');
+      }
+    });
+  }
+
+  test('a mark that is set is not set anew', async ({ store, advance }) => {
+    await marked(store, ip(10), 'allocated', advance);
+    const first = await make(store, ip(10), 'missed');
+    advance(5_000);
+    assert.is((await make(store, ip(10), 'missed')).missingSince, first.missingSince);
+    assert.is((await make(store, ip(10), 'found')).missingSince, null);
+  });
+}
+
+/** A row in the status whose other columns are as full as moves can make them, so that every effect shows. */
+async function marked(store: Store, address: Ipv4, status: Status, advance: Opened['advance']) {
+  await store.add([{ ...row(0), ip: address }]);
+  const step = (move: MoveName, given: Partial<Change> = {}) => {
+    advance(1_000);
+    return make(store, address, move, given);
+  };
+  await step('granted', onEni(ENI));
+  await step('unassign');
+  await step('unassigned'); // leftIface, leftAt
+  await step('assign', onEni(ENI));
+  await step('taken', { ...onEni(OTHER_ENI), refused: true }); // refusedAt
+  await step('unseen'); // absentSince
+  if (status === 'occupied') return one(store, address);
+  await step('vacated'); // restedSince, restedFrom
+  for (const move of PATHS[status]) await step(move, { ...onEni(ENI), holder: 'db-1' });
+  return status === 'allocated' ? step('missed') : one(store, address);
+}
+
+function compareAndSet(test: Test): void {
+  const stale: [what: string, patch: Partial<Allocation>][] = [
+    ['subnet', { subnet: OTHER_SUBNET }],
+    ['address', { ip: ip(11) }],
+    ['status', { status: 'free' }],
+    ['ENI', { iface: OTHER_ENI }],
+    ['lack of an ENI', { iface: null }],
+    ['generation', { generation: 7 }],
+  ];
+  for (const [what, patch] of stale)
+    test(`a move of a row that has another ${what} is a "no" and changes nothing`, async ({ store }) => {
+      await store.add([row(10)]);
+      const before = await make(store, ip(10), 'granted', onEni(ENI));
+      const move = patch.status === 'free' ? 'foreign' : 'claim';
+      assert.equal(await store.move([{ row: { ...before, ...patch }, move }]), []);
+      assert.equal(await one(store, ip(10)), before);
+    });
+
+  test('a move that does not start at the row’s status is a "no"', async ({ store }) => {
+    await store.add([row(10)]);
+    assert.equal(await store.move([{ row: await one(store, ip(10)), move: 'claim' }]), []);
+  });
+
+  test('of two claims of one row at once, one wins', async ({ store }) => {
+    await store.add([row(10)]);
+    const ready = await make(store, ip(10), 'granted', onEni(ENI));
+    const answers = await Promise.all(
+      ['a', 'b', 'c', 'd'].map(holder => store.move([{ row: ready, move: 'claim', holder }])),
+    );
+    assert.is(answers.flat().length, 1);
+    assert.equal(answers.flat()[0], await one(store, ip(10)));
+  });
+
+  test('a row named twice in one move moves once, by the first change', async ({ store }) => {
+    await store.add([row(10)]);
+    const ready = await make(store, ip(10), 'granted', onEni(ENI));
+    const [after, ...more] = await store.move([
+      { row: ready, move: 'claim', holder: 'first' },
+      { row: ready, move: 'unassign' },
+    ]);
+    assert.equal([after?.status, after?.holder, more.length], ['allocated', 'first', 0]);
+  });
+
+  test('many changes of many kinds: each row its own values, one token, answered in the order asked', async ({
+    store,
+  }) => {
+    const lasts = Array.from({ length: 40 }, (_, i) => 200 - i);
+    await store.add(lasts.map(last => row(last)));
+    const rows = await Promise.all(lasts.map(last => one(store, ip(last))));
+    const changes = rows.map((state, i): Change => {
+      if (i % 4 === 0) return { row: state, move: 'reserve' };
+      if (i % 4 === 1) return { row: state, move: 'granted', iface: i % 8 === 1 ? ENI : OTHER_ENI };
+      if (i % 4 === 2) return { row: { ...state, generation: 9 }, move: 'reserve' };
+      return { row: state, move: 'foreign', iface: i % 8 === 3 ? ENI : null, primary: i % 8 === 3 };
+    });
+    const after = await store.move(changes);
+    const expected = changes.flatMap((change, i) => {
+      const before = rows[i];
+      return before === undefined
+        ? []
+        : (moved(before, change, after[0]?.movedAt ?? 0, after[0]?.token ?? '') ?? []);
+    });
+    assert.is(after.length, 30);
+    assert.equal(after, expected);
+  });
+
+  test(`a move takes ${CHANGES_MAX} changes, and not one more`, async ({ store }) => {
+    const lasts = Array.from({ length: CHANGES_MAX + 1 }, (_, i) => i);
+    await store.add(lasts.map(last => row(last)));
+    const { rows } = await store.page(SUBNET, null, lasts.length);
+    const changes = rows.map((state): Change => ({ row: state, move: 'foreign', iface: ENI }));
+    await store.move(changes).then(
+      () => assert.unreachable('one too many was taken'),
+      error => assert.ok(isError(error, 'internal'), String(error)),
+    );
+    const after = await store.move(changes.slice(0, CHANGES_MAX));
+    assert.equal(ips(after), ips(rows.slice(0, CHANGES_MAX)));
+  });
+
+  test('a holder may have any name, and one too long is cut, not refused', async ({ store }) => {
+    const names = ["'; drop table allocation; -- \\' ? \u{1f40b} \"`", 'x'.repeat(300)];
+    await store.add([row(10), row(11)]);
+    const readied = await Promise.all([10, 11].map(last => make(store, ip(last), 'granted', onEni(ENI))));
+    const after = await store.move(
+      readied.map((state, i) => ({ row: state, move: 'claim', holder: names[i] ?? '' })),
+    );
+    assert.equal(
+      after.map(one => one.holder),
+      [names[0], 'x'.repeat(255)],
+    );
+  });
+
+  test('no change is no move', async ({ store }) => {
+    assert.equal(await store.move([]), []);
+  });
+}
+
+function adding(test: Test): void {
+  test('add leaves present rows as they are and counts the new ones', async ({ store }) => {
+    assert.is(await store.add([row(10), row(11, 'reserved')]), 2);
+    const before = await make(store, ip(10), 'granted', onEni(ENI));
+    assert.is(await store.add([row(10), row(12, 'occupied', ENI), row(11)]), 1);
+    assert.equal(await one(store, ip(10)), before);
+    assert.is((await one(store, ip(11))).status, 'reserved');
+    assert.is(await store.add([]), 0);
+  });
+
+  test('a new row is rested, at generation 0, and as it was given', async ({ store }) => {
+    const given = { ...row(10, 'occupied', ENI), primary: true };
+    await store.add([given]);
+    const { movedAt, token, ...rest } = await one(store, ip(10));
+    assert.equal(rest, {
+      ...given,
+      generation: 0,
+      restedSince: null,
+      restedFrom: null,
+      leftIface: null,
+      leftAt: null,
+      missingSince: null,
+      absentSince: null,
+      refusedAt: null,
+      holder: null,
+    });
+    assert.ok(movedAt > 0 && token?.length === 36);
+  });
+
+  test('two subnets may have the same addresses', async ({ store }) => {
+    await store.add([row(10), { ...row(10, 'occupied', OTHER_ENI), subnet: OTHER_SUBNET }]);
+    await make(store, ip(10), 'reserve');
+    assert.is((await one(store, ip(10))).status, 'reserved');
+    assert.is((await one(store, ip(10), OTHER_SUBNET)).status, 'occupied');
+    assert.equal((await store.tally()).map(one => `${one.subnet} ${one.status} ${one.count}`).sort(), [
+      'subnet-0a reserved 1',
+      'subnet-0b occupied 1',
+    ]);
+  });
+
+  test('rows in any order and number are added once', async ({ store }) => {
+    const many = Array.from({ length: 5_000 }, (_, i) => row((i * 7919) % 5_000));
+    assert.is(await store.add(many), 5_000);
+    assert.is(await store.add(many), 0);
+    assert.equal(await store.tally(), [{ subnet: SUBNET, status: 'free', count: 5_000 }]);
+  });
+}
+
+function reading(test: Test): void {
+  test('get answers what is there, and the store’s time', async ({ store, advance }) => {
+    await store.add([row(10), row(11)]);
+    const before = (await store.get(SUBNET, [])).now;
+    advance(60_000);
+    const { now, rows } = await store.get(SUBNET, [ip(11), ip(10), ip(99)]);
+    assert.equal(ips(rows).sort(), [ip(10), ip(11)]);
+    assert.ok(now >= before + 60_000);
+  });
+
+  test('onEni lists every row that names the ENI, in the order of addresses', async ({ store }) => {
+    await store.add([row(100, 'occupied', ENI), row(20), row(3, 'occupied', OTHER_ENI), row(21)]);
+    await make(store, ip(20), 'granted', onEni(ENI));
+    assert.equal(ips((await store.onEni(ENI)).rows), [ip(20), ip(100)]);
+  });
+
+  test('readyOn: never given up first, by address; then the longest-rested; no primary, nothing else', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([9, 100, 20, 30, 40, 50, 60].map(last => row(last)));
+    for (const last of [100, 9, 20, 30, 40]) await make(store, ip(last), 'granted', onEni(ENI));
+    await make(store, ip(50), 'granted', onEni(OTHER_ENI));
+    await make(store, ip(60), 'assign', onEni(ENI));
+    for (const last of [30, 20]) {
+      advance(1_000);
+      await make(store, ip(last), 'claim');
+      await make(store, ip(last), 'release');
+    }
+    await make(store, ip(40), 'claim');
+    const order = [ip(9), ip(100), ip(30), ip(20)];
+    assert.equal(ips((await store.readyOn(ENI, null, 10)).rows), order);
+    assert.equal(ips((await store.readyOn(ENI, null, 3)).rows), order.slice(0, 3));
+    assert.equal(ips((await store.readyOn(ENI, parseCidr('10.0.1.16/28'), 10)).rows), [ip(30), ip(20)]);
+    await make(store, ip(9), 'usurped', { iface: ENI, primary: true });
+    assert.equal(ips((await store.readyOn(ENI, null, 10)).rows), order.slice(1));
+  });
+
+  test('intents: the oldest first, none that is younger', async ({ store, advance }) => {
+    await store.add([10, 11, 12, 13].map(last => row(last)));
+    await make(store, ip(12), 'assign', onEni(ENI));
+    await make(store, ip(11), 'granted', onEni(ENI));
+    advance(10_000);
+    await make(store, ip(11), 'unassign');
+    advance(10_000);
+    await make(store, ip(10), 'assign', onEni(ENI));
+    assert.equal(ips((await store.intents(0, 10)).rows), [ip(12), ip(11), ip(10)]);
+    assert.equal(ips((await store.intents(0, 2)).rows), [ip(12), ip(11)]);
+    assert.equal(ips((await store.intents(10_000, 10)).rows), [ip(12), ip(11)]);
+    assert.equal(ips((await store.intents(15_000, 10)).rows), [ip(12)]);
+    await make(store, ip(12), 'assign again');
+    assert.equal(ips((await store.intents(15_000, 10)).rows), []);
+  });
+
+  test('page goes by the value of the address, not by its spelling', async ({ store }) => {
+    await store.add([...[100, 9, 20, 300].map(last => row(last)), { ...row(10), subnet: OTHER_SUBNET }]);
+    assert.equal(ips((await store.page(SUBNET, null, 10)).rows), [ip(9), ip(20), ip(100), ip(300)]);
+    assert.equal(ips((await store.page(SUBNET, null, 2)).rows), [ip(9), ip(20)]);
+    assert.equal(ips((await store.page(SUBNET, ip(20), 2)).rows), [ip(100), ip(300)]);
+    assert.equal(ips((await store.page(SUBNET, ip(50), 1)).rows), [ip(100)]);
+    assert.equal(ips((await store.page(SUBNET, ip(300), 1)).rows), []);
+  });
+
+  test('withStatus lists the rows of one subnet that have one of the statuses, by address', async ({
+    store,
+  }) => {
+    await store.add([
+      row(100, 'reserved'),
+      row(9, 'occupied'),
+      row(20),
+      { ...row(10), subnet: OTHER_SUBNET },
+    ]);
+    assert.equal(ips((await store.withStatus(SUBNET, ['reserved', 'occupied'])).rows), [ip(9), ip(100)]);
+    assert.equal(ips((await store.withStatus(SUBNET, ['free'])).rows), [ip(20)]);
+    assert.equal(ips((await store.withStatus(SUBNET, [])).rows), []);
+  });
+}
+
+function choosingFree(test: Test): void {
+  const query = (patch: Partial<FreeQuery> = {}): FreeQuery => ({
+    subnet: SUBNET,
+    eni: ENI,
+    range: null,
+    rest: REST,
+    which: 'rested',
+    limit: 100,
+    ...patch,
+  });
+  const free = async (store: Store, patch: Partial<FreeQuery> = {}) =>
+    ips((await store.freeFor(query(patch))).rows);
+  /** Puts it on the ENI, gives it up there, and takes it off again. */
+  const giveUp = async (store: Store, last: number, eni: EniId) => {
+    await make(store, ip(last), 'granted', onEni(eni));
+    await make(store, ip(last), 'claim');
+    await make(store, ip(last), 'release');
+    await make(store, ip(last), 'unassign');
+    await make(store, ip(last), 'unassigned');
+  };
+
+  test('freeFor: rows that never rested come from hash(ENI) onward along spread, and wrap around', async ({
+    store,
+  }) => {
+    const lasts = Array.from({ length: 60 }, (_, i) => i + 4);
+    await store.add([
+      ...lasts.map(last => row(last)),
+      row(3, 'reserved'),
+      { ...row(70), subnet: OTHER_SUBNET },
+    ]);
+    for (const eni of [ENI, OTHER_ENI, parseEniId('eni-0c1')]) {
+      const order = lasts.map(ip).sort((a, b) => spreadOf(a) - spreadOf(b));
+      const start = order.findIndex(one => spreadOf(one) >= spreadOf(eni));
+      assert.ok(start > 0, 'this ENI shows no wrap-around');
+      const turned = [...order.slice(start), ...order.slice(0, start)];
+      assert.equal(await free(store, { eni }), turned);
+      assert.equal(await free(store, { eni, limit: 5 }), turned.slice(0, 5));
+    }
+    const few = await free(store, { range: parseCidr('10.0.1.16/29') });
+    assert.equal(few.slice().sort(), [16, 17, 18, 19, 20, 21, 22, 23].map(ip).sort());
+  });
+
+  test('freeFor: the one ENI waits for the cooldown, others for the quarantine', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([row(10)]);
+    await make(store, ip(10), 'foreign', onEni(ENI));
+    await make(store, ip(10), 'vacated'); // rests, and no Unassign of ours took it off
+    advance(REST.cooldownMs - 5_000);
+    assert.equal(await free(store), []);
+    advance(5_000);
+    assert.equal(await free(store), [ip(10)]);
+    advance(REST.quarantineMs - REST.cooldownMs - 5_000);
+    assert.equal(await free(store, { eni: OTHER_ENI }), []);
+    advance(5_000);
+    assert.equal(await free(store, { eni: OTHER_ENI }), [ip(10)]);
+  });
+
+  test('freeFor: what an Unassign took off does not come back to that ENI within the grace, whichever is asked', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([row(10)]);
+    await giveUp(store, 10, ENI);
+    advance(REST.graceMs - 5_000);
+    for (const which of ['rested', 'any'] as const) assert.equal(await free(store, { which }), []);
+    assert.equal(await free(store, { which: 'any', eni: OTHER_ENI }), [ip(10)]);
+    advance(5_000);
+    for (const which of ['rested', 'any'] as const) assert.equal(await free(store, { which }), [ip(10)]);
+  });
+
+  test('freeFor: then the longest-rested; known from a refusal last; those not rested only if asked', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([10, 11, 12, 13, 14, 15].map(last => row(last)));
+    await make(store, ip(15), 'assign', onEni(OTHER_ENI));
+    await make(store, ip(15), 'taken', { refused: true });
+    await make(store, ip(15), 'vacated');
+    for (const last of [12, 11]) {
+      advance(1_000);
+      await giveUp(store, last, OTHER_ENI);
+    }
+    advance(REST.quarantineMs);
+    for (const last of [14, 13]) {
+      advance(1_000);
+      await giveUp(store, last, OTHER_ENI);
+    }
+    const rested = [ip(10), ip(12), ip(11), ip(15)];
+    assert.equal(await free(store), rested);
+    assert.equal(await free(store, { which: 'any' }), [...rested, ip(14), ip(13)]);
+    assert.equal(await free(store, { which: 'any', limit: 5 }), [...rested, ip(14)]);
+    const range = parseCidr('10.0.1.12/30');
+    assert.equal(await free(store, { which: 'any', range }), [ip(12), ip(15), ip(14), ip(13)]);
+  });
+
+  test('freeFor: a rested row of this ENI goes before one of another ENI that rests longer but not long enough', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([row(10), row(11)]);
+    await make(store, ip(10), 'foreign', onEni(OTHER_ENI));
+    await make(store, ip(10), 'vacated');
+    advance(1_000);
+    await make(store, ip(11), 'foreign', onEni(ENI));
+    await make(store, ip(11), 'vacated');
+    advance(REST.cooldownMs);
+    assert.equal(await free(store, { which: 'any' }), [ip(11), ip(10)]);
+  });
+}
+
+function theRest(test: Test): void {
+  const eni = (id: EniId, patch: Partial<LedgerEni> = {}): LedgerEni => ({
+    id,
+    subnet: SUBNET,
+    primary: ip(5),
+    instance: 'i-0a' as InstanceId,
+    attachment: 'eni-attach-0a',
+    addressLimit: 10,
+    prefixes: 0,
+    ours: false,
+    countIntentAt: null,
+    ...patch,
+  });
+
+  test('subnets are saved and refreshed', async ({ store }) => {
+    const cidr = parseCidr('10.0.1.0/24');
+    await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0old', cidr });
+    await store.saveSubnet({ id: SUBNET, vpc: VPC, cidr });
+    assert.equal(await store.subnets(), [{ id: SUBNET, vpc: VPC, cidr }]);
+  });
+
+  test('ENIs are saved and refreshed, but whose they are and their count intent stay', async ({ store }) => {
+    await store.saveEnis([]);
+    await store.saveEnis([
+      eni(ENI),
+      eni(OTHER_ENI, { instance: null, attachment: null, addressLimit: null }),
+    ]);
+    await store.adopt(ENI);
+    assert.ok(await store.setCountIntent(ENI, null, 'now'));
+    const before = await store.eni(ENI);
+    await store.saveEnis([eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 })]);
+    assert.equal(await store.eni(ENI), {
+      ...eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 }),
+      ours: true,
+      countIntentAt: before?.countIntentAt,
+    });
+    assert.equal(await store.eni(parseEniId('eni-0cc')), null);
+    const [, other] = (await store.enis()).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    assert.equal(other, eni(OTHER_ENI, { instance: null, attachment: null, addressLimit: null }));
+  });
+
+  test('adopting an ENI that is not there does nothing', async ({ store }) => {
+    await store.adopt(ENI);
+    assert.equal(await store.enis(), []);
+  });
+
+  test('a count intent is set and cleared only from what it is', async ({ store, advance }) => {
+    assert.not(await store.setCountIntent(ENI, null, 'now'));
+    await store.saveEnis([eni(ENI)]);
+    assert.not(await store.setCountIntent(ENI, 5, 'now'));
+    const { now } = await store.get(SUBNET, []);
+    assert.ok(await store.setCountIntent(ENI, null, 'now'));
+    const at = (await store.eni(ENI))?.countIntentAt ?? null;
+    assert.ok(at !== null && at >= now);
+    advance(1_000);
+    assert.not(await store.setCountIntent(ENI, null, 'now'));
+    assert.not(await store.setCountIntent(ENI, at + 1, null));
+    assert.is((await store.eni(ENI))?.countIntentAt, at);
+    assert.ok(await store.setCountIntent(ENI, at, null));
+    assert.is((await store.eni(ENI))?.countIntentAt, null);
+  });
+
+  test('of many that set a count intent at once, one does', async ({ store }) => {
+    await store.saveEnis([eni(ENI)]);
+    const answers = await Promise.all([1, 2, 3, 4].map(() => store.setCountIntent(ENI, null, 'now')));
+    assert.is(answers.filter(Boolean).length, 1);
+  });
+
+  test('a server is seen since its first beat, until it stops, and is forgotten long after', async ({
+    store,
+    advance,
+  }) => {
+    const first = await store.beat('a', false);
+    advance(5_000);
+    await store.beat('b', false);
+    const { now, rows } = await store.beat('a', true);
+    const [a, b] = rows.toSorted((x, y) => (x.id < y.id ? -1 : 1));
+    assert.equal(a, { id: 'a', startedAt: first.now, seenAt: now, stoppedAt: now });
+    assert.is(b?.stoppedAt, null);
+    assert.ok((b?.startedAt ?? 0) >= first.now + 5_000);
+    assert.equal((await store.servers()).rows.length, 2);
+    assert.is((await store.beat('a', false)).rows.find(one => one.id === 'a')?.stoppedAt, null);
+    advance(SERVER_KEPT_MS + 1_000);
+    assert.equal(
+      (await store.beat('c', false)).rows.map(one => one.id),
+      ['c'],
+    );
+  });
+
+  test('facts are noted by name, the last one counts', async ({ store }) => {
+    assert.is(await store.fact('boot'), null);
+    await store.noteFact('boot', 'one');
+    await store.noteFact('other', 'x');
+    await store.noteFact('boot', 'two');
+    assert.is(await store.fact('boot'), 'two');
+  });
+}
