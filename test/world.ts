@@ -131,7 +131,7 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
   };
 }
 
-export const poolOf = (eni: EniId, range?: string): Pool =>
+const poolOf = (eni: EniId, range?: string): Pool =>
   parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
 
 /** Requests an address on the ENI as dockerd would; answers the row. */

@@ -125,7 +125,7 @@ export interface Change {
 export const ruleOf = (move: MoveName): MoveRule => MOVES[move];
 
 /** Whether `row`, as it is now, is still what `state` says. */
-export const isStill = (row: RowState, state: RowState): boolean =>
+const isStill = (row: RowState, state: RowState): boolean =>
   row.subnet === state.subnet &&
   row.ip === state.ip &&
   row.status === state.status &&

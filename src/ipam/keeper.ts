@@ -6,7 +6,7 @@ import type { Machine } from './machine.ts';
 import { close, compare } from './reconciler.ts';
 
 /** Between two notes that this server lives. */
-export const BEAT_EVERY_MS = 5_000;
+const BEAT_EVERY_MS = 5_000;
 const TAKE_OVER_EVERY_MS = 10_000;
 const ROUND_MS = 1_000;
 
