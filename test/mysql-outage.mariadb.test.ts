@@ -2,7 +2,7 @@
 // front of a real MariaDB that loses, holds or swallows one packet; the server stopped and killed.
 import { type IpamError, isError } from '../src/domain/error.ts';
 import { openMysql } from '../src/store/mysql.ts';
-import type { LinkBounds } from '../src/store/mysql-link.ts';
+import { LINK_BOUNDS, type LinkBounds } from '../src/store/mysql-link.ts';
 import type { Store } from '../src/store/store.ts';
 import type { MysqlSpec } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';
@@ -107,6 +107,40 @@ outage('hold: a move that was answered as not made is not made later either', as
   assert.equal((await store.move(await claims(store))).length, 2, 'the rows can be moved again');
 });
 
+outage('a move that was made while nobody could learn so is told of later, once', async context => {
+  const { witness, gate } = context;
+  const store = through(context, 1_000);
+  const changes = await claims(store);
+  const sprung = gate.trap('swallow reply', MOVE_PACKET);
+  const answer = downOf(store.move(changes));
+  await sprung;
+  gate.blackHole(true);
+  await answer;
+  await downOf(store.unheard());
+  gate.blackHole(false);
+  assert.equal(
+    (await store.unheard()).map(({ change, row }) => `${change.move} ${row.ip} ${row.status}`),
+    [`claim ${ip(10)} allocated`, `unassign ${ip(11)} unassigning`],
+  );
+  assert.is((await one(witness, ip(10))).holder, 'web-1');
+  assert.equal(await store.unheard(), []);
+  await store.close();
+});
+
+outage('a move that was not made, and nobody could learn so, is not made later', async context => {
+  const { witness, gate } = context;
+  const store = through(context, 1_000);
+  const sprung = gate.trap('lose request', MOVE_PACKET);
+  const answer = downOf(store.move(await claims(store)));
+  await sprung;
+  gate.blackHole(true);
+  await answer;
+  gate.blackHole(false);
+  assert.equal(await store.unheard(), []);
+  assert.is((await one(witness, ip(10))).status, 'ready');
+  await store.close();
+});
+
 outage('a move whose deadline passes in a queue for a lock is answered as it turned out', async context => {
   const { store, witness, database } = context;
   const changes = await claims(store);
@@ -195,14 +229,16 @@ outage('a read-only server is reported as such, and its connections are replaced
   );
   const store = openMysql({ spec: specOf(database, gate.port, 'plain'), password: mariadb.password });
   const changes = await claims(store);
-  const readAtOnce = () => Promise.all([1, 2, 3].map(() => store.servers()));
+  // As many as the link has connections, which are more than a move has tries.
+  const atOnce = LINK_BOUNDS.connectionsMax;
+  const readAtOnce = () => Promise.all(Array.from({ length: atOnce }, () => store.servers()));
   await readAtOnce();
   await mariadb.run(database, 'SET GLOBAL read_only = ON');
   try {
     assert.match((await downOf(store.move(changes))).line, /the server is read-only/);
     const { connections } = gate;
     await readAtOnce();
-    assert.is(gate.connections - connections, 3, 'connections from before were used');
+    assert.is(gate.connections - connections, atOnce, 'connections from before were used');
   } finally {
     await mariadb.run(database, 'SET GLOBAL read_only = OFF');
   }

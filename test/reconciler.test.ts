@@ -276,6 +276,23 @@ keeping('settles what a dead server left, reconciles, and ends in good order', a
   assert.is.not(rows[0]?.stoppedAt, null);
 });
 
+keeping('gives back a claim that was reported as failed and was made after all', async () => {
+  const w = world({ vpc: ROOMY });
+  const [held, missed] = [await request(w, ENI_A, { holder: 'web' }), await request(w, ENI_A)];
+  const told = [
+    { change: { row: held, move: 'claim' as const }, row: held },
+    { change: { row: missed, move: 'missed' as const }, row: missed },
+  ];
+  const store = { ...w.store, unheard: async () => told.splice(0) };
+  const loop = keeper({ ...w.machine, store }, 'server-1', 60_000);
+  const run = loop.run();
+  await w.time.wait(3000);
+  void loop.stop();
+  await run;
+  assert.is((await rowOf(w, held.ip)).status, 'ready');
+  assert.is((await rowOf(w, missed.ip)).status, 'allocated', 'a repair has a holder');
+});
+
 keeping('goes on after EC2 failed', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);

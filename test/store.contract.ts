@@ -30,7 +30,7 @@ export interface Opened {
 }
 
 export const SUBNET = parseSubnetId('subnet-0a');
-export const OTHER_SUBNET = parseSubnetId('subnet-0b');
+const OTHER_SUBNET = parseSubnetId('subnet-0b');
 export const ENI = parseEniId('eni-0a');
 export const OTHER_ENI = parseEniId('eni-0b');
 const VPC = 'vpc-0a';

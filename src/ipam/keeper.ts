@@ -1,5 +1,7 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
+import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
+import { CHANGES_MAX } from '../store/store.ts';
 import { closeCounts } from './count.ts';
 import { takeOver } from './intents.ts';
 import type { Machine } from './machine.ts';
@@ -21,12 +23,25 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
   const { store, clock, wait, log } = machine;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
+    { name: 'give back', everyMs: ROUND_MS, work: giveBack },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
     { name: 'reconcile', everyMs: reconcileEveryMs, work: reconcile },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
+  const unheard: Allocation[] = [];
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
+
+  /** A claim that was reported as failed, and was made after all, is nobody's: it is undone. */
+  async function giveBack(): Promise<void> {
+    for (const { change, row } of await store.unheard()) if (change.move === 'claim') unheard.push(row);
+    if (unheard.length === 0) return;
+    log('warn', 'undone: claims that were made after the store had failed', {
+      ips: unheard.map(row => row.ip),
+    });
+    await store.move(unheard.slice(0, CHANGES_MAX).map(row => ({ row, move: 'release' })));
+    unheard.splice(0, CHANGES_MAX);
+  }
 
   async function settleUnfinished(): Promise<void> {
     await takeOver(machine);

@@ -34,6 +34,9 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async close() {},
 
+    async unheard() {
+      return []; // a commit here is done or not done, and the caller hears which
+    },
     async move(changes) {
       const now = clock();
       const token = newToken();

@@ -36,7 +36,7 @@ export function ipamErrorOf(failure: MysqlFailure, place: string): IpamError {
 export const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 /** Tries `work` until it succeeds, cannot succeed, or a bound is reached. Throws the last MysqlFailure. */
-export async function persist<T>(
+async function persist<T>(
   work: (deadline: number) => Promise<T>,
   bounds: { deadline: number; triesMax: number; repeatable: (failure: MysqlFailure) => boolean },
 ): Promise<T> {

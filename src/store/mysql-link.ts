@@ -20,7 +20,7 @@ export interface LinkBounds {
   /** A connection idle for longer is not used again: a firewall between may have forgotten it. */
   readonly idleMaxMs: number;
 }
-export const STATEMENT_TIMEOUT_MS = 5_000;
+const STATEMENT_TIMEOUT_MS = 5_000;
 export const LINK_BOUNDS: LinkBounds = {
   statementTimeoutMs: STATEMENT_TIMEOUT_MS,
   connectTimeoutMs: 3_000,

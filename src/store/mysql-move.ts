@@ -1,11 +1,11 @@
 import { and, eq, inArray, or, type SQL, sql } from 'drizzle-orm';
-import type { Ipv4 } from '../domain/address.ts';
-import { type Allocation, type Change, type MoveName, ruleOf } from '../domain/allocation.ts';
+import { type Allocation, type Change, type MoveName, type RowState, ruleOf } from '../domain/allocation.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import { groupBy } from './batch.ts';
 import type { Statement } from './mysql-link.ts';
 import { allocation } from './mysql-schema.ts';
 import { BEGIN, build, COMMIT, DOMAIN_COLUMNS, NOW, setNow, statement } from './mysql-sql.ts';
+import type { Moved } from './store.ts';
 
 /** All changes in one transaction and one round trip; the last but one answer has the rows that moved. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
@@ -114,9 +114,15 @@ const selectMoved = (changes: readonly Change[], token: string): Statement =>
       .where(and(eq(allocation.token, token), areOf(changes))),
   );
 
-/** The rows in the order of the changes that moved them. */
-export function inOrderOf(batch: readonly Change[], rows: readonly Allocation[]): Allocation[] {
-  const keyOf = (row: { subnet: SubnetId; ip: Ipv4 }): string => `${row.subnet} ${row.ip}`;
+/** The changes that moved these rows, each with its row, in the order of the changes. */
+export function movedBy(batch: readonly Change[], rows: readonly Allocation[]): Moved[] {
+  const keyOf = (row: RowState): string => `${row.subnet} ${row.ip}`;
   const byKey = new Map(rows.map(row => [keyOf(row), row]));
-  return batch.flatMap(change => byKey.get(keyOf(change.row)) ?? []);
+  return batch.flatMap(change => {
+    const row = byKey.get(keyOf(change.row));
+    return row === undefined ? [] : [{ change, row }];
+  });
 }
+
+export const inOrderOf = (batch: readonly Change[], rows: readonly Allocation[]): Allocation[] =>
+  movedBy(batch, rows).map(({ row }) => row);

@@ -7,16 +7,23 @@ import { CALL_TIMEOUT_MS, insist, ipamErrorOf, once, placeOf, repeat } from './m
 import { MysqlFailure } from './mysql-failure.ts';
 import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from './mysql-link.ts';
 import { migrateMysql, outdatedMysql } from './mysql-migrate.ts';
-import { inOrderOf, moveStatements, settleStatements } from './mysql-move.ts';
+import { inOrderOf, movedBy, moveStatements, settleStatements } from './mysql-move.ts';
 import * as others from './mysql-others.ts';
 import * as rows from './mysql-rows.ts';
 import { allocation, eni as eniTable, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
 import { build, DOMAIN_COLUMNS, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
-import type { LedgerEni, LedgerServer, Reading, Store } from './store.ts';
+import type { LedgerEni, LedgerServer, Moved, Reading, Store } from './store.ts';
 import type { MysqlSpec } from './url.ts';
 
 /** Addresses in one `get`; more are asked for in several statements of the packet. */
 const IPS_MAX = 2_000;
+/** Moves whose outcome is not known; with more of them nothing is moved any more. */
+const UNSETTLED_MAX = 1_000;
+
+interface Unsettled {
+  readonly batch: readonly Change[];
+  readonly token: string;
+}
 
 export interface MysqlOptions {
   readonly spec: MysqlSpec;
@@ -57,14 +64,27 @@ export function openMysql(options: MysqlOptions): Store {
   }
 
   /** The rows that moved. Only when the settling fails as well does nobody know what became of the move. */
-  async function moveOrSettle(batch: readonly Change[], token: string): Promise<Row[]> {
+  const unsettled: Unsettled[] = [];
+
+  async function moveOrSettle(move: Unsettled): Promise<Row[]> {
+    if (unsettled.length >= UNSETTLED_MAX)
+      throw new MysqlFailure('unsent', `it is not known what became of ${unsettled.length} moves`);
     try {
-      return (await once(link, moveStatements(batch, token, skewMs()), callTimeoutMs)).at(-2) ?? [];
+      const answers = await once(link, moveStatements(move.batch, move.token, skewMs()), callTimeoutMs);
+      return answers.at(-2) ?? [];
     } catch (error) {
       if (!(error instanceof MysqlFailure) || error.outcome !== 'unknown') throw error;
-      return (await insist(link, settleStatements(batch, token), callTimeoutMs)).at(-1) ?? [];
+    }
+    try {
+      return await settle(move);
+    } catch (error) {
+      unsettled.push(move);
+      throw error;
     }
   }
+
+  const settle = async ({ batch, token }: Unsettled): Promise<Row[]> =>
+    (await insist(link, settleStatements(batch, token), callTimeoutMs)).at(-1) ?? [];
 
   return {
     migrate: () => ours(migrateMysql(link, place, callTimeoutMs)),
@@ -76,8 +96,21 @@ export function openMysql(options: MysqlOptions): Store {
     async move(changes) {
       const batch = batchOf(changes);
       if (batch.length === 0) return [];
-      const moved = await ours(moveOrSettle(batch, newToken()));
+      const moved = await ours(moveOrSettle({ batch, token: newToken() }));
       return inOrderOf(batch, moved.map(toAllocation));
+    },
+    async unheard() {
+      const learned: Moved[] = [];
+      for (let move = unsettled.shift(); move !== undefined; move = unsettled.shift()) {
+        try {
+          learned.push(...movedBy(move.batch, (await settle(move)).map(toAllocation)));
+        } catch (error) {
+          unsettled.unshift(move);
+          if (learned.length > 0) break;
+          throw error instanceof MysqlFailure ? ipamErrorOf(error, place) : error;
+        }
+      }
+      return learned;
     },
     async add(list) {
       const token = newToken();

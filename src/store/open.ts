@@ -5,7 +5,7 @@ import type { Store } from './store.ts';
 import type { SqliteSpec, StoreSpec } from './url.ts';
 
 export { settleInstance } from './instance.ts';
-export { type MysqlSpec, parseStoreUrl, type SqliteSpec, type StoreSpec } from './url.ts';
+export { parseStoreUrl, type StoreSpec } from './url.ts';
 
 export interface OpenOptions {
   /** Of a mysql store; goes before one in its URL. */

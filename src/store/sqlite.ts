@@ -55,6 +55,9 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
       opened = null;
     },
 
+    async unheard() {
+      return []; // a commit here is done or not done, and the caller hears which
+    },
     async move(changes) {
       const batch = batchOf(changes);
       const token = newToken();

@@ -60,6 +60,12 @@ export interface FreeQuery {
   readonly limit: number;
 }
 
+/** A change that was made, and the row after it. */
+export interface Moved {
+  readonly change: Change;
+  readonly row: Allocation;
+}
+
 export interface Tally {
   readonly subnet: SubnetId;
   readonly status: Status;
@@ -69,7 +75,7 @@ export interface Tally {
 /**
  * The ledger, in domain words. Every method is one durable transaction and waits for nothing outside the
  * store. "No" is an answer (a row that is absent from what comes back); errors are `store-down` (nothing
- * was changed by this call) or `internal`. The memory store is the specification; one contract suite runs
+ * was changed by this call, but for what `unheard` tells of) or `internal`. The memory store is the specification; one contract suite runs
  * on all of them.
  */
 export interface Store {
@@ -83,7 +89,11 @@ export interface Store {
    *  the order of `changes`. After a lost connection the outcome is settled before it answers: a change
    *  that is not in the answer did not happen and will not happen. At most CHANGES_MAX. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
-  /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number. They are rested. */
+  /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
+   *  each is answered once. Asks the store only when there is something to learn. */
+  unheard(): Promise<Moved[]>;
+  /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number, in portions that
+   *  are a transaction each: after an error some may be there, and adding again adds the rest. They are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;
 
   get(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<Allocation>>;
