@@ -12,6 +12,8 @@ export interface CloudEni {
   readonly prefixes: readonly Cidr[];
   readonly instance: InstanceId | null;
   readonly attachment: string | null;
+  /** When it was attached, in milliseconds since 1970 by EC2's clock; null: it is not, or EC2 does not say. */
+  readonly attachedAt: number | null;
 }
 
 /** A subnet as EC2 shows it. */

@@ -199,5 +199,6 @@ function cloudEni(eni: NetworkInterface): CloudEni {
     // An attachment to a service of AWS has no instance; the id's form is EC2's affair.
     instance: (attachment?.InstanceId ?? null) as InstanceId | null,
     attachment: attachment?.AttachmentId ?? null,
+    attachedAt: attachment?.AttachTime?.getTime() ?? null,
   };
 }

@@ -169,4 +169,5 @@ const cloudEni = (eni: Eni): CloudEni => ({
   prefixes: eni.prefixes,
   instance: eni.attachment?.instance ?? null,
   attachment: eni.attachment?.id ?? null,
+  attachedAt: eni.attachment?.attachedAt ?? null,
 });

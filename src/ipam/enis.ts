@@ -30,6 +30,9 @@ export function knownEnis(machine: Machine): Enis {
   const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
 
+  const knownOrSurveyed = async (id: SubnetId): Promise<LedgerSubnet> =>
+    (await subnetOf(id)) ?? (await survey(machine, id)).subnet;
+
   async function look(id: EniId): Promise<Home> {
     const known = ours.get(id);
     if (known !== undefined) return known;
@@ -59,7 +62,7 @@ export function knownEnis(machine: Machine): Enis {
     refuseElsewhere(observed);
     const [addressLimit, subnet] = await Promise.all([
       observed.instance === null ? null : cloud.addressLimit(observed.instance),
-      (await subnetOf(observed.subnet)) ?? survey(machine, observed.subnet).then(done => done.subnet),
+      knownOrSurveyed(observed.subnet),
     ]);
     await noteObserved(machine, [observed]);
     const eni = toLedger(observed, addressLimit);

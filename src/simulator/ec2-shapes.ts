@@ -38,6 +38,7 @@ export function eniXml(eni: Eni, region: string): Xml {
       deviceIndex: attachment.deviceIndex,
       networkCardIndex: 0,
       status: 'attached',
+      attachTime: new Date(attachment.attachedAt).toISOString(),
       deleteOnTermination: attachment.deleteOnTermination,
     },
     tagSet: Object.entries(eni.tags).map(([key, value]) => ({ key, value })),

@@ -179,6 +179,7 @@ export class Network extends Records {
     const attachment = {
       id: this.newId('eni-attach'),
       instance: instanceId,
+      attachedAt: this.now(),
       deviceIndex,
       deleteOnTermination,
     };

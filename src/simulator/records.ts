@@ -22,6 +22,8 @@ export interface Instance {
 export interface Attachment {
   readonly id: string;
   readonly instance: InstanceId;
+  /** Milliseconds since 1970. */
+  readonly attachedAt: number;
   readonly deviceIndex: number;
   readonly deleteOnTermination: boolean;
 }
