@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './cli/config.ts';
@@ -9,6 +10,7 @@ import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
 import { allocator } from './ipam/allocator.ts';
+import { endHoldersBefore } from './ipam/boot.ts';
 import { knownEnis } from './ipam/enis.ts';
 import { keeper } from './ipam/keeper.ts';
 import type { Machine } from './ipam/machine.ts';
@@ -46,6 +48,7 @@ export function assemble(config: Config, log: Log): Parts {
     },
     clock,
     wait,
+    random: Math.random,
     log,
     get instance() {
       return embedded.instance;
@@ -63,12 +66,25 @@ export function assemble(config: Config, log: Log): Parts {
       allocator: allocator(machine, enis, storeOutage),
       opened,
     }),
-    async settle() {
-      if (spec.kind !== 'sqlite') return;
-      embedded.instance = await thisInstance(metadataEndpoint, log);
-      if (embedded.instance !== null) await settleInstance(spec, embedded.instance, log);
+    async open() {
+      if (spec.kind === 'sqlite') {
+        embedded.instance = await thisInstance(metadataEndpoint, log);
+        if (embedded.instance !== null) await settleInstance(spec, embedded.instance, log);
+      }
+      await store.migrate();
+      const boot = bootId();
+      if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(machine, boot);
     },
   };
+}
+
+/** What Linux calls this boot of the host; null where it says nothing. */
+function bootId(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
 }
 
 /** The instance that this process runs on; null where there is no metadata service to say so. */

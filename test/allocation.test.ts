@@ -59,6 +59,7 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['unassign again', 'unassigning', 'unassigning', {}],
   ['unassigned', 'unassigning', 'free', { iface: null, leftIface: A, leftAt: NOW }],
   ['kept', 'unassigning', 'ready', {}],
+  ['reclaim', 'free', 'unassigning', { iface: B }],
   ['foreign', 'free', 'occupied', { iface: B, primary: false }],
   ['usurped', 'ready', 'occupied', { iface: B, primary: false }],
   ['seen', 'occupied', 'occupied', { iface: B, primary: false, absentSince: null, refusedAt: null }],

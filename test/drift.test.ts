@@ -7,6 +7,8 @@ import {
   type DriftKind,
   describe,
   driftOf,
+  LINGERS_FOR_MS,
+  planFor,
   REFUSED_FOR_MS,
   SETTLED_AFTER_MS,
   type Sighting,
@@ -40,6 +42,7 @@ const ROW: Allocation = {
 const onA: Sighting = { eni: A, primary: false };
 const onB: Sighting = { eni: B, primary: false };
 const primaryOfA: Sighting = { eni: A, primary: true };
+const ours = () => true;
 const settled = NOW - SETTLED_AFTER_MS;
 const unsettled = settled + 1;
 
@@ -61,8 +64,15 @@ const cases: Case[] = [
     null,
   ],
   [
-    'free, and shown there after the grace',
+    'free, and still shown on the ENI of ours that it left, after the grace',
     { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs },
+    onB,
+    'lingering',
+    'reclaim',
+  ],
+  [
+    'free, and shown an hour later on the ENI of ours that it left',
+    { status: 'free', leftIface: B, leftAt: NOW - LINGERS_FOR_MS },
     onB,
     'foreign',
     'foreign',
@@ -152,7 +162,7 @@ const drift = suite('drift');
 for (const [what, difference, at, kind, move] of cases)
   drift(`${what}: ${kind ?? 'none'}`, () => {
     const row = { ...ROW, ...difference };
-    const found = driftOf(row, at, true, REST, NOW);
+    const found = driftOf(row, at, ours, REST, NOW);
     assert.is(found?.kind ?? null, kind);
     assert.is(found?.change?.move ?? null, move);
     if (found === null) return;
@@ -161,7 +171,7 @@ for (const [what, difference, at, kind, move] of cases)
   });
 
 drift('the change says where EC2 showed the address', () => {
-  assert.equal(driftOf(ROW, primaryOfA, true, REST, NOW)?.change, {
+  assert.equal(driftOf(ROW, primaryOfA, ours, REST, NOW)?.change, {
     row: ROW,
     move: 'foreign',
     iface: A,
@@ -169,12 +179,38 @@ drift('the change says where EC2 showed the address', () => {
   });
 });
 drift("a ready address of another ledger's ENI is not astray", () => {
-  assert.is(driftOf({ ...ROW, status: 'ready' }, null, false, REST, NOW), null);
+  assert.is(
+    driftOf({ ...ROW, status: 'ready' }, null, () => false, REST, NOW),
+    null,
+  );
 });
+
+drift("an address on another ledger's ENI is not ours to take off", () => {
+  const row: Allocation = { ...ROW, status: 'free', leftIface: B, leftAt: NOW - REST.graceMs };
+  assert.is(driftOf(row, onB, () => false, REST, NOW)?.kind, 'foreign');
+});
+
+const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
+  [{ status: 'free' }, onB, 'becomes occupied'],
+  [{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs }, onB, 'take it off'],
+  [{ status: 'ready' }, null, 'take it off'],
+  [{ status: 'allocated' }, null, 'assign it again'],
+  [{ status: 'allocated' }, onB, 'only reported'],
+];
+for (const [difference, at, plan] of plans)
+  drift(`${difference.status} on ${at?.eni ?? 'no ENI'}: ${plan}`, () => {
+    const found = driftOf({ ...ROW, ...difference }, at, ours, REST, NOW);
+    assert.is(found === null ? null : planFor(found), plan);
+  });
 
 const words = suite('drift in words');
 const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'free' }, onB, '10.0.1.6 free in the ledger, but on eni-0b'],
+  [
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs },
+    onB,
+    '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off',
+  ],
   [{ status: 'ready' }, onB, '10.0.1.6 ready on eni-0a in the ledger, but on eni-0b'],
   [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but on no ENI'],
   [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but on no ENI'],
@@ -186,7 +222,7 @@ const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
 ];
 for (const [difference, at, text] of texts)
   words(text, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, true, REST, NOW);
+    const found = driftOf({ ...ROW, ...difference }, at, ours, REST, NOW);
     assert.is(found === null ? null : describe(found), text);
   });
 

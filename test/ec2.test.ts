@@ -102,7 +102,12 @@ ec2.after.each(async () => {
 ec2('an ENI is read with its addresses, its prefixes and its attachment', async () => {
   const eni = await cloud().eni(ENI);
   assert.equal(
-    { ...eni, prefixes: eni.prefixes.map(formatCidr), attachment: typeof eni.attachment },
+    {
+      ...eni,
+      prefixes: eni.prefixes.map(formatCidr),
+      attachment: typeof eni.attachment,
+      attachedAt: eni.attachedAt === vpc.network.eni(ENI).attachment?.attachedAt,
+    },
     {
       id: ENI,
       subnet: SUBNET,
@@ -112,6 +117,7 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
       prefixes: ['10.0.1.64/28'],
       instance: INSTANCE,
       attachment: 'string',
+      attachedAt: true,
     },
   );
   const unattached = await cloud().eni(OTHER);

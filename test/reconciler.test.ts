@@ -1,7 +1,7 @@
 // Goal: ledger and EC2 come to agree whatever strangers do, holders are never lost, and what is unknown is let be.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS, SETTLED_AFTER_MS } from '../src/domain/drift.ts';
-import { assign } from '../src/ipam/intents.ts';
+import { assign, unassign } from '../src/ipam/intents.ts';
 import { keeper } from '../src/ipam/keeper.ts';
 import { close, compare } from '../src/ipam/reconciler.ts';
 import { survey } from '../src/ipam/survey.ts';
@@ -164,6 +164,22 @@ reconciling('reads that are late change no holder and free nothing that is in us
   assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), undefined);
 });
 
+reconciling('what a late call of ours put back on our ENI within the hour is taken off again', async () => {
+  const w = world({ vpc: ROOMY });
+  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 1 };
+  await w.enis.adopt(ENI_A);
+  const [row] = (await assign(w.machine, ENI_A, (await w.store.freeFor(query)).rows)).ready;
+  assert.ok(row);
+  if (row === undefined) return;
+  await unassign(w.machine, [row]);
+  w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
+  assert.equal(await reconcile(w), [], 'not while a call may be under way');
+  w.time.now += POLICY.graceMs;
+  assert.equal(await reconcile(w), [`lingering ${row.ip}`]);
+  assert.is((await rowOf(w, row.ip)).status, 'free');
+  assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
+});
+
 reconciling('what moved while EC2 was read is let be', async () => {
   const w = world({ vpc: ROOMY });
   await request(w, ENI_A);
@@ -292,6 +308,29 @@ keeping('gives back a claim that was reported as failed and was made after all',
   assert.is((await rowOf(w, held.ip)).status, 'ready');
   assert.is((await rowOf(w, missed.ip)).status, 'allocated', 'a repair has a holder');
 });
+
+keeping(
+  'two servers on one ledger compare a subnet once, and the other goes on when one is gone',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    await request(w, ENI_A);
+    const other = w.another();
+    const reads = () => w.vpc.calls.get('DescribeNetworkInterfaces') ?? 0;
+    const [one, two] = [keeper(w.machine, 'one', 10_000), keeper(other.machine, 'two', 10_000)];
+    const [first, second] = [one.run(), two.run()];
+    const before = reads();
+    for (let i = 0; i < 60; i++) await w.time.wait(1000);
+    const together = reads() - before;
+    assert.ok(together >= 4 && together <= 8, `${together} reads in a minute`);
+    void one.stop();
+    await first;
+    const alone = reads();
+    for (let i = 0; i < 60; i++) await w.time.wait(1000);
+    assert.ok(reads() - alone >= 3, 'the lease has ended');
+    void two.stop();
+    await second;
+  },
+);
 
 keeping('goes on after EC2 failed', async () => {
   const w = world({ vpc: ROOMY });

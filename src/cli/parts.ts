@@ -11,8 +11,8 @@ export interface Parts {
   readonly store: Store;
   readonly cloud: Cloud;
   readonly machine: Machine;
-  /** Before the first use by a server: an embedded ledger of another instance is set aside. */
-  settle(): Promise<void>;
+  /** Makes the ledger ready for a server: migrated, and an embedded one this instance's and this boot's. */
+  open(): Promise<void>;
   service(opened: Service['opened']): Service;
   readonly keeper: Keeper;
 }

@@ -1,7 +1,7 @@
-import { type Drift, describe } from '../domain/drift.ts';
+import { type Drift, describe, planFor } from '../domain/drift.ts';
 import { closeCounts } from '../ipam/count.ts';
 import { takeOver } from '../ipam/intents.ts';
-import { close, compare } from '../ipam/reconciler.ts';
+import { close, compare, costOf } from '../ipam/reconciler.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
 import { printJson } from './output.ts';
@@ -36,24 +36,26 @@ export const reconcile = command({
     if (!dryRun) await closeCounts(machine, (await store.intents(0, 0)).now);
     if (options.json)
       printJson(io.out, {
-        drift: drifts.map(({ kind, row, seenOn }) => ({
+        drift: drifts.map(({ kind, row, seenOn, change }) => ({
           kind,
+          plan: planFor({ kind, row, seenOn, change }),
           subnet: row.subnet,
           ip: row.ip,
           status: row.status,
           iface: row.iface,
           seenOn,
         })),
+        ec2Calls: costOf(drifts),
         moved,
         repaired,
         settled,
         dryRun,
       });
     else {
-      for (const drift of drifts) io.out.write(`${describe(drift)}\n`);
+      for (const drift of drifts) io.out.write(`${describe(drift)}: ${planFor(drift)}\n`);
       io.out.write(
         dryRun
-          ? `${drifts.length} differences; nothing was changed\n`
+          ? `${drifts.length} differences, to be closed with ${costOf(drifts)} EC2 calls; nothing was changed\n`
           : `${drifts.length} differences, ${moved} moves, ${repaired} repaired, ${settled} unfinished ones settled\n`,
       );
     }

@@ -95,8 +95,7 @@ class Ledger {
   async open(): Promise<void> {
     while (!this.stopped) {
       try {
-        await this.#parts.settle();
-        await this.#parts.store.migrate();
+        await this.#parts.open();
         this.isOpen = true;
         this.#log('info', 'the ledger is open');
         return;

@@ -1,5 +1,5 @@
 import type { Ipv4 } from './address.ts';
-import { type Allocation, type Change, mayStillLeave, type Rest } from './allocation.ts';
+import { type Allocation, type Change, mayStillLeave, type Rest, ruleOf } from './allocation.ts';
 import type { EniId } from './ids.ts';
 
 /** Where EC2 showed an address. */
@@ -11,10 +11,12 @@ export interface Sighting {
 /** Times of the reconciler, in milliseconds. */
 export const SETTLED_AFTER_MS = 60_000; // what moved less long ago may be too new for EC2's late reads
 export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show an occupied address
+export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that may have been undone by a late call of ours
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
 
 export type DriftKind =
   | 'foreign' // EC2 shows a free address on an ENI
+  | 'lingering' // and it is the ENI of ours that an Unassign took it off within the hour
   | 'usurped' // a ready one is on another ENI, or is a primary
   | 'astray' // a ready one of ours is on no ENI
   | 'missing' // a held one is not on its ENI
@@ -35,11 +37,11 @@ export interface Drift {
 }
 
 /** How `row`, read before EC2 was, differs from what EC2 then showed; null: it does not, or it is too early to
- *  say. `ours`: the row's ENI belongs to this ledger. */
+ *  say. `ours` tells whether an ENI belongs to this ledger. */
 export function driftOf(
   row: Allocation,
   at: Sighting | null,
-  ours: boolean,
+  ours: (eni: EniId) => boolean,
   rest: Rest,
   now: number,
 ): Drift | null {
@@ -53,11 +55,13 @@ export function driftOf(
   switch (row.status) {
     case 'free':
       if (at === null || mayStillLeave(row, at.eni, rest, now)) return null;
+      if (ours(at.eni) && !at.primary && leftWithinTheHour(row, at.eni, now))
+        return found('lingering', { move: 'reclaim', iface: at.eni });
       return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
     case 'ready':
       if (at !== null && (at.primary || (at.eni !== row.iface && settled)))
         return found('usurped', { move: 'usurped', iface: at.eni, primary: at.primary });
-      return at === null && settled && ours ? found('astray', null) : null;
+      return at === null && settled && row.iface !== null && ours(row.iface) ? found('astray', null) : null;
     case 'allocated':
       if (at?.eni === row.iface) return row.missingSince === null ? null : found('found', { move: 'found' });
       if (!settled && row.missingSince === null) return null;
@@ -68,6 +72,9 @@ export function driftOf(
       return null;
   }
 }
+
+const leftWithinTheHour = (row: Allocation, eni: EniId, now: number): boolean =>
+  row.leftIface === eni && row.leftAt !== null && now - row.leftAt < LINGERS_FOR_MS;
 
 function occupiedDrift(
   row: Allocation,
@@ -95,6 +102,7 @@ export function describe({ kind, row, seenOn }: Drift): string {
   const holder = row.holder ?? 'a container';
   const texts: Record<DriftKind, string> = {
     foreign: `free in the ledger, but on ${seenOn}`,
+    lingering: `free in the ledger, but still on ${seenOn}, which it was taken off`,
     usurped: `ready on ${row.iface} in the ledger, but on ${seenOn}`,
     astray: `ready on ${row.iface} in the ledger, but on no ENI`,
     missing: `held by ${holder} on ${row.iface}, but on no ENI`,
@@ -105,4 +113,11 @@ export function describe({ kind, row, seenOn }: Drift): string {
     vacated: 'occupied in the ledger, but on no ENI for long',
   };
   return `${row.ip satisfies Ipv4} ${texts[kind]}`;
+}
+
+/** What closes it, in the words of a person. */
+export function planFor({ kind, change }: Drift): string {
+  if (kind === 'missing') return 'assign it again';
+  if (kind === 'astray' || kind === 'lingering') return 'take it off';
+  return change === null ? 'only reported' : `becomes ${ruleOf(change.move).to}`;
 }

@@ -59,17 +59,19 @@ export function allocator(machine: Machine, enis: Enis, storeOutage: Outage): Al
   async function request(asked: AddressRequest): Promise<Given> {
     const outage = ec2Outage(asked.pool.eni);
     const startedAt = clock();
+    // The two may take turns: what is left of the bound for one is what is left of the request's.
     return await storeOutage.endure(isStoreDown, asked.gone, () =>
-      outage.endure(isEc2Away, asked.gone, async () => {
-        const home = await enis.adopt(asked.pool.eni);
-        const until = outage.deadline(startedAt);
-        const row =
-          asked.named === null
-            ? await claimAny(asked, home, until)
-            : await claimNamed(asked, asked.named, home, until);
-        return { row, home };
-      }),
+      outage.endure(isEc2Away, asked.gone, () => attempt(asked, outage.deadline(startedAt)), startedAt),
     );
+  }
+
+  async function attempt(asked: AddressRequest, until: number): Promise<Given> {
+    const home = await enis.adopt(asked.pool.eni);
+    const row =
+      asked.named === null
+        ? await claimAny(asked, home, until)
+        : await claimNamed(asked, asked.named, home, until);
+    return { row, home };
   }
 
   async function claim(row: Allocation, asked: AddressRequest): Promise<Allocation | null> {

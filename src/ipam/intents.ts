@@ -165,13 +165,19 @@ async function settleUnassign(
  *  answers how many are free now. */
 export async function takeOver(machine: Machine): Promise<number> {
   const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+  if (rows.length > 0) machine.log('warn', 'take over', { ips: ipsOf(rows) });
+  return await takeOff(machine, rows);
+}
+
+/** Makes intents for which no call can be under way any more this process's own, and takes their addresses off;
+ *  answers how many are free now. */
+export async function takeOff(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
     const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
     const mine = await machine.store.move(
       batch.map(row => change(row.status === 'assigning' ? 'take over' : 'unassign again')(row)),
     );
-    machine.log('warn', 'take over', { eni, ips: ipsOf(mine) });
     freed += await settleUnassign(machine, eni, mine, sendBefore, null);
   }
   return freed;

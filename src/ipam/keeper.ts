@@ -1,16 +1,21 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
 import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
+import type { SubnetId } from '../domain/ids.ts';
 import { CHANGES_MAX } from '../store/store.ts';
 import { closeCounts } from './count.ts';
+import { evidence } from './evidence.ts';
 import { takeOver } from './intents.ts';
 import type { Machine } from './machine.ts';
-import { close, compare } from './reconciler.ts';
+import { reconcile } from './reconciler.ts';
 
 /** Between two notes that this server lives. */
 const BEAT_EVERY_MS = 5_000;
 const TAKE_OVER_EVERY_MS = 10_000;
 const ROUND_MS = 1_000;
+/** Parts of the pause between two comparisons of a subnet: servers that started together drift apart. */
+const JITTER_MIN = 0.75;
+const JITTER_MAX = 1.25;
 
 export interface Keeper {
   /** Runs until `stop`. */
@@ -25,8 +30,10 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
     { name: 'give back', everyMs: ROUND_MS, work: giveBack },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
-    { name: 'reconcile', everyMs: reconcileEveryMs, work: reconcile },
+    { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
+  const proof = evidence(machine);
+  const dueAt = new Map<SubnetId, number>();
   const unheard: Allocation[] = [];
   const running = new Set<Promise<void>>();
   let stopping = false;
@@ -48,11 +55,19 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
     await closeCounts(machine, (await store.beat(server, false)).now);
   }
 
-  async function reconcile(): Promise<void> {
+  /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
+   *  work; nothing rests on it. */
+  async function reconcileDue(): Promise<void> {
     const subnets = new Set((await store.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
     for (const subnet of subnets) {
       if (stopping) return;
-      await close(machine, await compare(machine, subnet));
+      if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;
+      dueAt.set(
+        subnet,
+        clock() + reconcileEveryMs * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random()),
+      );
+      if (await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))
+        await reconcile(machine, proof, subnet);
     }
   }
 

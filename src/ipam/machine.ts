@@ -25,6 +25,8 @@ export interface Machine {
   readonly clock: () => number;
   /** Resolves after `ms`. */
   readonly wait: (ms: number) => Promise<void>;
+  /** 0 to 1, exclusive. */
+  readonly random: () => number;
   readonly log: Log;
   /** Embedded: the instance this process runs on; only its ENIs are served. Null: any. */
   readonly instance: InstanceId | null;

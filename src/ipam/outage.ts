@@ -34,13 +34,13 @@ export class Outage {
   }
 
   /** Tries `work` until it does not fail for this outage's reason, the bound has passed, or the caller has gone.
-   *  Always tries once. */
+   *  Always tries once. `startedAt`: when the request did, of which this may be one of several tries. */
   async endure<T>(
     passing: (error: unknown) => error is IpamError,
     gone: () => boolean,
     work: () => Promise<T>,
+    startedAt = this.#waiting.clock(),
   ): Promise<T> {
-    const startedAt = this.#waiting.clock();
     for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
       try {
         const result = await work();

@@ -1,42 +1,58 @@
 /** Compares the ledger with EC2 and makes the moves that close the drift. What is unknown is let be. */
+import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { type Drift, describe, driftOf, type Sighting } from '../domain/drift.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { CHANGES_MAX } from '../store/store.ts';
-import { repair, unassign } from './intents.ts';
+import type { Evidence } from './evidence.ts';
+import { repair, takeOff, unassign } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { sightingsOn } from './observe.ts';
 
-/** Held addresses assigned again in one pass: each costs a call of its own. */
+/** EC2's budget of one pass. Held addresses assigned again: each costs a call of its own. */
 const REPAIRS_MAX = 20;
-/** Ready addresses that are on no ENI, taken through an Unassign in one pass. */
-const ASTRAY_MAX = 50;
+/** Addresses taken off, many per call. */
+const TAKEN_OFF_MAX = 50;
 
 const IN_USE = ['ready', 'allocated', 'occupied'] as const;
 
-/** Reads first the ledger and then EC2, so that a row which still stands as it was read has not been moved by
- *  us in between; answers how the two differ. Changes nothing. */
-export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {
-  const { store, cloud, policy } = machine;
+/** The ledger, and then EC2: a row that still stands as it was read has not been moved by us in between. */
+interface View {
+  readonly rows: readonly Allocation[];
+  readonly now: number;
+  readonly enis: ReadonlyMap<EniId, CloudEni>;
+  readonly ours: ReadonlySet<EniId>;
+}
+
+async function view({ store, cloud }: Machine, subnet: SubnetId): Promise<View> {
   const ours = new Set<EniId>((await store.enis()).filter(eni => eni.ours).map(eni => eni.id));
   const { rows, now } = await store.withStatus(subnet, IN_USE);
-  const sightings = new Map<Ipv4, Sighting>();
-  for await (const page of cloud.enis(subnet))
-    for (const eni of page) for (const [ip, at] of sightingsOn(eni)) sightings.set(ip, at);
+  const enis = new Map<EniId, CloudEni>();
+  for await (const page of cloud.enis(subnet)) for (const eni of page) enis.set(eni.id, eni);
+  return { rows, now, enis, ours };
+}
+
+async function driftIn(machine: Machine, subnet: SubnetId, seen: View): Promise<Drift[]> {
+  const sightings = new Map<Ipv4, Sighting>([...seen.enis.values()].flatMap(sightingsOn));
   const judge = (row: Allocation): Drift[] => {
-    const owned = row.iface !== null && ours.has(row.iface);
-    const drift = driftOf(row, sightings.get(row.ip) ?? null, owned, policy, now);
+    const at = sightings.get(row.ip) ?? null;
+    const drift = driftOf(row, at, eni => seen.ours.has(eni), machine.policy, seen.now);
     return drift === null ? [] : [drift];
   };
-  const drifts = rows.flatMap(judge);
-  const known = new Set<Ipv4>(rows.map(row => row.ip));
+  const drifts = seen.rows.flatMap(judge);
+  const known = new Set<Ipv4>(seen.rows.map(row => row.ip));
   const others = [...sightings.keys()].filter(ip => !known.has(ip));
   for (let from = 0; from < others.length; from += CHANGES_MAX) {
-    const rest = await store.get(subnet, others.slice(from, from + CHANGES_MAX));
-    drifts.push(...rest.rows.filter(row => row.status === 'free').flatMap(judge));
+    const { rows } = await machine.store.get(subnet, others.slice(from, from + CHANGES_MAX));
+    drifts.push(...rows.filter(row => row.status === 'free').flatMap(judge));
   }
   return drifts;
+}
+
+/** How ledger and EC2 differ. Changes nothing. */
+export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {
+  return await driftIn(machine, subnet, await view(machine, subnet));
 }
 
 export interface Closed {
@@ -49,11 +65,31 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   for (const drift of drifts)
     if (drift.kind !== 'unseen' && drift.kind !== 'seen') machine.log('warn', `drift: ${describe(drift)}`);
   const changes = drifts.flatMap((drift): Change[] => (drift.change === null ? [] : [drift.change]));
-  let moved = 0;
+  const made: Allocation[] = [];
   for (let from = 0; from < changes.length; from += CHANGES_MAX)
-    moved += (await machine.store.move(changes.slice(from, from + CHANGES_MAX))).length;
+    made.push(...(await machine.store.move(changes.slice(from, from + CHANGES_MAX))));
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
-  moved += await unassign(machine, rowsOf('astray').slice(0, ASTRAY_MAX));
+  const lingering = made.filter(row => row.status === 'unassigning');
+  await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
+  const astray = await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX));
   const repaired = await repair(machine, rowsOf('missing').slice(0, REPAIRS_MAX));
-  return { moved, repaired };
+  return { moved: made.length + astray, repaired };
+}
+
+/** EC2 calls that closing the drift costs at most. */
+export function costOf(drifts: readonly Drift[]): number {
+  const enis = (kind: Drift['kind']) =>
+    new Set(drifts.filter(drift => drift.kind === kind).map(drift => drift.row.iface ?? drift.seenOn)).size;
+  const missing = drifts.filter(drift => drift.kind === 'missing').length;
+  return enis('astray') + enis('lingering') + Math.min(missing, REPAIRS_MAX);
+}
+
+/** One pass over a subnet: closes its drift, and gives up the holders whose end is proven. */
+export async function reconcile(machine: Machine, proof: Evidence, subnet: SubnetId): Promise<void> {
+  const seen = await view(machine, subnet);
+  const held = seen.rows.filter(
+    row => row.status === 'allocated' && row.iface !== null && seen.ours.has(row.iface),
+  );
+  await proof.weigh(held, seen.enis, seen.now);
+  await close(machine, await driftIn(machine, subnet, seen));
 }

@@ -4,7 +4,7 @@ import type { InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { fileErrorOf, openFile, type SqliteFile } from './sqlite-file.ts';
 import { migrateSqlite } from './sqlite-migrate.ts';
-import { allocation, eni, fact, server, subnet } from './sqlite-schema.ts';
+import { allocation, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
 import type { SqliteSpec } from './url.ts';
 
 const NAME = 'instance';
@@ -47,7 +47,8 @@ function takeOver(file: SqliteFile, instance: InstanceId): boolean {
   return file.transaction(db => {
     const owner = ownerIn(file);
     if (owner === instance) return false;
-    if (owner !== null) for (const table of [allocation, subnet, eni, server, fact]) db.delete(table).run();
+    if (owner !== null)
+      for (const table of [allocation, subnet, eni, server, lease, fact]) db.delete(table).run();
     db.insert(fact).values({ name: NAME, value: instance }).run();
     return true;
   });

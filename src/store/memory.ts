@@ -21,6 +21,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
   const servers = new Map<string, LedgerServer>();
+  const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
 
   const keyOf = (row: { subnet: SubnetId; ip: Ipv4 }): string => `${row.subnet} ${row.ip}`;
@@ -132,6 +133,12 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async servers() {
       return reading([...servers.values()]);
+    },
+    async lease(name, server, forMs) {
+      const held = leases.get(name);
+      if (held !== undefined && held.server !== server && held.until > clock()) return false;
+      leases.set(name, { server, until: clock() + forMs });
+      return true;
     },
     async fact(name) {
       return facts.get(name) ?? null;

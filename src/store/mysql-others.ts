@@ -1,8 +1,8 @@
-import { and, eq, lt, sql } from 'drizzle-orm';
+import { and, eq, lt, lte, or, sql } from 'drizzle-orm';
 import { formatCidr } from '../domain/address.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Row, Statement } from './mysql-link.ts';
-import { eni, fact, server, subnet } from './mysql-schema.ts';
+import { eni, fact, lease, server, subnet } from './mysql-schema.ts';
 import { BEGIN, build, COMMIT, decode, NOW, setNow, statement } from './mysql-sql.ts';
 import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
 
@@ -96,6 +96,19 @@ export const upsertServer = (id: string, stopped: boolean): Statement =>
 export const deleteOldServers = (): Statement =>
   statement(build.delete(server).where(lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`)));
 export const selectServers = (): Statement => statement(build.select().from(server));
+
+/** Takes or renews the lease where that may be; the last answer says whose it is. */
+export const takeLease = (name: string, holder: string, forMs: number, skewMs: number): Statement[] => [
+  setNow(skewMs),
+  statement(build.insert(lease).ignore().values({ name, server: holder, until: 0 })),
+  statement(
+    build
+      .update(lease)
+      .set({ server: holder, until: sql`${NOW} + ${forMs}` })
+      .where(and(eq(lease.name, name), or(eq(lease.server, holder), lte(lease.until, NOW)))),
+  ),
+  statement(build.select({ server: lease.server }).from(lease).where(eq(lease.name, name))),
+];
 
 export const selectFact = (name: string): Statement =>
   statement(build.select().from(fact).where(eq(fact.name, name)));

@@ -96,6 +96,12 @@ export const server = mysqlTable('server', {
   stoppedAt: time('stopped_at'),
 });
 
+export const lease = mysqlTable('lease', {
+  name: varchar('name', { length: 191 }).primaryKey(),
+  server: varchar('server', { length: 191 }).notNull(),
+  until: time('until').notNull(),
+});
+
 export const fact = mysqlTable('fact', {
   name: varchar('name', { length: 191 }).primaryKey(),
   value: text('value').notNull(),

@@ -192,6 +192,10 @@ export function openMysql(options: MysqlOptions): Store {
       const reading = await read(others.selectServers());
       return { now: reading.now, rows: reading.rows.map(toServer) };
     },
+    async lease(name, server, forMs) {
+      const answers = await ask(...others.takeLease(name, server, forMs, skewMs()));
+      return answers.at(-1)?.[0]?.server === server;
+    },
     async fact(name) {
       const [[row] = []] = await ask(others.selectFact(name));
       return row === undefined ? null : String(row.value);

@@ -84,6 +84,12 @@ export const server = sqliteTable('server', {
   stoppedAt: time('stopped_at'),
 });
 
+export const lease = sqliteTable('lease', {
+  name: text('name').primaryKey(),
+  server: text('server').notNull(),
+  until: time('until').notNull(),
+});
+
 export const fact = sqliteTable('fact', {
   name: text('name').primaryKey(),
   value: text('value').notNull(),

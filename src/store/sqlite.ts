@@ -6,7 +6,7 @@ import { fileErrorOf, openFile, type SqliteFile } from './sqlite-file.ts';
 import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
 import { type Mover, moverOn } from './sqlite-move.ts';
 import * as rows from './sqlite-rows.ts';
-import { allocation, eni, fact, server, subnet } from './sqlite-schema.ts';
+import { allocation, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
 import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from './store.ts';
 
 /** Rows of one `add` in one transaction, so that the event loop is never held for long. */
@@ -163,6 +163,21 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
         return { now, rows: db.select().from(server).all() };
       }),
     servers: () => read(({ db }) => db.select().from(server).all()),
+    lease: (name, holder, forMs) =>
+      on(({ db }) => {
+        const now = clock();
+        const set = { server: holder, until: now + forMs };
+        const result = db
+          .insert(lease)
+          .values({ name, ...set })
+          .onConflictDoUpdate({
+            target: lease.name,
+            set,
+            setWhere: sql`${lease.server} = ${holder} OR ${lease.until} <= ${now}`,
+          })
+          .run();
+        return Number(result.changes) === 1;
+      }),
     fact: name => on(({ db }) => db.select().from(fact).where(eq(fact.name, name)).get()?.value ?? null),
     noteFact: (name, value) =>
       on(({ db }) => {

@@ -128,6 +128,9 @@ export interface Store {
   beat(server: string, stopped: boolean): Promise<Reading<LedgerServer>>;
   /** All server processes that are noted. */
   servers(): Promise<Reading<LedgerServer>>;
+  /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
+   *  fences nothing: who held it may go on working after it has ended. */
+  lease(name: string, server: string, forMs: number): Promise<boolean>;
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
