@@ -12,6 +12,7 @@ import type { Log } from './domain/log.ts';
 import { allocator } from './ipam/allocator.ts';
 import { endHoldersBefore } from './ipam/boot.ts';
 import { knownEnis } from './ipam/enis.ts';
+import { giveBack } from './ipam/give-back.ts';
 import { keeper } from './ipam/keeper.ts';
 import type { Machine } from './ipam/machine.ts';
 import { Outage } from './ipam/outage.ts';
@@ -55,15 +56,16 @@ export function assemble(config: Config, log: Log): Parts {
     },
   };
   const enis = knownEnis(machine);
+  const nobodys = giveBack(machine);
   const storeOutage = new Outage(config.requestTimeoutMs, machine);
   return {
     store,
     cloud,
     machine,
-    keeper: keeper(machine, server, config.reconcileEveryMs),
+    keeper: keeper(machine, enis, nobodys, { server, reconcileEveryMs: config.reconcileEveryMs }),
     service: opened => ({
       pools: pools(machine, enis),
-      allocator: allocator(machine, enis, storeOutage),
+      allocator: allocator(machine, enis, nobodys, storeOutage),
       opened,
     }),
     async open() {

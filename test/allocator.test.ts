@@ -1,4 +1,5 @@
 // Goal: who gets which address, and who may give one up. Method: the whole machine on a small simulated VPC.
+import { IpamError } from '../src/domain/error.ts';
 import type { EniId } from '../src/domain/ids.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -57,6 +58,49 @@ requesting('requests that wait for one cold ENI share its assign', async () => {
   w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
   await Promise.all([request(w, ENI_A), request(w, ENI_A), request(w, ENI_A)]);
   assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+});
+
+requesting('49 that wait for one cold ENI at once are served by one assign', async () => {
+  const w = world({
+    vpc: {
+      ...ROOMY,
+      instances: [
+        { id: 'i-0a', type: 'm5.24xlarge' },
+        { id: 'i-0b', type: 'm5.large' },
+      ],
+    },
+  });
+  w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
+  await w.enis.adopt(ENI_A);
+  const before = w.time.now;
+  const rows = await Promise.all(Array.from({ length: 49 }, () => request(w, ENI_A)));
+  assert.is(new Set(rows.map(row => row.ip)).size, 49);
+  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+  assert.is(w.time.now - before, 250);
+});
+
+requesting('an ENI whose instance type grew is not full any more', async () => {
+  const small = {
+    ...ROOMY,
+    instances: [
+      { id: 'i-0a', type: 't3.nano' },
+      { id: 'i-0b', type: 'm5.large' },
+    ],
+  };
+  const w = world({ vpc: small, policy: { warmMin: 0 } });
+  await request(w, ENI_A);
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  w.vpc.network.instanceTypes.set('t3.nano', { enis: 2, addressesPerEni: 10 });
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'what was read within a minute will do');
+  w.time.now += 60_000;
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+requesting('nobody is given an address who has gone before it is claimed', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  assert.is((await failure(request(w, ENI_A, { gone: () => true }))).code, 'caller-gone');
+  assert.is((await ipsWith(w, 'allocated')).length, 1);
 });
 
 requesting('the primary and the reserved addresses are never given', async () => {
@@ -192,6 +236,28 @@ resting(
   },
 );
 
+resting('early reuse asks EC2 once when the ENI can hold no more, and says so', async () => {
+  const w = world({ policy: { warmMin: 0, graceMs: 0 } });
+  for (let i = 0; i < 4; i++) await request(w, ENI_B);
+  for (const ip of await ipsWith(w, 'allocated')) await release(w, ENI_B, ip);
+  const { unassign } = await import('../src/ipam/intents.ts');
+  await unassign(w.machine, (await w.store.readyOn(ENI_B, null, 9)).rows);
+  for (let i = 0; i < 5; i++) await request(w, ENI_A);
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'PrivateIpAddressLimitExceeded',
+    message: 'no',
+    action: 'AssignPrivateIpAddresses',
+  });
+  const before = callsOf(w, 'AssignPrivateIpAddresses');
+  assert.match(
+    (await failure(request(w, ENI_A))).line,
+    /eni-0a has no address left: it holds as many as it may/,
+  );
+  assert.is(callsOf(w, 'AssignPrivateIpAddresses') - before, 1);
+  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nothing was given');
+});
+
 resting('with strict reuse the start waits, and gets the address once it has rested', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
   const rows = [];
@@ -287,6 +353,70 @@ releasing('of an occupied secondary by the ENI that carries it frees it: its rec
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
   assert.is(await release(w, ENI_A, '10.0.1.9'), true);
   assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
+});
+
+releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at once', async () => {
+  const w = world();
+  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  await w.enis.adopt(ENI_A);
+  w.vpc.network.unassign(ENI_A, ['10.0.1.9' as never]);
+  await w.store.move([{ row: await rowOf(w, '10.0.1.9'), move: 'unseen' }]);
+  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
+  assert.is((await rowOf(w, '10.0.1.9')).status, 'free');
+});
+
+releasing('endures an EC2 that is away for a moment', async () => {
+  const w = world();
+  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
+  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
+});
+
+releasing('that was made though the store failed does not end the next holding', async () => {
+  const w = world();
+  const { ip } = await request(w, ENI_A);
+  const { move } = w.store;
+  let failed = false;
+  w.store.move = async changes => {
+    const moved = await move(changes);
+    if (failed || changes[0]?.move !== 'release') return moved;
+    failed = true;
+    w.time.now += 1;
+    await move(
+      (await w.store.get(moved[0]?.subnet as never, [ip])).rows.map(row => ({
+        row,
+        move: 'claim',
+        holder: 'next',
+      })),
+    );
+    throw new IpamError('store-down', 'lost');
+  };
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.is((await rowOf(w, ip)).holder, 'next');
+  assert.is((await rowOf(w, ip)).status, 'allocated');
+});
+
+releasing('an undo that the store fails is made up for by the keeper', async () => {
+  const w = world();
+  const row = await request(w, ENI_A);
+  const { move } = w.store;
+  w.store.move = async () => {
+    throw new IpamError('store-down', 'away');
+  };
+  await w.allocator.undo(row);
+  assert.is(w.nobodys.isEmpty, false);
+  w.store.move = move;
+  await w.nobodys.settle();
+  assert.is(w.nobodys.isEmpty, true);
+  assert.is((await rowOf(w, row.ip)).status, 'ready');
+});
+
+releasing('an undo whose row changed meanwhile is made all the same', async () => {
+  const w = world();
+  const row = await request(w, ENI_A);
+  await w.store.move([{ row, move: 'missed' }]);
+  await w.allocator.undo(row);
+  assert.is((await rowOf(w, row.ip)).status, 'unassigning', 'it was missing: its repair may yet apply');
 });
 
 releasing('undo gives back a claim whose answer reached nobody, and only that claim', async () => {

@@ -109,7 +109,14 @@ const cases: Case[] = [
     'missing',
     null,
   ],
-  ['held, but on another ENI', { status: 'allocated', movedAt: settled }, onB, 'elsewhere', null],
+  ['held, but on another ENI', { status: 'allocated', movedAt: settled }, onB, 'elsewhere', 'missed'],
+  [
+    'held, on another ENI, and marked as missing',
+    { status: 'allocated', movedAt: settled, missingSince: 1 },
+    onB,
+    null,
+    null,
+  ],
   [
     'held, but on another ENI, too early to say',
     { status: 'allocated', movedAt: unsettled },

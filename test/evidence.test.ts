@@ -16,7 +16,11 @@ async function held(policy = {}) {
   for (const holder of ['web', 'db', 'cache']) await request(w, ENI_A, { holder });
   w.time.now += 10 * MINUTE_MS;
   const proof = evidence(w.machine);
-  return { w, pass: () => reconcile(w.machine, proof, SUBNET), holders: () => ipsWith(w, 'allocated') };
+  return {
+    w,
+    pass: () => reconcile(w.machine, w.enis, proof, SUBNET),
+    holders: () => ipsWith(w, 'allocated'),
+  };
 }
 const detach = ({ vpc }: World) => vpc.network.detach(vpc.network.eni(ENI_A).attachment?.id ?? '');
 const attachTo = ({ vpc }: World, instance: string) => vpc.network.attach(ENI_A, instance as never, 2);
@@ -91,7 +95,7 @@ proof('absence from the list of the subnet proves nothing', async () => {
   };
   const weighing = evidence(blind);
   for (let i = 0; i < 5; i++) {
-    await reconcile(blind, weighing, SUBNET);
+    await reconcile(blind, w.enis, weighing, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
   assert.is((await holders()).length, 3);
@@ -111,7 +115,7 @@ proof('a server that has just begun sees for itself first', async () => {
   const { w, holders } = await held();
   detach(w);
   for (let i = 0; i < 3; i++) {
-    await reconcile(w.machine, evidence(w.machine), SUBNET);
+    await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
     w.time.now += STANDS_FOR_MS.detached;
   }
   assert.is((await holders()).length, 3);
@@ -131,11 +135,11 @@ proof('one pass gives up ten at the most', async () => {
   w.time.now += 10 * MINUTE_MS;
   const weighing = evidence(w.machine);
   detach(w);
-  await reconcile(w.machine, weighing, SUBNET);
+  await reconcile(w.machine, w.enis, weighing, SUBNET);
   w.time.now += STANDS_FOR_MS.detached;
-  await reconcile(w.machine, weighing, SUBNET);
+  await reconcile(w.machine, w.enis, weighing, SUBNET);
   assert.is((await ipsWith(w, 'allocated')).length, 4);
-  await reconcile(w.machine, weighing, SUBNET);
+  await reconcile(w.machine, w.enis, weighing, SUBNET);
   assert.is((await ipsWith(w, 'allocated')).length, 0);
 });
 

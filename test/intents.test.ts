@@ -1,6 +1,7 @@
 // Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Ipv4 } from '../src/domain/address.ts';
+import { assignByCount, closeCounts } from '../src/ipam/count.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -101,25 +102,68 @@ assigning('a subnet full of strangers does not block a request', async () => {
   assert.equal((await ipsWith(w, 'occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
 });
 
+assigning('when EC2 minds our addresses without a word, it is asked by count instead', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 8 } });
+  await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN, times: 4 });
+  const given = await request(w, ENI_A);
+  assert.ok(secondariesOf(w, ENI_A).includes(given.ip));
+  assert.is(callsOf(w, ASSIGN), 5);
+  assert.ok(w.lines.some(line => line.message === 'assign by count'));
+  assert.is((await w.store.eni(ENI_A))?.countIntentAt, null);
+  const ours = await ipsWith(w, 'ready', 'allocated');
+  assert.equal(ours.sort(), [...secondariesOf(w, ENI_A)].sort(), 'all of them are ours');
+});
+
 assigning(
-  'when EC2 minds our addresses without a word, it is asked by count, and the count settled',
+  'a count whose reply is lost is closed after the grace, and its addresses are given to nobody',
   async () => {
     const w = world({ vpc: ROOMY });
     await freeRows(w, 1);
-    w.vpc.faults.add({
-      kind: 'error',
-      code: 'InvalidParameterValue',
-      message: 'no',
-      action: ASSIGN,
-      times: 4,
-    });
-    w.vpc.faults.add({ kind: 'readLag', ms: 100_000, action: 'DescribeNetworkInterfaces' });
-    w.time.now += 200_000;
-    const wanted = await request(w, ENI_A);
-    assert.ok(secondariesOf(w, ENI_A).includes(wanted.ip));
+    w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+    assert.is((await failure(assignByCount(w.machine, ENI_A, 3))).code, 'ec2-unknown');
+    const [one = ''] = secondariesOf(w, ENI_A);
+    assert.is(await assignByCount(w.machine, ENI_A, 3), 0, 'one count at a time');
+    await closeCounts(w.machine);
+    assert.is.not((await w.store.eni(ENI_A))?.countIntentAt, null, 'not before the grace is over');
+    w.time.now += POLICY.graceMs;
+    await closeCounts(w.machine);
     assert.is((await w.store.eni(ENI_A))?.countIntentAt, null);
+    assert.is((await rowOf(w, one)).status, 'occupied');
   },
 );
+
+assigning('an ENI that is gone does not keep the counts of others open', async () => {
+  const w = world({ vpc: ROOMY });
+  for (const eni of [ENI_A, ENI_B]) {
+    await w.enis.adopt(eni);
+    w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+    await failure(assignByCount(w.machine, eni, 1));
+  }
+  w.time.now += POLICY.graceMs;
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.vpc.network.deleteEni(ENI_A);
+  await closeCounts(w.machine);
+  for (const eni of [ENI_A, ENI_B]) assert.is((await w.store.eni(eni))?.countIntentAt, null);
+});
+
+assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {
+  const w = world({ vpc: ROOMY });
+  await freeRows(w, 1);
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'IncorrectState',
+    message: 'The ENI is in a bad way.',
+    action: ASSIGN,
+  });
+  const occupied = await ipsWith(w, 'occupied');
+  assert.match(
+    (await failure(request(w, ENI_A))).line,
+    /EC2 refused: The ENI is in a bad way \(IncorrectState/,
+  );
+  assert.is(callsOf(w, ASSIGN), 1);
+  assert.equal(await ipsWith(w, 'occupied'), occupied);
+});
 
 const refusals: [code: string, ends: string][] = [
   ['PrivateIpAddressLimitExceeded', 'ec2-limit'],
@@ -302,6 +346,21 @@ repairing(
   },
 );
 
+repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
+  const w = world({ vpc: ROOMY });
+  const held = [];
+  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  w.vpc.network.unassign(
+    ENI_A,
+    held.map(row => row.ip),
+  );
+  foreign(w, held[2]?.ip ?? '');
+  const before = callsOf(w, ASSIGN);
+  assert.is(await repair(w.machine, held), 4);
+  assert.is(callsOf(w, ASSIGN) - before, 2);
+  for (const row of held) assert.is((await rowOf(w, row.ip)).status, 'allocated');
+});
+
 const bounds = suite('bounds');
 
 bounds('a hung assign on one ENI does not delay another', async () => {
@@ -324,6 +383,27 @@ bounds('a queue of requests fails together, counted from the start of the outage
   for (let i = 0; i < 5; i++) assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
   assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
   assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000, `${w.time.now - before} ms`);
+});
+
+bounds('a cold start ends at its bound though EC2 answers each call', async () => {
+  const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 20_000 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN });
+  const before = w.time.now;
+  assert.is((await failure(request(w, ENI_A))).code, 'unavailable');
+  assert.ok(w.time.now - before <= 4 * 9_000 + 20_000, `${w.time.now - before} ms`);
+});
+
+bounds('a named address whose call has no answer is refused at once, not at the bound', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+  await assign(w.machine, ENI_A, rows);
+  w.time.now += POLICY.callDeadlineMs;
+  const before = w.time.now;
+  assert.match((await failure(request(w, ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
+  assert.is(w.time.now, before);
 });
 
 bounds('an outage that ends in time is only a wait', async () => {

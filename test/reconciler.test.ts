@@ -1,17 +1,22 @@
 // Goal: ledger and EC2 come to agree whatever strangers do, holders are never lost, and what is unknown is let be.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS, SETTLED_AFTER_MS } from '../src/domain/drift.ts';
+import { knownEnis } from '../src/ipam/enis.ts';
+import { evidence } from '../src/ipam/evidence.ts';
+import { giveBack } from '../src/ipam/give-back.ts';
 import { assign, unassign } from '../src/ipam/intents.ts';
 import { keeper } from '../src/ipam/keeper.ts';
-import { close, compare } from '../src/ipam/reconciler.ts';
+import { close, compare, reconcile as pass } from '../src/ipam/reconciler.ts';
 import { survey } from '../src/ipam/survey.ts';
 import { assert, suite } from './uvu.ts';
 import {
   ENI_A,
   ENI_B,
+  failure,
   ipsWith,
   POLICY,
   ROOMY,
+  release,
   request,
   rowOf,
   SMALL,
@@ -114,6 +119,9 @@ reconciling('a held address that somebody else carries now keeps its holder and 
   assert.equal(await reconcile(w), [`elsewhere ${held.ip}`]);
   assert.is((await rowOf(w, held.ip)).status, 'allocated');
   assert.is((await rowOf(w, held.ip)).iface, ENI_A);
+  assert.equal(await reconcile(w), [], 'once');
+  await release(w, ENI_A, held.ip);
+  assert.is((await rowOf(w, held.ip)).status, 'unassigning', 'and is given to nobody when that gives it up');
 });
 
 reconciling('a ready address that a stranger took off is asked about before it counts as free', async () => {
@@ -190,6 +198,21 @@ reconciling('what moved while EC2 was read is let be', async () => {
   const held = await request(w, ENI_A, { named: ready });
   await close(w.machine, drifts);
   assert.is((await rowOf(w, held.ip)).status, 'allocated');
+});
+
+reconciling('an embedded server lets go of an ENI that has left its instance', async () => {
+  const w = world({ vpc: ROOMY });
+  const machine = { ...w.machine, instance: 'i-0a' as never };
+  const enis = knownEnis(machine);
+  await enis.adopt(ENI_A);
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
+  await pass(machine, enis, evidence(machine), SUBNET);
+  assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
+  assert.match(
+    (await failure(enis.adopt(ENI_A))).line,
+    /attached to i-0b, and this driver serves the ENIs of i-0a only/,
+  );
 });
 
 const surveying = suite('survey');
@@ -269,6 +292,8 @@ surveying('a part of a subnet stays a part', async () => {
 });
 
 const keeping = suite('keeper');
+const keeperOf = ({ machine, enis, nobodys }: World, server: string, reconcileEveryMs: number) =>
+  keeper(machine, enis, nobodys, { server, reconcileEveryMs });
 
 keeping('settles what a dead server left, reconciles, and ends in good order', async () => {
   const w = world({ vpc: ROOMY });
@@ -279,10 +304,10 @@ keeping('settles what a dead server left, reconciles, and ends in good order', a
   assert.is((await ipsWith(w, 'assigning')).length, 2);
   w.time.now += POLICY.graceMs;
   w.vpc.network.unassign(ENI_A, [held.ip]);
-  const loop = keeper(w.machine, 'server-1', 60_000);
+  const loop = keeperOf(w, 'server-1', 60_000);
   const run = loop.run();
   for (let i = 0; i < 30; i++) await w.time.wait(1000);
-  const stopped = loop.stop();
+  const stopped = loop.stop(60_000);
   await run;
   await stopped;
   assert.equal(await ipsWith(w, 'assigning', 'unassigning'), []);
@@ -299,11 +324,11 @@ keeping('gives back a claim that was reported as failed and was made after all',
     { change: { row: held, move: 'claim' as const }, row: held },
     { change: { row: missed, move: 'missed' as const }, row: missed },
   ];
-  const store = { ...w.store, unheard: async () => told.splice(0) };
-  const loop = keeper({ ...w.machine, store }, 'server-1', 60_000);
+  const machine = { ...w.machine, store: { ...w.store, unheard: async () => told.splice(0) } };
+  const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);
-  void loop.stop();
+  void loop.stop(60_000);
   await run;
   assert.is((await rowOf(w, held.ip)).status, 'ready');
   assert.is((await rowOf(w, missed.ip)).status, 'allocated', 'a repair has a holder');
@@ -316,18 +341,18 @@ keeping(
     await request(w, ENI_A);
     const other = w.another();
     const reads = () => w.vpc.calls.get('DescribeNetworkInterfaces') ?? 0;
-    const [one, two] = [keeper(w.machine, 'one', 10_000), keeper(other.machine, 'two', 10_000)];
+    const [one, two] = [keeperOf(w, 'one', 10_000), keeperOf(other, 'two', 10_000)];
     const [first, second] = [one.run(), two.run()];
     const before = reads();
     for (let i = 0; i < 60; i++) await w.time.wait(1000);
     const together = reads() - before;
     assert.ok(together >= 4 && together <= 8, `${together} reads in a minute`);
-    void one.stop();
+    void one.stop(60_000);
     await first;
     const alone = reads();
     for (let i = 0; i < 60; i++) await w.time.wait(1000);
     assert.ok(reads() - alone >= 3, 'the lease has ended');
-    void two.stop();
+    void two.stop(60_000);
     await second;
   },
 );
@@ -338,13 +363,13 @@ keeping('goes on after EC2 failed', async () => {
   w.time.now += SETTLED_AFTER_MS;
   w.vpc.network.unassign(ENI_A, [held.ip]);
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 1 });
-  const loop = keeper(w.machine, 'server-1', 5_000);
+  const loop = keeperOf(w, 'server-1', 5_000);
   const run = loop.run();
   for (let i = 0; i < 20; i++) await w.time.wait(1000);
-  void loop.stop();
+  void loop.stop(60_000);
   await run;
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
-  assert.ok(w.lines.some(line => line.message === 'reconcile failed, and is tried again'));
+  assert.ok(w.lines.some(line => line.message === 'reconcile subnet-0a1 failed, and is tried again'));
 });
 
 for (const s of [reconciling, surveying, keeping]) s.run();

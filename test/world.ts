@@ -6,6 +6,7 @@ import { IpamError } from '../src/domain/error.ts';
 import { type EniId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
 import { type AddressRequest, type Allocator, allocator } from '../src/ipam/allocator.ts';
 import { type Enis, knownEnis } from '../src/ipam/enis.ts';
+import { type GiveBack, giveBack } from '../src/ipam/give-back.ts';
 import type { Machine, Policy } from '../src/ipam/machine.ts';
 import { Outage } from '../src/ipam/outage.ts';
 import { type Pools, pools } from '../src/ipam/pools.ts';
@@ -74,6 +75,7 @@ export interface World {
   readonly store: Store;
   readonly machine: Machine;
   readonly enis: Enis;
+  readonly nobodys: GiveBack;
   readonly pools: Pools;
   readonly allocator: Allocator;
   readonly lines: LogLine[];
@@ -114,10 +116,12 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
     policy,
     clock,
     wait: time.wait,
+    random: () => 0.5,
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
     instance: null,
   };
   const enis = knownEnis(machine);
+  const nobodys = giveBack(machine);
   return {
     time,
     vpc,
@@ -125,7 +129,8 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
     machine,
     enis,
     pools: pools(machine, enis),
-    allocator: allocator(machine, enis, new Outage(policy.requestTimeoutMs, machine)),
+    nobodys,
+    allocator: allocator(machine, enis, nobodys, new Outage(policy.requestTimeoutMs, machine)),
     lines,
     another: () => assemble(time, vpc, store, policy),
   };

@@ -96,11 +96,11 @@ async function run(
     const log = createLog({
       format: config.logFormat,
       level: config.logLevel,
-      write: io.err.write,
+      write: line => io.err.write(line),
       now: Date.now,
     });
     for (const warning of config.warnings) log('warn', warning);
-    return await command.run({ config, args, options, io, log, assemble });
+    return await Promise.race([command.run({ config, args, options, io, log, assemble }), io.crashed]);
   } catch (error) {
     complain(io, ...linesOf(error, isDebugging));
     return isError(error, 'bad-request') ? WRONG_USAGE : FAILED;

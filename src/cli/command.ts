@@ -17,6 +17,8 @@ export interface Io {
   ask(question: string): Promise<string | null>;
   /** Aborts on SIGTERM and SIGINT. */
   readonly signal: AbortSignal;
+  /** Rejects with what nobody caught; the process is to end then. */
+  readonly crashed: Promise<never>;
 }
 
 /** A flag of one command. `fallback` is text as a user would write it; null: absent is null. */

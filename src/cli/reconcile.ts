@@ -33,7 +33,7 @@ export const reconcile = command({
       repaired += closed.repaired;
     }
     const settled = dryRun ? 0 : await takeOver(machine);
-    if (!dryRun) await closeCounts(machine, (await store.intents(0, 0)).now);
+    if (!dryRun) await closeCounts(machine);
     if (options.json)
       printJson(io.out, {
         drift: drifts.map(({ kind, row, seenOn, change }) => ({

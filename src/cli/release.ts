@@ -26,7 +26,8 @@ export const release = command({
     const { rows, now } = await store.get(subnet, [ip]);
     const [row] = rows;
     if (row === undefined) throw new IpamError('bad-request', `${ip} is not in the ledger of ${subnet}`);
-    const { move, refusal } = order(row);
+    const ours = (await store.enis()).some(eni => eni.id === row.iface && eni.ours);
+    const { move, refusal } = order(row, ours);
     const holder = row.holder === null ? '' : ` by ${row.holder}`;
     io.out.write(
       `${ip} is ${row.status}${holder} on ${row.iface ?? 'no ENI'} since ${ago(now - row.movedAt)}\n`,

@@ -41,6 +41,11 @@ const RULES: readonly Rule[] = [
     code: 'ec2-subnet-full',
     hint: 'run recycle, or use another subnet',
   },
+  // The rest of the family is for some address of the call too, such as one that is reserved.
+  {
+    when: /^(InvalidParameterValue|InvalidIPAddress(\.\w+)?|InvalidPrivateIpAddress\w*)$/,
+    code: 'ec2-taken',
+  },
   {
     when: /^Invalid(NetworkInterface|Subnet|Instance)I[dD]\.NotFound$/,
     code: 'ec2-not-found',

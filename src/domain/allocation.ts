@@ -189,3 +189,12 @@ export function isRested(row: Allocation, eni: EniId, rest: Rest, now: number): 
 /** Whether an Unassign of ours that left this address free could still be under way on `eni`. */
 export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
   row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs;
+
+/** The move by which whoever has the address gives it up: its container, or an operator for it. Null: nobody that
+ *  we know of has it. One that EC2 does not show where the ledger has it is not given to anybody at once. */
+export function moveToGiveUp(row: Allocation): 'release' | 'retire' | 'surrender' | 'vacated' | null {
+  if (row.primary || row.iface === null) return null;
+  if (row.status === 'allocated') return row.missingSince === null ? 'release' : 'retire';
+  if (row.status === 'occupied') return row.absentSince === null ? 'surrender' : 'vacated';
+  return null;
+}

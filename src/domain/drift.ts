@@ -65,7 +65,8 @@ export function driftOf(
     case 'allocated':
       if (at?.eni === row.iface) return row.missingSince === null ? null : found('found', { move: 'found' });
       if (!settled && row.missingSince === null) return null;
-      return at === null ? found('missing', null) : found('elsewhere', null);
+      if (at === null) return found('missing', null);
+      return row.missingSince === null ? found('elsewhere', { move: 'missed' }) : null;
     case 'occupied':
       return occupiedDrift(row, at, now, found);
     default:
@@ -119,5 +120,5 @@ export function describe({ kind, row, seenOn }: Drift): string {
 export function planFor({ kind, change }: Drift): string {
   if (kind === 'missing') return 'assign it again';
   if (kind === 'astray' || kind === 'lingering') return 'take it off';
-  return change === null ? 'only reported' : `becomes ${ruleOf(change.move).to}`;
+  return change === null || kind === 'elsewhere' ? 'only reported' : `becomes ${ruleOf(change.move).to}`;
 }

@@ -8,7 +8,7 @@ export const ERROR_CODES = [
   'unavailable', // something we depend on did not answer within the bound
   'caller-gone', // nobody waits for the answer any more
   'store-down', // the ledger cannot be reached; nothing was changed
-  'ec2-taken', // refused: an address is on another ENI; `addresses` names those EC2 named
+  'ec2-taken', // refused: an address of the call cannot be had; `addresses` names those EC2 named
   'ec2-not-assigned', // refused: an address is not on the ENI
   'ec2-limit', // refused: the ENI would hold more addresses than its instance type allows
   'ec2-subnet-full', // refused: no address of the subnet is left

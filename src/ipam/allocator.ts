@@ -1,20 +1,25 @@
 /** Gives addresses to containers and takes them back. */
-import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../domain/address.ts';
-import { type Allocation, isRested, mayStillLeave } from '../domain/allocation.ts';
+import { contains, formatCidr, type Ipv4 } from '../domain/address.ts';
+import { type Allocation, isRested, moveToGiveUp } from '../domain/allocation.ts';
 import { IpamError, isError } from '../domain/error.ts';
 import type { EniId, Pool } from '../domain/ids.ts';
 import { assignCold, type Cold } from './cold.ts';
 import type { Enis, Home } from './enis.ts';
+import { type GiveBack, isSameHolding } from './give-back.ts';
 import { assign } from './intents.ts';
 import type { Machine } from './machine.ts';
+import { claimNamed } from './named.ts';
 import { Outage } from './outage.ts';
 
 /** Ready addresses looked at together. */
 const READY_LOOK = 16;
 /** Tries of a compare-and-set that others keep winning. */
 const RELEASE_TRIES_MAX = 5;
-/** Between two looks at what somebody else is about to settle. */
-const LOOK_AGAIN_MS = 100;
+/** Between two looks at what rests or is about to be settled: doubling from the first to the last. */
+const LOOK_AGAIN_MIN_MS = 50;
+const LOOK_AGAIN_MAX_MS = 2_000;
+/** ENIs whose outages are remembered: whoever asks may name any. */
+const OUTAGES_MAX = 10_000;
 
 export interface AddressRequest {
   readonly pool: Pool;
@@ -28,6 +33,17 @@ export interface AddressRequest {
 export interface Given {
   readonly row: Allocation;
   readonly home: Home;
+}
+
+/** A request on its way. */
+export interface Asked extends AddressRequest {
+  readonly home: Home;
+  /** When it has waited long enough, on the process's monotonic clock. */
+  readonly until: () => number;
+  /** Tries again while EC2 is away, until then. */
+  patiently<T>(work: () => Promise<T>): Promise<T>;
+  /** Throws caller-gone. */
+  stopIfGone(): void;
 }
 
 export interface Allocator {
@@ -44,125 +60,141 @@ const isStoreDown = (error: unknown): error is IpamError => isError(error, 'stor
 const isEc2Away = (error: unknown): error is IpamError =>
   isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
 
-export function allocator(machine: Machine, enis: Enis, storeOutage: Outage): Allocator {
+export function allocator(machine: Machine, enis: Enis, nobodys: GiveBack, storeOutage: Outage): Allocator {
   const { store, policy, clock, wait, log } = machine;
   const ec2Outages = new Map<EniId, Outage>();
-  const colds = new Map<string, Promise<Cold>>();
+  const colds = new Map<string, { done: Promise<Cold>; waiting: number }>();
+  let earlyReuses = 0;
 
   /** An EC2 outage is an ENI's own: a call that hangs on one ENI delays no other. */
   function ec2Outage(eni: EniId): Outage {
-    const outage = ec2Outages.get(eni) ?? new Outage(policy.requestTimeoutMs, machine);
+    const known = ec2Outages.get(eni);
+    if (known !== undefined) return known;
+    const [oldest] = ec2Outages.size >= OUTAGES_MAX ? ec2Outages.keys() : [];
+    if (oldest !== undefined) ec2Outages.delete(oldest);
+    const outage = new Outage(policy.requestTimeoutMs, machine);
     ec2Outages.set(eni, outage);
     return outage;
   }
 
   async function request(asked: AddressRequest): Promise<Given> {
-    const outage = ec2Outage(asked.pool.eni);
     const startedAt = clock();
-    // The two may take turns: what is left of the bound for one is what is left of the request's.
-    return await storeOutage.endure(isStoreDown, asked.gone, () =>
-      outage.endure(isEc2Away, asked.gone, () => attempt(asked, outage.deadline(startedAt)), startedAt),
+    const outage = ec2Outage(asked.pool.eni);
+    const patiently = <T>(work: () => Promise<T>): Promise<T> =>
+      outage.endure(isEc2Away, asked.gone, work, startedAt);
+    const stopIfGone = () => {
+      if (asked.gone()) throw new IpamError('caller-gone', 'the caller has gone');
+    };
+    return await storeOutage.endure(
+      isStoreDown,
+      asked.gone,
+      async () => {
+        const { eni } = asked.pool;
+        // What costs EC2 nothing says nothing of EC2's outage.
+        const home = enis.recall(eni) ?? (await patiently(() => enis.adopt(eni)));
+        const until = () => Math.min(outage.deadline(startedAt), storeOutage.deadline(startedAt));
+        const going: Asked = { ...asked, home, until, patiently, stopIfGone };
+        return {
+          row: await (asked.named === null ? claimAny(going) : claimNamed(machine, going, asked.named)),
+          home,
+        };
+      },
+      startedAt,
     );
   }
 
-  async function attempt(asked: AddressRequest, until: number): Promise<Given> {
-    const home = await enis.adopt(asked.pool.eni);
-    const row =
-      asked.named === null
-        ? await claimAny(asked, home, until)
-        : await claimNamed(asked, asked.named, home, until);
-    return { row, home };
-  }
-
-  async function claim(row: Allocation, asked: AddressRequest): Promise<Allocation | null> {
-    const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
+  async function claim(row: Allocation, { holder }: Asked): Promise<Allocation | null> {
+    const [claimed] = await store.move([{ row, move: 'claim', holder }]);
     return claimed ?? null;
   }
 
-  async function claimAny(asked: AddressRequest, home: Home, until: number): Promise<Allocation> {
-    for (;;) {
-      const { rows, now } = await store.readyOn(home.eni.id, asked.pool.range, READY_LOOK);
-      const rested = rows.filter(row => isRested(row, home.eni.id, policy, now));
+  async function claimAny(asked: Asked): Promise<Allocation> {
+    for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
+      asked.stopIfGone();
+      const { rows, now } = await store.readyOn(asked.home.eni.id, asked.pool.range, READY_LOOK);
+      const rested = rows.filter(row => isRested(row, asked.home.eni.id, policy, now));
       for (const row of rested) {
         const claimed = await claim(row, asked);
         if (claimed !== null) return claimed;
       }
-      if (asked.gone()) throw new IpamError('caller-gone', 'the caller has gone');
-      const late = clock() >= until;
-      if (rested.length === 0) {
-        const cold = await shareCold(asked, home);
-        if (cold.outcome !== 'assigned') {
-          const early = await reuseEarly(asked, home, cold);
-          if (early !== null) return early;
-          if (late || !(await mayChangeSoon(asked, home, cold))) throw exhausted(home, cold);
-          await wait(LOOK_AGAIN_MS);
-        }
+      const late = clock() >= asked.until();
+      const cold = rested.length > 0 ? null : await asked.patiently(() => shareCold(asked));
+      if (cold === null || cold.outcome === 'assigned') {
+        if (late) throw beaten(asked);
+        continue;
       }
-      if (late)
-        throw new IpamError('unavailable', `others kept taking what became ready on ${home.eni.id}`, {
-          hint: 'try again',
-        });
+      const early = policy.strictReuse ? null : await asked.patiently(() => reuseEarly(asked, cold));
+      if (early !== null) return early;
+      if (late || !(await mayChangeSoon(asked, cold))) throw exhausted(asked, cold);
+      await wait(Math.min(pauseMs, Math.max(asked.until() - clock(), 0)));
+      pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS);
     }
   }
 
   /** All who wait for one cold ENI share one assign. */
-  async function shareCold({ pool }: AddressRequest, home: Home): Promise<Cold> {
+  async function shareCold({ pool, home, until }: Asked): Promise<Cold> {
     const key = `${pool.eni} ${pool.range === null ? '' : formatCidr(pool.range)}`;
-    const underWay =
-      colds.get(key) ?? assignCold(machine, enis, home, pool.range).finally(() => colds.delete(key));
-    colds.set(key, underWay);
-    return await underWay;
+    const shared = colds.get(key) ?? { waiting: 0, done: Promise.resolve<Cold>({ outcome: 'assigned' }) };
+    shared.waiting++;
+    if (!colds.has(key)) {
+      colds.set(key, shared);
+      const asked = { range: pool.range, waiting: () => shared.waiting, until: until() };
+      shared.done = assignCold(machine, enis, home, asked).finally(() => colds.delete(key));
+    }
+    return await shared.done;
   }
 
   /** With nothing rested left: the address that has rested longest, of those ready here and those free. */
-  async function reuseEarly(asked: AddressRequest, home: Home, cold: Cold): Promise<Allocation | null> {
-    if (policy.strictReuse) return null;
-    const { rows, now } = await store.readyOn(home.eni.id, asked.pool.range, READY_LOOK);
+  async function reuseEarly(asked: Asked, cold: Cold): Promise<Allocation | null> {
+    const { home, pool } = asked;
+    const { rows, now } = await store.readyOn(home.eni.id, pool.range, READY_LOOK);
     const ready = rows.at(0) ?? null;
     const free = cold.outcome === 'subnet dry' ? cold.resting : null;
-    const chosen =
-      free === null || (ready !== null && restedSince(ready) <= restedSince(free)) ? ready : free;
+    const chosen = free === null || (ready !== null && since(ready) <= since(free)) ? ready : free;
     if (chosen === null) return null;
-    if (!isRested(chosen, home.eni.id, policy, now))
-      log('warn', 'early reuse', {
-        eni: home.eni.id,
-        ip: chosen.ip,
-        restedMs: now - restedSince(chosen),
-        restedFrom: chosen.restedFrom,
-      });
-    if (chosen.status === 'ready') return await claim(chosen, asked);
-    return await assignAndClaim(chosen, asked, home);
+    const here = chosen.status === 'ready' ? chosen : await assignOne(chosen, asked);
+    const claimed = here === null ? null : await claim(here, asked);
+    if (claimed !== null && !isRested(chosen, home.eni.id, policy, now)) logEarly(chosen, asked, now);
+    return claimed;
   }
 
-  async function assignAndClaim(
-    row: Allocation,
-    asked: AddressRequest,
-    home: Home,
-  ): Promise<Allocation | null> {
-    const { ready, error } = await assign(machine, home.eni.id, [row]);
-    if (error !== null && !isError(error, 'ec2-limit', 'ec2-subnet-full')) throw error;
-    const [mine] = ready;
-    return mine === undefined ? null : await claim(mine, asked);
+  async function assignOne(row: Allocation, asked: Asked): Promise<Allocation | null> {
+    const { ready, error } = await assign(machine, asked.home.eni.id, [row]);
+    if (isError(error, 'ec2-limit')) throw exhausted(asked, { outcome: 'eni full', held: null });
+    if (isError(error, 'ec2-subnet-full')) throw exhausted(asked, { outcome: 'subnet dry', resting: null });
+    if (error !== null) throw error;
+    return ready[0] ?? null;
+  }
+
+  function logEarly(row: Allocation, { home }: Asked, now: number): void {
+    earlyReuses++;
+    const restedMs = now - since(row);
+    log('warn', 'early reuse', {
+      eni: home.eni.id,
+      ip: row.ip,
+      restedMs,
+      restedFrom: row.restedFrom,
+      count: earlyReuses,
+    });
   }
 
   /** Whether waiting could help: something rests, or a call that somebody has just sent is under way. */
-  async function mayChangeSoon(asked: AddressRequest, home: Home, cold: Cold): Promise<boolean> {
+  async function mayChangeSoon({ home, pool }: Asked, cold: Cold): Promise<boolean> {
     if (cold.outcome === 'subnet dry' && cold.resting !== null) return true;
     const { rows, now } = await store.onEni(home.eni.id);
     return rows.some(
       row =>
-        (row.status === 'ready' && (asked.pool.range === null || contains(asked.pool.range, row.ip))) ||
-        ((row.status === 'assigning' || row.status === 'unassigning') &&
-          now - row.movedAt < policy.callDeadlineMs),
+        (row.status === 'ready' && (pool.range === null || contains(pool.range, row.ip))) ||
+        (row.status.endsWith('assigning') && now - row.movedAt < policy.callDeadlineMs),
     );
   }
 
-  function exhausted({ eni, subnet }: Home, cold: Cold): IpamError {
+  function exhausted({ home: { eni, subnet } }: Asked, full: Full): IpamError {
     const strict = policy.strictReuse ? ' that has rested (--strict-reuse is on)' : '';
-    if (cold.outcome === 'eni full')
+    if (full.outcome === 'eni full')
       return new IpamError(
         'exhausted',
-        `${eni.id} has no address left${strict}: it holds ${cold.held} beside its primary`,
+        `${eni.id} has no address left${strict}: it holds ${full.held ?? 'as many as it may'} beside its primary`,
         {
           hint: 'stop a container there, or use a larger instance type or a further ENI',
         },
@@ -176,144 +208,49 @@ export function allocator(machine: Machine, enis: Enis, storeOutage: Outage): Al
     );
   }
 
-  async function claimNamed(asked: AddressRequest, ip: Ipv4, home: Home, until: number): Promise<Allocation> {
-    refuseUnfit(ip, home);
-    for (;;) {
-      const { rows, now } = await store.get(home.subnet.id, [ip]);
-      const [row] = rows;
-      if (row === undefined)
-        throw new IpamError(
-          'bad-request',
-          `${ip} is not among the addresses that this ledger was given of ${home.subnet.id}`,
-        );
-      if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
-        const claimed = await claim(row, asked);
-        if (claimed !== null) return claimed;
-      } else if (row.status === 'free') {
-        const claimed = await claimFree(asked, row, home, now);
-        if (claimed !== null) return claimed;
-      } else if (row.status !== 'assigning' && row.status !== 'unassigning') throw conflict(row);
-      if (asked.gone()) throw new IpamError('caller-gone', 'the caller has gone');
-      if (clock() >= until) throw conflict(row);
-      await wait(LOOK_AGAIN_MS);
-    }
-  }
-
-  /** A named address that nobody has: it is given even while it rests, since nothing else will do. */
-  async function claimFree(
-    asked: AddressRequest,
-    row: Allocation,
-    home: Home,
-    now: number,
-  ): Promise<Allocation | null> {
-    if (mayStillLeave(row, home.eni.id, policy, now)) {
-      const leftS = Math.ceil((policy.graceMs - (now - (row.leftAt ?? now))) / 1000);
-      throw new IpamError(
-        'conflict',
-        `${row.ip} was taken off ${home.eni.id} just now and may return to it in ${leftS} s`,
-        {
-          hint: 'try again then, or leave out --ip',
-        },
-      );
-    }
-    if (!isRested(row, home.eni.id, policy, now)) {
-      if (policy.strictReuse) return null;
-      log('warn', 'early reuse', {
-        eni: home.eni.id,
-        ip: row.ip,
-        restedMs: now - restedSince(row),
-        restedFrom: row.restedFrom,
-      });
-    }
-    const { ready, taken, error } = await assign(machine, home.eni.id, [row]);
-    if (error !== null) throw error;
-    if (taken[0] !== undefined) throw conflict(taken[0]);
-    return ready[0] === undefined ? null : await claim(ready[0], asked);
-  }
-
+  /** A try that failed for the store may have been made after all, and when the next one looks, somebody else may
+   *  hold the address: only the holding of the first look is ended. */
   async function release(pool: Pool, ip: Ipv4): Promise<boolean> {
-    return await storeOutage.endure(
-      isStoreDown,
-      () => false,
-      async () => {
-        const home = await enis.adopt(pool.eni);
-        for (let tries = 0; tries < RELEASE_TRIES_MAX; tries++) {
-          const [row] = (await store.get(home.subnet.id, [ip])).rows;
-          const move = row === undefined ? null : givingUp(row, home);
-          if (row === undefined || move === null) return false;
-          const [moved] = await store.move([{ row, move }]);
-          if (moved !== undefined) return true;
-        }
-        throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
-          hint: 'release it again',
-        });
-      },
-    );
+    const outage = ec2Outage(pool.eni);
+    const here = () => false;
+    let held: Allocation | null = null;
+    return await storeOutage.endure(isStoreDown, here, async () => {
+      const { eni, subnet } = await outage.endure(isEc2Away, here, () => enis.adopt(pool.eni));
+      for (let tries = 0; tries < RELEASE_TRIES_MAX; tries++) {
+        const [row] = (await store.get(subnet.id, [ip])).rows;
+        const move =
+          row === undefined || row.iface !== eni.id || ip === eni.primary ? null : moveToGiveUp(row);
+        if (row === undefined || move === null) return held !== null;
+        held ??= row;
+        if (!isSameHolding(row, held)) return true;
+        const [moved] = await store.move([{ row, move }]);
+        if (moved !== undefined) return true;
+      }
+      throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
+        hint: 'release it again',
+      });
+    });
   }
 
   async function undo(row: Allocation): Promise<void> {
-    log('warn', 'undone: the caller was gone before the answer', {
-      eni: row.iface,
-      ip: row.ip,
-      holder: row.holder,
-    });
-    await storeOutage.endure(
-      isStoreDown,
-      () => false,
-      () => store.move([{ row, move: 'release' }]),
-    );
+    nobodys.add(row);
+    try {
+      await nobodys.settle();
+    } catch (error) {
+      if (!isStoreDown(error)) throw error; // the keeper goes on
+    }
   }
 
   return { request, release, undo };
 }
 
-const restedSince = (row: Allocation): number => row.restedSince ?? Number.NEGATIVE_INFINITY;
+type Full =
+  | Exclude<Cold, { outcome: 'assigned' | 'eni full' }>
+  | { readonly outcome: 'eni full'; readonly held: number | null };
 
-/** The move by which a holder on this ENI gives the address up; null when it was not that ENI's to give up. */
-function givingUp(row: Allocation, { eni }: Home): 'release' | 'retire' | 'surrender' | null {
-  if (row.iface !== eni.id || row.primary || row.ip === eni.primary) return null;
-  if (row.status === 'occupied') return 'surrender';
-  if (row.status !== 'allocated') return null;
-  return row.missingSince === null ? 'release' : 'retire';
-}
+const since = (row: Allocation): number => row.restedSince ?? Number.NEGATIVE_INFINITY;
 
-function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
-  const cidr = formatCidr(subnet.cidr);
-  if (!contains(subnet.cidr, ip))
-    throw new IpamError('bad-request', `${ip} is not in ${cidr}, the subnet of ${eni.id}`, {
-      hint: `choose an address of ${cidr}`,
-    });
-  if (isReserved(subnet.cidr, ip))
-    throw new IpamError(
-      'conflict',
-      `${ip} is reserved by AWS${ip === routerOf(subnet.cidr) ? ': it is the VPC router' : ''}`,
-      {
-        hint: `choose another address of ${cidr}`,
-      },
-    );
-  if (ip === eni.primary)
-    throw new IpamError(
-      'conflict',
-      `${ip} is the primary address of ${eni.id}, which is never a container's`,
-      {
-        hint: `choose another address of ${cidr}`,
-      },
-    );
-}
-
-/** Why a named address cannot be had. */
-function conflict(row: Allocation): IpamError {
-  const hint = 'choose another address or leave out --ip';
-  const where = row.iface === null ? '' : ` on ${row.iface}`;
-  const who = row.holder === null ? 'a container' : `container ${row.holder}`;
-  const why: Record<Allocation['status'], string> = {
-    allocated: `is held by ${who}${where}`,
-    ready: `is kept ready${where}, another ENI`,
-    occupied: `is in use${where}, not by a container of this driver`,
-    reserved: 'is reserved',
-    free: 'is resting after its last use (--strict-reuse is on)',
-    assigning: `is being assigned${where}`,
-    unassigning: `is being taken off${where}`,
-  };
-  return new IpamError('conflict', `${row.ip} ${why[row.status]}`, { hint });
-}
+const beaten = ({ home }: Asked): IpamError =>
+  new IpamError('unavailable', `others kept taking what became ready on ${home.eni.id}`, {
+    hint: 'try again',
+  });

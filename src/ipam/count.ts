@@ -7,6 +7,7 @@ import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { IpamError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
+import { oursIn } from './enis.ts';
 import type { Machine } from './machine.ts';
 import { noteObserved } from './observe.ts';
 
@@ -58,10 +59,18 @@ async function take(
 
 /** Closes the count intents whose call can no longer be under way. What the ENI holds beyond the ledger may be
  *  ours or a stranger's, which nobody can tell: it is written as occupied, and never given or unassigned. */
-export async function closeCounts(machine: Machine, now: number): Promise<void> {
-  for (const eni of await machine.store.enis()) {
-    if (eni.countIntentAt === null || now - eni.countIntentAt < machine.policy.graceMs) continue;
-    await noteObserved(machine, [await machine.cloud.eni(eni.id)]);
-    await machine.store.setCountIntent(eni.id, eni.countIntentAt, null);
+export async function closeCounts(machine: Machine): Promise<void> {
+  const { store, cloud, policy, log } = machine;
+  const { now } = await store.servers();
+  for (const { id, countIntentAt } of oursIn(await store.enis(), machine.instance)) {
+    if (countIntentAt === null || now - countIntentAt < policy.graceMs) continue;
+    try {
+      await noteObserved(machine, [await cloud.eni(id)]);
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      log('warn', 'a call by count cannot be settled yet', { eni: id, error: error.line });
+      if (error.code !== 'ec2-not-found') continue; // on an ENI that is gone there is nothing to settle
+    }
+    await store.setCountIntent(id, countIntentAt, null);
   }
 }

@@ -15,17 +15,29 @@ export interface Home {
 export interface Enis {
   /** What is known of the ENI, from the ledger or else from EC2; writes nothing. */
   look(id: EniId): Promise<Home>;
+  /** The ENI if it is known to be this ledger's already. */
+  recall(id: EniId): Home | null;
   /** The ENI as one of this ledger's: its subnet is in the ledger, and everything on it that the ledger did
    *  not put there is written down as occupied. Costs EC2 calls only the first time. */
   adopt(id: EniId): Promise<Home>;
-  /** Reads the ENI from EC2 anew. */
-  refresh(id: EniId): Promise<Home>;
+  /** Reads the ENI from EC2 anew; `unlessYoung`: what was read within a minute will do. */
+  refresh(id: EniId, how?: { unlessYoung: true }): Promise<Home>;
+  /** EC2 shows the ENI otherwise than it was: what is remembered of it is looked up again. */
+  forget(id: EniId): void;
 }
+
+/** What was read of an ENI is young for so long. */
+const YOUNG_MS = 60_000;
+
+/** The ENIs of the ledger that this process may assign on and unassign from. */
+export const oursIn = (enis: readonly LedgerEni[], instance: Machine['instance']): LedgerEni[] =>
+  enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
 export function knownEnis(machine: Machine): Enis {
   const { store, cloud } = machine;
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();
+  const readAt = new Map<EniId, number>();
 
   const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
@@ -57,8 +69,12 @@ export function knownEnis(machine: Machine): Enis {
     return remember({ eni, subnet });
   }
 
-  async function refresh(id: EniId): Promise<Home> {
+  async function refresh(id: EniId, how?: { unlessYoung: true }): Promise<Home> {
+    const known = ours.get(id);
+    const age = machine.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
+    if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
     const observed = await cloud.eni(id);
+    readAt.set(id, machine.clock());
     refuseElsewhere(observed);
     const [addressLimit, subnet] = await Promise.all([
       observed.instance === null ? null : cloud.addressLimit(observed.instance),
@@ -89,5 +105,9 @@ export function knownEnis(machine: Machine): Enis {
     return home;
   }
 
-  return { look, adopt, refresh };
+  const forget = (id: EniId): void => void ours.delete(id);
+
+  const recall = (id: EniId): Home | null => ours.get(id) ?? null;
+
+  return { look, recall, adopt, refresh, forget };
 }

@@ -12,7 +12,7 @@ import type { EniId } from '../domain/ids.ts';
 import type { Machine } from './machine.ts';
 
 /** Calls that name addresses, before the caller makes one by count instead. */
-const ASSIGN_CALLS_MAX = 4;
+export const ASSIGN_CALLS_MAX = 4;
 /** Addresses in one call: no instance type holds more on one ENI. */
 const CALL_ADDRESSES_MAX = 50;
 /** Intents taken over in one go. */
@@ -24,8 +24,8 @@ export interface Assigned {
   readonly taken: readonly Allocation[];
   /** Why none is ready: EC2's refusal of the whole call, or that it did not answer. */
   readonly error: IpamError | null;
-  /** EC2 refused again and again without a word on which address it minds. */
-  readonly baffled: boolean;
+  /** Calls that EC2 refused for an address without a word or a sight of which. */
+  readonly unexplained: number;
 }
 
 const change =
@@ -44,33 +44,50 @@ async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
   }
 }
 
+/** Intents of this process, and when it is too late to send their call. */
+interface Written {
+  readonly intents: readonly Allocation[];
+  readonly sendBefore: number;
+}
+
+/** Writes intents. Their age counts from before they are written. */
+async function write(
+  machine: Machine,
+  changes: readonly Change[],
+): Promise<Written & { moved: Allocation[] }> {
+  const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+  const moved = await machine.store.move(changes);
+  return { moved, intents: moved.filter(row => row.status.endsWith('assigning')), sendBefore };
+}
+
 /** Puts free rows on the ENI. Those that EC2 refuses because somebody else has them become occupied, and the
  *  rest is asked for again, so that one foreign address never blocks the others. */
 export async function assign(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<Assigned> {
-  const { store, cloud } = machine;
+  const { store, cloud, log } = machine;
   const taken: Allocation[] = [];
-  let sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-  let intents = await store.move(rows.slice(0, CALL_ADDRESSES_MAX).map(change('assign', { iface: eni })));
-  for (let calls = 0; calls < ASSIGN_CALLS_MAX && intents.length > 0; calls++) {
+  let unexplained = 0;
+  let written: Written = await write(
+    machine,
+    rows.slice(0, CALL_ADDRESSES_MAX).map(change('assign', { iface: eni })),
+  );
+  for (let calls = 0; calls < ASSIGN_CALLS_MAX && written.intents.length > 0; calls++) {
+    const { intents } = written;
     const ips = ipsOf(intents);
-    const error = await outcome(cloud.assign(eni, ips, sendBefore));
-    machine.log(error === null ? 'info' : 'warn', 'assign', {
-      eni,
-      ips,
-      ...(error ? { error: error.line } : {}),
-    });
+    const error = await outcome(cloud.assign(eni, ips, written.sendBefore));
+    log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
     if (error === null)
-      return { ready: await store.move(intents.map(change('assigned'))), taken, error: null, baffled: false };
-    if (!isRefusal(error)) return { ready: [], taken, error, baffled: false };
-    if (!isError(error, 'ec2-taken', 'ec2-refused')) {
+      return { ready: await store.move(intents.map(change('assigned'))), taken, error, unexplained };
+    if (!isRefusal(error)) return { ready: [], taken, error, unexplained };
+    if (!isError(error, 'ec2-taken')) {
       await store.move(intents.map(change('refused')));
-      return { ready: [], taken, error, baffled: false };
+      return { ready: [], taken, error, unexplained };
     }
-    sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-    intents = await partTaken(machine, eni, intents, error, taken);
+    const before = taken.length;
+    written = await partTaken(machine, eni, intents, error, taken);
+    if (taken.length === before || (intents.length === 1 && error.addresses.length === 0)) unexplained++;
   }
-  const refused = await store.move(intents.map(change('refused')));
-  return { ready: [], taken, error: null, baffled: refused.length > 0 };
+  await store.move(written.intents.map(change('refused')));
+  return { ready: [], taken, error: null, unexplained };
 }
 
 /** After a refusal for some address of the batch: writes down whose it is and answers the new intents for
@@ -81,13 +98,13 @@ async function partTaken(
   intents: readonly Allocation[],
   refusal: IpamError,
   taken: Allocation[],
-): Promise<Allocation[]> {
+): Promise<Written> {
   const carriers = await carriersOf(machine, intents);
   const named = new Set<Ipv4>(refusal.addresses);
   const guilty = intents.filter(row => named.has(row.ip) || carriers.has(row.ip) || intents.length === 1);
   const innocent = intents.filter(row => !guilty.includes(row));
   const again = guilty.length > 0 ? innocent : innocent.slice(0, Math.ceil(innocent.length / 2));
-  const moved = await machine.store.move([
+  const written = await write(machine, [
     ...guilty.map(row => {
       const carrier = carriers.get(row.ip);
       return change('taken', { iface: carrier?.id ?? null, refused: carrier === undefined })(row);
@@ -95,9 +112,9 @@ async function partTaken(
     ...again.map(change('assign again')),
     ...innocent.slice(again.length).map(change('refused')),
   ]);
-  for (const row of moved) if (row.status === 'occupied') taken.push(row);
-  machine.log('info', 'taken by others', { eni, ips: ipsOf(guilty) });
-  return moved.filter(row => row.status === 'assigning');
+  for (const row of written.moved) if (row.status === 'occupied') taken.push(row);
+  if (guilty.length > 0) machine.log('info', 'taken by others', { eni, ips: ipsOf(guilty) });
+  return written;
 }
 
 /** Which of the rows EC2 shows on an ENI; none when it does not answer, since this only saves calls. */
@@ -118,11 +135,8 @@ async function carriersOf(
 /** Takes ready rows off their ENI; answers how many are free now. */
 export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
-  for (const [eni, batch] of batchesByEni(rows)) {
-    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-    const intents = await machine.store.move(batch.map(change('unassign')));
-    freed += await settleUnassign(machine, eni, intents, sendBefore, 'kept');
-  }
+  for (const [eni, batch] of batchesByEni(rows))
+    freed += await settleUnassign(machine, eni, await write(machine, batch.map(change('unassign'))), 'kept');
   return freed;
 }
 
@@ -131,30 +145,27 @@ export async function unassign(machine: Machine, rows: readonly Allocation[]): P
 async function settleUnassign(
   machine: Machine,
   eni: EniId,
-  intents: readonly Allocation[],
-  sendBefore: number,
+  { intents, sendBefore }: Written,
   otherwise: 'kept' | null,
 ): Promise<number> {
   if (intents.length === 0) return 0;
-  const { store, cloud } = machine;
+  const { store, cloud, log } = machine;
   const ips = ipsOf(intents);
   const error = await outcome(cloud.unassign(eni, ips, sendBefore));
-  machine.log(error === null ? 'info' : 'warn', 'unassign', {
-    eni,
-    ips,
-    ...(error ? { error: error.line } : {}),
-  });
+  log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
     isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) return (await store.move(intents.map(change('unassigned')))).length;
   if (isError(error, 'ec2-not-assigned')) {
     let freed = 0;
     const middle = Math.ceil(intents.length / 2);
-    for (const half of [intents.slice(0, middle), intents.slice(middle)]) {
-      const again = machine.clock() + machine.policy.callDeadlineMs;
-      const renewed = await store.move(half.map(change('unassign again')));
-      freed += await settleUnassign(machine, eni, renewed, again, otherwise);
-    }
+    for (const half of [intents.slice(0, middle), intents.slice(middle)])
+      freed += await settleUnassign(
+        machine,
+        eni,
+        await write(machine, half.map(change('unassign again'))),
+        otherwise,
+      );
     return freed;
   }
   if (isRefusal(error) && otherwise !== null) await store.move(intents.map(change(otherwise)));
@@ -174,33 +185,43 @@ export async function takeOver(machine: Machine): Promise<number> {
 export async function takeOff(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
-    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-    const mine = await machine.store.move(
-      batch.map(row => change(row.status === 'assigning' ? 'take over' : 'unassign again')(row)),
-    );
-    freed += await settleUnassign(machine, eni, mine, sendBefore, null);
+    const again = (row: Allocation) =>
+      change(row.status === 'assigning' ? 'take over' : 'unassign again')(row);
+    freed += await settleUnassign(machine, eni, await write(machine, batch.map(again)), null);
   }
   return freed;
 }
 
-/** Assigns held addresses again that are missing from their ENI. They stay allocated whatever comes. */
+/** Assigns held addresses again that are missing from their ENI, with one call for each ENI, and one more where
+ *  EC2 names some of them as somebody else's. They stay allocated whatever comes. Answers how many are back. */
 export async function repair(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let repaired = 0;
-  for (const row of rows) {
-    if (row.iface === null) continue;
-    const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-    const [missed] = await machine.store.move([change('missed')(row)]);
-    if (missed === undefined) continue;
-    const error = await outcome(machine.cloud.assign(row.iface, [row.ip], sendBefore));
-    machine.log('warn', 'drift: a held address was missing from its ENI', {
-      eni: row.iface,
-      ip: row.ip,
-      holder: row.holder,
-      ...(error === null ? { repaired: true } : { error: error.line }),
-    });
-    if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;
+  for (const [eni, batch] of batchesByEni(rows)) {
+    const first = await repairOn(machine, eni, batch);
+    repaired += first.repaired;
+    const others = first.missed.filter(row => !first.elsewhere.has(row.ip));
+    if (first.elsewhere.size > 0 && others.length > 0)
+      repaired += (await repairOn(machine, eni, others)).repaired;
   }
   return repaired;
+}
+
+async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[]) {
+  const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+  const missed = await machine.store.move(rows.map(change('missed')));
+  if (missed.length === 0) return { repaired: 0, missed, elsewhere: new Set<Ipv4>() };
+  const error = await outcome(machine.cloud.assign(eni, ipsOf(missed), sendBefore));
+  machine.log('warn', 'drift: held addresses were missing from their ENI', {
+    eni,
+    ips: ipsOf(missed),
+    ...(error === null ? { repaired: true } : { error: error.line }),
+  });
+  const found = error === null ? await machine.store.move(missed.map(change('found'))) : [];
+  return {
+    repaired: found.length,
+    missed,
+    elsewhere: new Set(isError(error, 'ec2-taken') ? error.addresses : []),
+  };
 }
 
 /** Rows grouped by the ENI they name, at most one call's worth in each. */

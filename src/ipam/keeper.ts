@@ -1,10 +1,10 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
-import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { SubnetId } from '../domain/ids.ts';
-import { CHANGES_MAX } from '../store/store.ts';
 import { closeCounts } from './count.ts';
+import { type Enis, oursIn } from './enis.ts';
 import { evidence } from './evidence.ts';
+import type { GiveBack } from './give-back.ts';
 import { takeOver } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { reconcile } from './reconciler.ts';
@@ -20,45 +20,41 @@ const JITTER_MAX = 1.25;
 export interface Keeper {
   /** Runs until `stop`. */
   run(): Promise<void>;
-  /** Ends the loop after the chores in hand, and notes that the server stopped in good order. */
-  stop(): Promise<void>;
+  /** Ends the loop after the chores in hand, and notes that the server stopped in good order: unless there is
+   *  something left that it could not give back. Takes `boundMs` at most, and never throws. */
+  stop(boundMs: number): Promise<void>;
 }
 
-export function keeper(machine: Machine, server: string, reconcileEveryMs: number): Keeper {
+export interface KeeperOptions {
+  /** The id of this server process, which begins its tokens too. */
+  readonly server: string;
+  readonly reconcileEveryMs: number;
+}
+
+export function keeper(machine: Machine, enis: Enis, nobodys: GiveBack, options: KeeperOptions): Keeper {
+  const { server, reconcileEveryMs } = options;
   const { store, clock, wait, log } = machine;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
-    { name: 'give back', everyMs: ROUND_MS, work: giveBack },
+    { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = evidence(machine);
   const dueAt = new Map<SubnetId, number>();
-  const unheard: Allocation[] = [];
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
 
-  /** A claim that was reported as failed, and was made after all, is nobody's: it is undone. */
-  async function giveBack(): Promise<void> {
-    for (const { change, row } of await store.unheard()) if (change.move === 'claim') unheard.push(row);
-    if (unheard.length === 0) return;
-    log('warn', 'undone: claims that were made after the store had failed', {
-      ips: unheard.map(row => row.ip),
-    });
-    await store.move(unheard.slice(0, CHANGES_MAX).map(row => ({ row, move: 'release' })));
-    unheard.splice(0, CHANGES_MAX);
-  }
-
   async function settleUnfinished(): Promise<void> {
     await takeOver(machine);
-    await closeCounts(machine, (await store.beat(server, false)).now);
+    await closeCounts(machine);
   }
 
   /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
    *  work; nothing rests on it. */
   async function reconcileDue(): Promise<void> {
-    const subnets = new Set((await store.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
+    const subnets = new Set(oursIn(await store.enis(), machine.instance).map(eni => eni.subnet));
     for (const subnet of subnets) {
       if (stopping) return;
       if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;
@@ -66,8 +62,8 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
         subnet,
         clock() + reconcileEveryMs * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random()),
       );
-      if (await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))
-        await reconcile(machine, proof, subnet);
+      if (!(await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))) continue;
+      await logged(`reconcile ${subnet}`, () => reconcile(machine, enis, proof, subnet));
     }
   }
 
@@ -87,15 +83,25 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
 
   async function attempt(chore: (typeof chores)[number]): Promise<void> {
     chore.busy = true;
+    await logged(chore.name, chore.work);
+    chore.busy = false;
+  }
+
+  async function logged(what: string, work: () => Promise<void>): Promise<void> {
     try {
-      await chore.work();
+      await work();
     } catch (error) {
-      log('warn', `${chore.name} failed, and is tried again`, {
+      log('warn', `${what} failed, and is tried again`, {
         error: error instanceof IpamError ? error.line : error,
       });
-    } finally {
-      chore.busy = false;
     }
+  }
+
+  async function lastChores(): Promise<void> {
+    stopping = true;
+    await ended;
+    await logged('give back', () => nobodys.settle());
+    if (nobodys.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
   }
 
   return {
@@ -103,10 +109,8 @@ export function keeper(machine: Machine, server: string, reconcileEveryMs: numbe
       ended = loop();
       return ended;
     },
-    stop: async () => {
-      stopping = true;
-      await ended;
-      await store.beat(server, true);
+    stop: async boundMs => {
+      await Promise.race([lastChores(), wait(boundMs)]);
     },
   };
 }

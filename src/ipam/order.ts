@@ -1,13 +1,19 @@
-import type { Allocation } from '../domain/allocation.ts';
+import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
 
-/** What an operator's order to give up the address comes to: a move, or why there is none. */
-export function order(row: Allocation): { move: 'release' | 'retire' | 'surrender' | null; refusal: string } {
+/** What an operator's order to give up the address comes to: a move, or why there is none. `ours`: its ENI belongs
+ *  to this ledger. */
+export function order(
+  row: Allocation,
+  ours: boolean,
+): { move: ReturnType<typeof moveToGiveUp>; refusal: string } {
   const no = (refusal: string) => ({ move: null, refusal });
+  const move = moveToGiveUp(row);
   if (row.primary) return no(`${row.ip} is the primary address of ${row.iface}, which is never given up`);
-  if (row.status === 'allocated')
-    return { move: row.missingSince === null ? 'release' : 'retire', refusal: '' };
-  if (row.status !== 'occupied') return no(`${row.ip} is ${row.status}: nobody holds it`);
-  if (row.iface === null)
-    return no(`${row.ip} is not known to be on an ENI; it is free once EC2 shows it on none for long enough`);
-  return { move: 'surrender', refusal: '' };
+  if (row.status === 'occupied' && row.iface === null)
+    return no(
+      `${row.ip} is on no ENI that is known; it is free once EC2 has shown it on none for long enough`,
+    );
+  if (move === null) return no(`${row.ip} is ${row.status}: nobody holds it`);
+  if (!ours) return no(`${row.iface} is not an ENI of this ledger: what it carries is somebody else's`);
+  return { move, refusal: '' };
 }

@@ -4,14 +4,15 @@ import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { type Drift, describe, driftOf, type Sighting } from '../domain/drift.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
-import { CHANGES_MAX } from '../store/store.ts';
+import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
+import { type Enis, oursIn } from './enis.ts';
 import type { Evidence } from './evidence.ts';
 import { repair, takeOff, unassign } from './intents.ts';
 import type { Machine } from './machine.ts';
-import { sightingsOn } from './observe.ts';
+import { sightingsOn, toLedger } from './observe.ts';
 
-/** EC2's budget of one pass. Held addresses assigned again: each costs a call of its own. */
-const REPAIRS_MAX = 20;
+/** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
+const REPAIRS_MAX = 200;
 /** Addresses taken off, many per call. */
 const TAKEN_OFF_MAX = 50;
 
@@ -23,14 +24,30 @@ interface View {
   readonly now: number;
   readonly enis: ReadonlyMap<EniId, CloudEni>;
   readonly ours: ReadonlySet<EniId>;
+  /** ENIs of the ledger that EC2 shows otherwise than the ledger has them, as they are now. */
+  readonly changed: readonly LedgerEni[];
 }
 
-async function view({ store, cloud }: Machine, subnet: SubnetId): Promise<View> {
-  const ours = new Set<EniId>((await store.enis()).filter(eni => eni.ours).map(eni => eni.id));
+async function view({ store, cloud, instance }: Machine, subnet: SubnetId): Promise<View> {
+  const known = await store.enis();
   const { rows, now } = await store.withStatus(subnet, IN_USE);
   const enis = new Map<EniId, CloudEni>();
   for await (const page of cloud.enis(subnet)) for (const eni of page) enis.set(eni.id, eni);
-  return { rows, now, enis, ours };
+  const changed = known.flatMap(eni => {
+    const seen = enis.get(eni.id);
+    return eni.ours && seen !== undefined ? asShown(eni, seen) : [];
+  });
+  const current = known.map(eni => changed.find(one => one.id === eni.id) ?? eni);
+  return { rows, now, enis, changed, ours: new Set(oursIn(current, instance).map(eni => eni.id)) };
+}
+
+/** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
+function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
+  const limit = eni.instance === seen.instance ? eni.addressLimit : null;
+  const now = { ...eni, ...toLedger(seen, limit), ours: eni.ours, countIntentAt: eni.countIntentAt };
+  const same =
+    now.instance === eni.instance && now.attachment === eni.attachment && now.prefixes === eni.prefixes;
+  return same ? [] : [now];
 }
 
 async function driftIn(machine: Machine, subnet: SubnetId, seen: View): Promise<Drift[]> {
@@ -72,7 +89,9 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   const lingering = made.filter(row => row.status === 'unassigning');
   await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
   const astray = await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX));
-  const repaired = await repair(machine, rowsOf('missing').slice(0, REPAIRS_MAX));
+  // Those that were tried longest ago come first.
+  const missing = rowsOf('missing').sort((a, b) => a.movedAt - b.movedAt);
+  const repaired = await repair(machine, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
 }
 
@@ -80,13 +99,20 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
 export function costOf(drifts: readonly Drift[]): number {
   const enis = (kind: Drift['kind']) =>
     new Set(drifts.filter(drift => drift.kind === kind).map(drift => drift.row.iface ?? drift.seenOn)).size;
-  const missing = drifts.filter(drift => drift.kind === 'missing').length;
-  return enis('astray') + enis('lingering') + Math.min(missing, REPAIRS_MAX);
+  return enis('astray') + enis('lingering') + enis('missing');
 }
 
-/** One pass over a subnet: closes its drift, and gives up the holders whose end is proven. */
-export async function reconcile(machine: Machine, proof: Evidence, subnet: SubnetId): Promise<void> {
+/** One pass over a subnet: notes how its ENIs are attached now, gives up the holders whose end is proven, closes
+ *  the drift. */
+export async function reconcile(
+  machine: Machine,
+  enis: Enis,
+  proof: Evidence,
+  subnet: SubnetId,
+): Promise<void> {
   const seen = await view(machine, subnet);
+  if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
+  for (const { id } of seen.changed) enis.forget(id);
   const held = seen.rows.filter(
     row => row.status === 'allocated' && row.iface !== null && seen.ours.has(row.iface),
   );

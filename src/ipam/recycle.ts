@@ -1,6 +1,7 @@
 /** Gives idle addresses back to their subnets. */
 import type { Allocation } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
+import { oursIn } from './enis.ts';
 import { unassign } from './intents.ts';
 import type { Machine } from './machine.ts';
 
@@ -11,7 +12,7 @@ export async function idle(
   idleMs: number,
   limit: number,
 ): Promise<Allocation[]> {
-  const ours = new Set<EniId>((await machine.store.enis()).filter(eni => eni.ours).map(eni => eni.id));
+  const ours = new Set<EniId>(oursIn(await machine.store.enis(), machine.instance).map(eni => eni.id));
   const { rows, now } = await machine.store.withStatus(subnet, ['ready']);
   return rows
     .filter(row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs)

@@ -1,0 +1,110 @@
+/** `--ip`: one address and no other. */
+import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../domain/address.ts';
+import { type Allocation, isRested, mayStillLeave } from '../domain/allocation.ts';
+import { IpamError } from '../domain/error.ts';
+import type { Asked } from './allocator.ts';
+import type { Home } from './enis.ts';
+import { assign } from './intents.ts';
+import type { Machine } from './machine.ts';
+
+/** Between two looks at what somebody else is about to settle. */
+const LOOK_AGAIN_MS = 100;
+
+/** Gives the address, or throws who or what has it. */
+export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Promise<Allocation> {
+  const { store, clock, wait, policy } = machine;
+  const { home } = asked;
+  refuseUnfit(ip, home);
+  for (;;) {
+    asked.stopIfGone();
+    const { rows, now } = await store.get(home.subnet.id, [ip]);
+    const [row] = rows;
+    if (row === undefined)
+      throw new IpamError(
+        'bad-request',
+        `${ip} is not among the addresses that this ledger was given of ${home.subnet.id}`,
+      );
+    const isIntent = row.status === 'assigning' || row.status === 'unassigning';
+    if (isIntent && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
+    if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
+      const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
+      if (claimed !== undefined) return claimed;
+    } else if (row.status === 'free') {
+      const claimed = await asked.patiently(() => claimFree(machine, asked, row, now));
+      if (claimed !== null) return claimed;
+    } else if (!isIntent) throw conflict(row);
+    if (clock() >= asked.until()) throw conflict(row);
+    await wait(LOOK_AGAIN_MS);
+  }
+}
+
+/** An address that nobody has: it is given even while it rests, since nothing else will do. */
+async function claimFree(
+  machine: Machine,
+  asked: Asked,
+  row: Allocation,
+  now: number,
+): Promise<Allocation | null> {
+  const { policy, store, log } = machine;
+  const { eni } = asked.home;
+  if (mayStillLeave(row, eni.id, policy, now)) {
+    const leftS = Math.ceil((policy.graceMs - (now - (row.leftAt ?? now))) / 1000);
+    throw new IpamError(
+      'conflict',
+      `${row.ip} was taken off ${eni.id} just now and may return to it in ${leftS} s`,
+      {
+        hint: 'try again then, or leave out --ip',
+      },
+    );
+  }
+  const rested = isRested(row, eni.id, policy, now);
+  if (!rested && policy.strictReuse) return null;
+  const { ready, taken, error } = await assign(machine, eni.id, [row]);
+  if (error !== null) throw error;
+  if (taken[0] !== undefined) throw conflict(taken[0]);
+  const [here] = ready;
+  if (here === undefined) return null;
+  const [claimed] = await store.move([{ row: here, move: 'claim', holder: asked.holder }]);
+  if (claimed !== undefined && !rested)
+    log('warn', 'early reuse', {
+      eni: eni.id,
+      ip: row.ip,
+      restedMs: now - (row.restedSince ?? now),
+      restedFrom: row.restedFrom,
+    });
+  return claimed ?? null;
+}
+
+function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
+  const cidr = formatCidr(subnet.cidr);
+  const hint = `choose another address of ${cidr}`;
+  if (!contains(subnet.cidr, ip))
+    throw new IpamError('bad-request', `${ip} is not in ${cidr}, the subnet of ${eni.id}`, { hint });
+  if (isReserved(subnet.cidr, ip)) {
+    const router = ip === routerOf(subnet.cidr) ? ': it is the VPC router' : '';
+    throw new IpamError('conflict', `${ip} is reserved by AWS${router}`, { hint });
+  }
+  if (ip === eni.primary)
+    throw new IpamError(
+      'conflict',
+      `${ip} is the primary address of ${eni.id}, which is never a container's`,
+      { hint },
+    );
+}
+
+/** Why a named address cannot be had. */
+function conflict(row: Allocation): IpamError {
+  const hint = 'choose another address or leave out --ip';
+  const where = row.iface === null ? '' : ` on ${row.iface}`;
+  const who = row.holder === null ? 'a container' : `container ${row.holder}`;
+  const why: Record<Allocation['status'], string> = {
+    allocated: `is held by ${who}${where}`,
+    ready: `is kept ready${where}, another ENI`,
+    occupied: `is in use${where}, not by a container of this driver`,
+    reserved: 'is reserved',
+    free: 'is resting after its last use (--strict-reuse is on)',
+    assigning: `is being assigned${where}, and EC2 has not answered yet`,
+    unassigning: `is being taken off${where}, and EC2 has not answered yet`,
+  };
+  return new IpamError('conflict', `${row.ip} ${why[row.status]}`, { hint });
+}

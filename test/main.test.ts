@@ -1,0 +1,144 @@
+// Goal: the process itself: all that it says arrives, and whatever ends it is told in a line. Method: the program
+// from source in processes of its own, with readers that are slow or gone.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { fromNumber } from '../src/domain/address.ts';
+import { openSqlite } from '../src/store/sqlite.ts';
+import { CHANGES_MAX } from '../src/store/store.ts';
+import { ENI, SUBNET } from './store.contract.ts';
+import { assert, suite } from './uvu.ts';
+
+const ROWS = 8 * CHANGES_MAX;
+const LIMIT_MS = 30_000;
+const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+const program = 'Deno' in globalThis ? ['run', '-A'] : [];
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly ended: Promise<{ status: number | null; out: string; err: string }>;
+  /** Resolves when stderr matches. */
+  says(pattern: RegExp): Promise<void>;
+}
+
+/** `reader` of stdout: a process with time, one that is gone, or a file. */
+function start(file: string, args: readonly string[], reader: 'slow' | 'gone' | number = 'slow'): Started {
+  const env = { ...process.env, AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://127.0.0.1:9', NO_COLOR: '1' };
+  const child = spawn(process.execPath, [...program, path(file), ...args], {
+    env,
+    stdio: ['ignore', typeof reader === 'number' ? reader : 'pipe', 'pipe'],
+  });
+  running.add(child);
+  const said = { out: '', err: '' };
+  child.stderr?.setEncoding('utf8').on('data', chunk => {
+    said.err += chunk;
+  });
+  if (reader === 'gone') child.stdout?.destroy();
+  const read = reader === 'slow' ? readSlowly(child, said) : null;
+  const late = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
+  const ended = new Promise<number | null>(resolve => child.once('exit', resolve)).then(async status => {
+    clearTimeout(late);
+    running.delete(child);
+    await read;
+    return { status, ...said };
+  });
+  const says = async (pattern: RegExp) => {
+    while (!pattern.test(said.err)) {
+      if (!running.has(child)) throw new Error(`it ended before it said ${pattern}: ${said.err}`);
+      await wait(10);
+    }
+  };
+  return { child, ended, says };
+}
+
+async function readSlowly(child: ChildProcess, said: { out: string }): Promise<void> {
+  for await (const chunk of child.stdout ?? []) {
+    said.out += chunk;
+    await wait(10);
+  }
+}
+
+let folder = '';
+let store = '';
+const streams = suite('what the program says');
+streams.before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-main-'));
+  store = `sqlite:${join(folder, 'ledger.sqlite')}`;
+  const ledger = openSqlite(join(folder, 'ledger.sqlite'));
+  await ledger.migrate();
+  await ledger.saveSubnet({ id: SUBNET, vpc: 'vpc-1', cidr: { first: 0, last: 65_535, maskLength: 16 } });
+  const ips = Array.from({ length: ROWS }, (_, i) => fromNumber(i));
+  await ledger.add(ips.map(ip => ({ subnet: SUBNET, ip, status: 'free', iface: null, primary: false })));
+  const { rows } = await ledger.withStatus(SUBNET, ['free']);
+  for (let i = 0; i < ROWS; i += CHANGES_MAX)
+    await ledger.move(rows.slice(i, i + CHANGES_MAX).map(row => ({ row, move: 'assign', iface: ENI })));
+  await ledger.close();
+});
+streams.after(() => rmSync(folder, { recursive: true, force: true }));
+
+streams('a reader that is slow gets all of it', async () => {
+  const { status, out, err } = await start('../src/main.ts', ['status', '--json', '--store', store]).ended;
+  assert.equal({ status, err }, { status: 0, err: '' });
+  assert.ok(out.length > 700_000, `${out.length} characters`);
+  assert.is(JSON.parse(out).drift.length, ROWS);
+});
+
+streams('a reader that goes away is no error, and nothing waits for it', async () => {
+  const { status, err } = await start('../src/main.ts', ['status', '--json', '--store', store], 'gone').ended;
+  assert.equal({ status, err }, { status: 0, err: '' });
+});
+
+streams('output that cannot be written is status 1', async () => {
+  const full = openSync('/dev/full', 'w');
+  const { status } = await start('../src/main.ts', ['status', '--store', store], full).ended;
+  closeSync(full);
+  assert.is(status, 1);
+});
+
+for (const [what, kind] of [
+  ['an exception', 'throw'],
+  ['a rejection', 'reject'],
+] as const)
+  streams(`${what} that nobody caught ends it with status 1, in one line`, async () => {
+    const { status, err } = await start('./uncaught-once.ts', [kind]).ended;
+    assert.equal(
+      { status, err },
+      {
+        status: 1,
+        err: 'ec2-ipam: internal error: nobody caught this; --log-level debug shows where\n',
+      },
+    );
+  });
+
+streams('serve outlives the reader of its log', async () => {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const { child, ended, says } = start('../src/main.ts', ['serve', '--listen', url, '--store', store]);
+  await says(/the ledger is open/);
+  child.stderr?.destroy();
+  for (let i = 0; i < 5; i++) {
+    const refused = await fetch(`${url}/IpamDriver.RequestPool`, { method: 'POST', body: '{}' });
+    assert.match(await refused.text(), /does not say which ENI/); // and is logged
+  }
+  process.kill(child.pid ?? 0, 'SIGTERM');
+  assert.is((await ended).status, 0);
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise(resolve => server.close(resolve));
+  return typeof address === 'object' ? (address?.port ?? 0) : 0;
+}
+streams.run();

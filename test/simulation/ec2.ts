@@ -1,0 +1,105 @@
+/** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
+import { memoryCloud } from '../../src/cloud/memory.ts';
+import type { Cloud } from '../../src/cloud/cloud.ts';
+import type { Ipv4 } from '../../src/domain/address.ts';
+import type { Allocation } from '../../src/domain/allocation.ts';
+import type { EniId } from '../../src/domain/ids.ts';
+import type { Network } from '../../src/simulator/network.ts';
+import type { Vpc } from '../../src/simulator/vpc.ts';
+import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
+import type { Process, Scheduler } from './scheduler.ts';
+import type { Mirror, Truth } from './truth.ts';
+import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
+
+const PAGE_SIZE = 5;
+
+export class Ec2 {
+  readonly vpc: Vpc;
+  /** Calls are applied so late that were made to be late: moments to look, since the model moves when looked at. */
+  readonly lateMs = new Set<number>();
+  readonly #scheduler: Scheduler;
+  readonly #truth: Truth;
+  readonly #sent = new Set<string>();
+
+  constructor(scheduler: Scheduler, truth: Truth, vpc: Vpc) {
+    this.#scheduler = scheduler;
+    this.#truth = truth;
+    this.vpc = vpc;
+  }
+
+  connect(process: Process, mirror: Mirror, clock: () => number, wrote: ReadonlyMap<string, Allocation>): Cloud {
+    const options = {
+      wait: (ms: number) => this.#scheduler.wait(process, ms),
+      monotonic: clock,
+      callTimeoutMs: CALL_TIMEOUT_MS,
+      pageSize: PAGE_SIZE,
+    };
+    const reader = memoryCloud(this.vpc, options);
+    const way = () => this.#scheduler.wait(process, this.#scheduler.latencyMs());
+    const through = async <T>(call: () => Promise<T>): Promise<T> => {
+      await way();
+      try {
+        return await call();
+      } finally {
+        await way();
+      }
+    };
+    const writing = <T>(kind: Call['kind'], eni: EniId, ips: readonly Ipv4[], work: (cloud: Cloud) => Promise<T>) =>
+      through(async () => {
+        const { subnet } = this.#truth.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
+        if (subnet === null) throw new Error(`${eni} is not an ENI that this program may change`);
+        const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
+        return await work(memoryCloud(this.#watched(call), options));
+      });
+    return {
+      eni: id => through(() => reader.eni(id)),
+      async *enis(subnet) {
+        await way();
+        for await (const page of reader.enis(subnet)) {
+          await way();
+          yield page;
+        }
+      },
+      carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
+      subnet: id => through(() => reader.subnet(id)),
+      reservations: subnet => through(() => reader.reservations(subnet)),
+      addressLimit: id => through(() => reader.addressLimit(id)),
+      assign: (eni, ips, before) => writing('assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
+      assignCount: (eni, count, before) =>
+        writing('assign by count', eni, [], cloud => cloud.assignCount(eni, count, before)),
+      unassign: (eni, ips, before) => writing('unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
+    };
+  }
+
+  /** The VPC for one call that changes something. */
+  #watched(call: Call): Vpc {
+    const { vpc } = this;
+    const truth = this.#truth;
+    let sent = false;
+    const door: Pick<Vpc, 'read' | 'write'> = {
+      read: (action, look, sweeping) => vpc.read(action, look, sweeping),
+      write: (action, eni, change) => {
+        truth.demand(!sent, 'a call is sent once', () => `${call.kind} on ${call.eni} by ${call.process.id}`);
+        sent = true;
+        watchSending(truth, call, this.#scheduler.now, this.#sent);
+        const outcome = vpc.write(action, eni, network => {
+          const before = secondariesOf(network, call.eni);
+          const value = change(network);
+          watchApplied(truth, call, before, secondariesOf(network, call.eni));
+          truth.note(`EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`);
+          return value;
+        });
+        if (outcome.kind !== 'answer') this.lookLater();
+        return outcome;
+      },
+    };
+    return door as Vpc;
+  }
+
+  lookLater(): void {
+    for (const ms of this.lateMs) this.#scheduler.effect(null, () => void this.vpc.lateCalls, ms);
+  }
+}
+
+export const secondariesOf = (network: Network, id: EniId): readonly Ipv4[] =>
+  [...network.enis()].find(eni => eni.id === id)?.secondaries ?? [];

@@ -1,0 +1,187 @@
+/**
+ * A Docker engine as its remote IPAM driver sees it: RequestAddress one after the other in each network,
+ * ReleaseAddress at any time and never again, five tries when nobody listens, and an empty body after a
+ * connection that broke on the way.
+ */
+import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
+import { type Broken, Connection, type Reply } from './connection.ts';
+import { keyOf, type Port } from './layout.ts';
+import { Process } from './scheduler.ts';
+import type { Request, Server } from './server.ts';
+import type { Holding } from './truth.ts';
+import type { World } from './world.ts';
+
+/** Between a restart's release and its request. */
+const RESTART_MS = 3;
+const RETRY_MS = [1000, 2000, 4000, 8000];
+const EMPTY_RETRY_MS = 1000;
+
+export interface Network {
+  readonly port: Port;
+  readonly cidr: Cidr;
+  readonly poolId: string;
+  readonly subPool: string;
+  /** Settles when the RequestAddress before has been answered. */
+  turn: Promise<unknown>;
+}
+
+/** A running container, as the engine's own store has it. */
+export interface Container {
+  readonly network: Network;
+  readonly ip: Ipv4;
+  readonly named: boolean;
+  readonly holding: Holding | null;
+}
+
+export class Engine {
+  readonly host: string;
+  readonly networks: Network[];
+  containers: Container[] = [];
+  /** Its instance was terminated. */
+  isLost = false;
+  readonly connections = new Set<Connection>();
+  readonly #world: World;
+  #lives = 0;
+  process: Process;
+
+  constructor(world: World, host: string, networks: Network[]) {
+    this.#world = world;
+    this.host = host;
+    this.networks = networks;
+    this.process = this.#newProcess();
+  }
+
+  #newProcess(): Process {
+    return new Process(`engine ${this.host}.${++this.#lives}`);
+  }
+
+  /** `docker run`. */
+  run(network: Network, named: Ipv4 | null): Promise<void> {
+    const mine = network.turn.then(async () => {
+      const address = named ?? '';
+      const reply = await this.#ask(network.port, { kind: 'RequestAddress', poolId: network.poolId, address });
+      const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
+      if (ip === undefined) return;
+      const holding = this.#world.began(this, network, ip);
+      this.containers.push({ network, ip, named: named !== null, holding });
+    });
+    network.turn = mine;
+    return mine;
+  }
+
+  /** `docker stop`. */
+  async stop(container: Container): Promise<void> {
+    if (!this.containers.includes(container)) return;
+    this.containers = this.containers.filter(one => one !== container);
+    await this.#release(container);
+  }
+
+  async restart(container: Container, keepAddress: boolean): Promise<void> {
+    if (!this.containers.includes(container)) return;
+    await this.stop(container);
+    await this.#world.scheduler.wait(this.process, RESTART_MS);
+    await this.run(container.network, keepAddress ? container.ip : null);
+  }
+
+  async #release({ network, ip, holding }: Container): Promise<void> {
+    this.#world.ended(holding);
+    const reply = await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
+    if (reply === null || reply.Error !== undefined) this.#world.unreleased(holding);
+    else this.#world.released(holding);
+  }
+
+  /** A release of what this network does not have: to be answered as success and to change nothing. */
+  async strayRelease(network: Network, ip: Ipv4): Promise<void> {
+    await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
+  }
+
+  async createNetwork({ port, cidr, subPool }: Network, fails: boolean): Promise<void> {
+    const reply = await this.#ask(port, { kind: 'RequestPool', eni: port.eni, pool: formatCidr(cidr), subPool });
+    if (fails && reply?.PoolID !== undefined) await this.#ask(port, { kind: 'ReleasePool' });
+  }
+
+  async removeNetwork(network: Network): Promise<void> {
+    await this.strayRelease(network, routerOf(network.cidr));
+    await this.#ask(network.port, { kind: 'ReleasePool' });
+  }
+
+  /** Kill -9, and start again: with live-restore the containers live on, without it their addresses are
+   *  released at the start and the containers started anew. */
+  kill(liveRestore: boolean, downMs: number): void {
+    const { scheduler } = this.#world;
+    if (this.process.state === 'dead') return;
+    this.#world.truth.note(`${this.process.id} is killed`);
+    for (const connection of this.connections) connection.hangUp();
+    this.connections.clear();
+    scheduler.kill(this.process);
+    for (const holding of this.#world.releasing(this)) this.#world.unreleased(holding);
+    if (this.isLost) return;
+    scheduler.effect(null, () => this.#start(liveRestore), downMs);
+  }
+
+  #start(liveRestore: boolean): void {
+    if (this.isLost) return;
+    this.process = this.#newProcess();
+    for (const network of this.networks) network.turn = Promise.resolve();
+    if (liveRestore) return;
+    const stale = this.containers;
+    this.containers = [];
+    for (const { holding } of stale) this.#world.ended(holding);
+    void this.#startAnew(stale);
+  }
+
+  async #startAnew(stale: readonly Container[]): Promise<void> {
+    for (const container of stale) await this.#release(container);
+    await Promise.all(stale.map(({ network, ip, named }) => this.run(network, named ? ip : null)));
+  }
+
+  /** The instance is gone, and with it all that ran there. */
+  lose(): void {
+    this.isLost = true;
+    for (const { holding } of this.containers) {
+      this.#world.ended(holding);
+      this.#world.unreleased(holding);
+    }
+    this.containers = [];
+    this.kill(false, 0);
+  }
+
+  /** The reply of whichever server is asked; null when there was none. */
+  async #ask(port: Port, request: Request): Promise<Reply | null> {
+    const { scheduler } = this.#world;
+    for (const pauseMs of [...RETRY_MS, null]) {
+      const server = this.#world.pickServer(port.ledger);
+      if (server.process.state !== 'dead') {
+        const outcome = await this.#exchange(server, request);
+        if (outcome === 'hung up') return null;
+        if (outcome !== 'the connection broke') return outcome;
+        await scheduler.wait(this.process, EMPTY_RETRY_MS);
+        const again = this.#world.pickServer(port.ledger);
+        if (again.process.state === 'dead') return null;
+        const answer = await this.#exchange(again, { kind: 'empty' });
+        return typeof answer === 'string' ? null : answer;
+      }
+      if (pauseMs !== null) await scheduler.wait(this.process, pauseMs);
+    }
+    return null;
+  }
+
+  #exchange(server: Server, request: Request): Promise<Reply | Broken> {
+    return new Promise(resolve => {
+      const connection = new Connection(
+        this.#world.scheduler,
+        this.process,
+        this.#world.witness(this, request),
+        outcome => {
+          this.connections.delete(connection);
+          resolve(outcome);
+        },
+      );
+      this.connections.add(connection);
+      server.accept(connection, request);
+    });
+  }
+}
+
+/** What the truth calls the address. */
+export const keyFor = (network: Network, ip: Ipv4): string => keyOf(network.port.subnet, ip);

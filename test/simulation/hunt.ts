@@ -1,0 +1,11 @@
+// Runs seeds until one breaks a rule: `hunt.ts FROM SEEDS`. Prints what was found as JSON, null for nothing.
+import process from 'node:process';
+import { simulate } from './simulate.ts';
+
+const [from = 1, seeds = 1] = process.argv.slice(2).map(Number);
+let found: object | null = null;
+for (let seed = from; seed < from + seeds && found === null; seed++) {
+  const { violation } = await simulate(seed);
+  if (violation !== null) found = { seed, rule: violation.rule, detail: violation.detail };
+}
+console.log(JSON.stringify(found));

@@ -1,0 +1,87 @@
+/** Where a history takes place: drawn from its seed, so small that things run out. */
+import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
+import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import type { Policy } from '../../src/ipam/machine.ts';
+import type { World as VpcDescription } from '../../src/simulator/world.ts';
+import type { Random } from './random.ts';
+
+/** What EC2 and the clocks are taken to keep to, in milliseconds. */
+export const CALL_TIMEOUT_MS = 10_000;
+/** A call is applied at the latest so long after it was sent: with its deadline and the skew below the grace. */
+export const LATE_CALL_MS_MAX = 300_000;
+/** Reads show what was so at most this long ago. */
+export const LATE_READ_MS_MAX = 50_000;
+/** The store's clock is at most this far from the true time. */
+export const SKEW_MS_MAX = 2_000;
+
+export const ENI_LIMIT_TYPES = ['m6g.medium', 't2.medium', 'm5.large'] as const;
+
+/** One ENI of ours. */
+export interface Port {
+  readonly eni: EniId;
+  readonly subnet: SubnetId;
+  readonly instance: InstanceId;
+  /** Which ledger serves it. */
+  readonly ledger: number;
+}
+
+export interface Layout {
+  readonly policy: Policy;
+  readonly ports: readonly Port[];
+  /** Servers of each ledger. */
+  readonly servers: readonly number[];
+  readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
+  readonly unnamedRefusals: boolean;
+  readonly vpc: VpcDescription;
+}
+
+export const STRANGER = 'eni-0f' as EniId;
+const SUBNETS = ['subnet-01', 'subnet-02'] as SubnetId[];
+const CIDRS = ['10.0.1.0/28', '10.0.2.0/28'];
+const INSTANCES = ['i-0a', 'i-0b'] as InstanceId[];
+
+export function drawLayout(random: Random): Layout {
+  const subnets = random.chance(0.3) ? 2 : 1;
+  const ledgers = random.chance(0.15) ? 2 : 1;
+  const portCount = random.between(2, 4);
+  const ports = Array.from({ length: portCount }, (_, i): Port => ({
+    eni: `eni-0${i + 1}` as EniId,
+    subnet: SUBNETS[i === 2 && subnets === 2 ? 1 : 0] as SubnetId,
+    instance: INSTANCES[i % 2] as InstanceId,
+    ledger: ledgers === 2 && i === 1 ? 1 : 0,
+  }));
+  const type = random.pick(ENI_LIMIT_TYPES) ?? 'm5.large';
+  const stranger = { id: STRANGER, subnet: SUBNETS[0] ?? '', primary: '10.0.1.10', secondaries: ['10.0.1.11'] };
+  const port = (one: Port, i: number) => ({
+    id: one.eni,
+    subnet: one.subnet,
+    primary: `10.0.${one.subnet === SUBNETS[0] ? 1 : 2}.${4 + i}`,
+    attachment: { instance: one.instance, deviceIndex: 1 + Math.floor(i / 2) },
+    ...(i === 0 && random.chance(0.3) ? { secondaries: ['10.0.1.12'] } : {}),
+  });
+  return {
+    policy: drawPolicy(random),
+    ports,
+    servers: Array.from({ length: ledgers }, (_, i) => (i === 0 ? random.between(1, 3) : 1)),
+    cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
+    unnamedRefusals: random.chance(0.3),
+    vpc: {
+      subnets: SUBNETS.slice(0, subnets).map((id, i) => ({ id, cidr: CIDRS[i] ?? '' })),
+      instances: INSTANCES.map(id => ({ id, type })),
+      enis: [...ports.map(port), stranger],
+    },
+  };
+}
+
+const drawPolicy = (random: Random): Policy => ({
+  callDeadlineMs: 20_000,
+  graceMs: 330_000,
+  cooldownMs: 30_000,
+  quarantineMs: random.chance(0.5) ? 120_000 : 600_000,
+  requestTimeoutMs: random.chance(0.5) ? 30_000 : 120_000,
+  strictReuse: random.chance(0.3),
+  warmMin: random.pick([0, 1, 2, 3, 9]) ?? 0,
+});
+
+/** One address, by its subnet. */
+export const keyOf = (subnet: SubnetId, ip: Ipv4): string => `${subnet} ${ip}`;

@@ -1,0 +1,163 @@
+/** One ledger: a memory store behind a connection that can be slow, cut, or lose an answer. */
+import type { Allocation, Change } from '../../src/domain/allocation.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import type { EniId } from '../../src/domain/ids.ts';
+import { openMemory } from '../../src/store/memory.ts';
+import type { Moved, NewAllocation, Store } from '../../src/store/store.ts';
+import { keyOf } from './layout.ts';
+import type { Process, Scheduler } from './scheduler.ts';
+import type { Mirror, Truth } from './truth.ts';
+import { watchMove } from './watch-ledger.ts';
+import { watchAdoption } from './watch-enis.ts';
+
+/** The clocks at the start, in milliseconds since 1970. */
+export const EPOCH = 1_800_000_000_000;
+const READS = new Set<string>([
+  'outdated',
+  'get',
+  'onEni',
+  'readyOn',
+  'freeFor',
+  'intents',
+  'page',
+  'withStatus',
+  'tally',
+  'subnets',
+  'eni',
+  'enis',
+  'servers',
+  'fact',
+  'unheard',
+]);
+
+export class Ledger {
+  readonly mirror: Mirror;
+  readonly base: Store;
+  /** How far its clock is off now. */
+  skewMs = 0;
+  /** It cannot be reached before then. */
+  awayUntil = 0;
+  /** Of each process: what its moves did although they were reported as failed. */
+  readonly #unheard = new Map<Process, Moved[]>();
+  /** Of each process: how many statements fail from now on, and how many are let through before. */
+  readonly failing = new Map<Process, { after: number; left: number }>();
+  readonly #scheduler: Scheduler;
+  readonly #truth: Truth;
+
+  constructor(scheduler: Scheduler, truth: Truth, mirror: Mirror) {
+    this.#scheduler = scheduler;
+    this.#truth = truth;
+    this.mirror = mirror;
+    this.base = openMemory({ clock: this.now });
+  }
+
+  now = (): number => EPOCH + this.#scheduler.now + this.skewMs;
+
+  /** The ledger as the process reaches it. `wrote` gets what its answered moves say of each row. */
+  connect(process: Process, wrote: Map<string, Allocation>): Store {
+    const entries = (Object.keys(this.base) as (keyof Store)[]).map(name => {
+      const method = this.base[name] as (...args: unknown[]) => Promise<unknown>;
+      const statement = (...args: unknown[]) =>
+        this.#scheduler.call(
+          process,
+          () => this.#carryOut(process, name, args, () => method(...args)),
+          answer => {
+            if (name === 'move')
+              for (const row of answer as Allocation[]) wrote.set(keyOf(row.subnet, row.ip), row);
+          },
+        );
+      return [name, statement] as const;
+    });
+    return Object.fromEntries(entries) as unknown as Store;
+  }
+
+  async #carryOut(process: Process, name: string, args: unknown[], work: () => Promise<unknown>): Promise<unknown> {
+    const failure = this.#failure(process);
+    if (name === 'unheard') return await this.#learn(process, failure);
+    if (failure === null) return await this.#apply(process, name, args, work);
+    // It may have been carried out all the same.
+    if (!READS.has(name) && this.#scheduler.random.chance(0.5)) {
+      const answer = await this.#apply(process, name, args, work);
+      if (name === 'move') this.#keepUnheard(process, args[0] as readonly Change[], answer as Allocation[]);
+    }
+    throw failure;
+  }
+
+  /** By its contract a move that was made although its caller heard of a failure is told of later. */
+  #keepUnheard(process: Process, changes: readonly Change[], rows: readonly Allocation[]): void {
+    const told = rows.flatMap(row => {
+      const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
+      return change === undefined ? [] : [{ change, row }];
+    });
+    this.#unheard.set(process, [...(this.#unheard.get(process) ?? []), ...told]);
+  }
+
+  async #learn(process: Process, failure: IpamError | null): Promise<Moved[]> {
+    const told = this.#unheard.get(process) ?? [];
+    if (told.length > 0 && failure !== null) throw failure;
+    this.#unheard.delete(process);
+    return told;
+  }
+
+  #failure(process: Process): IpamError | null {
+    if (this.#scheduler.now < this.awayUntil) return new IpamError('store-down', 'the ledger cannot be reached');
+    const failing = this.failing.get(process);
+    if (failing === undefined) return null;
+    if (failing.after-- > 0) return null;
+    if (failing.left-- <= 0) this.failing.delete(process);
+    return new IpamError('store-down', 'the connection to the ledger was lost');
+  }
+
+  async #apply(process: Process, name: string, args: unknown[], work: () => Promise<unknown>): Promise<unknown> {
+    if (name === 'move') return await this.#move(process, args[0] as readonly Change[]);
+    if (name === 'add') return await this.#add(args[0] as readonly NewAllocation[], work);
+    const answer = await work();
+    if (name === 'adopt')
+      watchAdoption(this.#truth, this.mirror, process, args[0] as EniId, this.#scheduler.now);
+    return answer;
+  }
+
+  async #move(process: Process, changes: readonly Change[]): Promise<Allocation[]> {
+    const answer = await this.base.move(changes);
+    const storeNow = this.now();
+    for (const { row } of changes) {
+      const key = keyOf(row.subnet, row.ip);
+      const before = this.mirror.rows.get(key);
+      const [after] = (await this.base.get(row.subnet, [row.ip])).rows;
+      if (before === undefined || after === undefined || after.generation === before.generation) continue;
+      const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
+      if (change === undefined) continue;
+      const { mirror } = this;
+      const together = answer.length;
+      watchMove(this.#truth, {
+        mirror,
+        process,
+        change,
+        before,
+        after,
+        together,
+        storeNow,
+        now: this.#scheduler.now,
+      });
+      this.#truth.demand(
+        answer.some(one => one.ip === after.ip && one.generation === after.generation),
+        'what moved is answered',
+        () => `${key}: ${change.move}`,
+      );
+    }
+    return answer;
+  }
+
+  async #add(rows: readonly NewAllocation[], work: () => Promise<unknown>): Promise<unknown> {
+    const answer = await work();
+    const [first] = rows;
+    if (first === undefined) return answer;
+    for (const row of (await this.base.get(first.subnet, rows.map(one => one.ip))).rows) {
+      const key = keyOf(row.subnet, row.ip);
+      if (this.mirror.rows.has(key)) continue;
+      this.mirror.rows.set(key, row);
+      this.mirror.since.set(key, this.#scheduler.now);
+    }
+    return answer;
+  }
+}

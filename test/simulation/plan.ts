@@ -1,0 +1,68 @@
+/** What is done in a history, in order; each thing a few events or some time after the one before. */
+import type { Random } from './random.ts';
+
+/** What may be done, and how often it is drawn. */
+const WEIGHTS = {
+  // What engines do.
+  run: 26,
+  'run named': 6,
+  stop: 14,
+  restart: 7,
+  'restart named': 3,
+  'hang up': 5,
+  'network create': 2,
+  'network create fails': 2,
+  'network rm': 1,
+  'stray release': 3,
+  'kill engine': 2,
+  'kill engine, live-restore': 2,
+  // What befalls servers and their ledger.
+  'server dies': 5,
+  'server freezes': 4,
+  'statements fail': 5,
+  'store away': 2,
+  'store clock steps': 2,
+  // What EC2 does.
+  'lost reply': 5,
+  'call hangs': 3,
+  'call applies late': 6,
+  'call refused': 3,
+  throttle: 3,
+  'slow call': 3,
+  'late reads': 5,
+  'bad reads': 2,
+  // What others do.
+  'stranger assigns': 5,
+  'stranger drops': 3,
+  'stranger takes ours off': 4,
+  'eni attached anew': 1,
+  'eni deleted': 0.3,
+  'instance terminated': 0.2,
+  // What the operator does.
+  recycle: 5,
+  init: 2,
+} as const;
+export type Doing = keyof typeof WEIGHTS;
+
+export interface Op {
+  readonly doing: Doing;
+  /** Waits for so many events after the one before, or for so many milliseconds. */
+  readonly gap: { readonly steps: number } | { readonly ms: number };
+  /** Three numbers below 2^16, by which it chooses what it is done to. */
+  readonly dice: readonly [number, number, number];
+}
+
+export function drawPlan(random: Random): Op[] {
+  const dice = () => random.below(2 ** 16);
+  return Array.from({ length: random.between(8, 40) }, (): Op => ({
+    doing: random.weighted(WEIGHTS),
+    gap: drawGap(random),
+    dice: [dice(), dice(), dice()],
+  }));
+}
+
+function drawGap(random: Random): Op['gap'] {
+  if (random.chance(0.55)) return { steps: random.below(16) };
+  const ms = random.weighted({ 10: 3, 1_000: 3, 20_000: 4, 100_000: 2, 400_000: 1 });
+  return { ms: 1 + random.below(Number(ms)) };
+}

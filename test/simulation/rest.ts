@@ -1,0 +1,117 @@
+/** What must be so when nothing goes wrong any more and the keepers have had their time. */
+import type { Allocation } from '../../src/domain/allocation.ts';
+import type { EniId } from '../../src/domain/ids.ts';
+import { secondariesOf } from './ec2.ts';
+import { keyOf } from './layout.ts';
+import type { Ledger } from './ledger.ts';
+import type { World } from './world.ts';
+
+export async function watchRest(world: World): Promise<void> {
+  const { truth } = world;
+  for (const server of world.servers)
+    truth.demand(
+      server.connections.size === 0,
+      'every request ends within its bound',
+      () => `${server.process.id} has ${server.connections.size} requests left at rest`,
+    );
+  for (const ledger of world.ledgers) await watchLedger(world, ledger);
+  watchHolders(world);
+}
+
+async function watchLedger(world: World, ledger: Ledger): Promise<void> {
+  const { truth, ec2 } = world;
+  const there = new Set([...ec2.vpc.network.enis()].map(eni => eni.id));
+  for (const eni of await ledger.base.enis())
+    truth.demand(
+      eni.countIntentAt === null || !there.has(eni.id),
+      'at rest no intent is open',
+      () => `a call by count on ${eni.id}`,
+    );
+  const { network } = ec2.vpc;
+  const adopted = new Set((await ledger.base.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
+  for (const subnet of await ledger.base.subnets()) {
+    if (!adopted.has(subnet.id)) continue; // nobody keeps it
+    const { rows } = await ledger.base.page(subnet.id, null, 1000);
+    truth.demand(
+      rows.length === 16 && rows.every(row => same(row, ledger.mirror.rows.get(keyOf(row.subnet, row.ip)))),
+      'every address is counted once',
+      () => `${rows.length} rows in ${subnet.id}, or one that was changed outside the moves`,
+    );
+    for (const row of rows) {
+      const carrier = network.carrier(subnet.id, row.ip);
+      watchRow(world, ledger, row, carrier);
+    }
+  }
+}
+
+const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
+  mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
+
+function watchRow(world: World, ledger: Ledger, row: Allocation, carrier: EniId | null): void {
+  const { truth } = world;
+  const key = keyOf(row.subnet, row.ip);
+  const told = `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
+  switch (row.status) {
+    case 'assigning':
+    case 'unassigning':
+      return truth.fail('at rest no intent is open', told);
+    case 'free':
+      return truth.demand(carrier === null, 'at rest ledger and EC2 agree: free', () => told);
+    case 'ready':
+      return truth.demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', () => told);
+    case 'allocated': {
+      const holding = truth.held.get(key);
+      return truth.demand(
+        holding?.eni === row.iface || truth.isLost(ledger.mirror, key),
+        'at rest what is held has a holder, or was lost where nobody could see it',
+        () => told,
+      );
+    }
+    case 'occupied':
+      truth.demand(carrier !== null, "at rest what is occupied is somebody's", () => told);
+      truth.demand(
+        carrier === null || row.primary || truth.strangers.has(key) || truth.counted.has(`${carrier} ${row.ip}`) || truth.mirrorOf(carrier) !== ledger.mirror,
+        'at rest nothing of ours is taken for a stranger\'s',
+        () => told,
+      );
+      return truth.demand(
+        carrier === null || row.primary === (truth.network().eni(carrier).primary === row.ip),
+        'at rest a primary address is known as one',
+        () => told,
+      );
+    default:
+  }
+}
+
+/** What containers have is on their ENIs, if EC2 allows it. */
+function watchHolders({ truth, ec2 }: World): void {
+  const { network } = ec2.vpc;
+  for (const [key, { subnet, ip, eni }] of truth.held) {
+    const row = truth.rowOn(eni, subnet, ip);
+    truth.demand(
+      row?.status === 'allocated' && row.iface === eni,
+      'at rest every container is held in the ledger',
+      () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
+    );
+    const there = [...network.enis()].find(one => one.id === eni);
+    if (there === undefined || network.carrier(subnet, ip) !== null) {
+      if (there !== undefined && network.carrier(subnet, ip) !== eni) continue; // somebody else has it now
+      continue;
+    }
+    const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
+    truth.demand(!hasRoom, 'at rest what a container has is on its ENI, if EC2 allows it', () => `${key} on ${eni}`);
+  }
+}
+
+/** Whether a request for the ENI must succeed: there is a ready address on it, or a free one and room. */
+export function mustServe(world: World, eni: EniId): boolean {
+  const { network } = world.ec2.vpc;
+  const there = [...network.enis()].find(one => one.id === eni);
+  if (there === undefined) return false;
+  const rows = [...world.truth.mirrorOf(eni).rows.values()].filter(row => row.subnet === there.subnet);
+  if (rows.some(row => row.status === 'ready' && row.iface === eni)) return true;
+  // What is held but is not there keeps its place.
+  const named = rows.filter(row => row.iface === eni && !row.primary).length;
+  const hasRoom = 1 + Math.max(secondariesOf(network, eni).length, named) < network.limitOf(there);
+  return hasRoom && rows.some(row => row.status === 'free' && network.carrier(row.subnet, row.ip) === null);
+}

@@ -1,0 +1,242 @@
+/** Small wrong changes to the real code, each of which the simulation must find: by breaking a rule, not by a crash. */
+export interface Saboteur {
+  readonly name: string;
+  readonly file: string;
+  /** Occurs once in the file. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+const ALLOCATION = 'src/domain/allocation.ts';
+const DRIFT = 'src/domain/drift.ts';
+const INTENTS = 'src/ipam/intents.ts';
+const ALLOCATOR = 'src/ipam/allocator.ts';
+const OBSERVE = 'src/ipam/observe.ts';
+const EC2 = 'src/cloud/memory.ts';
+
+export const SABOTEURS: readonly Saboteur[] = [
+  // The compare-and-set.
+  {
+    name: 'a claim without compare-and-set',
+    file: ALLOCATION,
+    find: 'if (!isStill(row, change.row) || row.status !== rule.from) return null;',
+    replace: "if (change.move !== 'claim' && (!isStill(row, change.row) || row.status !== rule.from)) return null;",
+  },
+  {
+    name: 'the generation left out of a comparison',
+    file: ALLOCATION,
+    find: 'row.iface === state.iface &&\n  row.generation === state.generation;',
+    replace: 'row.iface === state.iface;',
+  },
+  {
+    name: 'the keeper unassigns what was claimed meanwhile',
+    file: INTENTS,
+    find: "settleUnassign(machine, eni, intents, sendBefore, 'kept')",
+    replace: "settleUnassign(machine, eni, batch, sendBefore, 'kept')",
+  },
+  // Holders.
+  {
+    name: 'RequestPool flushes',
+    file: 'src/ipam/pools.ts',
+    find: '    await enis.adopt(id);\n',
+    replace: `    await enis.adopt(id);
+    const { rows } = await machine.store.onEni(eni.id);
+    const held = rows.filter(row => row.status === 'allocated');
+    await machine.store.move(held.map(row => ({ row, move: 'release' as const })));
+`,
+  },
+  {
+    name: 'a release without a look at the owner',
+    file: ALLOCATOR,
+    find: 'if (row.iface !== eni.id || row.primary || row.ip === eni.primary) return null;',
+    replace: 'if (row.primary || row.ip === eni.primary) return null;',
+  },
+  {
+    name: "a release that is tried again ends somebody else's holding",
+    file: ALLOCATOR,
+    find: 'if (row.restedSince !== held.restedSince) return true; // given up since',
+    replace: '',
+  },
+  {
+    name: 'a holder is given up because one read does not show the address',
+    file: DRIFT,
+    find: "return at === null ? found('missing', null)",
+    replace: "return at === null ? found('missing', { move: 'retire' })",
+  },
+  {
+    name: 'a repair that fails frees',
+    file: INTENTS,
+    find: "if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;",
+    replace: `if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;
+    else await machine.store.move([change('retire')(missed)]);`,
+  },
+  {
+    name: 'what is missing is not repaired',
+    file: 'src/ipam/reconciler.ts',
+    find: "rowsOf('missing').slice(0, REPAIRS_MAX)",
+    replace: "rowsOf('missing').slice(0, 0)",
+  },
+  {
+    name: 'what is given up while a repair may be under way is ready at once',
+    file: ALLOCATOR,
+    find: "return row.missingSince === null ? 'release' : 'retire';",
+    replace: "return 'release';",
+  },
+  // A caller that has gone.
+  {
+    name: 'the undo on hang-up left out',
+    file: 'src/http/answer.ts',
+    find: '    await undo();\n',
+    replace: '',
+  },
+  {
+    name: 'the undo done after the write',
+    file: 'src/http/answer.ts',
+    find: '  outgoing.end(text);\n',
+    replace: '  outgoing.end(text);\n  await undo();\n',
+  },
+  // EC2's answers.
+  {
+    name: 'a lost reply to an assign taken for a refusal',
+    file: INTENTS,
+    find: '    if (!isRefusal(error)) return { ready: [], taken, error, baffled: false };\n',
+    replace: '',
+  },
+  {
+    name: 'a lost reply to an assign taken for success',
+    file: INTENTS,
+    find: '    if (error === null)\n      return { ready',
+    replace: "    if (error === null || isError(error, 'ec2-unknown'))\n      return { ready",
+  },
+  {
+    name: 'a lost reply to an unassign taken for success',
+    file: INTENTS,
+    find: '  if (error === null || gone) return',
+    replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) return",
+  },
+  {
+    name: 'a refused batch taken for assigned',
+    file: INTENTS,
+    find: "      await store.move(intents.map(change('refused')));\n      return",
+    replace: "      await store.move(intents.map(change('assigned')));\n      return",
+  },
+  {
+    name: 'retries left on for what changes something',
+    file: EC2,
+    find: `    return answerTo(
+      'AssignPrivateIpAddresses',
+      vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
+    );`,
+    replace: `    const send = () =>
+      answerTo(
+        'AssignPrivateIpAddresses',
+        vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
+      );
+    return send().catch(error => (isError(error, 'ec2-unknown') ? send() : Promise.reject(error)));`,
+  },
+  {
+    name: 'a call sent however old its intent is',
+    file: EC2,
+    find: 'if (monotonic() >= sendBefore)',
+    replace: 'if (monotonic() >= sendBefore + 3_600_000)',
+  },
+  // Taking over.
+  {
+    name: 'a take-over without the grace',
+    file: INTENTS,
+    find: 'machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX)',
+    replace: 'machine.store.intents(0, TAKE_OVER_MAX)',
+  },
+  {
+    name: 'a take-over backward',
+    file: INTENTS,
+    find: "row.status === 'assigning' ? 'take over' : 'unassign again'",
+    replace: "row.status === 'assigning' ? 'refused' : 'unassign again'",
+  },
+  {
+    name: 'an intent settled on one late read',
+    file: INTENTS,
+    find: '  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);\n',
+    replace: `  const { rows: open } = await machine.store.intents(0, TAKE_OVER_MAX);
+  const seen = await carriersOf(machine, open);
+  const unseen = open.filter(row => row.status === 'assigning' && !seen.has(row.ip));
+  await machine.store.move(unseen.map(change('refused')));
+  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+`,
+  },
+  {
+    name: 'a call by count is never settled',
+    file: 'src/ipam/count.ts',
+    find: '    await machine.store.setCountIntent(eni.id, eni.countIntentAt, null);\n',
+    replace: '',
+  },
+  // Rest.
+  {
+    name: 'quarantine ignored',
+    file: ALLOCATION,
+    find: 'row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs',
+    replace: 'rest.cooldownMs',
+  },
+  {
+    name: 'cooldown ignored',
+    file: ALLOCATOR,
+    find: 'const rested = rows.filter(row => isRested(row, home.eni.id, policy, now));',
+    replace: 'const rested = rows.filter(() => now > 0);',
+  },
+  {
+    name: 'an address returns to the ENI that it has just left',
+    file: ALLOCATION,
+    find: 'row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs;',
+    replace: 'row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs / 1_000;',
+  },
+  {
+    name: 'early reuse by a refill',
+    file: 'src/ipam/cold.ts',
+    find: "freeFor(machine, home, range, 'rested', limit)",
+    replace: "freeFor(machine, home, range, 'any', limit)",
+  },
+  {
+    name: 'early reuse with --strict-reuse',
+    file: ALLOCATOR,
+    find: '    if (policy.strictReuse) return null;\n    const { rows, now } = await store.readyOn',
+    replace: '    const { rows, now } = await store.readyOn',
+  },
+  // What others do.
+  {
+    name: 'the primary address forgotten',
+    file: OBSERVE,
+    find: '[eni.primary, { eni: eni.id, primary: true }]',
+    replace: '[eni.primary, { eni: eni.id, primary: false }]',
+  },
+  {
+    name: 'an ENI adopted without a look at what others put there',
+    file: OBSERVE,
+    find: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn));',
+    replace: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn).filter(([, at]) => at.primary));',
+  },
+  {
+    name: 'occupied without a way out',
+    file: DRIFT,
+    find: "return longEnough ? found('vacated', { move: 'vacated' }) : null;",
+    replace: 'return longEnough ? null : null;',
+  },
+  {
+    name: 'what is ready is given up on a read that may be late',
+    file: DRIFT,
+    find: '(at.primary || (at.eni !== row.iface && settled))',
+    replace: '(at.primary || at.eni !== row.iface)',
+  },
+  // Bounds.
+  {
+    name: 'the bound of an outage ignored',
+    file: 'src/ipam/outage.ts',
+    find: 'const left = this.deadline(startedAt) - now;',
+    replace: 'const left = this.deadline(now) - now;',
+  },
+  {
+    name: 'every try of a request has the whole bound',
+    file: ALLOCATOR,
+    find: 'attempt(asked, outage.deadline(startedAt)), startedAt),',
+    replace: 'attempt(asked, outage.deadline(startedAt))),',
+  },
+];

@@ -1,0 +1,187 @@
+/** A server process: the real machine, with a memory of its own, behind connections that can break. */
+import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
+import { handOver } from '../../src/http/answer.ts';
+import { type Allocator, allocator } from '../../src/ipam/allocator.ts';
+import { knownEnis } from '../../src/ipam/enis.ts';
+import { giveBack } from '../../src/ipam/give-back.ts';
+import { keeper } from '../../src/ipam/keeper.ts';
+import type { Machine } from '../../src/ipam/machine.ts';
+import { Outage } from '../../src/ipam/outage.ts';
+import { type Pools, pools } from '../../src/ipam/pools.ts';
+import type { Connection, Reply } from './connection.ts';
+import { keyOf } from './layout.ts';
+import type { Ledger } from './ledger.ts';
+import { Process } from './scheduler.ts';
+import { watchEarlyReuse } from './watch-ledger.ts';
+import { REQUEST_SLACK_MS } from './watch-ec2.ts';
+import type { World } from './world.ts';
+
+const RECONCILE_EVERY_MS = 30_000;
+
+export type Request =
+  | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
+  | { readonly kind: 'ReleasePool' }
+  | { readonly kind: 'RequestAddress'; readonly poolId: string; readonly address: string }
+  | { readonly kind: 'ReleaseAddress'; readonly poolId: string; readonly address: string }
+  /** What an engine sends after a broken connection. */
+  | { readonly kind: 'empty' };
+
+/** The parts of one process that works on a ledger: a server's, or a command's. */
+export function machineOf(world: World, ledger: Ledger, process: Process): Machine {
+  const { scheduler, truth, layout } = world;
+  const wrote = new Map();
+  const startedAt = scheduler.now - scheduler.random.below(1_000_000);
+  const clock = () => scheduler.now - startedAt;
+  return {
+    store: ledger.connect(process, wrote),
+    cloud: world.ec2.connect(process, ledger.mirror, clock, wrote),
+    policy: layout.policy,
+    clock,
+    wait: ms => scheduler.wait(process, ms),
+    instance: null,
+    random: scheduler.random.next,
+    log: (_level, message, fields = {}) => {
+      if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
+      if (message === 'early reuse')
+        watchEarlyReuse(truth, ledger.mirror, process, {
+          eni: fields.eni as EniId,
+          ip: String(fields.ip),
+          now: scheduler.now,
+          storeNow: ledger.now(),
+        });
+      if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
+    },
+  };
+}
+
+export class Server {
+  readonly ledger: Ledger;
+  readonly connections = new Set<Connection>();
+  readonly #world: World;
+  readonly #name: string;
+  #lives = 0;
+  process: Process;
+  #allocator: Allocator;
+  #pools: Pools;
+
+  constructor(world: World, ledger: Ledger, name: string) {
+    this.#world = world;
+    this.ledger = ledger;
+    this.#name = name;
+    ({ process: this.process, allocator: this.#allocator, pools: this.#pools } = this.#start());
+  }
+
+  /** A new process, with an empty memory. */
+  restart(): void {
+    if (this.process.state !== 'dead') return;
+    ({ process: this.process, allocator: this.#allocator, pools: this.#pools } = this.#start());
+  }
+
+  #start() {
+    const { scheduler, truth } = this.#world;
+    const process = new Process(`${this.#name}.${++this.#lives}`);
+    truth.note(`${process.id} starts`);
+    truth.unanswered.set(process, new Set());
+    const machine = machineOf(this.#world, this.ledger, process);
+    const enis = knownEnis(machine);
+    const slowly = { ...machine, wait: () => scheduler.wait(process, this.#world.keeperPauseMs()) };
+    const nobodys = giveBack(machine);
+    const options = { server: process.id, reconcileEveryMs: RECONCILE_EVERY_MS };
+    void keeper(slowly, enis, nobodys, options).run();
+    const storeOutage = new Outage(machine.policy.requestTimeoutMs, machine);
+    return { process, allocator: allocator(machine, enis, nobodys, storeOutage), pools: pools(machine, enis) };
+  }
+
+  die(): void {
+    const { scheduler, truth } = this.#world;
+    truth.note(`${this.process.id} dies`);
+    scheduler.kill(this.process);
+    for (const key of truth.unanswered.get(this.process) ?? [])
+      truth.lose(this.ledger.mirror, key, `${this.process.id} died before it had answered`);
+    truth.unanswered.delete(this.process);
+    for (const connection of this.connections) connection.break();
+    this.connections.clear();
+  }
+
+  /** A request comes in. */
+  accept(connection: Connection, request: Request): void {
+    this.connections.add(connection);
+    this.#world.scheduler.resume(this.process, () => void this.#handle(connection, request));
+  }
+
+  async #handle(connection: Connection, request: Request): Promise<void> {
+    const { process } = this;
+    const { scheduler, truth, layout } = this.#world;
+    const startedAt = scheduler.now;
+    const frozenBefore = process.frozenMs;
+    try {
+      const reply = await this.#serve(connection, request);
+      if (reply !== null) connection.write(reply);
+    } catch (error) {
+      if (!(error instanceof IpamError) || error.code === 'internal') truth.crash(error);
+      connection.write({ Error: error instanceof IpamError ? error.line : 'internal' });
+    }
+    this.connections.delete(connection);
+    const tookMs = scheduler.now - startedAt - (process.frozenMs - frozenBefore);
+    truth.demand(
+      tookMs <= layout.policy.requestTimeoutMs + REQUEST_SLACK_MS,
+      'every request ends within its bound',
+      () => `${request.kind} took ${tookMs} ms`,
+    );
+  }
+
+  /** The reply; null when it was handed over already. */
+  async #serve(connection: Connection, request: Request): Promise<Reply | null> {
+    switch (request.kind) {
+      case 'empty':
+        return { Error: 'without a body' };
+      case 'ReleasePool':
+        return {};
+      case 'RequestPool': {
+        const { eni: eniId, pool, subPool } = request;
+        return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
+      }
+      case 'ReleaseAddress':
+        await this.#allocator.release(parsePoolId(request.poolId), parseIpv4(request.address));
+        return {};
+      case 'RequestAddress':
+        return await this.#give(connection, request.poolId, request.address as Ipv4 | '');
+    }
+  }
+
+  async #give(connection: Connection, poolId: string, address: Ipv4 | ''): Promise<null> {
+    const { process, ledger } = this;
+    const { truth } = this.#world;
+    const pool = parsePoolId(poolId);
+    const named = address === '' ? null : parseIpv4(address);
+    const naming = `${process.id} ${pool.eni} ${named}`;
+    truth.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
+    truth.named.set(naming, (truth.named.get(naming) ?? 0) + 1);
+    try {
+      const { row, home } = await this.#allocator.request({ pool, named, holder: null, gone: connection.gone });
+      const key = keyOf(row.subnet, row.ip);
+      try {
+        const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
+        const context = connection.context();
+        await handOver(context, connection.gone, body, () => this.#allocator.undo(row));
+        connection.write({ Error: 'the caller has gone' });
+        truth.demand(
+          formatCidr(home.subnet.cidr) === formatCidr(truth.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
+          'the prefix is that of the subnet',
+          () => formatCidr(home.subnet.cidr),
+        );
+      } catch (error) {
+        truth.lose(ledger.mirror, key, 'its undo met an outage beyond the bound');
+        throw error;
+      } finally {
+        truth.unanswered.get(process)?.delete(key);
+      }
+      return null;
+    } finally {
+      truth.requests.delete(connection);
+      truth.named.set(naming, (truth.named.get(naming) ?? 1) - 1);
+    }
+  }
+}

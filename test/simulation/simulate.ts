@@ -1,0 +1,122 @@
+/** One history: from a seed to what came of it. */
+import { act } from './actor.ts';
+import { drawLayout } from './layout.ts';
+import { drawPlan, type Op } from './plan.ts';
+import { Random } from './random.ts';
+import { mustServe, watchRest } from './rest.ts';
+import type { Violation } from './truth.ts';
+import { REST_MS, World } from './world.ts';
+
+/** Events of one history; more mean that something never comes to rest. */
+const STEPS_MAX = 60_000;
+
+export interface History {
+  readonly seed: number;
+  readonly steps: number;
+  readonly ops: number;
+  readonly faults: ReadonlyMap<string, number>;
+  readonly violation: Violation | null;
+  /** What happened, line by line, when that was asked for. */
+  readonly lines: readonly string[];
+}
+
+/** `kept`: only these of the plan's operations, by number. */
+export async function simulate(seed: number, kept: readonly number[] | null = null, tracing = false): Promise<History> {
+  const random = new Random(seed);
+  const layout = drawLayout(random);
+  const plan = drawPlan(random);
+  const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
+  const world = new World(layout, seed, tracing);
+  await new Run(world).carryOut(ops);
+  return {
+    seed,
+    steps: world.scheduler.steps,
+    ops: ops.length,
+    faults: world.faults,
+    violation: world.truth.violation,
+    lines: world.truth.lines ?? [],
+  };
+}
+
+/** How many operations the plan of this seed has. */
+export function planLength(seed: number): number {
+  const random = new Random(seed);
+  drawLayout(random);
+  return drawPlan(random).length;
+}
+
+class Run {
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  async carryOut(ops: readonly Op[]): Promise<void> {
+    for (const op of ops) {
+      await this.#passGap(op.gap);
+      if (this.#isOver()) return;
+      act(this.#world, op);
+    }
+    await this.#comeToRest();
+    if (!this.#isOver()) await watchRest(this.#world);
+    if (!this.#isOver()) await this.#probe();
+  }
+
+  #isOver(): boolean {
+    const { scheduler, truth } = this.#world;
+    if (scheduler.steps > STEPS_MAX) truth.fail('it comes to rest', `not within ${STEPS_MAX} events`);
+    return truth.violation !== null;
+  }
+
+  async #passGap(gap: Op['gap']): Promise<void> {
+    const { scheduler } = this.#world;
+    if ('ms' in gap) return await this.#passUntil(scheduler.now + gap.ms);
+    const until = scheduler.steps + gap.steps;
+    await scheduler.run(() => this.#isOver() || scheduler.steps >= until);
+  }
+
+  async #passUntil(at: number): Promise<void> {
+    const { scheduler } = this.#world;
+    await scheduler.run(() => this.#isOver() || scheduler.nextAt > at);
+    scheduler.now = Math.max(scheduler.now, at);
+  }
+
+  /** No fault any more, every server runs, and time passes. */
+  async #comeToRest(): Promise<void> {
+    const { scheduler, servers, ledgers, ec2, truth } = this.#world;
+    truth.note('> rest');
+    ec2.vpc.faults.clear();
+    for (const ledger of ledgers) {
+      ledger.awayUntil = 0;
+      ledger.failing.clear();
+    }
+    for (const server of servers) {
+      scheduler.thaw(server.process);
+      server.restart();
+    }
+    this.#world.restingSince = scheduler.now;
+    await this.#passUntil(scheduler.now + REST_MS);
+  }
+
+  /** At rest a request succeeds where an address is there. */
+  async #probe(): Promise<void> {
+    const { engines, truth, scheduler } = this.#world;
+    for (const engine of engines) {
+      if (engine.isLost) continue;
+      for (const network of engine.networks) {
+        if (!network.poolId.includes(';') && mustServe(this.#world, network.port.eni)) {
+          const before = engine.containers.length;
+          const { eni } = network.port;
+          void engine.run(network, null);
+          await this.#passUntil(scheduler.now + 60_000);
+          truth.demand(
+            engine.containers.length > before || this.#isOver(),
+            'at rest a request succeeds where an address is there',
+            () => `none for ${eni}`,
+          );
+        }
+      }
+    }
+  }
+}

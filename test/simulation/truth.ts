@@ -1,0 +1,141 @@
+/** What is really so, kept beside the machine and hidden from it; the invariants are held against this. */
+import type { Ipv4 } from '../../src/domain/address.ts';
+import type { Allocation } from '../../src/domain/allocation.ts';
+import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import type { Network } from '../../src/simulator/network.ts';
+import { keyOf, type Layout } from './layout.ts';
+import type { Process } from './scheduler.ts';
+
+/** A rule that was broken. */
+export interface Violation {
+  /** Short, and the same for the same rule: by it histories are compared when they are shrunk. */
+  readonly rule: string;
+  readonly detail: string;
+  readonly step: number;
+  readonly atMs: number;
+}
+
+/** Somebody who was promised an address and has not given it up. */
+export interface Holding {
+  readonly subnet: SubnetId;
+  readonly ip: Ipv4;
+  readonly eni: EniId;
+  readonly engine: string;
+  /** Which claim of the address it is. */
+  readonly claim: number;
+  /** True time of the answer. */
+  readonly since: number;
+}
+
+/** The rows of one ledger as they were after its last event. */
+export interface Mirror {
+  readonly index: number;
+  readonly rows: Map<string, Allocation>;
+  /** True time at which a row came to its present generation. */
+  readonly since: Map<string, number>;
+  /** When, by the store's clock, and on which ENI it was last given up, or turned free from occupied. */
+  readonly gaveUp: Map<string, { at: number; eni: EniId | null }>;
+  readonly left: Map<string, { at: number; eni: EniId | null }>;
+  /** How often it was claimed. */
+  readonly claims: Map<string, number>;
+}
+
+export class Truth {
+  violation: Violation | null = null;
+  readonly layout: Layout;
+  readonly mirrors: Mirror[];
+  readonly held = new Map<string, Holding>();
+  /** Claims that nobody holds, through a loss that was injected and that nobody could see. */
+  readonly #lost = new Set<string>();
+  /** Addresses that others put on some ENI, and on which. */
+  readonly strangers = new Map<string, EniId>();
+  /** `eni ip` that EC2 chose in a call by count: had it no answer, they can't be told from a stranger's. */
+  readonly counted = new Set<string>();
+  /** `eni ip`: when others put it there. */
+  readonly put = new Map<string, number>();
+  /** When each ENI was last detached or deleted. */
+  readonly cut = new Map<EniId, number>();
+  /** Ours, taken off their ENI by others. */
+  readonly stolen = new Map<string, EniId>();
+  /** Claimed by a server for a caller that has no answer yet. */
+  readonly unanswered = new Map<Process, Set<string>>();
+  /** `eni ip` that we meant to assign since others put it there: whether we did may have been lost. */
+  readonly blurred = new Set<string>();
+  /** Claimed before they had rested, of which no log line has told yet. */
+  readonly unlogged = new Set<string>();
+  /** Named requests under way: `process eni ip`. */
+  readonly named = new Map<string, number>();
+  /** Requests under way, by connection. */
+  readonly requests = new Map<object, { process: Process; eni: EniId; ranged: boolean }>();
+  readonly lines: string[] | null;
+  readonly #where: () => { step: number; atMs: number };
+  network: () => Network = () => {
+    throw new Error('no VPC yet');
+  };
+
+  constructor(layout: Layout, where: () => { step: number; atMs: number }, tracing: boolean) {
+    this.layout = layout;
+    this.#where = where;
+    this.lines = tracing ? [] : null;
+    this.mirrors = layout.servers.map((_, index) => ({
+      index,
+      rows: new Map(),
+      since: new Map(),
+      gaveUp: new Map(),
+      left: new Map(),
+      claims: new Map(),
+    }));
+  }
+
+  /** Notes the first rule that was broken. */
+  fail(rule: string, detail: string): void {
+    this.note(`*** ${rule}: ${detail}`);
+    this.violation ??= { rule, detail, ...this.#where() };
+  }
+
+  demand(holds: boolean, rule: string, detail: () => string): void {
+    if (!holds) this.fail(rule, detail());
+  }
+
+  /** The machine threw what is none of its errors. */
+  crash(error: unknown): void {
+    this.fail('crash', error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+
+  note(text: string): void {
+    if (this.lines === null) return;
+    const { step, atMs } = this.#where();
+    this.lines.push(`${String(step).padStart(6)} ${(atMs / 1000).toFixed(3).padStart(10)} s  ${text}`);
+  }
+
+  /** The row that says who holds the address: that of the ledger to which the ENI belongs. */
+  rowOn(eni: EniId, subnet: SubnetId, ip: Ipv4): Allocation | undefined {
+    return this.mirrorOf(eni).rows.get(keyOf(subnet, ip));
+  }
+
+  /** Whether a request waits there for an address of the ENI. */
+  waits = (process: Process, eni: EniId | null): boolean =>
+    [...this.requests.values()].some(one => one.process === process && one.eni === eni);
+
+  /** Whether a request under way for the ENI is for a part of the subnet only. */
+  ranged = (process: Process, eni: EniId): boolean =>
+    [...this.requests.values()].some(one => one.process === process && one.eni === eni && one.ranged);
+
+  mirrorOf(eni: EniId): Mirror {
+    const port = this.layout.ports.find(one => one.eni === eni);
+    return this.mirrors[port?.ledger ?? 0] as Mirror;
+  }
+
+  /** Nobody knows any more that this address is held; whoever could have said so was made to fail. */
+  lose(mirror: Mirror, key: string, why: string, claim = this.claimOf(mirror, key)): void {
+    this.note(`lost: ${key}, ${why}`);
+    this.#lost.add(`${mirror.index} ${key} ${claim}`);
+  }
+
+  /** Whether the last claim of the address was lost. */
+  isLost = (mirror: Mirror, key: string): boolean =>
+    this.#lost.has(`${mirror.index} ${key} ${this.claimOf(mirror, key)}`);
+
+  /** Which claim of the address is the last. */
+  claimOf = (mirror: Mirror, key: string): number => mirror.claims.get(key) ?? 0;
+}

@@ -1,0 +1,97 @@
+/** Rules about EC2, held against every change of it. */
+import type { Ipv4 } from '../../src/domain/address.ts';
+import type { Allocation } from '../../src/domain/allocation.ts';
+import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
+import type { Process } from './scheduler.ts';
+import type { Mirror, Truth } from './truth.ts';
+
+/** A call of ours that changes something, as it was when it was sent. */
+export interface Call {
+  readonly process: Process;
+  readonly mirror: Mirror;
+  readonly kind: 'assign' | 'assign by count' | 'unassign';
+  readonly eni: EniId;
+  readonly subnet: SubnetId;
+  readonly ips: readonly Ipv4[];
+  /** What its sender last wrote of each address. */
+  readonly intents: ReadonlyMap<string, Allocation>;
+}
+
+/** Held against a call when it leaves. */
+export function watchSending(truth: Truth, call: Call, now: number, sent: Set<string>): void {
+  truth.note(`${call.process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
+  for (const ip of call.ips) {
+    const key = keyOf(call.subnet, ip);
+    const intent = call.intents.get(key);
+    const id = `${call.mirror.index} ${key} #${intent?.generation}`;
+    truth.demand(!sent.has(id), 'an intent has one call', () => `${id} was sent again by ${call.process.id}`);
+    sent.add(id);
+    const row = call.mirror.rows.get(key);
+    if (row?.generation !== intent?.generation) continue; // seen when it is applied
+    const ageMs = now - (call.mirror.since.get(key) ?? now);
+    truth.demand(
+      ageMs <= truth.layout.policy.callDeadlineMs,
+      'a call is sent only while its intent is young',
+      () => `${key}: ${call.kind} was sent ${ageMs} ms after its intent`,
+    );
+  }
+}
+
+/** Held against a call when EC2 applies it: `before` and `after` are the secondaries of its ENI. */
+export function watchApplied(truth: Truth, call: Call, before: readonly Ipv4[], after: readonly Ipv4[]): void {
+  for (const ip of after)
+    if (!before.includes(ip)) {
+      const key = keyOf(call.subnet, ip);
+      if (truth.stolen.get(key) === call.eni) truth.stolen.delete(key);
+      if (call.kind === 'assign by count') truth.counted.add(`${call.eni} ${ip}`);
+      else watchIntent(truth, call, ip, ['assigning', 'allocated', 'unassigning']);
+    }
+  for (const ip of before) if (!after.includes(ip)) watchRemoval(truth, call, ip);
+}
+
+function watchRemoval(truth: Truth, call: Call, ip: Ipv4): void {
+  const key = keyOf(call.subnet, ip);
+  const holding = truth.held.get(key);
+  truth.demand(
+    holding === undefined || holding.eni !== call.eni,
+    'no address is taken from under a container',
+    () => `${call.process.id} unassigned ${key} from ${call.eni}, where ${holding?.engine} holds it`,
+  );
+  truth.demand(
+    truth.strangers.get(key) !== call.eni || truth.blurred.has(`${call.eni} ${ip}`),
+    "a stranger's address is never unassigned",
+    () => `${call.process.id} unassigned ${key} from ${call.eni}`,
+  );
+  truth.strangers.delete(key);
+  watchIntent(truth, call, ip, ['unassigning']);
+}
+
+/** The row must be in the very intent that the call is for. A repair's row is held, or was given up since. */
+function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Allocation['status'][]): void {
+  const key = keyOf(call.subnet, ip);
+  const row = call.mirror.rows.get(key);
+  const intent = call.intents.get(key);
+  const isRepair = call.kind === 'assign' && intent?.status === 'allocated';
+  truth.demand(
+    row !== undefined &&
+      intent !== undefined &&
+      row.iface === call.eni &&
+      allowed.includes(row.status) &&
+      (isRepair ? row.status !== 'assigning' : row.generation === intent.generation),
+    'EC2 applies a call of ours only while its row is in that intent',
+    () =>
+      `${call.kind} of ${key} on ${call.eni} for #${intent?.generation} ${intent?.status}; the row is #${row?.generation} ${row?.status} on ${row?.iface}`,
+  );
+}
+
+/** Others have taken the address off the ENI. */
+export function watchStolen(truth: Truth, subnet: SubnetId, eni: EniId, ip: Ipv4): void {
+  const key = keyOf(subnet, ip);
+  if (truth.strangers.get(key) === eni) truth.strangers.delete(key);
+  else truth.stolen.set(key, eni);
+}
+
+/** How far a request may go past its longest wait: the call that is under way then, and what it takes to
+ *  write down what came of it. */
+export const REQUEST_SLACK_MS = CALL_TIMEOUT_MS + 15_000;

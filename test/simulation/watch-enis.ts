@@ -1,0 +1,31 @@
+/** Rules about how an ENI becomes ours. */
+import type { EniId } from '../../src/domain/ids.ts';
+import { keyOf, LATE_READ_MS_MAX } from './layout.ts';
+import type { Process } from './scheduler.ts';
+import type { Mirror, Truth } from './truth.ts';
+
+/** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
+const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
+
+/** What stands on the ENI that the ledger did not put there is written down before the ENI is used. */
+export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id: EniId, now: number): void {
+  if (process.frozenMs > 0) return; // what it saw may be as old as that
+  const network = truth.network();
+  const eni = [...network.enis()].find(one => one.id === id);
+  if (eni === undefined) return;
+  for (const ip of eni.secondaries) {
+    if (truth.strangers.get(keyOf(eni.subnet, ip)) !== id) continue;
+    if (now - (truth.put.get(`${id} ${ip}`) ?? now - SURELY_SEEN_MS) < SURELY_SEEN_MS) continue;
+    truth.demand(
+      mirror.rows.get(keyOf(eni.subnet, ip))?.status !== 'free',
+      'what an ENI has is written down before any address of it is offered',
+      () => `${id} was adopted with ${ip} on it, which the ledger calls free`,
+    );
+  }
+  const primary = mirror.rows.get(keyOf(eni.subnet, eni.primary));
+  truth.demand(
+    primary === undefined || (primary.primary && primary.iface === id),
+    'the primary address of an ENI is known as such before any address of it is offered',
+    () => `${id} was adopted, and ${eni.primary} is ${primary?.status} on ${primary?.iface}`,
+  );
+}

@@ -1,0 +1,178 @@
+/** Rules about the ledger, held against every change of it. */
+import { isReserved } from '../../src/domain/address.ts';
+import { type Allocation, type Change, MOVES } from '../../src/domain/allocation.ts';
+import type { EniId } from '../../src/domain/ids.ts';
+import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
+import type { Process } from './scheduler.ts';
+import type { Mirror, Truth } from './truth.ts';
+
+/** One row that a statement changed. */
+export interface Moved {
+  readonly mirror: Mirror;
+  readonly process: Process;
+  readonly change: Change;
+  readonly before: Allocation;
+  readonly after: Allocation;
+  /** Rows that the same statement moved. */
+  readonly together: number;
+  /** By the store's clock, and truly. */
+  readonly storeNow: number;
+  readonly now: number;
+}
+
+export function watchMove(truth: Truth, moved: Moved): void {
+  const { mirror, change, before, after } = moved;
+  const key = keyOf(after.subnet, after.ip);
+  truth.note(
+    `${moved.process.id}: ${change.move} ${after.ip} ${before.status}→${after.status} on ${after.iface ?? before.iface} #${after.generation}`,
+  );
+  const rule = MOVES[change.move];
+  truth.demand(
+    before.status === rule.from && after.status === rule.to && after.generation === before.generation + 1,
+    'every change of a row is a move of the table',
+    () => `${key}: ${change.move} made #${before.generation} ${before.status} #${after.generation} ${after.status}`,
+  );
+  const seen = change.row;
+  truth.demand(
+    before.status === seen.status && before.iface === seen.iface && before.generation === seen.generation,
+    'a row moves only if it still stands as it was read',
+    () => `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
+  );
+  if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
+  if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
+  if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
+  noteRest(moved, key);
+  mirror.rows.set(key, after);
+  mirror.since.set(key, moved.now);
+}
+
+/** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
+const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
+
+function watchGivingUp(truth: Truth, { process, before, now }: Moved, key: string): void {
+  for (const claims of truth.unanswered.values()) claims.delete(key);
+  const holding = truth.held.get(key);
+  if (holding === undefined || holding.eni !== before.iface) return;
+  const cutAt = truth.cut.get(holding.eni) ?? Number.POSITIVE_INFINITY;
+  truth.demand(
+    holding.since <= cutAt + LATE_READ_MS_MAX && now - cutAt >= PROVED_MS,
+    'a holder is given up by its own release or on proof only',
+    () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
+  );
+  truth.held.delete(key);
+}
+
+function watchClaim(truth: Truth, moved: Moved, key: string): void {
+  const { mirror, process, after } = moved;
+  const cidr = truth.layout.cidrs.get(after.subnet);
+  const holding = truth.held.get(key);
+  truth.demand(
+    holding === undefined,
+    'no address is given twice',
+    () => `${key} was claimed on ${after.iface} while ${holding?.engine} holds it on ${holding?.eni}`,
+  );
+  truth.demand(
+    cidr !== undefined && !isReserved(cidr, after.ip) && !after.primary,
+    'no primary and no reserved address is given',
+    () => `${key} was claimed on ${after.iface}`,
+  );
+  truth.demand(
+    truth.strangers.get(key) === undefined || truth.stolen.has(key),
+    "a stranger's address is never given",
+    () => `${key} was claimed on ${after.iface}; it is a stranger's on ${truth.strangers.get(key)}`,
+  );
+  const isNamed = (truth.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
+  const isEarly = !isNamed && !isRested(truth, moved, key);
+  if (isEarly) forbidEarly(truth, moved, key);
+  truth.unlogged.delete(key);
+  if (isEarly) truth.unlogged.add(key);
+  mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
+  if (process.state === 'dead') truth.lose(mirror, key, `${process.id} died as it claimed it`);
+  else truth.unanswered.get(process)?.add(key);
+}
+
+function watchAssign(truth: Truth, moved: Moved, key: string): void {
+  const { mirror, after, storeNow } = moved;
+  truth.blurred.add(`${after.iface} ${after.ip}`);
+  const left = mirror.left.get(key);
+  truth.demand(
+    left === undefined ||
+      left.eni !== after.iface ||
+      storeNow - left.at >= truth.layout.policy.graceMs - 2 * SKEW_MS_MAX,
+    'an address that was taken off an ENI does not return to it within the grace',
+    () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before`,
+  );
+  if (isRested(truth, moved, key)) return;
+  forbidEarly(truth, moved, key);
+  truth.demand(
+    moved.together === 1 && truth.waits(moved.process, after.iface),
+    'early reuse is of one address, for a waiting request',
+    () => `${moved.together} for ${after.iface} by ${moved.process.id}, ${key} among them`,
+  );
+}
+
+function isRested(truth: Truth, { mirror, after, storeNow }: Moved, key: string): boolean {
+  const { cooldownMs, quarantineMs } = truth.layout.policy;
+  const rest = mirror.gaveUp.get(key);
+  if (rest === undefined) return true;
+  return storeNow - rest.at >= (rest.eni === after.iface ? cooldownMs : quarantineMs) - 2 * SKEW_MS_MAX;
+}
+
+function forbidEarly(truth: Truth, { mirror, before, after, storeNow }: Moved, key: string): void {
+  const rest = mirror.gaveUp.get(key);
+  truth.demand(
+    !truth.layout.policy.strictReuse,
+    'with strictReuse cooldown and quarantine are always kept',
+    () =>
+      `${key} was given up on ${rest?.eni} ${storeNow - (rest?.at ?? 0)} ms before ${before.status} became ${after.status} on ${after.iface}`,
+  );
+}
+
+function noteRest({ mirror, before, after, storeNow }: Moved, key: string): void {
+  const isGivenUp =
+    (before.status === 'allocated' && after.status !== 'allocated') ||
+    (before.status === 'occupied' && after.status !== 'occupied');
+  if (isGivenUp) mirror.gaveUp.set(key, { at: storeNow, eni: before.iface });
+  if (before.status === 'unassigning' && after.status === 'free')
+    mirror.left.set(key, { at: storeNow, eni: before.iface });
+}
+
+/** A row that rested for so long was surely among those that were read before early reuse was decided. */
+const SURELY_RESTED_MS = 90_000;
+
+/** The server says that it gave the address before it had rested: that must have been for want of another. */
+export function watchEarlyReuse(
+  truth: Truth,
+  mirror: Mirror,
+  process: Process,
+  reuse: { eni: EniId; ip: string; now: number; storeNow: number },
+): void {
+  const { eni, ip, now, storeNow } = reuse;
+  const row = [...mirror.rows.values()].find(one => one.ip === ip);
+  if (row === undefined) return;
+  const key = keyOf(row.subnet, row.ip);
+  truth.unlogged.delete(key);
+  truth.note(`${process.id}: early reuse of ${ip} for ${eni}`);
+  truth.demand(
+    truth.waits(process, eni),
+    'early reuse is of one address, for a waiting request',
+    () => `${key} for ${eni} by ${process.id}`,
+  );
+  if (process.frozenMs > 0 || (truth.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
+  const better = [...mirror.rows.values()].find(one => {
+    const rest = mirror.gaveUp.get(keyOf(one.subnet, one.ip));
+    const { cooldownMs } = truth.layout.policy;
+    return (
+      one.subnet === row.subnet &&
+      one.status === 'ready' &&
+      one.iface === eni &&
+      now - (mirror.since.get(keyOf(one.subnet, one.ip)) ?? now) > SURELY_RESTED_MS &&
+      (rest === undefined || storeNow - rest.at > cooldownMs + SURELY_RESTED_MS)
+    );
+  });
+  truth.demand(
+    better === undefined || truth.ranged(process, eni),
+    'early reuse is for want of a rested address only',
+    () => `${key} on ${eni} while ${better?.ip} is ready there and rested`,
+  );
+}

@@ -1,0 +1,202 @@
+/** Everything in one history: ledgers, servers, EC2, engines, and the truth about them. */
+import type { Ipv4 } from '../../src/domain/address.ts';
+import { formatPoolId } from '../../src/domain/ids.ts';
+import { buildVpc } from '../../src/simulator/world.ts';
+import type { Reply, Witness } from './connection.ts';
+import { Ec2, secondariesOf } from './ec2.ts';
+import { Engine, keyFor, type Network } from './engine.ts';
+import { keyOf, LATE_READ_MS_MAX, type Layout, type Port, STRANGER } from './layout.ts';
+import { EPOCH, Ledger } from './ledger.ts';
+import { Random } from './random.ts';
+import { Scheduler } from './scheduler.ts';
+import { type Request, Server } from './server.ts';
+import { type Holding, Truth } from './truth.ts';
+
+/** Between two rounds of a keeper while things happen. */
+const KEEPER_PAUSE_MS = 15_000;
+/** The same at rest, one after the other: long enough for the grace, for what must be seen twice, and for
+ *  addresses known from a refusal only. */
+const REST_PAUSES_MS = [1_000, 335_000, 65_000, 65_000, 65_000, 335_000, 3_600_000, 65_000, 65_000, 610_000];
+export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + 60_000;
+
+/** The VPC is older than the latest read. */
+const STARTS_MS = LATE_READ_MS_MAX;
+
+export class World {
+  readonly scheduler: Scheduler;
+  readonly layout: Layout;
+  readonly truth: Truth;
+  readonly ec2: Ec2;
+  readonly ledgers: Ledger[];
+  readonly servers: Server[];
+  readonly engines: Engine[];
+  readonly random: Random;
+  /** Faults that struck or were set, by kind. */
+  readonly faults = new Map<string, number>();
+  restingSince: number | null = null;
+  /** Releases under way. */
+  readonly #releasing = new Set<Holding>();
+
+  constructor(layout: Layout, seed: number, tracing: boolean) {
+    this.layout = layout;
+    this.random = new Random(seed ^ 0x5eed);
+    this.scheduler = new Scheduler(seed);
+    const { scheduler } = this;
+    this.truth = new Truth(layout, () => ({ step: scheduler.steps, atMs: scheduler.now }), tracing);
+    const vpc = buildVpc(layout.vpc, {
+      now: () => EPOCH + scheduler.now,
+      random: this.random.next,
+      bucketScale: null,
+      unnamedRefusals: layout.unnamedRefusals,
+    });
+    this.truth.network = () => vpc.network;
+    for (const eni of vpc.network.enis())
+      for (const ip of eni.id === STRANGER ? [eni.primary, ...eni.secondaries] : eni.secondaries)
+        this.truth.strangers.set(keyOf(eni.subnet, ip), eni.id);
+    scheduler.now = STARTS_MS; // a read that is late sees the VPC as it was made
+    this.ec2 = new Ec2(scheduler, this.truth, vpc);
+    this.ledgers = this.truth.mirrors.map(mirror => new Ledger(scheduler, this.truth, mirror));
+    this.servers = this.ledgers.flatMap((ledger, index) =>
+      Array.from(
+        { length: layout.servers[index] ?? 1 },
+        (_, i) => new Server(this, ledger, `server ${index + 1}${'abc'[i]}`),
+      ),
+    );
+    const hosts = [...new Set(layout.ports.map(port => port.instance))];
+    this.engines = hosts.map(host => new Engine(this, host, this.#networksOf(host)));
+  }
+
+  /** One or two networks on each ENI of the host; the second takes its addresses from the upper half. */
+  #networksOf(host: string): Network[] {
+    return this.layout.ports
+      .filter(port => port.instance === host)
+      .flatMap(port => {
+        const cidr = this.layout.cidrs.get(port.subnet);
+        if (cidr === undefined) return [];
+        const upper = { first: cidr.first + 8, last: cidr.last, maskLength: 29 };
+        const whole = { port, cidr, poolId: formatPoolId({ eni: port.eni, range: null }), subPool: '' };
+        const part = {
+          port,
+          cidr,
+          poolId: formatPoolId({ eni: port.eni, range: upper }),
+          subPool: `10.0.${cidr.first % 65536 >= 512 ? 2 : 1}.8/29`,
+        };
+        const both = this.random.chance(0.25) ? [whole, part] : [whole];
+        return both.map(network => ({ ...network, turn: Promise.resolve() }));
+      });
+  }
+
+  /** A server of the ledger, alive or not. */
+  pickServer(ledger: number): Server {
+    const all = this.servers.filter(server => server.ledger === this.ledgers[ledger]);
+    return this.scheduler.random.pick(all) ?? (this.servers[0] as Server);
+  }
+
+  /** How long a keeper waits now. */
+  keeperPauseMs(): number {
+    if (this.restingSince === null) return KEEPER_PAUSE_MS;
+    let passedMs = this.scheduler.now - this.restingSince;
+    for (const pauseMs of REST_PAUSES_MS) {
+      if (passedMs < pauseMs * 0.9) return pauseMs;
+      passedMs -= pauseMs;
+    }
+    return REST_MS;
+  }
+
+  /** Counts a fault. */
+  strike(kind: string): void {
+    this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
+  }
+
+  // What engines know and do, for the truth.
+
+  /** A container has its address. */
+  began(engine: Engine, network: Network, ip: Ipv4): Holding | null {
+    const key = keyFor(network, ip);
+    const { truth } = this;
+    truth.note(`${engine.process.id}: a container has ${ip} on ${network.port.eni}`);
+    const row = truth.rowOn(network.port.eni, network.port.subnet, ip);
+    truth.demand(
+      row?.status === 'allocated' && row.iface === network.port.eni,
+      'what a container was given is held in the ledger',
+      () => `${key} is ${row?.status} on ${row?.iface}`,
+    );
+    return truth.held.get(key) ?? null;
+  }
+
+  /** A container has ended; its address is about to be released. */
+  ended(holding: Holding | null): void {
+    if (holding === null) return;
+    const key = keyOf(holding.subnet, holding.ip);
+    this.truth.note(`engine ${holding.engine}: the container with ${holding.ip} on ${holding.eni} ends`);
+    if (this.truth.held.get(key) === holding) this.truth.held.delete(key);
+    this.#releasing.add(holding);
+  }
+  released(holding: Holding | null): void {
+    if (holding !== null) this.#releasing.delete(holding);
+  }
+  /** Its release has reached nobody, or nobody knows. */
+  unreleased(holding: Holding | null): void {
+    if (holding === null) return;
+    this.#releasing.delete(holding);
+    const key = keyOf(holding.subnet, holding.ip);
+    this.truth.lose(this.truth.mirrorOf(holding.eni), key, 'its release was not answered', holding.claim);
+  }
+  /** Whose releases are under way. */
+  releasing(engine: Engine): Holding[] {
+    return [...this.#releasing].filter(one => one.engine === engine.host);
+  }
+
+  /** Tells the truth of what becomes of a request for an address. */
+  witness(engine: Engine, request: Request): Witness {
+    if (request.kind !== 'RequestAddress') return { written() {}, unread() {}, ended() {} };
+    const [eni = ''] = request.poolId.split(';');
+    const port = this.layout.ports.find(one => one.eni === eni) as Port;
+    const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
+    return {
+      written: reply => {
+        const ip = ipOf(reply);
+        this.truth.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
+        if (ip !== undefined) this.#promised(engine, port, ip);
+      },
+      unread: reply => {
+        const ip = ipOf(reply);
+        if (ip === undefined) return;
+        const key = keyOf(port.subnet, ip);
+        this.truth.held.delete(key);
+        this.truth.lose(this.truth.mirrorOf(port.eni), key, 'its answer was read by nobody');
+      },
+      ended: () => {},
+    };
+  }
+
+  #promised(engine: Engine, port: Port, ip: Ipv4): void {
+    const { truth } = this;
+    const key = keyOf(port.subnet, ip);
+    const other = truth.held.get(key);
+    truth.demand(
+      other === undefined,
+      'no address is given twice',
+      () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
+    );
+    truth.demand(
+      secondariesOf(truth.network(), port.eni).includes(ip) || truth.stolen.get(key) === port.eni,
+      'what is answered is on its ENI',
+      () => `${key} was answered for ${port.eni}`,
+    );
+    truth.demand(
+      !truth.unlogged.has(key),
+      'early reuse is logged',
+      () => `${key} was answered for ${port.eni} before it had rested`,
+    );
+    const claim = truth.claimOf(truth.mirrorOf(port.eni), key);
+    truth.held.set(key, {
+      subnet: port.subnet,
+      ip,
+      eni: port.eni,
+      engine: engine.host,
+      claim,
+      since: this.scheduler.now,
+    });
+  }
+}
