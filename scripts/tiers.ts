@@ -27,6 +27,19 @@ export const TIERS: readonly Tier[] = [
     needs: ['mariadbd', 'mariadb-install-db'],
     limitMs: 10 * MINUTE_MS,
   },
+  {
+    name: 'faults',
+    runtimes: ['node'],
+    needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
+    limitMs: 15 * MINUTE_MS,
+  },
+  {
+    name: 'galera',
+    runtimes: ['node'],
+    needs: ['root', './dist/ec2-ipam.mjs', 'mariadbd', 'rsync', '/usr/lib/galera/libgalera_smm.so'],
+    limitMs: 10 * MINUTE_MS,
+  },
+  { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 10 * MINUTE_MS },
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
   { name: 'bundle', runtimes: RUNTIMES, needs: ['./dist/ec2-ipam.mjs'], limitMs: 10 * MINUTE_MS },
   {

@@ -17,7 +17,7 @@ import { keeper } from './ipam/keeper.ts';
 import type { Machine } from './ipam/machine.ts';
 import { Outage } from './ipam/outage.ts';
 import { pools } from './ipam/pools.ts';
-import { openStore, settleInstance } from './store/open.ts';
+import { openStore, ownerOf, settleInstance } from './store/open.ts';
 import { parseStoreUrl } from './store/url.ts';
 
 /** As many characters of a server's id as begin its tokens. */
@@ -60,7 +60,6 @@ export function assemble(config: Config, log: Log): Parts {
   const storeOutage = new Outage(config.requestTimeoutMs, machine);
   return {
     store,
-    cloud,
     machine,
     keeper: keeper(machine, enis, nobodys, { server, reconcileEveryMs: config.reconcileEveryMs }),
     service: opened => ({
@@ -70,12 +69,21 @@ export function assemble(config: Config, log: Log): Parts {
     }),
     async open() {
       if (spec.kind === 'sqlite') {
-        embedded.instance = await thisInstance(metadataEndpoint, log);
+        embedded.instance = await thisInstance(metadataEndpoint, await ownerOf(spec), log);
         if (embedded.instance !== null) await settleInstance(spec, embedded.instance, log);
       }
       await store.migrate();
       const boot = bootId();
       if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(machine, boot);
+    },
+    async own() {
+      if (spec.kind !== 'sqlite') return;
+      const owner = await ownerOf(spec);
+      embedded.instance = await thisInstance(metadataEndpoint, owner, log);
+      if (owner !== null && owner !== embedded.instance)
+        throw new IpamError('conflict', `the ledger is that of ${owner}, and this is ${embedded.instance}`, {
+          hint: 'start `ec2-ipam serve` here, which sets it aside and begins a new one',
+        });
     },
   };
 }
@@ -89,12 +97,23 @@ function bootId(): string | null {
   }
 }
 
-/** The instance that this process runs on; null where there is no metadata service to say so. */
-async function thisInstance(endpoint: string, log: Log): Promise<InstanceId | null> {
+/** The instance that this process runs on. Where the metadata service does not say, it is any (null) for a ledger
+ *  that has no owner yet; else it might be another one than the owner: throws store-down. */
+async function thisInstance(
+  endpoint: string,
+  owner: InstanceId | null,
+  log: Log,
+): Promise<InstanceId | null> {
   try {
     return parseInstanceId(await readMetadata('instance-id', endpoint));
   } catch (error) {
     if (!(error instanceof IpamError)) throw error;
+    if (owner !== null)
+      throw new IpamError(
+        'store-down',
+        `the ledger is that of ${owner}, and nothing says that this is it: ${error.message}`,
+        { hint: 'see that the instance metadata service answers here', cause: error },
+      );
     log('warn', 'the instance metadata service does not answer: ENIs of any instance are served', {
       error: error.line,
     });

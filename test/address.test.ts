@@ -5,6 +5,7 @@ import {
   formatCidr,
   fromNumber,
   type Ipv4,
+  isLoopback,
   isReserved,
   parseCidr,
   parseIpv4,
@@ -163,5 +164,11 @@ const hashes: [text: string, crc32: number][] = [
 ];
 for (const [text, crc32] of hashes)
   spread(`of "${text}" is its CRC-32`, () => assert.is(spreadOf(text), crc32));
+
+addresses('loopback is told from everything else', () => {
+  for (const host of ['127.0.0.1', '127.3.2.1', '::1', 'localhost']) assert.ok(isLoopback(host), host);
+  for (const host of ['0.0.0.0', '10.0.0.1', '::', '127.example.com', '127.0.0.1.example.com', '1127.0.0.1'])
+    assert.not(isLoopback(host), host);
+});
 
 for (const s of [addresses, blocks, subnets, spread]) s.run();

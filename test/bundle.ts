@@ -15,6 +15,7 @@ const STOP_DEADLINE_MS = 20_000;
 type Environment = Readonly<Record<string, string>>;
 
 export interface Bundle {
+  readonly pid: number;
   /** All that it has written. */
   output(): string;
   /** Resolves with what it was waited for, once it has written that. */
@@ -76,6 +77,7 @@ export async function startBundle(
       return typeof text === 'string' ? output.includes(text) : text.test(output);
     });
   const bundle: Bundle = {
+    pid: child.pid ?? 0,
     output: () => output,
     says,
     stop: () => end('SIGTERM'),

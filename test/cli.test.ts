@@ -46,6 +46,7 @@ async function cli(line: string, env: Record<string, string> = {}) {
     err: { write: chunk => void err.push(chunk), isTerminal: false },
     ask: async () => null,
     signal: new AbortController().signal,
+    crashed: new Promise(() => {}),
   };
   const nothing = () => {
     throw new Error('no parts are needed');

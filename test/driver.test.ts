@@ -2,12 +2,16 @@
 import { connect } from 'node:net';
 import { IpamError } from '../src/domain/error.ts';
 import { driver } from '../src/http/driver.ts';
+import { InFlight } from '../src/http/in-flight.ts';
 import { listen } from '../src/http/listen.ts';
 import { assert, suite } from './uvu.ts';
 import { ENI_A, ipsWith, ROOMY, rowOf, secondariesOf, type World, world } from './world.ts';
 
-const appOf = (w: World, opened: (gone: () => boolean) => Promise<void> = async () => {}) =>
-  driver({ pools: w.pools, allocator: w.allocator, opened }, w.machine.log);
+const appOf = (
+  w: World,
+  opened: (gone: () => boolean) => Promise<void> = async () => {},
+  options: Parameters<typeof driver>[2] = {},
+) => driver({ pools: w.pools, allocator: w.allocator, opened }, w.machine.log, options);
 type App = ReturnType<typeof appOf>;
 
 async function post(app: App, path: string, body: unknown): Promise<Record<string, unknown>> {
@@ -158,8 +162,8 @@ protocol('waits for the ledger, and says why in vain', async () => {
 
 const onTheWire = suite('driver on a socket');
 
-async function served(w: World) {
-  const listening = await listen(appOf(w), { kind: 'http', host: '127.0.0.1', port: 0 });
+async function served(w: World, options: Parameters<typeof driver>[2] = {}) {
+  const listening = await listen(appOf(w, undefined, options), { kind: 'http', host: '127.0.0.1', port: 0 });
   return { port: Number(new URL(listening.address).port), close: () => listening.close(1000) };
 }
 const raw = (path: string, body: string) =>
@@ -242,6 +246,65 @@ onTheWire('a caller that hangs up before the answer leaves no holder behind', as
   await until('the undo', async () => (await ipsWith(w, 'allocated')).length === 0);
   assert.is(secondariesOf(w, ENI_A).length, 3, 'and the addresses stay warm');
   await close();
+});
+
+for (const [what, head] of [
+  ['with a Content-Length', 'Content-Length: 40'],
+  ['in chunks', 'Transfer-Encoding: chunked'],
+] as const)
+  onTheWire(`half a body ${what} is waited for only so long: an error, and the connection ends`, async () => {
+    const w = world({ vpc: ROOMY });
+    const { port, close } = await served(w, { bodyMaxMs: 50 });
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    let answer = '';
+    socket.on('data', chunk => {
+      answer += chunk;
+    });
+    const half = head.startsWith('T') ? '8\r\n{"PoolID\r\n' : '{"PoolID';
+    socket.write(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${half}`);
+    await until('the end of the connection', () => socket.closed);
+    assert.match(answer, /"Error":"the body of the request did not come within 0.05 s; nothing was changed"/);
+    assert.match(answer, /^connection: close\r$/im);
+    await close();
+  });
+
+onTheWire('a handler whose caller has hung up is in flight until it has undone its claim', async () => {
+  const w = world({ vpc: ROOMY });
+  const inFlight = new InFlight();
+  let undo = () => {};
+  const undone = new Promise<void>(resolve => {
+    undo = resolve;
+  });
+  let undoing = false;
+  const slow: World['allocator'] = {
+    ...w.allocator,
+    request: async asked => {
+      const given = await w.allocator.request(asked);
+      await until('the hang-up to arrive', asked.gone);
+      return given;
+    },
+    undo: async row => {
+      undoing = true;
+      await undone;
+      await w.allocator.undo(row);
+    },
+  };
+  const { port, close } = await served({ ...w, allocator: slow }, { inFlight });
+  const socket = connect(port, '127.0.0.1');
+  socket.write(REQUEST);
+  await until('the claim', async () => (await ipsWith(w, 'allocated')).length === 1);
+  socket.destroy();
+  await until('the undo', () => undoing);
+  await close();
+  let ended = false;
+  const all = inFlight.ended(10_000).then(() => {
+    ended = true;
+  });
+  await inFlight.ended(20); // bounded, though it has not ended
+  assert.not(ended, 'the undo is still under way');
+  undo();
+  await all;
+  assert.is((await ipsWith(w, 'allocated')).length, 0);
 });
 
 onTheWire('an answer that was handed over stands, though the caller closes straight after', async () => {

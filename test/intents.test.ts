@@ -361,6 +361,28 @@ repairing("costs one call for each ENI, and one more where EC2 names what is som
   for (const row of held) assert.is((await rowOf(w, row.ip)).status, 'allocated');
 });
 
+repairing('where the ENI has room for one only, one is put back', async () => {
+  const w = world({ policy: { warmMin: 0 } });
+  const held = [];
+  for (let i = 0; i < 9; i++) held.push(await request(w, ENI_A));
+  const [first, second] = held;
+  w.vpc.network.unassign(ENI_A, [first?.ip ?? ip(''), second?.ip ?? ip('')]);
+  w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
+  assert.is(await repair(w.machine, held.slice(0, 2)), 2);
+});
+
+repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const held = [];
+  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  w.vpc.network.unassign(
+    ENI_A,
+    held.map(row => row.ip),
+  );
+  foreign(w, held[3]?.ip ?? '');
+  assert.is(await repair(w.machine, held), 4);
+});
+
 const bounds = suite('bounds');
 
 bounds('a hung assign on one ENI does not delay another', async () => {

@@ -40,7 +40,8 @@ function run(path: string, text: string): Record<string, unknown>[] {
 }
 
 migrate('an empty file is outdated until it is migrated', async ({ store }) => {
-  assert.match((await store.outdated()) ?? '', /is at step 0 of 1: run `ec2-ipam migrate`$/);
+  const { length } = migrations('sqlite');
+  assert.ok((await store.outdated())?.endsWith(`is at step 0 of ${length}: run \`ec2-ipam migrate\``));
   await store.migrate();
   assert.is(await store.outdated(), null);
 });

@@ -107,6 +107,20 @@ outage('hold: a move that was answered as not made is not made later either', as
   assert.equal((await store.move(await claims(store))).length, 2, 'the rows can be moved again');
 });
 
+outage(
+  'a move is settled on a cluster node that lags too: it bumps the older row that it finds there',
+  async context => {
+    const { store, witness, gate } = context;
+    const [claim] = await claims(store);
+    assert.ok(claim);
+    const ahead = { ...claim, row: { ...claim.row, generation: claim.row.generation + 1 } };
+    const sprung = gate.trap('lose request', MOVE_PACKET);
+    assert.equal(await store.move([ahead]), []);
+    await sprung;
+    assert.is((await one(witness, ip(10))).generation, claim.row.generation + 1);
+  },
+);
+
 outage('a move that was made while nobody could learn so is told of later, once', async context => {
   const { witness, gate } = context;
   const store = through(context, 1_000);

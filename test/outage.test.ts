@@ -136,4 +136,23 @@ enduring('an outage that nobody has met for long is over, and the next one begin
   assert.is(await it.endure(isDown, here, back), 'done');
 });
 
+enduring('two outages that take turns have one bound between them', async () => {
+  const { outage: outer, time } = outage();
+  const { clock, wait } = {
+    clock: () => time.now,
+    wait: async (ms: number) => {
+      time.now += ms;
+    },
+  };
+  const inner = new Outage(BOUND_MS, { clock, wait });
+  const isAway = (error: unknown): error is IpamError => isError(error, 'ec2-throttled');
+  const startedAt = time.now;
+  let tries = 0;
+  const work = async (): Promise<never> => {
+    throw new IpamError(++tries % 4 === 0 ? 'store-down' : 'ec2-throttled', 'away');
+  };
+  await codeOf(outer.endure(isDown, here, () => inner.endure(isAway, here, work, startedAt), startedAt));
+  assert.ok(time.now - startedAt <= BOUND_MS, `${time.now - startedAt} ms`);
+});
+
 enduring.run();

@@ -90,6 +90,18 @@ pools('embedded, the ENI of another instance is refused', async () => {
   );
 });
 
+pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {
+  const w = world({ vpc: ROOMY });
+  const { knownEnis } = await import('../src/ipam/enis.ts');
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeInstances' });
+  const subnets = async () => {
+    await new Promise(resolve => setTimeout(resolve, 5));
+    return await w.store.subnets();
+  };
+  const enis = knownEnis({ ...w.machine, store: { ...w.store, subnets } });
+  assert.is((await failure(enis.adopt(ENI_A))).code, 'ec2-throttled');
+});
+
 for (const id of [
   '',
   'eni-0a;range=10.0.1.0',

@@ -51,7 +51,13 @@ async function said(...argv: string[]): Promise<string> {
     },
     isTerminal: false,
   };
-  const io: Io = { out: output, err: output, ask: async () => null, signal: AbortSignal.timeout(60_000) };
+  const io: Io = {
+    out: output,
+    err: output,
+    ask: async () => null,
+    signal: AbortSignal.timeout(60_000),
+    crashed: new Promise(() => {}),
+  };
   await main(argv, {}, io, () => {
     throw new Error('help needs no parts');
   });

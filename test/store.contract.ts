@@ -223,7 +223,7 @@ function compareAndSet(test: Test): void {
   test(`a move takes ${CHANGES_MAX} changes, and not one more`, async ({ store }) => {
     const lasts = Array.from({ length: CHANGES_MAX + 1 }, (_, i) => i);
     await store.add(lasts.map(last => row(last)));
-    const { rows } = await store.page(SUBNET, null, lasts.length);
+    const { rows } = await store.withStatus(SUBNET, ['free']);
     const changes = rows.map((state): Change => ({ row: state, move: 'foreign', iface: ENI }));
     await store.move(changes).then(
       () => assert.unreachable('one too many was taken'),
@@ -353,16 +353,7 @@ function reading(test: Test): void {
     assert.equal(ips((await store.intents(15_000, 10)).rows), []);
   });
 
-  test('page goes by the value of the address, not by its spelling', async ({ store }) => {
-    await store.add([...[100, 9, 20, 300].map(last => row(last)), { ...row(10), subnet: OTHER_SUBNET }]);
-    assert.equal(ips((await store.page(SUBNET, null, 10)).rows), [ip(9), ip(20), ip(100), ip(300)]);
-    assert.equal(ips((await store.page(SUBNET, null, 2)).rows), [ip(9), ip(20)]);
-    assert.equal(ips((await store.page(SUBNET, ip(20), 2)).rows), [ip(100), ip(300)]);
-    assert.equal(ips((await store.page(SUBNET, ip(50), 1)).rows), [ip(100)]);
-    assert.equal(ips((await store.page(SUBNET, ip(300), 1)).rows), []);
-  });
-
-  test('withStatus lists the rows of one subnet that have one of the statuses, by address', async ({
+  test('withStatus lists the rows of one subnet that have one of the statuses, by the value of the address', async ({
     store,
   }) => {
     await store.add([
@@ -576,6 +567,27 @@ function theRest(test: Test): void {
       (await store.beat('c', false)).rows.map(one => one.id),
       ['c'],
     );
+  });
+
+  test("a lease is one server's until it ends or is renewed, each by its name", async ({
+    store,
+    advance,
+  }) => {
+    assert.ok(await store.lease('one', 'a', 10_000));
+    assert.not(await store.lease('one', 'b', 10_000));
+    assert.ok(await store.lease('two', 'b', 10_000));
+    advance(6_000);
+    assert.ok(await store.lease('one', 'a', 10_000), 'renewed');
+    advance(6_000);
+    assert.not(await store.lease('one', 'b', 10_000));
+    advance(4_001);
+    assert.ok(await store.lease('one', 'b', 10_000), 'after its end');
+    assert.not(await store.lease('one', 'a', 10_000));
+  });
+
+  test('of many that want a lease at once, one has it', async ({ store }) => {
+    const answers = await Promise.all(['a', 'b', 'c', 'd'].map(server => store.lease('one', server, 10_000)));
+    assert.is(answers.filter(Boolean).length, 1);
   });
 
   test('facts are noted by name, the last one counts', async ({ store }) => {

@@ -125,6 +125,7 @@ function configure(
       isRoot: process.getuid?.() === 0,
       isTerminal: io.err.isTerminal,
       uses: command.settings,
+      defaults: command.defaults ?? {},
     });
     if (complaints.length === 0) return { config, options: options as Record<string, never> };
   } catch (error) {

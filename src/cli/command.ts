@@ -1,5 +1,5 @@
 import type { Log } from '../domain/log.ts';
-import type { Config } from './config.ts';
+import type { Config, Defaults } from './config.ts';
 import type { Kind } from './kinds.ts';
 import type { Assemble } from './parts.ts';
 import type { SettingName } from './settings.ts';
@@ -58,6 +58,8 @@ export interface Command<O extends Options = Options> {
   /** How many arguments are accepted. */
   readonly args: { readonly min: number; readonly max: number };
   readonly settings: readonly SettingName[];
+  /** What stands instead of a setting's own default, as a user would write it. */
+  readonly defaults?: Defaults;
   readonly options: O;
   /** What --help says beyond the flags. */
   readonly help?: string;

@@ -1,6 +1,6 @@
+import { isLoopback } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { Address, Listener } from '../http/listen.ts';
-import { isLoopback } from '../http/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
 import { accept } from './kinds.ts';
 import {
@@ -13,6 +13,9 @@ import {
   settingNames,
   type ValueOf,
 } from './settings.ts';
+
+/** Texts by setting, as a user would write them. */
+export type Defaults = Partial<Readonly<Record<SettingName, string>>>;
 
 type Settings = { readonly [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
 
@@ -31,6 +34,8 @@ export interface Sources extends Facts {
   readonly readFile: (path: string) => string;
   /** The settings in use: rules between several settings hold only where all of them are. */
   readonly uses: readonly SettingName[];
+  /** What stands instead of a setting's own default. */
+  readonly defaults?: Defaults;
 }
 
 /** What one source says of one setting. */
@@ -49,7 +54,8 @@ export function loadConfig(sources: Sources): Config {
   const values: Record<string, unknown> = {};
   for (const name of settingNames) {
     const setting: Setting<unknown> = SETTINGS[name];
-    const given = find(setting, sources, file, complaints) ?? fallback(setting, sources, texts);
+    const given =
+      find(setting, sources, file, complaints) ?? fallback(setting, sources.defaults?.[name], sources, texts);
     texts.set(setting.flag, given.texts);
     values[name] = parsed(setting, given, complaints);
   }
@@ -120,10 +126,11 @@ function find(
 
 function fallback(
   setting: Setting<unknown>,
+  ofCommand: string | undefined,
   facts: Facts,
   texts: ReadonlyMap<string, readonly string[]>,
 ): Given {
-  const { fallback } = setting;
+  const fallback = ofCommand ?? setting.fallback;
   if (fallback === null) return { place: '', texts: [] };
   const text =
     typeof fallback === 'string' ? fallback : fallback.of(facts, flag => texts.get(flag)?.at(-1) ?? '');

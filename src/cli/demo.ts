@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { formatCidr, parseCidr, routerOf } from '../domain/address.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import { listen } from '../http/listen.ts';
 import { simulatorApp } from '../simulator/simulator.ts';
 import { buildVpc, DEFAULT_WORLD } from '../simulator/world.ts';
@@ -66,7 +67,14 @@ export const demo = command({
       uses: SERVE_SETTINGS,
     });
     try {
-      const server = await startServer({ config: served, io, log, assemble });
+      const server = await startServer({ config: served, io, log, assemble }).catch(error => {
+        throw isError(error, 'conflict')
+          ? new IpamError('conflict', error.message, {
+              hint: 'stop it, or give another --port',
+              cause: error,
+            })
+          : error;
+      });
       try {
         await server.opened;
         await tour(socket, eni.id, cidr, io.out);
@@ -142,7 +150,7 @@ until Ctrl-C. In another terminal, to see the ledger and EC2 agree:
 
 With Docker here (as root; macvlan or ipvlan on an interface of this machine, the addresses are simulated):
 
-  ln -s ${socket} /run/docker/plugins/ec2-ipam.sock
+  mkdir -p /run/docker/plugins && ln -s ${socket} /run/docker/plugins/ec2-ipam.sock
   ip link add demo0 type dummy && ip link set demo0 up
   docker network create -d macvlan -o parent=demo0 --ipam-driver ec2-ipam \\
     --subnet ${cidr} --gateway ${routerOf(parseCidr(cidr))} --ipam-opt eni-id=${eni} demo

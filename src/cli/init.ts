@@ -19,8 +19,8 @@ export const init = command({
       const [id = '', cidr] = arg.split('=');
       return { id: parseSubnetId(id), range: cidr === undefined ? null : parseCidr(cidr) };
     });
-    const { machine, store } = assemble(config, log);
-    await store.migrate();
+    const { machine, store, open } = assemble(config, log);
+    await open();
     for (const { id, range } of wanted) {
       const bar = progress(io.err, id);
       const { subnet, enis, added, free, available } = await survey(machine, id, range, bar.show);

@@ -5,6 +5,7 @@ import { close, compare, costOf } from '../ipam/reconciler.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
 import { printJson } from './output.ts';
+import { progress } from './progress.ts';
 import { namedSubnets } from './subnets.ts';
 import { LEDGER_SETTINGS } from './uses.ts';
 
@@ -19,14 +20,21 @@ export const reconcile = command({
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },
   async run({ args, config, log, io, options, assemble }) {
-    const { machine, store } = assemble(config, log);
+    const { machine, store, own } = assemble(config, log);
+    const subnets = await namedSubnets(store, args);
+    await own();
     const dryRun = options['dry-run'];
     const drifts: Drift[] = [];
     let moved = 0;
     let repaired = 0;
-    for (const subnet of await namedSubnets(store, args)) {
+    const bar = progress(io.err, 'reconcile');
+    for (const [i, subnet] of subnets.entries()) {
+      bar.show('subnets compared', i, subnets.length);
       const found = await compare(machine, subnet.id);
       drifts.push(...found);
+      bar.end();
+      // Before it is closed, and while it is fresh.
+      if (!options.json) for (const drift of found) io.out.write(`${describe(drift)}: ${planFor(drift)}\n`);
       if (dryRun) continue;
       const closed = await close(machine, found);
       moved += closed.moved;
@@ -51,14 +59,12 @@ export const reconcile = command({
         settled,
         dryRun,
       });
-    else {
-      for (const drift of drifts) io.out.write(`${describe(drift)}: ${planFor(drift)}\n`);
+    else
       io.out.write(
         dryRun
           ? `${drifts.length} differences, to be closed with ${costOf(drifts)} EC2 calls; nothing was changed\n`
           : `${drifts.length} differences, ${moved} moves, ${repaired} repaired, ${settled} unfinished ones settled\n`,
       );
-    }
     await store.close();
     return 0;
   },

@@ -3,6 +3,7 @@ import { idle, recycle as takeBack } from '../ipam/recycle.ts';
 import { command } from './command.ts';
 import { duration, onOff, wholeNumber } from './kinds.ts';
 import { ago, printJson, table } from './output.ts';
+import { progress } from './progress.ts';
 import { namedSubnets } from './subnets.ts';
 import { LEDGER_SETTINGS } from './uses.ts';
 
@@ -19,9 +20,11 @@ export const recycle = command({
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },
   async run({ args, config, log, io, options, assemble }) {
-    const { machine, store } = assemble(config, log);
+    const { machine, store, own } = assemble(config, log);
+    const subnets = await namedSubnets(store, args);
+    await own();
     const plan: Allocation[] = [];
-    for (const subnet of await namedSubnets(store, args))
+    for (const subnet of subnets)
       plan.push(...(await idle(machine, subnet.id, options.idle, options.limit - plan.length)));
     const now = (await store.intents(0, 0)).now;
     if (!options.json)
@@ -31,7 +34,16 @@ export const recycle = command({
           plan.map(row => [row.ip, row.subnet, row.iface ?? '-', ago(now - row.movedAt)]),
         ),
       );
-    const freed = options['dry-run'] ? 0 : await takeBack(machine, plan);
+    const bar = progress(io.err, 'recycle');
+    let freed = 0;
+    let done = 0;
+    for (const eni of options['dry-run'] ? [] : new Set(plan.map(row => row.iface))) {
+      const rows = plan.filter(row => row.iface === eni);
+      freed += await takeBack(machine, rows);
+      done += rows.length;
+      bar.show('addresses', done, plan.length);
+    }
+    bar.end();
     if (options.json)
       printJson(io.out, {
         plan: plan.map(({ ip, subnet, iface }) => ({ ip, subnet, iface })),

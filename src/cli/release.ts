@@ -1,10 +1,11 @@
 import { parseIpv4 } from '../domain/address.ts';
+import type { Status } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
-import { parseSubnetId } from '../domain/ids.ts';
+import { type EniId, parseSubnetId } from '../domain/ids.ts';
 import { order } from '../ipam/order.ts';
-import { command } from './command.ts';
+import { command, type Io } from './command.ts';
 import { onOff } from './kinds.ts';
-import { ago } from './output.ts';
+import { ago, printJson } from './output.ts';
 import { namedSubnets } from './subnets.ts';
 import { LEDGER_SETTINGS } from './uses.ts';
 
@@ -17,37 +18,47 @@ export const release = command({
   options: {
     yes: { kind: onOff, fallback: 'off', help: 'do not ask' },
     'dry-run': { kind: onOff, fallback: 'off', help: 'show the holder only' },
+    json: { kind: onOff, fallback: 'off', help: 'print JSON; the holder is shown on stderr' },
   },
   async run({ args: [subnetArg = '', ipArg = ''], config, log, io, options, assemble }) {
     const subnet = parseSubnetId(subnetArg);
     const ip = parseIpv4(ipArg);
-    const { store } = assemble(config, log);
+    const { store, own } = assemble(config, log);
     await namedSubnets(store, [subnet]);
+    await own();
     const { rows, now } = await store.get(subnet, [ip]);
     const [row] = rows;
     if (row === undefined) throw new IpamError('bad-request', `${ip} is not in the ledger of ${subnet}`);
     const ours = (await store.enis()).some(eni => eni.id === row.iface && eni.ours);
     const { move, refusal } = order(row, ours);
     const holder = row.holder === null ? '' : ` by ${row.holder}`;
-    io.out.write(
-      `${ip} is ${row.status}${holder} on ${row.iface ?? 'no ENI'} since ${ago(now - row.movedAt)}\n`,
-    );
+    const say = (text: string) => (options.json ? io.err : io.out).write(text);
+    const report = (status: Status, eni: EniId | null, released: boolean) => {
+      const { holder: container, status: was } = row;
+      if (options.json) printJson(io.out, { subnet, ip, eni, container, was, status, released });
+    };
+    say(`${ip} is ${row.status}${holder} on ${row.iface ?? 'no ENI'} since ${ago(now - row.movedAt)}\n`);
     if (move === null) throw new IpamError('conflict', refusal);
-    if (options['dry-run']) return 0;
-    if (
-      !options.yes &&
-      !/^y(es)?$/i.test(
-        (await io.ask(`Give it up? Traffic of a container that still has it goes astray. [y/N] `)) ?? '',
-      )
-    ) {
+    if (options['dry-run']) {
+      report(row.status, row.iface, false);
+      return 0;
+    }
+    if (!options.yes && !(await isOrdered(io))) {
       io.err.write('nothing was changed\n');
+      report(row.status, row.iface, false);
       return 1;
     }
     const [moved] = await store.move([{ row, move }]);
     await store.close();
     if (moved === undefined)
       throw new IpamError('conflict', `${ip} changed while you were asked`, { hint: 'look again' });
-    io.out.write(`${ip} is ${moved.status} on ${moved.iface}\n`);
+    if (!options.json) say(`${ip} is ${moved.status} on ${moved.iface}\n`);
+    report(moved.status, moved.iface, true);
     return 0;
   },
 });
+
+async function isOrdered(io: Io): Promise<boolean> {
+  const answer = await io.ask('Give it up? Traffic of a container that still has it goes astray. [y/N] ');
+  return /^y(es)?$/i.test(answer ?? '');
+}

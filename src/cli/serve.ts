@@ -2,6 +2,7 @@ import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { driver } from '../http/driver.ts';
+import { InFlight } from '../http/in-flight.ts';
 import { type Listening, listen } from '../http/listen.ts';
 import { Outage } from '../ipam/outage.ts';
 import { type Context, command } from './command.ts';
@@ -11,6 +12,9 @@ import { SERVE_SETTINGS } from './uses.ts';
 
 /** Between two tries to open a ledger that cannot be reached. */
 const OPEN_AGAIN_MS = 1000;
+/** At the end: how long the keeper may take for its chores in hand, and the store for its connections. */
+const KEEPER_STOP_MAX_MS = 15_000;
+const STORE_CLOSE_MAX_MS = 5000;
 
 export const serve = command({
   name: 'serve',
@@ -35,7 +39,8 @@ export interface RunningServer {
   readonly addresses: readonly string[];
   /** Settles when the ledger is open; rejects for what waiting cannot mend. */
   readonly opened: Promise<void>;
-  /** Finishes what is in flight. */
+  /** Finishes what is in flight. Takes the longest wait of a request at most, and what the keeper and the store may
+   *  take; never throws. */
   stop(): Promise<void>;
 }
 
@@ -43,16 +48,20 @@ export interface RunningServer {
 export async function startServer(
   context: Pick<Context, 'config' | 'io' | 'log' | 'assemble'>,
 ): Promise<RunningServer> {
-  const { config, log } = context;
+  const { config, io, log } = context;
+  io.crashed.catch(error => log('error', 'ended by an error that nobody caught', { error }));
   const parts = context.assemble(config, log);
   const ledger = new Ledger(parts, context);
-  const app = driver(parts.service(ledger.opened), log);
+  const inFlight = new InFlight();
+  const app = driver(parts.service(ledger.opened), log, { inFlight });
   const listening: Listening[] = [];
   const stop = async () => {
-    ledger.stopped = true;
+    const until = performance.now() + config.requestTimeoutMs;
+    ledger.stop();
     await Promise.all(listening.map(one => one.close(config.requestTimeoutMs)));
-    if (ledger.isOpen) await parts.keeper.stop();
-    await parts.store.close();
+    await inFlight.ended(Math.max(0, until - performance.now()));
+    if (ledger.isOpen) await parts.keeper.stop(KEEPER_STOP_MAX_MS);
+    await closeStore(parts, log);
   };
   try {
     for (const listener of config.listen) listening.push(await listen(app, listener, log));
@@ -70,14 +79,33 @@ export async function startServer(
   return { addresses, opened, stop };
 }
 
+/** A store that is away must not turn a stop in good order into a failure. */
+async function closeStore({ store }: Parts, log: Log): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, STORE_CLOSE_MAX_MS, new IpamError('unavailable', 'it took too long'));
+  });
+  try {
+    await Promise.race([store.close(), late]);
+  } catch (error) {
+    log('warn', 'the store could not be closed', { error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** The ledger on its way to being open. */
 class Ledger {
   isOpen = false;
-  stopped = false;
   readonly #parts: Parts;
   readonly #log: Log;
   readonly #outage: Outage;
   #error = new IpamError('store-down', 'the ledger is not open yet', { hint: 'try again' });
+  #isStopped = false;
+  #tellStopped = () => {};
+  readonly #stopped = new Promise<void>(resolve => {
+    this.#tellStopped = resolve;
+  });
 
   constructor(parts: Parts, { config, log }: Pick<Context, 'config' | 'log'>) {
     this.#parts = parts;
@@ -85,17 +113,29 @@ class Ledger {
     this.#outage = new Outage(config.requestTimeoutMs, parts.machine);
   }
 
-  /** Resolves when it is open; throws what keeps it from that when the longest wait of a request is over. */
-  opened = (gone: () => boolean): Promise<void> =>
-    this.#outage.endure(isStoreDown, gone, async () => {
+  /** Resolves when it is open; throws what keeps it from that when the longest wait of a request is over, and
+   *  when the server stops. */
+  opened = async (gone: () => boolean): Promise<void> => {
+    const isOpen = async () => {
       if (!this.isOpen) throw this.#error;
+    };
+    const stopped = this.#stopped.then(() => {
+      if (!this.isOpen) throw new IpamError('unavailable', 'the server stops', { hint: 'try again' });
     });
+    await Promise.race([this.#outage.endure(isStoreDown, () => gone() || this.#isStopped, isOpen), stopped]);
+  };
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#tellStopped();
+  }
 
   /** Opens it, however long that takes. */
   async open(): Promise<void> {
-    while (!this.stopped) {
+    while (!this.#isStopped) {
       try {
         await this.#parts.open();
+        if (this.#isStopped) return;
         this.isOpen = true;
         this.#log('info', 'the ledger is open');
         return;
@@ -104,7 +144,7 @@ class Ledger {
         if (error.line !== this.#error.line)
           this.#log('error', 'the ledger cannot be opened, and is tried again', { error: error.line });
         this.#error = error;
-        await this.#parts.machine.wait(OPEN_AGAIN_MS);
+        await Promise.race([this.#parts.machine.wait(OPEN_AGAIN_MS), this.#stopped]);
       }
     }
   }

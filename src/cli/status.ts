@@ -47,16 +47,14 @@ interface Report {
 
 async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise<Report> {
   const tally = await store.tally();
-  const { rows: servers } = await store.servers();
   const held: Allocation[] = [];
   const unsettled: Allocation[] = [];
-  let now = 0;
   for (const { id } of subnets) {
-    const reading = await store.withStatus(id, ['allocated', 'assigning', 'unassigning']);
-    now = reading.now;
-    held.push(...reading.rows.filter(row => row.status === 'allocated'));
-    unsettled.push(...reading.rows.filter(row => row.status !== 'allocated'));
+    const { rows } = await store.withStatus(id, ['allocated', 'assigning', 'unassigning']);
+    held.push(...rows.filter(row => row.status === 'allocated'));
+    unsettled.push(...rows.filter(row => row.status !== 'allocated'));
   }
+  const { rows: servers, now } = await store.servers();
   const lineOf = (row: Allocation): Line => ({
     subnet: row.subnet,
     ip: row.ip,

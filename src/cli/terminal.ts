@@ -18,17 +18,15 @@ export function terminal(): Terminal {
   // The first signal asks, the second ends the process as if nobody had listened.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
   const [out, err] = [new Stream(process.stdout), new Stream(process.stderr)];
-  const crashed = uncaught();
   return {
     out,
     err,
     ask,
     signal: stop.signal,
-    crashed,
+    crashed: uncaught(),
     async end() {
-      const ended = Promise.all([out.end(), Promise.race([err.end(), timeout(STDERR_END_MAX_MS)])]);
-      // On Deno a full disk is an error of nobody's.
-      return await Promise.race([ended.then(() => out.isWhole), crashed.catch(() => false)]);
+      await Promise.all([out.end(), Promise.race([err.end(), timeout(STDERR_END_MAX_MS)])]);
+      return out.isWhole;
     },
   };
 }

@@ -16,7 +16,7 @@ ec2-ipam COMMAND --help tells more; ec2-ipam --version tells the version.
 export function usageOf(command: Command): string {
   const { name, usage, summary, options, settings, help } = command;
   const own = Object.entries(options as Options).map(([flag, option]) => optionLine(flag, option));
-  const shared = settings.map(setting => settingLine(SETTINGS[setting]));
+  const shared = settings.map(setting => settingLine(SETTINGS[setting], command.defaults?.[setting]));
   return [
     `usage: ${`ec2-ipam ${name} ${usage}`.trim()} [--FLAG…]\n\n${summary}\n`,
     own.length === 0 ? '' : `options:\n${columns(own)}`,
@@ -35,9 +35,13 @@ function optionLine(flag: string, { kind, fallback, help }: Option<unknown>): Li
   return [`--${flag}${isSwitch ? '' : ` ${kind.metavar}`}`, help + tail];
 }
 
-function settingLine({ flag, kind, shape, fallback, help }: Setting<unknown>): Line {
+function settingLine(
+  { flag, kind, shape, fallback: ownFallback, help }: Setting<unknown>,
+  ofCommand: string | undefined,
+): Line {
   const name = environmentName(flag);
   if (shape === 'secret') return [`[${name}]`, `${help}; or [${name}_FILE], a file that holds it`];
+  const fallback = ofCommand ?? ownFallback;
   const said = fallback === null || typeof fallback === 'string' ? fallback : fallback.said;
   const left = `--${flag}${kind.metavar === '' ? '' : ` ${kind.metavar}`}`;
   return [left, `${help}${said === null ? '' : `; default ${said}`} [${name}]`];

@@ -24,6 +24,10 @@ export function toNumber(text: string): number | null {
   return number;
 }
 
+/** Whether only this machine is reached under the name or address. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (host.startsWith('127.') && toNumber(host) !== null);
+
 /** `text` as an address. Throws bad-request when it is none: `what` says which field it came from. */
 export function parseIpv4(text: string, what = 'address'): Ipv4 {
   if (toNumber(text) === null)

@@ -13,6 +13,9 @@ export const STATUSES = [
 ] as const;
 export type Status = (typeof STATUSES)[number];
 
+/** The longest name of a holder that is kept; Docker's are shorter, but nothing promises that. */
+export const HOLDER_CHARS_MAX = 255;
+
 /** Names a row and the state it was read in; a move applies only while all five still stand. */
 export interface RowState {
   readonly subnet: SubnetId;

@@ -4,10 +4,32 @@ import type { Env } from './answer.ts';
 
 /** The largest body taken, in bytes: Docker's have some hundreds. */
 const BODY_BYTES_MAX = 64 * 1024;
+/** How long the body of a request that has begun may take. The server itself has no such bound, since that would
+ *  close idle connections too. */
+export const BODY_MAX_MS = 30_000;
 
-/** The body as text. Throws bad-request when it is too large, before more than that has been read. hono's own
- *  bodyLimit fails on requests without a Content-Length when the global Request is left as it is. */
-export async function bodyText(c: Context<Env>): Promise<string> {
+/** The body as text. Throws bad-request when it is too large, before more than that has been read, and when it has
+ *  not come after `boundMs`; then the connection ends with the answer. */
+export async function bodyText(c: Context<Env>, boundMs: number): Promise<string> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      c.env?.outgoing?.setHeader('Connection', 'close');
+      reject(refusal(`the body of the request did not come within ${boundMs / 1000} s`));
+    }, boundMs);
+  });
+  try {
+    return await Promise.race([wholeBody(c), late]);
+  } catch (error) {
+    if (error instanceof IpamError) throw error;
+    throw new IpamError('caller-gone', 'the caller has gone before its request was whole', { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** hono's own bodyLimit fails on requests without a Content-Length when the global Request is left as it is. */
+async function wholeBody(c: Context<Env>): Promise<string> {
   const length = c.req.header('content-length');
   if (length !== undefined) {
     if (!(Number(length) <= BODY_BYTES_MAX)) throw tooLarge();
@@ -28,7 +50,6 @@ export async function bodyText(c: Context<Env>): Promise<string> {
   return text + decoder.decode();
 }
 
-const tooLarge = (): IpamError =>
-  new IpamError('bad-request', `the body is larger than ${BODY_BYTES_MAX} bytes`, {
-    hint: 'nothing was changed',
-  });
+const refusal = (what: string): IpamError =>
+  new IpamError('bad-request', what, { hint: 'nothing was changed' });
+const tooLarge = (): IpamError => refusal(`the body is larger than ${BODY_BYTES_MAX} bytes`);

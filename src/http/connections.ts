@@ -1,12 +1,21 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as NetServer, Socket } from 'node:net';
 
-/** The open connections of a server and the responses that each still owes. */
+/** The open connections of a server and the responses that each still owes. `front` is what listens: `http` itself,
+ *  or what hands it its connections. */
 export class Connections {
+  readonly #front: NetServer;
+  /** As they were accepted; before a TLS handshake is over, `http` does not know of them. */
+  readonly #accepted = new Set<Socket>();
   readonly #owed = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
 
-  constructor(http: Server) {
+  constructor(http: Server, front: NetServer) {
+    this.#front = front;
+    front.on('connection', (socket: Socket) => {
+      this.#accepted.add(socket);
+      socket.once('close', () => this.#accepted.delete(socket));
+    });
     http.on('connection', (socket: Socket) => {
       this.#owed.set(socket, new Set());
       socket.once('close', () => this.#owed.delete(socket));
@@ -25,15 +34,15 @@ export class Connections {
     if (this.#closing && owed?.size === 0) socket.destroySoon();
   }
 
-  /** Lets `front` accept nothing new; resolves when all connections are closed, those that owe an answer
-   *  after it or after `boundMs`. */
-  close(front: NetServer, boundMs: number): Promise<void> {
+  /** Accepts nothing new; resolves when all connections are closed, those that owe an answer after it or after
+   *  `boundMs`. */
+  close(boundMs: number): Promise<void> {
     this.#closing = true;
     return new Promise(resolve => {
       const cut = setTimeout(() => {
-        for (const socket of this.#owed.keys()) socket.destroy();
+        for (const socket of [...this.#owed.keys(), ...this.#accepted]) socket.destroy();
       }, boundMs);
-      front.close(() => {
+      this.#front.close(() => {
         clearTimeout(cut);
         resolve();
       });

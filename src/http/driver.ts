@@ -8,10 +8,9 @@ import type { Log } from '../domain/log.ts';
 import type { Allocator } from '../ipam/allocator.ts';
 import type { Pools } from '../ipam/pools.ts';
 import { type Env, errorAnswer, handOver, json, watchCaller } from './answer.ts';
-import { bodyText } from './body.ts';
+import { BODY_MAX_MS, bodyText } from './body.ts';
+import { InFlight } from './in-flight.ts';
 
-/** The ledger's column holds as much; container names are shorter. */
-const HOLDER_MAX_CHARS = 255;
 /** Local and global are one and the same, so that engines from 27 on skip the search for a pool that overlaps no
  *  route of the host, which the ENI's subnet always does. */
 const ADDRESS_SPACE = 'ec2-ipam';
@@ -39,8 +38,19 @@ export interface Service {
   opened(gone: () => boolean): Promise<void>;
 }
 
-export function driver(service: Service, log: Log): Hono<Env> {
+interface DriverOptions {
+  /** Counts the handlers that run. */
+  readonly inFlight?: InFlight;
+  /** How long the body of a request may take. */
+  readonly bodyMaxMs?: number;
+}
+
+export function driver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
+  const { inFlight = new InFlight(), bodyMaxMs = BODY_MAX_MS } = options;
   const app = new Hono<Env>();
+  const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
+    bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
+  app.use((_, next) => inFlight.track(next));
   app.onError((error, c) => errorAnswer(error, log, c.req.path));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
 
@@ -90,7 +100,7 @@ export function driver(service: Service, log: Log): Hono<Env> {
     await service.opened(gone);
     if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
       return await gatewayAnswer(service, pool, named);
-    const holder = option(asked.Options, ENDPOINT_NAME)?.slice(0, HOLDER_MAX_CHARS) ?? null;
+    const holder = option(asked.Options, ENDPOINT_NAME);
     const { row, home } = await service.allocator.request({ pool, named, holder, gone });
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
     return await handOver(c, gone, body, () => service.allocator.undo(row));
@@ -119,8 +129,7 @@ const option = (options: Record<string, unknown> | null, name: string): string |
 
 /** The body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd repeats a
  *  request with an empty body and takes any answer for the first one's, so that must be an error and do nothing. */
-async function bodyOf<S extends v.GenericSchema>(c: Context<Env>, schema: S): Promise<v.InferOutput<S>> {
-  const body = await bodyText(c);
+function parseBody<S extends v.GenericSchema>(body: string, schema: S): v.InferOutput<S> {
   if (body.trim() === '')
     throw new IpamError(
       'bad-request',

@@ -4,7 +4,6 @@ import type { AddressInfo, Server as NetServer } from 'node:net';
 import { dirname } from 'node:path';
 import process from 'node:process';
 import { createAdaptorServer } from '@hono/node-server';
-import { toNumber } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { Connections } from './connections.ts';
@@ -34,9 +33,6 @@ type App = Pick<Parameters<typeof createAdaptorServer>[0], 'fetch'>;
 
 const CONNECTIONS_MAX = 10_000;
 
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (host.startsWith('127.') && toNumber(host) !== null);
-
 /**
  * Serves `app` through node:http on every runtime. Clients of an https listener must show a certificate of
  * the client authority. Throws conflict when somebody else listens there, else unavailable or bad-request.
@@ -48,12 +44,12 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
   const front = listener.kind === 'https' ? tlsFront(http, listener.tls, log) : http;
   front.maxConnections = CONNECTIONS_MAX;
-  const connections = new Connections(http);
+  const connections = new Connections(http, front);
   if (listener.kind === 'unix') await prepareSocket(listener.path);
   await bind(front, listener);
   return {
     address: addressOf(front, listener),
-    close: boundMs => connections.close(front, boundMs),
+    close: boundMs => connections.close(boundMs),
   };
 }
 

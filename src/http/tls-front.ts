@@ -6,6 +6,9 @@ import { createServer as createTlsServer } from 'node:tls';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 
+/** How long a client may take for its handshake; until then it has shown no certificate, and holds a place. */
+const HANDSHAKE_MAX_MS = 10_000;
+
 /** Names of PEM files. */
 export interface TlsFiles {
   readonly cert: string;
@@ -15,21 +18,35 @@ export interface TlsFiles {
 }
 
 /** A TLS server in front of `http`, for clients of the authority only. Throws bad-request about the files.
+ *  Clients that do not end their handshake within `handshakeMaxMs` are cut off.
  *
  *  node:https on Bun has no peer certificate on its sockets, and Deno's own server ignores `requestCert`; a
  *  tls.Server that hands its sockets to the http.Server behaves alike on all three runtimes. */
-export function tlsFront(http: Server, files: TlsFiles, log?: Log): NetServer {
+export function tlsFront(
+  http: Server,
+  files: TlsFiles,
+  log?: Log,
+  handshakeMaxMs = HANDSHAKE_MAX_MS,
+): NetServer {
   const cert = readPem(files.cert, '--tls-cert');
   const key = readPem(files.key, '--tls-key');
   const ca = readPem(files.clientCa, '--tls-client-ca');
   checkPair(cert, key, ca);
-  const options = { cert, key, ca, requestCert: true, rejectUnauthorized: true } as const;
-  const front = createTlsServer({ ...options, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] }, socket =>
-    http.emit('connection', socket),
-  );
-  return front.on('tlsClientError', (error: Error, socket: Socket) =>
-    log?.('warn', 'client refused', { peer: socket.remoteAddress, reason: error.message }),
-  );
+  const options = {
+    cert,
+    key,
+    ca,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2' as const,
+    ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: handshakeMaxMs,
+  };
+  const front = createTlsServer(options, socket => http.emit('connection', socket));
+  return front.on('tlsClientError', (error: Error, socket: Socket) => {
+    log?.('warn', 'client refused', { peer: socket.remoteAddress, reason: error.message });
+    socket.destroy();
+  });
 }
 
 function readPem(path: string, flag: string): string {

@@ -192,36 +192,35 @@ export async function takeOff(machine: Machine, rows: readonly Allocation[]): Pr
   return freed;
 }
 
-/** Assigns held addresses again that are missing from their ENI, with one call for each ENI, and one more where
- *  EC2 names some of them as somebody else's. They stay allocated whatever comes. Answers how many are back. */
+/** Assigns held addresses again that are missing from their ENI, with one call for each ENI, and more where EC2
+ *  takes some of them only. They stay allocated whatever comes. Answers how many are back. */
 export async function repair(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let repaired = 0;
-  for (const [eni, batch] of batchesByEni(rows)) {
-    const first = await repairOn(machine, eni, batch);
-    repaired += first.repaired;
-    const others = first.missed.filter(row => !first.elsewhere.has(row.ip));
-    if (first.elsewhere.size > 0 && others.length > 0)
-      repaired += (await repairOn(machine, eni, others)).repaired;
-  }
+  for (const [eni, batch] of batchesByEni(rows)) repaired += await repairOn(machine, eni, batch);
   return repaired;
 }
 
-async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[]) {
+/** Of a batch that is refused, those are asked for again that EC2 does not name, or half and half, so that neither
+ *  one that somebody else has nor the limit of the ENI keeps the others away. */
+async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<number> {
+  const { store, cloud, log } = machine;
   const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
-  const missed = await machine.store.move(rows.map(change('missed')));
-  if (missed.length === 0) return { repaired: 0, missed, elsewhere: new Set<Ipv4>() };
-  const error = await outcome(machine.cloud.assign(eni, ipsOf(missed), sendBefore));
-  machine.log('warn', 'drift: held addresses were missing from their ENI', {
+  const missed = await store.move(rows.map(change('missed')));
+  if (missed.length === 0) return 0;
+  const error = await outcome(cloud.assign(eni, ipsOf(missed), sendBefore));
+  log('warn', 'drift: held addresses were missing from their ENI', {
     eni,
     ips: ipsOf(missed),
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
-  const found = error === null ? await machine.store.move(missed.map(change('found'))) : [];
-  return {
-    repaired: found.length,
-    missed,
-    elsewhere: new Set(isError(error, 'ec2-taken') ? error.addresses : []),
-  };
+  if (error === null) return (await store.move(missed.map(change('found')))).length;
+  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;
+  const others = missed.filter(row => !error.addresses.includes(row.ip));
+  if (others.length < missed.length) return await repairOn(machine, eni, others);
+  if (missed.length === 1) return 0;
+  const middle = Math.ceil(missed.length / 2);
+  const first = await repairOn(machine, eni, missed.slice(0, middle));
+  return first + (await repairOn(machine, eni, missed.slice(middle)));
 }
 
 /** Rows grouped by the ENI they name, at most one call's worth in each. */

@@ -1,10 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { type Change, ruleOf } from '../domain/allocation.ts';
+import { type Change, HOLDER_CHARS_MAX, ruleOf } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import { CHANGES_MAX } from './store.ts';
-
-/** What the column takes; Docker's names are shorter, but nothing promises that. */
-const HOLDER_LENGTH_MAX = 255;
 
 /** The changes of one `move` that can apply at all: a row counts once (the first wins, as it would one by
  *  one), and a change that does not start at its row's status is a "no". Throws internal past CHANGES_MAX. */
@@ -41,6 +38,6 @@ export function groupBy<K, T>(items: readonly T[], keyOf: (item: T) => K): Map<K
 }
 
 const withShortHolder = (change: Change): Change =>
-  change.holder && change.holder.length > HOLDER_LENGTH_MAX
-    ? { ...change, holder: change.holder.slice(0, HOLDER_LENGTH_MAX) }
+  change.holder && change.holder.length > HOLDER_CHARS_MAX
+    ? { ...change, holder: change.holder.slice(0, HOLDER_CHARS_MAX) }
     : change;

@@ -2,24 +2,28 @@ import { chmodSync, existsSync } from 'node:fs';
 import { eq } from 'drizzle-orm';
 import type { InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
-import { fileErrorOf, openFile, type SqliteFile } from './sqlite-file.ts';
+import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
 import { migrateSqlite } from './sqlite-migrate.ts';
 import { allocation, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
 import type { SqliteSpec } from './url.ts';
 
 const NAME = 'instance';
 
+/** The instance that an embedded ledger notes as its own; null: none, or there is no ledger yet. Throws
+ *  store-down. */
+export async function ownerOf({ path }: SqliteSpec): Promise<InstanceId | null> {
+  if (path === null || !existsSync(path)) return null;
+  return await onFile(path, file => (hasFacts(file) ? ownerIn(file) : null));
+}
+
 /**
  * Makes sure that an embedded ledger is this instance's own. A new one is marked as such; one of another
  * instance (this machine was started from its image) holds addresses that are not ours to give: it is
  * copied beside the file, for people, and emptied, so that it is filled from EC2 again. Throws store-down.
  */
-export async function settleInstance(spec: SqliteSpec, instance: InstanceId, log: Log): Promise<void> {
-  const { path } = spec;
+export async function settleInstance({ path }: SqliteSpec, instance: InstanceId, log: Log): Promise<void> {
   if (path === null) return;
-  let file: SqliteFile | null = null;
-  try {
-    file = openFile(path);
+  await onFile(path, file => {
     migrateSqlite(file.client);
     const owner = ownerIn(file);
     if (owner === instance) return;
@@ -27,20 +31,34 @@ export async function settleInstance(spec: SqliteSpec, instance: InstanceId, log
     if (aside !== null && !existsSync(aside)) copyTo(file, aside);
     if (takeOver(file, instance) && aside !== null)
       log('warn', `the ledger was that of ${owner} and is now rebuilt for ${instance}`, { aside });
+  });
+}
+
+async function onFile<T>(path: string, work: (file: SqliteFile) => T): Promise<T> {
+  try {
+    return await whileLocked(() => {
+      const file = openFile(path);
+      try {
+        return work(file);
+      } finally {
+        file.client.close();
+      }
+    });
   } catch (error) {
     throw fileErrorOf(error, path);
-  } finally {
-    file?.client.close();
   }
 }
+
+const hasFacts = ({ client }: SqliteFile): boolean =>
+  client.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'fact'").get() !== undefined;
 
 function copyTo({ client }: SqliteFile, path: string): void {
   client.prepare('VACUUM INTO ?').run(path);
   chmodSync(path, 0o600);
 }
 
-const ownerIn = ({ db }: SqliteFile): string | null =>
-  db.select().from(fact).where(eq(fact.name, NAME)).get()?.value ?? null;
+const ownerIn = ({ db }: SqliteFile): InstanceId | null =>
+  (db.select().from(fact).where(eq(fact.name, NAME)).get()?.value ?? null) as InstanceId | null;
 
 /** False: another process was quicker. */
 function takeOver(file: SqliteFile, instance: InstanceId): boolean {

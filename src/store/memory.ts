@@ -82,11 +82,6 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
       );
       return reading(old.sort((a, b) => a.movedAt - b.movedAt || byAddress(a, b)).slice(0, limit));
     },
-    async page(subnet, after, limit) {
-      const start = after === null ? -1 : numberOf(after);
-      const rest = where(row => row.subnet === subnet && numberOf(row.ip) > start);
-      return reading(rest.sort(byAddress).slice(0, limit));
-    },
     async withStatus(subnet, statuses) {
       return reading(where(row => row.subnet === subnet && statuses.includes(row.status)).sort(byAddress));
     },

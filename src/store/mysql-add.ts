@@ -26,7 +26,7 @@ export function* portionsOf(rows: readonly NewAllocation[]): Generator<NewAlloca
   }
 }
 
-/** Inserts those of the portion that are not there; the last but one answer counts them. May be repeated. */
+/** Inserts those of the portion that are not there; the last answer counts them. May be repeated. */
 export function addStatements(portion: readonly NewAllocation[], token: string, skewMs: number): Statement[] {
   const now = raw('@now');
   const values = portion.map(row => [
@@ -47,7 +47,7 @@ export function addStatements(portion: readonly NewAllocation[], token: string, 
     setNow(skewMs),
     BEGIN,
     plain(INSERT, [values]),
-    plain(COUNT, [first.subnet, bytesOf(first.ip), bytesOf(last.ip), token]),
     COMMIT,
+    plain(COUNT, [first.subnet, bytesOf(first.ip), bytesOf(last.ip), token]),
   ];
 }

@@ -46,7 +46,12 @@ const SESSION = [
   "SET time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = 3, " +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+  "SHOW VARIABLES LIKE 'wsrep_on'",
 ].join('; ');
+// A Galera node may be behind the others: what was given by way of one would look free, and its release by way of
+// another like somebody else's. So reads and transactions begin once the node has caught up. Other servers do not
+// know the variable. https://mariadb.com/docs/galera-cluster/reference/galera-cluster-system-variables
+const CATCH_UP = 'SET SESSION wsrep_sync_wait = 1';
 
 interface Idle {
   readonly connection: Connection;
@@ -180,10 +185,15 @@ function connect(
     // Stays for the connection's life: the server may close it while nobody waits for an answer.
     connection.on('error', error => fail(failureOf(error, false)));
     connection.on('end', () => onLost(connection));
-    connection.query(SESSION, error => {
+    const done = (error: unknown) => {
       if (error) return fail(failureOf(error, false));
       clearTimeout(timer);
       resolve(connection);
+    };
+    connection.query(SESSION, (error, results) => {
+      const [variable] = error ? [] : rowsIn((results as unknown[]).at(-1));
+      if (variable?.Value === 'ON') connection.query(CATCH_UP, done);
+      else done(error);
     });
   });
 }

@@ -1,4 +1,4 @@
-import { and, eq, inArray, or, type SQL, sql } from 'drizzle-orm';
+import { and, eq, inArray, lte, or, type SQL, sql } from 'drizzle-orm';
 import { type Allocation, type Change, type MoveName, type RowState, ruleOf } from '../domain/allocation.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import { groupBy } from './batch.ts';
@@ -7,22 +7,26 @@ import { allocation } from './mysql-schema.ts';
 import { BEGIN, build, COMMIT, DOMAIN_COLUMNS, NOW, setNow, statement } from './mysql-sql.ts';
 import type { Moved } from './store.ts';
 
-/** All changes in one transaction and one round trip; the last but one answer has the rows that moved. */
+/** All changes in one transaction and one round trip; the last answer has the rows that moved. It is asked after
+ *  the COMMIT: on a Galera node a transaction that loses to another node's between two statements of one packet
+ *  is undone without a word, and its COMMIT is answered as if it had been made. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
   const sorted = inKeyOrder(batch);
   const byMove = groupBy(sorted, change => change.move);
   const updates = [...byMove].map(([move, changes]) => updateFor(move, changes, token));
-  return [setNow(skewMs), BEGIN, ...updates, selectMoved(sorted, token), COMMIT];
+  return [setNow(skewMs), BEGIN, ...updates, COMMIT, selectMoved(sorted, token)];
 }
 
 /** Ends a move of which nobody knows what became: where the old generation still stands, it stands no more,
- *  so that a statement that is still under way somewhere finds nothing; then the rows are read. */
+ *  so that a statement that is still under way somewhere finds nothing; then the rows are read. A cluster node
+ *  that lags has the row in an older generation yet: bumping that meets what is on its way to it, is refused by
+ *  the cluster, and comes again once the node has caught up. */
 export function settleStatements(batch: readonly Change[], token: string): Statement[] {
   const sorted = inKeyOrder(batch);
   const bump = build
     .update(allocation)
     .set({ generation: sql`${allocation.generation} + 1`, ts: sql`${allocation.ts}` })
-    .where(stand(sorted));
+    .where(standAtMost(sorted));
   return [statement(bump), selectMoved(sorted, token)];
 }
 
@@ -67,6 +71,15 @@ function stand(changes: readonly Change[]): SQL | undefined {
     }),
   );
 }
+
+/** The rows of the changes, as far as they have not gone beyond the generation that the changes name. */
+const standAtMost = (changes: readonly Change[]): SQL | undefined =>
+  or(
+    ...[...groupBy(changes, ({ row }) => [row.subnet, row.generation].join()).values()].map(same => {
+      const [{ row }] = same as [Change];
+      return and(lte(allocation.generation, row.generation), isOneOf(row.subnet, same));
+    }),
+  );
 
 /** What `moved` of the domain does, in SQL. MySQL assigns from left to right and a later column sees the
  *  earlier ones' new values, so `iface` as it was comes from the change, which holds only while that stands. */

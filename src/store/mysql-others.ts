@@ -52,7 +52,7 @@ export interface CountState {
   readonly generation: number;
   readonly countIntentAt: number | null;
 }
-/** Sets or clears the count intent while it stands as `was`; the last but one answer has a row if it did.
+/** Sets or clears the count intent while it stands as `was`; the last answer has a row if it did.
  *  The generation keeps a lost statement from being done late, the token tells whose it was. */
 export const setCountIntent = (
   id: EniId,
@@ -75,13 +75,13 @@ export const setCountIntent = (
         ),
       ),
   ),
+  COMMIT,
   statement(
     build
       .select({ id: eni.id })
       .from(eni)
       .where(and(eq(eni.id, id), eq(eni.token, token))),
   ),
-  COMMIT,
 ];
 export const countStateOf = (row: Row): CountState =>
   decode({ generation: eni.generation, countIntentAt: eni.countIntentAt }, row);

@@ -73,14 +73,6 @@ export const selectIntents = (ageMs: number, limit: number): Statement[] =>
     ),
   );
 
-export const selectPage = (subnet: SubnetId, after: Ipv4 | null, limit: number): Statement =>
-  statement(
-    select()
-      .where(and(eq(allocation.subnet, subnet), after === null ? undefined : gt(allocation.number, after)))
-      .orderBy(asc(allocation.subnet), asc(allocation.number))
-      .limit(limit),
-  );
-
 export const selectWithStatus = (subnet: SubnetId, statuses: readonly Status[]): Statement =>
   statement(
     select()

@@ -13,7 +13,7 @@ import {
   varchar,
 } from 'drizzle-orm/mysql-core';
 import type { Ipv4 } from '../domain/address.ts';
-import { STATUSES } from '../domain/allocation.ts';
+import { HOLDER_CHARS_MAX, STATUSES } from '../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
 
@@ -56,7 +56,7 @@ export const allocation = mysqlTable(
     missingSince: time('missing_since'),
     absentSince: time('absent_since'),
     refusedAt: time('refused_at'),
-    holder: varchar('holder', { length: 255 }),
+    holder: varchar('holder', { length: HOLDER_CHARS_MAX }),
     token: token('token'),
   },
   row => [

@@ -71,7 +71,7 @@ export function openMysql(options: MysqlOptions): Store {
       throw new MysqlFailure('unsent', `it is not known what became of ${unsettled.length} moves`);
     try {
       const answers = await once(link, moveStatements(move.batch, move.token, skewMs()), callTimeoutMs);
-      return answers.at(-2) ?? [];
+      return answers.at(-1) ?? [];
     } catch (error) {
       if (!(error instanceof MysqlFailure) || error.outcome !== 'unknown') throw error;
     }
@@ -117,7 +117,7 @@ export function openMysql(options: MysqlOptions): Store {
       let added = 0;
       for (const portion of portionsOf(list)) {
         const answers = await ask(...addStatements(portion, token, skewMs()));
-        added += Number(answers.at(-2)?.[0]?.count);
+        added += Number(answers.at(-1)?.[0]?.count);
       }
       return added;
     },
@@ -138,7 +138,6 @@ export function openMysql(options: MysqlOptions): Store {
       const reading = await readAllocations(...rows.selectIntents(ageMs, limit));
       return { now: reading.now, rows: reading.rows.toSorted(byAge).slice(0, limit) };
     },
-    page: (subnet, after, limit) => readAllocations(rows.selectPage(subnet, after, limit)),
     withStatus: (subnet, statuses) =>
       readAllocations(...(statuses.length === 0 ? [] : [rows.selectWithStatus(subnet, statuses)])),
     async tally() {
@@ -177,7 +176,7 @@ export function openMysql(options: MysqlOptions): Store {
       const was = others.countStateOf(row);
       if (was.countIntentAt !== from) return false;
       const answers = await ask(...others.setCountIntent(id, was, to, newToken(), skewMs()));
-      return answers.at(-2)?.length === 1;
+      return answers.at(-1)?.length === 1;
     },
 
     async beat(server, stopped) {

@@ -2,13 +2,17 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import process from 'node:process';
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BetterSQLiteSession } from 'drizzle-orm/better-sqlite3/session';
 import { BaseSQLiteDatabase, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 import { IpamError } from '../domain/error.ts';
 import type { Db } from './sqlite-sql.ts';
 
-/** How long a statement waits for another process's transaction. */
-const BUSY_TIMEOUT_MS = 5_000;
+/** How long a call waits for another process's transaction. */
+const LOCKED_MAX_MS = 5_000;
+/** The pauses between its tries: doubling from the first to the last. */
+const LOCKED_PAUSE_MIN_MS = 1;
+const LOCKED_PAUSE_MAX_MS = 50;
 
 /** A database file, open. */
 export interface SqliteFile {
@@ -20,6 +24,20 @@ export interface SqliteFile {
   snapshot<T>(work: () => T): T;
 }
 
+/** Runs `work` again while another process has the file locked. SQLite's own wait would hold the event loop, and with
+ *  it every answer that needs no ledger. */
+export async function whileLocked<T>(work: () => T, boundMs = LOCKED_MAX_MS): Promise<T> {
+  const until = performance.now() + boundMs;
+  for (let pauseMs = LOCKED_PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, LOCKED_PAUSE_MAX_MS)) {
+    try {
+      return work();
+    } catch (error) {
+      if (!causeOf(error).message.startsWith(LOCKED) || performance.now() >= until) throw error;
+    }
+    await sleep(pauseMs);
+  }
+}
+
 /** Opens the file, and creates it (for its owner alone) with its folder. Throws what the system throws. */
 export function openFile(path: string): SqliteFile {
   createPrivately(path);
@@ -27,9 +45,7 @@ export function openFile(path: string): SqliteFile {
   const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
   const client = new DatabaseSync(path);
   try {
-    // The timeout first: two processes that set the journal mode at once would refuse each other.
-    client.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-    client.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    client.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
   } catch (error) {
     client.close();
     throw error;
@@ -98,9 +114,10 @@ export function between<T>(client: DatabaseSync, begin: 'BEGIN' | 'BEGIN IMMEDIA
 }
 
 const MAY_WRITE = 'let the user that ec2-ipam runs as write the file and its folder';
+const LOCKED = 'database is locked';
 // By SQLite's own texts (https://www.sqlite.org/rescode.html): not every runtime hands on the codes.
 const REASONS: readonly [says: string, reason: string, hint: string][] = [
-  ['database is locked', `another process has kept it locked for ${BUSY_TIMEOUT_MS / 1000} s`, ''],
+  [LOCKED, 'another process keeps it locked', 'end that process, or wait for it'],
   ['attempt to write a readonly database', 'it is read-only', MAY_WRITE],
   ['unable to open database file', 'it cannot be opened', MAY_WRITE],
   ['file is not a database', 'it is not a SQLite database', 'name another file, or move this one away'],
@@ -111,11 +128,15 @@ const REASONS: readonly [says: string, reason: string, hint: string][] = [
 const NO_SUCH_TABLE = /^no such (table|column)/;
 const FILE_SYSTEM_CODE = /^E[A-Z0-9]+$/;
 
+/** What the driver threw: drizzle wraps it, with the SQL in its message. */
+const causeOf = (error: unknown): { code?: string; message: string } => {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? cause : { message: String(cause) };
+};
+
 /** An error of SQLite or of the file system as the store's callers get it; others are left as they are. */
 export function fileErrorOf(error: unknown, path: string): unknown {
-  // drizzle wraps what the driver throws, with the SQL in its message.
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const { code = '', message = '' } = cause as { code?: string; message?: string };
+  const { code = '', message } = causeOf(error);
   if (NO_SUCH_TABLE.test(message))
     return new IpamError('store-down', `the schema of the store at ${path} is not this program's`, {
       hint: 'run `ec2-ipam migrate`',

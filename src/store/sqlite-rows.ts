@@ -72,12 +72,6 @@ export const selectIntents = (db: Db, before: number, limit: number) =>
       .limit(limit),
   );
 
-export const selectPage = (db: Db, subnet: SubnetId, after: Ipv4 | null, limit: number) =>
-  select(db)
-    .where(and(eq(allocation.subnet, subnet), after === null ? undefined : gt(allocation.number, after)))
-    .orderBy(asc(allocation.subnet), asc(allocation.number))
-    .limit(limit);
-
 export const selectWithStatus = (db: Db, subnet: SubnetId, statuses: readonly Status[]) =>
   select(db)
     .where(and(eq(allocation.subnet, subnet), inArray(allocation.status, [...statuses])))

@@ -2,7 +2,7 @@ import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
 import { formatCidr, numberOf, parseCidr, spreadOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
 import { batchOf, tokensOf } from './batch.ts';
-import { fileErrorOf, openFile, type SqliteFile } from './sqlite-file.ts';
+import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
 import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
 import { type Mover, moverOn } from './sqlite-move.ts';
 import * as rows from './sqlite-rows.ts';
@@ -19,6 +19,8 @@ export interface SqliteOptions {
   readonly clock?: () => number;
   /** Begins the tokens, so that a row tells which process moved it last. */
   readonly origin?: string;
+  /** How long a call waits for another process's transaction; then it is store-down. */
+  readonly lockedMaxMs?: number;
 }
 
 interface Open extends SqliteFile {
@@ -31,11 +33,13 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
   const newToken = tokensOf(options.origin);
   let opened: Open | null = null;
 
-  /** Runs `work`, which must not await, on the open file. */
+  /** Runs `work`, which must not await, on the open file; again while another process has it locked. */
   async function on<T>(work: (file: Open) => T): Promise<T> {
     try {
-      opened ??= withMover(openFile(path));
-      return work(opened);
+      return await whileLocked(() => {
+        opened ??= withMover(openFile(path));
+        return work(opened);
+      }, options.lockedMaxMs);
     } catch (error) {
       throw fileErrorOf(error, path);
     }
@@ -102,7 +106,6 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           .sort(byAge)
           .slice(0, limit),
       ),
-    page: (of, after, limit) => read(({ db }) => rows.selectPage(db, of, after, limit).all()),
     withStatus: (of, statuses) => read(({ db }) => rows.selectWithStatus(db, of, statuses).all()),
     tally: () =>
       on(({ db }) =>

@@ -107,8 +107,6 @@ export interface Store {
   freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
   /** Intents written at least `ageMs` ago, oldest first. */
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
-  /** Rows of the subnet in the order of their addresses, from `after` (exclusive) onward. */
-  page(subnet: SubnetId, after: Ipv4 | null, limit: number): Promise<Reading<Allocation>>;
   /** Rows of the subnet that have one of the statuses, in the order of their addresses. */
   withStatus(subnet: SubnetId, statuses: readonly Status[]): Promise<Reading<Allocation>>;
   tally(): Promise<Tally[]>;

@@ -1,3 +1,4 @@
+import { isLoopback } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 
 /** Where the ledger is. */
@@ -87,6 +88,3 @@ function sslOf(given: string | null, host: string): Ssl {
   if (ssl === undefined) throw refusal(`ssl="${given.slice(0, 40)}" is not known`);
   return ssl;
 }
-
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);

@@ -13,7 +13,6 @@ export interface Witness {
   written(reply: Reply): void;
   /** It has reached nobody. */
   unread(reply: Reply): void;
-  ended(): void;
 }
 
 export class Connection {
@@ -26,7 +25,12 @@ export class Connection {
   #answered = false;
   #reply: Reply | null = null;
 
-  constructor(scheduler: Scheduler, client: Process, witness: Witness, settle: (outcome: Reply | Broken) => void) {
+  constructor(
+    scheduler: Scheduler,
+    client: Process,
+    witness: Witness,
+    settle: (outcome: Reply | Broken) => void,
+  ) {
     this.#scheduler = scheduler;
     this.client = client;
     this.witness = witness;
@@ -51,7 +55,6 @@ export class Connection {
   break(): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.witness.ended();
     if (!this.clientGone) this.#scheduler.resume(this.client, () => this.#settle('the connection broke'));
   }
 
@@ -59,7 +62,6 @@ export class Connection {
   write(reply: Reply): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.witness.ended();
     this.witness.written(reply);
     if (this.clientGone) {
       this.witness.unread(reply);

@@ -1,12 +1,13 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
-import { memoryCloud } from '../../src/cloud/memory.ts';
+
 import type { Cloud } from '../../src/cloud/cloud.ts';
+import { memoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/network.ts';
 import type { Vpc } from '../../src/simulator/vpc.ts';
-import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
+import { CALL_TIMEOUT_MS } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
@@ -27,7 +28,12 @@ export class Ec2 {
     this.vpc = vpc;
   }
 
-  connect(process: Process, mirror: Mirror, clock: () => number, wrote: ReadonlyMap<string, Allocation>): Cloud {
+  connect(
+    process: Process,
+    mirror: Mirror,
+    clock: () => number,
+    wrote: ReadonlyMap<string, Allocation>,
+  ): Cloud {
     const options = {
       wait: (ms: number) => this.#scheduler.wait(process, ms),
       monotonic: clock,
@@ -44,7 +50,12 @@ export class Ec2 {
         await way();
       }
     };
-    const writing = <T>(kind: Call['kind'], eni: EniId, ips: readonly Ipv4[], work: (cloud: Cloud) => Promise<T>) =>
+    const writing = <T>(
+      kind: Call['kind'],
+      eni: EniId,
+      ips: readonly Ipv4[],
+      work: (cloud: Cloud) => Promise<T>,
+    ) =>
       through(async () => {
         const { subnet } = this.#truth.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
         if (subnet === null) throw new Error(`${eni} is not an ENI that this program may change`);
@@ -67,7 +78,8 @@ export class Ec2 {
       assign: (eni, ips, before) => writing('assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
       assignCount: (eni, count, before) =>
         writing('assign by count', eni, [], cloud => cloud.assignCount(eni, count, before)),
-      unassign: (eni, ips, before) => writing('unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
+      unassign: (eni, ips, before) =>
+        writing('unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
     };
   }
 
@@ -86,7 +98,9 @@ export class Ec2 {
           const before = secondariesOf(network, call.eni);
           const value = change(network);
           watchApplied(truth, call, before, secondariesOf(network, call.eni));
-          truth.note(`EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`);
+          truth.note(
+            `EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`,
+          );
           return value;
         });
         if (outcome.kind !== 'answer') this.lookLater();

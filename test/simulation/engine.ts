@@ -59,7 +59,11 @@ export class Engine {
   run(network: Network, named: Ipv4 | null): Promise<void> {
     const mine = network.turn.then(async () => {
       const address = named ?? '';
-      const reply = await this.#ask(network.port, { kind: 'RequestAddress', poolId: network.poolId, address });
+      const reply = await this.#ask(network.port, {
+        kind: 'RequestAddress',
+        poolId: network.poolId,
+        address,
+      });
       const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
       if (ip === undefined) return;
       const holding = this.#world.began(this, network, ip);
@@ -85,7 +89,11 @@ export class Engine {
 
   async #release({ network, ip, holding }: Container): Promise<void> {
     this.#world.ended(holding);
-    const reply = await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
+    const reply = await this.#ask(network.port, {
+      kind: 'ReleaseAddress',
+      poolId: network.poolId,
+      address: ip,
+    });
     if (reply === null || reply.Error !== undefined) this.#world.unreleased(holding);
     else this.#world.released(holding);
   }
@@ -96,7 +104,12 @@ export class Engine {
   }
 
   async createNetwork({ port, cidr, subPool }: Network, fails: boolean): Promise<void> {
-    const reply = await this.#ask(port, { kind: 'RequestPool', eni: port.eni, pool: formatCidr(cidr), subPool });
+    const reply = await this.#ask(port, {
+      kind: 'RequestPool',
+      eni: port.eni,
+      pool: formatCidr(cidr),
+      subPool,
+    });
     if (fails && reply?.PoolID !== undefined) await this.#ask(port, { kind: 'ReleasePool' });
   }
 

@@ -14,7 +14,8 @@ export const LATE_READ_MS_MAX = 50_000;
 /** The store's clock is at most this far from the true time. */
 export const SKEW_MS_MAX = 2_000;
 
-export const ENI_LIMIT_TYPES = ['m6g.medium', 't2.medium', 'm5.large'] as const;
+/** Their ENIs hold 4, 6 and 10 addresses. */
+const INSTANCE_TYPES = ['m6g.medium', 't2.medium', 'm5.large'] as const;
 
 /** One ENI of ours. */
 export interface Port {
@@ -44,14 +45,22 @@ export function drawLayout(random: Random): Layout {
   const subnets = random.chance(0.3) ? 2 : 1;
   const ledgers = random.chance(0.15) ? 2 : 1;
   const portCount = random.between(2, 4);
-  const ports = Array.from({ length: portCount }, (_, i): Port => ({
-    eni: `eni-0${i + 1}` as EniId,
-    subnet: SUBNETS[i === 2 && subnets === 2 ? 1 : 0] as SubnetId,
-    instance: INSTANCES[i % 2] as InstanceId,
-    ledger: ledgers === 2 && i === 1 ? 1 : 0,
-  }));
-  const type = random.pick(ENI_LIMIT_TYPES) ?? 'm5.large';
-  const stranger = { id: STRANGER, subnet: SUBNETS[0] ?? '', primary: '10.0.1.10', secondaries: ['10.0.1.11'] };
+  const ports = Array.from(
+    { length: portCount },
+    (_, i): Port => ({
+      eni: `eni-0${i + 1}` as EniId,
+      subnet: SUBNETS[i === 2 && subnets === 2 ? 1 : 0] as SubnetId,
+      instance: INSTANCES[i % 2] as InstanceId,
+      ledger: ledgers === 2 && i === 1 ? 1 : 0,
+    }),
+  );
+  const type = random.pick(INSTANCE_TYPES) ?? 'm5.large';
+  const stranger = {
+    id: STRANGER,
+    subnet: SUBNETS[0] ?? '',
+    primary: '10.0.1.10',
+    secondaries: ['10.0.1.11'],
+  };
   const port = (one: Port, i: number) => ({
     id: one.eni,
     subnet: one.subnet,

@@ -7,8 +7,8 @@ import type { Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import { keyOf } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
-import { watchMove } from './watch-ledger.ts';
 import { watchAdoption } from './watch-enis.ts';
+import { watchMove } from './watch-ledger.ts';
 
 /** The clocks at the start, in milliseconds since 1970. */
 export const EPOCH = 1_800_000_000_000;
@@ -19,7 +19,6 @@ const READS = new Set<string>([
   'readyOn',
   'freeFor',
   'intents',
-  'page',
   'withStatus',
   'tally',
   'subnets',
@@ -62,8 +61,7 @@ export class Ledger {
           process,
           () => this.#carryOut(process, name, args, () => method(...args)),
           answer => {
-            if (name === 'move')
-              for (const row of answer as Allocation[]) wrote.set(keyOf(row.subnet, row.ip), row);
+            if (name === 'move') noteWritten(wrote, answer as Allocation[]);
           },
         );
       return [name, statement] as const;
@@ -71,7 +69,12 @@ export class Ledger {
     return Object.fromEntries(entries) as unknown as Store;
   }
 
-  async #carryOut(process: Process, name: string, args: unknown[], work: () => Promise<unknown>): Promise<unknown> {
+  async #carryOut(
+    process: Process,
+    name: string,
+    args: unknown[],
+    work: () => Promise<unknown>,
+  ): Promise<unknown> {
     const failure = this.#failure(process);
     if (name === 'unheard') return await this.#learn(process, failure);
     if (failure === null) return await this.#apply(process, name, args, work);
@@ -100,7 +103,8 @@ export class Ledger {
   }
 
   #failure(process: Process): IpamError | null {
-    if (this.#scheduler.now < this.awayUntil) return new IpamError('store-down', 'the ledger cannot be reached');
+    if (this.#scheduler.now < this.awayUntil)
+      return new IpamError('store-down', 'the ledger cannot be reached');
     const failing = this.failing.get(process);
     if (failing === undefined) return null;
     if (failing.after-- > 0) return null;
@@ -108,7 +112,12 @@ export class Ledger {
     return new IpamError('store-down', 'the connection to the ledger was lost');
   }
 
-  async #apply(process: Process, name: string, args: unknown[], work: () => Promise<unknown>): Promise<unknown> {
+  async #apply(
+    process: Process,
+    name: string,
+    args: unknown[],
+    work: () => Promise<unknown>,
+  ): Promise<unknown> {
     if (name === 'move') return await this.#move(process, args[0] as readonly Change[]);
     if (name === 'add') return await this.#add(args[0] as readonly NewAllocation[], work);
     const answer = await work();
@@ -152,12 +161,25 @@ export class Ledger {
     const answer = await work();
     const [first] = rows;
     if (first === undefined) return answer;
-    for (const row of (await this.base.get(first.subnet, rows.map(one => one.ip))).rows) {
+    for (const row of (
+      await this.base.get(
+        first.subnet,
+        rows.map(one => one.ip),
+      )
+    ).rows) {
       const key = keyOf(row.subnet, row.ip);
       if (this.mirror.rows.has(key)) continue;
       this.mirror.rows.set(key, row);
       this.mirror.since.set(key, this.#scheduler.now);
     }
     return answer;
+  }
+}
+
+/** Answers may overtake each other: the newest generation counts. */
+function noteWritten(wrote: Map<string, Allocation>, rows: readonly Allocation[]): void {
+  for (const row of rows) {
+    const key = keyOf(row.subnet, row.ip);
+    if (row.generation > (wrote.get(key)?.generation ?? -1)) wrote.set(key, row);
   }
 }

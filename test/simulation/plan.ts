@@ -14,6 +14,7 @@ const WEIGHTS = {
   'network create fails': 2,
   'network rm': 1,
   'stray release': 3,
+  'stop in trouble': 2,
   'kill engine': 2,
   'kill engine, live-restore': 2,
   // What befalls servers and their ledger.
@@ -35,6 +36,7 @@ const WEIGHTS = {
   'stranger assigns': 5,
   'stranger drops': 3,
   'stranger takes ours off': 4,
+  'stranger crowds an eni': 1,
   'eni attached anew': 1,
   'eni deleted': 0.3,
   'instance terminated': 0.2,
@@ -54,15 +56,18 @@ export interface Op {
 
 export function drawPlan(random: Random): Op[] {
   const dice = () => random.below(2 ** 16);
-  return Array.from({ length: random.between(8, 40) }, (): Op => ({
-    doing: random.weighted(WEIGHTS),
-    gap: drawGap(random),
-    dice: [dice(), dice(), dice()],
-  }));
+  return Array.from(
+    { length: random.between(8, 40) },
+    (): Op => ({
+      doing: random.weighted(WEIGHTS),
+      gap: drawGap(random),
+      dice: [dice(), dice(), dice()],
+    }),
+  );
 }
 
 function drawGap(random: Random): Op['gap'] {
   if (random.chance(0.55)) return { steps: random.below(16) };
-  const ms = random.weighted({ 10: 3, 1_000: 3, 20_000: 4, 100_000: 2, 400_000: 1 });
+  const ms = random.weighted({ 10: 3, 1000: 3, 20000: 4, 100000: 2, 400000: 1 });
   return { ms: 1 + random.below(Number(ms)) };
 }

@@ -38,6 +38,10 @@ export class Random {
   weighted<K extends string>(weights: Readonly<Record<K, number>>): K {
     const names = Object.keys(weights) as K[];
     let left = this.next() * names.reduce((sum, name) => sum + weights[name], 0);
-    return names.find(name => (left -= weights[name]) < 0) ?? (names[0] as K);
+    for (const name of names) {
+      left -= weights[name];
+      if (left < 0) return name;
+    }
+    return names[0] as K;
   }
 }

@@ -1,5 +1,5 @@
 /** What must be so when nothing goes wrong any more and the keepers have had their time. */
-import type { Allocation } from '../../src/domain/allocation.ts';
+import { type Allocation, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf } from './layout.ts';
@@ -31,7 +31,7 @@ async function watchLedger(world: World, ledger: Ledger): Promise<void> {
   const adopted = new Set((await ledger.base.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
   for (const subnet of await ledger.base.subnets()) {
     if (!adopted.has(subnet.id)) continue; // nobody keeps it
-    const { rows } = await ledger.base.page(subnet.id, null, 1000);
+    const { rows } = await ledger.base.withStatus(subnet.id, STATUSES);
     truth.demand(
       rows.length === 16 && rows.every(row => same(row, ledger.mirror.rows.get(keyOf(row.subnet, row.ip)))),
       'every address is counted once',
@@ -47,40 +47,35 @@ async function watchLedger(world: World, ledger: Ledger): Promise<void> {
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
 
-function watchRow(world: World, ledger: Ledger, row: Allocation, carrier: EniId | null): void {
-  const { truth } = world;
+function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier: EniId | null): void {
   const key = keyOf(row.subnet, row.ip);
-  const told = `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
-  switch (row.status) {
-    case 'assigning':
-    case 'unassigning':
-      return truth.fail('at rest no intent is open', told);
-    case 'free':
-      return truth.demand(carrier === null, 'at rest ledger and EC2 agree: free', () => told);
-    case 'ready':
-      return truth.demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', () => told);
-    case 'allocated': {
-      const holding = truth.held.get(key);
-      return truth.demand(
-        holding?.eni === row.iface || truth.isLost(ledger.mirror, key),
-        'at rest what is held has a holder, or was lost where nobody could see it',
-        () => told,
-      );
-    }
-    case 'occupied':
-      truth.demand(carrier !== null, "at rest what is occupied is somebody's", () => told);
-      truth.demand(
-        carrier === null || row.primary || truth.strangers.has(key) || truth.counted.has(`${carrier} ${row.ip}`) || truth.mirrorOf(carrier) !== ledger.mirror,
-        'at rest nothing of ours is taken for a stranger\'s',
-        () => told,
-      );
-      return truth.demand(
-        carrier === null || row.primary === (truth.network().eni(carrier).primary === row.ip),
-        'at rest a primary address is known as one',
-        () => told,
-      );
-    default:
-  }
+  const told = () => `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
+  const { status } = row;
+  truth.demand(status !== 'assigning' && status !== 'unassigning', 'at rest no intent is open', told);
+  if (status === 'free') truth.demand(carrier === null, 'at rest ledger and EC2 agree: free', told);
+  if (status === 'ready') truth.demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', told);
+  if (status === 'allocated')
+    truth.demand(
+      truth.held.get(key)?.eni === row.iface || truth.isLost(mirror, key),
+      'at rest what is held has a holder, or was lost where nobody could see it',
+      told,
+    );
+  if (status !== 'occupied') return;
+  truth.demand(carrier !== null, "at rest what is occupied is somebody's", told);
+  if (carrier === null) return;
+  truth.demand(
+    row.primary ||
+      truth.strangers.has(key) ||
+      truth.counted.has(`${carrier} ${row.ip}`) ||
+      truth.mirrorOf(carrier) !== mirror,
+    "at rest nothing of ours is taken for a stranger's",
+    told,
+  );
+  truth.demand(
+    row.primary === (truth.network().eni(carrier).primary === row.ip),
+    'at rest a primary address is known as one',
+    told,
+  );
 }
 
 /** What containers have is on their ENIs, if EC2 allows it. */
@@ -94,12 +89,13 @@ function watchHolders({ truth, ec2 }: World): void {
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );
     const there = [...network.enis()].find(one => one.id === eni);
-    if (there === undefined || network.carrier(subnet, ip) !== null) {
-      if (there !== undefined && network.carrier(subnet, ip) !== eni) continue; // somebody else has it now
-      continue;
-    }
+    if (there === undefined || network.carrier(subnet, ip) !== null) continue; // there, or somebody else's now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
-    truth.demand(!hasRoom, 'at rest what a container has is on its ENI, if EC2 allows it', () => `${key} on ${eni}`);
+    truth.demand(
+      !hasRoom,
+      'at rest what a container has is on its ENI, if EC2 allows it',
+      () => `${key} on ${eni}`,
+    );
   }
 }
 

@@ -2,13 +2,14 @@
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Saboteur } from './saboteurs.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const HUNT = relative(ROOT, fileURLToPath(new URL('./hunt.ts', import.meta.url)));
 const COPIED = ['src', 'test/simulation', 'package.json', 'tsconfig.json'];
 /** Of one hunt. */
 const LIMIT_MS = 120_000;
@@ -28,7 +29,7 @@ export async function hunt(saboteur: Saboteur, seeds: number): Promise<Found | n
     await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
     const file = join(folder, saboteur.file);
     await writeFile(file, sabotaged(await readFile(file, 'utf8'), saboteur));
-    const program = join(folder, 'test/simulation/hunt.ts');
+    const program = join(folder, HUNT);
     const { stdout } = await promisify(execFile)(process.execPath, [program, '1', `${seeds}`], {
       timeout: LIMIT_MS,
       cwd: folder,

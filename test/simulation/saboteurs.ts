@@ -20,7 +20,8 @@ export const SABOTEURS: readonly Saboteur[] = [
     name: 'a claim without compare-and-set',
     file: ALLOCATION,
     find: 'if (!isStill(row, change.row) || row.status !== rule.from) return null;',
-    replace: "if (change.move !== 'claim' && (!isStill(row, change.row) || row.status !== rule.from)) return null;",
+    replace:
+      "if (change.move !== 'claim' && (!isStill(row, change.row) || row.status !== rule.from)) return null;",
   },
   {
     name: 'the generation left out of a comparison',
@@ -31,8 +32,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'the keeper unassigns what was claimed meanwhile',
     file: INTENTS,
-    find: "settleUnassign(machine, eni, intents, sendBefore, 'kept')",
-    replace: "settleUnassign(machine, eni, batch, sendBefore, 'kept')",
+    find: "await write(machine, batch.map(change('unassign'))), 'kept')",
+    replace: "{ ...(await write(machine, batch.map(change('unassign')))), intents: batch }, 'kept')",
   },
   // Holders.
   {
@@ -48,39 +49,51 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a release without a look at the owner',
     file: ALLOCATOR,
-    find: 'if (row.iface !== eni.id || row.primary || row.ip === eni.primary) return null;',
-    replace: 'if (row.primary || row.ip === eni.primary) return null;',
+    find: 'row === undefined || row.iface !== eni.id || ip === eni.primary ? null',
+    replace: 'row === undefined || ip === eni.primary ? null',
   },
   {
     name: "a release that is tried again ends somebody else's holding",
     file: ALLOCATOR,
-    find: 'if (row.restedSince !== held.restedSince) return true; // given up since',
-    replace: '',
+    find: 'if (!isSameHolding(row, held)) return true;',
+    replace: 'if (!isSameHolding(row, row)) return true;',
   },
   {
     name: 'a holder is given up because one read does not show the address',
     file: DRIFT,
-    find: "return at === null ? found('missing', null)",
-    replace: "return at === null ? found('missing', { move: 'retire' })",
+    find: "if (at === null) return found('missing', null);",
+    replace: "if (at === null) return found('missing', { move: 'retire' });",
   },
   {
     name: 'a repair that fails frees',
     file: INTENTS,
-    find: "if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;",
-    replace: `if (error === null) repaired += (await machine.store.move([change('found')(missed)])).length;
-    else await machine.store.move([change('retire')(missed)]);`,
+    find: "  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;\n",
+    replace:
+      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;\n",
   },
   {
     name: 'what is missing is not repaired',
     file: 'src/ipam/reconciler.ts',
-    find: "rowsOf('missing').slice(0, REPAIRS_MAX)",
-    replace: "rowsOf('missing').slice(0, 0)",
+    find: 'repair(machine, missing.slice(0, REPAIRS_MAX))',
+    replace: 'repair(machine, missing.slice(0, 0))',
   },
   {
     name: 'what is given up while a repair may be under way is ready at once',
-    file: ALLOCATOR,
+    file: ALLOCATION,
     find: "return row.missingSince === null ? 'release' : 'retire';",
     replace: "return 'release';",
+  },
+  {
+    name: 'one address that cannot be repaired keeps the others away',
+    file: INTENTS,
+    find: '  if (missed.length === 1) return 0;\n',
+    replace: '  if (missed.length >= 1) return 0;\n',
+  },
+  {
+    name: 'a holder is given up on proof of one look',
+    file: 'src/domain/evidence.ts',
+    find: 'gone: 600_000,\n  detached: 300_000,',
+    replace: 'gone: 0,\n  detached: 0,',
   },
   // A caller that has gone.
   {
@@ -99,7 +112,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a lost reply to an assign taken for a refusal',
     file: INTENTS,
-    find: '    if (!isRefusal(error)) return { ready: [], taken, error, baffled: false };\n',
+    find: '    if (!isRefusal(error)) return { ready: [], taken, error, unexplained };\n',
     replace: '',
   },
   {
@@ -167,7 +180,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a call by count is never settled',
     file: 'src/ipam/count.ts',
-    find: '    await machine.store.setCountIntent(eni.id, eni.countIntentAt, null);\n',
+    find: '    await store.setCountIntent(id, countIntentAt, null);\n',
     replace: '',
   },
   // Rest.
@@ -180,8 +193,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'cooldown ignored',
     file: ALLOCATOR,
-    find: 'const rested = rows.filter(row => isRested(row, home.eni.id, policy, now));',
-    replace: 'const rested = rows.filter(() => now > 0);',
+    find: 'rows.filter(row => isRested(row, asked.home.eni.id, policy, now));',
+    replace: 'rows.filter(() => now > 0);',
   },
   {
     name: 'an address returns to the ENI that it has just left',
@@ -192,14 +205,14 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'early reuse by a refill',
     file: 'src/ipam/cold.ts',
-    find: "freeFor(machine, home, range, 'rested', limit)",
-    replace: "freeFor(machine, home, range, 'any', limit)",
+    find: "freeFor(machine, home, asked.range, 'rested', limit)",
+    replace: "freeFor(machine, home, asked.range, 'any', limit)",
   },
   {
     name: 'early reuse with --strict-reuse',
     file: ALLOCATOR,
-    find: '    if (policy.strictReuse) return null;\n    const { rows, now } = await store.readyOn',
-    replace: '    const { rows, now } = await store.readyOn',
+    find: 'policy.strictReuse ? null : await asked.patiently(() => reuseEarly(asked, cold))',
+    replace: 'await asked.patiently(() => reuseEarly(asked, cold))',
   },
   // What others do.
   {
@@ -236,7 +249,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'every try of a request has the whole bound',
     file: ALLOCATOR,
-    find: 'attempt(asked, outage.deadline(startedAt)), startedAt),',
-    replace: 'attempt(asked, outage.deadline(startedAt))),',
+    find: 'outage.endure(isEc2Away, asked.gone, work, startedAt);',
+    replace: 'outage.endure(isEc2Away, asked.gone, work);',
   },
 ];

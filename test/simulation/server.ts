@@ -11,11 +11,10 @@ import type { Machine } from '../../src/ipam/machine.ts';
 import { Outage } from '../../src/ipam/outage.ts';
 import { type Pools, pools } from '../../src/ipam/pools.ts';
 import type { Connection, Reply } from './connection.ts';
-import { keyOf } from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import { Process } from './scheduler.ts';
-import { watchEarlyReuse } from './watch-ledger.ts';
 import { REQUEST_SLACK_MS } from './watch-ec2.ts';
+import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
 
 const RECONCILE_EVERY_MS = 30_000;
@@ -91,7 +90,11 @@ export class Server {
     const options = { server: process.id, reconcileEveryMs: RECONCILE_EVERY_MS };
     void keeper(slowly, enis, nobodys, options).run();
     const storeOutage = new Outage(machine.policy.requestTimeoutMs, machine);
-    return { process, allocator: allocator(machine, enis, nobodys, storeOutage), pools: pools(machine, enis) };
+    return {
+      process,
+      allocator: allocator(machine, enis, nobodys, storeOutage),
+      pools: pools(machine, enis),
+    };
   }
 
   die(): void {
@@ -152,7 +155,7 @@ export class Server {
   }
 
   async #give(connection: Connection, poolId: string, address: Ipv4 | ''): Promise<null> {
-    const { process, ledger } = this;
+    const { process } = this;
     const { truth } = this.#world;
     const pool = parsePoolId(poolId);
     const named = address === '' ? null : parseIpv4(address);
@@ -160,24 +163,20 @@ export class Server {
     truth.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     truth.named.set(naming, (truth.named.get(naming) ?? 0) + 1);
     try {
-      const { row, home } = await this.#allocator.request({ pool, named, holder: null, gone: connection.gone });
-      const key = keyOf(row.subnet, row.ip);
-      try {
-        const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
-        const context = connection.context();
-        await handOver(context, connection.gone, body, () => this.#allocator.undo(row));
-        connection.write({ Error: 'the caller has gone' });
-        truth.demand(
-          formatCidr(home.subnet.cidr) === formatCidr(truth.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
-          'the prefix is that of the subnet',
-          () => formatCidr(home.subnet.cidr),
-        );
-      } catch (error) {
-        truth.lose(ledger.mirror, key, 'its undo met an outage beyond the bound');
-        throw error;
-      } finally {
-        truth.unanswered.get(process)?.delete(key);
-      }
+      const { row, home } = await this.#allocator.request({
+        pool,
+        named,
+        holder: null,
+        gone: connection.gone,
+      });
+      const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
+      await handOver(connection.context(), connection.gone, body, () => this.#allocator.undo(row));
+      connection.write({ Error: 'the caller has gone' });
+      truth.demand(
+        formatCidr(home.subnet.cidr) === formatCidr(truth.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
+        'the prefix is that of the subnet',
+        () => formatCidr(home.subnet.cidr),
+      );
       return null;
     } finally {
       truth.requests.delete(connection);

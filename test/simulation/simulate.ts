@@ -21,7 +21,11 @@ export interface History {
 }
 
 /** `kept`: only these of the plan's operations, by number. */
-export async function simulate(seed: number, kept: readonly number[] | null = null, tracing = false): Promise<History> {
+export async function simulate(
+  seed: number,
+  kept: readonly number[] | null = null,
+  tracing = false,
+): Promise<History> {
   const random = new Random(seed);
   const layout = drawLayout(random);
   const plan = drawPlan(random);

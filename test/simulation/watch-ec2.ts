@@ -39,7 +39,12 @@ export function watchSending(truth: Truth, call: Call, now: number, sent: Set<st
 }
 
 /** Held against a call when EC2 applies it: `before` and `after` are the secondaries of its ENI. */
-export function watchApplied(truth: Truth, call: Call, before: readonly Ipv4[], after: readonly Ipv4[]): void {
+export function watchApplied(
+  truth: Truth,
+  call: Call,
+  before: readonly Ipv4[],
+  after: readonly Ipv4[],
+): void {
   for (const ip of after)
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);

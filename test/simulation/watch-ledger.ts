@@ -2,7 +2,7 @@
 import { isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, MOVES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
+import { keyOf, SKEW_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
 
@@ -30,13 +30,15 @@ export function watchMove(truth: Truth, moved: Moved): void {
   truth.demand(
     before.status === rule.from && after.status === rule.to && after.generation === before.generation + 1,
     'every change of a row is a move of the table',
-    () => `${key}: ${change.move} made #${before.generation} ${before.status} #${after.generation} ${after.status}`,
+    () =>
+      `${key}: ${change.move} made #${before.generation} ${before.status} #${after.generation} ${after.status}`,
   );
   const seen = change.row;
   truth.demand(
     before.status === seen.status && before.iface === seen.iface && before.generation === seen.generation,
     'a row moves only if it still stands as it was read',
-    () => `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
+    () =>
+      `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
   );
   if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
@@ -54,8 +56,10 @@ function watchGivingUp(truth: Truth, { process, before, now }: Moved, key: strin
   const holding = truth.held.get(key);
   if (holding === undefined || holding.eni !== before.iface) return;
   const cutAt = truth.cut.get(holding.eni) ?? Number.POSITIVE_INFINITY;
+  const eni = [...truth.network().enis()].find(one => one.id === holding.eni);
+  const isAttached = eni !== undefined && eni.attachment !== null;
   truth.demand(
-    holding.since <= cutAt + LATE_READ_MS_MAX && now - cutAt >= PROVED_MS,
+    now - cutAt >= PROVED_MS && (!isAttached || holding.since <= cutAt),
     'a holder is given up by its own release or on proof only',
     () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
   );

@@ -16,7 +16,9 @@ import { type Holding, Truth } from './truth.ts';
 const KEEPER_PAUSE_MS = 15_000;
 /** The same at rest, one after the other: long enough for the grace, for what must be seen twice, and for
  *  addresses known from a refusal only. */
-const REST_PAUSES_MS = [1_000, 335_000, 65_000, 65_000, 65_000, 335_000, 3_600_000, 65_000, 65_000, 610_000];
+const REST_PAUSES_MS = [
+  1_000, 335_000, 65_000, 65_000, 65_000, 335_000, 3_600_000, 65_000, 65_000, 610_000, 335_000, 65_000,
+];
 export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + 60_000;
 
 /** The VPC is older than the latest read. */
@@ -104,9 +106,9 @@ export class World {
   }
 
   /** Counts a fault. */
-  strike(kind: string): void {
+  strike = (kind: string): void => {
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
-  }
+  };
 
   // What engines know and do, for the truth.
 
@@ -149,7 +151,7 @@ export class World {
 
   /** Tells the truth of what becomes of a request for an address. */
   witness(engine: Engine, request: Request): Witness {
-    if (request.kind !== 'RequestAddress') return { written() {}, unread() {}, ended() {} };
+    if (request.kind !== 'RequestAddress') return { written() {}, unread() {} };
     const [eni = ''] = request.poolId.split(';');
     const port = this.layout.ports.find(one => one.eni === eni) as Port;
     const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
@@ -166,7 +168,6 @@ export class World {
         this.truth.held.delete(key);
         this.truth.lose(this.truth.mirrorOf(port.eni), key, 'its answer was read by nobody');
       },
-      ended: () => {},
     };
   }
 
@@ -189,6 +190,7 @@ export class World {
       'early reuse is logged',
       () => `${key} was answered for ${port.eni} before it had rested`,
     );
+    for (const claims of truth.unanswered.values()) claims.delete(key);
     const claim = truth.claimOf(truth.mirrorOf(port.eni), key);
     truth.held.set(key, {
       subnet: port.subnet,

@@ -1,0 +1,96 @@
+// Attacks the machine with histories from seeds: `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]`.
+// Prints how many histories and steps were run, the faults by kind, and each failure with its shortest history.
+// `--seed S [--keep 1,2,3]` shows one history, or these of its operations. Exit status 1: a rule was broken.
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { addTally, explain, runSeeds, type Tally } from '../test/simulation/report.ts';
+import { simulate } from '../test/simulation/simulate.ts';
+
+/** Histories that a worker runs before it says how far it is. */
+const CHUNK = 500;
+const FAILURES_SHOWN_MAX = 3;
+
+if (isMainThread) process.exitCode = await main();
+else work();
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string', default: '10000' },
+      from: { type: 'string', default: '1' },
+      jobs: { type: 'string', default: '2' },
+      seed: { type: 'string' },
+      keep: { type: 'string' },
+    },
+  });
+  if (values.seed !== undefined) return await show(Number(values.seed), values.keep);
+  const [seeds, from, jobs] = [Number(values.seeds), Number(values.from), Number(values.jobs)];
+  if (![seeds, from, jobs].every(Number.isSafeInteger) || seeds < 1 || jobs < 1) {
+    console.error('--seeds, --from and --jobs are whole numbers');
+    return 2;
+  }
+  return await attack(seeds, from, jobs);
+}
+
+async function show(seed: number, keep: string | undefined): Promise<number> {
+  const kept =
+    keep === undefined
+      ? null
+      : keep
+          .split(',')
+          .filter(text => /^\d+$/.test(text))
+          .map(Number);
+  const { lines, violation } = await simulate(seed, kept, true);
+  console.log(lines.join('\n'));
+  console.log(violation === null ? 'no rule was broken' : `${violation.rule}: ${violation.detail}`);
+  return violation === null ? 0 : 1;
+}
+
+async function attack(seeds: number, from: number, jobs: number): Promise<number> {
+  const startedAt = performance.now();
+  const sum: Tally = { histories: 0, steps: 0, faults: {}, failures: [] };
+  const seconds = () => ((performance.now() - startedAt) / 1000).toFixed(1);
+  let next = from;
+  const take = () => {
+    const chunk = { from: next, seeds: Math.min(CHUNK, from + seeds - next) };
+    next += chunk.seeds;
+    return chunk.seeds > 0 && sum.failures.length < FAILURES_SHOWN_MAX ? chunk : null;
+  };
+  const told = (tally: Tally) => {
+    addTally(sum, tally);
+    process.stderr.write(`${sum.histories} histories, ${seconds()} s\n`);
+  };
+  await Promise.all(Array.from({ length: jobs }, () => drive(take, told)));
+  for (const { seed } of sum.failures.slice(0, FAILURES_SHOWN_MAX)) console.log(`\n${await explain(seed)}`);
+  console.log(`\n${sum.histories} histories, ${sum.steps} steps, ${seconds()} s`);
+  for (const [kind, count] of Object.entries(sum.faults).sort())
+    console.log(`${String(count).padStart(9)}  ${kind}`);
+  console.log(`${sum.failures.length} failures`);
+  return sum.failures.length > 0 ? 1 : 0;
+}
+
+/** One worker, until there is nothing more to do. */
+function drive(take: () => object | null, told: (tally: Tally) => void): Promise<void> {
+  const worker = new Worker(fileURLToPath(import.meta.url));
+  return new Promise((resolve, reject) => {
+    const give = () => {
+      const chunk = take();
+      if (chunk !== null) worker.postMessage(chunk);
+      else void worker.terminate().then(() => resolve());
+    };
+    worker.on('error', reject);
+    worker.on('message', (tally: Tally) => {
+      told(tally);
+      give();
+    });
+    give();
+  });
+}
+
+function work(): void {
+  parentPort?.on('message', async ({ from, seeds }: { from: number; seeds: number }) => {
+    parentPort?.postMessage(await runSeeds(from, seeds));
+  });
+}

@@ -1,0 +1,214 @@
+/** How a process of the bundle is brought to a named point between an intent and its confirmation, from outside:
+ *  by holding the store or EC2. Then it can be killed there. */
+import { until } from './bundle.ts';
+import { call, pause } from './checker.ts';
+import type { LetGo, MariaLedger, SqliteLedger } from './ledgers.ts';
+import { type Site, SUBNET } from './site.ts';
+
+const GRACE_MS = 1000;
+const LATE_MS = 700; // within the grace
+const LATENCY_MS = 60_000;
+/** Time enough to take the lock of a file while EC2's answer is under way. */
+const SHORT_LATENCY_MS = 400;
+const DEAF_MS = 150;
+const ASSIGN = 'AssignPrivateIpAddresses';
+const UNASSIGN = 'UnassignPrivateIpAddresses';
+
+export type Hold =
+  /** The statement that would write this status does not reach the store. */
+  | { readonly before: string }
+  /** It is done, and whoever sent it hears nothing. */
+  | { readonly after: string }
+  /** It waits in the database, and is done only when its sender is dead. */
+  | { readonly late: string }
+  /** Nothing is held: the deed's own client does not read the answer. */
+  | { readonly unread: true }
+  /** What EC2 does with the call. */
+  | { readonly ec2: 'hang' | 'applyLate' | 'latency' };
+
+type StoreHold = Exclude<Hold, { ec2: unknown } | { unread: unknown }>;
+
+export interface Deed {
+  /** Whose death it is. */
+  readonly subject: string;
+  /** The EC2 action in the middle of it. */
+  readonly action: string | null;
+  prepare(site: Site, eni: string): Promise<void>;
+  /** Begins it; what this answers kills the process, and resolves when whoever asked knows that. */
+  begin(site: Site, eni: string): () => Promise<void>;
+}
+
+/** A network on the ENI, so that the ledger knows it. */
+const adopt = (site: Site, eni: string) =>
+  call(site.url, 'IpamDriver.RequestPool', { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } });
+
+const called = (site: Site, action: string, before: number): Promise<void> =>
+  until(`${action} is called`, async () => (await site.ec2.calls(action)) > before);
+
+export const DEEDS = {
+  start: {
+    subject: 'the server that gives an address',
+    action: ASSIGN,
+    prepare: async (site, eni) => void (await adopt(site, eni)),
+    begin(site, eni) {
+      const asked = site.checker.start(site.url, eni);
+      return async () => {
+        await site.kill9();
+        await asked;
+      };
+    },
+  },
+  'start unread': {
+    subject: 'the server that gives an address',
+    action: ASSIGN,
+    prepare: async (site, eni) => void (await adopt(site, eni)),
+    begin(site, eni) {
+      const leave = site.checker.startUnread(site.url, eni);
+      return async () => {
+        await site.kill9();
+        leave();
+      };
+    },
+  },
+  stop: {
+    subject: 'the server that takes an address back',
+    action: null,
+    prepare: async (site, eni) => void (await site.checker.start(site.url, eni)),
+    begin(site, eni) {
+      const [ip = ''] = [...site.checker.live].find(([, container]) => container.eni === eni) ?? [];
+      const asked = site.checker.stop(site.url, ip);
+      return async () => {
+        await site.kill9();
+        await asked;
+      };
+    },
+  },
+  recycle: {
+    subject: 'recycle that takes an address off its ENI',
+    action: UNASSIGN,
+    async prepare(site, eni) {
+      await site.run('recycle', SUBNET, '--idle', '0s'); // so that the next one finds one address only
+      const ip = await site.checker.start(site.url, eni);
+      await site.checker.stop(site.url, ip ?? '');
+    },
+    begin(site) {
+      const command = site.command(['recycle', SUBNET, '--idle', '0s'], /ADDRESS/);
+      return async () => (await command).kill9();
+    },
+  },
+  'take over': {
+    subject: 'the server that takes over an unfinished intent',
+    action: UNASSIGN,
+    async prepare(site, eni) {
+      await adopt(site, eni);
+      const before = await site.ec2.calls(ASSIGN);
+      await site.ec2.tell('POST', 'faults', { kind: 'hang', action: ASSIGN, eni });
+      const asked = site.checker.start(site.url, eni);
+      await called(site, ASSIGN, before);
+      await site.kill9();
+      await asked;
+      await site.ec2.tell('DELETE', 'faults');
+      await pause(GRACE_MS);
+    },
+    begin(site) {
+      const started = site.start();
+      return async () => {
+        await started;
+        await site.kill9();
+      };
+    },
+  },
+} as const satisfies Record<string, Deed>;
+
+/** A point that was armed before the deed. */
+interface Armed {
+  /** Resolves when the deed stands still there. */
+  readonly reached: Promise<unknown>;
+  letGo: LetGo;
+}
+
+/** Brings the deed to where it is held; answers what kills its process there and lets the store go. */
+export async function bringTo(
+  hold: Hold,
+  deed: Deed,
+  eni: string,
+  site: Site,
+  ledger: MariaLedger | SqliteLedger,
+): Promise<() => Promise<void>> {
+  const before = deed.action === null ? 0 : await site.ec2.calls(deed.action);
+  const answering = async () => {
+    if (deed.action !== null) await called(site, deed.action, before);
+  };
+  let armed: Armed = { reached: Promise.resolve(), letGo: async () => {} };
+  if ('ec2' in hold) {
+    const ms = { hang: {}, applyLate: { ms: LATE_MS }, latency: { ms: LATENCY_MS } }[hold.ec2];
+    await site.ec2.tell('POST', 'faults', { kind: hold.ec2, action: deed.action, eni, ...ms });
+    armed = { ...armed, reached: answering() };
+  } else if ('unread' in hold) {
+    // the row says when it is reached
+  } else if ('gate' in ledger) armed = armGate(ledger, hold);
+  else {
+    if (deed.action !== null)
+      await site.ec2.tell('POST', 'faults', {
+        kind: 'latency',
+        ms: SHORT_LATENCY_MS,
+        action: deed.action,
+        eni,
+      });
+    armed = await armLock(ledger, hold, eni, deed, site, answering);
+  }
+  const kill = deed.begin(site, eni);
+  await armed.reached;
+  return async () => {
+    await kill();
+    await armed.letGo();
+    await site.ec2.tell('DELETE', 'faults');
+  };
+}
+
+function armGate({ gate }: MariaLedger, hold: StoreHold): Armed {
+  const letGo = async () => {};
+  const writes = (status: string) => `set \`status\` = '${status}'`;
+  if ('before' in hold) return { reached: gate.trap('delay', writes(hold.before)), letGo };
+  if ('after' in hold) return { reached: gate.trap('swallow reply', writes(hold.after)), letGo };
+  const sprung = gate.trap('hold', writes(hold.late)).then(send => {
+    gate.blackHole(true); // the writer must not settle it before it dies
+    return send;
+  });
+  return {
+    reached: sprung,
+    letGo: async () => {
+      await (await sprung)();
+      gate.blackHole(false);
+    },
+  };
+}
+
+/** SQLite has no packets to hold: whoever has the write lock holds the next write. */
+async function armLock(
+  ledger: SqliteLedger,
+  hold: StoreHold,
+  eni: string,
+  deed: Deed,
+  site: Site,
+  answering: () => Promise<void>,
+): Promise<Armed> {
+  if (!('before' in hold)) throw new Error('what a process writes into a file dies with it');
+  if (hold.before === 'allocated') {
+    const { held, letGo } = await ledger.lockAt(eni, 'ready');
+    return { reached: held.then(() => untilDeaf(site)), letGo };
+  }
+  // The first write of a deed is held from its beginning, the second from when EC2's answer is under way.
+  const isFirst = hold.before.endsWith('ssigning') || deed.action === null;
+  const lock = isFirst ? Promise.resolve(ledger.lock()) : answering().then(() => ledger.lock());
+  const stands = deed.subject.startsWith('recycle')
+    ? () => pause(SHORT_LATENCY_MS + DEAF_MS)
+    : () => untilDeaf(site);
+  return { reached: lock.then(stands), letGo: async () => (await lock)() };
+}
+
+/** Whoever waits for the lock of a file waits in one tick, so that it answers nothing meanwhile. */
+const untilDeaf = (site: Site): Promise<void> =>
+  until('the server waits for the lock', () =>
+    Promise.race([call(site.url, 'Plugin.Activate', '').then(() => false), pause(DEAF_MS).then(() => true)]),
+  );

@@ -1,0 +1,75 @@
+/** What engines do, and what befalls them. */
+import { fromNumber } from '../../src/domain/address.ts';
+import { type Deed, type Dice, of, spread } from './dice.ts';
+import type { Container, Engine } from './engine.ts';
+import type { World } from './world.ts';
+
+const engineOf = (world: World, die: number): Engine | undefined =>
+  of(
+    world.engines.filter(engine => engine.process.state === 'running'),
+    die,
+  );
+
+function withNetwork(
+  deed: (engine: Engine, network: Engine['networks'][number], dice: Dice, world: World) => unknown,
+): Deed {
+  return (world, dice) => {
+    const engine = engineOf(world, dice[0]);
+    const network = engine && of(engine.networks, dice[1]);
+    if (engine && network) void deed(engine, network, dice, world);
+  };
+}
+
+function withContainer(deed: (engine: Engine, container: Container) => unknown): Deed {
+  return (world, [first, second]) => {
+    const engine = engineOf(world, first);
+    const container = engine && of(engine.containers, second);
+    if (engine && container) void deed(engine, container);
+  };
+}
+
+export const ENGINE_DEEDS = {
+  run: withNetwork((engine, network) => engine.run(network, null)),
+  'run named': withNetwork((engine, network, dice) =>
+    engine.run(network, fromNumber(network.cidr.first + (dice[2] % 16))),
+  ),
+  stop: withContainer((engine, container) => engine.stop(container)),
+  restart: withContainer((engine, container) => engine.restart(container, false)),
+  'restart named': withContainer((engine, container) => engine.restart(container, true)),
+  'hang up': (world, [die]) => {
+    const open = world.engines.flatMap(engine => [...engine.connections]);
+    const connection = of(open, die);
+    if (connection === undefined) return;
+    world.strike('hang up');
+    connection.hangUp();
+  },
+  'network create': withNetwork((engine, network) => engine.createNetwork(network, false)),
+  'network create fails': withNetwork((engine, network) => engine.createNetwork(network, true)),
+  'network rm': withNetwork((engine, network) => engine.removeNetwork(network)),
+  'stray release': withNetwork((engine, network, [, , die], world) => {
+    const elsewhere = [...world.truth.held.values()].filter(
+      one => one.subnet === network.port.subnet && one.eni !== network.port.eni,
+    );
+    const ip = of(elsewhere, die)?.ip ?? fromNumber(network.cidr.first + (die % 4));
+    return engine.strayRelease(network, ip);
+  }),
+  // A container ends while statements fail, and another one wants its address.
+  'stop in trouble': (world, dice) => {
+    const engine = engineOf(world, dice[0]);
+    const container = engine && of(engine.containers, dice[1]);
+    if (engine === undefined || container === undefined) return;
+    for (const { ledger, process } of world.servers)
+      ledger.failing.set(process, { after: 1 + (dice[2] % 3), left: 1 });
+    world.strike('statement failed');
+    void engine.stop(container);
+    void engine.run(container.network, container.ip);
+  },
+  'kill engine': (world, dice) => {
+    world.strike('engine killed');
+    engineOf(world, dice[0])?.kill(false, spread(60_000, dice[1]));
+  },
+  'kill engine, live-restore': (world, dice) => {
+    world.strike('engine killed');
+    engineOf(world, dice[0])?.kill(true, spread(60_000, dice[1]));
+  },
+} satisfies Record<string, Deed>;

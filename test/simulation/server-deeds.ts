@@ -1,0 +1,74 @@
+/** What befalls servers and their ledger, and what operators do. */
+import { IpamError } from '../../src/domain/error.ts';
+import type { Machine } from '../../src/ipam/machine.ts';
+import { idle, recycle } from '../../src/ipam/recycle.ts';
+import { survey } from '../../src/ipam/survey.ts';
+import { type Deed, type Dice, of, spread } from './dice.ts';
+import { type Port, SKEW_MS_MAX } from './layout.ts';
+import { Process } from './scheduler.ts';
+import { machineOf, type Server } from './server.ts';
+import type { World } from './world.ts';
+
+function withServer(deed: (world: World, server: Server, dice: Dice) => void): Deed {
+  return (world, dice) => {
+    const server = of(
+      world.servers.filter(one => one.process.state === 'running'),
+      dice[0],
+    );
+    if (server === undefined) return;
+    deed(world, server, dice);
+  };
+}
+
+/** A command that an operator runs, in a process of its own. */
+function command(world: World, port: Port | undefined, work: (machine: Machine) => Promise<unknown>): void {
+  const ledger = world.ledgers[port?.ledger ?? 0];
+  if (ledger === undefined) return;
+  const machine = machineOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
+  work(machine).catch(error => {
+    if (!(error instanceof IpamError) || error.code === 'internal') world.truth.crash(error);
+  });
+}
+
+export const SERVER_DEEDS = {
+  'server dies': withServer((world, server, dice) => {
+    world.strike('server died');
+    server.die();
+    world.scheduler.effect(null, () => server.restart(), spread(60_000, dice[1]));
+  }),
+  'server freezes': withServer((world, server, dice) => {
+    const { process } = server;
+    world.strike('server frozen');
+    world.truth.note(`${process.id} freezes`);
+    world.scheduler.freeze(process);
+    world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(600_000, dice[1]));
+  }),
+  'statements fail': withServer((world, server, dice) => {
+    world.strike('statement failed');
+    server.ledger.failing.set(server.process, { after: dice[1] % 6, left: 1 + (dice[2] % 3) });
+  }),
+  'store away': (world, [die, long]) => {
+    const ledger = of(world.ledgers, die);
+    if (ledger === undefined) return;
+    world.strike('store away');
+    ledger.awayUntil = world.scheduler.now + spread(200_000, long);
+  },
+  'store clock steps': (world, [die, to]) => {
+    const ledger = of(world.ledgers, die);
+    if (ledger === undefined) return;
+    world.strike('store clock stepped');
+    ledger.skewMs = (to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX;
+  },
+
+  recycle: (world, [where, idleS, limit]) => {
+    const port = of(world.layout.ports, where);
+    if (port === undefined) return;
+    command(world, port, async machine =>
+      recycle(machine, await idle(machine, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
+    );
+  },
+  init: (world, [where]) => {
+    const port = of(world.layout.ports, where);
+    if (port !== undefined) command(world, port, machine => survey(machine, port.subnet));
+  },
+} satisfies Record<string, Deed>;

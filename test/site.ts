@@ -1,0 +1,147 @@
+/** A server of the bundle, its ledger and its simulated EC2, for tests that break them and then compare all three. */
+import {
+  type Bundle,
+  freePort,
+  runBundle,
+  type Simulator,
+  startBundle,
+  startSimulator,
+  until,
+} from './bundle.ts';
+import { type Checker, type Held, pause } from './checker.ts';
+import type { Ledger, LedgerRow } from './ledgers.ts';
+
+export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
+const INSTANCE = 'i-0a1b2c3d4e5f60001';
+const ADDRESSES_PER_ENI = 30;
+const REST_MAX_MS = 30_000;
+/** How long the ledger needs to call a server dead that told nobody of its end, and a little more. */
+const DEAD_MAX_MS = 45_000;
+
+/** Short enough for tests, and late calls of the simulator are applied before the grace ends. No pool is kept
+ *  warm, so that each step is one that the test asked for; nothing rests, so that what is given twice shows. */
+export const TIMES = {
+  EC2_IPAM_INTENT_GRACE: '1s',
+  EC2_IPAM_CALL_DEADLINE: '500ms',
+  EC2_IPAM_COOLDOWN: '0s',
+  EC2_IPAM_QUARANTINE: '0s',
+  EC2_IPAM_RECONCILE_EVERY: '1s',
+  EC2_IPAM_WARM_MIN: '0',
+  EC2_IPAM_WARM_MAX: '1000',
+  EC2_IPAM_EC2_SHARE: '100%',
+};
+
+export const eniName = (index: number): string => `eni-${(0xabc0000 + index).toString(16).padStart(17, '0')}`;
+
+/** An instance with so many ENIs in one subnet of a thousand addresses. */
+export const worldOf = (enis: number) => ({
+  subnets: [{ id: SUBNET, cidr: '10.0.0.0/22' }],
+  instanceTypes: { 'test.big': { enis, addressesPerEni: ADDRESSES_PER_ENI } },
+  instances: [{ id: INSTANCE, type: 'test.big' }],
+  enis: Array.from({ length: enis }, (_, i) => ({
+    id: eniName(i),
+    subnet: SUBNET,
+    primary: `10.0.0.${10 + i}`,
+    attachment: { instance: INSTANCE, deviceIndex: i },
+  })),
+});
+
+export class Site {
+  readonly ledger: Ledger;
+  readonly ec2: Simulator;
+  readonly checker: Checker;
+  /** The server's address, the same after each start. */
+  readonly url: string;
+  readonly #env: Readonly<Record<string, string>>;
+  server: Bundle | null = null;
+
+  private constructor(ledger: Ledger, ec2: Simulator, checker: Checker, url: string, more: object) {
+    this.ledger = ledger;
+    this.ec2 = ec2;
+    this.checker = checker;
+    this.url = url;
+    this.#env = { ...ec2.env, ...ledger.env, ...TIMES, ...more };
+  }
+
+  /** `more`: settings of its server and commands, as environment. */
+  static async open(ledger: Ledger, enis: number, checker: Checker, more: object = {}): Promise<Site> {
+    return Site.beside(ledger, await startSimulator(worldOf(enis)), checker, more);
+  }
+  static async beside(ledger: Ledger, ec2: Simulator, checker: Checker, more: object = {}): Promise<Site> {
+    return new Site(ledger, ec2, checker, `http://127.0.0.1:${await freePort()}`, more);
+  }
+
+  /** Resolves when the server has its ledger open. */
+  async start(): Promise<void> {
+    this.server = await startBundle(['serve', '--listen', this.url], this.#env, 'the ledger is open');
+  }
+
+  async kill9(): Promise<void> {
+    await this.server?.kill9();
+    this.server = null;
+  }
+
+  /** Runs a command that has to succeed; answers what it prints. */
+  async run(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await runBundle(args, this.#env);
+    if (code !== 0) throw new Error(`${args.join(' ')}: ${code} ${stderr}`);
+    return stdout;
+  }
+
+  /** Starts a command, which a test wants to kill; resolves when it has said `ready`. */
+  command(args: readonly string[], ready: RegExp): Promise<Bundle> {
+    return startBundle(args, this.#env, ready);
+  }
+
+  async rowsOn(eni: string): Promise<LedgerRow[]> {
+    return (await this.ledger.rows()).filter(row => row.iface === eni && row.status !== 'occupied');
+  }
+
+  /** Server alive or not, nothing is being asked of it any more: brings what is unfinished to its end and says
+   *  what is wrong then. */
+  async restAndCompare(enis: readonly string[], suspects: ReadonlySet<string> | null): Promise<string[]> {
+    const deadline = performance.now() + REST_MAX_MS;
+    let rows = await this.ledger.rows();
+    while (rows.some(row => row.status.endsWith('ssigning')) && performance.now() < deadline) {
+      await this.run('reconcile');
+      rows = await this.ledger.rows();
+    }
+    const wrongs = rows
+      .filter(row => row.status.endsWith('ssigning'))
+      .map(row => `${row.ip} is ${row.status} after ${REST_MAX_MS} ms of rest`);
+    for (const eni of enis) {
+      const there = (await this.ec2.secondaries(eni)).sort();
+      const known = rows.filter(row => row.iface === eni && row.status !== 'occupied').map(row => row.ip);
+      if (there.join() !== known.sort().join())
+        wrongs.push(`${eni} carries ${there.join()}, and the ledger says ${known.join()}`);
+    }
+    return [...wrongs, ...this.checker.judge(heldOf(rows), suspects)];
+  }
+
+  /** What `status` lists as held by nobody, perhaps; waits for these until dead servers count as dead. */
+  async suspects(expected: readonly string[]): Promise<Set<string>> {
+    let found = new Set<string>();
+    await until(
+      'suspects',
+      async () => {
+        const status = JSON.parse(await this.run('status', '--json'));
+        found = new Set(status.suspects.map((one: { ip: string }) => one.ip));
+        const all = expected.every(ip => found.has(ip));
+        if (!all) await pause(1000);
+        return all;
+      },
+      DEAD_MAX_MS,
+    );
+    return found;
+  }
+
+  async close(): Promise<void> {
+    await this.server?.stop();
+    this.server = null;
+  }
+}
+
+export const heldOf = (rows: readonly LedgerRow[]): Held[] =>
+  rows
+    .filter(row => row.status === 'allocated')
+    .map(({ ip, iface, holder }) => ({ ip, eni: iface, container: holder }));
