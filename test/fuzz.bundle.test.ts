@@ -68,6 +68,7 @@ const ODD_TEXTS = [
   '10.0.0.5/33',
   "' OR 1=1 --",
   '`; DROP TABLE allocation; --',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: what a template engine would fall for
   '${7*7}',
   '../../etc/passwd',
   'eni-',
