@@ -110,10 +110,13 @@ for (const store of ['mariadb', 'sqlite'] as const) {
     await DEEDS[deed].prepare(site, eni);
     const kill = await bringTo(hold, DEEDS[deed], eni, site, ledger);
     const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), 5_000);
-    if (!('late' in hold)) await untilLeft();
-    await kill();
+    try {
+      if (!('late' in hold)) await untilLeft();
+    } finally {
+      await kill();
+      kills++;
+    }
     if ('late' in hold) await untilLeft();
-    kills++;
   }
 
   for (const point of POINTS.filter(([, , , , only]) => only === undefined || only === store)) {

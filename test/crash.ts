@@ -10,7 +10,8 @@ const LATE_MS = 700; // within the grace
 const LATENCY_MS = 60_000;
 /** Time enough to take the lock of a file while EC2's answer is under way. */
 const SHORT_LATENCY_MS = 400;
-const DEAF_MS = 150;
+/** For a request or a call's answer to come to its next write. */
+const ARRIVE_MS = 250;
 const ASSIGN = 'AssignPrivateIpAddresses';
 const UNASSIGN = 'UnassignPrivateIpAddresses';
 
@@ -155,15 +156,21 @@ export async function bringTo(
         action: deed.action,
         eni,
       });
-    armed = await armLock(ledger, hold, eni, deed, site, answering);
+    armed = await armLock(ledger, hold, eni, deed, answering);
   }
   const kill = deed.begin(site, eni);
-  await armed.reached;
-  return async () => {
+  const end = async () => {
     await kill();
     await armed.letGo();
     await site.ec2.tell('DELETE', 'faults');
   };
+  try {
+    await armed.reached;
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  return end;
 }
 
 function armGate({ gate }: MariaLedger, hold: StoreHold): Armed {
@@ -190,25 +197,17 @@ async function armLock(
   hold: StoreHold,
   eni: string,
   deed: Deed,
-  site: Site,
   answering: () => Promise<void>,
 ): Promise<Armed> {
   if (!('before' in hold)) throw new Error('what a process writes into a file dies with it');
   if (hold.before === 'allocated') {
     const { held, letGo } = await ledger.lockAt(eni, 'ready');
-    return { reached: held.then(() => untilDeaf(site)), letGo };
+    return { reached: held.then(() => pause(ARRIVE_MS)), letGo };
   }
   // The first write of a deed is held from its beginning, the second from when EC2's answer is under way.
   const isFirst = hold.before.endsWith('ssigning') || deed.action === null;
   const lock = isFirst ? Promise.resolve(ledger.lock()) : answering().then(() => ledger.lock());
-  const stands = deed.subject.startsWith('recycle')
-    ? () => pause(SHORT_LATENCY_MS + DEAF_MS)
-    : () => untilDeaf(site);
+  // Nothing tells that a process waits for the lock; what it has left by then is looked at afterwards.
+  const stands = () => pause((isFirst ? 0 : SHORT_LATENCY_MS) + ARRIVE_MS);
   return { reached: lock.then(stands), letGo: async () => (await lock)() };
 }
-
-/** Whoever waits for the lock of a file waits in one tick, so that it answers nothing meanwhile. */
-const untilDeaf = (site: Site): Promise<void> =>
-  until('the server waits for the lock', () =>
-    Promise.race([call(site.url, 'Plugin.Activate', '').then(() => false), pause(DEAF_MS).then(() => true)]),
-  );
