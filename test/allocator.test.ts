@@ -128,6 +128,20 @@ requesting('the primary is not given even when the ledger calls it ready', async
   assert.is((await rowOf(w, '10.0.1.4')).primary, true);
 });
 
+requesting(
+  'a primary that the ledger has ready on its ENI is occupied before anything is given',
+  async () => {
+    const w = world();
+    const primary = '10.0.1.4' as never;
+    const subnet = SMALL.subnets?.[0]?.id as never;
+    await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
+    await w.store.move([{ row: await rowOf(w, primary), move: 'granted', iface: ENI_A }]);
+    await w.enis.adopt(ENI_A);
+    assert.is((await rowOf(w, primary)).status, 'occupied');
+    assert.is((await rowOf(w, primary)).primary, true);
+  },
+);
+
 requesting('a range narrows the choice', async () => {
   const w = world({ vpc: ROOMY });
   for (let i = 0; i < 6; i++) {
@@ -409,6 +423,20 @@ releasing('an undo that the store fails is made up for by the keeper', async () 
   await w.nobodys.settle();
   assert.is(w.nobodys.isEmpty, true);
   assert.is((await rowOf(w, row.ip)).status, 'ready');
+});
+
+releasing('an undo that meets another move in the middle is tried again', async () => {
+  const w = world();
+  const row = await request(w, ENI_A);
+  const { move } = w.store;
+  w.store.move = async () => {
+    w.store.move = move;
+    await move([{ row, move: 'missed' }]);
+    return [];
+  };
+  await w.allocator.undo(row);
+  assert.is((await rowOf(w, row.ip)).status, 'unassigning');
+  assert.is(w.nobodys.isEmpty, true);
 });
 
 releasing('an undo whose row changed meanwhile is made all the same', async () => {

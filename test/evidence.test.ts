@@ -81,6 +81,18 @@ proof('detached and back between two reads proves nothing of what is detached', 
   assert.is((await holders()).length, 3);
 });
 
+proof('an attachment of unknown age between two reads begins the time of a detached one anew', async () => {
+  const { w, holders } = await held();
+  const weighing = evidence(w.machine);
+  const { rows } = await w.store.withStatus(SUBNET, ['allocated']);
+  const shown = await w.machine.cloud.eni(ENI_A);
+  const detached = new Map([[ENI_A, { ...shown, attachment: null, instance: null, attachedAt: null }]]);
+  await weighing.weigh(rows, detached, w.time.now);
+  await weighing.weigh(rows, new Map([[ENI_A, { ...shown, attachedAt: null }]]), w.time.now + MINUTE_MS);
+  await weighing.weigh(rows, detached, w.time.now + STANDS_FOR_MS.detached);
+  assert.is((await holders()).length, 3);
+});
+
 proof('absence from the list of the subnet proves nothing', async () => {
   const { w, holders } = await held();
   const { cloud } = w.machine;

@@ -7,6 +7,7 @@ import { giveBack } from '../src/ipam/give-back.ts';
 import { assign, unassign } from '../src/ipam/intents.ts';
 import { keeper } from '../src/ipam/keeper.ts';
 import { close, compare, reconcile as pass } from '../src/ipam/reconciler.ts';
+import { idle } from '../src/ipam/recycle.ts';
 import { survey } from '../src/ipam/survey.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -213,6 +214,24 @@ reconciling('an embedded server lets go of an ENI that has left its instance', a
     (await failure(enis.adopt(ENI_A))).line,
     /attached to i-0b, and this driver serves the ENIs of i-0a only/,
   );
+});
+
+reconciling('an embedded server neither repairs nor recycles on an ENI of another instance', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_B);
+  w.time.now += SETTLED_AFTER_MS;
+  w.vpc.network.unassign(ENI_B, [held.ip]);
+  const machine = { ...w.machine, instance: 'i-0a' as never };
+  const before = w.vpc.calls.get('AssignPrivateIpAddresses');
+  assert.equal(await idle(machine, SUBNET, 0, 10), []);
+  const [ready] = await ipsWith(w, 'ready');
+  assert.ok(ready, 'there is something to recycle');
+  w.vpc.network.unassign(ENI_B, [ready as never]);
+  const drifts = await compare(machine, SUBNET);
+  await close(machine, drifts);
+  assert.equal(drifts, []);
+  assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), undefined);
+  assert.is(w.vpc.calls.get('AssignPrivateIpAddresses'), before);
 });
 
 const surveying = suite('survey');

@@ -65,7 +65,7 @@ export function driftOf(
     case 'allocated':
       if (at?.eni === row.iface) return row.missingSince === null ? null : found('found', { move: 'found' });
       if (!settled && row.missingSince === null) return null;
-      if (at === null) return found('missing', null);
+      if (at === null) return row.iface !== null && ours(row.iface) ? found('missing', null) : null;
       return row.missingSince === null ? found('elsewhere', { move: 'missed' }) : null;
     case 'occupied':
       return occupiedDrift(row, at, now, found);

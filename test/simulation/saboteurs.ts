@@ -61,8 +61,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a holder is given up because one read does not show the address',
     file: DRIFT,
-    find: "if (at === null) return found('missing', null);",
-    replace: "if (at === null) return found('missing', { move: 'retire' });",
+    find: "ours(row.iface) ? found('missing', null) : null;",
+    replace: "ours(row.iface) ? found('missing', { move: 'retire' }) : null;",
   },
   {
     name: 'a repair that fails frees',
