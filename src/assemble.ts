@@ -9,14 +9,9 @@ import { IMDS_ENDPOINT, readMetadata } from './cloud/imds.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
-import { allocator } from './ipam/allocator.ts';
 import { endHoldersBefore } from './ipam/boot.ts';
-import { knownEnis } from './ipam/enis.ts';
-import { giveBack } from './ipam/give-back.ts';
-import { keeper } from './ipam/keeper.ts';
+import { openIpam } from './ipam/ipam.ts';
 import type { Machine } from './ipam/machine.ts';
-import { Outage } from './ipam/outage.ts';
-import { pools } from './ipam/pools.ts';
 import { openStore, ownerOf, settleInstance } from './store/open.ts';
 import { parseStoreUrl } from './store/url.ts';
 
@@ -55,18 +50,15 @@ export function assemble(config: Config, log: Log): Parts {
       return embedded.instance;
     },
   };
-  const enis = knownEnis(machine);
-  const nobodys = giveBack(machine);
-  const storeOutage = new Outage(config.requestTimeoutMs, machine);
+  const { pools, allocator, keeper } = openIpam(machine, {
+    server,
+    reconcileEveryMs: config.reconcileEveryMs,
+  });
   return {
     store,
     machine,
-    keeper: keeper(machine, enis, nobodys, { server, reconcileEveryMs: config.reconcileEveryMs }),
-    service: opened => ({
-      pools: pools(machine, enis),
-      allocator: allocator(machine, enis, nobodys, storeOutage),
-      opened,
-    }),
+    keeper,
+    service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {
         embedded.instance = await thisInstance(metadataEndpoint, await ownerOf(spec), log);

@@ -4,12 +4,9 @@ import { type Ipv4, parseCidr } from '../src/domain/address.ts';
 import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { type EniId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
-import { type AddressRequest, type Allocator, allocator } from '../src/ipam/allocator.ts';
-import { type Enis, knownEnis } from '../src/ipam/enis.ts';
-import { type GiveBack, giveBack } from '../src/ipam/give-back.ts';
+import type { AddressRequest } from '../src/ipam/allocator.ts';
+import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
 import type { Machine, Policy } from '../src/ipam/machine.ts';
-import { Outage } from '../src/ipam/outage.ts';
-import { type Pools, pools } from '../src/ipam/pools.ts';
 import type { Vpc } from '../src/simulator/vpc.ts';
 import { buildVpc, type World as VpcDescription } from '../src/simulator/world.ts';
 import { openMemory } from '../src/store/memory.ts';
@@ -69,15 +66,11 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export interface World {
+export interface World extends Ipam {
   readonly time: Time;
   readonly vpc: Vpc;
   readonly store: Store;
   readonly machine: Machine;
-  readonly enis: Enis;
-  readonly nobodys: GiveBack;
-  readonly pools: Pools;
-  readonly allocator: Allocator;
   readonly lines: LogLine[];
   /** Another server on the same store and VPC, with an empty memory. */
   another(): World;
@@ -120,17 +113,12 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
     instance: null,
   };
-  const enis = knownEnis(machine);
-  const nobodys = giveBack(machine);
   return {
+    ...openIpam(machine, { server: 'server-1', reconcileEveryMs: 60_000 }),
     time,
     vpc,
     store,
     machine,
-    enis,
-    pools: pools(machine, enis),
-    nobodys,
-    allocator: allocator(machine, enis, nobodys, new Outage(policy.requestTimeoutMs, machine)),
     lines,
     another: () => assemble(time, vpc, store, policy),
   };

@@ -29,11 +29,13 @@ export interface KeeperOptions {
   /** The id of this server process, which begins its tokens too. */
   readonly server: string;
   readonly reconcileEveryMs: number;
+  /** Between two looks at what is due; absent: a second. */
+  readonly pause?: () => Promise<void>;
 }
 
 export function keeper(machine: Machine, enis: Enis, nobodys: GiveBack, options: KeeperOptions): Keeper {
-  const { server, reconcileEveryMs } = options;
   const { store, clock, wait, log } = machine;
+  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
@@ -76,7 +78,7 @@ export function keeper(machine: Machine, enis: Enis, nobodys: GiveBack, options:
         const run = attempt(chore).finally(() => running.delete(run));
         running.add(run);
       }
-      await wait(ROUND_MS);
+      await pause();
     }
     await Promise.all(running);
   }

@@ -3,13 +3,10 @@ import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
 import { handOver } from '../../src/http/answer.ts';
-import { type Allocator, allocator } from '../../src/ipam/allocator.ts';
-import { knownEnis } from '../../src/ipam/enis.ts';
-import { giveBack } from '../../src/ipam/give-back.ts';
-import { keeper } from '../../src/ipam/keeper.ts';
+import type { Allocator } from '../../src/ipam/allocator.ts';
+import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
-import { Outage } from '../../src/ipam/outage.ts';
-import { type Pools, pools } from '../../src/ipam/pools.ts';
+import type { Pools } from '../../src/ipam/pools.ts';
 import type { Connection, Reply } from './connection.ts';
 import type { Ledger } from './ledger.ts';
 import { Process } from './scheduler.ts';
@@ -84,17 +81,13 @@ export class Server {
     truth.note(`${process.id} starts`);
     truth.unanswered.set(process, new Set());
     const machine = machineOf(this.#world, this.ledger, process);
-    const enis = knownEnis(machine);
-    const slowly = { ...machine, wait: () => scheduler.wait(process, this.#world.keeperPauseMs()) };
-    const nobodys = giveBack(machine);
-    const options = { server: process.id, reconcileEveryMs: RECONCILE_EVERY_MS };
-    void keeper(slowly, enis, nobodys, options).run();
-    const storeOutage = new Outage(machine.policy.requestTimeoutMs, machine);
-    return {
-      process,
-      allocator: allocator(machine, enis, nobodys, storeOutage),
-      pools: pools(machine, enis),
-    };
+    const { allocator, pools, keeper } = openIpam(machine, {
+      server: process.id,
+      reconcileEveryMs: RECONCILE_EVERY_MS,
+      pause: () => scheduler.wait(process, this.#world.keeperPauseMs()),
+    });
+    void keeper.run();
+    return { process, allocator, pools };
   }
 
   die(): void {
