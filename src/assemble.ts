@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './cli/config.ts';
 import type { Parts } from './cli/parts.ts';
 import { ec2Cloud } from './cloud/ec2.ts';
+import { gate } from './cloud/gate.ts';
 import { IMDS_ENDPOINT, readMetadata } from './cloud/imds.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
@@ -28,7 +29,9 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms);
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const cloud = ec2Cloud({ ...config.aws, clock, wait });
+  let liveServers = 1;
+  const share = () => config.ec2SharePercent / 100 / liveServers;
+  const cloud = gate(ec2Cloud({ ...config.aws, clock }), { clock, wait, share, log });
   const embedded: { instance: InstanceId | null } = { instance: null };
   const machine: Machine = {
     store,
@@ -41,6 +44,7 @@ export function assemble(config: Config, log: Log): Parts {
       requestTimeoutMs: config.requestTimeoutMs,
       strictReuse: config.strictReuse,
       warmMin: config.warmMin,
+      warmMax: config.warmMax,
     },
     clock,
     wait,
@@ -53,6 +57,9 @@ export function assemble(config: Config, log: Log): Parts {
   const { pools, allocator, keeper } = openIpam(machine, {
     server,
     reconcileEveryMs: config.reconcileEveryMs,
+    onServers: live => {
+      liveServers = Math.max(live, 1);
+    },
   });
   return {
     store,

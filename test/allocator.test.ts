@@ -21,15 +21,15 @@ import {
 
 const requesting = suite('request');
 
-requesting('a cold request assigns what it needs plus the warm minimum, in one call', async () => {
-  const w = world({ vpc: ROOMY });
+requesting('a cold request assigns what it needs and twice the warm maximum, in one call', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 1, warmMax: 2 } });
   const row = await request(w, ENI_A, { holder: 'web' });
   assert.is(row.status, 'allocated');
   assert.is(row.holder, 'web');
-  assert.is(secondariesOf(w, ENI_A).length, 3);
+  assert.is(secondariesOf(w, ENI_A).length, 5);
   assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
   assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
-  assert.is((await ipsWith(w, 'ready')).length, 2);
+  assert.is((await ipsWith(w, 'ready')).length, 4);
 });
 
 requesting('a warm request asks EC2 nothing', async () => {
@@ -79,21 +79,27 @@ requesting('49 that wait for one cold ENI at once are served by one assign', asy
   assert.is(w.time.now - before, 250);
 });
 
-requesting('an ENI whose instance type grew is not full any more', async () => {
-  const small = {
-    ...ROOMY,
-    instances: [
-      { id: 'i-0a', type: 't3.nano' },
-      { id: 'i-0b', type: 'm5.large' },
-    ],
-  };
-  const w = world({ vpc: small, policy: { warmMin: 0 } });
+requesting('an ENI that was moved to a larger instance is not full any more', async () => {
+  const instances = [
+    { id: 'i-0a', type: 't3.nano' },
+    { id: 'i-0b', type: 'm5.large' },
+  ];
+  const w = world({ vpc: { ...ROOMY, instances }, policy: { warmMin: 0, warmMax: 0 } });
   await request(w, ENI_A);
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
-  w.vpc.network.instanceTypes.set('t3.nano', { enis: 2, addressesPerEni: 10 });
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'what was read within a minute will do');
   w.time.now += 60_000;
   assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+requesting("an instance type's limit is asked of EC2 once, also by a server that starts anew", async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  await request(w.another(), ENI_B);
+  assert.is(callsOf(w, 'DescribeInstanceTypes'), 1);
+  assert.is((await w.store.eni(ENI_B))?.addressLimit, 10);
 });
 
 requesting('nobody is given an address who has gone before it is claimed', async () => {
@@ -159,7 +165,7 @@ requesting('a full ENI is said to be full, with what to do', async () => {
 });
 
 requesting('an empty subnet is said to be empty', async () => {
-  const w = world({ policy: { warmMin: 0 } });
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   for (let i = 0; i < 5; i++) await request(w, ENI_A);
   for (let i = 0; i < 4; i++) await request(w, ENI_B);
   const error = await failure(request(w, ENI_B));
@@ -227,7 +233,7 @@ named('that somebody else has at EC2 is refused, and written down', async () => 
 const resting = suite('rest');
 
 resting('an address cools down before it is given again on its ENI', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0 } });
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
   const { ip } = await request(w, ENI_A);
   await release(w, ENI_A, ip);
   assert.is.not((await request(w, ENI_A)).ip, ip);
@@ -251,7 +257,7 @@ resting(
 );
 
 resting('early reuse asks EC2 once when the ENI can hold no more, and says so', async () => {
-  const w = world({ policy: { warmMin: 0, graceMs: 0 } });
+  const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
   for (let i = 0; i < 4; i++) await request(w, ENI_B);
   for (const ip of await ipsWith(w, 'allocated')) await release(w, ENI_B, ip);
   const { unassign } = await import('../src/ipam/intents.ts');
@@ -294,14 +300,14 @@ resting('with strict reuse the start is refused at its bound', async () => {
 });
 
 resting('quarantine holds before another ENI, and is longer than the cooldown', async () => {
-  const w = world({ policy: { warmMin: 0, graceMs: 0 } });
+  const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
   const ips = [];
   for (let i = 0; i < 8; i++) ips.push((await request(w, ENI_A)).ip);
   await release(w, ENI_A, ips[0] ?? '');
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
   const { unassign } = await import('../src/ipam/intents.ts');
-  assert.is(await unassign(w.machine, row === undefined ? [] : [row]), 1);
+  assert.is((await unassign(w.machine, row === undefined ? [] : [row])).length, 1);
   w.time.now += POLICY.quarantineMs - 1;
   assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');
   w.time.now += 1;

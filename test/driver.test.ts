@@ -244,7 +244,7 @@ onTheWire('a caller that hangs up before the answer leaves no holder behind', as
   socket.destroy();
   proceed();
   await until('the undo', async () => (await ipsWith(w, 'allocated')).length === 0);
-  assert.is(secondariesOf(w, ENI_A).length, 3, 'and the addresses stay warm');
+  assert.is(secondariesOf(w, ENI_A).length, 9, 'and the addresses stay warm');
   await close();
 });
 

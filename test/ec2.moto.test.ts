@@ -33,7 +33,6 @@ const cloud = () =>
     region: 'eu-west-1',
     credentials,
     clock: () => 0,
-    wait: async () => {},
   });
 
 const wire = suite('EC2 on the wire, by moto');
@@ -94,9 +93,11 @@ wire('reads a subnet, and how many addresses EC2 says it has left', async () => 
   assert.is(found.available, 4096 - 5 - ENIS);
 });
 
-wire('asks for the limit of the instance type', async () => {
-  assert.is(await cloud().addressLimit(instance), 12);
-  assert.is(await cloud().addressLimit('i-0123456789abcdef0' as InstanceId), null);
+wire('asks for the type of an instance, and for the limit of a type', async () => {
+  assert.is(await cloud().instanceType(instance), 't3.large');
+  assert.is(await cloud().instanceType('i-0123456789abcdef0' as InstanceId), null);
+  assert.is(await cloud().addressLimit('t3.large'), 12);
+  assert.is(await cloud().addressLimit('x9.unheard-of'), null);
 });
 
 wire('finds the ENI that carries an address', async () => {

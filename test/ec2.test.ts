@@ -2,7 +2,7 @@
 // the strict simulator over HTTP on loopback, with its faults; for what no EC2 sends, an answer made by hand.
 import process from 'node:process';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Cloud } from '../src/cloud/cloud.ts';
+import type { Door, OpenCloud } from '../src/cloud/cloud.ts';
 import { ec2Cloud } from '../src/cloud/ec2.ts';
 import type { Ec2Options } from '../src/cloud/ec2-call.ts';
 import { formatCidr, type Ipv4 } from '../src/domain/address.ts';
@@ -31,19 +31,23 @@ let vpc: Vpc;
 let server: Listening;
 /** Answers instead of the simulator. */
 let byHand: ((request: Request) => Response | Promise<Response> | null) | null = null;
-let pauses: number[] = [];
 const environment = Object.fromEntries(KEYS.map(key => [key, process.env[key]]));
 
 const ips = (...last: number[]): Ipv4[] => last.map(number => `10.0.1.${number}` as Ipv4);
-const cloud = (options: Partial<Ec2Options> = {}): Cloud =>
+const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
   ec2Cloud({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
     clock: () => 0,
-    wait: async ms => void pauses.push(ms),
     requestTimeoutMs: TIMEOUT_MS,
     ...options,
   });
+
+const countsOf = (names: readonly string[]): Map<string, number> => {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+};
 
 async function refusalOf(asked: Promise<unknown>, code: ErrorCode): Promise<IpamError> {
   const error = await asked.then(
@@ -89,7 +93,6 @@ ec2.before.each(async () => {
   server = await listen({ fetch }, { kind: 'http', host: '127.0.0.1', port: 0 });
   process.env.AWS_ENDPOINT_URL_EC2 = server.address;
   byHand = null;
-  pauses = [];
 });
 ec2.after.each(async () => {
   await server.close(0);
@@ -165,24 +168,26 @@ ec2('carriers are found for more addresses than one filter takes', async () => {
   assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 2);
 });
 
-ec2("the limit is the instance type's, asked once for each type", async () => {
-  const one = cloud();
-  assert.is(await one.addressLimit(INSTANCE), 10);
-  assert.is(await one.addressLimit(INSTANCE), 10);
-  assert.is(vpc.calls.get('DescribeInstanceTypes'), 1);
+ec2('an instance has a type, and a type has a limit', async () => {
+  assert.is(await cloud().instanceType(INSTANCE), 'm5.large');
+  assert.is(await cloud().addressLimit('m5.large'), 10);
 });
 
-ec2('the limit is null where EC2 does not say, and an error where it does not answer', async () => {
-  assert.is(await cloud().addressLimit('i-0ffff' as InstanceId), null);
-  vpc.faults.add({
-    kind: 'error',
-    code: 'UnauthorizedOperation',
-    message: 'You are not authorized.',
-    times: 1,
-  });
-  assert.is(await cloud().addressLimit(INSTANCE), null);
-  vpc.faults.add({ kind: 'lostReply' });
-  await refusalOf(cloud().addressLimit(INSTANCE), 'ec2-unknown');
+ec2('type and limit are null where EC2 does not say, and an error where it does not answer', async () => {
+  const asked = [() => cloud().instanceType(INSTANCE), () => cloud().addressLimit('m5.large')];
+  assert.is(await cloud().instanceType('i-0ffff' as InstanceId), null);
+  assert.is(await cloud().addressLimit('x9.unheard-of'), null);
+  for (const ask of asked) {
+    vpc.faults.add({
+      kind: 'error',
+      code: 'UnauthorizedOperation',
+      message: 'You are not authorized.',
+      times: 1,
+    });
+    assert.is(await ask(), null);
+    vpc.faults.add({ kind: 'lostReply', times: 1 });
+    await refusalOf(ask(), 'ec2-unknown');
+  }
 });
 
 ec2('addresses are assigned and unassigned by name, or by count', async () => {
@@ -205,17 +210,32 @@ ec2("EC2's refusals keep their meaning, and a mutation is sent once", async () =
   vpc.faults.add({ kind: 'throttle' });
   await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-throttled');
   assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 3);
-  assert.equal(pauses, []);
 });
 
-ec2('a read is repeated twice with growing pauses, then there is no answer', async () => {
-  vpc.faults.add({ kind: 'lostReply', times: 2 });
-  assert.is((await cloud().eni(ENI)).id, ENI);
-  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 3);
-  vpc.faults.add({ kind: 'lostReply' });
-  await refusalOf(cloud().eni(ENI), 'ec2-unknown');
-  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 6);
-  assert.equal(pauses, [400, 800, 400, 800]);
+ec2('each request goes through the door once: every page, and every part of a long list', async () => {
+  const passed: string[] = [];
+  const door: Door = (action, send) => {
+    passed.push(action);
+    return send();
+  };
+  const behind = cloud().through(door);
+  for await (const page of behind.enis(SUBNET)) assert.is(page.length, 2);
+  await behind.eni(ENI);
+  await behind.carriers(
+    SUBNET,
+    Array.from({ length: 250 }, (_, i) => `10.0.1.${i + 4}` as Ipv4),
+  );
+  await behind.subnet(SUBNET);
+  await behind.reservations(SUBNET);
+  await behind.instanceType(INSTANCE);
+  await behind.addressLimit('m5.large');
+  await behind.assign(ENI, ips(20), LATER);
+  await behind.assignCount(ENI, 1, LATER);
+  await behind.unassign(ENI, ips(20), LATER);
+  vpc.faults.add({ kind: 'lostReply', times: 1 });
+  await refusalOf(behind.eni(ENI), 'ec2-unknown');
+  assert.equal(countsOf(passed), new Map(vpc.calls));
+  assert.is(passed.length, 12);
 });
 
 ec2('a lost reply, a hung call and a late one are unknown, never refused', async () => {
@@ -228,6 +248,24 @@ ec2('a lost reply, a hung call and a late one are unknown, never refused', async
   vpc.faults.add({ kind: 'latency', ms: 20 * TIMEOUT_MS, times: 1 });
   await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-unknown');
   assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+});
+
+/** The SDK's own agents hold 50 sockets. */
+const HUNG = 60;
+ec2('hung calls do not hold up others, however many', async () => {
+  vpc.faults.add({ kind: 'hang', times: 2 * HUNG });
+  const one = cloud({ requestTimeoutMs: 30_000 });
+  for (let i = 0; i < HUNG; i++) {
+    one.eni(ENI).catch(() => {});
+    one.unassign(ENI, ips(20), LATER).catch(() => {});
+  }
+  const arrived = () => [...vpc.calls.values()].reduce((sum, calls) => sum + calls, 0);
+  for (let looks = 0; arrived() < 2 * HUNG; looks++) {
+    assert.ok(looks < 1000, `${arrived()} of ${2 * HUNG} calls arrived`);
+    await wait(5);
+  }
+  assert.is((await one.eni(ENI)).id, ENI);
+  await one.assign(ENI, ips(20), LATER);
 });
 
 const STALLED = () =>

@@ -54,7 +54,7 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
   w.time.now += 1;
   await pass();
   assert.equal(await holders(), []);
-  assert.is((await ipsWith(w, 'ready')).length, 3);
+  assert.is((await ipsWith(w, 'ready')).length, 9);
 });
 
 proof('an ENI attached anew ends those who held before, and not those who hold since', async () => {

@@ -167,7 +167,6 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
       clock: () => 0,
-      wait: async () => {},
     });
     const told = await story(twin(inside).cloud, inside);
     assert.equal(await story(wired, outside), told);
@@ -264,11 +263,12 @@ bothClouds('describe the same things the same way', async () => {
       subnet: await cloud.subnet(SUBNET),
       reservations: await cloud.reservations(SUBNET),
       carriers: [...(await cloud.carriers(SUBNET, many))].sort(),
-      limits: [
-        await cloud.addressLimit(INSTANCE),
-        await cloud.addressLimit('i-0d4' as InstanceId),
-        await cloud.addressLimit('i-0bad' as InstanceId),
+      types: [
+        await cloud.instanceType(INSTANCE),
+        await cloud.instanceType('i-0d4' as InstanceId),
+        await cloud.instanceType('i-0bad' as InstanceId),
       ],
+      limits: [await cloud.addressLimit('m5.large'), await cloud.addressLimit('x9.unheard-of')],
     };
   });
 });

@@ -11,7 +11,7 @@ import { ENI, ip, make, one, row } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
-const MOVE_PACKET = 'START TRANSACTION; update `allocation`';
+const MOVE_PACKET = 'START TRANSACTION; UPDATE `allocation`';
 const PROMPT: Partial<LinkBounds> = { statementTimeoutMs: 400, connectTimeoutMs: 400 };
 
 interface Context {
@@ -186,6 +186,7 @@ outage('a count intent is set once, though its answer was lost', async ({ store,
       prefixes: 0,
       ours: true,
       countIntentAt: null,
+      releasedAt: null,
     },
   ]);
   const sprung = gate.trap('lose reply', 'update `eni`');

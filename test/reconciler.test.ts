@@ -80,7 +80,7 @@ reconciling('an occupied address that is seen again does not leave', async () =>
 });
 
 reconciling('an address known only from a refusal leaves after an hour, and is tried last', async () => {
-  const w = world({ policy: { warmMin: 0 } });
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   await w.enis.adopt(ENI_A);
   const free = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'any' as const, limit: 20 };
   const [row] = (await w.store.freeFor(free)).rows;
@@ -149,7 +149,7 @@ reconciling('a ready address that another ENI carries becomes occupied there', a
 });
 
 reconciling("a stranger's secondary on our own ENI is neither given nor unassigned", async () => {
-  const w = world({ vpc: ROOMY });
+  const w = world({ vpc: ROOMY, policy: { warmMax: 2 } });
   await request(w, ENI_A);
   w.vpc.network.assign({ eni: ENI_A, ips: [ip('10.0.1.99')] });
   await reconcile(w);
@@ -311,8 +311,8 @@ surveying('a part of a subnet stays a part', async () => {
 });
 
 const keeping = suite('keeper');
-const keeperOf = ({ machine, enis, nobodys }: World, server: string, reconcileEveryMs: number) =>
-  keeper(machine, enis, nobodys, { server, reconcileEveryMs });
+const keeperOf = ({ machine, ...parts }: World, server: string, reconcileEveryMs: number) =>
+  keeper(machine, parts, { server, reconcileEveryMs });
 
 keeping('settles what a dead server left, reconciles, and ends in good order', async () => {
   const w = world({ vpc: ROOMY });

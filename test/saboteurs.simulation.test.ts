@@ -5,7 +5,7 @@ import { type Found, hunt, sabotaged } from './simulation/sabotage.ts';
 import { SABOTEURS, type Saboteur } from './simulation/saboteurs.ts';
 import { assert, suite } from './uvu.ts';
 
-const SEEDS_MAX = 4_000;
+const SEEDS_MAX = 8_000;
 
 const saboteurs = suite('saboteurs');
 const waiting = [...SABOTEURS];

@@ -42,9 +42,7 @@ async function start(
     open,
     own: async () => {},
     service: opened => ({ pools: w.pools, allocator, opened }),
-    keeper:
-      more.keeper ??
-      keeper({ ...machine, store }, w.enis, w.nobodys, { server: 'a', reconcileEveryMs: 60_000 }),
+    keeper: more.keeper ?? keeper({ ...machine, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
   const config = loadConfig({
     flags: new Map([['listen', [`unix:${socketPath()}`]]]),

@@ -226,12 +226,12 @@ big.after(({ folder, file }) => {
 // Each from the index that begins with what it looks for; a sort only where few rows can match.
 const hot: [name: string, index: string, sorts: boolean, queries: (file: SqliteFile) => Query[]][] = [
   ['get', 'sqlite_autoindex_allocation_1', false, ({ db }) => [rows.selectIps(db, SUBNET, [nth(5), nth(6)])]],
-  ['onEni', 'ready', true, ({ db }) => [rows.selectOnEni(db, ENI)]],
-  ['readyOn', 'ready', false, ({ db }) => [rows.selectReadyOn(db, ENI, null, 20)]],
+  ['onEni', 'iface', true, ({ db }) => [rows.selectOnEni(db, ENI)]],
+  ['readyOn', 'iface', true, ({ db }) => [rows.selectReadyOn(db, ENI, null, 20)]],
   [
     'readyOn in a range',
-    'ready',
-    false,
+    'iface',
+    true,
     ({ db }) => [rows.selectReadyOn(db, ENI, parseCidr('10.1.0.0/28'), 20)],
   ],
   ['freeFor', 'free', false, ({ db }) => rows.selectFreeFor(db, freeFor(), 0)],
@@ -247,7 +247,7 @@ const hot: [name: string, index: string, sorts: boolean, queries: (file: SqliteF
     false,
     ({ db }) => rows.selectFreeFor(db, freeFor({ range: parseCidr('10.1.0.0/28') }), 0),
   ],
-  ['intents', 'intent', false, ({ db }) => rows.selectIntents(db, 0, 20)],
+  ['intents', 'intent', false, ({ db }) => [rows.selectIntents(db, 0, 20)]],
   ['withStatus', 'address', false, ({ db }) => [rows.selectWithStatus(db, SUBNET, ['allocated', 'ready'])]],
 ];
 interface Query {

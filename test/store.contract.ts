@@ -491,6 +491,7 @@ function theRest(test: Test): void {
     prefixes: 0,
     ours: false,
     countIntentAt: null,
+    releasedAt: null,
     ...patch,
   });
 
@@ -501,7 +502,7 @@ function theRest(test: Test): void {
     assert.equal(await store.subnets(), [{ id: SUBNET, vpc: VPC, cidr }]);
   });
 
-  test('ENIs are saved and refreshed, but whose they are and their count intent stay', async ({ store }) => {
+  test('ENIs are saved and refreshed, but whose they are and what is noted of them stay', async ({ store }) => {
     await store.saveEnis([]);
     await store.saveEnis([
       eni(ENI),
@@ -509,12 +510,15 @@ function theRest(test: Test): void {
     ]);
     await store.adopt(ENI);
     assert.ok(await store.setCountIntent(ENI, null, 'now'));
+    await store.setReleased(ENI, true);
     const before = await store.eni(ENI);
+    assert.is.not(before?.releasedAt, null);
     await store.saveEnis([eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 })]);
     assert.equal(await store.eni(ENI), {
       ...eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 }),
       ours: true,
       countIntentAt: before?.countIntentAt,
+      releasedAt: before?.releasedAt,
     });
     assert.equal(await store.eni(parseEniId('eni-0cc')), null);
     const [, other] = (await store.enis()).toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -524,6 +528,27 @@ function theRest(test: Test): void {
   test('adopting an ENI that is not there does nothing', async ({ store }) => {
     await store.adopt(ENI);
     assert.equal(await store.enis(), []);
+  });
+
+  test('an ENI is noted as released once, by the store’s clock, until it is used again', async ({
+    store,
+    advance,
+  }) => {
+    await store.setReleased(ENI, true);
+    assert.is(await store.eni(ENI), null, 'no ENI comes of it');
+    await store.saveEnis([eni(ENI), eni(OTHER_ENI)]);
+    const { now } = await store.get(SUBNET, []);
+    await store.setReleased(ENI, true);
+    const at = (await store.eni(ENI))?.releasedAt ?? null;
+    assert.ok(at !== null && at >= now && at <= (await store.get(SUBNET, [])).now);
+    advance(1_000);
+    await store.setReleased(ENI, true);
+    assert.is((await store.eni(ENI))?.releasedAt, at, 'it is not noted anew');
+    assert.is((await store.eni(OTHER_ENI))?.releasedAt, null);
+    await store.setReleased(ENI, false);
+    assert.is((await store.eni(ENI))?.releasedAt, null);
+    await store.setReleased(ENI, true);
+    assert.ok(((await store.eni(ENI))?.releasedAt ?? 0) >= at + 1_000);
   });
 
   test('a count intent is set and cleared only from what it is', async ({ store, advance }) => {

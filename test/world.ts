@@ -38,6 +38,7 @@ export const POLICY: Policy = {
   requestTimeoutMs: 120_000,
   strictReuse: false,
   warmMin: 2,
+  warmMax: 6,
 };
 
 /** Passes only when nothing else is left to do: then it jumps to the earliest wait. */

@@ -31,11 +31,24 @@ export interface CidrReservation {
   readonly type: 'prefix' | 'explicit';
 }
 
+/** What an EC2 call is for; the more urgent goes first: a container waits; addresses for the next ones; to
+ *  make ledger and EC2 agree; to give idle addresses back. */
+export const URGENCIES = ['cold', 'refill', 'reconcile', 'recycle'] as const;
+export type Urgency = (typeof URGENCIES)[number];
+
 /**
  * What we ask of EC2, in lists, since EC2 counts and throttles calls. Reads may be late by seconds.
  * Errors are IpamErrors with a code `ec2-…`; any but `ec2-unknown` means that nothing was changed or ever will.
  */
 export interface Cloud {
+  /** The same cloud; its calls are as urgent as `urgency` says when a turn is given, so that one that waits
+   *  already can become more urgent. */
+  as(urgency: () => Urgency): Cloud;
+  /** Resolves when one call of the kind may be sent. Each assign, assignCount and unassign must have had a
+   *  turn of its own, taken before its intent is written, so that no intent grows old in a queue. Throws
+   *  ec2-throttled, and nothing was sent, when none came in time. */
+  turn(action: 'assign' | 'unassign'): Promise<void>;
+
   /** Throws ec2-not-found. */
   eni(id: EniId): Promise<CloudEni>;
   /** All ENIs of the subnet, page by page as they come. */
@@ -44,8 +57,11 @@ export interface Cloud {
   carriers(subnet: SubnetId, ips: readonly Ipv4[]): Promise<ReadonlyMap<Ipv4, CloudEni>>;
   subnet(id: SubnetId): Promise<CloudSubnet>;
   reservations(subnet: SubnetId): Promise<readonly CidrReservation[]>;
-  /** IPv4 addresses that one ENI of the instance may hold, its primary included; null when EC2 does not say. */
-  addressLimit(instance: InstanceId): Promise<number | null>;
+  /** The instance's type; null when EC2 does not say: it refuses, or knows no such instance. */
+  instanceType(instance: InstanceId): Promise<string | null>;
+  /** IPv4 addresses that one ENI of an instance of the type may hold, its primary included; null when EC2
+   *  does not say. */
+  addressLimit(type: string): Promise<number | null>;
 
   /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the process's
    *  monotonic clock (milliseconds): later it throws ec2-unreachable and nothing was sent. */
@@ -55,3 +71,14 @@ export interface Cloud {
   /** Takes all the addresses off the ENI, or none. */
   unassign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
 }
+
+/** Sends one request of an EC2 API: a read when and as often as it sees fit, a change at once and once. */
+export type Door = <T>(action: string, send: () => Promise<T>) => Promise<T>;
+
+/** A cloud that has no gate: `as` and `turn` do nothing, and each request is sent at once, and once. */
+export interface OpenCloud extends Cloud {
+  /** The same cloud, all of whose requests go through the door: each page, and each part of a long list. */
+  through(door: Door): Cloud;
+}
+
+export const OPEN_DOOR: Door = (_action, send) => send();

@@ -1,7 +1,7 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError } from '../domain/error.ts';
 import { refusal } from './refusals.ts';
 
 export interface Ec2Options {
@@ -11,56 +11,37 @@ export interface Ec2Options {
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
   /** The process's monotonic clock, in milliseconds. */
   readonly clock: () => number;
-  /** Resolves after `ms`. */
-  readonly wait: (ms: number) => Promise<void>;
   /** How long EC2 may take to begin its answer. */
   readonly requestTimeoutMs?: number;
 }
 
 const CONNECTION_TIMEOUT_MS = 2000;
 const REQUEST_TIMEOUT_MS = 10_000;
-const READ_TRIES_MAX = 3;
-const READ_PAUSE_MS = 200;
-
-interface NodeHttpHandlerOptions {
-  readonly httpAgent?: HttpAgent;
-  readonly httpsAgent?: HttpsAgent;
-}
 
 type Ask<T> = (client: EC2Client, limits: { abortSignal: AbortSignal }) => Promise<T>;
 
-/** Calls of EC2 whose errors are ours. */
-export interface Ec2Calls {
-  /** Asks up to three times while there is no answer, with growing pauses. */
-  read<T>(action: string, ask: Ask<T>): Promise<T>;
-  /** Asks once. */
-  mutate<T>(action: string, ask: Ask<T>): Promise<T>;
-}
+/** Sends one request to EC2, once; its errors are ours. */
+export type Ec2Call = <T>(action: string, ask: Ask<T>) => Promise<T>;
 
-export function ec2Calls(options: Ec2Options): Ec2Calls {
-  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, wait } = options;
-  const clientWith = (agents: NodeHttpHandlerOptions): EC2Client =>
-    new EC2Client({
-      ...(options.region === null ? {} : { region: options.region }),
-      ...(options.credentials === null ? {} : { credentials: options.credentials }),
-      // Retries belong to us: a repeated mutation is a second intent.
-      maxAttempts: 1,
-      requestHandler: {
-        connectionTimeout: CONNECTION_TIMEOUT_MS,
-        requestTimeout: requestTimeoutMs,
-        throwOnRequestTimeout: true, // without it the timeout only warns
-        ...agents,
-      },
-    });
-  const reader = clientWith({});
-  // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would be a
-  // second call of one intent: mutations get a connection of their own.
-  const writer = clientWith({
-    httpAgent: new HttpAgent({ keepAlive: false }),
-    httpsAgent: new HttpsAgent({ keepAlive: false }),
+export function ec2Call(options: Ec2Options): Ec2Call {
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+  const client = new EC2Client({
+    ...(options.region === null ? {} : { region: options.region }),
+    ...(options.credentials === null ? {} : { credentials: options.credentials }),
+    // Retries belong to us: a repeated change is a second intent.
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: CONNECTION_TIMEOUT_MS,
+      requestTimeout: requestTimeoutMs,
+      throwOnRequestTimeout: true, // without it the timeout only warns
+      // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would
+      // be a second call of one intent: each request has a connection of its own. The SDK's own agents also
+      // hold no more than 50 sockets: as many hung calls would hold up all others.
+      httpAgent: new HttpAgent({ keepAlive: false }),
+      httpsAgent: new HttpsAgent({ keepAlive: false }),
+    },
   });
-
-  async function once<T>(client: EC2Client, action: string, ask: Ask<T>): Promise<T> {
+  return async (action, ask) => {
     try {
       // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
       const abortSignal = AbortSignal.timeout(CONNECTION_TIMEOUT_MS + requestTimeoutMs);
@@ -68,21 +49,7 @@ export function ec2Calls(options: Ec2Options): Ec2Calls {
     } catch (error) {
       throw asIpamError(action, error);
     }
-  }
-  const mutate = <T>(action: string, ask: Ask<T>): Promise<T> => once(writer, action, ask);
-
-  async function read<T>(action: string, ask: Ask<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await once(reader, action, ask);
-      } catch (error) {
-        if (tries >= READ_TRIES_MAX || !isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled'))
-          throw error;
-      }
-      await wait(READ_PAUSE_MS * 2 ** tries);
-    }
-  }
-  return { read, mutate };
+  };
 }
 
 /**

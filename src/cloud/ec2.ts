@@ -12,10 +12,18 @@ import {
   UnassignPrivateIpAddressesCommand,
 } from '@aws-sdk/client-ec2';
 import { type Ipv4, parseCidr, parseIpv4 } from '../domain/address.ts';
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError } from '../domain/error.ts';
 import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
-import type { CidrReservation, Cloud, CloudEni, CloudSubnet } from './cloud.ts';
-import { AFTER_SIGNING, type Ec2Options, ec2Calls, sentBefore } from './ec2-call.ts';
+import {
+  type CidrReservation,
+  type CloudEni,
+  type CloudSubnet,
+  type Door,
+  OPEN_DOOR,
+  type OpenCloud,
+} from './cloud.ts';
+import { AFTER_SIGNING, type Ec2Call, type Ec2Options, ec2Call, sentBefore } from './ec2-call.ts';
+import { nullWhenRefused } from './refusals.ts';
 
 const PAGE_SIZE_MAX = 1000;
 /** EC2 may give short pages; a /16 has 65 full ones. */
@@ -25,12 +33,14 @@ const PAGES_MAX = 1000;
 const FILTER_VALUES_MAX = 199;
 
 /** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
-export function ec2Cloud(options: Ec2Options): Cloud {
-  const { read, mutate } = ec2Calls(options);
-  const limitOfType = new Map<string, number>(); // a type's limit never changes
+export const ec2Cloud = (options: Ec2Options): OpenCloud =>
+  cloudBehind(OPEN_DOOR, ec2Call(options), options.clock);
+
+function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud {
+  const send: Ec2Call = (action, ask) => door(action, () => call(action, ask));
 
   const describe = (input: DescribeNetworkInterfacesCommandInput) =>
-    read('DescribeNetworkInterfaces', (client, limits) =>
+    send('DescribeNetworkInterfaces', (client, limits) =>
       client.send(new DescribeNetworkInterfacesCommand(input), limits),
     );
 
@@ -45,35 +55,20 @@ export function ec2Cloud(options: Ec2Options): Cloud {
     });
   }
 
-  async function typeOf(instance: InstanceId): Promise<_InstanceType | undefined> {
-    const { Reservations = [] } = await read('DescribeInstances', (client, limits) =>
-      client.send(new DescribeInstancesCommand({ InstanceIds: [instance] }), limits),
-    );
-    return Reservations[0]?.Instances?.[0]?.InstanceType;
-  }
-
-  async function limitOf(type: _InstanceType): Promise<number | null> {
-    const known = limitOfType.get(type);
-    if (known !== undefined) return known;
-    const { InstanceTypes = [] } = await read('DescribeInstanceTypes', (client, limits) =>
-      client.send(new DescribeInstanceTypesCommand({ InstanceTypes: [type] }), limits),
-    );
-    const limit = InstanceTypes[0]?.NetworkInfo?.Ipv4AddressesPerInterface;
-    if (limit !== undefined) limitOfType.set(type, limit);
-    return limit ?? null;
-  }
-
   function put(input: AssignPrivateIpAddressesCommandInput, sendBefore: number): Promise<Ipv4[]> {
     const action = 'AssignPrivateIpAddresses';
-    return mutate(action, async (client, limits) => {
+    return send(action, async (client, limits) => {
       const command = new AssignPrivateIpAddressesCommand(input);
-      command.middlewareStack.addRelativeTo(sentBefore(action, options.clock, sendBefore), AFTER_SIGNING);
+      command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
       const { AssignedPrivateIpAddresses = [] } = await client.send(command, limits);
       return AssignedPrivateIpAddresses.map(one => parseIpv4(one.PrivateIpAddress ?? '', 'assigned address'));
     });
   }
 
-  return {
+  const cloud: OpenCloud = {
+    as: () => cloud,
+    async turn() {},
+    through: another => cloudBehind(another, call, clock),
     enis,
 
     async eni(id) {
@@ -98,7 +93,7 @@ export function ec2Cloud(options: Ec2Options): Cloud {
     },
 
     async subnet(id) {
-      const { Subnets = [] } = await read('DescribeSubnets', (client, limits) =>
+      const { Subnets = [] } = await send('DescribeSubnets', (client, limits) =>
         client.send(new DescribeSubnetsCommand({ SubnetIds: [id] }), limits),
       );
       const subnet = found(Subnets[0], id);
@@ -114,7 +109,7 @@ export function ec2Cloud(options: Ec2Options): Cloud {
       const all: CidrReservation[] = [];
       const action = 'GetSubnetCidrReservations';
       const each = pages(action, async token => {
-        const page = await read(action, (client, limits) =>
+        const page = await send(action, (client, limits) =>
           client.send(new GetSubnetCidrReservationsCommand({ SubnetId: subnet, NextToken: token }), limits),
         );
         const items = (page.SubnetIpv4CidrReservations ?? []).map(one => ({
@@ -127,14 +122,18 @@ export function ec2Cloud(options: Ec2Options): Cloud {
       return all;
     },
 
-    async addressLimit(instance) {
-      try {
-        const type = await typeOf(instance);
-        return type === undefined ? null : await limitOf(type);
-      } catch (error) {
-        if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
-        throw error;
-      }
+    async instanceType(instance) {
+      const answer = await send('DescribeInstances', (client, limits) =>
+        client.send(new DescribeInstancesCommand({ InstanceIds: [instance] }), limits),
+      ).catch(nullWhenRefused);
+      return answer?.Reservations?.[0]?.Instances?.[0]?.InstanceType ?? null;
+    },
+
+    async addressLimit(type) {
+      const answer = await send('DescribeInstanceTypes', (client, limits) =>
+        client.send(new DescribeInstanceTypesCommand({ InstanceTypes: [type as _InstanceType] }), limits),
+      ).catch(nullWhenRefused);
+      return answer?.InstanceTypes?.[0]?.NetworkInfo?.Ipv4AddressesPerInterface ?? null;
     },
 
     async assign(eni, ips, sendBefore) {
@@ -149,16 +148,17 @@ export function ec2Cloud(options: Ec2Options): Cloud {
 
     async unassign(eni, ips, sendBefore) {
       const action = 'UnassignPrivateIpAddresses';
-      await mutate(action, async (client, limits) => {
+      await send(action, async (client, limits) => {
         const command = new UnassignPrivateIpAddressesCommand({
           NetworkInterfaceId: eni,
           PrivateIpAddresses: [...ips],
         });
-        command.middlewareStack.addRelativeTo(sentBefore(action, options.clock, sendBefore), AFTER_SIGNING);
+        command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
         await client.send(command, limits);
       });
     },
   };
+  return cloud;
 }
 
 /** The items of each page, until EC2 names no next one. */

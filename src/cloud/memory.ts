@@ -1,11 +1,19 @@
 import type { Ipv4 } from '../domain/address.ts';
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { type DescribeEnis, describeEnis, FILTER_VALUES_MAX, isSweeping } from '../simulator/describe.ts';
+import type { Network } from '../simulator/network.ts';
 import type { Eni } from '../simulator/records.ts';
 import type { Outcome, Vpc } from '../simulator/vpc.ts';
-import type { CidrReservation, Cloud, CloudEni, CloudSubnet } from './cloud.ts';
-import { refusal } from './refusals.ts';
+import {
+  type CidrReservation,
+  type CloudEni,
+  type CloudSubnet,
+  type Door,
+  OPEN_DOOR,
+  type OpenCloud,
+} from './cloud.ts';
+import { nullWhenRefused, refusal } from './refusals.ts';
 
 export interface MemoryCloudOptions {
   /** Resolves after so many milliseconds of whatever clock the program runs on. */
@@ -22,10 +30,13 @@ const CALL_TIMEOUT_MS = 10_000;
 const PAGE_SIZE = 1000;
 
 /** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
-export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
+export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
+  cloudBehind(OPEN_DOOR, vpc, options);
+
+function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {
   const { wait, monotonic, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
 
-  async function answerTo<T>(action: string, outcome: Outcome<T>): Promise<T> {
+  async function answerOf<T>(action: string, outcome: Outcome<T>): Promise<T> {
     const afterMs = outcome.kind === 'never' ? callTimeoutMs : Math.min(outcome.afterMs, callTimeoutMs);
     if (afterMs > 0) await wait(afterMs);
     if (outcome.kind === 'never' || outcome.afterMs > callTimeoutMs)
@@ -35,19 +46,21 @@ export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
     return outcome.value;
   }
 
+  const read = <T>(action: string, look: (network: Network, at?: number) => T, sweeping = false) =>
+    door(action, async () => answerOf(action, vpc.read(action, look, sweeping)));
+  const write = <T>(action: string, eni: EniId, change: (network: Network) => T) =>
+    door(action, async () => answerOf(action, vpc.write(action, eni, change)));
+
   function checkDeadline(action: string, sendBefore: number): void {
     if (monotonic() >= sendBefore)
       throw new IpamError('ec2-unreachable', `${action} was not sent: its intent is too old`);
   }
 
   const describe = (request: DescribeEnis) =>
-    answerTo(
+    read(
       'DescribeNetworkInterfaces',
-      vpc.read(
-        'DescribeNetworkInterfaces',
-        (network, at) => describeEnis(network, request, at),
-        isSweeping(request),
-      ),
+      (network, at) => describeEnis(network, request, at),
+      isSweeping(request),
     );
 
   async function* enis(subnet: SubnetId): AsyncGenerator<readonly CloudEni[]> {
@@ -63,7 +76,10 @@ export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
     } while (nextToken !== null);
   }
 
-  return {
+  const cloud: OpenCloud = {
+    as: () => cloud,
+    async turn() {},
+    through: another => cloudBehind(another, vpc, options),
     enis,
 
     async eni(id) {
@@ -93,37 +109,26 @@ export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
     },
 
     subnet: (id: SubnetId): Promise<CloudSubnet> =>
-      answerTo(
-        'DescribeSubnets',
-        vpc.read('DescribeSubnets', (network, at) => {
-          const { vpc, cidr } = network.subnet(id, at);
-          return { id, vpc, cidr, available: network.available(id) };
-        }),
-      ),
+      read('DescribeSubnets', (network, at) => {
+        const { vpc, cidr } = network.subnet(id, at);
+        return { id, vpc, cidr, available: network.available(id) };
+      }),
 
     reservations: (subnet: SubnetId): Promise<readonly CidrReservation[]> =>
-      answerTo(
-        'GetSubnetCidrReservations',
-        vpc.read('GetSubnetCidrReservations', network =>
-          network.reservations(subnet).map(({ cidr, type }) => ({ cidr, type })),
-        ),
+      read('GetSubnetCidrReservations', network =>
+        network.reservations(subnet).map(({ cidr, type }) => ({ cidr, type })),
       ),
 
-    async addressLimit(id: InstanceId) {
-      const instance = await answerTo(
-        'DescribeInstances',
-        vpc.read('DescribeInstances', (network, at) => network.instance(id, at)),
-      ).catch(nullWhenRefused);
-      if (instance === null) return null;
-      const { type } = instance;
-      return answerTo(
+    instanceType: (id: InstanceId): Promise<string | null> =>
+      read('DescribeInstances', (network, at) => network.instance(id, at).type as string | null).catch(
+        nullWhenRefused,
+      ),
+
+    addressLimit: (type: string): Promise<number | null> =>
+      read(
         'DescribeInstanceTypes',
-        vpc.read(
-          'DescribeInstanceTypes',
-          ({ instanceTypes }) => instanceTypes.get(type)?.addressesPerEni ?? null,
-        ),
-      ).catch(nullWhenRefused);
-    },
+        ({ instanceTypes }) => instanceTypes.get(type)?.addressesPerEni ?? null,
+      ).catch(nullWhenRefused),
 
     async assign(eni, ips, sendBefore) {
       checkDeadline('AssignPrivateIpAddresses', sendBefore);
@@ -137,24 +142,14 @@ export function memoryCloud(vpc: Vpc, options: MemoryCloudOptions): Cloud {
 
     async unassign(eni, ips, sendBefore) {
       checkDeadline('UnassignPrivateIpAddresses', sendBefore);
-      await answerTo(
-        'UnassignPrivateIpAddresses',
-        vpc.write('UnassignPrivateIpAddresses', eni, network => network.unassign(eni, ips)),
-      );
+      await write('UnassignPrivateIpAddresses', eni, network => network.unassign(eni, ips));
     },
   };
+  return cloud;
 
   function assign(request: { eni: EniId; ips: readonly Ipv4[] } | { eni: EniId; count: number }) {
-    return answerTo(
-      'AssignPrivateIpAddresses',
-      vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
-    );
+    return write('AssignPrivateIpAddresses', request.eni, network => network.assign(request));
   }
-}
-
-function nullWhenRefused(error: unknown): null {
-  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
-  throw error;
 }
 
 const unknown = (message: string) =>

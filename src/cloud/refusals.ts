@@ -1,5 +1,5 @@
 import { type Ipv4, toNumber } from '../domain/address.ts';
-import { type ErrorCode, IpamError } from '../domain/error.ts';
+import { type ErrorCode, IpamError, isError } from '../domain/error.ts';
 
 interface Rule {
   /** EC2's error code. */
@@ -83,6 +83,12 @@ export function refusal(code: string, message: string, requestId?: string): Ipam
     hint: rule?.hint ?? '',
     addresses: addressesIn(message),
   });
+}
+
+/** For what EC2 need not tell us, or not know. Throws what is no refusal. */
+export function nullWhenRefused(error: unknown): null {
+  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
+  throw error;
 }
 
 const MESSAGE_LENGTH_MAX = 500;

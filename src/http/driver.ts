@@ -88,8 +88,15 @@ export function driver(service: Service, log: Log, options: DriverOptions = {}):
   });
 
   app.post('/IpamDriver.ReleasePool', async c => {
-    await bodyOf(c, ReleasePool);
-    return json({}); // a pool holds no state, and Docker releases those of networks that live too
+    const asked = await bodyOf(c, ReleasePool);
+    // Docker releases pools of networks that live too, and a network must go while the ledger is away: all that
+    // depends on this is how warm the ENI is kept.
+    try {
+      await service.pools.release(parsePoolId(asked.PoolID));
+    } catch (error) {
+      log('warn', 'a released pool could not be noted', { error });
+    }
+    return json({});
   });
 
   app.post('/IpamDriver.RequestAddress', async c => {

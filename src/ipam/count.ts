@@ -14,6 +14,7 @@ import { noteObserved } from './observe.ts';
 /** Answers how many addresses became ready. */
 export async function assignByCount(machine: Machine, id: EniId, count: number): Promise<number> {
   const { store, cloud, log } = machine;
+  await cloud.turn('assign');
   const before = await cloud.eni(id);
   await noteObserved(machine, [before]);
   const sendBefore = machine.clock() + machine.policy.callDeadlineMs;

@@ -2,6 +2,7 @@
 import { IpamError } from '../domain/error.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
+import { addressLimitOf } from './limits.ts';
 import type { Machine } from './machine.ts';
 import { noteObserved, toLedger } from './observe.ts';
 import { survey } from './survey.ts';
@@ -24,6 +25,15 @@ export interface Enis {
   refresh(id: EniId, how?: { unlessYoung: true }): Promise<Home>;
   /** EC2 shows the ENI otherwise than it was: what is remembered of it is looked up again. */
   forget(id: EniId): void;
+  /** Docker has released its last pool on the ENI: nobody is expected to ask. Nothing happens to an ENI that is not
+   *  this ledger's. */
+  released(id: EniId): Promise<void>;
+  /** Docker asks for something on the ENI, so that it may be expected to ask again. */
+  wanted(home: Home): Promise<Home>;
+  /** All ENIs as the ledger has them now; what is remembered of them is brought up to date. */
+  readAll(): Promise<LedgerEni[]>;
+  /** How many ENIs of this ledger the subnet has; about. */
+  countIn(subnet: SubnetId): Promise<number>;
 }
 
 /** What was read of an ENI is young for so long. */
@@ -38,6 +48,7 @@ export function knownEnis(machine: Machine): Enis {
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();
   const readAt = new Map<EniId, number>();
+  let counts: { readonly at: number; readonly of: ReadonlyMap<SubnetId, number> } | null = null;
 
   const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
@@ -77,7 +88,7 @@ export function knownEnis(machine: Machine): Enis {
     readAt.set(id, machine.clock());
     refuseElsewhere(observed);
     const [addressLimit, subnet] = await Promise.all([
-      observed.instance === null ? null : cloud.addressLimit(observed.instance),
+      observed.instance === null ? null : addressLimitOf(machine, observed.instance),
       knownOrSurveyed(observed.subnet),
     ]);
     await noteObserved(machine, [observed]);
@@ -109,5 +120,35 @@ export function knownEnis(machine: Machine): Enis {
 
   const recall = (id: EniId): Home | null => ours.get(id) ?? null;
 
-  return { look, recall, adopt, refresh, forget };
+  async function released(id: EniId): Promise<void> {
+    const eni = ours.get(id)?.eni ?? (await store.eni(id));
+    if (!eni?.ours || isElsewhere(eni)) return;
+    await store.setReleased(id, true);
+    ours.delete(id);
+  }
+
+  async function wanted(home: Home): Promise<Home> {
+    if (home.eni.releasedAt === null) return home;
+    await store.setReleased(home.eni.id, false);
+    return remember({ ...home, eni: { ...home.eni, releasedAt: null } });
+  }
+
+  async function readAll(): Promise<LedgerEni[]> {
+    const all = await store.enis();
+    const of = new Map<SubnetId, number>();
+    for (const eni of oursIn(all, machine.instance)) {
+      of.set(eni.subnet, (of.get(eni.subnet) ?? 0) + 1);
+      const known = ours.get(eni.id);
+      if (known !== undefined) ours.set(eni.id, { ...known, eni });
+    }
+    counts = { at: machine.clock(), of };
+    return all;
+  }
+
+  async function countIn(subnet: SubnetId): Promise<number> {
+    if (counts === null || machine.clock() - counts.at >= YOUNG_MS) await readAll();
+    return counts?.of.get(subnet) ?? 0;
+  }
+
+  return { look, recall, adopt, refresh, forget, released, wanted, readAll, countIn };
 }

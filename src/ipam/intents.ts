@@ -46,7 +46,7 @@ async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
 
 /** Intents of this process, and when it is too late to send their call. */
 interface Written {
-  readonly intents: readonly Allocation[];
+  readonly intents: Allocation[];
   readonly sendBefore: number;
 }
 
@@ -60,16 +60,19 @@ async function write(
   return { moved, intents: moved.filter(row => row.status.endsWith('assigning')), sendBefore };
 }
 
-/** Puts free rows on the ENI. Those that EC2 refuses because somebody else has them become occupied, and the
- *  rest is asked for again, so that one foreign address never blocks the others. */
-export async function assign(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<Assigned> {
+/** Puts free rows on the ENI: the first `count` of those given that nobody else moves meanwhile. The caller has had the
+ *  turn for the first call, since which rows it should be is decided after that. Those that EC2 refuses because somebody else has them become occupied, and the rest is asked for
+ *  again, so that one foreign address never blocks the others. */
+export async function assign(
+  machine: Machine,
+  eni: EniId,
+  rows: readonly Allocation[],
+  count = rows.length,
+): Promise<Assigned> {
   const { store, cloud, log } = machine;
   const taken: Allocation[] = [];
   let unexplained = 0;
-  let written: Written = await write(
-    machine,
-    rows.slice(0, CALL_ADDRESSES_MAX).map(change('assign', { iface: eni })),
-  );
+  let written = await intend(machine, eni, rows, Math.min(count, CALL_ADDRESSES_MAX));
   for (let calls = 0; calls < ASSIGN_CALLS_MAX && written.intents.length > 0; calls++) {
     const { intents } = written;
     const ips = ipsOf(intents);
@@ -83,11 +86,32 @@ export async function assign(machine: Machine, eni: EniId, rows: readonly Alloca
       return { ready: [], taken, error, unexplained };
     }
     const before = taken.length;
-    written = await partTaken(machine, eni, intents, error, taken);
+    const noTurn = intents.length > 1 ? await outcome(cloud.turn('assign')) : null;
+    written = await partTaken(machine, eni, intents, error, { taken, mayCallAgain: noTurn === null });
+    if (noTurn !== null) return { ready: [], taken, error: noTurn, unexplained };
     if (taken.length === before || (intents.length === 1 && error.addresses.length === 0)) unexplained++;
   }
   await store.move(written.intents.map(change('refused')));
   return { ready: [], taken, error: null, unexplained };
+}
+
+/** Writes the intents of an assign. Others who look for free addresses at the same time find the same ones. */
+async function intend(
+  machine: Machine,
+  eni: EniId,
+  rows: readonly Allocation[],
+  count: number,
+): Promise<Written> {
+  const { intents, sendBefore } = await write(
+    machine,
+    rows.slice(0, count).map(change('assign', { iface: eni })),
+  );
+  for (let from = count; intents.length < count && from < rows.length; ) {
+    const next = rows.slice(from, from + count - intents.length);
+    from += next.length;
+    intents.push(...(await write(machine, next.map(change('assign', { iface: eni })))).intents);
+  }
+  return { intents, sendBefore };
 }
 
 /** After a refusal for some address of the batch: writes down whose it is and answers the new intents for
@@ -97,13 +121,14 @@ async function partTaken(
   eni: EniId,
   intents: readonly Allocation[],
   refusal: IpamError,
-  taken: Allocation[],
+  { taken, mayCallAgain }: { taken: Allocation[]; mayCallAgain: boolean },
 ): Promise<Written> {
   const carriers = await carriersOf(machine, intents);
   const named = new Set<Ipv4>(refusal.addresses);
   const guilty = intents.filter(row => named.has(row.ip) || carriers.has(row.ip) || intents.length === 1);
   const innocent = intents.filter(row => !guilty.includes(row));
-  const again = guilty.length > 0 ? innocent : innocent.slice(0, Math.ceil(innocent.length / 2));
+  const next = guilty.length > 0 ? innocent : innocent.slice(0, Math.ceil(innocent.length / 2));
+  const again = mayCallAgain ? next : [];
   const written = await write(machine, [
     ...guilty.map(row => {
       const carrier = carriers.get(row.ip);
@@ -132,44 +157,41 @@ async function carriersOf(
   }
 }
 
-/** Takes ready rows off their ENI; answers how many are free now. */
-export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<number> {
-  let freed = 0;
+/** Takes ready rows off their ENI; answers those that are free now. */
+export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<Allocation[]> {
+  const freed: Allocation[] = [];
   for (const [eni, batch] of batchesByEni(rows))
-    freed += await settleUnassign(machine, eni, await write(machine, batch.map(change('unassign'))), 'kept');
+    freed.push(...(await callUnassign(machine, eni, batch.map(change('unassign')), 'kept')));
   return freed;
 }
 
-/** Sends the call of these intents and settles them; halves a batch that is refused for an address in it.
- *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for a later turn. */
-async function settleUnassign(
+/** Writes the intents, sends their call and settles them; halves a batch that is refused for an address in it.
+ *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later. */
+async function callUnassign(
   machine: Machine,
   eni: EniId,
-  { intents, sendBefore }: Written,
+  changes: readonly Change[],
   otherwise: 'kept' | null,
-): Promise<number> {
-  if (intents.length === 0) return 0;
+): Promise<Allocation[]> {
   const { store, cloud, log } = machine;
+  await cloud.turn('unassign');
+  const { intents, sendBefore } = await write(machine, changes);
+  if (intents.length === 0) return [];
   const ips = ipsOf(intents);
   const error = await outcome(cloud.unassign(eni, ips, sendBefore));
   log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
     isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
-  if (error === null || gone) return (await store.move(intents.map(change('unassigned')))).length;
+  if (error === null || gone) return await store.move(intents.map(change('unassigned')));
   if (isError(error, 'ec2-not-assigned')) {
-    let freed = 0;
+    const freed: Allocation[] = [];
     const middle = Math.ceil(intents.length / 2);
     for (const half of [intents.slice(0, middle), intents.slice(middle)])
-      freed += await settleUnassign(
-        machine,
-        eni,
-        await write(machine, half.map(change('unassign again'))),
-        otherwise,
-      );
+      freed.push(...(await callUnassign(machine, eni, half.map(change('unassign again')), otherwise)));
     return freed;
   }
   if (isRefusal(error) && otherwise !== null) await store.move(intents.map(change(otherwise)));
-  return 0;
+  return [];
 }
 
 /** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
@@ -187,7 +209,7 @@ export async function takeOff(machine: Machine, rows: readonly Allocation[]): Pr
   for (const [eni, batch] of batchesByEni(rows)) {
     const again = (row: Allocation) =>
       change(row.status === 'assigning' ? 'take over' : 'unassign again')(row);
-    freed += await settleUnassign(machine, eni, await write(machine, batch.map(again)), null);
+    freed += (await callUnassign(machine, eni, batch.map(again), null)).length;
   }
   return freed;
 }
@@ -204,6 +226,7 @@ export async function repair(machine: Machine, rows: readonly Allocation[]): Pro
  *  one that somebody else has nor the limit of the ENI keeps the others away. */
 async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = machine;
+  await cloud.turn('assign');
   const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
   const missed = await store.move(rows.map(change('missed')));
   if (missed.length === 0) return 0;

@@ -4,25 +4,30 @@ import { type Enis, knownEnis } from './enis.ts';
 import { type GiveBack, giveBack } from './give-back.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
 import type { Machine } from './machine.ts';
-import { Outage } from './outage.ts';
+import { hintsOf } from './hints.ts';
 import { type Pools, pools } from './pools.ts';
+import { type WarmPools, warmPools } from './warm-pool.ts';
 
 export interface Ipam {
   readonly enis: Enis;
   readonly nobodys: GiveBack;
   readonly pools: Pools;
   readonly allocator: Allocator;
+  readonly warm: WarmPools;
   readonly keeper: Keeper;
 }
 
 export function openIpam(machine: Machine, options: KeeperOptions): Ipam {
   const enis = knownEnis(machine);
   const nobodys = giveBack(machine);
+  const hints = hintsOf(machine.policy, machine.clock);
+  const warm = warmPools(machine, enis, hints);
   return {
     enis,
     nobodys,
-    pools: pools(machine, enis),
-    allocator: allocator(machine, enis, nobodys, new Outage(machine.policy.requestTimeoutMs, machine)),
-    keeper: keeper(machine, enis, nobodys, options),
+    warm,
+    pools: pools(machine, enis, warm),
+    allocator: allocator(machine, { enis, nobodys, hints, warm }),
+    keeper: keeper(machine, { enis, nobodys, warm }, options),
   };
 }

@@ -2,16 +2,21 @@
 import { IpamError } from '../domain/error.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import { closeCounts } from './count.ts';
+import { drain } from './drain.ts';
 import { type Enis, oursIn } from './enis.ts';
 import { evidence } from './evidence.ts';
 import type { GiveBack } from './give-back.ts';
 import { takeOver } from './intents.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, urgently } from './machine.ts';
 import { reconcile } from './reconciler.ts';
+import type { WarmPools } from './warm-pool.ts';
 
 /** Between two notes that this server lives. */
 const BEAT_EVERY_MS = 5_000;
+/** A server that has not been noted for so long does not live. */
+const LIVES_FOR_MS = 3 * BEAT_EVERY_MS;
 const TAKE_OVER_EVERY_MS = 10_000;
+const DRAIN_EVERY_MS = 30_000;
 const ROUND_MS = 1_000;
 /** Parts of the pause between two comparisons of a subnet: servers that started together drift apart. */
 const JITTER_MIN = 0.75;
@@ -31,22 +36,46 @@ export interface KeeperOptions {
   readonly reconcileEveryMs: number;
   /** Between two looks at what is due; absent: a second. */
   readonly pause?: () => Promise<void>;
+  /** Is told how many servers live, this one included. */
+  readonly onServers?: (live: number) => void;
 }
 
-export function keeper(machine: Machine, enis: Enis, nobodys: GiveBack, options: KeeperOptions): Keeper {
+export interface KeeperParts {
+  readonly enis: Enis;
+  readonly nobodys: GiveBack;
+  readonly warm: WarmPools;
+}
+
+export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperOptions): Keeper {
+  const { enis, nobodys, warm } = parts;
+  const machine = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = machine;
-  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS) } = options;
+  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS), onServers = () => {} } = options;
   const chores = [
-    { name: 'beat', everyMs: BEAT_EVERY_MS, work: async () => void (await store.beat(server, false)) },
+    { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
+    { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = evidence(machine);
   const dueAt = new Map<SubnetId, number>();
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
+
+  async function beat(): Promise<void> {
+    const { rows, now } = await store.beat(server, false);
+    onServers(rows.filter(row => row.stoppedAt === null && now - row.seenAt < LIVES_FOR_MS).length);
+  }
+
+  /** What is remembered of the ENIs is brought up to date by the way. */
+  async function drainAll(): Promise<void> {
+    const bySubnet = Map.groupBy(oursIn(await enis.readAll(), machine.instance), eni => eni.subnet);
+    for (const [subnet, ours] of bySubnet)
+      if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
+        await logged(`drain ${subnet}`, async () => void (await drain(machine, warm, subnet, ours)));
+  }
 
   async function settleUnfinished(): Promise<void> {
     await takeOver(machine);
@@ -101,7 +130,7 @@ export function keeper(machine: Machine, enis: Enis, nobodys: GiveBack, options:
 
   async function lastChores(): Promise<void> {
     stopping = true;
-    await ended;
+    await Promise.all([ended, warm.stop()]);
     await logged('give back', () => nobodys.settle());
     if (nobodys.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
   }

@@ -59,6 +59,7 @@ async function claimFree(
   }
   const rested = isRested(row, eni.id, policy, now);
   if (!rested && policy.strictReuse) return null;
+  await machine.cloud.turn('assign');
   const { ready, taken, error } = await assign(machine, eni.id, [row]);
   if (error !== null) throw error;
   if (taken[0] !== undefined) throw conflict(taken[0]);

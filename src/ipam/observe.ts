@@ -16,6 +16,7 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   prefixes: observed.prefixes.length,
   ours: false,
   countIntentAt: null,
+  releasedAt: null,
 });
 
 /** Every address that EC2 shows on the ENI, those inside its prefixes included. */

@@ -11,6 +11,7 @@ import {
 } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
 import type { Machine } from './machine.ts';
+import type { WarmPools } from './warm-pool.ts';
 
 /** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
  *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */
@@ -36,9 +37,12 @@ export interface Pools {
   request(asked: PoolRequest): Promise<PoolAnswer>;
   /** The answer to a gateway request: the VPC router is the only gateway a subnet has. */
   gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }>;
+  /** Docker has released the pool: its ENI is not kept warm until something is asked for on it again. No address
+   *  changes its holder. Throws store-down. */
+  release(pool: Pool): Promise<void>;
 }
 
-export function pools(machine: Machine, enis: Enis): Pools {
+export function pools(machine: Machine, enis: Enis, warm: WarmPools): Pools {
   const lastWithoutSubnet = new Map<string, number>();
 
   async function request(asked: PoolRequest): Promise<PoolAnswer> {
@@ -60,7 +64,7 @@ export function pools(machine: Machine, enis: Enis): Pools {
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
     await checkInstance({ eni, subnet }, instance);
-    await enis.adopt(id);
+    await enis.wanted(await enis.adopt(id));
     return { poolId: formatPoolId(pool), subnet: subnet.cidr, gateway: routerOf(subnet.cidr) };
   }
 
@@ -106,5 +110,10 @@ export function pools(machine: Machine, enis: Enis): Pools {
     return { gateway: router, subnet: subnet.cidr };
   }
 
-  return { request, gateway };
+  async function release({ eni }: Pool): Promise<void> {
+    warm.forget(eni);
+    await enis.released(eni);
+  }
+
+  return { request, gateway, release };
 }

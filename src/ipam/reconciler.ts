@@ -88,7 +88,7 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
   const lingering = made.filter(row => row.status === 'unassigning');
   await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
-  const astray = await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX));
+  const astray = (await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).length;
   // Those that were tried longest ago come first.
   const missing = rowsOf('missing').sort((a, b) => a.movedAt - b.movedAt);
   const repaired = await repair(machine, missing.slice(0, REPAIRS_MAX));

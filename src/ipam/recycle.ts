@@ -3,7 +3,7 @@ import type { Allocation } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { oursIn } from './enis.ts';
 import { unassign } from './intents.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, urgently } from './machine.ts';
 
 /** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
 export async function idle(
@@ -21,5 +21,10 @@ export async function idle(
 }
 
 /** Takes them off their ENIs, many per call; answers how many are free now. What was claimed meanwhile stays. */
-export const recycle = (machine: Machine, rows: readonly Allocation[]): Promise<number> =>
-  unassign(machine, rows);
+export const recycle = async (machine: Machine, rows: readonly Allocation[]): Promise<number> =>
+  (
+    await unassign(
+      urgently(machine, () => 'recycle'),
+      rows,
+    )
+  ).length;

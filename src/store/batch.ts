@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Change, HOLDER_CHARS_MAX, ruleOf } from '../domain/allocation.ts';
+import { type Change, HOLDER_CHARS_MAX, type RowState, ruleOf } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import { CHANGES_MAX } from './store.ts';
 
@@ -13,12 +13,15 @@ export function batchOf(changes: readonly Change[]): Change[] {
     );
   const first = new Map<string, Change>();
   for (const change of changes) {
-    const { subnet, ip, status } = change.row;
-    const key = `${subnet} ${ip}`;
-    if (ruleOf(change.move).from === status && !first.has(key)) first.set(key, withShortHolder(change));
+    const key = keyOf(change.row);
+    if (ruleOf(change.move).from === change.row.status && !first.has(key))
+      first.set(key, withShortHolder(change));
   }
   return [...first.values()];
 }
+
+/** Which address of which subnet. */
+export const keyOf = ({ subnet, ip }: Pick<RowState, 'subnet' | 'ip'>): string => `${subnet} ${ip}`;
 
 /** Makes the tokens of one process: 36 characters, each fresh, that begin with `origin`. */
 export const tokensOf =

@@ -1,7 +1,7 @@
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
 import { type Allocation, isRested, mayStillLeave, moved, STATUSES } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
-import { batchOf, tokensOf } from './batch.ts';
+import { batchOf, keyOf, tokensOf } from './batch.ts';
 import {
   type FreeQuery,
   type LedgerEni,
@@ -24,7 +24,6 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
 
-  const keyOf = (row: { subnet: SubnetId; ip: Ipv4 }): string => `${row.subnet} ${row.ip}`;
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
 
@@ -103,8 +102,8 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async saveEnis(list) {
       for (const eni of list) {
-        const { ours, countIntentAt } = enis.get(eni.id) ?? eni;
-        enis.set(eni.id, { ...eni, ours, countIntentAt });
+        const { ours, countIntentAt, releasedAt } = enis.get(eni.id) ?? eni;
+        enis.set(eni.id, { ...eni, ours, countIntentAt, releasedAt });
       }
     },
     async adopt(id) {
@@ -116,6 +115,12 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
       if (eni === undefined || eni.countIntentAt !== from) return false;
       enis.set(id, { ...eni, countIntentAt: to === 'now' ? clock() : null });
       return true;
+    },
+
+    async setReleased(id, released) {
+      const eni = enis.get(id);
+      if (eni !== undefined)
+        enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
     async beat(id, stopped) {

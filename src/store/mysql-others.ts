@@ -47,6 +47,14 @@ export function upsertEnis(list: readonly LedgerEni[]): Statement[] {
 }
 export const updateOurs = (id: EniId): Statement =>
   statement(build.update(eni).set({ ours: true }).where(eq(eni.id, id)));
+/** `@now` in the packet is when; a mark that is set stays as it is. */
+export const updateReleased = (id: EniId, released: boolean): Statement =>
+  statement(
+    build
+      .update(eni)
+      .set({ releasedAt: released ? sql`COALESCE(${eni.releasedAt}, ${NOW})` : null })
+      .where(eq(eni.id, id)),
+  );
 
 export interface CountState {
   readonly generation: number;

@@ -1,19 +1,4 @@
-import {
-  and,
-  asc,
-  eq,
-  gt,
-  gte,
-  inArray,
-  isNotNull,
-  isNull,
-  lt,
-  lte,
-  ne,
-  or,
-  type SQL,
-  sql,
-} from 'drizzle-orm';
+import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
 import type { Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
@@ -23,7 +8,7 @@ import { build, DOMAIN_COLUMNS, NOW, statement } from './mysql-sql.ts';
 import type { FreeQuery } from './store.ts';
 
 // The reads of the table `allocation`. Each runs along an index of mysql-schema.ts; orders name the index's
-// columns from the first, so that no row is sorted.
+// columns from the first, so that no row is sorted but the few that an ENI can have.
 
 const select = () => build.select(DOMAIN_COLUMNS).from(allocation);
 const isIn = (range: Cidr | null): SQL | undefined =>
@@ -53,24 +38,16 @@ export const selectReadyOn = (eni: EniId, range: Cidr | null, limit: number): St
           isIn(range),
         ),
       )
-      .orderBy(
-        asc(allocation.iface),
-        asc(allocation.status),
-        asc(allocation.restedSince),
-        asc(allocation.number),
-      )
+      .orderBy(asc(allocation.restedSince), asc(allocation.number))
       .limit(limit),
   );
 
-/** One for each kind of intent: along the index they stand apart. */
-export const selectIntents = (ageMs: number, limit: number): Statement[] =>
-  (['assigning', 'unassigning'] as const).map(status =>
-    statement(
-      select()
-        .where(and(eq(allocation.status, status), lte(allocation.movedAt, sql`${NOW} - ${ageMs}`)))
-        .orderBy(asc(allocation.status), asc(allocation.movedAt), ...byAddress)
-        .limit(limit),
-    ),
+export const selectIntents = (ageMs: number, limit: number): Statement =>
+  statement(
+    select()
+      .where(lte(allocation.intentAt, sql`${NOW} - ${ageMs}`))
+      .orderBy(asc(allocation.intentAt), ...byAddress)
+      .limit(limit),
   );
 
 export const selectWithStatus = (subnet: SubnetId, statuses: readonly Status[]): Statement =>
@@ -84,36 +61,28 @@ export const selectWithStatus = (subnet: SubnetId, statuses: readonly Status[]):
  *  other, are in that order. */
 export function selectFreeFor(query: FreeQuery): Statement[] {
   const start = spreadOf(query.eni);
-  const { restedSince, refusedAt, spread } = allocation;
+  const { freeRefusedAt: refusedAt, freeRestedSince: restedSince, spread } = allocation;
   const { rested, resting } = restOf(query);
-  const known = isNull(refusedAt);
+  const known = eq(refusedAt, 0);
+  const never = eq(restedSince, 0);
   const ranges: (SQL | undefined)[] = [
-    and(known, isNull(restedSince), gte(spread, start)),
-    and(known, isNull(restedSince), lt(spread, start)),
-    and(known, rested),
-    and(isNotNull(refusedAt), or(isNull(restedSince), rested)),
+    and(known, never, gte(spread, start)),
+    and(known, never, lt(spread, start)),
+    and(known, gt(restedSince, 0), rested),
+    and(gt(refusedAt, 0), rested),
   ];
-  if (query.which === 'any') ranges.push(and(known, resting), and(isNotNull(refusedAt), resting));
+  if (query.which === 'any') ranges.push(and(known, resting), and(gt(refusedAt, 0), resting));
   return ranges.map(range => selectFree(query, range));
 }
 
 const selectFree = (query: FreeQuery, where: SQL | undefined): Statement =>
   statement(
     select()
-      .where(
-        and(
-          eq(allocation.subnet, query.subnet),
-          eq(allocation.status, 'free'),
-          where,
-          isIn(query.range),
-          hasLeft(query),
-        ),
-      )
+      .where(and(eq(allocation.subnet, query.subnet), where, isIn(query.range), hasLeft(query)))
       .orderBy(
         asc(allocation.subnet),
-        asc(allocation.status),
-        asc(allocation.refusedAt),
-        asc(allocation.restedSince),
+        asc(allocation.freeRefusedAt),
+        asc(allocation.freeRestedSince),
         asc(allocation.spread),
         asc(allocation.number),
       )
@@ -123,7 +92,7 @@ const selectFree = (query: FreeQuery, where: SQL | undefined): Statement =>
 /** `isRested` of the domain for rows that were given up once, and its opposite. The first half of each
  *  bounds the range of the index. */
 function restOf({ eni, rest: { cooldownMs, quarantineMs } }: FreeQuery) {
-  const { restedSince, restedFrom } = allocation;
+  const { freeRestedSince: restedSince, restedFrom } = allocation;
   const due = sql`${NOW} - CASE WHEN ${restedFrom} <=> ${eni} THEN ${cooldownMs} ELSE ${quarantineMs} END`;
   return {
     rested: and(lte(restedSince, sql`${NOW} - ${Math.min(cooldownMs, quarantineMs)}`), lte(restedSince, due)),

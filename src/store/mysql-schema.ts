@@ -17,7 +17,8 @@ import { HOLDER_CHARS_MAX, STATUSES } from '../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
 
-// sqlite-schema.ts has the same columns in the same order. Times are milliseconds of the database's clock.
+// sqlite-schema.ts has the same columns in the same order, but for the generated ones: it has partial indexes instead.
+// Times are milliseconds of the database's clock.
 
 const bool = customType<{ data: boolean; driverData: number }>({
   dataType: () => 'tinyint(1)',
@@ -32,6 +33,7 @@ const id = (name: string) => varchar(name, { length: 32 });
 const address = (name: string) => varchar(name, { length: 45 }).$type<Ipv4>();
 const time = (name: string) => bigint(name, { mode: 'number' });
 const token = (name: string) => varchar(name, { length: 36 });
+const ifFree = (name: string) => sql.raw(`IF(\`status\` = 'free',COALESCE(\`${name}\`,0),NULL)`);
 
 /** One row, one address. The first six columns are the ancestor's. */
 export const allocation = mysqlTable(
@@ -58,13 +60,22 @@ export const allocation = mysqlTable(
     refusedAt: time('refused_at'),
     holder: varchar('holder', { length: HOLDER_CHARS_MAX }),
     token: token('token'),
+    // For the indexes below: null but where they look, 0 for never.
+    freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
+    freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
+    intentAt: time('intent_at').generatedAlwaysAs(
+      sql.raw("IF(`status` IN ('assigning','unassigning'),`moved_at`,NULL)"),
+      { mode: 'stored' },
+    ),
   },
+  // A claim or release changes no column of an index. With `status`, `moved_at` and `rested_since` in them each took
+  // 180 us of the server's CPU instead of 30 (MariaDB 11.8, 24 moves a commit), most of it for purging.
   row => [
     // Two VPCs may have the same addresses.
     primaryKey({ columns: [row.subnet, row.ip] }),
-    index('free').on(row.subnet, row.status, row.refusedAt, row.restedSince, row.spread, row.number),
-    index('ready').on(row.iface, row.status, row.restedSince, row.number),
-    index('intent').on(row.status, row.movedAt, row.number, row.subnet),
+    index('free').on(row.subnet, row.freeRefusedAt, row.freeRestedSince, row.spread, row.number),
+    index('iface').on(row.iface, row.number),
+    index('intent').on(row.intentAt, row.number, row.subnet),
     index('address').on(row.subnet, row.number),
   ],
 );
@@ -85,6 +96,7 @@ export const eni = mysqlTable('eni', {
   prefixes: int('prefixes').notNull(),
   ours: bool('ours').notNull(),
   countIntentAt: time('count_intent_at'),
+  releasedAt: time('released_at'),
   generation: int('generation', { unsigned: true }).default(0).notNull(),
   token: token('token'),
 });

@@ -19,7 +19,15 @@ export const SELECT_NOW = plain('SELECT @now AS now');
 export const BEGIN = plain('START TRANSACTION');
 export const COMMIT = plain('COMMIT');
 
-const { ts: _ts, number: _number, spread: _spread, ...domain } = getTableColumns(allocation);
+const {
+  ts: _ts,
+  number: _number,
+  spread: _spread,
+  freeRefusedAt: _freeRefusedAt,
+  freeRestedSince: _freeRestedSince,
+  intentAt: _intentAt,
+  ...domain
+} = getTableColumns(allocation);
 /** The columns that an Allocation is made of. */
 export const DOMAIN_COLUMNS = domain;
 

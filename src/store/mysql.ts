@@ -1,30 +1,23 @@
 import { count, getTableColumns } from 'drizzle-orm';
-import { numberOf, parseCidr } from '../domain/address.ts';
-import type { Allocation, Change } from '../domain/allocation.ts';
-import { batchOf, tokensOf } from './batch.ts';
+import { parseCidr } from '../domain/address.ts';
+import type { Allocation } from '../domain/allocation.ts';
+import { toAllocation } from './allocation-row.ts';
+import { tokensOf } from './batch.ts';
 import { addStatements, portionsOf } from './mysql-add.ts';
-import { CALL_TIMEOUT_MS, insist, ipamErrorOf, once, placeOf, repeat } from './mysql-calls.ts';
+import { CALL_TIMEOUT_MS, ipamErrorOf, placeOf, repeat } from './mysql-calls.ts';
 import { MysqlFailure } from './mysql-failure.ts';
 import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from './mysql-link.ts';
 import { migrateMysql, outdatedMysql } from './mysql-migrate.ts';
-import { inOrderOf, movedBy, moveStatements, settleStatements } from './mysql-move.ts';
+import { mysqlMover } from './mysql-mover.ts';
 import * as others from './mysql-others.ts';
 import * as rows from './mysql-rows.ts';
 import { allocation, eni as eniTable, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
-import { build, DOMAIN_COLUMNS, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
-import type { LedgerEni, LedgerServer, Moved, Reading, Store } from './store.ts';
+import { build, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
+import type { LedgerEni, LedgerServer, Reading, Store } from './store.ts';
 import type { MysqlSpec } from './url.ts';
 
 /** Addresses in one `get`; more are asked for in several statements of the packet. */
 const IPS_MAX = 2_000;
-/** Moves whose outcome is not known; with more of them nothing is moved any more. */
-const UNSETTLED_MAX = 1_000;
-
-interface Unsettled {
-  readonly batch: readonly Change[];
-  readonly token: string;
-}
-
 export interface MysqlOptions {
   readonly spec: MysqlSpec;
   /** Goes before one in the spec. */
@@ -44,6 +37,7 @@ export function openMysql(options: MysqlOptions): Store {
   const place = placeOf(spec);
   const newToken = tokensOf(options.origin);
   const link = openLink(spec, options.password ?? null, { ...LINK_BOUNDS, ...options.bounds });
+  const mover = mysqlMover(link, { place, newToken, skewMs, callTimeoutMs });
 
   async function ours<T>(work: Promise<T>): Promise<T> {
     try {
@@ -63,29 +57,6 @@ export function openMysql(options: MysqlOptions): Store {
     return { now: reading.now, rows: reading.rows.map(toAllocation) };
   }
 
-  /** The rows that moved. Only when the settling fails as well does nobody know what became of the move. */
-  const unsettled: Unsettled[] = [];
-
-  async function moveOrSettle(move: Unsettled): Promise<Row[]> {
-    if (unsettled.length >= UNSETTLED_MAX)
-      throw new MysqlFailure('unsent', `it is not known what became of ${unsettled.length} moves`);
-    try {
-      const answers = await once(link, moveStatements(move.batch, move.token, skewMs()), callTimeoutMs);
-      return answers.at(-1) ?? [];
-    } catch (error) {
-      if (!(error instanceof MysqlFailure) || error.outcome !== 'unknown') throw error;
-    }
-    try {
-      return await settle(move);
-    } catch (error) {
-      unsettled.push(move);
-      throw error;
-    }
-  }
-
-  const settle = async ({ batch, token }: Unsettled): Promise<Row[]> =>
-    (await insist(link, settleStatements(batch, token), callTimeoutMs)).at(-1) ?? [];
-
   return {
     migrate: () => ours(migrateMysql(link, place, callTimeoutMs)),
     outdated: () => ours(outdatedMysql(link, place, callTimeoutMs)),
@@ -93,25 +64,8 @@ export function openMysql(options: MysqlOptions): Store {
       link.close();
     },
 
-    async move(changes) {
-      const batch = batchOf(changes);
-      if (batch.length === 0) return [];
-      const moved = await ours(moveOrSettle({ batch, token: newToken() }));
-      return inOrderOf(batch, moved.map(toAllocation));
-    },
-    async unheard() {
-      const learned: Moved[] = [];
-      for (let move = unsettled.shift(); move !== undefined; move = unsettled.shift()) {
-        try {
-          learned.push(...movedBy(move.batch, (await settle(move)).map(toAllocation)));
-        } catch (error) {
-          unsettled.unshift(move);
-          if (learned.length > 0) break;
-          throw error instanceof MysqlFailure ? ipamErrorOf(error, place) : error;
-        }
-      }
-      return learned;
-    },
+    move: mover.move,
+    unheard: mover.unheard,
     async add(list) {
       const token = newToken();
       let added = 0;
@@ -134,10 +88,7 @@ export function openMysql(options: MysqlOptions): Store {
       const reading = await readAllocations(...rows.selectFreeFor(query));
       return { now: reading.now, rows: reading.rows.slice(0, query.limit) };
     },
-    async intents(ageMs, limit) {
-      const reading = await readAllocations(...rows.selectIntents(ageMs, limit));
-      return { now: reading.now, rows: reading.rows.toSorted(byAge).slice(0, limit) };
-    },
+    intents: (ageMs, limit) => readAllocations(rows.selectIntents(ageMs, limit)),
     withStatus: (subnet, statuses) =>
       readAllocations(...(statuses.length === 0 ? [] : [rows.selectWithStatus(subnet, statuses)])),
     async tally() {
@@ -169,6 +120,9 @@ export function openMysql(options: MysqlOptions): Store {
     },
     async adopt(id) {
       await ask(others.updateOurs(id));
+    },
+    async setReleased(id, released) {
+      await ask(setNow(skewMs()), others.updateReleased(id, released));
     },
     async setCountIntent(id, from, to) {
       const [[row] = []] = await ask(others.selectEni(id));
@@ -205,14 +159,9 @@ export function openMysql(options: MysqlOptions): Store {
   };
 }
 
-const toAllocation = (row: Row): Allocation => decode(DOMAIN_COLUMNS, row);
-
 function toEni(row: Row): LedgerEni {
   const { generation: _generation, token: _token, ...eni } = decode(getTableColumns(eniTable), row);
   return eni;
 }
 
 const toServer = (row: Row): LedgerServer => decode(getTableColumns(serverTable), row);
-
-const byAge = (a: Allocation, b: Allocation): number =>
-  a.movedAt - b.movedAt || numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : 1);

@@ -1,66 +1,77 @@
+import type { StatementSync } from 'node:sqlite';
 import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../domain/allocation.ts';
+import { toAllocation } from './allocation-row.ts';
+import type { SqliteFile } from './sqlite-file.ts';
 import { allocation } from './sqlite-schema.ts';
 import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
 
 /** Makes one change; the row as it now is, or null when it does not stand as the change says. */
 export type Mover = (change: Change, now: number, token: string) => Allocation | null;
 
-/** One prepared statement for each move, made when it is first needed. */
-export function moverOn(db: Db): Mover {
-  const prepared = new Map<MoveName, ReturnType<typeof prepareMove>>();
+/** One prepared statement for each move, made when it is first needed. drizzle only words it: what it does to each
+ *  row and parameter took longer than the move. */
+export function moverOn({ db, client }: SqliteFile): Mover {
+  const prepared = new Map<MoveName, StatementSync>();
   return (change, now, token) => {
-    const statement = prepared.get(change.move) ?? prepareMove(db, change.move);
+    const statement = prepared.get(change.move) ?? client.prepare(textOf(db, change.move));
     prepared.set(change.move, statement);
     const { subnet, ip, iface, generation } = change.row;
-    const given = {
-      giveIface: change.iface ?? null,
-      givePrimary: change.primary ? 1 : 0,
-      giveHolder: change.holder ?? null,
-      giveRefused: change.refused ? now : null,
-    };
-    return statement.get({ now, token, subnet, ip, iface, generation, ...given }) ?? null;
+    const row = statement.get({ now, token, subnet, ip, iface, generation, ...givenBy(change, now) });
+    return row === undefined ? null : toAllocation(row);
   };
 }
 
-const given = (name: string): SQL => sql`${sql.placeholder(name)}`;
+/** SQLite takes no parameter that the statement doesn't name. */
+function givenBy(change: Change, now: number): Record<string, string | number | null> {
+  const rule = ruleOf(change.move);
+  return {
+    ...(rule.iface === 'give' && { giveIface: change.iface ?? null }),
+    ...(rule.primary === 'give' && { givePrimary: change.primary ? 1 : 0 }),
+    ...(rule.holder === 'give' && { giveHolder: change.holder ?? null }),
+    ...(rule.refused === 'give' && { giveRefused: change.refused ? now : null }),
+  };
+}
+
+const NULL = sql`NULL`;
+const given = (name: string): SQL => sql.raw(`:${name}`);
 
 /** What `moved` of the domain does, in SQL. SQLite reads the row as it was for all assignments. */
-function prepareMove(db: Db, move: MoveName) {
+function textOf(db: Db, move: MoveName): string {
   const rule = ruleOf(move);
   const now = given('now');
   const { iface, missingSince, absentSince } = allocation;
   return db
     .update(allocation)
     .set({
-      status: rule.to,
+      status: sql.raw(`'${rule.to}'`),
       generation: sql`${allocation.generation} + 1`,
       movedAt: now,
       token: given('token'),
       ...(rule.iface === 'give' && { iface: given('giveIface') }),
-      ...(rule.iface === 'clear' && { iface: null }),
+      ...(rule.iface === 'clear' && { iface: NULL }),
       ...(rule.primary === 'give' && { primary: given('givePrimary') }),
-      ...(rule.primary === 'clear' && { primary: false }),
+      ...(rule.primary === 'clear' && { primary: sql`0` }),
       ...(rule.holder === 'give' && { holder: given('giveHolder') }),
-      ...(rule.holder === 'clear' && { holder: null }),
+      ...(rule.holder === 'clear' && { holder: NULL }),
       ...(rule.rests && { restedSince: now, restedFrom: sql`${iface}` }),
       ...(rule.leaves && { leftAt: now, leftIface: sql`${iface}` }),
       ...(rule.missing === 'mark' && { missingSince: sql`coalesce(${missingSince}, ${now})` }),
-      ...(rule.missing === 'clear' && { missingSince: null }),
+      ...(rule.missing === 'clear' && { missingSince: NULL }),
       ...(rule.absent === 'mark' && { absentSince: sql`coalesce(${absentSince}, ${now})` }),
-      ...(rule.absent === 'clear' && { absentSince: null }),
+      ...(rule.absent === 'clear' && { absentSince: NULL }),
       ...(rule.refused === 'give' && { refusedAt: given('giveRefused') }),
-      ...(rule.refused === 'clear' && { refusedAt: null }),
+      ...(rule.refused === 'clear' && { refusedAt: NULL }),
     })
     .where(
       and(
         eq(allocation.subnet, given('subnet')),
         eq(allocation.ip, given('ip')),
-        eq(allocation.status, rule.from),
+        sql`${allocation.status} = ${sql.raw(`'${rule.from}'`)}`,
         sql`${iface} IS ${given('iface')}`,
         eq(allocation.generation, given('generation')),
       ),
     )
     .returning(DOMAIN_COLUMNS)
-    .prepare();
+    .toSQL().sql;
 }

@@ -18,12 +18,12 @@ import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts
 import type { Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
-import { allocation } from './sqlite-schema.ts';
+import { allocation, IS_FREE, IS_INTENT } from './sqlite-schema.ts';
 import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
 import type { FreeQuery } from './store.ts';
 
 // The reads of the table `allocation`. Each runs along an index of sqlite-schema.ts; orders name the index's
-// columns from the first, so that no row is sorted.
+// columns from the first, so that no row is sorted but the few that an ENI can have.
 
 const select = (db: Db) => db.select(DOMAIN_COLUMNS).from(allocation);
 const isIn = (range: Cidr | null): SQL | undefined =>
@@ -55,22 +55,14 @@ export const selectReadyOn = (db: Db, eni: EniId, range: Cidr | null, limit: num
         isIn(range),
       ),
     )
-    .orderBy(
-      asc(allocation.iface),
-      asc(allocation.status),
-      asc(allocation.restedSince),
-      asc(allocation.number),
-    )
+    .orderBy(asc(allocation.restedSince), asc(allocation.number))
     .limit(limit);
 
-/** One for each kind of intent: along the index they stand apart. */
 export const selectIntents = (db: Db, before: number, limit: number) =>
-  (['assigning', 'unassigning'] as const).map(status =>
-    select(db)
-      .where(and(eq(allocation.status, status), lte(allocation.movedAt, before)))
-      .orderBy(asc(allocation.status), asc(allocation.movedAt), ...byAddress)
-      .limit(limit),
-  );
+  select(db)
+    .where(and(IS_INTENT, lte(allocation.movedAt, before)))
+    .orderBy(asc(allocation.movedAt), ...byAddress)
+    .limit(limit);
 
 export const selectWithStatus = (db: Db, subnet: SubnetId, statuses: readonly Status[]) =>
   select(db)
@@ -97,13 +89,7 @@ export function selectFreeFor(db: Db, query: FreeQuery, now: number) {
 const selectFree = (db: Db, query: FreeQuery, now: number, where: SQL | undefined) =>
   select(db)
     .where(
-      and(
-        eq(allocation.subnet, query.subnet),
-        eq(allocation.status, 'free'),
-        where,
-        isWithin(query.range),
-        hasLeft(query, now),
-      ),
+      and(eq(allocation.subnet, query.subnet), IS_FREE, where, isWithin(query.range), hasLeft(query, now)),
     )
     .orderBy(
       asc(allocation.subnet),

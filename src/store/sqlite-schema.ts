@@ -6,7 +6,8 @@ import { STATUSES } from '../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
 
-// mysql-schema.ts has the same columns in the same order. Times are milliseconds of the host's clock.
+// mysql-schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
+// host's clock.
 
 const bool = (name: string) => integer(name, { mode: 'boolean' });
 const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
@@ -17,6 +18,10 @@ const id = (name: string) => text(name);
 const address = (name: string) => text(name).$type<Ipv4>();
 const time = (name: string) => integer(name);
 const token = (name: string) => text(name);
+
+/** What the partial indexes are for. A query has to say it in the same words to be led along one. */
+export const IS_FREE = sql.raw("status = 'free'");
+export const IS_INTENT = sql.raw("status IN ('assigning', 'unassigning')");
 
 /** One row, one address. */
 export const allocation = sqliteTable(
@@ -50,9 +55,10 @@ export const allocation = sqliteTable(
   row => [
     // Two VPCs may have the same addresses.
     primaryKey({ columns: [row.subnet, row.ip] }),
-    index('free').on(row.subnet, row.status, row.refusedAt, row.restedSince, row.spread, row.number),
-    index('ready').on(row.iface, row.status, row.restedSince, row.number),
-    index('intent').on(row.status, row.movedAt, row.number, row.subnet),
+    // A claim or release touches no index.
+    index('free').on(row.subnet, row.refusedAt, row.restedSince, row.spread, row.number).where(IS_FREE),
+    index('iface').on(row.iface, row.number),
+    index('intent').on(row.movedAt, row.number, row.subnet).where(IS_INTENT),
     index('address').on(row.subnet, row.number),
   ],
 );
@@ -73,6 +79,7 @@ export const eni = sqliteTable('eni', {
   prefixes: integer('prefixes').notNull(),
   ours: bool('ours').notNull(),
   countIntentAt: time('count_intent_at'),
+  releasedAt: time('released_at'),
   generation: integer('generation').default(0).notNull(),
   token: token('token'),
 });

@@ -1,7 +1,8 @@
 import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
-import { formatCidr, numberOf, parseCidr, spreadOf } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
-import { batchOf, tokensOf } from './batch.ts';
+import { formatCidr, parseCidr, spreadOf } from '../domain/address.ts';
+import type { Allocation, Change } from '../domain/allocation.ts';
+import { tokensOf } from './batch.ts';
+import { groupCommit } from './group-commit.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
 import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
 import { type Mover, moverOn } from './sqlite-move.ts';
@@ -50,6 +51,12 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
       return { now, rows: file.snapshot(() => select(file, now)) };
     });
   const write = <T>(work: (file: Open) => T): Promise<T> => on(file => file.transaction(() => work(file)));
+  const commit = (changes: readonly Change[]): Promise<Allocation[]> =>
+    write(({ moveOne }) => {
+      const now = clock();
+      const token = newToken();
+      return changes.flatMap(change => moveOne(change, now, token) ?? []);
+    });
 
   return {
     migrate: () => on(({ client }) => migrateSqlite(client)),
@@ -62,15 +69,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
     async unheard() {
       return []; // a commit here is done or not done, and the caller hears which
     },
-    async move(changes) {
-      const batch = batchOf(changes);
-      const token = newToken();
-      if (batch.length === 0) return [];
-      return write(({ moveOne }) => {
-        const now = clock();
-        return batch.flatMap(change => moveOne(change, now, token) ?? []);
-      });
-    },
+    move: groupCommit(commit, { lanesMax: 1 }),
     async add(list) {
       const token = newToken();
       let added = 0;
@@ -98,14 +97,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           if (best.length < query.limit) best.push(...range.all());
         return best.slice(0, query.limit);
       }),
-    intents: (ageMs, limit) =>
-      read(({ db }, now) =>
-        rows
-          .selectIntents(db, now - ageMs, limit)
-          .flatMap(kind => kind.all())
-          .sort(byAge)
-          .slice(0, limit),
-      ),
+    intents: (ageMs, limit) => read(({ db }, now) => rows.selectIntents(db, now - ageMs, limit).all()),
     withStatus: (of, statuses) => read(({ db }) => rows.selectWithStatus(db, of, statuses).all()),
     tally: () =>
       on(({ db }) =>
@@ -141,6 +133,11 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
     adopt: id =>
       on(({ db }) => {
         db.update(eni).set({ ours: true }).where(eq(eni.id, id)).run();
+      }),
+    setReleased: (id, released) =>
+      on(({ db }) => {
+        const releasedAt = released ? sql`coalesce(${eni.releasedAt}, ${clock()})` : null;
+        db.update(eni).set({ releasedAt }).where(eq(eni.id, id)).run();
       }),
     setCountIntent: (id, from, to) =>
       on(({ db }) => {
@@ -192,7 +189,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
   };
 }
 
-const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: moverOn(file.db) });
+const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: moverOn(file) });
 
 const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
 
@@ -219,9 +216,6 @@ function addRows({ db }: Open, list: readonly NewAllocation[], now: number, toke
 }
 
 function saveEni(db: SqliteFile['db'], one: LedgerEni): void {
-  const { id: _id, ours: _ours, countIntentAt: _countIntentAt, ...set } = one;
+  const { id: _id, ours: _ours, countIntentAt: _countIntentAt, releasedAt: _releasedAt, ...set } = one;
   db.insert(eni).values(one).onConflictDoUpdate({ target: eni.id, set }).run();
 }
-
-const byAge = (a: Allocation, b: Allocation): number =>
-  a.movedAt - b.movedAt || numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : 1);

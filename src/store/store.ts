@@ -30,6 +30,8 @@ export interface LedgerEni {
   readonly ours: boolean;
   /** A call by count was written here and not settled since, in milliseconds; null: none. */
   readonly countIntentAt: number | null;
+  /** Docker has released the last pool on it then, and asked for nothing since, in milliseconds; null: it is used. */
+  readonly releasedAt: number | null;
 }
 
 /** A server process that uses this ledger. */
@@ -86,7 +88,7 @@ export interface Store {
   close(): Promise<void>;
 
   /** Makes each change whose row still stands as it says; answers the rows that moved, as they now are, in
-   *  the order of `changes`. After a lost connection the outcome is settled before it answers: a change
+   *  the order of `changes`. Calls made at the same time may share a transaction. After a lost connection the outcome is settled before it answers: a change
    *  that is not in the answer did not happen and will not happen. At most CHANGES_MAX. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
@@ -115,12 +117,14 @@ export interface Store {
   saveSubnet(subnet: LedgerSubnet): Promise<void>;
   eni(id: EniId): Promise<LedgerEni | null>;
   enis(): Promise<LedgerEni[]>;
-  /** Inserts or refreshes; `ours` and `countIntentAt` of an ENI that is there already are left alone. */
+  /** Inserts or refreshes; `ours`, `countIntentAt` and `releasedAt` of an ENI that is there already are left alone. */
   saveEnis(enis: readonly LedgerEni[]): Promise<void>;
   /** The ENI belongs to this ledger from now on. */
   adopt(id: EniId): Promise<void>;
   /** Sets or clears the count intent if it stands as `from` says; false: it did not. */
   setCountIntent(id: EniId, from: number | null, to: 'now' | null): Promise<boolean>;
+  /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
+  setReleased(id: EniId, released: boolean): Promise<void>;
 
   /** Notes that the process lives (or has stopped in good order), and answers all that are noted. */
   beat(server: string, stopped: boolean): Promise<Reading<LedgerServer>>;

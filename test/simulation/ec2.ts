@@ -1,6 +1,6 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
 
-import type { Cloud } from '../../src/cloud/cloud.ts';
+import { type Cloud, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
 import { memoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
@@ -33,14 +33,14 @@ export class Ec2 {
     mirror: Mirror,
     clock: () => number,
     wrote: ReadonlyMap<string, Allocation>,
-  ): Cloud {
+  ): OpenCloud {
     const options = {
       wait: (ms: number) => this.#scheduler.wait(process, ms),
       monotonic: clock,
       callTimeoutMs: CALL_TIMEOUT_MS,
       pageSize: PAGE_SIZE,
     };
-    const reader = memoryCloud(this.vpc, options);
+    const turns = { assign: 0, unassign: 0 };
     const way = () => this.#scheduler.wait(process, this.#scheduler.latencyMs());
     const through = async <T>(call: () => Promise<T>): Promise<T> => {
       await way();
@@ -51,36 +51,56 @@ export class Ec2 {
       }
     };
     const writing = <T>(
+      door: Door,
       kind: Call['kind'],
       eni: EniId,
       ips: readonly Ipv4[],
       work: (cloud: Cloud) => Promise<T>,
     ) =>
       through(async () => {
+        const turn = kind === 'unassign' ? 'unassign' : 'assign';
+        this.#truth.demand(
+          turns[turn]-- > 0,
+          'each call that changes EC2 has had its turn',
+          () => `${kind} on ${eni} by ${process.id}`,
+        );
         const { subnet } = this.#truth.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
         if (subnet === null) throw new Error(`${eni} is not an ENI that this program may change`);
         const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
-        return await work(memoryCloud(this.#watched(call), options));
+        return await work(memoryCloud(this.#watched(call), options).through(door));
       });
-    return {
-      eni: id => through(() => reader.eni(id)),
-      async *enis(subnet) {
-        await way();
-        for await (const page of reader.enis(subnet)) {
+    const behind = (door: Door): OpenCloud => {
+      const reader = memoryCloud(this.vpc, options).through(door);
+      const cloud: OpenCloud = {
+        as: () => cloud,
+        async turn(action) {
           await way();
-          yield page;
-        }
-      },
-      carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
-      subnet: id => through(() => reader.subnet(id)),
-      reservations: subnet => through(() => reader.reservations(subnet)),
-      addressLimit: id => through(() => reader.addressLimit(id)),
-      assign: (eni, ips, before) => writing('assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
-      assignCount: (eni, count, before) =>
-        writing('assign by count', eni, [], cloud => cloud.assignCount(eni, count, before)),
-      unassign: (eni, ips, before) =>
-        writing('unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
+          turns[action]++;
+        },
+        through: behind,
+        eni: id => through(() => reader.eni(id)),
+        async *enis(subnet) {
+          await way();
+          for await (const page of reader.enis(subnet)) {
+            await way();
+            yield page;
+          }
+        },
+        carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
+        subnet: id => through(() => reader.subnet(id)),
+        reservations: subnet => through(() => reader.reservations(subnet)),
+        instanceType: id => through(() => reader.instanceType(id)),
+        addressLimit: type => through(() => reader.addressLimit(type)),
+        assign: (eni, ips, before) =>
+          writing(door, 'assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
+        assignCount: (eni, count, before) =>
+          writing(door, 'assign by count', eni, [], cloud => cloud.assignCount(eni, count, before)),
+        unassign: (eni, ips, before) =>
+          writing(door, 'unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
+      };
+      return cloud;
     };
+    return behind(OPEN_DOOR);
   }
 
   /** The VPC for one call that changes something. */

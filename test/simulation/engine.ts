@@ -110,12 +110,13 @@ export class Engine {
       pool: formatCidr(cidr),
       subPool,
     });
-    if (fails && reply?.PoolID !== undefined) await this.#ask(port, { kind: 'ReleasePool' });
+    if (fails && reply?.PoolID !== undefined)
+      await this.#ask(port, { kind: 'ReleasePool', poolId: reply.PoolID });
   }
 
   async removeNetwork(network: Network): Promise<void> {
     await this.strayRelease(network, routerOf(network.cidr));
-    await this.#ask(network.port, { kind: 'ReleasePool' });
+    await this.#ask(network.port, { kind: 'ReleasePool', poolId: network.poolId });
   }
 
   /** Kill -9, and start again: with live-restore the containers live on, without it their addresses are

@@ -89,7 +89,13 @@ const drawPolicy = (random: Random): Policy => ({
   quarantineMs: random.chance(0.5) ? 120_000 : 600_000,
   requestTimeoutMs: random.chance(0.5) ? 30_000 : 120_000,
   strictReuse: random.chance(0.3),
-  warmMin: random.pick([0, 1, 2, 3, 9]) ?? 0,
+  ...(random.pick([
+    { warmMin: 0, warmMax: 0 },
+    { warmMin: 0, warmMax: 3 },
+    { warmMin: 1, warmMax: 2 },
+    { warmMin: 2, warmMax: 6 },
+    { warmMin: 9, warmMax: 9 },
+  ]) ?? { warmMin: 2, warmMax: 6 }),
 });
 
 /** One address, by its subnet. */

@@ -11,6 +11,8 @@ const ALLOCATION = 'src/domain/allocation.ts';
 const DRIFT = 'src/domain/drift.ts';
 const INTENTS = 'src/ipam/intents.ts';
 const ALLOCATOR = 'src/ipam/allocator.ts';
+const RELEASE = 'src/ipam/release.ts';
+const HINTS = 'src/ipam/hints.ts';
 const OBSERVE = 'src/ipam/observe.ts';
 const EC2 = 'src/cloud/memory.ts';
 
@@ -32,31 +34,44 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'the keeper unassigns what was claimed meanwhile',
     file: INTENTS,
-    find: "await write(machine, batch.map(change('unassign'))), 'kept')",
-    replace: "{ ...(await write(machine, batch.map(change('unassign')))), intents: batch }, 'kept')",
+    find: '  const { intents, sendBefore } = await write(machine, changes);\n',
+    replace: `  const { intents: written, sendBefore } = await write(machine, changes);
+  const asked = changes.filter(one => one.move === 'unassign').map(one => one.row as Allocation);
+  const intents = [...written, ...asked.filter(row => !written.some(one => one.ip === row.ip))];
+`,
   },
   // Holders.
   {
     name: 'RequestPool flushes',
     file: 'src/ipam/pools.ts',
-    find: '    await enis.adopt(id);\n',
-    replace: `    await enis.adopt(id);
+    find: '    await enis.wanted(await enis.adopt(id));\n',
+    replace: `    await enis.wanted(await enis.adopt(id));
     const { rows } = await machine.store.onEni(eni.id);
     const held = rows.filter(row => row.status === 'allocated');
     await machine.store.move(held.map(row => ({ row, move: 'release' as const })));
 `,
   },
   {
+    name: 'ReleasePool flushes',
+    file: 'src/ipam/pools.ts',
+    find: '    await enis.released(eni);\n',
+    replace: `    await enis.released(eni);
+    const { rows } = await machine.store.onEni(eni);
+    const held = rows.filter(row => row.status === 'allocated');
+    await machine.store.move(held.map(row => ({ row, move: 'release' as const })));
+`,
+  },
+  {
     name: 'a release without a look at the owner',
-    file: ALLOCATOR,
-    find: 'row === undefined || row.iface !== eni.id || ip === eni.primary ? null',
-    replace: 'row === undefined || ip === eni.primary ? null',
+    file: RELEASE,
+    find: 'row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary',
+    replace: 'row !== undefined && ip !== home.eni.primary',
   },
   {
     name: "a release that is tried again ends somebody else's holding",
-    file: ALLOCATOR,
-    find: 'if (!isSameHolding(row, held)) return true;',
-    replace: 'if (!isSameHolding(row, row)) return true;',
+    file: RELEASE,
+    find: '      if (isLater(row)) return true;\n',
+    replace: '',
   },
   {
     name: 'a holder is given up because one read does not show the address',
@@ -135,17 +150,9 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'retries left on for what changes something',
-    file: EC2,
-    find: `    return answerTo(
-      'AssignPrivateIpAddresses',
-      vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
-    );`,
-    replace: `    const send = () =>
-      answerTo(
-        'AssignPrivateIpAddresses',
-        vpc.write('AssignPrivateIpAddresses', request.eni, network => network.assign(request)),
-      );
-    return send().catch(error => (isError(error, 'ec2-unknown') ? send() : Promise.reject(error)));`,
+    file: 'src/cloud/gate.ts',
+    find: 'CHANGES.includes(action) ? change(action, send) : read(action, send, urgency);',
+    replace: 'read(action, send, urgency);',
   },
   {
     name: 'a call sent however old its intent is',
@@ -192,9 +199,9 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'cooldown ignored',
-    file: ALLOCATOR,
-    find: 'rows.filter(row => isRested(row, asked.home.eni.id, policy, now));',
-    replace: 'rows.filter(() => now > 0);',
+    file: HINTS,
+    find: 'if (rested && (best === null',
+    replace: 'if ((best === null',
   },
   {
     name: 'an address returns to the ENI that it has just left',
@@ -204,15 +211,15 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'early reuse by a refill',
-    file: 'src/ipam/cold.ts',
-    find: "freeFor(machine, home, asked.range, 'rested', limit)",
-    replace: "freeFor(machine, home, asked.range, 'any', limit)",
+    file: 'src/ipam/fill.ts',
+    find: "freeFor(machine, home, range, 'rested', ",
+    replace: "freeFor(machine, home, range, 'any', ",
   },
   {
     name: 'early reuse with --strict-reuse',
     file: ALLOCATOR,
-    find: 'policy.strictReuse ? null : await asked.patiently(() => reuseEarly(asked, cold))',
-    replace: 'await asked.patiently(() => reuseEarly(asked, cold))',
+    find: 'policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled))',
+    replace: 'await asked.patiently(() => early.claim(asked, filled))',
   },
   // What others do.
   {

@@ -1,7 +1,9 @@
 /** A server process: the real machine, with a memory of its own, behind connections that can break. */
+import { gate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
+import type { Log } from '../../src/domain/log.ts';
 import { handOver } from '../../src/http/answer.ts';
 import type { Allocator } from '../../src/ipam/allocator.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
@@ -18,7 +20,7 @@ const RECONCILE_EVERY_MS = 30_000;
 
 export type Request =
   | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
-  | { readonly kind: 'ReleasePool' }
+  | { readonly kind: 'ReleasePool'; readonly poolId: string }
   | { readonly kind: 'RequestAddress'; readonly poolId: string; readonly address: string }
   | { readonly kind: 'ReleaseAddress'; readonly poolId: string; readonly address: string }
   /** What an engine sends after a broken connection. */
@@ -30,25 +32,32 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
   const clock = () => scheduler.now - startedAt;
+  const wait = (ms: number) => scheduler.wait(process, ms);
+  const log: Log = (_level, message, fields = {}) => {
+    if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
+    if (message === 'early reuse')
+      watchEarlyReuse(truth, ledger.mirror, process, {
+        eni: fields.eni as EniId,
+        ip: String(fields.ip),
+        now: scheduler.now,
+        storeNow: ledger.now(),
+      });
+    if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
+  };
   return {
     store: ledger.connect(process, wrote),
-    cloud: world.ec2.connect(process, ledger.mirror, clock, wrote),
+    cloud: gate(world.ec2.connect(process, ledger.mirror, clock, wrote), {
+      clock,
+      wait,
+      share: () => 1,
+      log,
+    }),
     policy: layout.policy,
     clock,
-    wait: ms => scheduler.wait(process, ms),
+    wait,
     instance: null,
     random: scheduler.random.next,
-    log: (_level, message, fields = {}) => {
-      if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
-      if (message === 'early reuse')
-        watchEarlyReuse(truth, ledger.mirror, process, {
-          eni: fields.eni as EniId,
-          ip: String(fields.ip),
-          now: scheduler.now,
-          storeNow: ledger.now(),
-        });
-      if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
-    },
+    log,
   };
 }
 
@@ -134,6 +143,7 @@ export class Server {
       case 'empty':
         return { Error: 'without a body' };
       case 'ReleasePool':
+        await this.#pools.release(parsePoolId(request.poolId));
         return {};
       case 'RequestPool': {
         const { eni: eniId, pool, subPool } = request;

@@ -1,0 +1,109 @@
+/** The Docker engine of one host: it asks for the addresses of its network one at a time, and gives them back. */
+import type { Ipv4 } from '../../src/domain/address.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import { parsePoolId } from '../../src/domain/ids.ts';
+import type { Vpc } from '../../src/simulator/vpc.ts';
+import type { SimulatedClock } from './clock.ts';
+import type { HostPlace } from './fleet.ts';
+import type { Server } from './servers.ts';
+import { count, type Tally, withoutNames } from './tally.ts';
+
+export interface Container {
+  readonly host: Dockerd;
+  readonly ip: Ipv4;
+  /** It runs until it is replaced. */
+  readonly isResident: boolean;
+}
+
+export interface Dockerd {
+  readonly place: HostPlace;
+  /** Containers that run or start. */
+  readonly load: number;
+  /** `docker network create`. */
+  createNetwork(): Promise<void>;
+  /** Null: the start failed. */
+  start(isResident?: boolean): Promise<Container | null>;
+  stop(container: Container): Promise<void>;
+}
+
+/** What all engines share. */
+export interface Shared {
+  readonly clock: SimulatedClock;
+  readonly vpc: Vpc;
+  readonly tally: Tally;
+  /** Who holds which address, by the containers that run. */
+  readonly holders: Map<string, Dockerd>;
+  readonly residents: Set<Container>;
+  /** Notes what has gone wrong with the study itself. */
+  readonly failed: (error: unknown) => void;
+}
+
+export function dockerd(shared: Shared, place: HostPlace, { allocator, pools }: Server): Dockerd {
+  const { clock, vpc, tally, holders, residents } = shared;
+  const pool = parsePoolId(place.eni);
+  const keyOf = (ip: Ipv4) => `${place.subnet} ${ip}`;
+  let load = 0;
+  let underWay = 0;
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function start(isResident = false): Promise<Container | null> {
+    const { now: counts } = tally;
+    const askedAt = clock.now();
+    load++;
+    const given = last.then(request);
+    last = given.catch(() => {});
+    try {
+      const ip = await given;
+      counts.latenciesMs.push(clock.now() - askedAt);
+      if (holders.has(keyOf(ip))) counts.duplicates++;
+      if (vpc.network.carrier(place.subnet, ip) !== place.eni) counts.dead++;
+      holders.set(keyOf(ip), engine);
+      const container = { host: engine, ip, isResident };
+      if (isResident) residents.add(container);
+      return container;
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      load--;
+      counts.latenciesMs.push(clock.now() - askedAt);
+      count(counts.errors, withoutNames(error.line));
+      return null;
+    }
+  }
+
+  async function request(): Promise<Ipv4> {
+    if (underWay++ > 0) throw new Error(`two requests of ${place.eni} at once`);
+    try {
+      const asked = { pool, named: null, holder: null, gone: () => false };
+      return (await allocator.request(asked)).row.ip;
+    } finally {
+      underWay--;
+    }
+  }
+
+  async function stop(container: Container): Promise<void> {
+    load--;
+    residents.delete(container);
+    holders.delete(keyOf(container.ip));
+    if (!(await allocator.release(pool, container.ip)))
+      throw new Error(`${place.eni} was told that ${container.ip} was not its to give up`);
+  }
+
+  const engine: Dockerd = {
+    place,
+    get load() {
+      return load;
+    },
+    async createNetwork() {
+      const { poolId } = await pools.request({
+        eniId: place.eni,
+        instanceId: place.instance,
+        pool: place.cidr,
+        subPool: '',
+      });
+      if (poolId !== place.eni) throw new Error(`${place.eni} has the pool ${poolId}`);
+    },
+    start,
+    stop,
+  };
+  return engine;
+}

@@ -1,0 +1,75 @@
+/** The VPC of the study: hosts with one ENI each for containers, in three subnets of one zone. */
+import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import { INSTANCE_TYPES } from '../../src/simulator/instance-types.ts';
+import type { World } from '../../src/simulator/world.ts';
+import type { Random } from '../../test/simulation/random.ts';
+
+/** The part of the hosts that is of a type. */
+const TYPES = { 'm5.4xlarge': 0.7, 'm5.2xlarge': 0.15, 'm5.16xlarge': 0.15 };
+
+/** Addresses for each host of the fleet, rounded up to a CIDR, and the part of the hosts that is there. The last
+ *  one is tight: some 22 addresses for each host that is in it, where the others have a hundred. */
+const SUBNETS = [
+  { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, hosts: 0.6 },
+  { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, hosts: 0.31 },
+  { id: 'subnet-0a3', cidr: '10.2.0.0', perHost: 2, hosts: 0.09 },
+] as const;
+const MASK_LENGTH_MAX = 28;
+
+export interface HostPlace {
+  readonly eni: EniId;
+  readonly instance: InstanceId;
+  readonly subnet: SubnetId;
+  /** Of the subnet. */
+  readonly cidr: string;
+  /** Containers that its ENI can hold. */
+  readonly room: number;
+}
+
+export interface Fleet {
+  readonly hosts: readonly HostPlace[];
+  readonly vpc: World;
+  /** Of all subnets. */
+  readonly addresses: number;
+}
+
+export function fleetOf(count: number, random: Random): Fleet {
+  const subnets = SUBNETS.map(({ id, cidr, perHost }) => {
+    const bits = Math.max(Math.ceil(Math.log2(perHost * count)), 32 - MASK_LENGTH_MAX);
+    return { id, cidr: `${cidr}/${32 - bits}`, size: 2 ** bits };
+  });
+  const built = Array.from({ length: count }, (_, index) => {
+    const number = index.toString(16).padStart(4, '0');
+    const instance = `i-0${number}` as InstanceId;
+    const type = random.weighted(TYPES);
+    const room = (INSTANCE_TYPES.get(type)?.addressesPerEni ?? 1) - 1;
+    const { id, cidr } = subnets[subnetAt(index / count)] as (typeof subnets)[number];
+    const eni = `eni-0${number}` as EniId;
+    return { host: { eni, instance, subnet: id as SubnetId, cidr, room }, type };
+  });
+  return {
+    hosts: built.map(({ host }) => host),
+    addresses: subnets.reduce((sum, { size }) => sum + size, 0),
+    vpc: {
+      subnets: subnets.map(({ id, cidr }) => ({ id, cidr })),
+      instances: built.map(({ host, type }) => ({ id: host.instance, type })),
+      enis: built.map(({ host: { eni, instance, subnet } }) => ({
+        id: eni,
+        subnet,
+        attachment: { instance, deviceIndex: 1 },
+      })),
+    },
+  };
+}
+
+/** The index of the subnet in which that part of the hosts ends. */
+function subnetAt(part: number): number {
+  let upTo = 0;
+  return Math.max(
+    SUBNETS.findIndex(({ hosts }) => {
+      upTo += hosts;
+      return part < upTo;
+    }),
+    0,
+  );
+}

@@ -1,0 +1,83 @@
+/** The phases of the study as people and programs read them. */
+import { EC2_MS_MIN } from './study.ts';
+import type { Phase } from './tally.ts';
+
+export interface Row {
+  readonly phase: string;
+  readonly starts: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+  /** The part of the starts that waited for EC2. */
+  readonly waited: number;
+  readonly assigns: number;
+  readonly unassigns: number;
+  /** Addresses that those put on ENIs, and took off them. */
+  readonly assigned: number;
+  readonly unassigned: number;
+  readonly reads: number;
+  readonly callsPerStart: number;
+  readonly throttles: number;
+  readonly earlyReuses: number;
+  readonly errors: number;
+}
+
+export function rowOf({ name, counts }: Phase): Row {
+  const sorted = Float64Array.from(counts.latenciesMs).sort();
+  const starts = sorted.length;
+  const at = (part: number) => sorted[Math.min(Math.floor(part * starts), starts - 1)] ?? 0;
+  const calls = counts.assigns + counts.unassigns + counts.reads;
+  return {
+    phase: name,
+    starts,
+    p50Ms: at(0.5),
+    p99Ms: at(0.99),
+    maxMs: at(1),
+    waited: starts === 0 ? 0 : sorted.filter(ms => ms >= EC2_MS_MIN).length / starts,
+    assigns: counts.assigns,
+    unassigns: counts.unassigns,
+    assigned: counts.assigned,
+    unassigned: counts.unassigned,
+    reads: counts.reads,
+    callsPerStart: starts === 0 ? 0 : calls / starts,
+    throttles: counts.throttles,
+    earlyReuses: counts.earlyReuses,
+    errors: [...counts.errors.values()].reduce((sum, times) => sum + times, 0),
+  };
+}
+
+const HEAD = [
+  'phase',
+  'starts',
+  'p50 ms',
+  'p99 ms',
+  'max ms',
+  'waited for EC2',
+  'assign',
+  'unassign',
+  'describe',
+  'EC2 calls per start',
+  'throttled',
+  'early reuses',
+  'errors',
+];
+
+/** A Markdown table. */
+export function tableOf(rows: readonly Row[]): string {
+  const cells = rows.map(row => [
+    row.phase,
+    ...[row.starts, row.p50Ms, row.p99Ms, row.maxMs].map(grouped),
+    `${(100 * row.waited).toFixed(2)} %`,
+    ...[row.assigns, row.unassigns, row.reads].map(grouped),
+    row.callsPerStart.toFixed(3),
+    ...[row.throttles, row.earlyReuses, row.errors].map(grouped),
+  ]);
+  const widths = HEAD.map((head, i) => Math.max(head.length, ...cells.map(line => line[i]?.length ?? 0)));
+  const line = (texts: readonly string[]) =>
+    `| ${texts.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join(' | ')} |`;
+  const rule = `| ${widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
+  return [line(HEAD), rule, ...cells.map(line)].join('\n');
+}
+
+/** 1234567 as 1,234,567. */
+const grouped = (number: number): string => String(number).replace(/\B(?=(\d{3})+$)/g, ',');

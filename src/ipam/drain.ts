@@ -1,0 +1,39 @@
+/** Gives back what the pools of a subnet have too much of. */
+import type { Allocation } from '../domain/allocation.ts';
+import type { SubnetId } from '../domain/ids.ts';
+import { excessOf } from '../domain/warmth.ts';
+import type { LedgerEni } from '../store/store.ts';
+import type { Machine } from './machine.ts';
+import { recycle } from './recycle.ts';
+import type { WarmPools } from './warm-pool.ts';
+
+/** A ready address is too many only when nobody wanted it for this long: the longest quarantine that is usual, so that
+ *  what comes back is good for any ENI. */
+const IDLE_MS = 600_000;
+/** Addresses taken off in one go. */
+const DRAINED_MAX = 500;
+
+/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI, the longest
+ *  idle first; answers how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
+ *  released, keep none. */
+export async function drain(
+  machine: Machine,
+  warm: WarmPools,
+  subnet: SubnetId,
+  enis: readonly LedgerEni[],
+): Promise<number> {
+  const { rows, now } = await machine.store.withStatus(subnet, ['ready']);
+  const byEni = Map.groupBy(
+    rows.filter(row => !row.primary),
+    row => row.iface,
+  );
+  const chosen: Allocation[] = [];
+  for (const eni of enis) {
+    const ready = byEni.get(eni.id) ?? [];
+    const isWanted = eni.instance !== null && eni.releasedAt === null;
+    const excess = isWanted ? excessOf(ready.length, warm.highOf(eni.id)) : ready.length;
+    const idle = ready.filter(row => now - row.movedAt >= IDLE_MS);
+    chosen.push(...idle.sort((a, b) => a.movedAt - b.movedAt).slice(0, excess));
+  }
+  return await recycle(machine, chosen.slice(0, DRAINED_MAX));
+}

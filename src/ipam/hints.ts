@@ -1,0 +1,115 @@
+/**
+ * What this process remembers of the ledger, so that a container's start costs one commit and no read: the ready
+ * addresses of its ENIs, and who holds what. All of it is a hint: others move the same rows, and only the
+ * compare-and-set of a move tells the truth.
+ */
+import { type Cidr, contains, type Ipv4 } from '../domain/address.ts';
+import { type Allocation, isRested, type Rest } from '../domain/allocation.ts';
+import type { EniId, SubnetId } from '../domain/ids.ts';
+import type { Reading } from '../store/store.ts';
+
+/** Past these the longest remembered is forgotten. */
+const ENIS_MAX = 10_000;
+const HOLDINGS_MAX = 50_000;
+
+export interface Hints {
+  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
+  storeNow(): number | null;
+  /** All that the ledger has ready on the ENI. Rows that this process is claiming are left out. */
+  learn(eni: EniId, ready: Reading<Allocation>): void;
+  /** A row that a move of this process made ready or allocated. */
+  note(row: Allocation): void;
+  /** The rested address that has rested longest, in the range; it is not offered again until `settled`. */
+  take(eni: EniId, range: Cidr | null): Allocation | null;
+  /** The claim of a row that was taken has ended, one way or another. */
+  settled(row: Allocation): void;
+  /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. */
+  holding(subnet: SubnetId, ip: Ipv4, eni: EniId): Allocation | null;
+  count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
+}
+
+const keyOf = ({ subnet, ip }: { subnet: SubnetId; ip: Ipv4 }): string => `${subnet} ${ip}`;
+
+export function hintsOf(rest: Rest, clock: () => number): Hints {
+  const shelves = new Map<EniId, Map<Ipv4, Allocation>>();
+  const holdings = new Map<string, Allocation>();
+  const claiming = new Set<string>();
+  let heard: { readonly now: number; readonly at: number } | null = null;
+
+  const storeNow = (): number | null => (heard === null ? null : heard.now + (clock() - heard.at));
+  const hear = (now: number): void => {
+    heard = { now, at: clock() };
+  };
+
+  function shelfOf(eni: EniId): Map<Ipv4, Allocation> {
+    const known = shelves.get(eni);
+    if (known !== undefined) return known;
+    makeRoom(shelves, ENIS_MAX);
+    const shelf = new Map<Ipv4, Allocation>();
+    shelves.set(eni, shelf);
+    return shelf;
+  }
+
+  function learn(eni: EniId, { now, rows }: Reading<Allocation>): void {
+    hear(now);
+    const shelf = shelfOf(eni);
+    shelf.clear();
+    for (const row of rows) if (!row.primary && !claiming.has(keyOf(row))) shelf.set(row.ip, row);
+  }
+
+  function note(row: Allocation): void {
+    hear(row.movedAt);
+    if (row.status === 'ready' && row.iface !== null && !row.primary) {
+      holdings.delete(keyOf(row));
+      shelfOf(row.iface).set(row.ip, row);
+    } else if (row.status === 'allocated') {
+      makeRoom(holdings, HOLDINGS_MAX);
+      holdings.set(keyOf(row), row);
+    }
+  }
+
+  function* offered(eni: EniId, range: Cidr | null): Generator<{ row: Allocation; rested: boolean }> {
+    const now = storeNow() ?? 0;
+    for (const row of shelves.get(eni)?.values() ?? [])
+      if (range === null || contains(range, row.ip)) yield { row, rested: isRested(row, eni, rest, now) };
+  }
+
+  function take(eni: EniId, range: Cidr | null): Allocation | null {
+    let best: Allocation | null = null;
+    for (const { row, rested } of offered(eni, range))
+      if (rested && (best === null || since(row) < since(best))) best = row;
+    if (best === null) return null;
+    claiming.add(keyOf(best));
+    shelves.get(eni)?.delete(best.ip);
+    return best;
+  }
+
+  function count(eni: EniId, range: Cidr | null) {
+    let [usable, resting] = [0, 0];
+    for (const { rested } of offered(eni, range)) rested ? usable++ : resting++;
+    return { usable, resting };
+  }
+
+  return {
+    storeNow,
+    learn,
+    note,
+    take,
+    count,
+    settled: row => void claiming.delete(keyOf(row)),
+    holding(subnet, ip, eni) {
+      const row = holdings.get(keyOf({ subnet, ip }));
+      if (row?.iface !== eni) return null;
+      holdings.delete(keyOf(row));
+      return row;
+    },
+  };
+}
+
+function makeRoom(map: Map<unknown, unknown>, max: number): void {
+  if (map.size < max) return;
+  const [oldest] = map.keys();
+  map.delete(oldest);
+}
+
+export const since = (row: Allocation): number => row.restedSince ?? Number.NEGATIVE_INFINITY;

@@ -1,0 +1,30 @@
+import type { EniId } from '../domain/ids.ts';
+import type { Machine } from './machine.ts';
+import { Outage } from './outage.ts';
+
+/** ENIs whose outages are remembered: whoever asks may name any. */
+const ENIS_MAX = 10_000;
+
+/** The outages that the requests of one server meet. */
+export interface Outages {
+  readonly store: Outage;
+  /** An EC2 outage is an ENI's own: a call that hangs on one ENI delays no other. */
+  ec2(eni: EniId): Outage;
+}
+
+export function outagesOf(machine: Machine): Outages {
+  const boundMs = machine.policy.requestTimeoutMs;
+  const ofEnis = new Map<EniId, Outage>();
+  return {
+    store: new Outage(boundMs, machine),
+    ec2(eni) {
+      const known = ofEnis.get(eni);
+      if (known !== undefined) return known;
+      const [oldest] = ofEnis.size >= ENIS_MAX ? ofEnis.keys() : [];
+      if (oldest !== undefined) ofEnis.delete(oldest);
+      const outage = new Outage(boundMs, machine);
+      ofEnis.set(eni, outage);
+      return outage;
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/** When a subnet has run dry: idle addresses of our other ENIs are taken back, for requests that wait. */
+import { type Cidr, contains } from '../domain/address.ts';
+import { type Allocation, isRested } from '../domain/allocation.ts';
+import { type Enis, type Home, oursIn } from './enis.ts';
+import { unassign } from './intents.ts';
+import type { Machine } from './machine.ts';
+import { since } from './hints.ts';
+
+export interface TakeBack {
+  readonly range: Cidr | null;
+  readonly count: number;
+  /** `rested`: only those past the quarantine; `any`: then those that have rested longest. */
+  readonly which: 'rested' | 'any';
+}
+
+/** Takes up to `count` ready addresses off our other ENIs of the subnet, from those that have most of them first;
+ *  answers those that are free now. */
+export async function takeBack(
+  machine: Machine,
+  enis: Enis,
+  { eni, subnet }: Home,
+  { range, count, which }: TakeBack,
+): Promise<Allocation[]> {
+  const ours = new Set(oursIn(await enis.readAll(), machine.instance).map(one => one.id));
+  const { rows, now } = await machine.store.withStatus(subnet.id, ['ready']);
+  const elsewhere = rows.filter(
+    row =>
+      row.iface !== null &&
+      row.iface !== eni.id &&
+      ours.has(row.iface) &&
+      !row.primary &&
+      (range === null || contains(range, row.ip)),
+  );
+  const rested = elsewhere.filter(row => isRested(row, eni.id, machine.policy, now));
+  const chosen = evenly(rested).slice(0, count);
+  if (which === 'any' && chosen.length < count) {
+    const resting = elsewhere.filter(row => !rested.includes(row)).sort((a, b) => since(a) - since(b));
+    chosen.push(...resting.slice(0, count - chosen.length));
+  }
+  if (chosen.length === 0) return [];
+  const freed = await unassign(machine, chosen);
+  if (freed.length > 0)
+    machine.log('info', 'taken back: the subnet has run dry', {
+      subnet: subnet.id,
+      for: eni.id,
+      ips: freed.map(row => row.ip),
+    });
+  return freed;
+}
+
+/** The rows in an order in which those come first that leave their ENI with the most. */
+function evenly(rows: readonly Allocation[]): Allocation[] {
+  const left = new Map<Allocation['iface'], number>();
+  const ranked = rows
+    .toSorted((a, b) => since(b) - since(a))
+    .map(row => {
+      const others = left.get(row.iface) ?? 0;
+      left.set(row.iface, others + 1);
+      return { row, others };
+    });
+  return ranked.sort((a, b) => b.others - a.others).map(({ row }) => row);
+}

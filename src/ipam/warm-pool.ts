@@ -1,0 +1,150 @@
+/** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
+import { type Cidr, formatCidr } from '../domain/address.ts';
+import { IpamError } from '../domain/error.ts';
+import type { EniId } from '../domain/ids.ts';
+import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../domain/warmth.ts';
+import type { Enis, Home } from './enis.ts';
+import { type Filled, fill } from './fill.ts';
+import { type Machine, urgently } from './machine.ts';
+import type { Hints } from './hints.ts';
+
+/** Pools that are remembered; past it the one that was first asked for is forgotten. */
+const POOLS_MAX = 10_000;
+/** After a refill that brought nothing: the ENI is full, the subnet dry, EC2 away. */
+const REFILL_AGAIN_MS = 5_000;
+
+/** One ENI, or the part of it that a `--ip-range` leaves. */
+export interface PoolOf {
+  readonly home: Home;
+  readonly range: Cidr | null;
+}
+
+export interface WarmPools {
+  /** A container has got an address of the pool. */
+  claimed(pool: PoolOf): void;
+  /** A container has given one up. */
+  released(pool: PoolOf): void;
+  /** All who wait for a pool share one call. `until`: how long they do, on the process's monotonic clock. */
+  fill(pool: PoolOf, until: () => number): Promise<Filled>;
+  /** Ready addresses that the ENI should have at most. */
+  highOf(eni: EniId): number;
+  /** Docker has released the ENI's pool: nothing is remembered of its growth. */
+  forget(eni: EniId): void;
+  /** Begins no more refills; resolves when those under way have ended. Never throws. */
+  stop(): Promise<void>;
+}
+
+interface Pool {
+  growth: Growth;
+  waiting: number;
+  until: number;
+  filling: Promise<Filled> | null;
+  quietUntil: number;
+}
+
+export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools {
+  const { clock, policy, log } = machine;
+  const pools = new Map<EniId, Map<string, Pool>>();
+  const refills = new Set<Promise<void>>();
+  let stopping = false;
+
+  function poolAt({ home, range }: PoolOf): Pool {
+    const { id } = home.eni;
+    const ofEni = pools.get(id) ?? new Map<string, Pool>();
+    if (!pools.has(id)) {
+      const [first] = pools.size >= POOLS_MAX ? pools.keys() : [];
+      if (first !== undefined) pools.delete(first);
+      pools.set(id, ofEni);
+    }
+    const key = range === null ? '' : formatCidr(range);
+    const pool = ofEni.get(key) ?? {
+      growth: NO_GROWTH,
+      waiting: 0,
+      until: Number.NEGATIVE_INFINITY,
+      filling: null,
+      quietUntil: Number.NEGATIVE_INFINITY,
+    };
+    ofEni.set(key, pool);
+    return pool;
+  }
+
+  const marks = (pool: Pool): Marks => marksOf(policy, pool.growth, clock());
+
+  function claimed(of: PoolOf): void {
+    const pool = poolAt(of);
+    pool.growth = grown(pool.growth, 1, clock());
+    refillIfLow(of, pool);
+  }
+
+  function released(of: PoolOf): void {
+    const pool = poolAt(of);
+    pool.growth = grown(pool.growth, -1, clock());
+  }
+
+  function refillIfLow(of: PoolOf, pool: Pool): void {
+    if (stopping || pool.filling !== null || clock() < pool.quietUntil) return;
+    if (of.home.eni.instance === null) return; // detached: no container can start there
+    if (hints.count(of.home.eni.id, of.range).usable >= marks(pool).low) return;
+    const work = begin(of, pool).then(
+      filled => refilled(of, pool, filled.outcome === 'ready' && filled.assigned > 0),
+      error => {
+        log('warn', 'refill failed', {
+          eni: of.home.eni.id,
+          error: error instanceof IpamError ? error.line : error,
+        });
+        refilled(of, pool, false);
+      },
+    );
+    refills.add(work);
+    void work.then(() => refills.delete(work));
+  }
+
+  /** More may have been claimed meanwhile than it brought. */
+  function refilled(of: PoolOf, pool: Pool, brought: boolean): void {
+    if (brought) refillIfLow(of, pool);
+    else pool.quietUntil = clock() + REFILL_AGAIN_MS;
+  }
+
+  function begin(of: PoolOf, pool: Pool): Promise<Filled> {
+    const hurried = urgently(machine, () => (pool.waiting > 0 ? 'cold' : 'refill'));
+    const asked = {
+      range: of.range,
+      waiting: () => pool.waiting,
+      marks: () => marks(pool),
+      until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
+    };
+    const filling = fill(hurried, enis, hints, of.home, asked).finally(() => {
+      pool.filling = null;
+    });
+    pool.filling = filling;
+    return filling;
+  }
+
+  async function fillFor(of: PoolOf, until: () => number): Promise<Filled> {
+    const pool = poolAt(of);
+    pool.waiting++;
+    pool.until = Math.max(pool.until, until());
+    try {
+      return await (pool.filling ?? begin(of, pool));
+    } finally {
+      pool.waiting--;
+    }
+  }
+
+  function highOf(eni: EniId): number {
+    const ofEni = [...(pools.get(eni)?.values() ?? [])];
+    return ofEni.reduce((sum, pool) => sum + marks(pool).high, 0) || policy.warmMax;
+  }
+
+  return {
+    claimed,
+    released,
+    fill: fillFor,
+    highOf,
+    forget: eni => void pools.delete(eni),
+    async stop() {
+      stopping = true;
+      await Promise.all(refills);
+    },
+  };
+}

@@ -1,0 +1,187 @@
+// Goal: what a process remembers saves reads and decides nothing. Method: rows put in and taken out by hand, on a clock
+// that stands where it is put; then two servers on one ledger, of which each is ignorant of what the other does.
+import type { Allocation, Status } from '../src/domain/allocation.ts';
+import { IpamError } from '../src/domain/error.ts';
+import { type Hints, hintsOf } from '../src/ipam/hints.ts';
+import { assert, suite } from './uvu.ts';
+import { ENI_A, ENI_B, ipsWith, POLICY, ROOMY, release, request, rowOf, SUBNET, world } from './world.ts';
+
+const NOW = 1_000_000;
+const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
+  subnet: SUBNET,
+  ip: ip as Allocation['ip'],
+  status: 'ready' as Status,
+  iface: ENI_A,
+  generation: 1,
+  primary: false,
+  movedAt: NOW,
+  restedSince: null,
+  restedFrom: null,
+  leftIface: null,
+  leftAt: null,
+  missingSince: null,
+  absentSince: null,
+  refusedAt: null,
+  holder: null,
+  token: null,
+  ...more,
+});
+const rests = (ip: string, since: number) => row(ip, { restedSince: since, restedFrom: ENI_A });
+
+function fresh(): { hints: Hints; clock: { now: number } } {
+  const clock = { now: 0 };
+  return { hints: hintsOf(POLICY, () => clock.now), clock };
+}
+
+const taking = suite('take');
+
+taking('the one that has rested longest, each once', () => {
+  const { hints } = fresh();
+  const rows = [rests('10.0.1.6', NOW - 40_000), row('10.0.1.7'), rests('10.0.1.8', NOW - 50_000)];
+  hints.learn(ENI_A, { now: NOW, rows });
+  const taken = [1, 2, 3, 4].map(() => hints.take(ENI_A, null)?.ip);
+  assert.equal(taken, ['10.0.1.7', '10.0.1.8', '10.0.1.6', undefined]);
+});
+
+taking("none that cools down, by the store's clock and not the process's", () => {
+  const { hints, clock } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [rests('10.0.1.6', NOW - POLICY.cooldownMs + 10)] });
+  assert.is(hints.take(ENI_A, null), null);
+  assert.equal(hints.count(ENI_A, null), { usable: 0, resting: 1 });
+  clock.now += 9;
+  assert.is(hints.take(ENI_A, null), null);
+  clock.now += 1;
+  assert.is(hints.take(ENI_A, null)?.ip, '10.0.1.6');
+});
+
+taking('only those of the range, and of the ENI', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.200')] });
+  const range = { first: 0x0a000180, last: 0x0a0001ff, maskLength: 25 };
+  assert.is(hints.take(ENI_B, null), null);
+  assert.is(hints.take(ENI_A, range as never)?.ip, '10.0.1.200');
+  assert.is(hints.take(ENI_A, range as never), null);
+});
+
+taking('never a primary', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.4', { primary: true })] });
+  hints.note(row('10.0.1.4', { primary: true }));
+  assert.is(hints.take(ENI_A, null), null);
+});
+
+taking('what is being claimed is not learned anew before that has ended', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  const taken = hints.take(ENI_A, null);
+  assert.ok(taken);
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  assert.is(hints.take(ENI_A, null), null);
+  hints.settled(taken);
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  assert.is(hints.take(ENI_A, null)?.ip, '10.0.1.6');
+});
+
+taking.run();
+
+const holding = suite('holding');
+
+holding('is remembered for its ENI, once', () => {
+  const { hints } = fresh();
+  hints.note(row('10.0.1.6', { status: 'allocated' }));
+  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_B), null);
+  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_A)?.generation, 1);
+  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_A), null);
+});
+
+holding.run();
+
+const serving = suite('servers that remember');
+
+serving('a warm start costs one commit and no read, a stop one commit and no read', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  let [reads, moves] = [0, 0];
+  const { get, readyOn, onEni, move } = w.store;
+  Object.assign(w.store, {
+    get: (...args: Parameters<typeof get>) => (reads++, get(...args)),
+    readyOn: (...args: Parameters<typeof readyOn>) => (reads++, readyOn(...args)),
+    onEni: (...args: Parameters<typeof onEni>) => (reads++, onEni(...args)),
+    move: (...args: Parameters<typeof move>) => (moves++, move(...args)),
+  });
+  const { ip } = await request(w, ENI_A);
+  assert.equal([reads, moves], [0, 1]);
+  await release(w, ENI_A, ip);
+  assert.equal([reads, moves], [0, 2]);
+});
+
+serving('what one gave and the other took back is given by neither before it has rested', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  await release(other, ENI_A, ip);
+  const ips = [];
+  for (let i = 0; i < 8; i++) ips.push((await request(i % 2 === 0 ? w : other, ENI_A)).ip);
+  assert.not.ok(ips.includes(ip));
+  assert.is(new Set(ips).size, 8);
+});
+
+serving('a holding that another server ended and began anew is ended all the same', async () => {
+  const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  await release(other, ENI_A, ip);
+  w.time.now += 1000;
+  assert.is((await request(other, ENI_A, { named: ip })).ip, ip);
+  w.time.now += 1000;
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.is((await rowOf(w, ip)).status, 'ready');
+});
+
+for (const applied of [true, false])
+  serving(
+    `a release whose outcome the store could not tell (it was ${applied ? 'made' : 'not made'}) ends no later holding`,
+    async () => {
+      const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+      const other = w.another();
+      const { ip } = await request(w, ENI_A);
+      const { move } = w.store;
+      w.time.now += 1000;
+      let failures = 0;
+      Object.assign(w.machine.store, {
+        async move(changes: Parameters<typeof move>[0]) {
+          if (changes[0]?.move !== 'release' || failures++ > 0) return move(changes);
+          if (applied) {
+            await move(changes);
+            w.time.now += 10;
+            await request(other, ENI_A, { named: ip });
+          }
+          throw new IpamError('store-down', 'nobody knows');
+        },
+      });
+      assert.is(await release(w, ENI_A, ip), true);
+      assert.is((await ipsWith(w, 'allocated')).includes(ip), applied);
+    },
+  );
+
+serving('what is remembered of another holding does not hide the one that is to be ended', async () => {
+  const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  await release(other, ENI_A, ip);
+  w.time.now += 1000;
+  await request(other, ENI_A, { named: ip });
+  w.time.now += 1000;
+  const { move } = w.store;
+  let failures = 0;
+  Object.assign(w.machine.store, {
+    async move(changes: Parameters<typeof move>[0]) {
+      if (failures++ > 0) return move(changes);
+      throw new IpamError('store-down', 'not made');
+    },
+  });
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.not.ok((await ipsWith(w, 'allocated')).includes(ip));
+});
+
+serving.run();
