@@ -1,10 +1,12 @@
 // How the driver fares at scale, without real time: `npm run scale-study -- [--hosts N] [--hours H] [--seed S]
-// [--json]`. A day of a fleet of 1,000 hosts and 100,000 addresses, a deploy on top of it and cold starts, with
+// [--json]`. A day of a fleet of 1,000 hosts and 100,000 addresses, a deploy on top of it and cold starts, under
 // EC2's latencies and token buckets. The seed decides everything. Exit status 1: a rule was broken.
 import process from 'node:process';
 import { parseArgs } from 'node:util';
+import { HOSTS_MAX } from './scale-study/fleet.ts';
 import { study } from './scale-study/study.ts';
 import { rowOf, tableOf } from './scale-study/table.ts';
+import type { Phase } from './scale-study/tally.ts';
 
 process.exitCode = await main();
 
@@ -18,20 +20,26 @@ async function main(): Promise<number> {
     },
   });
   const [hosts, hours, seed] = [Number(values.hosts), Number(values.hours), Number(values.seed)];
-  if (![hosts, hours, seed].every(Number.isSafeInteger) || hosts < 1 || hours < 1 || hosts > 10_000) {
-    console.error('--hosts (at most 10,000), --hours and --seed are whole numbers');
+  if (![hosts, hours, seed].every(Number.isSafeInteger) || hosts < 1 || hosts > HOSTS_MAX || hours < 1) {
+    console.error(`--hosts (at most ${HOSTS_MAX}), --hours and --seed are whole numbers`);
     return 2;
   }
   const startedAt = performance.now();
   const seconds = () => ((performance.now() - startedAt) / 1000).toFixed(1);
   const progress = (what: string) => void process.stderr.write(`${what}, ${seconds()} s\n`);
-  const phases = await study({ hosts, hours, seed, progress });
+  const { phases, addresses } = await study({ hosts, hours, seed, progress });
   const rows = phases.map(rowOf);
-  console.log(values.json ? JSON.stringify(rows, null, 2) : tableOf(rows));
-  for (const { name, counts } of phases)
-    for (const [text, times] of [...counts.errors, ...counts.warnings])
-      process.stderr.write(`${name}: ${times} times: ${text}\n`);
-  const broken = phases.reduce((sum, { counts }) => sum + counts.duplicates + counts.dead, 0);
-  if (broken > 0) console.error(`${broken} addresses were given twice, or not where they are`);
-  return broken > 0 ? 1 : 0;
+  if (values.json) console.log(JSON.stringify({ hosts, addresses, hours, seed, rows }, null, 2));
+  else console.log(`${hosts} hosts, ${addresses} addresses, seed ${seed}\n\n${tableOf(rows)}`);
+  for (const phase of phases) explain(phase);
+  return phases.some(({ counts }) => counts.duplicates + counts.dead > 0) ? 1 : 0;
+}
+
+/** What went wrong, as far as it was told. */
+function explain({ name, counts }: Phase): void {
+  const tell = (times: number, text: string) =>
+    void process.stderr.write(`${name}: ${times} times: ${text}\n`);
+  for (const [text, times] of [...counts.errors, ...counts.warnings]) tell(times, text);
+  if (counts.duplicates > 0) tell(counts.duplicates, 'AN ADDRESS WAS GIVEN THAT SOMEBODY HELD');
+  if (counts.dead > 0) tell(counts.dead, 'AN ADDRESS WAS GIVEN THAT IS NOT ON ITS ENI');
 }

@@ -4,7 +4,19 @@ import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { type Hints, hintsOf } from '../src/ipam/hints.ts';
 import { assert, suite } from './uvu.ts';
-import { ENI_A, ENI_B, ipsWith, POLICY, ROOMY, release, request, rowOf, SUBNET, world } from './world.ts';
+import {
+  countingCalls,
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  rowOf,
+  SUBNET,
+  world,
+} from './world.ts';
 
 const NOW = 1_000_000;
 const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
@@ -63,6 +75,13 @@ taking('only those of the range, and of the ENI', () => {
   assert.is(hints.take(ENI_A, range as never), null);
 });
 
+taking('what the ledger does not name any more is forgotten', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.7')] });
+  assert.equal(hints.count(ENI_A, null), { usable: 1, resting: 0 });
+});
+
 taking('never a primary', () => {
   const { hints } = fresh();
   hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.4', { primary: true })] });
@@ -101,18 +120,31 @@ const serving = suite('servers that remember');
 serving('a warm start costs one commit and no read, a stop one commit and no read', async () => {
   const w = world({ vpc: ROOMY });
   await request(w, ENI_A);
-  let [reads, moves] = [0, 0];
-  const { get, readyOn, onEni, move } = w.store;
-  Object.assign(w.store, {
-    get: (...args: Parameters<typeof get>) => (reads++, get(...args)),
-    readyOn: (...args: Parameters<typeof readyOn>) => (reads++, readyOn(...args)),
-    onEni: (...args: Parameters<typeof onEni>) => (reads++, onEni(...args)),
-    move: (...args: Parameters<typeof move>) => (moves++, move(...args)),
-  });
+  const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
   const { ip } = await request(w, ENI_A);
-  assert.equal([reads, moves], [0, 1]);
+  assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 1 });
   await release(w, ENI_A, ip);
-  assert.equal([reads, moves], [0, 2]);
+  assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 2 });
+});
+
+serving('what a server took back itself it need not look for', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const { ip } = await request(w, ENI_A);
+  await release(w, ENI_A, ip);
+  w.time.now += POLICY.cooldownMs;
+  const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
+  assert.is((await request(w, ENI_A)).ip, ip);
+  assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 1 });
+});
+
+serving('those who find nothing remembered read together', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const other = w.another();
+  await other.enis.adopt(ENI_A);
+  const calls = countingCalls(w, 'readyOn');
+  await Promise.all(Array.from({ length: 8 }, () => request(other, ENI_A)));
+  assert.is(calls.readyOn, 1);
 });
 
 serving('what one gave and the other took back is given by neither before it has rested', async () => {

@@ -1,6 +1,7 @@
 // Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Ipv4 } from '../src/domain/address.ts';
+import { IpamError } from '../src/domain/error.ts';
 import { assignByCount, closeCounts } from '../src/ipam/count.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
 import { assert, suite } from './uvu.ts';
@@ -213,6 +214,32 @@ assigning('an address that an Unassign took off does not return to that ENI with
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
   w.time.now += POLICY.graceMs;
   assert.is((await request(w, ENI_A, { named: gone })).ip, gone);
+});
+
+assigning('when there is no turn for the rest, it is free again, and the caller is told why', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 1));
+  const turn = async () => {
+    throw new IpamError('ec2-throttled', 'not sent');
+  };
+  const machine = { ...w.machine, cloud: { ...w.machine.cloud, turn } };
+  const result = await assign(machine, ENI_A, rows);
+  assert.is(result.error?.code, 'ec2-throttled');
+  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
+  assert.is(callsOf(w, ASSIGN), 1);
+});
+
+assigning('others that look for free addresses at the same time do not make a batch smaller', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 6);
+  await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
+  const result = await assign(w.machine, ENI_A, rows, 3);
+  assert.equal(
+    result.ready.map(row => row.ip),
+    rows.slice(2, 5).map(row => row.ip),
+  );
 });
 
 assigning('a call is not sent when its intent took too long to write', async () => {

@@ -157,6 +157,9 @@ migrate('every row of the ancestor’s is kept and becomes what is safe, and its
         refused_at: null,
         holder: null,
         token: null,
+        free_refused_at: status === 'free' ? 0 : null,
+        free_rested_since: status === 'free' ? 0 : null,
+        intent_at: null,
       },
       `${ip}: ${why}`,
     );

@@ -376,6 +376,53 @@ keeping(
   },
 );
 
+keeping('knows how many servers live', async () => {
+  const w = world({ vpc: ROOMY });
+  const living: number[] = [];
+  const tell = (live: number) => void living.push(live);
+  await w.store.beat('stopped', true);
+  await w.store.beat('crashed', false);
+  w.time.now += 10_000;
+  await w.store.beat('other', false);
+  const loop = keeper(w.machine, w, { server: 'one', reconcileEveryMs: 60_000, onServers: tell });
+  const run = loop.run();
+  for (let i = 0; i < 8; i++) await w.time.wait(1000);
+  void loop.stop(60_000);
+  await run;
+  assert.equal(living, [3, 2], 'one that was not seen for 15 s is dead');
+});
+
+keeping('gives back what is too much, one server of several', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const [one, two] = [keeperOf(w, 'one', 3_600_000), keeperOf(w.another(), 'two', 3_600_000)];
+  w.time.now += 600_000;
+  const { withStatus } = w.store;
+  let looks = 0;
+  w.machine.store.withStatus = (...args) => {
+    if (args[1].join() === 'ready') looks++;
+    return withStatus(...args);
+  };
+  const runs = [one.run(), two.run()];
+  for (let i = 0; i < 20; i++) await w.time.wait(1000);
+  void one.stop(60_000);
+  void two.stop(60_000);
+  await Promise.all(runs);
+  assert.is(looks, 1);
+  assert.is((await ipsWith(w, 'ready')).length, 6);
+});
+
+keeping('stops only when no refill is under way any more', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 1, warmMax: 1 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: 'AssignPrivateIpAddresses' });
+  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  const before = w.time.now;
+  await keeperOf(w, 'one', 60_000).stop(60_000);
+  assert.ok(w.time.now - before >= 5_000);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
 keeping('goes on after EC2 failed', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);

@@ -502,7 +502,9 @@ function theRest(test: Test): void {
     assert.equal(await store.subnets(), [{ id: SUBNET, vpc: VPC, cidr }]);
   });
 
-  test('ENIs are saved and refreshed, but whose they are and what is noted of them stay', async ({ store }) => {
+  test('ENIs are saved and refreshed, but whose they are and what is noted of them stay', async ({
+    store,
+  }) => {
     await store.saveEnis([]);
     await store.saveEnis([
       eni(ENI),

@@ -1,11 +1,19 @@
 // Goal: containers find a ready address, EC2 is asked seldom, and warmth on one ENI starves no other.
 // Method: the whole machine on a simulated VPC whose assign takes 250 ms, in a time that passes only while all wait.
+import type { Cloud, Urgency } from '../src/cloud/cloud.ts';
+import { parseCidr } from '../src/domain/address.ts';
 import type { EniId } from '../src/domain/ids.ts';
 import { drain } from '../src/ipam/drain.ts';
+import { fill } from '../src/ipam/fill.ts';
+import { hintsOf } from '../src/ipam/hints.ts';
+import { openIpam } from '../src/ipam/ipam.ts';
+import { recycle } from '../src/ipam/recycle.ts';
+import { takeBack } from '../src/ipam/take-back.ts';
 import type { World as VpcDescription } from '../src/simulator/world.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,
+  countingCalls,
   ENI_A,
   ENI_B,
   failure,
@@ -18,6 +26,7 @@ import {
   SUBNET,
   secondariesOf,
   type World,
+  within,
   world,
 } from './world.ts';
 
@@ -36,8 +45,8 @@ const LARGE: VpcDescription = {
   enis: (ROOMY.enis ?? []).map(({ primary, ...eni }) => ({ ...eni, primary: primary ?? '' })),
 };
 
-async function slow(policy: Parameters<typeof world>[0] extends infer O ? O : never): Promise<World> {
-  const w = world(policy);
+async function slow(options: Parameters<typeof world>[0]): Promise<World> {
+  const w = world(options);
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
   return w;
@@ -136,6 +145,99 @@ filling('who comes while a refill is under way is served by it', async () => {
   assert.is(callsOf(w, ASSIGN), 2);
 });
 
+filling('what was claimed while it was under way begins the next one, without another claim', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 3);
+  assert.is(await ready(w, ENI_A), 30);
+});
+
+filling('pools of one ENI by their ranges are each their own', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 1 } });
+  const before = w.time.now;
+  const [low, high] = await Promise.all([
+    request(w, ENI_A, { range: '10.0.0.64/26' }),
+    request(w, ENI_A, { range: '10.0.2.0/24' }),
+  ]);
+  assert.is(w.time.now - before, ASSIGN_MS, 'neither waits for the other');
+  assert.ok(within('10.0.0.64/26', low.ip), low.ip);
+  assert.ok(within('10.0.2.0/24', high.ip), high.ip);
+});
+
+filling('finds what another server has made ready, and then needs no read for it', async () => {
+  const w = await slow({ vpc: LARGE });
+  const other = w.another();
+  await request(w, ENI_A);
+  const before = callsOf(w, ASSIGN);
+  for (let i = 0; i < 14; i++) await request(other, ENI_A);
+  await settled(w);
+  const made = callsOf(w, ASSIGN) - before;
+  assert.ok(made > 0);
+  const calls = countingCalls(w, 'readyOn');
+  await request(w, ENI_A); // all that it remembers is gone: it reads once
+  await request(w, ENI_A);
+  assert.is(calls.readyOn, 1);
+});
+
+filling('learns by the way what is ready', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const hints = hintsOf(POLICY, w.machine.clock);
+  const home = await w.enis.adopt(ENI_A);
+  const asked = { range: null, waiting: () => 0, marks: () => ({ low: 2, high: 6 }), until: () => 0 };
+  assert.equal(await fill(w.machine, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
+  assert.is(hints.count(ENI_A, null).usable, 12);
+});
+
+filling('a refill that a container has come to wait for is as urgent as that container', async () => {
+  const w = await slow({ vpc: LARGE });
+  const turns: string[] = [];
+  let free = Promise.resolve();
+  const cloud = (urgency: () => Urgency): Cloud => ({
+    ...w.machine.cloud,
+    as: cloud,
+    async turn() {
+      await free;
+      turns.push(urgency());
+    },
+  });
+  const spied = openIpam(
+    { ...w.machine, cloud: cloud(() => 'cold') },
+    { server: 'a', reconcileEveryMs: 60_000 },
+  );
+  const ask = () => request({ ...w, ...spied }, ENI_A);
+  await ask();
+  let open = () => {};
+  free = new Promise(resolve => {
+    open = resolve;
+  });
+  for (let i = 0; i < 12; i++) await ask();
+  const waits = ask();
+  await w.time.wait(1);
+  open();
+  await waits;
+  assert.equal(turns, ['cold', 'cold']);
+  for (let i = 0; i < 20; i++) await ask();
+  await spied.warm.stop();
+  assert.is(turns.at(-1), 'refill');
+  const rows = (await w.store.readyOn(ENI_A, null, 9)).rows;
+  await recycle({ ...w.machine, cloud: cloud(() => 'cold') }, rows);
+  assert.is(turns.at(-1), 'recycle');
+});
+
+filling(
+  'the longer nobody has been asked for its ENIs, the newer is the count that it leaves them',
+  async () => {
+    const w = await slow({ vpc: SMALL });
+    assert.is(await w.enis.countIn(SUBNET), 1);
+    await w.another().enis.adopt(ENI_B);
+    assert.is(await w.enis.countIn(SUBNET), 1, 'a minute old is good enough');
+    w.time.now += 60_000;
+    assert.is(await w.enis.countIn(SUBNET), 2);
+  },
+);
+
 filling('off with --warm-max 0: each call brings just what waits', async () => {
   const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
   for (let i = 0; i < 3; i++) await request(w, ENI_A);
@@ -204,6 +306,48 @@ draining('gives back what is beyond the high mark once it has long been idle, in
   assert.is(callsOf(w, UNASSIGN), 1);
   assert.is(await ready(w, ENI_A), 6);
   assert.is(await drainAll(w), 0);
+});
+
+draining('the longest idle first', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const late = (await request(w, ENI_A)).ip;
+  await w.time.wait(1000);
+  await release(w, ENI_A, late);
+  w.time.now += IDLE_MS;
+  await drainAll(w);
+  assert.ok((await ipsWith(w, 'ready')).includes(late));
+});
+
+draining('never a primary, even when the ledger calls it ready', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
+  assert.ok(row);
+  const primary = { ...row, primary: true, movedAt: 0 };
+  const store = { ...w.store, withStatus: async () => ({ now: w.time.now, rows: [primary] }) };
+  const enis = (await w.enis.readAll()).map(eni => ({ ...eni, releasedAt: 1 }));
+  assert.is(await drain({ ...w.machine, store }, w.warm, SUBNET, enis), 0);
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+draining('what a pool gained before Docker released it is forgotten', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 10; i++) await request(w, ENI_A);
+  assert.ok(w.warm.highOf(ENI_A) > 6);
+  await w.pools.release({ eni: ENI_A, range: null });
+  assert.is(w.warm.highOf(ENI_A), 6);
+});
+
+draining('a server that remembers the ENI as wanted learns that it was released', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const other = w.another();
+  await request(other, ENI_A);
+  await w.pools.release({ eni: ENI_A, range: null });
+  await other.enis.readAll();
+  await request(other, ENI_A);
+  assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
 });
 
 draining('an ENI that is attached to nothing keeps none', async () => {
@@ -300,6 +444,55 @@ takingBack('with strict reuse only those past the quarantine', async () => {
   assert.is(callsOf(w, UNASSIGN), 0);
 });
 
+takingBack('and those it does take', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  w.time.now += POLICY.quarantineMs;
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+});
+
+const anyTwo = { range: null, count: 2, which: 'any' } as const;
+
+takingBack('from the ENI that has most of them, and not from the one that asks', async () => {
+  const C = 'eni-0c' as EniId;
+  const w = world({
+    vpc: {
+      ...ROOMY,
+      enis: [
+        ...(ROOMY.enis ?? []),
+        { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment: { instance: 'i-0a', deviceIndex: 2 } },
+      ],
+    },
+    policy: { warmMin: 0, warmMax: 0 },
+  });
+  const held = [];
+  for (const eni of [ENI_A, ENI_A, ENI_A, ENI_A, ENI_B, ENI_B, ENI_B, ENI_B, ENI_B, C, C])
+    held.push(await request(w, eni));
+  for (const { iface, ip } of held) if (iface !== null) await release(w, iface, ip);
+  w.time.now += POLICY.quarantineMs;
+  const home = await w.enis.adopt(ENI_B);
+  await takeBack(w.machine, w.enis, home, anyTwo);
+  assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
+  await takeBack(w.machine, w.enis, home, anyTwo);
+  assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [1, 5, 1]);
+});
+
+takingBack('only addresses of the range, and never a primary', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 2 } });
+  await request(w, ENI_A);
+  const home = await w.enis.adopt(ENI_B);
+  const range = { ...anyTwo, range: parseCidr('10.0.1.0/30') };
+  assert.equal(await takeBack(w.machine, w.enis, home, range), []);
+  const primary = async (...args: Parameters<typeof w.store.withStatus>) => {
+    const { now, rows } = await w.store.withStatus(...args);
+    return { now, rows: rows.map(row => ({ ...row, primary: true })) };
+  };
+  const store = { ...w.store, withStatus: primary };
+  assert.equal(await takeBack({ ...w.machine, store }, w.enis, home, anyTwo), []);
+});
+
 takingBack('a refill takes nothing back', async () => {
   const w = await slow({ policy: { warmMin: 2, warmMax: 3 } });
   await request(w, ENI_B);
@@ -316,7 +509,6 @@ takingBack("nor does a request from an ENI that is not this ledger's", async () 
   const other = w.another();
   const enis = await w.store.enis();
   const foreign = { ...w.store, enis: async () => enis.map(eni => ({ ...eni, ours: eni.id !== ENI_A })) };
-  const { takeBack } = await import('../src/ipam/take-back.ts');
   const home = await other.enis.adopt(ENI_B);
   const known = { ...other.enis, readAll: foreign.enis };
   const wanted = { range: null, count: 1, which: 'any' } as const;

@@ -172,6 +172,20 @@ export async function failure(work: Promise<unknown>): Promise<IpamError> {
   throw new Error('it was expected to fail');
 }
 
+/** Counts the calls of these methods of the store from now on. */
+export function countingCalls<M extends keyof Store>({ store }: World, ...methods: M[]): Record<M, number> {
+  const counts = Object.fromEntries(methods.map(method => [method, 0])) as Record<M, number>;
+  for (const method of methods) {
+    const real = store[method] as (...args: unknown[]) => unknown;
+    const counted = (...args: unknown[]) => {
+      counts[method]++;
+      return real(...args);
+    };
+    Object.assign(store, { [method]: counted });
+  }
+  return counts;
+}
+
 export const callsOf = ({ vpc }: World, action: string): number => vpc.calls.get(action) ?? 0;
 export const within = (cidr: string, ip: string): boolean => {
   const { first, last } = parseCidr(cidr);

@@ -58,7 +58,8 @@ export function limits(): Limits {
     async window(asked) {
       if (asked.store.kind === 'sqlite') return sqliteCommits(asked.store, asked.ms);
       const connections = await connectionsTo(asked.store, asked.clients);
-      const steps = asked.kind === 'commits' ? await commits(connections) : await pairs(connections, asked.enis);
+      const steps =
+        asked.kind === 'commits' ? await commits(connections) : await pairs(connections, asked.enis);
       return await run(steps, asked.ms);
     },
   };
@@ -113,11 +114,7 @@ async function query<R>(connection: Connection | undefined, text: string, values
   return rows;
 }
 
-async function changeOne(
-  connection: Connection,
-  text: string,
-  values: string[],
-): Promise<ResultSetHeader> {
+async function changeOne(connection: Connection, text: string, values: string[]): Promise<ResultSetHeader> {
   const [header] = await connection.execute<ResultSetHeader>(text, values);
   if (header.affectedRows !== 1) throw new Error(`${header.affectedRows} rows changed, not 1: ${text}`);
   return header;

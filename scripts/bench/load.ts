@@ -39,7 +39,8 @@ const forEachClient = (
 
 export async function noopWindow(
   { enis, ms }: HttpWindow,
-  connections: readonly Connection[]): Promise<WindowResult> {
+  connections: readonly Connection[],
+): Promise<WindowResult> {
   const result = newResult();
   const deadline = performance.now() + ms;
   await forEachClient(connections, (connection, i, over) => {
@@ -62,7 +63,8 @@ export async function noopWindow(
 
 export async function loadWindow(
   { enis, ms }: HttpWindow,
-  connections: readonly Connection[]): Promise<WindowResult> {
+  connections: readonly Connection[],
+): Promise<WindowResult> {
   const result = newResult();
   const held = new Set<string>();
   const deadline = performance.now() + ms;
@@ -101,7 +103,10 @@ export async function loadWindow(
 }
 
 /** One request for each ENI that is named, as many at a time as there are connections. */
-export async function burst(asked: readonly string[], connections: readonly Connection[]): Promise<BurstResult> {
+export async function burst(
+  asked: readonly string[],
+  connections: readonly Connection[],
+): Promise<BurstResult> {
   const result: BurstResult = { leases: [], latenciesMs: [], duplicates: 0, errors: 0, firstError: null };
   const held = new Set<string>();
   const left = asked.values();

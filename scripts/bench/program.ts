@@ -40,7 +40,9 @@ export function start(
 ): Program {
   const flags = runtime === 'deno' ? ['run', '-A', '--no-npm', '--no-remote'] : [];
   const command = join(ROOT, 'node_modules/.bin', runtime);
-  const child = spawn(command, [...flags, script, ...args], { env: { PATH: process.env.PATH ?? '', ...env } });
+  const child = spawn(command, [...flags, script, ...args], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+  });
   running.add(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr])
@@ -64,7 +66,8 @@ export function start(
       const until = performance.now() + SAYS_LIMIT_MS;
       while (!output.includes(text)) {
         if (!running.has(child)) throw new Error(`${script} ${args[0]} has ended: ${output}`);
-        if (performance.now() > until) throw new Error(`${script} ${args[0]} does not say ${text}: ${output}`);
+        if (performance.now() > until)
+          throw new Error(`${script} ${args[0]} does not say ${text}: ${output}`);
         await pause(SAMPLE_EVERY_MS);
       }
     },

@@ -9,7 +9,8 @@ export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 /** As on the largest instances: the primary, and 49 for containers. */
 export const CONTAINERS_PER_ENI = 49;
 const INSTANCE_TYPE = 'bench.large';
-const ENIS_PER_INSTANCE = 50;
+/** More than any has: an embedded server serves one instance only. */
+const ENIS_PER_INSTANCE = 64;
 const CALLS_QUIET_FOR_MS = 500;
 const CALLS_QUIET_LIMIT_MS = 30_000;
 
@@ -42,7 +43,8 @@ export interface StandOptions {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-export const eniName = (index: number): string => `eni-${(0xbe0c0000 + index).toString(16).padStart(17, '0')}`;
+export const eniName = (index: number): string =>
+  `eni-${(0xbe0c0000 + index).toString(16).padStart(17, '0')}`;
 
 /** A subnet with so many ENIs, each the primary address alone. */
 export function worldOf(cidr: string, enis: number): object {
@@ -57,7 +59,10 @@ export function worldOf(cidr: string, enis: number): object {
     enis: Array.from({ length: enis }, (_, i) => ({
       id: eniName(i),
       subnet: SUBNET,
-      attachment: { instance: instances[Math.floor(i / ENIS_PER_INSTANCE)]?.id, deviceIndex: i % ENIS_PER_INSTANCE },
+      attachment: {
+        instance: instances[Math.floor(i / ENIS_PER_INSTANCE)]?.id,
+        deviceIndex: i % ENIS_PER_INSTANCE,
+      },
     })),
   };
 }

@@ -10,11 +10,10 @@ import { openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 
 const CLIENTS_PER_ENI = 10;
-const CLIENTS: Readonly<Record<'node' | 'other', readonly number[]>> = {
-  node: [1, 10, 50, 200],
-  other: [1, 50, 200],
-};
+const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
+const OTHER_ROWS = { clients: [1, 50, 200], rows: ['4k'] } as const;
 const CLIENTS_QUICK = [1, 50];
+const ROWS_QUICK = ['4k'] as const;
 /** Held once on each ENI before the windows: more than its clients will need, whatever refills are made of. */
 const WARMED_PER_ENI = 30;
 const ENIS_WARMED_AT_ONCE = 10;
@@ -24,7 +23,6 @@ const BYTES_PER_MB = 1024 * 1024;
 const SETTINGS = {
   EC2_IPAM_WARM_MAX: '49',
   EC2_IPAM_COOLDOWN: '0s',
-  EC2_IPAM_LOG_LEVEL: 'warn',
 };
 
 interface Windows {
@@ -65,21 +63,137 @@ export async function warm(bench: Bench): Promise<void> {
 }
 
 async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Promise<void> {
-  const { plan } = bench;
-  const kind = runtime === 'node' ? 'node' : 'other';
-  const clients = plan.clients ?? (plan.quick ? CLIENTS_QUICK : CLIENTS[kind]);
-  const rows = plan.rows ?? (runtime === 'node' ? ['4k', '65k'] as const : ['4k'] as const);
+  const { quick } = bench.plan;
+  const usual = runtime === 'node' ? NODE_ROWS : OTHER_ROWS;
+  const clients = bench.plan.clients ?? (quick ? CLIENTS_QUICK : usual.clients);
   const places: Place[] = [];
   try {
-    for (const count of rows) places.push(await openPlace(bench, runtime, store, count, Math.max(...clients)));
-    const windows = plan.quick ? WINDOWS_QUICK : WINDOWS;
+    for (const rows of bench.plan.rows ?? (quick ? ROWS_QUICK : usual.rows))
+      places.push(await openPlace(bench, runtime, store, rows, Math.max(...clients)));
+    const windows = quick ? WINDOWS_QUICK : WINDOWS;
     const all = clients.flatMap(number => places.map(place => newSums(place, number)));
     bench.progress(`warm, ${store} on ${runtime}: ${all.length} rows`);
-    for (const sums of all) await measure(bench, sums, windows, newSums(sums.place, sums.clients));
+    for (const sums of all) await warmUp(bench, sums, windows);
     for (let round = 0; round < windows.rounds; round++)
-      for (const sums of all) await measure(bench, sums, windows, sums);
+      for (const sums of all) await measure(bench, sums, windows);
     for (const sums of all) bench.found(rowOf(sums, windows, runtime, store));
   } finally {
-    for (const { stand } of places) await leave(bench, stand);
+    for (const { stand } of places) {
+      await bench.driver.ask({ kind: 'leave', url: stand.url });
+      await stand.close();
+    }
   }
+}
+
+async function openPlace(
+  { program, driver, stores }: Bench,
+  runtime: Runtime,
+  kind: StoreKind,
+  rows: RowCount,
+  clients: number,
+): Promise<Place> {
+  const enis = Math.ceil(clients / CLIENTS_PER_ENI);
+  const store = await stores(kind);
+  const stand = await openStand({ program, runtime, store, cidr: CIDRS[rows], enis, settings: SETTINGS });
+  for (let first = 0; first < enis; first += ENIS_WARMED_AT_ONCE) {
+    const some = stand.enis.slice(first, first + ENIS_WARMED_AT_ONCE);
+    const taken = await driver.ask({
+      kind: 'burst',
+      url: stand.url,
+      enis: some,
+      each: WARMED_PER_ENI,
+      atOnce: true,
+    });
+    const given = await driver.ask({ kind: 'release', url: stand.url, leases: taken.leases });
+    const error = taken.firstError ?? given.firstError;
+    if (error !== null) throw new Error(`the ENIs cannot be warmed: ${error}`);
+  }
+  await stand.quiet();
+  return { rows, stand, copy: (await store.copy()).copied };
+}
+
+/** Runtimes compile what is hot, and connections are opened: none of that counts, but a wrong answer does. */
+async function warmUp(bench: Bench, sums: Sums, windows: Windows): Promise<void> {
+  const { duplicates, errors } = await measure(bench, newSums(sums.place, sums.clients), windows);
+  sums.duplicates += duplicates;
+  sums.errors += errors;
+}
+
+async function measure({ driver, progress }: Bench, sums: Sums, windows: Windows): Promise<Sums> {
+  const { place, clients } = sums;
+  const { stand, copy } = place;
+  const enis = stand.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
+  const asked = { url: stand.url, clients, enis };
+
+  const noop = await driver.ask({ ...asked, kind: 'noop', ms: windows.noopMs });
+  sums.noopCalls += noop.calls;
+  merge(sums.noops, noop.requests);
+
+  const callsBefore = await stand.ec2Calls();
+  const { result: load, highest } = await highestDuring(
+    () => residentBytes(stand.server.pid),
+    driver.ask({ ...asked, kind: 'load', ms: windows.loadMs }),
+  );
+  sums.ec2Calls += (await stand.ec2Calls()) - callsBefore;
+  sums.loadCalls += load.calls;
+  merge(sums.requests, load.requests);
+  merge(sums.releases, load.releases);
+  sums.duplicates += load.duplicates;
+  sums.errors += load.errors + noop.errors;
+  sums.residentBytes = Math.max(sums.residentBytes, highest);
+  const error = load.firstError ?? noop.firstError;
+  if (error !== null) progress(`an error as an answer: ${error}`);
+
+  const limit = { store: copy, clients, enis, ms: windows.limitMs };
+  const commits = await driver.ask({ ...limit, kind: 'commits' });
+  sums.commits += commits.done;
+  merge(sums.commitLatencies, commits.latencies);
+  if (copy.kind === 'mariadb') sums.pairs += (await driver.ask({ ...limit, kind: 'pairs' })).done;
+  return sums;
+}
+
+const newSums = (place: Place, clients: number): Sums => ({
+  place,
+  clients,
+  loadCalls: 0,
+  noopCalls: 0,
+  commits: 0,
+  pairs: 0,
+  requests: newHistogram(),
+  releases: newHistogram(),
+  noops: newHistogram(),
+  commitLatencies: newHistogram(),
+  duplicates: 0,
+  errors: 0,
+  ec2Calls: 0,
+  residentBytes: 0,
+});
+
+const latencyOf = (histogram: Histogram): Latency => ({
+  p50: quantile(histogram, 0.5),
+  p95: quantile(histogram, 0.95),
+  p99: quantile(histogram, 0.99),
+});
+
+function rowOf(sums: Sums, windows: Windows, runtime: Runtime, store: StoreKind): WarmRow {
+  const perSecond = (count: number, windowMs: number) => count / ((windowMs * windows.rounds) / 1000);
+  return {
+    what: 'warm',
+    store,
+    runtime,
+    rows: ROW_COUNTS[sums.place.rows],
+    clients: sums.clients,
+    callsPerSecond: perSecond(sums.loadCalls, windows.loadMs),
+    requestMs: latencyOf(sums.requests),
+    releaseMs: latencyOf(sums.releases),
+    noopPerSecond: perSecond(sums.noopCalls, windows.noopMs),
+    noopMs: latencyOf(sums.noops),
+    commitsPerSecond: perSecond(sums.commits, windows.limitMs),
+    commitMs: latencyOf(sums.commitLatencies),
+    durablePairsPerSecond: store === 'mariadb' ? perSecond(sums.pairs, windows.limitMs) : null,
+    duplicates: sums.duplicates,
+    errors: sums.errors,
+    ec2Calls: sums.ec2Calls,
+    peakResidentMb: sums.residentBytes / BYTES_PER_MB,
+  };
 }

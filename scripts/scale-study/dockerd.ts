@@ -1,4 +1,5 @@
-/** The Docker engine of one host: it asks for the addresses of its network one at a time, and gives them back. */
+/** The Docker engine of one host: it asks for the addresses of its network one at a time, and gives them
+ *  back. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { parsePoolId } from '../../src/domain/ids.ts';
@@ -7,6 +8,10 @@ import type { SimulatedClock } from './clock.ts';
 import type { HostPlace } from './fleet.ts';
 import type { Server } from './servers.ts';
 import { count, type Tally, withoutNames } from './tally.ts';
+
+/** What creates networks, such as mknet.sh at boot, tries again when that fails. */
+const CREATE_TRIES_MAX = 20;
+const CREATE_AGAIN_MS = 5_000;
 
 export interface Container {
   readonly host: Dockerd;
@@ -94,13 +99,17 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools }: 
       return load;
     },
     async createNetwork() {
-      const { poolId } = await pools.request({
-        eniId: place.eni,
-        instanceId: place.instance,
-        pool: place.cidr,
-        subPool: '',
-      });
-      if (poolId !== place.eni) throw new Error(`${place.eni} has the pool ${poolId}`);
+      const asked = { eniId: place.eni, instanceId: place.instance, pool: place.cidr, subPool: '' };
+      for (let tries = 1; ; tries++) {
+        try {
+          await pools.request(asked);
+          return;
+        } catch (error) {
+          if (!(error instanceof IpamError) || tries >= CREATE_TRIES_MAX) throw error;
+          count(tally.now.warnings, withoutNames(`a network is not created: ${error.line}`));
+        }
+        await clock.wait(CREATE_AGAIN_MS);
+      }
     },
     start,
     stop,

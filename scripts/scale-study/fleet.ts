@@ -7,8 +7,11 @@ import type { Random } from '../../test/simulation/random.ts';
 /** The part of the hosts that is of a type. */
 const TYPES = { 'm5.4xlarge': 0.7, 'm5.2xlarge': 0.15, 'm5.16xlarge': 0.15 };
 
-/** Addresses for each host of the fleet, rounded up to a CIDR, and the part of the hosts that is there. The last
- *  one is tight: some 22 addresses for each host that is in it, where the others have a hundred. */
+/** Beyond it a subnet would be larger than EC2 lets one be. */
+export const HOSTS_MAX = 1_000;
+
+/** Addresses for each host of the fleet, rounded up to a CIDR, and the part of the hosts that is there. The
+ *  last one is tight: some 22 addresses for each host that is in it, where the others have a hundred. */
 const SUBNETS = [
   { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, hosts: 0.6 },
   { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, hosts: 0.31 },

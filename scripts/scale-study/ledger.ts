@@ -1,5 +1,5 @@
-/** The memory store with an index for each of its reads, for a hundred thousand addresses: the store's own, which is
- *  the specification, looks at every row each time. */
+/** The memory store with an index for each of its reads, for a hundred thousand addresses: the store's own,
+ *  which is the specification, looks at every row each time. */
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../../src/domain/address.ts';
 import { type Allocation, isRested, mayStillLeave } from '../../src/domain/allocation.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
@@ -77,7 +77,7 @@ export function openLedger(clock: () => number): Store {
           .slice(0, limit),
       ),
     withStatus: async (subnet, statuses) =>
-      reading(inOrder(groupOf(...statuses.map(status => `${subnet} ${status}`)))),
+      reading(groupOf(...statuses.map(status => `${subnet} ${status}`)).sort(byAddress)),
   };
 }
 
@@ -92,14 +92,14 @@ function groupsOf({ subnet, status, iface }: Allocation): string[] {
 const isIn = (range: Cidr | null, ip: Ipv4): boolean => range === null || contains(range, ip);
 const byTime = (a: number | null, b: number | null): number => (a ?? -1) - (b ?? -1);
 const byAddress = (a: Allocation, b: Allocation): number =>
-  numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : 1);
+  numbersOf(a.ip).number - numbersOf(b.ip).number || (a.subnet < b.subnet ? -1 : 1);
 
 /** The order of the free rows of a subnet, which is that of the SQL stores' index. */
 const bestFirst = (a: Allocation, b: Allocation): number =>
   byTime(a.refusedAt, b.refusedAt) ||
   byTime(a.restedSince, b.restedSince) ||
-  spread(a.ip) - spread(b.ip) ||
-  numberOf(a.ip) - numberOf(b.ip);
+  numbersOf(a.ip).spread - numbersOf(b.ip).spread ||
+  numbersOf(a.ip).number - numbersOf(b.ip).number;
 
 /** Where the row is in the sorted list, or belongs. */
 function placeOf(list: readonly Allocation[], row: Allocation): number {
@@ -125,7 +125,10 @@ function bestOf(free: readonly Allocation[], query: FreeQuery, now: number): All
   const everRested = firstWhere(free, row => row.refusedAt !== null || row.restedSince !== null);
   const start = spreadOf(eni);
   const middle = Math.min(
-    firstWhere(free, row => row.refusedAt !== null || row.restedSince !== null || spread(row.ip) >= start),
+    firstWhere(
+      free,
+      row => row.refusedAt !== null || row.restedSince !== null || numbersOf(row.ip).spread >= start,
+    ),
     everRested,
   );
   const ranges = [
@@ -143,17 +146,10 @@ function bestOf(free: readonly Allocation[], query: FreeQuery, now: number): All
   return (which === 'any' ? [...rested, ...others] : rested).slice(0, limit);
 }
 
-/** The spread of each address is worked out once. */
-const spreads = new Map<Ipv4, number>();
-function spread(ip: Ipv4): number {
-  const known = spreads.get(ip) ?? spreadOf(ip);
-  spreads.set(ip, known);
-  return known;
+/** What an address comes to in numbers is worked out once. */
+const known = new Map<Ipv4, { readonly number: number; readonly spread: number }>();
+function numbersOf(ip: Ipv4) {
+  const numbers = known.get(ip) ?? { number: numberOf(ip), spread: spreadOf(ip) };
+  known.set(ip, numbers);
+  return numbers;
 }
-
-/** By address; the number of each is worked out once. */
-const inOrder = (rows: readonly Allocation[]): Allocation[] =>
-  rows
-    .map(row => ({ row, number: numberOf(row.ip) }))
-    .sort((a, b) => a.number - b.number)
-    .map(({ row }) => row);

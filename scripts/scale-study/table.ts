@@ -1,5 +1,5 @@
 /** The phases of the study as people and programs read them. */
-import { EC2_MS_MIN } from './study.ts';
+import { EC2_MS_MIN } from './site.ts';
 import type { Phase } from './tally.ts';
 
 export interface Row {
@@ -73,9 +73,12 @@ export function tableOf(rows: readonly Row[]): string {
     ...[row.throttles, row.earlyReuses, row.errors].map(grouped),
   ]);
   const widths = HEAD.map((head, i) => Math.max(head.length, ...cells.map(line => line[i]?.length ?? 0)));
-  const line = (texts: readonly string[]) =>
-    `| ${texts.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join(' | ')} |`;
-  const rule = `| ${widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
+  const line = (texts: readonly string[]) => {
+    const [first = '', ...others] = texts;
+    const padded = others.map((text, i) => text.padStart(widths[i + 1] ?? 0));
+    return `| ${[first.padEnd(widths[0] ?? 0), ...padded].join(' | ')} |`;
+  };
+  const rule = line(widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)));
   return [line(HEAD), rule, ...cells.map(line)].join('\n');
 }
 

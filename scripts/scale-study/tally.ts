@@ -30,7 +30,6 @@ export interface Phase {
 export interface Tally {
   /** From now on everything counts for a phase of this name. */
   begin(name: string): Phase;
-  readonly phases: readonly Phase[];
   readonly now: Counts;
   called(action: string): void;
   throttled(): void;
@@ -53,15 +52,11 @@ export const newCounts = (): Counts => ({
 });
 
 export function newTally(): Tally {
-  const phases: Phase[] = [];
   let now = newCounts();
   return {
-    phases,
     begin(name) {
       now = newCounts();
-      const phase = { name, counts: now };
-      phases.push(phase);
-      return phase;
+      return { name, counts: now };
     },
     get now() {
       return now;

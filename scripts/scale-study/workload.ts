@@ -1,47 +1,30 @@
 /**
- * What containers do in a day. Residents, the services, run until a deploy replaces them. The others come and go:
- * - at a rate that swings between 0.4 and 1.6 times its mean as a sinusoid, least at one in the night and most at
- *   lunch time; that aggregate rates have such a daily period is what https://arxiv.org/abs/2312.10127 shows of
- *   production traces;
- * - with lifetimes as the Sysdig container usage report of 2019 counted them, up to six hours
- *   (https://sysdig.com/blog/sysdig-2019-container-usage-report/), evenly on a logarithmic scale within each class;
- * - with bursts of short jobs at each full hour, since that is when people let cron run;
- * - with crash loops: Docker starts such a container again after a pause that doubles from 100 ms to a minute, or
- *   begins at 100 ms again when it ran for ten seconds (https://docs.docker.com/reference/cli/docker/container/run/).
+ * What containers do. Residents, the services, run until a deploy replaces them. The others come and go
+ * through the day (see day.ts), and there are
+ * - bursts of short jobs at each full hour, since that is when people let cron run;
+ * - crash loops: Docker starts such a container again after a pause that doubles from 100 ms to a minute, or
+ *   begins at 100 ms again when it ran for ten seconds
+ *   (https://docs.docker.com/reference/cli/docker/container/run/).
  * A scheduler puts each on that one of two random hosts that is less full.
  */
 import type { Random } from '../../test/simulation/random.ts';
+import { HOUR_MS, lifetimeMs, RATE_MAX, rateAt } from './day.ts';
 import type { Container, Dockerd, Shared } from './dockerd.ts';
-
-export const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 
 /** The part of an ENI's room that residents take. */
 const RESIDENT_PART = 0.4;
 const STARTS_PER_HOST_AND_HOUR = 8;
-const SWING = 0.6;
-const PEAK_MS = 13 * HOUR_MS;
 const CRON_JOBS_PER_HOST = 0.2;
 const CRON_SPREAD_MS = 3_000;
 const CRON_JOB_MS = [5_000, 120_000] as const;
 const LOOPS_PER_HOST_AND_HOUR = 0.01;
 const LOOP_MS = 900_000;
-/** How long a container runs before it crashes; of one in three loops, past the ten seconds that Docker forgives. */
+/** How long a container runs before it crashes; of one in three loops, past the ten seconds that Docker
+ *  forgives. */
 const CRASH_MS = [200, 3_000] as const;
 const SLOW_CRASH_MS = 11_000;
 const RESTART_PAUSE_MIN_MS = 100;
 const RESTART_PAUSE_MAX_MS = 60_000;
-
-/** Containers of each hundred that live so long, in milliseconds. */
-const LIFETIMES = [
-  { part: 22, fromMs: 1_000, toMs: 10_000 },
-  { part: 17, fromMs: 10_000, toMs: 60_000 },
-  { part: 15, fromMs: 60_000, toMs: 300_000 },
-  { part: 9, fromMs: 300_000, toMs: 600_000 },
-  { part: 10, fromMs: 600_000, toMs: 1_800_000 },
-  { part: 4, fromMs: 1_800_000, toMs: HOUR_MS },
-  { part: 6, fromMs: HOUR_MS, toMs: 6 * HOUR_MS },
-];
 
 export interface Workload {
   /** `docker network create` on each host, and its residents, evenly over the time. */
@@ -82,8 +65,8 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
     return best.load < best.place.room ? best : null;
   }
 
-  /** Calls `begin` at random moments until then: at most so often per hour, and at each moment only as often as
-   *  the part of it that `part` gives. */
+  /** Calls `begin` at random moments until then: at most so often per hour, and at each moment only as often
+   *  as the part of it that `part` gives. */
   function arrivals(perHour: number, until: number, part: (at: number) => number, begin: () => void): void {
     const next = () => {
       const at = clock.now() + (-Math.log(1 - random.next()) * HOUR_MS) / perHour;
@@ -115,11 +98,11 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
         });
     },
     live(until) {
-      const most = hosts.length * STARTS_PER_HOST_AND_HOUR * (1 + SWING);
+      const most = hosts.length * STARTS_PER_HOST_AND_HOUR * RATE_MAX;
       arrivals(
         most,
         until,
-        at => rateAt(at) / (1 + SWING),
+        at => rateAt(at) / RATE_MAX,
         () => background(run(place(), lifetimeMs(random))),
       );
       arrivals(
@@ -146,19 +129,6 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
 }
 
 const fullness = ({ load, place }: Dockerd): number => load / place.room;
-
-/** The rate at that time of the day, of its mean. */
-const rateAt = (at: number): number =>
-  1 + SWING * Math.cos((2 * Math.PI * ((at - PEAK_MS) % DAY_MS)) / DAY_MS);
-
-function lifetimeMs(random: Random): number {
-  let left = random.next() * LIFETIMES.reduce((sum, { part }) => sum + part, 0);
-  for (const { part, fromMs, toMs } of LIFETIMES) {
-    if (left < part) return fromMs * (toMs / fromMs) ** random.next();
-    left -= part;
-  }
-  return HOUR_MS;
-}
 
 /** Some of the items, drawn without putting back. */
 function chosen<T>(items: T[], many: number, random: Random): T[] {

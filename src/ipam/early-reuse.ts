@@ -4,9 +4,9 @@ import { isError } from '../domain/error.ts';
 import type { Asked } from './allocator.ts';
 import type { Enis } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
+import { since } from './hints.ts';
 import { assign } from './intents.ts';
 import type { Machine } from './machine.ts';
-import { since } from './hints.ts';
 import { takeBack } from './take-back.ts';
 
 /** Ready addresses looked at together: more than any ENI holds. */

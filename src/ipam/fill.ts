@@ -5,9 +5,9 @@ import { IpamError, isError } from '../domain/error.ts';
 import { affordable, batchFor, type Marks, refillOf } from '../domain/warmth.ts';
 import { assignByCount } from './count.ts';
 import type { Enis, Home } from './enis.ts';
+import type { Hints } from './hints.ts';
 import { ASSIGN_CALLS_MAX, assign } from './intents.ts';
 import type { Machine } from './machine.ts';
-import type { Hints } from './hints.ts';
 import { takeBack } from './take-back.ts';
 
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */

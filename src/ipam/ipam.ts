@@ -2,9 +2,9 @@
 import { type Allocator, allocator } from './allocator.ts';
 import { type Enis, knownEnis } from './enis.ts';
 import { type GiveBack, giveBack } from './give-back.ts';
+import { hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
 import type { Machine } from './machine.ts';
-import { hintsOf } from './hints.ts';
 import { type Pools, pools } from './pools.ts';
 import { type WarmPools, warmPools } from './warm-pool.ts';
 

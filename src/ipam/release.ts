@@ -5,8 +5,8 @@ import { IpamError, isError } from '../domain/error.ts';
 import type { Pool } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
 import { isSameHolding } from './give-back.ts';
-import type { Machine } from './machine.ts';
 import type { Hints } from './hints.ts';
+import type { Machine } from './machine.ts';
 import type { Outages } from './outages.ts';
 import type { WarmPools } from './warm-pool.ts';
 
@@ -56,7 +56,6 @@ export async function release(
         warm.released({ home, range: pool.range });
         return true;
       }
-      if (ending.remembered) ending = null;
     }
     throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
       hint: 'release it again',

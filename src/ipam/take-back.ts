@@ -2,9 +2,9 @@
 import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
 import { type Enis, type Home, oursIn } from './enis.ts';
+import { since } from './hints.ts';
 import { unassign } from './intents.ts';
 import type { Machine } from './machine.ts';
-import { since } from './hints.ts';
 
 export interface TakeBack {
   readonly range: Cidr | null;

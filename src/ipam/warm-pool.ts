@@ -5,8 +5,8 @@ import type { EniId } from '../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../domain/warmth.ts';
 import type { Enis, Home } from './enis.ts';
 import { type Filled, fill } from './fill.ts';
-import { type Machine, urgently } from './machine.ts';
 import type { Hints } from './hints.ts';
+import { type Machine, urgently } from './machine.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
 const POOLS_MAX = 10_000;
