@@ -54,9 +54,9 @@ async function shapes(
     each: number,
     atOnce: boolean,
   ): Promise<ColdRow> => {
-    await stand.quiet();const t=setInterval(()=>console.error(stand.server.output().slice(-6000)),20000);
+    await stand.quiet();
     const callsBefore = await stand.ec2Calls(ASSIGN);
-    const result = await driver.ask({ kind: 'burst', url: stand.url, enis, each, atOnce });console.error(stand.server.output());
+    const result = await driver.ask({ kind: 'burst', url: stand.url, enis, each, atOnce });
     await pause(assignMs); // a refill that has been begun is counted
     const assignCalls = (await stand.ec2Calls(ASSIGN)) - callsBefore;
     const { duplicates, errors } = result;

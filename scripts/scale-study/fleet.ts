@@ -14,8 +14,8 @@ export const HOSTS_MAX = 1_000;
  *  last one is tight: some 22 addresses for each host that is in it, where the others have a hundred. */
 const SUBNETS = [
   { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, hosts: 0.6 },
-  { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, hosts: 0.31 },
-  { id: 'subnet-0a3', cidr: '10.2.0.0', perHost: 2, hosts: 0.09 },
+  { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, hosts: 0.3 },
+  { id: 'subnet-0a3', cidr: '10.2.0.0', perHost: 2, hosts: 0.1 },
 ] as const;
 const MASK_LENGTH_MAX = 28;
 

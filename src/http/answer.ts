@@ -45,6 +45,12 @@ export async function handOver(
     await undo();
     return json({ Error: 'the caller has gone' });
   }
+  return send(c, body);
+}
+
+/** Answers at once. On a socket that spares the making and taking apart of a Response, a tenth of what a request
+ *  costs. */
+export function send(c: Context<Env>, body: unknown): Response {
   const outgoing = c.env?.outgoing;
   if (outgoing === undefined) return json(body);
   const text = `${JSON.stringify(body)}\n`;

@@ -7,7 +7,7 @@ import { type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import type { Allocator } from '../ipam/allocator.ts';
 import type { Pools } from '../ipam/pools.ts';
-import { type Env, errorAnswer, handOver, json, watchCaller } from './answer.ts';
+import { type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { InFlight } from './in-flight.ts';
 
@@ -119,7 +119,7 @@ export function driver(service: Service, log: Log, options: DriverOptions = {}):
     const ip = parseIpv4(asked.Address, 'Address');
     await service.opened(() => false);
     await service.allocator.release(pool, ip);
-    return json({});
+    return send(c, {});
   });
   return app;
 }

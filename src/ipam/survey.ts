@@ -18,7 +18,7 @@ import type { Machine } from './machine.ts';
 import { noteObserved, sightingsOn, toLedger } from './observe.ts';
 
 /** Rows written at a time, so that neither memory nor a statement grows with the subnet. */
-const ADD_CHUNK = 4096;
+const ADD_CHUNK = 16_384;
 const READ_CHUNK = 500;
 
 export interface Survey {

@@ -1,53 +1,96 @@
 import { raw } from 'mysql2';
-import { numberOf, spreadOf } from '../domain/address.ts';
+import { type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
 import { bytesOf } from './address-bytes.ts';
 import { groupBy } from './batch.ts';
 import type { Statement } from './mysql-link.ts';
 import { BEGIN, COMMIT, plain, setNow } from './mysql-sql.ts';
 import type { NewAllocation } from './store.ts';
 
-/** About 150 bytes each, so a statement stays under 300 kB. */
-const ROWS_MAX = 2_000;
+/** In one transaction; about 150 bytes each if they are all named, so a statement stays under 700 kB. As many as
+ *  SELECT_RUN can make. */
+const ROWS_MAX = 4_096;
+/** From so many neighbours on the database makes the free ones itself. */
+const RUN_MIN = 16;
 
-const INSERT = [
+const INTO = [
   'INSERT INTO `allocation`',
-  '(`subnet`, `ip`, `status`, `iface`, `primary`, `number`, `spread`, `moved_at`, `token`) VALUES ?',
-  // Not INSERT IGNORE, which would also swallow what is wrong with a new row.
-  'ON DUPLICATE KEY UPDATE `ip` = `allocation`.`ip`',
+  '(`subnet`, `ip`, `status`, `iface`, `primary`, `number`, `spread`, `moved_at`, `token`)',
+].join(' ');
+// Not INSERT IGNORE, which would also swallow what is wrong with a new row.
+const UNLESS_THERE = 'ON DUPLICATE KEY UPDATE `ip` = `allocation`.`ip`';
+const INSERT = `${INTO} VALUES ? ${UNLESS_THERE}`;
+const digit = (name: string, weight: number): string =>
+  `(SELECT 0 AS n${Array.from({ length: 15 }, (_, i) => ` UNION ALL SELECT ${(i + 1) * weight}`).join('')}) AS ${name}`;
+const INSERT_RUN = [
+  INTO,
+  "SELECT ?, run.ip, 'free', NULL, 0, INET6_ATON(CONCAT('::ffff:', run.ip)), CRC32(run.ip), @now, ? FROM",
+  '(SELECT INET_NTOA(? + a.n + b.n + c.n) AS ip',
+  `FROM ${digit('a', 256)} JOIN ${digit('b', 16)} JOIN ${digit('c', 1)} WHERE a.n + b.n + c.n < ?) AS run`,
+  UNLESS_THERE,
 ].join(' ');
 const COUNT =
   'SELECT COUNT(*) AS count FROM `allocation` WHERE `subnet` = ? AND `number` BETWEEN ? AND ? AND `token` = ?';
 
-/** The rows in portions that are one statement each: of one subnet, in the order of their addresses. */
+/** The rows in portions that are one transaction each: of one subnet, in the order of their addresses. */
 export function* portionsOf(rows: readonly NewAllocation[]): Generator<NewAllocation[]> {
   for (const ofSubnet of groupBy(rows, row => row.subnet).values()) {
-    const sorted = ofSubnet.toSorted((a, b) => numberOf(a.ip) - numberOf(b.ip));
+    const sorted = ofSubnet
+      .map(row => ({ row, number: numberOf(row.ip) }))
+      .sort((a, b) => a.number - b.number)
+      .map(({ row }) => row);
     for (let i = 0; i < sorted.length; i += ROWS_MAX) yield sorted.slice(i, i + ROWS_MAX);
   }
 }
 
 /** Inserts those of the portion that are not there; the last answer counts them. May be repeated. */
 export function addStatements(portion: readonly NewAllocation[], token: string, skewMs: number): Statement[] {
-  const now = raw('@now');
-  const values = portion.map(row => [
-    row.subnet,
-    row.ip,
-    row.status,
-    row.iface,
-    row.primary ? 1 : 0,
-    bytesOf(row.ip),
-    spreadOf(row.ip),
-    now,
-    token,
-  ]);
   const first = portion[0];
   const last = portion.at(-1);
   if (first === undefined || last === undefined) return [];
+  const { named, runs } = split(portion);
   return [
     setNow(skewMs),
     BEGIN,
-    plain(INSERT, [values]),
+    ...(named.length === 0 ? [] : [plain(INSERT, [named.map(row => valuesOf(row, token))])]),
+    ...runs.map(run => plain(INSERT_RUN, [first.subnet, token, run.first, run.length])),
     COMMIT,
     plain(COUNT, [first.subnet, bytesOf(first.ip), bytesOf(last.ip), token]),
   ];
 }
+
+interface Run {
+  readonly first: number;
+  readonly length: number;
+}
+/** Runs of neighbours, and the rows that have to be named: those inside a run that aren't free, which go first,
+ *  so that the run finds them there, and those of shorter runs. */
+function split(portion: readonly NewAllocation[]): { named: NewAllocation[]; runs: Run[] } {
+  const runs: Run[] = [];
+  const named: NewAllocation[] = [];
+  for (let from = 0; from < portion.length; ) {
+    const first = numberAt(portion, from);
+    let to = from + 1;
+    while (to < portion.length && numberAt(portion, to) === first + to - from) to++;
+    const isRun = to - from >= RUN_MIN;
+    if (isRun) runs.push({ first, length: to - from });
+    for (const row of portion.slice(from, to)) if (!isRun || !isPlain(row)) named.push(row);
+    from = to;
+  }
+  return { named, runs };
+}
+const numberAt = (portion: readonly NewAllocation[], i: number): number => numberOf(portion[i]?.ip as Ipv4);
+const isPlain = ({ status, iface, primary }: NewAllocation): boolean =>
+  status === 'free' && iface === null && !primary;
+
+const NOW = raw('@now');
+const valuesOf = ({ subnet, ip, status, iface, primary }: NewAllocation, token: string) => [
+  subnet,
+  ip,
+  status,
+  iface,
+  primary ? 1 : 0,
+  bytesOf(ip),
+  spreadOf(ip),
+  NOW,
+  token,
+];

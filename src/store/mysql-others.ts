@@ -1,9 +1,9 @@
-import { and, eq, lt, lte, or, sql } from 'drizzle-orm';
+import { and, eq, getTableColumns, lt, lte, or, sql } from 'drizzle-orm';
 import { formatCidr } from '../domain/address.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Row, Statement } from './mysql-link.ts';
 import { eni, fact, lease, server, subnet } from './mysql-schema.ts';
-import { BEGIN, build, COMMIT, decode, NOW, setNow, statement } from './mysql-sql.ts';
+import { BEGIN, build, COMMIT, decode, NOW, plain, setNow, statement } from './mysql-sql.ts';
 import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
 
 // The small tables beside `allocation`. Every write may be repeated.
@@ -23,26 +23,21 @@ export const upsertSubnet = ({ id, vpc, cidr }: LedgerSubnet): Statement =>
 
 export const selectEni = (id: EniId): Statement => statement(build.select().from(eni).where(eq(eni.id, id)));
 export const selectEnis = (): Statement => statement(build.select().from(eni));
+
+const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
+const ENI_KEYS = Object.keys(ENI_COLUMNS) as (keyof typeof ENI_COLUMNS)[];
+const REFRESHED = ['subnet', 'primary', 'instance', 'attachment', 'addressLimit', 'prefixes'] as const;
+const nameOf = (key: keyof typeof ENI_COLUMNS): string => `\`${ENI_COLUMNS[key].name}\``;
+// By hand: drizzle took 200 ms for 3,000 of them.
+const UPSERT_ENIS =
+  `INSERT INTO \`eni\` (${ENI_KEYS.map(nameOf).join()}) VALUES ? ` +
+  `ON DUPLICATE KEY UPDATE ${REFRESHED.map(key => `${nameOf(key)} = VALUES(${nameOf(key)})`).join()}`;
 export function upsertEnis(list: readonly LedgerEni[]): Statement[] {
   const statements: Statement[] = [];
-  for (let i = 0; i < list.length; i += ENIS_MAX)
-    statements.push(
-      statement(
-        build
-          .insert(eni)
-          .values(list.slice(i, i + ENIS_MAX))
-          .onDuplicateKeyUpdate({
-            set: {
-              subnet: values(eni.subnet),
-              primary: values(eni.primary),
-              instance: values(eni.instance),
-              attachment: values(eni.attachment),
-              addressLimit: values(eni.addressLimit),
-              prefixes: values(eni.prefixes),
-            },
-          }),
-      ),
-    );
+  for (let i = 0; i < list.length; i += ENIS_MAX) {
+    const rows = list.slice(i, i + ENIS_MAX).map(one => ENI_KEYS.map(key => one[key]));
+    statements.push(plain(UPSERT_ENIS, [rows]));
+  }
   return [BEGIN, ...statements, COMMIT];
 }
 export const updateOurs = (id: EniId): Statement =>

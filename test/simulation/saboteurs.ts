@@ -120,8 +120,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'the undo done after the write',
     file: 'src/http/answer.ts',
-    find: '  outgoing.end(text);\n',
-    replace: '  outgoing.end(text);\n  await undo();\n',
+    find: '  return send(c, body);\n',
+    replace: '  const sent = send(c, body);\n  await undo();\n  return sent;\n',
   },
   // EC2's answers.
   {
