@@ -1,8 +1,8 @@
 // Measures the shipped bundle: `npm run bench -- [--quick] [--json] […]`, see --help. Prints a line of JSON for each
 // row, then all of them as a table, and how they compare with what is wanted. Every figure stands beside its limit
-// from the same run. Exit status 1: an address was given twice, or a request was answered with an error.
+// from the same run. Exit status 1: an address was given twice, a request was answered with an error, or a part failed.
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { type MariaDb, startMariadb } from '../test/mariadb.ts';
@@ -46,16 +46,24 @@ async function main(words: readonly string[]): Promise<number> {
     console.error('there is no bundle: npm run build');
     return 2;
   }
-  const rows = await measured(options.plan, row => console.log(JSON.stringify(row)));
+  const machine = `${availableParallelism()} cores, load average at the start ${loadavg()[0]?.toFixed(2)}`;
+  const { rows, failures } = await measured(options.plan, row => console.log(JSON.stringify(row)));
   const targets = targetsOf(rows);
   if (options.json) for (const target of targets) console.log(JSON.stringify(target));
-  else console.log(`\n${table(rows, targets)}`);
+  else console.log(`\n${table(rows, targets)}\n\n${machine}`);
+  for (const failure of failures) console.error(failure);
   const wrong = rows.some(row => 'duplicates' in row && row.duplicates + row.errors > 0);
-  return wrong ? 1 : 0;
+  return wrong || failures.length > 0 ? 1 : 0;
+}
+
+interface Measured {
+  readonly rows: readonly Row[];
+  /** What could not be measured, and why. */
+  readonly failures: readonly string[];
 }
 
 /** Runs the parts of the plan, one after another. */
-async function measured(plan: Plan, found: (row: Row) => void): Promise<Row[]> {
+async function measured(plan: Plan, told: (row: Row) => void): Promise<Measured> {
   const startedAt = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-bench-'));
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
@@ -67,30 +75,26 @@ async function measured(plan: Plan, found: (row: Row) => void): Promise<Row[]> {
     mariadb ??= startMariadb();
     return mariadb;
   });
-  const driver = startDriver();
   const rows: Row[] = [];
-  const progress = (text: string) =>
-    process.stderr.write(`${((performance.now() - startedAt) / 1000).toFixed(0).padStart(4)} s  ${text}\n`);
-  const bench: Bench = {
-    plan,
-    program,
-    folder,
-    driver,
-    stores,
-    progress,
-    found(row) {
-      rows.push(row);
-      found(row);
-    },
+  const failures: string[] = [];
+  const found = (row: Row) => {
+    rows.push(row);
+    told(row);
   };
-  try {
-    for (const section of plan.sections) await PARTS[section](bench);
-  } finally {
+  const progress = (text: string) => {
+    const seconds = Math.round((performance.now() - startedAt) / 1000);
+    process.stderr.write(`${String(seconds).padStart(4)} s  ${text}\n`);
+  };
+  for (const section of plan.sections) {
+    const driver = startDriver();
+    try {
+      await PARTS[section]({ plan, program, folder, driver, stores, progress, found });
+    } catch (error) {
+      failures.push(`${section} failed: ${(error as Error).stack}`);
+    }
     await driver.stop();
-    await (mariadb as Promise<MariaDb> | null)?.then(database => database.stop());
-    removeFolder();
-    process.off('exit', removeFolder);
   }
+  await (mariadb as Promise<MariaDb> | null)?.then(database => database.stop());
   progress('done');
-  return rows;
+  return { rows, failures };
 }

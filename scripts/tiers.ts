@@ -43,6 +43,12 @@ export const TIERS: readonly Tier[] = [
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
   { name: 'bundle', runtimes: RUNTIMES, needs: ['./dist/ec2-ipam.mjs'], limitMs: 10 * MINUTE_MS },
   {
+    name: 'bench',
+    runtimes: ['node'],
+    needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
+    limitMs: 10 * MINUTE_MS,
+  },
+  {
     name: 'engine',
     runtimes: ['node'],
     needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter'],

@@ -31,7 +31,8 @@ export function assemble(config: Config, log: Log): Parts {
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
   let liveServers = 1;
   const share = () => config.ec2SharePercent / 100 / liveServers;
-  const cloud = gate(ec2Cloud({ ...config.aws, clock }), { clock, wait, share, log });
+  const burst = () => 1 / liveServers;
+  const cloud = gate(ec2Cloud({ ...config.aws, clock }), { clock, wait, share, burst, log });
   const embedded: { instance: InstanceId | null } = { instance: null };
   const machine: Machine = {
     store,

@@ -103,8 +103,13 @@ cluster('a row for which two nodes contend leaves each generation once', async (
   await galera.create('contest');
   const nodes = [0, 1].map(node => storeOn(node, 'contest')) as [Store, Store];
   await nodes[0].migrate();
-  const packet = moveStatements([{ row: freeRow, move: 'assign', iface: ENI }], 'token', 0);
-  assert.is(packet.at(-2)?.sql, 'COMMIT');
+  const changes = [
+    { row: freeRow, move: 'assign', iface: ENI },
+    { row: { ...freeRow, ip: ip(11) }, move: 'reserve' },
+  ] as const;
+  assert.is(moveStatements(changes, 'token', 0).at(-2)?.sql, 'COMMIT');
+  // One statement alone commits itself, or is refused in so many words.
+  assert.is(moveStatements(changes.slice(0, 1), 'token', 0).length, 3);
   const ips = Array.from({ length: CONTESTED }, (_, i) => ip(10 + i));
   await nodes[0].add(ips.map((_, i) => row(10 + i)));
   for (const address of ips) await make(nodes[0], address, 'granted', { iface: ENI });

@@ -75,7 +75,16 @@ for (const liveRestore of [true, false]) {
     await docker.makeParent(MACS[1], 'ens6');
     await docker.importBusybox();
     server = await startBundle(
-      ['serve', '--listen', `unix:${join(docker.pluginDir, 'ec2-ipam.sock')}`],
+      // No pool is kept warm, so that each start asks EC2 and can be caught there.
+      [
+        'serve',
+        '--warm-min',
+        '0',
+        '--warm-max',
+        '0',
+        '--listen',
+        `unix:${join(docker.pluginDir, 'ec2-ipam.sock')}`,
+      ],
       { ...ec2.env, ...TIMES, EC2_IPAM_STATE_DIR: folder },
       'the ledger is open',
     );

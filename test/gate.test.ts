@@ -38,8 +38,10 @@ class Clock {
 }
 
 /** A gate, or several, before one VPC, whose buckets are off unless `bucketScale` says otherwise. */
-function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: number } = {}) {
-  const { share = 1, bucketScale = null, callTimeoutMs = 10_000 } = options;
+function scene(
+  options: { share?: number; burst?: number; bucketScale?: number; callTimeoutMs?: number } = {},
+) {
+  const { share = 1, burst = 1, bucketScale = null, callTimeoutMs = 10_000 } = options;
   const clock = new Clock();
   const vpc = simulated({ now: () => clock.now, bucketScale });
   const settings = { share };
@@ -55,6 +57,7 @@ function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: 
       clock: () => clock.now,
       wait: clock.wait,
       share: () => settings.share,
+      burst: () => burst,
       log: (...line) => void lines.push(line),
     });
   const cloud = before(open);
@@ -145,6 +148,22 @@ gates("cold calls draw ahead of the share, as far as the account's bucket goes",
   assert.is(turns.done, 101);
   await clock.advance(4000);
   assert.is(turns.done, 102);
+});
+
+gates("of several servers each draws ahead within its part of the account's bucket", async () => {
+  const { clock, as } = scene({ share: 0.05, burst: 0.5 });
+  const turns = crowd(51, turn(as('cold')));
+  await clock.advance(3999);
+  assert.is(turns.done, 50);
+  await clock.advance(1);
+  assert.is(turns.done, 51);
+});
+
+gates('a part smaller than the share takes nothing from the share', async () => {
+  const { clock, as } = scene({ share: 0.5, burst: 0.1 });
+  const turns = crowd(60, turn(as('cold')));
+  await clock.advance(0);
+  assert.is(turns.done, 50);
 });
 
 gates('what is less urgent waits until the debt of the cold calls is paid', async () => {

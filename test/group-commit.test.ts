@@ -114,6 +114,7 @@ group('a commit has a bound, and no call is split', async () => {
   const { move, commits, batches } = grouped({ changesMax: 4 });
   const answers = [claims(1, 2, 3), claims(4, 5), claims(6)].map(move);
   await settle();
+  assert.equal(batches(), [[1, 2, 3, 6]]);
   await commits[0]?.end();
   await commits[1]?.end();
   assert.equal(batches(), [

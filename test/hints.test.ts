@@ -75,6 +75,15 @@ taking('only those of the range, and of the ENI', () => {
   assert.is(hints.take(ENI_A, range as never), null);
 });
 
+taking('nothing more that others may have moved, once one of the ENI has been', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
+  const taken = hints.take(ENI_A, null);
+  assert.ok(taken);
+  hints.settled(taken, false);
+  assert.is(hints.take(ENI_A, null), null);
+});
+
 taking('what the ledger does not name any more is forgotten', () => {
   const { hints } = fresh();
   hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
@@ -96,7 +105,7 @@ taking('what is being claimed is not learned anew before that has ended', () => 
   assert.ok(taken);
   hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
   assert.is(hints.take(ENI_A, null), null);
-  hints.settled(taken);
+  hints.settled(taken, true);
   hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
   assert.is(hints.take(ENI_A, null)?.ip, '10.0.1.6');
 });

@@ -3,7 +3,9 @@
 import { type Connection, createConnection } from 'mysql2/promise';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../src/domain/address.ts';
 import type { Allocation, Change } from '../src/domain/allocation.ts';
+import { parseEniId } from '../src/domain/ids.ts';
 import { openMysql } from '../src/store/mysql.ts';
+import { addStatements, portionsOf } from '../src/store/mysql-add.ts';
 import type { Statement } from '../src/store/mysql-link.ts';
 import { moveStatements, settleStatements } from '../src/store/mysql-move.ts';
 import * as rows from '../src/store/mysql-rows.ts';
@@ -39,6 +41,7 @@ contract('MariaDB', async () => {
 
 const FIRST = numberOf('10.1.0.0' as Ipv4);
 const [SMALL, LARGE] = [4_096, 65_536];
+const LONG_ENI = parseEniId(`eni-${'0'.repeat(24)}`);
 const nth = (n: number): Ipv4 => fromNumber(FIRST + n);
 const freeFor = (patch: Partial<FreeQuery>): FreeQuery => ({
   subnet: SUBNET,
@@ -212,10 +215,20 @@ big('a narrow range is found without reading the rows outside it', async ({ stor
 big('statements of add and of the largest move stay under 1 MiB', async ({ store, connection }) => {
   const some = await rowsFrom(store, 10_000, 500);
   const changes = some.map((row): Change => ({ row, move: 'foreign', iface: ENI }));
-  const bytes = moveStatements(changes, 'x'.repeat(36), 0).reduce(
-    (sum, { sql, params }) => sum + connection.format(sql, [...params] as never[]).length,
-    0,
+  const bytesOf = (statements: readonly Statement[]) =>
+    statements.reduce(
+      (sum, { sql, params }) => sum + connection.format(sql, [...params] as never[]).length,
+      0,
+    );
+  const moved = bytesOf(moveStatements(changes, 'x'.repeat(36), 0));
+  assert.ok(moved < 200_000, `${moved} bytes`);
+  const taken = Array.from(
+    { length: 10_000 },
+    (_, n) => ({ subnet: SUBNET, ip: nth(n), status: 'occupied', iface: LONG_ENI, primary: true }) as const,
   );
-  assert.ok(bytes < 200_000, `${bytes} bytes`);
+  for (const portion of portionsOf(taken)) {
+    const added = bytesOf(addStatements(portion, 'x'.repeat(36), 0));
+    assert.ok(added < 1_000_000, `${added} bytes`);
+  }
 });
 big.run();

@@ -396,7 +396,7 @@ keeping('gives back what is too much, one server of several', async () => {
   const w = world({ vpc: ROOMY });
   await request(w, ENI_A);
   const [one, two] = [keeperOf(w, 'one', 3_600_000), keeperOf(w.another(), 'two', 3_600_000)];
-  w.time.now += 600_000;
+  w.time.now += 3_600_000;
   const { withStatus } = w.store;
   let looks = 0;
   w.machine.store.withStatus = (...args) => {

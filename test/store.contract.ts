@@ -220,6 +220,32 @@ function compareAndSet(test: Test): void {
     assert.equal(after, expected);
   });
 
+  test('rows of two subnets that have one address get each its own values, in one move', async ({
+    store,
+  }) => {
+    await store.add([row(10), { ...row(10), subnet: OTHER_SUBNET }, row(11)]);
+    const places = [
+      [SUBNET, 10],
+      [OTHER_SUBNET, 10],
+      [SUBNET, 11],
+    ] as const;
+    const rows = await Promise.all(places.map(([subnet, last]) => one(store, ip(last), subnet)));
+    const ready = await store.move(
+      rows.map((state, i) => ({ row: state, move: 'granted', iface: i === 1 ? OTHER_ENI : ENI })),
+    );
+    const stale = ready.map((state, i) => (i === 2 ? { ...state, iface: OTHER_ENI } : state));
+    const held = await store.move(
+      stale.map((state, i) => ({ row: state, move: 'claim', holder: ['a', null, 'c'][i] ?? null })),
+    );
+    assert.equal(
+      held.map(({ subnet, iface, holder }) => [subnet, iface, holder]),
+      [
+        [SUBNET, ENI, 'a'],
+        [OTHER_SUBNET, OTHER_ENI, null],
+      ],
+    );
+  });
+
   test(`a move takes ${CHANGES_MAX} changes, and not one more`, async ({ store }) => {
     const lasts = Array.from({ length: CHANGES_MAX + 1 }, (_, i) => i);
     await store.add(lasts.map(last => row(last)));
@@ -289,6 +315,28 @@ function adding(test: Test): void {
       'subnet-0a reserved 1',
       'subnet-0b occupied 1',
     ]);
+  });
+
+  test('a row among many neighbours is as it was given, and one that is there stays', async ({ store }) => {
+    await store.add([row(30)]);
+    const there = await make(store, ip(30), 'granted', onEni(ENI));
+    const lasts = [...Array.from({ length: 60 }, (_, i) => i + 1), 100, 102];
+    const statusOf = (last: number) => (last < 5 ? 'reserved' : last % 7 === 0 ? 'occupied' : 'free');
+    const given = lasts.map(last => ({
+      ...row(last, statusOf(last), last === 40 ? ENI : last % 7 === 0 ? OTHER_ENI : null),
+      primary: last % 14 === 0,
+    }));
+    assert.is(await store.add(given), lasts.length - 1);
+    const { rows } = await store.get(SUBNET, lasts.map(ip));
+    const found = rows
+      .toSorted((a, b) => numberOf(a.ip) - numberOf(b.ip))
+      .map(({ subnet, ip, status, iface, primary }) => ({ subnet, ip, status, iface, primary }));
+    const { subnet, status, iface, primary } = there;
+    assert.equal(
+      found,
+      given.map(one => (one.ip === there.ip ? { subnet, ip: there.ip, status, iface, primary } : one)),
+    );
+    assert.equal(await one(store, ip(30)), there);
   });
 
   test('rows in any order and number are added once', async ({ store }) => {

@@ -145,6 +145,14 @@ filling('who comes while a refill is under way is served by it', async () => {
   assert.is(callsOf(w, ASSIGN), 2);
 });
 
+filling('a network is warm before its first container comes', async () => {
+  const w = await slow({ vpc: LARGE });
+  await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.0.0/22', subPool: '' });
+  assert.is(await ready(w, ENI_A), 0, 'which docker network create does not wait for');
+  await settled(w);
+  assert.is(await ready(w, ENI_A), 6);
+});
+
 filling('what was claimed while it was under way begins the next one, without another claim', async () => {
   const w = await slow({ vpc: LARGE });
   for (let i = 0; i < 12; i++) await request(w, ENI_A);
@@ -308,7 +316,7 @@ draining('gives back what is beyond the high mark once it has long been idle, in
   assert.is(await drainAll(w), 0);
 });
 
-draining('the longest idle first', async () => {
+draining('those that would be given last', async () => {
   const w = await slow({ vpc: LARGE });
   await request(w, ENI_A);
   const late = (await request(w, ENI_A)).ip;
@@ -316,7 +324,17 @@ draining('the longest idle first', async () => {
   await release(w, ENI_A, late);
   w.time.now += IDLE_MS;
   await drainAll(w);
-  assert.ok((await ipsWith(w, 'ready')).includes(late));
+  assert.not.ok((await ipsWith(w, 'ready')).includes(late));
+});
+
+draining('a few wait for others to go with them, but not for ever', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 2; i++) await request(w, ENI_A);
+  w.time.now += IDLE_MS;
+  assert.is(await ready(w, ENI_A), 11);
+  assert.is(await drainAll(w), 0, 'five that are too many are not worth a call');
+  w.time.now += 3_600_000 - IDLE_MS;
+  assert.is(await drainAll(w), 5);
 });
 
 draining('never a primary, even when the ledger calls it ready', async () => {
@@ -405,6 +423,7 @@ draining("the pool of an ENI that is not this ledger's is nobody's to release", 
 
 draining.run();
 
+const makingRoom = suite('an ENI that is full of idle addresses');
 const takingBack = suite('a subnet that has run dry');
 
 takingBack(
@@ -492,6 +511,38 @@ takingBack('only addresses of the range, and never a primary', async () => {
   const store = { ...w.store, withStatus: primary };
   assert.equal(await takeBack({ ...w.machine, store }, w.enis, home, anyTwo), []);
 });
+
+const fullOfWarmth = async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+  return w;
+};
+
+makingRoom('a named address gets the place of an idle one', async () => {
+  const w = await fullOfWarmth();
+  const named = (await ipsWith(w, 'free'))[0] ?? '';
+  assert.is((await request(w, ENI_A, { named })).ip, named);
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+});
+
+makingRoom('and so does one of a range of which none is ready', async () => {
+  const w = await fullOfWarmth();
+  const range = '10.0.1.240/28';
+  assert.not.ok((await ipsWith(w, 'ready')).some(ip => within(range, ip)));
+  assert.ok(within(range, (await request(w, ENI_A, { range })).ip));
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+});
+
+makingRoom('held ones keep theirs', async () => {
+  const w = await fullOfWarmth();
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  const named = (await ipsWith(w, 'free'))[0] ?? '';
+  assert.is((await failure(request(w, ENI_A, { named }))).code, 'ec2-limit');
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+makingRoom.run();
 
 takingBack('a refill takes nothing back', async () => {
   const w = await slow({ policy: { warmMin: 2, warmMax: 3 } });

@@ -34,7 +34,6 @@ export async function cold(bench: Bench): Promise<void> {
         await stand.ec2.tell('POST', 'faults', { kind: 'latency', action, ms });
       for (const row of await shapes(bench, stand, runtime, kind)) bench.found(row);
     } finally {
-      await bench.driver.ask({ kind: 'leave', url: stand.url });
       await stand.close();
     }
   }

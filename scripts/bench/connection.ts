@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 export interface Connection {
   /** Writes a request; calls back with the whole response. One at a time. */
   exchange(request: string, answered: (response: string) => void): void;
+  isOpen(): boolean;
   close(): void;
 }
 
@@ -14,7 +15,7 @@ export const post = (path: string, body: string): string =>
   `Content-Length: ${Buffer.byteLength(body)}\r\n` +
   `Accept: application/vnd.docker.plugins.v1.2+json\r\n\r\n${body}`;
 
-/** `lost` hears of a connection that ends before it is closed from here. Rejects when nobody listens. */
+/** `lost` hears of a request that will have no answer. Rejects when nobody listens. */
 export function openConnection(url: string, lost: (error: Error) => void): Promise<Connection> {
   const { hostname, port } = new URL(url);
   const socket = connect({ host: hostname, port: Number(port), noDelay: true });
@@ -31,20 +32,20 @@ export function openConnection(url: string, lost: (error: Error) => void): Promi
     answered(whole);
   });
   return new Promise((resolve, reject) => {
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject).once('error', lost);
-      socket.once('close', () => lost(new Error(`${url} closed a connection`)));
+    socket.once('error', reject); // before it is connected; afterwards `close` tells
+    socket.once('close', () => {
+      if (waiting !== null) lost(new Error(`${url} closed a connection on which it was asked`));
+    });
+    socket.once('connect', () =>
       resolve({
         exchange(request, answered) {
           waiting = answered;
           socket.write(request, 'latin1');
         },
-        close() {
-          socket.removeAllListeners('close').destroy();
-        },
-      });
-    });
+        isOpen: () => !socket.destroyed && socket.writable,
+        close: () => void socket.destroy(),
+      }),
+    );
   });
 }
 

@@ -6,7 +6,7 @@ import { start } from './program.ts';
 
 const SCRIPT = fileURLToPath(new URL('./load-driver.ts', import.meta.url));
 /** Beyond the time that a message asks for. */
-const REPLY_LIMIT_MS = 60_000;
+const REPLY_LIMIT_MS = 30_000;
 
 export interface Driver {
   /** One message at a time. Throws what the driver says went wrong. */
@@ -20,8 +20,17 @@ export function startDriver(): Driver {
   return {
     async ask<M extends Message>(message: M) {
       program.stdin.write(`${JSON.stringify(message)}\n`);
-      const { value, done } = await within(REPLY_LIMIT_MS + ('ms' in message ? message.ms : 0), lines.next());
-      if (done) throw new Error(`the load driver has ended: ${program.output()}`);
+      const limitMs = REPLY_LIMIT_MS + ('ms' in message ? message.ms : 0);
+      // Whoever asks it again would get the late answer.
+      const late = setTimeout(() => program.kill(), limitMs);
+      const { value, done } = await lines.next();
+      clearTimeout(late);
+      if (done) {
+        const whom = 'url' in message ? ` to ${message.url}` : '';
+        throw new Error(
+          `${message.kind}${whom} had no answer within ${limitMs} ms, or failed: ${program.output()}`,
+        );
+      }
       const reply = JSON.parse(value) as Reply;
       if ('error' in reply) throw new Error(`the load driver, asked for ${message.kind}: ${reply.error}`);
       return reply.result as Results[M['kind']];
@@ -31,12 +40,4 @@ export function startDriver(): Driver {
       return program.ended;
     },
   };
-}
-
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the load driver did not answer within ${ms} ms`)), ms);
-  });
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }

@@ -42,16 +42,12 @@ async function answer(message: Message): Promise<Results[keyof Results]> {
     case 'commits':
     case 'pairs':
       return stores.window(message);
-    case 'leave':
-      for (const connection of open.get(message.url) ?? []) connection.close();
-      open.delete(message.url);
-      return null;
   }
 }
 
 async function connectionsTo(url: string, count: number): Promise<readonly Connection[]> {
   if (count > CONNECTIONS_MAX) throw new RangeError(`${count} connections, more than ${CONNECTIONS_MAX}`);
-  const kept = open.get(url) ?? [];
+  const kept = (open.get(url) ?? []).filter(connection => connection.isOpen());
   open.set(url, kept);
   const missing = Array.from({ length: Math.max(count - kept.length, 0) }, () => openConnection(url, lost));
   kept.push(...(await Promise.all(missing)));

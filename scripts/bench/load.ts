@@ -61,6 +61,8 @@ export async function noopWindow(
   return result;
 }
 
+/** Each client keeps an address while it asks for the next one, and then gives the older one back: what somebody
+ *  else is given in that time shows. At the end it gives back what it has. */
 export async function loadWindow(
   { enis, ms }: HttpWindow,
   connections: readonly Connection[],
@@ -77,27 +79,28 @@ export async function loadWindow(
   await forEachClient(connections, (connection, i, over) => {
     const eni = enis[i % enis.length] ?? '';
     const request = requestFor(eni);
-    const ask = () => {
+    const ask = (kept: string | null) => {
       const startedAt = performance.now();
-      if (startedAt >= deadline) return over();
+      if (startedAt >= deadline) return kept === null ? over() : give(kept, over);
       connection.exchange(request, response => {
         answered(result.requests, startedAt, response);
         const ip = addressIn(response);
-        if (ip === null) return ask();
+        if (ip === null) return ask(kept);
         if (held.has(ip)) result.duplicates++;
         held.add(ip);
-        give(ip);
+        if (kept === null) ask(ip);
+        else give(kept, () => ask(ip));
       });
     };
-    const give = (ip: string) => {
+    const give = (ip: string, then: () => void) => {
       const startedAt = performance.now();
       held.delete(ip); // from now on the server may give it to somebody else
       connection.exchange(releaseFor(eni, ip), response => {
         answered(result.releases, startedAt, response);
-        ask();
+        then();
       });
     };
-    ask();
+    ask(null);
   });
   return result;
 }

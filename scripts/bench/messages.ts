@@ -30,11 +30,6 @@ export interface Lease {
   readonly eni: string;
   readonly ip: string;
 }
-/** Closes the connections to a server. */
-export interface Leave {
-  readonly kind: 'leave';
-  readonly url: string;
-}
 /** What the store alone can do, without a server before it: a limit of any ledger that is as durable as ours. */
 export interface StoreWindow {
   /** `commits`: `UPDATE … WHERE subnet = ? AND ip = ?` of one row, in a commit of its own; each client has its row,
@@ -84,7 +79,6 @@ export interface Results {
   release: Answers;
   commits: StoreResult;
   pairs: StoreResult;
-  leave: null;
 }
-export type Message = HttpWindow | Burst | Releases | Leave | StoreWindow;
+export type Message = HttpWindow | Burst | Releases | StoreWindow;
 export type Reply = { readonly result: Results[keyof Results] } | { readonly error: string };

@@ -7,7 +7,7 @@ import type { Readable, Writable } from 'node:stream';
 import { ROOT, type Runtime } from '../tiers.ts';
 
 const SAYS_LIMIT_MS = 30_000;
-const STOP_LIMIT_MS = 20_000;
+const STOP_LIMIT_MS = 10_000;
 const OUTPUT_CHARS_MAX = 100_000;
 const SAMPLE_EVERY_MS = 10;
 const BYTES_PER_KB = 1024;
@@ -22,6 +22,7 @@ export interface Program {
   says(text: string): Promise<void>;
   /** Resolves with its exit status when it has ended. */
   readonly ended: Promise<number | null>;
+  kill(): void;
   /** SIGTERM, and SIGKILL when that is not heeded. */
   stop(): Promise<number | null>;
 }
@@ -62,6 +63,7 @@ export function start(
     stdout: child.stdout,
     output: () => output,
     ended,
+    kill: () => void child.kill('SIGKILL'),
     async says(text) {
       const until = performance.now() + SAYS_LIMIT_MS;
       while (!output.includes(text)) {

@@ -32,16 +32,16 @@ export interface WarmRow {
   readonly duplicates: number;
   readonly errors: number;
   readonly ec2Calls: number;
+  /** While it was under this load; its process serves the other rows of its kind in turns with this one. */
   readonly peakResidentMb: number;
 }
 
-export const COLD_SHAPES = ['at once', 'one by one', 'many ENIs'] as const;
 /** Requests on ENIs that have no address ready. */
 export interface ColdRow {
   readonly what: 'cold';
   readonly store: StoreKind;
   readonly runtime: Runtime;
-  readonly shape: (typeof COLD_SHAPES)[number];
+  readonly shape: 'at once' | 'one by one' | 'many ENIs';
   readonly enis: number;
   readonly requests: number;
   readonly p50Ms: number;

@@ -9,7 +9,7 @@ import { type Program, pause, residentBytes, start } from './program.ts';
 import { eniName } from './stand.ts';
 
 const STARTS = { full: 5, quick: 1 };
-const IDLE_MS = { full: 1_000, quick: 200 };
+const IDLE_MS = { full: 500, quick: 200 };
 const ANSWER_LIMIT_MS = 20_000;
 const TRY_EVERY_MS = 1;
 const BYTES_PER_MB = 1024 * 1024;

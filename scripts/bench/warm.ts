@@ -31,7 +31,7 @@ interface Windows {
   readonly loadMs: number;
   readonly limitMs: number;
 }
-const WINDOWS: Windows = { rounds: 4, noopMs: 300, loadMs: 500, limitMs: 200 };
+const WINDOWS: Windows = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
 const WINDOWS_QUICK: Windows = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
 
 interface Place {
@@ -78,10 +78,7 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
       for (const sums of all) await measure(bench, sums, windows);
     for (const sums of all) bench.found(rowOf(sums, windows, runtime, store));
   } finally {
-    for (const { stand } of places) {
-      await bench.driver.ask({ kind: 'leave', url: stand.url });
-      await stand.close();
-    }
+    for (const { stand } of places) await stand.close();
   }
 }
 

@@ -11,7 +11,7 @@ const TYPES = { 'm5.4xlarge': 0.7, 'm5.2xlarge': 0.15, 'm5.16xlarge': 0.15 };
 export const HOSTS_MAX = 1_000;
 
 /** Addresses for each host of the fleet, rounded up to a CIDR, and the part of the hosts that is there. The
- *  last one is tight: some 22 addresses for each host that is in it, where the others have a hundred. */
+ *  last one is tight: some 20 addresses for each host that is in it, where the others have a hundred. */
 const SUBNETS = [
   { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, hosts: 0.6 },
   { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, hosts: 0.3 },

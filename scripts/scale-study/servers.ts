@@ -56,7 +56,13 @@ export function openServer(options: ServerOptions): Server {
   const cloud = counted(memoryCloud(vpc, { wait: clock.wait, monotonic: clock.now }), tally);
   const machine: Machine = {
     store,
-    cloud: gate(cloud, { clock: clock.now, wait: clock.wait, share: () => EC2_SHARE / live, log }),
+    cloud: gate(cloud, {
+      clock: clock.now,
+      wait: clock.wait,
+      share: () => EC2_SHARE / live,
+      burst: () => 1 / live,
+      log,
+    }),
     policy: POLICY,
     clock: clock.now,
     wait: clock.wait,

@@ -38,8 +38,16 @@ const RECOVERY_MS = 10_000;
 /** What is missing of a token by the rounding of sums. */
 const ROUNDING = 1e-9;
 
-/** `clock` in milliseconds; `share` of the account, 0 to 1, may change at any time. */
-export function tokenBucket(rate: Rate, clock: () => number, share: () => number): TokenBucket {
+interface Parts {
+  /** In milliseconds. */
+  readonly clock: () => number;
+  /** Of the account's calls in the long run, 0 to 1; may change at any time, as `burst` may. */
+  readonly share: () => number;
+  /** Of the account's bucket, as far as which cold calls may draw ahead, 0 to 1. */
+  readonly burst: () => number;
+}
+
+export function tokenBucket(rate: Rate, { clock, share, burst }: Parts): TokenBucket {
   let speed = 1;
   let throttledAt = Number.NEGATIVE_INFINITY;
   let slowedAt = Number.NEGATIVE_INFINITY;
@@ -71,7 +79,7 @@ export function tokenBucket(rate: Rate, clock: () => number, share: () => number
   /** What is missing of a token: the account's, and our own. */
   function missing(urgency: Urgency): [account: number, own: number] {
     fill();
-    const ahead = urgency === 'cold' ? rate.capacity - ownCapacity() : 0;
+    const ahead = urgency === 'cold' ? Math.max(rate.capacity * burst() - ownCapacity(), 0) : 0;
     return [1 - account - ROUNDING, 1 - own - ahead - ROUNDING];
   }
 

@@ -18,6 +18,8 @@ export interface GateOptions {
   readonly wait: (ms: number) => Promise<void>;
   /** Our part of the account's calls, 0 to 1; read each time. */
   readonly share: () => number;
+  /** The part of the account's bucket that we may empty for containers that wait, 0 to 1; read each time. */
+  readonly burst: () => number;
   readonly log: Log;
 }
 
@@ -41,13 +43,13 @@ interface Api {
 }
 
 /** The cloud behind the gate. Until `as` says otherwise, its calls are cold. */
-export function gate(cloud: OpenCloud, { clock, wait, share, log }: GateOptions): Cloud {
+export function gate(cloud: OpenCloud, { clock, wait, share, burst, log }: GateOptions): Cloud {
   const apis = new Map<string, Api>();
 
   function apiOf(action: string): Api {
     let api = apis.get(action);
     if (api === undefined) {
-      const bucket = tokenBucket(CHANGES.includes(action) ? CHANGE : READ, clock, share);
+      const bucket = tokenBucket(CHANGES.includes(action) ? CHANGE : READ, { clock, share, burst });
       api = { bucket, turns: turnsOf(action, bucket, clock, wait), unused: 0 };
       apis.set(action, api);
     }

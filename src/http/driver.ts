@@ -78,6 +78,7 @@ export function driver(service: Service, log: Log, options: DriverOptions = {}):
       instanceId,
       pool: asked.Pool,
       subPool: asked.SubPool,
+      gone,
     });
     // Engine 29 asks for no gateway on ipvlan and macvlan: without this its containers get no default route.
     return json({

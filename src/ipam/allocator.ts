@@ -1,7 +1,7 @@
 /** Gives addresses to containers and takes them back. */
 import { contains, type Ipv4 } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError } from '../domain/error.ts';
 import type { EniId, Pool } from '../domain/ids.ts';
 import { earlyReuse } from './early-reuse.ts';
 import type { Enis, Home } from './enis.ts';
@@ -10,7 +10,7 @@ import type { GiveBack } from './give-back.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
 import { claimNamed } from './named.ts';
-import { outagesOf } from './outages.ts';
+import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
 import { release } from './release.ts';
 import type { WarmPools } from './warm-pool.ts';
 
@@ -55,20 +55,19 @@ export interface Allocator {
   undo(row: Allocation): Promise<void>;
 }
 
-const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');
-const isEc2Away = (error: unknown): error is IpamError =>
-  isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
-
 export interface AllocatorParts {
   readonly enis: Enis;
   readonly nobodys: GiveBack;
   readonly hints: Hints;
   readonly warm: WarmPools;
+  readonly outages: Outages;
 }
 
-export function allocator(machine: Machine, { enis, nobodys, hints, warm }: AllocatorParts): Allocator {
+export function allocator(
+  machine: Machine,
+  { enis, nobodys, hints, warm, outages }: AllocatorParts,
+): Allocator {
   const { store, policy, clock, wait } = machine;
-  const outages = outagesOf(machine);
   const looks = new Map<EniId, Promise<void>>();
   const early = earlyReuse(machine, enis);
 
@@ -123,12 +122,13 @@ export function allocator(machine: Machine, { enis, nobodys, hints, warm }: Allo
   }
 
   async function claim(row: Allocation, { holder }: Asked): Promise<Allocation | null> {
+    let claimed: Allocation | undefined;
     try {
-      const [claimed] = await store.move([{ row, move: 'claim', holder }]);
-      return claimed ?? null;
+      [claimed] = await store.move([{ row, move: 'claim', holder }]);
     } finally {
-      hints.settled(row);
+      hints.settled(row, claimed !== undefined);
     }
+    return claimed ?? null;
   }
 
   /** Nothing is remembered: another server may have made some ready. Those who ask together read once. */

@@ -3,6 +3,7 @@ import type { Allocation } from '../domain/allocation.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import { excessOf } from '../domain/warmth.ts';
 import type { LedgerEni } from '../store/store.ts';
+import { since } from './hints.ts';
 import type { Machine } from './machine.ts';
 import { recycle } from './recycle.ts';
 import type { WarmPools } from './warm-pool.ts';
@@ -10,11 +11,13 @@ import type { WarmPools } from './warm-pool.ts';
 /** A ready address is too many only when nobody wanted it for this long: the longest quarantine that is usual, so that
  *  what comes back is good for any ENI. */
 const IDLE_MS = 600_000;
+/** Fewer than `warmMax` wait to be given back together, but no longer than this: a pool that breathes would else cost a
+ *  call for each address that it can do without. */
+const ALONE_MS = 3_600_000;
 /** Addresses taken off in one go. */
 const DRAINED_MAX = 500;
 
-/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI, the longest
- *  idle first; answers how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
+/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI; answers how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
  *  released, keep none. */
 export async function drain(
   machine: Machine,
@@ -33,7 +36,11 @@ export async function drain(
     const isWanted = eni.instance !== null && eni.releasedAt === null;
     const excess = isWanted ? excessOf(ready.length, warm.highOf(eni.id)) : ready.length;
     const idle = ready.filter(row => now - row.movedAt >= IDLE_MS);
-    chosen.push(...idle.sort((a, b) => a.movedAt - b.movedAt).slice(0, excess));
+    // Those that would be given last: other servers still remember the first ones as ready.
+    const back = idle.sort((a, b) => since(b) - since(a)).slice(0, excess);
+    const isWorthACall =
+      back.length >= machine.policy.warmMax || back.some(row => now - row.movedAt >= ALONE_MS);
+    if (isWorthACall || !isWanted) chosen.push(...back);
   }
   return await recycle(machine, chosen.slice(0, DRAINED_MAX));
 }

@@ -30,7 +30,7 @@ export function evidence(machine: Machine): Evidence {
     now: number,
   ): Promise<number> {
     const proven: { row: Allocation; ending: Ending }[] = [];
-    for (const eni of new Set(held.map(row => row.iface))) {
+    for (const [eni, rows] of Map.groupBy(held, row => row.iface)) {
       if (eni === null) continue;
       const ending = await endingOf(eni, seen.get(eni));
       if (ending === undefined) continue;
@@ -39,7 +39,7 @@ export function evidence(machine: Machine): Evidence {
       else if (before === undefined || !sameEnding(before.ending, ending))
         standing.set(eni, { ending, since: now });
       else if (now - before.since >= STANDS_FOR_MS[ending.kind])
-        for (const row of held) if (row.iface === eni && endedWith(row, ending)) proven.push({ row, ending });
+        for (const row of rows) if (endedWith(row, ending)) proven.push({ row, ending });
     }
     return await giveUp(proven.slice(0, FREES_MAX));
   }

@@ -8,7 +8,7 @@ import type { Enis, Home } from './enis.ts';
 import type { Hints } from './hints.ts';
 import { ASSIGN_CALLS_MAX, assign } from './intents.ts';
 import type { Machine } from './machine.ts';
-import { takeBack } from './take-back.ts';
+import { makeRoom, takeBack } from './take-back.ts';
 
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */
 const ROUNDS_MAX = 8;
@@ -65,6 +65,8 @@ export async function fill(
     }
     if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
     if (next.do === 'make room') {
+      const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
+      if ((await makeRoom(machine, home, isOfUse, asked.waiting())) > 0) continue;
       const now = await enis.refresh(eni.id, { unlessYoung: true });
       if (roomChanged(eni, now.eni)) ({ eni } = now);
       else if (next.unanswered) throw noAnswer(home);

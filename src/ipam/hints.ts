@@ -21,8 +21,9 @@ export interface Hints {
   note(row: Allocation): void;
   /** The rested address that has rested longest, in the range; it is not offered again until `settled`. */
   take(eni: EniId, range: Cidr | null): Allocation | null;
-  /** The claim of a row that was taken has ended, one way or another. */
-  settled(row: Allocation): void;
+  /** The claim of a row that was taken has ended. If it failed, others move the ENI's rows, and nothing of what is
+   *  remembered of them is offered any more. */
+  settled(row: Allocation, claimed: boolean): void;
   /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. */
   holding(subnet: SubnetId, ip: Ipv4, eni: EniId): Allocation | null;
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
@@ -96,7 +97,10 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
     note,
     take,
     count,
-    settled: row => void claiming.delete(keyOf(row)),
+    settled(row, claimed) {
+      claiming.delete(keyOf(row));
+      if (!claimed && row.iface !== null) shelves.get(row.iface)?.clear();
+    },
     holding(subnet, ip, eni) {
       const row = holdings.get(keyOf({ subnet, ip }));
       if (row?.iface !== eni) return null;

@@ -5,6 +5,7 @@ import { type GiveBack, giveBack } from './give-back.ts';
 import { hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
 import type { Machine } from './machine.ts';
+import { outagesOf } from './outages.ts';
 import { type Pools, pools } from './pools.ts';
 import { type WarmPools, warmPools } from './warm-pool.ts';
 
@@ -21,13 +22,14 @@ export function openIpam(machine: Machine, options: KeeperOptions): Ipam {
   const enis = knownEnis(machine);
   const nobodys = giveBack(machine);
   const hints = hintsOf(machine.policy, machine.clock);
+  const outages = outagesOf(machine);
   const warm = warmPools(machine, enis, hints);
   return {
     enis,
     nobodys,
     warm,
-    pools: pools(machine, enis, warm),
-    allocator: allocator(machine, { enis, nobodys, hints, warm }),
+    pools: pools(machine, { enis, warm, outages }),
+    allocator: allocator(machine, { enis, nobodys, hints, warm, outages }),
     keeper: keeper(machine, { enis, nobodys, warm }, options),
   };
 }

@@ -16,7 +16,9 @@ const BEAT_EVERY_MS = 5_000;
 /** A server that has not been noted for so long does not live. */
 const LIVES_FOR_MS = 3 * BEAT_EVERY_MS;
 const TAKE_OVER_EVERY_MS = 10_000;
-const DRAIN_EVERY_MS = 30_000;
+const DRAIN_EVERY_MS = 60_000;
+/** A subnet that is new in the ledger may wait so long for its first comparison. */
+const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
 /** Parts of the pause between two comparisons of a subnet: servers that started together drift apart. */
 const JITTER_MIN = 0.75;
@@ -60,6 +62,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = evidence(machine);
   const dueAt = new Map<SubnetId, number>();
+  let nextDueAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
@@ -85,6 +88,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
    *  work; nothing rests on it. */
   async function reconcileDue(): Promise<void> {
+    if (clock() < nextDueAt) return;
     const subnets = new Set(oursIn(await store.enis(), machine.instance).map(eni => eni.subnet));
     for (const subnet of subnets) {
       if (stopping) return;
@@ -96,6 +100,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
       if (!(await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))) continue;
       await logged(`reconcile ${subnet}`, () => reconcile(machine, enis, proof, subnet));
     }
+    nextDueAt = Math.min(clock() + NEW_SUBNETS_MS, ...[...subnets].map(subnet => dueAt.get(subnet) ?? 0));
   }
 
   /** Chores run beside each other, so that an EC2 call that hangs does not make this server look dead. */

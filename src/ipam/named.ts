@@ -1,11 +1,12 @@
 /** `--ip`: one address and no other. */
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../domain/address.ts';
 import { type Allocation, isRested, mayStillLeave } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import type { Asked } from './allocator.ts';
 import type { Home } from './enis.ts';
 import { assign } from './intents.ts';
 import type { Machine } from './machine.ts';
+import { makeRoom } from './take-back.ts';
 
 /** Between two looks at what somebody else is about to settle. */
 const LOOK_AGAIN_MS = 100;
@@ -61,6 +62,7 @@ async function claimFree(
   if (!rested && policy.strictReuse) return null;
   await machine.cloud.turn('assign');
   const { ready, taken, error } = await assign(machine, eni.id, [row]);
+  if (isError(error, 'ec2-limit') && (await makeRoom(machine, asked.home, () => false, 1)) > 0) return null;
   if (error !== null) throw error;
   if (taken[0] !== undefined) throw conflict(taken[0]);
   const [here] = ready;

@@ -1,3 +1,4 @@
+import { type IpamError, isError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Machine } from './machine.ts';
 import { Outage } from './outage.ts';
@@ -28,3 +29,18 @@ export function outagesOf(machine: Machine): Outages {
     },
   };
 }
+
+export const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');
+export const isEc2Away = (error: unknown): error is IpamError =>
+  isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
+
+/** Tries again while the store or EC2 is away, for as long as a request that started at `startedAt` may take. */
+export const patience =
+  (outages: Outages, eni: EniId, gone: () => boolean, startedAt: number) =>
+  <T>(work: () => Promise<T>): Promise<T> =>
+    outages.store.endure(
+      isStoreDown,
+      gone,
+      () => outages.ec2(eni).endure(isEc2Away, gone, work, startedAt),
+      startedAt,
+    );

@@ -11,6 +11,7 @@ import {
 } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
 import type { Machine } from './machine.ts';
+import { type Outages, patience } from './outages.ts';
 import type { WarmPools } from './warm-pool.ts';
 
 /** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
@@ -25,11 +26,19 @@ export interface PoolRequest {
   readonly pool: string;
   /** `--ip-range`, or empty. */
   readonly subPool: string;
+  /** Whether nobody waits for the answer any more. */
+  readonly gone?: () => boolean;
 }
 export interface PoolAnswer {
   readonly poolId: string;
   readonly subnet: Cidr;
   readonly gateway: Ipv4;
+}
+
+export interface PoolParts {
+  readonly enis: Enis;
+  readonly warm: WarmPools;
+  readonly outages: Outages;
 }
 
 export interface Pools {
@@ -42,7 +51,7 @@ export interface Pools {
   release(pool: Pool): Promise<void>;
 }
 
-export function pools(machine: Machine, enis: Enis, warm: WarmPools): Pools {
+export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Pools {
   const lastWithoutSubnet = new Map<string, number>();
 
   async function request(asked: PoolRequest): Promise<PoolAnswer> {
@@ -51,7 +60,8 @@ export function pools(machine: Machine, enis: Enis, warm: WarmPools): Pools {
       asked.instanceId === null ? null : parseInstanceId(asked.instanceId, '--ipam-opt instance-id');
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
-    const { eni, subnet } = await enis.look(id);
+    const patiently = patience(outages, id, asked.gone ?? (() => false), machine.clock());
+    const { eni, subnet } = await patiently(() => enis.look(id));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
       throw new IpamError(
@@ -63,8 +73,9 @@ export function pools(machine: Machine, enis: Enis, warm: WarmPools): Pools {
       );
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
-    await checkInstance({ eni, subnet }, instance);
-    await enis.wanted(await enis.adopt(id));
+    await patiently(() => checkInstance({ eni, subnet }, instance));
+    const home = await patiently(async () => enis.wanted(await enis.adopt(id)));
+    warm.wanted({ home, range });
     return { poolId: formatPoolId(pool), subnet: subnet.cidr, gateway: routerOf(subnet.cidr) };
   }
 

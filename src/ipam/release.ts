@@ -1,13 +1,13 @@
 /** A container gives its address up. */
 import type { Ipv4 } from '../domain/address.ts';
 import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError } from '../domain/error.ts';
 import type { Pool } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
 import { isSameHolding } from './give-back.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
-import type { Outages } from './outages.ts';
+import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
 import type { WarmPools } from './warm-pool.ts';
 
 /** Tries of a compare-and-set that others keep winning. */
@@ -62,15 +62,10 @@ export async function release(
     });
   };
 
-  return await outages.store.endure(
-    error => isError(error, 'store-down'),
-    nobodyHangsUp,
-    async () => {
-      const adopt = () => enis.adopt(pool.eni);
-      const isEc2Away = (error: unknown) => isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
-      return await endIn(
-        enis.recall(pool.eni) ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, adopt)),
-      );
-    },
-  );
+  return await outages.store.endure(isStoreDown, nobodyHangsUp, async () => {
+    const adopt = () => enis.adopt(pool.eni);
+    return await endIn(
+      enis.recall(pool.eni) ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, adopt)),
+    );
+  });
 }

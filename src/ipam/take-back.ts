@@ -1,4 +1,4 @@
-/** When a subnet has run dry: idle addresses of our other ENIs are taken back, for requests that wait. */
+/** For requests that wait: idle addresses are taken off where they are in the way. */
 import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
 import { type Enis, type Home, oursIn } from './enis.ts';
@@ -13,7 +13,7 @@ export interface TakeBack {
   readonly which: 'rested' | 'any';
 }
 
-/** Takes up to `count` ready addresses off our other ENIs of the subnet, from those that have most of them first;
+/** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those that have most of them first;
  *  answers those that are free now. */
 export async function takeBack(
   machine: Machine,
@@ -46,6 +46,19 @@ export async function takeBack(
       ips: freed.map(row => row.ip),
     });
   return freed;
+}
+
+/** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; answers how
+ *  many. Those that would be given last go first. */
+export async function makeRoom(
+  machine: Machine,
+  { eni }: Home,
+  isOfUse: (row: Allocation) => boolean,
+  count: number,
+): Promise<number> {
+  const { rows } = await machine.store.onEni(eni.id);
+  const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isOfUse(row));
+  return (await unassign(machine, idle.sort((a, b) => since(b) - since(a)).slice(0, count))).length;
 }
 
 /** The rows in an order in which those come first that leave their ENI with the most. */

@@ -1,6 +1,6 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
 import { type Cidr, formatCidr } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../domain/warmth.ts';
 import type { Enis, Home } from './enis.ts';
@@ -20,6 +20,8 @@ export interface PoolOf {
 }
 
 export interface WarmPools {
+  /** Docker has made a network with the pool: it is warm before the first container comes. */
+  wanted(pool: PoolOf): void;
   /** A container has got an address of the pool. */
   claimed(pool: PoolOf): void;
   /** A container has given one up. */
@@ -88,7 +90,7 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
     const work = begin(of, pool).then(
       filled => refilled(of, pool, filled.outcome === 'ready' && filled.assigned > 0),
       error => {
-        log('warn', 'refill failed', {
+        log(isError(error, 'ec2-throttled') ? 'info' : 'warn', 'refill failed', {
           eni: of.home.eni.id,
           error: error instanceof IpamError ? error.line : error,
         });
@@ -137,6 +139,7 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
   }
 
   return {
+    wanted: of => refillIfLow(of, poolAt(of)),
     claimed,
     released,
     fill: fillFor,

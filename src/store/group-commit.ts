@@ -63,9 +63,9 @@ export function groupCommit(commit: Commit, bounds: GroupBounds): Store['move'] 
     let room = changesMax;
     for (const call of waiting) {
       const isFree = !call.keys.some(key => busyRows.has(key) || leftRows.has(key));
-      if (isFree && call.keys.length <= room && !(call.alone && batch.length > 0)) {
+      if (isFree && call.keys.length <= room) {
         batch.push(call);
-        room = call.alone ? 0 : room - call.keys.length;
+        room = call.alone ? 0 : room - call.keys.length; // those that are to be alone wait first of all
         for (const key of call.keys) busyRows.add(key);
       } else {
         left.push(call);

@@ -1,5 +1,5 @@
 import { raw } from 'mysql2';
-import { type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
+import { numberOf, spreadOf } from '../domain/address.ts';
 import { bytesOf } from './address-bytes.ts';
 import { groupBy } from './batch.ts';
 import type { Statement } from './mysql-link.ts';
@@ -32,20 +32,23 @@ const COUNT =
   'SELECT COUNT(*) AS count FROM `allocation` WHERE `subnet` = ? AND `number` BETWEEN ? AND ? AND `token` = ?';
 
 /** The rows in portions that are one transaction each: of one subnet, in the order of their addresses. */
-export function* portionsOf(rows: readonly NewAllocation[]): Generator<NewAllocation[]> {
-  for (const ofSubnet of groupBy(rows, row => row.subnet).values()) {
-    const sorted = ofSubnet
-      .map(row => ({ row, number: numberOf(row.ip) }))
-      .sort((a, b) => a.number - b.number)
-      .map(({ row }) => row);
-    for (let i = 0; i < sorted.length; i += ROWS_MAX) yield sorted.slice(i, i + ROWS_MAX);
+export function* portionsOf(rows: readonly NewAllocation[]): Generator<Numbered[]> {
+  const numbered = rows.map((row): Numbered => ({ row, number: numberOf(row.ip) }));
+  for (const ofSubnet of groupBy(numbered, ({ row }) => row.subnet).values()) {
+    ofSubnet.sort((a, b) => a.number - b.number);
+    for (let i = 0; i < ofSubnet.length; i += ROWS_MAX) yield ofSubnet.slice(i, i + ROWS_MAX);
   }
+}
+interface Numbered {
+  readonly row: NewAllocation;
+  /** The address. */
+  readonly number: number;
 }
 
 /** Inserts those of the portion that are not there; the last answer counts them. May be repeated. */
-export function addStatements(portion: readonly NewAllocation[], token: string, skewMs: number): Statement[] {
-  const first = portion[0];
-  const last = portion.at(-1);
+export function addStatements(portion: readonly Numbered[], token: string, skewMs: number): Statement[] {
+  const first = portion[0]?.row;
+  const last = portion.at(-1)?.row;
   if (first === undefined || last === undefined) return [];
   const { named, runs } = split(portion);
   return [
@@ -64,21 +67,20 @@ interface Run {
 }
 /** Runs of neighbours, and the rows that have to be named: those inside a run that aren't free, which go first,
  *  so that the run finds them there, and those of shorter runs. */
-function split(portion: readonly NewAllocation[]): { named: NewAllocation[]; runs: Run[] } {
+function split(portion: readonly Numbered[]): { named: NewAllocation[]; runs: Run[] } {
   const runs: Run[] = [];
   const named: NewAllocation[] = [];
   for (let from = 0; from < portion.length; ) {
-    const first = numberAt(portion, from);
+    const first = portion[from]?.number ?? 0;
     let to = from + 1;
-    while (to < portion.length && numberAt(portion, to) === first + to - from) to++;
+    while (portion[to]?.number === first + to - from) to++;
     const isRun = to - from >= RUN_MIN;
     if (isRun) runs.push({ first, length: to - from });
-    for (const row of portion.slice(from, to)) if (!isRun || !isPlain(row)) named.push(row);
+    for (const { row } of portion.slice(from, to)) if (!isRun || !isPlain(row)) named.push(row);
     from = to;
   }
   return { named, runs };
 }
-const numberAt = (portion: readonly NewAllocation[], i: number): number => numberOf(portion[i]?.ip as Ipv4);
 const isPlain = ({ status, iface, primary }: NewAllocation): boolean =>
   status === 'free' && iface === null && !primary;
 

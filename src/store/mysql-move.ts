@@ -1,6 +1,6 @@
 import { raw } from 'mysql2';
 import { type Change, MOVES, type MoveName, ruleOf } from '../domain/allocation.ts';
-import { groupBy } from './batch.ts';
+import { groupBy, keyOf } from './batch.ts';
 import type { Statement } from './mysql-link.ts';
 import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, setNow } from './mysql-sql.ts';
 
@@ -8,7 +8,6 @@ import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, setNow } from './mysql-sql.ts';
 // driver makes of an array; they are compared as bytes, which is quick and the same in any collation.
 const WHO = "CAST(CONCAT_WS(' ', `subnet`, `ip`) AS BINARY)";
 const STATE = "CAST(CONCAT_WS(' ', `subnet`, `ip`, `generation`, COALESCE(`iface`, '')) AS BINARY)";
-const whoOf = ({ row }: Change): string => `${row.subnet} ${row.ip}`;
 const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.generation} ${row.iface ?? ''}`;
 
 /** All changes in one transaction and one round trip; the last answer has the rows that moved. It is asked after
@@ -86,7 +85,7 @@ const each =
   changes => {
     const values = changes.map(given);
     if (values.every(value => value === values[0])) return plain(`${column} = ?`, [values[0]]);
-    return plain(`${column} = ELT(FIELD(${WHO}, ?), ?)`, [changes.map(whoOf), values]);
+    return plain(`${column} = ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
   };
 const NOW = raw('@now');
 

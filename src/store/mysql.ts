@@ -18,8 +18,6 @@ import type { MysqlSpec } from './url.ts';
 
 /** Addresses in one `get`; more are asked for in several statements of the packet. */
 const IPS_MAX = 2_000;
-/** Portions of one `add` under way at a time; the server works on each with one core. */
-const ADD_LANES = 2;
 export interface MysqlOptions {
   readonly spec: MysqlSpec;
   /** Goes before one in the spec. */
@@ -70,15 +68,11 @@ export function openMysql(options: MysqlOptions): Store {
     unheard: mover.unheard,
     async add(list) {
       const token = newToken();
-      const portions = portionsOf(list);
       let added = 0;
-      const lane = async (): Promise<void> => {
-        for (const portion of portions) {
-          const answers = await ask(...addStatements(portion, token, skewMs()));
-          added += Number(answers.at(-1)?.[0]?.count);
-        }
-      };
-      await Promise.all(Array.from({ length: ADD_LANES }, lane));
+      for (const portion of portionsOf(list)) {
+        const answers = await ask(...addStatements(portion, token, skewMs()));
+        added += Number(answers.at(-1)?.[0]?.count);
+      }
       return added;
     },
 

@@ -50,6 +50,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
       clock,
       wait,
       share: () => 1,
+      burst: () => 1,
       log,
     }),
     policy: layout.policy,
