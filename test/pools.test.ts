@@ -2,7 +2,7 @@
 import { formatPoolId, parsePoolId } from '../src/domain/ids.ts';
 import type { PoolRequest } from '../src/ipam/pools.ts';
 import { assert, suite } from './uvu.ts';
-import { ENI_A, failure, ipsWith, ROOMY, request, rowOf, type World, world } from './world.ts';
+import { ENI_A, failure, ipsWith, POLICY, ROOMY, request, rowOf, type World, world } from './world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
@@ -88,6 +88,17 @@ pools('embedded, the ENI of another instance is refused', async () => {
     (await failure(enis.adopt(ENI_A))).line,
     /attached to i-0a, and this driver serves the ENIs of i-0b only/,
   );
+});
+
+pools('while EC2 throttles, docker network create waits, for as long as a request may', async () => {
+  const w = world({ vpc: ROOMY });
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
+  assert.is((await asking(w)).poolId, 'eni-0a');
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces' });
+  const before = w.time.now;
+  assert.is((await failure(asking(w, { eniId: 'eni-0b' }))).code, 'ec2-throttled');
+  assert.is(w.time.now - before, POLICY.requestTimeoutMs);
+  assert.is((await failure(asking(w, { eniId: 'eni-0b', gone: () => true }))).code, 'caller-gone');
 });
 
 pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {

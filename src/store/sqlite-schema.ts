@@ -19,7 +19,7 @@ const address = (name: string) => text(name).$type<Ipv4>();
 const time = (name: string) => integer(name);
 const token = (name: string) => text(name);
 
-/** What the partial indexes are for. A query has to say it in the same words to be led along one. */
+/** What the partial indexes are for; a query that says so in the same words is led along one. */
 export const IS_FREE = sql.raw("status = 'free'");
 export const IS_INTENT = sql.raw("status IN ('assigning', 'unassigning')");
 

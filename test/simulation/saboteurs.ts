@@ -40,12 +40,18 @@ export const SABOTEURS: readonly Saboteur[] = [
   const intents = [...written, ...asked.filter(row => !written.some(one => one.ip === row.ip))];
 `,
   },
+  {
+    name: 'a shared commit answers one caller with what another moved',
+    file: 'src/store/group-commit.ts',
+    find: 'call.resolve(call.keys.flatMap(key => moved.get(key) ?? []))',
+    replace: 'call.resolve([...moved.values()])',
+  },
   // Holders.
   {
     name: 'RequestPool flushes',
     file: 'src/ipam/pools.ts',
-    find: '    await enis.wanted(await enis.adopt(id));\n',
-    replace: `    await enis.wanted(await enis.adopt(id));
+    find: '    warm.wanted({ home, range });\n',
+    replace: `    warm.wanted({ home, range });
     const { rows } = await machine.store.onEni(eni.id);
     const held = rows.filter(row => row.status === 'allocated');
     await machine.store.move(held.map(row => ({ row, move: 'release' as const })));

@@ -9,6 +9,7 @@ import type { Allocator } from '../../src/ipam/allocator.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
+import { groupCommit } from '../../src/store/group-commit.ts';
 import type { Connection, Reply } from './connection.ts';
 import type { Ledger } from './ledger.ts';
 import { Process } from './scheduler.ts';
@@ -17,6 +18,8 @@ import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
 
 const RECONCILE_EVERY_MS = 30_000;
+/** Commits of one process at a time, as with a database. */
+const LANES_MAX = 2;
 
 export type Request =
   | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
@@ -33,6 +36,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
   const clock = () => scheduler.now - startedAt;
   const wait = (ms: number) => scheduler.wait(process, ms);
+  const connected = ledger.connect(process, wrote);
+  const soon = (work: () => void) => scheduler.resume(process, work, 0);
   const log: Log = (_level, message, fields = {}) => {
     if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
     if (message === 'early reuse')
@@ -45,7 +50,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
   };
   return {
-    store: ledger.connect(process, wrote),
+    store: { ...connected, move: groupCommit(connected.move, { lanesMax: LANES_MAX, gather: soon }) },
     cloud: gate(world.ec2.connect(process, ledger.mirror, clock, wrote), {
       clock,
       wait,
