@@ -1,6 +1,7 @@
 // Goal: whatever becomes of a connection, what the store answers is what the ledger says. Method: a gate in
 // front of a real MariaDB that loses, holds or swallows one packet; the server stopped and killed.
 import { type IpamError, isError } from '../src/domain/error.ts';
+import type { EniId } from '../src/domain/ids.ts';
 import { openMysql } from '../src/store/mysql.ts';
 import { LINK_BOUNDS, type LinkBounds } from '../src/store/mysql-link.ts';
 import type { Store } from '../src/store/store.ts';
@@ -81,6 +82,29 @@ for (const trap of ['lose reply', 'swallow reply'] as const)
     );
     assert.equal(after, [await one(witness, ip(10)), await one(witness, ip(11))]);
   });
+
+outage('moves that share a commit whose answer is lost are each answered as made', async context => {
+  const { store, witness, gate } = context;
+  const changes = await claims(store);
+  const sprung = gate.trap('lose reply', MOVE_PACKET);
+  const after = await Promise.all(changes.map(change => store.move([change])));
+  await sprung;
+  assert.equal(after, [[await one(witness, ip(10))], [await one(witness, ip(11))]]);
+});
+
+outage('a move that the server cannot make takes down no other that shares its commit', async ({ store }) => {
+  const [claim] = await claims(store);
+  assert.ok(claim);
+  const iface = ENI.padEnd(40, '0') as EniId; // longer than its column
+  const row = await one(store, ip(11));
+  const [made, refused] = await Promise.allSettled([
+    store.move([claim]),
+    store.move([{ row, move: 'usurped', iface }]),
+  ]);
+  assert.is(made.status === 'fulfilled' && made.value[0]?.status, 'allocated');
+  assert.ok(refused.status === 'rejected' && isError(refused.reason, 'internal'));
+  assert.is((await one(store, ip(11))).status, 'ready');
+});
 
 outage(
   'lose request: a move that never arrived is answered as not made',
