@@ -28,7 +28,7 @@ const PARTS: Readonly<Record<Section, (bench: Bench) => Promise<void>>> = {
 };
 
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143)); // what was started ends with it
-process.exitCode = await main(process.argv.slice(2));
+process.exit(await main(process.argv.slice(2)));
 
 async function main(words: readonly string[]): Promise<number> {
   if (words.includes('--help')) {

@@ -9,6 +9,7 @@ import { hintsOf } from '../src/ipam/hints.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
 import { recycle } from '../src/ipam/recycle.ts';
 import { takeBack } from '../src/ipam/take-back.ts';
+import { GATHER_MS } from '../src/ipam/warm-pool.ts';
 import type { World as VpcDescription } from '../src/simulator/world.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -121,8 +122,17 @@ filling('50 ENIs at once with 8 each: a call each, and none waits for another', 
   const before = w.time.now;
   const rows = await Promise.all(ids.flatMap(id => Array.from({ length: 8 }, () => request(w, id))));
   assert.is(new Set(rows.map(row => row.ip)).size, 400);
-  assert.is(w.time.now - before, ASSIGN_MS);
+  assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS);
   assert.is(callsOf(w, ASSIGN), 50);
+});
+
+filling('those who come within a moment of the first share its call', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const first = request(w, ENI_A);
+  await w.time.wait(GATHER_MS - 1);
+  const second = request(w, ENI_A);
+  assert.is(new Set([(await first).ip, (await second).ip]).size, 2);
+  assert.is(callsOf(w, ASSIGN), 1);
 });
 
 filling('a container that crashes and starts again makes no pool grow beyond what cools down', async () => {
@@ -168,7 +178,7 @@ filling('pools of one ENI by their ranges are each their own', async () => {
     request(w, ENI_A, { range: '10.0.0.64/26' }),
     request(w, ENI_A, { range: '10.0.2.0/24' }),
   ]);
-  assert.is(w.time.now - before, ASSIGN_MS, 'neither waits for the other');
+  assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS, 'neither waits for the other');
   assert.ok(within('10.0.0.64/26', low.ip), low.ip);
   assert.ok(within('10.0.2.0/24', high.ip), high.ip);
 });

@@ -2,6 +2,8 @@
  *  socket per client, requests written as finished text, and of a response only its end looked for. */
 import { connect } from 'node:net';
 
+const ONE_ANSWER_MAX_MS = 30_000;
+
 export interface Connection {
   /** Writes a request; calls back with the whole response. One at a time. */
   exchange(request: string, answered: (response: string) => void): void;
@@ -49,16 +51,20 @@ export function openConnection(url: string, lost: (error: Error) => void): Promi
   });
 }
 
-/** On a connection of its own. */
+/** On a connection of its own. Rejects when there is no answer. */
 export async function exchangeOnce(url: string, request: string): Promise<string> {
   let fail: (error: Error) => void = () => {};
   const connection = await openConnection(url, error => fail(error));
-  const response = await new Promise<string>((resolve, reject) => {
-    fail = reject;
-    connection.exchange(request, resolve);
-  });
-  connection.close();
-  return response;
+  const late = setTimeout(connection.close, ONE_ANSWER_MAX_MS);
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      fail = reject;
+      connection.exchange(request, resolve);
+    });
+  } finally {
+    clearTimeout(late);
+    connection.close();
+  }
 }
 
 function isWhole(response: string): boolean {

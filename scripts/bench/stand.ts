@@ -74,9 +74,18 @@ export async function openStand(options: StandOptions): Promise<Stand> {
   const url = `http://127.0.0.1:${await freePort()}`;
   const env = { ...ec2.env, ...store.env, ...SETTINGS, ...settings };
   const server = start(runtime, program, ['serve', '--listen', url], env);
-  await server.says('the ledger is open');
   const enis = Array.from({ length: options.enis }, (_, i) => eniName(i));
-  for (const eni of enis) await requestPool(url, eni, cidr);
+  const close = async () => {
+    await server.stop();
+    await ec2.stop();
+  };
+  try {
+    await server.says('the ledger is open');
+    for (const eni of enis) await requestPool(url, eni, cidr);
+  } catch (error) {
+    await close();
+    throw error;
+  }
 
   async function ec2Calls(action?: string): Promise<number> {
     const calls = (await (await fetch(`${ec2.url}/simulator/calls`)).json()) as Record<string, number>;
@@ -98,10 +107,7 @@ export async function openStand(options: StandOptions): Promise<Stand> {
         await pause(CALLS_QUIET_FOR_MS);
       }
     },
-    async close() {
-      await server.stop();
-      await ec2.stop();
-    },
+    close,
   };
 }
 

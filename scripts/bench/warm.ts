@@ -2,6 +2,7 @@
  *  one with, and one of each limit of the store, so that what else the machine does strikes all of them alike. */
 import type { Runtime } from '../tiers.ts';
 import { type Bench, CIDRS, ROW_COUNTS, type RowCount } from './bench.ts';
+import type { Driver } from './driver.ts';
 import { type Histogram, merge, newHistogram, quantile } from './histogram.ts';
 import type { StoreAddress } from './messages.ts';
 import { highestDuring, residentBytes } from './program.ts';
@@ -92,21 +93,24 @@ async function openPlace(
   const enis = Math.ceil(clients / CLIENTS_PER_ENI);
   const store = await stores(kind);
   const stand = await openStand({ program, runtime, store, cidr: CIDRS[rows], enis, settings: SETTINGS });
-  for (let first = 0; first < enis; first += ENIS_WARMED_AT_ONCE) {
-    const some = stand.enis.slice(first, first + ENIS_WARMED_AT_ONCE);
-    const taken = await driver.ask({
-      kind: 'burst',
-      url: stand.url,
-      enis: some,
-      each: WARMED_PER_ENI,
-      atOnce: true,
-    });
-    const given = await driver.ask({ kind: 'release', url: stand.url, leases: taken.leases });
+  try {
+    await warmEnis(driver, stand);
+    return { rows, stand, copy: (await store.copy()).copied };
+  } catch (error) {
+    await stand.close();
+    throw error;
+  }
+}
+
+async function warmEnis(driver: Driver, { url, enis, quiet }: Stand): Promise<void> {
+  for (let first = 0; first < enis.length; first += ENIS_WARMED_AT_ONCE) {
+    const some = enis.slice(first, first + ENIS_WARMED_AT_ONCE);
+    const taken = await driver.ask({ kind: 'burst', url, enis: some, each: WARMED_PER_ENI, atOnce: true });
+    const given = await driver.ask({ kind: 'release', url, leases: taken.leases });
     const error = taken.firstError ?? given.firstError;
     if (error !== null) throw new Error(`the ENIs cannot be warmed: ${error}`);
   }
-  await stand.quiet();
-  return { rows, stand, copy: (await store.copy()).copied };
+  await quiet();
 }
 
 /** Runtimes compile what is hot, and connections are opened: none of that counts, but a wrong answer does. */
