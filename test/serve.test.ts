@@ -4,6 +4,8 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { loadConfig } from '../src/cli/config.ts';
 import type { Parts } from '../src/cli/parts.ts';
 import { type RunningServer, startServer } from '../src/cli/serve.ts';
@@ -17,6 +19,15 @@ import { ENI_A, ipsWith, ROOMY, type World, world } from './world.ts';
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
 const SOON_MS = 3000;
 
+/** Now, on each runtime. */
+function collectGarbage(): void {
+  const { Bun } = globalThis as { Bun?: { gc(now: boolean): void } };
+  if (Bun === undefined) {
+    setFlagsFromString('--expose-gc');
+    runInNewContext('gc')();
+  } else Bun.gc(true);
+}
+
 let folder = '';
 const stop = suite('the stop of a server');
 stop.before.each(() => {
@@ -25,10 +36,15 @@ stop.before.each(() => {
 stop.after.each(() => rmSync(folder, { recursive: true }));
 const socketPath = () => join(folder, 'x.sock');
 
+type Opened = Parameters<Parts['service']>[0];
+
 /** In real time, since its sockets are real. */
 async function start(
   w: World,
-  more: Partial<Pick<Parts, 'open' | 'store' | 'keeper'>> & { allocator?: Allocator } = {},
+  more: Partial<Pick<Parts, 'open' | 'store' | 'keeper'>> & {
+    allocator?: Allocator;
+    serving?: (opened: Opened) => void;
+  } = {},
 ): Promise<RunningServer> {
   const machine = {
     ...w.machine,
@@ -41,7 +57,10 @@ async function start(
     machine,
     open,
     own: async () => {},
-    service: opened => ({ pools: w.pools, allocator, opened }),
+    service: opened => {
+      more.serving?.(opened);
+      return { pools: w.pools, allocator, opened };
+    },
     keeper: more.keeper ?? keeper({ ...machine, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
   const config = loadConfig({
@@ -141,6 +160,27 @@ stop('waits for the undo of a caller that hung up, and only then closes the stor
   await soon(server.stop());
   assert.equal(steps, ['undoing', 'undone', 'keeper stopped', 'closed']);
   assert.equal(await ipsWith(w, 'allocated'), []);
+});
+
+stop('nothing is left of the requests that a server has answered', async () => {
+  let opened: Opened = async () => {};
+  const server = await start(world(), {
+    serving: given => {
+      opened = given;
+    },
+  });
+  await server.opened;
+  const callers: WeakRef<() => boolean>[] = [];
+  for (let i = 0; i < 100; i++) {
+    const gone = () => i < 0;
+    callers.push(new WeakRef(gone));
+    await opened(gone);
+  }
+  await new Promise(resolve => setTimeout(resolve, 1)); // what a WeakRef was made for lives as long as its tick
+  collectGarbage();
+  const left = callers.filter(caller => caller.deref() !== undefined).length;
+  assert.ok(left < 10, `${left} of 100 callers are remembered`);
+  await soon(server.stop());
 });
 
 stop('is in good order though the store is away', async () => {

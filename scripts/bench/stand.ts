@@ -67,14 +67,16 @@ export function worldOf(cidr: string, enis: number): object {
   };
 }
 
-/** Resolves when the server knows each of the ENIs by a RequestPool, and so has filled its ledger. */
+/** Resolves when the server knows each of the ENIs by a RequestPool, and so has filled its ledger. It is started anew
+ *  then: a server compares a subnet that it finds in its ledger at once, and one that is new some time later. */
 export async function openStand(options: StandOptions): Promise<Stand> {
   const { program, runtime, store, cidr, settings = {} } = options;
   const ec2 = await startSimulator(worldOf(cidr, options.enis));
   const url = `http://127.0.0.1:${await freePort()}`;
   const env = { ...ec2.env, ...store.env, ...SETTINGS, ...settings };
-  const server = start(runtime, program, ['serve', '--listen', url], env);
+  const serve = () => start(runtime, program, ['serve', '--listen', url], env);
   const enis = Array.from({ length: options.enis }, (_, i) => eniName(i));
+  let server = serve();
   const close = async () => {
     await server.stop();
     await ec2.stop();
@@ -82,6 +84,9 @@ export async function openStand(options: StandOptions): Promise<Stand> {
   try {
     await server.says('the ledger is open');
     for (const eni of enis) await requestPool(url, eni, cidr);
+    await server.stop();
+    server = serve();
+    await server.says('the ledger is open');
   } catch (error) {
     await close();
     throw error;

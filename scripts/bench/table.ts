@@ -1,6 +1,7 @@
 /** The rows and the targets as a person reads them. */
 import type { ColdRow, InitRow, Row, StartRow, WarmRow } from './rows.ts';
-import { pairsRatio, type Target } from './targets.ts';
+import type { Target } from './target.ts';
+import { pairsRatio } from './warm-targets.ts';
 
 /** A column: its title in two lines, and what it shows of a row. Words go left, figures right. */
 type Column<R> = readonly [above: string, below: string, cell: (row: R) => string];

@@ -1,14 +1,13 @@
 /** Warm rows. All rows of one server's kind are measured in turns: each round gives every row a window without work,
  *  one with, and one of each limit of the store, so that what else the machine does strikes all of them alike. */
 import type { Runtime } from '../tiers.ts';
-import { type Bench, CIDRS, ROW_COUNTS, type RowCount } from './bench.ts';
+import { type Bench, CIDRS, type RowCount } from './bench.ts';
 import type { Driver } from './driver.ts';
-import { type Histogram, merge, newHistogram, quantile } from './histogram.ts';
-import type { StoreAddress } from './messages.ts';
+import { merge } from './histogram.ts';
 import { highestDuring, residentBytes } from './program.ts';
-import type { Latency, WarmRow } from './rows.ts';
 import { openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
+import { newSums, type Place, rowOf, type Sums, type Windows } from './warm-sums.ts';
 
 const CLIENTS_PER_ENI = 10;
 const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
@@ -18,7 +17,6 @@ const ROWS_QUICK = ['4k'] as const;
 /** Held once on each ENI before the windows: more than its clients will need, whatever refills are made of. */
 const WARMED_PER_ENI = 30;
 const ENIS_WARMED_AT_ONCE = 10;
-const BYTES_PER_MB = 1024 * 1024;
 
 /** Nothing rests: the clients take and give far faster than containers do. */
 const SETTINGS = {
@@ -26,37 +24,8 @@ const SETTINGS = {
   EC2_IPAM_COOLDOWN: '0s',
 };
 
-interface Windows {
-  readonly rounds: number;
-  readonly noopMs: number;
-  readonly loadMs: number;
-  readonly limitMs: number;
-}
 const WINDOWS: Windows = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
 const WINDOWS_QUICK: Windows = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
-
-interface Place {
-  readonly rows: RowCount;
-  readonly stand: Stand;
-  readonly copy: StoreAddress;
-}
-/** What the windows of one row add up to. */
-interface Sums {
-  readonly place: Place;
-  readonly clients: number;
-  loadCalls: number;
-  noopCalls: number;
-  commits: number;
-  pairs: number;
-  readonly requests: Histogram;
-  readonly releases: Histogram;
-  readonly noops: Histogram;
-  readonly commitLatencies: Histogram;
-  duplicates: number;
-  errors: number;
-  ec2Calls: number;
-  residentBytes: number;
-}
 
 export async function warm(bench: Bench): Promise<void> {
   for (const runtime of bench.plan.runtimes)
@@ -151,50 +120,4 @@ async function measure({ driver, progress }: Bench, sums: Sums, windows: Windows
   merge(sums.commitLatencies, commits.latencies);
   if (copy.kind === 'mariadb') sums.pairs += (await driver.ask({ ...limit, kind: 'pairs' })).done;
   return sums;
-}
-
-const newSums = (place: Place, clients: number): Sums => ({
-  place,
-  clients,
-  loadCalls: 0,
-  noopCalls: 0,
-  commits: 0,
-  pairs: 0,
-  requests: newHistogram(),
-  releases: newHistogram(),
-  noops: newHistogram(),
-  commitLatencies: newHistogram(),
-  duplicates: 0,
-  errors: 0,
-  ec2Calls: 0,
-  residentBytes: 0,
-});
-
-const latencyOf = (histogram: Histogram): Latency => ({
-  p50: quantile(histogram, 0.5),
-  p95: quantile(histogram, 0.95),
-  p99: quantile(histogram, 0.99),
-});
-
-function rowOf(sums: Sums, windows: Windows, runtime: Runtime, store: StoreKind): WarmRow {
-  const perSecond = (count: number, windowMs: number) => count / ((windowMs * windows.rounds) / 1000);
-  return {
-    what: 'warm',
-    store,
-    runtime,
-    rows: ROW_COUNTS[sums.place.rows],
-    clients: sums.clients,
-    callsPerSecond: perSecond(sums.loadCalls, windows.loadMs),
-    requestMs: latencyOf(sums.requests),
-    releaseMs: latencyOf(sums.releases),
-    noopPerSecond: perSecond(sums.noopCalls, windows.noopMs),
-    noopMs: latencyOf(sums.noops),
-    commitsPerSecond: perSecond(sums.commits, windows.limitMs),
-    commitMs: latencyOf(sums.commitLatencies),
-    durablePairsPerSecond: store === 'mariadb' ? perSecond(sums.pairs, windows.limitMs) : null,
-    duplicates: sums.duplicates,
-    errors: sums.errors,
-    ec2Calls: sums.ec2Calls,
-    peakResidentMb: sums.residentBytes / BYTES_PER_MB,
-  };
 }

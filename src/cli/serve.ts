@@ -116,6 +116,8 @@ class Ledger {
   /** Resolves when it is open; throws what keeps it from that when the longest wait of a request is over, and
    *  when the server stops. */
   opened = async (gone: () => boolean): Promise<void> => {
+    // Whoever waits is remembered by what it waits for, until the server stops.
+    if (this.isOpen) return;
     const isOpen = async () => {
       if (!this.isOpen) throw this.#error;
     };

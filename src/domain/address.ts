@@ -11,17 +11,26 @@ export interface Cidr {
 }
 
 const DECIMAL = /^(0|[1-9]\d{0,2})$/;
+const [DOT, ZERO, NINE] = ['.', '0', '9'].map(char => char.charCodeAt(0)) as [number, number, number];
 
-/** The address as a number from 0 to 2^32 - 1, or null when `text` is not strictly dotted decimals. */
+/** The address as a number from 0 to 2^32 - 1, or null when `text` is not strictly dotted decimals. It makes no strings,
+ *  since a survey calls it for each of 65,536 addresses, several times. */
 export function toNumber(text: string): number | null {
-  const parts = text.split('.');
-  if (parts.length !== 4) return null;
-  let number = 0;
-  for (const part of parts) {
-    if (!DECIMAL.test(part) || Number(part) > 255) return null;
-    number = number * 256 + Number(part);
+  let [number, part, digits, dots] = [0, 0, 0, 0];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) {
+      if (digits === 0 || ++dots > 3) return null;
+      number = number * 256 + part;
+      [part, digits] = [0, 0];
+    } else {
+      if (code < ZERO || code > NINE || (digits > 0 && part === 0)) return null;
+      part = part * 10 + code - ZERO;
+      digits++;
+      if (part > 255) return null;
+    }
   }
-  return number;
+  return dots === 3 && digits > 0 ? number * 256 + part : null;
 }
 
 /** Whether only this machine is reached under the name or address. */
@@ -38,7 +47,7 @@ export function parseIpv4(text: string, what = 'address'): Ipv4 {
 }
 
 export const fromNumber = (number: number): Ipv4 =>
-  [24, 16, 8, 0].map(shift => Math.floor(number / 2 ** shift) % 256).join('.') as Ipv4;
+  `${(number >>> 24) & 255}.${(number >>> 16) & 255}.${(number >>> 8) & 255}.${number & 255}` as Ipv4;
 
 export const numberOf = (ip: Ipv4): number => toNumber(ip) ?? Number.NaN;
 

@@ -44,7 +44,8 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId): Prom
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
 function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
   const limit = eni.instance === seen.instance ? eni.addressLimit : null;
-  const now = { ...eni, ...toLedger(seen, limit), ours: eni.ours, countIntentAt: eni.countIntentAt };
+  const { ours, countIntentAt, releasedAt } = eni;
+  const now = { ...toLedger(seen, limit), ours, countIntentAt, releasedAt };
   const same =
     now.instance === eni.instance && now.attachment === eni.attachment && now.prefixes === eni.prefixes;
   return same ? [] : [now];

@@ -10,7 +10,7 @@ import { type Machine, urgently } from './machine.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
 const POOLS_MAX = 10_000;
-/** A request that waits for EC2 first waits so long for others to come, which the same call then serves: little
+/** Before EC2 is asked, so long is waited for requests that come together, which the same call then serves: little
  *  beside what EC2 takes. */
 export const GATHER_MS = 20;
 /** After a refill that brought nothing: the ENI is full, the subnet dry, EC2 away. */
@@ -118,8 +118,8 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
       marks: () => marks(pool),
       until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
     };
-    const gathered = pool.waiting > 0 ? machine.wait(GATHER_MS) : Promise.resolve();
-    pool.filling = gathered
+    pool.filling = machine
+      .wait(GATHER_MS)
       .then(() => fill(hurried, enis, hints, of.home, asked))
       .finally(() => {
         pool.filling = null;
