@@ -13,7 +13,7 @@ import { makeRoom, takeBack } from './take-back.ts';
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */
 const ROUNDS_MAX = 8;
 /** Free addresses that a refill leaves in the subnet: `warmMin` for each of its ENIs, but no more than this. */
-const RESERVE_MAX = 100;
+const RESERVE_MAX = 50;
 
 export type Filled =
   /** There are ready addresses, `assigned` of them new; or nobody waits, and no more are needed. */
@@ -55,13 +55,14 @@ export async function fill(
   let { eni } = home;
   let most = Number.POSITIVE_INFINITY;
   let unexplained = 0;
-  const decide = () => nextFor(machine, enis, hints, { eni, subnet: home.subnet }, asked, most);
+  const decide = (how: 'glance' | 'choose') =>
+    nextFor(machine, enis, hints, { eni, subnet: home.subnet }, asked, { most, how });
   for (let round = 0; round < ROUNDS_MAX; round++) {
     if (round > 0 && machine.clock() >= asked.until()) throw tookTooLong(home);
-    let next = await decide();
+    let next = await decide('glance');
     if (next.do === 'assign') {
       await machine.cloud.turn('assign');
-      next = await decide(); // whoever began to wait in the meantime is served by the same call
+      next = await decide('choose'); // whoever began to wait in the meantime is served by the same call
     }
     if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
     if (next.do === 'make room') {
@@ -105,7 +106,7 @@ async function nextFor(
   hints: Hints,
   home: Home,
   { range, waiting, marks }: FillRequest,
-  most: number,
+  { most, how }: { most: number; how: 'glance' | 'choose' },
 ): Promise<Next> {
   const { policy, store } = machine;
   const { eni, subnet } = home;
@@ -125,7 +126,9 @@ async function nextFor(
   const wanted = Math.min(batch, most);
   if (wanted < 1) return { do: 'nothing' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
-  const free = await freeFor(machine, home, range, 'rested', wanted + Math.max(reserve, wanted));
+  // For a request that waits one is enough to have a turn for, of which there may be few.
+  const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
+  const free = await freeFor(machine, home, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
   if (count > 0) return { do: 'assign', count, free, held };
   return waits > usable ? { do: 'take back' } : { do: 'nothing' };
