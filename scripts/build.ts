@@ -4,7 +4,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { type BuildOptions, build } from 'esbuild';
-import { plugins } from './build-plugins.ts';
+import { BUNDLING, plugins } from './bundling.ts';
 
 const BUNDLE = 'dist/ec2-ipam.mjs';
 const BUNDLE_BYTES_MAX = 1_050_000;
@@ -23,19 +23,10 @@ const options = {
   entryPoints: ['src/main.ts'],
   outfile: BUNDLE,
   write: false,
-  bundle: true,
-  minify: true,
-  format: 'esm',
-  platform: 'node',
-  target: ['es2023', 'node22'],
-  // The CommonJS builds, which esbuild prefers for platform node, can't be shaken.
-  mainFields: ['module', 'main'],
-  conditions: ['import', 'module', 'node'],
+  ...BUNDLING,
   banner: { js: BANNER },
-  legalComments: 'none',
   metafile: true,
-  logLevel: 'warning',
-  define: { 'process.env.NODE_ENV': '"production"', EC2_IPAM_VERSION: JSON.stringify(version) },
+  define: { ...BUNDLING.define, EC2_IPAM_VERSION: JSON.stringify(version) },
   plugins,
 } satisfies BuildOptions;
 

@@ -1,7 +1,7 @@
 /** The least that a server on this stack can be: Hono and its Node adapter, one POST, in a bundle of its own. */
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { plugins } from '../build-plugins.ts';
+import { BUNDLING, plugins } from '../bundling.ts';
 import { ROOT } from '../tiers.ts';
 import { NOOP_PATH } from './load.ts';
 
@@ -21,16 +21,7 @@ export async function buildNoop(folder: string): Promise<string> {
   await build({
     stdin: { contents: SOURCE, resolveDir: ROOT },
     outfile,
-    bundle: true,
-    minify: true,
-    format: 'esm',
-    platform: 'node',
-    target: ['es2023', 'node22'],
-    mainFields: ['module', 'main'],
-    conditions: ['import', 'module', 'node'],
-    legalComments: 'none',
-    logLevel: 'warning',
-    define: { 'process.env.NODE_ENV': '"production"' },
+    ...BUNDLING,
     plugins: plugins.filter(({ name }) => name === 'node-prefix'),
   });
   return outfile;

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
 import { brotliCompressSync } from 'node:zlib';
 import { readMigrationFiles } from 'drizzle-orm/migrator';
-import type { Plugin } from 'esbuild';
+import type { BuildOptions, Plugin } from 'esbuild';
 
 /** Deno refuses a bare `import "buffer"` outside a package: every builtin gets its `node:`. */
 const nodePrefix: Plugin = {
@@ -151,6 +151,20 @@ const slimIsProperty: Plugin = {
     }));
   },
 };
+
+export const BUNDLING = {
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  platform: 'node',
+  target: ['es2023', 'node22'],
+  // The CommonJS builds, which esbuild prefers for platform node, can't be shaken.
+  mainFields: ['module', 'main'],
+  conditions: ['import', 'module', 'node'],
+  legalComments: 'none',
+  logLevel: 'warning',
+  define: { 'process.env.NODE_ENV': '"production"' },
+} satisfies BuildOptions;
 
 export const plugins: Plugin[] = [
   nodePrefix,
