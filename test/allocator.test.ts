@@ -308,7 +308,7 @@ resting('quarantine holds before another ENI, and is longer than the cooldown', 
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
   const { unassign } = await import('../src/ipam/intents.ts');
-  assert.is((await unassign(w.machine, row === undefined ? [] : [row])).length, 1);
+  assert.is((await unassign(w.machine, row === undefined ? [] : [row])).freed.length, 1);
   w.time.now += POLICY.quarantineMs - 1;
   assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');
   w.time.now += 1;

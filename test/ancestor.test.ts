@@ -124,7 +124,7 @@ ancestor('an assign that hangs on one ENI delays no start on another', async () 
   const before = w.time.now;
   await start(ENI_B);
   order.push(ENI_B);
-  assert.is(w.time.now, before);
+  assert.ok(w.time.now - before < 100, `${w.time.now - before} ms`);
   await hung;
   assert.equal(order, [ENI_B, ENI_A]);
 });

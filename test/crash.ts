@@ -12,6 +12,7 @@ const LATENCY_MS = 60_000;
 const SHORT_LATENCY_MS = 400;
 /** For a request or a call's answer to come to its next write. */
 const ARRIVE_MS = 250;
+const REACHED_MAX_MS = 30_000;
 const ASSIGN = 'AssignPrivateIpAddresses';
 const UNASSIGN = 'UnassignPrivateIpAddresses';
 
@@ -165,7 +166,7 @@ export async function bringTo(
     await site.ec2.tell('DELETE', 'faults');
   };
   try {
-    await armed.reached;
+    await Promise.race([armed.reached, tooLate()]);
   } catch (error) {
     await end();
     throw error;
@@ -173,9 +174,18 @@ export async function bringTo(
   return end;
 }
 
+/** What is never reached fails, instead of keeping the tests. */
+const tooLate = (): Promise<never> =>
+  new Promise((_, reject) => {
+    const late = AbortSignal.timeout(REACHED_MAX_MS);
+    late.addEventListener('abort', () =>
+      reject(new Error(`the point was not reached in ${REACHED_MAX_MS} ms`)),
+    );
+  });
+
 function armGate({ gate }: MariaLedger, hold: StoreHold): Armed {
   const letGo = async () => {};
-  const writes = (status: string) => `set \`status\` = '${status}'`;
+  const writes = (status: string) => `\`status\` = '${status}', \`generation\` =`;
   if ('before' in hold) return { reached: gate.trap('delay', writes(hold.before)), letGo };
   if ('after' in hold) return { reached: gate.trap('swallow reply', writes(hold.after)), letGo };
   const sprung = gate.trap('hold', writes(hold.late)).then(send => {

@@ -159,6 +159,16 @@ gates("of several servers each draws ahead within its part of the account's buck
   assert.is(turns.done, 51);
 });
 
+gates('a turn that nobody waits for any more is given to nobody', async () => {
+  const { clock, cloud, as } = scene({ share: 0.05, burst: 0.05 });
+  crowd(5, turn(as('cold')));
+  const late = crowd(1, () => cloud.turn('assign', clock.now + 1000));
+  await clock.advance(1000 + LOOK_AGAIN_MS);
+  assert.is(late.errors[0]?.code, 'ec2-throttled');
+  await clock.advance(4000);
+  assert.is(late.done, 0);
+});
+
 gates('a part smaller than the share takes nothing from the share', async () => {
   const { clock, as } = scene({ share: 0.5, burst: 0.1 });
   const turns = crowd(60, turn(as('cold')));

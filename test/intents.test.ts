@@ -210,7 +210,7 @@ assigning('an address that an Unassign took off does not return to that ENI with
   for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
   const gone = rows[0]?.ip ?? '';
   await release(w, ENI_A, gone);
-  assert.is((await unassign(w.machine, [await rowOf(w, gone)])).length, 1);
+  assert.is((await unassign(w.machine, [await rowOf(w, gone)])).freed.length, 1);
   assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 330 s/);
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
   w.time.now += POLICY.graceMs;
@@ -270,7 +270,7 @@ async function readyRows(w: World, count: number) {
 unassigning('takes many off in one call', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
-  assert.is((await unassign(w.machine, rows)).length, 5);
+  assert.is((await unassign(w.machine, rows)).freed.length, 5);
   assert.equal(secondariesOf(w, ENI_A), []);
   assert.is(callsOf(w, UNASSIGN), 1);
 });
@@ -279,7 +279,7 @@ unassigning('what was claimed meanwhile stays', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   const held = await request(w, ENI_A);
-  assert.is((await unassign(w.machine, rows)).length, 2);
+  assert.is((await unassign(w.machine, rows)).freed.length, 2);
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
   assert.is((await rowOf(w, held.ip)).status, 'allocated');
 });
@@ -288,7 +288,7 @@ unassigning('a batch refused for one that is off already is halved until each is
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
   w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
-  assert.is((await unassign(w.machine, rows)).length, 5);
+  assert.is((await unassign(w.machine, rows)).freed.length, 5);
   assert.equal(secondariesOf(w, ENI_A), []);
 });
 
@@ -301,14 +301,14 @@ unassigning('on an ENI that is gone confirms them all', async () => {
     message: 'gone',
     action: UNASSIGN,
   });
-  assert.is((await unassign(w.machine, rows)).length, 3);
+  assert.is((await unassign(w.machine, rows)).freed.length, 3);
 });
 
 unassigning('refused for the rate, they are ready again', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
-  assert.is((await unassign(w.machine, rows)).length, 0);
+  assert.is((await unassign(w.machine, rows)).freed.length, 0);
   assert.is((await ipsWith(w, 'ready')).length, 3);
 });
 
@@ -316,7 +316,7 @@ unassigning('after a lost reply nobody gets them until the grace is over and the
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
-  assert.is((await unassign(w.machine, rows)).length, 0);
+  assert.is((await unassign(w.machine, rows)).freed.length, 0);
   const others = [];
   for (let i = 0; i < 6; i++) others.push((await request(w, ENI_A)).ip);
   for (const row of rows) assert.not.ok(others.includes(row.ip));

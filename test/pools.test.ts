@@ -90,6 +90,19 @@ pools('embedded, the ENI of another instance is refused', async () => {
   );
 });
 
+pools('an ENI that was detached when it was last seen is looked at again, and warm', async () => {
+  const w = world({ vpc: ROOMY });
+  const { network } = w.vpc;
+  network.detach(network.eni(ENI_A).attachment?.id ?? '');
+  await asking(w);
+  assert.is((await w.store.eni(ENI_A))?.instance, null);
+  network.attach(ENI_A, 'i-0b' as never, 2);
+  await asking(w, { instanceId: 'i-0b' });
+  assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
+  await w.time.wait(1000);
+  assert.is((await ipsWith(w, 'ready')).length, 6);
+});
+
 pools('while EC2 throttles, docker network create waits, for as long as a request may', async () => {
   const w = world({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });

@@ -1,6 +1,9 @@
 // Goal: ledger and EC2 come to agree whatever strangers do, holders are never lost, and what is unknown is let be.
+
+import type { Cloud, Urgency } from '../src/cloud/cloud.ts';
 import type { Ipv4 } from '../src/domain/address.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS, SETTLED_AFTER_MS } from '../src/domain/drift.ts';
+import { IpamError } from '../src/domain/error.ts';
 import { knownEnis } from '../src/ipam/enis.ts';
 import { evidence } from '../src/ipam/evidence.ts';
 import { giveBack } from '../src/ipam/give-back.ts';
@@ -422,6 +425,36 @@ keeping('stops only when no refill is under way any more', async () => {
   assert.ok(w.time.now - before >= 5_000);
   assert.equal(await ipsWith(w, 'assigning'), []);
 });
+
+keeping(
+  'what a container lacks is as urgent as what one waits for, and no ENI waits for another',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const held = [await request(w, ENI_A), await request(w, ENI_B)];
+    w.time.now += SETTLED_AFTER_MS;
+    for (const { iface, ip } of held) if (iface !== null) w.vpc.network.unassign(iface, [ip]);
+    const turns: string[] = [];
+    const cloud = (urgency: () => Urgency): Cloud => ({
+      ...w.machine.cloud,
+      as: cloud,
+      async turn() {
+        turns.push(urgency());
+        if (turns.length === 1) throw new IpamError('ec2-throttled', 'not sent');
+      },
+    });
+    const machine = { ...w.machine, cloud: cloud(() => 'cold') };
+    const loop = keeperOf({ ...w, machine }, 'server-1', 3_600_000);
+    const run = loop.run();
+    await w.time.wait(3000);
+    void loop.stop(60_000);
+    await run;
+    assert.equal(turns, ['cold', 'cold']);
+    assert.is(
+      [ENI_A, ENI_B].filter(eni => held.some(row => secondariesOf(w, eni).includes(row.ip))).length,
+      1,
+    );
+  },
+);
 
 keeping('goes on after EC2 failed', async () => {
   const w = world({ vpc: ROOMY });

@@ -53,7 +53,7 @@ test('1,000 cold starts over 100 hosts take less than 10 s, and none fails', asy
   const { starts, maxMs, waited, assigns } = rowOf(phase);
   assert.is(starts, 1000);
   assert.ok(maxMs < 10_000, `the last one took ${maxMs} ms`);
-  assert.is(waited, 1);
+  assert.ok(waited > 0 && waited < 1, 'networks are warm before their first container');
   assert.ok(assigns >= 100);
 });
 

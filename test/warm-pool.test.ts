@@ -524,8 +524,63 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
   const home = await w.enis.adopt(ENI_B);
   await takeBack(w.machine, w.enis, home, anyTwo);
   assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
-  await takeBack(w.machine, w.enis, home, anyTwo);
-  assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [1, 5, 1]);
+  assert.is((await takeBack(w.machine, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
+  assert.is(await ready(w, ENI_B), 5);
+  assert.is(callsOf(w, UNASSIGN), 3, 'one call for each ENI that is needed');
+});
+
+takingBack('when EC2 does not take them off, the request is told that, and waits as for EC2', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  w.time.now += POLICY.quarantineMs;
+  w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 3 });
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+});
+
+takingBack('many ENIs that ask at once each get one of what is idle', async () => {
+  const asking = Array.from({ length: 6 }, (_, i) => `eni-0d${i}` as EniId);
+  const w = world({
+    vpc: {
+      ...ROOMY,
+      subnets: [{ id: SUBNET, cidr: '10.0.1.0/27' }],
+      instances: [
+        { id: 'i-0a', type: 'm5.24xlarge' },
+        { id: 'i-0b', type: 'm5.24xlarge' },
+      ],
+      enis: [
+        ...(ROOMY.enis ?? []),
+        ...asking.map((id, i) => ({
+          id,
+          subnet: SUBNET,
+          attachment: { instance: 'i-0b', deviceIndex: i + 2 },
+        })),
+      ],
+    },
+    policy: { warmMin: 0, warmMax: 0 },
+  });
+  const { readyOn, withStatus, move, freeFor, onEni } = w.store;
+  // Each call of the store takes a moment, in which others look and choose too.
+  const late = <A extends unknown[], T>(call: (...args: A) => Promise<T>) => {
+    return async (...args: A) => {
+      await w.time.wait(1);
+      return await call(...args);
+    };
+  };
+  const held = [];
+  while ((await ipsWith(w, 'free')).length > 0 || held.length === 0) held.push(await request(w, ENI_A));
+  for (const { ip } of held) await release(w, ENI_A, ip);
+  w.time.now += POLICY.quarantineMs;
+  Object.assign(w.store, {
+    readyOn: late(readyOn),
+    withStatus: late(withStatus),
+    move: late(move),
+    freeFor: late(freeFor),
+    onEni: late(onEni),
+  });
+  const given = await Promise.all(asking.map(id => request(w, id)));
+  assert.is(new Set(given.map(row => row.ip)).size, asking.length);
 });
 
 takingBack('only addresses of the range, and never a primary', async () => {

@@ -46,8 +46,8 @@ export interface Cloud {
   as(urgency: () => Urgency): Cloud;
   /** Resolves when one call of the kind may be sent. Each assign, assignCount and unassign must have had a
    *  turn of its own, taken before its intent is written, so that no intent grows old in a queue. Throws
-   *  ec2-throttled, and nothing was sent, when none came in time. */
-  turn(action: 'assign' | 'unassign'): Promise<void>;
+   *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock. */
+  turn(action: 'assign' | 'unassign', until?: number): Promise<void>;
 
   /** Throws ec2-not-found. */
   eni(id: EniId): Promise<CloudEni>;

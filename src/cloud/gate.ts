@@ -95,9 +95,9 @@ export function gate(cloud: OpenCloud, { clock, wait, share, burst, log }: GateO
     return {
       ...cloud.through(door),
       as,
-      async turn(kind) {
+      async turn(kind, until = Number.POSITIVE_INFINITY) {
         const api = apiOf(API[kind]);
-        await api.turns.take(urgency, clock() + TURN_MAX_MS);
+        await api.turns.take(urgency, Math.min(clock() + TURN_MAX_MS, until));
         api.unused++;
         await cloud.turn(kind);
       },

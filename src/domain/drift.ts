@@ -14,6 +14,9 @@ export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show
 export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that may have been undone by a late call of ours
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
 
+/** Whether the row has stood for so long that a read, late as it may be, shows no older state. */
+export const isSettled = (row: Allocation, now: number): boolean => now - row.movedAt >= SETTLED_AFTER_MS;
+
 export type DriftKind =
   | 'foreign' // EC2 shows a free address on an ENI
   | 'lingering' // and it is the ENI of ours that an Unassign took it off within the hour
@@ -51,7 +54,7 @@ export function driftOf(
     seenOn: at?.eni ?? null,
     change: change === null ? null : { row, ...change },
   });
-  const settled = now - row.movedAt >= SETTLED_AFTER_MS;
+  const settled = isSettled(row, now);
   switch (row.status) {
     case 'free':
       if (at === null || mayStillLeave(row, at.eni, rest, now)) return null;
@@ -59,7 +62,8 @@ export function driftOf(
         return found('lingering', { move: 'reclaim', iface: at.eni });
       return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
     case 'ready':
-      if (at !== null && (at.primary || (at.eni !== row.iface && settled)))
+      // An ENI that is gone is shown for a while, and its primary address may have been given to us since.
+      if (at !== null && (at.eni === row.iface ? at.primary : settled))
         return found('usurped', { move: 'usurped', iface: at.eni, primary: at.primary });
       return at === null && settled && row.iface !== null && ours(row.iface) ? found('astray', null) : null;
     case 'allocated':

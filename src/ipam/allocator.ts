@@ -12,6 +12,7 @@ import type { Machine } from './machine.ts';
 import { claimNamed } from './named.ts';
 import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
 import { release } from './release.ts';
+import { idleElsewhere } from './take-back.ts';
 import type { WarmPools } from './warm-pool.ts';
 
 /** Ready addresses read together: more than any ENI holds. */
@@ -116,7 +117,9 @@ export function allocator(
       const reused = policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled));
       if (reused !== null) return reused;
       if (late || !(await mayChangeSoon(asked, filled))) throw exhausted(policy, home, filled);
-      await wait(Math.min(pauseMs, Math.max(asked.until() - clock(), 0)));
+      // Those who wait for the same thing look again at different moments.
+      const jitteredMs = pauseMs * (0.5 + machine.random());
+      await wait(Math.min(jitteredMs, Math.max(asked.until() - clock(), 0)));
       pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS);
     }
   }
@@ -145,9 +148,13 @@ export function allocator(
     return hints.take(id, pool.range);
   }
 
-  /** Whether waiting could help: something rests, or a call that somebody has just sent is under way. */
+  /** Whether waiting could help: something rests, others were quicker with what is idle elsewhere, or a call that
+   *  somebody has just sent is under way. */
   async function mayChangeSoon({ home, pool }: Asked, why: Exhausted): Promise<boolean> {
-    if (why.outcome === 'subnet dry' && why.resting !== null) return true;
+    if (why.outcome === 'subnet dry') {
+      if (why.resting !== null) return true;
+      if ((await idleElsewhere(machine, enis, home, pool.range, 'any')).length > 0) return true;
+    }
     const { rows, now } = await store.onEni(home.eni.id);
     return rows.some(
       row =>

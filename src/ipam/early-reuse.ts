@@ -11,6 +11,10 @@ import { takeBack } from './take-back.ts';
 
 /** Ready addresses looked at together: more than any ENI holds. */
 const READY_LOOK = 64;
+/** Free ones, of which others take some meanwhile. */
+const FREE_LOOK = 32;
+/** Ready ones that are tried before looking again. */
+const TRIES_MAX = 8;
 
 export interface EarlyReuse {
   /** Claims one of those ready here, those free and, when there are none, those ready on other ENIs; null: there is
@@ -27,29 +31,42 @@ export function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
     const { rows, now } = await store.readyOn(home.eni.id, pool.range, READY_LOOK);
     const ready = rows.at(0) ?? null;
     const free = why.outcome === 'subnet dry' ? why.resting : null;
-    const near = free === null || (ready !== null && since(ready) <= since(free)) ? ready : free;
-    const chosen = near ?? (why.outcome === 'subnet dry' ? await fromElsewhere(asked) : null);
-    if (chosen === null) return null;
-    const here = chosen.status === 'ready' ? chosen : await assignOne(chosen, asked);
-    if (here === null) return null;
+    if (free !== null && (ready === null || since(free) < since(ready))) return await claimFree(asked);
+    if (ready === null && why.outcome === 'subnet dry' && (await fromElsewhere(asked)))
+      return await claimFree(asked);
+    for (const row of rows.slice(0, TRIES_MAX)) {
+      const claimed = await claimHere(row, row, asked, now);
+      if (claimed !== null) return claimed;
+    }
+    return null;
+  }
+
+  async function claimHere(here: Allocation, before: Allocation, asked: Asked, now: number) {
     const [claimed = null] = await store.move([{ row: here, move: 'claim', holder: asked.holder }]);
-    if (claimed !== null && !isRested(chosen, home.eni.id, policy, now)) logged(chosen, asked, now);
+    if (claimed !== null && !isRested(before, asked.home.eni.id, policy, now)) logged(before, asked, now);
     return claimed;
   }
 
-  async function fromElsewhere({ home, pool }: Asked): Promise<Allocation | null> {
+  async function fromElsewhere({ home, pool }: Asked): Promise<boolean> {
     const wanted = { range: pool.range, count: 1, which: 'any' } as const;
-    return (await takeBack(machine, enis, home, wanted)).at(0) ?? null;
+    return (await takeBack(machine, enis, home, wanted)).length > 0;
   }
 
-  async function assignOne(row: Allocation, asked: Asked): Promise<Allocation | null> {
-    await machine.cloud.turn('assign');
-    const { ready, error } = await assign(machine, asked.home.eni.id, [row]);
-    if (isError(error, 'ec2-limit')) throw exhausted(policy, asked.home, { outcome: 'eni full', held: null });
+  /** Which it is is decided after the turn, and when others are quicker it is the next. */
+  async function claimFree(asked: Asked): Promise<Allocation | null> {
+    const { home, pool } = asked;
+    const { eni, subnet } = home;
+    await machine.cloud.turn('assign', asked.until());
+    const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: policy, which: 'any' as const };
+    const { rows, now } = await store.freeFor({ ...query, limit: FREE_LOOK });
+    const { ready, error } = await assign(machine, eni.id, rows, 1);
+    if (isError(error, 'ec2-limit')) throw exhausted(policy, home, { outcome: 'eni full', held: null });
     if (isError(error, 'ec2-subnet-full'))
-      throw exhausted(policy, asked.home, { outcome: 'subnet dry', resting: null });
+      throw exhausted(policy, home, { outcome: 'subnet dry', resting: null });
     if (error !== null) throw error;
-    return ready[0] ?? null;
+    const [here] = ready;
+    const before = rows.find(row => row.ip === here?.ip);
+    return here === undefined || before === undefined ? null : await claimHere(here, before, asked, now);
   }
 
   function logged(row: Allocation, { home }: Asked, now: number): void {

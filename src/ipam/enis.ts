@@ -130,7 +130,8 @@ export function knownEnis(machine: Machine): Enis {
   async function wanted(home: Home): Promise<Home> {
     if (home.eni.releasedAt === null) return home;
     await store.setReleased(home.eni.id, false);
-    return remember({ ...home, eni: { ...home.eni, releasedAt: null } });
+    const now = { ...home, eni: { ...home.eni, releasedAt: null } };
+    return ours.get(home.eni.id) === home ? remember(now) : now; // it may have been released again meanwhile
   }
 
   async function readAll(): Promise<LedgerEni[]> {

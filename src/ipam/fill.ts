@@ -6,7 +6,7 @@ import { affordable, batchFor, type Marks, refillOf } from '../domain/warmth.ts'
 import { assignByCount } from './count.ts';
 import type { Enis, Home } from './enis.ts';
 import type { Hints } from './hints.ts';
-import { ASSIGN_CALLS_MAX, assign } from './intents.ts';
+import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { makeRoom, takeBack } from './take-back.ts';
 
@@ -61,7 +61,7 @@ export async function fill(
     if (round > 0 && machine.clock() >= asked.until()) throw tookTooLong(home);
     let next = await decide('glance');
     if (next.do === 'assign') {
-      await machine.cloud.turn('assign');
+      await machine.cloud.turn('assign', asked.until());
       next = await decide('choose'); // whoever began to wait in the meantime is served by the same call
     }
     if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
@@ -88,7 +88,7 @@ export async function fill(
     if (isError(result.error, 'ec2-limit')) {
       ({ eni } = await enis.refresh(eni.id));
       if (count === 1) return { outcome: 'eni full', held };
-      most = Math.floor(count / 2);
+      most = Math.floor(Math.min(count, CALL_ADDRESSES_MAX) / 2);
     } else if (isError(result.error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null };
     else if (result.error !== null) throw result.error;
     else if (unexplained >= ASSIGN_CALLS_MAX && asked.range === null && machine.clock() < asked.until()) {

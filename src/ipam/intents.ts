@@ -14,7 +14,7 @@ import type { Machine } from './machine.ts';
 /** Calls that name addresses, before the caller makes one by count instead. */
 export const ASSIGN_CALLS_MAX = 4;
 /** Addresses in one call: no instance type holds more on one ENI. */
-const CALL_ADDRESSES_MAX = 50;
+export const CALL_ADDRESSES_MAX = 50;
 /** Intents taken over in one go. */
 const TAKE_OVER_MAX = 200;
 
@@ -157,41 +157,69 @@ async function carriersOf(
   }
 }
 
-/** Takes ready rows off their ENI; answers those that are free now. */
-export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<Allocation[]> {
-  const freed: Allocation[] = [];
-  for (const [eni, batch] of batchesByEni(rows))
-    freed.push(...(await callUnassign(machine, eni, batch.map(change('unassign')), 'kept')));
-  return freed;
+export interface Unassigned {
+  /** Those that are free now. */
+  readonly freed: readonly Allocation[];
+  /** Why others are not: what EC2 said last. Null: it took off all that was still ready. */
+  readonly error: IpamError | null;
 }
 
-/** Writes the intents, sends their call and settles them; halves a batch that is refused for an address in it.
+/** Takes ready rows off their ENIs, one call for each. */
+export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<Unassigned> {
+  const freed: Allocation[] = [];
+  let error: IpamError | null = null;
+  for (const [eni, batch] of batchesByEni(rows)) {
+    await machine.cloud.turn('unassign');
+    const result = await unassignFrom(machine, eni, batch);
+    freed.push(...result.freed);
+    error = result.error ?? error;
+  }
+  return { freed, error };
+}
+
+/** Takes ready rows off the ENI; the caller has had the turn, since which rows it should be is decided after it. */
+export const unassignFrom = (
+  machine: Machine,
+  eni: EniId,
+  rows: readonly Allocation[],
+): Promise<Unassigned> =>
+  callUnassign(machine, eni, rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign')), 'kept');
+
+/** Writes the intents, for which there has been a turn, sends their call and settles them; halves a batch that is refused for an address in it.
  *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later. */
 async function callUnassign(
   machine: Machine,
   eni: EniId,
   changes: readonly Change[],
   otherwise: 'kept' | null,
-): Promise<Allocation[]> {
+): Promise<Unassigned> {
   const { store, cloud, log } = machine;
-  await cloud.turn('unassign');
   const { intents, sendBefore } = await write(machine, changes);
-  if (intents.length === 0) return [];
+  if (intents.length === 0) return { freed: [], error: null };
   const ips = ipsOf(intents);
   const error = await outcome(cloud.unassign(eni, ips, sendBefore));
   log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
     isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
-  if (error === null || gone) return await store.move(intents.map(change('unassigned')));
+  if (error === null || gone) {
+    const freed = await store.move(intents.map(change('unassigned')));
+    return { freed, error: null };
+  }
   if (isError(error, 'ec2-not-assigned')) {
-    const freed: Allocation[] = [];
     const middle = Math.ceil(intents.length / 2);
-    for (const half of [intents.slice(0, middle), intents.slice(middle)])
-      freed.push(...(await callUnassign(machine, eni, half.map(change('unassign again')), otherwise)));
-    return freed;
+    const halves = [intents.slice(0, middle), intents.slice(middle)];
+    const results: Unassigned[] = [];
+    for (const half of halves) {
+      await cloud.turn('unassign');
+      results.push(await callUnassign(machine, eni, half.map(change('unassign again')), otherwise));
+    }
+    return {
+      freed: results.flatMap(result => result.freed),
+      error: results.find(result => result.error !== null)?.error ?? null,
+    };
   }
   if (isRefusal(error) && otherwise !== null) await store.move(intents.map(change(otherwise)));
-  return [];
+  return { freed: [], error };
 }
 
 /** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
@@ -209,7 +237,8 @@ export async function takeOff(machine: Machine, rows: readonly Allocation[]): Pr
   for (const [eni, batch] of batchesByEni(rows)) {
     const again = (row: Allocation) =>
       change(row.status === 'assigning' ? 'take over' : 'unassign again')(row);
-    freed += (await callUnassign(machine, eni, batch.map(again), null)).length;
+    await machine.cloud.turn('unassign');
+    freed += (await callUnassign(machine, eni, batch.map(again), null)).freed.length;
   }
   return freed;
 }
@@ -218,7 +247,14 @@ export async function takeOff(machine: Machine, rows: readonly Allocation[]): Pr
  *  takes some of them only. They stay allocated whatever comes. Answers how many are back. */
 export async function repair(machine: Machine, rows: readonly Allocation[]): Promise<number> {
   let repaired = 0;
-  for (const [eni, batch] of batchesByEni(rows)) repaired += await repairOn(machine, eni, batch);
+  for (const [eni, batch] of batchesByEni(rows)) {
+    try {
+      repaired += await repairOn(machine, eni, batch);
+    } catch (error) {
+      if (!isError(error, 'ec2-throttled')) throw error;
+      machine.log('warn', 'a repair had no turn, and is tried again', { eni, error: error.line });
+    }
+  }
   return repaired;
 }
 

@@ -60,7 +60,7 @@ async function claimFree(
   }
   const rested = isRested(row, eni.id, policy, now);
   if (!rested && policy.strictReuse) return null;
-  await machine.cloud.turn('assign');
+  await machine.cloud.turn('assign', asked.until());
   const { ready, taken, error } = await assign(machine, eni.id, [row]);
   if (isError(error, 'ec2-limit') && (await makeRoom(machine, asked.home, () => false, 1)) > 0) return null;
   if (error !== null) throw error;

@@ -2,7 +2,7 @@
 import type { CloudEni } from '../cloud/cloud.ts';
 import { fromNumber, type Ipv4 } from '../domain/address.ts';
 import { type Allocation, type Change, mayStillLeave } from '../domain/allocation.ts';
-import type { Sighting } from '../domain/drift.ts';
+import { isSettled, type Sighting } from '../domain/drift.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import type { Machine } from './machine.ts';
 
@@ -43,7 +43,7 @@ export async function noteObserved(machine: Machine, enis: readonly CloudEni[]):
     const { rows, now } = await machine.store.get(subnet, ips.slice(from, from + CHANGES_MAX));
     const changes = rows.flatMap(row => {
       const at = sightings.get(row.ip);
-      return at === undefined || mayStillLeave(row, at.eni, machine.policy, now) ? [] : noteOf(row, at);
+      return at === undefined || mayStillLeave(row, at.eni, machine.policy, now) ? [] : noteOf(row, at, now);
     });
     if (changes.length > 0) noted.push(...(await machine.store.move(changes)));
   }
@@ -52,9 +52,10 @@ export async function noteObserved(machine: Machine, enis: readonly CloudEni[]):
 
 /** The change by which a row comes to say what EC2 shows; none when it is ours there, when a container holds it
  *  (a holder is never given up on a read), or when it is said already. */
-function noteOf(row: Allocation, { eni, primary }: Sighting): Change[] {
+function noteOf(row: Allocation, { eni, primary }: Sighting, now: number): Change[] {
   if (row.status === 'free') return [{ row, move: 'foreign', iface: eni, primary }];
-  if (row.status === 'ready' && primary) return [{ row, move: 'usurped', iface: eni, primary }];
+  if (row.status === 'ready' && primary && (row.iface === eni || isSettled(row, now)))
+    return [{ row, move: 'usurped', iface: eni, primary }];
   const said =
     row.iface === eni && row.primary === primary && row.absentSince === null && row.refusedAt === null;
   if (row.status === 'occupied' && !said) return [{ row, move: 'seen', iface: eni, primary }];

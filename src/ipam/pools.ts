@@ -74,7 +74,12 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
     await patiently(() => checkInstance({ eni, subnet }, instance));
-    const home = await patiently(async () => enis.wanted(await enis.adopt(id)));
+    const home = await patiently(async () => {
+      const adopted = await enis.adopt(id);
+      const { instance: known } = adopted.eni;
+      const isOld = known === null || (instance !== null && known !== instance);
+      return await enis.wanted(isOld ? await enis.refresh(id) : adopted);
+    });
     warm.wanted({ home, range });
     return { poolId: formatPoolId(pool), subnet: subnet.cidr, gateway: routerOf(subnet.cidr) };
   }

@@ -8,7 +8,7 @@ import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import { type Enis, oursIn } from './enis.ts';
 import type { Evidence } from './evidence.ts';
 import { repair, takeOff, unassign } from './intents.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, urgently } from './machine.ts';
 import { sightingsOn, toLedger } from './observe.ts';
 
 /** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
@@ -89,10 +89,12 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
   const lingering = made.filter(row => row.status === 'unassigning');
   await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
-  const astray = (await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).length;
+  const astray = (await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
   // Those that were tried longest ago come first.
   const missing = rowsOf('missing').sort((a, b) => a.movedAt - b.movedAt);
-  const repaired = await repair(machine, missing.slice(0, REPAIRS_MAX));
+  // A container waits for them.
+  const urgent = urgently(machine, () => 'cold');
+  const repaired = await repair(urgent, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
 }
 

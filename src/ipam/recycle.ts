@@ -27,4 +27,4 @@ export const recycle = async (machine: Machine, rows: readonly Allocation[]): Pr
       urgently(machine, () => 'recycle'),
       rows,
     )
-  ).length;
+  ).freed.length;

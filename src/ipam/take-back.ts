@@ -3,7 +3,7 @@ import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
 import { type Enis, type Home, oursIn } from './enis.ts';
 import { since } from './hints.ts';
-import { unassign } from './intents.ts';
+import { unassign, unassignFrom } from './intents.ts';
 import type { Machine } from './machine.ts';
 
 export interface TakeBack {
@@ -13,13 +13,45 @@ export interface TakeBack {
   readonly which: 'rested' | 'any';
 }
 
-/** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those that have most of them first;
- *  answers those that are free now. */
+/** Others may take what is chosen, or choose the same. */
+const TRIES_MAX = 8;
+
+/** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
+ *  them; answers those that are free now. Throws what EC2 said when that is why there are none. */
 export async function takeBack(
   machine: Machine,
   enis: Enis,
-  { eni, subnet }: Home,
+  home: Home,
   { range, count, which }: TakeBack,
+): Promise<Allocation[]> {
+  const freed: Allocation[] = [];
+  for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
+    if ((await idleElsewhere(machine, enis, home, range, which)).length === 0) break;
+    await machine.cloud.turn('unassign');
+    const chosen = chooseFrom(await idleElsewhere(machine, enis, home, range, which), machine.random);
+    const eni = chosen[0]?.iface ?? null;
+    if (eni === null) break;
+    const result = await unassignFrom(machine, eni, chosen.slice(0, count - freed.length));
+    freed.push(...result.freed);
+    if (result.error !== null && freed.length === 0) throw result.error;
+  }
+  if (freed.length > 0)
+    machine.log('info', 'taken back: the subnet has run dry', {
+      subnet: home.subnet.id,
+      for: home.eni.id,
+      ips: freed.map(row => row.ip),
+    });
+  return freed;
+}
+
+/** The ready addresses on our other ENIs of the subnet: those past the quarantine; with none of them and `any`, the one
+ *  that has rested longest. */
+export async function idleElsewhere(
+  machine: Machine,
+  enis: Enis,
+  { eni, subnet }: Home,
+  range: Cidr | null,
+  which: TakeBack['which'],
 ): Promise<Allocation[]> {
   const ours = new Set(oursIn(await enis.readAll(), machine.instance).map(one => one.id));
   const { rows, now } = await machine.store.withStatus(subnet.id, ['ready']);
@@ -32,20 +64,20 @@ export async function takeBack(
       (range === null || contains(range, row.ip)),
   );
   const rested = elsewhere.filter(row => isRested(row, eni.id, machine.policy, now));
-  const chosen = evenly(rested).slice(0, count);
-  if (which === 'any' && chosen.length < count) {
-    const resting = elsewhere.filter(row => !rested.includes(row)).sort((a, b) => since(a) - since(b));
-    chosen.push(...resting.slice(0, count - chosen.length));
-  }
-  if (chosen.length === 0) return [];
-  const freed = await unassign(machine, chosen);
-  if (freed.length > 0)
-    machine.log('info', 'taken back: the subnet has run dry', {
-      subnet: subnet.id,
-      for: eni.id,
-      ips: freed.map(row => row.ip),
-    });
-  return freed;
+  if (rested.length > 0 || which === 'rested') return rested;
+  return elsewhere.sort((a, b) => since(a) - since(b)).slice(0, 1);
+}
+
+/** The rows of the ENI that has most of them, those first that would be given last there; of several such ENIs any,
+ *  and from somewhere on, so that those who choose at the same time seldom choose the same. */
+function chooseFrom(rows: readonly Allocation[], random: () => number): Allocation[] {
+  const groups = [...Map.groupBy(rows, row => row.iface).values()];
+  const most = Math.max(...groups.map(group => group.length));
+  const largest = groups.filter(group => group.length === most);
+  const group = largest[Math.floor(random() * largest.length)] ?? [];
+  const order = group.toSorted((a, b) => since(b) - since(a));
+  const start = Math.floor(random() * order.length);
+  return [...order.slice(start), ...order.slice(0, start)];
 }
 
 /** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; answers how
@@ -58,18 +90,8 @@ export async function makeRoom(
 ): Promise<number> {
   const { rows } = await machine.store.onEni(eni.id);
   const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isOfUse(row));
-  return (await unassign(machine, idle.sort((a, b) => since(b) - since(a)).slice(0, count))).length;
-}
-
-/** The rows in an order in which those come first that leave their ENI with the most. */
-function evenly(rows: readonly Allocation[]): Allocation[] {
-  const left = new Map<Allocation['iface'], number>();
-  const ranked = rows
-    .toSorted((a, b) => since(b) - since(a))
-    .map(row => {
-      const others = left.get(row.iface) ?? 0;
-      left.set(row.iface, others + 1);
-      return { row, others };
-    });
-  return ranked.sort((a, b) => b.others - a.others).map(({ row }) => row);
+  const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
+  const { freed, error } = await unassign(machine, last);
+  if (freed.length === 0 && error !== null) throw error;
+  return freed.length;
 }

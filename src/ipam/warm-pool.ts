@@ -10,6 +10,8 @@ import { type Machine, urgently } from './machine.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
 const POOLS_MAX = 10_000;
+/** The same of one ENI: whoever asks may name any range. */
+const RANGES_MAX = 16;
 /** Before EC2 is asked, so long is waited for requests that come together, which the same call then serves: little
  *  beside what EC2 takes. */
 export const GATHER_MS = 20;
@@ -62,6 +64,8 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
       pools.set(id, ofEni);
     }
     const key = range === null ? '' : formatCidr(range);
+    const [oldest] = ofEni.size >= RANGES_MAX && !ofEni.has(key) ? ofEni.keys() : [];
+    if (oldest !== undefined) ofEni.delete(oldest);
     const pool = ofEni.get(key) ?? {
       growth: NO_GROWTH,
       waiting: 0,
@@ -149,7 +153,9 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
     released,
     fill: fillFor,
     highOf,
-    forget: eni => void pools.delete(eni),
+    forget(eni) {
+      for (const pool of pools.get(eni)?.values() ?? []) pool.growth = NO_GROWTH;
+    },
     async stop() {
       stopping = true;
       await Promise.all(refills);

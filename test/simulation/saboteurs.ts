@@ -249,8 +249,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'what is ready is given up on a read that may be late',
     file: DRIFT,
-    find: '(at.primary || (at.eni !== row.iface && settled))',
-    replace: '(at.primary || at.eni !== row.iface)',
+    find: '(at.eni === row.iface ? at.primary : settled)',
+    replace: '(at.eni !== row.iface || at.primary)',
   },
   // Bounds.
   {
