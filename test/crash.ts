@@ -157,7 +157,7 @@ export async function bringTo(
         action: deed.action,
         eni,
       });
-    armed = await armLock(ledger, hold, eni, deed, answering);
+    armed = await armLock(ledger, hold, deed, answering);
   }
   const kill = deed.begin(site, eni);
   const end = async () => {
@@ -205,15 +205,10 @@ function armGate({ gate }: MariaLedger, hold: StoreHold): Armed {
 async function armLock(
   ledger: SqliteLedger,
   hold: StoreHold,
-  eni: string,
   deed: Deed,
   answering: () => Promise<void>,
 ): Promise<Armed> {
   if (!('before' in hold)) throw new Error('what a process writes into a file dies with it');
-  if (hold.before === 'allocated') {
-    const { held, letGo } = await ledger.lockAt(eni, 'ready');
-    return { reached: held.then(() => pause(ARRIVE_MS)), letGo };
-  }
   // The first write of a deed is held from its beginning, the second from when EC2's answer is under way.
   const isFirst = hold.before.endsWith('ssigning') || deed.action === null;
   const lock = isFirst ? Promise.resolve(ledger.lock()) : answering().then(() => ledger.lock());

@@ -1,16 +1,10 @@
 /** The ledger as a test holds it from outside: it reads the rows, and keeps a program from writing at one point. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import process from 'node:process';
 import type { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { removeFolder, tempFolder, until } from './bundle.ts';
 import { type Gate, openGate } from './gate.ts';
 import { type MariaDb, startMariadb } from './mariadb.ts';
-
-const POUNCE = fileURLToPath(new URL('./pounce.ts', import.meta.url));
-const NODE = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url));
 
 export interface LedgerRow {
   readonly ip: string;
@@ -36,8 +30,6 @@ export interface MariaLedger extends Ledger {
 export interface SqliteLedger extends Ledger {
   /** Takes the write lock of the file. */
   lock(): LetGo;
-  /** Takes the write lock in the moment in which a row on the ENI reaches the status; resolves when it looks. */
-  lockAt(eni: string, status: string): Promise<{ held: Promise<void>; letGo: LetGo }>;
 }
 
 const SELECT = "SELECT ip, status, iface, holder FROM allocation WHERE status NOT IN ('free', 'reserved')";
@@ -87,22 +79,6 @@ export function sqliteLedger(): SqliteLedger {
       return async () => {
         db.exec('ROLLBACK');
         db.close();
-      };
-    },
-    async lockAt(eni, status) {
-      const child = spawn(NODE, [POUNCE, path, eni, status], { stdio: ['pipe', 'pipe', 'inherit'] });
-      const ended = once(child, 'close');
-      let said = '';
-      child.stdout.on('data', chunk => {
-        said += chunk;
-      });
-      await until('somebody looks at the rows', () => said.includes('looking'));
-      return {
-        held: until('the lock is held', () => said.includes('held')),
-        letGo: async () => {
-          child.stdin.end();
-          await ended;
-        },
       };
     },
     close: async () => removeFolder(folder),
