@@ -19,6 +19,9 @@ type Transport = (typeof TRANSPORTS)[number];
 /** Time decides nothing here: nothing rests long enough, no token runs short, nothing is compared. */
 const SETTINGS = {
   EC2_IPAM_COOLDOWN: '1h',
+  // What is assigned in the background depends on how quick a runtime is.
+  EC2_IPAM_WARM_MIN: '0',
+  EC2_IPAM_WARM_MAX: '0',
   EC2_IPAM_RECONCILE_EVERY: '24h',
   EC2_IPAM_EC2_SHARE: '100%',
   EC2_IPAM_LOG_FORMAT: 'json',

@@ -95,8 +95,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'what is missing is not repaired',
     file: 'src/ipam/reconciler.ts',
-    find: 'repair(machine, missing.slice(0, REPAIRS_MAX))',
-    replace: 'repair(machine, missing.slice(0, 0))',
+    find: 'repair(urgent, missing.slice(0, REPAIRS_MAX))',
+    replace: 'repair(urgent, missing.slice(0, 0))',
   },
   {
     name: 'what is given up while a repair may be under way is ready at once',
@@ -145,8 +145,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a lost reply to an unassign taken for success',
     file: INTENTS,
-    find: '  if (error === null || gone) return',
-    replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) return",
+    find: '  if (error === null || gone) {\n    const freed',
+    replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) {\n    const freed",
   },
   {
     name: 'a refused batch taken for assigned',
