@@ -179,16 +179,6 @@ serving('a holding that another server ended and began anew is ended all the sam
   assert.is((await rowOf(w, ip)).status, 'ready');
 });
 
-serving('also when that was at the very moment, by the clock of another node', async () => {
-  const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
-  const other = w.another();
-  const { ip } = await request(w, ENI_A);
-  await release(other, ENI_A, ip);
-  await request(other, ENI_A, { named: ip });
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.is((await rowOf(w, ip)).status, 'ready');
-});
-
 for (const applied of [true, false])
   serving(
     `a release whose outcome the store could not tell (it was ${applied ? 'made' : 'not made'}) ends no later holding`,

@@ -56,8 +56,6 @@ export async function release(
         warm.released({ home, range: pool.range });
         return true;
       }
-      // Nothing was done so far, and what was remembered is not what is to be ended.
-      if (ending.remembered) ending = null;
     }
     throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
       hint: 'release it again',
