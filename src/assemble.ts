@@ -29,9 +29,9 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms);
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  let liveServers = 1;
-  const share = () => config.ec2SharePercent / 100 / liveServers;
-  const burst = () => 1 / liveServers;
+  const live = () => ipam.fleet.live;
+  const share = () => config.ec2SharePercent / 100 / live();
+  const burst = () => 1 / live();
   const cloud = gate(ec2Cloud({ ...config.aws, clock }), { clock, wait, share, burst, log });
   const embedded: { instance: InstanceId | null } = { instance: null };
   const machine: Machine = {
@@ -55,13 +55,8 @@ export function assemble(config: Config, log: Log): Parts {
       return embedded.instance;
     },
   };
-  const { pools, allocator, keeper } = openIpam(machine, {
-    server,
-    reconcileEveryMs: config.reconcileEveryMs,
-    onServers: live => {
-      liveServers = Math.max(live, 1);
-    },
-  });
+  const ipam = openIpam(machine, { server, reconcileEveryMs: config.reconcileEveryMs });
+  const { pools, allocator, keeper } = ipam;
   return {
     store,
     machine,

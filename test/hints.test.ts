@@ -3,6 +3,7 @@
 import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { type Hints, hintsOf } from '../src/ipam/hints.ts';
+import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
 import { assert, suite } from './uvu.ts';
 import {
   countingCalls,
@@ -126,8 +127,14 @@ holding.run();
 
 const serving = suite('servers that remember');
 
+/** No other server is noted. */
+const alone = ({ fleet }: Ipam): void => {
+  for (let i = 0; i < 2; i++) fleet.note({ now: 0, rows: [] });
+};
+
 serving('a warm start costs one commit and no read, a stop one commit and no read', async () => {
   const w = world({ vpc: ROOMY });
+  alone(w);
   await request(w, ENI_A);
   const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
   const { ip } = await request(w, ENI_A);
@@ -179,11 +186,77 @@ serving('a holding that another server ended and began anew is ended all the sam
   assert.is((await rowOf(w, ip)).status, 'ready');
 });
 
-for (const applied of [true, false])
+serving(
+  'a release that was made and answered "no", since another server had moved on, ends no later holding',
+  async () => {
+    const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+    const other = w.another();
+    const { ip } = await request(w, ENI_A);
+    const { move } = w.store;
+    let answered = 0;
+    const machine = {
+      ...w.machine,
+      store: {
+        ...w.store,
+        // What a store does that reads back by its token what it has committed.
+        async move(changes: Parameters<typeof move>[0]) {
+          const moved = await move(changes);
+          if (changes[0]?.move !== 'release' || answered++ > 0) return moved;
+          await request(other, ENI_A, { named: ip });
+          return [];
+        },
+      },
+    };
+    const parts = openIpam(machine, { server: 'a', reconcileEveryMs: 60_000 });
+    const { allocator } = parts;
+    alone(parts);
+    const pool = { eni: ENI_A, range: null };
+    for (const remembered of [true, false]) {
+      answered = 0;
+      if (remembered) {
+        await release(other, ENI_A, ip);
+        await allocator.request({ pool, named: ip as never, holder: null, gone: () => false });
+      }
+      w.time.now += 1000;
+      assert.is(await allocator.release(pool, ip as never), true);
+      assert.is((await rowOf(w, ip)).status, 'allocated', remembered ? 'remembered' : 'read');
+    }
+  },
+);
+
+serving('a holding that another server began is ended by a server whose store answered late', async () => {
+  const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  await release(w, ENI_A, ip);
+  const { move } = w.store;
+  const late = async (changes: Parameters<typeof move>[0]) => {
+    const moved = await move(changes);
+    w.time.now += 5000;
+    return moved;
+  };
+  Object.assign(w.store, { move: late });
+  await request(w, ENI_A, { named: ip });
+  Object.assign(w.store, { move });
+  w.time.now += 1;
+  await release(other, ENI_A, ip);
+  await request(other, ENI_A, { named: ip });
+  w.time.now += 1;
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.is((await rowOf(w, ip)).status, 'ready');
+});
+
+for (const [applied, isAlone] of [
+  [true, true],
+  [true, false],
+  [false, true],
+  [false, false],
+])
   serving(
-    `a release whose outcome the store could not tell (it was ${applied ? 'made' : 'not made'}) ends no later holding`,
+    `a release whose outcome the store could not tell (${applied ? 'made' : 'not made'}, ${isAlone ? 'remembered' : 'read'}) ends no later holding`,
     async () => {
       const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+      if (isAlone) alone(w);
       const other = w.another();
       const { ip } = await request(w, ENI_A);
       const { move } = w.store;

@@ -47,7 +47,6 @@ export interface ServerOptions {
 export function openServer(options: ServerOptions): Server {
   const { name, clock, vpc, tally, random, failed } = options;
   const store = inTime(options.ledger, clock);
-  let live = 1;
   const log: Machine['log'] = (level, message, fields = {}) => {
     tally.logged(level, message, fields);
     const { error } = fields;
@@ -59,8 +58,8 @@ export function openServer(options: ServerOptions): Server {
     cloud: gate(cloud, {
       clock: clock.now,
       wait: clock.wait,
-      share: () => EC2_SHARE / live,
-      burst: () => 1 / live,
+      share: () => EC2_SHARE / ipam.fleet.live,
+      burst: () => 1 / ipam.fleet.live,
       log,
     }),
     policy: POLICY,
@@ -73,9 +72,6 @@ export function openServer(options: ServerOptions): Server {
   const ipam = openIpam(machine, {
     server: name,
     reconcileEveryMs: RECONCILE_EVERY_MS,
-    onServers: servers => {
-      live = Math.max(servers, 1);
-    },
   });
   return {
     ...ipam,

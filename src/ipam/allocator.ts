@@ -6,6 +6,7 @@ import type { EniId, Pool } from '../domain/ids.ts';
 import { earlyReuse } from './early-reuse.ts';
 import type { Enis, Home } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
+import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
@@ -58,6 +59,7 @@ export interface Allocator {
 
 export interface AllocatorParts {
   readonly enis: Enis;
+  readonly fleet: Fleet;
   readonly nobodys: GiveBack;
   readonly hints: Hints;
   readonly warm: WarmPools;
@@ -66,7 +68,7 @@ export interface AllocatorParts {
 
 export function allocator(
   machine: Machine,
-  { enis, nobodys, hints, warm, outages }: AllocatorParts,
+  { enis, fleet, nobodys, hints, warm, outages }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = machine;
   const looks = new Map<EniId, Promise<void>>();
@@ -174,7 +176,7 @@ export function allocator(
 
   return {
     request,
-    release: (pool, ip) => release(machine, { enis, hints, warm, outages }, pool, ip),
+    release: (pool, ip) => release(machine, { enis, fleet, hints, warm, outages }, pool, ip),
     undo,
   };
 }

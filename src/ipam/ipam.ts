@@ -1,6 +1,7 @@
 /** The parts of this floor, tied together: all that one server process does about addresses. */
 import { type Allocator, allocator } from './allocator.ts';
 import { type Enis, knownEnis } from './enis.ts';
+import { type Fleet, fleetOf } from './fleet.ts';
 import { type GiveBack, giveBack } from './give-back.ts';
 import { hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
@@ -11,6 +12,7 @@ import { type WarmPools, warmPools } from './warm-pool.ts';
 
 export interface Ipam {
   readonly enis: Enis;
+  readonly fleet: Fleet;
   readonly nobodys: GiveBack;
   readonly pools: Pools;
   readonly allocator: Allocator;
@@ -20,16 +22,18 @@ export interface Ipam {
 
 export function openIpam(machine: Machine, options: KeeperOptions): Ipam {
   const enis = knownEnis(machine);
+  const fleet = fleetOf(options.server, machine.clock);
   const nobodys = giveBack(machine);
   const hints = hintsOf(machine.policy, machine.clock);
   const outages = outagesOf(machine);
   const warm = warmPools(machine, enis, hints);
   return {
     enis,
+    fleet,
     nobodys,
     warm,
     pools: pools(machine, { enis, warm, outages }),
-    allocator: allocator(machine, { enis, nobodys, hints, warm, outages }),
-    keeper: keeper(machine, { enis, nobodys, warm }, options),
+    allocator: allocator(machine, { enis, fleet, nobodys, hints, warm, outages }),
+    keeper: keeper(machine, { enis, fleet, nobodys, warm }, options),
   };
 }

@@ -5,6 +5,7 @@ import { closeCounts } from './count.ts';
 import { drain } from './drain.ts';
 import { type Enis, oursIn } from './enis.ts';
 import { evidence } from './evidence.ts';
+import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
 import { takeOver } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
@@ -13,8 +14,6 @@ import type { WarmPools } from './warm-pool.ts';
 
 /** Between two notes that this server lives. */
 const BEAT_EVERY_MS = 5_000;
-/** A server that has not been noted for so long does not live. */
-const LIVES_FOR_MS = 3 * BEAT_EVERY_MS;
 const TAKE_OVER_EVERY_MS = 10_000;
 const DRAIN_EVERY_MS = 60_000;
 /** A subnet that is new in the ledger may wait so long for its first comparison. */
@@ -38,21 +37,20 @@ export interface KeeperOptions {
   readonly reconcileEveryMs: number;
   /** Between two looks at what is due; absent: a second. */
   readonly pause?: () => Promise<void>;
-  /** Is told how many servers live, this one included. */
-  readonly onServers?: (live: number) => void;
 }
 
 export interface KeeperParts {
   readonly enis: Enis;
+  readonly fleet: Fleet;
   readonly nobodys: GiveBack;
   readonly warm: WarmPools;
 }
 
 export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, nobodys, warm } = parts;
+  const { enis, fleet, nobodys, warm } = parts;
   const machine = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = machine;
-  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS), onServers = () => {} } = options;
+  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
@@ -68,8 +66,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    const { rows, now } = await store.beat(server, false);
-    onServers(rows.filter(row => row.stoppedAt === null && now - row.seenAt < LIVES_FOR_MS).length);
+    fleet.note(await store.beat(server, false));
   }
 
   /** What is remembered of the ENIs is brought up to date by the way. */

@@ -4,6 +4,7 @@ import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { Pool } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
+import type { Fleet } from './fleet.ts';
 import { isSameHolding } from './give-back.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
@@ -15,6 +16,7 @@ const TRIES_MAX = 5;
 
 interface Parts {
   readonly enis: Enis;
+  readonly fleet: Fleet;
   readonly hints: Hints;
   readonly warm: WarmPools;
   readonly outages: Outages;
@@ -25,31 +27,26 @@ const nobodyHangsUp = () => false;
 /** Gives up the holding that the pool's ENI has of the address; false: it was not that ENI's to give up. */
 export async function release(
   machine: Machine,
-  { enis, hints, warm, outages }: Parts,
+  { enis, fleet, hints, warm, outages }: Parts,
   pool: Pool,
   ip: Ipv4,
 ): Promise<boolean> {
-  const askedAt = hints.storeNow() ?? Number.NEGATIVE_INFINITY;
-  /** The holding that is to be ended, as the first try found it. A try that failed for the store may have been made
-   *  after all, and when the next one looks somebody else may hold the address. */
-  let ending: { readonly row: Allocation; readonly remembered: boolean } | null = null;
-
-  /** What is remembered may be older than the holding that is to be ended; but one that began after an address was
-   *  given up since this was asked is a later one. */
-  const isLater = (row: Allocation): boolean => {
-    if (ending === null || isSameHolding(row, ending.row)) return false;
-    return !ending.remembered || (row.restedSince !== null && row.restedSince >= askedAt);
-  };
+  /** The holding that is to be ended, as the first try found it. A try that failed for the store, or was answered
+   *  "no", may have been made after all: the answer is read back, and somebody else may have moved the row before.
+   *  When the next try looks, somebody else may hold the address. */
+  let ending: Allocation | null = null;
 
   const endIn = async (home: Home): Promise<boolean> => {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
+      // With several servers what is remembered may be older than the holding that is to be ended.
       const remembered = hints.holding(home.subnet.id, ip, home.eni.id);
-      const row = remembered ?? (await machine.store.get(home.subnet.id, [ip])).rows.at(0);
+      const known = fleet.isAlone && ending === null ? remembered : null;
+      const row = known ?? (await machine.store.get(home.subnet.id, [ip])).rows.at(0);
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
       const move = isIts ? moveToGiveUp(row) : null;
       if (row === undefined || move === null) return ending !== null;
-      if (isLater(row)) return true;
-      ending = { row, remembered: remembered !== null };
+      if (ending !== null && !isSameHolding(row, ending)) return true;
+      ending = row;
       const [moved] = await machine.store.move([{ row, move }]);
       if (moved !== undefined) {
         hints.note(moved);

@@ -137,14 +137,13 @@ export class Ledger {
       const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
       if (change === undefined) continue;
       const { mirror } = this;
-      const together = answer.length;
       watchMove(this.#truth, {
         mirror,
         process,
         change,
         before,
         after,
-        together,
+        together: answer.filter(one => one.status === after.status && one.iface === after.iface).length,
         storeNow,
         now: this.#scheduler.now,
       });

@@ -76,7 +76,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: "a release that is tried again ends somebody else's holding",
     file: RELEASE,
-    find: '      if (isLater(row)) return true;\n',
+    find: '      if (ending !== null && !isSameHolding(row, ending)) return true;\n',
     replace: '',
   },
   {

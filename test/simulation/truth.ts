@@ -113,9 +113,9 @@ export class Truth {
     return this.mirrorOf(eni).rows.get(keyOf(subnet, ip));
   }
 
-  /** Whether a request waits there for an address of the ENI. */
-  waits = (process: Process, eni: EniId | null): boolean =>
-    [...this.requests.values()].some(one => one.process === process && one.eni === eni);
+  /** How many requests wait there for an address of the ENI. */
+  waiting = (process: Process, eni: EniId | null): number =>
+    [...this.requests.values()].filter(one => one.process === process && one.eni === eni).length;
 
   /** Whether a request under way for the ENI is for a part of the subnet only. */
   ranged = (process: Process, eni: EniId): boolean =>

@@ -13,7 +13,7 @@ export interface Moved {
   readonly change: Change;
   readonly before: Allocation;
   readonly after: Allocation;
-  /** Rows that the same statement moved. */
+  /** Rows that the same commit moved to the same status on the same ENI. */
   readonly together: number;
   /** By the store's clock, and truly. */
   readonly storeNow: number;
@@ -109,7 +109,7 @@ function watchAssign(truth: Truth, moved: Moved, key: string): void {
   if (isRested(truth, moved, key)) return;
   forbidEarly(truth, moved, key);
   truth.demand(
-    moved.together === 1 && truth.waits(moved.process, after.iface),
+    moved.together <= truth.waiting(moved.process, after.iface),
     'early reuse is of one address, for a waiting request',
     () => `${moved.together} for ${after.iface} by ${moved.process.id}, ${key} among them`,
   );
@@ -158,7 +158,7 @@ export function watchEarlyReuse(
   truth.unlogged.delete(key);
   truth.note(`${process.id}: early reuse of ${ip} for ${eni}`);
   truth.demand(
-    truth.waits(process, eni),
+    truth.waiting(process, eni) > 0,
     'early reuse is of one address, for a waiting request',
     () => `${key} for ${eni} by ${process.id}`,
   );
