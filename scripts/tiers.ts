@@ -54,6 +54,16 @@ export const TIERS: readonly Tier[] = [
     needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter'],
     limitMs: 20 * MINUTE_MS,
   },
+  {
+    name: 'vpc',
+    runtimes: ['node'],
+    needs: [
+      ...['./dist/ec2-ipam.mjs', './node_modules/.cache/kernel/vmlinuz', 'qemu-system-x86_64'],
+      ...['dockerd', 'docker', '/usr/libexec/docker/cli-plugins/docker-compose', 'mariadbd', 'nft', 'bridge'],
+      ...['curl', 'busybox', 'depmod', 'mke2fs', 'unxz'],
+    ],
+    limitMs: 12 * MINUTE_MS,
+  },
 ];
 
 /** What the tier needs and this machine lacks. */

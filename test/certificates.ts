@@ -18,8 +18,8 @@ interface Pair {
   readonly key: string;
 }
 
-/** Valid for a day, for localhost and 127.0.0.1. */
-export function makeCertificates(): Certificates {
+/** Valid for a day, the server's for these names. */
+export function makeCertificates(serverNames = ['DNS:localhost', 'IP:127.0.0.1']): Certificates {
   const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-certificates-'));
   const file = (name: string) => join(folder, name);
   const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder });
@@ -33,7 +33,7 @@ export function makeCertificates(): Certificates {
     const names =
       signer === null
         ? []
-        : ['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-addext', 'basicConstraints=CA:FALSE'];
+        : ['-addext', `subjectAltName=${serverNames}`, '-addext', 'basicConstraints=CA:FALSE'];
     openssl(
       'req',
       '-x509',

@@ -14,6 +14,7 @@ const STOP_TIMEOUT_MS = 20_000;
 const USER = 'ipam';
 // Debian keeps the server out of a user's PATH.
 const SERVERS = ['/usr/sbin/mariadbd', '/usr/bin/mariadbd', '/usr/local/sbin/mariadbd'];
+const MISSING = 'these tests need a MariaDB server: apt-get install mariadb-server';
 const INSTALLERS = ['/usr/bin/mariadb-install-db', '/usr/local/bin/mariadb-install-db'];
 
 export interface MariaDb {
@@ -38,9 +39,7 @@ export interface MariaDb {
 
 export async function startMariadb(): Promise<MariaDb> {
   const server = SERVERS.find(path => existsSync(path));
-  const installer = INSTALLERS.find(path => existsSync(path));
-  if (server === undefined || installer === undefined)
-    throw new Error('these tests need a MariaDB server: apt-get install mariadb-server');
+  if (server === undefined) throw new Error(MISSING);
   const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-mariadb-'));
   const password = randomBytes(12).toString('hex');
   const port = await freePort();
@@ -76,7 +75,8 @@ export async function startMariadb(): Promise<MariaDb> {
     child = null;
   };
 
-  initialise(installer, folder, password);
+  writeAccounts(folder, password);
+  installData(join(folder, 'data'));
   await start();
   return {
     port,
@@ -116,17 +116,21 @@ export async function startMariadb(): Promise<MariaDb> {
 
 const asRoot = (): string[] => (process.getuid?.() === 0 ? ['--user=root'] : []);
 
-function initialise(installer: string, folder: string, password: string): void {
+function writeAccounts(folder: string, password: string): void {
   writeFileSync(
     join(folder, 'accounts.sql'),
     `CREATE USER IF NOT EXISTS '${USER}'@'127.0.0.1' IDENTIFIED BY '${password}';\n` +
       `GRANT ALL ON *.* TO '${USER}'@'127.0.0.1' WITH GRANT OPTION;\n`,
     { mode: 0o600 },
   );
-  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...asRoot()];
-  const result = spawnSync(installer, [`--datadir=${join(folder, 'data')}`, ...options], {
-    encoding: 'utf8',
-  });
+}
+
+/** Makes the data folder of a server that has not run yet. */
+export function installData(folder: string, ...more: string[]): void {
+  const installer = INSTALLERS.find(path => existsSync(path));
+  if (installer === undefined) throw new Error(MISSING);
+  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...asRoot(), ...more];
+  const result = spawnSync(installer, [`--datadir=${folder}`, ...options], { encoding: 'utf8' });
   if (result.status !== 0) throw new Error(`mariadb-install-db: ${result.stdout}${result.stderr}`);
 }
 

@@ -7,7 +7,7 @@ import { execute } from './netns.ts';
 import { assert, suite } from './uvu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const FOLDERS = ['.', 'scripts', '.ci', 'test'];
+const FOLDERS = ['.', 'scripts', '.ci', 'test', 'test/vpc'];
 
 const scripts = FOLDERS.filter(folder => existsSync(join(ROOT, folder)))
   .flatMap(folder => readdirSync(join(ROOT, folder)).map(name => join(folder, name)))

@@ -332,6 +332,22 @@ faults('a late call is applied when its time comes, on what it finds then', () =
   });
 });
 
+faults('whoever watches is told of each change as it is made, of a late one when its time has come', () => {
+  const vpc = simulated();
+  const told: string[] = [];
+  vpc.network.watch(eni => told.push(`${eni} ${addressesOf(vpc.network, eni)}`));
+  assign(vpc, ETH1, '10.0.1.20');
+  assert.equal(told.splice(0), [`${ETH1} 10.0.1.20`]);
+  vpc.faults.add({ kind: 'applyLate', ms: 60_000, times: 1 });
+  assign(vpc, ETH1, '10.0.1.21');
+  assert.equal(told, []);
+  vpc.advance(60_000);
+  assert.is(vpc.lateCalls, 0);
+  assert.equal(told.splice(0), [`${ETH1} 10.0.1.20 10.0.1.21`]);
+  vpc.network.assign({ eni: ETH0, ips: ips('10.0.1.20'), allowReassignment: true });
+  assert.equal(told, [`${ETH1} 10.0.1.21`, `${ETH0} 10.0.1.20`], 'the one that it was taken from first');
+});
+
 faults('a late read shows an older state, also of what was not there yet', () => {
   const vpc = simulated();
   vpc.advance(10_000);

@@ -76,6 +76,7 @@ export class Records {
   readonly #enis = new History<EniId, Eni>(HISTORY_MS_MAX);
   #journal: Mutation[] = [];
   #forgotten = 0;
+  readonly #watchers: ((eni: EniId) => void)[] = [];
   readonly instanceTypes = new Map<string, InstanceType>(INSTANCE_TYPES);
 
   constructor({ now, random }: RecordsOptions) {
@@ -119,6 +120,11 @@ export class Records {
     return this.#journal;
   }
 
+  /** `changed` is told each ENI that is made, changed or deleted, before EC2's caller is answered. */
+  watch(changed: (eni: EniId) => void): void {
+    this.#watchers.push(changed);
+  }
+
   protected space(id: SubnetId): Space {
     return found(this.#spaces.get(id) ?? null, refuse.noSuchSubnet(id));
   }
@@ -135,6 +141,7 @@ export class Records {
   /** The addresses that it carries are the subnet's affair: see Space. */
   protected saveEni(id: EniId, eni: Eni | null): void {
     this.#enis.set(id, eni, this.now());
+    for (const changed of this.#watchers) changed(id);
   }
 
   protected has(id: SubnetId | InstanceId | EniId): boolean {

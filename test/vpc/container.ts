@@ -1,0 +1,65 @@
+import type { Result } from '../netns.ts';
+import type { Place } from './reach.ts';
+import type { Host } from './stage.ts';
+
+/** A container as its kernel sees it. It serves its own name by HTTP, so that who answers can be told. */
+export class Container {
+  readonly host: Host;
+  readonly name: string;
+  readonly ip: string;
+  readonly #pid: string;
+
+  private constructor(host: Host, name: string, ip: string, pid: string) {
+    this.host = host;
+    this.name = name;
+    this.ip = ip;
+    this.#pid = pid;
+  }
+
+  /** `docker run` on a network, with more flags where they are given. */
+  static async run(host: Host, name: string, network: string, ...flags: string[]): Promise<Container> {
+    const options = ['--name', name, '--env', `NAME=${name}`, '--network', network, ...flags];
+    await host.docker('run', '-d', ...options, 'busybox', 'sh', '-c', SERVE);
+    return Container.of(host, name);
+  }
+
+  /** One that runs already. */
+  static async of(host: Host, name: string): Promise<Container> {
+    const pid = await host.docker('inspect', '--format', '{{.State.Pid}}', name);
+    const text = await host.must(
+      'nsenter',
+      '--target',
+      pid,
+      '--net',
+      'ip',
+      '-4',
+      '-oneline',
+      'address',
+      'show',
+      'dev',
+      'eth0',
+    );
+    const ip = text.match(/inet ([\d.]+)\//)?.[1];
+    if (ip === undefined) throw new Error(`${name} has no address: ${text}`);
+    return new Container(host, name, ip, pid);
+  }
+
+  /** Runs a command in its network; much faster than `docker exec`. */
+  run(command: readonly string[]): Promise<Result> {
+    return this.host.run(['nsenter', '--target', this.#pid, '--net', ...command]);
+  }
+}
+
+/** The name that is served at the address, or `nobody` after some seconds. */
+export async function whoAnswers(asker: Place, ip: string): Promise<string> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { stdout } = await asker.run(['wget', '-q', '-T', '1', '-O', '-', `http://${ip}/`]);
+    if (stdout !== '') return stdout.trim();
+    await new Promise(resolve => setTimeout(resolve, ATTEMPT_EVERY_MS));
+  }
+  return 'nobody';
+}
+
+const ATTEMPTS = 5;
+const ATTEMPT_EVERY_MS = 500;
+const SERVE = 'mkdir -p /www && echo $NAME >/www/index.html && exec httpd -f -p 80 -h /www';

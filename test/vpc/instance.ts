@@ -1,0 +1,203 @@
+/** An EC2 instance: namespaces of its own on this machine's kernel, ENIs on the fabric, and a disk that survives. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { createInterface } from 'node:readline';
+import { execute, type Result, until } from '../netns.ts';
+import type { Fabric } from './fabric.ts';
+import { type EniSite, HOSTS_FILE, type InstanceSite, SUBNETS } from './site.ts';
+
+const OUT = '/out';
+const DISKS = '/disks';
+/** What of an instance's file system is its own; the rest is the machine's. */
+const DISK_FOLDERS = ['etc', 'opt', 'root', 'usr/local', 'var/lib'];
+const DOCKER_START_MS = 120_000;
+
+// Process 1 of the instance: when it goes, all go. It says its process id out here, and waits.
+const INIT = `
+  set -e
+  read -r pid _ </proc/self/stat
+  mount -t proc proc /proc
+  mount -t tmpfs run /run
+  for path in ${DISK_FOLDERS.join(' ')}; do mount --bind "$1/$path" "/$path"; done
+  mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
+  mkdir -p /run/lock
+  hostname "$2"
+  ip link set dev lo up
+  echo "$pid"
+  read -r _ || true
+`;
+
+/** A program that was started in an instance. */
+export interface Running {
+  readonly ended: Promise<void>;
+  hasEnded(): boolean;
+  /** The signal goes to the program itself. */
+  signal(name: 'TERM' | 'KILL'): Promise<void>;
+}
+
+export class Instance {
+  readonly site: InstanceSite;
+  readonly #fabric: Fabric;
+  readonly #disk: string;
+  #init: ChildProcess | null = null;
+  #enter: string[] = [];
+  #dockerd: Running | null = null;
+
+  constructor(site: InstanceSite, fabric: Fabric) {
+    this.site = site;
+    this.#fabric = fabric;
+    this.#disk = join(DISKS, site.name);
+    for (const folder of DISK_FOLDERS) mkdirSync(join(this.#disk, folder), { recursive: true });
+    mkdirSync(join(this.#disk, 'usr/local/bin'));
+    cpSync('/etc', join(this.#disk, 'etc'), { recursive: true });
+    this.write('/etc/hosts', HOSTS_FILE);
+    // The engine as a distribution would install it, but for rules that ipvlan has no use for: they cost 4 s a start.
+    this.write('/etc/docker/daemon.json', '{ "iptables": false, "ip6tables": false, "bridge": "none" }\n');
+  }
+
+  get name(): string {
+    return this.site.name;
+  }
+
+  write(path: string, text: string, mode = 0o644): void {
+    const target = join(this.#disk, path);
+    mkdirSync(join(target, '..'), { recursive: true });
+    writeFileSync(target, text, { mode });
+  }
+
+  read(path: string): string {
+    return readFileSync(join(this.#disk, path), 'utf8');
+  }
+
+  /** Where a path of its disk is, for this process. */
+  pathOf(path: string): string {
+    return join(this.#disk, path);
+  }
+
+  /** Powers it on. Only its primary ENI is configured, as by DHCP; `lateMs` delays others, by interface. */
+  async boot(lateMs: Readonly<Record<string, number>> = {}): Promise<void> {
+    writeFileSync(join(this.#disk, 'boot_id'), `${randomUUID()}\n`);
+    const namespaces = [
+      '--mount',
+      '--net',
+      '--pid',
+      '--uts',
+      '--ipc',
+      '--fork',
+      '--kill-child',
+      '--propagation',
+      'private',
+    ];
+    const init = spawn('unshare', [...namespaces, 'bash', '-c', INIT, 'init', this.#disk, this.name], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#init = init;
+    let pid = 0;
+    for await (const line of createInterface({ input: init.stdout })) {
+      pid = Number(line);
+      break;
+    }
+    if (pid === 0) throw new Error(`instance ${this.name} did not start`);
+    this.#enter = ['--target', `${pid}`, '--mount', '--net', '--pid', '--uts', '--ipc', '--'];
+    for (const eni of this.site.enis) {
+      const plug = () => this.#fabric.plug(eni.id, eni.interface, pid);
+      const late = lateMs[eni.interface] ?? 0;
+      if (late === 0) plug();
+      else setTimeout(() => this.#init === init && plug(), late);
+    }
+    const [primary] = this.site.enis;
+    if (primary !== undefined) await this.#configure(primary);
+  }
+
+  async #configure({ interface: name, primary, subnet }: EniSite): Promise<void> {
+    const router = SUBNETS[subnet].cidr.replace(/0\/24$/, '1');
+    const commands = [
+      `link set dev ${name} mtu 9001 up`,
+      `address add ${primary}/24 dev ${name}`,
+      `route add default via ${router}`,
+    ];
+    await this.must('bash', '-c', `printf '%s\\n' "$@" | ip -batch -`, 'ip', ...commands);
+  }
+
+  /** Cuts the power. */
+  async powerOff(): Promise<void> {
+    const init = this.#init;
+    if (init === null) return;
+    this.#init = null;
+    const gone = new Promise<void>(resolve => init.once('exit', () => resolve()));
+    init.kill('SIGKILL'); // unshare, and with it process 1 of the instance
+    await gone;
+    for (const { id } of this.site.enis) this.#fabric.unplug(id);
+    await this.#dockerd?.ended;
+    this.#dockerd = null;
+  }
+
+  run(command: readonly string[], env?: Record<string, string>): Promise<Result> {
+    return execute('nsenter', [...this.#enter, ...command], env);
+  }
+
+  /** Runs a command that has to succeed; answers its output. */
+  async must(...command: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(command);
+    if (code !== 0)
+      throw new Error(`${this.name}: ${command.join(' ')} ended with ${code}: ${(stderr || stdout).trim()}`);
+    return stdout.trim();
+  }
+
+  /** A shell's line that has to succeed. */
+  sh = (script: string): Promise<string> => this.must('bash', '-e', '-o', 'pipefail', '-c', script);
+  docker = (...args: string[]): Promise<string> => this.must('docker', ...args);
+
+  /** Starts a program; its output goes to a log among the results. */
+  start(command: readonly string[], log: string, env: Record<string, string> = {}): Running {
+    const output = openSync(join(OUT, `${this.name}-${log}.log`), 'a');
+    const child = spawn(
+      'nsenter',
+      [...this.#enter, 'bash', '-c', 'echo $$ >&3; exec 3>&-; exec "$@"', 'bash', ...command],
+      {
+        stdio: ['ignore', output, output, 'pipe'],
+        env: { PATH: process.env.PATH ?? '', HOME: '/root', ...env },
+      },
+    );
+    closeSync(output);
+    let hasEnded = false;
+    const ended = new Promise<void>(resolve =>
+      child.once('exit', () => {
+        hasEnded = true;
+        resolve();
+      }),
+    );
+    // Its process id inside: a signal to nsenter would not reach it.
+    const pid = new Promise<string>(resolve =>
+      child.stdio[3]?.once('data', data => resolve(String(data).trim())),
+    );
+    return {
+      ended,
+      hasEnded: () => hasEnded,
+      signal: async name => void (await this.run(['kill', `-${name}`, await pid])),
+    };
+  }
+
+  /** Starts the engine; resolves when it answers. */
+  async startDocker(): Promise<void> {
+    await this.run(['rm', '-f', '/var/run/docker.pid']); // of one that was killed
+    const dockerd = this.start(['dockerd'], 'dockerd');
+    this.#dockerd = dockerd;
+    await until(`dockerd of ${this.name} answers`, DOCKER_START_MS, async () => {
+      if (dockerd.hasEnded()) throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
+      return (
+        existsSync(join('/proc', this.#enter[1] ?? '', 'root/run/docker.sock')) &&
+        (await this.run(['docker', 'version'])).code === 0
+      );
+    });
+  }
+
+  async stopDocker(signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
+    await this.#dockerd?.signal(signal);
+    await this.#dockerd?.ended;
+    this.#dockerd = null;
+  }
+}

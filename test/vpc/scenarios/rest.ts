@@ -1,0 +1,101 @@
+import { Container, whoAnswers } from '../container.ts';
+import { SUBNETS } from '../site.ts';
+import type { Environment, Host, Stage } from '../stage.ts';
+
+/** The only address that the narrow networks give. */
+const ADDRESS = '10.0.1.77';
+/** Linux's own is 30 s, of which an entry counts as reachable for half to one and a half: then nobody waits for it here. */
+const SHORT_REACHABLE_MS = 6000;
+const QUARANTINE_S = 11;
+/** A peer that has forgotten asks the former ENI for 5 s, and then everybody. */
+const SILENT_MS_MAX = 9000;
+const PING_EVERY_MS = 200;
+const PINGS = 3;
+/** Nothing is kept ready, so that it is the rest alone that decides; a start waits rather than break it. */
+const SETTINGS: Environment = { EC2_IPAM_WARM_MIN: '0', EC2_IPAM_WARM_MAX: '0', EC2_IPAM_STRICT_REUSE: 'on' };
+
+/** An address that goes to the other instance. Without a rest its peers still write to the former one. */
+export async function quarantine(stage: Stage, say: (text: string) => void): Promise<void> {
+  await stage.bringUp('shared', SETTINGS);
+  await Promise.all(stage.hosts.map(makeNarrowNetwork));
+  await Container.run(stage.a, 'first', 'ec2');
+  const without = await handOver(stage, stage.a, stage.b, '0s', say);
+  if (!without.entry.includes('REACHABLE'))
+    throw new Error('the peer had forgotten the former holder already: nothing is shown');
+  if (without.dropped < PINGS) throw new Error('what the peer sent to the former ENI arrived somewhere');
+  await stage.peer.sh(`echo ${SHORT_REACHABLE_MS} >/proc/sys/net/ipv4/neigh/ens5/base_reachable_time_ms`);
+  const within = await handOver(stage, stage.b, stage.a, `${QUARANTINE_S}s`, say);
+  if (within.entry.includes('REACHABLE'))
+    throw new Error('the peer remembered for longer than the quarantine');
+  const startedAt = performance.now();
+  while (!(await hears(stage))) {
+    if (performance.now() - startedAt > SILENT_MS_MAX) throw new Error(`${ADDRESS} is not reached`);
+    await pause();
+  }
+  say(`and is reached ${Math.round(performance.now() - startedAt)} ms after those`);
+}
+
+/** Stops the address's container on one host, gives the address back, and starts a container with it on the other.
+ *  Answers what the peer's cache said then, and how many of its frames went to the former ENI. */
+async function handOver(
+  stage: Stage,
+  from: Host,
+  to: Host,
+  rest: string,
+  say: (text: string) => void,
+): Promise<{ entry: string; dropped: number }> {
+  const { peer, fabric } = stage;
+  await to.restart('shared', { ...SETTINGS, EC2_IPAM_QUARANTINE: rest });
+  await peer.must('ip', 'neigh', 'flush', 'dev', 'ens5');
+  await peer.must('ping', '-q', '-c', '1', '-W', '2', ADDRESS);
+  await from.sh('docker rm -f $(docker ps -q)');
+  await from.ipam('recycle', SUBNETS.red.id, '--idle', '0s');
+  await Container.run(to, `with-quarantine-${rest}`, 'ec2');
+  const before = fabric.drops()['stale-neighbour'] ?? 0;
+  const entry = await peer.must('ip', 'neigh', 'show', ADDRESS);
+  let heard = 0;
+  for (let ping = 0; ping < PINGS; ping++, await pause()) heard += (await hears(stage)) ? 1 : 0;
+  const dropped = (fabric.drops()['stale-neighbour'] ?? 0) - before;
+  say(
+    `quarantine ${rest}, from ${from.name} to ${to.name}: the neighbour's cache says "${entry}"; ` +
+      `${heard} of ${PINGS} pings are answered, ${dropped} went to the former ENI`,
+  );
+  return { entry, dropped };
+}
+
+const hears = async ({ peer }: Stage): Promise<boolean> =>
+  (await peer.run(['ping', '-q', '-c', '1', '-W', '1', ADDRESS])).code === 0;
+const pause = (): Promise<void> => new Promise(resolve => setTimeout(resolve, PING_EVERY_MS));
+
+/** An address that stays on its ENI. Without a rest whoever still asks the former container is answered by another. */
+export async function cooldown(stage: Stage, say: (text: string) => void): Promise<void> {
+  const { a: host, peer } = stage;
+  await stage.bringUp('shared');
+  await host.must('/opt/ec2-ipam/mknet.sh', 'ens6');
+  for (const rest of ['0s', '30s']) {
+    await host.restart('shared', { ...SETTINGS, EC2_IPAM_STRICT_REUSE: 'off', EC2_IPAM_COOLDOWN: rest });
+    await host.ipam('recycle', SUBNETS.red.id, '--idle', '0s');
+    const first = await Container.run(host, `first-${rest}`, 'ec2');
+    await host.docker('rm', '-f', first.name);
+    const second = await Container.run(host, `second-${rest}`, 'ec2');
+    const answers = await whoAnswers(peer, first.ip);
+    say(`cooldown ${rest}: whoever still asks ${first.ip} for ${first.name} is answered by ${answers}`);
+    if (answers !== (rest === '0s' ? second.name : 'nobody'))
+      throw new Error(`that was not to be expected; ${second.name} has ${second.ip}`);
+    await host.docker('rm', '-f', second.name);
+  }
+}
+
+async function makeNarrowNetwork(host: Host): Promise<void> {
+  await host.sh('ip link set dev ens6 mtu 9001 up');
+  const options = [
+    '-o',
+    'parent=ens6',
+    '--ipam-driver',
+    'ec2-ipam',
+    '--ipam-opt',
+    `eni-id=${host.site.enis[1]?.id}`,
+  ];
+  const range = ['--subnet', SUBNETS.red.cidr, '--gateway', '10.0.1.1', '--ip-range', `${ADDRESS}/32`];
+  await host.docker('network', 'create', '-d', 'ipvlan', ...options, ...range, 'ec2');
+}

@@ -1,0 +1,121 @@
+/** A systemd unit's text, played: what it orders, in the order that it guarantees, without systemd. */
+import type { Instance, Running } from './instance.ts';
+
+interface Service {
+  readonly pre: readonly string[];
+  readonly start: string;
+  readonly post: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly stateDirectory: { readonly name: string; readonly mode: string } | null;
+  readonly oneshot: boolean;
+  readonly restartMs: number | null;
+}
+
+/** What a unit's text and its drop-ins say. Throws on a directive of [Service] that is not played. */
+function parse(text: string): Service {
+  const section = text
+    .split(/^\[Service\]$/m)
+    .slice(1)
+    .map(rest => rest.split(/^\[/m)[0] ?? '')
+    .join('\n');
+  const directives = [...section.matchAll(/^(\w+)=(.*)$/gm)].map(
+    ([, key = '', value = '']) => [key, value] as const,
+  );
+  const all = (key: string) => directives.filter(([name]) => name === key).map(([, value]) => value);
+  const known = [
+    'Type',
+    'ExecStartPre',
+    'ExecStart',
+    'ExecStartPost',
+    'Environment',
+    'Restart',
+    'RestartSec',
+    'TimeoutStopSec',
+    'StateDirectory',
+    'StateDirectoryMode',
+  ];
+  for (const [key] of directives) if (!known.includes(key)) throw new Error(`${key}= is not played`);
+  const [start] = all('ExecStart');
+  if (start === undefined) throw new Error('the unit starts nothing');
+  const [name] = all('StateDirectory');
+  return {
+    pre: all('ExecStartPre'),
+    start,
+    post: all('ExecStartPost'),
+    environment: Object.fromEntries(all('Environment').map(value => value.split(/=(.*)/).slice(0, 2))),
+    stateDirectory: name === undefined ? null : { name, mode: all('StateDirectoryMode')[0] ?? '0755' },
+    oneshot: all('Type')[0] === 'oneshot',
+    restartMs: all('Restart')[0] === 'always' ? Number(all('RestartSec')[0] ?? 0.1) * 1000 : null,
+  };
+}
+
+export class Unit {
+  readonly #instance: Instance;
+  readonly #name: string;
+  #running: Running | null = null;
+  /** One for each time that it is wanted to run. */
+  #wanted: symbol | null = null;
+
+  /** The unit of that name in the instance's /etc/systemd/system. */
+  constructor(instance: Instance, name: string) {
+    this.#instance = instance;
+    this.#name = name;
+  }
+
+  /** Resolves when what is ordered after it may start. Throws where systemd would call the start failed. */
+  async start(): Promise<void> {
+    const wanted = Symbol(this.#name);
+    this.#wanted = wanted;
+    const files = `/etc/systemd/system/${this.#name}.service`;
+    const service = parse(await this.#instance.sh(`shopt -s nullglob; cat ${files} ${files}.d/*.conf`));
+    const { stateDirectory } = service;
+    const env: Record<string, string> = { ...service.environment };
+    if (stateDirectory !== null) {
+      const path = `/var/lib/${stateDirectory.name}`;
+      await this.#instance.sh(`mkdir -p ${path} && chmod ${stateDirectory.mode} ${path}`);
+      env.STATE_DIRECTORY = path;
+    }
+    await this.#launch(service, env, wanted);
+  }
+
+  async stop(): Promise<void> {
+    this.#wanted = null;
+    await this.#running?.signal('TERM');
+    await this.#running?.ended;
+  }
+
+  /** Kills the program; the unit starts it again as it says. */
+  async kill9(): Promise<void> {
+    await this.#running?.signal('KILL');
+  }
+
+  /** The instance has lost its power. */
+  forget(): void {
+    this.#wanted = null;
+  }
+
+  async #launch(service: Service, env: Record<string, string>, wanted: symbol): Promise<void> {
+    for (const command of service.pre) await this.#step(command);
+    if (service.oneshot) return this.#step(service.start);
+    const running = this.#instance.start(words(service.start), this.#name, env);
+    this.#running = running;
+    void running.ended.then(() => this.#again(service, env, wanted));
+    for (const command of service.post) await this.#step(command);
+  }
+
+  async #again(service: Service, env: Record<string, string>, wanted: symbol): Promise<void> {
+    if (service.restartMs === null) return;
+    await new Promise(resolve => setTimeout(resolve, service.restartMs ?? 0));
+    if (this.#wanted === wanted) await this.#launch(service, env, wanted);
+  }
+
+  async #step(command: string): Promise<void> {
+    const mayFail = command.startsWith('-');
+    const { code, stdout, stderr } = await this.#instance.run(words(command.replace(/^-/, '')));
+    if (code !== 0 && !mayFail) throw new Error(`${command} ended with ${code}: ${stdout}${stderr}`);
+  }
+}
+
+/** As systemd splits a command line. */
+const words = (line: string): string[] =>
+  [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
