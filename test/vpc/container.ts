@@ -18,36 +18,48 @@ export class Container {
 
   /** `docker run` on a network, with more flags where they are given. */
   static async run(host: Host, name: string, network: string, ...flags: string[]): Promise<Container> {
-    const options = ['--name', name, '--env', `NAME=${name}`, '--network', network, ...flags];
+    const options = [
+      '--name',
+      name,
+      '--env',
+      `NAME=${name}`,
+      '--stop-signal',
+      'KILL',
+      '--network',
+      network,
+      ...flags,
+    ];
     await host.docker('run', '-d', ...options, 'busybox', 'sh', '-c', SERVE);
     return Container.of(host, name);
   }
 
   /** One that runs already. */
   static async of(host: Host, name: string): Promise<Container> {
-    const pid = await host.docker('inspect', '--format', '{{.State.Pid}}', name);
-    const text = await host.must(
-      'nsenter',
-      '--target',
-      pid,
-      '--net',
-      'ip',
-      '-4',
-      '-oneline',
-      'address',
-      'show',
-      'dev',
-      'eth0',
-    );
-    const ip = text.match(/inet ([\d.]+)\//)?.[1];
-    if (ip === undefined) throw new Error(`${name} has no address: ${text}`);
-    return new Container(host, name, ip, pid);
+    const [ip] = await Container.addressesOf(host, name);
+    if (ip === undefined) throw new Error(`${name} has no address`);
+    return Container.at(host, name, ip);
+  }
+
+  /** One that is known to have the address. */
+  static at = async (host: Host, name: string, ip: string): Promise<Container> =>
+    new Container(host, name, ip, await pidOf(host, name));
+
+  /** The addresses of the VPC that it has; none where it does not run. */
+  static async addressesOf(host: Host, name: string): Promise<string[]> {
+    const pid = await pidOf(host, name);
+    return pid === '0' ? [] : host.addressesOf(pid).filter(ip => ip.startsWith('10.0.'));
   }
 
   /** Runs a command in its network; much faster than `docker exec`. */
   run(command: readonly string[]): Promise<Result> {
     return this.host.run(['nsenter', '--target', this.#pid, '--net', ...command]);
   }
+}
+
+async function pidOf(host: Host, name: string): Promise<string> {
+  const { status, text } = await host.api('GET', `/containers/${name}/json`);
+  if (status !== 200) throw new Error(`Docker of ${host.name} does not tell of ${name}: ${text}`);
+  return String((JSON.parse(text) as { State: { Pid: number } }).State.Pid);
 }
 
 /** The name that is served at the address, or `nobody` after some seconds. */

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
@@ -151,6 +152,37 @@ export class Instance {
   sh = (script: string): Promise<string> => this.must('bash', '-e', '-o', 'pipefail', '-c', script);
   docker = (...args: string[]): Promise<string> => this.must('docker', ...args);
 
+  /** The root of its file system and processes, for this process. */
+  get #root(): string {
+    return join('/proc', this.#enter[1] ?? '', 'root');
+  }
+
+  /** Docker's API, without the command: a process less, which under emulation is most of the time. */
+  api(method: 'GET' | 'POST', path: string, body?: object): Promise<{ status: number; text: string }> {
+    return new Promise((done, failed) => {
+      const headers = { 'content-type': 'application/json' };
+      const asked = request(
+        { socketPath: join(this.#root, 'run/docker.sock'), method, path, headers },
+        answer => {
+          let text = '';
+          answer.setEncoding('utf8').on('data', chunk => {
+            text += chunk;
+          });
+          answer.once('end', () => done({ status: answer.statusCode ?? 0, text }));
+          answer.once('error', failed);
+        },
+      );
+      asked.once('error', failed);
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
+  /** The addresses in the network of one of its processes, as the kernel tells them. */
+  addressesOf(pid: string | number): string[] {
+    const text = readFileSync(join(this.#root, 'proc', `${pid}`, 'net/fib_trie'), 'utf8');
+    return [...text.matchAll(/\|-- ([\d.]+)\n\s+\/32 host LOCAL/g)].map(([, ip = '']) => ip);
+  }
+
   /** Starts a program; its output goes to a log among the results. */
   start(command: readonly string[], log: string, env: Record<string, string> = {}): Running {
     const output = openSync(join(OUT, `${this.name}-${log}.log`), 'a');
@@ -189,8 +221,7 @@ export class Instance {
     await until(`dockerd of ${this.name} answers`, DOCKER_START_MS, async () => {
       if (dockerd.hasEnded()) throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
       return (
-        existsSync(join('/proc', this.#enter[1] ?? '', 'root/run/docker.sock')) &&
-        (await this.run(['docker', 'version'])).code === 0
+        existsSync(join(this.#root, 'run/docker.sock')) && (await this.run(['docker', 'version'])).code === 0
       );
     });
   }

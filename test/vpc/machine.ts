@@ -25,7 +25,20 @@ import { PATH, ROOT } from '../../scripts/tiers.ts';
 const KERNEL = join(ROOT, 'node_modules/.cache/kernel');
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 const COMMANDS = [
-  ...['bash', 'busybox', 'node', 'curl', 'ip', 'bridge', 'nft', 'kmod', 'nsenter', 'unshare', 'mariadbd'],
+  ...[
+    'bash',
+    'busybox',
+    'node',
+    'curl',
+    'ip',
+    'bridge',
+    'nft',
+    'kmod',
+    'nsenter',
+    'unshare',
+    'mariadbd',
+    'mariadb',
+  ],
   ...['dockerd', 'docker', 'docker-init', 'docker-proxy', 'containerd', 'containerd-shim-runc-v2', 'runc'],
 ];
 const COMPOSE = '/usr/libexec/docker/cli-plugins/docker-compose';

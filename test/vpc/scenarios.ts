@@ -1,26 +1,57 @@
+import { churn } from './scenarios/churn.ts';
+import { everyday } from './scenarios/docker.ts';
 import { modes } from './scenarios/modes.ts';
 import { disjointRanges, everyNetwork, overlappingRanges } from './scenarios/networks.ts';
+import { dockerFirst, reboot } from './scenarios/reboot.ts';
 import { cooldown, quarantine } from './scenarios/rest.ts';
-import type { Stage } from './stage.ts';
+import type { Say, Stage, Way } from './stage.ts';
 
 export interface Scenario {
   readonly name: string;
-  run(stage: Stage, say: (text: string) => void): Promise<void>;
+  run(stage: Stage, say: Say): Promise<void>;
 }
 
-/** In their order: each leaves the stage clear, or as the next one wants it. */
-export const SCENARIOS: readonly Scenario[] = [
+/** Scenarios on hosts that are served in one way: one after the other in each track, the tracks at once. */
+export interface Act {
+  readonly way: Way;
+  readonly tracks: readonly (readonly Scenario[])[];
+}
+
+export const ACTS: readonly Act[] = [
+  { way: 'central', tracks: [[{ name: 'one server for all hosts, on HTTPS and MySQL', run: everyNetwork }]] },
   {
-    name: 'one server for all hosts, on HTTPS and MySQL',
-    run: (stage, say) => everyNetwork(stage, say, 'central'),
+    way: 'shared',
+    tracks: [
+      [
+        { name: 'a server on each host, with a MySQL in common', run: everyNetwork },
+        { name: 'what the quarantine is for', run: quarantine },
+        { name: 'what the cooldown is for', run: cooldown },
+        { name: 'churn, with failures of all parts', run: churn },
+      ],
+    ],
   },
   {
-    name: 'a server on each host, with a MySQL in common',
-    run: (stage, say) => everyNetwork(stage, say, 'shared'),
+    way: 'embedded',
+    tracks: [
+      [
+        { name: 'embedded, with ranges of their own', run: disjointRanges },
+        { name: 'embedded, over the same range', run: overlappingRanges },
+      ],
+    ],
   },
-  { name: 'embedded, with ranges of their own', run: disjointRanges },
-  { name: 'embedded, over the same range', run: overlappingRanges },
-  { name: 'the quarantine', run: quarantine },
-  { name: 'the cooldown', run: cooldown },
-  { name: 'the modes of ipvlan', run: modes },
+  {
+    way: 'embedded',
+    tracks: [
+      [
+        { name: 'a reboot in the order of the unit', run: reboot },
+        { name: 'a reboot in the worst order', run: dockerFirst },
+      ],
+      [
+        { name: "everyday Docker, and the README's Compose file", run: everyday },
+        { name: 'the modes of ipvlan', run: modes },
+      ],
+    ],
+  },
 ];
+
+export const SCENARIOS: readonly Scenario[] = ACTS.flatMap(({ tracks }) => tracks.flat());

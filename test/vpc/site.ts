@@ -48,7 +48,7 @@ export const interfaceOf = (tenant: Tenant): string => (tenant === 'red' ? 'ens6
 
 export const WORLD = {
   subnets: Object.values(SUBNETS),
-  instances: INSTANCES.map(({ id }) => ({ id, type: 'm5.xlarge' })),
+  instances: INSTANCES.map(({ id }) => ({ id, type: 'm5.4xlarge' })),
   enis: INSTANCES.flatMap(({ id: instance, enis }) =>
     enis.map(({ id, subnet, mac, primary }, deviceIndex) => ({
       id,

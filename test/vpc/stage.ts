@@ -9,7 +9,7 @@ import { ec2Face } from '../../src/simulator/ec2-face.ts';
 import { imdsFace } from '../../src/simulator/imds-face.ts';
 import type { Vpc } from '../../src/simulator/vpc.ts';
 import { buildVpc } from '../../src/simulator/world.ts';
-import { execute, until } from '../netns.ts';
+import { execute, type Result, until } from '../netns.ts';
 import { Fabric } from './fabric.ts';
 import { Instance } from './instance.ts';
 import { blockBehind, linesOf } from './readme.ts';
@@ -38,6 +38,7 @@ const IMAGE_FOLDER = '/tmp/image';
 
 /** How hosts are served: by one server on HTTPS and MySQL; each by its own on one MySQL; or all by itself. */
 export type Way = 'central' | 'shared' | 'embedded';
+export type Say = (text: string) => void;
 export type Environment = Readonly<Record<string, string>>;
 
 /** What any program needs to find the simulated EC2; credentials and Region come from the metadata service. */
@@ -84,11 +85,10 @@ export class Host extends Instance {
     this.write('/etc/systemd/system/ec2-ipam.service.d/override.conf', `[Service]\n${lines.join('')}`);
   }
 
-  /** Removes containers and networks, and starts the server again with these settings. */
-  async empty(way: Way, settings: Environment): Promise<void> {
+  /** Removes containers and networks. */
+  async empty(): Promise<void> {
     await this.sh('docker ps -aq | xargs -r docker rm -f');
     await this.sh('docker network ls -q --filter type=custom | xargs -r docker network rm');
-    if (way !== 'central') await this.restart(way, settings);
   }
 
   /** Starts the server again, with these settings. */
@@ -104,6 +104,11 @@ export class Host extends Instance {
     if (code !== 0)
       throw new Error(`${this.name}: ec2-ipam ${args.join(' ')} ended with ${code}: ${stderr || stdout}`);
     return stdout;
+  }
+
+  override powerOff(): Promise<void> {
+    this.server.forget();
+    return super.powerOff();
   }
 
   override async startDocker(): Promise<void> {
@@ -136,7 +141,6 @@ export class Stage {
   readonly b: Host;
   readonly peer: Instance;
   #central: ChildProcess | null = null;
-  #way: Way | null = null;
 
   constructor() {
     this.vpc = buildVpc(WORLD, { now: Date.now, random: Math.random, bucketScale: null });
@@ -221,21 +225,12 @@ export class Stage {
     await gone;
   }
 
-  /** Hosts without containers and networks, served in this way with these settings. They are booted anew where
-   *  that is another way than before: an engine keeps to the server that it found first. */
-  async bringUp(way: Way, settings: Environment = {}): Promise<void> {
-    if (way === this.#way) await Promise.all(this.hosts.map(host => host.empty(way, settings)));
-    else await this.#begin(way, settings);
-    this.#way = way;
-  }
-
-  async #begin(way: Way, settings: Environment): Promise<void> {
-    this.#way = null;
+  /** Boots and installs both hosts so that they are served in this way, Docker last, as after an order to do so. */
+  async begin(way: Way): Promise<void> {
     await this.#stopCentral();
     if (way === 'central') await this.#startCentral();
     await Promise.all(
       this.hosts.map(async host => {
-        host.server.forget();
         await host.powerOff();
         await host.boot();
         await host.must(
@@ -245,15 +240,61 @@ export class Stage {
           '/var/lib/docker/containers',
           '/var/lib/docker/network',
         );
-        const { network } = this.vpc;
-        for (const { id } of host.site.enis)
-          if (network.eni(id).secondaries.length > 0) network.unassign(id, network.eni(id).secondaries);
-        await host.install(way, settings);
+        this.#takeOff(host);
+        await host.install(way);
         if (way === 'central') await host.link.start();
         else await host.server.start();
         await host.startDocker();
       }),
     );
+    await this.#forgetNeighbours();
+  }
+
+  /** Removes all containers and networks, and starts the servers of the hosts anew with these settings. */
+  async empty(way: Way, settings: Environment = {}): Promise<void> {
+    await Promise.all(this.hosts.map(host => host.empty().then(() => host.restart(way, settings))));
+  }
+
+  /** The same with ledgers that know nothing, and nothing on the ENIs. */
+  async forget(): Promise<void> {
+    await Promise.all(
+      this.hosts.map(async host => {
+        await host.empty();
+        await host.server.stop();
+        await host.must('rm', '-rf', '/var/lib/ec2-ipam');
+        this.#takeOff(host);
+        await host.server.start();
+      }),
+    );
+    await this.#forgetNeighbours();
+  }
+
+  /** A ledger that begins anew knows of no quarantine: nobody may remember the former holders. */
+  async #forgetNeighbours(): Promise<void> {
+    for (const instance of [this.peer, ...this.hosts]) await instance.must('ip', 'neigh', 'flush', 'all');
+  }
+
+  #takeOff(host: Host): void {
+    const { network } = this.vpc;
+    for (const { id } of host.site.enis) {
+      const { secondaries } = network.eni(id);
+      if (secondaries.length > 0) network.unassign(id, secondaries);
+    }
+  }
+
+  /** Asks the database of the shared ledger. */
+  sql(statement: string): Promise<Result> {
+    const flags = [
+      '--host',
+      DATABASE,
+      '--user',
+      'ipam',
+      `--password=${PASSWORD}`,
+      '--skip-ssl',
+      '--batch',
+      '--skip-column-names',
+    ];
+    return execute('mariadb', [...flags, '--execute', statement, 'shared']);
   }
 }
 

@@ -1,25 +1,26 @@
 import { Container } from '../container.ts';
 import { type Answer, type Place, pingAll, Table, type Target } from '../reach.ts';
-import { METADATA } from '../site.ts';
-import type { Host, Stage } from '../stage.ts';
+import { METADATA, PEER } from '../site.ts';
+import type { Host, Say, Stage } from '../stage.ts';
+
+const PEER_IP = PEER.enis[0]?.primary ?? '';
 
 /** What the README says of l3, l3s and an ENI that the host has an address on. (Of l2 everywhere else.) */
-export async function modes(stage: Stage, say: (text: string) => void): Promise<void> {
-  await stage.bringUp('embedded');
-  const { a, b } = stage;
+export async function modes(stage: Stage, say: Say): Promise<void> {
+  const { b: host } = stage;
   const table = new Table();
-  await Promise.all([routed(stage, a, 'l3', table), routed(stage, b, 'l3s', table)]);
-  await a.must('/opt/ec2-ipam/mknet.sh', '--primary', '-n', 'own');
-  const own = await Container.run(a, 'on-primary', 'own');
-  const hosts: [Host, Answer][] = [
-    [a, 'no'],
-    [b, 'yes'],
+  await host.empty();
+  for (const mode of ['l3', 'l3s']) await routed(stage, host, mode, table);
+  await host.must('/opt/ec2-ipam/mknet.sh', '--primary', '-n', 'own');
+  const own = await Container.run(host, 'on-primary', 'own');
+  const itself: Place = { name: 'its host', run: command => host.run(command) };
+  const sides: [Place, string, Answer][] = [
+    [itself, host.site.enis[0]?.primary ?? '', 'no'],
+    [stage.peer, PEER_IP, 'yes'],
   ];
-  for (const [host, expected] of hosts) {
-    const place: Place = { name: `host ${host.name}`, run: command => host.run(command) };
-    const there: Target = { name: place.name, ip: host.site.enis[0]?.primary ?? '' };
-    table.put('on-primary', place.name, (await pingAll(own, [there])).get(place.name) ?? 'no', expected);
-    table.put(place.name, 'on-primary', (await pingAll(place, [own])).get('on-primary') ?? 'no', expected);
+  for (const [place, ip, expected] of sides) {
+    table.put('on-primary', place.name, await reaches(own, { name: place.name, ip }), expected);
+    table.put(place.name, 'on-primary', await reaches(place, own), expected);
   }
   say(`${table}`);
   table.check();
@@ -33,15 +34,14 @@ async function routed(stage: Stage, host: Host, mode: string, table: Table): Pro
   const nobody: Target[] = [
     { name: 'router', ip: '10.0.1.1' },
     { name: 'metadata', ip: METADATA },
-    { name: 'peer', ip: '10.0.1.30' },
-    { name: 'host a', ip: '10.0.0.10' },
-    { name: 'host b', ip: '10.0.0.20' },
+    { name: 'peer', ip: PEER_IP },
+    { name: 'its host', ip: host.site.enis[0]?.primary ?? '' },
   ];
-  for (const [name, answer] of await pingAll(one, [
-    ...nobody,
-    { name: 'its neighbour on the ENI', ip: two.ip },
-  ]))
-    table.put(mode, name, answer, name === 'its neighbour on the ENI' ? 'yes' : 'no');
-  const peer: Place = { name: 'peer', run: command => stage.peer.run(command) };
-  table.put('peer', mode, (await pingAll(peer, [one])).get(one.name) ?? 'no', 'no');
+  for (const [name, answer] of await pingAll(one, nobody)) table.put(mode, name, answer, 'no');
+  table.put(mode, 'same ENI', await reaches(one, two), 'yes');
+  table.put('peer', mode, await reaches(stage.peer, one), 'no');
+  await host.empty();
 }
+
+const reaches = async (from: Place, to: Target): Promise<Answer> =>
+  (await pingAll(from, [to])).get(to.name) ?? 'no';

@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { Container } from '../container.ts';
 import { type Place, pingAll, Table, type Target } from '../reach.ts';
 import { blockBehind, linesOf } from '../readme.ts';
 import { A, B, interfaceOf, METADATA, SUBNETS, TENANTS, type Tenant } from '../site.ts';
-import type { Host, Stage, Way } from '../stage.ts';
+import type { Host, Say, Stage } from '../stage.ts';
 
 const router = (tenant: Tenant): string => SUBNETS[tenant].cidr.replace(/0\/24$/, '1');
 const networkOf = (tenant: Tenant): string => `ec2-${interfaceOf(tenant)}`;
@@ -11,7 +12,7 @@ export const makeNetworks = (host: Host): Promise<string> =>
   host.must('/opt/ec2-ipam/mknet.sh', '--persist', ...TENANTS.map(interfaceOf));
 
 /** Containers on all networks; who reaches whom must be what a VPC with two tenants has. */
-export async function checkReach(stage: Stage, say: (text: string) => void): Promise<readonly Container[]> {
+export async function checkReach(stage: Stage, say: Say): Promise<readonly Container[]> {
   const containers = (
     await Promise.all(
       stage.hosts.map(async host => {
@@ -71,34 +72,40 @@ export async function checkReach(stage: Stage, say: (text: string) => void): Pro
   return all;
 }
 
-export async function everyNetwork(stage: Stage, say: (text: string) => void, way: Way): Promise<void> {
-  await stage.bringUp(way);
+export async function everyNetwork(stage: Stage, say: Say): Promise<void> {
   say((await Promise.all(stage.hosts.map(makeNetworks))).join('\n'));
   await checkReach(stage, say);
 }
 
 /** Each host with a ledger of its own, over ranges of its own: the README's commands, and the same for blue. */
-export async function disjointRanges(stage: Stage, say: (text: string) => void): Promise<void> {
-  await stage.bringUp('embedded');
+export async function disjointRanges(stage: Stage, say: Say): Promise<void> {
   const commands = linesOf(blockBehind('say so before the first network is made:', 'sh'));
-  await Promise.all(
-    stage.hosts.map(async (host, index) => {
-      const [, , range = ''] = commands[index]?.split(/\s+/) ?? [];
-      await host.ipam('init', range);
-      await host.ipam('init', range.replace('60001=10.0.1.', '60002=10.0.2.'));
-      await makeNetworks(host);
-    }),
-  );
-  const containers = await checkReach(stage, say);
-  for (const { host, name, ip } of containers) {
+  await initialise(stage, index => commands[index]?.split(/\s+/)[2] ?? '');
+  for (const { host, name, ip } of await checkReach(stage, say)) {
     const upper = Number(ip.split('.')[3]) >= 128;
     if (upper !== (host === stage.b)) throw new Error(`${name} got ${ip}, out of the range of its host`);
   }
 }
 
-/** The same without ranges: two ledgers that know nothing of each other, on the same subnets. */
-export async function overlappingRanges(stage: Stage, say: (text: string) => void): Promise<void> {
-  await stage.bringUp('embedded');
-  await Promise.all(stage.hosts.map(makeNetworks));
+/** Two ledgers that know nothing of each other choose from the same 32 addresses. */
+export async function overlappingRanges(stage: Stage, say: Say): Promise<void> {
+  await stage.forget();
+  await initialise(stage, () => `${SUBNETS.red.id}=10.0.1.64/27`);
   await checkReach(stage, say);
+  const collisions = stage.hosts.map(
+    ({ name }) => readFileSync(`/out/${name}-ec2-ipam.log`, 'utf8').split('"taken by others"').length - 1,
+  );
+  say(`EC2 refused what the other ledger had taken ${collisions.join(' and ')} times`);
+  if (collisions.every(count => count === 0)) throw new Error('they never collided: nothing is shown');
+}
+
+/** Fills each host's ledger with its range of red and the same of blue, and makes the networks. */
+async function initialise(stage: Stage, rangeOf: (host: number) => string): Promise<void> {
+  await Promise.all(
+    stage.hosts.map(async (host, index) => {
+      const red = rangeOf(index);
+      await host.ipam('init', red, red.replace(`${SUBNETS.red.id}=10.0.1.`, `${SUBNETS.blue.id}=10.0.2.`));
+      await makeNetworks(host);
+    }),
+  );
 }

@@ -1,6 +1,6 @@
 import { Container, whoAnswers } from '../container.ts';
 import { SUBNETS } from '../site.ts';
-import type { Environment, Host, Stage } from '../stage.ts';
+import type { Environment, Host, Say, Stage } from '../stage.ts';
 
 /** The only address that the narrow networks give. */
 const ADDRESS = '10.0.1.77';
@@ -15,8 +15,8 @@ const PINGS = 3;
 const SETTINGS: Environment = { EC2_IPAM_WARM_MIN: '0', EC2_IPAM_WARM_MAX: '0', EC2_IPAM_STRICT_REUSE: 'on' };
 
 /** An address that goes to the other instance. Without a rest its peers still write to the former one. */
-export async function quarantine(stage: Stage, say: (text: string) => void): Promise<void> {
-  await stage.bringUp('shared', SETTINGS);
+export async function quarantine(stage: Stage, say: Say): Promise<void> {
+  await stage.empty('shared', SETTINGS);
   await Promise.all(stage.hosts.map(makeNarrowNetwork));
   await Container.run(stage.a, 'first', 'ec2');
   const without = await handOver(stage, stage.a, stage.b, '0s', say);
@@ -42,7 +42,7 @@ async function handOver(
   from: Host,
   to: Host,
   rest: string,
-  say: (text: string) => void,
+  say: Say,
 ): Promise<{ entry: string; dropped: number }> {
   const { peer, fabric } = stage;
   await to.restart('shared', { ...SETTINGS, EC2_IPAM_QUARANTINE: rest });
@@ -68,9 +68,9 @@ const hears = async ({ peer }: Stage): Promise<boolean> =>
 const pause = (): Promise<void> => new Promise(resolve => setTimeout(resolve, PING_EVERY_MS));
 
 /** An address that stays on its ENI. Without a rest whoever still asks the former container is answered by another. */
-export async function cooldown(stage: Stage, say: (text: string) => void): Promise<void> {
+export async function cooldown(stage: Stage, say: Say): Promise<void> {
   const { a: host, peer } = stage;
-  await stage.bringUp('shared');
+  await stage.empty('shared');
   await host.must('/opt/ec2-ipam/mknet.sh', 'ens6');
   for (const rest of ['0s', '30s']) {
     await host.restart('shared', { ...SETTINGS, EC2_IPAM_STRICT_REUSE: 'off', EC2_IPAM_COOLDOWN: rest });

@@ -1,0 +1,82 @@
+import { until } from '../../netns.ts';
+import { Container } from '../container.ts';
+import { pingAll } from '../reach.ts';
+import { interfaceOf, TENANTS } from '../site.ts';
+import type { Host, Say, Stage } from '../stage.ts';
+import { makeNetworks } from './networks.ts';
+
+/** How late the second ENI is: what `mknet.sh --link` waits for is more. */
+const LATE_MS = 20_000;
+const SETTLED_MS = 90_000;
+/** Docker might try again, which it doesn't. */
+const GRACE_MS = 5000;
+
+/** The power goes, and comes back; the server starts first, as its unit orders. */
+export async function reboot(stage: Stage, say: Say): Promise<void> {
+  const { a: host } = stage;
+  await makeNetworks(host);
+  for (const tenant of TENANTS) {
+    await Container.run(host, `${tenant}-always`, `ec2-${interfaceOf(tenant)}`, '--restart', 'always');
+    await Container.run(host, `${tenant}-never`, `ec2-${interfaceOf(tenant)}`);
+  }
+  await host.powerOff();
+  await host.boot({ ens7: LATE_MS });
+  say(`after the boot: ${await links(host)}`);
+  const startedAt = performance.now();
+  await host.server.start();
+  await host.startDocker();
+  await works(
+    stage,
+    host,
+    TENANTS.map(tenant => `${tenant}-always`),
+  );
+  say(
+    `in the unit's order, with ens7 ${LATE_MS / 1000} s late: all is well ${Math.round((performance.now() - startedAt) / 1000)} s after the boot; ${await links(host)}`,
+  );
+  const { holders } = JSON.parse(await host.ipam('status', '--json')) as { holders: unknown[] };
+  if (holders.length !== TENANTS.length)
+    throw new Error(`${holders.length} addresses are held, by ${TENANTS.length} containers`);
+}
+
+/** The same in the worst order: Docker first, the server when Docker has given up. */
+export async function dockerFirst(stage: Stage, say: Say): Promise<void> {
+  const { a: host } = stage;
+  await host.docker('rm', '-f', 'red-never', 'blue-always', 'blue-never'); // Docker waits for each
+  await host.docker('network', 'rm', 'ec2-ens7');
+  await host.powerOff();
+  await host.boot();
+  const startedAt = performance.now();
+  await host.startDocker();
+  say(
+    `Docker without the server answers after ${Math.round((performance.now() - startedAt) / 1000)} s: ${await states(host)}`,
+  );
+  await host.server.start();
+  await new Promise(resolve => setTimeout(resolve, GRACE_MS));
+  const after = await states(host);
+  say(`${GRACE_MS / 1000} s after the server has come, too: ${after}`);
+  if (after !== 'red-always exited') throw new Error('the README says that it stays down');
+  await host.docker('start', 'red-always');
+  await works(stage, host, ['red-always']);
+  say('docker start brings it back');
+}
+
+/** The containers run, and the other host reaches them. */
+async function works(stage: Stage, host: Host, names: readonly string[]): Promise<void> {
+  await until('the containers run', SETTLED_MS, async () => {
+    const text = await host.docker('inspect', '--format', '{{.State.Running}}', ...names);
+    return text.split('\n').every(line => line === 'true');
+  });
+  const containers = await Promise.all(names.map(name => Container.of(host, name)));
+  const answers = await pingAll({ name: 'host b', run: command => stage.b.run(command) }, containers);
+  const lost = [...answers].filter(([, answer]) => answer === 'no').map(([name]) => name);
+  if (lost.length > 0) throw new Error(`${lost} cannot be reached`);
+}
+
+const states = async (host: Host): Promise<string> =>
+  (await host.docker('ps', '--all', '--format', '{{.Names}} {{.State}}')).split('\n').sort().join(', ');
+const links = async (host: Host): Promise<string> => {
+  const text = await host.must('ip', '-oneline', 'link', 'show');
+  return [...text.matchAll(/^\d+: (ens[67])@.*? mtu (\d+) .*?state (\S+)/gm)]
+    .map(([, name, mtu, state]) => `${name} ${state} MTU ${mtu}`)
+    .join(', ');
+};
