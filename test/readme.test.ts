@@ -175,6 +175,8 @@ readme('the policy allows the actions that the program calls, and no other', () 
       assert.ok(Condition.StringEquals['aws:ResourceTag/ec2-ipam']);
 });
 
+const sectionOf = (unit = '', name: string): string =>
+  `\n${unit}`.split(`\n[${name}]\n`)[1]?.split('\n[')[0] ?? '';
 const UNIT: [section: string, lines: RegExp[]][] = [
   ['Unit', [/^After=network-online\.target$/m, /^Before=docker\.service$/m, /^StartLimitIntervalSec=0$/m]],
   [
@@ -192,11 +194,16 @@ const UNIT: [section: string, lines: RegExp[]][] = [
 ];
 for (const [name, lines] of UNIT)
   readme(`the unit has what [${name}] needs to have the socket there before Docker, for good`, () => {
-    const units = blocks('ini').map(text => `\n${text}`);
-    assert.is(units.length, 1);
-    const text = units[0]?.split(`\n[${name}]\n`)[1]?.split('\n[')[0] ?? '';
-    for (const line of lines) assert.match(text, line);
+    for (const line of lines) assert.match(sectionOf(blocks('ini')[0], name), line);
   });
+
+readme('a host without a server has a unit that brings its ENIs up before Docker', () => {
+  const [, link, ...more] = blocks('ini');
+  assert.equal(more, []);
+  assert.match(sectionOf(link, 'Unit'), /^Before=docker\.service$/m);
+  assert.match(sectionOf(link, 'Service'), /^Type=oneshot\nExecStart=\/\S+\/mknet\.sh --link$/m);
+  assert.match(sectionOf(link, 'Install'), /^WantedBy=docker\.service$/m);
+});
 
 readme('every path, script and link that it names is there', () => {
   const top = readdirSync(ROOT);

@@ -1,6 +1,6 @@
 import type { Result } from '../netns.ts';
+import type { Host } from './host.ts';
 import type { Place } from './reach.ts';
-import type { Host } from './stage.ts';
 
 /** A container as its kernel sees it. It serves its own name by HTTP, so that who answers can be told. */
 export class Container {
@@ -50,6 +50,11 @@ export class Container {
     return pid === '0' ? [] : host.addressesOf(pid).filter(ip => ip.startsWith('10.0.'));
   }
 
+  /** The id of the instance that it is on. */
+  get instance(): string {
+    return this.host.instance;
+  }
+
   /** Runs a command in its network; much faster than `docker exec`. */
   run(command: readonly string[]): Promise<Result> {
     return this.host.run(['nsenter', '--target', this.#pid, '--net', ...command]);
@@ -72,6 +77,6 @@ export async function whoAnswers(asker: Place, ip: string): Promise<string> {
   return 'nobody';
 }
 
-const ATTEMPTS = 5;
+const ATTEMPTS = 3;
 const ATTEMPT_EVERY_MS = 500;
 const SERVE = 'mkdir -p /www && echo $NAME >/www/index.html && exec httpd -f -p 80 -h /www';

@@ -16,7 +16,8 @@ import type { Eni, Subnet } from '../../src/simulator/records.ts';
 const MTU = 9001;
 const ROUTER_MAC = '02:ff:ff:ff:ff:01';
 
-// Drop counters, by reason. `nobody` is the router's, for an address that no ENI carries.
+// Drop counters, by reason. `nobody` is the router's, for an address that no ENI carries: it is silent about that, as
+// EC2 is. Fragments are dropped so that a long packet gets through only where all links are long enough for it.
 const RULES = (tenants: readonly string[]) => `
 table bridge vpc {
   counter foreign-mac { }
@@ -24,12 +25,14 @@ table bridge vpc {
   counter foreign-arp { }
   counter stale-neighbour { }
   counter not-ipv4 { }
+  counter fragments { }
   set ports { type ifname . ether_addr; }
   set sources { type ifname . ether_addr . ipv4_addr; }
   set carried { type ether_addr . ipv4_addr; }
   chain in {
     type filter hook prerouting priority -300; policy drop;
     iifname . ether saddr != @ports counter name foreign-mac drop
+    ether type ip ip frag-off & 0x3fff != 0 counter name fragments drop
     ether type arp iifname . arp saddr ether . arp saddr ip @sources accept
     ether type ip iifname . ether saddr . ip saddr @sources accept
     ether type arp counter name foreign-arp drop
@@ -54,7 +57,7 @@ table ip vpc {
   set carried { type ipv4_addr; }
   chain router {
     type filter hook forward priority 0; policy accept;
-    ip saddr { ${tenants.join(', ')} } ip daddr { ${tenants.join(', ')} } counter name between-tenants drop
+${tenants.map((one, index) => `    ip saddr ${one} ip daddr { ${tenants.toSpliced(index, 1).join(', ')} } counter name between-tenants drop`).join('\n')}
     oifname "vpc-*" ip daddr != @carried counter name nobody drop
   }
 }`;
@@ -70,11 +73,11 @@ export class Fabric {
   readonly #bridges = new Map<string, string>();
   readonly #ports = new Map<EniId, Port>();
   readonly #carried = new Map<EniId, Set<string>>();
+  readonly #failures: string[] = [];
 
   /** `tenants`: subnets that don't reach each other. */
   constructor(network: Network, tenants: readonly Subnet[]) {
     this.#network = network;
-    // Pings that are answered with "no route" would tell a different story than EC2, which is silent.
     for (const setting of [
       'net.ipv6.conf.all.disable_ipv6=1',
       'net.ipv6.conf.default.disable_ipv6=1',
@@ -83,7 +86,14 @@ export class Fabric {
       run('sysctl', ['-qw', setting]);
     run('nft', ['-f', '-'], RULES(tenants.map(({ cidr }) => formatCidr(cidr))));
     for (const subnet of network.subnets()) this.#addBridge(subnet);
-    network.watch(id => this.#follow(id));
+    // The simulator is in the middle of a change: what fails here must not undo half of that.
+    network.watch(id => {
+      try {
+        this.#follow(id);
+      } catch (error) {
+        this.#failures.push((error as Error).message);
+      }
+    });
   }
 
   /** Makes the ENI's link into the network namespace of a process: down, MTU 1500, no address, as at a boot. */
@@ -109,6 +119,11 @@ export class Fabric {
     this.#ports.delete(id);
     nft(`delete element bridge vpc ports { "${port.name}" . ${port.mac} }`);
     spawnSync('ip', ['link', 'del', port.name]); // gone with the other end, perhaps
+  }
+
+  /** Throws when the wire could not follow a change. */
+  check(): void {
+    if (this.#failures.length > 0) throw new Error(`the wire did not follow: ${this.#failures}`);
   }
 
   /** What the kernel carries: `MAC address`, sorted. */
@@ -161,11 +176,13 @@ export class Fabric {
       ]);
     if (more.length + less.length === 0) return;
     this.#carried.set(id, new Set(wanted));
+    // Nothing passes that has no neighbour entry any more or not yet, else the bridge would learn one by itself.
+    if (less.length > 0) nft(...elements('delete', less));
     ip(
       ...less.map(address => `neigh del ${address} dev ${bridge}`),
       ...more.map(address => `neigh replace ${address} lladdr ${mac} dev ${bridge} nud permanent`),
     );
-    nft(...elements('delete', less), ...elements('add', more));
+    if (more.length > 0) nft(...elements('add', more));
   }
 }
 

@@ -1,10 +1,10 @@
 /** What runs in the machine: the scenarios, their evidence on the console, their outcomes among the results. */
 import { writeFileSync } from 'node:fs';
 import process from 'node:process';
-import { ACTS, type Scenario } from './scenarios.ts';
+import { ACTS, type Act, type Scenario } from './scenarios.ts';
 import { Stage } from './stage.ts';
 
-/** Their names; put in when this is bundled. */
+/** Names of scenarios; put in when this is bundled. */
 declare const SCENARIOS_WANTED: readonly string[];
 
 const startedAt = performance.now();
@@ -13,40 +13,46 @@ function say(text: string): void {
   for (const line of text.split('\n')) console.log(`${seconds} s  ${line}`);
 }
 
-const outcomes: Record<string, string | null> = {};
+/** By scenario: `ok`, or what went wrong. */
+const outcomes: Record<string, string> = {};
 const isWanted = ({ name }: Scenario): boolean => SCENARIOS_WANTED.includes(name);
-const message = (error: unknown): string => (error as Error).message;
 
 async function play(stage: Stage, { name, run }: Scenario): Promise<void> {
   say(`== ${name}`);
   try {
     await run(stage, say);
-    outcomes[name] = null;
+    stage.fabric.check();
+    outcomes[name] = 'ok';
     say(`ok: ${name}`);
   } catch (error) {
-    outcomes[name] = message(error);
+    outcomes[name] = (error as Error).message;
     say(`FAILED: ${name}: ${(error as Error).stack}`);
   }
+  writeFileSync('/out/outcomes.json', JSON.stringify(outcomes));
+}
+
+async function perform(stage: Stage, { way, tracks }: Act): Promise<void> {
+  await stage.begin(way);
+  say(`two Docker hosts are there, ${way}`);
+  await Promise.all(
+    tracks.map(async track => {
+      for (const scenario of track) await play(stage, scenario);
+    }),
+  );
 }
 
 const stage = new Stage();
 await stage.open();
 say('EC2, its metadata, a database and a neighbour are there');
 for (const { way, tracks } of ACTS) {
-  const wanted = tracks.map(track => track.filter(isWanted));
-  if (wanted.flat().length === 0) continue;
-  try {
-    await stage.begin(way);
-    say(`two Docker hosts are there, ${way}`);
-    await Promise.all(
-      wanted.map(async track => {
-        for (const scenario of track) await play(stage, scenario);
-      }),
-    );
-  } catch (error) {
-    for (const { name } of wanted.flat()) outcomes[name] ??= `the hosts did not come up: ${message(error)}`;
+  const act: Act = { way, tracks: tracks.map(track => track.filter(isWanted)) };
+  const names = act.tracks.flat().map(({ name }) => name);
+  if (names.length === 0) continue;
+  await perform(stage, act).catch(error => {
+    for (const name of names) outcomes[name] ??= `the hosts did not come up: ${(error as Error).message}`;
     say(`FAILED: ${(error as Error).stack}`);
-  }
+  });
+  if (names.some(name => outcomes[name] !== 'ok')) stage.distrust();
   say(`frames dropped so far: ${JSON.stringify(stage.fabric.drops())}`);
   writeFileSync('/out/outcomes.json', JSON.stringify(outcomes));
 }

@@ -19,7 +19,7 @@ for word in $(</proc/cmdline); do
 done
 echo "userland: kernel $(uname -r)"
 ip link set lo up
-modprobe --all virtio_blk ipvlan bridge veth nf_tables overlay
+modprobe --all virtio_blk ipvlan macvlan bridge veth nf_tables overlay
 timeout -k 5 "$limit_s" node /vpc/guest.mjs
 echo "$?" >/out/status
 dmesg >/out/dmesg.log

@@ -63,6 +63,10 @@ export class Instance {
     return this.site.name;
   }
 
+  get instance(): string {
+    return this.site.id;
+  }
+
   write(path: string, text: string, mode = 0o644): void {
     const target = join(this.#disk, path);
     mkdirSync(join(target, '..'), { recursive: true });

@@ -25,26 +25,36 @@ import { PATH, ROOT } from '../../scripts/tiers.ts';
 const KERNEL = join(ROOT, 'node_modules/.cache/kernel');
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 const COMMANDS = [
-  ...[
-    'bash',
-    'busybox',
-    'node',
-    'curl',
-    'ip',
-    'bridge',
-    'nft',
-    'kmod',
-    'nsenter',
-    'unshare',
-    'mariadbd',
-    'mariadb',
-  ],
-  ...['dockerd', 'docker', 'docker-init', 'docker-proxy', 'containerd', 'containerd-shim-runc-v2', 'runc'],
+  'bash',
+  'busybox',
+  'node',
+  'curl',
+  'ip',
+  'bridge',
+  'nft',
+  'kmod',
+  'nsenter',
+  'unshare',
+  'mariadbd',
+  'mariadb',
+  'dockerd',
+  'docker',
+  'docker-init',
+  'docker-proxy',
+  'containerd',
+  'containerd-shim-runc-v2',
+  'runc',
 ];
 const COMPOSE = '/usr/libexec/docker/cli-plugins/docker-compose';
 const MODULES = [
-  ...['net', 'lib', 'crypto', 'fs/overlayfs', 'drivers/block/virtio_blk', 'drivers/net/veth'],
+  'net',
+  'lib',
+  'crypto',
+  'fs/overlayfs',
+  'drivers/block/virtio_blk',
+  'drivers/net/veth',
   'drivers/net/ipvlan',
+  'drivers/net/macvlan',
 ];
 const DISK_SPARE_MB = 700;
 const OUT_BYTES = 64 * 1024 * 1024;
@@ -90,31 +100,18 @@ async function bootOnce(
   limitS: number,
   show: (text: string) => void,
 ): Promise<'ended' | 'hung'> {
-  const file = (name: string) => join(folder, name);
-  writeFileSync(file('out.tar'), '');
-  truncateSync(file('out.tar'), OUT_BYTES);
+  writeFileSync(join(folder, 'out.tar'), '');
+  truncateSync(join(folder, 'out.tar'), OUT_BYTES);
   const kernel = `root=/dev/nvme0n1 rw init=/sbin/init console=ttyS0 quiet panic=-1 mitigations=off limit_s=${limitS}`;
+  const options = `-machine q35 -accel tcg,thread=multi,tb-size=1024 -cpu Westmere -smp 2 -m ${MEMORY_MB}
+    -nodefaults -display none -no-reboot -serial file:serial.log
+    -drive if=none,id=root,file=root.ext4,format=raw,snapshot=on,cache=unsafe -device nvme,drive=root,serial=root
+    -drive if=none,id=out,file=out.tar,format=raw,cache=unsafe -device virtio-blk-pci,drive=out
+    -device virtio-serial-pci -chardev stdio,id=console,signal=off -device virtconsole,chardev=console`;
   const child = spawn(
     'qemu-system-x86_64',
-    [
-      ...['-machine', 'q35', '-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'Westmere', '-smp', '2'],
-      ...['-m', String(MEMORY_MB), '-nodefaults', '-display', 'none', '-no-reboot'],
-      ...['-kernel', join(KERNEL, 'vmlinuz'), '-append', kernel],
-      ...['-drive', `if=none,id=root,file=${file('root.ext4')},format=raw,snapshot=on,cache=unsafe`],
-      ...['-device', 'nvme,drive=root,serial=root'],
-      ...['-drive', `if=none,id=out,file=${file('out.tar')},format=raw,cache=unsafe`],
-      ...['-device', 'virtio-blk-pci,drive=out'],
-      ...[
-        '-device',
-        'virtio-serial-pci',
-        '-chardev',
-        'stdio,id=console,signal=off',
-        '-device',
-        'virtconsole,chardev=console',
-      ],
-      ...['-serial', `file:${file('serial.log')}`],
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, PATH } },
+    [...options.split(/\s+/), '-kernel', join(KERNEL, 'vmlinuz'), '-append', kernel],
+    { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, PATH } },
   );
   const kill = () => void child.kill('SIGKILL');
   process.once('exit', kill);
@@ -135,7 +132,7 @@ function watch(child: ChildProcess, limitS: number, show: (text: string) => void
       show(text.replaceAll('\r', ''));
     });
     child.once('error', failed);
-    child.once('exit', () => {
+    child.once('close', () => {
       clearTimeout(hung);
       clearTimeout(limit);
       done(alive ? 'ended' : 'hung');

@@ -34,6 +34,14 @@ export async function pingAll(from: Place, targets: readonly Target[]): Promise<
   );
 }
 
+/** Throws when one of the targets does not answer. */
+export async function mustReach(from: Place, targets: readonly Target[]): Promise<void> {
+  const lost = [...(await pingAll(from, targets))]
+    .filter(([, answer]) => answer === 'no')
+    .map(([name]) => name);
+  if (lost.length > 0) throw new Error(`${from.name} does not reach ${lost}`);
+}
+
 /** What was found and what was not expected, as a table: a row for each place, a column for each target. */
 export class Table {
   readonly #rows = new Map<string, Map<string, string>>();

@@ -1,10 +1,16 @@
+import type { Say, Way } from './host.ts';
 import { churn } from './scenarios/churn.ts';
 import { everyday } from './scenarios/docker.ts';
 import { modes } from './scenarios/modes.ts';
-import { disjointRanges, everyNetwork, overlappingRanges } from './scenarios/networks.ts';
-import { dockerFirst, reboot } from './scenarios/reboot.ts';
+import {
+  disjointRanges,
+  everyNetwork,
+  everyNetworkAndNoMore,
+  overlappingRanges,
+} from './scenarios/networks.ts';
+import { reboots } from './scenarios/reboot.ts';
 import { cooldown, quarantine } from './scenarios/rest.ts';
-import type { Say, Stage, Way } from './stage.ts';
+import type { Stage } from './stage.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -23,10 +29,23 @@ export const ACTS: readonly Act[] = [
     way: 'shared',
     tracks: [
       [
-        { name: 'a server on each host, with a MySQL in common', run: everyNetwork },
+        {
+          name: 'a server on each host, with a MySQL in common; what the wire drops',
+          run: everyNetworkAndNoMore,
+        },
         { name: 'what the quarantine is for', run: quarantine },
-        { name: 'what the cooldown is for', run: cooldown },
         { name: 'churn, with failures of all parts', run: churn },
+      ],
+    ],
+  },
+  {
+    way: 'embedded',
+    tracks: [
+      [{ name: 'reboots, in the order of the unit and in the worst', run: reboots }],
+      [
+        { name: "everyday Docker, and the README's Compose file", run: everyday },
+        { name: 'the modes of ipvlan', run: modes },
+        { name: 'what the cooldown is for', run: cooldown },
       ],
     ],
   },
@@ -36,19 +55,6 @@ export const ACTS: readonly Act[] = [
       [
         { name: 'embedded, with ranges of their own', run: disjointRanges },
         { name: 'embedded, over the same range', run: overlappingRanges },
-      ],
-    ],
-  },
-  {
-    way: 'embedded',
-    tracks: [
-      [
-        { name: 'a reboot in the order of the unit', run: reboot },
-        { name: 'a reboot in the worst order', run: dockerFirst },
-      ],
-      [
-        { name: "everyday Docker, and the README's Compose file", run: everyday },
-        { name: 'the modes of ipvlan', run: modes },
       ],
     ],
   },

@@ -71,3 +71,8 @@ ${EC2} ec2.internal
 ${DATABASE} db.internal
 ${SERVER} ipam.internal
 `;
+
+// Where things are in the machine, and the one password in it.
+export const CERTIFICATES = '/vpc/certificates';
+export const IMAGE_FOLDER = '/tmp/image';
+export const PASSWORD = 'of the tests';

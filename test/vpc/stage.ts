@@ -1,138 +1,40 @@
-/** The VPC and what is around it: EC2's API and metadata, the database, two Docker hosts, and ways to install on them. */
+/** The VPC and what is around it: EC2's API and metadata, a database, two Docker hosts and a neighbour. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import process from 'node:process';
 import { createAdaptorServer } from '@hono/node-server';
 import { ec2Face } from '../../src/simulator/ec2-face.ts';
 import { imdsFace } from '../../src/simulator/imds-face.ts';
 import type { Vpc } from '../../src/simulator/vpc.ts';
 import { buildVpc } from '../../src/simulator/world.ts';
-import { execute, type Result, until } from '../netns.ts';
+import { execute, until } from '../netns.ts';
 import { Fabric } from './fabric.ts';
+import { EC2_ENVIRONMENT, type Environment, Host, STORE_ENVIRONMENT, type Way } from './host.ts';
 import { Instance } from './instance.ts';
 import { blockBehind, linesOf } from './readme.ts';
 import {
   A,
   B,
+  CERTIFICATES,
   DATABASE,
   EC2,
   HOSTS_FILE,
+  IMAGE_FOLDER,
   INSTANCES,
   METADATA,
+  PASSWORD,
   PEER,
   SERVER,
   SUBNETS,
   TENANTS,
   WORLD,
 } from './site.ts';
-import { Unit } from './unit.ts';
 
 /** Between two looks at what has become due in the simulator: a call that is applied late. */
 const LOOK_MS = 50;
 const START_MS = 60_000;
-const PASSWORD = 'of the tests';
-const CERTIFICATES = '/vpc/certificates';
-const IMAGE_FOLDER = '/tmp/image';
-
-/** How hosts are served: by one server on HTTPS and MySQL; each by its own on one MySQL; or all by itself. */
-export type Way = 'central' | 'shared' | 'embedded';
-export type Say = (text: string) => void;
-export type Environment = Readonly<Record<string, string>>;
-
-/** What any program needs to find the simulated EC2; credentials and Region come from the metadata service. */
-const EC2_ENVIRONMENT: Environment = { AWS_ENDPOINT_URL_EC2: `http://${EC2}` };
-const STORE_ENVIRONMENT: Environment = {
-  EC2_IPAM_STORE: 'mysql://ipam@db.internal:3306/shared?ssl=on',
-  EC2_IPAM_STORE_PASSWORD_FILE: '/etc/ec2-ipam/password',
-  NODE_EXTRA_CA_CERTS: '/etc/ec2-ipam/ca.pem',
-};
-
-export class Host extends Instance {
-  readonly server = new Unit(this, 'ec2-ipam');
-  /** Where no server runs, this one brings the ENIs up. */
-  readonly link = new Unit(this, 'ec2-ipam-link');
-  #environment: Environment = {};
-
-  /** Installs by the README, the workstation's commands included, and powers the rest of a boot. Settings go into
-   *  a drop-in, as `systemctl edit` makes it. */
-  async install(way: Way, settings: Environment = {}): Promise<void> {
-    for (const line of linesOf(blockBehind('**2. The files.**', 'sh'))) await this.#workstation(line);
-    this.write('/etc/systemd/system/ec2-ipam.service', blockBehind('**4. The unit.**', 'ini'));
-    this.#configure(way, settings);
-    await this.must('rm', '-f', '/etc/docker/plugins/ec2-ipam.json');
-    if (way === 'central') {
-      this.write(
-        '/etc/docker/plugins/ec2-ipam.json',
-        blockBehind('Each host, in `/etc/docker/plugins/', 'json'),
-      );
-      for (const name of ['ca.pem', 'host.pem', 'host.key']) this.#certificate(name, '/etc/docker/ec2-ipam');
-      this.write(
-        '/etc/systemd/system/ec2-ipam-link.service',
-        '[Service]\nType=oneshot\nExecStart=/opt/ec2-ipam/mknet.sh --link\n',
-      );
-    } else if (way === 'shared') {
-      this.#certificate('ca.pem', '/etc/ec2-ipam');
-      this.write('/etc/ec2-ipam/password', PASSWORD, 0o600);
-    }
-  }
-
-  /** Sets what the server reads when it is started next. */
-  #configure(way: Way, settings: Environment = {}): void {
-    this.#environment = { ...EC2_ENVIRONMENT, ...(way === 'shared' ? STORE_ENVIRONMENT : {}), ...settings };
-    const lines = Object.entries(this.#environment).map(([name, value]) => `Environment=${name}=${value}\n`);
-    this.write('/etc/systemd/system/ec2-ipam.service.d/override.conf', `[Service]\n${lines.join('')}`);
-  }
-
-  /** Removes containers and networks. */
-  async empty(): Promise<void> {
-    await this.sh('docker ps -aq | xargs -r docker rm -f');
-    await this.sh('docker network ls -q --filter type=custom | xargs -r docker network rm');
-  }
-
-  /** Starts the server again, with these settings. */
-  async restart(way: Way, settings: Environment = {}): Promise<void> {
-    this.#configure(way, settings);
-    await this.server.stop();
-    await this.server.start();
-  }
-
-  /** Runs the program by hand, with the server's settings. */
-  async ipam(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.run(['ec2-ipam', ...args], { ...this.#environment });
-    if (code !== 0)
-      throw new Error(`${this.name}: ec2-ipam ${args.join(' ')} ended with ${code}: ${stderr || stdout}`);
-    return stdout;
-  }
-
-  override powerOff(): Promise<void> {
-    this.server.forget();
-    return super.powerOff();
-  }
-
-  override async startDocker(): Promise<void> {
-    await super.startDocker();
-    if ((await this.run(['docker', 'image', 'inspect', 'busybox'])).code !== 0)
-      await this.sh(`tar -C ${IMAGE_FOLDER} -c . | docker import - busybox:latest`);
-  }
-
-  #certificate(name: string, folder: string): void {
-    this.write(join(folder, name), readFileSync(join(CERTIFICATES, name), 'utf8'), 0o600);
-  }
-
-  /** Does what a command of the README, typed on a workstation with the checkout, does to this host. */
-  async #workstation(line: string): Promise<void> {
-    const [command = '', ...rest] = line.split(' ');
-    if (line === 'npm run setup') return; // done: dist/ is there
-    if (command === 'ssh') await this.sh(rest.slice(1).join(' '));
-    else if (command === 'scp') {
-      const [, folder = ''] = rest.at(-1)?.split(':') ?? [];
-      for (const file of rest.slice(0, -1))
-        cpSync(join('/vpc', file), join(this.pathOf(folder), basename(file)));
-    } else throw new Error(`the README has a command that is not played: ${line}`);
-  }
-}
 
 export class Stage {
   readonly vpc: Vpc;
@@ -141,6 +43,7 @@ export class Stage {
   readonly b: Host;
   readonly peer: Instance;
   #central: ChildProcess | null = null;
+  #way: Way | null = null;
 
   constructor() {
     this.vpc = buildVpc(WORLD, { now: Date.now, random: Math.random, bucketScale: null });
@@ -225,8 +128,11 @@ export class Stage {
     await gone;
   }
 
-  /** Boots and installs both hosts so that they are served in this way, Docker last, as after an order to do so. */
+  /** Boots both hosts and installs on them what they need to be served in this way. Those that are already embedded
+   *  only forget. */
   async begin(way: Way): Promise<void> {
+    if (way === 'embedded' && this.#way === way) return await this.forget();
+    this.#way = way;
     await this.#stopCentral();
     if (way === 'central') await this.#startCentral();
     await Promise.all(
@@ -253,6 +159,11 @@ export class Stage {
   /** Removes all containers and networks, and starts the servers of the hosts anew with these settings. */
   async empty(way: Way, settings: Environment = {}): Promise<void> {
     await Promise.all(this.hosts.map(host => host.empty().then(() => host.restart(way, settings))));
+  }
+
+  /** Something failed: the hosts are booted anew before anything else. */
+  distrust(): void {
+    this.#way = null;
   }
 
   /** The same with ledgers that know nothing, and nothing on the ENIs. */
@@ -282,8 +193,8 @@ export class Stage {
     }
   }
 
-  /** Asks the database of the shared ledger. */
-  sql(statement: string): Promise<Result> {
+  /** Asks the database of the shared ledger; answers the rows. */
+  async sql(statement: string): Promise<string[][]> {
     const flags = [
       '--host',
       DATABASE,
@@ -294,7 +205,12 @@ export class Stage {
       '--batch',
       '--skip-column-names',
     ];
-    return execute('mariadb', [...flags, '--execute', statement, 'shared']);
+    const { code, stdout, stderr } = await execute('mariadb', [...flags, '--execute', statement, 'shared']);
+    if (code !== 0) throw new Error(`the database: ${stderr}`);
+    return stdout
+      .split('\n')
+      .filter(Boolean)
+      .map(line => line.split('\t'));
   }
 }
 
@@ -317,27 +233,26 @@ function makeImage(): void {
 }
 
 async function startDatabase(): Promise<void> {
-  writeFileSync(
-    '/run/accounts.sql',
-    `CREATE USER IF NOT EXISTS ipam IDENTIFIED BY '${PASSWORD}';\nGRANT ALL ON *.* TO ipam;\n` +
-      'CREATE DATABASE IF NOT EXISTS ipam CHARACTER SET utf8mb4;\nCREATE DATABASE IF NOT EXISTS shared CHARACTER SET utf8mb4;\n',
-  );
+  const own = blockBehind('**MySQL.** The tests', 'sql').replace('…', PASSWORD);
+  const shared = own
+    .replace(/CREATE USER.*\n/, '')
+    .replace('DATABASE ipam', 'DATABASE shared')
+    .replace('ipam.*', 'shared.*');
+  writeFileSync('/run/accounts.sql', own + shared);
   const flags = [
-    ...[
-      '--no-defaults',
-      '--user=root',
-      '--datadir=/var/lib/mysql',
-      '--socket=/run/mysql.sock',
-      '--pid-file=/run/mysql.pid',
-    ],
-    ...[
-      '--init-file=/run/accounts.sql',
-      `--bind-address=${DATABASE}`,
-      '--skip-name-resolve',
-      '--performance-schema=OFF',
-    ],
-    ...[`--ssl-cert=${CERTIFICATES}/server.pem`, `--ssl-key=${CERTIFICATES}/server.key`],
-    ...['--innodb-log-file-size=10M', '--innodb-buffer-pool-size=64M'],
+    '--no-defaults',
+    '--user=root',
+    '--datadir=/var/lib/mysql',
+    '--socket=/run/mysql.sock',
+    '--pid-file=/run/mysql.pid',
+    '--init-file=/run/accounts.sql',
+    `--bind-address=${DATABASE}`,
+    '--skip-name-resolve',
+    '--performance-schema=OFF',
+    `--ssl-cert=${CERTIFICATES}/server.pem`,
+    `--ssl-key=${CERTIFICATES}/server.key`,
+    '--innodb-log-file-size=10M',
+    '--innodb-buffer-pool-size=64M',
   ];
   spawn('mariadbd', flags, { stdio: ['ignore', ...logFile('mariadb')] });
   await until(

@@ -96,10 +96,11 @@ export class Unit {
 
   async #launch(service: Service, env: Record<string, string>, wanted: symbol): Promise<void> {
     for (const command of service.pre) await this.#step(command);
+    if (this.#wanted !== wanted) return;
     if (service.oneshot) return this.#step(service.start);
     const running = this.#instance.start(words(service.start), this.#name, env);
     this.#running = running;
-    void running.ended.then(() => this.#again(service, env, wanted));
+    running.ended.then(() => this.#again(service, env, wanted)).catch(() => {}); // the instance has lost its power meanwhile
     for (const command of service.post) await this.#step(command);
   }
 

@@ -1,8 +1,9 @@
 import { until } from '../../netns.ts';
 import { Container } from '../container.ts';
-import { type Place, pingAll } from '../reach.ts';
+import type { Host, Say } from '../host.ts';
+import { mustReach } from '../reach.ts';
 import { blockBehind, linesOf } from '../readme.ts';
-import type { Host, Say, Stage } from '../stage.ts';
+import type { Stage } from '../stage.ts';
 
 const FIXED = '10.0.1.200';
 const RESTART_MS = 30_000;
@@ -65,14 +66,8 @@ async function shows(
 ): Promise<void> {
   const containers = await Promise.all(names.map(name => Container.of(host, name)));
   const addresses = containers.map(({ ip }) => ip);
-  const neighbour: Place = { name: 'peer', run: command => stage.peer.run(command) };
-  const lost = [...(await pingAll(neighbour, containers))]
-    .filter(([, answer]) => answer === 'no')
-    .map(([name]) => name);
-  say(
-    `${what}: ${containers.map(({ name, ip }) => `${name} ${ip}`).join(', ')}${lost.length > 0 ? `; not reached: ${lost}` : ''}`,
-  );
-  if (lost.length > 0) throw new Error(`${lost} cannot be reached`);
+  say(`${what}: ${containers.map(({ name, ip }) => `${name} ${ip}`).join(', ')}`);
+  await mustReach(stage.peer, containers);
   if (new Set(addresses).size < addresses.length) throw new Error('an address was given twice');
   if (containers.find(({ name }) => name === 'app-fixed-1')?.ip !== FIXED)
     throw new Error(`the fixed address is not ${FIXED}`);

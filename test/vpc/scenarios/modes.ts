@@ -1,7 +1,8 @@
 import { Container } from '../container.ts';
+import type { Host, Say } from '../host.ts';
 import { type Answer, type Place, pingAll, Table, type Target } from '../reach.ts';
 import { METADATA, PEER } from '../site.ts';
-import type { Host, Say, Stage } from '../stage.ts';
+import type { Stage } from '../stage.ts';
 
 const PEER_IP = PEER.enis[0]?.primary ?? '';
 
