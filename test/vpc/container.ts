@@ -1,4 +1,4 @@
-import type { Result } from '../netns.ts';
+import { type Result, until } from '../netns.ts';
 import type { Host } from './host.ts';
 import type { Place } from './reach.ts';
 
@@ -30,7 +30,9 @@ export class Container {
       ...flags,
     ];
     await host.docker('run', '-d', ...options, 'busybox', 'sh', '-c', SERVE);
-    return Container.of(host, name);
+    const container = await Container.of(host, name);
+    await until(`${name} serves its name`, SERVES_MS, async () => (await ask(container, '127.0.0.1')) !== '');
+    return container;
   }
 
   /** One that runs already. */
@@ -70,13 +72,15 @@ async function pidOf(host: Host, name: string): Promise<string> {
 /** The name that is served at the address, or `nobody` after some seconds. */
 export async function whoAnswers(asker: Place, ip: string): Promise<string> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { stdout } = await asker.run(['wget', '-q', '-T', '1', '-O', '-', `http://${ip}/`]);
-    if (stdout !== '') return stdout.trim();
-    await new Promise(resolve => setTimeout(resolve, ATTEMPT_EVERY_MS));
+    const name = await ask(asker, ip);
+    if (name !== '') return name;
   }
   return 'nobody';
 }
 
+const ask = async (asker: Place, ip: string): Promise<string> =>
+  (await asker.run(['wget', '-q', '-T', '1', '-O', '-', `http://${ip}/`])).stdout.trim();
+
 const ATTEMPTS = 3;
-const ATTEMPT_EVERY_MS = 500;
+const SERVES_MS = 20_000;
 const SERVE = 'mkdir -p /www && echo $NAME >/www/index.html && exec httpd -f -p 80 -h /www';
