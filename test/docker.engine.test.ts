@@ -242,7 +242,13 @@ for (const kind of ['sqlite', 'mariadb'] as const) {
     for (const { code, stderr } of started)
       if (code !== 0) assert.match(stderr, /nothing was changed|EOF|connection/);
     for (const ip of held)
-      if (![...inside.values()].includes(ip)) await runBundle(['release', SUBNET, ip, '--yes'], storeEnv);
+      if (![...inside.values()].includes(ip)) {
+        const { code, stderr } = await runBundle(['release', SUBNET, ip, '--yes'], {
+          ...ec2.env,
+          ...storeEnv,
+        });
+        assert.is(code, 0, stderr);
+      }
     await docker.must('run', '-d', '--name', 'late', '--network', 'ec2', IMAGE, 'sleep', '3600');
     await agree();
   });
