@@ -242,7 +242,7 @@ class Churn {
 
   /** Kills the host's server again and again, and its engine once. */
   async #fail(host: Host, end: number, index: number): Promise<void> {
-    const engineKillAt = end - CHURN_MS * (index === 0 ? 0.7 : 0.4);
+    const engineKillAt = end - CHURN_MS * (index === 0 ? 0.85 : 0.6);
     for (
       let at = Date.now() + SERVER_KILL_EVERY_MS * (index === 0 ? 0.5 : 1);
       at < end;

@@ -19,10 +19,14 @@ export async function modes(stage: Stage, say: Say): Promise<void> {
     [itself, host.site.enis[0]?.primary ?? '', 'no'],
     [stage.peer, PEER_IP, 'yes'],
   ];
-  for (const [place, ip, expected] of sides) {
-    table.put('on-primary', place.name, await reaches(own, { name: place.name, ip }), expected);
-    table.put(place.name, 'on-primary', await reaches(place, own), expected);
-  }
+  await Promise.all(
+    sides.map(async ([place, ip, expected]) => {
+      const there = { name: place.name, ip };
+      const [to, back] = await Promise.all([reaches(own, there), reaches(place, own)]);
+      table.put('on-primary', place.name, to, expected);
+      table.put(place.name, 'on-primary', back, expected);
+    }),
+  );
   say(`${table}`);
   table.check();
 }
@@ -30,17 +34,24 @@ export async function modes(stage: Stage, say: Say): Promise<void> {
 /** Two containers in a mode that leaves routing to the host: they reach each other and nobody else. */
 async function routed(stage: Stage, host: Host, mode: string, table: Table): Promise<void> {
   await host.must('/opt/ec2-ipam/mknet.sh', '-m', mode, 'ens6');
-  const one = await Container.run(host, `${mode}-1`, 'ec2');
-  const two = await Container.run(host, `${mode}-2`, 'ec2');
+  const [one, two] = await Promise.all([
+    Container.run(host, `${mode}-1`, 'ec2'),
+    Container.run(host, `${mode}-2`, 'ec2'),
+  ]);
   const nobody: Target[] = [
     { name: 'router', ip: '10.0.1.1' },
     { name: 'metadata', ip: METADATA },
     { name: 'peer', ip: PEER_IP },
     { name: 'its host', ip: host.site.enis[0]?.primary ?? '' },
   ];
-  for (const [name, answer] of await pingAll(one, nobody)) table.put(mode, name, answer, 'no');
-  table.put(mode, 'same ENI', await reaches(one, two), 'yes');
-  table.put('peer', mode, await reaches(stage.peer, one), 'no');
+  const [answers, same, back] = await Promise.all([
+    pingAll(one, nobody),
+    reaches(one, two),
+    reaches(stage.peer, one),
+  ]);
+  for (const [name, answer] of answers) table.put(mode, name, answer, 'no');
+  table.put(mode, 'same ENI', same, 'yes');
+  table.put('peer', mode, back, 'no');
   await host.empty();
 }
 

@@ -35,8 +35,8 @@ async function checkReach(stage: Stage, say: Say): Promise<readonly Container[]>
       const tenant = tenantOf(place.name);
       const own = tenant === null ? [] : [{ name: 'router', ip: router(tenant) }];
       const others = targets.filter(({ name }) => name !== place.name);
-      const answers = await pingAll(place, [...others, ...own]);
-      return { from: place.name, answers: answers.set('metadata', await metadataOf(place)) };
+      const [answers, metadata] = await Promise.all([pingAll(place, [...others, ...own]), metadataOf(place)]);
+      return { from: place.name, answers: answers.set('metadata', metadata) };
     }),
   );
   const table = new Table();
@@ -119,16 +119,12 @@ export async function everyNetworkAndNoMore(stage: Stage, say: Say): Promise<voi
     throw new Error(`its MAC address is not that of its ENI: ${entry}`);
   const before = fabric.drops();
   stage.vpc.network.unassign(eni.id, [one.ip as Ipv4]);
-  const answers = [
-    ...(await pingAll(one, [PEER_TARGET])),
-    ...(await pingAll(host, [one])),
-    ...(await pingAll(peer, [one])),
-  ];
   const router = { name: 'router, by macvlan', ip: '10.0.1.1' };
   await peer.sh(
     `ip link add other link ens5 type macvlan && ip link set other up && ip route add ${router.ip} dev other`,
   );
-  answers.push(...(await pingAll(peer, [router])));
+  const pings = [pingAll(one, [PEER_TARGET]), pingAll(host, [one]), pingAll(peer, [one, router])];
+  const answers = (await Promise.all(pings)).flatMap(found => [...found]);
   await peer.must('ip', 'link', 'delete', 'other');
   const after = fabric.drops();
   const grown = Object.keys(after).filter(reason => (after[reason] ?? 0) > (before[reason] ?? 0));
