@@ -30,7 +30,7 @@ done`;
 
 /** The probers' clock shows whole seconds, and a frame may be under way. */
 const SLACK_MS = 1500;
-const ANSWERS_MIN = 30;
+const ANSWERS_MIN = 10;
 /** Emulated processors may be too slow for a prober's patience. */
 const SILENT_PART_MAX = 0.1;
 
