@@ -13,8 +13,6 @@ const ENIS_MAX = 10_000;
 const HOLDINGS_MAX = 50_000;
 
 export interface Hints {
-  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
-  storeNow(): number | null;
   /** All that the ledger has ready on the ENI. Rows that this process is claiming are left out. */
   learn(eni: EniId, ready: Reading<Allocation>): void;
   /** A row that a move of this process made ready or allocated. */
@@ -37,6 +35,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   const claiming = new Set<string>();
   let heard: { readonly now: number; readonly at: number } | null = null;
 
+  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
   const storeNow = (): number | null => (heard === null ? null : heard.now + (clock() - heard.at));
   const hear = (now: number): void => {
     heard = { now, at: clock() };
@@ -92,7 +91,6 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   }
 
   return {
-    storeNow,
     learn,
     note,
     take,

@@ -118,6 +118,7 @@ export async function everyNetworkAndNoMore(stage: Stage, say: Say): Promise<voi
   if (eni === undefined || !entry.includes(eni.mac))
     throw new Error(`its MAC address is not that of its ENI: ${entry}`);
   const before = fabric.drops();
+  const heard = await echoesIn(one);
   stage.vpc.network.unassign(eni.id, [one.ip as Ipv4]);
   const router = { name: 'router, by macvlan', ip: '10.0.1.1' };
   await peer.sh(
@@ -132,8 +133,18 @@ export async function everyNetworkAndNoMore(stage: Stage, say: Say): Promise<voi
     `taken off behind our back: ${answers.map(([to, answer]) => `${to} ${answer}`).join(', ')}; dropped for ${grown.join(', ')}`,
   );
   if (answers.some(([, answer]) => answer === 'yes')) throw new Error('it is reached all the same');
+  if ((await echoesIn(one)) > heard) throw new Error('frames to it are delivered all the same');
   for (const reason of ['foreign-source', 'nobody', 'stale-neighbour', 'foreign-mac'])
     if (!grown.includes(reason)) throw new Error(`no frame was dropped for ${reason}`);
+}
+
+/** How many pings have arrived, answered or not. */
+async function echoesIn(place: Place): Promise<number> {
+  const { stdout } = await place.run(['cat', '/proc/net/snmp']);
+  const [names, values] = [...stdout.matchAll(/^Icmp: (.*)$/gm)].map(([, line = '']) => line.split(' '));
+  const count = Number(values?.[names?.indexOf('InEchos') ?? -1]);
+  if (Number.isNaN(count)) throw new Error(`${place.name} does not tell how many pings arrived: ${stdout}`);
+  return count;
 }
 
 const PEER_TARGET: Target = { name: 'peer', ip: PEER.enis[0]?.primary ?? '' };
