@@ -33,6 +33,8 @@ const ROW: Allocation = {
   restedFrom: null,
   leftIface: null,
   leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
   missingSince: null,
   absentSince: null,
   refusedAt: null,

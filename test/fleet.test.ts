@@ -9,6 +9,7 @@ const server = (id: string, more: Partial<LedgerServer> = {}): LedgerServer => (
   startedAt: 0,
   seenAt: NOW,
   stoppedAt: null,
+  askedAt: null,
   ...more,
 });
 const ME = server('me');

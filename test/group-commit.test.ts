@@ -23,6 +23,8 @@ const ready = (n: number, generation = 0): Allocation => ({
   restedFrom: null,
   leftIface: null,
   leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
   missingSince: null,
   absentSince: null,
   refusedAt: null,

@@ -32,6 +32,8 @@ const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
   restedFrom: null,
   leftIface: null,
   leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
   missingSince: null,
   absentSince: null,
   refusedAt: null,

@@ -85,8 +85,9 @@ streams.before(async () => {
   for (let i = 0; i < ROWS; i += CHANGES_MAX)
     await ledger.move(rows.slice(i, i + CHANGES_MAX).map(row => ({ row, move: 'assign', iface: ENI })));
   const eni = { id: ENI, subnet: SUBNET, primary: fromNumber(ROWS), instance: null, attachment: null };
+  const before = { attachmentSeenAt: null, earlierAttachment: null, claimsEndBefore: null };
   await ledger.saveEnis([
-    { ...eni, addressLimit: 9000, prefixes: 0, ours: true, countIntentAt: null, releasedAt: null },
+    { ...eni, ...before, addressLimit: 9000, prefixes: 0, ours: true, countIntentAt: null, releasedAt: null },
   ]);
   await ledger.close();
 });

@@ -35,7 +35,7 @@ export const ENI = parseEniId('eni-0a');
 export const OTHER_ENI = parseEniId('eni-0b');
 const VPC = 'vpc-0a';
 const REST: Rest = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 };
-const GIVEN = { iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true } as const;
+const GIVEN = { iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true, unsure: true } as const;
 
 export const ip = (last: number): Ipv4 => fromNumber(numberOf('10.0.1.0' as Ipv4) + last);
 export const row = (
@@ -298,6 +298,8 @@ function adding(test: Test): void {
       restedFrom: null,
       leftIface: null,
       leftAt: null,
+      leftUnsure: false,
+      placedAt: null,
       missingSince: null,
       absentSince: null,
       refusedAt: null,
@@ -535,6 +537,9 @@ function theRest(test: Test): void {
     primary: ip(5),
     instance: 'i-0a' as InstanceId,
     attachment: 'eni-attach-0a',
+    attachmentSeenAt: null,
+    earlierAttachment: null,
+    claimsEndBefore: null,
     addressLimit: 10,
     prefixes: 0,
     ours: false,
@@ -563,9 +568,17 @@ function theRest(test: Test): void {
     await store.setReleased(ENI, true);
     const before = await store.eni(ENI);
     assert.is.not(before?.releasedAt, null);
-    await store.saveEnis([eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 })]);
+    const anew = {
+      attachment: 'eni-attach-0b',
+      attachmentSeenAt: 2_000_000_000_000,
+      earlierAttachment: 'eni-attach-0a',
+      claimsEndBefore: 1_900_000_000_000,
+      addressLimit: 50,
+      prefixes: 1,
+    };
+    await store.saveEnis([eni(ENI, anew)]);
     assert.equal(await store.eni(ENI), {
-      ...eni(ENI, { attachment: 'eni-attach-0b', addressLimit: 50, prefixes: 1 }),
+      ...eni(ENI, anew),
       ours: true,
       countIntentAt: before?.countIntentAt,
       releasedAt: before?.releasedAt,
@@ -632,7 +645,7 @@ function theRest(test: Test): void {
     await store.beat('b', false);
     const { now, rows } = await store.beat('a', true);
     const [a, b] = rows.toSorted((x, y) => (x.id < y.id ? -1 : 1));
-    assert.equal(a, { id: 'a', startedAt: first.now, seenAt: now, stoppedAt: now });
+    assert.equal(a, { id: 'a', startedAt: first.now, seenAt: now, stoppedAt: now, askedAt: null });
     assert.is(b?.stoppedAt, null);
     assert.ok((b?.startedAt ?? 0) >= first.now + 5_000);
     assert.equal((await store.servers()).rows.length, 2);
@@ -642,6 +655,16 @@ function theRest(test: Test): void {
       (await store.beat('c', false)).rows.map(one => one.id),
       ['c'],
     );
+  });
+
+  test('when a server last asked for an EC2 call stands until it asks again', async ({ store, advance }) => {
+    const first = await store.beat('a', false, true);
+    assert.is(first.rows[0]?.askedAt, first.now);
+    advance(5_000);
+    assert.is((await store.beat('a', false)).rows[0]?.askedAt, first.now);
+    const later = await store.beat('a', false, true);
+    assert.is(later.rows[0]?.askedAt, later.now);
+    assert.ok(later.now >= first.now + 5_000);
   });
 
   test("a lease is one server's until it ends or is renewed, each by its name", async ({
@@ -671,5 +694,14 @@ function theRest(test: Test): void {
     await store.noteFact('other', 'x');
     await store.noteFact('boot', 'two');
     assert.is(await store.fact('boot'), 'two');
+  });
+
+  test('of many that note a fact once, all hear the first one', async ({ store }) => {
+    const heard = await Promise.all(
+      ['one', 'two', 'three'].map(value => store.noteFactOnce('region', value)),
+    );
+    assert.is(new Set(heard).size, 1);
+    assert.is(await store.noteFactOnce('region', 'four'), heard[0]);
+    assert.is(await store.fact('region'), heard[0] ?? null);
   });
 }

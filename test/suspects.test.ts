@@ -19,6 +19,8 @@ const held = (last: number, more: Partial<Allocation> = {}): Allocation => ({
   restedFrom: null,
   leftIface: null,
   leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
   missingSince: null,
   absentSince: null,
   refusedAt: null,

@@ -39,6 +39,10 @@ export interface Allocation extends RowState {
   /** The ENI that an Unassign last took it off, and when that was known. */
   readonly leftIface: EniId | null;
   readonly leftAt: number | null;
+  /** A call that took it off before had no answer, so that one may still be under way. */
+  readonly leftUnsure: boolean;
+  /** When a move put it on `iface`; null: before this was noted, or somebody else did. */
+  readonly placedAt: number | null;
   /** Allocated, but seen missing from its ENI since. */
   readonly missingSince: number | null;
   /** Occupied, but seen on no ENI since. */
@@ -59,8 +63,10 @@ interface Effects {
   readonly holder?: 'give' | 'clear';
   /** The address is given up now: it rests, and where. */
   readonly rests?: true;
-  /** It came off its ENI now. */
+  /** It came off its ENI now, and whether a call for that may still be under way: the change says so. */
   readonly leaves?: true;
+  /** It came onto its ENI now. */
+  readonly places?: true;
   /** `mark`: now, unless marked already; `clear`: null. */
   readonly missing?: 'mark' | 'clear';
   readonly absent?: 'mark' | 'clear';
@@ -78,11 +84,11 @@ export const MOVES = {
   // Putting an address on an ENI. The intent is written before EC2 is asked.
   assign: { from: 'free', to: 'assigning', iface: 'give' },
   'assign again': { from: 'assigning', to: 'assigning' },
-  assigned: { from: 'assigning', to: 'ready', refused: 'clear' },
+  assigned: { from: 'assigning', to: 'ready', refused: 'clear', places: true },
   refused: { from: 'assigning', to: 'free', iface: 'clear' },
   taken: { from: 'assigning', to: 'occupied', iface: 'give', refused: 'give' },
   'take over': { from: 'assigning', to: 'unassigning' },
-  granted: { from: 'free', to: 'ready', iface: 'give', refused: 'clear' },
+  granted: { from: 'free', to: 'ready', iface: 'give', refused: 'clear', places: true },
 
   // A container's life.
   claim: { from: 'ready', to: 'allocated', holder: 'give' },
@@ -90,7 +96,7 @@ export const MOVES = {
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
   retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
   missed: { from: 'allocated', to: 'allocated', missing: 'mark' },
-  found: { from: 'allocated', to: 'allocated', missing: 'clear' },
+  found: { from: 'allocated', to: 'allocated', missing: 'clear', places: true },
 
   // Taking an address off an ENI. The intent is written before EC2 is asked.
   unassign: { from: 'ready', to: 'unassigning' },
@@ -124,6 +130,8 @@ export interface Change {
   readonly primary?: boolean;
   readonly holder?: string | null;
   readonly refused?: boolean;
+  /** Of a move that `leaves`: an earlier call for it had no answer. */
+  readonly unsure?: boolean;
 }
 
 export const ruleOf = (move: MoveName): MoveRule => MOVES[move];
@@ -155,6 +163,8 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     restedFrom: rule.rests ? row.iface : row.restedFrom,
     leftIface: rule.leaves ? row.iface : row.leftIface,
     leftAt: rule.leaves ? now : row.leftAt,
+    leftUnsure: rule.leaves ? (change.unsure ?? false) : row.leftUnsure,
+    placedAt: rule.places ? now : row.placedAt,
     missingSince: mark(rule.missing, row.missingSince, now),
     absentSince: mark(rule.absent, row.absentSince, now),
     refusedAt:

@@ -44,8 +44,9 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId): Prom
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
 function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
   const limit = eni.instance === seen.instance ? eni.addressLimit : null;
-  const { ours, countIntentAt, releasedAt } = eni;
-  const now = { ...toLedger(seen, limit), ours, countIntentAt, releasedAt };
+  const { ours, countIntentAt, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore } = eni;
+  const kept = { ours, countIntentAt, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore };
+  const now = { ...toLedger(seen, limit), ...kept };
   const same =
     now.instance === eni.instance && now.attachment === eni.attachment && now.prefixes === eni.prefixes;
   return same ? [] : [now];

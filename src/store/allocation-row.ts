@@ -14,6 +14,8 @@ export function toAllocation(row: Readonly<Record<string, unknown>>): Allocation
     restedFrom: row.rested_from,
     leftIface: row.left_iface,
     leftAt: row.left_at,
+    leftUnsure: row.left_unsure === 1,
+    placedAt: row.placed_at,
     missingSince: row.missing_since,
     absentSince: row.absent_since,
     refusedAt: row.refused_at,

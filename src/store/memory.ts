@@ -123,10 +123,16 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
         enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
-    async beat(id, stopped) {
+    async beat(id, stopped, asked = false) {
       const now = clock();
-      const startedAt = servers.get(id)?.startedAt ?? now;
-      servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null });
+      const { startedAt = now, askedAt = null } = servers.get(id) ?? {};
+      servers.set(id, {
+        id,
+        startedAt,
+        seenAt: now,
+        stoppedAt: stopped ? now : null,
+        askedAt: asked ? now : askedAt,
+      });
       for (const server of servers.values())
         if (server.seenAt < now - SERVER_KEPT_MS) servers.delete(server.id);
       return { now, rows: [...servers.values()] };
@@ -146,6 +152,11 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     async noteFact(name, value) {
       facts.set(name, value);
     },
+    async noteFactOnce(name, value) {
+      const known = facts.get(name) ?? value;
+      facts.set(name, known);
+      return known;
+    },
   };
 }
 
@@ -161,6 +172,8 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   restedFrom: null,
   leftIface: null,
   leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
   missingSince: null,
   absentSince: null,
   refusedAt: null,

@@ -96,6 +96,8 @@ function effectsOf(move: MoveName): { sets: Assignment[]; from: string } {
   const sets: (Assignment | false | undefined)[] = [
     rule.rests && always('`rested_since` = @now, `rested_from` = `iface`'),
     rule.leaves && always('`left_at` = @now, `left_iface` = `iface`'),
+    rule.leaves && each('`left_unsure`', change => (change.unsure ? 1 : 0)),
+    rule.places && always('`placed_at` = @now'),
     rule.iface === 'give' && each('`iface`', change => change.iface ?? null),
     rule.iface === 'clear' && always('`iface` = NULL'),
     rule.primary === 'give' && each('`primary`', change => (change.primary ? 1 : 0)),

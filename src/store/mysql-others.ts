@@ -26,7 +26,17 @@ export const selectEnis = (): Statement => statement(build.select().from(eni));
 
 const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
 const ENI_KEYS = Object.keys(ENI_COLUMNS) as (keyof typeof ENI_COLUMNS)[];
-const REFRESHED = ['subnet', 'primary', 'instance', 'attachment', 'addressLimit', 'prefixes'] as const;
+const REFRESHED = [
+  'subnet',
+  'primary',
+  'instance',
+  'attachment',
+  'attachmentSeenAt',
+  'earlierAttachment',
+  'claimsEndBefore',
+  'addressLimit',
+  'prefixes',
+] as const;
 const nameOf = (key: keyof typeof ENI_COLUMNS): string => `\`${ENI_COLUMNS[key].name}\``;
 // By hand: drizzle took 200 ms for 3,000 of them.
 const UPSERT_ENIS =
@@ -89,12 +99,24 @@ export const setCountIntent = (
 export const countStateOf = (row: Row): CountState =>
   decode({ generation: eni.generation, countIntentAt: eni.countIntentAt }, row);
 
-export const upsertServer = (id: string, stopped: boolean): Statement =>
+export const upsertServer = (id: string, stopped: boolean, asked: boolean): Statement =>
   statement(
     build
       .insert(server)
-      .values({ id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null })
-      .onDuplicateKeyUpdate({ set: { seenAt: values(server.seenAt), stoppedAt: values(server.stoppedAt) } }),
+      .values({
+        id,
+        startedAt: NOW,
+        seenAt: NOW,
+        stoppedAt: stopped ? NOW : null,
+        askedAt: asked ? NOW : null,
+      })
+      .onDuplicateKeyUpdate({
+        set: {
+          seenAt: values(server.seenAt),
+          stoppedAt: values(server.stoppedAt),
+          askedAt: sql`COALESCE(${values(server.askedAt)}, ${server.askedAt})`,
+        },
+      }),
   );
 export const deleteOldServers = (): Statement =>
   statement(build.delete(server).where(lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`)));
@@ -122,3 +144,13 @@ export const upsertFact = (name: string, value: string): Statement =>
       .values({ name, value })
       .onDuplicateKeyUpdate({ set: { value: values(fact.value) } }),
   );
+/** Inserts the fact unless it is there; the last answer has what is there now. */
+export const insertFact = (name: string, value: string): Statement[] => [
+  statement(
+    build
+      .insert(fact)
+      .values({ name, value })
+      .onDuplicateKeyUpdate({ set: { name: sql`${fact.name}` } }),
+  ),
+  selectFact(name),
+];

@@ -60,6 +60,8 @@ export const allocation = mysqlTable(
     refusedAt: time('refused_at'),
     holder: varchar('holder', { length: HOLDER_CHARS_MAX }),
     token: token('token'),
+    leftUnsure: bool('left_unsure').default(false).notNull(),
+    placedAt: time('placed_at'),
     // For the indexes below: null but where they look, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
@@ -99,6 +101,9 @@ export const eni = mysqlTable('eni', {
   releasedAt: time('released_at'),
   generation: int('generation', { unsigned: true }).default(0).notNull(),
   token: token('token'),
+  attachmentSeenAt: time('attachment_seen_at'),
+  earlierAttachment: varchar('earlier_attachment', { length: 64 }),
+  claimsEndBefore: time('claims_end_before'),
 });
 
 export const server = mysqlTable('server', {
@@ -106,6 +111,7 @@ export const server = mysqlTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
+  askedAt: time('asked_at'),
 });
 
 export const lease = mysqlTable('lease', {

@@ -133,9 +133,9 @@ export function openMysql(options: MysqlOptions): Store {
       return answers.at(-1)?.length === 1;
     },
 
-    async beat(server, stopped) {
+    async beat(server, stopped, asked = false) {
       const reading = await read(
-        others.upsertServer(server, stopped),
+        others.upsertServer(server, stopped, asked),
         others.deleteOldServers(),
         others.selectServers(),
       );
@@ -155,6 +155,10 @@ export function openMysql(options: MysqlOptions): Store {
     },
     async noteFact(name, value) {
       await ask(others.upsertFact(name, value));
+    },
+    async noteFactOnce(name, value) {
+      const answers = await ask(...others.insertFact(name, value));
+      return String(answers.at(-1)?.[0]?.value);
     },
   };
 }

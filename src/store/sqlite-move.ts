@@ -30,6 +30,7 @@ function givenBy(change: Change, now: number): Record<string, string | number | 
     ...(rule.primary === 'give' && { givePrimary: change.primary ? 1 : 0 }),
     ...(rule.holder === 'give' && { giveHolder: change.holder ?? null }),
     ...(rule.refused === 'give' && { giveRefused: change.refused ? now : null }),
+    ...(rule.leaves && { giveUnsure: change.unsure ? 1 : 0 }),
   };
 }
 
@@ -55,7 +56,8 @@ function textOf(db: Db, move: MoveName): string {
       ...(rule.holder === 'give' && { holder: given('giveHolder') }),
       ...(rule.holder === 'clear' && { holder: NULL }),
       ...(rule.rests && { restedSince: now, restedFrom: sql`${iface}` }),
-      ...(rule.leaves && { leftAt: now, leftIface: sql`${iface}` }),
+      ...(rule.leaves && { leftAt: now, leftIface: sql`${iface}`, leftUnsure: given('giveUnsure') }),
+      ...(rule.places && { placedAt: now }),
       ...(rule.missing === 'mark' && { missingSince: sql`coalesce(${missingSince}, ${now})` }),
       ...(rule.missing === 'clear' && { missingSince: NULL }),
       ...(rule.absent === 'mark' && { absentSince: sql`coalesce(${absentSince}, ${now})` }),

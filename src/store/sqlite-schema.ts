@@ -51,6 +51,8 @@ export const allocation = sqliteTable(
     refusedAt: time('refused_at'),
     holder: text('holder'),
     token: token('token'),
+    leftUnsure: bool('left_unsure').default(false).notNull(),
+    placedAt: time('placed_at'),
   },
   row => [
     // Two VPCs may have the same addresses.
@@ -82,6 +84,9 @@ export const eni = sqliteTable('eni', {
   releasedAt: time('released_at'),
   generation: integer('generation').default(0).notNull(),
   token: token('token'),
+  attachmentSeenAt: time('attachment_seen_at'),
+  earlierAttachment: text('earlier_attachment'),
+  claimsEndBefore: time('claims_end_before'),
 });
 
 export const server = sqliteTable('server', {
@@ -89,6 +94,7 @@ export const server = sqliteTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
+  askedAt: time('asked_at'),
 });
 
 export const lease = sqliteTable('lease', {

@@ -149,10 +149,10 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
         return Number(result.changes) === 1;
       }),
 
-    beat: (id, stopped) =>
+    beat: (id, stopped, asked = false) =>
       write(({ db }) => {
         const now = clock();
-        const set = { seenAt: now, stoppedAt: stopped ? now : null };
+        const set = { seenAt: now, stoppedAt: stopped ? now : null, ...(asked && { askedAt: now }) };
         db.insert(server)
           .values({ id, startedAt: now, ...set })
           .onConflictDoUpdate({ target: server.id, set })
@@ -186,6 +186,16 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           .onConflictDoUpdate({ target: fact.name, set: { value } })
           .run();
       }),
+    noteFactOnce: (name, value) =>
+      on(
+        ({ db }) =>
+          db
+            .insert(fact)
+            .values({ name, value })
+            .onConflictDoUpdate({ target: fact.name, set: { name: sql`${fact.name}` } })
+            .returning()
+            .get().value,
+      ),
   };
 }
 

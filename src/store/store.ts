@@ -22,6 +22,13 @@ export interface LedgerEni {
   readonly primary: Ipv4;
   readonly instance: InstanceId | null;
   readonly attachment: string | null;
+  /** Start of the last read that showed `attachment`, in milliseconds; null: it was not noted. */
+  readonly attachmentSeenAt: number | null;
+  /** The attachment before. EC2 uses no attachment id twice, so a read that shows it again is late. */
+  readonly earlierAttachment: string | null;
+  /** Start of the last read that showed `earlierAttachment`, in milliseconds: what was claimed before then was
+   *  claimed on it. Null: nothing is known of one. */
+  readonly claimsEndBefore: number | null;
   /** Addresses the ENI may hold, its primary included; null when unknown. */
   readonly addressLimit: number | null;
   /** IPv4 prefixes on it, each of which takes one of its places. */
@@ -41,6 +48,8 @@ export interface LedgerServer {
   readonly seenAt: number;
   /** Null: still running, or died without a word. */
   readonly stoppedAt: number | null;
+  /** When it last had a request that needed an EC2 call; null: never. */
+  readonly askedAt: number | null;
 }
 
 export interface NewAllocation {
@@ -127,8 +136,9 @@ export interface Store {
   /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 
-  /** Notes that the process lives (or has stopped in good order), and answers all that are noted. */
-  beat(server: string, stopped: boolean): Promise<Reading<LedgerServer>>;
+  /** Notes that the process lives (or has stopped in good order), and whether it has lately `asked` for an EC2 call;
+   *  answers all that are noted. */
+  beat(server: string, stopped: boolean, asked?: boolean): Promise<Reading<LedgerServer>>;
   /** All server processes that are noted. */
   servers(): Promise<Reading<LedgerServer>>;
   /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
@@ -137,6 +147,8 @@ export interface Store {
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
+  /** Notes the fact unless it is noted already; answers what is noted now. */
+  noteFactOnce(name: string, value: string): Promise<string>;
 }
 
 /** The most changes that one `move` takes, so that its statement stays well under 1 MiB. */
