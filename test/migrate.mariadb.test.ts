@@ -160,6 +160,8 @@ migrate('every row of the ancestor’s is kept and becomes what is safe, and its
         free_refused_at: status === 'free' ? 0 : null,
         free_rested_since: status === 'free' ? 0 : null,
         intent_at: null,
+        left_unsure: 0,
+        placed_at: null,
       },
       `${ip}: ${why}`,
     );
