@@ -61,24 +61,29 @@ requesting('requests that wait for one cold ENI share its assign', async () => {
   assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
 });
 
-requesting('49 that wait for one cold ENI at once are served by one assign', async () => {
-  const w = world({
-    vpc: {
-      ...ROOMY,
-      instances: [
-        { id: 'i-0a', type: 'm5.24xlarge' },
-        { id: 'i-0b', type: 'm5.large' },
-      ],
-    },
+for (const [waiting, type] of [
+  [49, 'm5.24xlarge'],
+  [63, 'wide.one'],
+] as const)
+  requesting(`${waiting} that wait for one cold ENI at once are served by one assign`, async () => {
+    const w = world({
+      vpc: {
+        ...ROOMY,
+        instanceTypes: { 'wide.one': { enis: 4, addressesPerEni: 64 } },
+        instances: [
+          { id: 'i-0a', type },
+          { id: 'i-0b', type: 'm5.large' },
+        ],
+      },
+    });
+    w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
+    await w.enis.adopt(ENI_A);
+    const before = w.time.now;
+    const rows = await Promise.all(Array.from({ length: waiting }, () => request(w, ENI_A)));
+    assert.is(new Set(rows.map(row => row.ip)).size, waiting);
+    assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+    assert.is(w.time.now - before, GATHER_MS + 250);
   });
-  w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
-  await w.enis.adopt(ENI_A);
-  const before = w.time.now;
-  const rows = await Promise.all(Array.from({ length: 49 }, () => request(w, ENI_A)));
-  assert.is(new Set(rows.map(row => row.ip)).size, 49);
-  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
-  assert.is(w.time.now - before, GATHER_MS + 250);
-});
 
 requesting('an ENI that was moved to a larger instance is not full any more', async () => {
   const instances = [

@@ -10,13 +10,19 @@ interface Rule {
   readonly hint?: string;
 }
 
+/** All that EC2 is known to say of an address that somebody else has: on assigning "[10.0.0.5] assigned, but move is
+ *  not allowed.", on making an ENI "10.0.0.5 is already assigned." and "The specified address is already in use.",
+ *  on starting an instance "Address 10.0.0.5 is in use." */
+const TAKEN =
+  /assigned, but move is not allowed|is already assigned\.?$|already in use|^Address \S+ is in use/i;
+
 /** The first rule that fits decides. Codes are those of
  *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; InvalidParameterValue is
  *  told apart by EC2's texts, since it has no other mark. */
 const RULES: readonly Rule[] = [
   {
     when: /^(InvalidParameterValue|PrivateIpAddress\w*)$/,
-    says: /assigned, but move is not allowed|already in use/i,
+    says: TAKEN,
     code: 'ec2-taken',
   },
   { when: /^InvalidIPAddress\.InUse$/, code: 'ec2-taken' },
@@ -41,10 +47,11 @@ const RULES: readonly Rule[] = [
     code: 'ec2-subnet-full',
     hint: 'run recycle, or use another subnet',
   },
-  // The rest of the family is for some address of the call too, such as one that is reserved.
+  // The rest of the family may be for an address that is reserved, for the ENI, or for what nobody has met yet.
   {
-    when: /^(InvalidParameterValue|InvalidIPAddress(\.\w+)?|InvalidPrivateIpAddress\w*)$/,
-    code: 'ec2-taken',
+    when: /^(InvalidParameterValue|InvalidIPAddress(\.\w+)?|InvalidPrivateIpAddress[\w.]*)$/,
+    code: 'ec2-unfit',
+    hint: 'what EC2 says is all that is known of the cause',
   },
   {
     when: /^Invalid(NetworkInterface|Subnet|Instance)I[dD]\.NotFound$/,
@@ -87,7 +94,7 @@ export function refusal(code: string, message: string, requestId?: string): Ipam
 
 /** For what EC2 need not tell us, or not know. Throws what is no refusal. */
 export function nullWhenRefused(error: unknown): null {
-  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused')) return null;
+  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused', 'ec2-unfit')) return null;
   throw error;
 }
 
@@ -95,8 +102,11 @@ const MESSAGE_LENGTH_MAX = 500;
 const oneLine = (message: string): string =>
   message.replace(/\s+/g, ' ').trim().replace(/\.$/, '').slice(0, MESSAGE_LENGTH_MAX);
 
-/** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…" or "Address 10.0.0.3 is…". */
+/** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…", "10.0.0.5 is already…" or "Address 10.0.0.3 is…". */
 function addressesIn(message: string): Ipv4[] {
-  const listed = /^\[([^\]]*)\] assigned/.exec(message)?.[1] ?? /^Address (\S+) /.exec(message)?.[1] ?? '';
+  const listed =
+    /^\[([^\]]*)\] assigned/.exec(message)?.[1] ??
+    /^(?:Address )?(\S+) (?:is|does) /.exec(message)?.[1] ??
+    '';
   return listed.split(/[\s,]+/).filter(text => toNumber(text) !== null) as Ipv4[];
 }

@@ -16,8 +16,8 @@ import { release } from './release.ts';
 import { idleElsewhere } from './take-back.ts';
 import type { WarmPools } from './warm-pool.ts';
 
-/** Ready addresses read together: more than any ENI holds. */
-const READY_LOOK = 64;
+/** Ready addresses read together: those that have rested longest. */
+const READY_LOOK = 256;
 /** Between two looks at what rests or is about to be settled: doubling from the first to the last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;

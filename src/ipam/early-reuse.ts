@@ -9,8 +9,8 @@ import { assign } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { takeBack } from './take-back.ts';
 
-/** Ready addresses looked at together: more than any ENI holds. */
-const READY_LOOK = 64;
+/** Ready addresses looked at together: those that have rested longest. */
+const READY_LOOK = 256;
 /** Free ones, of which others take some meanwhile. */
 const FREE_LOOK = 32;
 /** Ready ones that are tried before looking again. */

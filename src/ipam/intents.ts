@@ -13,8 +13,9 @@ import type { Machine } from './machine.ts';
 
 /** Calls that name addresses, before the caller makes one by count instead. */
 export const ASSIGN_CALLS_MAX = 4;
-/** Addresses in one call: no instance type holds more on one ENI. */
-export const CALL_ADDRESSES_MAX = 50;
+/** Addresses in one call. EC2 documents no bound of its own, and what an ENI may hold comes from EC2; where EC2 does not
+ *  tell that, a batch that it refuses is halved down to one address in as many calls as a request makes. */
+export const CALL_ADDRESSES_MAX = 128;
 /** Intents taken over in one go. */
 const TAKE_OVER_MAX = 200;
 
@@ -81,7 +82,7 @@ export async function assign(
     if (error === null)
       return { ready: await store.move(intents.map(change('assigned'))), taken, error, unexplained };
     if (!isRefusal(error)) return { ready: [], taken, error, unexplained };
-    if (!isError(error, 'ec2-taken')) {
+    if (!isError(error, 'ec2-taken', 'ec2-unfit')) {
       await store.move(intents.map(change('refused')));
       return { ready: [], taken, error, unexplained };
     }
@@ -273,7 +274,7 @@ async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
   if (error === null) return (await store.move(missed.map(change('found')))).length;
-  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;
+  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;
   const others = missed.filter(row => !error.addresses.includes(row.ip));
   if (others.length < missed.length) return await repairOn(machine, eni, others);
   if (missed.length === 1) return 0;

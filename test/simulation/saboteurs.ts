@@ -88,9 +88,9 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a repair that fails frees',
     file: INTENTS,
-    find: "  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;\n",
+    find: "  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
     replace:
-      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-limit')) return 0;\n",
+      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
   },
   {
     name: 'what is missing is not repaired',
