@@ -92,7 +92,7 @@ sources('the defaults are those of the design', () => {
     strictReuse: false,
     requestTimeoutMs: 120_000,
     callDeadlineMs: 20_000,
-    intentGraceMs: 330_000,
+    intentGraceMs: 930_000,
     reconcileEveryMs: 60_000,
     logLevel: 'info',
   });
@@ -269,8 +269,8 @@ complaints('a password in a mistyped URL is not repeated', () => {
 });
 
 complaints('what works but is unwise, or of no use, is a warning', () => {
-  assert.match(first(load({ flags: { 'intent-grace': ['319s'] } }).warnings), /only for tests/);
-  assert.equal(load({ flags: { 'intent-grace': ['320s'] } }).warnings, []);
+  assert.match(first(load({ flags: { 'intent-grace': ['924s'] } }).warnings), /only for tests/);
+  assert.equal(load({ flags: { 'intent-grace': ['925s'] } }).warnings, []);
   assert.equal(load({ env: { EC2_IPAM_WARMMIN: '3' } }).warnings, [
     'EC2_IPAM_WARMMIN in the environment is no setting',
   ]);

@@ -19,7 +19,7 @@ import { assert, suite } from './uvu.ts';
 const A = 'eni-0a' as EniId;
 const B = 'eni-0b' as EniId;
 const NOW = 10_000_000;
-const REST = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 };
+const REST = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 };
 const LONG_AGO = 0;
 const ROW: Allocation = {
   subnet: 'subnet-01' as SubnetId,

@@ -211,7 +211,7 @@ assigning('an address that an Unassign took off does not return to that ENI with
   const gone = rows[0]?.ip ?? '';
   await release(w, ENI_A, gone);
   assert.is((await unassign(w.machine, [await rowOf(w, gone)])).freed.length, 1);
-  assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 330 s/);
+  assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 930 s/);
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
   w.time.now += POLICY.graceMs;
   assert.is((await request(w, ENI_A, { named: gone })).ip, gone);

@@ -47,7 +47,7 @@ const freeFor = (patch: Partial<FreeQuery>): FreeQuery => ({
   subnet: SUBNET,
   eni: ENI,
   range: null,
-  rest: { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 },
+  rest: { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 },
   which: 'any',
   limit: 20,
   ...patch,

@@ -594,7 +594,7 @@ admin(
     assert.match(await post('/subnets', '{'), /not JSON/);
     assert.match(await post('/subnets', `"${'x'.repeat(1 << 20)}"`), /longer than 1048576 bytes/);
     assert.match(await post('/faults', '{"kind":"fire"}'), /kind: /);
-    assert.match(await post('/faults', '{"kind":"applyLate","ms":330000}'), /ms: /);
+    assert.match(await post('/faults', '{"kind":"applyLate","ms":930000}'), /ms: /);
     assert.match(
       await post('/enis', `{"subnet":"${SUBNET}","primary":"10.0.1.1"}`),
       /reserved address range/,

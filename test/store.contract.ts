@@ -34,7 +34,7 @@ const OTHER_SUBNET = parseSubnetId('subnet-0b');
 export const ENI = parseEniId('eni-0a');
 export const OTHER_ENI = parseEniId('eni-0b');
 const VPC = 'vpc-0a';
-const REST: Rest = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 330_000 };
+const REST: Rest = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 };
 const GIVEN = { iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true, unsure: true } as const;
 
 export const ip = (last: number): Ipv4 => fromNumber(numberOf('10.0.1.0' as Ipv4) + last);

@@ -32,7 +32,7 @@ export const ROOMY: VpcDescription = { ...SMALL, subnets: [{ id: SUBNET, cidr: '
 
 export const POLICY: Policy = {
   callDeadlineMs: 20_000,
-  graceMs: 330_000,
+  graceMs: 930_000,
   cooldownMs: 30_000,
   quarantineMs: 600_000,
   requestTimeoutMs: 120_000,

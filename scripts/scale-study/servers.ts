@@ -13,7 +13,7 @@ import type { Tally } from './tally.ts';
 /** What `ec2-ipam serve` does unless told otherwise, for a central server. */
 const POLICY: Policy = {
   callDeadlineMs: 20_000,
-  graceMs: 330_000,
+  graceMs: 930_000,
   cooldownMs: 30_000,
   quarantineMs: 600_000,
   requestTimeoutMs: 120_000,

@@ -180,8 +180,10 @@ const contradictions = (settings: Settings, uses: readonly SettingName[]): strin
     ([, , complaint]) => complaint,
   );
 
-/** EC2 refuses a call 300 s after its signature: with the call deadline, no call is applied after this. */
-const SIGNATURE_LIFE_MS = 300_000;
+/** EC2 refuses a call with RequestExpired when its signature is 15 minutes old by EC2's clock, of which ours may be 5 s
+ *  ahead: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html. With the call deadline, no
+ *  call is applied after this. */
+const SIGNATURE_LIFE_MS = 905_000;
 
 function unwise(settings: Settings, { flags, env }: Sources): string[] {
   const warnings: string[] = [];
@@ -191,7 +193,7 @@ function unwise(settings: Settings, { flags, env }: Sources): string[] {
     );
   if (settings.intentGraceMs < settings.callDeadlineMs + SIGNATURE_LIFE_MS)
     warnings.push(
-      '--intent-grace is shorter than --call-deadline and the life of a signature (300s) together: only for tests with the simulator',
+      '--intent-grace is shorter than --call-deadline and the life of a signature (905s) together: only for tests with the simulator',
     );
   const known = new Set(
     settingNames.flatMap(name => {

@@ -166,8 +166,8 @@ export const SETTINGS = {
   intentGraceMs: one({
     flag: 'intent-grace',
     kind: duration('1s', '1h'),
-    fallback: '330s',
-    help: 'age past which an unfinished intent is taken over; below 320s only for tests with the simulator',
+    fallback: '930s',
+    help: 'age past which an unfinished intent is taken over; below 925s only for tests with the simulator',
   }),
   reconcileEveryMs: one({
     flag: 'reconcile-every',

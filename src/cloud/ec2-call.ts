@@ -56,7 +56,7 @@ export function ec2Call(options: Ec2Options): Ec2Call {
  * A middleware behind the signature that doesn't send once the process's clock is past `sendBefore`. A process
  * may be frozen (a paused machine, a long stall) between its decision and the send, and others may meanwhile
  * have taken its intent over. What was signed before the freeze, and so passes here with the old time, EC2
- * refuses 300 s after the signature; that, the call deadline and a margin are why intents rest for 330 s
+ * refuses 15 minutes after the signature; that, the call deadline and a margin are why intents rest for 930 s
  * before anybody takes them over.
  */
 export function sentBefore(action: string, clock: () => number, sendBefore: number) {

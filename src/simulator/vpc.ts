@@ -7,7 +7,7 @@ import { HISTORY_MS_MAX } from './records.ts';
 
 /** Longest delay with which a call is applied behind its caller's back, in milliseconds: below the ledger's
  *  grace for unfinished intents. */
-export const LATE_MS_MAX = 329_999;
+export const LATE_MS_MAX = 929_999;
 const LATE_CALLS_MAX = 10_000;
 
 /** What became of a call. `afterMs`: how long its caller waits for that. */

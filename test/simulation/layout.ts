@@ -8,7 +8,7 @@ import type { Random } from './random.ts';
 /** What EC2 and the clocks are taken to keep to, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
 /** A call is applied at the latest so long after it was sent: with its deadline and the skew below the grace. */
-export const LATE_CALL_MS_MAX = 300_000;
+export const LATE_CALL_MS_MAX = 900_000;
 /** Reads show what was so at most this long ago. */
 export const LATE_READ_MS_MAX = 50_000;
 /** The store's clock is at most this far from the true time. */
@@ -84,7 +84,7 @@ export function drawLayout(random: Random): Layout {
 
 const drawPolicy = (random: Random): Policy => ({
   callDeadlineMs: 20_000,
-  graceMs: 330_000,
+  graceMs: 930_000,
   cooldownMs: 30_000,
   quarantineMs: random.chance(0.5) ? 120_000 : 600_000,
   requestTimeoutMs: random.chance(0.5) ? 30_000 : 120_000,

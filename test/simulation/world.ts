@@ -18,7 +18,7 @@ const KEEPER_PAUSE_MS = 15_000;
  *  addresses known from a refusal only; then for the last idle addresses to be given back, and for other ledgers to see
  *  that they are on no ENI any more. */
 const REST_PAUSES_MS = [
-  1_000, 335_000, 65_000, 65_000, 65_000, 335_000, 3_600_000, 65_000, 65_000, 610_000, 335_000, 65_000,
+  1_000, 935_000, 65_000, 65_000, 65_000, 935_000, 3_600_000, 65_000, 65_000, 610_000, 935_000, 65_000,
   3_600_000, 65_000, 65_000, 65_000,
 ];
 export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + 60_000;
