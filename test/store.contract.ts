@@ -19,6 +19,7 @@ import {
   type LedgerEni,
   SERVER_KEPT_MS,
   type Store,
+  type TurnQuery,
 } from '../src/store/store.ts';
 import { assert, suite } from './uvu.ts';
 
@@ -686,6 +687,68 @@ function theRest(test: Test): void {
   test('of many that want a lease at once, one has it', async ({ store }) => {
     const answers = await Promise.all(['a', 'b', 'c', 'd'].map(server => store.lease('one', server, 10_000)));
     assert.is(answers.filter(Boolean).length, 1);
+  });
+
+  const TURN = { name: 'assign', capacity: 3, intervalMs: 2_000, withinMs: 60_000, aheadMs: 600_000 };
+  /** In seconds, since the clock of a real database runs on. */
+  const inSeconds = (waitMs: number | null): number | null =>
+    waitMs === null ? null : Math.ceil(waitMs / 1_000);
+  const turnsOf = async (store: Store, count: number, more: Partial<TurnQuery> = {}) => {
+    const waits: (number | null)[] = [];
+    for (let i = 0; i < count; i++) waits.push(inSeconds(await store.takeTurn({ ...TURN, ...more })));
+    return waits;
+  };
+
+  test('turns: what the bucket holds at once, the rest one after the other, and none beyond what is asked for', async ({
+    store,
+    advance,
+  }) => {
+    assert.equal(await turnsOf(store, 5), [0, 0, 0, 2, 4]);
+    assert.equal(await turnsOf(store, 2, { withinMs: 5_000 }), [null, null]);
+    assert.equal(await turnsOf(store, 1), [6], 'what was not given was not taken');
+    assert.equal(await turnsOf(store, 1, { name: 'unassign' }), [0], 'each bucket for itself');
+    advance(4_000);
+    assert.equal(await turnsOf(store, 1), [4]);
+    advance(3_600_000);
+    assert.equal(await turnsOf(store, 4), [0, 0, 0, 2], 'it holds no more than its capacity');
+  });
+
+  test('turns: of many who ask at once each has one of its own', async ({ store }) => {
+    const waits = await Promise.all(Array.from({ length: 12 }, () => store.takeTurn(TURN)));
+    assert.equal(
+      waits.map(inSeconds).sort((a, b) => (a ?? 0) - (b ?? 0)),
+      [0, 0, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18],
+    );
+  });
+
+  test('turns: a throttle empties the bucket and halves its speed, once for those that come together', async ({
+    store,
+    advance,
+  }) => {
+    const slow = { ...TURN, intervalMs: 1_000, capacity: 100 };
+    assert.is(await store.slowTurns('assign'), 1);
+    assert.is(await store.slowTurns('assign'), null);
+    assert.equal(await turnsOf(store, 2, slow), [2, 4]);
+    advance(2_000);
+    assert.is(await store.slowTurns('assign'), 2);
+    assert.equal(await turnsOf(store, 1, slow), [6]);
+    advance(10_000);
+    assert.equal(await turnsOf(store, 2, slow), [0, 0], 'faster again');
+    assert.is(await store.slowTurns('assign'), 2, 'one of the two halvings was over');
+    advance(40_000);
+    assert.is(await store.slowTurns('assign'), 1);
+    for (let i = 2; i <= 6; i++) {
+      advance(1_000);
+      assert.is(await store.slowTurns('assign'), Math.min(i, 4));
+    }
+  });
+
+  test('turns: a clock that was set back holds nobody up', async ({ store, advance }) => {
+    await turnsOf(store, 4);
+    await store.slowTurns('assign');
+    advance(-3_600_000);
+    assert.equal(await turnsOf(store, 2), [2, 4]);
+    assert.is(await store.slowTurns('assign'), 1);
   });
 
   test('facts are noted by name, the last one counts', async ({ store }) => {

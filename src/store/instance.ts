@@ -4,7 +4,7 @@ import type { InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
 import { migrateSqlite } from './sqlite-migrate.ts';
-import { allocation, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
+import { allocation, bucket, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
 import type { SqliteSpec } from './url.ts';
 
 const NAME = 'instance';
@@ -66,7 +66,7 @@ function takeOver(file: SqliteFile, instance: InstanceId): boolean {
     const owner = ownerIn(file);
     if (owner === instance) return false;
     if (owner !== null)
-      for (const table of [allocation, subnet, eni, server, lease, fact]) db.delete(table).run();
+      for (const table of [allocation, subnet, eni, server, lease, bucket, fact]) db.delete(table).run();
     db.insert(fact).values({ name: NAME, value: instance }).run();
     return true;
   });

@@ -12,6 +12,7 @@ import {
   type Store,
   type Tally,
 } from './store.ts';
+import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
 
 /** The ledger in memory: the executable specification of every store. It is lost with the process. */
 export function openMemory(options: { clock?: () => number; origin?: string } = {}): Store {
@@ -23,6 +24,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const servers = new Map<string, LedgerServer>();
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
+  const buckets = new Map<string, Bucket>();
 
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
@@ -145,6 +147,16 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
       if (held !== undefined && held.server !== server && held.until > clock()) return false;
       leases.set(name, { server, until: clock() + forMs });
       return true;
+    },
+    async takeTurn(turn) {
+      const taken = turnIn(buckets.get(turn.name) ?? FULL, turn, clock());
+      if (taken !== null) buckets.set(turn.name, taken.after);
+      return taken?.waitMs ?? null;
+    },
+    async slowTurns(name) {
+      const after = slowed(buckets.get(name) ?? FULL, clock());
+      if (after !== null) buckets.set(name, after);
+      return after?.halvings ?? null;
     },
     async fact(name) {
       return facts.get(name) ?? null;

@@ -120,6 +120,14 @@ export const lease = mysqlTable('lease', {
   until: time('until').notNull(),
 });
 
+/** A bucket of EC2's, of which all servers take their turns; see turns.ts. */
+export const bucket = mysqlTable('bucket', {
+  name: varchar('name', { length: 191 }).primaryKey(),
+  emptyAt: time('empty_at').notNull(),
+  halvings: int('halvings').notNull(),
+  throttledAt: time('throttled_at').notNull(),
+});
+
 export const fact = mysqlTable('fact', {
   name: varchar('name', { length: 191 }).primaryKey(),
   value: text('value').notNull(),

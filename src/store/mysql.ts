@@ -4,7 +4,7 @@ import type { Allocation } from '../domain/allocation.ts';
 import { toAllocation } from './allocation-row.ts';
 import { tokensOf } from './batch.ts';
 import { addStatements, portionsOf } from './mysql-add.ts';
-import { CALL_TIMEOUT_MS, ipamErrorOf, placeOf, repeat } from './mysql-calls.ts';
+import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './mysql-calls.ts';
 import { MysqlFailure } from './mysql-failure.ts';
 import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from './mysql-link.ts';
 import { migrateMysql, outdatedMysql } from './mysql-migrate.ts';
@@ -13,6 +13,7 @@ import * as others from './mysql-others.ts';
 import * as rows from './mysql-rows.ts';
 import { allocation, eni as eniTable, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
 import { build, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
+import * as turns from './mysql-turns.ts';
 import type { LedgerEni, LedgerServer, Reading, Store } from './store.ts';
 import type { MysqlSpec } from './url.ts';
 
@@ -148,6 +149,14 @@ export function openMysql(options: MysqlOptions): Store {
     async lease(name, server, forMs) {
       const answers = await ask(...others.takeLease(name, server, forMs, skewMs()));
       return answers.at(-1)?.[0]?.server === server;
+    },
+    async takeTurn(turn) {
+      const answers = await ours(insist(link, turns.takeTurn(turn, skewMs()), callTimeoutMs));
+      return turns.waitOf(answers.at(-1)?.[0]);
+    },
+    async slowTurns(name) {
+      const answers = await ask(...turns.slowTurns(name, skewMs()));
+      return turns.halvingsOf(answers.at(-1)?.[0]);
     },
     async fact(name) {
       const [[row] = []] = await ask(others.selectFact(name));

@@ -103,6 +103,13 @@ export const lease = sqliteTable('lease', {
   until: time('until').notNull(),
 });
 
+export const bucket = sqliteTable('bucket', {
+  name: text('name').primaryKey(),
+  emptyAt: time('empty_at').notNull(),
+  halvings: integer('halvings').notNull(),
+  throttledAt: time('throttled_at').notNull(),
+});
+
 export const fact = sqliteTable('fact', {
   name: text('name').primaryKey(),
   value: text('value').notNull(),

@@ -7,8 +7,9 @@ import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-fi
 import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
 import { type Mover, moverOn } from './sqlite-move.ts';
 import * as rows from './sqlite-rows.ts';
-import { allocation, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
+import { allocation, bucket, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
 import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from './store.ts';
+import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
 
 /** Rows of one `add` in one transaction, so that the event loop is never held for long. */
 const ADDED_MAX = 2_000;
@@ -178,6 +179,18 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           .run();
         return Number(result.changes) === 1;
       }),
+    takeTurn: turn =>
+      write(file => {
+        const taken = turnIn(bucketNamed(file, turn.name), turn, clock());
+        if (taken !== null) saveBucket(file, turn.name, taken.after);
+        return taken?.waitMs ?? null;
+      }),
+    slowTurns: name =>
+      write(file => {
+        const after = slowed(bucketNamed(file, name), clock());
+        if (after !== null) saveBucket(file, name, after);
+        return after?.halvings ?? null;
+      }),
     fact: name => on(({ db }) => db.select().from(fact).where(eq(fact.name, name)).get()?.value ?? null),
     noteFact: (name, value) =>
       on(({ db }) => {
@@ -228,4 +241,15 @@ function addRows({ db }: Open, list: readonly NewAllocation[], now: number, toke
 function saveEni(db: SqliteFile['db'], one: LedgerEni): void {
   const { id: _id, ours: _ours, countIntentAt: _countIntentAt, releasedAt: _releasedAt, ...set } = one;
   db.insert(eni).values(one).onConflictDoUpdate({ target: eni.id, set }).run();
+}
+
+const bucketNamed = ({ db }: Open, name: string): Bucket =>
+  db.select().from(bucket).where(eq(bucket.name, name)).get() ?? FULL;
+
+function saveBucket({ db }: Open, name: string, { emptyAt, halvings, throttledAt }: Bucket): void {
+  const set = { emptyAt, halvings, throttledAt };
+  db.insert(bucket)
+    .values({ name, ...set })
+    .onConflictDoUpdate({ target: bucket.name, set })
+    .run();
 }

@@ -71,6 +71,19 @@ export interface FreeQuery {
   readonly limit: number;
 }
 
+/** A turn of a bucket that all servers share. */
+export interface TurnQuery {
+  readonly name: string;
+  /** Tokens that the bucket holds at most, and how long one takes to come back. */
+  readonly capacity: number;
+  readonly intervalMs: number;
+  /** The turn must come within this. */
+  readonly withinMs: number;
+  /** No turn of this bucket is ever given further ahead: what is, was written before the store's clock was set
+   *  back. */
+  readonly aheadMs: number;
+}
+
 /** A change that was made, and the row after it. */
 export interface Moved {
   readonly change: Change;
@@ -144,6 +157,13 @@ export interface Store {
   /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
    *  fences nothing: who held it may go on working after it has ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
+  /** Takes the next turn of the bucket; answers in how many milliseconds it comes, null where that is not soon enough,
+   *  and then nothing was taken. Turns come in the order in which they were asked for. They pace, and fence nothing: a
+   *  turn may be lost, or its time be that of another clock. */
+  takeTurn(turn: TurnQuery): Promise<number | null>;
+  /** EC2 has throttled a call of the bucket: it is empty, and half as fast until there were no more throttles for a while.
+   *  Answers how often its speed is halved now; null: it was slowed a moment ago. */
+  slowTurns(name: string): Promise<number | null>;
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;

@@ -1,0 +1,56 @@
+import type { Row, Statement } from './mysql-link.ts';
+import { plain, setNow } from './mysql-sql.ts';
+import type { TurnQuery } from './store.ts';
+import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from './turns.ts';
+
+// The arithmetic of turns.ts, in one statement each, so that a hot row is locked for no round trip. What it came to
+// is told by LAST_INSERT_ID, which is the connection's own: 0 where no row was changed. A statement that is repeated
+// because its answer was lost gives one turn away, and that is all.
+
+const HALVINGS =
+  'IF(`throttled_at` > @now, 0, ' +
+  `GREATEST(0, \`halvings\` - FLOOR((@now - \`throttled_at\`) / ${RECOVERY_MS})))`;
+const TOKEN_MS = `? * POW(2, ${HALVINGS})`;
+const AFTER = `ROUND(IF(\`empty_at\` > @now + ?, @now, GREATEST(\`empty_at\`, @now - ? * ${TOKEN_MS})) + ${TOKEN_MS})`;
+
+const MAKE =
+  'INSERT IGNORE INTO `bucket` (`name`, `empty_at`, `halvings`, `throttled_at`) VALUES (?, 0, 0, 0)';
+const FORGET = plain('SELECT LAST_INSERT_ID(0)');
+const TAKE = `UPDATE \`bucket\` SET \`empty_at\` = LAST_INSERT_ID(${AFTER}) WHERE \`name\` = ? AND ${AFTER} <= @now + ?`;
+// MySQL assigns from left to right, and the later ones see what the earlier ones have set.
+const SLOW =
+  `UPDATE \`bucket\` SET \`halvings\` = LAST_INSERT_ID(LEAST(${HALVINGS} + 1, ${HALVINGS_MAX})), ` +
+  '`empty_at` = GREATEST(`empty_at`, @now), `throttled_at` = @now ' +
+  `WHERE \`name\` = ? AND (\`throttled_at\` > @now OR @now - \`throttled_at\` >= ${SLOW_AGAIN_MS})`;
+const TOLD = plain('SELECT LAST_INSERT_ID() AS told, @now AS now');
+
+export function takeTurn(
+  { name, capacity, intervalMs, aheadMs, withinMs }: TurnQuery,
+  skewMs: number,
+): Statement[] {
+  const after = [aheadMs, capacity, intervalMs, intervalMs];
+  return [
+    setNow(skewMs),
+    plain(MAKE, [name]),
+    FORGET,
+    plain(TAKE, [...after, name, ...after, withinMs]),
+    TOLD,
+  ];
+}
+
+/** How long until the turn, as the last answer says; null: none was given. */
+export function waitOf(row: Row | undefined): number | null {
+  const emptyAt = Number(row?.told);
+  return emptyAt === 0 ? null : Math.max(0, emptyAt - Number(row?.now));
+}
+
+export const slowTurns = (name: string, skewMs: number): Statement[] => [
+  setNow(skewMs),
+  plain(MAKE, [name]),
+  FORGET,
+  plain(SLOW, [name]),
+  TOLD,
+];
+
+/** How often the speed is halved now, as the last answer says; null: nothing has changed. */
+export const halvingsOf = (row: Row | undefined): number | null => Number(row?.told) || null;
