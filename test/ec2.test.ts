@@ -113,6 +113,7 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
     },
     {
       id: ENI,
+      owner: '123456789012',
       subnet: SUBNET,
       vpc: 'vpc-0a1b2c3d4e5f60718',
       primary: '10.0.1.4',

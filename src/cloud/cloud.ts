@@ -4,6 +4,8 @@ import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 /** An ENI as EC2 shows it. */
 export interface CloudEni {
   readonly id: EniId;
+  /** The account that it belongs to, in a shared subnet perhaps another than the subnet's; null: EC2 does not say. */
+  readonly owner: string | null;
   readonly subnet: SubnetId;
   readonly vpc: string;
   readonly primary: Ipv4;
@@ -14,6 +16,14 @@ export interface CloudEni {
   readonly attachment: string | null;
   /** When it was attached, in milliseconds since 1970 by EC2's clock; null: it is not, or EC2 does not say. */
   readonly attachedAt: number | null;
+}
+
+/** Which ENIs are meant; what is absent is any. */
+export interface EniFilter {
+  readonly owner?: string;
+  readonly vpc?: string;
+  /** Any but this one. */
+  readonly but?: EniId;
 }
 
 /** A subnet as EC2 shows it. */
@@ -49,6 +59,11 @@ export interface Cloud {
    *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock. */
   turn(action: 'assign' | 'unassign', until?: number): Promise<void>;
 
+  /** The Region that this client asks. Asks EC2 nothing. Throws ec2-denied where none is configured. */
+  region(): Promise<string>;
+  /** Some ENI that fits, of those that a listing by filter shows this client; null: it shows none. A client is shown
+   *  the ENIs of its own account, and those of others in the VPCs that its account has shared with them. */
+  someEni(filter: EniFilter): Promise<Pick<CloudEni, 'id' | 'owner'> | null>;
   /** Throws ec2-not-found. */
   eni(id: EniId): Promise<CloudEni>;
   /** All ENIs of the subnet, page by page as they come. */

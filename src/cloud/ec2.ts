@@ -26,6 +26,8 @@ import { AFTER_SIGNING, type Ec2Call, type Ec2Options, ec2Call, sentBefore } fro
 import { nullWhenRefused } from './refusals.ts';
 
 const PAGE_SIZE_MAX = 1000;
+/** Of a listing of which one ENI will do; EC2 takes no smaller one than 5. */
+const SOME_ENI_PAGE_SIZE = 10;
 /** EC2 may give short pages; a /16 has 65 full ones. */
 const PAGES_MAX = 1000;
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html: 200 values in one request, of which
@@ -70,6 +72,29 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
     async turn() {},
     through: another => cloudBehind(another, call, clock),
     enis,
+
+    region: () => call('the call', client => client.config.region()),
+
+    async someEni({ owner, vpc, but }) {
+      const filters = [
+        ...(owner === undefined ? [] : [{ Name: 'owner-id', Values: [owner] }]),
+        ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
+      ];
+      // Pages may be empty and not the last.
+      const each = pages('DescribeNetworkInterfaces', async token => {
+        const page = await describe({ Filters: filters, MaxResults: SOME_ENI_PAGE_SIZE, NextToken: token });
+        const items = (page.NetworkInterfaces ?? []).map(eni => ({
+          id: parseEniId(eni.NetworkInterfaceId ?? ''),
+          owner: eni.OwnerId ?? null,
+        }));
+        return { items, token: page.NextToken };
+      });
+      for await (const items of each) {
+        const found = items.find(({ id }) => id !== but);
+        if (found !== undefined) return found;
+      }
+      return null;
+    },
 
     async eni(id) {
       const { NetworkInterfaces = [] } = await describe({ NetworkInterfaceIds: [id] });
@@ -189,6 +214,7 @@ function cloudEni(eni: NetworkInterface): CloudEni {
   const attachment = eni.Attachment;
   return {
     id: parseEniId(eni.NetworkInterfaceId ?? ''),
+    owner: eni.OwnerId ?? null,
     subnet: parseSubnetId(eni.SubnetId ?? ''),
     vpc: eni.VpcId ?? '',
     primary: parseIpv4(eni.PrivateIpAddress ?? '', `primary address of ${eni.NetworkInterfaceId}`),

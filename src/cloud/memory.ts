@@ -1,7 +1,15 @@
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { type DescribeEnis, describeEnis, FILTER_VALUES_MAX, isSweeping } from '../simulator/describe.ts';
+import { type Caller, OWNER, View } from '../simulator/caller.ts';
+import {
+  type DescribeEnis,
+  describeEnis,
+  type EniPage,
+  FILTER_VALUES_MAX,
+  isSweeping,
+} from '../simulator/describe.ts';
+import { refuse } from '../simulator/ec2-error.ts';
 import type { Network } from '../simulator/network.ts';
 import type { Eni } from '../simulator/records.ts';
 import type { Outcome, Vpc } from '../simulator/vpc.ts';
@@ -24,10 +32,13 @@ export interface MemoryCloudOptions {
   readonly callTimeoutMs?: number;
   /** ENIs per page, 5 to 1000. Default 1000. */
   readonly pageSize?: number;
+  /** Whose client it is by now. Default: that of the account and Region of the VPC. */
+  readonly caller?: () => Caller;
 }
 
 const CALL_TIMEOUT_MS = 10_000;
 const PAGE_SIZE = 1000;
+const SOME_ENI_PAGE_SIZE = 5;
 
 /** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
 export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
@@ -35,6 +46,8 @@ export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
 
 function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {
   const { wait, monotonic, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
+  const { caller = () => OWNER } = options;
+  const viewOf = (network: Network): View => new View(network, vpc.region, caller());
 
   async function answerOf<T>(action: string, outcome: Outcome<T>): Promise<T> {
     const afterMs = outcome.kind === 'never' ? callTimeoutMs : Math.min(outcome.afterMs, callTimeoutMs);
@@ -49,7 +62,14 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
   const read = <T>(action: string, look: (network: Network, at?: number) => T, sweeping = false) =>
     door(action, async () => answerOf(action, vpc.read(action, look, sweeping)));
   const write = <T>(action: string, eni: EniId, change: (network: Network) => T) =>
-    door(action, async () => answerOf(action, vpc.write(action, eni, change)));
+    door(action, async () => {
+      const asked = caller(); // it may be applied when the caller is another one
+      const checked = (network: Network): T => {
+        new View(network, vpc.region, asked).checkOwner(eni);
+        return change(network);
+      };
+      return answerOf(action, vpc.write(action, eni, checked));
+    });
 
   function checkDeadline(action: string, sendBefore: number): void {
     if (monotonic() >= sendBefore)
@@ -59,7 +79,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
   const describe = (request: DescribeEnis) =>
     read(
       'DescribeNetworkInterfaces',
-      (network, at) => describeEnis(network, request, at),
+      (network, at) => describeEnis(network, request, at, viewOf(network)),
       isSweeping(request),
     );
 
@@ -81,6 +101,23 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     async turn() {},
     through: another => cloudBehind(another, vpc, options),
     enis,
+
+    region: async () => caller().region ?? vpc.region,
+
+    async someEni({ owner, vpc: inVpc, but }) {
+      const filters = [
+        ...(owner === undefined ? [] : [{ name: 'owner-id', values: [owner] }]),
+        ...(inVpc === undefined ? [] : [{ name: 'vpc-id', values: [inVpc] }]),
+      ];
+      for (let nextToken: string | null | undefined; nextToken !== null; ) {
+        const more = nextToken === undefined ? {} : { nextToken };
+        const page: EniPage = await describe({ filters, maxResults: SOME_ENI_PAGE_SIZE, ...more });
+        const found = page.enis.find(({ id }) => id !== but);
+        if (found !== undefined) return { id: found.id, owner: found.owner };
+        nextToken = page.nextToken;
+      }
+      return null;
+    },
 
     async eni(id) {
       const { enis } = await describe({ ids: [id] });
@@ -110,7 +147,9 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
 
     subnet: (id: SubnetId): Promise<CloudSubnet> =>
       read('DescribeSubnets', (network, at) => {
-        const { vpc, cidr } = network.subnet(id, at);
+        const subnet = network.subnet(id, at);
+        const { vpc, cidr } = subnet;
+        if (!viewOf(network).showsSubnet(subnet)) throw refuse.noSuchSubnet(id);
         return { id, vpc, cidr, available: network.available(id) };
       }),
 
@@ -157,6 +196,7 @@ const unknown = (message: string) =>
 
 const cloudEni = (eni: Eni): CloudEni => ({
   id: eni.id,
+  owner: eni.owner,
   subnet: eni.subnet,
   vpc: eni.vpc,
   primary: eni.primary,

@@ -12,12 +12,13 @@ Look
 
 Change the VPC. What EC2 would refuse is refused here too; ids, MACs and addresses are made up where they are left out.
   POST   /simulator/subnets                        {"cidr":"10.0.3.0/24","id":…,"vpc":…,"zone":…,
-                                                    "reservations":[{"cidr":"10.0.3.128/28","type":"prefix"}]}
+                                                    "reservations":[{"cidr":"10.0.3.128/28","type":"prefix"}],
+                                                    "owner":"123456789012","sharedWith":["210987654321"]}
   POST   /simulator/instances                      {"type":"m5.large","id":…,"zone":…}
   PUT    /simulator/instances/ID/state             {"state":"running"}, "stopped" or "terminated"
   POST   /simulator/enis                           {"subnet":"subnet-…","id":…,"mac":…,"primary":…,"secondaries":[…],
                                                     "prefixes":["10.0.3.16/28"],"tags":{…},"interfaceType":"lambda",
-                                                    "requesterManaged":true,"description":…,
+                                                    "requesterManaged":true,"description":…,"owner":…,
                                                     "attachment":{"instance":"i-…","deviceIndex":1}}
   DELETE /simulator/enis/ID                        a service's too, as if by that service
   POST   /simulator/enis/ID/attach                 {"instance":"i-…","deviceIndex":1}

@@ -1,4 +1,5 @@
 import type { EniId } from '../domain/ids.ts';
+import type { View } from './caller.ts';
 import { refuse } from './ec2-error.ts';
 import type { Network } from './network.ts';
 import type { Eni } from './records.ts';
@@ -32,6 +33,7 @@ export type FilterReaders<T> = Record<string, (record: T, key: string) => readon
 const ENI_FILTERS: FilterReaders<Eni> = {
   'subnet-id': eni => [eni.subnet],
   'vpc-id': eni => [eni.vpc],
+  'owner-id': eni => [eni.owner],
   'availability-zone': eni => [eni.zone],
   'network-interface-id': eni => [eni.id],
   'mac-address': eni => [eni.mac],
@@ -53,14 +55,20 @@ export const isSweeping = (request: DescribeEnis): boolean =>
   request.maxResults === undefined && !request.filters?.length && !request.ids?.length;
 
 /** The ENIs that the request asks for, in the order of their ids, as they were at `at`. */
-export function describeEnis(network: Network, request: DescribeEnis, at?: number): EniPage {
+export function describeEnis(
+  network: Network,
+  request: DescribeEnis,
+  at?: number,
+  view: View | null = null,
+): EniPage {
   const { ids = [], filters = [], maxResults, nextToken } = request;
   if (ids.length > 0 && maxResults !== undefined) throw refuse.idsAndPages();
   if (maxResults !== undefined && !(maxResults >= PAGE_SIZE_MIN && maxResults <= PAGE_SIZE_MAX))
     throw refuse.badMaxResults(String(maxResults));
-  const wanted = matcher(filters, ENI_FILTERS);
+  const fits = matcher(filters, ENI_FILTERS);
   if (ids.length > 0)
-    return { enis: [...new Set(ids)].map(id => network.eni(id, at)).filter(wanted), nextToken: null };
+    return { enis: [...new Set(ids)].map(id => eniIn(network, id, view, at)).filter(fits), nextToken: null };
+  const wanted = (eni: Eni): boolean => fits(eni) && (view?.showsEni(eni) ?? true);
 
   const limit = maxResults ?? PAGE_SIZE_MAX;
   const page: Eni[] = [];
@@ -73,6 +81,12 @@ export function describeEnis(network: Network, request: DescribeEnis, at?: numbe
     page.push(eni);
   }
   return { enis: page, nextToken: null };
+}
+
+function eniIn(network: Network, id: EniId, view: View | null, at?: number): Eni {
+  const eni = network.eni(id, at);
+  if (view?.showsEni(eni) === false) throw refuse.noSuchEni(id);
+  return eni;
 }
 
 /** Whether a record passes all filters: any value of each. */

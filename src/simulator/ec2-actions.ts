@@ -1,3 +1,4 @@
+import { type Caller, View } from './caller.ts';
 import { type DescribeEnis, describeEnis, type FilterReaders, isSweeping, matcher } from './describe.ts';
 import { refuse } from './ec2-error.ts';
 import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml } from './ec2-shapes.ts';
@@ -10,7 +11,7 @@ import type { Xml } from './xml.ts';
 /** The members of an answer, beside its request id. */
 type Answer = { readonly [name: string]: Xml };
 /** Reads what it needs of the parameters; then, when nothing unknown is left, it is carried out. */
-type Action = (params: Params, vpc: Vpc) => () => Outcome<Answer>;
+type Action = (params: Params, vpc: Vpc, caller: Caller) => () => Outcome<Answer>;
 
 const SUBNET_FILTERS: FilterReaders<Subnet> = {
   'subnet-id': subnet => [subnet.id],
@@ -28,7 +29,7 @@ const DONE: Answer = { return: true };
 /** The part of the EC2 Query API that the simulator speaks.
  *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Operations.html */
 export const ACTIONS: Readonly<Record<string, Action>> = {
-  DescribeNetworkInterfaces(params, vpc) {
+  DescribeNetworkInterfaces(params, vpc, caller) {
     const maxResults = params.integer('MaxResults');
     const nextToken = params.text('NextToken');
     const request: DescribeEnis = {
@@ -41,7 +42,7 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
       vpc.read(
         'DescribeNetworkInterfaces',
         (network, at) => {
-          const page = describeEnis(network, request, at);
+          const page = describeEnis(network, request, at, new View(network, vpc.region, caller));
           const networkInterfaceSet = page.enis.map(eni => eniXml(eni, vpc.region));
           return { networkInterfaceSet, nextToken: page.nextToken };
         },
@@ -50,12 +51,18 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
     return look;
   },
 
-  DescribeSubnets(params, vpc) {
+  DescribeSubnets(params, vpc, caller) {
     const ids = params.ids('subnet', 'SubnetId');
     const filters = params.filters();
     return () =>
       vpc.read('DescribeSubnets', (network, at) => {
-        const subnets = ids.length > 0 ? ids.map(id => network.subnet(id, at)) : [...network.subnets(at)];
+        const view = new View(network, vpc.region, caller);
+        const hidden = ids.find(id => !view.showsSubnet(network.subnet(id, at)));
+        if (hidden !== undefined) throw refuse.noSuchSubnet(hidden);
+        const subnets =
+          ids.length > 0
+            ? ids.map(id => network.subnet(id, at))
+            : [...network.subnets(at)].filter(view.showsSubnet);
         const wanted = subnets.filter(matcher(filters, SUBNET_FILTERS));
         return { subnetSet: wanted.map(subnet => subnetXml(subnet, network.available(subnet.id))) };
       });
@@ -98,7 +105,7 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
       }));
   },
 
-  AssignPrivateIpAddresses(params, vpc) {
+  AssignPrivateIpAddresses(params, vpc, caller) {
     const count = params.integer('SecondaryPrivateIpAddressCount');
     const request: AssignRequest = {
       eni: params.id('eni', 'NetworkInterfaceId'),
@@ -107,20 +114,24 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
       ...(count === undefined ? {} : { count }),
     };
     return () =>
-      vpc.write('AssignPrivateIpAddresses', request.eni, network => ({
-        networkInterfaceId: request.eni,
-        assignedPrivateIpAddressesSet: network
-          .assign(request)
-          .map(privateIpAddress => ({ privateIpAddress })),
-        return: true,
-      }));
+      vpc.write('AssignPrivateIpAddresses', request.eni, network => {
+        new View(network, vpc.region, caller).checkOwner(request.eni);
+        return {
+          networkInterfaceId: request.eni,
+          assignedPrivateIpAddressesSet: network
+            .assign(request)
+            .map(privateIpAddress => ({ privateIpAddress })),
+          return: true,
+        };
+      });
   },
 
-  UnassignPrivateIpAddresses(params, vpc) {
+  UnassignPrivateIpAddresses(params, vpc, caller) {
     const id = params.id('eni', 'NetworkInterfaceId');
     const ips = params.ips('PrivateIpAddress');
     return () =>
       vpc.write('UnassignPrivateIpAddresses', id, network => {
+        new View(network, vpc.region, caller).checkOwner(id);
         network.unassign(id, ips);
         return DONE;
       });

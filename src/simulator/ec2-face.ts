@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono';
 import { bodyText } from './body.ts';
+import { type Caller, OWNER } from './caller.ts';
 import { type ConnectionEnv, drop, hang } from './connection.ts';
 import { ACTIONS } from './ec2-actions.ts';
 import { Ec2Error } from './ec2-error.ts';
@@ -19,7 +20,7 @@ const API_VERSION = '2016-11-15';
 const DATE_SKEW_MS_MAX = 5 * 60_000;
 
 /** The EC2 Query API of the VPC, at `POST /`: form bodies in, XML out. Requests must be signed, but any key
- *  will do: signatures are not verified. */
+ *  will do: signatures are not verified. A key id of twelve digits is that account's. */
 export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
   const { wait = sleep, wallClock = Date.now } = options;
   const app = new Hono<ConnectionEnv>();
@@ -28,12 +29,12 @@ export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
     let outcome: Outcome<Xml>;
     let action = '';
     try {
-      checkSignature(c, wallClock());
+      const caller = callerOf(c, wallClock());
       const body = await bodyText(c);
       if (body === null) throw new Ec2Error('RequestEntityTooLarge', 'Request is too large.', 413);
       const form = new URLSearchParams(body);
       action = form.get('Action') ?? '';
-      outcome = callOf(action, form, vpc)();
+      outcome = callOf(action, form, vpc, caller)();
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
       outcome = { kind: 'refusal', error, afterMs: 0 };
@@ -50,7 +51,7 @@ export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
 
 const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
-function callOf(action: string, form: URLSearchParams, vpc: Vpc): () => Outcome<Xml> {
+function callOf(action: string, form: URLSearchParams, vpc: Vpc, caller: Caller): () => Outcome<Xml> {
   const params = new Params(form);
   params.needed('Action');
   const make = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
@@ -59,13 +60,16 @@ function callOf(action: string, form: URLSearchParams, vpc: Vpc): () => Outcome<
   if (params.text('Version') !== API_VERSION)
     throw new Ec2Error('NoSuchVersion', `The requested version is not valid: it must be ${API_VERSION}`);
   if (params.flag('DryRun')) throw new Ec2Error('UnsupportedOperation', 'The simulator has no dry runs');
-  const call = make(params, vpc);
+  const call = make(params, vpc, caller);
   params.checkAllKnown();
   return call;
 }
 
-function checkSignature(c: Context, now: number): void {
-  if (!/^AWS4-HMAC-SHA256 Credential=\S+\/aws4_request,/.test(c.req.header('authorization') ?? ''))
+function callerOf(c: Context, now: number): Caller {
+  const signed = /^AWS4-HMAC-SHA256 Credential=(\S+)\/aws4_request,/.exec(
+    c.req.header('authorization') ?? '',
+  );
+  if (signed === null)
     throw new Ec2Error('MissingAuthenticationToken', 'Request is missing Authentication Token');
   const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(c.req.header('x-amz-date') ?? '');
   if (date === null)
@@ -73,6 +77,8 @@ function checkSignature(c: Context, now: number): void {
   const [, year, month, day, hour, minute, second] = date.map(Number);
   const at = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second);
   if (!(Math.abs(now - at) <= DATE_SKEW_MS_MAX)) throw new Ec2Error('RequestExpired', 'Request has expired.');
+  const account = /^\d{12}(?=\/)/.exec(signed[1] ?? '')?.[0];
+  return account === undefined ? OWNER : { ...OWNER, account };
 }
 
 const HEADERS = { 'content-type': 'text/xml;charset=UTF-8', server: 'AmazonEC2' };

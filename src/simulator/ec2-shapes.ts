@@ -1,12 +1,9 @@
 import { formatCidr, type Ipv4 } from '../domain/address.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import type { InstanceType } from './instance-types.ts';
-import type { Eni, Instance, Subnet } from './records.ts';
+import { ACCOUNT_ID, type Eni, type Instance, type Subnet } from './records.ts';
 import type { Reservation } from './space.ts';
 import type { Xml } from './xml.ts';
-
-/** The account that owns everything in the simulated VPC. */
-export const ACCOUNT_ID = '123456789012';
 
 const STATE_CODES = { running: 16, terminated: 48, stopped: 80 } as const;
 
@@ -23,7 +20,7 @@ export function eniXml(eni: Eni, region: string): Xml {
     vpcId: eni.vpc,
     availabilityZone: eni.zone,
     description: eni.description,
-    ownerId: ACCOUNT_ID,
+    ownerId: eni.owner,
     requesterManaged: eni.requesterManaged,
     status: attachment === null ? 'available' : 'in-use',
     macAddress: eni.mac,
@@ -34,7 +31,7 @@ export function eniXml(eni: Eni, region: string): Xml {
     attachment: attachment && {
       attachmentId: attachment.id,
       instanceId: attachment.instance,
-      instanceOwnerId: ACCOUNT_ID,
+      instanceOwnerId: eni.owner,
       deviceIndex: attachment.deviceIndex,
       networkCardIndex: 0,
       status: 'attached',
@@ -56,7 +53,7 @@ export const subnetXml = (subnet: Subnet, available: number): Xml => ({
   cidrBlock: formatCidr(subnet.cidr),
   availableIpAddressCount: available,
   availabilityZone: subnet.zone,
-  ownerId: ACCOUNT_ID,
+  ownerId: subnet.owner,
   defaultForAz: false,
   mapPublicIpOnLaunch: false,
 });

@@ -1,8 +1,8 @@
 import { type Context, Hono } from 'hono';
 import { formatCidr } from '../domain/address.ts';
 import type { InstanceId } from '../domain/ids.ts';
-import { ACCOUNT_ID, dnsName } from './ec2-shapes.ts';
-import type { Eni } from './records.ts';
+import { dnsName } from './ec2-shapes.ts';
+import { ACCOUNT_ID, type Eni } from './records.ts';
 import type { Vpc } from './vpc.ts';
 
 export interface ImdsOptions {
@@ -112,7 +112,7 @@ const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
   'local-hostname': dnsName(eni.primary, region),
   'local-ipv4s': [eni.primary, ...eni.secondaries].join('\n'),
   mac: eni.mac,
-  'owner-id': ACCOUNT_ID,
+  'owner-id': eni.owner,
   'subnet-id': eni.subnet,
   'subnet-ipv4-cidr-block': formatCidr(network.subnet(eni.subnet).cidr),
   'vpc-id': eni.vpc,

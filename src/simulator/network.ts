@@ -12,6 +12,7 @@ import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { Ec2Error, refuse } from './ec2-error.ts';
 import { ADDRESSES_PER_ENI_DEFAULT } from './instance-types.ts';
 import {
+  ACCOUNT_ID,
   type Attachment,
   type Eni,
   type Instance,
@@ -49,8 +50,13 @@ export class Network extends Records {
     return this.instanceTypes.get(type)?.addressesPerEni ?? ADDRESSES_PER_ENI_DEFAULT;
   }
 
-  addSubnet(subnet: Omit<Subnet, 'id'> & { id?: SubnetId }): Subnet {
-    const made: Subnet = { ...subnet, id: subnet.id ?? (this.newId('subnet') as SubnetId) };
+  addSubnet(subnet: Pick<Subnet, 'vpc' | 'cidr' | 'zone'> & Partial<Subnet>): Subnet {
+    const made: Subnet = {
+      owner: ACCOUNT_ID,
+      sharedWith: [],
+      ...subnet,
+      id: subnet.id ?? (this.newId('subnet') as SubnetId),
+    };
     for (const other of this.subnets())
       if (other.id === made.id || (other.vpc === made.vpc && overlap(other.cidr, made.cidr)))
         throw new Ec2Error(
@@ -102,6 +108,7 @@ export class Network extends Records {
     const [primary] = wanted.primary === undefined ? space.choose(1, this.random, asked) : [wanted.primary];
     if (primary === undefined) throw refuse.subnetFull(subnet.id);
     const eni: Eni = {
+      owner: subnet.owner,
       mac: this.newMac(),
       secondaries: [],
       tags: {},

@@ -5,8 +5,14 @@ import { History } from './history.ts';
 import { INSTANCE_TYPES, type InstanceType } from './instance-types.ts';
 import { type Reservation, Space } from './space.ts';
 
+/** The account that owns what nobody else is said to own. */
+export const ACCOUNT_ID = '123456789012';
+
 export interface Subnet {
   readonly id: SubnetId;
+  readonly owner: string;
+  /** Accounts that may have ENIs in it besides. */
+  readonly sharedWith: readonly string[];
   readonly vpc: string;
   readonly cidr: Cidr;
   readonly zone: string;
@@ -30,6 +36,8 @@ export interface Attachment {
 
 export interface Eni {
   readonly id: EniId;
+  /** In a subnet that is shared, perhaps another account than the subnet's. */
+  readonly owner: string;
   readonly subnet: SubnetId;
   readonly vpc: string;
   readonly zone: string;

@@ -39,11 +39,14 @@ export const eniId = parsed<EniId>(text => parseEniId(text));
 export const subnetId = parsed<SubnetId>(text => parseSubnetId(text));
 const instanceId = parsed<InstanceId>(text => parseInstanceId(text));
 const mac = v.pipe(v.string(), v.regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'a MAC is 02:00:00:00:00:01'));
+const account = v.pipe(v.string(), v.regex(/^\d{12}$/, 'an account is 123456789012'));
 const count = (min: number) => v.pipe(v.number(), v.integer(), v.minValue(min));
 
 export const SubnetSchema = v.strictObject({
   id: v.optional(subnetId),
   vpc: v.optional(v.string(), 'vpc-0a1b2c3d4e5f60718'),
+  owner: v.optional(account),
+  sharedWith: v.optional(v.array(account)),
   cidr,
   zone: v.optional(v.string()),
   reservations: v.optional(v.array(v.strictObject({ cidr, type: v.picklist(['prefix', 'explicit']) })), []),
@@ -62,6 +65,7 @@ export const AttachmentSchema = v.strictObject({
 export const EniSchema = v.strictObject({
   id: v.optional(eniId),
   subnet: subnetId,
+  owner: v.optional(account),
   mac: v.optional(mac),
   primary: v.optional(ipv4),
   secondaries: v.optional(v.array(ipv4)),

@@ -78,6 +78,8 @@ export class Ec2 {
           turns[action]++;
         },
         through: behind,
+        region: () => reader.region(),
+        someEni: filter => through(() => reader.someEni(filter)),
         eni: id => through(() => reader.eni(id)),
         async *enis(subnet) {
           await way();
