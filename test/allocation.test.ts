@@ -146,14 +146,23 @@ for (const [what, row, eni, now, want] of rested)
 const leaving = suite('late unassign');
 const left: [what: string, row: Partial<Allocation>, eni: EniId, now: number, may: boolean][] = [
   ['at once', { leftIface: A, leftAt: 1_000 }, A, 1_000, true],
-  ['just before the grace ends', { leftIface: A, leftAt: 1_000 }, A, 1_329, true],
-  ['when the grace ends', { leftIface: A, leftAt: 1_000 }, A, 1_330, false],
+  ['while reads may be late', { leftIface: A, leftAt: 1_000 }, A, 300_999, true],
+  ['when no read is that late', { leftIface: A, leftAt: 1_000 }, A, 301_000, false],
+  ['unsure, when no read is that late', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 301_000, true],
+  ['unsure, just before the grace ends', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 930_999, true],
+  ['unsure, when the grace ends', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 931_000, false],
   ['on another ENI', { leftIface: A, leftAt: 1_000 }, B, 1_000, false],
   ['never taken off', { leftIface: null, leftAt: null }, A, 1_000, false],
 ];
 for (const [what, row, eni, now, want] of left)
   leaving(`${what}: ${want ? 'may still come' : 'is over'}`, () =>
-    assert.is(mayStillLeave({ ...ROW, ...row }, eni, REST, now), want),
+    assert.is(mayStillLeave({ ...ROW, ...row }, eni, { ...REST, graceMs: 930_000 }, now), want),
   );
+
+leaving('a grace that tests make shorter than late reads is long enough', () => {
+  const row = { ...ROW, leftIface: A, leftAt: 1_000 };
+  assert.is(mayStillLeave(row, A, REST, 1_329), true);
+  assert.is(mayStillLeave(row, A, REST, 1_330), false);
+});
 
 for (const s of [moves, resting, leaving]) s.run();

@@ -1,6 +1,8 @@
 // Goal: who gets which address, and who may give one up. Method: the whole machine on a small simulated VPC.
+import type { Ipv4 } from '../src/domain/address.ts';
 import { IpamError } from '../src/domain/error.ts';
 import type { EniId } from '../src/domain/ids.ts';
+import { GLANCE_EVERY_MS } from '../src/ipam/glances.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -184,6 +186,40 @@ requesting('an unknown ENI is an error and changes nothing', async () => {
   const error = await failure(request(w, 'eni-0ff' as EniId));
   assert.is(error.code, 'ec2-not-found');
   assert.equal(await w.store.tally(), []);
+});
+
+requesting(
+  'an embedded ledger has the subnet read before it says that it is dry, once a minute at most',
+  async () => {
+    const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+    const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
+    w.vpc.network.assign({ eni: ENI_B, ips: theirs });
+    for (let i = 0; i < 4; i++) await request(w, ENI_A);
+    const reads = () => callsOf(w, 'DescribeNetworkInterfaces');
+    const before = reads();
+    const line = /subnet-0a1 .* has no free address left/;
+    assert.match((await failure(request(w, ENI_A))).line, line);
+    assert.is(reads() - before, 1);
+    assert.match((await failure(request(w, ENI_A))).line, line);
+    assert.is(reads() - before, 1, 'what was read within a minute will do');
+    w.vpc.network.unassign(ENI_B, theirs);
+    w.time.now += GLANCE_EVERY_MS;
+    const both = [failure(request(w, ENI_A)), failure(request(w, ENI_A))];
+    for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
+    assert.is(reads() - before, 2, 'all who ask share it');
+    w.time.now += GLANCE_EVERY_MS;
+    assert.ok(theirs.includes((await request(w, ENI_A)).ip as Ipv4));
+    assert.is(reads() - before, 3);
+  },
+);
+
+requesting('a request is refused in time although the read before hangs', async () => {
+  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0, requestTimeoutMs: 5_000 } });
+  for (let i = 0; i < 9; i++) await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
+  const before = w.time.now;
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
 });
 
 const named = suite('request of a named address');

@@ -1,7 +1,7 @@
 // Goal: each difference between ledger and EC2 is known for what it is, and nothing is concluded too early.
 // Method: one row, one sighting, one moment.
 import type { Ipv4 } from '../src/domain/address.ts';
-import type { Allocation, MoveName } from '../src/domain/allocation.ts';
+import { type Allocation, LATE_READS_MS, type MoveName } from '../src/domain/allocation.ts';
 import {
   ABSENT_FOR_MS,
   type DriftKind,
@@ -10,7 +10,7 @@ import {
   LINGERS_FOR_MS,
   planFor,
   REFUSED_FOR_MS,
-  SETTLED_AFTER_MS,
+  type Scene,
   type Sighting,
 } from '../src/domain/drift.ts';
 import type { EniId, SubnetId } from '../src/domain/ids.ts';
@@ -44,8 +44,10 @@ const ROW: Allocation = {
 const onA: Sighting = { eni: A, primary: false };
 const onB: Sighting = { eni: B, primary: false };
 const primaryOfA: Sighting = { eni: A, primary: true };
-const ours = () => true;
-const settled = NOW - SETTLED_AFTER_MS;
+const WHOLE: Scene = { ours: () => true, isWhole: true };
+const NOT_OURS: Scene = { ours: () => false, isWhole: true };
+const OWN: Scene = { ours: () => true, isWhole: false };
+const settled = NOW - LATE_READS_MS;
 const unsettled = settled + 1;
 
 type Case = [
@@ -60,14 +62,28 @@ const cases: Case[] = [
   ['free, but on an ENI', { status: 'free', iface: null }, onB, 'foreign', 'foreign'],
   [
     'free, and shown where an Unassign of ours may be late',
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs + 1 },
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs + 1, leftUnsure: true },
     onB,
     null,
     null,
   ],
   [
+    'free, and shown where an Unassign took it off for certain, by a read that may be late',
+    { status: 'free', leftIface: B, leftAt: NOW - LATE_READS_MS + 1 },
+    onB,
+    null,
+    null,
+  ],
+  [
+    'free, and shown where an Unassign took it off for certain, by a read that is not that late',
+    { status: 'free', leftIface: B, leftAt: NOW - LATE_READS_MS },
+    onB,
+    'lingering',
+    'reclaim',
+  ],
+  [
     'free, and still shown on the ENI of ours that it left, after the grace',
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs },
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
     onB,
     'lingering',
     'reclaim',
@@ -88,25 +104,25 @@ const cases: Case[] = [
   ],
 
   ['ready and there', { status: 'ready' }, onA, null, null],
-  ['ready, but on another ENI', { status: 'ready', movedAt: settled }, onB, 'usurped', 'usurped'],
-  ['ready, but on another ENI, too early to say', { status: 'ready', movedAt: unsettled }, onB, null, null],
+  ['ready, but on another ENI', { status: 'ready', placedAt: settled }, onB, 'usurped', 'usurped'],
+  ['ready, but on another ENI, too early to say', { status: 'ready', placedAt: unsettled }, onB, null, null],
   [
     'ready here, and lately the primary of an ENI that may be gone',
-    { status: 'ready', movedAt: NOW - SETTLED_AFTER_MS + 1 },
+    { status: 'ready', placedAt: unsettled },
     { eni: B, primary: true },
     null,
     null,
   ],
   [
     'ready here, and for long the primary of another ENI',
-    { status: 'ready', movedAt: NOW - SETTLED_AFTER_MS },
+    { status: 'ready', placedAt: settled },
     { eni: B, primary: true },
     'usurped',
     'usurped',
   ],
   ['ready, but the primary of its ENI', { status: 'ready', movedAt: NOW }, primaryOfA, 'usurped', 'usurped'],
-  ['ready, but on no ENI', { status: 'ready', movedAt: settled }, null, 'astray', null],
-  ['ready, but on no ENI, too early to say', { status: 'ready', movedAt: unsettled }, null, null, null],
+  ['ready, but on no ENI', { status: 'ready', placedAt: settled }, null, 'astray', null],
+  ['ready, but on no ENI, too early to say', { status: 'ready', placedAt: unsettled }, null, null, null],
 
   ['held and there', { status: 'allocated' }, onA, null, null],
   [
@@ -116,26 +132,54 @@ const cases: Case[] = [
     'found',
     'found',
   ],
-  ['held, but on no ENI', { status: 'allocated', movedAt: settled }, null, 'missing', null],
-  ['held, but on no ENI, too early to say', { status: 'allocated', movedAt: unsettled }, null, null, null],
   [
-    'held, and still missing',
-    { status: 'allocated', movedAt: unsettled, missingSince: 1 },
+    'held, but on no ENI, claimed just now on the ENI where it has been for long',
+    { status: 'allocated', movedAt: NOW, placedAt: settled },
     null,
     'missing',
     null,
   ],
-  ['held, but on another ENI', { status: 'allocated', movedAt: settled }, onB, 'elsewhere', 'missed'],
+  [
+    'ready, but on another ENI, given up just now on the ENI where it has been for long',
+    { status: 'ready', movedAt: NOW, placedAt: settled },
+    onB,
+    'usurped',
+    'usurped',
+  ],
+  [
+    'ready, but on no ENI, and nobody noted since when',
+    { status: 'ready', movedAt: NOW },
+    null,
+    'astray',
+    null,
+  ],
+  [
+    'held, but on no ENI, just after a repair',
+    { status: 'allocated', placedAt: unsettled, missingSince: null },
+    null,
+    null,
+    null,
+  ],
+  ['held, but on no ENI', { status: 'allocated', placedAt: settled }, null, 'missing', null],
+  ['held, but on no ENI, too early to say', { status: 'allocated', placedAt: unsettled }, null, null, null],
+  [
+    'held, and still missing',
+    { status: 'allocated', placedAt: unsettled, missingSince: 1 },
+    null,
+    'missing',
+    null,
+  ],
+  ['held, but on another ENI', { status: 'allocated', placedAt: settled }, onB, 'elsewhere', 'missed'],
   [
     'held, on another ENI, and marked as missing',
-    { status: 'allocated', movedAt: settled, missingSince: 1 },
+    { status: 'allocated', placedAt: settled, missingSince: 1 },
     onB,
     null,
     null,
   ],
   [
     'held, but on another ENI, too early to say',
-    { status: 'allocated', movedAt: unsettled },
+    { status: 'allocated', placedAt: unsettled },
     onB,
     null,
     null,
@@ -185,7 +229,7 @@ const drift = suite('drift');
 for (const [what, difference, at, kind, move] of cases)
   drift(`${what}: ${kind ?? 'none'}`, () => {
     const row = { ...ROW, ...difference };
-    const found = driftOf(row, at, ours, REST, NOW);
+    const found = driftOf(row, at, WHOLE, REST, NOW);
     assert.is(found?.kind ?? null, kind);
     assert.is(found?.change?.move ?? null, move);
     if (found === null) return;
@@ -193,8 +237,23 @@ for (const [what, difference, at, kind, move] of cases)
     assert.is(found.seenOn, at?.eni ?? null);
   });
 
+const ofOwn: Case[] = [
+  ['ready, but not on its ENI', { status: 'ready' }, null, 'astray', null],
+  ['held, but not on its ENI', { status: 'allocated' }, null, 'missing', null],
+  ['free, but on an ENI of ours', { status: 'free', iface: null }, onA, 'foreign', 'foreign'],
+  ['occupied, and on no ENI of ours', { status: 'occupied', iface: B }, null, null, null],
+  ['occupied, and for long on no ENI of ours', { status: 'occupied', absentSince: 1 }, null, null, null],
+  ['occupied, and on an ENI of ours', { status: 'occupied', iface: B }, onA, 'seen', 'seen'],
+];
+for (const [what, difference, at, kind, move] of ofOwn)
+  drift(`of our own ENIs alone, ${what}: ${kind ?? 'none'}`, () => {
+    const found = driftOf({ ...ROW, ...difference }, at, OWN, REST, NOW);
+    assert.is(found?.kind ?? null, kind);
+    assert.is(found?.change?.move ?? null, move);
+  });
+
 drift('the change says where EC2 showed the address', () => {
-  assert.equal(driftOf(ROW, primaryOfA, ours, REST, NOW)?.change, {
+  assert.equal(driftOf(ROW, primaryOfA, WHOLE, REST, NOW)?.change, {
     row: ROW,
     move: 'foreign',
     iface: A,
@@ -202,15 +261,12 @@ drift('the change says where EC2 showed the address', () => {
   });
 });
 drift("a ready address of another ledger's ENI is not astray", () => {
-  assert.is(
-    driftOf({ ...ROW, status: 'ready' }, null, () => false, REST, NOW),
-    null,
-  );
+  assert.is(driftOf({ ...ROW, status: 'ready' }, null, NOT_OURS, REST, NOW), null);
 });
 
 drift("an address on another ledger's ENI is not ours to take off", () => {
   const row: Allocation = { ...ROW, status: 'free', leftIface: B, leftAt: NOW - REST.graceMs };
-  assert.is(driftOf(row, onB, () => false, REST, NOW)?.kind, 'foreign');
+  assert.is(driftOf(row, onB, NOT_OURS, REST, NOW)?.kind, 'foreign');
 });
 
 const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
@@ -222,7 +278,7 @@ const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
 ];
 for (const [difference, at, plan] of plans)
   drift(`${difference.status} on ${at?.eni ?? 'no ENI'}: ${plan}`, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, ours, REST, NOW);
+    const found = driftOf({ ...ROW, ...difference }, at, WHOLE, REST, NOW);
     assert.is(found === null ? null : planFor(found), plan);
   });
 
@@ -235,8 +291,8 @@ const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
     '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off',
   ],
   [{ status: 'ready' }, onB, '10.0.1.6 ready on eni-0a in the ledger, but on eni-0b'],
-  [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but on no ENI'],
-  [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but on no ENI'],
+  [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but not there'],
+  [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but not there'],
   [{ status: 'allocated', holder: null }, onB, '10.0.1.6 held by a container on eni-0a, but on eni-0b'],
   [{ status: 'allocated', missingSince: 1 }, onA, '10.0.1.6 held by web, and back on eni-0a'],
   [{ status: 'occupied' }, onB, '10.0.1.6 occupied, now seen on eni-0b'],
@@ -245,7 +301,7 @@ const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
 ];
 for (const [difference, at, text] of texts)
   words(text, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, ours, REST, NOW);
+    const found = driftOf({ ...ROW, ...difference }, at, WHOLE, REST, NOW);
     assert.is(found === null ? null : describe(found), text);
   });
 

@@ -169,6 +169,17 @@ ec2('carriers are found for more addresses than one filter takes', async () => {
   assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 2);
 });
 
+ec2('ENIs are read by id, many at a time, and one that is gone does not hide the others', async () => {
+  const ids = Array.from({ length: 250 }, (_, i) => `eni-${(i + 100).toString(16)}` as EniId);
+  const found = await cloud().enisById([ENI, ...ids, OTHER]);
+  assert.equal(
+    found.map(one => one.id),
+    [ENI, OTHER],
+  );
+  assert.is(vpc.calls.get('DescribeNetworkInterfaces'), 2);
+  assert.equal(await cloud().enisById([]), []);
+});
+
 ec2('an instance has a type, and a type has a limit', async () => {
   assert.is(await cloud().instanceType(INSTANCE), 'm5.large');
   assert.is(await cloud().addressLimit('m5.large'), 10);

@@ -280,6 +280,8 @@ bothClouds('describe the same things the same way', async () => {
       enis,
       eth2: await cloud.eni(ETH2),
       made: await cloud.eni(made.id),
+      byId: (await cloud.enisById([ETH2, 'eni-0bad' as EniId, made.id])).map(one => one.id),
+      none: await cloud.enisById([]),
       subnet: await cloud.subnet(SUBNET),
       reservations: await cloud.reservations(SUBNET),
       carriers: [...(await cloud.carriers(SUBNET, many))].sort(),

@@ -2,7 +2,8 @@
 
 import type { Cloud, Urgency } from '../src/cloud/cloud.ts';
 import type { Ipv4 } from '../src/domain/address.ts';
-import { ABSENT_FOR_MS, REFUSED_FOR_MS, SETTLED_AFTER_MS } from '../src/domain/drift.ts';
+import { LATE_READS_MS } from '../src/domain/allocation.ts';
+import { ABSENT_FOR_MS, REFUSED_FOR_MS } from '../src/domain/drift.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { knownEnis } from '../src/ipam/enis.ts';
 import { evidence } from '../src/ipam/evidence.ts';
@@ -107,7 +108,7 @@ reconciling('an address known only from a refusal leaves after an hour, and is t
 reconciling('a held address that a stranger took off its ENI is put back within a pass', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A, { holder: 'web' });
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   w.vpc.network.unassign(ENI_A, [held.ip]);
   assert.equal(await reconcile(w), [`missing ${held.ip}`]);
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
@@ -117,7 +118,7 @@ reconciling('a held address that a stranger took off its ENI is put back within 
 reconciling('a held address that somebody else carries now keeps its holder and is reported', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   w.vpc.network.unassign(ENI_A, [held.ip]);
   w.vpc.network.assign({ eni: ENI_B, ips: [held.ip] });
   assert.equal(await reconcile(w), [`elsewhere ${held.ip}`]);
@@ -134,7 +135,7 @@ reconciling('a ready address that a stranger took off is asked about before it c
   const [ready = ''] = await ipsWith(w, 'ready');
   w.vpc.network.unassign(ENI_A, [ip(ready)]);
   assert.equal(await reconcile(w), [], 'a read just after the assign may be late');
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   assert.equal(await reconcile(w), [`astray ${ready}`]);
   assert.is((await rowOf(w, ready)).status, 'free');
   assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), 1);
@@ -146,7 +147,7 @@ reconciling('a ready address that another ENI carries becomes occupied there', a
   const [ready = ''] = await ipsWith(w, 'ready');
   w.vpc.network.unassign(ENI_A, [ip(ready)]);
   w.vpc.network.assign({ eni: ENI_B, ips: [ip(ready)] });
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   assert.equal(await reconcile(w), [`usurped ${ready}`]);
   assert.is((await rowOf(w, ready)).iface, ENI_B);
 });
@@ -197,7 +198,7 @@ reconciling('what moved while EC2 was read is let be', async () => {
   await request(w, ENI_A);
   const [ready = ''] = await ipsWith(w, 'ready');
   w.vpc.network.unassign(ENI_A, [ip(ready)]);
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   const drifts = await compare(w.machine, SUBNET);
   const held = await request(w, ENI_A, { named: ready });
   await close(w.machine, drifts);
@@ -222,7 +223,7 @@ reconciling('an embedded server lets go of an ENI that has left its instance', a
 reconciling('an embedded server neither repairs nor recycles on an ENI of another instance', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_B);
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   w.vpc.network.unassign(ENI_B, [held.ip]);
   const machine = { ...w.machine, instance: 'i-0a' as never };
   const before = w.vpc.calls.get('AssignPrivateIpAddresses');
@@ -379,6 +380,61 @@ keeping(
   },
 );
 
+keeping('an embedded ledger has its own ENIs read each minute, and the whole subnet every ten', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a' });
+  await request(w, ENI_A);
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
+  const reads = { own: 0, whole: 0 };
+  const { cloud } = w.machine;
+  const counted: Cloud = {
+    ...cloud,
+    as: () => counted,
+    async enisById(ids) {
+      reads.own++;
+      assert.equal(ids, [ENI_A]);
+      return await cloud.enisById(ids);
+    },
+    enis(subnet) {
+      reads.whole++;
+      return cloud.enis(subnet);
+    },
+  };
+  const loop = keeperOf({ ...w, machine: { ...w.machine, cloud: counted } }, 'server-1', 60_000);
+  const run = loop.run();
+  for (let i = 0; i < 180; i++) await w.time.wait(10_000); // half an hour
+  void loop.stop(60_000);
+  await run;
+  assert.ok(reads.own >= 20 && reads.own <= 40, `${reads.own} reads of its own`);
+  assert.ok(reads.whole >= 2 && reads.whole <= 4, `${reads.whole} reads of the whole subnet`);
+  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+});
+
+keeping('of its own ENIs alone, what is missing is repaired and what is elsewhere is let be', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a' });
+  const held = await request(w, ENI_A);
+  w.time.now += LATE_READS_MS;
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  const before = await rowOf(w, '10.0.1.5');
+  assert.is(before.iface, ENI_B, 'the primary address of an ENI that is not read');
+  for (let i = 0; i < 3; i++) {
+    await pass(w.machine, w.enis, evidence(w.machine), SUBNET, 'own');
+    w.time.now += ABSENT_FOR_MS;
+  }
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.equal(await rowOf(w, '10.0.1.5'), before);
+});
+
+keeping('an ENI of its own that EC2 does not show is let be', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a' });
+  const held = await request(w, ENI_A);
+  w.time.now += LATE_READS_MS;
+  const before = await w.store.tally();
+  const blind: Cloud = { ...w.machine.cloud, as: () => blind, enisById: async () => [] };
+  await pass({ ...w.machine, cloud: blind }, w.enis, evidence(w.machine), SUBNET, 'own');
+  assert.is((await rowOf(w, held.ip)).missingSince, null);
+  assert.equal(await w.store.tally(), before);
+});
+
 keeping('knows how many servers live', async () => {
   const w = world({ vpc: ROOMY });
   await w.store.beat('other', false);
@@ -426,7 +482,7 @@ keeping(
   async () => {
     const w = world({ vpc: ROOMY });
     const held = [await request(w, ENI_A), await request(w, ENI_B)];
-    w.time.now += SETTLED_AFTER_MS;
+    w.time.now += LATE_READS_MS;
     for (const { iface, ip } of held) if (iface !== null) w.vpc.network.unassign(iface, [ip]);
     const turns: string[] = [];
     const cloud = (urgency: () => Urgency): Cloud => ({
@@ -454,7 +510,7 @@ keeping(
 keeping('goes on after EC2 failed', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);
-  w.time.now += SETTLED_AFTER_MS;
+  w.time.now += LATE_READS_MS;
   w.vpc.network.unassign(ENI_A, [held.ip]);
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 1 });
   const loop = keeperOf(w, 'server-1', 5_000);

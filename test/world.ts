@@ -3,7 +3,7 @@ import { memoryCloud } from '../src/cloud/memory.ts';
 import { type Ipv4, parseCidr } from '../src/domain/address.ts';
 import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { type EniId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
+import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
 import type { AddressRequest } from '../src/ipam/allocator.ts';
 import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
 import type { Machine, Policy } from '../src/ipam/machine.ts';
@@ -82,6 +82,8 @@ export function world(
     vpc?: VpcDescription;
     policy?: Partial<Policy>;
     unnamedRefusals?: boolean;
+    /** Embedded: the instance that it runs on. */
+    instance?: string;
     store?: (now: () => number) => Store;
   } = {},
 ): World {
@@ -98,10 +100,11 @@ export function world(
     unnamedRefusals: options.unnamedRefusals ?? false,
   });
   const store = options.store?.(() => time.now) ?? openMemory({ clock: () => time.now });
-  return assemble(time, vpc, store, { ...POLICY, ...options.policy });
+  const instance = (options.instance ?? null) as InstanceId | null;
+  return assemble(time, vpc, store, { ...POLICY, ...options.policy }, instance);
 }
 
-function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
+function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: InstanceId | null): World {
   const lines: LogLine[] = [];
   const clock = () => time.now;
   const machine: Machine = {
@@ -112,7 +115,7 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
     wait: time.wait,
     random: () => 0.5,
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
-    instance: null,
+    instance,
   };
   return {
     ...openIpam(machine, { server: 'server-1', reconcileEveryMs: 60_000 }),
@@ -121,7 +124,7 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy): World {
     store,
     machine,
     lines,
-    another: () => assemble(time, vpc, store, policy),
+    another: () => assemble(time, vpc, store, policy, instance),
   };
 }
 

@@ -66,6 +66,8 @@ export interface Cloud {
   someEni(filter: EniFilter): Promise<Pick<CloudEni, 'id' | 'owner'> | null>;
   /** Throws ec2-not-found. */
   eni(id: EniId): Promise<CloudEni>;
+  /** Those of the ENIs that EC2 shows. One that is absent may be gone, or not shown yet: that proves nothing. */
+  enisById(ids: readonly EniId[]): Promise<readonly CloudEni[]>;
   /** All ENIs of the subnet, page by page as they come. */
   enis(subnet: SubnetId): AsyncIterable<readonly CloudEni[]>;
   /** Which of the addresses EC2 shows on an ENI of the subnet, and on which. */

@@ -126,6 +126,18 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       return cloudEni(eni);
     },
 
+    async enisById(ids) {
+      const found: CloudEni[] = [];
+      for (let from = 0; from < ids.length; from += FILTER_VALUES_MAX) {
+        const page = await describe({
+          filters: [{ name: 'network-interface-id', values: ids.slice(from, from + FILTER_VALUES_MAX) }],
+          maxResults: PAGE_SIZE,
+        });
+        found.push(...page.enis.map(cloudEni));
+      }
+      return found;
+    },
+
     async carriers(subnet, ips) {
       const carriers = new Map<Ipv4, CloudEni>();
       // One of EC2's filter values is the subnet's.

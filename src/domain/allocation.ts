@@ -189,7 +189,7 @@ export interface Rest {
   readonly cooldownMs: number;
   /** Before it is given on another ENI. */
   readonly quarantineMs: number;
-  /** Before it may return to the ENI that an Unassign took it off: a late call of ours may still apply. */
+  /** After it no call of ours that had no answer can apply any more. */
   readonly graceMs: number;
 }
 
@@ -199,9 +199,25 @@ export function isRested(row: Allocation, eni: EniId, rest: Rest, now: number): 
   return now - row.restedSince >= (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs);
 }
 
-/** Whether an Unassign of ours that left this address free could still be under way on `eni`. */
+/** How late a read may be, in milliseconds: EC2 is eventually consistent, and its developer guide ("Eventual consistency
+ *  in the Amazon EC2 API") would have who waits for a change to show go on for five minutes. */
+export const LATE_READS_MS = 300_000;
+
+/** For how long from `now` on the free address may not return to `eni`, in milliseconds; 0: it may. It left by an
+ *  Unassign: while a read may be late nobody can tell what EC2 shows there from what was there before, and while a call
+ *  without an answer may be under way it could be taken off again. */
+export function staysAwayMs(row: Allocation, eni: EniId, rest: Rest, now: number): number {
+  if (row.leftIface !== eni || row.leftAt === null) return 0;
+  return Math.max(row.leftAt + awayMs(row.leftUnsure, rest) - now, 0);
+}
+
+/** How long an address that left an ENI stays off it. Tests may set a grace that is shorter than late reads. */
+export const awayMs = (unsure: boolean, { graceMs }: Rest): number =>
+  unsure ? graceMs : Math.min(graceMs, LATE_READS_MS);
+
+/** Whether an Unassign of ours that left this address free could still be under way on `eni`, or show there. */
 export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
-  row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs;
+  staysAwayMs(row, eni, rest, now) > 0;
 
 /** The move by which whoever has the address gives it up: its container, or an operator for it. Null: nobody that
  *  we know of has it. One that EC2 does not show where the ledger has it is not given to anybody at once. */

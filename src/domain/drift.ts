@@ -1,5 +1,12 @@
 import type { Ipv4 } from './address.ts';
-import { type Allocation, type Change, mayStillLeave, type Rest, ruleOf } from './allocation.ts';
+import {
+  type Allocation,
+  type Change,
+  LATE_READS_MS,
+  mayStillLeave,
+  type Rest,
+  ruleOf,
+} from './allocation.ts';
 import type { EniId } from './ids.ts';
 
 /** Where EC2 showed an address. */
@@ -9,19 +16,28 @@ export interface Sighting {
 }
 
 /** Times of the reconciler, in milliseconds. */
-export const SETTLED_AFTER_MS = 60_000; // what moved less long ago may be too new for EC2's late reads
 export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show an occupied address
 export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that may have been undone by a late call of ours
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
 
-/** Whether the row has stood for so long that a read, late as it may be, shows no older state. */
-export const isSettled = (row: Allocation, now: number): boolean => now - row.movedAt >= SETTLED_AFTER_MS;
+/** Whether the row's address came onto its ENI so long ago that a read, late as it may be, shows it there if it still is.
+ *  Claims and releases since then change nothing of that. */
+export const isSettled = (row: Allocation, now: number): boolean =>
+  row.placedAt === null || now - row.placedAt >= LATE_READS_MS;
+
+/** What was read of EC2. */
+export interface Scene {
+  /** The ENI belongs to this ledger, and the read has shown it. */
+  ours(eni: EniId): boolean;
+  /** All ENIs of the subnet were read. If not, an address that is on none of those that were may be on another. */
+  readonly isWhole: boolean;
+}
 
 export type DriftKind =
   | 'foreign' // EC2 shows a free address on an ENI
   | 'lingering' // and it is the ENI of ours that an Unassign took it off within the hour
   | 'usurped' // a ready one is on another ENI, or is a primary
-  | 'astray' // a ready one of ours is on no ENI
+  | 'astray' // a ready one of ours is not on its ENI
   | 'missing' // a held one is not on its ENI
   | 'elsewhere' // a held one is on another ENI
   | 'found' // a held one that was missing is back
@@ -40,11 +56,11 @@ export interface Drift {
 }
 
 /** How `row`, read before EC2 was, differs from what EC2 then showed; null: it does not, or it is too early to
- *  say. `ours` tells whether an ENI belongs to this ledger. */
+ *  say, or too little was read. */
 export function driftOf(
   row: Allocation,
   at: Sighting | null,
-  ours: (eni: EniId) => boolean,
+  { ours, isWhole }: Scene,
   rest: Rest,
   now: number,
 ): Drift | null {
@@ -72,7 +88,7 @@ export function driftOf(
       if (at === null) return row.iface !== null && ours(row.iface) ? found('missing', null) : null;
       return row.missingSince === null ? found('elsewhere', { move: 'missed' }) : null;
     case 'occupied':
-      return occupiedDrift(row, at, now, found);
+      return at === null && !isWhole ? null : occupiedDrift(row, at, now, found);
     default:
       return null;
   }
@@ -109,8 +125,8 @@ export function describe({ kind, row, seenOn }: Drift): string {
     foreign: `free in the ledger, but on ${seenOn}`,
     lingering: `free in the ledger, but still on ${seenOn}, which it was taken off`,
     usurped: `ready on ${row.iface} in the ledger, but on ${seenOn}`,
-    astray: `ready on ${row.iface} in the ledger, but on no ENI`,
-    missing: `held by ${holder} on ${row.iface}, but on no ENI`,
+    astray: `ready on ${row.iface} in the ledger, but not there`,
+    missing: `held by ${holder} on ${row.iface}, but not there`,
     elsewhere: `held by ${holder} on ${row.iface}, but on ${seenOn}`,
     found: `held by ${holder}, and back on ${row.iface}`,
     seen: `occupied, now seen on ${seenOn}`,

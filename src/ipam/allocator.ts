@@ -8,6 +8,7 @@ import type { Enis, Home } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
+import type { Glances } from './glances.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
 import { claimNamed } from './named.ts';
@@ -60,6 +61,7 @@ export interface Allocator {
 export interface AllocatorParts {
   readonly enis: Enis;
   readonly fleet: Fleet;
+  readonly glances: Glances;
   readonly nobodys: GiveBack;
   readonly hints: Hints;
   readonly warm: WarmPools;
@@ -68,7 +70,7 @@ export interface AllocatorParts {
 
 export function allocator(
   machine: Machine,
-  { enis, fleet, nobodys, hints, warm, outages }: AllocatorParts,
+  { enis, fleet, glances, nobodys, hints, warm, outages }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = machine;
   const looks = new Map<EniId, Promise<void>>();
@@ -118,7 +120,11 @@ export function allocator(
       }
       const reused = policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled));
       if (reused !== null) return reused;
-      if (late || !(await mayChangeSoon(asked, filled))) throw exhausted(policy, home, filled);
+      if (late) throw exhausted(policy, home, filled);
+      if (!(await mayChangeSoon(asked, filled))) {
+        if (await glances.changed(home.subnet.id, asked.until())) continue;
+        throw exhausted(policy, home, filled);
+      }
       // Those who wait for the same thing look again at different moments.
       const jitteredMs = pauseMs * (0.5 + machine.random());
       await wait(Math.min(jitteredMs, Math.max(asked.until() - clock(), 0)));

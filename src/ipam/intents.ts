@@ -187,7 +187,8 @@ export const unassignFrom = (
   callUnassign(machine, eni, rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign')), 'kept');
 
 /** Writes the intents, for which there has been a turn, sends their call and settles them; halves a batch that is refused for an address in it.
- *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later. */
+ *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later, and says that a
+ *  call for them before this one may have had no answer. */
 async function callUnassign(
   machine: Machine,
   eni: EniId,
@@ -203,7 +204,8 @@ async function callUnassign(
   const gone =
     isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) {
-    const freed = await store.move(intents.map(change('unassigned')));
+    const unsure = otherwise === null;
+    const freed = await store.move(intents.map(change('unassigned', { unsure })));
     return { freed, error: null };
   }
   if (isError(error, 'ec2-not-assigned')) {

@@ -3,11 +3,13 @@ import { type Allocator, allocator } from './allocator.ts';
 import { type Enis, knownEnis } from './enis.ts';
 import { type Fleet, fleetOf } from './fleet.ts';
 import { type GiveBack, giveBack } from './give-back.ts';
+import { glancesOf } from './glances.ts';
 import { hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
 import type { Machine } from './machine.ts';
 import { outagesOf } from './outages.ts';
 import { type Pools, pools } from './pools.ts';
+import { glance } from './reconciler.ts';
 import { type WarmPools, warmPools } from './warm-pool.ts';
 
 export interface Ipam {
@@ -33,7 +35,15 @@ export function openIpam(machine: Machine, options: KeeperOptions): Ipam {
     nobodys,
     warm,
     pools: pools(machine, { enis, warm, outages }),
-    allocator: allocator(machine, { enis, fleet, nobodys, hints, warm, outages }),
+    allocator: allocator(machine, {
+      enis,
+      fleet,
+      glances: glancesOf(machine, glance),
+      nobodys,
+      hints,
+      warm,
+      outages,
+    }),
     keeper: keeper(machine, { enis, fleet, nobodys, warm }, options),
   };
 }

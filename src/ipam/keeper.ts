@@ -9,7 +9,7 @@ import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
 import { takeOver } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
-import { reconcile } from './reconciler.ts';
+import { reconcile, type Scope } from './reconciler.ts';
 import type { WarmPools } from './warm-pool.ts';
 
 /** Between two notes that this server lives. */
@@ -19,6 +19,11 @@ const DRAIN_EVERY_MS = 60_000;
 /** A subnet that is new in the ledger may wait so long for its first comparison. */
 const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
+/** Embedded, each comparison reads this ledger's ENIs only, and every tenth, or each that comes as late as this after
+ *  the one before, the whole subnet: hundreds of hosts share the account's reads. A central server reads the whole
+ *  subnet each time: most of its ENIs are this ledger's, a page shows a thousand of them, and of all servers one does it. */
+const WHOLE_EVERY = 10;
+const WHOLE_EVERY_MS = 600_000;
 /** Parts of the pause between two comparisons of a subnet: servers that started together drift apart. */
 const JITTER_MIN = 0.75;
 const JITTER_MAX = 1.25;
@@ -60,6 +65,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = evidence(machine);
   const dueAt = new Map<SubnetId, number>();
+  const wholeDueAt = new Map<SubnetId, number>();
   let nextDueAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   let stopping = false;
@@ -90,14 +96,24 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
     for (const subnet of subnets) {
       if (stopping) return;
       if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;
-      dueAt.set(
-        subnet,
-        clock() + reconcileEveryMs * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random()),
-      );
+      dueAt.set(subnet, clock() + jittered(reconcileEveryMs));
       if (!(await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))) continue;
-      await logged(`reconcile ${subnet}`, () => reconcile(machine, enis, proof, subnet));
+      const scope = scopeFor(subnet);
+      await logged(`reconcile ${subnet}`, () => reconcile(machine, enis, proof, subnet, scope));
     }
     nextDueAt = Math.min(clock() + NEW_SUBNETS_MS, ...[...subnets].map(subnet => dueAt.get(subnet) ?? 0));
+  }
+
+  const jittered = (ms: number): number => ms * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random());
+
+  /** What the comparison that is due now has to read. Hosts that started together begin at any moment. */
+  function scopeFor(subnet: SubnetId): Scope {
+    if (machine.instance === null) return 'whole';
+    const everyMs = Math.max(reconcileEveryMs, Math.min(reconcileEveryMs * WHOLE_EVERY, WHOLE_EVERY_MS));
+    const due = wholeDueAt.get(subnet) ?? clock() + everyMs * machine.random();
+    const isDue = clock() >= due;
+    wholeDueAt.set(subnet, isDue ? clock() + jittered(everyMs) : due);
+    return isDue ? 'whole' : 'own';
   }
 
   /** Chores run beside each other, so that an EC2 call that hangs does not make this server look dead. */

@@ -1,6 +1,6 @@
 /** `--ip`: one address and no other. */
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../domain/address.ts';
-import { type Allocation, isRested, mayStillLeave } from '../domain/allocation.ts';
+import { type Allocation, isRested, staysAwayMs } from '../domain/allocation.ts';
 import { IpamError, isError } from '../domain/error.ts';
 import type { Asked } from './allocator.ts';
 import type { Home } from './enis.ts';
@@ -48,11 +48,11 @@ async function claimFree(
 ): Promise<Allocation | null> {
   const { policy, store, log } = machine;
   const { eni } = asked.home;
-  if (mayStillLeave(row, eni.id, policy, now)) {
-    const leftS = Math.ceil((policy.graceMs - (now - (row.leftAt ?? now))) / 1000);
+  const awayMs = staysAwayMs(row, eni.id, policy, now);
+  if (awayMs > 0) {
     throw new IpamError(
       'conflict',
-      `${row.ip} was taken off ${eni.id} just now and may return to it in ${leftS} s`,
+      `${row.ip} was taken off ${eni.id} just now and may return to it in ${Math.ceil(awayMs / 1000)} s`,
       {
         hint: 'try again then, or leave out --ip',
       },

@@ -18,27 +18,38 @@ const TAKEN_OFF_MAX = 50;
 
 const IN_USE = ['ready', 'allocated', 'occupied'] as const;
 
+/** What is read of EC2 for a comparison: all ENIs of the subnet, or this ledger's own by their ids. */
+export type Scope = 'whole' | 'own';
+
 /** The ledger, and then EC2: a row that still stands as it was read has not been moved by us in between. */
 interface View {
+  readonly scope: Scope;
   readonly rows: readonly Allocation[];
   readonly now: number;
   readonly enis: ReadonlyMap<EniId, CloudEni>;
+  /** ENIs that this process may change. In a view of its own ENIs only those that EC2 has shown. */
   readonly ours: ReadonlySet<EniId>;
   /** ENIs of the ledger that EC2 shows otherwise than the ledger has them, as they are now. */
   readonly changed: readonly LedgerEni[];
 }
 
-async function view({ store, cloud, instance }: Machine, subnet: SubnetId): Promise<View> {
+async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope: Scope): Promise<View> {
   const known = await store.enis();
   const { rows, now } = await store.withStatus(subnet, IN_USE);
   const enis = new Map<EniId, CloudEni>();
-  for await (const page of cloud.enis(subnet)) for (const eni of page) enis.set(eni.id, eni);
+  if (scope === 'whole')
+    for await (const page of cloud.enis(subnet)) for (const eni of page) enis.set(eni.id, eni);
+  else {
+    const ids = known.filter(eni => eni.ours && eni.subnet === subnet).map(eni => eni.id);
+    for (const eni of await cloud.enisById(ids)) enis.set(eni.id, eni);
+  }
   const changed = known.flatMap(eni => {
     const seen = enis.get(eni.id);
     return eni.ours && seen !== undefined ? asShown(eni, seen) : [];
   });
   const current = known.map(eni => changed.find(one => one.id === eni.id) ?? eni);
-  return { rows, now, enis, changed, ours: new Set(oursIn(current, instance).map(eni => eni.id)) };
+  const ours = oursIn(current, instance).filter(eni => scope === 'whole' || enis.has(eni.id));
+  return { scope, rows, now, enis, changed, ours: new Set(ours.map(eni => eni.id)) };
 }
 
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
@@ -54,9 +65,10 @@ function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
 
 async function driftIn(machine: Machine, subnet: SubnetId, seen: View): Promise<Drift[]> {
   const sightings = new Map<Ipv4, Sighting>([...seen.enis.values()].flatMap(sightingsOn));
+  const scene = { ours: (eni: EniId) => seen.ours.has(eni), isWhole: seen.scope === 'whole' };
   const judge = (row: Allocation): Drift[] => {
     const at = sightings.get(row.ip) ?? null;
-    const drift = driftOf(row, at, eni => seen.ours.has(eni), machine.policy, seen.now);
+    const drift = driftOf(row, at, scene, machine.policy, seen.now);
     return drift === null ? [] : [drift];
   };
   const drifts = seen.rows.flatMap(judge);
@@ -71,7 +83,7 @@ async function driftIn(machine: Machine, subnet: SubnetId, seen: View): Promise<
 
 /** How ledger and EC2 differ. Changes nothing. */
 export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {
-  return await driftIn(machine, subnet, await view(machine, subnet));
+  return await driftIn(machine, subnet, await view(machine, subnet, 'whole'));
 }
 
 export interface Closed {
@@ -81,12 +93,7 @@ export interface Closed {
 
 /** Makes the moves that close the drift, each only if its row still stands as it was compared. */
 export async function close(machine: Machine, drifts: readonly Drift[]): Promise<Closed> {
-  for (const drift of drifts)
-    if (drift.kind !== 'unseen' && drift.kind !== 'seen') machine.log('warn', `drift: ${describe(drift)}`);
-  const changes = drifts.flatMap((drift): Change[] => (drift.change === null ? [] : [drift.change]));
-  const made: Allocation[] = [];
-  for (let from = 0; from < changes.length; from += CHANGES_MAX)
-    made.push(...(await machine.store.move(changes.slice(from, from + CHANGES_MAX))));
+  const made = await makeMoves(machine, drifts);
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
   const lingering = made.filter(row => row.status === 'unassigning');
   await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
@@ -98,6 +105,25 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   const repaired = await repair(urgent, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
 }
+
+/** Makes the moves that need no EC2 call to be made first. */
+async function makeMoves(machine: Machine, drifts: readonly Drift[]): Promise<Allocation[]> {
+  for (const drift of drifts)
+    if (drift.kind !== 'unseen' && drift.kind !== 'seen') machine.log('warn', `drift: ${describe(drift)}`);
+  const changes = drifts.flatMap((drift): Change[] => (drift.change === null ? [] : [drift.change]));
+  const made: Allocation[] = [];
+  for (let from = 0; from < changes.length; from += CHANGES_MAX)
+    made.push(...(await machine.store.move(changes.slice(from, from + CHANGES_MAX))));
+  return made;
+}
+
+/** Reads the whole subnet for a request that would be refused else, and writes down what others have taken or left;
+ *  answers how many rows changed. What needs a call waits for the next pass. */
+export async function glance(machine: Machine, subnet: SubnetId): Promise<number> {
+  const drifts = await compare(machine, subnet);
+  return (await makeMoves(machine, drifts.filter(isByOthers))).length;
+}
+const isByOthers = ({ kind }: Drift): boolean => ['foreign', 'seen', 'unseen', 'vacated'].includes(kind);
 
 /** EC2 calls that closing the drift costs at most. */
 export function costOf(drifts: readonly Drift[]): number {
@@ -113,8 +139,9 @@ export async function reconcile(
   enis: Enis,
   proof: Evidence,
   subnet: SubnetId,
+  scope: Scope = 'whole',
 ): Promise<void> {
-  const seen = await view(machine, subnet);
+  const seen = await view(machine, subnet, scope);
   if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
   for (const { id } of seen.changed) enis.forget(id);
   const held = seen.rows.filter(

@@ -1,6 +1,6 @@
 import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import type { Status } from '../domain/allocation.ts';
+import { awayMs, type Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { Statement } from './mysql-link.ts';
 import { allocation } from './mysql-schema.ts';
@@ -106,5 +106,8 @@ const hasLeft = ({ eni, rest }: FreeQuery): SQL | undefined =>
     isNull(allocation.leftIface),
     ne(allocation.leftIface, eni),
     isNull(allocation.leftAt),
-    lte(allocation.leftAt, sql`${NOW} - ${rest.graceMs}`),
+    lte(
+      allocation.leftAt,
+      sql`${NOW} - CASE WHEN ${allocation.leftUnsure} THEN ${awayMs(true, rest)} ELSE ${awayMs(false, rest)} END`,
+    ),
   );

@@ -15,7 +15,7 @@ import {
   sql,
 } from 'drizzle-orm';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import type { Status } from '../domain/allocation.ts';
+import { awayMs, type Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
 import { allocation, IS_FREE, IS_INTENT } from './sqlite-schema.ts';
@@ -118,5 +118,8 @@ const hasLeft = ({ eni, rest }: FreeQuery, now: number): SQL | undefined =>
     isNull(allocation.leftIface),
     ne(allocation.leftIface, eni),
     isNull(allocation.leftAt),
-    lte(allocation.leftAt, now - rest.graceMs),
+    lte(
+      allocation.leftAt,
+      sql`CASE WHEN ${allocation.leftUnsure} THEN ${now - awayMs(true, rest)} ELSE ${now - awayMs(false, rest)} END`,
+    ),
   );

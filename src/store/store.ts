@@ -128,7 +128,7 @@ export interface Store {
   readyOn(eni: EniId, range: Cidr | null, limit: number): Promise<Reading<Allocation>>;
   /** Free rows that may be assigned to the ENI, best first: those that never rested, from hash(ENI) onward
    *  along `spread` with wrap-around; then the longest-rested; then those known from a refusal only. Never one
-   *  that an Unassign took off this same ENI within the grace. */
+   *  that must still stay off this same ENI (`staysAwayMs`). */
   freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
   /** Intents written at least `ageMs` ago, oldest first. */
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;

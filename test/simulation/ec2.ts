@@ -6,8 +6,8 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/network.ts';
-import type { Vpc } from '../../src/simulator/vpc.ts';
-import { CALL_TIMEOUT_MS } from './layout.ts';
+import type { Outcome, Vpc } from '../../src/simulator/vpc.ts';
+import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
@@ -81,6 +81,7 @@ export class Ec2 {
         region: () => reader.region(),
         someEni: filter => through(() => reader.someEni(filter)),
         eni: id => through(() => reader.eni(id)),
+        enisById: ids => through(() => reader.enisById(ids)),
         async *enis(subnet) {
           await way();
           for await (const page of reader.enis(subnet)) {
@@ -126,6 +127,8 @@ export class Ec2 {
           return value;
         });
         if (outcome.kind !== 'answer') this.lookLater();
+        if (!isAnswered(outcome))
+          for (const ip of call.ips) call.mirror.silent.set(keyOf(call.subnet, ip), call.eni);
         return outcome;
       },
     };
@@ -136,6 +139,13 @@ export class Ec2 {
     for (const ms of this.lateMs) this.#scheduler.effect(null, () => void this.vpc.lateCalls, ms);
   }
 }
+
+/** Whether the sender can know what EC2 did. */
+const isAnswered = (outcome: Outcome<unknown>): boolean =>
+  outcome.kind === 'answer' || outcome.kind === 'refusal'
+    ? outcome.afterMs <= CALL_TIMEOUT_MS &&
+      !(outcome.kind === 'refusal' && outcome.error.code === 'InternalError')
+    : false;
 
 export const secondariesOf = (network: Network, id: EniId): readonly Ipv4[] =>
   [...network.enis()].find(eni => eni.id === id)?.secondaries ?? [];

@@ -212,8 +212,14 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an address returns to the ENI that it has just left',
     file: ALLOCATION,
-    find: 'row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs;',
-    replace: 'row.leftIface === eni && row.leftAt !== null && now - row.leftAt < rest.graceMs / 1_000;',
+    find: 'unsure ? graceMs : Math.min(graceMs, LATE_READS_MS)',
+    replace: 'unsure ? graceMs : 300',
+  },
+  {
+    name: 'an address returns although a call that takes it off had no answer',
+    file: ALLOCATION,
+    find: 'leftUnsure: rule.leaves ? (change.unsure ?? false) : row.leftUnsure,',
+    replace: 'leftUnsure: false,',
   },
   {
     name: 'early reuse by a refill',

@@ -35,7 +35,9 @@ export interface Mirror {
   readonly since: Map<string, number>;
   /** When, by the store's clock, and on which ENI it was last given up, or turned free from occupied. */
   readonly gaveUp: Map<string, { at: number; eni: EniId | null }>;
-  readonly left: Map<string, { at: number; eni: EniId | null }>;
+  readonly left: Map<string, { at: number; eni: EniId | null; unsure: boolean }>;
+  /** Addresses that an intent names for whose call EC2 gave no answer, and on which ENI. */
+  readonly silent: Map<string, EniId>;
   /** How often it was claimed. */
   readonly claims: Map<string, number>;
 }
@@ -83,6 +85,7 @@ export class Truth {
       since: new Map(),
       gaveUp: new Map(),
       left: new Map(),
+      silent: new Map(),
       claims: new Map(),
     }));
   }

@@ -95,16 +95,18 @@ function watchClaim(truth: Truth, moved: Moved, key: string): void {
   else truth.unanswered.get(process)?.add(key);
 }
 
+/** After a definite answer. */
+const STAYS_AWAY_MS = 300_000;
+
 function watchAssign(truth: Truth, moved: Moved, key: string): void {
   const { mirror, after, storeNow } = moved;
   truth.blurred.add(`${after.iface} ${after.ip}`);
   const left = mirror.left.get(key);
+  const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
   truth.demand(
-    left === undefined ||
-      left.eni !== after.iface ||
-      storeNow - left.at >= truth.layout.policy.graceMs - 2 * SKEW_MS_MAX,
-    'an address that was taken off an ENI does not return to it within the grace',
-    () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before`,
+    left === undefined || left.eni !== after.iface || storeNow - left.at >= awayMs - 2 * SKEW_MS_MAX,
+    'an address that was taken off an ENI does not return to it too soon',
+    () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before, unsure: ${left?.unsure}`,
   );
   if (isRested(truth, moved, key)) return;
   forbidEarly(truth, moved, key);
@@ -138,7 +140,12 @@ function noteRest({ mirror, before, after, storeNow }: Moved, key: string): void
     (before.status === 'occupied' && after.status !== 'occupied');
   if (isGivenUp) mirror.gaveUp.set(key, { at: storeNow, eni: before.iface });
   if (before.status === 'unassigning' && after.status === 'free')
-    mirror.left.set(key, { at: storeNow, eni: before.iface });
+    mirror.left.set(key, {
+      at: storeNow,
+      eni: before.iface,
+      unsure: mirror.silent.get(key) === before.iface,
+    });
+  if (!after.status.endsWith('assigning') && after.missingSince === null) mirror.silent.delete(key);
 }
 
 /** A row that rested for so long was surely among those that were read before early reuse was decided. */

@@ -1,0 +1,49 @@
+/** Embedded, a look at the whole subnet before a request hears that there is no address left. */
+import { IpamError } from '../domain/error.ts';
+import type { SubnetId } from '../domain/ids.ts';
+import type { Machine } from './machine.ts';
+
+/** Between two such looks at one subnet: what others have left is free after two looks that are this far apart. */
+export const GLANCE_EVERY_MS = 60_000;
+
+export interface Glances {
+  /** Reads the whole subnet, unless that was done within a minute or the ledger is central, which has it read all the
+   *  time; answers whether the ledger says something else now. Waits until `until` on the process's monotonic clock at
+   *  most, and never throws: it is a second opinion. All who ask meanwhile share one read. */
+  changed(subnet: SubnetId, until: number): Promise<boolean>;
+}
+
+/** `glance` reads the subnet, writes down what others have taken or left, and answers how many rows changed. */
+export function glancesOf(
+  machine: Machine,
+  glance: (machine: Machine, subnet: SubnetId) => Promise<number>,
+): Glances {
+  const { clock, wait, log } = machine;
+  const begunAt = new Map<SubnetId, number>();
+  const underWay = new Map<SubnetId, Promise<boolean>>();
+
+  async function look(subnet: SubnetId): Promise<boolean> {
+    try {
+      return (await glance(machine, subnet)) > 0;
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      log('warn', `${subnet} could not be read before a request was refused`, { error: error.line });
+      return false;
+    }
+  }
+
+  async function changed(subnet: SubnetId, until: number): Promise<boolean> {
+    if (machine.instance === null) return false;
+    let looking = underWay.get(subnet);
+    if (looking === undefined) {
+      if (clock() - (begunAt.get(subnet) ?? Number.NEGATIVE_INFINITY) < GLANCE_EVERY_MS) return false;
+      begunAt.set(subnet, clock());
+      looking = look(subnet).finally(() => underWay.delete(subnet));
+      underWay.set(subnet, looking);
+    }
+    const tooLate = wait(Math.max(until - clock(), 0)).then(() => false);
+    return await Promise.race([looking, tooLate]);
+  }
+
+  return { changed };
+}
