@@ -731,29 +731,40 @@ function theRest(test: Test): void {
     advance,
   }) => {
     const slow = { ...TURN, intervalMs: 1_000, capacity: 100 };
-    assert.is(await store.slowTurns('assign'), 1);
-    assert.is(await store.slowTurns('assign'), null);
+    assert.is(await store.slowTurns(TURN), 1);
+    assert.is(await store.slowTurns(TURN), null);
     assert.equal(await turnsOf(store, 2, slow), [2, 4]);
-    advance(2_000);
-    assert.is(await store.slowTurns('assign'), 2);
-    assert.equal(await turnsOf(store, 1, slow), [6]);
-    advance(10_000);
+    advance(6_000);
+    assert.is(await store.slowTurns(TURN), 2);
+    assert.equal(await turnsOf(store, 1, slow), [4]);
+    advance(11_000);
     assert.equal(await turnsOf(store, 2, slow), [0, 0], 'faster again');
-    assert.is(await store.slowTurns('assign'), 2, 'one of the two halvings was over');
+    assert.is(await store.slowTurns(TURN), 2, 'one of the two halvings was over');
     advance(40_000);
-    assert.is(await store.slowTurns('assign'), 1);
+    assert.is(await store.slowTurns(TURN), 1);
     for (let i = 2; i <= 6; i++) {
       advance(1_000);
-      assert.is(await store.slowTurns('assign'), Math.min(i, 4));
+      assert.is(await store.slowTurns(TURN), Math.min(i, 4));
     }
+  });
+
+  test('turns: a throttle slows what is not given yet, once for all that is', async ({ store, advance }) => {
+    await turnsOf(store, 8); // the last one in 10 s
+    assert.is(await store.slowTurns(TURN), 1);
+    assert.equal(await turnsOf(store, 2), [14, 18]);
+    advance(8_000);
+    assert.is(await store.slowTurns(TURN), null, 'that one was given before');
+    advance(4_000);
+    assert.is(await store.slowTurns(TURN), 2);
+    assert.equal(await turnsOf(store, 1), [14]);
   });
 
   test('turns: a clock that was set back holds nobody up', async ({ store, advance }) => {
     await turnsOf(store, 4);
-    await store.slowTurns('assign');
+    await store.slowTurns(TURN);
     advance(-3_600_000);
     assert.equal(await turnsOf(store, 2), [2, 4]);
-    assert.is(await store.slowTurns('assign'), 1);
+    assert.is(await store.slowTurns(TURN), 1);
   });
 
   test('facts are noted by name, the last one counts', async ({ store }) => {

@@ -153,8 +153,8 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
       if (taken !== null) buckets.set(turn.name, taken.after);
       return taken?.waitMs ?? null;
     },
-    async slowTurns(name) {
-      const after = slowed(buckets.get(name) ?? FULL, clock());
+    async slowTurns({ name, aheadMs }) {
+      const after = slowed(buckets.get(name) ?? FULL, aheadMs, clock());
       if (after !== null) buckets.set(name, after);
       return after?.halvings ?? null;
     },

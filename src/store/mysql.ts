@@ -154,8 +154,8 @@ export function openMysql(options: MysqlOptions): Store {
       const answers = await ours(insist(link, turns.takeTurn(turn, skewMs()), callTimeoutMs));
       return turns.waitOf(answers.at(-1)?.[0]);
     },
-    async slowTurns(name) {
-      const answers = await ask(...turns.slowTurns(name, skewMs()));
+    async slowTurns({ name, aheadMs }) {
+      const answers = await ask(...turns.slowTurns(name, aheadMs, skewMs()));
       return turns.halvingsOf(answers.at(-1)?.[0]);
     },
     async fact(name) {

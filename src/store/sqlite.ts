@@ -185,9 +185,9 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
         if (taken !== null) saveBucket(file, turn.name, taken.after);
         return taken?.waitMs ?? null;
       }),
-    slowTurns: name =>
+    slowTurns: ({ name, aheadMs }) =>
       write(file => {
-        const after = slowed(bucketNamed(file, name), clock());
+        const after = slowed(bucketNamed(file, name), aheadMs, clock());
         if (after !== null) saveBucket(file, name, after);
         return after?.halvings ?? null;
       }),

@@ -71,17 +71,19 @@ export interface FreeQuery {
   readonly limit: number;
 }
 
-/** A turn of a bucket that all servers share. */
-export interface TurnQuery {
+/** A bucket that all servers share. */
+export interface BucketName {
   readonly name: string;
+  /** No turn of this bucket is ever given further ahead: what is, was written before the store's clock was set
+   *  back. */
+  readonly aheadMs: number;
+}
+export interface TurnQuery extends BucketName {
   /** Tokens that the bucket holds at most, and how long one takes to come back. */
   readonly capacity: number;
   readonly intervalMs: number;
   /** The turn must come within this. */
   readonly withinMs: number;
-  /** No turn of this bucket is ever given further ahead: what is, was written before the store's clock was set
-   *  back. */
-  readonly aheadMs: number;
 }
 
 /** A change that was made, and the row after it. */
@@ -162,8 +164,8 @@ export interface Store {
    *  turn may be lost, or its time be that of another clock. */
   takeTurn(turn: TurnQuery): Promise<number | null>;
   /** EC2 has throttled a call of the bucket: it is empty, and half as fast until there were no more throttles for a while.
-   *  Answers how often its speed is halved now; null: it was slowed a moment ago. */
-  slowTurns(name: string): Promise<number | null>;
+   *  Answers how often its speed is halved now; null: it was slowed already after that call's turn was given. */
+  slowTurns(bucket: BucketName): Promise<number | null>;
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
