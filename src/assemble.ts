@@ -29,10 +29,13 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms);
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const live = () => ipam.fleet.live;
-  const share = () => config.ec2SharePercent / 100 / live();
-  const burst = () => 1 / live();
-  const cloud = gate(ec2Cloud({ ...config.aws, clock }), { clock, wait, share, burst, log });
+  const cloud = gate(ec2Cloud({ ...config.aws, clock }), {
+    clock,
+    wait,
+    share: config.ec2SharePercent / 100,
+    budget: spec.kind === 'mysql' ? store : null,
+    log,
+  });
   const embedded: { instance: InstanceId | null } = { instance: null };
   const machine: Machine = {
     store,

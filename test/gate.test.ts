@@ -2,49 +2,21 @@
 // another's answer. Method: the gate before a simulated VPC, both on one virtual clock that only the test
 // moves.
 import type { Cloud, OpenCloud, Urgency } from '../src/cloud/cloud.ts';
-import { type GateOptions, gate, TURN_MAX_MS } from '../src/cloud/gate.ts';
+import { type GateOptions, gate } from '../src/cloud/gate.ts';
 import { memoryCloud } from '../src/cloud/memory.ts';
-import { IpamError } from '../src/domain/error.ts';
+import { TURN_MAX_MS } from '../src/cloud/turns.ts';
 import { ETH1, INSTANCE, ips, SUBNET, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';
+import { Clock, codeOf, crowd } from './virtual-clock.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
 const LOOK_AGAIN_MS = 100;
-const settled = () => new Promise<void>(resolve => setImmediate(resolve));
-
-/** Moves from one wait that is due to the next. */
-class Clock {
-  now = 0;
-  #timers: { at: number; wake: () => void }[] = [];
-  wait = (ms: number): Promise<void> =>
-    new Promise(wake => {
-      this.#timers.push({ at: this.now + ms, wake });
-      this.#timers.sort((a, b) => a.at - b.at);
-    });
-
-  async advance(ms: number): Promise<void> {
-    const until = this.now + ms;
-    await settled();
-    for (;;) {
-      const [next] = this.#timers;
-      if (next === undefined || next.at > until) break;
-      this.#timers.shift();
-      this.now = Math.max(this.now, next.at);
-      next.wake();
-      await settled();
-    }
-    this.now = until;
-  }
-}
 
 /** A gate, or several, before one VPC, whose buckets are off unless `bucketScale` says otherwise. */
-function scene(
-  options: { share?: number; burst?: number; bucketScale?: number; callTimeoutMs?: number } = {},
-) {
-  const { share = 1, burst = 1, bucketScale = null, callTimeoutMs = 10_000 } = options;
+function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: number } = {}) {
+  const { share = 1, bucketScale = null, callTimeoutMs = 10_000 } = options;
   const clock = new Clock();
   const vpc = simulated({ now: () => clock.now, bucketScale });
-  const settings = { share };
   const lines: Parameters<GateOptions['log']>[] = [];
   const open = memoryCloud(vpc, {
     wait: clock.wait,
@@ -56,15 +28,14 @@ function scene(
     gate(cloud, {
       clock: () => clock.now,
       wait: clock.wait,
-      share: () => settings.share,
-      burst: () => burst,
+      share,
+      budget: null,
       log: (...line) => void lines.push(line),
     });
   const cloud = before(open);
   return {
     clock,
     vpc,
-    settings,
     lines,
     open,
     before,
@@ -74,24 +45,7 @@ function scene(
   };
 }
 
-/** Asks so many times at once; counts the answers and keeps the errors. */
-function crowd(size: number, ask: () => Promise<unknown>) {
-  const told = { done: 0, errors: [] as IpamError[] };
-  for (let i = 0; i < size; i++)
-    ask().then(
-      () => told.done++,
-      (error: IpamError) => told.errors.push(error),
-    );
-  return told;
-}
-
 const turn = (cloud: Cloud) => () => cloud.turn('assign');
-const codeOf = (call: Promise<unknown>): Promise<string> =>
-  call.then(
-    () => 'done',
-    error => (error instanceof IpamError ? error.code : String(error)),
-  );
-
 const gates = suite('gate');
 
 gates('what the bucket holds goes at once, the rest as fast as it fills', async () => {
@@ -124,21 +78,6 @@ gates('the share makes bucket and rate smaller, but never less than one call at 
   assert.is(one.done, 1);
 });
 
-gates('a share that changes counts at once, also for those that wait', async () => {
-  const { clock, settings, as } = scene({ share: 0.05 });
-  const turns = crowd(10, turn(as('refill')));
-  await clock.advance(100);
-  assert.is(turns.done, 5);
-  settings.share = 1;
-  await clock.advance(1000 + LOOK_AGAIN_MS);
-  assert.is(turns.done, 10);
-  settings.share = 0.01;
-  await clock.advance(60_000);
-  const more = crowd(10, turn(as('refill')));
-  await clock.advance(0);
-  assert.is(more.done, 1, 'what a larger share has left over is not kept');
-});
-
 gates("cold calls draw ahead of the share, as far as the account's bucket goes", async () => {
   const { clock, as } = scene({ share: 0.05 });
   const turns = crowd(102, turn(as('cold')));
@@ -150,30 +89,14 @@ gates("cold calls draw ahead of the share, as far as the account's bucket goes",
   assert.is(turns.done, 102);
 });
 
-gates("of several servers each draws ahead within its part of the account's bucket", async () => {
-  const { clock, as } = scene({ share: 0.05, burst: 0.5 });
-  const turns = crowd(51, turn(as('cold')));
-  await clock.advance(3999);
-  assert.is(turns.done, 50);
-  await clock.advance(1);
-  assert.is(turns.done, 51);
-});
-
 gates('a turn that nobody waits for any more is given to nobody', async () => {
-  const { clock, cloud, as } = scene({ share: 0.05, burst: 0.05 });
-  crowd(5, turn(as('cold')));
-  const late = crowd(1, () => cloud.turn('assign', clock.now + 1000));
+  const { clock, as } = scene({ share: 0.05 });
+  crowd(5, turn(as('refill')));
+  const late = crowd(1, () => as('refill').turn('assign', clock.now + 1000));
   await clock.advance(1000 + LOOK_AGAIN_MS);
   assert.is(late.errors[0]?.code, 'ec2-throttled');
   await clock.advance(4000);
   assert.is(late.done, 0);
-});
-
-gates('a part smaller than the share takes nothing from the share', async () => {
-  const { clock, as } = scene({ share: 0.5, burst: 0.1 });
-  const turns = crowd(60, turn(as('cold')));
-  await clock.advance(0);
-  assert.is(turns.done, 50);
 });
 
 gates('what is less urgent waits until the debt of the cold calls is paid', async () => {
@@ -303,7 +226,7 @@ gates('with a thousand waiting, the least urgent that came last is refused', asy
 });
 
 gates('what has waited a minute is refused, nothing was sent, and EC2 is not blamed for it', async () => {
-  const { clock, settings, calls, as, lines } = scene({ share: 0 });
+  const { clock, calls, as, lines } = scene({ share: 0 });
   const [turns, reads] = [as('refill'), as('refill')].map((cloud, i) =>
     crowd(3, () => (i === 0 ? cloud.turn('assign') : cloud.subnet(SUBNET))),
   );
@@ -318,10 +241,6 @@ gates('what has waited a minute is refused, nothing was sent, and EC2 is not bla
   }
   assert.is(calls('DescribeSubnets'), 1);
   assert.equal(lines, []);
-  settings.share = 1;
-  crowd(20, () => as('refill').subnet(SUBNET));
-  await clock.advance(1000);
-  assert.is(calls('DescribeSubnets'), 21, 'at full speed');
 });
 
 gates('a read has a minute for the turns of all its tries', async () => {

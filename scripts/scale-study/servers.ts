@@ -58,8 +58,8 @@ export function openServer(options: ServerOptions): Server {
     cloud: gate(cloud, {
       clock: clock.now,
       wait: clock.wait,
-      share: () => EC2_SHARE / ipam.fleet.live,
-      burst: () => 1 / ipam.fleet.live,
+      share: EC2_SHARE,
+      budget: store,
       log,
     }),
     policy: POLICY,

@@ -1,5 +1,5 @@
 /**
- * One of EC2's token buckets as we believe it to be: the account's, which other programs draw from too, and
+ * One of EC2's token buckets as a process believes it to be that knows of no other servers: the account's, which other programs draw from too, and
  * within it our share. Calls take from both. What waits for nobody keeps to the share at all times. A cold
  * call, for which a container waits, may draw ahead of the share as far as the account's bucket goes, and
  * until that debt is paid nothing else is sent: the share limits what is used in the long run, not how fast a
@@ -41,13 +41,11 @@ const ROUNDING = 1e-9;
 interface Parts {
   /** In milliseconds. */
   readonly clock: () => number;
-  /** Of the account's calls in the long run, 0 to 1; may change at any time, as `burst` may. */
-  readonly share: () => number;
-  /** Of the account's bucket, as far as which cold calls may draw ahead, 0 to 1. */
-  readonly burst: () => number;
+  /** Of the account's calls in the long run, 0 to 1. */
+  readonly share: number;
 }
 
-export function tokenBucket(rate: Rate, { clock, share, burst }: Parts): TokenBucket {
+export function tokenBucket(rate: Rate, { clock, share }: Parts): TokenBucket {
   let speed = 1;
   let throttledAt = Number.NEGATIVE_INFINITY;
   let slowedAt = Number.NEGATIVE_INFINITY;
@@ -55,15 +53,14 @@ export function tokenBucket(rate: Rate, { clock, share, burst }: Parts): TokenBu
   let account = rate.capacity;
   let own = rate.capacity;
 
-  const part = () => Math.min(1, Math.max(0, share()));
-  const perSecond = () => rate.perSecond * part() * speed;
+  const perSecond = () => rate.perSecond * share * speed;
   /** A small share is still one call at a time. */
-  const ownCapacity = () => Math.max(1, rate.capacity * part());
+  const ownCapacity = Math.max(1, rate.capacity * share);
 
   function fillUntil(at: number): void {
     const grown = (Math.max(0, at - filledAt) / 1000) * rate.perSecond * speed;
     account = Math.min(account + grown, rate.capacity);
-    own = Math.min(own + grown * part(), ownCapacity());
+    own = Math.min(own + grown * share, ownCapacity);
     filledAt = Math.max(filledAt, at);
   }
 
@@ -79,7 +76,7 @@ export function tokenBucket(rate: Rate, { clock, share, burst }: Parts): TokenBu
   /** What is missing of a token: the account's, and our own. */
   function missing(urgency: Urgency): [account: number, own: number] {
     fill();
-    const ahead = urgency === 'cold' ? Math.max(rate.capacity * burst() - ownCapacity(), 0) : 0;
+    const ahead = urgency === 'cold' ? rate.capacity - ownCapacity : 0;
     return [1 - account - ROUNDING, 1 - own - ahead - ROUNDING];
   }
 

@@ -3,23 +3,24 @@
  * door only, one request at a time, so this door sees each page, each part of a long list and each repetition
  * of a read. A read takes its token at the door. A change has had its turn before, when its intent was not
  * yet written, and is let through once for each turn given. Tokens are taken to send and nobody waits for
- * answers: a hung call holds up none but its caller.
+ * answers: a hung call holds up none but its caller. Servers that share a ledger share the buckets too.
  */
 import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { type Rate, type TokenBucket, tokenBucket } from './bucket.ts';
+import { type Rate, tokenBucket } from './bucket.ts';
 import type { Cloud, Door, OpenCloud, Urgency } from './cloud.ts';
-import { type Turns, turnsOf } from './turns.ts';
+import { type Budget, sharedTurns } from './shared-turns.ts';
+import { TURN_MAX_MS, type Turns, turnsOf } from './turns.ts';
 
 export interface GateOptions {
   /** The process's monotonic clock, in milliseconds. */
   readonly clock: () => number;
   /** Resolves after `ms`. */
   readonly wait: (ms: number) => Promise<void>;
-  /** Our part of the account's calls, 0 to 1; read each time. */
-  readonly share: () => number;
-  /** The part of the account's bucket that we may empty for containers that wait, 0 to 1; read each time. */
-  readonly burst: () => number;
+  /** Our part of the account's calls, 0 to 1. */
+  readonly share: number;
+  /** Where the servers that share the account take their turns; null: this process is the only one. */
+  readonly budget: Budget | null;
   readonly log: Log;
 }
 
@@ -30,40 +31,48 @@ const CHANGE: Rate = { capacity: 100, perSecond: 5 };
 const API = { assign: 'AssignPrivateIpAddresses', unassign: 'UnassignPrivateIpAddresses' } as const;
 const CHANGES: readonly string[] = Object.values(API);
 
-/** The longest wait for turns: of a change for its own, of a read for those of all its tries. */
-export const TURN_MAX_MS = 60_000;
 const READ_TRIES_MAX = 3;
 const READ_PAUSE_MS = 200;
 
 interface Api {
-  readonly bucket: TokenBucket;
   readonly turns: Turns;
+  /** EC2 throttles; answers the calls a second that are left when it was at full speed before, else null. */
+  slow(): Promise<number | null>;
   /** Turns given to changes and not used yet. Some never are. */
   unused: number;
 }
 
 /** The cloud behind the gate. Until `as` says otherwise, its calls are cold. */
-export function gate(cloud: OpenCloud, { clock, wait, share, burst, log }: GateOptions): Cloud {
+export function gate(cloud: OpenCloud, { clock, wait, share, budget, log }: GateOptions): Cloud {
   const apis = new Map<string, Api>();
 
   function apiOf(action: string): Api {
     let api = apis.get(action);
     if (api === undefined) {
-      const bucket = tokenBucket(CHANGES.includes(action) ? CHANGE : READ, { clock, share, burst });
-      api = { bucket, turns: turnsOf(action, bucket, clock, wait), unused: 0 };
+      const rate = CHANGES.includes(action) ? CHANGE : READ;
+      const bucket = tokenBucket(rate, { clock, share });
+      const alone = turnsOf(action, bucket, clock, wait);
+      const slow = async () => (bucket.slow() ? bucket.perSecond : null);
+      const shared =
+        budget === null ? null : sharedTurns(action, rate, { budget, share, clock, wait, alone });
+      api = { turns: shared ?? alone, slow: shared?.slow ?? slow, unused: 0 };
       apis.set(action, api);
     }
     return api;
   }
 
-  async function sent<T>(action: string, { bucket }: Api, send: () => Promise<T>): Promise<T> {
+  async function sent<T>(action: string, api: Api, send: () => Promise<T>): Promise<T> {
     try {
       return await send();
     } catch (error) {
-      if (isError(error, 'ec2-throttled') && bucket.slow())
-        log('warn', 'EC2 throttles; slowing down', { action, perSecond: bucket.perSecond });
+      if (isError(error, 'ec2-throttled')) await slowDown(action, api);
       throw error;
     }
+  }
+
+  async function slowDown(action: string, api: Api): Promise<void> {
+    const perSecond = await api.slow();
+    if (perSecond !== null) log('warn', 'EC2 throttles; slowing down', { action, perSecond });
   }
 
   async function change<T>(action: string, send: () => Promise<T>): Promise<T> {

@@ -16,10 +16,12 @@ interface Waiter {
   readonly refuse: (error: IpamError) => void;
 }
 
+/** The longest wait for turns: of a change for its own, of a read for those of all its tries. */
+export const TURN_MAX_MS = 60_000;
 /** When more wait, the least urgent, last come is refused. */
-const WAITING_MAX = 1000;
-/** By now a waiter may be more urgent, or too late, and the share another. */
-const LOOK_AGAIN_MS = 100;
+export const WAITING_MAX = 1000;
+/** By now a waiter may be more urgent, or too late. */
+export const LOOK_AGAIN_MS = 100;
 
 export function turnsOf(
   action: string,
@@ -73,7 +75,8 @@ export function turnsOf(
   };
 }
 
-const notSent = (action: string, why: string): IpamError =>
-  new IpamError('ec2-throttled', `not sent: ${action}: ${why}`, {
-    hint: 'raise --ec2-share if the other programs of the account leave room',
-  });
+export const notSent = (
+  action: string,
+  why: string,
+  hint = 'raise --ec2-share if the other programs of the account leave room',
+): IpamError => new IpamError('ec2-throttled', `not sent: ${action}: ${why}`, { hint });

@@ -54,8 +54,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     cloud: gate(world.ec2.connect(process, ledger.mirror, clock, wrote), {
       clock,
       wait,
-      share: () => 1,
-      burst: () => 1,
+      share: 1,
+      budget: null,
       log,
     }),
     policy: layout.policy,
