@@ -64,6 +64,8 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['reclaim', 'free', 'unassigning', { iface: B }],
   ['foreign', 'free', 'occupied', { iface: B, primary: false }],
   ['usurped', 'ready', 'occupied', { iface: B, primary: false }],
+  ['stranded', 'ready', 'occupied', { iface: B, primary: false }],
+  ['abandoned', 'unassigning', 'occupied', { iface: B, primary: false }],
   ['seen', 'occupied', 'occupied', { iface: B, primary: false, absentSince: null, refusedAt: null }],
   ['unseen', 'occupied', 'occupied', {}],
   ['vacated', 'occupied', 'free', { iface: null, primary: false, ...rests, absentSince: null }],

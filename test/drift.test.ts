@@ -44,9 +44,9 @@ const ROW: Allocation = {
 const onA: Sighting = { eni: A, primary: false };
 const onB: Sighting = { eni: B, primary: false };
 const primaryOfA: Sighting = { eni: A, primary: true };
-const WHOLE: Scene = { ours: () => true, isWhole: true };
-const NOT_OURS: Scene = { ours: () => false, isWhole: true };
-const OWN: Scene = { ours: () => true, isWhole: false };
+const WHOLE: Scene = { ours: () => true, hasLeft: () => false, isWhole: true };
+const NOT_OURS: Scene = { ours: () => false, hasLeft: () => false, isWhole: true };
+const OWN: Scene = { ours: () => true, hasLeft: () => false, isWhole: false };
 const settled = NOW - LATE_READS_MS;
 const unsettled = settled + 1;
 
@@ -250,6 +250,51 @@ for (const [what, difference, at, kind, move] of ofOwn)
     const found = driftOf({ ...ROW, ...difference }, at, OWN, REST, NOW);
     assert.is(found?.kind ?? null, kind);
     assert.is(found?.change?.move ?? null, move);
+  });
+
+const LEFT: Scene = { ours: () => false, hasLeft: eni => eni === A, isWhole: true };
+const ofLeft: Case[] = [
+  ['ready, and shown there', { status: 'ready' }, onA, 'stranded', 'stranded'],
+  ['ready, and on another ENI', { status: 'ready' }, onB, 'stranded', 'stranded'],
+  ['ready, and on no ENI', { status: 'ready' }, null, 'stranded', 'stranded'],
+  [
+    'being assigned, within the grace',
+    { status: 'assigning', movedAt: NOW - REST.graceMs + 1 },
+    onA,
+    null,
+    null,
+  ],
+  [
+    'being assigned, after the grace',
+    { status: 'assigning', movedAt: NOW - REST.graceMs },
+    null,
+    'stranded',
+    'taken',
+  ],
+  [
+    'being taken off, within the grace',
+    { status: 'unassigning', movedAt: NOW - REST.graceMs + 1 },
+    null,
+    null,
+    null,
+  ],
+  [
+    'being taken off, after the grace',
+    { status: 'unassigning', movedAt: NOW - REST.graceMs },
+    onA,
+    'stranded',
+    'abandoned',
+  ],
+  ['held: evidence decides', { status: 'allocated' }, null, null, null],
+  ['occupied, and for long on no ENI', { status: 'occupied', absentSince: 1 }, null, 'vacated', 'vacated'],
+  ['free, and shown there', { status: 'free', iface: null }, onA, 'foreign', 'foreign'],
+];
+for (const [what, difference, at, kind, move] of ofLeft)
+  drift(`of an ENI that has left, ${what}: ${kind ?? 'none'}`, () => {
+    const found = driftOf({ ...ROW, ...difference }, at, LEFT, REST, NOW);
+    assert.is(found?.kind ?? null, kind);
+    assert.is(found?.change?.move ?? null, move);
+    if (kind === 'stranded') assert.is(found?.change?.iface, at?.eni ?? A);
   });
 
 drift('the change says where EC2 showed the address', () => {

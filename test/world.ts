@@ -84,21 +84,25 @@ export function world(
     unnamedRefusals?: boolean;
     /** Embedded: the instance that it runs on. */
     instance?: string;
+    /** Shares its VPC and its time, and has a ledger of its own. */
+    beside?: World;
     store?: (now: () => number) => Store;
   } = {},
 ): World {
-  const time = new Time();
+  const time = options.beside?.time ?? new Time();
   let seed = 1;
   const random = () => {
     seed = (seed * 16807) % 2147483647;
     return seed / 2147483647;
   };
-  const vpc = buildVpc(options.vpc ?? SMALL, {
-    now: () => time.now,
-    random,
-    bucketScale: null,
-    unnamedRefusals: options.unnamedRefusals ?? false,
-  });
+  const vpc =
+    options.beside?.vpc ??
+    buildVpc(options.vpc ?? SMALL, {
+      now: () => time.now,
+      random,
+      bucketScale: null,
+      unnamedRefusals: options.unnamedRefusals ?? false,
+    });
   const store = options.store?.(() => time.now) ?? openMemory({ clock: () => time.now });
   const instance = (options.instance ?? null) as InstanceId | null;
   return assemble(time, vpc, store, { ...POLICY, ...options.policy }, instance);

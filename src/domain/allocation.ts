@@ -108,6 +108,9 @@ export const MOVES = {
   // What others do.
   foreign: { from: 'free', to: 'occupied', iface: 'give', primary: 'give' },
   usurped: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
+  // The ENI has left the instance whose ledger this is: what is on it is not ours to change any more.
+  stranded: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
+  abandoned: { from: 'unassigning', to: 'occupied', iface: 'give', primary: 'give' },
   seen: {
     from: 'occupied',
     to: 'occupied',

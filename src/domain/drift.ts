@@ -29,6 +29,8 @@ export const isSettled = (row: Allocation, now: number): boolean =>
 export interface Scene {
   /** The ENI belongs to this ledger, and the read has shown it. */
   ours(eni: EniId): boolean;
+  /** The ENI was this ledger's and has left the ledger's instance, as is proven. */
+  hasLeft(eni: EniId): boolean;
   /** All ENIs of the subnet were read. If not, an address that is on none of those that were may be on another. */
   readonly isWhole: boolean;
 }
@@ -38,6 +40,7 @@ export type DriftKind =
   | 'lingering' // and it is the ENI of ours that an Unassign took it off within the hour
   | 'usurped' // a ready one is on another ENI, or is a primary
   | 'astray' // a ready one of ours is not on its ENI
+  | 'stranded' // a ready one, or an unfinished intent, is on an ENI that has left
   | 'missing' // a held one is not on its ENI
   | 'elsewhere' // a held one is on another ENI
   | 'found' // a held one that was missing is back
@@ -60,7 +63,7 @@ export interface Drift {
 export function driftOf(
   row: Allocation,
   at: Sighting | null,
-  { ours, isWhole }: Scene,
+  { ours, hasLeft, isWhole }: Scene,
   rest: Rest,
   now: number,
 ): Drift | null {
@@ -70,6 +73,11 @@ export function driftOf(
     seenOn: at?.eni ?? null,
     change: change === null ? null : { row, ...change },
   });
+  if (row.iface !== null && hasLeft(row.iface)) {
+    const move = moveOfStranded(row, rest, now);
+    if (move !== null)
+      return found('stranded', { move, iface: at?.eni ?? row.iface, primary: at?.primary ?? false });
+  }
   const settled = isSettled(row, now);
   switch (row.status) {
     case 'free':
@@ -92,6 +100,14 @@ export function driftOf(
     default:
       return null;
   }
+}
+
+/** By which move a row goes on whose ENI has left; null: by none, or not yet. An intent waits for the grace: its call may
+ *  still apply. From then on what EC2 shows decides, as of any occupied address. */
+function moveOfStranded({ status, movedAt }: Allocation, { graceMs }: Rest, now: number) {
+  if (status === 'ready') return 'stranded';
+  if (now - movedAt < graceMs) return null;
+  return status === 'assigning' ? 'taken' : status === 'unassigning' ? 'abandoned' : null;
 }
 
 const leftWithinTheHour = (row: Allocation, eni: EniId, now: number): boolean =>
@@ -126,6 +142,7 @@ export function describe({ kind, row, seenOn }: Drift): string {
     lingering: `free in the ledger, but still on ${seenOn}, which it was taken off`,
     usurped: `ready on ${row.iface} in the ledger, but on ${seenOn}`,
     astray: `ready on ${row.iface} in the ledger, but not there`,
+    stranded: `${row.status} on ${row.iface} in the ledger, which has left`,
     missing: `held by ${holder} on ${row.iface}, but not there`,
     elsewhere: `held by ${holder} on ${row.iface}, but on ${seenOn}`,
     found: `held by ${holder}, and back on ${row.iface}`,

@@ -5,7 +5,7 @@ import type { Allocation } from './allocation.ts';
 export type Ending =
   /** There is no such ENI, and the same client sees its subnet. */
   | { readonly kind: 'gone' }
-  /** It is attached to nothing. */
+  /** It is attached to nothing or, where the ledger is one instance's, to another one. */
   | { readonly kind: 'detached' }
   /** It was attached anew: who held an address on it before then held it on another attachment. */
   | { readonly kind: 'attached anew'; readonly attachment: string; readonly attachedAt: number };

@@ -15,9 +15,14 @@ interface Standing {
 }
 
 export interface Evidence {
-  /** Weighs what EC2 has just shown of these ENIs of ours against what it showed before, and gives up the
-   *  holders whose end is proven. `held` and `now` were read before EC2 was; the subnet's ENIs were seen. */
-  weigh(held: readonly Allocation[], seen: ReadonlyMap<EniId, CloudEni>, now: number): Promise<number>;
+  /** Weighs what EC2 has just shown of the ENIs of ours that these rows are on against what it showed before, and gives up
+   *  the holders among them whose end is proven. Answers the ENIs that have left: gone or detached, as is proven. `rows`
+   *  and `now` were read before EC2 was; the subnet's ENIs were seen. */
+  weigh(
+    rows: readonly Allocation[],
+    seen: ReadonlyMap<EniId, CloudEni>,
+    now: number,
+  ): Promise<ReadonlySet<EniId>>;
 }
 
 /** What stands is remembered by this process alone: after a restart it has to be seen twice again. */
@@ -25,12 +30,16 @@ export function evidence(machine: Machine): Evidence {
   const standing = new Map<EniId, Standing>();
 
   async function weigh(
-    held: readonly Allocation[],
+    weighed: readonly Allocation[],
     seen: ReadonlyMap<EniId, CloudEni>,
     now: number,
-  ): Promise<number> {
+  ): Promise<ReadonlySet<EniId>> {
     const proven: { row: Allocation; ending: Ending }[] = [];
-    for (const [eni, rows] of Map.groupBy(held, row => row.iface)) {
+    const left = new Set<EniId>();
+    const byEni = Map.groupBy(weighed, row => row.iface);
+    // Where there is nothing to weigh nobody watches: what stood there before is too old to count later.
+    for (const eni of standing.keys()) if (seen.has(eni) && !byEni.has(eni)) standing.delete(eni);
+    for (const [eni, rows] of byEni) {
       if (eni === null) continue;
       const ending = await endingOf(eni, seen.get(eni));
       if (ending === undefined) continue;
@@ -38,17 +47,22 @@ export function evidence(machine: Machine): Evidence {
       if (ending === null) standing.delete(eni);
       else if (before === undefined || !sameEnding(before.ending, ending))
         standing.set(eni, { ending, since: now });
-      else if (now - before.since >= STANDS_FOR_MS[ending.kind])
-        for (const row of rows) if (endedWith(row, ending)) proven.push({ row, ending });
+      else if (now - before.since >= STANDS_FOR_MS[ending.kind]) {
+        for (const row of rows)
+          if (row.status === 'allocated' && endedWith(row, ending)) proven.push({ row, ending });
+        if (ending.kind !== 'attached anew') left.add(eni);
+      }
     }
-    return await giveUp(proven.slice(0, FREES_MAX));
+    await giveUp(proven.slice(0, FREES_MAX));
+    return left;
   }
 
   /** Null: it lives as it did. Undefined: nobody knows, so what stands goes on standing. */
   async function endingOf(eni: EniId, seen: CloudEni | undefined): Promise<Ending | null | undefined> {
     try {
-      const { attachment, attachedAt } = seen ?? (await machine.cloud.eni(eni));
-      if (attachment === null) return { kind: 'detached' };
+      const { attachment, attachedAt, instance } = seen ?? (await machine.cloud.eni(eni));
+      const isElsewhere = machine.instance !== null && instance !== machine.instance;
+      if (attachment === null || isElsewhere) return { kind: 'detached' };
       return attachedAt === null ? null : { kind: 'attached anew', attachment, attachedAt };
     } catch (error) {
       if (isError(error, 'ec2-not-found')) return { kind: 'gone' };
@@ -59,7 +73,7 @@ export function evidence(machine: Machine): Evidence {
 
   /** On an ENI that is gone there is nothing to keep ready: those go the way of an Unassign, which EC2 answers
    *  with its absence. */
-  async function giveUp(proven: readonly { row: Allocation; ending: Ending }[]): Promise<number> {
+  async function giveUp(proven: readonly { row: Allocation; ending: Ending }[]): Promise<void> {
     const given = await machine.store.move(
       proven.map(({ row, ending }) => ({
         row,
@@ -71,7 +85,6 @@ export function evidence(machine: Machine): Evidence {
       const ending = proven.find(one => one.row.ip === row.ip)?.ending.kind;
       machine.log('warn', `given up: its network interface is ${ending}`, { eni: row.iface, ip: row.ip });
     }
-    return given.length;
   }
 
   return { weigh };

@@ -9,6 +9,7 @@ import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
+import { oursIn } from './enis.ts';
 import type { Machine } from './machine.ts';
 
 /** Calls that name addresses, before the caller makes one by count instead. */
@@ -228,7 +229,11 @@ async function callUnassign(
 /** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
  *  answers how many are free now. */
 export async function takeOver(machine: Machine): Promise<number> {
-  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+  const { store, policy, instance } = machine;
+  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);
+  // An ENI that has left this instance may be another ledger's by now: what EC2 shows settles its rows.
+  const here = instance === null ? null : new Set(oursIn(await store.enis(), instance).map(eni => eni.id));
+  const rows = open.rows.filter(({ iface }) => here === null || (iface !== null && here.has(iface)));
   if (rows.length > 0) machine.log('warn', 'take over', { ips: ipsOf(rows) });
   return await takeOff(machine, rows);
 }

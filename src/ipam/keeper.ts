@@ -92,7 +92,8 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
    *  work; nothing rests on it. */
   async function reconcileDue(): Promise<void> {
     if (clock() < nextDueAt) return;
-    const subnets = new Set(oursIn(await store.enis(), machine.instance).map(eni => eni.subnet));
+    // Those of ENIs that have left too, whose rows are to come back.
+    const subnets = new Set((await store.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
     for (const subnet of subnets) {
       if (stopping) return;
       if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;

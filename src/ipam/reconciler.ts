@@ -16,7 +16,7 @@ const REPAIRS_MAX = 200;
 /** Addresses taken off, many per call. */
 const TAKEN_OFF_MAX = 50;
 
-const IN_USE = ['ready', 'allocated', 'occupied'] as const;
+const IN_USE = ['ready', 'allocated', 'occupied', 'assigning', 'unassigning'] as const;
 
 /** What is read of EC2 for a comparison: all ENIs of the subnet, or this ledger's own by their ids. */
 export type Scope = 'whole' | 'own';
@@ -27,7 +27,9 @@ interface View {
   readonly rows: readonly Allocation[];
   readonly now: number;
   readonly enis: ReadonlyMap<EniId, CloudEni>;
-  /** ENIs that this process may change. In a view of its own ENIs only those that EC2 has shown. */
+  /** ENIs of the ledger, wherever they are attached, as EC2 shows them now. */
+  readonly known: readonly LedgerEni[];
+  /** ENIs that this process may change. Embedded, only those that EC2 has shown. */
   readonly ours: ReadonlySet<EniId>;
   /** ENIs of the ledger that EC2 shows otherwise than the ledger has them, as they are now. */
   readonly changed: readonly LedgerEni[];
@@ -47,9 +49,9 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope
     const seen = enis.get(eni.id);
     return eni.ours && seen !== undefined ? asShown(eni, seen) : [];
   });
-  const current = known.map(eni => changed.find(one => one.id === eni.id) ?? eni);
-  const ours = oursIn(current, instance).filter(eni => scope === 'whole' || enis.has(eni.id));
-  return { scope, rows, now, enis, changed, ours: new Set(ours.map(eni => eni.id)) };
+  const current = known.filter(eni => eni.ours).map(eni => changed.find(one => one.id === eni.id) ?? eni);
+  const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
+  return { scope, rows, now, enis, known: current, changed, ours: new Set(ours.map(eni => eni.id)) };
 }
 
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
@@ -63,9 +65,19 @@ function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
   return same ? [] : [now];
 }
 
-async function driftIn(machine: Machine, subnet: SubnetId, seen: View): Promise<Drift[]> {
+/** `left`: ENIs of the ledger that have left its instance, as is proven. */
+async function driftIn(
+  machine: Machine,
+  subnet: SubnetId,
+  seen: View,
+  left: ReadonlySet<EniId> = new Set(),
+): Promise<Drift[]> {
   const sightings = new Map<Ipv4, Sighting>([...seen.enis.values()].flatMap(sightingsOn));
-  const scene = { ours: (eni: EniId) => seen.ours.has(eni), isWhole: seen.scope === 'whole' };
+  const scene = {
+    ours: (eni: EniId) => seen.ours.has(eni),
+    hasLeft: (eni: EniId) => left.has(eni),
+    isWhole: seen.scope === 'whole',
+  };
   const judge = (row: Allocation): Drift[] => {
     const at = sightings.get(row.ip) ?? null;
     const drift = driftOf(row, at, scene, machine.policy, seen.now);
@@ -144,9 +156,25 @@ export async function reconcile(
   const seen = await view(machine, subnet, scope);
   if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
   for (const { id } of seen.changed) enis.forget(id);
-  const held = seen.rows.filter(
-    row => row.status === 'allocated' && row.iface !== null && seen.ours.has(row.iface),
+  const left = await proof.weigh(weighed(machine, seen), seen.enis, seen.now);
+  // A central ledger is the account's, and so is an ENI of it that is attached to nothing.
+  const stranded = machine.instance === null ? new Set<EniId>() : left;
+  const gone = seen.known.filter(eni => stranded.has(eni.id) && !seen.enis.has(eni.id));
+  // From now on no call is made for it, unless EC2 shows it here again.
+  if (gone.length > 0)
+    await machine.store.saveEnis(gone.map(eni => ({ ...eni, instance: null, attachment: null })));
+  for (const { id } of gone) enis.forget(id);
+  await close(machine, await driftIn(machine, subnet, seen, stranded));
+}
+
+/** The rows by which it is weighed whether their ENI has come to an end: those that somebody holds; embedded, also all
+ *  others that are still to be settled when it has left. */
+function weighed({ instance }: Machine, { rows, known, ours }: View): Allocation[] {
+  const ids = new Set(known.map(eni => eni.id));
+  return rows.filter(
+    ({ status, iface }) =>
+      iface !== null &&
+      ids.has(iface) &&
+      (status === 'allocated' || (instance !== null && status !== 'occupied' && !ours.has(iface))),
   );
-  await proof.weigh(held, seen.enis, seen.now);
-  await close(machine, await driftIn(machine, subnet, seen));
 }
