@@ -3,7 +3,7 @@
 # interface up, and names it to Docker. Needs bash, coreutils, curl, ip and docker. See --help.
 set -euo pipefail
 
-readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_DIFFERS=3
+readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_DIFFERS=3 ABSENT=4
 readonly IMDS="${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}"
 readonly NETWORKD_DIR="${EC2_IPAM_NETWORKD_DIR:-/etc/systemd/network}"
 readonly LINK_WAIT_S="${EC2_IPAM_LINK_WAIT_S:-30}"
@@ -150,27 +150,49 @@ warn_of_addresses() { # IFACE
 # --- instance metadata
 
 token=
-imds() { # METHOD PATH HEADER
+imds() { # METHOD PATH HEADER; ABSENT when there is nothing at PATH
+  local answer status advice="run this on an EC2 instance with IMDS enabled"
+  answer=$(curl -q --silent --show-error --noproxy '*' --connect-timeout $IMDS_CONNECT_S --max-time $IMDS_ANSWER_S \
+    --write-out '\n%{http_code}' --request "$1" --header "$3" "${IMDS%/}/latest/$2" 2>&1) ||
+    die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: $answer; $advice"
+  status=${answer##*$'\n'}
+  case $status in
+    2*) say "${answer%$'\n'*}" ;;
+    404) return $ABSENT ;;
+    *) die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: HTTP status $status; $advice" ;;
+  esac
+}
+metadata_if_any() { # PATH: nothing when there is none
+  local status=0
+  imds GET "meta-data/$1" "X-aws-ec2-metadata-token: $token" || status=$?
+  ((status == 0 || status == ABSENT)) || exit $status
+}
+metadata() { # PATH
   local answer
-  answer=$(curl -q --silent --show-error --fail --noproxy '*' --connect-timeout $IMDS_CONNECT_S --max-time $IMDS_ANSWER_S \
-    --request "$1" --header "$3" "${IMDS%/}/latest/$2" 2>&1) ||
-    die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: $answer; run this on an EC2 instance with IMDS enabled"
+  answer=$(metadata_if_any "$1")
+  [[ -n $answer ]] || die $EXIT_FAILED "instance metadata at $IMDS has no $1; run this on an EC2 instance"
   say "$answer"
 }
-metadata() { imds GET "meta-data/$1" "X-aws-ec2-metadata-token: $token"; }
 
 instance=
-declare -A eni_of device_of cidr_of router_of # by MAC
+declare -A eni_of device_of cidr_of router_of without_ipv4 # by MAC
 read_enis() {
-  local macs mac
+  local macs mac eni cidr ips
   token=$(imds PUT api/token 'X-aws-ec2-metadata-token-ttl-seconds: 60')
   instance=$(metadata instance-id)
   macs=$(metadata network/interfaces/macs/)
   for mac in ${macs//\//}; do
-    eni_of[$mac]=$(metadata "network/interfaces/macs/$mac/interface-id")
+    eni=$(metadata "network/interfaces/macs/$mac/interface-id")
+    cidr=$(metadata_if_any "network/interfaces/macs/$mac/subnet-ipv4-cidr-block")
+    ips=$(metadata_if_any "network/interfaces/macs/$mac/local-ipv4s")
+    if [[ -z $cidr || -z $ips ]]; then # an EFA-only or IPv6-only ENI
+      without_ipv4[$mac]=$eni
+      continue
+    fi
+    eni_of[$mac]=$eni
     device_of[$mac]=$(metadata "network/interfaces/macs/$mac/device-number")
-    cidr_of[$mac]=$(metadata "network/interfaces/macs/$mac/subnet-ipv4-cidr-block")
-    router_of[$mac]=$(router_in "${cidr_of[$mac]}")
+    cidr_of[$mac]=$cidr
+    router_of[$mac]=$(router_in "$cidr")
   done
 }
 
@@ -190,6 +212,8 @@ choose_named() {
   local iface mac
   for iface in "${ifaces[@]}"; do
     mac=$(mac_of "$iface")
+    [[ -z ${without_ipv4[$mac]-} ]] ||
+      die $EXIT_USAGE "${without_ipv4[$mac]} ($iface) has no IPv4 address (EFA-only or IPv6-only); name another interface"
     [[ -n ${eni_of[$mac]-} ]] ||
       die $EXIT_FAILED "$iface ($mac) is no ENI of $instance as instance metadata tells; a new one takes some seconds: try again"
     [[ ${device_of[$mac]} != 0 || -n $primary ]] ||
@@ -205,7 +229,7 @@ choose_only() {
     if [[ -n $primary && ${device_of[$mac]} == 0 || -z $primary && ${device_of[$mac]} != 0 ]]; then chosen+=("$mac"); fi
   done
   case ${#chosen[@]} in
-    0) die $EXIT_USAGE "$instance has no ENI but the primary; attach another one, or add --primary" ;;
+    0) die $EXIT_USAGE "$instance has no ENI with an IPv4 address but the primary; attach another one, or add --primary" ;;
     1) ;;
     *)
       for mac in "${chosen[@]}"; do

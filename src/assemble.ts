@@ -29,7 +29,7 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms);
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const cloud = gate(ec2Cloud({ ...config.aws, clock }), {
+  const cloud = gate(ec2Cloud({ ...config.aws, clock, log }), {
     clock,
     wait,
     share: config.ec2SharePercent / 100,

@@ -32,6 +32,7 @@ const cloud = () =>
   ec2Cloud({
     region: 'eu-west-1',
     credentials,
+    log: () => {},
     clock: () => 0,
   });
 

@@ -39,6 +39,7 @@ const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
     clock: () => 0,
+    log: () => {},
     requestTimeoutMs: TIMEOUT_MS,
     ...options,
   });
@@ -157,6 +158,79 @@ ec2('the ENIs of a subnet come page by page', async () => {
   for await (const page of cloud().enis(SUBNET)) pages.push(page.map(one => one.id));
   assert.equal(pages, [[ENI], [OTHER]]);
   assert.equal(tokens, [null, 'more']);
+});
+
+const described = (id: string, rest: string) =>
+  `<item><networkInterfaceId>${id}</networkInterfaceId><subnetId>${SUBNET}</subnetId>${rest}</item>`;
+const address = (ip: string) => `<item><privateIpAddress>${ip}</privateIpAddress></item>`;
+ec2(
+  'ENIs without an IPv4 address, and what cannot be read, are left out of lists and stop nothing',
+  async () => {
+    const all = [
+      described(
+        'eni-0e1',
+        '<ipv6AddressesSet><item><ipv6Address>2600::1</ipv6Address></item></ipv6AddressesSet>',
+      ),
+      described('eni-0e2', '<interfaceType>efa-only</interfaceType>'),
+      described('eni-0e3', '<privateIpAddress>10.0.1</privateIpAddress>'),
+      described('nobody', '<privateIpAddress>10.0.1.9</privateIpAddress>'),
+      described('eni-0e4', `<privateIpAddressesSet>${address('10.0.1.8')}</privateIpAddressesSet>`),
+      described(
+        ENI,
+        `<privateIpAddress>10.0.1.4</privateIpAddress>
+       <privateIpAddressesSet>${address('10.0.1.6')}${address('x')}<item/></privateIpAddressesSet>
+       <ipv4PrefixSet><item><ipv4Prefix>10.0.1.17/28</ipv4Prefix></item></ipv4PrefixSet>`,
+      ),
+    ];
+    byHand = () =>
+      new Response(
+        `<DescribeNetworkInterfacesResponse><networkInterfaceSet>${all.join('')}</networkInterfaceSet></DescribeNetworkInterfacesResponse>`,
+        { headers: { 'content-type': 'text/xml' } },
+      );
+    const logged: string[] = [];
+    const log: Ec2Options['log'] = (level, message, fields) =>
+      void logged.push(`${level} ${message} ${fields?.eni}`);
+    const one = cloud({ log });
+    for (let reads = 0; reads < 2; reads++) {
+      const seen = [];
+      for await (const page of one.enis(SUBNET)) seen.push(...page);
+      assert.equal(
+        seen.map(eni => [eni.id, eni.primary, eni.secondaries, eni.prefixes]),
+        [[ENI, '10.0.1.4', ips(6), []]],
+      );
+      assert.equal([...(await one.carriers(SUBNET, ips(4, 6, 8, 9))).keys()], ips(4, 6));
+    }
+    const [eni, part] = [
+      'warn an ENI cannot be read, and is left out',
+      'warn an address of an ENI cannot be read, and is left out',
+    ];
+    assert.equal(logged, [
+      `${eni} eni-0e3`,
+      `${eni} nobody`,
+      `${eni} eni-0e4`,
+      `${part} ${ENI}`,
+      `${part} ${ENI}`,
+      `${part} ${ENI}`,
+    ]);
+  },
+);
+
+ec2('an ENI without an IPv4 address that is asked for by id is an error that says so', async () => {
+  vpc.network.createEni({ id: 'eni-0e' as EniId, subnet: SUBNET, primary: null });
+  const { line } = await refusalOf(cloud().eni('eni-0e' as EniId), 'bad-request');
+  assert.is(line, 'eni-0e has no IPv4 address: it is an EFA-only or IPv6-only ENI; use an ENI that has one');
+});
+
+ec2('a subnet without an IPv4 CIDR is an error that says so', async () => {
+  byHand = () =>
+    new Response(
+      `<DescribeSubnetsResponse><subnetSet><item><subnetId>${SUBNET}</subnetId></item></subnetSet></DescribeSubnetsResponse>`,
+      { headers: { 'content-type': 'text/xml' } },
+    );
+  assert.match(
+    (await refusalOf(cloud().subnet(SUBNET), 'bad-request')).line,
+    /has no IPv4 CIDR: it is an IPv6-only/,
+  );
 });
 
 ec2('carriers are found for more addresses than one filter takes', async () => {

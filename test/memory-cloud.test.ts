@@ -187,6 +187,7 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
       clock: () => 0,
+      log: () => {},
     });
     const told = await story(twin(inside).cloud, inside);
     assert.equal(await story(wired, outside), told);
@@ -271,6 +272,7 @@ bothClouds('describe the same things the same way', async () => {
     vpc.network.addReservation(SUBNET, parseCidr('10.0.1.144/28'), 'explicit');
     const made = vpc.network.createEni({ subnet: SUBNET, prefixes: [parseCidr('10.0.1.64/28')] });
     vpc.network.createEni({ subnet: SUBNET, primary: ip('10.0.1.99'), requesterManaged: true });
+    vpc.network.createEni({ id: 'eni-0e' as EniId, subnet: SUBNET, primary: null });
     vpc.network.addInstance({ id: 'i-0d4' as InstanceId, type: 'x9.unheard-of', zone: 'eu-central-1a' });
     await cloud.assign(ETH1, ips('10.0.1.198', '10.0.1.199', '10.0.1.200'), LATER); // around the bound of a filter
     const many = Array.from({ length: 250 }, (_, last) => ip(`10.0.1.${last}`));
@@ -279,6 +281,7 @@ bothClouds('describe the same things the same way', async () => {
     return {
       enis,
       eth2: await cloud.eni(ETH2),
+      withoutIpv4: await codeOf(cloud.eni('eni-0e' as EniId)),
       made: await cloud.eni(made.id),
       byId: (await cloud.enisById([ETH2, 'eni-0bad' as EniId, made.id])).map(one => one.id),
       none: await cloud.enisById([]),
@@ -330,6 +333,7 @@ bothClouds(
         region: vpc.region,
         credentials: { accessKeyId: account, secretAccessKey: 'x' },
         clock: () => 0,
+        log: () => {},
       }),
     ];
     try {

@@ -66,6 +66,8 @@ interface Eni {
   id: string;
   device: number;
   cidr: string;
+  /** Of an ENI without an IPv4 address: its type. */
+  withoutIpv4?: string;
 }
 const PRIMARY_MAC = '02:00:00:00:00:0a';
 const MAC = '02:00:00:00:00:0b';
@@ -77,12 +79,13 @@ function vpc() {
   const subnets = cidrs.map((cidr, index) => ({ id: `subnet-0${index}`, cidr }));
   const world = {
     subnets,
-    instances: [{ id: INSTANCE }],
-    enis: Object.entries(enis).map(([mac, { id, device, cidr }]) => ({
+    instances: [{ id: INSTANCE, type: 'm5.4xlarge' }],
+    enis: Object.entries(enis).map(([mac, { id, device, cidr, withoutIpv4 }]) => ({
       id,
       mac,
       subnet: subnets[cidrs.indexOf(cidr)]?.id,
       attachment: { instance: INSTANCE, deviceIndex: device },
+      ...(withoutIpv4 === undefined ? {} : { primary: null, interfaceType: withoutIpv4 }),
     })),
   };
   return buildVpc(world, { now: () => 0, random: Math.random });
@@ -211,6 +214,28 @@ for (const [cidr, router] of routers)
     await succeed([]);
     assert.equal(creates(), [created('ec2', 'lan3', 'eni-0bbb', cidr, router)]);
   });
+
+rule('ENIs without an IPv4 address are passed over; one that is named is told what it is', async () => {
+  await attachPrimary();
+  await attachOne();
+  for (const [index, withoutIpv4] of ['interface', 'efa-only'].entries())
+    await attach(`02:00:00:00:00:1${index}`, `lan7${index}`, {
+      id: `eni-0dd${index}`,
+      device: 2 + index,
+      cidr: '10.0.1.0/24',
+      withoutIpv4,
+    });
+  await succeed([]);
+  assert.equal(creates(), [created('ec2', 'lan3', 'eni-0bbb', '10.0.1.0/24', '10.0.1.1')]);
+  for (const index of [0, 1]) {
+    const { code, stderr } = await run([`lan7${index}`]);
+    assert.is(code, 2);
+    assert.match(
+      stderr,
+      `eni-0dd${index} (lan7${index}) has no IPv4 address (EFA-only or IPv6-only); name another`,
+    );
+  }
+});
 
 rule('of several ENIs none is guessed: they are listed, exit 2', async () => {
   await attachPrimary();

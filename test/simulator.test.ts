@@ -19,6 +19,7 @@ import {
   UnassignPrivateIpAddressesCommand,
 } from '@aws-sdk/client-ec2';
 import { parseCidr } from '../src/domain/address.ts';
+import type { EniId } from '../src/domain/ids.ts';
 import type { Mutation } from '../src/simulator/records.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import type { Vpc } from '../src/simulator/vpc.ts';
@@ -97,6 +98,21 @@ ec2(
       new UnassignPrivateIpAddressesCommand({ NetworkInterfaceId: ETH1, PrivateIpAddresses: ['10.0.1.20'] }),
     );
     assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.21', ...chosen]);
+  }),
+);
+
+ec2(
+  'an ENI without an IPv4 address is described without one, and takes none',
+  withSimulator(async ({ vpc, ec2, json }) => {
+    await json('POST', '/enis', { id: 'eni-0e', subnet: SUBNET, primary: null, interfaceType: 'efa-only' });
+    const { NetworkInterfaces: [eni] = [] } = await ec2.send(
+      new DescribeNetworkInterfacesCommand({ NetworkInterfaceIds: ['eni-0e'] }),
+    );
+    assert.is(eni?.NetworkInterfaceId, 'eni-0e');
+    assert.is(eni?.PrivateIpAddress, undefined);
+    assert.equal(eni?.PrivateIpAddresses ?? [], []);
+    assert.is((await failureOf(ec2.send(assign('eni-0e', '10.0.1.20')))).status, 400);
+    assert.equal(vpc.network.eni('eni-0e' as EniId).secondaries, []);
   }),
 );
 
@@ -443,6 +459,21 @@ imds(
     }
     for (const path of ['meta-data/colour', 'meta-data/mac/', 'meta-data/mac/x', 'meta-data/toString'])
       assert.is((await get(path)).status, 404, path);
+  }),
+);
+imds(
+  'an ENI without an IPv4 address has none in the metadata either',
+  withMetadata(async (get, vpc) => {
+    const type = vpc.network.instanceTypes.get('m5.large');
+    vpc.network.instanceTypes.set('m5.large', { enis: 5, addressesPerEni: type?.addressesPerEni ?? 10 });
+    for (const [index, interfaceType] of ['interface', 'efa-only'].entries()) {
+      const { id, mac } = vpc.network.createEni({ subnet: SUBNET, primary: null, interfaceType });
+      vpc.network.attach(id, INSTANCE, 3 + index);
+      const at = (name: string) => get(`meta-data/network/interfaces/macs/${mac}/${name}`);
+      assert.is(await (await at('interface-id')).text(), id);
+      assert.is((await at('local-ipv4s')).status, 404);
+      assert.is((await at('subnet-ipv4-cidr-block')).status, index === 0 ? 404 : 200, interfaceType);
+    }
   }),
 );
 imds(

@@ -48,7 +48,7 @@ export type Urgency = (typeof URGENCIES)[number];
 
 /**
  * What we ask of EC2, in lists, since EC2 counts and throttles calls. Reads may be late by seconds.
- * Errors are IpamErrors with a code `ec2-…`; any but `ec2-unknown` means that nothing was changed or ever will.
+ * Errors are IpamErrors, but for what is said below with a code `ec2-…`; any but `ec2-unknown` means that nothing was changed or ever will.
  */
 export interface Cloud {
   /** The same cloud; its calls are as urgent as `urgency` says when a turn is given, so that one that waits
@@ -64,11 +64,11 @@ export interface Cloud {
   /** Some ENI that fits, of those that a listing by filter shows this client; null: it shows none. A client is shown
    *  the ENIs of its own account, and those of others in the VPCs that its account has shared with them. */
   someEni(filter: EniFilter): Promise<Pick<CloudEni, 'id' | 'owner'> | null>;
-  /** Throws ec2-not-found. */
+  /** Throws ec2-not-found, and bad-request for an ENI that has no IPv4 address. */
   eni(id: EniId): Promise<CloudEni>;
-  /** Those of the ENIs that EC2 shows. One that is absent may be gone, or not shown yet: that proves nothing. */
+  /** Those of the ENIs that EC2 shows and that have an IPv4 address. One that is absent may be gone, or not shown yet: that proves nothing. */
   enisById(ids: readonly EniId[]): Promise<readonly CloudEni[]>;
-  /** All ENIs of the subnet, page by page as they come. */
+  /** All ENIs of the subnet that have an IPv4 address, page by page as they come. */
   enis(subnet: SubnetId): AsyncIterable<readonly CloudEni[]>;
   /** Which of the addresses EC2 shows on an ENI of the subnet, and on which. */
   carriers(subnet: SubnetId, ips: readonly Ipv4[]): Promise<ReadonlyMap<Ipv4, CloudEni>>;

@@ -2,6 +2,7 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError } from '../domain/error.ts';
+import type { Log } from '../domain/log.ts';
 import { refusal } from './refusals.ts';
 
 export interface Ec2Options {
@@ -11,6 +12,7 @@ export interface Ec2Options {
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
   /** The process's monotonic clock, in milliseconds. */
   readonly clock: () => number;
+  readonly log: Log;
   /** How long EC2 may take to begin its answer. */
   readonly requestTimeoutMs?: number;
 }

@@ -8,12 +8,12 @@ import {
   type DescribeNetworkInterfacesCommandInput,
   DescribeSubnetsCommand,
   GetSubnetCidrReservationsCommand,
-  type NetworkInterface,
+  type Subnet,
   UnassignPrivateIpAddressesCommand,
 } from '@aws-sdk/client-ec2';
-import { type Ipv4, parseCidr, parseIpv4 } from '../domain/address.ts';
+import { type Cidr, type Ipv4, parseCidr, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
-import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
+import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
 import {
   type CidrReservation,
   type CloudEni,
@@ -23,6 +23,7 @@ import {
   type OpenCloud,
 } from './cloud.ts';
 import { AFTER_SIGNING, type Ec2Call, type Ec2Options, ec2Call, sentBefore } from './ec2-call.ts';
+import { type EniReader, eniReader } from './ec2-eni.ts';
 import { nullWhenRefused } from './refusals.ts';
 
 const PAGE_SIZE_MAX = 1000;
@@ -37,9 +38,16 @@ const ENI_IDS_MAX = 200;
 
 /** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
 export const ec2Cloud = (options: Ec2Options): OpenCloud =>
-  cloudBehind(OPEN_DOOR, ec2Call(options), options.clock);
+  cloudBehind(OPEN_DOOR, { call: ec2Call(options), read: eniReader(options.log), clock: options.clock });
 
-function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud {
+interface Parts {
+  readonly call: Ec2Call;
+  readonly read: EniReader;
+  readonly clock: () => number;
+}
+
+function cloudBehind(door: Door, parts: Parts): OpenCloud {
+  const { call, read, clock } = parts;
   const send: Ec2Call = (action, ask) => door(action, () => call(action, ask));
 
   const describe = (input: DescribeNetworkInterfacesCommandInput) =>
@@ -54,7 +62,7 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
         MaxResults: PAGE_SIZE_MAX,
         NextToken: token,
       });
-      return { items: (page.NetworkInterfaces ?? []).map(cloudEni), token: page.NextToken };
+      return { items: read.all(page.NetworkInterfaces), token: page.NextToken };
     });
   }
 
@@ -71,7 +79,7 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
   const cloud: OpenCloud = {
     as: () => cloud,
     async turn() {},
-    through: another => cloudBehind(another, call, clock),
+    through: another => cloudBehind(another, parts),
     enis,
 
     region: () => call('the call', client => client.config.region()),
@@ -99,7 +107,7 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
 
     async eni(id) {
       const { NetworkInterfaces = [] } = await describe({ NetworkInterfaceIds: [id] });
-      return cloudEni(found(NetworkInterfaces[0], id));
+      return read.one(found(NetworkInterfaces[0], id));
     },
 
     /** By filter: EC2 refuses a whole list of ids for one that it does not know, counts a read without filter and
@@ -114,7 +122,7 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
             MaxResults: PAGE_SIZE_MAX,
             NextToken: token,
           });
-          return { items: (page.NetworkInterfaces ?? []).map(cloudEni), token: page.NextToken };
+          return { items: read.all(page.NetworkInterfaces), token: page.NextToken };
         });
         for await (const items of each) found.push(...items);
       }
@@ -125,13 +133,13 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
       const carriers = new Map<Ipv4, CloudEni>();
       for (let start = 0; start < ips.length; start += FILTER_VALUES_MAX) {
         const asked = ips.slice(start, start + FILTER_VALUES_MAX);
-        const { NetworkInterfaces = [] } = await describe({
+        const { NetworkInterfaces } = await describe({
           Filters: [
             { Name: 'subnet-id', Values: [subnet] },
             { Name: 'addresses.private-ip-address', Values: [...asked] },
           ],
         });
-        for (const eni of NetworkInterfaces.map(cloudEni))
+        for (const eni of read.all(NetworkInterfaces))
           for (const ip of [eni.primary, ...eni.secondaries]) if (asked.includes(ip)) carriers.set(ip, eni);
       }
       return carriers;
@@ -145,7 +153,7 @@ function cloudBehind(door: Door, call: Ec2Call, clock: () => number): OpenCloud 
       return {
         id: parseSubnetId(subnet.SubnetId ?? ''),
         vpc: subnet.VpcId ?? '',
-        cidr: parseCidr(subnet.CidrBlock ?? '', `CIDR of ${id}`),
+        cidr: cidrOf(subnet, id),
         available: subnet.AvailableIpAddressCount ?? 0,
       } satisfies CloudSubnet;
     },
@@ -229,22 +237,10 @@ function found<T>(item: T | undefined, id: EniId | SubnetId): T {
   return item;
 }
 
-function cloudEni(eni: NetworkInterface): CloudEni {
-  const addresses = eni.PrivateIpAddresses ?? [];
-  const attachment = eni.Attachment;
-  return {
-    id: parseEniId(eni.NetworkInterfaceId ?? ''),
-    owner: eni.OwnerId ?? null,
-    subnet: parseSubnetId(eni.SubnetId ?? ''),
-    vpc: eni.VpcId ?? '',
-    primary: parseIpv4(eni.PrivateIpAddress ?? '', `primary address of ${eni.NetworkInterfaceId}`),
-    secondaries: addresses
-      .filter(one => one.Primary !== true)
-      .map(one => parseIpv4(one.PrivateIpAddress ?? '')),
-    prefixes: (eni.Ipv4Prefixes ?? []).map(one => parseCidr(one.Ipv4Prefix ?? '', 'prefix')),
-    // An attachment to a service of AWS has no instance; the id's form is EC2's affair.
-    instance: (attachment?.InstanceId ?? null) as InstanceId | null,
-    attachment: attachment?.AttachmentId ?? null,
-    attachedAt: attachment?.AttachTime?.getTime() ?? null,
-  };
+function cidrOf({ CidrBlock = '' }: Subnet, id: SubnetId): Cidr {
+  if (CidrBlock === '')
+    throw new IpamError('bad-request', `${id} has no IPv4 CIDR: it is an IPv6-only subnet`, {
+      hint: 'use an ENI in a subnet with IPv4 addresses',
+    });
+  return parseCidr(CidrBlock, `CIDR of ${id}`);
 }

@@ -21,7 +21,7 @@ import {
   OPEN_DOOR,
   type OpenCloud,
 } from './cloud.ts';
-import { nullWhenRefused, refusal } from './refusals.ts';
+import { nullWhenRefused, refusal, withoutIpv4 } from './refusals.ts';
 
 export interface MemoryCloudOptions {
   /** Resolves after so many milliseconds of whatever clock the program runs on. */
@@ -91,7 +91,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
         maxResults: pageSize,
         ...(nextToken === null ? {} : { nextToken }),
       });
-      yield page.enis.map(cloudEni);
+      yield page.enis.flatMap(eni => cloudEni(eni) ?? []);
       nextToken = page.nextToken;
     } while (nextToken !== null);
   }
@@ -123,7 +123,9 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       const { enis } = await describe({ ids: [id] });
       const eni = enis[0];
       if (eni === undefined) throw new IpamError('internal', `${id} was described as nothing`);
-      return cloudEni(eni);
+      const shown = cloudEni(eni);
+      if (shown === null) throw withoutIpv4(id);
+      return shown;
     },
 
     async enisById(ids) {
@@ -133,7 +135,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
           filters: [{ name: 'network-interface-id', values: ids.slice(from, from + FILTER_VALUES_MAX) }],
           maxResults: PAGE_SIZE,
         });
-        found.push(...page.enis.map(cloudEni));
+        found.push(...page.enis.flatMap(eni => cloudEni(eni) ?? []));
       }
       return found;
     },
@@ -150,9 +152,8 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
           ],
           maxResults: PAGE_SIZE,
         });
-        for (const eni of page.enis)
-          for (const ip of [eni.primary, ...eni.secondaries])
-            if (asked.has(ip)) carriers.set(ip, cloudEni(eni));
+        for (const eni of page.enis.flatMap(eni => cloudEni(eni) ?? []))
+          for (const ip of [eni.primary, ...eni.secondaries]) if (asked.has(ip)) carriers.set(ip, eni);
       }
       return carriers;
     },
@@ -206,15 +207,19 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
 const unknown = (message: string) =>
   new IpamError('ec2-unknown', message, { hint: 'the call may have been applied; it is settled by reading' });
 
-const cloudEni = (eni: Eni): CloudEni => ({
-  id: eni.id,
-  owner: eni.owner,
-  subnet: eni.subnet,
-  vpc: eni.vpc,
-  primary: eni.primary,
-  secondaries: eni.secondaries,
-  prefixes: eni.prefixes,
-  instance: eni.attachment?.instance ?? null,
-  attachment: eni.attachment?.id ?? null,
-  attachedAt: eni.attachment?.attachedAt ?? null,
-});
+/** Null: it has no IPv4 address. */
+function cloudEni(eni: Eni): CloudEni | null {
+  if (eni.primary === null) return null;
+  return {
+    id: eni.id,
+    owner: eni.owner,
+    subnet: eni.subnet,
+    vpc: eni.vpc,
+    primary: eni.primary,
+    secondaries: eni.secondaries,
+    prefixes: eni.prefixes,
+    instance: eni.attachment?.instance ?? null,
+    attachment: eni.attachment?.id ?? null,
+    attachedAt: eni.attachment?.attachedAt ?? null,
+  };
+}

@@ -1,5 +1,6 @@
 import { type Ipv4, toNumber } from '../domain/address.ts';
 import { type ErrorCode, IpamError, isError } from '../domain/error.ts';
+import type { EniId } from '../domain/ids.ts';
 
 interface Rule {
   /** EC2's error code. */
@@ -91,6 +92,12 @@ export function refusal(code: string, message: string, requestId?: string): Ipam
     addresses: addressesIn(message),
   });
 }
+
+/** For an ENI that is asked for by id; lists leave it out. */
+export const withoutIpv4 = (id: EniId): IpamError =>
+  new IpamError('bad-request', `${id} has no IPv4 address: it is an EFA-only or IPv6-only ENI`, {
+    hint: 'use an ENI that has one',
+  });
 
 /** For what EC2 need not tell us, or not know. Throws what is no refusal. */
 export function nullWhenRefused(error: unknown): null {

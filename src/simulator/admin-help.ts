@@ -19,7 +19,8 @@ Change the VPC. What EC2 would refuse is refused here too; ids, MACs and address
   POST   /simulator/enis                           {"subnet":"subnet-…","id":…,"mac":…,"primary":…,"secondaries":[…],
                                                     "prefixes":["10.0.3.16/28"],"tags":{…},"interfaceType":"lambda",
                                                     "requesterManaged":true,"description":…,"owner":…,
-                                                    "attachment":{"instance":"i-…","deviceIndex":1}}
+                                                    "attachment":{"instance":"i-…","deviceIndex":1}};
+                                                    "primary":null: one without an IPv4 address
   DELETE /simulator/enis/ID                        a service's too, as if by that service
   POST   /simulator/enis/ID/attach                 {"instance":"i-…","deviceIndex":1}
   POST   /simulator/enis/ID/detach                 {}

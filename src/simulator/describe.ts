@@ -2,7 +2,7 @@ import type { EniId } from '../domain/ids.ts';
 import type { View } from './caller.ts';
 import { refuse } from './ec2-error.ts';
 import type { Network } from './network.ts';
-import type { Eni } from './records.ts';
+import { type Eni, ipv4sOf } from './records.ts';
 
 export interface Filter {
   readonly name: string;
@@ -41,8 +41,8 @@ const ENI_FILTERS: FilterReaders<Eni> = {
   'requester-managed': eni => [String(eni.requesterManaged)],
   description: eni => [eni.description],
   status: eni => [eni.attachment === null ? 'available' : 'in-use'],
-  'private-ip-address': eni => [eni.primary],
-  'addresses.private-ip-address': eni => [eni.primary, ...eni.secondaries],
+  'private-ip-address': eni => (eni.primary === null ? [] : [eni.primary]),
+  'addresses.private-ip-address': ipv4sOf,
   'attachment.attachment-id': eni => (eni.attachment === null ? [] : [eni.attachment.id]),
   'attachment.instance-id': eni => (eni.attachment === null ? [] : [eni.attachment.instance]),
   'attachment.device-index': eni => (eni.attachment === null ? [] : [String(eni.attachment.deviceIndex)]),

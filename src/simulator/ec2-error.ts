@@ -44,6 +44,9 @@ export const refuse = {
   /** EC2's text for this is not known; its code is. */
   inPrefixReservation: (ip: Ipv4, cidr: string) =>
     invalidValue(`Address ${ip} is in the subnet's CIDR reservation ${cidr} of type prefix`),
+  /** EC2's code and text for this are not known. */
+  withoutIpv4: () =>
+    new Ec2Error('UnsupportedOperation', 'The network interface does not support IPv4 addresses'),
   notAnAddress: (text: string) => invalidValue(`invalid value for parameter address: ${text}`),
   repeated: (ip: Ipv4) => invalidValue(`Address ${ip} is given more than once`),
   badCount: (count: number) =>

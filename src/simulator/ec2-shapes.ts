@@ -1,7 +1,7 @@
 import { formatCidr, type Ipv4 } from '../domain/address.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import type { InstanceType } from './instance-types.ts';
-import { ACCOUNT_ID, type Eni, type Instance, type Subnet } from './records.ts';
+import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, type Subnet } from './records.ts';
 import type { Reservation } from './space.ts';
 import type { Xml } from './xml.ts';
 
@@ -25,7 +25,7 @@ export function eniXml(eni: Eni, region: string): Xml {
     status: attachment === null ? 'available' : 'in-use',
     macAddress: eni.mac,
     privateIpAddress: eni.primary,
-    privateDnsName: dnsName(eni.primary, region),
+    privateDnsName: eni.primary && dnsName(eni.primary, region),
     sourceDestCheck: true,
     groupSet: [],
     attachment: attachment && {
@@ -39,7 +39,7 @@ export function eniXml(eni: Eni, region: string): Xml {
       deleteOnTermination: attachment.deleteOnTermination,
     },
     tagSet: Object.entries(eni.tags).map(([key, value]) => ({ key, value })),
-    privateIpAddressesSet: [eni.primary, ...eni.secondaries].map(address),
+    privateIpAddressesSet: ipv4sOf(eni).map(address),
     ipv4PrefixSet: eni.prefixes.map(prefix => ({ ipv4Prefix: formatCidr(prefix) })),
     ipv6AddressesSet: [],
     interfaceType: eni.interfaceType,

@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono';
 import { formatCidr } from '../domain/address.ts';
 import type { InstanceId } from '../domain/ids.ts';
 import { dnsName } from './ec2-shapes.ts';
-import { ACCOUNT_ID, type Eni } from './records.ts';
+import { ACCOUNT_ID, type Eni, ipv4sOf } from './records.ts';
 import type { Vpc } from './vpc.ts';
 
 export interface ImdsOptions {
@@ -71,7 +71,7 @@ function treeOf(vpc: Vpc, { instance: id, wallClock = Date.now }: ImdsOptions): 
   const instance = network.instance(id);
   const enis = network.enisOf(id);
   const first = enis[0];
-  const hostname = first === undefined ? '' : dnsName(first.primary, region);
+  const hostname = first?.primary == null ? '' : dnsName(first.primary, region);
   return {
     dynamic: {
       'instance-identity': {
@@ -109,13 +109,18 @@ function treeOf(vpc: Vpc, { instance: id, wallClock = Date.now }: ImdsOptions): 
 const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
   'device-number': String(eni.attachment?.deviceIndex ?? 0),
   'interface-id': eni.id,
-  'local-hostname': dnsName(eni.primary, region),
-  'local-ipv4s': [eni.primary, ...eni.secondaries].join('\n'),
   mac: eni.mac,
   'owner-id': eni.owner,
   'subnet-id': eni.subnet,
-  'subnet-ipv4-cidr-block': formatCidr(network.subnet(eni.subnet).cidr),
   'vpc-id': eni.vpc,
+  ...(eni.primary !== null && {
+    'local-hostname': dnsName(eni.primary, region),
+    'local-ipv4s': ipv4sOf(eni).join('\n'),
+  }),
+  // The subnet of an EFA-only ENI has IPv4 addresses, only the ENI has none.
+  ...((eni.primary !== null || eni.interfaceType === 'efa-only') && {
+    'subnet-ipv4-cidr-block': formatCidr(network.subnet(eni.subnet).cidr),
+  }),
 });
 
 const isoTime = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');

@@ -16,6 +16,7 @@ import {
   type Attachment,
   type Eni,
   type Instance,
+  ipv4sOf,
   Records,
   type RecordsOptions,
   type Subnet,
@@ -98,15 +99,16 @@ export class Network extends Records {
     const space = this.space(subnet.id);
     if (wanted.id !== undefined && this.has(wanted.id))
       throw new Ec2Error('InvalidNetworkInterface.InUse', `The interface '${wanted.id}' exists already`);
-    const named = [wanted.primary, ...(wanted.secondaries ?? [])].filter(ip => ip !== undefined);
+    const named = [wanted.primary, ...(wanted.secondaries ?? [])].filter(ip => ip != null);
     const prefixes = wanted.prefixes ?? [];
+    if (wanted.primary === null && named.length + prefixes.length > 0) throw refuse.withoutIpv4();
     this.#checkAddresses(space, named);
     for (const prefix of prefixes) this.#checkPrefix(subnet, prefix);
     const asked = [...named, ...prefixes.flatMap(addressesOf)];
     if (new Set(asked).size < asked.length || asked.some(ip => space.carrier(ip) !== null))
       throw refuse.takenUnnamed();
-    const [primary] = wanted.primary === undefined ? space.choose(1, this.random, asked) : [wanted.primary];
-    if (primary === undefined) throw refuse.subnetFull(subnet.id);
+    const [primary = null] =
+      wanted.primary === undefined ? space.choose(1, this.random, asked) : [wanted.primary];
     const eni: Eni = {
       owner: subnet.owner,
       mac: this.newMac(),
@@ -126,7 +128,7 @@ export class Network extends Records {
     if (placesOf(eni) > ADDRESSES_PER_ENI_DEFAULT) throw refuse.overLimit();
     this.saveEni(eni.id, eni);
     for (const ip of carriedBy(eni)) space.put(ip, eni.id);
-    this.note('CreateNetworkInterface', eni.id, [eni.primary, ...eni.secondaries]);
+    this.note('CreateNetworkInterface', eni.id, ipv4sOf(eni));
     return eni;
   }
 
@@ -135,6 +137,7 @@ export class Network extends Records {
   /** Answers the addresses that were put on the ENI. */
   assign(request: AssignRequest): readonly Ipv4[] {
     const eni = this.#changeable(request.eni);
+    if (eni.primary === null) throw refuse.withoutIpv4();
     const space = this.space(eni.subnet);
     const ips = request.ips ?? [];
     if (ips.length > 0 && request.count !== undefined) throw refuse.listAndCount();
@@ -160,7 +163,7 @@ export class Network extends Records {
     const eni = this.#changeable(id);
     if (ips.length === 0) throw refuse.missing('privateIpAddresses');
     for (const ip of ips) if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
-    if (ips.includes(eni.primary)) throw refuse.primary(eni.primary);
+    if (eni.primary !== null && ips.includes(eni.primary)) throw refuse.primary(eni.primary);
     if (!ips.every(ip => eni.secondaries.includes(ip))) throw refuse.notAssigned(id);
     const space = this.space(eni.subnet);
     for (const ip of ips) space.drop(ip);
@@ -209,7 +212,7 @@ export class Network extends Records {
     const eni = by === 'its owner' ? this.eni(id) : this.#changeable(id);
     if (eni.attachment !== null) throw refuse.inUse(id);
     this.#remove(eni);
-    this.note('DeleteNetworkInterface', id, [eni.primary, ...eni.secondaries]);
+    this.note('DeleteNetworkInterface', id, ipv4sOf(eni));
   }
 
   setInstanceState(id: InstanceId, state: 'running' | 'stopped'): void {
@@ -280,9 +283,5 @@ export class Network extends Records {
 const overlap = (a: Cidr, b: Cidr): boolean => a.first <= b.last && b.first <= a.last;
 const addressesOf = (cidr: Cidr): Ipv4[] =>
   Array.from({ length: sizeOf(cidr) }, (_, index) => fromNumber(cidr.first + index));
-const carriedBy = (eni: Eni): Ipv4[] => [
-  eni.primary,
-  ...eni.secondaries,
-  ...eni.prefixes.flatMap(addressesOf),
-];
-const placesOf = (eni: Eni): number => 1 + eni.secondaries.length + eni.prefixes.length;
+const carriedBy = (eni: Eni): Ipv4[] => [...ipv4sOf(eni), ...eni.prefixes.flatMap(addressesOf)];
+const placesOf = (eni: Eni): number => ipv4sOf(eni).length + eni.prefixes.length;

@@ -42,7 +42,8 @@ export interface Eni {
   readonly vpc: string;
   readonly zone: string;
   readonly mac: string;
-  readonly primary: Ipv4;
+  /** Null: it has no IPv4 address at all, as EFA-only and IPv6-only ones. */
+  readonly primary: Ipv4 | null;
   readonly secondaries: readonly Ipv4[];
   readonly prefixes: readonly Cidr[];
   readonly attachment: Attachment | null;
@@ -53,6 +54,10 @@ export interface Eni {
   readonly requesterManaged: boolean;
   readonly description: string;
 }
+
+/** The single IPv4 addresses that the ENI carries, its primary first. */
+export const ipv4sOf = ({ primary, secondaries }: Eni): readonly Ipv4[] =>
+  primary === null ? secondaries : [primary, ...secondaries];
 
 /** One thing that was done to the VPC. */
 export interface Mutation {

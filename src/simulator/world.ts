@@ -67,7 +67,7 @@ export const EniSchema = v.strictObject({
   subnet: subnetId,
   owner: v.optional(account),
   mac: v.optional(mac),
-  primary: v.optional(ipv4),
+  primary: v.optional(v.nullable(ipv4)),
   secondaries: v.optional(v.array(ipv4)),
   prefixes: v.optional(v.array(cidr)),
   tags: v.optional(v.record(v.string(), v.string())),

@@ -37,6 +37,8 @@ export interface Layout {
 }
 
 export const STRANGER = 'eni-0f' as EniId;
+/** In the same subnet; it has no IPv4 address. */
+const WITHOUT_IPV4 = 'eni-0e' as EniId;
 const SUBNETS = ['subnet-01', 'subnet-02'] as SubnetId[];
 const CIDRS = ['10.0.1.0/28', '10.0.2.0/28'];
 const INSTANCES = ['i-0a', 'i-0b'] as InstanceId[];
@@ -77,7 +79,11 @@ export function drawLayout(random: Random): Layout {
     vpc: {
       subnets: SUBNETS.slice(0, subnets).map((id, i) => ({ id, cidr: CIDRS[i] ?? '' })),
       instances: INSTANCES.map(id => ({ id, type })),
-      enis: [...ports.map(port), stranger],
+      enis: [
+        ...ports.map(port),
+        stranger,
+        ...(random.chance(0.3) ? [{ id: WITHOUT_IPV4, subnet: SUBNETS[0] ?? '', primary: null }] : []),
+      ],
     },
   };
 }

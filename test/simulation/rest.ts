@@ -109,5 +109,7 @@ export function mustServe(world: World, eni: EniId): boolean {
   // What is held but is not there keeps its place.
   const named = rows.filter(row => row.iface === eni && !row.primary).length;
   const hasRoom = 1 + Math.max(secondariesOf(network, eni).length, named) < network.limitOf(there);
+  // A subnet that the ledger does not know yet is read for the request.
+  if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
   return hasRoom && rows.some(row => row.status === 'free' && network.carrier(row.subnet, row.ip) === null);
 }

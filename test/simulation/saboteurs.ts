@@ -258,6 +258,16 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
   },
+  {
+    name: 'an ENI without an IPv4 address stops its subnet',
+    file: EC2,
+    find: 'yield page.enis.flatMap(eni => cloudEni(eni) ?? []);',
+    replace: `yield page.enis.map(eni => {
+        const shown = cloudEni(eni);
+        if (shown === null) throw withoutIpv4(eni.id);
+        return shown;
+      });`,
+  },
   // Bounds.
   {
     name: 'the bound of an outage ignored',

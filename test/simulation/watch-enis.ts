@@ -22,6 +22,7 @@ export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id
       () => `${id} was adopted with ${ip} on it, which the ledger calls free`,
     );
   }
+  if (eni.primary === null) return;
   const primary = mirror.rows.get(keyOf(eni.subnet, eni.primary));
   truth.demand(
     primary === undefined || (primary.primary && primary.iface === id),

@@ -1,6 +1,7 @@
 /** Everything in one history: ledgers, servers, EC2, engines, and the truth about them. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId } from '../../src/domain/ids.ts';
+import { ipv4sOf } from '../../src/simulator/records.ts';
 import { buildVpc } from '../../src/simulator/world.ts';
 import type { Reply, Witness } from './connection.ts';
 import { Ec2, secondariesOf } from './ec2.ts';
@@ -55,7 +56,7 @@ export class World {
     });
     this.truth.network = () => vpc.network;
     for (const eni of vpc.network.enis())
-      for (const ip of eni.id === STRANGER ? [eni.primary, ...eni.secondaries] : eni.secondaries)
+      for (const ip of eni.id === STRANGER ? ipv4sOf(eni) : eni.secondaries)
         this.truth.strangers.set(keyOf(eni.subnet, ip), eni.id);
     scheduler.now = STARTS_MS; // a read that is late sees the VPC as it was made
     this.ec2 = new Ec2(scheduler, this.truth, vpc);

@@ -11,7 +11,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { formatCidr, routerOf } from '../../src/domain/address.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/network.ts';
-import type { Eni, Subnet } from '../../src/simulator/records.ts';
+import { type Eni, ipv4sOf, type Subnet } from '../../src/simulator/records.ts';
 
 const MTU = 9001;
 const ROUTER_MAC = '02:ff:ff:ff:ff:01';
@@ -187,7 +187,7 @@ export class Fabric {
 }
 
 const addressesOf = (eni: Eni | undefined): Set<string> =>
-  new Set(eni === undefined || eni.attachment === null ? [] : [eni.primary, ...eni.secondaries]);
+  new Set(eni === undefined || eni.attachment === null ? [] : ipv4sOf(eni));
 
 const ip = (...commands: string[]): void => void run('ip', ['-batch', '-'], `${commands.join('\n')}\n`);
 const nft = (...commands: string[]): void => void run('nft', ['-f', '-'], `${commands.join('\n')}\n`);

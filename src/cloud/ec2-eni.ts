@@ -1,0 +1,82 @@
+/** ENIs as EC2 describes them, and as we do. One that is strange is left out of a list, and never stops the others. */
+import type { NetworkInterface } from '@aws-sdk/client-ec2';
+import { parseCidr, parseIpv4 } from '../domain/address.ts';
+import { IpamError } from '../domain/error.ts';
+import { type InstanceId, parseEniId, parseSubnetId } from '../domain/ids.ts';
+import type { Log } from '../domain/log.ts';
+import type { CloudEni } from './cloud.ts';
+import { withoutIpv4 } from './refusals.ts';
+
+export interface EniReader {
+  /** Throws bad-request for an ENI without an IPv4 address, and for one that can't be read. */
+  one(eni: NetworkInterface): CloudEni;
+  /** Those of them that have an IPv4 address and can be read. */
+  all(enis: readonly NetworkInterface[] | undefined): CloudEni[];
+}
+
+/** Strange things that are remembered, so that each is logged once. */
+const LOGGED_MAX = 1000;
+
+export function eniReader(log: Log): EniReader {
+  const logged = new Set<string>();
+
+  function logOnce(what: string, eni: NetworkInterface, error: IpamError): void {
+    const key = `${eni.NetworkInterfaceId} ${error.message}`;
+    if (logged.has(key) || logged.size >= LOGGED_MAX) return;
+    logged.add(key);
+    log('warn', what, { eni: eni.NetworkInterfaceId ?? null, error: error.line });
+  }
+
+  /** The items that can be read. An address that can't is none that the ledger could name. */
+  const readable = <T, R>(eni: NetworkInterface, items: readonly T[], read: (item: T) => R): R[] =>
+    items.flatMap(item => {
+      try {
+        return [read(item)];
+      } catch (error) {
+        if (!(error instanceof IpamError)) throw error;
+        logOnce('an address of an ENI cannot be read, and is left out', eni, error);
+        return [];
+      }
+    });
+
+  function one(eni: NetworkInterface): CloudEni {
+    const id = parseEniId(eni.NetworkInterfaceId ?? '');
+    if (hasNoIpv4(eni)) throw withoutIpv4(id);
+    const { Attachment: attachment, PrivateIpAddresses = [], Ipv4Prefixes = [] } = eni;
+    const secondaries = PrivateIpAddresses.filter(one => one.Primary !== true);
+    return {
+      id,
+      owner: eni.OwnerId ?? null,
+      subnet: parseSubnetId(eni.SubnetId ?? ''),
+      vpc: eni.VpcId ?? '',
+      primary: parseIpv4(eni.PrivateIpAddress ?? '', `primary address of ${id}`),
+      secondaries: readable(eni, secondaries, one =>
+        parseIpv4(one.PrivateIpAddress ?? '', `address of ${id}`),
+      ),
+      prefixes: readable(eni, Ipv4Prefixes, one => parseCidr(one.Ipv4Prefix ?? '', `prefix of ${id}`)),
+      // An attachment to a service of AWS has no instance; the id's form is EC2's affair.
+      instance: (attachment?.InstanceId ?? null) as InstanceId | null,
+      attachment: attachment?.AttachmentId ?? null,
+      attachedAt: attachment?.AttachTime?.getTime() ?? null,
+    };
+  }
+
+  return {
+    one,
+    all: (enis = []) =>
+      enis.flatMap(eni => {
+        if (hasNoIpv4(eni)) return [];
+        try {
+          return [one(eni)];
+        } catch (error) {
+          if (!(error instanceof IpamError)) throw error;
+          logOnce('an ENI cannot be read, and is left out', eni, error);
+          return [];
+        }
+      }),
+  };
+}
+
+/** EC2 leaves the primary address out. An ENI with addresses and no primary one is not of this kind, but strange. */
+const hasNoIpv4 = ({ PrivateIpAddress = '', PrivateIpAddresses = [] }: NetworkInterface): boolean =>
+  PrivateIpAddress === '' && PrivateIpAddresses.length === 0;
