@@ -22,6 +22,8 @@ const READY_LOOK = 256;
 /** Between two looks at what rests or is about to be settled: doubling from the first to the last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
+/** The longest that an undo is waited for; the keeper goes on with it. */
+const UNDO_MAX_MS = 10_000;
 
 export interface AddressRequest {
   readonly pool: Pool;
@@ -54,7 +56,8 @@ export interface Allocator {
   request(asked: AddressRequest): Promise<Given>;
   /** The holder on the pool's ENI gives the address up; false: it was not that ENI's to give up. */
   release(pool: Pool, ip: Ipv4): Promise<boolean>;
-  /** The answer to this claim reached nobody: as if it had not been made. */
+  /** The answer to this claim reached nobody: as if it had not been made, if need be later. Takes UNDO_MAX_MS at
+   *  most. */
   undo(row: Allocation): Promise<void>;
 }
 
@@ -77,6 +80,10 @@ export function allocator(
   const early = earlyReuse(machine, enis);
 
   async function request(asked: AddressRequest): Promise<Given> {
+    if (nobodys.isFull)
+      throw new IpamError('unavailable', 'too many addresses wait to be given back', {
+        hint: 'look whether the ledger can be written, and try again',
+      });
     const startedAt = clock();
     const outage = outages.ec2(asked.pool.eni);
     const patiently = <T>(work: () => Promise<T>): Promise<T> =>
@@ -174,7 +181,7 @@ export function allocator(
   async function undo(row: Allocation): Promise<void> {
     nobodys.add(row);
     try {
-      await nobodys.settle();
+      await Promise.race([nobodys.settle(), wait(UNDO_MAX_MS)]);
     } catch (error) {
       if (!isStoreDown(error)) throw error; // the keeper goes on
     }

@@ -1,55 +1,107 @@
-/** Claims whose answer reached nobody. They are given back, however long that takes. */
-import type { Allocation } from '../domain/allocation.ts';
+/** Rolls back claims whose client had gone before the response was written. Retries until the store accepts. */
+import type { Allocation, Change } from '../domain/allocation.ts';
+import { CHANGES_MAX } from '../store/store.ts';
 import type { Machine } from './machine.ts';
 
-/** Claims that wait to be given back; more than this are left to people, as suspects. */
+/** While so many wait to be given back no address is given any more: none is ever dropped, since nobody would list
+ *  what a server that lives has dropped. */
 const WAITING_MAX = 10_000;
+/** Looks at rows that others keep moving, in one settlement. */
+const LOOKS_MAX = 5;
 
 export interface GiveBack {
   /** Notes a claim that is nobody's. */
   add(claimed: Allocation): void;
-  /** Gives back what is noted, and what the store could not tell of when it was claimed. Throws store-down, and
-   *  keeps what is left. */
+  /** Gives back all that was noted before the call, and what the store could not tell of when it was claimed. Calls
+   *  made while one is under way share the next one. Throws store-down, and keeps what is left. */
   settle(): Promise<void>;
   /** Whether nothing is noted. */
   readonly isEmpty: boolean;
+  /** Whether so many are noted that nothing more may be claimed. */
+  readonly isFull: boolean;
 }
 
 export function giveBack(machine: Machine): GiveBack {
   const { store, log } = machine;
-  const waiting: Allocation[] = [];
+  const waiting = new Map<string, Allocation>();
+  let running: Promise<void> | null = null;
+  let next: Promise<void> | null = null;
 
-  function add(claimed: Allocation): void {
-    if (waiting.length < WAITING_MAX) waiting.push(claimed);
-    else log('error', 'too many claims wait to be given back', { ip: claimed.ip });
-  }
+  const add = (claimed: Allocation): void => void waiting.set(claimKeyOf(claimed), claimed);
 
-  async function settle(): Promise<void> {
-    for (const { change, row } of await store.unheard()) if (change.move === 'claim') add(row);
-    for (let claimed = waiting.at(0); claimed !== undefined; claimed = waiting.at(0)) {
-      if (await isGivenBack(claimed)) waiting.splice(waiting.indexOf(claimed), 1);
+  function settle(): Promise<void> {
+    if (running === null) {
+      running = settleAll().finally(() => {
+        running = null;
+      });
+      return running;
     }
+    const over = () => {
+      next = null;
+      return settle();
+    };
+    next ??= running.then(over, over);
+    return next;
   }
 
-  /** False: it changed in between and has to be looked at again. */
-  async function isGivenBack(claimed: Allocation): Promise<boolean> {
-    const [row] = (await store.get(claimed.subnet, [claimed.ip])).rows;
-    if (row === undefined || !isSameHolding(row, claimed)) return true;
-    const move = row.missingSince === null ? 'release' : 'retire';
-    const [moved] = await store.move([{ row, move }]);
-    if (moved === undefined) return false;
-    log('warn', 'undone: nobody was told of this claim', { eni: row.iface, ip: row.ip, holder: row.holder });
-    return true;
+  async function settleAll(): Promise<void> {
+    for (const { change, row } of await store.unheard()) if (change.move === 'claim') add(row);
+    let left = [...waiting.values()];
+    for (let looks = 0; looks < LOOKS_MAX && left.length > 0; looks++) left = await settleOnce(left);
+  }
+
+  /** Answers those that changed in between and have to be looked at again. */
+  async function settleOnce(claims: readonly Allocation[]): Promise<Allocation[]> {
+    const again: Allocation[] = [];
+    for (const ofSubnet of Map.groupBy(claims, ({ subnet }) => subnet).values())
+      for (let from = 0; from < ofSubnet.length; from += CHANGES_MAX)
+        again.push(...(await undo(ofSubnet.slice(from, from + CHANGES_MAX))));
+    return again;
+  }
+
+  /** Undoes claims of one subnet in one move; answers those that changed in between. */
+  async function undo(claims: readonly Allocation[]): Promise<Allocation[]> {
+    const [first] = claims;
+    if (first === undefined) return [];
+    const ips = [...new Set(claims.map(({ ip }) => ip))];
+    const rows = new Map((await store.get(first.subnet, ips)).rows.map(row => [row.ip, row]));
+    const standing: Allocation[] = [];
+    const changes: Change[] = [];
+    for (const claimed of claims) {
+      const row = rows.get(claimed.ip);
+      if (row === undefined || !isSameHolding(row, claimed)) waiting.delete(claimKeyOf(claimed));
+      else {
+        standing.push(claimed);
+        changes.push({ row, move: row.missingSince === null ? 'release' : 'retire' });
+      }
+    }
+    const undone = new Map((await store.move(changes)).map(row => [row.ip, row]));
+    for (const claimed of standing) {
+      const row = undone.get(claimed.ip);
+      if (row === undefined) continue;
+      waiting.delete(claimKeyOf(claimed));
+      log('warn', 'undone: nobody was told of this claim', {
+        eni: row.iface,
+        ip: row.ip,
+        holder: claimed.holder,
+      });
+    }
+    return standing.filter(({ ip }) => !undone.has(ip));
   }
 
   return {
     add,
     settle,
     get isEmpty() {
-      return waiting.length === 0;
+      return waiting.size === 0;
+    },
+    get isFull() {
+      return waiting.size >= WAITING_MAX;
     },
   };
 }
+
+const claimKeyOf = ({ subnet, ip, generation }: Allocation): string => `${subnet} ${ip} ${generation}`;
 
 /** Whether the row still is in the holding that `claimed` began: whoever gives an address up lets it rest anew. */
 export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>

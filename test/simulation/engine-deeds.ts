@@ -4,6 +4,10 @@ import { type Deed, type Dice, of, spread } from './dice.ts';
 import type { Container, Engine } from './engine.ts';
 import type { World } from './world.ts';
 
+/** Requests for one ENI in a crowd, and how long it waits before it hangs up. */
+const CROWD_MAX = 6;
+const CROWD_STAYS_MS_MAX = 400;
+
 const engineOf = (world: World, die: number): Engine | undefined =>
   of(
     world.engines.filter(engine => engine.process.state === 'running'),
@@ -42,6 +46,20 @@ export const ENGINE_DEEDS = {
     if (connection === undefined) return;
     world.strike('hang up');
     connection.hangUp();
+  },
+  // Many clients ask at once, on one ENI or on all, and hang up at once.
+  'crowd hangs up': (world, [where, count, die]) => {
+    const networks = world.engines
+      .filter(engine => engine.process.state === 'running')
+      .flatMap(engine => engine.networks.map(network => ({ engine, network })));
+    const one = of(networks, where >> 1);
+    for (const { engine, network } of where % 2 === 0 ? networks : one === undefined ? [] : [one])
+      void engine.crowd(network, 1 + (count % CROWD_MAX));
+    const hangUp = () => {
+      for (const { engine } of networks) for (const connection of engine.connections) connection.hangUp();
+    };
+    world.strike('crowd hung up');
+    world.scheduler.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
   },
   'network create': withNetwork((engine, network) => engine.createNetwork(network, false)),
   'network create fails': withNetwork((engine, network) => engine.createNetwork(network, true)),

@@ -57,20 +57,23 @@ export class Engine {
 
   /** `docker run`. */
   run(network: Network, named: Ipv4 | null): Promise<void> {
-    const mine = network.turn.then(async () => {
-      const address = named ?? '';
-      const reply = await this.#ask(network.port, {
-        kind: 'RequestAddress',
-        poolId: network.poolId,
-        address,
-      });
-      const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
-      if (ip === undefined) return;
-      const holding = this.#world.began(this, network, ip);
-      this.containers.push({ network, ip, named: named !== null, holding });
-    });
+    const mine = network.turn.then(() => this.#start(network, named));
     network.turn = mine;
     return mine;
+  }
+
+  /** Several starts of one network at once, as from several engines behind one ENI. */
+  async crowd(network: Network, count: number): Promise<void> {
+    await Promise.all(Array.from({ length: count }, () => this.#start(network, null)));
+  }
+
+  async #start(network: Network, named: Ipv4 | null): Promise<void> {
+    const address = named ?? '';
+    const reply = await this.#ask(network.port, { kind: 'RequestAddress', poolId: network.poolId, address });
+    const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
+    if (ip === undefined) return;
+    const holding = this.#world.began(this, network, ip);
+    this.containers.push({ network, ip, named: named !== null, holding });
   }
 
   /** `docker stop`. */
@@ -130,10 +133,10 @@ export class Engine {
     scheduler.kill(this.process);
     for (const holding of this.#world.releasing(this)) this.#world.unreleased(holding);
     if (this.isLost) return;
-    scheduler.effect(null, () => this.#start(liveRestore), downMs);
+    scheduler.effect(null, () => this.#begin(liveRestore), downMs);
   }
 
-  #start(liveRestore: boolean): void {
+  #begin(liveRestore: boolean): void {
     if (this.isLost) return;
     this.process = this.#newProcess();
     for (const network of this.networks) network.turn = Promise.resolve();

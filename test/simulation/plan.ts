@@ -10,6 +10,7 @@ const WEIGHTS = {
   restart: 7,
   'restart named': 3,
   'hang up': 5,
+  'crowd hangs up': 2,
   'network create': 2,
   'network create fails': 2,
   'network rm': 1,

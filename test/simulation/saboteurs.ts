@@ -13,6 +13,7 @@ const INTENTS = 'src/ipam/intents.ts';
 const ALLOCATOR = 'src/ipam/allocator.ts';
 const RELEASE = 'src/ipam/release.ts';
 const HINTS = 'src/ipam/hints.ts';
+const GIVE_BACK = 'src/ipam/give-back.ts';
 const OBSERVE = 'src/ipam/observe.ts';
 const EC2 = 'src/cloud/memory.ts';
 
@@ -128,6 +129,12 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: 'src/http/answer.ts',
     find: '  return send(c, body);\n',
     replace: '  const sent = send(c, body);\n  await undo();\n  return sent;\n',
+  },
+  {
+    name: 'undoing one claim forgets another that is undone at the same time',
+    file: GIVE_BACK,
+    find: '      waiting.delete(claimKeyOf(claimed));\n      log(',
+    replace: '      for (const key of [...waiting.keys()].slice(-1)) waiting.delete(key);\n      log(',
   },
   // EC2's answers.
   {
