@@ -56,8 +56,7 @@ export async function mariaLedger(): Promise<MariaLedger> {
   };
 }
 
-export function sqliteLedger(): SqliteLedger {
-  const folder = tempFolder();
+export function sqliteLedger(folder = tempFolder()): SqliteLedger {
   const path = join(folder, 'ledger.sqlite');
   const open = (): DatabaseSync => {
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite');

@@ -58,7 +58,7 @@ function exchange(socket: Socket, request: string): Promise<string> {
   });
 }
 
-function isWhole(response: string): boolean {
+export function isWhole(response: string): boolean {
   const headEnd = response.indexOf('\r\n\r\n');
   if (headEnd < 0) return false;
   const head = response.slice(0, headEnd);

@@ -1,60 +1,147 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as NetServer, Socket } from 'node:net';
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 
-/** The open connections of a server and the responses that each still owes. `front` is what listens: `http` itself,
- *  or what hands it its connections. */
+/** When the server stops, a connection that owes no answer is closed once nothing has come for so long. The client
+ *  of one in use has sent its next request by then, and reads in the answer that the connection ends. */
+const SILENT_MS = 250;
+/** How long the rest of a request's head may take when the server stops, and the rest of a TLS handshake. */
+const ARRIVE_MAX_MS = 2000;
+const LOOK_EVERY_MS = 20;
+/** How often the accept queue is looked at before it is given up. */
+const ACCEPT_LOOKS_MAX = 50;
+
+/** The open connections of a server and the responses that each still owes. `front` listens and hands to `http` what
+ *  it accepts. */
 export class Connections {
   readonly #front: NetServer;
   /** As they were accepted; before a TLS handshake is over, `http` does not know of them. */
   readonly #accepted = new Set<Socket>();
-  readonly #owed = new Map<Socket, Set<ServerResponse>>();
-  #closing = false;
+  readonly #open = new Map<Socket, Connection>();
+  #acceptedCount = 0;
+  #isClosing = false;
 
   constructor(http: Server, front: NetServer) {
     this.#front = front;
     front.on('connection', (socket: Socket) => {
+      this.#acceptedCount++;
       this.#accepted.add(socket);
       socket.once('close', () => this.#accepted.delete(socket));
     });
     http.on('connection', (socket: Socket) => {
-      this.#owed.set(socket, new Set());
-      socket.once('close', () => this.#owed.delete(socket));
-    });
-    http.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
-      const { socket } = request;
-      this.#owed.get(socket)?.add(response);
-      if (this.#closing) announceEnd(response);
-      response.once('close', () => this.#settle(socket, response));
+      this.#open.set(socket, new Connection(socket));
+      socket.once('close', () => this.#open.delete(socket));
     });
   }
 
-  #settle(socket: Socket, response: ServerResponse): void {
-    const owed = this.#owed.get(socket);
-    owed?.delete(response);
-    if (this.#closing && owed?.size === 0) socket.destroySoon();
+  /** Notes that the request is to be answered. False when it must not be handled: an answer before it has told the
+   *  client that the connection ends, so the client takes it for not done. */
+  owe({ socket }: IncomingMessage, response: ServerResponse): boolean {
+    const connection = this.#open.get(socket);
+    return connection === undefined || connection.owe(response, this.#isClosing);
   }
 
-  /** Accepts nothing new; resolves when all connections are closed, those that owe an answer after it or after
-   *  `boundMs`. */
-  close(boundMs: number): Promise<void> {
-    this.#closing = true;
-    return new Promise(resolve => {
-      const cut = setTimeout(() => {
-        for (const socket of [...this.#owed.keys(), ...this.#accepted]) socket.destroy();
-      }, boundMs);
-      this.#front.close(() => {
-        clearTimeout(cut);
-        resolve();
-      });
-      for (const [socket, owed] of this.#owed) {
-        if (owed.size === 0) socket.destroySoon();
-        else owed.forEach(announceEnd);
+  /** Accepts nothing new; resolves when all connections are closed: each after an answer that says so or when its
+   *  client is silent, and all after `boundMs`. */
+  async close(boundMs: number): Promise<void> {
+    const until = performance.now() + boundMs;
+    this.#isClosing = true;
+    for (const connection of this.#open.values()) connection.announceEnd();
+    await this.#emptyAcceptQueue(until);
+    const closed = new Promise<void>(resolve => this.#front.close(() => resolve()));
+    await this.#closeSilent(until);
+    for (const socket of [...this.#open.keys(), ...this.#accepted]) socket.destroy();
+    await closed;
+  }
+
+  /** Clients in the accept queue are connected and may have sent a request; the kernel resets them when the listening
+   *  socket closes. */
+  async #emptyAcceptQueue(until: number): Promise<void> {
+    for (let looks = 0; looks < ACCEPT_LOOKS_MAX && performance.now() < until; looks++) {
+      const before = this.#acceptedCount;
+      await poll();
+      if (this.#acceptedCount === before) return;
+    }
+  }
+
+  async #closeSilent(until: number): Promise<void> {
+    const handshakesUntil = performance.now() + ARRIVE_MAX_MS;
+    while (this.#accepted.size > 0 && performance.now() < until) {
+      for (const connection of this.#open.values()) {
+        if (!connection.mayEnd()) continue;
+        // What came while others were looked at is still unread.
+        await poll();
+        if (connection.mayEnd()) connection.end();
       }
-    });
+      if (this.#open.size === 0 && performance.now() > handshakesUntil)
+        for (const socket of this.#accepted) socket.destroy();
+      await wait(LOOK_EVERY_MS);
+    }
   }
 }
 
-/** A client that reads this sends its next request elsewhere. */
-function announceEnd(response: ServerResponse): void {
-  if (!response.headersSent) response.setHeader('Connection', 'close');
+class Connection {
+  readonly #socket: Socket;
+  readonly #owed = new Set<ServerResponse>();
+  /** The response that says that the connection ends. */
+  #last: ServerResponse | null = null;
+  /** Bytes read when it last owed nothing: any more are the beginning of a request. */
+  #restBytes = 0;
+  #seenBytes = 0;
+  #silentSince = 0;
+  #begunAt: number | null = null;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#silentSince = performance.now();
+  }
+
+  owe(response: ServerResponse, isClosing: boolean): boolean {
+    if (this.#last?.headersSent === true) return false;
+    this.#owed.add(response);
+    this.#begunAt = null;
+    if (isClosing) this.announceEnd();
+    response.once('close', () => this.#settle(response));
+    return true;
+  }
+
+  #settle(response: ServerResponse): void {
+    this.#owed.delete(response);
+    if (this.#owed.size > 0) return;
+    this.#restBytes = this.#seenBytes = this.#socket.bytesRead;
+    this.#silentSince = performance.now();
+  }
+
+  /** Says in the last answer owed that the connection ends, so that the client sends its next request elsewhere.
+   *  Requests that a client sent before it had the answer to an earlier one are all answered. */
+  announceEnd(): void {
+    const newest = [...this.#owed].at(-1);
+    if (newest === undefined || newest.headersSent) return;
+    this.#last?.removeHeader('Connection');
+    this.#last = newest;
+    newest.setHeader('Connection', 'close');
+  }
+
+  /** Whether it owes nothing and its client is silent, or has not ended what it began. */
+  mayEnd(): boolean {
+    if (this.#owed.size > 0) return false;
+    const now = performance.now();
+    const { bytesRead } = this.#socket;
+    if (bytesRead !== this.#seenBytes) this.#silentSince = now;
+    this.#seenBytes = bytesRead;
+    if (bytesRead === this.#restBytes) return now - this.#silentSince >= SILENT_MS;
+    this.#begunAt ??= now;
+    return now - this.#begunAt >= ARRIVE_MAX_MS;
+  }
+
+  end(): void {
+    this.#socket.destroySoon();
+  }
+}
+
+/** Resolves when what had come to this process has been read: a turn of the event loop that began after the call has
+ *  asked the kernel. */
+async function poll(): Promise<void> {
+  await turn();
+  await turn();
 }

@@ -1,13 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import type { Server } from 'node:http';
-import type { AddressInfo, Server as NetServer } from 'node:net';
-import { dirname } from 'node:path';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import process from 'node:process';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { Connections } from './connections.ts';
-import { removeStaleSocket } from './stale-socket.ts';
+import { nameSocket, removeStaleSocket } from './stale-socket.ts';
 import { type TlsFiles, tlsFront } from './tls-front.ts';
 
 /** Where to listen. A `port` of 0 lets the system choose. */
@@ -29,7 +30,9 @@ export interface Listening {
   close(boundMs: number): Promise<void>;
 }
 /** A Hono app, or anything with its `fetch`. */
-type App = Pick<Parameters<typeof createAdaptorServer>[0], 'fetch'>;
+interface App {
+  readonly fetch: Parameters<typeof getRequestListener>[0];
+}
 
 const CONNECTIONS_MAX = 10_000;
 
@@ -38,47 +41,74 @@ const CONNECTIONS_MAX = 10_000;
  * the client authority. Throws conflict when somebody else listens there, else unavailable or bad-request.
  */
 export async function listen(app: App, listener: Listener, log?: Log): Promise<Listening> {
-  const http = createAdaptorServer({ fetch: app.fetch, overrideGlobalObjects: false }) as Server;
+  const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  const http = createHttpServer((request, response) => {
+    if (connections.owe(request, response)) void handle(request, response);
+  });
   // dockerd keeps idle connections for ever and repeats a request with an empty body when one turns out to
   // be closed: the server never closes first.
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
-  const front = listener.kind === 'https' ? tlsFront(http, listener.tls, log) : http;
+  // Deno ends a connection after each answer of a server that does not listen.
+  Object.defineProperty(http, 'listening', { value: true });
+  const front = listener.kind === 'https' ? tlsFront(http, listener.tls, log) : plainFront(http);
   front.maxConnections = CONNECTIONS_MAX;
   const connections = new Connections(http, front);
-  if (listener.kind === 'unix') await prepareSocket(listener.path);
-  await bind(front, listener);
+  const removeSocket = await bind(front, listener);
   return {
     address: addressOf(front, listener),
-    close: boundMs => connections.close(boundMs),
+    close(boundMs) {
+      removeSocket();
+      return connections.close(boundMs);
+    },
   };
+}
+
+/** What http.Server does of its own to the connections of a server that closes differs from runtime to runtime, and
+ *  loses requests that are on their way. It does not do it to connections that a server in front of it accepted. */
+function plainFront(http: Server): NetServer {
+  return createNetServer({ allowHalfOpen: true, noDelay: true }, socket => http.emit('connection', socket));
 }
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error);
 
-async function prepareSocket(path: string): Promise<void> {
+/** Answers what takes the name of a unix socket away again. */
+async function bind(front: NetServer, listener: Listener): Promise<() => void> {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    if (listener.kind === 'unix') return await bindSocket(front, listener.path, listener.mode);
+    const { host, port } = listener;
+    await listening(front, () => front.listen({ host, port }));
+    return () => {};
   } catch (error) {
-    throw cannotListen(`unix:${path}`, error);
+    throw error instanceof IpamError ? error : cannotListen(formatAddress(listener), error);
   }
-  await removeStaleSocket(path);
 }
 
-/** The socket gets its mode from the umask, in the one tick in which all runtimes bind it: a chmod
- *  afterwards would leave a moment in which others could connect. */
-function bind(front: NetServer, listener: Listener): Promise<void> {
-  return new Promise((resolve, reject) => {
-    front.once('error', error => reject(cannotListen(formatAddress(listener), error)));
-    if (listener.kind !== 'unix') {
-      front.listen({ host: listener.host, port: listener.port }, resolve);
-      return;
-    }
-    const umask = process.umask(0o777 & ~listener.mode);
+async function bindSocket(front: NetServer, path: string, mode: number): Promise<() => void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  await removeStaleSocket(path);
+  const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`);
+  await listening(front, () => {
+    // The socket gets its mode from the umask, in the one tick in which all runtimes bind it: a chmod afterwards
+    // would leave a moment in which others could connect.
+    const umask = process.umask(0o777 & ~mode);
     try {
-      front.listen({ path: listener.path }, resolve);
+      front.listen({ path: hidden });
     } finally {
       process.umask(umask);
     }
+  });
+  try {
+    return nameSocket(hidden, path);
+  } catch (error) {
+    front.close();
+    throw error;
+  }
+}
+
+function listening(front: NetServer, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    front.once('error', reject).once('listening', resolve);
+    listen();
   });
 }
 

@@ -1,4 +1,4 @@
-import { lstatSync, rmSync } from 'node:fs';
+import { linkSync, lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { IpamError } from '../domain/error.ts';
 
@@ -15,12 +15,14 @@ export async function removeStaleSocket(path: string): Promise<void> {
     throw new IpamError('conflict', `can't listen on unix:${path}: the file is not a socket`, {
       hint: 'remove it, or give another --listen',
     });
-  if (await isAnswered(path))
-    throw new IpamError('conflict', `can't listen on unix:${path}: another server answers there`, {
-      hint: 'stop it, or give another --listen',
-    });
+  if (await isAnswered(path)) throw answeredThere(path);
   rmSync(path, { force: true });
 }
+
+const answeredThere = (path: string): IpamError =>
+  new IpamError('conflict', `can't listen on unix:${path}: another server answers there`, {
+    hint: 'stop it, or give another --listen',
+  });
 
 /** Only a refused connection says that nobody listens; a full queue or a missing right does not. */
 function isAnswered(path: string): Promise<boolean> {
@@ -37,4 +39,24 @@ function isAnswered(path: string): Promise<boolean> {
       settle(!['ECONNREFUSED', 'ENOENT'].includes((error as { code?: string }).code ?? '')),
     );
   });
+}
+
+/**
+ * Gives the socket that was bound at `hidden` its name, and answers what takes it away again. Throws conflict when
+ * another server was quicker. All runtimes remove what they bound when they close it, by name: the socket of the next
+ * server, if it had the same one.
+ */
+export function nameSocket(hidden: string, path: string): () => void {
+  const own = lstatSync(hidden);
+  try {
+    linkSync(hidden, path);
+  } catch (error) {
+    throw (error as { code?: string }).code === 'EEXIST' ? answeredThere(path) : error;
+  } finally {
+    rmSync(hidden, { force: true });
+  }
+  return () => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found?.ino === own.ino && found.dev === own.dev) rmSync(path, { force: true });
+  };
 }
