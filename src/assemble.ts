@@ -25,8 +25,8 @@ export function assemble(config: Config, log: Log): Parts {
   const spec = parseStoreUrl(config.store);
   const store = openStore(spec, { password: config.storePassword, origin: server });
   const clock = () => performance.now();
-  const wait = async (ms: number) => {
-    await sleep(ms);
+  const wait = async (ms: number, signal?: AbortSignal) => {
+    await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
   const cloud = gate(ec2Cloud({ ...config.aws, clock, log }), {

@@ -45,9 +45,9 @@ type Effects = Partial<Allocation>;
 // What each move changes in ROW, beside the status, the generation, the time and the token.
 const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['assign', 'free', 'assigning', { iface: B }],
-  ['assign again', 'assigning', 'assigning', {}],
   ['assigned', 'assigning', 'ready', { refusedAt: null, placedAt: NOW }],
   ['refused', 'assigning', 'free', { iface: null }],
+  ['skipped', 'assigning', 'free', { iface: null, refusedAt: NOW }],
   ['taken', 'assigning', 'occupied', { iface: B, refusedAt: NOW }],
   ['take over', 'assigning', 'unassigning', {}],
   ['granted', 'free', 'ready', { iface: B, refusedAt: null, placedAt: NOW }],

@@ -117,15 +117,6 @@ wire('assigns the named addresses and unassigns them', async () => {
   assert.equal((await cloud().eni(eni)).secondaries, []);
 });
 
-wire('assigns by count and answers the addresses', async () => {
-  const before = await cloud().eni(eni);
-  const answered = await cloud().assignCount(eni, 2, LATER);
-  const { secondaries } = await cloud().eni(eni);
-  assert.is(secondaries.length - before.secondaries.length, 2);
-  assert.ok(secondaries.every(ip => answered.includes(ip)));
-  await cloud().unassign(eni, secondaries, LATER);
-});
-
 wire('an ENI or a subnet that is not there is ec2-not-found', async () => {
   for (const ask of [
     () => cloud().eni('eni-0123456789abcdef0' as EniId),

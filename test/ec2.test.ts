@@ -276,13 +276,10 @@ ec2('type and limit are null where EC2 does not say, and an error where it does 
   }
 });
 
-ec2('addresses are assigned and unassigned by name, or by count', async () => {
+ec2('addresses are assigned and unassigned by name', async () => {
   await cloud().assign(ENI, ips(20, 21), LATER);
   assert.equal((await cloud().eni(ENI)).secondaries, ips(20, 21));
-  const counted = await cloud().assignCount(ENI, 2, LATER);
-  assert.is(counted.length, 2);
-  assert.equal([...(await cloud().eni(ENI)).secondaries].sort(), [...ips(20, 21), ...counted].sort());
-  await cloud().unassign(ENI, [...ips(20, 21), ...counted], LATER);
+  await cloud().unassign(ENI, ips(20, 21), LATER);
   assert.equal((await cloud().eni(ENI)).secondaries, []);
 });
 
@@ -316,12 +313,11 @@ ec2('each request goes through the door once: every page, and every part of a lo
   await behind.instanceType(INSTANCE);
   await behind.addressLimit('m5.large');
   await behind.assign(ENI, ips(20), LATER);
-  await behind.assignCount(ENI, 1, LATER);
   await behind.unassign(ENI, ips(20), LATER);
   vpc.faults.add({ kind: 'lostReply', times: 1 });
   await refusalOf(behind.eni(ENI), 'ec2-unknown');
   assert.equal(countsOf(passed), new Map(vpc.calls));
-  assert.is(passed.length, 12);
+  assert.is(passed.length, 11);
 });
 
 ec2('a lost reply, a hung call and a late one are unknown, never refused', async () => {
@@ -403,11 +399,7 @@ ec2('where nothing listens, nothing was sent', async () => {
 
 ec2('past its time a mutation is not sent', async () => {
   const late = cloud({ clock: () => 1000 });
-  for (const asked of [
-    () => late.assign(ENI, ips(20), 1000),
-    () => late.assignCount(ENI, 1, 1000),
-    () => late.unassign(OTHER, ips(6), 1000),
-  ])
+  for (const asked of [() => late.assign(ENI, ips(20), 1000), () => late.unassign(OTHER, ips(6), 1000)])
     assert.match((await refusalOf(asked(), 'ec2-unreachable')).line, /^not sent: /);
   assert.is(vpc.calls.size, 0);
   await cloud({ clock: () => 999 }).assign(ENI, ips(20), 1000);

@@ -327,7 +327,7 @@ gates('a change is sent once for each turn that was given, and never without one
   const addresses = ips('10.0.1.20');
   assert.is(await codeOf(cloud.assign(ETH1, addresses, LATER)), 'internal');
   await as('refill').turn('unassign');
-  assert.is(await codeOf(cloud.assignCount(ETH1, 1, LATER)), 'internal');
+  assert.is(await codeOf(cloud.assign(ETH1, addresses, LATER)), 'internal');
   await as('refill').turn('assign');
   vpc.faults.add({ kind: 'lostReply', times: 1 });
   const lost = crowd(1, () => cloud.assign(ETH1, addresses, LATER));

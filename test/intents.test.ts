@@ -3,7 +3,6 @@
 import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assignByCount, closeCounts } from '../src/ipam/count.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
 import { assert, suite } from './uvu.ts';
@@ -103,51 +102,6 @@ assigning('a subnet full of strangers does not block a request', async () => {
   const row = await request(w, ENI_A);
   assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
   assert.equal((await ipsWith(w, 'occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
-});
-
-assigning('when EC2 minds our addresses without a word, it is asked by count instead', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 8 } });
-  await freeRows(w, 1);
-  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN, times: 4 });
-  const given = await request(w, ENI_A);
-  assert.ok(secondariesOf(w, ENI_A).includes(given.ip));
-  assert.is(callsOf(w, ASSIGN), 5);
-  assert.ok(w.lines.some(line => line.message === 'assign by count'));
-  assert.is((await w.store.eni(ENI_A))?.countIntentAt, null);
-  const ours = await ipsWith(w, 'ready', 'allocated');
-  assert.equal(ours.sort(), [...secondariesOf(w, ENI_A)].sort(), 'all of them are ours');
-});
-
-assigning(
-  'a count whose reply is lost is closed after the grace, and its addresses are given to nobody',
-  async () => {
-    const w = world({ vpc: ROOMY });
-    await freeRows(w, 1);
-    w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
-    assert.is((await failure(assignByCount(w.machine, ENI_A, 3))).code, 'ec2-unknown');
-    const [one = ''] = secondariesOf(w, ENI_A);
-    assert.is(await assignByCount(w.machine, ENI_A, 3), 0, 'one count at a time');
-    await closeCounts(w.machine);
-    assert.is.not((await w.store.eni(ENI_A))?.countIntentAt, null, 'not before the grace is over');
-    w.time.now += POLICY.graceMs;
-    await closeCounts(w.machine);
-    assert.is((await w.store.eni(ENI_A))?.countIntentAt, null);
-    assert.is((await rowOf(w, one)).status, 'occupied');
-  },
-);
-
-assigning('an ENI that is gone does not keep the counts of others open', async () => {
-  const w = world({ vpc: ROOMY });
-  for (const eni of [ENI_A, ENI_B]) {
-    await w.enis.adopt(eni);
-    w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
-    await failure(assignByCount(w.machine, eni, 1));
-  }
-  w.time.now += POLICY.graceMs;
-  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
-  w.vpc.network.deleteEni(ENI_A);
-  await closeCounts(w.machine);
-  for (const eni of [ENI_A, ENI_B]) assert.is((await w.store.eni(eni))?.countIntentAt, null);
 });
 
 assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {

@@ -87,7 +87,7 @@ streams.before(async () => {
   const eni = { id: ENI, subnet: SUBNET, primary: fromNumber(ROWS), instance: null, attachment: null };
   const before = { attachmentSeenAt: null, earlierAttachment: null, claimsEndBefore: null };
   await ledger.saveEnis([
-    { ...eni, ...before, addressLimit: 9000, prefixes: 0, ours: true, countIntentAt: null, releasedAt: null },
+    { ...eni, ...before, addressLimit: 9000, prefixes: 0, ours: true, releasedAt: null },
   ]);
   await ledger.close();
 });

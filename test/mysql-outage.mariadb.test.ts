@@ -198,30 +198,6 @@ outage('a move whose deadline passes in a queue for a lock is answered as it tur
   assert.ok(claimed.generation > (changes[0]?.row.generation ?? 0), 'neither moved nor settled');
 });
 
-outage('a count intent is set once, though its answer was lost', async ({ store, witness, gate }) => {
-  await witness.saveEnis([
-    {
-      id: ENI,
-      subnet: row(0).subnet,
-      primary: ip(5),
-      instance: null,
-      attachment: null,
-      attachmentSeenAt: null,
-      earlierAttachment: null,
-      claimsEndBefore: null,
-      addressLimit: null,
-      prefixes: 0,
-      ours: true,
-      countIntentAt: null,
-      releasedAt: null,
-    },
-  ]);
-  const sprung = gate.trap('lose reply', 'update `eni`');
-  assert.ok(await store.setCountIntent(ENI, null, 'now'));
-  await sprung;
-  assert.not(await store.setCountIntent(ENI, null, 'now'));
-});
-
 outage('add counts rows whose answer was lost', async ({ store, gate }) => {
   const sprung = gate.trap('lose reply', 'INSERT INTO `allocation`');
   assert.is(await store.add([row(10), row(20), row(21)]), 2);

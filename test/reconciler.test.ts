@@ -91,7 +91,7 @@ reconciling('an address known only from a refusal leaves after an hour, and is t
   w.vpc.faults.add({
     kind: 'error',
     code: 'InvalidParameterValue',
-    message: 'no',
+    message: 'The specified address is already in use.',
     action: 'AssignPrivateIpAddresses',
     times: 1,
   });

@@ -10,6 +10,7 @@ import {
   moved,
   type Rest,
   ruleOf,
+  SKIPPED_FOR_MS,
   type Status,
 } from '../src/domain/allocation.ts';
 import { isError } from '../src/domain/error.ts';
@@ -401,7 +402,7 @@ function reading(test: Test): void {
     assert.equal(ips((await store.intents(0, 2)).rows), [ip(12), ip(11)]);
     assert.equal(ips((await store.intents(10_000, 10)).rows), [ip(12), ip(11)]);
     assert.equal(ips((await store.intents(15_000, 10)).rows), [ip(12)]);
-    await make(store, ip(12), 'assign again');
+    await make(store, ip(12), 'take over');
     assert.equal(ips((await store.intents(15_000, 10)).rows), []);
   });
 
@@ -521,6 +522,25 @@ function choosingFree(test: Test): void {
     assert.equal(await free(store, { which: 'any', range }), [ip(12), ip(15), ip(14), ip(13)]);
   });
 
+  test('freeFor: one that EC2 refused is skipped for ten minutes, and then comes last, whichever is asked', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([10, 11, 12].map(last => row(last)));
+    await make(store, ip(11), 'assign', onEni(ENI));
+    const skipped = await make(store, ip(11), 'skipped', { refused: true });
+    assert.is(skipped.iface, null);
+    assert.is(skipped.refusedAt, skipped.movedAt);
+    advance(SKIPPED_FOR_MS - 5_000);
+    for (const which of ['rested', 'any'] as const)
+      for (const eni of [ENI, OTHER_ENI])
+        assert.equal((await free(store, { which, eni })).slice().sort(), [ip(10), ip(12)]);
+    advance(5_000);
+    for (const which of ['rested', 'any'] as const) assert.is((await free(store, { which })).at(-1), ip(11));
+    await make(store, ip(11), 'assign', onEni(ENI));
+    assert.is((await make(store, ip(11), 'assigned')).refusedAt, null, 'EC2 minds it no more');
+  });
+
   test('freeFor: a rested row of this ENI goes before one of another ENI that rests longer but not long enough', async ({
     store,
     advance,
@@ -549,7 +569,6 @@ function theRest(test: Test): void {
     addressLimit: 10,
     prefixes: 0,
     ours: false,
-    countIntentAt: null,
     releasedAt: null,
     ...patch,
   });
@@ -570,7 +589,6 @@ function theRest(test: Test): void {
       eni(OTHER_ENI, { instance: null, attachment: null, addressLimit: null }),
     ]);
     await store.adopt(ENI);
-    assert.ok(await store.setCountIntent(ENI, null, 'now'));
     await store.setReleased(ENI, true);
     const before = await store.eni(ENI);
     assert.is.not(before?.releasedAt, null);
@@ -586,7 +604,6 @@ function theRest(test: Test): void {
     assert.equal(await store.eni(ENI), {
       ...eni(ENI, anew),
       ours: true,
-      countIntentAt: before?.countIntentAt,
       releasedAt: before?.releasedAt,
     });
     assert.equal(await store.eni(parseEniId('eni-0cc')), null);
@@ -618,28 +635,6 @@ function theRest(test: Test): void {
     assert.is((await store.eni(ENI))?.releasedAt, null);
     await store.setReleased(ENI, true);
     assert.ok(((await store.eni(ENI))?.releasedAt ?? 0) >= at + 1_000);
-  });
-
-  test('a count intent is set and cleared only from what it is', async ({ store, advance }) => {
-    assert.not(await store.setCountIntent(ENI, null, 'now'));
-    await store.saveEnis([eni(ENI)]);
-    assert.not(await store.setCountIntent(ENI, 5, 'now'));
-    const { now } = await store.get(SUBNET, []);
-    assert.ok(await store.setCountIntent(ENI, null, 'now'));
-    const at = (await store.eni(ENI))?.countIntentAt ?? null;
-    assert.ok(at !== null && at >= now);
-    advance(1_000);
-    assert.not(await store.setCountIntent(ENI, null, 'now'));
-    assert.not(await store.setCountIntent(ENI, at + 1, null));
-    assert.is((await store.eni(ENI))?.countIntentAt, at);
-    assert.ok(await store.setCountIntent(ENI, at, null));
-    assert.is((await store.eni(ENI))?.countIntentAt, null);
-  });
-
-  test('of many that set a count intent at once, one does', async ({ store }) => {
-    await store.saveEnis([eni(ENI)]);
-    const answers = await Promise.all([1, 2, 3, 4].map(() => store.setCountIntent(ENI, null, 'now')));
-    assert.is(answers.filter(Boolean).length, 1);
   });
 
   test('a server is seen since its first beat, until it stops, and is forgotten long after', async ({

@@ -46,9 +46,15 @@ export class Time {
   now = 1_800_000_000_000;
   #timers: { at: number; wake: () => void }[] = [];
 
-  wait = (ms: number): Promise<void> =>
+  wait = (ms: number, signal?: AbortSignal): Promise<void> =>
     new Promise(wake => {
-      this.#timers.push({ at: this.now + ms, wake });
+      if (signal?.aborted) return wake();
+      const timer = { at: this.now + ms, wake };
+      signal?.addEventListener('abort', () => {
+        this.#timers = this.#timers.filter(one => one !== timer);
+        wake();
+      });
+      this.#timers.push(timer);
       this.#timers.sort((a, b) => a.at - b.at);
       setImmediate(() => this.#next());
     });

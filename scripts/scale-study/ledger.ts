@@ -1,7 +1,7 @@
 /** The memory store with an index for each of its reads, for a hundred thousand addresses: the store's own,
  *  which is the specification, looks at every row each time. */
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../../src/domain/address.ts';
-import { type Allocation, isRested, mayStillLeave } from '../../src/domain/allocation.ts';
+import { type Allocation, isRested, isSkipped, mayStillLeave } from '../../src/domain/allocation.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import { keyOf } from '../../src/store/batch.ts';
 import { openMemory } from '../../src/store/memory.ts';
@@ -139,7 +139,7 @@ function bestOf(free: readonly Allocation[], query: FreeQuery, now: number): All
   for (const [from, to] of ranges)
     for (let i = from; i < to && rested.length < limit; i++) {
       const row = free[i] as Allocation;
-      if (!isIn(range, row.ip) || mayStillLeave(row, eni, rest, now)) continue;
+      if (!isIn(range, row.ip) || isSkipped(row, now) || mayStillLeave(row, eni, rest, now)) continue;
       if (isRested(row, eni, rest, now)) rested.push(row);
       else others.push(row);
     }

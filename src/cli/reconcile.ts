@@ -1,5 +1,4 @@
 import { type Drift, describe, planFor } from '../domain/drift.ts';
-import { closeCounts } from '../ipam/count.ts';
 import { takeOver } from '../ipam/intents.ts';
 import { close, compare, costOf } from '../ipam/reconciler.ts';
 import { command } from './command.ts';
@@ -41,7 +40,6 @@ export const reconcile = command({
       repaired += closed.repaired;
     }
     const settled = dryRun ? 0 : await takeOver(machine);
-    if (!dryRun) await closeCounts(machine);
     if (options.json)
       printJson(io.out, {
         drift: drifts.map(({ kind, row, seenOn, change }) => ({

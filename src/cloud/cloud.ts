@@ -54,7 +54,7 @@ export interface Cloud {
   /** The same cloud; its calls are as urgent as `urgency` says when a turn is given, so that one that waits
    *  already can become more urgent. */
   as(urgency: () => Urgency): Cloud;
-  /** Resolves when one call of the kind may be sent. Each assign, assignCount and unassign must have had a
+  /** Resolves when one call of the kind may be sent. Each assign and unassign must have had a
    *  turn of its own, taken before its intent is written, so that no intent grows old in a queue. Throws
    *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock. */
   turn(action: 'assign' | 'unassign', until?: number): Promise<void>;
@@ -83,8 +83,6 @@ export interface Cloud {
   /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the process's
    *  monotonic clock (milliseconds): later it throws ec2-unreachable and nothing was sent. */
   assign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
-  /** Puts `count` addresses of EC2's choice on the ENI; answers them. */
-  assignCount(eni: EniId, count: number, sendBefore: number): Promise<Ipv4[]>;
   /** Takes all the addresses off the ENI, or none. */
   unassign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
 }

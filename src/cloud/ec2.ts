@@ -1,7 +1,6 @@
 import {
   type _InstanceType,
   AssignPrivateIpAddressesCommand,
-  type AssignPrivateIpAddressesCommandInput,
   DescribeInstancesCommand,
   DescribeInstanceTypesCommand,
   DescribeNetworkInterfacesCommand,
@@ -11,7 +10,7 @@ import {
   type Subnet,
   UnassignPrivateIpAddressesCommand,
 } from '@aws-sdk/client-ec2';
-import { type Cidr, type Ipv4, parseCidr, parseIpv4 } from '../domain/address.ts';
+import { type Cidr, type Ipv4, parseCidr } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
 import {
@@ -63,16 +62,6 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
         NextToken: token,
       });
       return { items: read.all(page.NetworkInterfaces), token: page.NextToken };
-    });
-  }
-
-  function put(input: AssignPrivateIpAddressesCommandInput, sendBefore: number): Promise<Ipv4[]> {
-    const action = 'AssignPrivateIpAddresses';
-    return send(action, async (client, limits) => {
-      const command = new AssignPrivateIpAddressesCommand(input);
-      command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
-      const { AssignedPrivateIpAddresses = [] } = await client.send(command, limits);
-      return AssignedPrivateIpAddresses.map(one => parseIpv4(one.PrivateIpAddress ?? '', 'assigned address'));
     });
   }
 
@@ -190,14 +179,22 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
     },
 
     async assign(eni, ips, sendBefore) {
-      const assigned = await put({ NetworkInterfaceId: eni, PrivateIpAddresses: [...ips] }, sendBefore);
-      const absent = ips.filter(ip => !assigned.includes(ip));
+      const action = 'AssignPrivateIpAddresses';
+      const command = new AssignPrivateIpAddressesCommand({
+        NetworkInterfaceId: eni,
+        PrivateIpAddresses: [...ips],
+      });
+      command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
+      const { AssignedPrivateIpAddresses = [] } = await send(action, (client, limits) =>
+        client.send(command, limits),
+      );
+      const assigned = new Set<string | undefined>(
+        AssignedPrivateIpAddresses.map(one => one.PrivateIpAddress),
+      );
+      const absent = ips.filter(ip => !assigned.has(ip));
       if (absent.length > 0)
         throw new IpamError('ec2-unknown', `EC2 assigned on ${eni}, but did not say ${absent.join(', ')}`);
     },
-
-    assignCount: (eni, count, sendBefore) =>
-      put({ NetworkInterfaceId: eni, SecondaryPrivateIpAddressCount: count }, sendBefore),
 
     async unassign(eni, ips, sendBefore) {
       const action = 'UnassignPrivateIpAddresses';

@@ -184,12 +184,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
 
     async assign(eni, ips, sendBefore) {
       checkDeadline('AssignPrivateIpAddresses', sendBefore);
-      await assign({ eni, ips });
-    },
-
-    async assignCount(eni, count, sendBefore) {
-      checkDeadline('AssignPrivateIpAddresses', sendBefore);
-      return [...(await assign({ eni, count }))];
+      await write('AssignPrivateIpAddresses', eni, network => network.assign({ eni, ips }));
     },
 
     async unassign(eni, ips, sendBefore) {
@@ -198,10 +193,6 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     },
   };
   return cloud;
-
-  function assign(request: { eni: EniId; ips: readonly Ipv4[] } | { eni: EniId; count: number }) {
-    return write('AssignPrivateIpAddresses', request.eni, network => network.assign(request));
-  }
 }
 
 const unknown = (message: string) =>

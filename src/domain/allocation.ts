@@ -83,9 +83,9 @@ interface MoveRule extends Effects {
 export const MOVES = {
   // Putting an address on an ENI. The intent is written before EC2 is asked.
   assign: { from: 'free', to: 'assigning', iface: 'give' },
-  'assign again': { from: 'assigning', to: 'assigning' },
   assigned: { from: 'assigning', to: 'ready', refused: 'clear', places: true },
   refused: { from: 'assigning', to: 'free', iface: 'clear' },
+  skipped: { from: 'assigning', to: 'free', iface: 'clear', refused: 'give' },
   taken: { from: 'assigning', to: 'occupied', iface: 'give', refused: 'give' },
   'take over': { from: 'assigning', to: 'unassigning' },
   granted: { from: 'free', to: 'ready', iface: 'give', refused: 'clear', places: true },
@@ -221,6 +221,20 @@ export const awayMs = (unsure: boolean, { graceMs }: Rest): number =>
 /** Whether an Unassign of ours that left this address free could still be under way on `eni`, or show there. */
 export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
   staysAwayMs(row, eni, rest, now) > 0;
+
+/** Whether a read that shows the address on `eni` may be of the time before it last left that ENI. Of the ENIs that it
+ *  left only the last one is noted; if it was placed there long ago, it left any other even earlier. */
+export function mayShowPast(row: Allocation, eni: EniId, now: number): boolean {
+  const isRecent = (at: number | null) => at === null || now - at < LATE_READS_MS;
+  return row.leftAt !== null && isRecent(row.leftAt) && (row.leftIface === eni || isRecent(row.placedAt));
+}
+
+/** A free address that EC2 refused for a reason we don't know is not tried again for this long, in milliseconds. */
+export const SKIPPED_FOR_MS = 600_000;
+
+/** Whether EC2 has refused this free address of late. */
+export const isSkipped = (row: Allocation, now: number): boolean =>
+  row.refusedAt !== null && now - row.refusedAt < SKIPPED_FOR_MS;
 
 /** The move by which whoever has the address gives it up: its container, or an operator for it. Null: nobody that
  *  we know of has it. One that EC2 does not show where the ledger has it is not given to anybody at once. */

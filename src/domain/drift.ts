@@ -44,6 +44,7 @@ export type DriftKind =
   | 'missing' // a held one is not on its ENI
   | 'elsewhere' // a held one is on another ENI
   | 'found' // a held one that was missing is back
+  | 'arrived' // one being assigned is on its ENI, though its call had no answer
   | 'seen' // an occupied one is where the ledger did not know it
   | 'unseen' // an occupied one is on no ENI, for the first time
   | 'vacated'; // and has been for long enough
@@ -146,6 +147,7 @@ export function describe({ kind, row, seenOn }: Drift): string {
     missing: `held by ${holder} on ${row.iface}, but not there`,
     elsewhere: `held by ${holder} on ${row.iface}, but on ${seenOn}`,
     found: `held by ${holder}, and back on ${row.iface}`,
+    arrived: `being assigned, and on ${seenOn}`,
     seen: `occupied, now seen on ${seenOn}`,
     unseen: 'occupied in the ledger, but on no ENI',
     vacated: 'occupied in the ledger, but on no ENI for long',

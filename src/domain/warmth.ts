@@ -10,7 +10,10 @@
  * | 0 | 2 | 6 | 2 | none: between the marks |
  * | 0 | 2 | 6 | 1 | 5, in one call |
  * | 4 (a small service started) | 6 | 14 | 5 | 9 |
- * | 20 (a deploy) | 22 | 46 | 21 | 25: the pool doubles with each call */
+ * | 20 (a deploy) | 22 | 46 | 21 | 25: the pool doubles with each call |
+ */
+import { numberOf } from './address.ts';
+import type { Allocation } from './allocation.ts';
 
 /** The marks of a quiet pool. A `max` of 0: none is kept. */
 export interface WarmTarget {
@@ -70,13 +73,30 @@ export function refillOf({ usable, resting, inFlight, room }: Stock, { low, high
 }
 
 /** How many to assign for requests that wait, and for those that come after them: a pool in which somebody had to wait
- *  has been too small, so it gets twice its quiet maximum at least. While a call has no answer, only what is needed
- *  goes the same way. */
+ *  has been too small, so it gets twice its quiet maximum at least, of which what is in flight is a part. */
 export function batchFor(waiting: number, stock: Stock, target: WarmTarget, { high }: Marks): number {
   const { usable, resting, inFlight, room } = stock;
-  const more = inFlight > 0 ? 0 : Math.max(high, 2 * target.warmMax);
-  return Math.max(Math.min(Math.max(waiting, waiting + more - resting) - usable, room), 0);
+  const more = Math.max(Math.max(high, 2 * target.warmMax) - inFlight - resting, 0);
+  return Math.max(Math.min(waiting + more - usable, room), 0);
 }
+
+/** A prefix has as many addresses. */
+const PREFIX_BITS = 4;
+
+/** The places of an ENI that are taken by `rows`, all that name it but its primary, and by the `prefixes` that EC2 showed
+ *  on it last: one each, and one for all the addresses of a prefix. The ledger doesn't say which addresses those are, and
+ *  prefixes come and go, so whole /28 blocks count once, and as many others as there are prefixes. Never too many: EC2
+ *  refuses what is too much. */
+export function placesTaken(rows: readonly Allocation[], prefixes: number): number {
+  const [strangers, ours] = [rows.filter(isStrangers), rows.filter(row => !isStrangers(row))];
+  const present = strangers.filter(row => row.absentSince === null);
+  const blocks = [...Map.groupBy(present, row => numberOf(row.ip) >>> PREFIX_BITS).values()];
+  const sizes = blocks.map(block => block.length).sort((a, b) => b - a);
+  const places = sizes.map((size, i) => (i < prefixes || size === 2 ** PREFIX_BITS ? 1 : size));
+  const shown = places.reduce((sum, count) => sum + count, 0);
+  return ours.length + shown + Math.max(prefixes - blocks.length, 0);
+}
+const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 
 /** The part of a batch that a subnet can afford of which `free` addresses are seen: beyond those who wait it leaves
  *  `reserve`, so that warmth here doesn't make a container wait elsewhere. */

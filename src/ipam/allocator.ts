@@ -170,6 +170,7 @@ export function allocator(
       if (why.resting !== null) return true;
       if ((await idleElsewhere(machine, enis, home, pool.range, 'any')).length > 0) return true;
     }
+    if (why.outcome === 'eni full' && why.inDoubt) return true;
     const { rows, now } = await store.onEni(home.eni.id);
     return rows.some(
       row =>

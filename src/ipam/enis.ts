@@ -4,7 +4,7 @@ import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
 import { addressLimitOf } from './limits.ts';
 import type { Machine } from './machine.ts';
-import { noteObserved, toLedger } from './observe.ts';
+import { arrivedOn, noteObserved, toLedger } from './observe.ts';
 import { survey } from './survey.ts';
 
 /** An ENI and the subnet it is in. */
@@ -84,6 +84,7 @@ export function knownEnis(machine: Machine): Enis {
     const known = ours.get(id);
     const age = machine.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
     if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
+    const before = await store.onEni(id);
     const observed = await cloud.eni(id);
     readAt.set(id, machine.clock());
     refuseElsewhere(observed);
@@ -92,6 +93,7 @@ export function knownEnis(machine: Machine): Enis {
       knownOrSurveyed(observed.subnet),
     ]);
     await noteObserved(machine, [observed]);
+    await store.move(arrivedOn(observed, before.rows, before.now));
     const eni = toLedger(observed, addressLimit);
     await store.saveEnis([eni]);
     await store.adopt(id);

@@ -7,7 +7,7 @@ import type { Policy } from './machine.ts';
 /** Why no address can be had. `held` is null when EC2 refused one more without saying how many there are. */
 export type Exhausted =
   | Extract<Filled, { outcome: 'subnet dry' }>
-  | { readonly outcome: 'eni full'; readonly held: number | null };
+  | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };
 
 /** The error that says so, and what to do. */
 export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: Exhausted): IpamError {

@@ -1,12 +1,13 @@
 /** Assigns addresses to an ENI for one of its pools: for requests that wait, and to keep the pool warm. */
 import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
+import { askedFor } from '../domain/doubt.ts';
 import { IpamError, isError } from '../domain/error.ts';
-import { affordable, batchFor, type Marks, refillOf } from '../domain/warmth.ts';
-import { assignByCount } from './count.ts';
+import type { EniId } from '../domain/ids.ts';
+import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../domain/warmth.ts';
 import type { Enis, Home } from './enis.ts';
 import type { Hints } from './hints.ts';
-import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX } from './intents.ts';
+import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX, UNFIT_MAX } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { makeRoom, takeBack } from './take-back.ts';
 
@@ -14,12 +15,19 @@ import { makeRoom, takeBack } from './take-back.ts';
 const ROUNDS_MAX = 8;
 /** Free addresses that a refill leaves in the subnet: `warmMin` for each of its ENIs, but no more than this. */
 const RESERVE_MAX = 50;
+/** The longest wait for one read of the ENI, in milliseconds. */
+const SIGHT_MAX_MS = 20_000;
 
 export type Filled =
   /** There are ready addresses, `assigned` of them new; or nobody waits, and no more are needed. */
   | { readonly outcome: 'ready'; readonly assigned: number }
   /** The ENI holds as many addresses as it may. */
-  | { readonly outcome: 'eni full'; readonly held: number }
+  | {
+      readonly outcome: 'eni full';
+      readonly held: number;
+      /** By EC2's word, and by what the ledger knows to be there it is not: what has no answer may be there too. */
+      readonly inDoubt: boolean;
+    }
   /** No free address has rested; `resting` is the one that has rested longest. */
   | { readonly outcome: 'subnet dry'; readonly resting: Allocation | null };
 
@@ -34,15 +42,33 @@ export interface FillRequest {
 
 /** What is to be done next. */
 type Next =
-  | {
-      readonly do: 'assign';
-      readonly count: number;
-      readonly free: readonly Allocation[];
-      readonly held: number;
-    }
+  | { readonly do: 'assign'; readonly count: number; readonly free: readonly Allocation[] }
   | { readonly do: 'nothing' }
-  | { readonly do: 'make room'; readonly held: number; readonly unanswered: boolean }
+  | { readonly do: 'wait' }
+  | { readonly do: 'make room'; readonly held: number; readonly inFlight: boolean; readonly inDoubt: boolean }
   | { readonly do: 'take back' };
+
+/** What has been learned since the request began. */
+interface Learned {
+  eni: Home['eni'];
+  /** EC2 takes fewer than it was asked for. */
+  most: number;
+  calls: number;
+  unfit: number;
+  /** What EC2 minded last. */
+  refusal: IpamError | null;
+  /** Tokens of the batches whose call had no answer. */
+  readonly unanswered: Set<string>;
+}
+
+interface Parts {
+  readonly machine: Machine;
+  readonly enis: Enis;
+  readonly hints: Hints;
+  readonly home: Home;
+  readonly asked: FillRequest;
+  readonly learned: Learned;
+}
 
 /** Throws EC2's errors other than those that this function is about. */
 export async function fill(
@@ -52,86 +78,135 @@ export async function fill(
   home: Home,
   asked: FillRequest,
 ): Promise<Filled> {
-  let { eni } = home;
-  let most = Number.POSITIVE_INFINITY;
-  let unexplained = 0;
-  const decide = (how: 'glance' | 'choose') =>
-    nextFor(machine, enis, hints, { eni, subnet: home.subnet }, asked, { most, how });
-  for (let round = 0; round < ROUNDS_MAX; round++) {
+  const learned: Learned = {
+    eni: home.eni,
+    most: Number.POSITIVE_INFINITY,
+    ...{ calls: 0, unfit: 0, refusal: null, unanswered: new Set() },
+  };
+  const parts: Parts = { machine, enis, hints, home, asked, learned };
+  for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
     if (round > 0 && machine.clock() >= asked.until()) throw tookTooLong(home);
-    let next = await decide('glance');
+    let next = await nextFor(parts, 'glance');
     if (next.do === 'assign') {
       await machine.cloud.turn('assign', asked.until());
-      next = await decide('choose'); // whoever began to wait in the meantime is served by the same call
+      next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
     }
-    if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
-    if (next.do === 'make room') {
-      const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
-      if ((await makeRoom(machine, home, isOfUse, asked.waiting())) > 0) continue;
-      const now = await enis.refresh(eni.id, { unlessYoung: true });
-      if (roomChanged(eni, now.eni)) ({ eni } = now);
-      else if (next.unanswered) throw noAnswer(home);
-      else return { outcome: 'eni full', held: next.held };
-      continue;
-    }
-    if (next.do === 'take back') {
-      const wanted = { range: asked.range, count: Math.max(asked.waiting(), 1), which: 'rested' } as const;
-      if ((await takeBack(machine, enis, home, wanted)).length > 0) continue;
-      const [resting = null] = await freeFor(machine, home, asked.range, 'any', 1);
-      return { outcome: 'subnet dry', resting };
-    }
-    const { count, free, held } = next;
-    const result = await assign(machine, eni.id, free, count);
-    for (const row of result.ready) hints.note(row);
-    if (result.ready.length > 0) return { outcome: 'ready', assigned: result.ready.length };
-    unexplained += result.unexplained;
-    if (isError(result.error, 'ec2-limit')) {
-      ({ eni } = await enis.refresh(eni.id));
-      if (count === 1) return { outcome: 'eni full', held };
-      most = Math.floor(Math.min(count, CALL_ADDRESSES_MAX) / 2);
-    } else if (isError(result.error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null };
-    else if (result.error !== null) throw result.error;
-    else if (unexplained >= ASSIGN_CALLS_MAX && asked.range === null && machine.clock() < asked.until()) {
-      const assigned = await assignByCount(machine, eni.id, count);
-      if (assigned > 0) return { outcome: 'ready', assigned };
-      unexplained = 0;
-    }
+    const filled = await carryOut(parts, next);
+    if (filled !== null) return filled;
   }
+  if (learned.refusal !== null) throw learned.refusal;
   return { outcome: 'subnet dry', resting: null };
 }
 
+/** What came of it, or null: others changed what it was about, and it has to be looked at again. */
+async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
+  const { machine, enis, home, asked } = parts;
+  if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
+  if (next.do === 'wait') throw noAnswer(home);
+  if (next.do === 'make room') return await roomOn(parts, next);
+  if (next.do === 'assign') return await assignOn(parts, next);
+  const wanted = { range: asked.range, count: Math.max(asked.waiting(), 1), which: 'rested' } as const;
+  if ((await takeBack(machine, enis, home, wanted)).length > 0) return null;
+  const [resting = null] = await freeFor(machine, home, asked.range, 'any', 1);
+  return { outcome: 'subnet dry', resting };
+}
+
+/** The ENI is full, or EC2 says so. */
+async function roomOn(
+  { machine, enis, home, asked, learned }: Parts,
+  { held, inFlight, inDoubt }: Extract<Next, { do: 'make room' }>,
+): Promise<Filled | null> {
+  const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
+  const made = await makeRoom(machine, home, isOfUse, asked.waiting());
+  if (made > 0) learned.most = made;
+  if (made > 0) return null;
+  const now = await enis.refresh(home.eni.id, { unlessYoung: true });
+  const changed = roomChanged(learned.eni, now.eni);
+  learned.eni = now.eni;
+  if (changed) learned.most = Number.POSITIVE_INFINITY;
+  if (changed) return null;
+  if (inFlight) throw noAnswer(home);
+  // What has no answer may be what fills it, and EC2 doesn't show it yet.
+  if (inDoubt && (await nextSight(machine, home, asked.until())).length > 0) return null;
+  return { outcome: 'eni full', held, inDoubt };
+}
+
+/** What the next read of the ENI makes ready; none if it is not made by then. */
+async function nextSight(machine: Machine, { eni }: Home, until: number): Promise<readonly Allocation[]> {
+  const { sights, wait, clock } = machine;
+  const over = new AbortController();
+  const late = wait(Math.min(Math.max(until - clock(), 0), SIGHT_MAX_MS), over.signal).then(() => []);
+  try {
+    return await Promise.race([sights?.next(eni.id) ?? [], late]);
+  } finally {
+    over.abort();
+  }
+}
+
+async function assignOn(
+  { machine, enis, hints, learned }: Parts,
+  { count, free }: Extract<Next, { do: 'assign' }>,
+): Promise<Filled | null> {
+  const { eni } = learned;
+  const result = await assign(machine, eni.id, free, count, ASSIGN_CALLS_MAX - learned.calls);
+  const { ready, error, calls, unfit, unanswered } = result;
+  for (const row of ready) hints.note(row);
+  if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };
+  learned.calls += calls;
+  learned.unfit += unfit;
+  for (const { token } of unanswered) if (token !== null) learned.unanswered.add(token);
+  if (error === null || isError(error, 'ec2-unknown')) return null;
+  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null };
+  learned.refusal = error;
+  if (isError(error, 'ec2-unfit') && learned.unfit < UNFIT_MAX) return null;
+  if (!isError(error, 'ec2-limit')) throw error;
+  learned.eni = (await enis.refresh(eni.id)).eni;
+  learned.most = Math.floor(Math.min(count, CALL_ADDRESSES_MAX) / 2);
+  return null;
+}
+
 async function nextFor(
-  machine: Machine,
-  enis: Enis,
-  hints: Hints,
-  home: Home,
-  { range, waiting, marks }: FillRequest,
-  { most, how }: { most: number; how: 'glance' | 'choose' },
+  { machine, enis, hints, home: { subnet }, asked, learned }: Parts,
+  how: 'glance' | 'choose',
 ): Promise<Next> {
   const { policy, store } = machine;
-  const { eni, subnet } = home;
-  const reading = await store.onEni(eni.id);
-  const ready = reading.rows.filter(row => row.status === 'ready' && !row.primary);
-  hints.learn(eni.id, { now: reading.now, rows: ready });
+  const { range, waiting, marks } = asked;
+  const { eni, most } = learned;
+  const { rows, now } = await store.onEni(eni.id);
+  const ready = rows.filter(row => row.status === 'ready' && !row.primary);
+  hints.learn(eni.id, { now, rows: ready });
   const offered = ready.filter(row => range === null || contains(range, row.ip));
-  const usable = offered.filter(row => isRested(row, eni.id, policy, reading.now)).length;
-  const inFlight = reading.rows.filter(row => row.status === 'assigning').length;
-  const held = reading.rows.filter(row => !row.primary).length;
-  const room =
-    eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - eni.prefixes - held;
-  const stock = { usable, resting: offered.length - usable, inFlight, room };
+  const usable = offered.filter(row => isRested(row, eni.id, policy, now)).length;
+  const { inFlight, inDoubt, mayCall } = askedFor(rows, now, learned.unanswered);
+  const held = placesTaken(
+    rows.filter(row => !row.primary && !inDoubt.includes(row)),
+    eni.prefixes,
+  );
+  const room = eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - held;
+  const stock = { usable, resting: offered.length - usable, inFlight: inFlight.length, room };
   const waits = waiting();
-  if (waits > 0 && usable === 0 && room < 1) return { do: 'make room', held, unanswered: inFlight > 0 };
+  if (waits > 0 && inDoubt.length > 0) watchFor(machine, eni.id, inDoubt, now);
+  if (waits > 0 && usable === 0 && Math.min(room, most) < 1) {
+    const isHidden = room >= 1 && inDoubt.some(row => row.status === 'assigning');
+    return { do: 'make room', held, inFlight: inFlight.length > 0, inDoubt: isHidden };
+  }
   const batch = waits > 0 ? batchFor(waits, stock, policy, marks()) : refillOf(stock, marks());
-  const wanted = Math.min(batch, most);
+  const wanted = Math.min(batch, most, inDoubt.length > 0 ? waits - usable : batch);
   if (wanted < 1) return { do: 'nothing' };
+  if (!mayCall) return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
   // For a request that waits one is enough to have a turn for, of which there may be few.
   const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
-  const free = await freeFor(machine, home, range, 'rested', limit);
+  const free = await freeFor(machine, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
-  if (count > 0) return { do: 'assign', count, free, held };
+  if (count > 0) return { do: 'assign', count, free };
   return waits > usable ? { do: 'take back' } : { do: 'nothing' };
+}
+
+/** Rows of the ENI are in doubt: it is read until they are not. All times but the clock's are the store's. */
+function watchFor({ sights, clock }: Machine, eni: EniId, inDoubt: readonly Allocation[], now: number): void {
+  const newest = Math.max(...inDoubt.map(row => row.movedAt));
+  sights?.watch(eni, clock() - Math.max(now - newest, 0));
 }
 
 const roomChanged = (a: Home['eni'], b: Home['eni']): boolean =>

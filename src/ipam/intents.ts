@@ -7,27 +7,35 @@
 import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
+import { ANSWERED_WITHIN_MS } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import { oursIn } from './enis.ts';
 import type { Machine } from './machine.ts';
 
-/** Calls that name addresses, before the caller makes one by count instead. */
-export const ASSIGN_CALLS_MAX = 4;
+/** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
+export const ASSIGN_CALLS_MAX = 8;
+/** Addresses that EC2 refuses each alone, for a reason we don't know, before it is taken to mind something else. */
+export const UNFIT_MAX = 3;
 /** Addresses in one call. EC2 documents no bound of its own, and what an ENI may hold comes from EC2; where EC2 does not
  *  tell that, a batch that it refuses is halved down to one address in as many calls as a request makes. */
 export const CALL_ADDRESSES_MAX = 128;
 /** Intents taken over in one go. */
 const TAKE_OVER_MAX = 200;
+/** A call without an answer for so long, in milliseconds, is looked for on its ENI. */
+const SIGHT_AFTER_MS = 1_000;
 
 export interface Assigned {
   readonly ready: readonly Allocation[];
   /** Found to be taken by somebody else. */
   readonly taken: readonly Allocation[];
-  /** Why none is ready: EC2's refusal of the whole call, or that it did not answer. */
+  /** Why none is ready: what EC2 said last, or that it did not answer. Null: others have all that were tried. */
   readonly error: IpamError | null;
-  /** Calls that EC2 refused for an address without a word or a sight of which. */
-  readonly unexplained: number;
+  readonly calls: number;
+  /** Addresses that EC2 refused alone, for a reason we don't know. */
+  readonly unfit: number;
+  /** Of the call that had no answer. */
+  readonly unanswered: readonly Allocation[];
 }
 
 const change =
@@ -63,85 +71,227 @@ async function write(
 }
 
 /** Puts free rows on the ENI: the first `count` of those given that nobody else moves meanwhile. The caller has had the
- *  turn for the first call, since which rows it should be is decided after that. Those that EC2 refuses because somebody else has them become occupied, and the rest is asked for
- *  again, so that one foreign address never blocks the others. */
+ *  turn for the first call, since which rows it should be is decided after that. Of a batch that EC2 refuses for an
+ *  address, those that are found to be the cause are left out and others tried, so that one foreign address never blocks
+ *  a subnet: at most `callsMax` calls. */
 export async function assign(
   machine: Machine,
   eni: EniId,
   rows: readonly Allocation[],
   count = rows.length,
+  callsMax = ASSIGN_CALLS_MAX,
 ): Promise<Assigned> {
-  const { store, cloud, log } = machine;
   const taken: Allocation[] = [];
-  let unexplained = 0;
-  let written = await intend(machine, eni, rows, Math.min(count, CALL_ADDRESSES_MAX));
-  for (let calls = 0; calls < ASSIGN_CALLS_MAX && written.intents.length > 0; calls++) {
-    const { intents } = written;
-    const ips = ipsOf(intents);
-    const error = await outcome(cloud.assign(eni, ips, written.sendBefore));
-    log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
-    if (error === null)
-      return { ready: await store.move(intents.map(change('assigned'))), taken, error, unexplained };
-    if (!isRefusal(error)) return { ready: [], taken, error, unexplained };
-    if (!isError(error, 'ec2-taken', 'ec2-unfit')) {
-      await store.move(intents.map(change('refused')));
-      return { ready: [], taken, error, unexplained };
-    }
-    const before = taken.length;
-    const noTurn = intents.length > 1 ? await outcome(cloud.turn('assign')) : null;
-    written = await partTaken(machine, eni, intents, error, { taken, mayCallAgain: noTurn === null });
-    if (noTurn !== null) return { ready: [], taken, error: noTurn, unexplained };
-    if (taken.length === before || (intents.length === 1 && error.addresses.length === 0)) unexplained++;
+  let [calls, unfit] = [0, 0];
+  let error: IpamError | null = null;
+  const size = Math.min(count, CALL_ADDRESSES_MAX);
+  let next: Candidates = { first: rows, suspects: [], size };
+  const ended = (ready: readonly Allocation[] = [], unanswered: readonly Allocation[] = []): Assigned => ({
+    ...{ ready, taken, calls, unfit, unanswered },
+    error: isError(error, 'ec2-taken') ? null : error,
+  });
+  while (calls < callsMax && unfit < UNFIT_MAX) {
+    const noTurn = calls > 0 ? await outcome(machine.cloud.turn('assign')) : null;
+    if (noTurn !== null) error = noTurn;
+    if (noTurn !== null) return ended();
+    const { intents, left, sendBefore } = await intend(machine, eni, next);
+    if (intents.length === 0) return ended();
+    const answer = await callAssign(machine, eni, intents, sendBefore);
+    calls++;
+    ({ error } = answer);
+    if (error === null) return ended(answer.ready);
+    if (!isRefusal(error)) return ended([], intents);
+    if (!isAboutAddresses(error)) return ended();
+    taken.push(...answer.guilty.filter(row => row.status === 'occupied'));
+    if (isError(error, 'ec2-unfit') && intents.length === 1) unfit++;
+    next = nextAfter(answer, error, left, next, size);
   }
-  await store.move(written.intents.map(change('refused')));
-  return { ready: [], taken, error: null, unexplained };
+  return ended();
 }
 
-/** Writes the intents of an assign. Others who look for free addresses at the same time find the same ones. */
+/** Rows to choose from. */
+interface Candidates {
+  readonly first: readonly Allocation[];
+  /** Of batches that EC2 refused, for one that is not among `first`: they are tried last. */
+  readonly suspects: readonly Allocation[];
+  readonly size: number;
+}
+
+/** After a refusal for some address: half of the batch, until there is one that EC2 minds alone; then others. */
+function nextAfter(
+  { guilty, innocent }: Answer,
+  error: IpamError,
+  left: readonly Allocation[],
+  { suspects }: Candidates,
+  size: number,
+): Candidates {
+  const middle = Math.ceil(innocent.length / 2);
+  if (guilty.length === 0)
+    return {
+      first: innocent.slice(0, middle),
+      suspects: [...innocent.slice(middle), ...left, ...suspects],
+      size: middle,
+    };
+  const isAlone = innocent.length === 0;
+  const others = isAlone ? [...left, ...suspects] : [...innocent, ...left];
+  return {
+    first: others,
+    suspects: isAlone ? [] : suspects,
+    size: isAlone && isError(error, 'ec2-unfit') ? 1 : size,
+  };
+}
+
+/** Writes the intents of an assign. Others who look for free addresses at the same time find the same ones.
+ *  `left`: rows that it did not need. */
 async function intend(
   machine: Machine,
   eni: EniId,
-  rows: readonly Allocation[],
-  count: number,
-): Promise<Written> {
-  const { intents, sendBefore } = await write(
-    machine,
-    rows.slice(0, count).map(change('assign', { iface: eni })),
-  );
-  for (let from = count; intents.length < count && from < rows.length; ) {
-    const next = rows.slice(from, from + count - intents.length);
+  { first, size }: Candidates,
+): Promise<Written & { left: readonly Allocation[] }> {
+  const chosen = first.slice(0, size);
+  const { intents, sendBefore } = await write(machine, chosen.map(change('assign', { iface: eni })));
+  let from = chosen.length;
+  while (intents.length < size && from < first.length) {
+    const next = first.slice(from, from + size - intents.length);
     from += next.length;
     intents.push(...(await write(machine, next.map(change('assign', { iface: eni })))).intents);
   }
-  return { intents, sendBefore };
+  return { intents, sendBefore, left: first.slice(from) };
 }
 
-/** After a refusal for some address of the batch: writes down whose it is and answers the new intents for
- *  the next call, which are all the others where EC2 says which one it was, else half of them. */
-async function partTaken(
+/** What became of one call. */
+interface Answer {
+  readonly error: IpamError | null;
+  readonly ready: readonly Allocation[];
+  /** After a refusal for an address: those that are known to be the cause, which are not free any more or skipped. */
+  readonly guilty: readonly Allocation[];
+  /** The others, which are free again. */
+  readonly innocent: readonly Allocation[];
+}
+const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-taken', 'ec2-unfit');
+
+/** Sends the call of the intents, once. When it has no answer in time the request goes on without it: the answer that
+ *  comes later settles them all the same, and so does a read that shows them on the ENI. */
+async function callAssign(
   machine: Machine,
   eni: EniId,
   intents: readonly Allocation[],
-  refusal: IpamError,
-  { taken, mayCallAgain }: { taken: Allocation[]; mayCallAgain: boolean },
-): Promise<Written> {
-  const carriers = await carriersOf(machine, intents);
+  sendBefore: number,
+): Promise<Answer> {
+  const sentAt = machine.clock();
+  const waiting = new AbortController();
+  const settled = outcome(machine.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error =>
+    settleAssign(machine, eni, intents, { error, sentAt }),
+  );
+  machine.sights?.sent(settled);
+  settled.catch(error => machine.log('warn', 'an assign is not settled yet', { eni, error }));
+  try {
+    return await Promise.race([settled, silence(machine, eni, intents, sentAt, waiting.signal)]);
+  } finally {
+    waiting.abort();
+  }
+}
+
+/** Ends when a call should have had its answer; earlier, when a read shows that it was applied. */
+async function silence(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+  sentAt: number,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { wait, sights } = machine;
+  await wait(SIGHT_AFTER_MS, signal);
+  if (signal.aborted) return silent(eni);
+  sights?.watch(eni, sentAt);
+  const over = wait(ANSWERED_WITHIN_MS - SIGHT_AFTER_MS, signal).then((): Allocation[] => []);
+  const ips = new Set(ipsOf(intents));
+  const seen = sights?.next(eni).then(rows => rows.filter(row => ips.has(row.ip))) ?? over;
+  const ready = await Promise.race([seen, over]);
+  if (ready.length === 0) await over;
+  return ready.length === 0 ? silent(eni) : { error: null, ready, guilty: [], innocent: [] };
+}
+
+const silent = (eni: EniId): Answer => ({
+  error: new IpamError('ec2-unknown', `EC2 has not answered yet what was asked of it for ${eni}`, {
+    hint: 'see the log of the server, and try again',
+  }),
+  ...{ ready: [], guilty: [], innocent: [] },
+});
+
+/** Writes down what EC2 answered. */
+async function settleAssign(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+  { error, sentAt }: { error: IpamError | null; sentAt: number },
+): Promise<Answer> {
+  const { store, log, sights } = machine;
+  const none = { error, ready: [], guilty: [], innocent: [] };
+  const ips = ipsOf(intents);
+  log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
+  if (error === null) return { ...none, ready: await store.move(intents.map(change('assigned'))) };
+  if (!isRefusal(error)) {
+    sights?.watch(eni, sentAt);
+    return none;
+  }
+  const { guilty, carriers } = await guiltyOf(machine, intents, error);
+  const blamed = (row: Allocation): Change =>
+    isError(error, 'ec2-unfit')
+      ? change('skipped', { refused: true })(row)
+      : change('taken', { iface: carriers.get(row.ip)?.id ?? null, refused: !carriers.has(row.ip) })(row);
+  const moved = await store.move([
+    ...guilty.map(blamed),
+    ...intents.filter(row => !guilty.includes(row)).map(change('refused')),
+  ]);
+  if (moved.length < intents.length) await disown(machine, eni, intents, moved);
+  const why = isError(error, 'ec2-unfit')
+    ? 'EC2 will not have them: skipped for 10 minutes'
+    : 'taken by others';
+  if (guilty.length > 0) log('info', why, { eni, ips: ipsOf(guilty) });
+  const after = (row: Allocation) => moved.find(one => one.ip === row.ip) ?? row;
+  return {
+    ...none,
+    guilty: guilty.map(after),
+    innocent: moved.filter(row => !guilty.some(one => one.ip === row.ip)),
+  };
+}
+
+/** Of a call that was refused for an address: those that EC2 names or a read shows to be somebody's, or the only one. */
+async function guiltyOf(machine: Machine, intents: readonly Allocation[], refusal: IpamError) {
+  const none = new Map<Ipv4, CloudEni>();
+  if (!isAboutAddresses(refusal)) return { guilty: [], carriers: none };
+  const carriers = isError(refusal, 'ec2-taken') ? await carriersOf(machine, intents) : none;
   const named = new Set<Ipv4>(refusal.addresses);
   const guilty = intents.filter(row => named.has(row.ip) || carriers.has(row.ip) || intents.length === 1);
-  const innocent = intents.filter(row => !guilty.includes(row));
-  const next = guilty.length > 0 ? innocent : innocent.slice(0, Math.ceil(innocent.length / 2));
-  const again = mayCallAgain ? next : [];
-  const written = await write(machine, [
-    ...guilty.map(row => {
-      const carrier = carriers.get(row.ip);
-      return change('taken', { iface: carrier?.id ?? null, refused: carrier === undefined })(row);
-    }),
-    ...again.map(change('assign again')),
-    ...innocent.slice(again.length).map(change('refused')),
-  ]);
-  for (const row of written.moved) if (row.status === 'occupied') taken.push(row);
-  if (guilty.length > 0) machine.log('info', 'taken by others', { eni, ips: ipsOf(guilty) });
-  return written;
+  return { guilty, carriers };
+}
+
+/** EC2 has refused the call: what a read showed of its addresses on the ENI meanwhile, so that they became ready, is
+ *  somebody else's. Who has been given one keeps it. */
+async function disown(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+  moved: readonly Allocation[],
+): Promise<void> {
+  const others = intents.filter(row => !moved.some(one => one.ip === row.ip));
+  const [first] = others;
+  if (first === undefined) return;
+  const { rows } = await machine.store.get(first.subnet, ipsOf(others));
+  const seen = rows.filter(
+    row =>
+      row.iface === eni && others.some(one => one.ip === row.ip && one.generation + 1 === row.generation),
+  );
+  const changes = seen
+    .filter(row => row.status === 'ready')
+    .map(change('usurped', { iface: eni, primary: false }));
+  const usurped = await machine.store.move(changes);
+  if (usurped.length > 0)
+    machine.log('warn', 'EC2 refused what it showed on the ENI: it is not ours', {
+      eni,
+      ips: ipsOf(usurped),
+    });
 }
 
 /** Which of the rows EC2 shows on an ENI; none when it does not answer, since this only saves calls. */

@@ -6,10 +6,11 @@ import { type GiveBack, giveBack } from './give-back.ts';
 import { glancesOf } from './glances.ts';
 import { hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
-import type { Machine } from './machine.ts';
+import { type Machine, withSights } from './machine.ts';
 import { outagesOf } from './outages.ts';
 import { type Pools, pools } from './pools.ts';
 import { glance } from './reconciler.ts';
+import { sightsOf } from './sights.ts';
 import { type WarmPools, warmPools } from './warm-pool.ts';
 
 export interface Ipam {
@@ -22,7 +23,8 @@ export interface Ipam {
   readonly keeper: Keeper;
 }
 
-export function openIpam(machine: Machine, options: KeeperOptions): Ipam {
+export function openIpam(given: Machine, options: KeeperOptions): Ipam {
+  const machine = withSights(given, sightsOf(given));
   const enis = knownEnis(machine);
   const fleet = fleetOf(options.server, machine.clock);
   const nobodys = giveBack(machine);

@@ -1,7 +1,6 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
 import { IpamError } from '../domain/error.ts';
 import type { SubnetId } from '../domain/ids.ts';
-import { closeCounts } from './count.ts';
 import { drain } from './drain.ts';
 import { type Enis, oursIn } from './enis.ts';
 import { evidence } from './evidence.ts';
@@ -59,7 +58,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
-    { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: settleUnfinished },
+    { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: async () => void (await takeOver(machine)) },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
@@ -81,11 +80,6 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
     for (const [subnet, ours] of bySubnet)
       if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
         await logged(`drain ${subnet}`, async () => void (await drain(machine, warm, subnet, ours)));
-  }
-
-  async function settleUnfinished(): Promise<void> {
-    await takeOver(machine);
-    await closeCounts(machine);
   }
 
   /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same

@@ -1,6 +1,6 @@
 import type { Cloud, Urgency } from '../cloud/cloud.ts';
-import type { Rest } from '../domain/allocation.ts';
-import type { InstanceId } from '../domain/ids.ts';
+import type { Allocation, Rest } from '../domain/allocation.ts';
+import type { EniId, InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import type { WarmTarget } from '../domain/warmth.ts';
 import type { Store } from '../store/store.ts';
@@ -15,6 +15,19 @@ export interface Policy extends Rest, WarmTarget {
   readonly strictReuse: boolean;
 }
 
+/** Finds what calls without an answer have put on ENIs. */
+export interface Sights {
+  /** A call for the ENI, sent at `sentAt` on the process's monotonic clock, has no answer: reads the ENI until none of
+   *  its rows is in doubt, or 30 s after it was sent. Those who watch one ENI share its reads. */
+  watch(eni: EniId, sentAt: number): void;
+  /** The rows that the next read of the ENI makes ready; none at once where it is not being watched. Never throws. */
+  next(eni: EniId): Promise<readonly Allocation[]>;
+  /** A call has been sent; it is waited for when the process stops. */
+  sent(settled: Promise<unknown>): void;
+  /** Reads no more; resolves when the calls that were sent have been settled, or had no answer. Never throws. */
+  stop(): Promise<void>;
+}
+
 /** What every part of this floor works with. Clocks and waiting come in from the roof. */
 export interface Machine {
   readonly store: Store;
@@ -22,19 +35,28 @@ export interface Machine {
   readonly policy: Policy;
   /** The process's monotonic clock, in milliseconds. */
   readonly clock: () => number;
-  /** Resolves after `ms`. */
-  readonly wait: (ms: number) => Promise<void>;
+  /** Resolves after `ms`, or as soon as the signal is aborted. */
+  readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** 0 to 1, exclusive. */
   readonly random: () => number;
   readonly log: Log;
   /** Embedded: the instance this process runs on; only its ENIs are served. Null: any. */
   readonly instance: InstanceId | null;
+  /** Finds what calls without an answer have put on ENIs; absent in commands, for which no request waits. */
+  readonly sights?: Sights;
 }
 
 /** The same machine, whose EC2 calls are as urgent as it says by the time their turn comes. */
-export const urgently = (machine: Machine, urgency: () => Urgency): Machine => ({
+export const urgently = (machine: Machine, urgency: () => Urgency): Machine =>
+  changed(machine, { cloud: machine.cloud.as(urgency) });
+
+/** The same machine, whose calls without an answer are followed up. */
+export const withSights = (machine: Machine, sights: Sights): Machine => changed(machine, { sights });
+
+/** Its instance may be learned later. */
+const changed = (machine: Machine, parts: Partial<Machine>): Machine => ({
   ...machine,
-  cloud: machine.cloud.as(urgency),
+  ...parts,
   get instance() {
     return machine.instance;
   },

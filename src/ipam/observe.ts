@@ -1,7 +1,7 @@
 /** What EC2 shows, and how the ledger comes to say it. */
 import type { CloudEni } from '../cloud/cloud.ts';
 import { fromNumber, type Ipv4 } from '../domain/address.ts';
-import { type Allocation, type Change, mayStillLeave } from '../domain/allocation.ts';
+import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../domain/allocation.ts';
 import { isSettled, type Sighting } from '../domain/drift.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import type { Machine } from './machine.ts';
@@ -18,7 +18,6 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   addressLimit,
   prefixes: observed.prefixes.length,
   ours: false,
-  countIntentAt: null,
   releasedAt: null,
 });
 
@@ -32,6 +31,23 @@ export function sightingsOn(eni: CloudEni): [Ipv4, Sighting][] {
     ...seconds.map((ip): [Ipv4, Sighting] => [ip, { eni: eni.id, primary: false }]),
     [eni.primary, { eni: eni.id, primary: true }],
   ];
+}
+
+/** Of the rows, all read before EC2 was, those that are being assigned to the ENI and have come to it: a call is sent once
+ *  and can't be applied twice. It is applied as a whole, so what shows a part of a batch shows somebody else's addresses,
+ *  which the ledger has not noted yet. Nor where the read may be older than the call. */
+export function arrivedOn(
+  eni: CloudEni,
+  rows: readonly Allocation[],
+  now: number,
+): (Change & { row: Allocation })[] {
+  const isThere = (row: Allocation) => eni.secondaries.includes(row.ip) && !mayShowPast(row, eni.id, now);
+  const asked = rows.filter(row => row.status === 'assigning' && row.iface === eni.id);
+  const batches = [...Map.groupBy(asked, row => row.token).values()];
+  return batches
+    .filter(batch => batch.every(isThere))
+    .flat()
+    .map(row => ({ row, move: 'assigned' }));
 }
 
 /** Writes what EC2 shows on ENIs of one subnet, and the ledger did not put there, down as occupied; answers

@@ -9,7 +9,7 @@ import { type Enis, oursIn } from './enis.ts';
 import type { Evidence } from './evidence.ts';
 import { repair, takeOff, unassign } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
-import { sightingsOn, toLedger } from './observe.ts';
+import { arrivedOn, sightingsOn, toLedger } from './observe.ts';
 
 /** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
 const REPAIRS_MAX = 200;
@@ -57,8 +57,8 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
 function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
   const limit = eni.instance === seen.instance ? eni.addressLimit : null;
-  const { ours, countIntentAt, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore } = eni;
-  const kept = { ours, countIntentAt, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore };
+  const { ours, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore } = eni;
+  const kept = { ours, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore };
   const now = { ...toLedger(seen, limit), ...kept };
   const same =
     now.instance === eni.instance && now.attachment === eni.attachment && now.prefixes === eni.prefixes;
@@ -83,7 +83,7 @@ async function driftIn(
     const drift = driftOf(row, at, scene, machine.policy, seen.now);
     return drift === null ? [] : [drift];
   };
-  const drifts = seen.rows.flatMap(judge);
+  const drifts = [...seen.rows.flatMap(judge), ...arrivals(seen)];
   const known = new Set<Ipv4>(seen.rows.map(row => row.ip));
   const others = [...sightings.keys()].filter(ip => !known.has(ip));
   for (let from = 0; from < others.length; from += CHANGES_MAX) {
@@ -92,6 +92,13 @@ async function driftIn(
   }
   return drifts;
 }
+
+/** What calls without an answer have put on our ENIs. */
+const arrivals = ({ rows, now, enis, ours }: View): Drift[] =>
+  [...enis.values()]
+    .filter(eni => ours.has(eni.id))
+    .flatMap(eni => arrivedOn(eni, rows, now))
+    .map(change => ({ kind: 'arrived', row: change.row, seenOn: change.row.iface, change }));
 
 /** How ledger and EC2 differ. Changes nothing. */
 export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {

@@ -37,7 +37,7 @@ export interface WarmPools {
   highOf(eni: EniId): number;
   /** Docker has released the ENI's pool: nothing is remembered of its growth. */
   forget(eni: EniId): void;
-  /** Begins no more refills; resolves when those under way have ended. Never throws. */
+  /** Begins no more refills; resolves when those under way have ended, and the calls that were sent. Never throws. */
   stop(): Promise<void>;
 }
 
@@ -159,6 +159,7 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
     async stop() {
       stopping = true;
       await Promise.all(refills);
+      await machine.sights?.stop();
     },
   };
 }

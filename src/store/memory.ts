@@ -1,5 +1,12 @@
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
-import { type Allocation, isRested, mayStillLeave, moved, STATUSES } from '../domain/allocation.ts';
+import {
+  type Allocation,
+  isRested,
+  isSkipped,
+  mayStillLeave,
+  moved,
+  STATUSES,
+} from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { batchOf, keyOf, tokensOf } from './batch.ts';
 import {
@@ -104,21 +111,14 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async saveEnis(list) {
       for (const eni of list) {
-        const { ours, countIntentAt, releasedAt } = enis.get(eni.id) ?? eni;
-        enis.set(eni.id, { ...eni, ours, countIntentAt, releasedAt });
+        const { ours, releasedAt } = enis.get(eni.id) ?? eni;
+        enis.set(eni.id, { ...eni, ours, releasedAt });
       }
     },
     async adopt(id) {
       const eni = enis.get(id);
       if (eni !== undefined) enis.set(id, { ...eni, ours: true });
     },
-    async setCountIntent(id, from, to) {
-      const eni = enis.get(id);
-      if (eni === undefined || eni.countIntentAt !== from) return false;
-      enis.set(id, { ...eni, countIntentAt: to === 'now' ? clock() : null });
-      return true;
-    },
-
     async setReleased(id, released) {
       const eni = enis.get(id);
       if (eni !== undefined)
@@ -213,7 +213,8 @@ function bestFirst(free: Allocation[], query: FreeQuery, now: number): Allocatio
     (a.restedSince === null ? turn(a) - turn(b) : spreadOf(a.ip) - spreadOf(b.ip)) ||
     byAddress(a, b);
   const usable = free
-    .filter(row => isIn(query.range, row.ip) && !mayStillLeave(row, query.eni, query.rest, now))
+    .filter(row => isIn(query.range, row.ip) && !isSkipped(row, now))
+    .filter(row => !mayStillLeave(row, query.eni, query.rest, now))
     .sort(order);
   const rested = usable.filter(row => isRested(row, query.eni, query.rest, now));
   const others = usable.filter(row => !isRested(row, query.eni, query.rest, now));

@@ -24,7 +24,13 @@ export const upsertSubnet = ({ id, vpc, cidr }: LedgerSubnet): Statement =>
 export const selectEni = (id: EniId): Statement => statement(build.select().from(eni).where(eq(eni.id, id)));
 export const selectEnis = (): Statement => statement(build.select().from(eni));
 
-const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
+const {
+  generation: _generation,
+  token: _token,
+  countIntentAt: _countIntentAt,
+  ...ENI_COLUMNS
+} = getTableColumns(eni);
+export const eniOf = (row: Row): LedgerEni => decode(ENI_COLUMNS, row);
 const ENI_KEYS = Object.keys(ENI_COLUMNS) as (keyof typeof ENI_COLUMNS)[];
 const REFRESHED = [
   'subnet',
@@ -60,44 +66,6 @@ export const updateReleased = (id: EniId, released: boolean): Statement =>
       .set({ releasedAt: released ? sql`COALESCE(${eni.releasedAt}, ${NOW})` : null })
       .where(eq(eni.id, id)),
   );
-
-export interface CountState {
-  readonly generation: number;
-  readonly countIntentAt: number | null;
-}
-/** Sets or clears the count intent while it stands as `was`; the last answer has a row if it did.
- *  The generation keeps a lost statement from being done late, the token tells whose it was. */
-export const setCountIntent = (
-  id: EniId,
-  was: CountState,
-  to: 'now' | null,
-  token: string,
-  skewMs: number,
-): Statement[] => [
-  setNow(skewMs),
-  BEGIN,
-  statement(
-    build
-      .update(eni)
-      .set({ countIntentAt: to === 'now' ? NOW : null, generation: was.generation + 1, token })
-      .where(
-        and(
-          eq(eni.id, id),
-          eq(eni.generation, was.generation),
-          sql`${eni.countIntentAt} <=> ${was.countIntentAt}`,
-        ),
-      ),
-  ),
-  COMMIT,
-  statement(
-    build
-      .select({ id: eni.id })
-      .from(eni)
-      .where(and(eq(eni.id, id), eq(eni.token, token))),
-  ),
-];
-export const countStateOf = (row: Row): CountState =>
-  decode({ generation: eni.generation, countIntentAt: eni.countIntentAt }, row);
 
 export const upsertServer = (id: string, stopped: boolean, asked: boolean): Statement =>
   statement(

@@ -1,6 +1,6 @@
 import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import { awayMs, type Status } from '../domain/allocation.ts';
+import { awayMs, SKIPPED_FOR_MS, type Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { Statement } from './mysql-link.ts';
 import { allocation } from './mysql-schema.ts';
@@ -64,14 +64,15 @@ export function selectFreeFor(query: FreeQuery): Statement[] {
   const { freeRefusedAt: refusedAt, freeRestedSince: restedSince, spread } = allocation;
   const { rested, resting } = restOf(query);
   const known = eq(refusedAt, 0);
+  const suspect = and(gt(refusedAt, 0), lte(refusedAt, sql`${NOW} - ${SKIPPED_FOR_MS}`));
   const never = eq(restedSince, 0);
   const ranges: (SQL | undefined)[] = [
     and(known, never, gte(spread, start)),
     and(known, never, lt(spread, start)),
     and(known, gt(restedSince, 0), rested),
-    and(gt(refusedAt, 0), rested),
+    and(suspect, rested),
   ];
-  if (query.which === 'any') ranges.push(and(known, resting), and(gt(refusedAt, 0), resting));
+  if (query.which === 'any') ranges.push(and(known, resting), and(suspect, resting));
   return ranges.map(range => selectFree(query, range));
 }
 

@@ -97,6 +97,7 @@ export const eni = mysqlTable('eni', {
   addressLimit: int('address_limit'),
   prefixes: int('prefixes').notNull(),
   ours: bool('ours').notNull(),
+  /** Read by servers of the release before only. */
   countIntentAt: time('count_intent_at'),
   releasedAt: time('released_at'),
   generation: int('generation', { unsigned: true }).default(0).notNull(),

@@ -11,10 +11,10 @@ import { migrateMysql, outdatedMysql } from './mysql-migrate.ts';
 import { mysqlMover } from './mysql-mover.ts';
 import * as others from './mysql-others.ts';
 import * as rows from './mysql-rows.ts';
-import { allocation, eni as eniTable, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
+import { allocation, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
 import { build, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
 import * as turns from './mysql-turns.ts';
-import type { LedgerEni, LedgerServer, Reading, Store } from './store.ts';
+import type { LedgerServer, Reading, Store } from './store.ts';
 import type { MysqlSpec } from './url.ts';
 
 /** Addresses in one `get`; more are asked for in several statements of the packet. */
@@ -110,11 +110,11 @@ export function openMysql(options: MysqlOptions): Store {
     },
     async eni(id) {
       const [[row] = []] = await ask(others.selectEni(id));
-      return row === undefined ? null : toEni(row);
+      return row === undefined ? null : others.eniOf(row);
     },
     async enis() {
       const [found = []] = await ask(others.selectEnis());
-      return found.map(toEni);
+      return found.map(others.eniOf);
     },
     async saveEnis(list) {
       if (list.length > 0) await ask(...others.upsertEnis(list));
@@ -124,14 +124,6 @@ export function openMysql(options: MysqlOptions): Store {
     },
     async setReleased(id, released) {
       await ask(setNow(skewMs()), others.updateReleased(id, released));
-    },
-    async setCountIntent(id, from, to) {
-      const [[row] = []] = await ask(others.selectEni(id));
-      if (row === undefined) return false;
-      const was = others.countStateOf(row);
-      if (was.countIntentAt !== from) return false;
-      const answers = await ask(...others.setCountIntent(id, was, to, newToken(), skewMs()));
-      return answers.at(-1)?.length === 1;
     },
 
     async beat(server, stopped, asked = false) {
@@ -170,11 +162,6 @@ export function openMysql(options: MysqlOptions): Store {
       return String(answers.at(-1)?.[0]?.value);
     },
   };
-}
-
-function toEni(row: Row): LedgerEni {
-  const { generation: _generation, token: _token, ...eni } = decode(getTableColumns(eniTable), row);
-  return eni;
 }
 
 const toServer = (row: Row): LedgerServer => decode(getTableColumns(serverTable), row);

@@ -1,21 +1,6 @@
-import {
-  and,
-  asc,
-  eq,
-  gt,
-  gte,
-  inArray,
-  isNotNull,
-  isNull,
-  lt,
-  lte,
-  ne,
-  or,
-  type SQL,
-  sql,
-} from 'drizzle-orm';
+import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import { awayMs, type Status } from '../domain/allocation.ts';
+import { awayMs, SKIPPED_FOR_MS, type Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { bytesOf } from './address-bytes.ts';
 import { allocation, IS_FREE, IS_INTENT } from './sqlite-schema.ts';
@@ -76,13 +61,14 @@ export function selectFreeFor(db: Db, query: FreeQuery, now: number) {
   const { restedSince, refusedAt, spread } = allocation;
   const { rested, resting } = restOf(query, now);
   const known = isNull(refusedAt);
+  const suspect = lte(refusedAt, now - SKIPPED_FOR_MS);
   const ranges: (SQL | undefined)[] = [
     and(known, isNull(restedSince), gte(spread, start)),
     and(known, isNull(restedSince), lt(spread, start)),
     and(known, rested),
-    and(isNotNull(refusedAt), or(isNull(restedSince), rested)),
+    and(suspect, or(isNull(restedSince), rested)),
   ];
-  if (query.which === 'any') ranges.push(and(known, resting), and(isNotNull(refusedAt), resting));
+  if (query.which === 'any') ranges.push(and(known, resting), and(suspect, resting));
   return ranges.map(range => selectFree(db, query, now, range));
 }
 

@@ -80,6 +80,7 @@ export const eni = sqliteTable('eni', {
   addressLimit: integer('address_limit'),
   prefixes: integer('prefixes').notNull(),
   ours: bool('ours').notNull(),
+  /** Read by servers of the release before only. */
   countIntentAt: time('count_intent_at'),
   releasedAt: time('released_at'),
   generation: integer('generation').default(0).notNull(),

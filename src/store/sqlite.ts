@@ -1,4 +1,4 @@
-import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
+import { count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { tokensOf } from './batch.ts';
@@ -140,15 +140,6 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
         const releasedAt = released ? sql`coalesce(${eni.releasedAt}, ${clock()})` : null;
         db.update(eni).set({ releasedAt }).where(eq(eni.id, id)).run();
       }),
-    setCountIntent: (id, from, to) =>
-      on(({ db }) => {
-        const result = db
-          .update(eni)
-          .set({ countIntentAt: to === 'now' ? clock() : null, generation: sql`${eni.generation} + 1` })
-          .where(and(eq(eni.id, id), sql`${eni.countIntentAt} IS ${from}`))
-          .run();
-        return Number(result.changes) === 1;
-      }),
 
     beat: (id, stopped, asked = false) =>
       write(({ db }) => {
@@ -214,7 +205,12 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
 
 const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: moverOn(file) });
 
-const { generation: _generation, token: _token, ...ENI_COLUMNS } = getTableColumns(eni);
+const {
+  generation: _generation,
+  token: _token,
+  countIntentAt: _countIntentAt,
+  ...ENI_COLUMNS
+} = getTableColumns(eni);
 
 function addRows({ db }: Open, list: readonly NewAllocation[], now: number, token: string): number {
   const place = (name: string) => sql.placeholder(name);
@@ -239,7 +235,7 @@ function addRows({ db }: Open, list: readonly NewAllocation[], now: number, toke
 }
 
 function saveEni(db: SqliteFile['db'], one: LedgerEni): void {
-  const { id: _id, ours: _ours, countIntentAt: _countIntentAt, releasedAt: _releasedAt, ...set } = one;
+  const { id: _id, ours: _ours, releasedAt: _releasedAt, ...set } = one;
   db.insert(eni).values(one).onConflictDoUpdate({ target: eni.id, set }).run();
 }
 

@@ -35,8 +35,6 @@ export interface LedgerEni {
   readonly prefixes: number;
   /** It belongs to this ledger: Docker has used it under its PoolID. Once true it stays true. */
   readonly ours: boolean;
-  /** A call by count was written here and not settled since, in milliseconds; null: none. */
-  readonly countIntentAt: number | null;
   /** Docker has released the last pool on it then, and asked for nothing since, in milliseconds; null: it is used. */
   readonly releasedAt: number | null;
 }
@@ -129,7 +127,8 @@ export interface Store {
   /** Ready, non-primary rows on the ENI, longest-rested first (never given up comes first, then by address). */
   readyOn(eni: EniId, range: Cidr | null, limit: number): Promise<Reading<Allocation>>;
   /** Free rows that may be assigned to the ENI, best first: those that never rested, from hash(ENI) onward
-   *  along `spread` with wrap-around; then the longest-rested; then those known from a refusal only. Never one
+   *  along `spread` with wrap-around; then the longest-rested; then those that EC2 once refused. Never one that it
+   *  refused within SKIPPED_FOR_MS, nor one
    *  that must still stay off this same ENI (`staysAwayMs`). */
   freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
   /** Intents written at least `ageMs` ago, oldest first. */
@@ -142,12 +141,10 @@ export interface Store {
   saveSubnet(subnet: LedgerSubnet): Promise<void>;
   eni(id: EniId): Promise<LedgerEni | null>;
   enis(): Promise<LedgerEni[]>;
-  /** Inserts or refreshes; `ours`, `countIntentAt` and `releasedAt` of an ENI that is there already are left alone. */
+  /** Inserts or refreshes; `ours` and `releasedAt` of an ENI that is there already are left alone. */
   saveEnis(enis: readonly LedgerEni[]): Promise<void>;
   /** The ENI belongs to this ledger from now on. */
   adopt(id: EniId): Promise<void>;
-  /** Sets or clears the count intent if it stands as `from` says; false: it did not. */
-  setCountIntent(id: EniId, from: number | null, to: 'now' | null): Promise<boolean>;
   /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 

@@ -96,8 +96,6 @@ export class Ec2 {
         addressLimit: type => through(() => reader.addressLimit(type)),
         assign: (eni, ips, before) =>
           writing(door, 'assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
-        assignCount: (eni, count, before) =>
-          writing(door, 'assign by count', eni, [], cloud => cloud.assignCount(eni, count, before)),
         unassign: (eni, ips, before) =>
           writing(door, 'unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
       };

@@ -20,13 +20,6 @@ export async function watchRest(world: World): Promise<void> {
 
 async function watchLedger(world: World, ledger: Ledger): Promise<void> {
   const { truth, ec2 } = world;
-  const there = new Set([...ec2.vpc.network.enis()].map(eni => eni.id));
-  for (const eni of await ledger.base.enis())
-    truth.demand(
-      eni.countIntentAt === null || !there.has(eni.id),
-      'at rest no intent is open',
-      () => `a call by count on ${eni.id}`,
-    );
   const { network } = ec2.vpc;
   const adopted = new Set((await ledger.base.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
   for (const subnet of await ledger.base.subnets()) {
@@ -64,10 +57,7 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
   truth.demand(carrier !== null, "at rest what is occupied is somebody's", told);
   if (carrier === null) return;
   truth.demand(
-    row.primary ||
-      truth.strangers.has(key) ||
-      truth.counted.has(`${carrier} ${row.ip}`) ||
-      truth.mirrorOf(carrier) !== mirror,
+    row.primary || truth.strangers.has(key) || truth.mirrorOf(carrier) !== mirror,
     "at rest nothing of ours is taken for a stranger's",
     told,
   );

@@ -140,26 +140,26 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a lost reply to an assign taken for a refusal',
     file: INTENTS,
-    find: '    if (!isRefusal(error)) return { ready: [], taken, error, unexplained };\n',
-    replace: '',
+    find: '  if (!isRefusal(error)) {\n    sights',
+    replace: '  if (!isRefusal(error) && !error) {\n    sights',
   },
   {
     name: 'a lost reply to an assign taken for success',
     file: INTENTS,
-    find: '    if (error === null)\n      return { ready',
-    replace: "    if (error === null || isError(error, 'ec2-unknown'))\n      return { ready",
+    find: '  if (error === null) return { ...none, ready',
+    replace: "  if (error === null || isError(error, 'ec2-unknown')) return { ...none, error: null, ready",
   },
   {
     name: 'a lost reply to an unassign taken for success',
     file: INTENTS,
-    find: '  if (error === null || gone) {\n    const freed',
-    replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) {\n    const freed",
+    find: '  if (error === null || gone) {\n    const unsure',
+    replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) {\n    const unsure",
   },
   {
     name: 'a refused batch taken for assigned',
     file: INTENTS,
-    find: "      await store.move(intents.map(change('refused')));\n      return",
-    replace: "      await store.move(intents.map(change('assigned')));\n      return",
+    find: "row => !guilty.includes(row)).map(change('refused'))",
+    replace: "row => !guilty.includes(row)).map(change('assigned'))",
   },
   {
     name: 'retries left on for what changes something',
@@ -177,8 +177,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a take-over without the grace',
     file: INTENTS,
-    find: 'machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX)',
-    replace: 'machine.store.intents(0, TAKE_OVER_MAX)',
+    find: 'store.intents(policy.graceMs, TAKE_OVER_MAX)',
+    replace: 'store.intents(0, TAKE_OVER_MAX)',
   },
   {
     name: 'a take-over backward',
@@ -189,19 +189,13 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an intent settled on one late read',
     file: INTENTS,
-    find: '  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);\n',
-    replace: `  const { rows: open } = await machine.store.intents(0, TAKE_OVER_MAX);
-  const seen = await carriersOf(machine, open);
-  const unseen = open.filter(row => row.status === 'assigning' && !seen.has(row.ip));
+    find: '  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);\n',
+    replace: `  const { rows: young } = await store.intents(0, TAKE_OVER_MAX);
+  const seen = await carriersOf(machine, young);
+  const unseen = young.filter(row => row.status === 'assigning' && !seen.has(row.ip));
   await machine.store.move(unseen.map(change('refused')));
-  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);
 `,
-  },
-  {
-    name: 'a call by count is never settled',
-    file: 'src/ipam/count.ts',
-    find: '    await store.setCountIntent(id, countIntentAt, null);\n',
-    replace: '',
   },
   // Rest.
   {
@@ -231,8 +225,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'early reuse by a refill',
     file: 'src/ipam/fill.ts',
-    find: "freeFor(machine, home, range, 'rested', ",
-    replace: "freeFor(machine, home, range, 'any', ",
+    find: "freeFor(machine, { eni, subnet }, range, 'rested', ",
+    replace: "freeFor(machine, { eni, subnet }, range, 'any', ",
   },
   {
     name: 'early reuse with --strict-reuse',

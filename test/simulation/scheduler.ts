@@ -53,8 +53,15 @@ export class Scheduler {
     this.#add('resume', process, run, afterMs);
   }
 
-  wait(process: Process | null, ms: number): Promise<void> {
-    return new Promise(resolve => this.#add('resume', process, resolve, ms));
+  wait(process: Process | null, ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise(resolve => {
+      if (signal?.aborted) return resolve();
+      const event = this.#add('resume', process, resolve, ms);
+      signal?.addEventListener('abort', () => {
+        if (event !== null) event.cancelled = true;
+        resolve();
+      });
+    });
   }
 
   /** Work outside the process, whose answer comes back to it: two events. */
@@ -144,10 +151,12 @@ export class Scheduler {
     return this.#queue[0]?.at ?? Number.POSITIVE_INFINITY;
   }
 
-  #add(kind: Event['kind'], process: Process | null, run: () => void, afterMs: number): void {
-    if (process?.state === 'dead') return;
+  #add(kind: Event['kind'], process: Process | null, run: () => void, afterMs: number): Event | null {
+    if (process?.state === 'dead') return null;
     const at = this.now + Math.max(0, Math.round(afterMs));
-    this.#push({ at, order: this.random.next(), process, kind, run, cancelled: false });
+    const event = { at, order: this.random.next(), process, kind, run, cancelled: false };
+    this.#push(event);
+    return event;
   }
 
   // A binary heap: the least is first.

@@ -35,7 +35,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
   const clock = () => scheduler.now - startedAt;
-  const wait = (ms: number) => scheduler.wait(process, ms);
+  const wait = (ms: number, signal?: AbortSignal) => scheduler.wait(process, ms, signal);
   const connected = ledger.connect(process, wrote);
   const soon = (work: () => void) => scheduler.resume(process, work, 0);
   const log: Log = (_level, message, fields = {}) => {

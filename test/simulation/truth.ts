@@ -51,8 +51,11 @@ export class Truth {
   readonly #lost = new Set<string>();
   /** Addresses that others put on some ENI, and on which. */
   readonly strangers = new Map<string, EniId>();
-  /** `eni ip` that EC2 chose in a call by count: had it no answer, they can't be told from a stranger's. */
-  readonly counted = new Set<string>();
+  /** Addresses that others put on an ENI just before a call of ours for that one address had no answer: nobody can tell
+   *  them from ours. By their keys, and on which ENI. */
+  readonly presumed = new Map<string, EniId>();
+  /** Of how many addresses the batch was in which it was last to be assigned. */
+  readonly batchOf = new Map<string, number>();
   /** `eni ip`: when others put it there. */
   readonly put = new Map<string, number>();
   /** When each ENI was last detached or deleted. */

@@ -10,7 +10,7 @@ import type { Mirror, Truth } from './truth.ts';
 export interface Call {
   readonly process: Process;
   readonly mirror: Mirror;
-  readonly kind: 'assign' | 'assign by count' | 'unassign';
+  readonly kind: 'assign' | 'unassign';
   readonly eni: EniId;
   readonly subnet: SubnetId;
   readonly ips: readonly Ipv4[];
@@ -49,8 +49,7 @@ export function watchApplied(
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);
       if (truth.stolen.get(key) === call.eni) truth.stolen.delete(key);
-      if (call.kind === 'assign by count') truth.counted.add(`${call.eni} ${ip}`);
-      else watchIntent(truth, call, ip, ['assigning', 'allocated', 'unassigning']);
+      watchIntent(truth, call, ip, ['assigning', 'allocated', 'unassigning']);
     }
   for (const ip of before) if (!after.includes(ip)) watchRemoval(truth, call, ip);
 }

@@ -43,9 +43,19 @@ export function watchMove(truth: Truth, moved: Moved): void {
   if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
+  notePresumed(truth, moved, key);
   noteRest(moved, key);
   mirror.rows.set(key, after);
   mirror.since.set(key, moved.now);
+}
+
+function notePresumed(truth: Truth, { change, after }: Moved, key: string): void {
+  const { iface } = after;
+  if (iface === null) return;
+  if (change.move === 'assigned' && truth.strangers.get(key) === iface && truth.batchOf.get(key) === 1) {
+    truth.presumed.set(key, iface);
+    truth.strangers.delete(key);
+  } else if (change.move === 'usurped' && truth.presumed.delete(key)) truth.strangers.set(key, iface);
 }
 
 /** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
@@ -101,6 +111,7 @@ const STAYS_AWAY_MS = 300_000;
 function watchAssign(truth: Truth, moved: Moved, key: string): void {
   const { mirror, after, storeNow } = moved;
   truth.blurred.add(`${after.iface} ${after.ip}`);
+  truth.batchOf.set(key, moved.together);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
   truth.demand(

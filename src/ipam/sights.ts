@@ -1,0 +1,113 @@
+/** Finds what calls without an answer have put on ENIs. */
+import type { Allocation } from '../domain/allocation.ts';
+import { IpamError } from '../domain/error.ts';
+import type { EniId } from '../domain/ids.ts';
+import type { Machine, Sights } from './machine.ts';
+import { arrivedOn } from './observe.ts';
+
+/** When the ENI is read, in milliseconds after its call was sent. */
+const LOOKS_AFTER_MS = [1_000, 2_000, 5_000, 10_000, 30_000] as const;
+/** Before an ENI is read again for calls that were sent longer ago, in milliseconds. */
+const LOOK_AGAIN_MS = 30_000;
+/** ENIs that are remembered; past it the longest remembered is forgotten. */
+const ENIS_MAX = 10_000;
+
+interface Watch {
+  sentAt: number;
+  /** When the ENI was last read for this; on the process's monotonic clock. */
+  lookedAt: number;
+  /** Ends the wait for the next read. */
+  wake: () => void;
+  /** Resolves with what the next read makes ready; null: nothing is being watched. */
+  next: PromiseWithResolvers<readonly Allocation[]> | null;
+}
+
+export function sightsOf(machine: Machine): Sights {
+  const { store, cloud, clock, wait, log } = machine;
+  const watches = new Map<EniId, Watch>();
+  const open = new Set<Promise<unknown>>();
+  let stopping = false;
+
+  function watchOf(eni: EniId): Watch {
+    const known = watches.get(eni);
+    if (known !== undefined) return known;
+    const [oldest] = watches.size >= ENIS_MAX ? watches.keys() : [];
+    if (oldest !== undefined) watches.delete(oldest);
+    const never = Number.NEGATIVE_INFINITY;
+    const watch = { sentAt: never, lookedAt: never, wake: () => {}, next: null };
+    watches.set(eni, watch);
+    return watch;
+  }
+
+  function watch(eni: EniId, sentAt: number): void {
+    const watching = watchOf(eni);
+    if (sentAt > watching.sentAt) watching.wake();
+    watching.sentAt = Math.max(watching.sentAt, sentAt);
+    if (watching.next !== null || dueAt(watching) === undefined) return;
+    watching.next = Promise.withResolvers();
+    void keepLooking(eni, watching);
+  }
+
+  const dueAt = ({ sentAt, lookedAt }: Watch): number | undefined =>
+    LOOKS_AFTER_MS.map(ms => sentAt + ms).find(at => at > lookedAt) ??
+    (clock() - lookedAt >= LOOK_AGAIN_MS ? clock() : undefined);
+
+  async function keepLooking(eni: EniId, watching: Watch): Promise<void> {
+    for (let due = dueAt(watching); due !== undefined; due = dueAt(watching)) {
+      await until(due, watching);
+      if (stopping) break;
+      if (clock() < due) continue; // a newer call is waited for
+      watching.lookedAt = clock();
+      const { sentAt, next } = watching;
+      const { seen, left } = await look(eni);
+      watching.next = Promise.withResolvers();
+      next?.resolve(seen);
+      if (left === 0 && watching.sentAt === sentAt) break;
+    }
+    watching.next?.resolve([]);
+    watching.next = null;
+  }
+
+  async function until(due: number, watching: Watch): Promise<void> {
+    const waiting = new AbortController();
+    watching.wake = () => waiting.abort();
+    await wait(Math.max(due - clock(), 0), waiting.signal);
+  }
+
+  /** What a read makes ready, and how many rows are left in doubt. The rows are read before EC2 is. */
+  async function look(eni: EniId): Promise<{ seen: readonly Allocation[]; left: number }> {
+    try {
+      const { rows, now } = await store.onEni(eni);
+      const asked = rows.filter(row => row.status === 'assigning');
+      if (asked.length === 0) return { seen: [], left: 0 };
+      const shown = await cloud.eni(eni);
+      const isOurs = machine.instance === null || shown.instance === machine.instance;
+      const seen = isOurs ? await store.move(arrivedOn(shown, asked, now)) : [];
+      if (seen.length > 0) log('info', 'assigned, as a read shows', { eni, ips: seen.map(row => row.ip) });
+      return { seen, left: asked.length - seen.length };
+    } catch (error) {
+      log('warn', 'what a call without an answer has done cannot be read', {
+        eni,
+        error: error instanceof IpamError ? error.line : error,
+      });
+      return { seen: [], left: Number.POSITIVE_INFINITY };
+    }
+  }
+
+  return {
+    watch,
+    next: async eni => (await watches.get(eni)?.next?.promise) ?? [],
+    sent(settled) {
+      const ended: Promise<unknown> = settled.then(
+        () => open.delete(ended),
+        () => open.delete(ended),
+      );
+      open.add(ended);
+    },
+    async stop() {
+      stopping = true;
+      for (const { wake } of watches.values()) wake();
+      await Promise.all(open);
+    },
+  };
+}
