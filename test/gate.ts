@@ -18,6 +18,8 @@ export interface Gate {
   /** Arms a trap for the next packet that contains `text`; resolves when it has sprung, to what lets a held
    *  packet go and resolves when the server has answered it. */
   trap(trap: Trap, text: string): Promise<() => Promise<void>>;
+  /** From now on a query reaches the server as `change` makes it; null: as it is. */
+  rewrite(change: ((sql: string) => string) | null): void;
   /** From now on nothing passes, on any connection, and nothing breaks. */
   blackHole(on: boolean): void;
   close(): Promise<void>;
@@ -26,6 +28,7 @@ export interface Gate {
 export async function openGate(target: number): Promise<Gate> {
   const sockets = new Set<Socket>();
   let armed: { trap: Trap; text: string; sprung(release: () => Promise<void>): void } | null = null;
+  let rewrite: ((sql: string) => string) | null = null;
   let connections = 0;
   let dark = false;
 
@@ -47,8 +50,10 @@ export async function openGate(target: number): Promise<Gate> {
     client.on('close', () => {
       if (sprung !== 'hold') server.destroy();
     });
-    client.on('data', bytes => {
+    client.on('data', sent => {
       if (dark) return;
+      const bytes = rewrite === null ? sent : rewritten(sent, rewrite);
+
       if (armed === null || !bytes.includes(armed.text)) {
         server.write(bytes);
         return;
@@ -78,6 +83,9 @@ export async function openGate(target: number): Promise<Gate> {
       new Promise(sprung => {
         armed = { trap, text, sprung };
       }),
+    rewrite(change) {
+      rewrite = change;
+    },
     blackHole(on) {
       dark = on;
     },
@@ -86,4 +94,14 @@ export async function openGate(target: number): Promise<Gate> {
       await new Promise(resolve => gate.close(resolve));
     },
   };
+}
+
+const COM_QUERY = 3;
+/** A packet of the protocol that is one query: its length in three bytes, a number, a 3, the text. Others stay. */
+function rewritten(packet: Buffer, change: (sql: string) => string): Buffer {
+  if (packet[3] !== 0 || packet[4] !== COM_QUERY) return packet;
+  const text = Buffer.from(change(packet.subarray(5).toString('utf8')), 'utf8');
+  const head = Buffer.from(packet.subarray(0, 5));
+  head.writeUIntLE(text.length + 1, 0, 3);
+  return Buffer.concat([head, text]);
 }

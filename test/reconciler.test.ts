@@ -347,7 +347,10 @@ keeping('gives back a claim that was reported as failed and was made after all',
     { change: { row: held, move: 'claim' as const }, row: held },
     { change: { row: missed, move: 'missed' as const }, row: missed },
   ];
-  const machine = { ...w.machine, store: { ...w.store, unheard: async () => told.splice(0) } };
+  const machine = {
+    ...w.machine,
+    store: { ...w.store, unheard: async () => ({ moved: told.splice(0), unsettled: 0 }) },
+  };
   const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);

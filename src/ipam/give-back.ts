@@ -15,7 +15,7 @@ export interface GiveBack {
   /** Gives back all that was noted before the call, and what the store could not tell of when it was claimed. Calls
    *  made while one is under way share the next one. Throws store-down, and keeps what is left. */
   settle(): Promise<void>;
-  /** Whether nothing is noted. */
+  /** Whether nothing is noted, and the store could tell of all claims when it was asked last. */
   readonly isEmpty: boolean;
   /** Whether so many are noted that nothing more may be claimed. */
   readonly isFull: boolean;
@@ -24,6 +24,7 @@ export interface GiveBack {
 export function giveBack(machine: Machine): GiveBack {
   const { store, log } = machine;
   const waiting = new Map<string, Allocation>();
+  let isLearned = true;
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
@@ -45,7 +46,10 @@ export function giveBack(machine: Machine): GiveBack {
   }
 
   async function settleAll(): Promise<void> {
-    for (const { change, row } of await store.unheard()) if (change.move === 'claim') add(row);
+    isLearned = false;
+    const { moved, unsettled } = await store.unheard();
+    isLearned = unsettled === 0;
+    for (const { change, row } of moved) if (change.move === 'claim') add(row);
     let left = [...waiting.values()];
     for (let looks = 0; looks < LOOKS_MAX && left.length > 0; looks++) left = await settleOnce(left);
   }
@@ -93,7 +97,7 @@ export function giveBack(machine: Machine): GiveBack {
     add,
     settle,
     get isEmpty() {
-      return waiting.size === 0;
+      return waiting.size === 0 && isLearned;
     },
     get isFull() {
       return waiting.size >= WAITING_MAX;

@@ -44,7 +44,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     async close() {},
 
     async unheard() {
-      return []; // a commit here is done or not done, and the caller hears which
+      return { moved: [], unsettled: 0 }; // a commit here is done or not done, and the caller hears which
     },
     async move(changes) {
       const now = clock();

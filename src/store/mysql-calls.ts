@@ -1,5 +1,5 @@
 import { IpamError } from '../domain/error.ts';
-import { MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
+import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
 import type { Link, Row, Statement } from './mysql-link.ts';
 import type { MysqlSpec } from './url.ts';
 
@@ -61,12 +61,14 @@ export const repeat = (link: Link, packet: readonly Statement[], timeoutMs: numb
     repeatable: () => true,
   });
 
-/** Sends a packet that must not be done twice: again only while it surely was not done. Throws MysqlFailure. */
-export const once = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
-  persist(deadline => link.exchange(packet, deadline), {
+/** Does `work`, which must not be done twice: again only while it surely was not done. A lock that somebody keeps is
+ *  the caller's to deal with. Throws MysqlFailure. */
+export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: number): Promise<T> =>
+  persist(work, {
     deadline: performance.now() + timeoutMs,
     triesMax: TRIES_MAX,
-    repeatable: failure => failure.outcome !== 'unknown',
+    repeatable: ({ outcome, errno }) =>
+      outcome === 'unsent' || (outcome === 'undone' && errno !== LOCK_TIMEOUT),
   });
 
 /** As `repeat`, but gives up only when the time is over. */

@@ -1,34 +1,46 @@
 /**
  * What became of a packet that failed:
  * - `unsent`: no connection was made, so nothing was sent;
- * - `undone`: the server said that it did nothing, and may do it later or elsewhere: try again;
- * - `unfit`: the server said that it did nothing and never will: a missing table, a wrong password, a bug;
- * - `unknown`: it may have been done, or may yet be.
+ * - `undone`: its transaction was seen to be rolled back: try again;
+ * - `unfit`: the server will never carry out the statement that failed: a missing table, a wrong password, a bug. What
+ *   stood before that statement may have been done;
+ * - `unknown`: it may have been done, or may yet be. An error that the server reports says so little since a cluster
+ *   node that is cut off reports one behind a COMMIT that the others have made.
  */
 export type Outcome = 'unsent' | 'undone' | 'unfit' | 'unknown';
 
 /** A failed exchange. Its message is one reason, without SQL, address or password; the cause is the driver's. */
 export class MysqlFailure extends Error {
   readonly outcome: Outcome;
+  /** The server's own number of the error; 0: it is not the server that reports it. */
   readonly errno: number;
-  constructor(outcome: Outcome, reason: string, cause?: unknown, errno = 0) {
+  /** Statements of the packet that were answered before: the number of the one that the server reports. */
+  readonly answered: number;
+  constructor(outcome: Outcome, reason: string, cause?: unknown, errno = 0, answered = 0) {
     super(reason, { cause });
     this.outcome = outcome;
     this.errno = errno;
+    this.answered = answered;
+  }
+
+  /** The same with another outcome. */
+  as(outcome: Outcome): MysqlFailure {
+    return new MysqlFailure(outcome, this.message, this.cause, this.errno, this.answered);
   }
 }
 
+export const LOCK_TIMEOUT = 1205;
 export const NO_SUCH_TABLE = 1146;
 /** Two migrators at once: a column, a key or a table that the other one made meanwhile. */
 export const ALREADY_MADE = [1050, 1060, 1061, 1068, 1091];
 
 // https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference
-const UNDONE: Record<number, string> = {
+const PASSING: Record<number, string> = {
   1020: 'rows changed meanwhile',
   1040: 'the server has too many connections',
-  1047: 'the cluster node has no quorum', // Galera, before it looks at the statement
+  1047: 'the cluster node has no quorum',
   1203: 'the user has too many connections',
-  1205: 'a row lock was not given in time',
+  [LOCK_TIMEOUT]: 'a lock was not given in time', // on Galera also a read on a node that cannot catch up
   1213: 'deadlock', // on Galera also a COMMIT that lost against another node's
   1226: 'the user has used up a limit of the server',
   1290: 'the server is read-only',
@@ -73,15 +85,20 @@ interface DriverError {
   sqlState?: unknown;
 }
 
-/** The failure behind an error of the driver. `sent`: the packet had been handed to a connection. */
-export function failureOf(error: unknown, sent: boolean): MysqlFailure {
+/** Whether the server may well carry it out when it is asked again. */
+export const isPassing = (failure: MysqlFailure): boolean => PASSING[failure.errno] !== undefined;
+
+/** The failure behind an error of the driver. `answered`: of the statements that had been handed to a connection,
+ *  those that were answered before; null: nothing had been handed to one. */
+export function failureOf(error: unknown, answered: number | null): MysqlFailure {
   const { code, errno, sqlState } = (error ?? {}) as DriverError;
   // The system's errors have numbers too; only the server's have a state.
   const number = typeof sqlState === 'string' && typeof errno === 'number' ? errno : 0;
   const name = typeof code === 'string' ? code : 'no code';
-  if (UNDONE[number] !== undefined) return new MysqlFailure('undone', UNDONE[number], error, number);
-  if (UNFIT[number] !== undefined) return new MysqlFailure('unfit', UNFIT[number], error, number);
-  const outcome = sent ? 'unknown' : 'unsent';
-  if (number !== 0) return new MysqlFailure(outcome, `error ${number}`, error, number);
-  return new MysqlFailure(outcome, NETWORK[name] ?? `connection error ${name}`, error);
+  const outcome = answered === null ? 'unsent' : 'unknown';
+  const failure = (reason: string, what: Outcome = outcome) =>
+    new MysqlFailure(what, reason, error, number, answered ?? 0);
+  if (UNFIT[number] !== undefined) return failure(UNFIT[number], 'unfit');
+  if (number !== 0) return failure(PASSING[number] ?? `error ${number}`);
+  return failure(NETWORK[name] ?? `connection error ${name}`);
 }

@@ -40,10 +40,16 @@ export interface Link {
   close(): void;
 }
 
+/** How long a statement waits for a row that somebody else keeps locked: InnoDB's least, since all who share the
+ *  statement wait with it. */
+export const LOCK_WAIT_S = 1;
+/** For rows, and for tables. */
+export const lockWait = (seconds: number): string =>
+  `innodb_lock_wait_timeout = ${seconds}, lock_wait_timeout = ${seconds}`;
 // Pinned, since a server's own defaults change what SQL means: with NO_BACKSLASH_ESCAPES the driver's
 // escaping would be wrong. A lock wait ends before the statement's deadline, so that it stays an answer.
 const SESSION = [
-  "SET time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = 3, " +
+  `SET time_zone = '+00:00', autocommit = 1, ${lockWait(LOCK_WAIT_S)}, ` +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
   "SHOW VARIABLES LIKE 'wsrep_on'",
@@ -183,10 +189,10 @@ function connect(
       Math.max(timeoutMs, 0),
     );
     // Stays for the connection's life: the server may close it while nobody waits for an answer.
-    connection.on('error', error => fail(failureOf(error, false)));
+    connection.on('error', error => fail(failureOf(error, null)));
     connection.on('end', () => onLost(connection));
     const done = (error: unknown) => {
-      if (error) return fail(failureOf(error, false));
+      if (error) return fail(failureOf(error, null));
       clearTimeout(timer);
       resolve(connection);
     };
@@ -209,11 +215,13 @@ function send(connection: Connection, statements: readonly Statement[], timeoutM
     );
     const sql = statements.map(one => one.sql).join('; ');
     const values = statements.flatMap(one => one.params);
-    connection.query({ sql, values }, (error, results) => {
+    let answered = 0;
+    const query = connection.query({ sql, values }, (error, results) => {
       clearTimeout(timer);
-      if (error) reject(failureOf(error, true));
+      if (error) reject(failureOf(error, answered));
       else resolve(statements.length === 1 ? [rowsIn(results)] : (results as unknown[]).map(rowsIn));
     });
+    query.on('fields', () => answered++); // once for each statement, with rows or without
   });
 }
 

@@ -3,13 +3,15 @@ import type { MigrationMeta } from 'drizzle-orm/migrator';
 import { IpamError } from '../domain/error.ts';
 import { migrations } from './migrations.ts';
 import { insist, pause, repeat } from './mysql-calls.ts';
-import { ALREADY_MADE, MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
-import type { Link, Statement } from './mysql-link.ts';
+import { ALREADY_MADE, isPassing, MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
+import { type Link, LOCK_WAIT_S, lockWait, type Statement } from './mysql-link.ts';
 import { plain, setNow } from './mysql-sql.ts';
 import { behindOrAhead } from './outdated.ts';
 
 /** Rebuilding a table of some 100,000 rows takes seconds; this is for a slow disk. */
 const DDL_TIMEOUT_MS = 600_000;
+/** A migration writes many rows and has nobody waiting behind it. */
+const DDL_LOCK_WAIT_S = 30;
 const LOCK_LEASE_MS = 30_000;
 const LOCK_RENEW_MS = 10_000;
 /** How long to wait for another migrator. */
@@ -103,8 +105,7 @@ async function make(link: Link, migration: MigrationMeta): Promise<void> {
       await runOnce(link, migration);
       break;
     } catch (error) {
-      const met =
-        error instanceof MysqlFailure && (ALREADY_MADE.includes(error.errno) || error.outcome === 'undone');
+      const met = error instanceof MysqlFailure && (ALREADY_MADE.includes(error.errno) || isPassing(error));
       if (!met || run >= RUNS_MAX) throw error;
     }
   }
@@ -113,8 +114,10 @@ async function make(link: Link, migration: MigrationMeta): Promise<void> {
 function runOnce(link: Link, migration: MigrationMeta): Promise<void> {
   const deadline = performance.now() + DDL_TIMEOUT_MS;
   return link.session(deadline, async exchange => {
+    await exchange([plain(`SET ${lockWait(DDL_LOCK_WAIT_S)}`)], deadline);
     for (const text of migration.sql) await exchange([plain(text)], deadline, DDL_TIMEOUT_MS);
     const note = plain(NOTE, [migration.hash, migration.folderMillis, migration.folderMillis]);
     await exchange([note], deadline);
+    await exchange([plain(`SET ${lockWait(LOCK_WAIT_S)}`)], deadline); // the connection serves others after this
   });
 }

@@ -1,8 +1,9 @@
 import { raw } from 'mysql2';
 import { type Change, MOVES, type MoveName, ruleOf } from '../domain/allocation.ts';
 import { groupBy, keyOf } from './batch.ts';
+import { LOCK_TIMEOUT, type MysqlFailure } from './mysql-failure.ts';
 import type { Statement } from './mysql-link.ts';
-import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, setNow } from './mysql-sql.ts';
+import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './mysql-sql.ts';
 
 // Written by hand and once for each move: building a statement cost more than making the move. Lists are what the
 // driver makes of an array; they are compared as bytes, which is quick and the same in any collation.
@@ -19,6 +20,30 @@ export function moveStatements(batch: readonly Change[], token: string, skewMs: 
   const updates = [...byMove].map(([move, changes]) => updateFor(move, changes, token));
   const transaction = updates.length === 1 ? updates : [BEGIN, ...updates, COMMIT];
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
+}
+
+/** Whether the failed packet of `moveStatements` ended before anything of it was committed, as far as the server's
+ *  report goes: the first error ends a packet, so its number of answers tells which statement it was. On Galera an
+ *  error of the statement that commits, and of the read behind it, may come although the cluster has committed. */
+export function endedBeforeCommit(statements: readonly Statement[], failure: MysqlFailure): boolean {
+  if (failure.errno === 0) return false;
+  const committing = statements.length - 2;
+  if (failure.answered !== committing) return failure.answered < committing;
+  // A statement that commits itself waits for locks, and is found to be unfit, before that.
+  return statements[committing] !== COMMIT && (failure.outcome === 'unfit' || failure.errno === LOCK_TIMEOUT);
+}
+
+/** Undoes what is left of a packet that has failed; the last answer has the rows that moved all the same. */
+export const undoStatements = (batch: readonly Change[], token: string): Statement[] => [
+  ROLLBACK,
+  selectMoved(batch, token),
+];
+
+/** Which of the rows nobody has locked: the second answer has those that are there, the third those that are free. */
+export function lockStatements(batch: readonly Change[]): Statement[] {
+  const { sql, params } = areOf(batch);
+  const select = `SELECT \`subnet\`, \`ip\` FROM \`allocation\` WHERE ${sql}`;
+  return [BEGIN, plain(select, params), plain(`${select} FOR UPDATE SKIP LOCKED`, params), ROLLBACK];
 }
 
 /** Ends a move of which nobody knows what became: where the old generation still stands, it stands no more,

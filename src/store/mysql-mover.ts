@@ -1,12 +1,19 @@
 import type { Change } from '../domain/allocation.ts';
+import { IpamError } from '../domain/error.ts';
 import { toAllocation } from './allocation-row.ts';
 import { keyOf } from './batch.ts';
-import { groupCommit } from './group-commit.ts';
+import { BatchError, groupCommit, LockedError } from './group-commit.ts';
 import { insist, ipamErrorOf, once } from './mysql-calls.ts';
-import { MysqlFailure } from './mysql-failure.ts';
+import { LOCK_TIMEOUT, MysqlFailure } from './mysql-failure.ts';
 import type { Link, Row } from './mysql-link.ts';
-import { moveStatements, settleStatements } from './mysql-move.ts';
-import type { Moved, Store } from './store.ts';
+import {
+  endedBeforeCommit,
+  lockStatements,
+  moveStatements,
+  settleStatements,
+  undoStatements,
+} from './mysql-move.ts';
+import type { Heard, Moved, Store } from './store.ts';
 
 /** Commits under way at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 claim and release pairs
  *  a second with 50 callers, 19,100, 23,700 and 24,100 with 200; with 4 and 8 each move costs a fifth and a half more
@@ -14,6 +21,8 @@ import type { Moved, Store } from './store.ts';
 const LANES_MAX = 2;
 /** Batches whose outcome is not known; with more of them nothing is moved any more. */
 const UNSETTLED_MAX = 1_000;
+/** For asking which rows are locked. */
+const LOCK_LOOK_TIMEOUT_MS = 1_500;
 
 interface Batch {
   readonly changes: readonly Change[];
@@ -30,14 +39,34 @@ interface MoverOptions {
 export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'unheard'> {
   const { place, newToken, skewMs, callTimeoutMs } = options;
   const unsettled: Batch[] = [];
+  /** Those in `unsettled`, and those that are being settled just now. */
+  let unlearned = 0;
+
+  /** The rows that moved. Once the packet is sent, a failure is `undone` or `unfit` only where the server reports a
+   *  statement before the commit, and `undone` only when a rollback was answered behind it. */
+  const send = ({ changes, token }: Batch, deadline: number): Promise<Row[]> =>
+    link.session(deadline, async exchange => {
+      const statements = moveStatements(changes, token, skewMs());
+      try {
+        return (await exchange(statements, deadline)).at(-1) ?? [];
+      } catch (error) {
+        if (!(error instanceof MysqlFailure)) throw error;
+        if (!endedBeforeCommit(statements, error)) throw error.as('unknown');
+        if (error.outcome === 'unfit') throw error;
+        const [, moved = []] = await exchange(undoStatements(changes, token), deadline).catch(() => {
+          throw error.as('unknown');
+        });
+        if (moved.length > 0) return moved;
+        throw error.as('undone');
+      }
+    });
 
   /** The rows that moved. Only when the settling fails as well does nobody know what became of the batch. */
   async function moveOrSettle(batch: Batch): Promise<Row[]> {
-    if (unsettled.length >= UNSETTLED_MAX)
-      throw new MysqlFailure('unsent', `it is not known what became of ${unsettled.length} moves`);
+    if (unlearned >= UNSETTLED_MAX)
+      throw new MysqlFailure('unsent', `it is not known what became of ${unlearned} moves`);
     try {
-      const answers = await once(link, moveStatements(batch.changes, batch.token, skewMs()), callTimeoutMs);
-      return answers.at(-1) ?? [];
+      return await once(deadline => send(batch, deadline), callTimeoutMs);
     } catch (error) {
       if (!(error instanceof MysqlFailure) || error.outcome !== 'unknown') throw error;
     }
@@ -45,7 +74,8 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
       return await settle(batch);
     } catch (error) {
       unsettled.push(batch);
-      throw error;
+      unlearned++;
+      throw isLockTimeout(error) ? new BatchError(told(error)) : error;
     }
   }
 
@@ -59,26 +89,61 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
     try {
       return (await moveOrSettle({ changes, token: newToken() })).map(toAllocation);
     } catch (error) {
+      if (isLockTimeout(error) && error.outcome === 'undone') throw new LockedError(lockedError, error);
       throw told(error);
     }
   }
+  const lockedError = (changes: readonly Change[]): IpamError =>
+    new IpamError(
+      'store-down',
+      `another session keeps ${nameOf(changes)} locked in the store at ${place}, and nothing was changed`,
+      { hint: 'end its transaction' },
+    );
 
-  async function unheard(): Promise<Moved[]> {
-    const learned: Moved[] = [];
-    for (let batch = unsettled.shift(); batch !== undefined; batch = unsettled.shift()) {
-      try {
-        learned.push(...movedBy(batch.changes, await settle(batch)));
-      } catch (error) {
-        unsettled.unshift(batch);
-        if (learned.length > 0) break;
-        throw told(error);
-      }
+  /** Asks once and shortly: this only saves tries. */
+  async function locked(changes: readonly Change[]): Promise<ReadonlySet<string>> {
+    const deadline = performance.now() + LOCK_LOOK_TIMEOUT_MS;
+    try {
+      const [, there = [], free = []] = await link.exchange(lockStatements(changes), deadline);
+      const keys = new Set(there.map(keyIn));
+      for (const row of free) keys.delete(keyIn(row));
+      return keys;
+    } catch (error) {
+      if (isLockTimeout(error)) return new Set(changes.map(({ row }) => keyOf(row))); // all of the table is
+      throw error;
     }
-    return learned;
   }
 
-  return { move: groupCommit(commit, { lanesMax: LANES_MAX }), unheard };
+  async function unheard(): Promise<Heard> {
+    const moved: Moved[] = [];
+    let failed: unknown = null;
+    for (const batch of unsettled.splice(0)) {
+      if (failed !== null && !isLockTimeout(failed)) {
+        unsettled.push(batch); // the store is away
+        continue;
+      }
+      try {
+        moved.push(...movedBy(batch.changes, await settle(batch)));
+        unlearned--;
+      } catch (error) {
+        unsettled.push(batch);
+        failed = error;
+      }
+    }
+    if (failed !== null && moved.length === 0) throw told(failed);
+    return { moved, unsettled: unlearned };
+  }
+
+  return { move: groupCommit(commit, { lanesMax: LANES_MAX, locked }), unheard };
 }
+
+const nameOf = (changes: readonly Change[]): string =>
+  changes.length === 1
+    ? (changes[0]?.row.ip ?? '')
+    : `${changes[0]?.row.ip} or one of ${changes.length - 1} more`;
+const keyIn = (row: Row): string => `${row.subnet} ${row.ip}`;
+const isLockTimeout = (error: unknown): error is MysqlFailure =>
+  error instanceof MysqlFailure && error.errno === LOCK_TIMEOUT;
 
 /** The changes that moved these rows, each with its row, in the order of the changes. */
 function movedBy(changes: readonly Change[], rows: readonly Row[]): Moved[] {

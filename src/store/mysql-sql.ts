@@ -18,6 +18,7 @@ export const SELECT_NOW = plain('SELECT @now AS now');
 
 export const BEGIN = plain('START TRANSACTION');
 export const COMMIT = plain('COMMIT');
+export const ROLLBACK = plain('ROLLBACK');
 
 const {
   ts: _ts,

@@ -68,7 +68,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
     },
 
     async unheard() {
-      return []; // a commit here is done or not done, and the caller hears which
+      return { moved: [], unsettled: 0 }; // a commit here is done or not done, and the caller hears which
     },
     move: groupCommit(commit, { lanesMax: 1 }),
     async add(list) {

@@ -90,6 +90,13 @@ export interface Moved {
   readonly row: Allocation;
 }
 
+/** What was learned of moves that had ended in store-down. */
+export interface Heard {
+  readonly moved: readonly Moved[];
+  /** Calls of the database of which it is still not known what they did. */
+  readonly unsettled: number;
+}
+
 export interface Tally {
   readonly subnet: SubnetId;
   readonly status: Status;
@@ -115,8 +122,9 @@ export interface Store {
    *  somebody else has moved its row again before it was read back. At most CHANGES_MAX. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
-   *  each is answered once. Asks the store only when there is something to learn. */
-  unheard(): Promise<Moved[]>;
+   *  each is answered once. Asks the store only when there is something to learn. Throws store-down when nothing could
+   *  be learned. */
+  unheard(): Promise<Heard>;
   /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number, in portions that
    *  are a transaction each: after an error some may be there, and adding again adds the rest. They are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;

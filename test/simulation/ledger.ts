@@ -3,7 +3,7 @@ import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { openMemory } from '../../src/store/memory.ts';
-import type { Moved, NewAllocation, Store } from '../../src/store/store.ts';
+import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import { keyOf } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
@@ -95,11 +95,11 @@ export class Ledger {
     this.#unheard.set(process, [...(this.#unheard.get(process) ?? []), ...told]);
   }
 
-  async #learn(process: Process, failure: IpamError | null): Promise<Moved[]> {
+  async #learn(process: Process, failure: IpamError | null): Promise<Heard> {
     const told = this.#unheard.get(process) ?? [];
     if (told.length > 0 && failure !== null) throw failure;
     this.#unheard.delete(process);
-    return told;
+    return { moved: told, unsettled: 0 };
   }
 
   #failure(process: Process): IpamError | null {

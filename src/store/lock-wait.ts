@@ -1,0 +1,134 @@
+import type { Change } from '../domain/allocation.ts';
+import type { IpamError } from '../domain/error.ts';
+import { CHANGES_MAX } from './store.ts';
+
+/** How long a call waits for a row that somebody else keeps locked. */
+export const LOCKED_MAX_MS = 5_000;
+/** Between two looks whether rows are still locked. */
+const LOOK_EVERY_MS = 100;
+/** A row that was locked is looked at before a call of it joins others, for so long. */
+const REMEMBERED_MS = 60_000;
+const REMEMBERED_MAX = 10_000;
+
+/** What a call is told whose row stays locked. */
+export type TellLocked = (changes: readonly Change[]) => IpamError;
+
+export interface LockedCall {
+  readonly changes: readonly Change[];
+  readonly keys: readonly string[];
+  /** When a lock kept it first; null: none did. */
+  readonly lockedSince: number | null;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface LockWaitParts<C> {
+  /** Which of the rows somebody else has locked now. Throws when that cannot be told. */
+  readonly locked: (changes: readonly Change[]) => Promise<ReadonlySet<string>>;
+  /** No lock keeps these any more; `alone`: as far as is known. */
+  readonly release: (calls: readonly C[], alone: boolean) => void;
+  readonly clock: () => number;
+  readonly later: (work: () => void, ms: number) => () => void;
+}
+
+export interface LockWait<C> {
+  /** Calls that wait. */
+  readonly size: number;
+  /** Why the call should wait: a row of it was locked lately. */
+  remembered(call: C): TellLocked | null;
+  /** Keeps the call until its rows are free, or LOCKED_MAX_MS have passed: then it fails with what `tell` makes of it.
+   *  `rows`: those that are known to be locked. */
+  hold(call: C, rows: Iterable<string>, tell: TellLocked): void;
+}
+
+/** Calls that wait aside for somebody else's lock to go. One look after the other asks which rows are free, without
+ *  waiting for any, so that many locked rows cost no more connections than one. */
+export function lockWait<C extends LockedCall>(parts: LockWaitParts<C>): LockWait<C> {
+  const { locked, release, clock, later } = parts;
+  let held: { readonly call: C; readonly since: number; readonly tell: TellLocked }[] = [];
+  const rows = new Map<string, { readonly until: number; readonly tell: TellLocked }>();
+  let looking = false;
+
+  function remember(keys: Iterable<string>, tell: TellLocked): void {
+    for (const key of keys) {
+      rows.delete(key);
+      rows.set(key, { until: clock() + REMEMBERED_MS, tell });
+    }
+    for (const [key, { until }] of rows)
+      if (rows.size > REMEMBERED_MAX || until < clock()) rows.delete(key);
+      else break; // they stand in the order of their ends
+  }
+
+  function hold(call: C, keys: Iterable<string>, tell: TellLocked): void {
+    remember(keys, tell);
+    held.push({ call, since: call.lockedSince ?? clock(), tell });
+    lookLater();
+  }
+
+  function lookLater(): void {
+    if (looking || held.length === 0) return;
+    looking = true;
+    later(() => void look(), LOOK_EVERY_MS);
+  }
+
+  async function look(): Promise<void> {
+    const late = held.filter(({ since }) => clock() - since >= LOCKED_MAX_MS);
+    held = held.filter(one => !late.includes(one));
+    for (const { call, tell } of late) call.reject(tell(call.changes));
+    const asked = takeSome();
+    const keys = await lockedAmong(asked.flatMap(({ call }) => call.changes));
+    for (const { call, tell } of asked) {
+      remember(
+        call.keys.filter(key => keys?.has(key)),
+        tell,
+      );
+      if (keys !== null) for (const key of call.keys) if (!keys.has(key)) rows.delete(key);
+    }
+    // Where it cannot be told, one of them is tried.
+    const free = keys === null ? asked.slice(0, 1) : asked.filter(({ call }) => !isAmong(call, keys));
+    held.push(...asked.filter(one => !free.includes(one)));
+    release(
+      free.map(({ call, since }) => ({ ...call, lockedSince: since })),
+      keys === null,
+    );
+    looking = false;
+    lookLater();
+  }
+
+  /** Takes as many as one look may ask for; those left come first the next time. */
+  function takeSome(): typeof held {
+    let room = CHANGES_MAX;
+    const some = held.filter(({ call }) => {
+      room -= call.keys.length;
+      return room >= 0;
+    });
+    held = held.filter(one => !some.includes(one));
+    return some;
+  }
+
+  async function lockedAmong(changes: readonly Change[]): Promise<ReadonlySet<string> | null> {
+    if (changes.length === 0) return new Set();
+    try {
+      return await locked(changes);
+    } catch {
+      return null; // the next commit tells what is wrong
+    }
+  }
+
+  return {
+    get size() {
+      return held.length;
+    },
+    remembered(call) {
+      if (rows.size === 0) return null;
+      for (const key of call.keys) {
+        const known = rows.get(key);
+        if (known !== undefined && known.until >= clock()) return known.tell;
+      }
+      return null;
+    },
+    hold,
+  };
+}
+
+const isAmong = (call: LockedCall, keys: ReadonlySet<string>): boolean =>
+  call.keys.some(key => keys.has(key));
