@@ -38,6 +38,13 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   const wait = (ms: number, signal?: AbortSignal) => scheduler.wait(process, ms, signal);
   const connected = ledger.connect(process, wrote);
   const soon = (work: () => void) => scheduler.resume(process, work, 0);
+  const later = (work: () => void, ms: number) => {
+    let isWanted = true;
+    scheduler.resume(process, () => isWanted && work(), ms);
+    return () => {
+      isWanted = false;
+    };
+  };
   const log: Log = (_level, message, fields = {}) => {
     if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
     if (message === 'early reuse')
@@ -50,7 +57,10 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
   };
   return {
-    store: { ...connected, move: groupCommit(connected.move, { lanesMax: LANES_MAX, gather: soon }) },
+    store: {
+      ...connected,
+      move: groupCommit(connected.move, { lanesMax: LANES_MAX, gather: soon, clock, later }),
+    },
     cloud: gate(world.ec2.connect(process, ledger.mirror, clock, wrote), {
       clock,
       wait,
