@@ -7,6 +7,7 @@ import type { Parts } from './cli/parts.ts';
 import { ec2Cloud } from './cloud/ec2.ts';
 import { gate } from './cloud/gate.ts';
 import { IMDS_ENDPOINT, readMetadata } from './cloud/imds.ts';
+import { deadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
@@ -25,11 +26,12 @@ export function assemble(config: Config, log: Log): Parts {
   const spec = parseStoreUrl(config.store);
   const store = openStore(spec, { password: config.storePassword, origin: server });
   const clock = () => performance.now();
+  const deadlines = deadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {
     await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
   };
   const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const cloud = gate(ec2Cloud({ ...config.aws, clock, log }), {
+  const cloud = gate(ec2Cloud({ ...config.aws, deadlineClock: deadlines, log }), {
     clock,
     wait,
     share: config.ec2SharePercent / 100,
@@ -51,6 +53,7 @@ export function assemble(config: Config, log: Log): Parts {
       warmMax: config.warmMax,
     },
     clock,
+    deadlineClock: deadlines,
     wait,
     random: Math.random,
     log,

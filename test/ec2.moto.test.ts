@@ -33,7 +33,7 @@ const cloud = () =>
     region: 'eu-west-1',
     credentials,
     log: () => {},
-    clock: () => 0,
+    deadlineClock: () => 0,
   });
 
 const wire = suite('EC2 on the wire, by moto');

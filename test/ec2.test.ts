@@ -38,7 +38,7 @@ const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
   ec2Cloud({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
-    clock: () => 0,
+    deadlineClock: () => 0,
     log: () => {},
     requestTimeoutMs: TIMEOUT_MS,
     ...options,
@@ -398,11 +398,11 @@ ec2('where nothing listens, nothing was sent', async () => {
 });
 
 ec2('past its time a mutation is not sent', async () => {
-  const late = cloud({ clock: () => 1000 });
+  const late = cloud({ deadlineClock: () => 1000 });
   for (const asked of [() => late.assign(ENI, ips(20), 1000), () => late.unassign(OTHER, ips(6), 1000)])
     assert.match((await refusalOf(asked(), 'ec2-unreachable')).line, /^not sent: /);
   assert.is(vpc.calls.size, 0);
-  await cloud({ clock: () => 999 }).assign(ENI, ips(20), 1000);
+  await cloud({ deadlineClock: () => 999 }).assign(ENI, ips(20), 1000);
 });
 
 /** Nothing says who and where we are but the instance's metadata, served by the simulator. */
@@ -433,7 +433,7 @@ for (const [what, path] of [
     const slow = cloud({
       region: null,
       credentials: null,
-      clock: () => now,
+      deadlineClock: () => now,
     });
     await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
     assert.is(now, 1000, 'the metadata was not asked');

@@ -20,7 +20,7 @@ function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: 
   const lines: Parameters<GateOptions['log']>[] = [];
   const open = memoryCloud(vpc, {
     wait: clock.wait,
-    monotonic: () => clock.now,
+    deadlineClock: () => clock.now,
     pageSize: 5,
     callTimeoutMs,
   });

@@ -100,13 +100,13 @@ refusals('does not take for an address what only looks like one', () => {
 });
 refusals.run();
 
-/** A twin that notes what it waited for; `late` sets its monotonic clock. */
+/** A twin that notes what it waited for; `late` sets its clock. */
 function twin(vpc: Vpc, callTimeoutMs = 10_000) {
   const waits: number[] = [];
   const clock = { ms: 0 };
   const cloud = memoryCloud(vpc, {
     wait: async ms => void waits.push(ms),
-    monotonic: () => clock.ms,
+    deadlineClock: () => clock.ms,
     callTimeoutMs,
     pageSize: 5,
   });
@@ -182,7 +182,7 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
     const wired = ec2Cloud({
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
-      clock: () => 0,
+      deadlineClock: () => 0,
       log: () => {},
     });
     const told = await story(twin(inside).cloud, inside);
@@ -322,13 +322,13 @@ bothClouds(
     const cloudsOf = (account: string): Cloud[] => [
       memoryCloud(vpc, {
         wait: async () => {},
-        monotonic: () => 0,
+        deadlineClock: () => 0,
         caller: () => ({ account, region: null }),
       }),
       ec2Cloud({
         region: vpc.region,
         credentials: { accessKeyId: account, secretAccessKey: 'x' },
-        clock: () => 0,
+        deadlineClock: () => 0,
         log: () => {},
       }),
     ];

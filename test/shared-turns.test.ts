@@ -42,7 +42,7 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
   const budget: Budget = { takeTurn: asked(store.takeTurn), slowTurns: asked(store.slowTurns) };
   const lines: Parameters<GateOptions['log']>[] = [];
   const clouds = Array.from({ length: servers }, () =>
-    gate(memoryCloud(vpc, { wait: clock.wait, monotonic: () => clock.now }), {
+    gate(memoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now }), {
       clock: () => clock.now,
       wait: clock.wait,
       share,

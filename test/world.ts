@@ -119,9 +119,10 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
   const clock = () => time.now;
   const machine: Machine = {
     store,
-    cloud: memoryCloud(vpc, { wait: time.wait, monotonic: clock }),
+    cloud: memoryCloud(vpc, { wait: time.wait, deadlineClock: clock }),
     policy,
     clock,
+    deadlineClock: clock,
     wait: time.wait,
     random: () => 0.5,
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),

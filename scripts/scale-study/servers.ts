@@ -52,7 +52,7 @@ export function openServer(options: ServerOptions): Server {
     const { error } = fields;
     if (error instanceof Error && !(error instanceof IpamError)) failed(error);
   };
-  const cloud = counted(memoryCloud(vpc, { wait: clock.wait, monotonic: clock.now }), tally);
+  const cloud = counted(memoryCloud(vpc, { wait: clock.wait, deadlineClock: clock.now }), tally);
   const machine: Machine = {
     store,
     cloud: gate(cloud, {
@@ -64,6 +64,7 @@ export function openServer(options: ServerOptions): Server {
     }),
     policy: POLICY,
     clock: clock.now,
+    deadlineClock: clock.now,
     wait: clock.wait,
     random,
     log,

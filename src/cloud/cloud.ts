@@ -80,8 +80,8 @@ export interface Cloud {
    *  does not say. */
   addressLimit(type: string): Promise<number | null>;
 
-  /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the process's
-   *  monotonic clock (milliseconds): later it throws ec2-unreachable and nothing was sent. */
+  /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the
+   *  deadline clock (milliseconds; domain/clock.ts): later it throws ec2-unreachable and nothing was sent. */
   assign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
   /** Takes all the addresses off the ENI, or none. */
   unassign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;

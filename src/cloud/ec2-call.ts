@@ -10,8 +10,8 @@ export interface Ec2Options {
   readonly region: string | null;
   /** Null: the SDK's own chain: the environment, the profile, the instance's role and others. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
-  /** The process's monotonic clock, in milliseconds. */
-  readonly clock: () => number;
+  /** Against which `sendBefore` is held, in milliseconds: see domain/clock.ts. */
+  readonly deadlineClock: () => number;
   readonly log: Log;
   /** How long EC2 may take to begin its answer. */
   readonly requestTimeoutMs?: number;
@@ -55,15 +55,15 @@ export function ec2Call(options: Ec2Options): Ec2Call {
 }
 
 /**
- * A middleware behind the signature that doesn't send once the process's clock is past `sendBefore`. A process
+ * A middleware behind the signature that doesn't send once the deadline clock is past `sendBefore`. A process
  * may be frozen (a paused machine, a long stall) between its decision and the send, and others may meanwhile
  * have taken its intent over. What was signed before the freeze, and so passes here with the old time, EC2
  * refuses 15 minutes after the signature; that, the call deadline and a margin are why intents rest for 930 s
  * before anybody takes them over.
  */
-export function sentBefore(action: string, clock: () => number, sendBefore: number) {
+export function sentBefore(action: string, deadlineClock: () => number, sendBefore: number) {
   const check = (): void => {
-    if (clock() >= sendBefore)
+    if (deadlineClock() >= sendBefore)
       throw new IpamError('ec2-unreachable', `not sent: ${action} came too late for its intent`);
   };
   return <Handler extends (args: never) => Promise<unknown>>(next: Handler): Handler =>

@@ -37,16 +37,20 @@ const ENI_IDS_MAX = 200;
 
 /** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
 export const ec2Cloud = (options: Ec2Options): OpenCloud =>
-  cloudBehind(OPEN_DOOR, { call: ec2Call(options), read: eniReader(options.log), clock: options.clock });
+  cloudBehind(OPEN_DOOR, {
+    call: ec2Call(options),
+    read: eniReader(options.log),
+    deadlineClock: options.deadlineClock,
+  });
 
 interface Parts {
   readonly call: Ec2Call;
   readonly read: EniReader;
-  readonly clock: () => number;
+  readonly deadlineClock: () => number;
 }
 
 function cloudBehind(door: Door, parts: Parts): OpenCloud {
-  const { call, read, clock } = parts;
+  const { call, read, deadlineClock } = parts;
   const send: Ec2Call = (action, ask) => door(action, () => call(action, ask));
 
   const describe = (input: DescribeNetworkInterfacesCommandInput) =>
@@ -184,7 +188,7 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
         NetworkInterfaceId: eni,
         PrivateIpAddresses: [...ips],
       });
-      command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
+      command.middlewareStack.addRelativeTo(sentBefore(action, deadlineClock, sendBefore), AFTER_SIGNING);
       const { AssignedPrivateIpAddresses = [] } = await send(action, (client, limits) =>
         client.send(command, limits),
       );
@@ -203,7 +207,7 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
           NetworkInterfaceId: eni,
           PrivateIpAddresses: [...ips],
         });
-        command.middlewareStack.addRelativeTo(sentBefore(action, clock, sendBefore), AFTER_SIGNING);
+        command.middlewareStack.addRelativeTo(sentBefore(action, deadlineClock, sendBefore), AFTER_SIGNING);
         await client.send(command, limits);
       });
     },

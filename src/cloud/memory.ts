@@ -26,8 +26,8 @@ import { nullWhenRefused, refusal, withoutIpv4 } from './refusals.ts';
 export interface MemoryCloudOptions {
   /** Resolves after so many milliseconds of whatever clock the program runs on. */
   readonly wait: (ms: number) => Promise<void>;
-  /** The process's monotonic clock, in milliseconds, against which `sendBefore` is held. */
-  readonly monotonic: () => number;
+  /** Against which `sendBefore` is held, in milliseconds. */
+  readonly deadlineClock: () => number;
   /** After this long without an answer a call's outcome is unknown. Default 10,000. */
   readonly callTimeoutMs?: number;
   /** ENIs per page, 5 to 1000. Default 1000. */
@@ -45,7 +45,7 @@ export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
   cloudBehind(OPEN_DOOR, vpc, options);
 
 function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {
-  const { wait, monotonic, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
+  const { wait, deadlineClock, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
   const { caller = () => OWNER } = options;
   const viewOf = (network: Network): View => new View(network, vpc.region, caller());
 
@@ -72,7 +72,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     });
 
   function checkDeadline(action: string, sendBefore: number): void {
-    if (monotonic() >= sendBefore)
+    if (deadlineClock() >= sendBefore)
       throw new IpamError('ec2-unreachable', `${action} was not sent: its intent is too old`);
   }
 

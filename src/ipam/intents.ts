@@ -11,7 +11,7 @@ import { ANSWERED_WITHIN_MS } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import { oursIn } from './enis.ts';
-import type { Machine } from './machine.ts';
+import { callDeadline, type Machine } from './machine.ts';
 
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
 export const ASSIGN_CALLS_MAX = 8;
@@ -65,7 +65,7 @@ async function write(
   machine: Machine,
   changes: readonly Change[],
 ): Promise<Written & { moved: Allocation[] }> {
-  const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+  const sendBefore = callDeadline(machine);
   const moved = await machine.store.move(changes);
   return { moved, intents: moved.filter(row => row.status.endsWith('assigning')), sendBefore };
 }
@@ -421,7 +421,7 @@ export async function repair(machine: Machine, rows: readonly Allocation[]): Pro
 async function repairOn(machine: Machine, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = machine;
   await cloud.turn('assign');
-  const sendBefore = machine.clock() + machine.policy.callDeadlineMs;
+  const sendBefore = callDeadline(machine);
   const missed = await store.move(rows.map(change('missed')));
   if (missed.length === 0) return 0;
   const error = await outcome(cloud.assign(eni, ipsOf(missed), sendBefore));

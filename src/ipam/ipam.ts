@@ -26,7 +26,7 @@ export interface Ipam {
 export function openIpam(given: Machine, options: KeeperOptions): Ipam {
   const machine = withSights(given, sightsOf(given));
   const enis = knownEnis(machine);
-  const fleet = fleetOf(options.server, machine.clock);
+  const fleet = fleetOf(options.server, machine.deadlineClock);
   const nobodys = giveBack(machine);
   const hints = hintsOf(machine.policy, machine.clock);
   const outages = outagesOf(machine);

@@ -33,8 +33,10 @@ export interface Machine {
   readonly store: Store;
   readonly cloud: Cloud;
   readonly policy: Policy;
-  /** The process's monotonic clock, in milliseconds. */
+  /** The process's monotonic clock, in milliseconds. It stands still while the machine sleeps. */
   readonly clock: () => number;
+  /** Passes at least as fast as real time, in milliseconds: for deadlines on which others rely. See domain/clock.ts. */
+  readonly deadlineClock: () => number;
   /** Resolves after `ms`, or as soon as the signal is aborted. */
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** 0 to 1, exclusive. */
@@ -45,6 +47,11 @@ export interface Machine {
   /** Finds what calls without an answer have put on ENIs; absent in commands, for which no request waits. */
   readonly sights?: Sights;
 }
+
+/** Until when the call of an intent that is written now may be sent, on the deadline clock. To be read before the intent
+ *  is written, since its age counts from then. */
+export const callDeadline = ({ deadlineClock, policy }: Machine): number =>
+  deadlineClock() + policy.callDeadlineMs;
 
 /** The same machine, whose EC2 calls are as urgent as it says by the time their turn comes. */
 export const urgently = (machine: Machine, urgency: () => Urgency): Machine =>

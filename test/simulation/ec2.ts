@@ -31,12 +31,12 @@ export class Ec2 {
   connect(
     process: Process,
     mirror: Mirror,
-    clock: () => number,
+    deadlineClock: () => number,
     wrote: ReadonlyMap<string, Allocation>,
   ): OpenCloud {
     const options = {
       wait: (ms: number) => this.#scheduler.wait(process, ms),
-      monotonic: clock,
+      deadlineClock,
       callTimeoutMs: CALL_TIMEOUT_MS,
       pageSize: PAGE_SIZE,
     };

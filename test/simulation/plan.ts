@@ -21,6 +21,8 @@ const WEIGHTS = {
   // What befalls servers and their ledger.
   'server dies': 5,
   'server freezes': 4,
+  'server sleeps': 2,
+  'server clock steps': 2,
   'statements fail': 5,
   'store away': 2,
   'store clock steps': 2,

@@ -170,8 +170,20 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a call sent however old its intent is',
     file: EC2,
-    find: 'if (monotonic() >= sendBefore)',
-    replace: 'if (monotonic() >= sendBefore + 3_600_000)',
+    find: 'if (deadlineClock() >= sendBefore)',
+    replace: 'if (deadlineClock() >= sendBefore + 3_600_000)',
+  },
+  {
+    name: 'time that passes while the machine sleeps does not count',
+    file: 'src/domain/clock.ts',
+    find: 'return now + aheadMs;',
+    replace: 'return now;',
+  },
+  {
+    name: 'a time of day that is set back gives a call more time',
+    file: 'src/domain/clock.ts',
+    find: 'return now + aheadMs;',
+    replace: 'return timeOfDay();',
   },
   // Taking over.
   {

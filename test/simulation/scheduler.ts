@@ -14,6 +14,11 @@ export class Process {
   /** How long it has been frozen, all in all, and since when it is; in milliseconds. */
   frozenMs = 0;
   frozenSince = 0;
+  /** Frozen with its machine, whose monotonic clock stands still meanwhile; for how long that was, all in all. */
+  isAsleep = false;
+  asleepMs = 0;
+  /** How far the time of day on its machine is ahead. */
+  dayAheadMs = 0;
 
   constructor(id: string) {
     this.id = id;
@@ -94,10 +99,20 @@ export class Scheduler {
     process.frozenSince = this.now;
   }
 
+  /** Its machine is suspended. */
+  sleep(process: Process): void {
+    if (process.state !== 'running') return;
+    this.freeze(process);
+    process.isAsleep = true;
+  }
+
   thaw(process: Process): void {
     if (process.state !== 'frozen') return;
     process.state = 'running';
-    process.frozenMs += this.now - process.frozenSince;
+    const ms = this.now - process.frozenSince;
+    process.frozenMs += ms;
+    if (process.isAsleep) process.asleepMs += ms;
+    process.isAsleep = false;
     for (const event of process.held.splice(0)) this.resume(process, event.run, this.random.below(4));
   }
 

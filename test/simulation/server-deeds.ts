@@ -9,6 +9,10 @@ import { Process } from './scheduler.ts';
 import { machineOf, type Server } from './server.ts';
 import type { World } from './world.ts';
 
+/** Longer than the grace. */
+const SLEEP_MS_MAX = 2_000_000;
+const DAY_STEP_MS_MAX = 3_600_000;
+
 function withServer(deed: (world: World, server: Server, dice: Dice) => void): Deed {
   return (world, dice) => {
     const server = of(
@@ -42,6 +46,21 @@ export const SERVER_DEEDS = {
     world.truth.note(`${process.id} freezes`);
     world.scheduler.freeze(process);
     world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(600_000, dice[1]));
+  }),
+  'server sleeps': withServer((world, server, dice) => {
+    const { process } = server;
+    world.strike('server slept');
+    world.truth.note(`${process.id} sleeps`);
+    world.scheduler.sleep(process);
+    world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(SLEEP_MS_MAX, dice[1]));
+  }),
+  // As after a stall: the machine goes on with another time of day.
+  'server clock steps': withServer((world, server, dice) => {
+    world.strike('server clock stepped');
+    world.scheduler.freeze(server.process);
+    world.scheduler.effect(null, () => world.scheduler.thaw(server.process), spread(600_000, dice[0]));
+    server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
+    world.truth.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
   }),
   'statements fail': withServer((world, server, dice) => {
     world.strike('statement failed');

@@ -1,6 +1,7 @@
 /** A server process: the real machine, with a memory of its own, behind connections that can break. */
 import { gate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
+import { deadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
@@ -11,7 +12,7 @@ import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import { groupCommit } from '../../src/store/group-commit.ts';
 import type { Connection, Reply } from './connection.ts';
-import type { Ledger } from './ledger.ts';
+import { EPOCH, type Ledger } from './ledger.ts';
 import { Process } from './scheduler.ts';
 import { REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
@@ -34,7 +35,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   const { scheduler, truth, layout } = world;
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
-  const clock = () => scheduler.now - startedAt;
+  const clock = () => scheduler.now - startedAt - process.asleepMs;
+  const deadlines = deadlineClock(clock, () => EPOCH + scheduler.now + process.dayAheadMs);
   const wait = (ms: number, signal?: AbortSignal) => scheduler.wait(process, ms, signal);
   const connected = ledger.connect(process, wrote);
   const soon = (work: () => void) => scheduler.resume(process, work, 0);
@@ -61,7 +63,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
       ...connected,
       move: groupCommit(connected.move, { lanesMax: LANES_MAX, gather: soon, clock, later }),
     },
-    cloud: gate(world.ec2.connect(process, ledger.mirror, clock, wrote), {
+    cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote), {
       clock,
       wait,
       share: 1,
@@ -70,6 +72,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     }),
     policy: layout.policy,
     clock,
+    deadlineClock: deadlines,
     wait,
     instance: null,
     random: scheduler.random.next,
