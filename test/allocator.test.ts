@@ -413,6 +413,7 @@ releasing('a second time is a no', async () => {
 releasing('of an occupied secondary by the ENI that carries it frees it: its record was lost', async () => {
   const w = world();
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  await w.enis.adopt(ENI_A);
   assert.is(await release(w, ENI_A, '10.0.1.9'), true);
   assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
 });
@@ -428,7 +429,7 @@ releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at
 });
 
 releasing('endures an EC2 that is away for a moment', async () => {
-  const w = world();
+  const w = world({ instance: 'i-0a' });
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
   assert.is(await release(w, ENI_A, '10.0.1.9'), true);

@@ -213,8 +213,43 @@ commands(
   },
 );
 
+commands("adopt shows what it does, and makes the ENI this ledger's", async context => {
+  const { vpc, store } = context;
+  await run(context, MINE, `init ${SUBNET}`);
+  vpc.network.assign({ eni: ENI, ips: [HELD] });
+  const before = await ledgerOf(context);
+  const dry = await run(context, MINE, `adopt ${ENI} --dry-run`);
+  assert.is(dry.status, 0, dry.all);
+  assert.match(dry.out, new RegExp(`${ENI} +${SUBNET} +${MINE} +1 +this ledger's\nwould adopt 1; nothing`));
+  assert.equal(await ledgerOf(context), before);
+  const { status, out } = await run(context, MINE, `adopt ${ENI} --json`);
+  assert.is(status, 0);
+  const { adopted, dryRun } = JSON.parse(out);
+  assert.equal([adopted[0].eni, adopted[0].addresses, adopted[0].known, dryRun], [ENI, 1, false, false]);
+  assert.is((await store.eni(ENI))?.ours, true);
+  assert.is((await store.get(SUBNET, [HELD])).rows[0]?.status, 'occupied', 'until Docker releases it');
+  assert.match((await run(context, MINE, `adopt ${ENI}`)).out, /this ledger's, as it is\nadopted 1\n$/);
+});
+
+commands(
+  'adopt refuses what EC2 does not show, and the ENI of another instance, and adopts none',
+  async context => {
+    await run(context, MINE, `init ${SUBNET}`);
+    const gone = await run(context, MINE, `adopt ${ENI} eni-0ff`);
+    assert.is(gone.status, 1);
+    assert.match(gone.err, /eni-0ff.*InvalidNetworkInterfaceID\.NotFound/);
+    assert.is((await context.store.eni(ENI))?.ours, false);
+    assert.is((await run(context, MINE, 'adopt eth1')).status, 2);
+    const { network } = context.vpc;
+    network.detach(network.eni(ENI).attachment?.id ?? '');
+    const left = await run(context, MINE, `adopt ${ENI}`);
+    assert.is(left.status, 1);
+    assert.match(left.err, /is attached to no instance, and this ledger is that of i-/);
+  },
+);
+
 commands('commands that act on EC2 say "run migrate" and do not migrate', async context => {
-  for (const line of ['reconcile', `recycle ${SUBNET}`, `release ${SUBNET} ${HELD}`]) {
+  for (const line of ['reconcile', `recycle ${SUBNET}`, `release ${SUBNET} ${HELD}`, `adopt ${ENI}`]) {
     const { status, err } = await run(context, MINE, line);
     assert.is(status, 1);
     assert.match(err, /is at step 0 of \d+: run `ec2-ipam migrate`/);

@@ -89,6 +89,7 @@ async function contentsOf(database: string) {
       "SET time_zone = '+00:00'",
       'SELECT *, HEX(number) AS number, CAST(ts AS CHAR) AS ts FROM allocation ORDER BY allocation.number',
     ),
+    enis: await mariadb.run(database, 'SELECT id, subnet, `primary`, ours FROM eni ORDER BY id'),
     journal: await mariadb.run(
       database,
       'SELECT hash, created_at FROM __drizzle_migrations ORDER BY created_at',
@@ -132,6 +133,15 @@ migrate('every row of the ancestor’s is kept and becomes what is safe, and its
   assert.is(await store.outdated(), null);
   expected = await contentsOf(database);
   assert.is(expected.rows.length, rows.length);
+  assert.equal(
+    expected.enis,
+    [
+      { id: 'eni-0a', subnet: 'subnet-0a', primary: '0.0.0.0', ours: 1 },
+      { id: 'eni-0b', subnet: 'subnet-0a', primary: '0.0.0.0', ours: 1 },
+      { id: 'eni-0c', subnet: 'subnet-0c', primary: '0.0.0.0', ours: 1 },
+    ],
+    'the ENIs of its networks go on serving them',
+  );
   for (const [[ip, subnet], [status, iface, primary], why] of rows) {
     const found = expected.rows.find(row => row.ip === ip);
     const hex = ip.split('.').map(part => Number(part).toString(16).padStart(2, '0'));

@@ -74,6 +74,7 @@ pools('the loop of engines up to 26 without --subnet ends with the flags to add'
 
 pools('the VPC router is the only gateway', async () => {
   const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
   const pool = parsePoolId('eni-0a');
   assert.is((await w.pools.gateway(pool, null)).gateway, '10.0.1.1');
   assert.is((await w.pools.gateway(pool, '10.0.1.1' as never)).gateway, '10.0.1.1');

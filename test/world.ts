@@ -142,13 +142,14 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
 const poolOf = (eni: EniId, range?: string): Pool =>
   parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
 
-/** Requests an address on the ENI as dockerd would; answers the row. */
+/** Requests an address on the ENI as dockerd would that has made a network on it; answers the row. */
 export async function request(
-  { allocator }: World,
+  w: World,
   eni: EniId,
   more: Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string; range?: string } = {},
 ): Promise<Allocation> {
   const { named, range, ...rest } = more;
+  await w.enis.adopt(eni);
   const asked = {
     holder: null,
     gone: () => false,
@@ -156,7 +157,7 @@ export async function request(
     pool: poolOf(eni, range),
     named: (named ?? null) as Ipv4 | null,
   };
-  return (await allocator.request(asked)).row;
+  return (await w.allocator.request(asked)).row;
 }
 
 export const release = ({ allocator }: World, eni: EniId, ip: string): Promise<boolean> =>

@@ -76,6 +76,17 @@ EXECUTE ec2_ipam_alter;
 --> statement-breakpoint
 DEALLOCATE PREPARE ec2_ipam_alter;
 --> statement-breakpoint
+-- ENIs on which the ancestor had `ready` or `allocated` rows served its networks, and go on serving them: Docker asks
+-- for no pool again. The rest of what is to be known of them is read from EC2 at their first use.
+INSERT INTO `eni` (`id`, `subnet`, `primary`, `prefixes`, `ours`)
+SELECT o.`iface`, MIN(o.`subnet`), '0.0.0.0', 0, 1
+FROM `allocation` AS o
+WHERE o.`number` = X'00000000000000000000000000000000'
+	AND o.`status` IN ('ready','allocated')
+	AND o.`iface` LIKE 'eni-%'
+GROUP BY o.`iface`
+ON DUPLICATE KEY UPDATE `ours` = 1;
+--> statement-breakpoint
 -- The ancestor's rows become ours, each once: only those whose `number` is still zeros.
 --
 -- It listed a subnet from its second address to the last but one, AWS's own included, and a subnet's ends

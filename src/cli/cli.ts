@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
+import { adopt } from './adopt.ts';
 import { optionValues, sortArguments } from './arguments.ts';
 import type { Command, Io } from './command.ts';
 import { type Config, loadConfig } from './config.ts';
@@ -26,6 +27,7 @@ const COMMANDS: readonly Command[] = [
   recycle,
   reconcile,
   release,
+  adopt,
   status,
   migrate,
   demo,

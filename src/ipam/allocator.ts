@@ -4,7 +4,7 @@ import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, Pool } from '../domain/ids.ts';
 import { earlyReuse } from './early-reuse.ts';
-import type { Enis, Home } from './enis.ts';
+import { type Enis, type Home, notOurs } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
@@ -97,7 +97,9 @@ export function allocator(
       async () => {
         const { eni } = asked.pool;
         // What costs EC2 nothing says nothing of EC2's outage.
-        const home = await enis.wanted(enis.recall(eni) ?? (await patiently(() => enis.adopt(eni))));
+        const own = enis.recall(eni) ?? (await patiently(() => enis.own(eni)));
+        if (own === null) throw notOurs(eni, machine);
+        const home = await enis.wanted(own);
         const until = () => Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt));
         const going: Asked = { ...asked, home, until, patiently, stopIfGone };
         const row = await (asked.named === null ? claimAny(going) : claimNamed(machine, going, asked.named));

@@ -1,5 +1,5 @@
 /** The ENIs that we know, and how one becomes ours. */
-import { IpamError } from '../domain/error.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
 import { addressLimitOf } from './limits.ts';
@@ -18,6 +18,10 @@ export interface Enis {
   look(id: EniId): Promise<Home>;
   /** The ENI if it is known to be this ledger's already. */
   recall(id: EniId): Home | null;
+  /** The ENI if it belongs to this ledger; embedded, one that is attached to this instance does from the first contact
+   *  on. Null: it does not. On a central server that asks EC2 nothing: whoever asks may name any ENI, and only Docker's
+   *  RequestPool and an operator make one this ledger's. */
+  own(id: EniId): Promise<Home | null>;
   /** The ENI as one of this ledger's: its subnet is in the ledger, and everything on it that the ledger did
    *  not put there is written down as occupied. Costs EC2 calls only the first time. */
   adopt(id: EniId): Promise<Home>;
@@ -38,6 +42,24 @@ export interface Enis {
 
 /** What was read of an ENI is young for so long. */
 const YOUNG_MS = 60_000;
+
+/** What stands for the primary address of an ENI of which the ancestor's rows alone tell. */
+const PRIMARY_UNREAD = '0.0.0.0';
+
+function nullWhenGone(error: unknown): null {
+  if (isError(error, 'ec2-not-found')) return null;
+  throw error;
+}
+
+/** The refusal of a request on an ENI that is not this ledger's. */
+export const notOurs = (id: EniId, { instance }: Pick<Machine, 'instance'>): IpamError =>
+  instance === null
+    ? new IpamError('conflict', `${id} is not an ENI of this ledger`, {
+        hint: `create its network anew, or run \`ec2-ipam adopt ${id}\` on the server`,
+      })
+    : new IpamError('conflict', `${id} is not attached to ${instance}, whose ENIs alone are served here`, {
+        hint: 'attach it here, or use a central server for ENIs of several instances',
+      });
 
 /** The ENIs of the ledger that this process may assign on and unassign from. */
 export const oursIn = (enis: readonly LedgerEni[], instance: Machine['instance']): LedgerEni[] =>
@@ -72,11 +94,21 @@ export function knownEnis(machine: Machine): Enis {
     return underWay;
   }
 
+  async function own(id: EniId): Promise<Home | null> {
+    const known = ours.get(id);
+    if (known !== undefined) return known;
+    if ((await store.eni(id))?.ours) return await adopt(id);
+    if (machine.instance === null) return null;
+    const seen = await cloud.eni(id).catch(nullWhenGone);
+    return seen === null || isElsewhere(seen) ? null : await adopt(id);
+  }
+
   async function adoptNow(id: EniId): Promise<Home> {
     const eni = await store.eni(id);
     const subnet = eni?.ours ? await subnetOf(eni.subnet) : null;
     // What the ledger says of the attachment may be old: EC2 decides before anybody is refused.
-    if (eni === null || subnet === null || isElsewhere(eni)) return await refresh(id);
+    if (eni === null || subnet === null || isElsewhere(eni) || eni.primary === PRIMARY_UNREAD)
+      return await refresh(id);
     return remember({ eni, subnet });
   }
 
@@ -153,5 +185,5 @@ export function knownEnis(machine: Machine): Enis {
     return counts?.of.get(subnet) ?? 0;
   }
 
-  return { look, recall, adopt, refresh, forget, released, wanted, readAll, countIn };
+  return { look, recall, own, adopt, refresh, forget, released, wanted, readAll, countIn };
 }

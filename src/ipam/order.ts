@@ -14,6 +14,9 @@ export function order(
       `${row.ip} is on no ENI that is known; it is free once EC2 has shown it on none for long enough`,
     );
   if (move === null) return no(`${row.ip} is ${row.status}: nobody holds it`);
-  if (!ours) return no(`${row.iface} is not an ENI of this ledger: what it carries is somebody else's`);
+  if (!ours)
+    return no(
+      `${row.iface} is not an ENI of this ledger: what it carries is somebody else's. If it is yours, run \`ec2-ipam adopt ${row.iface}\` first`,
+    );
   return { move, refusal: '' };
 }

@@ -9,7 +9,7 @@ import {
   parseInstanceId,
   poolFor,
 } from '../domain/ids.ts';
-import type { Enis, Home } from './enis.ts';
+import { type Enis, type Home, notOurs } from './enis.ts';
 import type { Machine } from './machine.ts';
 import { type Outages, patience } from './outages.ts';
 import type { WarmPools } from './warm-pool.ts';
@@ -44,7 +44,8 @@ export interface PoolParts {
 export interface Pools {
   /** Checks the request against the ENI and makes the ENI ours; no address changes its holder. */
   request(asked: PoolRequest): Promise<PoolAnswer>;
-  /** The answer to a gateway request: the VPC router is the only gateway a subnet has. */
+  /** The answer to a gateway request: the VPC router is the only gateway a subnet has. Throws conflict for an ENI that
+   *  is not this ledger's. */
   gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }>;
   /** Docker has released the pool: its ENI is not kept warm until something is asked for on it again. No address
    *  changes its holder. Throws store-down. */
@@ -113,7 +114,9 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
   }
 
   async function gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }> {
-    const { subnet } = await enis.look(pool.eni);
+    const own = await enis.own(pool.eni);
+    if (own === null) throw notOurs(pool.eni, machine);
+    const { subnet } = own;
     const router = routerOf(subnet.cidr);
     if (named !== null && named !== router)
       throw new IpamError(

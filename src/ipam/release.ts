@@ -60,9 +60,9 @@ export async function release(
   };
 
   return await outages.store.endure(isStoreDown, nobodyHangsUp, async () => {
-    const adopt = () => enis.adopt(pool.eni);
-    return await endIn(
-      enis.recall(pool.eni) ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, adopt)),
-    );
+    const own = () => enis.own(pool.eni);
+    const home = enis.recall(pool.eni) ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own));
+    // What stands on it is not this ledger's to give up, even where the ledger writes it down.
+    return home !== null && (await endIn(home));
   });
 }

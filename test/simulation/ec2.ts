@@ -4,6 +4,7 @@ import { type Cloud, type Door, OPEN_DOOR, type OpenCloud } from '../../src/clou
 import { memoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
+import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/network.ts';
 import type { Outcome, Vpc } from '../../src/simulator/vpc.ts';
@@ -11,6 +12,7 @@ import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
+import { ONLY_POOLED } from './watch-enis.ts';
 
 const PAGE_SIZE = 5;
 
@@ -65,7 +67,10 @@ export class Ec2 {
           () => `${kind} on ${eni} by ${process.id}`,
         );
         const { subnet } = this.#truth.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
-        if (subnet === null) throw new Error(`${eni} is not an ENI that this program may change`);
+        if (subnet === null) {
+          this.#truth.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
+          throw new IpamError('ec2-denied', 'not ours');
+        }
         const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
         return await work(memoryCloud(this.#watched(call), options).through(door));
       });

@@ -1,7 +1,10 @@
 /** What engines do, and what befalls them. */
 import { fromNumber } from '../../src/domain/address.ts';
+import type { InstanceId } from '../../src/domain/ids.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
+import { secondariesOf } from './ec2.ts';
 import type { Container, Engine } from './engine.ts';
+import { STRANGER } from './layout.ts';
 import type { World } from './world.ts';
 
 /** Requests for one ENI in a crowd, and how long it waits before it hangs up. */
@@ -71,6 +74,15 @@ export const ENGINE_DEEDS = {
     const ip = of(elsewhere, die)?.ip ?? fromNumber(network.cidr.first + (die % 4));
     return engine.strayRelease(network, ip);
   }),
+  'speak of a stranger': (world, dice) => {
+    const { network } = world.ec2.vpc;
+    const engine = engineOf(world, dice[0]);
+    const [subnet] = world.layout.cidrs.keys();
+    const ip = of([...secondariesOf(network, STRANGER), network.eni(STRANGER).primary], dice[1]);
+    if (engine === undefined || subnet === undefined || ip === undefined) return;
+    const ledger = dice[2] % world.ledgers.length;
+    void engine.speakOf({ eni: STRANGER, subnet, instance: engine.host as InstanceId, ledger }, ip);
+  },
   // A container ends while statements fail, and another one wants its address.
   'stop in trouble': (world, dice) => {
     const engine = engineOf(world, dice[0]);

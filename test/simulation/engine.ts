@@ -21,6 +21,8 @@ export interface Network {
   readonly cidr: Cidr;
   readonly poolId: string;
   readonly subPool: string;
+  /** Docker has made it; before that it knows of no pool to ask from. */
+  isMade: boolean;
   /** Settles when the RequestAddress before has been answered. */
   turn: Promise<unknown>;
 }
@@ -68,6 +70,8 @@ export class Engine {
   }
 
   async #start(network: Network, named: Ipv4 | null): Promise<void> {
+    if (!network.isMade) await this.createNetwork(network, false);
+    if (!network.isMade) return;
     const address = named ?? '';
     const reply = await this.#ask(network.port, { kind: 'RequestAddress', poolId: network.poolId, address });
     const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
@@ -106,15 +110,29 @@ export class Engine {
     await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
   }
 
-  async createNetwork({ port, cidr, subPool }: Network, fails: boolean): Promise<void> {
+  /** Whatever a client may say of an ENI that nobody has made a network on. */
+  async speakOf(port: Port, ip: Ipv4): Promise<void> {
+    await this.#ask(port, { kind: 'ReleaseAddress', poolId: port.eni, address: ip });
+    const reply = await this.#ask(port, { kind: 'RequestAddress', poolId: port.eni, address: '' });
+    this.#world.truth.demand(
+      reply?.Address === undefined,
+      'a request on an ENI that nobody has pooled is refused',
+      () => `${reply?.Address} was given on ${port.eni}`,
+    );
+    await this.#ask(port, { kind: 'ReleasePool', poolId: port.eni });
+  }
+
+  async createNetwork(network: Network, fails: boolean): Promise<void> {
+    const { port, cidr, subPool } = network;
     const reply = await this.#ask(port, {
       kind: 'RequestPool',
       eni: port.eni,
       pool: formatCidr(cidr),
       subPool,
     });
-    if (fails && reply?.PoolID !== undefined)
-      await this.#ask(port, { kind: 'ReleasePool', poolId: reply.PoolID });
+    if (reply?.PoolID === undefined) return;
+    if (fails) await this.#ask(port, { kind: 'ReleasePool', poolId: reply.PoolID });
+    else network.isMade = true;
   }
 
   async removeNetwork(network: Network): Promise<void> {

@@ -15,6 +15,7 @@ const WEIGHTS = {
   'network create fails': 2,
   'network rm': 1,
   'stray release': 3,
+  'speak of a stranger': 2,
   'stop in trouble': 2,
   'kill engine': 2,
   'kill engine, live-restore': 2,

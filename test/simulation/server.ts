@@ -166,6 +166,7 @@ export class Server {
         return {};
       case 'RequestPool': {
         const { eni: eniId, pool, subPool } = request;
+        this.#world.truth.pooled.add(eniId);
         return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
       }
       case 'ReleaseAddress':

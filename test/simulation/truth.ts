@@ -58,6 +58,8 @@ export class Truth {
   readonly batchOf = new Map<string, number>();
   /** `eni ip`: when others put it there. */
   readonly put = new Map<string, number>();
+  /** ENIs for which Docker has asked for a pool. */
+  readonly pooled = new Set<EniId>();
   /** When each ENI was last detached or deleted. */
   readonly cut = new Map<EniId, number>();
   /** Ours, taken off their ENI by others. */

@@ -7,8 +7,11 @@ import type { Mirror, Truth } from './truth.ts';
 /** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
 const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
 
+export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
+
 /** What stands on the ENI that the ledger did not put there is written down before the ENI is used. */
 export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id: EniId, now: number): void {
+  truth.demand(truth.pooled.has(id), ONLY_POOLED, () => `${id} was adopted by ${process.id}`);
   if (process.frozenMs > 0) return; // what it saw may be as old as that
   const network = truth.network();
   const eni = [...network.enis()].find(one => one.id === id);

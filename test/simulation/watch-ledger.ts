@@ -1,10 +1,14 @@
 /** Rules about the ledger, held against every change of it. */
 import { isReserved } from '../../src/domain/address.ts';
-import { type Allocation, type Change, MOVES } from '../../src/domain/allocation.ts';
+import { type Allocation, type Change, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, SKEW_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
+import { ONLY_POOLED } from './watch-enis.ts';
+
+/** What only writes down what EC2 says. */
+const OBSERVATIONS: readonly MoveName[] = ['foreign', 'seen', 'unseen', 'vacated'];
 
 /** One row that a statement changed. */
 export interface Moved {
@@ -39,6 +43,12 @@ export function watchMove(truth: Truth, moved: Moved): void {
     'a row moves only if it still stands as it was read',
     () =>
       `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
+  );
+  const eni = before.iface ?? change.iface ?? null;
+  truth.demand(
+    eni === null || truth.pooled.has(eni) || OBSERVATIONS.includes(change.move),
+    ONLY_POOLED,
+    () => `${key}: ${change.move} on ${eni} by ${moved.process.id}`,
   );
   if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);

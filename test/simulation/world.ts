@@ -87,7 +87,7 @@ export class World {
           subPool: `10.0.${cidr.first % 65536 >= 512 ? 2 : 1}.8/29`,
         };
         const both = this.random.chance(0.25) ? [whole, part] : [whole];
-        return both.map(network => ({ ...network, turn: Promise.resolve() }));
+        return both.map(network => ({ ...network, isMade: false, turn: Promise.resolve() }));
       });
   }
 
@@ -156,7 +156,8 @@ export class World {
   witness(engine: Engine, request: Request): Witness {
     if (request.kind !== 'RequestAddress') return { written() {}, unread() {} };
     const [eni = ''] = request.poolId.split(';');
-    const port = this.layout.ports.find(one => one.eni === eni) as Port;
+    const port = this.layout.ports.find(one => one.eni === eni);
+    if (port === undefined) return { written() {}, unread() {} };
     const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
     return {
       written: reply => {

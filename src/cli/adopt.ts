@@ -1,0 +1,83 @@
+import { IpamError } from '../domain/error.ts';
+import { type EniId, parseEniId } from '../domain/ids.ts';
+import { knownEnis } from '../ipam/enis.ts';
+import type { Machine } from '../ipam/machine.ts';
+import { sightingsOn } from '../ipam/observe.ts';
+import { command } from './command.ts';
+import { onOff } from './kinds.ts';
+import { printJson, table } from './output.ts';
+import { namedSubnets } from './subnets.ts';
+import { LEDGER_SETTINGS } from './uses.ts';
+
+interface Line {
+  readonly eni: EniId;
+  readonly subnet: string;
+  readonly instance: string | null;
+  /** Addresses on it, its primary left out. */
+  readonly addresses: number;
+  /** It belonged to this ledger before. */
+  readonly known: boolean;
+}
+
+export const adopt = command({
+  name: 'adopt',
+  summary: "make ENIs this ledger's whose networks an earlier ledger served",
+  usage: 'ENI…',
+  args: { min: 1, max: 100 },
+  settings: LEDGER_SETTINGS,
+  options: {
+    'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
+    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+  },
+  help: `For a central ledger that was rebuilt: Docker asks for addresses of the networks that are there, and names their
+ENIs, but says only at network create that they are for this server. What is on them stays occupied until Docker
+releases it. Never adopt an ENI that another ledger serves.
+`,
+  async run({ args, config, log, io, options, assemble }) {
+    const ids = [...new Set(args.map(arg => parseEniId(arg, 'ENI')))];
+    const { machine, store, own } = assemble(config, log);
+    await namedSubnets(store, []);
+    await own();
+    const dryRun = options['dry-run'];
+    const plan: Line[] = [];
+    for (const id of ids) plan.push(await lineOf(machine, id));
+    if (!options.json)
+      io.out.write(
+        table(
+          ['ENI', 'SUBNET', 'INSTANCE', 'ADDRESSES', 'BECOMES'],
+          plan.map(({ eni, subnet, instance, addresses, known }) => [
+            eni,
+            subnet,
+            instance ?? '-',
+            String(addresses),
+            known ? "this ledger's, as it is" : "this ledger's",
+          ]),
+        ),
+      );
+    const enis = knownEnis(machine);
+    for (const { eni } of dryRun ? [] : plan) await enis.refresh(eni);
+    if (options.json) printJson(io.out, { adopted: plan, dryRun });
+    else
+      io.out.write(dryRun ? `would adopt ${plan.length}; nothing was changed\n` : `adopted ${plan.length}\n`);
+    await store.close();
+    return 0;
+  },
+});
+
+/** The ENI as EC2 shows it. All are looked at before any is adopted. */
+async function lineOf(machine: Machine, id: EniId): Promise<Line> {
+  const seen = await machine.cloud.eni(id);
+  if (machine.instance !== null && seen.instance !== machine.instance)
+    throw new IpamError(
+      'conflict',
+      `${id} is attached to ${seen.instance ?? 'no instance'}, and this ledger is that of ${machine.instance}`,
+      { hint: 'attach it here, or use a central server for ENIs of several instances' },
+    );
+  return {
+    eni: id,
+    subnet: seen.subnet,
+    instance: seen.instance,
+    addresses: sightingsOn(seen).length - 1,
+    known: (await machine.store.eni(id))?.ours ?? false,
+  };
+}
