@@ -13,6 +13,7 @@ import {
   ROOMY,
   rowOf,
   SMALL,
+  SUBNET,
   secondariesOf,
   type World,
   world,
@@ -37,12 +38,12 @@ function served(options: Parameters<typeof world>[0] = { vpc: ROOMY }) {
     assert.is(answer.Error, undefined);
     return String(answer.Address).split('/')[0] ?? '';
   };
-  const create = (Pool = '10.0.1.0/24') =>
+  const create = (Pool = '10.0.1.0/24', eni: string = ENI_A) =>
     post('RequestPool', {
       AddressSpace: 'ec2-ipam',
       Pool,
       SubPool: '',
-      Options: { 'eni-id': ENI_A },
+      Options: { 'eni-id': eni },
       V6: false,
     });
   const release = (PoolID: string, Address: string) => post('ReleaseAddress', { PoolID, Address });
@@ -112,7 +113,9 @@ ancestor('addresses that others took behind our back do not block a subnet', asy
 });
 
 ancestor('an assign that hangs on one ENI delays no start on another', async () => {
-  const { w, post, start } = served();
+  const { w, post, start, create } = served({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  await create();
+  await create('10.0.1.0/24', ENI_B);
   w.vpc.faults.add({ kind: 'hang', action: 'AssignPrivateIpAddresses', eni: ENI_A });
   const order: string[] = [];
   const hung = post('RequestAddress', { PoolID: ENI_A, Address: '' }).then(({ Error: error }) => {
@@ -130,7 +133,9 @@ ancestor('an assign that hangs on one ENI delays no start on another', async () 
 });
 
 ancestor('a release by another pool changes nothing', async () => {
-  const { w, start, release } = served();
+  const { w, start, create, release } = served();
+  await create();
+  await create('10.0.1.0/24', ENI_B);
   const ip = await start(ENI_A);
   await start(ENI_B);
   const before = await holders(w);
@@ -153,7 +158,8 @@ ancestor('no error carries a stack, whatever goes wrong', async () => {
     ['a bug', 'RequestAddress', { PoolID: ENI_A, Address: '' }, 'a bug'],
   ];
   for (const [what, method, body, fault] of wrongs) {
-    const { w, post } = served(fault === undefined ? { vpc: ROOMY } : { vpc: ROOMY, store });
+    const { w, post, create } = served(fault === undefined ? { vpc: ROOMY } : { vpc: ROOMY, store });
+    await create();
     w.vpc.faults.add({
       kind: 'error',
       action: 'AssignPrivateIpAddresses',
@@ -168,8 +174,22 @@ ancestor('no error carries a stack, whatever goes wrong', async () => {
 
 const upgrade = suite('upgrade from the ancestor');
 
+/** After `migrate`: all that the ledger knows of an ENI is that the ancestor's networks were on it. */
+async function upgraded() {
+  const parts = served();
+  const { store } = parts.w;
+  const unread = { instance: null, attachment: null, addressLimit: null, prefixes: 0 };
+  const never = { attachmentSeenAt: null, earlierAttachment: null, claimsEndBefore: null };
+  for (const id of [ENI_A, ENI_B]) {
+    const rest = { ...unread, ...never, ours: false, countIntentAt: null, releasedAt: null };
+    await store.saveEnis([{ id, subnet: SUBNET, primary: '0.0.0.0' as Ipv4, ...rest }]);
+    await store.adopt(id);
+  }
+  return parts;
+}
+
 upgrade('a network of the ancestor works on, though Docker asks for no pool again', async () => {
-  const { w, start, release } = served();
+  const { w, start, release } = await upgraded();
   const ip = await start(ENI_A);
   assert.is((await rowOf(w, ip)).status, 'allocated');
   assert.equal(await release(ENI_A, ip), {});
@@ -179,7 +199,7 @@ upgrade('a network of the ancestor works on, though Docker asks for no pool agai
 upgrade(
   'a container of the ancestor keeps its address, which is given to nobody until it is released',
   async () => {
-    const { w, start, release } = served();
+    const { w, start, release } = await upgraded();
     w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
     for (let i = 0; i < 7; i++) assert.is.not(await start(ENI_A), '10.0.1.9');
     assert.is((await rowOf(w, '10.0.1.9')).status, 'occupied');
@@ -191,7 +211,7 @@ upgrade(
 );
 
 upgrade("the first word about an ENI may be the release of the ancestor's container", async () => {
-  const { w, release } = served();
+  const { w, release } = await upgraded();
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
   assert.equal(await release(ENI_A, '10.0.1.9'), {});
   assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
