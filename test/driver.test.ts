@@ -5,7 +5,7 @@ import { driver } from '../src/http/driver.ts';
 import { InFlight } from '../src/http/in-flight.ts';
 import { listen } from '../src/http/listen.ts';
 import { assert, suite } from './uvu.ts';
-import { ENI_A, ipsWith, ROOMY, rowOf, secondariesOf, type World, world } from './world.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world } from './world.ts';
 
 const appOf = (
   w: World,
@@ -51,7 +51,7 @@ protocol('a pool carries the gateway that engine 29 does not ask for', async () 
 });
 
 protocol("an address has the subnet's prefix length and the container's name", async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const Options = { 'com.docker.network.endpoint.name': 'web', 'some.other': 'thing' };
   const { Address } = await post(appOf(w), '/IpamDriver.RequestAddress', {
     PoolID: 'eni-0a',
@@ -63,7 +63,7 @@ protocol("an address has the subnet's prefix length and the container's name", a
 });
 
 protocol('Options may be null or absent', async () => {
-  const app = appOf(world({ vpc: ROOMY }));
+  const app = appOf(await pooled({ vpc: ROOMY }));
   assert.ok(
     (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '', Options: null })).Address,
   );
@@ -71,7 +71,7 @@ protocol('Options may be null or absent', async () => {
 });
 
 protocol('the gateway is answered and given back by arithmetic', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const app = appOf(w);
   const Options = { RequestAddressType: 'com.docker.network.gateway' };
   for (const Address of ['', '10.0.1.1'])
@@ -179,7 +179,7 @@ async function until(what: string, holds: () => Promise<boolean> | boolean): Pro
 }
 
 onTheWire('answers dockerd, which sends no Content-Type', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const { port, close } = await served(w);
   const socket = connect(port, '127.0.0.1');
   let answer = '';
@@ -200,7 +200,7 @@ for (const [what, size] of [
   ['is refused past the limit', 100_000],
 ] as const)
   onTheWire(`a body in chunks, without a Content-Length, ${what}`, async () => {
-    const w = world({ vpc: ROOMY });
+    const w = await pooled({ vpc: ROOMY });
     const { port, close } = await served(w);
     const socket = connect(port, '127.0.0.1');
     let answer = '';
@@ -217,7 +217,7 @@ for (const [what, size] of [
   });
 
 onTheWire('a caller that hangs up before the answer leaves no holder behind', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   let claimed = () => {};
   const claim = new Promise<void>(resolve => {
     claimed = resolve;
@@ -253,7 +253,7 @@ for (const [what, head] of [
   ['in chunks', 'Transfer-Encoding: chunked'],
 ] as const)
   onTheWire(`half a body ${what} is waited for only so long: an error, and the connection ends`, async () => {
-    const w = world({ vpc: ROOMY });
+    const w = await pooled({ vpc: ROOMY });
     const { port, close } = await served(w, { bodyMaxMs: 50 });
     const socket = connect(port, '127.0.0.1').on('error', () => {});
     let answer = '';
@@ -269,7 +269,7 @@ for (const [what, head] of [
   });
 
 onTheWire('a handler whose caller has hung up is in flight until it has undone its claim', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const inFlight = new InFlight();
   let undo = () => {};
   const undone = new Promise<void>(resolve => {
@@ -308,7 +308,7 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
 });
 
 onTheWire('an answer that was handed over stands, though the caller closes straight after', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const { port, close } = await served(w);
   const socket = connect(port, '127.0.0.1');
   const answered = new Promise<void>(resolve => {

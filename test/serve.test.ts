@@ -14,7 +14,7 @@ import { IpamError } from '../src/domain/error.ts';
 import type { Allocator } from '../src/ipam/allocator.ts';
 import { keeper } from '../src/ipam/keeper.ts';
 import { assert, suite } from './uvu.ts';
-import { ENI_A, ipsWith, ROOMY, type World, world } from './world.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from './world.ts';
 
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
 const SOON_MS = 3000;
@@ -130,7 +130,7 @@ stop('fails at once what waits for a ledger that is not open', async () => {
 });
 
 stop('waits for the undo of a caller that hung up, and only then closes the store', async () => {
-  const w = world({ vpc: ROOMY });
+  const w = await pooled({ vpc: ROOMY });
   const steps: string[] = [];
   const store = {
     ...w.store,
@@ -184,7 +184,7 @@ stop('nothing is left of the requests that a server has answered', async () => {
 });
 
 stop('is in good order though the store is away', async () => {
-  const w = world();
+  const w = await pooled();
   let isAway = false;
   const store = {
     ...w.store,

@@ -139,6 +139,13 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
   };
 }
 
+/** A world in which Docker has made a network on ENI A. */
+export async function pooled(options: Parameters<typeof world>[0] = {}): Promise<World> {
+  const w = world(options);
+  await w.enis.adopt(ENI_A);
+  return w;
+}
+
 const poolOf = (eni: EniId, range?: string): Pool =>
   parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
 
