@@ -78,7 +78,13 @@ export const ENGINE_DEEDS = {
     const { network } = world.ec2.vpc;
     const engine = engineOf(world, dice[0]);
     const [subnet] = world.layout.cidrs.keys();
-    const ip = of([...secondariesOf(network, STRANGER), network.eni(STRANGER).primary], dice[1]);
+    const ip = of(
+      [
+        ...secondariesOf(network, STRANGER),
+        network.eni(STRANGER).primary ?? secondariesOf(network, STRANGER)[0],
+      ],
+      dice[1],
+    );
     if (engine === undefined || subnet === undefined || ip === undefined) return;
     const ledger = dice[2] % world.ledgers.length;
     void engine.speakOf({ eni: STRANGER, subnet, instance: engine.host as InstanceId, ledger }, ip);
