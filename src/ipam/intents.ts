@@ -10,7 +10,6 @@ import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
 import { ANSWERED_WITHIN_MS } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
-import { oursIn } from './enis.ts';
 import { callDeadline, type Machine } from './machine.ts';
 
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
@@ -309,6 +308,14 @@ async function carriersOf(
   }
 }
 
+/** Whether an address may be taken off the ENI: embedded, only while EC2 shows it on this instance. What the ledger says
+ *  of that may be old, and the ENI another ledger's by now, which may have put the same address there. */
+async function isHere({ cloud, instance }: Machine, eni: EniId): Promise<boolean> {
+  if (instance === null) return true;
+  const [seen] = await cloud.enisById([eni]);
+  return seen?.instance === instance;
+}
+
 export interface Unassigned {
   /** Those that are free now. */
   readonly freed: readonly Allocation[];
@@ -330,12 +337,15 @@ export async function unassign(machine: Machine, rows: readonly Allocation[]): P
 }
 
 /** Takes ready rows off the ENI; the caller has had the turn, since which rows it should be is decided after it. */
-export const unassignFrom = (
+export async function unassignFrom(
   machine: Machine,
   eni: EniId,
   rows: readonly Allocation[],
-): Promise<Unassigned> =>
-  callUnassign(machine, eni, rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign')), 'kept');
+): Promise<Unassigned> {
+  if (!(await isHere(machine, eni))) return { freed: [], error: null };
+  const changes = rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign'));
+  return await callUnassign(machine, eni, changes, 'kept');
+}
 
 /** Writes the intents, for which there has been a turn, sends their call and settles them; halves a batch that is refused for an address in it.
  *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later, and says that a
@@ -379,11 +389,7 @@ async function callUnassign(
 /** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
  *  answers how many are free now. */
 export async function takeOver(machine: Machine): Promise<number> {
-  const { store, policy, instance } = machine;
-  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);
-  // An ENI that has left this instance may be another ledger's by now: what EC2 shows settles its rows.
-  const here = instance === null ? null : new Set(oursIn(await store.enis(), instance).map(eni => eni.id));
-  const rows = open.rows.filter(({ iface }) => here === null || (iface !== null && here.has(iface)));
+  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
   if (rows.length > 0) machine.log('warn', 'take over', { ips: ipsOf(rows) });
   return await takeOff(machine, rows);
 }
@@ -396,6 +402,7 @@ export async function takeOff(machine: Machine, rows: readonly Allocation[]): Pr
     const again = (row: Allocation) =>
       change(row.status === 'assigning' ? 'take over' : 'unassign again')(row);
     await machine.cloud.turn('unassign');
+    if (!(await isHere(machine, eni))) continue;
     freed += (await callUnassign(machine, eni, batch.map(again), null)).freed.length;
   }
   return freed;

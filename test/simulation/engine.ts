@@ -95,6 +95,9 @@ export class Engine {
   }
 
   async #release({ network, ip, holding }: Container): Promise<void> {
+    // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given up
+    // on proof, would end the holding of the next one that has its address.
+    if (this.#world.isProvenOver(holding)) return;
     this.#world.ended(holding);
     const reply = await this.#ask(network.port, {
       kind: 'ReleaseAddress',

@@ -31,6 +31,8 @@ export interface Layout {
   readonly ports: readonly Port[];
   /** Servers of each ledger. */
   readonly servers: readonly number[];
+  /** Of each ledger the instance whose it is, embedded; null: it is central. */
+  readonly owners: readonly (InstanceId | null)[];
   readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
   readonly unnamedRefusals: boolean;
   readonly vpc: VpcDescription;
@@ -45,7 +47,8 @@ const INSTANCES = ['i-0a', 'i-0b'] as InstanceId[];
 
 export function drawLayout(random: Random): Layout {
   const subnets = random.chance(0.3) ? 2 : 1;
-  const ledgers = random.chance(0.15) ? 2 : 1;
+  const isEmbedded = random.chance(0.25);
+  const ledgers = isEmbedded ? INSTANCES.length : random.chance(0.15) ? 2 : 1;
   const portCount = random.between(2, 4);
   const ports = Array.from(
     { length: portCount },
@@ -53,7 +56,7 @@ export function drawLayout(random: Random): Layout {
       eni: `eni-0${i + 1}` as EniId,
       subnet: SUBNETS[i === 2 && subnets === 2 ? 1 : 0] as SubnetId,
       instance: INSTANCES[i % 2] as InstanceId,
-      ledger: ledgers === 2 && i === 1 ? 1 : 0,
+      ledger: isEmbedded ? i % 2 : ledgers === 2 && i === 1 ? 1 : 0,
     }),
   );
   const type = random.pick(INSTANCE_TYPES) ?? 'm5.large';
@@ -73,7 +76,8 @@ export function drawLayout(random: Random): Layout {
   return {
     policy: drawPolicy(random),
     ports,
-    servers: Array.from({ length: ledgers }, (_, i) => (i === 0 ? random.between(1, 3) : 1)),
+    servers: Array.from({ length: ledgers }, (_, i) => (i === 0 && !isEmbedded ? random.between(1, 3) : 1)),
+    owners: Array.from({ length: ledgers }, (_, i) => (isEmbedded ? (INSTANCES[i] ?? null) : null)),
     cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
     unnamedRefusals: random.chance(0.3),
     vpc: {

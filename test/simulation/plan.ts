@@ -44,6 +44,10 @@ const WEIGHTS = {
   'eni attached anew': 1,
   'eni deleted': 0.3,
   'instance terminated': 0.2,
+  'eni detached': 3,
+  'eni attached': 3,
+  'eni moved': 4,
+  'eni of a host deleted': 1,
   // What the operator does.
   recycle: 5,
   init: 2,

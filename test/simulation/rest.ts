@@ -2,8 +2,9 @@
 import { type Allocation, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
-import { keyOf } from './layout.ts';
+import { keyOf, type Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
+import type { Mirror, Truth } from './truth.ts';
 import type { World } from './world.ts';
 
 export async function watchRest(world: World): Promise<void> {
@@ -37,6 +38,10 @@ async function watchLedger(world: World, ledger: Ledger): Promise<void> {
   }
 }
 
+/** Whether the ENI has been away from the instance of its ledger, which lets go of what is on it then. */
+const hasWandered = ({ layout, cuts }: Truth, { index }: Mirror, eni: EniId): boolean =>
+  layout.owners[index] !== null && cuts.has(eni);
+
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
 
@@ -53,11 +58,20 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
       'at rest what is held has a holder, or was lost where nobody could see it',
       told,
     );
+  if (row.iface !== null && (status === 'allocated' || status === 'ready'))
+    truth.demand(
+      truth.isHere(mirror.index, row.iface),
+      'at rest nothing is held or kept ready on an ENI that has left',
+      told,
+    );
   if (status !== 'occupied') return;
   truth.demand(carrier !== null, "at rest what is occupied is somebody's", told);
   if (carrier === null) return;
   truth.demand(
-    row.primary || truth.strangers.has(key) || truth.mirrorOf(carrier) !== mirror,
+    row.primary ||
+      truth.strangers.has(key) ||
+      truth.servedBy(carrier) !== mirror ||
+      hasWandered(truth, mirror, carrier),
     "at rest nothing of ours is taken for a stranger's",
     told,
   );
@@ -71,14 +85,15 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
 /** What containers have is on their ENIs, if EC2 allows it. */
 function watchHolders({ truth, ec2 }: World): void {
   const { network } = ec2.vpc;
-  for (const [key, { subnet, ip, eni }] of truth.held) {
-    const row = truth.rowOn(eni, subnet, ip);
+  for (const [key, { subnet, ip, eni, ledger }] of truth.held) {
+    const row = truth.rowIn(ledger, subnet, ip);
     truth.demand(
       row?.status === 'allocated' && row.iface === eni,
       'at rest every container is held in the ledger',
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );
     const there = [...network.enis()].find(one => one.id === eni);
+    if (!truth.isHere(ledger, eni)) continue; // it is no ENI of its engine any more
     if (there === undefined || network.carrier(subnet, ip) !== null) continue; // there, or somebody else's now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
     truth.demand(
@@ -90,11 +105,13 @@ function watchHolders({ truth, ec2 }: World): void {
 }
 
 /** Whether a request for the ENI must succeed: there is a ready address on it, or a free one and room. */
-export function mustServe(world: World, eni: EniId): boolean {
+export function mustServe(world: World, { eni, ledger }: Port): boolean {
   const { network } = world.ec2.vpc;
   const there = [...network.enis()].find(one => one.id === eni);
-  if (there === undefined) return false;
-  const rows = [...world.truth.mirrorOf(eni).rows.values()].filter(row => row.subnet === there.subnet);
+  if (there === undefined || !world.truth.isHere(ledger, eni)) return false;
+  const rows = [...(world.truth.mirrors[ledger]?.rows.values() ?? [])].filter(
+    row => row.subnet === there.subnet,
+  );
   if (rows.some(row => row.status === 'ready' && row.iface === eni)) return true;
   // What is held but is not there keeps its place.
   const named = rows.filter(row => row.iface === eni && !row.primary).length;

@@ -9,6 +9,7 @@ export interface Saboteur {
 
 const ALLOCATION = 'src/domain/allocation.ts';
 const DRIFT = 'src/domain/drift.ts';
+const RECONCILER = 'src/ipam/reconciler.ts';
 const INTENTS = 'src/ipam/intents.ts';
 const ALLOCATOR = 'src/ipam/allocator.ts';
 const RELEASE = 'src/ipam/release.ts';
@@ -286,6 +287,51 @@ export const SABOTEURS: readonly Saboteur[] = [
         if (shown === null) throw withoutIpv4(eni.id);
         return shown;
       });`,
+  },
+  // ENIs that leave the instance of an embedded ledger.
+  {
+    name: 'what is on an ENI that has left is asked of EC2',
+    file: INTENTS,
+    find: '  if (instance === null) return true;\n',
+    replace: '  if (eni !== null) return true;\n',
+  },
+  {
+    name: 'what is on an ENI is let go on one look',
+    file: RECONCILER,
+    find: 'machine.instance === null ? new Set<EniId>() : left;',
+    replace: `machine.instance === null
+      ? new Set<EniId>()
+      : new Set(seen.known.filter(eni => eni.instance !== machine.instance).map(eni => eni.id));`,
+  },
+  {
+    name: 'what is ready on an ENI that has left stays so',
+    file: RECONCILER,
+    find: "(instance !== null && status !== 'occupied' && !ours.has(iface))",
+    replace: '(instance !== null && status !== status)',
+  },
+  {
+    name: 'what is under way on an ENI that has left is let go at once',
+    file: DRIFT,
+    find: '  if (now - movedAt < graceMs) return null;\n',
+    replace: '  if (now < movedAt) return null;\n',
+  },
+  {
+    name: 'an ENI that is attached to another instance goes on being ours',
+    file: 'src/ipam/evidence.ts',
+    find: 'if (attachment === null || isElsewhere)',
+    replace: 'if (attachment === null || (isElsewhere && attachedAt === null))',
+  },
+  {
+    name: 'what a ledger sees on none of its own ENIs is taken to be on no ENI',
+    file: DRIFT,
+    find: 'at === null && !isWhole ? null : occupiedDrift',
+    replace: 'at === null && !isWhole ? occupiedDrift(row, at, now, found) : occupiedDrift',
+  },
+  {
+    name: 'a subnet all of whose ENIs have left is forgotten',
+    file: 'src/ipam/keeper.ts',
+    find: '(await store.enis()).filter(eni => eni.ours)',
+    replace: '(await store.enis()).filter(eni => eni.ours && eni.instance !== null)',
   },
   // Bounds.
   {

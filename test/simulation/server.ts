@@ -74,7 +74,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     clock,
     deadlineClock: deadlines,
     wait,
-    instance: null,
+    instance: layout.owners[ledger.mirror.index] ?? null,
     random: scheduler.random.next,
     log,
   };

@@ -109,7 +109,7 @@ class Run {
     for (const engine of engines) {
       if (engine.isLost) continue;
       for (const network of engine.networks) {
-        if (!network.poolId.includes(';') && mustServe(this.#world, network.port.eni)) {
+        if (!network.poolId.includes(';') && mustServe(this.#world, network.port)) {
           const before = engine.containers.length;
           const { eni } = network.port;
           void engine.run(network, null);

@@ -68,7 +68,7 @@ export const STRANGER_DEEDS = {
     const attachment = port && network.eni(port.eni).attachment;
     if (port === undefined || attachment == null) return;
     world.truth.note(`${port.eni} is attached anew`);
-    world.truth.cut.set(port.eni, world.scheduler.now);
+    world.truth.cut(port.eni, world.scheduler.now);
     network.detach(attachment.id);
     network.attach(port.eni, attachment.instance, attachment.deviceIndex);
     world.strike('ENI attached anew');
@@ -84,7 +84,7 @@ export const STRANGER_DEEDS = {
     if (eni.attachment !== null) vpc.network.detach(eni.attachment.id);
     for (const ip of eni.secondaries) watchStolen(truth, port.subnet, port.eni, ip);
     vpc.network.deleteEni(port.eni);
-    truth.cut.set(port.eni, world.scheduler.now);
+    truth.cut(port.eni, world.scheduler.now);
     truth.note(`${port.eni} is deleted`);
     world.strike('ENI deleted');
   }),
@@ -95,7 +95,7 @@ export const STRANGER_DEEDS = {
     const instance = world.layout.ports.find(port => port.instance === engine.host)?.instance;
     if (instance === undefined) return;
     for (const port of world.layout.ports)
-      if (port.instance === instance) world.truth.cut.set(port.eni, world.scheduler.now);
+      if (port.instance === instance) world.truth.cut(port.eni, world.scheduler.now);
     network.terminate(instance);
     world.truth.note(`${instance} is terminated`);
     world.strike('instance terminated');

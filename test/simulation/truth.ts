@@ -1,7 +1,7 @@
 /** What is really so, kept beside the machine and hidden from it; the invariants are held against this. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
-import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/network.ts';
 import { keyOf, type Layout } from './layout.ts';
 import type { Process } from './scheduler.ts';
@@ -21,6 +21,8 @@ export interface Holding {
   readonly ip: Ipv4;
   readonly eni: EniId;
   readonly engine: string;
+  /** In which ledger. */
+  readonly ledger: number;
   /** Which claim of the address it is. */
   readonly claim: number;
   /** True time of the answer. */
@@ -60,8 +62,10 @@ export class Truth {
   readonly put = new Map<string, number>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
-  /** When each ENI was last detached or deleted. */
-  readonly cut = new Map<EniId, number>();
+  /** Holders that were given up on proof, though their containers run on. */
+  readonly proven = new Set<Holding>();
+  /** When each ENI was detached, deleted, or attached again after a while, the last time last. */
+  readonly cuts = new Map<EniId, number[]>();
   /** Ours, taken off their ENI by others. */
   readonly stolen = new Map<string, EniId>();
   /** Claimed by a server for a caller that has no answer yet. */
@@ -116,9 +120,24 @@ export class Truth {
     this.lines.push(`${String(step).padStart(6)} ${(atMs / 1000).toFixed(3).padStart(10)} s  ${text}`);
   }
 
-  /** The row that says who holds the address: that of the ledger to which the ENI belongs. */
-  rowOn(eni: EniId, subnet: SubnetId, ip: Ipv4): Allocation | undefined {
-    return this.mirrorOf(eni).rows.get(keyOf(subnet, ip));
+  /** The row of the ledger, which says who holds the address. */
+  rowIn(ledger: number, subnet: SubnetId, ip: Ipv4): Allocation | undefined {
+    return this.mirrors[ledger]?.rows.get(keyOf(subnet, ip));
+  }
+
+  /** The ENI is detached, or deleted, now. */
+  cut(eni: EniId, now: number): void {
+    this.cuts.set(eni, [...(this.cuts.get(eni) ?? []), now]);
+  }
+
+  /** The instance that the ENI is attached to; null: to none, or there is no such ENI. */
+  instanceOf = (id: EniId): InstanceId | null =>
+    [...this.network().enis()].find(eni => eni.id === id)?.attachment?.instance ?? null;
+
+  /** Whether the ENI is where this ledger serves it: anywhere, or on the ledger's own instance. */
+  isHere(ledger: number, eni: EniId): boolean {
+    const owner = this.layout.owners[ledger] ?? null;
+    return owner === null || this.instanceOf(eni) === owner;
   }
 
   /** How many requests wait there for an address of the ENI. */
@@ -129,9 +148,13 @@ export class Truth {
   ranged = (process: Process, eni: EniId): boolean =>
     [...this.requests.values()].some(one => one.process === process && one.eni === eni && one.ranged);
 
-  mirrorOf(eni: EniId): Mirror {
+  /** The ledger that serves the ENI now; null: none of them. */
+  servedBy(eni: EniId): Mirror | null {
     const port = this.layout.ports.find(one => one.eni === eni);
-    return this.mirrors[port?.ledger ?? 0] as Mirror;
+    if (port === undefined) return null;
+    if (this.layout.owners[port.ledger] === null) return this.mirrors[port.ledger] ?? null;
+    const instance = this.instanceOf(eni);
+    return (instance !== null && this.mirrors[this.layout.owners.indexOf(instance)]) || null;
   }
 
   /** Nobody knows any more that this address is held; whoever could have said so was made to fail. */

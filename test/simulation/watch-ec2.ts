@@ -2,9 +2,10 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
-import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
+import { CALL_TIMEOUT_MS, keyOf, LATE_READ_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
+import { hasLeft } from './watch-enis.ts';
 
 /** A call of ours that changes something, as it was when it was sent. */
 export interface Call {
@@ -18,8 +19,25 @@ export interface Call {
   readonly intents: ReadonlyMap<string, Allocation>;
 }
 
+/** An embedded ledger knows after so long that an ENI has left its instance: it asks before it takes anything off, and
+ *  what it puts on does no harm there. */
+const KNOWN_AFTER_MS = { unassign: LATE_READ_MS_MAX + CALL_TIMEOUT_MS, assign: 1_200_000 } as const;
+
+/** A ledger of one instance changes nothing on an ENI that is attached to nothing, or to another one. */
+function watchPlace(truth: Truth, call: Call, now: number): void {
+  const isThere = [...truth.network().enis()].some(eni => eni.id === call.eni);
+  if (!isThere || call.process.frozenMs > 0 || truth.isHere(call.mirror.index, call.eni)) return;
+  truth.demand(
+    now - (truth.cuts.get(call.eni)?.at(-1) ?? 0) <
+      KNOWN_AFTER_MS[call.kind === 'unassign' ? 'unassign' : 'assign'],
+    'an embedded ledger changes nothing on an ENI that has left its instance',
+    () => `${call.kind} of ${call.ips.join(' ')} on ${call.eni} by ${call.process.id}`,
+  );
+}
+
 /** Held against a call when it leaves. */
 export function watchSending(truth: Truth, call: Call, now: number, sent: Set<string>): void {
+  watchPlace(truth, call, now);
   truth.note(`${call.process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
   for (const ip of call.ips) {
     const key = keyOf(call.subnet, ip);
@@ -58,7 +76,7 @@ function watchRemoval(truth: Truth, call: Call, ip: Ipv4): void {
   const key = keyOf(call.subnet, ip);
   const holding = truth.held.get(key);
   truth.demand(
-    holding === undefined || holding.eni !== call.eni,
+    holding === undefined || holding.eni !== call.eni || hasLeft(truth, holding),
     'no address is taken from under a container',
     () => `${call.process.id} unassigned ${key} from ${call.eni}, where ${holding?.engine} holds it`,
   );

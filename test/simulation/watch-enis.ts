@@ -2,16 +2,20 @@
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, LATE_READ_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
-import type { Mirror, Truth } from './truth.ts';
+import type { Holding, Mirror, Truth } from './truth.ts';
 
 /** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
 const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
 
 export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
 
+/** Embedded, any contact with an ENI that is attached to the instance will do. */
+export const mayUse = ({ layout, pooled }: Truth, { index }: Mirror, id: EniId): boolean =>
+  pooled.has(id) || (layout.owners[index] !== null && layout.ports.some(port => port.eni === id));
+
 /** What stands on the ENI that the ledger did not put there is written down before the ENI is used. */
 export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id: EniId, now: number): void {
-  truth.demand(truth.pooled.has(id), ONLY_POOLED, () => `${id} was adopted by ${process.id}`);
+  truth.demand(mayUse(truth, mirror, id), ONLY_POOLED, () => `${id} was adopted by ${process.id}`);
   if (process.frozenMs > 0) return; // what it saw may be as old as that
   const network = truth.network();
   const eni = [...network.enis()].find(one => one.id === id);
@@ -33,3 +37,8 @@ export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id
     () => `${id} was adopted, and ${eni.primary} is ${primary?.status} on ${primary?.iface}`,
   );
 }
+
+/** Whether what the container holds is of no use to it any more: its ENI has left the instance whose ledger it is in, or
+ *  is gone. Another ledger may give the address in good faith. */
+export const hasLeft = (truth: Truth, { ledger, eni }: Holding): boolean =>
+  truth.layout.owners[ledger] !== null && !truth.isHere(ledger, eni);

@@ -5,7 +5,7 @@ import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, SKEW_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
-import { ONLY_POOLED } from './watch-enis.ts';
+import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
 
 /** What only writes down what EC2 says. */
 const OBSERVATIONS: readonly MoveName[] = ['foreign', 'seen', 'unseen', 'vacated'];
@@ -46,7 +46,7 @@ export function watchMove(truth: Truth, moved: Moved): void {
   );
   const eni = before.iface ?? change.iface ?? null;
   truth.demand(
-    eni === null || truth.pooled.has(eni) || OBSERVATIONS.includes(change.move),
+    eni === null || mayUse(truth, mirror, eni) || OBSERVATIONS.includes(change.move),
     ONLY_POOLED,
     () => `${key}: ${change.move} on ${eni} by ${moved.process.id}`,
   );
@@ -54,6 +54,7 @@ export function watchMove(truth: Truth, moved: Moved): void {
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
   notePresumed(truth, moved, key);
+  if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(truth, moved, key);
   noteRest(moved, key);
   mirror.rows.set(key, after);
   mirror.since.set(key, moved.now);
@@ -71,19 +72,35 @@ function notePresumed(truth: Truth, { change, after }: Moved, key: string): void
 /** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
 const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
-function watchGivingUp(truth: Truth, { process, before, now }: Moved, key: string): void {
+function watchGivingUp(truth: Truth, { mirror, process, before, now }: Moved, key: string): void {
   for (const claims of truth.unanswered.values()) claims.delete(key);
   const holding = truth.held.get(key);
-  if (holding === undefined || holding.eni !== before.iface) return;
-  const cutAt = truth.cut.get(holding.eni) ?? Number.POSITIVE_INFINITY;
-  const eni = [...truth.network().enis()].find(one => one.id === holding.eni);
-  const isAttached = eni !== undefined && eni.attachment !== null;
+  if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
+  const isAttached = truth.instanceOf(holding.eni) !== null && truth.isHere(mirror.index, holding.eni);
+  const cuts = (truth.cuts.get(holding.eni) ?? []).filter(at => now - at >= PROVED_MS);
   truth.demand(
-    now - cutAt >= PROVED_MS && (!isAttached || holding.since <= cutAt),
+    cuts.some(at => !isAttached || holding.since <= at),
     'a holder is given up by its own release or on proof only',
     () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
   );
+  truth.proven.add(holding);
   truth.held.delete(key);
+}
+
+/** What is on an ENI that has left is let go once that is proven, and what was under way after the grace. */
+function watchStranding(truth: Truth, { mirror, before, now, storeNow }: Moved, key: string): void {
+  const { iface } = before;
+  const cuts = iface === null ? [] : (truth.cuts.get(iface) ?? []);
+  truth.demand(
+    truth.layout.owners[mirror.index] !== null && cuts.some(at => now - at >= PROVED_MS),
+    'what is on an ENI is let go only when it is proven that the ENI has left',
+    () => `${key} ${before.status} on ${iface}, which was detached at ${cuts.join(', ') || 'no time'}`,
+  );
+  truth.demand(
+    before.status === 'ready' || storeNow - before.movedAt >= truth.layout.policy.graceMs - 2 * SKEW_MS_MAX,
+    'what is under way on an ENI that has left is let go after the grace',
+    () => `${key} ${before.status} on ${iface} for ${storeNow - before.movedAt} ms`,
+  );
 }
 
 function watchClaim(truth: Truth, moved: Moved, key: string): void {
@@ -91,7 +108,7 @@ function watchClaim(truth: Truth, moved: Moved, key: string): void {
   const cidr = truth.layout.cidrs.get(after.subnet);
   const holding = truth.held.get(key);
   truth.demand(
-    holding === undefined,
+    holding === undefined || (holding.ledger !== mirror.index && hasLeft(truth, holding)),
     'no address is given twice',
     () => `${key} was claimed on ${after.iface} while ${holding?.engine} holds it on ${holding?.eni}`,
   );

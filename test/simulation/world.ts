@@ -1,5 +1,5 @@
 /** Everything in one history: ledgers, servers, EC2, engines, and the truth about them. */
-import type { Ipv4 } from '../../src/domain/address.ts';
+import type { Cidr, Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId } from '../../src/domain/ids.ts';
 import { ipv4sOf } from '../../src/simulator/records.ts';
 import { buildVpc } from '../../src/simulator/world.ts';
@@ -11,7 +11,8 @@ import { EPOCH, Ledger } from './ledger.ts';
 import { Random } from './random.ts';
 import { Scheduler } from './scheduler.ts';
 import { type Request, Server } from './server.ts';
-import { type Holding, Truth } from './truth.ts';
+import { type Holding, type Mirror, Truth } from './truth.ts';
+import { hasLeft } from './watch-enis.ts';
 
 /** Between two rounds of a keeper while things happen. */
 const KEEPER_PAUSE_MS = 15_000;
@@ -79,7 +80,7 @@ export class World {
         const cidr = this.layout.cidrs.get(port.subnet);
         if (cidr === undefined) return [];
         const upper = { first: cidr.first + 8, last: cidr.last, maskLength: 29 };
-        const whole = { port, cidr, poolId: formatPoolId({ eni: port.eni, range: null }), subPool: '' };
+        const whole = this.networkOn(port);
         const part = {
           port,
           cidr,
@@ -90,6 +91,15 @@ export class World {
         return both.map(network => ({ ...network, isMade: false, turn: Promise.resolve() }));
       });
   }
+
+  /** The network on the ENI that takes any address of the subnet. */
+  networkOn(port: Port): Network {
+    const cidr = this.layout.cidrs.get(port.subnet) as Cidr;
+    const poolId = formatPoolId({ eni: port.eni, range: null });
+    return { port, cidr, poolId, subPool: '', isMade: false, turn: Promise.resolve() };
+  }
+
+  #mirror = (ledger: number): Mirror => this.truth.mirrors[ledger] as Mirror;
 
   /** A server of the ledger, alive or not. */
   pickServer(ledger: number): Server {
@@ -120,7 +130,7 @@ export class World {
     const key = keyFor(network, ip);
     const { truth } = this;
     truth.note(`${engine.process.id}: a container has ${ip} on ${network.port.eni}`);
-    const row = truth.rowOn(network.port.eni, network.port.subnet, ip);
+    const row = truth.rowIn(network.port.ledger, network.port.subnet, ip);
     truth.demand(
       row?.status === 'allocated' && row.iface === network.port.eni,
       'what a container was given is held in the ledger',
@@ -145,8 +155,11 @@ export class World {
     if (holding === null) return;
     this.#releasing.delete(holding);
     const key = keyOf(holding.subnet, holding.ip);
-    this.truth.lose(this.truth.mirrorOf(holding.eni), key, 'its release was not answered', holding.claim);
+    this.truth.lose(this.#mirror(holding.ledger), key, 'its release was not answered', holding.claim);
   }
+  /** Whether the holder was given up on proof. */
+  isProvenOver = (holding: Holding | null): boolean => holding !== null && this.truth.proven.has(holding);
+
   /** Whose releases are under way. */
   releasing(engine: Engine): Holding[] {
     return [...this.#releasing].filter(one => one.engine === engine.host);
@@ -155,8 +168,7 @@ export class World {
   /** Tells the truth of what becomes of a request for an address. */
   witness(engine: Engine, request: Request): Witness {
     if (request.kind !== 'RequestAddress') return { written() {}, unread() {} };
-    const [eni = ''] = request.poolId.split(';');
-    const port = this.layout.ports.find(one => one.eni === eni);
+    const port = engine.networks.find(one => one.poolId === request.poolId)?.port;
     if (port === undefined) return { written() {}, unread() {} };
     const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
     return {
@@ -170,7 +182,7 @@ export class World {
         if (ip === undefined) return;
         const key = keyOf(port.subnet, ip);
         this.truth.held.delete(key);
-        this.truth.lose(this.truth.mirrorOf(port.eni), key, 'its answer was read by nobody');
+        this.truth.lose(this.#mirror(port.ledger), key, 'its answer was read by nobody');
       },
     };
   }
@@ -180,7 +192,7 @@ export class World {
     const key = keyOf(port.subnet, ip);
     const other = truth.held.get(key);
     truth.demand(
-      other === undefined,
+      other === undefined || hasLeft(truth, other),
       'no address is given twice',
       () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
     );
@@ -195,12 +207,13 @@ export class World {
       () => `${key} was answered for ${port.eni} before it had rested`,
     );
     for (const claims of truth.unanswered.values()) claims.delete(key);
-    const claim = truth.claimOf(truth.mirrorOf(port.eni), key);
+    const claim = truth.claimOf(this.#mirror(port.ledger), key);
     truth.held.set(key, {
       subnet: port.subnet,
       ip,
       eni: port.eni,
       engine: engine.host,
+      ledger: port.ledger,
       claim,
       since: this.scheduler.now,
     });
