@@ -22,6 +22,9 @@ const READY_LOOK = 256;
 /** Between two looks at what rests or is about to be settled: doubling from the first to the last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
+/** A request that comes when an outage has lasted for longer than requests wait is tried once all the same. For so long
+ *  it goes on with that: EC2 and the ledger may have come back. */
+const ONE_TRY_MS = 5_000;
 /** The longest that an undo is waited for; the keeper goes on with it. */
 const UNDO_MAX_MS = 10_000;
 
@@ -100,7 +103,9 @@ export function allocator(
         const own = enis.recall(eni) ?? (await patiently(() => enis.own(eni)));
         if (own === null) throw notOurs(eni, machine);
         const home = await enis.wanted(own);
-        const until = () => Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt));
+        const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
+        const until = () =>
+          Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt)));
         const going: Asked = { ...asked, home, until, patiently, stopIfGone };
         const row = await (asked.named === null ? claimAny(going) : claimNamed(machine, going, asked.named));
         hints.note(row);
@@ -113,18 +118,20 @@ export function allocator(
 
   async function claimAny(asked: Asked): Promise<Allocation> {
     const { home, pool } = asked;
+    let isLast = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
       asked.stopIfGone();
       const row = hints.take(home.eni.id, pool.range) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;
-      const late = clock() >= asked.until();
+      if (isLast) throw beaten(asked);
       const filled =
         row === null
           ? await asked.patiently(() => warm.fill({ home, range: pool.range }, asked.until))
           : ({ outcome: 'ready' } as const);
+      const late = clock() >= asked.until();
       if (filled.outcome === 'ready') {
-        if (late) throw beaten(asked);
+        isLast = late; // but what was assigned for it, it gets
         continue;
       }
       const reused = policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled));

@@ -26,6 +26,7 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
         `${ip} is not among the addresses that this ledger was given of ${home.subnet.id}`,
       );
     const isIntent = row.status === 'assigning' || row.status === 'unassigning';
+    const isResting = row.status === 'free' && policy.strictReuse;
     if (isIntent && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
     if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
@@ -34,7 +35,7 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
       const claimed = await asked.patiently(() => claimFree(machine, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (!isIntent) throw conflict(row);
-    if (clock() >= asked.until()) throw conflict(row);
+    if (clock() >= asked.until()) throw isIntent || isResting ? conflict(row) : beaten(row);
     await wait(LOOK_AGAIN_MS);
   }
 }
@@ -94,6 +95,9 @@ function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
       { hint },
     );
 }
+
+const beaten = ({ ip }: Allocation): IpamError =>
+  new IpamError('unavailable', `others kept moving ${ip}`, { hint: 'try again' });
 
 /** Why a named address cannot be had. */
 function conflict(row: Allocation): IpamError {

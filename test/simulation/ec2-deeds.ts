@@ -38,6 +38,27 @@ export const EC2_DEEDS = {
     return { kind: 'error', code, message, action: either(dice[1]), times: 1 + (dice[0] % 6) };
   }),
   throttle: ec2(dice => ({ kind: 'throttle', times: 1 + (dice[1] % 6) })),
+  // For longer than requests wait; then one more asks on each ENI.
+  'assigns away': (world, [long]) => {
+    const { ec2, engines, layout, scheduler, truth } = world;
+    const runAll = () => {
+      for (const engine of engines)
+        if (engine.process.state === 'running')
+          for (const network of engine.networks) void engine.run(network, null);
+    };
+    world.strike('assigns away');
+    ec2.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+    runAll();
+    scheduler.effect(
+      null,
+      () => {
+        truth.note('assigns are back');
+        ec2.vpc.faults.clear();
+        runAll();
+      },
+      layout.policy.requestTimeoutMs + spread(20_000, long),
+    );
+  },
   'slow call': ec2(dice => ({ kind: 'latency', ms: spread(9_900, dice[1]), times: 1 + (dice[2] % 4) })),
   'late reads': ec2(dice => ({
     kind: 'readLag',

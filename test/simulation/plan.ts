@@ -33,6 +33,7 @@ const WEIGHTS = {
   'call applies late': 6,
   'call refused': 3,
   throttle: 3,
+  'assigns away': 1,
   'slow call': 3,
   'late reads': 5,
   'bad reads': 2,

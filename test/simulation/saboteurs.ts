@@ -346,4 +346,10 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: 'outage.endure(isEc2Away, asked.gone, work, startedAt);',
     replace: 'outage.endure(isEc2Away, asked.gone, work);',
   },
+  {
+    name: 'a request that comes late in an outage does not get what was assigned for it',
+    file: ALLOCATOR,
+    find: '        isLast = late; // but what was assigned for it, it gets\n',
+    replace: '        if (late) throw beaten(asked);\n',
+  },
 ];

@@ -12,6 +12,7 @@ import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import { groupCommit } from '../../src/store/group-commit.ts';
 import type { Connection, Reply } from './connection.ts';
+import { keyOf } from './layout.ts';
 import { EPOCH, type Ledger } from './ledger.ts';
 import { Process } from './scheduler.ts';
 import { REQUEST_SLACK_MS } from './watch-ec2.ts';
@@ -145,6 +146,7 @@ export class Server {
       if (reply !== null) connection.write(reply);
     } catch (error) {
       if (!(error instanceof IpamError) || error.code === 'internal') truth.crash(error);
+      if (request.kind === 'RequestAddress') watchRefusal(this.#world, this, request.poolId, error);
       connection.write({ Error: error instanceof IpamError ? error.line : 'internal' });
     }
     this.connections.delete(connection);
@@ -206,4 +208,22 @@ export class Server {
       truth.named.set(naming, (truth.named.get(naming) ?? 1) - 1);
     }
   }
+}
+
+/** Only another server takes what was assigned for a request of this one. */
+function watchRefusal({ truth, layout }: World, server: Server, poolId: string, error: unknown): void {
+  if (!(error instanceof IpamError) || !error.message.startsWith('others kept taking')) return;
+  if (server.process.frozenMs > 0 || layout.servers[server.ledger.mirror.index] !== 1) return;
+  const { mirror } = server.ledger;
+  const fresh = [...mirror.rows.values()].filter(
+    row =>
+      row.iface === poolId &&
+      row.status === 'ready' &&
+      mirror.gaveUp.get(keyOf(row.subnet, row.ip)) === undefined,
+  );
+  truth.demand(
+    fresh.length < truth.waiting(server.process, poolId as EniId) + 1,
+    'a request gets what was assigned for it',
+    () => `${fresh.map(row => row.ip).join(' ')} are ready on ${poolId}`,
+  );
 }
