@@ -181,10 +181,12 @@ export function allocator(
     }
     if (why.outcome === 'eni full' && why.inDoubt) return true;
     const { rows, now } = await store.onEni(home.eni.id);
+    // What is known to be there fills the ENI: what is being assigned can't come to it.
+    const settling = why.outcome === 'eni full' ? ['unassigning'] : ['assigning', 'unassigning'];
     return rows.some(
       row =>
         (row.status === 'ready' && (pool.range === null || contains(pool.range, row.ip))) ||
-        (row.status.endsWith('assigning') && now - row.movedAt < policy.callDeadlineMs),
+        (settling.includes(row.status) && now - row.movedAt < policy.callDeadlineMs),
     );
   }
 

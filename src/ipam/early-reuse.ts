@@ -5,7 +5,7 @@ import type { Asked } from './allocator.ts';
 import type { Enis } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import { since } from './hints.ts';
-import { assign } from './intents.ts';
+import { assign, stopInDoubt } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { takeBack } from './take-back.ts';
 
@@ -56,6 +56,7 @@ export function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
   async function claimFree(asked: Asked): Promise<Allocation | null> {
     const { home, pool } = asked;
     const { eni, subnet } = home;
+    await stopInDoubt(machine, eni.id);
     await machine.cloud.turn('assign', asked.until());
     const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: policy, which: 'any' as const };
     const { rows, now } = await store.freeFor({ ...query, limit: FREE_LOOK });

@@ -7,7 +7,7 @@ import type { EniId } from '../domain/ids.ts';
 import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../domain/warmth.ts';
 import type { Enis, Home } from './enis.ts';
 import type { Hints } from './hints.ts';
-import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX, UNFIT_MAX } from './intents.ts';
+import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX, isSeenSoon, noAnswer, UNFIT_MAX } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { makeRoom, takeBack } from './take-back.ts';
 
@@ -15,8 +15,6 @@ import { makeRoom, takeBack } from './take-back.ts';
 const ROUNDS_MAX = 8;
 /** Free addresses that a refill leaves in the subnet: `warmMin` for each of its ENIs, but no more than this. */
 const RESERVE_MAX = 50;
-/** The longest wait for one read of the ENI, in milliseconds. */
-const SIGHT_MAX_MS = 20_000;
 
 export type Filled =
   /** There are ready addresses, `assigned` of them new; or nobody waits, and no more are needed. */
@@ -102,7 +100,7 @@ export async function fill(
 async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   const { machine, enis, home, asked } = parts;
   if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
-  if (next.do === 'wait') throw noAnswer(home);
+  if (next.do === 'wait') throw noAnswer(home.eni.id);
   if (next.do === 'make room') return await roomOn(parts, next);
   if (next.do === 'assign') return await assignOn(parts, next);
   const wanted = { range: asked.range, count: Math.max(asked.waiting(), 1), which: 'rested' } as const;
@@ -125,22 +123,10 @@ async function roomOn(
   learned.eni = now.eni;
   if (changed) learned.most = Number.POSITIVE_INFINITY;
   if (changed) return null;
-  if (inFlight) throw noAnswer(home);
+  if (inFlight) throw noAnswer(home.eni.id);
   // What has no answer may be what fills it, and EC2 doesn't show it yet.
-  if (inDoubt && (await nextSight(machine, home, asked.until())).length > 0) return null;
+  if (inDoubt && (await isSeenSoon(machine, home.eni.id, asked.until()))) return null;
   return { outcome: 'eni full', held, inDoubt };
-}
-
-/** What the next read of the ENI makes ready; none if it is not made by then. */
-async function nextSight(machine: Machine, { eni }: Home, until: number): Promise<readonly Allocation[]> {
-  const { sights, wait, clock } = machine;
-  const over = new AbortController();
-  const late = wait(Math.min(Math.max(until - clock(), 0), SIGHT_MAX_MS), over.signal).then(() => []);
-  try {
-    return await Promise.race([sights?.next(eni.id) ?? [], late]);
-  } finally {
-    over.abort();
-  }
 }
 
 async function assignOn(
@@ -177,7 +163,7 @@ async function nextFor(
   hints.learn(eni.id, { now, rows: ready });
   const offered = ready.filter(row => range === null || contains(range, row.ip));
   const usable = offered.filter(row => isRested(row, eni.id, policy, now)).length;
-  const { inFlight, inDoubt, mayCall } = askedFor(rows, now, learned.unanswered);
+  const { inFlight, inDoubt, next } = askedFor(rows, now, learned.unanswered);
   const held = placesTaken(
     rows.filter(row => !row.primary && !inDoubt.includes(row)),
     eni.prefixes,
@@ -193,14 +179,23 @@ async function nextFor(
   const batch = waits > 0 ? batchFor(waits, stock, policy, marks()) : refillOf(stock, marks());
   const wanted = Math.min(batch, most, inDoubt.length > 0 ? waits - usable : batch);
   if (wanted < 1) return { do: 'nothing' };
-  if (!mayCall) return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
+  if (next === 'none') return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
+  if (next === 'one') return await tryOne(machine, { eni, subnet }, range, Math.max(reserve, 1));
   // For a request that waits one is enough to have a turn for, of which there may be few.
   const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
   const free = await freeFor(machine, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
   if (count > 0) return { do: 'assign', count, free };
   return waits > usable ? { do: 'take back' } : { do: 'nothing' };
+}
+
+/** Calls for the ENI have had no answer: one address shows whether EC2 answers again, and leaves the subnet what a refill
+ *  would leave. */
+async function tryOne(machine: Machine, home: Home, range: Cidr | null, reserve: number): Promise<Next> {
+  const free = await freeFor(machine, home, range, 'rested', 1 + reserve);
+  if (affordable(1, 0, free.length, reserve) > 0) return { do: 'assign', count: 1, free };
+  return { do: free.length === 0 ? 'take back' : 'wait' };
 }
 
 /** Rows of the ENI are in doubt: it is read until they are not. All times but the clock's are the store's. */
@@ -214,11 +209,6 @@ const roomChanged = (a: Home['eni'], b: Home['eni']): boolean =>
 
 const tookTooLong = ({ eni }: Home): IpamError =>
   new IpamError('unavailable', `EC2 took too long to assign an address to ${eni.id}`, { hint: 'try again' });
-
-const noAnswer = ({ eni }: Home): IpamError =>
-  new IpamError('ec2-unknown', `EC2 has not answered what was asked of it for ${eni.id}`, {
-    hint: 'see the log of the server, and try again',
-  });
 
 async function freeFor(
   machine: Machine,

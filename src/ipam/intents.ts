@@ -7,7 +7,7 @@
 import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
-import { ANSWERED_WITHIN_MS } from '../domain/doubt.ts';
+import { ANSWERED_WITHIN_MS, askedFor } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import { callDeadline, type Machine } from './machine.ts';
@@ -23,6 +23,8 @@ export const CALL_ADDRESSES_MAX = 128;
 const TAKE_OVER_MAX = 200;
 /** A call without an answer for so long, in milliseconds, is looked for on its ENI. */
 const SIGHT_AFTER_MS = 1_000;
+/** The longest wait for one read of an ENI, in milliseconds. */
+const SIGHT_MAX_MS = 20_000;
 
 export interface Assigned {
   readonly ready: readonly Allocation[];
@@ -211,12 +213,34 @@ async function silence(
   return ready.length === 0 ? silent(eni) : { error: null, ready, guilty: [], innocent: [] };
 }
 
-const silent = (eni: EniId): Answer => ({
-  error: new IpamError('ec2-unknown', `EC2 has not answered yet what was asked of it for ${eni}`, {
+const silent = (eni: EniId): Answer => ({ error: noAnswer(eni), ready: [], guilty: [], innocent: [] });
+
+export const noAnswer = (eni: EniId): IpamError =>
+  new IpamError('ec2-unknown', `EC2 has not answered what was asked of it for ${eni}`, {
     hint: 'see the log of the server, and try again',
-  }),
-  ...{ ready: [], guilty: [], innocent: [] },
-});
+  });
+
+/** Throws ec2-unknown while the ENI has as many calls without an answer as it may. */
+export async function stopInDoubt({ store }: Machine, eni: EniId): Promise<void> {
+  const { rows, now } = await store.onEni(eni);
+  if (askedFor(rows, now).next === 'none') throw noAnswer(eni);
+}
+
+/** EC2 says that the ENI is full: whether a read soon shows there what a call without an answer has put there. */
+export async function isSeenSoon(machine: Machine, eni: EniId, until: number): Promise<boolean> {
+  const { store, sights, wait, clock } = machine;
+  const { rows, now } = await store.onEni(eni);
+  const newest = Math.max(...rows.filter(row => row.status === 'assigning').map(row => row.movedAt));
+  if (sights === undefined || !Number.isFinite(newest)) return false;
+  sights.watch(eni, clock() - Math.max(now - newest, 0));
+  const over = new AbortController();
+  const late = wait(Math.min(Math.max(until - clock(), 0), SIGHT_MAX_MS), over.signal).then(() => []);
+  try {
+    return (await Promise.race([sights.next(eni), late])).length > 0;
+  } finally {
+    over.abort();
+  }
+}
 
 /** Writes down what EC2 answered. */
 async function settleAssign(
@@ -334,6 +358,20 @@ export async function unassign(machine: Machine, rows: readonly Allocation[]): P
     error = result.error ?? error;
   }
   return { freed, error };
+}
+
+/** For a request that waits: what came of the work, or after a while that EC2 doesn't answer. The work goes on. */
+export async function inTime(machine: Machine, eni: EniId, work: Promise<Unassigned>): Promise<Unassigned> {
+  const { wait, sights, log } = machine;
+  sights?.sent(work);
+  work.catch(error => log('warn', 'an unassign is not settled yet', { eni, error }));
+  const over = new AbortController();
+  const late = wait(ANSWERED_WITHIN_MS, over.signal).then(() => ({ freed: [], error: noAnswer(eni) }));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    over.abort();
+  }
 }
 
 /** Takes ready rows off the ENI; the caller has had the turn, since which rows it should be is decided after it. */

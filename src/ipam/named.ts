@@ -4,7 +4,7 @@ import { type Allocation, isRested, staysAwayMs } from '../domain/allocation.ts'
 import { IpamError, isError } from '../domain/error.ts';
 import type { Asked } from './allocator.ts';
 import type { Home } from './enis.ts';
-import { assign } from './intents.ts';
+import { assign, isSeenSoon } from './intents.ts';
 import type { Machine } from './machine.ts';
 import { makeRoom } from './take-back.ts';
 
@@ -63,7 +63,10 @@ async function claimFree(
   if (!rested && policy.strictReuse) return null;
   await machine.cloud.turn('assign', asked.until());
   const { ready, taken, error } = await assign(machine, eni.id, [row]);
-  if (isError(error, 'ec2-limit') && (await makeRoom(machine, asked.home, () => false, 1)) > 0) return null;
+  if (isError(error, 'ec2-limit')) {
+    if ((await makeRoom(machine, asked.home, () => false, 1)) > 0) return null;
+    if (await isSeenSoon(machine, eni.id, asked.until())) return null;
+  }
   if (error !== null) throw error;
   if (taken[0] !== undefined) throw conflict(taken[0]);
   const [here] = ready;

@@ -3,7 +3,7 @@ import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
 import { type Enis, type Home, oursIn } from './enis.ts';
 import { since } from './hints.ts';
-import { unassign, unassignFrom } from './intents.ts';
+import { inTime, unassign, unassignFrom } from './intents.ts';
 import type { Machine } from './machine.ts';
 
 export interface TakeBack {
@@ -31,7 +31,8 @@ export async function takeBack(
     const chosen = chooseFrom(await idleElsewhere(machine, enis, home, range, which), machine.random);
     const eni = chosen[0]?.iface ?? null;
     if (eni === null) break;
-    const result = await unassignFrom(machine, eni, chosen.slice(0, count - freed.length));
+    const asked = unassignFrom(machine, eni, chosen.slice(0, count - freed.length));
+    const result = await inTime(machine, eni, asked);
     freed.push(...result.freed);
     if (result.error !== null && freed.length === 0) throw result.error;
   }
@@ -91,7 +92,7 @@ export async function makeRoom(
   const { rows } = await machine.store.onEni(eni.id);
   const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isOfUse(row));
   const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
-  const { freed, error } = await unassign(machine, last);
+  const { freed, error } = await inTime(machine, eni.id, unassign(machine, last));
   if (freed.length === 0 && error !== null) throw error;
   return freed.length;
 }
