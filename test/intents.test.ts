@@ -1,10 +1,11 @@
 // Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Ipv4 } from '../src/domain/address.ts';
-import { LATE_READS_MS } from '../src/domain/allocation.ts';
+import { LATE_READS_MS, SKIPPED_FOR_MS } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
+import { Ec2Error } from '../src/simulator/ec2-error.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,
@@ -27,6 +28,10 @@ const ASSIGN = 'AssignPrivateIpAddresses';
 const UNASSIGN = 'UnassignPrivateIpAddresses';
 const ip = (text: string) => text as Ipv4;
 const foreign = (w: World, ...ips: string[]) => w.vpc.network.assign({ eni: ENI_B, ips: ips.map(ip) });
+
+const ipsOf = (rows: readonly { ip: Ipv4 }[]): string[] => rows.map(row => row.ip);
+/** ENIs that hold 49 beside their primary. */
+const LARGE = { ...ROOMY, instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })) };
 
 async function freeRows(w: World, count: number) {
   await w.enis.adopt(ENI_A);
@@ -121,6 +126,101 @@ assigning('a refusal that is not about addresses is told as it is, and marks non
   assert.is(callsOf(w, ASSIGN), 1);
   assert.equal(await ipsWith(w, 'occupied'), occupied);
 });
+
+/** EC2 refuses each call that names one of these, in words that nobody knows. */
+function unfit(w: World, ...ips: string[]): void {
+  const { assign: real } = w.vpc.network;
+  Object.assign(w.vpc.network, {
+    assign: (asked: Parameters<typeof real>[0]) => {
+      if (asked.ips?.some(one => ips.includes(one))) throw new Ec2Error('InvalidParameterValue', UNKNOWN);
+      return real.call(w.vpc.network, asked);
+    },
+  });
+}
+const UNKNOWN = 'The moon is in the wrong house.';
+
+assigning(
+  'one that EC2 refuses in unknown words is found by halving, skipped, and not occupied',
+  async () => {
+    const w = world({ vpc: LARGE });
+    const rows = await freeRows(w, 60);
+    const bad = nth(rows, 0);
+    unfit(w, bad);
+    const { ready, error, calls, unfit: found } = await assign(w.machine, ENI_A, rows, 49);
+    assert.is(error, null);
+    assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
+    assert.is(found, 1);
+    assert.is(ready.length, 1);
+    assert.is((await rowOf(w, bad)).status, 'free');
+    assert.is((await rowOf(w, bad)).refusedAt, w.time.now);
+    assert.equal(await ipsWith(w, 'occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
+    const asked = await freeRows(w, 500);
+    assert.not.ok(asked.some(row => row.ip === bad));
+    w.time.now += SKIPPED_FOR_MS;
+    assert.is((await freeRows(w, 500)).at(-1)?.ip, bad, 'after ten minutes it comes last');
+  },
+);
+
+assigning('those of the half that was not asked are suspects, and tried last', async () => {
+  const w = world({ vpc: LARGE });
+  const rows = await freeRows(w, 6);
+  unfit(w, nth(rows, 1), nth(rows, 2));
+  const { ready } = await assign(w.machine, ENI_A, rows, 4);
+  // Of 0 to 3, 0 and 1 are asked for, then 0 alone.
+  assert.equal(ipsOf(ready), [nth(rows, 0)]);
+  const others = await assign(w.machine, ENI_A, await freeRows(w, 5), 2);
+  assert.ok(others.ready.length > 0);
+});
+
+assigning('after three that EC2 refuses alone the request is refused in its words', async () => {
+  const w = world({ vpc: ROOMY });
+  await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  const before = await ipsWith(w, 'occupied');
+  const error = await failure(request(w, ENI_A));
+  assert.match(error.line, /EC2 refused: The moon is in the wrong house \(InvalidParameterValue\)/);
+  assert.ok(callsOf(w, ASSIGN) <= 8, `${callsOf(w, ASSIGN)} calls`);
+  assert.equal(await ipsWith(w, 'occupied'), before);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+  const { rows } = await w.store.withStatus(SUBNET, ['free']);
+  assert.is(rows.filter(row => row.refusedAt !== null).length, 3);
+});
+
+assigning('a request makes eight calls at most, whatever it meets', async () => {
+  const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
+  await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  assert.is((await failure(request(w, ENI_A))).code, 'ec2-unfit');
+  assert.is(callsOf(w, ASSIGN), 8);
+});
+
+assigning('`--ip`: EC2 is quoted', async () => {
+  const w = world({ vpc: ROOMY });
+  const [row] = await freeRows(w, 1);
+  unfit(w, row?.ip ?? '');
+  assert.match((await failure(request(w, ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
+  assert.ok(await request(w, ENI_A), 'and another is given at once');
+});
+
+assigning(
+  'after a lost reply within the search its half stays in doubt, and the others are free',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = await freeRows(w, 8);
+    w.vpc.faults.add({
+      kind: 'error',
+      code: 'InvalidParameterValue',
+      message: 'no',
+      action: ASSIGN,
+      times: 1,
+    });
+    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+    const { error, unanswered } = await assign(w.machine, ENI_A, rows);
+    assert.is(error?.code, 'ec2-unknown');
+    assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
+    assert.equal((await ipsWith(w, 'assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
+  },
+);
 
 const refusals: [code: string, ends: string][] = [
   ['PrivateIpAddressLimitExceeded', 'ec2-limit'],

@@ -1,7 +1,7 @@
 // Goal: containers find a ready address, EC2 is asked seldom, and warmth on one ENI starves no other.
 // Method: the whole machine on a simulated VPC whose assign takes 250 ms, in a time that passes only while all wait.
 import type { Cloud, Urgency } from '../src/cloud/cloud.ts';
-import { parseCidr } from '../src/domain/address.ts';
+import { type Cidr, parseCidr } from '../src/domain/address.ts';
 import type { EniId } from '../src/domain/ids.ts';
 import { drain } from '../src/ipam/drain.ts';
 import { fill } from '../src/ipam/fill.ts';
@@ -305,6 +305,60 @@ filling('one that fails is not tried again with every claim', async () => {
     await w.time.wait(100);
   }
   assert.is(w.lines.filter(line => line.message === 'refill failed').length, 1);
+});
+
+filling('what a failed refill would have brought, the next start that waits brings: one call', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 1 });
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  await w.time.wait(ASSIGN_MS);
+  const before = callsOf(w, ASSIGN);
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  assert.ok(callsOf(w, ASSIGN) - before <= 1, `${callsOf(w, ASSIGN) - before} calls`);
+});
+
+filling(
+  'what another server has in flight is a part of what a start brings, not a reason to bring one',
+  async () => {
+    const w = await slow({ vpc: LARGE });
+    const other = w.another();
+    await other.enis.adopt(ENI_A);
+    const theirs = request(other, ENI_A, { range: '10.0.2.0/24' });
+    await w.time.wait(GATHER_MS + 1);
+    for (let i = 0; i < 3; i++) await request(w, ENI_A, { range: '10.0.1.0/24' });
+    await theirs;
+    assert.is(callsOf(w, ASSIGN), 3, 'theirs, and one and its refill of ours');
+  },
+);
+
+filling('one prefix takes one place: an m5.large with a /28 holds eight of ours', async () => {
+  const [a, b] = ROOMY.enis ?? [];
+  assert.ok(a && b);
+  const w = world({ vpc: { ...ROOMY, enis: [{ ...a, prefixes: ['10.0.1.64/28'] }, b] } });
+  const given = [];
+  for (let i = 0; i < 8; i++) given.push((await request(w, ENI_A)).ip);
+  assert.not.ok(given.some(ip => within('10.0.1.64/28', ip)));
+  assert.match((await failure(request(w, ENI_A))).line, /no address left: it holds 9 beside its primary/);
+});
+
+filling('a prefix that comes or goes changes the room by one place', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  const { network } = w.vpc;
+  const real = network.eni;
+  const prefixed = (prefixes: Cidr[]) =>
+    Object.assign(network, {
+      eni: (...asked: Parameters<typeof real>) => {
+        const eni = real.apply(network, asked);
+        return asked[0] === ENI_A ? { ...eni, prefixes } : eni;
+      },
+    });
+  prefixed([parseCidr('10.0.1.64/28')]);
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  prefixed([]);
+  w.time.now += 60_000;
+  assert.ok(await request(w, ENI_A));
 });
 
 filling('none for an ENI that is attached to nothing', async () => {

@@ -1,4 +1,6 @@
 // Goal: a pool is as warm as its holders call for, and no warmer. Method: the numbers that the README gives, row by row.
+import { fromNumber } from '../src/domain/address.ts';
+import type { Allocation } from '../src/domain/allocation.ts';
 import {
   affordable,
   batchFor,
@@ -8,6 +10,7 @@ import {
   grown,
   marksOf,
   NO_GROWTH,
+  placesTaken,
   refillOf,
   type Stock,
 } from '../src/domain/warmth.ts';
@@ -105,6 +108,27 @@ batching('warm pools turned off: just those who wait', () => {
   assert.is(batchFor(3, EMPTY, off, marksOf(off, NO_GROWTH, 0)), 3);
 });
 batching.run();
+
+const placing = suite('placesTaken');
+const at = (status: Allocation['status'], last: number, more: Partial<Allocation> = {}): Allocation =>
+  ({ status, ip: fromNumber(10 * 2 ** 24 + last), absentSince: null, ...more }) as Allocation;
+const block = (from: number, count = 16, more: Partial<Allocation> = {}): Allocation[] =>
+  Array.from({ length: count }, (_, i) => at('occupied', from + i, more));
+const ours = [at('ready', 1), at('allocated', 2), at('assigning', 3), at('unassigning', 4)];
+const places: [rows: Allocation[], prefixes: number, taken: number, why: string][] = [
+  [ours, 0, 4, 'each of ours takes one'],
+  [[...ours, ...block(32)], 1, 5, 'a prefix takes one, and its sixteen addresses none'],
+  [[...ours, ...block(32, 3)], 0, 7, 'each of a few strangers takes one'],
+  [[...ours, ...block(32), ...block(64, 3)], 1, 8, 'a prefix and strangers'],
+  [[...ours, ...block(32), ...block(64)], 2, 6, 'two prefixes'],
+  [ours, 1, 5, 'a prefix that the ledger has not seen yet, or that lies outside its part of the subnet'],
+  [[...ours, ...block(32, 8)], 1, 5, 'or that lies half in it'],
+  [[...ours, ...block(32)], 0, 4, 'a prefix that has gone, until the next comparison'],
+  [[...ours, ...block(32, 16, { absentSince: 1 })], 0, 4, 'what EC2 shows on no ENI takes none'],
+];
+for (const [rows, prefixes, taken, why] of places)
+  placing(why, () => assert.is(placesTaken(rows, prefixes), taken));
+placing.run();
 
 const affording = suite('affordable');
 const budgets: [batch: number, waiting: number, free: number, reserve: number, takes: number, why: string][] =

@@ -80,21 +80,20 @@ export function batchFor(waiting: number, stock: Stock, target: WarmTarget, { hi
   return Math.max(Math.min(waiting + more - usable, room), 0);
 }
 
-/** A prefix has as many addresses. */
+/** Addresses of a prefix, and the bits of an address that tell them apart. */
 const PREFIX_BITS = 4;
 
 /** The places of an ENI that are taken by `rows`, all that name it but its primary, and by the `prefixes` that EC2 showed
- *  on it last: one each, and one for all the addresses of a prefix. The ledger doesn't say which addresses those are, and
- *  prefixes come and go, so whole /28 blocks count once, and as many others as there are prefixes. Never too many: EC2
- *  refuses what is too much. */
+ *  on it last: one by each, but none by an address of a prefix. The ledger doesn't say which those are, and prefixes come
+ *  and go: of the strangers' addresses the largest /28 blocks are taken for them, and whole blocks for what has gone.
+ *  Too few rather than too many: EC2 refuses what is too much. */
 export function placesTaken(rows: readonly Allocation[], prefixes: number): number {
   const [strangers, ours] = [rows.filter(isStrangers), rows.filter(row => !isStrangers(row))];
   const present = strangers.filter(row => row.absentSince === null);
-  const blocks = [...Map.groupBy(present, row => numberOf(row.ip) >>> PREFIX_BITS).values()];
-  const sizes = blocks.map(block => block.length).sort((a, b) => b - a);
-  const places = sizes.map((size, i) => (i < prefixes || size === 2 ** PREFIX_BITS ? 1 : size));
-  const shown = places.reduce((sum, count) => sum + count, 0);
-  return ours.length + shown + Math.max(prefixes - blocks.length, 0);
+  const blocks = Map.groupBy(present, row => numberOf(row.ip) >>> PREFIX_BITS);
+  const sizes = [...blocks.values()].map(block => block.length).sort((a, b) => b - a);
+  const single = sizes.slice(prefixes).filter(size => size < 2 ** PREFIX_BITS);
+  return ours.length + prefixes + single.reduce((sum, size) => sum + size, 0);
 }
 const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 
