@@ -196,7 +196,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a take-over without the grace',
     file: INTENTS,
-    find: 'store.intents(policy.graceMs, TAKE_OVER_MAX)',
+    find: 'store.intents(machine.policy.graceMs, TAKE_OVER_MAX)',
     replace: 'store.intents(0, TAKE_OVER_MAX)',
   },
   {
@@ -208,12 +208,12 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an intent settled on one late read',
     file: INTENTS,
-    find: '  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);\n',
-    replace: `  const { rows: young } = await store.intents(0, TAKE_OVER_MAX);
+    find: '  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);\n',
+    replace: `  const { rows: young } = await machine.store.intents(0, TAKE_OVER_MAX);
   const seen = await carriersOf(machine, young);
   const unseen = young.filter(row => row.status === 'assigning' && !seen.has(row.ip));
   await machine.store.move(unseen.map(change('refused')));
-  const open = await store.intents(policy.graceMs, TAKE_OVER_MAX);
+  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
 `,
   },
   // Rest.
