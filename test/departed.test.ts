@@ -224,6 +224,24 @@ departing('what was seen of an earlier absence does not count for a later one', 
   assert.equal(await ipsWith(s.w, 'ready'), ready);
 });
 
+departing('a release ends what is held there, with no word to EC2, and gives up nothing else', async () => {
+  const s = site();
+  const [first, second] = [await request(s.w, ENI_A), await request(s.w, ENI_A)];
+  move(s.w, ENI_A, THERE);
+  await pass(s);
+  const calls = () => [...s.w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
+  const before = calls();
+  assert.is(await release(s.w, ENI_A, first.ip), true);
+  assert.is((await rowOf(s.w, first.ip)).status, 'ready');
+  assert.is(await release(s.w, ENI_A, first.ip), false);
+  assert.is(calls(), before);
+  await seenFor(s, STANDS_FOR_MS.detached);
+  await pass(s);
+  assert.is((await rowOf(s.w, second.ip)).status, 'occupied');
+  assert.is(await release(s.w, ENI_A, second.ip), false, 'it may be another ledger’s by now');
+  assert.is((await rowOf(s.w, second.ip)).status, 'occupied');
+});
+
 departing('a central ledger keeps an ENI that is attached to nothing', async () => {
   const w = world({ vpc: ROOMY });
   const s = { w, proof: evidence(w.machine) };

@@ -22,6 +22,8 @@ export interface Enis {
    *  on. Null: it does not. On a central server that asks EC2 nothing: whoever asks may name any ENI, and only Docker's
    *  RequestPool and an operator make one this ledger's. */
   own(id: EniId): Promise<Home | null>;
+  /** The ENI if it is one of this ledger's that was not on its instance when EC2 last showed it. Asks EC2 nothing. */
+  away(id: EniId): Promise<Home | null>;
   /** The ENI as one of this ledger's: its subnet is in the ledger, and everything on it that the ledger did
    *  not put there is written down as occupied. Costs EC2 calls only the first time. */
   adopt(id: EniId): Promise<Home>;
@@ -101,6 +103,13 @@ export function knownEnis(machine: Machine): Enis {
     if (machine.instance === null) return null;
     const seen = await cloud.eni(id).catch(nullWhenGone);
     return seen === null || isElsewhere(seen) ? null : await adopt(id);
+  }
+
+  async function away(id: EniId): Promise<Home | null> {
+    const eni = await store.eni(id);
+    if (!eni?.ours || !isElsewhere(eni)) return null;
+    const subnet = await subnetOf(eni.subnet);
+    return subnet === null ? null : { eni, subnet };
   }
 
   async function adoptNow(id: EniId): Promise<Home> {
@@ -185,5 +194,5 @@ export function knownEnis(machine: Machine): Enis {
     return counts?.of.get(subnet) ?? 0;
   }
 
-  return { look, recall, own, adopt, refresh, forget, released, wanted, readAll, countIn };
+  return { look, recall, own, away, adopt, refresh, forget, released, wanted, readAll, countIn };
 }

@@ -36,14 +36,16 @@ export async function release(
    *  When the next try looks, somebody else may hold the address. */
   let ending: Allocation | null = null;
 
-  const endIn = async (home: Home): Promise<boolean> => {
+  const endIn = async (home: Home, isAway: boolean): Promise<boolean> => {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       // With several servers what is remembered may be older than the holding that is to be ended.
       const remembered = hints.holding(home.subnet.id, ip, home.eni.id);
       const known = fleet.isAlone && ending === null ? remembered : null;
       const row = known ?? (await machine.store.get(home.subnet.id, [ip])).rows.at(0);
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
-      const move = isIts ? moveToGiveUp(row) : null;
+      // What is not held on an ENI that has left may be another ledger's by now.
+      const mayEnd = isIts && (!isAway || row.status === 'allocated');
+      const move = mayEnd ? moveToGiveUp(row) : null;
       if (row === undefined || move === null) return ending !== null;
       if (ending !== null && !isSameHolding(row, ending)) return true;
       ending = row;
@@ -61,8 +63,11 @@ export async function release(
 
   return await outages.store.endure(isStoreDown, nobodyHangsUp, async () => {
     const own = () => enis.own(pool.eni);
-    const home = enis.recall(pool.eni) ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own));
+    const known = enis.recall(pool.eni);
+    const away = known === null ? await enis.away(pool.eni) : null;
+    if (away !== null) return await endIn(away, true);
+    const home = known ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own));
     // What stands on it is not this ledger's to give up, even where the ledger writes it down.
-    return home !== null && (await endIn(home));
+    return home !== null && (await endIn(home, false));
   });
 }
