@@ -49,6 +49,7 @@ export function assemble(config: Config, log: Log): Parts {
       quarantineMs: config.quarantineMs,
       requestTimeoutMs: config.requestTimeoutMs,
       strictReuse: config.strictReuse,
+      confirmMoves: config.confirmMoves,
       warmMin: config.warmMin,
       warmMax: config.warmMax,
     },

@@ -90,6 +90,7 @@ sources('the defaults are those of the design', () => {
     cooldownMs: 30_000,
     quarantineMs: 600_000,
     strictReuse: false,
+    confirmMoves: true,
     requestTimeoutMs: 120_000,
     callDeadlineMs: 20_000,
     intentGraceMs: 930_000,

@@ -37,6 +37,7 @@ export const POLICY: Policy = {
   quarantineMs: 600_000,
   requestTimeoutMs: 120_000,
   strictReuse: false,
+  confirmMoves: true,
   warmMin: 2,
   warmMax: 6,
 };

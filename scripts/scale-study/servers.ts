@@ -18,6 +18,7 @@ const POLICY: Policy = {
   quarantineMs: 600_000,
   requestTimeoutMs: 120_000,
   strictReuse: false,
+  confirmMoves: true,
   warmMin: 2,
   warmMax: 6,
 };

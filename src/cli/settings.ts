@@ -142,6 +142,12 @@ export const SETTINGS = {
     fallback: 'off',
     help: 'refuse a start rather than give an address that has not rested',
   }),
+  confirmMoves: one({
+    flag: 'confirm-moves',
+    kind: onOff,
+    fallback: 'on',
+    help: 'give an address that was just on another ENI once EC2 shows it on its new one, or after 2 s',
+  }),
   requestTimeoutMs: one({
     flag: 'request-timeout',
     kind: duration('100ms', '10m'),

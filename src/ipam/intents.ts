@@ -6,7 +6,7 @@
  */
 import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
-import type { Allocation, Change, MoveName } from '../domain/allocation.ts';
+import { type Allocation, type Change, LATE_READS_MS, type MoveName } from '../domain/allocation.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
@@ -19,6 +19,10 @@ export const UNFIT_MAX = 3;
 /** Addresses in one call. EC2 documents no bound of its own, and what an ENI may hold comes from EC2; where EC2 does not
  *  tell that, a batch that it refuses is halved down to one address in as many calls as a request makes. */
 export const CALL_ADDRESSES_MAX = 128;
+/** The longest that an address which was on another ENI just now is looked for on its new one, in milliseconds, and the
+ *  pause after the first look, which doubles. */
+export const CONFIRM_MS_MAX = 2_000;
+const CONFIRM_PAUSE_MS = 100;
 /** Intents taken over in one go. */
 const TAKE_OVER_MAX = 200;
 /** A call without an answer for so long, in milliseconds, is looked for on its ENI. */
@@ -181,13 +185,16 @@ async function callAssign(
 ): Promise<Answer> {
   const sentAt = machine.clock();
   const waiting = new AbortController();
-  const settled = outcome(machine.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error =>
-    settleAssign(machine, eni, intents, { error, sentAt }),
-  );
+  let isAnswered = false;
+  const settled = outcome(machine.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error => {
+    isAnswered = true;
+    return settleAssign(machine, eni, intents, { error, sentAt });
+  });
   machine.sights?.sent(settled);
   settled.catch(error => machine.log('warn', 'an assign is not settled yet', { eni, error }));
   try {
-    return await Promise.race([settled, silence(machine, eni, intents, sentAt, waiting.signal)]);
+    const silent = silence(machine, eni, intents, sentAt, waiting.signal);
+    return await Promise.race([settled, silent.then(none => (isAnswered ? settled : none))]);
   } finally {
     waiting.abort();
   }
@@ -253,7 +260,7 @@ async function settleAssign(
   const none = { error, ready: [], guilty: [], innocent: [] };
   const ips = ipsOf(intents);
   log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
-  if (error === null) return { ...none, ready: await store.move(intents.map(change('assigned'))) };
+  if (error === null) return { ...none, ready: await assigned(machine, eni, intents) };
   if (!isRefusal(error)) {
     sights?.watch(eni, sentAt);
     return none;
@@ -278,6 +285,56 @@ async function settleAssign(
     guilty: guilty.map(after),
     innocent: moved.filter(row => !guilty.some(one => one.ip === row.ip)),
   };
+}
+
+/** EC2 has put them on the ENI. Those that were on another one just now wait until EC2 shows them here, since for a while
+ *  packets may still go to the former one; the others are not kept waiting by them. */
+async function assigned(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+): Promise<readonly Allocation[]> {
+  const { store, policy, log, sights } = machine;
+  const isFromElsewhere = ({ leftIface, leftAt, movedAt }: Allocation) =>
+    leftIface !== null && leftIface !== eni && leftAt !== null && movedAt - leftAt < LATE_READS_MS;
+  const arriving = policy.confirmMoves ? intents.filter(isFromElsewhere) : [];
+  const others = intents.filter(row => !arriving.includes(row));
+  const ready = others.length > 0 ? await store.move(others.map(change('assigned'))) : [];
+  if (arriving.length === 0) return ready;
+  const confirmed = confirm(machine, eni, arriving);
+  if (others.length === 0) return await confirmed;
+  sights?.sent(confirmed);
+  confirmed.catch(error => log('warn', 'an assign is not settled yet', { eni, error }));
+  return ready;
+}
+
+/** Makes the intents ready as EC2 shows them on the ENI, and after the longest wait those that it doesn't. */
+async function confirm(
+  machine: Machine,
+  eni: EniId,
+  intents: readonly Allocation[],
+): Promise<readonly Allocation[]> {
+  const { store, cloud, clock, wait, log } = machine;
+  const until = clock() + CONFIRM_MS_MAX;
+  const over = new AbortController();
+  const tooLate = wait(CONFIRM_MS_MAX, over.signal);
+  const ready: Allocation[] = [];
+  let left = intents;
+  for (let pauseMs = CONFIRM_PAUSE_MS; left.length > 0; pauseMs *= 2) {
+    const look = cloud.eni(eni).catch(error => {
+      if (error instanceof IpamError) return null;
+      throw error;
+    });
+    const shown = new Set<Ipv4>((await Promise.race([look, tooLate]))?.secondaries);
+    const isLate = clock() >= until;
+    const arrived = left.filter(row => isLate || shown.has(row.ip));
+    left = left.filter(row => !arrived.includes(row));
+    if (arrived.length > 0) ready.push(...(await store.move(arrived.map(change('assigned')))));
+    if (isLate) log('info', 'given although EC2 does not show them there yet', { eni, ips: ipsOf(arrived) });
+    if (left.length > 0) await wait(Math.min(pauseMs, Math.max(until - clock(), 0)));
+  }
+  over.abort();
+  return ready;
 }
 
 /** Of a call that was refused for an address: those that EC2 names or a read shows to be somebody's, or the only one. */

@@ -13,6 +13,8 @@ export interface Policy extends Rest, WarmTarget {
   readonly requestTimeoutMs: number;
   /** Refuse a start rather than give an address that has not rested. */
   readonly strictReuse: boolean;
+  /** Give an address that was on another ENI just now only once EC2 shows it on its new one, or after 2 s. */
+  readonly confirmMoves: boolean;
 }
 
 /** Finds what calls without an answer have put on ENIs. */

@@ -1,6 +1,6 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
 
-import { type Cloud, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
+import { type Cloud, type CloudEni, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
 import { memoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
@@ -74,6 +74,7 @@ export class Ec2 {
         const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
         return await work(memoryCloud(this.#watched(call), options).through(door));
       });
+    const shown = (eni: CloudEni) => this.#shown(eni);
     const behind = (door: Door): OpenCloud => {
       const reader = memoryCloud(this.vpc, options).through(door);
       const cloud: OpenCloud = {
@@ -85,13 +86,13 @@ export class Ec2 {
         through: behind,
         region: () => reader.region(),
         someEni: filter => through(() => reader.someEni(filter)),
-        eni: id => through(() => reader.eni(id)),
-        enisById: ids => through(() => reader.enisById(ids)),
+        eni: id => through(async () => shown(await reader.eni(id))),
+        enisById: ids => through(async () => (await reader.enisById(ids)).map(eni => shown(eni))),
         async *enis(subnet) {
           await way();
           for await (const page of reader.enis(subnet)) {
             await way();
-            yield page;
+            yield page.map(eni => shown(eni));
           }
         },
         carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
@@ -109,6 +110,12 @@ export class Ec2 {
     return behind(OPEN_DOOR);
   }
 
+  /** EC2 shows the ENI. */
+  #shown(eni: CloudEni): CloudEni {
+    for (const ip of eni.secondaries) this.#truth.shown.set(`${eni.id} ${ip}`, this.#scheduler.now);
+    return eni;
+  }
+
   /** The VPC for one call that changes something. */
   #watched(call: Call): Vpc {
     const { vpc } = this;
@@ -123,7 +130,7 @@ export class Ec2 {
         const outcome = vpc.write(action, eni, network => {
           const before = secondariesOf(network, call.eni);
           const value = change(network);
-          watchApplied(truth, call, before, secondariesOf(network, call.eni));
+          watchApplied(truth, call, before, secondariesOf(network, call.eni), this.#scheduler.now);
           truth.note(
             `EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`,
           );

@@ -99,6 +99,7 @@ const drawPolicy = (random: Random): Policy => ({
   quarantineMs: random.chance(0.5) ? 120_000 : 600_000,
   requestTimeoutMs: random.chance(0.5) ? 30_000 : 120_000,
   strictReuse: random.chance(0.3),
+  confirmMoves: random.chance(0.7),
   ...(random.pick([
     { warmMin: 0, warmMax: 0 },
     { warmMin: 0, warmMax: 3 },

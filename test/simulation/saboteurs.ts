@@ -288,6 +288,13 @@ export const SABOTEURS: readonly Saboteur[] = [
         return shown;
       });`,
   },
+  {
+    name: 'what was on another ENI just now is given at once',
+    file: INTENTS,
+    find: 'policy.confirmMoves ? intents.filter(isFromElsewhere) : [];',
+    replace:
+      'policy.confirmMoves ? intents.filter(row => isFromElsewhere(row) && row.status !== row.status) : [];',
+  },
   // ENIs that leave the instance of an embedded ledger.
   {
     name: 'what is on an ENI that has left is asked of EC2',

@@ -60,6 +60,9 @@ export class Truth {
   readonly batchOf = new Map<string, number>();
   /** `eni ip`: when others put it there. */
   readonly put = new Map<string, number>();
+  /** `eni ip`: when EC2 put it there for us, and when it last began to answer with it. */
+  readonly applied = new Map<string, number>();
+  readonly shown = new Map<string, number>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
   /** Holders that were given up on proof, though their containers run on. */

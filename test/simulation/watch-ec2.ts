@@ -62,10 +62,12 @@ export function watchApplied(
   call: Call,
   before: readonly Ipv4[],
   after: readonly Ipv4[],
+  now: number,
 ): void {
   for (const ip of after)
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);
+      truth.applied.set(`${call.eni} ${ip}`, now);
       if (truth.stolen.get(key) === call.eni) truth.stolen.delete(key);
       watchIntent(truth, call, ip, ['assigning', 'allocated', 'unassigning']);
     }

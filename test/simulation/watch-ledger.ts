@@ -54,6 +54,7 @@ export function watchMove(truth: Truth, moved: Moved): void {
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
   notePresumed(truth, moved, key);
+  if (change.move === 'assigned') watchArrival(truth, moved, key);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(truth, moved, key);
   noteRest(moved, key);
   mirror.rows.set(key, after);
@@ -130,6 +131,25 @@ function watchClaim(truth: Truth, moved: Moved, key: string): void {
   mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
   if (process.state === 'dead') truth.lose(mirror, key, `${process.id} died as it claimed it`);
   else truth.unanswered.get(process)?.add(key);
+}
+
+/** How long an address that was on another ENI just now is looked for before it is ready. */
+const CONFIRM_MS = 2_000;
+
+/** What was on another ENI just now is ready once EC2 shows it on its new one, or after a while. */
+function watchArrival(truth: Truth, { mirror, before, storeNow, now }: Moved, key: string): void {
+  const left = mirror.left.get(key);
+  const isMoved =
+    left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - 2 * SKEW_MS_MAX;
+  const place = `${before.iface} ${before.ip}`;
+  const appliedAt = truth.applied.get(place);
+  if (!truth.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
+  truth.demand(
+    now - appliedAt >= CONFIRM_MS || (truth.shown.get(place) ?? 0) >= appliedAt,
+    'what was on another ENI just now is given once EC2 shows it on its new one',
+    () =>
+      `${key} left ${left?.eni}, and was ready on ${before.iface} ${now - appliedAt} ms after it came there`,
+  );
 }
 
 /** After a definite answer. */
