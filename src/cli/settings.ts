@@ -178,7 +178,11 @@ export const SETTINGS = {
   reconcileEveryMs: one({
     flag: 'reconcile-every',
     kind: duration('1s', '24h'),
-    fallback: '60s',
+    // 1,000 embedded hosts then need a twelfth of what EC2 lets their account read.
+    fallback: {
+      said: '60s with a mysql store, 10m with an embedded one',
+      of: (_, earlier) => (earlier('store').startsWith('mysql:') ? '60s' : '10m'),
+    },
     help: 'pause between two comparisons of ledger and EC2',
   }),
   logFormat: one({

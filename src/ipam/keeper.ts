@@ -58,13 +58,15 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
-    { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: async () => void (await takeOver(machine)) },
+    { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: takeOverDue },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = evidence(machine);
   const dueAt = new Map<SubnetId, number>();
   const wholeDueAt = new Map<SubnetId, number>();
+  /** As of the last drain: the ancestor's ENIs may be in subnets that were never surveyed. */
+  let subnetsOfEnis: readonly SubnetId[] = [];
   let nextDueAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   let stopping = false;
@@ -76,28 +78,40 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
 
   /** What is remembered of the ENIs is brought up to date by the way. */
   async function drainAll(): Promise<void> {
-    const bySubnet = Map.groupBy(oursIn(await enis.readAll(), machine.instance), eni => eni.subnet);
+    const all = await enis.readAll();
+    subnetsOfEnis = all.filter(eni => eni.ours).map(eni => eni.subnet);
+    const bySubnet = Map.groupBy(oursIn(all, machine.instance), eni => eni.subnet);
     for (const [subnet, ours] of bySubnet)
       if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
         await logged(`drain ${subnet}`, async () => void (await drain(machine, warm, subnet, ours)));
+  }
+
+  /** One server does it for all. */
+  async function takeOverDue(): Promise<void> {
+    if (await store.lease('take over', server, TAKE_OVER_EVERY_MS)) await takeOver(machine);
   }
 
   /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
    *  work; nothing rests on it. */
   async function reconcileDue(): Promise<void> {
     if (clock() < nextDueAt) return;
-    // Those of ENIs that have left too, whose rows are to come back.
-    const subnets = new Set((await store.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
+    // Hundreds of servers look for new subnets all the time: a ledger has few of them, and many ENIs.
+    const subnets = new Set([...subnetsOfEnis, ...(await store.subnets()).map(subnet => subnet.id)]);
     for (const subnet of subnets) {
       if (stopping) return;
       if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;
       dueAt.set(subnet, clock() + jittered(reconcileEveryMs));
       if (!(await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))) continue;
+      if (!(await hasOurs(subnet))) continue;
       const scope = scopeFor(subnet);
       await logged(`reconcile ${subnet}`, () => reconcile(machine, enis, proof, subnet, scope));
     }
     nextDueAt = Math.min(clock() + NEW_SUBNETS_MS, ...[...subnets].map(subnet => dueAt.get(subnet) ?? 0));
   }
+
+  /** An ENI that has left counts too: its rows are to come back. */
+  const hasOurs = async (subnet: SubnetId): Promise<boolean> =>
+    (await store.enis()).some(eni => eni.ours && eni.subnet === subnet);
 
   const jittered = (ms: number): number => ms * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random());
 
@@ -116,7 +130,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
     while (!stopping) {
       for (const chore of chores) {
         if (chore.busy || clock() < chore.dueAt) continue;
-        chore.dueAt = clock() + chore.everyMs;
+        chore.dueAt = clock() + jittered(chore.everyMs);
         const run = attempt(chore).finally(() => running.delete(run));
         running.add(run);
       }

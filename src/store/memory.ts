@@ -144,8 +144,10 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async lease(name, server, forMs) {
       const held = leases.get(name);
-      if (held !== undefined && held.server !== server && held.until > clock()) return false;
-      leases.set(name, { server, until: clock() + forMs });
+      const now = clock();
+      const isHeld = held !== undefined && held.until > now && held.until <= now + forMs;
+      if (isHeld && held.server !== server) return false;
+      leases.set(name, { server, until: now + forMs });
       return true;
     },
     async takeTurn(turn) {

@@ -1,4 +1,4 @@
-import { and, eq, getTableColumns, lt, lte, or, sql } from 'drizzle-orm';
+import { and, eq, getTableColumns, gt, lt, lte, or, sql } from 'drizzle-orm';
 import { formatCidr } from '../domain/address.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Row, Statement } from './mysql-link.ts';
@@ -98,7 +98,12 @@ export const takeLease = (name: string, holder: string, forMs: number, skewMs: n
     build
       .update(lease)
       .set({ server: holder, until: sql`${NOW} + ${forMs}` })
-      .where(and(eq(lease.name, name), or(eq(lease.server, holder), lte(lease.until, NOW)))),
+      .where(
+        and(
+          eq(lease.name, name),
+          or(eq(lease.server, holder), lte(lease.until, NOW), gt(lease.until, sql`${NOW} + ${forMs}`)),
+        ),
+      ),
   ),
   statement(build.select({ server: lease.server }).from(lease).where(eq(lease.name, name))),
 ];

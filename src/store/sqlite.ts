@@ -165,7 +165,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           .onConflictDoUpdate({
             target: lease.name,
             set,
-            setWhere: sql`${lease.server} = ${holder} OR ${lease.until} <= ${now}`,
+            setWhere: sql`${lease.server} = ${holder} OR ${lease.until} NOT BETWEEN ${now + 1} AND ${now + forMs}`,
           })
           .run();
         return Number(result.changes) === 1;

@@ -162,7 +162,8 @@ export interface Store {
   /** All server processes that are noted. */
   servers(): Promise<Reading<LedgerServer>>;
   /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
-   *  fences nothing: who held it may go on working after it has ended. */
+   *  fences nothing: who held it may go on working after it has ended. One that would last longer than `forMs` from now
+   *  was taken before the store's clock was set back, and has ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
   /** Takes the next turn of the bucket; answers in how many milliseconds it comes, null where that is not soon enough,
    *  and then nothing was taken. Turns come in the order in which they were asked for. They pace, and fence nothing: a
