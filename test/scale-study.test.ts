@@ -2,7 +2,7 @@
 // held against the contract of all stores.
 import { simulatedClock } from '../scripts/scale-study/clock.ts';
 import { openLedger } from '../scripts/scale-study/ledger.ts';
-import { coldStarts, dayAndDeploy } from '../scripts/scale-study/study.ts';
+import { coldStarts, dayAndDeploy, manyServers, restAndNoon } from '../scripts/scale-study/study.ts';
 import { rowOf, tableOf } from '../scripts/scale-study/table.ts';
 import { newCounts, type Phase } from '../scripts/scale-study/tally.ts';
 import { contract } from './store.contract.ts';
@@ -57,6 +57,26 @@ test('1,000 cold starts over 100 hosts take less than 10 s, and none fails', asy
   assert.ok(assigns >= 100);
 });
 
+test('each of many servers has its part: five cold starts a second take less than 5 s each', async () => {
+  const phases = await manyServers({ hosts: 1, servers: 120, seed: 1 });
+  assert.equal(brokenIn(phases), []);
+  const [steady, burst, rest] = phases.map(rowOf);
+  assert.ok((steady?.starts ?? 0) > 1_400, `${steady?.starts} starts`);
+  assert.is(steady?.assigns, steady?.starts, 'none was warm');
+  assert.ok((steady?.maxMs ?? 5_000) < 5_000, `the slowest took ${steady?.maxMs} ms`);
+  assert.ok((burst?.maxMs ?? 8_000) < 8_000, `the last of 120 at once took ${burst?.maxMs} ms`);
+  assert.equal([steady?.throttles, burst?.throttles], [0, 0]);
+  assert.ok((rest?.ledgerCalls ?? 100) < 100, `${rest?.ledgerCalls} ledger calls a second at rest`);
+});
+
+test('at rest an embedded host reads a page in ten minutes', async () => {
+  const phases = await restAndNoon({ hosts: 20, servers: 'embedded', seed: 1 });
+  assert.equal(brokenIn(phases), []);
+  const [rest, noon] = phases.map(rowOf);
+  assert.ok((rest?.reads ?? 0) >= 20 && (rest?.reads ?? 0) <= 20 * 5, `${rest?.reads} in half an hour`);
+  assert.ok((noon?.starts ?? 0) > 50, `${noon?.starts} starts`);
+});
+
 test('throttles are counted, and no container hears of them', async () => {
   const phase = await coldStarts({ hosts: 20, seed: 1, bucketScale: 0.1 });
   assert.equal(brokenIn([phase]), []);
@@ -86,9 +106,9 @@ test('the table says how long starts waited, and what that cost', () => {
   for (let i = 1; i <= 200; i++) counts.latenciesMs.push(i <= 197 ? 1 : 1_000 * i);
   counts.assigns = 30;
   counts.unassigns = 15;
-  counts.reads = 5;
+  counts.reads.set('DescribeNetworkInterfaces', 5);
   counts.errors.set('no address left', 2);
-  const row = rowOf({ name: 'a phase', counts });
+  const row = rowOf({ name: 'a phase', lastsMs: 10_000, counts });
   assert.equal(
     [row.starts, row.p50Ms, row.p99Ms, row.maxMs, row.waited, row.callsPerStart, row.errors],
     [200, 1, 199_000, 200_000, 0.015, 0.25, 2],

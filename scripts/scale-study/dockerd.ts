@@ -43,7 +43,7 @@ export interface Shared {
   readonly failed: (error: unknown) => void;
 }
 
-export function dockerd(shared: Shared, place: HostPlace, { allocator, pools }: Server): Dockerd {
+export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, init }: Server): Dockerd {
   const { clock, vpc, tally, holders, residents } = shared;
   const pool = parsePoolId(place.eni);
   const keyOf = (ip: Ipv4) => `${place.subnet} ${ip}`;
@@ -102,6 +102,7 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools }: 
       const asked = { eniId: place.eni, instanceId: place.instance, pool: place.cidr, subPool: '' };
       for (let tries = 1; ; tries++) {
         try {
+          await init();
           await pools.request(asked);
           return;
         } catch (error) {

@@ -3,14 +3,17 @@ import type { OpenCloud } from '../../src/cloud/cloud.ts';
 import { gate } from '../../src/cloud/gate.ts';
 import { memoryCloud } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
+import type { WarmTarget } from '../../src/domain/warmth.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine, Policy } from '../../src/ipam/machine.ts';
+import { survey } from '../../src/ipam/survey.ts';
 import type { Vpc } from '../../src/simulator/vpc.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { SimulatedClock } from './clock.ts';
+import type { HostPlace } from './fleet.ts';
 import type { Tally } from './tally.ts';
 
-/** What `ec2-ipam serve` does unless told otherwise, for a central server. */
+/** What `ec2-ipam serve` does unless told otherwise. */
 const POLICY: Policy = {
   callDeadlineMs: 20_000,
   graceMs: 930_000,
@@ -26,10 +29,21 @@ const POLICY: Policy = {
  *  time. */
 const RECONCILE_EVERY_MS = 300_000;
 const EC2_SHARE = 0.5;
+const EMBEDDED_EC2_SHARE = 0.05;
+/** Between two looks at what is due, twenty times the default: a thousand look, and nothing here is due so often. */
+const EMBEDDED_PAUSE_MS = 20_000;
 /** How long the database takes for each call. */
 const STORE_MS = 1;
 
+export interface ServerSettings {
+  readonly reconcileEveryMs?: number;
+  /** Ready addresses that each ENI keeps; absent: the default. */
+  readonly warm?: WarmTarget;
+}
+
 export interface Server extends Ipam {
+  /** What goes before the first network: an embedded ledger takes its range. */
+  init(): Promise<void>;
   /** Begins what it does in the background. */
   run(): void;
 }
@@ -38,16 +52,19 @@ export interface ServerOptions {
   readonly name: string;
   readonly clock: SimulatedClock;
   readonly vpc: Vpc;
-  /** Which all servers share. */
+  /** Whose ledger it is; null: servers share it. */
+  readonly host: HostPlace | null;
   readonly ledger: Store;
   readonly tally: Tally;
   readonly random: () => number;
   readonly failed: (error: unknown) => void;
 }
 
-export function openServer(options: ServerOptions): Server {
-  const { name, clock, vpc, tally, random, failed } = options;
-  const store = inTime(options.ledger, clock);
+export function openServer(options: ServerOptions, settings: ServerSettings): Server {
+  const { name, host, clock, vpc, tally, random, failed } = options;
+  const store = inTime(options.ledger, clock, rows => {
+    if (host === null) tally.asked(rows);
+  });
   const log: Machine['log'] = (level, message, fields = {}) => {
     tally.logged(level, message, fields);
     const { error } = fields;
@@ -59,39 +76,53 @@ export function openServer(options: ServerOptions): Server {
     cloud: gate(cloud, {
       clock: clock.now,
       wait: clock.wait,
-      share: EC2_SHARE,
-      budget: store,
+      share: host === null ? EC2_SHARE : EMBEDDED_EC2_SHARE,
+      budget: host === null ? store : null,
       log,
     }),
-    policy: POLICY,
+    policy: { ...POLICY, ...settings.warm },
     clock: clock.now,
     deadlineClock: clock.now,
     wait: clock.wait,
     random,
     log,
-    instance: null,
+    instance: host?.instance ?? null,
   };
   const ipam = openIpam(machine, {
     server: name,
-    reconcileEveryMs: RECONCILE_EVERY_MS,
+    reconcileEveryMs: settings.reconcileEveryMs ?? RECONCILE_EVERY_MS,
+    ...(host === null ? {} : { pause: () => clock.wait(EMBEDDED_PAUSE_MS) }),
   });
   return {
     ...ipam,
+    async init() {
+      if (host !== null && (await store.subnets()).length === 0)
+        await survey(machine, host.subnet, host.range);
+    },
     run: () => void ipam.keeper.run().catch(failed),
   };
 }
 
-/** The same store, each of whose calls takes its time. */
-const inTime = (store: Store, clock: SimulatedClock): Store =>
-  Object.fromEntries(
+/** The same store, each of whose calls takes its time, and says how many rows it answered. */
+const inTime = (store: Store, clock: SimulatedClock, asked: (rows: number) => void): Store => ({
+  ...(Object.fromEntries(
     Object.entries(store).map(([name, call]: [string, (...args: unknown[]) => Promise<unknown>]) => [
       name,
       async (...args: unknown[]) => {
         await clock.wait(STORE_MS);
-        return await call(...args);
+        const answer = await call(...args);
+        asked(rowsIn(answer));
+        return answer;
       },
     ]),
-  ) as unknown as Store;
+  ) as unknown as Store),
+  unheard: store.unheard, // asks only when something is not settled
+});
+
+function rowsIn(answer: unknown): number {
+  if (Array.isArray(answer)) return answer.length;
+  return answer !== null && typeof answer === 'object' && 'rows' in answer ? rowsIn(answer.rows) : 1;
+}
 
 const counted = (cloud: OpenCloud, tally: Tally): OpenCloud => ({
   ...cloud,

@@ -1,6 +1,9 @@
-/** The study: hosts join, a day of the fleet and a deploy on top of it; and cold starts on hosts that are
- *  new. */
+/** The study: hosts join, a day of the fleet and a deploy on top of it; cold starts on hosts that are new; one
+ *  server on each host; hosts with a ledger each. */
+
+import { Random } from '../../test/simulation/random.ts';
 import { HOUR_MS } from './day.ts';
+import type { Dockerd } from './dockerd.ts';
 import { openSite, type Site, type SiteOptions } from './site.ts';
 import type { Phase } from './tally.ts';
 
@@ -23,14 +26,38 @@ const COLD_HOSTS_OF = 10;
 const COLD_PAUSE_MS = 900_000;
 const COLD_MS_MAX = 150_000;
 
+/** Of servers, one for each host, on one ledger. */
+const SERVERS = 300;
+const COLD_PER_SECOND = 5;
+const STEADY_MS = 300_000;
+/** For the last ones to be served, and for the token buckets to be full again. */
+const AFTER_MS = 60_000;
+/** Between two hosts that join: a subnet is surveyed once. */
+const JOIN_PAUSE_MS = 200;
+const MANY_REST_MS = 600_000;
+
+/** A comparison of ledger and EC2 as often as by default, where that is what is looked at. */
+const CENTRAL_RECONCILE_MS = 60_000;
+const EMBEDDED_RECONCILE_MS = 600_000;
+const SETTLE_MS = 600_000;
+const REST_MS = 1_800_000;
+const NOON_MS = 1_800_000;
+
 const grouped = (number: number): string => number.toLocaleString('en-US');
 
 /** All phases of the study, and how many addresses the fleet had. */
 export async function study(options: StudyOptions): Promise<{ phases: Phase[]; addresses: number }> {
   const cold = await coldStarts({ ...options, hosts: Math.ceil(options.hosts / COLD_HOSTS_OF) });
   options.progress?.('cold starts');
+  const many = await manyServers({ ...options, servers: SERVERS });
+  options.progress?.('many servers');
+  const rests: Phase[] = [];
+  for (const servers of [2, 'embedded'] as const) {
+    rests.push(...(await restAndNoon({ ...options, servers })));
+    options.progress?.(`at rest and at noon, ${servers}`);
+  }
   const { phases, addresses } = await dayAndDeploy(options);
-  return { phases: [...phases, cold], addresses };
+  return { phases: [...phases, cold, ...many, ...rests], addresses };
 }
 
 export async function dayAndDeploy(options: StudyOptions): Promise<{ phases: Phase[]; addresses: number }> {
@@ -38,11 +65,11 @@ export async function dayAndDeploy(options: StudyOptions): Promise<{ phases: Pha
   const site = openSite(options, DEPLOY_AT - hours * HOUR_MS - JOIN_MS);
   const { work, tally, hosts, addresses } = site;
 
-  const join = tally.begin(`${grouped(hosts.length)} hosts join within an hour`);
+  const join = tally.begin(`${grouped(hosts.length)} hosts join within an hour`, JOIN_MS);
   work.join(JOIN_MS);
   await ended(site, JOIN_MS);
 
-  const day = tally.begin(hours === 24 ? 'a day' : `${hours} h`);
+  const day = tally.begin(hours === 24 ? 'a day' : `${hours} h`, hours * HOUR_MS);
   work.live(DEPLOY_AT + DEPLOY_PHASE_MS);
   for (let hour = 1; hour <= hours; hour++) {
     await ended(site, HOUR_MS);
@@ -50,7 +77,7 @@ export async function dayAndDeploy(options: StudyOptions): Promise<{ phases: Pha
   }
 
   const containers = hosts.length * DEPLOYED_PER_HOST;
-  const deploy = tally.begin(`deploy of ${grouped(containers)} in a minute`);
+  const deploy = tally.begin(`deploy of ${grouped(containers)} in a minute`, DEPLOY_PHASE_MS);
   work.deploy(containers, DEPLOY_MS);
   await ended(site, DEPLOY_PHASE_MS);
   return { phases: [join, day, deploy], addresses };
@@ -68,9 +95,65 @@ export async function coldStarts(options: SiteOptions): Promise<Phase> {
   for (const host of hosts) host.createNetwork().catch(failed);
   await site.pass(COLD_PAUSE_MS);
   const starts = hosts.length * COLD_PER_HOST;
-  const phase = tally.begin(`${grouped(starts)} cold starts on ${grouped(hosts.length)} hosts at once`);
+  const name = `${grouped(starts)} cold starts on ${grouped(hosts.length)} hosts at once`;
+  const phase = tally.begin(name, COLD_MS_MAX);
   for (const host of hosts) for (let i = 0; i < COLD_PER_HOST; i++) host.start().catch(failed);
   await ended(site, COLD_MS_MAX);
   if (phase.counts.latenciesMs.length < starts) throw new Error('some starts have not ended');
   return phase;
+}
+
+/** Nothing is kept warm, so that each start costs an assign call: as many in a second as EC2 allows, one on each host
+ *  at once, and none. */
+export async function manyServers(options: SiteOptions & { readonly servers: number }): Promise<Phase[]> {
+  const { servers, seed } = options;
+  const reconcileEveryMs = CENTRAL_RECONCILE_MS;
+  const warm = { warmMin: 0, warmMax: 0 };
+  const site = openSite({ ...options, hosts: servers, reconcileEveryMs, warm }, DEPLOY_AT);
+  const { hosts, tally, clock, failed } = site;
+  const random = new Random(seed);
+  const of = `${grouped(servers)} servers, nothing warm`;
+  const startOn = (host: Dockerd) => {
+    if (host.load < host.place.room) host.start().catch(failed);
+  };
+  for (const [index, host] of hosts.entries())
+    clock.at(clock.now() + index * JOIN_PAUSE_MS, () => void host.createNetwork().catch(failed));
+  await site.pass(hosts.length * JOIN_PAUSE_MS + AFTER_MS);
+
+  const steady = tally.begin(`${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`, STEADY_MS);
+  const until = clock.now() + STEADY_MS;
+  for (let at = clock.now(); at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
+    clock.at(at, () => startOn(random.pick(hosts) as Dockerd));
+  await ended(site, STEADY_MS + AFTER_MS);
+
+  const burst = tally.begin(`${of}: ${grouped(servers)} starts at once`, AFTER_MS);
+  for (const host of hosts) startOn(host);
+  await ended(site, AFTER_MS);
+
+  const rest = tally.begin(`${grouped(servers)} servers: 10 minutes at rest`, MANY_REST_MS);
+  await ended(site, MANY_REST_MS);
+  return [steady, burst, rest];
+}
+
+/** What it costs when nothing happens, and when much does. */
+export async function restAndNoon(
+  options: SiteOptions & { readonly servers: number | 'embedded' },
+): Promise<Phase[]> {
+  const isEmbedded = options.servers === 'embedded';
+  const reconcileEveryMs = isEmbedded ? EMBEDDED_RECONCILE_MS : CENTRAL_RECONCILE_MS;
+  const site = openSite({ ...options, reconcileEveryMs }, DEPLOY_AT - JOIN_MS - SETTLE_MS - REST_MS);
+  const { work, tally, hosts } = site;
+  const of = isEmbedded
+    ? `${grouped(hosts.length)} embedded hosts`
+    : `${grouped(hosts.length)} hosts, ${options.servers} servers`;
+  work.join(JOIN_MS);
+  await ended(site, JOIN_MS + SETTLE_MS);
+
+  const rest = tally.begin(`${of}: half an hour at rest`, REST_MS);
+  await ended(site, REST_MS);
+
+  const noon = tally.begin(`${of}: half an hour from noon`, NOON_MS);
+  work.live(DEPLOY_AT + NOON_MS);
+  await ended(site, NOON_MS);
+  return [rest, noon];
 }

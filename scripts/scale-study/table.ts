@@ -16,17 +16,27 @@ export interface Row {
   readonly assigned: number;
   readonly unassigned: number;
   readonly reads: number;
+  /** The part that they are of what EC2 lets the account read in the long run, by the API that is used most. */
+  readonly readShare: number;
+  /** Of a ledger that servers share, a second. */
+  readonly ledgerCalls: number;
+  readonly ledgerRows: number;
   readonly callsPerStart: number;
   readonly throttles: number;
   readonly earlyReuses: number;
   readonly errors: number;
 }
 
-export function rowOf({ name, counts }: Phase): Row {
+/** https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: of each API. */
+const READS_PER_SECOND = 20;
+
+export function rowOf({ name, lastsMs, counts }: Phase): Row {
   const sorted = Float64Array.from(counts.latenciesMs).sort();
   const starts = sorted.length;
   const at = (part: number) => sorted[Math.min(Math.floor(part * starts), starts - 1)] ?? 0;
-  const calls = counts.assigns + counts.unassigns + counts.reads;
+  const perSecond = (many: number) => many / (lastsMs / 1000);
+  const reads = [...counts.reads.values()].reduce((sum, many) => sum + many, 0);
+  const calls = counts.assigns + counts.unassigns + reads;
   return {
     phase: name,
     starts,
@@ -38,7 +48,10 @@ export function rowOf({ name, counts }: Phase): Row {
     unassigns: counts.unassigns,
     assigned: counts.assigned,
     unassigned: counts.unassigned,
-    reads: counts.reads,
+    reads,
+    readShare: perSecond(Math.max(0, ...counts.reads.values())) / READS_PER_SECOND,
+    ledgerCalls: perSecond(counts.ledgerCalls),
+    ledgerRows: perSecond(counts.ledgerRows),
     callsPerStart: starts === 0 ? 0 : calls / starts,
     throttles: counts.throttles,
     earlyReuses: counts.earlyReuses,
@@ -56,10 +69,13 @@ const HEAD = [
   'assign',
   'unassign',
   'describe',
+  "of the account's reads",
   'EC2 calls per start',
   'throttled',
   'early reuses',
   'errors',
+  'ledger calls/s',
+  'ledger rows/s',
 ];
 
 /** A Markdown table. */
@@ -69,8 +85,10 @@ export function tableOf(rows: readonly Row[]): string {
     ...[row.starts, row.p50Ms, row.p99Ms, row.maxMs].map(grouped),
     `${(100 * row.waited).toFixed(2)} %`,
     ...[row.assigns, row.unassigns, row.reads].map(grouped),
+    `${(100 * row.readShare).toFixed(1)} %`,
     row.callsPerStart.toFixed(3),
     ...[row.throttles, row.earlyReuses, row.errors].map(grouped),
+    ...[row.ledgerCalls, row.ledgerRows].map(Math.round).map(grouped),
   ]);
   const widths = HEAD.map((head, i) => Math.max(head.length, ...cells.map(line => line[i]?.length ?? 0)));
   const line = (texts: readonly string[]) => {

@@ -9,7 +9,11 @@ export interface Counts {
   /** Addresses that those calls put on ENIs, and took off them. */
   assigned: number;
   unassigned: number;
-  reads: number;
+  /** Reads of EC2, by their action. */
+  readonly reads: Map<string, number>;
+  /** Calls of a ledger that servers share, and the rows that those answered. */
+  ledgerCalls: number;
+  ledgerRows: number;
   throttles: number;
   earlyReuses: number;
   /** What containers were told instead of an address, and how often. */
@@ -24,15 +28,17 @@ export interface Counts {
 
 export interface Phase {
   readonly name: string;
+  readonly lastsMs: number;
   readonly counts: Counts;
 }
 
 export interface Tally {
-  /** From now on everything counts for a phase of this name. */
-  begin(name: string): Phase;
+  /** From now on everything counts for a phase of this name, which lasts so long. */
+  begin(name: string, lastsMs: number): Phase;
   readonly now: Counts;
   called(action: string): void;
   throttled(): void;
+  asked(rows: number): void;
   logged(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
@@ -42,7 +48,9 @@ export const newCounts = (): Counts => ({
   unassigns: 0,
   assigned: 0,
   unassigned: 0,
-  reads: 0,
+  reads: new Map(),
+  ledgerCalls: 0,
+  ledgerRows: 0,
   throttles: 0,
   earlyReuses: 0,
   errors: new Map(),
@@ -54,9 +62,9 @@ export const newCounts = (): Counts => ({
 export function newTally(): Tally {
   let now = newCounts();
   return {
-    begin(name) {
+    begin(name, lastsMs) {
       now = newCounts();
-      return { name, counts: now };
+      return { name, lastsMs, counts: now };
     },
     get now() {
       return now;
@@ -64,9 +72,13 @@ export function newTally(): Tally {
     called(action) {
       if (action === 'AssignPrivateIpAddresses') now.assigns++;
       else if (action === 'UnassignPrivateIpAddresses') now.unassigns++;
-      else now.reads++;
+      else count(now.reads, action);
     },
     throttled: () => void now.throttles++,
+    asked(rows) {
+      now.ledgerCalls++;
+      now.ledgerRows += rows;
+    },
     logged(level, message, { error, ips }) {
       const addresses = Array.isArray(ips) && error === undefined ? ips.length : 0;
       if (message === 'assign') now.assigned += addresses;
