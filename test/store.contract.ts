@@ -611,6 +611,25 @@ function theRest(test: Test): void {
     assert.equal(other, eni(OTHER_ENI, { instance: null, attachment: null, addressLimit: null }));
   });
 
+  test('when an attachment was last seen is noted where the ENI still has it, for many at once', async ({
+    store,
+  }) => {
+    const detached = eni(OTHER_ENI, { instance: null, attachment: null });
+    const [moved, unknown] = [parseEniId('eni-0cc'), parseEniId('eni-0dd')];
+    await store.saveEnis([eni(ENI), detached, eni(moved)]);
+    await store.noteAttachments([], 1);
+    const seen = [eni(ENI), detached, eni(moved, { attachment: 'eni-attach-0b' }), eni(unknown)];
+    await store.noteAttachments(seen, 2_000_000_000_000);
+    await store.noteAttachments([eni(ENI)], 1_900_000_000_000);
+    const noted = (await store.enis()).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    assert.equal(
+      noted.map(one => one.attachmentSeenAt),
+      [1_900_000_000_000, 2_000_000_000_000, null],
+      'the last one counts, also where the clock has stepped back',
+    );
+    assert.equal(await store.eni(unknown), null);
+  });
+
   test('adopting an ENI that is not there does nothing', async ({ store }) => {
     await store.adopt(ENI);
     assert.equal(await store.enis(), []);

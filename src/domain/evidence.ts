@@ -1,14 +1,20 @@
-import type { Allocation } from './allocation.ts';
+import { type Allocation, LATE_READS_MS } from './allocation.ts';
 
 /** What EC2 says of an ENI that proves the end of its holders, if it goes on saying so. A holder is given up on
  *  nothing less; absence from a list proves nothing. */
 export type Ending =
-  /** There is no such ENI, and the same client sees its subnet. */
+  /** There is no such ENI, and the same client is shown another one of its owner. */
   | { readonly kind: 'gone' }
-  /** It is attached to nothing or, where the ledger is one instance's, to another one. */
+  /** It is attached to nothing. */
   | { readonly kind: 'detached' }
-  /** It was attached anew: who held an address on it before then held it on another attachment. */
-  | { readonly kind: 'attached anew'; readonly attachment: string; readonly attachedAt: number };
+  /** It was attached anew: who held an address on it before `claimsEndBefore` held it on another attachment. */
+  | {
+      readonly kind: 'attached anew';
+      readonly attachment: string;
+      /** By EC2's clock, for people. */
+      readonly attachedAt: number | null;
+      readonly claimsEndBefore: number;
+    };
 
 /** How long EC2 has to go on saying it, in milliseconds. */
 export const STANDS_FOR_MS: Readonly<Record<Ending['kind'], number>> = {
@@ -16,13 +22,48 @@ export const STANDS_FOR_MS: Readonly<Record<Ending['kind'], number>> = {
   detached: 300_000,
   'attached anew': 300_000,
 };
-/** EC2's clock and the store's may be this far apart, in milliseconds. */
-export const CLOCKS_APART_MS = 60_000;
+
+/** How far the store's clock may step back between two readings, in milliseconds. */
+const CLOCK_STEPS_BACK_MS_MAX = 300_000;
+/** By how much a claim must be older than the last read that showed the attachment it was made on. */
+export const CLAIMS_MARGIN_MS = LATE_READS_MS + CLOCK_STEPS_BACK_MS_MAX;
 
 export const sameEnding = (a: Ending, b: Ending): boolean =>
   a.kind === b.kind &&
   (a.kind !== 'attached anew' || b.kind !== 'attached anew' || a.attachment === b.attachment);
 
-/** Whether the row's holder came to an end with it. */
+/** Whether the row's holder came to an end with it. Both times are the store's: EC2's clock may be another. */
 export const endedWith = (row: Allocation, ending: Ending): boolean =>
-  ending.kind !== 'attached anew' || row.movedAt < ending.attachedAt - CLOCKS_APART_MS;
+  ending.kind !== 'attached anew' || row.movedAt < ending.claimsEndBefore - CLAIMS_MARGIN_MS;
+
+/** How the ledger has the attachments of an ENI; times are the store's. */
+export interface Attachments {
+  readonly attachment: string | null;
+  /** Start of the last read that showed `attachment`. */
+  readonly attachmentSeenAt: number | null;
+  /** The one before, and the start of the last read that showed it. */
+  readonly earlierAttachment: string | null;
+  readonly claimsEndBefore: number | null;
+}
+
+/** The attachments after a read that was begun at `readAt` and showed `shown`; null: the read is late, since EC2 uses no
+ *  attachment id twice, and says nothing of how the ENI is now. */
+export function attachmentsAfter(
+  known: Attachments,
+  shown: string | null,
+  readAt: number,
+): Attachments | null {
+  const { attachment, attachmentSeenAt, earlierAttachment, claimsEndBefore } = known;
+  const now = { attachment: shown, attachmentSeenAt: readAt };
+  if (shown === attachment) return { ...now, earlierAttachment, claimsEndBefore };
+  if (shown !== null && shown === earlierAttachment) {
+    // Nothing shown before may be older still: what is shown for longer than reads are late is so.
+    const isLate = attachmentSeenAt === null || readAt - attachmentSeenAt < LATE_READS_MS;
+    if (attachment !== null && isLate) return null;
+    // It was taken for detached on a read from before it was attached, or is so again in a late one.
+    if (attachment === null) return { ...now, earlierAttachment: null, claimsEndBefore: null };
+  }
+  // Of a detached ENI nobody claims: the attachment before that is the one that claims were made on.
+  if (attachment === null) return { ...now, earlierAttachment, claimsEndBefore };
+  return { ...now, earlierAttachment: attachment, claimsEndBefore: attachmentSeenAt };
+}

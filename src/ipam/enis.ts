@@ -4,7 +4,7 @@ import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
 import { addressLimitOf } from './limits.ts';
 import type { Machine } from './machine.ts';
-import { arrivedOn, noteObserved, toLedger } from './observe.ts';
+import { arrivedOn, noteObserved, refreshed, toLedger } from './observe.ts';
 import { survey } from './survey.ts';
 
 /** An ENI and the subnet it is in. */
@@ -125,7 +125,7 @@ export function knownEnis(machine: Machine): Enis {
     const known = ours.get(id);
     const age = machine.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
     if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
-    const before = await store.onEni(id);
+    const [before, noted] = [await store.onEni(id), await store.eni(id)];
     const observed = await cloud.eni(id);
     readAt.set(id, machine.clock());
     refuseElsewhere(observed);
@@ -135,7 +135,7 @@ export function knownEnis(machine: Machine): Enis {
     ]);
     await noteObserved(machine, [observed]);
     await store.move(arrivedOn(observed, before.rows, before.now));
-    const eni = toLedger(observed, addressLimit);
+    const eni = refreshed(noted, observed, addressLimit, before.now);
     await store.saveEnis([eni]);
     await store.adopt(id);
     return remember({ eni: (await store.eni(id)) ?? eni, subnet });

@@ -3,6 +3,7 @@ import type { CloudEni } from '../cloud/cloud.ts';
 import { fromNumber, type Ipv4 } from '../domain/address.ts';
 import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../domain/allocation.ts';
 import { isSettled, type Sighting } from '../domain/drift.ts';
+import { attachmentsAfter } from '../domain/evidence.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import type { Machine } from './machine.ts';
 
@@ -20,6 +21,22 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   ours: false,
   releasedAt: null,
 });
+
+/** The ENI as a read shows it that was begun at `readAt` by the store's clock. A late read of an attachment that is over
+ *  changes nothing. `addressLimit`: of the instance that it is attached to. */
+export function refreshed(
+  known: LedgerEni | null,
+  seen: CloudEni,
+  addressLimit: number | null,
+  readAt: number,
+): LedgerEni {
+  const fresh = toLedger(seen, addressLimit);
+  if (known === null) return { ...fresh, attachmentSeenAt: readAt };
+  const attachments = attachmentsAfter(known, seen.attachment, readAt);
+  if (attachments === null) return known;
+  const { ours, releasedAt } = known;
+  return { ...fresh, ours, releasedAt, ...attachments };
+}
 
 /** Every address that EC2 shows on the ENI, those inside its prefixes included. */
 export function sightingsOn(eni: CloudEni): [Ipv4, Sighting][] {

@@ -3,13 +3,14 @@ import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { type Drift, describe, driftOf, type Sighting } from '../domain/drift.ts';
+import { attachmentsAfter } from '../domain/evidence.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import { type Enis, oursIn } from './enis.ts';
 import type { Evidence } from './evidence.ts';
 import { repair, takeOff, unassign } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
-import { arrivedOn, sightingsOn, toLedger } from './observe.ts';
+import { arrivedOn, refreshed, sightingsOn } from './observe.ts';
 
 /** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
 const REPAIRS_MAX = 200;
@@ -47,7 +48,7 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope
   }
   const changed = known.flatMap(eni => {
     const seen = enis.get(eni.id);
-    return eni.ours && seen !== undefined ? asShown(eni, seen) : [];
+    return eni.ours && seen !== undefined ? asShown(eni, seen, now) : [];
   });
   const current = known.filter(eni => eni.ours).map(eni => changed.find(one => one.id === eni.id) ?? eni);
   const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
@@ -55,13 +56,14 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope
 }
 
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
-function asShown(eni: LedgerEni, seen: CloudEni): LedgerEni[] {
+function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
   const limit = eni.instance === seen.instance ? eni.addressLimit : null;
-  const { ours, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore } = eni;
-  const kept = { ours, releasedAt, attachmentSeenAt, earlierAttachment, claimsEndBefore };
-  const now = { ...toLedger(seen, limit), ...kept };
+  const now = refreshed(eni, seen, limit, readAt);
   const same =
-    now.instance === eni.instance && now.attachment === eni.attachment && now.prefixes === eni.prefixes;
+    now.instance === eni.instance &&
+    now.attachment === eni.attachment &&
+    now.prefixes === eni.prefixes &&
+    now.primary === eni.primary;
   return same ? [] : [now];
 }
 
@@ -162,6 +164,7 @@ export async function reconcile(
 ): Promise<void> {
   const seen = await view(machine, subnet, scope);
   if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
+  await machine.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);
   const left = await proof.weigh(weighed(machine, seen), seen.enis, seen.now);
   // A central ledger is the account's, and so is an ENI of it that is attached to nothing.
@@ -169,10 +172,24 @@ export async function reconcile(
   const gone = seen.known.filter(eni => stranded.has(eni.id) && !seen.enis.has(eni.id));
   // From now on no call is made for it, unless EC2 shows it here again.
   if (gone.length > 0)
-    await machine.store.saveEnis(gone.map(eni => ({ ...eni, instance: null, attachment: null })));
+    await machine.store.saveEnis(
+      gone.map(eni => ({
+        ...eni,
+        ...attachmentsAfter(eni, null, seen.now),
+        instance: null,
+        attachment: null,
+      })),
+    );
   for (const { id } of gone) enis.forget(id);
   await close(machine, await driftIn(machine, subnet, seen, stranded));
 }
+
+/** The ENIs of the ledger that EC2 has shown, and how they are attached. */
+const shownIn = ({ known, enis }: View) =>
+  known.flatMap(({ id }) => {
+    const seen = enis.get(id);
+    return seen === undefined ? [] : [{ id, attachment: seen.attachment }];
+  });
 
 /** The rows by which it is weighed whether their ENI has come to an end: those that somebody holds; embedded, also all
  *  others that are still to be settled when it has left. */

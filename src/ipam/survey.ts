@@ -15,7 +15,7 @@ import { IpamError } from '../domain/error.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import type { LedgerSubnet, NewAllocation } from '../store/store.ts';
 import type { Machine } from './machine.ts';
-import { noteObserved, sightingsOn, toLedger } from './observe.ts';
+import { noteObserved, refreshed, sightingsOn } from './observe.ts';
 
 /** Rows written at a time, so that neither memory nor a statement grows with the subnet, and how many times at once. */
 const ADD_CHUNK = 4096;
@@ -48,6 +48,7 @@ export async function survey(
       `${formatCidr(range)} is not inside ${id}, which is ${formatCidr(whole)}`,
     );
   const held = await prefixReservations(machine, id);
+  const { now: readAt } = await store.intents(0, 0);
   const found = new Map<Ipv4, Sighting>();
   const enis: CloudEni[] = [];
   for await (const page of cloud.enis(id)) {
@@ -81,8 +82,13 @@ export async function survey(
   await Promise.all(Array.from({ length: ADD_LANES }, lane));
   await store.saveSubnet(subnet);
   await noteObserved(machine, enis);
-  const limits = new Map((await store.enis()).map(eni => [eni.id, eni.addressLimit]));
-  await store.saveEnis(enis.map(eni => toLedger(eni, limits.get(eni.id) ?? null)));
+  const known = new Map((await store.enis()).map(eni => [eni.id, eni]));
+  await store.saveEnis(
+    enis.map(eni => {
+      const before = known.get(eni.id) ?? null;
+      return refreshed(before, eni, before?.addressLimit ?? null, readAt);
+    }),
+  );
   await reserveHeld(machine, id, scope, held);
   const free = (await store.tally()).find(one => one.subnet === id && one.status === 'free')?.count ?? 0;
   return { subnet, enis: enis.length, added, free, available: observed.available };

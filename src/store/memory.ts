@@ -115,6 +115,13 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
         enis.set(eni.id, { ...eni, ours, releasedAt });
       }
     },
+    async noteAttachments(seen, readAt) {
+      for (const { id, attachment } of seen) {
+        const eni = enis.get(id);
+        if (eni !== undefined && eni.attachment === attachment)
+          enis.set(id, { ...eni, attachmentSeenAt: readAt });
+      }
+    },
     async adopt(id) {
       const eni = enis.get(id);
       if (eni !== undefined) enis.set(id, { ...eni, ours: true });

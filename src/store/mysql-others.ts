@@ -56,6 +56,20 @@ export function upsertEnis(list: readonly LedgerEni[]): Statement[] {
   }
   return [BEGIN, ...statements, COMMIT];
 }
+/** A detached ENI has an empty text here, which no attachment is. */
+const UPDATE_ATTACHMENTS =
+  "UPDATE `eni` SET `attachment_seen_at` = ? WHERE (`id`, COALESCE(`attachment`, '')) IN (?)";
+export function updateAttachments(
+  seen: readonly Pick<LedgerEni, 'id' | 'attachment'>[],
+  readAt: number,
+): Statement[] {
+  const statements: Statement[] = [];
+  for (let i = 0; i < seen.length; i += ENIS_MAX) {
+    const pairs = seen.slice(i, i + ENIS_MAX).map(({ id, attachment }) => [id, attachment ?? '']);
+    statements.push(plain(UPDATE_ATTACHMENTS, [readAt, pairs]));
+  }
+  return statements;
+}
 export const updateOurs = (id: EniId): Statement =>
   statement(build.update(eni).set({ ours: true }).where(eq(eni.id, id)));
 /** `@now` in the packet is when; a mark that is set stays as it is. */

@@ -119,6 +119,9 @@ export function openMysql(options: MysqlOptions): Store {
     async saveEnis(list) {
       if (list.length > 0) await ask(...others.upsertEnis(list));
     },
+    async noteAttachments(seen, readAt) {
+      if (seen.length > 0) await ask(...others.updateAttachments(seen, readAt));
+    },
     async adopt(id) {
       await ask(others.updateOurs(id));
     },

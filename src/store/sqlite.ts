@@ -1,4 +1,4 @@
-import { count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
+import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { tokensOf } from './batch.ts';
@@ -130,6 +130,14 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
     saveEnis: list =>
       write(({ db }) => {
         for (const one of list) saveEni(db, one);
+      }),
+    noteAttachments: (seen, readAt) =>
+      write(({ db }) => {
+        for (const { id, attachment } of seen)
+          db.update(eni)
+            .set({ attachmentSeenAt: readAt })
+            .where(and(eq(eni.id, id), sql`${eni.attachment} IS ${attachment}`))
+            .run();
       }),
     adopt: id =>
       on(({ db }) => {

@@ -151,6 +151,8 @@ export interface Store {
   enis(): Promise<LedgerEni[]>;
   /** Inserts or refreshes; `ours` and `releasedAt` of an ENI that is there already are left alone. */
   saveEnis(enis: readonly LedgerEni[]): Promise<void>;
+  /** Notes that a read that was begun at `readAt` showed these ENIs as they are attached, where the ledger says so too. */
+  noteAttachments(seen: readonly Pick<LedgerEni, 'id' | 'attachment'>[], readAt: number): Promise<void>;
   /** The ENI belongs to this ledger from now on. */
   adopt(id: EniId): Promise<void>;
   /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
