@@ -12,14 +12,19 @@ import type { Machine } from './machine.ts';
 /** Holders given up in one pass: what looks like the end of many may be the fault of one reader. */
 const FREES_MAX = 10;
 
-/** What EC2 has shown since some read, and the rows as they were then. */
+/** A moment by the store's clock and by this process's monotonic one: either may step or stop, so that a time has passed
+ *  only when it has by both. */
+interface Moment {
+  readonly store: number;
+  readonly here: number;
+}
+const passedMs = (from: Moment, to: Moment): number => Math.min(to.store - from.store, to.here - from.here);
+
+/** What EC2 has shown since some read, and since when each holding has stood with it. */
 interface Standing {
   readonly ending: Ending;
-  /** By the store's clock and by this process's monotonic one: either may step or stop, so that both have to pass. */
-  readonly since: number;
-  readonly sinceHere: number;
-  /** Whoever claims after that read is none of the holders that end. */
-  readonly rows: ReadonlyMap<Ipv4, Allocation>;
+  readonly since: Moment;
+  readonly rows: Map<Ipv4, { readonly row: Allocation; readonly since: Moment }>;
 }
 
 export interface Evidence {
@@ -45,7 +50,7 @@ export function evidence(machine: Machine): Evidence {
     const proven: { row: Allocation; ending: Ending }[] = [];
     const left = new Set<EniId>();
     const known = new Map((await machine.store.enis()).map(eni => [eni.id, eni]));
-    const here = machine.clock();
+    const moment: Moment = { store: now, here: machine.clock() };
     const byEni = Map.groupBy(weighed, row => row.iface);
     // Where there is nothing to weigh nobody watches: what stood there before is too old to count later.
     for (const eni of standing.keys()) if (seen.has(eni) && !byEni.has(eni)) standing.delete(eni);
@@ -54,25 +59,31 @@ export function evidence(machine: Machine): Evidence {
       const ending = await endingOf(eni, seen.get(eni), known.get(eni));
       if (ending === undefined) continue;
       const before = standing.get(eni);
-      if (ending === null) standing.delete(eni);
-      else if (before === undefined || !sameEnding(before.ending, ending))
-        standing.set(eni, {
-          ending,
-          since: now,
-          sinceHere: here,
-          rows: new Map(rows.map(row => [row.ip, row])),
-        });
-      else if (Math.min(now - before.since, here - before.sinceHere) >= STANDS_FOR_MS[ending.kind]) {
-        const isEnded = (row: Allocation): boolean => {
-          const then = before.rows.get(row.ip);
-          return then !== undefined && isSameHolding(row, then) && endedWith(row, ending);
-        };
-        for (const row of rows) if (row.status === 'allocated' && isEnded(row)) proven.push({ row, ending });
-        if (ending.kind !== 'attached anew') left.add(eni);
+      if (ending === null) {
+        standing.delete(eni);
+        continue;
       }
+      const isNew = before === undefined || !sameEnding(before.ending, ending);
+      const stands = isNew ? { ending, since: moment, rows: new Map() } : before;
+      standing.set(eni, stands);
+      for (const row of rows)
+        if (row.status === 'allocated' && isEnded(stands, row, moment)) proven.push({ row, ending });
+      const isProven = passedMs(stands.since, moment) >= STANDS_FOR_MS[ending.kind];
+      if (isProven && ending.kind !== 'attached anew') left.add(eni);
     }
     await giveUp(proven.slice(0, FREES_MAX));
     return left;
+  }
+
+  /** Whoever claims after the first read that showed the end may hold the address on what came after it, unless EC2 goes on
+   *  showing the end for as long again. */
+  function isEnded({ ending, rows }: Standing, row: Allocation, now: Moment): boolean {
+    const then = rows.get(row.ip);
+    if (then === undefined || !isSameHolding(row, then.row)) {
+      rows.set(row.ip, { row, since: now });
+      return false;
+    }
+    return passedMs(then.since, now) >= STANDS_FOR_MS[ending.kind] && endedWith(row, ending);
   }
 
   /** Null: it lives as it did. Undefined: nobody knows, so what stands goes on standing. */
