@@ -5,8 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './cli/config.ts';
 import type { Parts } from './cli/parts.ts';
 import { ec2Cloud } from './cloud/ec2.ts';
+import { ec2Time } from './cloud/ec2-time.ts';
 import { gate } from './cloud/gate.ts';
-import { IMDS_ENDPOINT, readMetadata } from './cloud/imds.ts';
+import {
+  IMDS_ENDPOINT,
+  IMDS_ENDPOINT_IPV6,
+  metadataAt,
+  metadataDisabled,
+  type ReadMetadata,
+} from './cloud/imds.ts';
 import { deadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
@@ -30,8 +37,9 @@ export function assemble(config: Config, log: Log): Parts {
   const wait = async (ms: number, signal?: AbortSignal) => {
     await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
   };
-  const metadataEndpoint = process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? IMDS_ENDPOINT;
-  const cloud = gate(ec2Cloud({ ...config.aws, deadlineClock: deadlines, log }), {
+  const metadata = instanceMetadata(process);
+  const time = ec2Time(clock, Date.now, log);
+  const cloud = gate(ec2Cloud({ ...config.aws, metadata, time, deadlineClock: deadlines, log }), {
     clock,
     wait,
     share: config.ec2SharePercent / 100,
@@ -71,7 +79,7 @@ export function assemble(config: Config, log: Log): Parts {
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {
-        embedded.instance = await thisInstance(metadataEndpoint, await ownerOf(spec), log);
+        embedded.instance = await thisInstance(metadata, await ownerOf(spec), log);
         if (embedded.instance !== null) await settleInstance(spec, embedded.instance, log);
       }
       await store.migrate();
@@ -81,7 +89,7 @@ export function assemble(config: Config, log: Log): Parts {
     async own() {
       if (spec.kind !== 'sqlite') return;
       const owner = await ownerOf(spec);
-      embedded.instance = await thisInstance(metadataEndpoint, owner, log);
+      embedded.instance = await thisInstance(metadata, owner, log);
       if (owner !== null && owner !== embedded.instance)
         throw new IpamError('conflict', `the ledger is that of ${owner}, and this is ${embedded.instance}`, {
           hint: 'start `ec2-ipam serve` here, which sets it aside and begins a new one',
@@ -99,26 +107,42 @@ function bootId(): string | null {
   }
 }
 
-/** The instance that this process runs on. Where the metadata service does not say, it is any (null) for a ledger
- *  that has no owner yet; else it might be another one than the owner: throws store-down. */
+/** As the SDK is told where it is. */
+function instanceMetadata({ env }: typeof process): ReadMetadata {
+  if ((env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false') return metadataDisabled;
+  const isIpv6 = env.AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE?.toLowerCase() === 'ipv6';
+  return metadataAt(env.AWS_EC2_METADATA_SERVICE_ENDPOINT || (isIpv6 ? IMDS_ENDPOINT_IPV6 : IMDS_ENDPOINT));
+}
+
+/** The instance that this process runs on. Where there is no metadata service it is any (null) for a ledger that has no
+ *  owner yet; else, and while the service does not answer, it might be another than the owner: throws store-down. */
 async function thisInstance(
-  endpoint: string,
+  metadata: ReadMetadata,
   owner: InstanceId | null,
   log: Log,
 ): Promise<InstanceId | null> {
-  try {
-    return parseInstanceId(await readMetadata('instance-id', endpoint));
-  } catch (error) {
-    if (!(error instanceof IpamError)) throw error;
-    if (owner !== null)
-      throw new IpamError(
-        'store-down',
-        `the ledger is that of ${owner}, and nothing says that this is it: ${error.message}`,
-        { hint: 'see that the instance metadata service answers here', cause: error },
-      );
-    log('warn', 'the instance metadata service does not answer: ENIs of any instance are served', {
-      error: error.line,
-    });
+  const id = await metadata('instance-id');
+  const said = id.kind === 'value' ? instanceIn(id.text) : null;
+  if (said !== null) return said;
+  const why = id.kind === 'value' ? 'what answers there names no instance' : id.why;
+  if (owner === null && id.kind === 'absent') {
+    log('warn', 'there is no instance metadata here: ENIs of any instance are served', { error: why });
     return null;
+  }
+  const what =
+    owner === null
+      ? 'nothing says which instance this is'
+      : `the ledger is that of ${owner}, and nothing says that this is it`;
+  throw new IpamError('store-down', `${what}: instance metadata can't be read: ${why}`, {
+    hint: 'see that the instance metadata service answers here; where there is none, set AWS_EC2_METADATA_DISABLED=true',
+  });
+}
+
+function instanceIn(text: string): InstanceId | null {
+  try {
+    return parseInstanceId(text);
+  } catch (error) {
+    if (error instanceof IpamError) return null;
+    throw error;
   }
 }

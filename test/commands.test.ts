@@ -7,6 +7,7 @@ import process from 'node:process';
 import { assemble } from '../src/assemble.ts';
 import { main } from '../src/cli/cli.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
+import { METADATA } from '../src/simulator/faults.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import type { Vpc } from '../src/simulator/vpc.ts';
 import { openStore } from '../src/store/open.ts';
@@ -208,7 +209,7 @@ commands(
   async context => {
     const { status, err } = await run(context, null, `init ${SUBNET}`);
     assert.is(status, 0);
-    assert.match(err, /"level":"warn","message":"the instance metadata service does not answer: ENIs of any/);
+    assert.match(err, /"level":"warn","message":"there is no instance metadata here: ENIs of any/);
     assert.is((await run(context, null, 'reconcile')).status, 0);
   },
 );
@@ -247,6 +248,30 @@ commands(
     assert.match(left.err, /is attached to no instance, and this ledger is that of i-/);
   },
 );
+
+for (const [what, code, message] of [
+  ['is broken', '500', 'no'],
+  ['names no instance', '200', ''],
+  ['answers with a page of something else', '200', '<html>Please log in</html>'],
+] as const)
+  commands(`while instance metadata ${what}, a new ledger is not opened for ENIs of any`, async context => {
+    context.vpc.faults.add({ kind: 'error', code, message, action: METADATA });
+    const { status, err } = await run(context, MINE, `init ${SUBNET}`);
+    assert.is(status, 1);
+    assert.match(
+      err,
+      /nothing says which instance this is: .*; see that the instance metadata service answers/,
+    );
+    context.vpc.faults.clear();
+    assert.is((await run(context, MINE, `init ${SUBNET}`)).status, 0);
+  });
+
+commands('where instance metadata are turned off, it is as where there are none', async context => {
+  context.vpc.faults.add({ kind: 'error', code: '403', message: 'no', action: METADATA });
+  const { status, err } = await run(context, MINE, `init ${SUBNET}`);
+  assert.is(status, 0);
+  assert.match(err, /there is no instance metadata here: ENIs of any/);
+});
 
 commands('commands that act on EC2 say "run migrate" and do not migrate', async context => {
   for (const line of ['reconcile', `recycle ${SUBNET}`, `release ${SUBNET} ${HELD}`, `adopt ${ENI}`]) {

@@ -13,6 +13,8 @@ import {
 } from '@aws-sdk/client-ec2';
 import type { CloudEni } from '../src/cloud/cloud.ts';
 import { ec2Cloud } from '../src/cloud/ec2.ts';
+import { ec2Time } from '../src/cloud/ec2-time.ts';
+import { metadataDisabled } from '../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../src/domain/address.ts';
 import { isError } from '../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
@@ -33,6 +35,12 @@ const cloud = () =>
     region: 'eu-west-1',
     credentials,
     log: () => {},
+    metadata: metadataDisabled,
+    time: ec2Time(
+      () => performance.now(),
+      Date.now,
+      () => {},
+    ),
     deadlineClock: () => 0,
   });
 

@@ -5,10 +5,14 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Door, OpenCloud } from '../src/cloud/cloud.ts';
 import { ec2Cloud } from '../src/cloud/ec2.ts';
 import type { Ec2Options } from '../src/cloud/ec2-call.ts';
+import { type Ec2Time, ec2Time } from '../src/cloud/ec2-time.ts';
+import { metadataAt, metadataDisabled } from '../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../src/domain/address.ts';
 import { type ErrorCode, IpamError } from '../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
+import type { Log } from '../src/domain/log.ts';
 import { type Listening, listen } from '../src/http/listen.ts';
+import { type Fault, METADATA } from '../src/simulator/faults.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import type { Vpc } from '../src/simulator/vpc.ts';
 import { buildVpc } from '../src/simulator/world.ts';
@@ -34,12 +38,21 @@ let byHand: ((request: Request) => Response | Promise<Response> | null) | null =
 const environment = Object.fromEntries(KEYS.map(key => [key, process.env[key]]));
 
 const ips = (...last: number[]): Ipv4[] => last.map(number => `10.0.1.${number}` as Ipv4);
+/** An answer of EC2 has come just now. */
+function knownTime(): Ec2Time {
+  const time = freshTime();
+  time.heard({ date: new Date().toUTCString() });
+  return time;
+}
+const freshTime = (log: Log = () => {}): Ec2Time => ec2Time(() => performance.now(), Date.now, log);
 const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
   ec2Cloud({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
     deadlineClock: () => 0,
     log: () => {},
+    metadata: metadataDisabled,
+    time: knownTime(),
     requestTimeoutMs: TIMEOUT_MS,
     ...options,
   });
@@ -405,6 +418,42 @@ ec2('past its time a mutation is not sent', async () => {
   await cloud({ deadlineClock: () => 999 }).assign(ENI, ips(20), 1000);
 });
 
+const callsOf = (action: string): number => vpc.calls.get(action) ?? 0;
+ec2("while our clock is ahead of EC2's nothing is changed, and reads go on", async () => {
+  const lines: string[] = [];
+  const one = cloud({ time: freshTime((level, message) => void lines.push(`${level} ${message}`)) });
+  for (const aheadMs of [-10_000, -1_200_000]) {
+    vpc.dayAheadMs = aheadMs;
+    for (const asked of [() => one.assign(ENI, ips(20), LATER), () => one.unassign(OTHER, ips(6), LATER)])
+      assert.match(
+        (await refusalOf(asked(), 'ec2-unreachable')).line,
+        /^not sent: \w+: this machine's clock is \d+ s ahead of EC2's; set this machine's clock right/,
+      );
+    assert.is((await one.eni(ENI)).id, ENI);
+  }
+  assert.is(callsOf('AssignPrivateIpAddresses') + callsOf('UnassignPrivateIpAddresses'), 0);
+  assert.is(lines.length, 1, lines.join('; '));
+  vpc.dayAheadMs = 0;
+  await one.assign(ENI, ips(20), LATER); // it asks EC2 itself before it refuses
+  assert.is(lines.length, 2, lines.join('; '));
+});
+
+ec2('a clock that is behind is no matter, however far', async () => {
+  vpc.dayAheadMs = 1_200_000;
+  const one = cloud({ time: freshTime() });
+  await one.assign(ENI, ips(20), LATER);
+  await one.unassign(ENI, ips(20), LATER);
+});
+
+ec2('credentials and date that EC2 calls expired are worth another try', async () => {
+  const one = cloud();
+  for (const code of ['ExpiredToken', 'RequestExpired']) {
+    vpc.faults.add({ kind: 'error', code, message: 'Request has expired.', times: 1 });
+    await refusalOf(one.assign(ENI, ips(20), LATER), 'ec2-unreachable');
+  }
+  await one.assign(ENI, ips(20), LATER);
+});
+
 /** Nothing says who and where we are but the instance's metadata, served by the simulator. */
 function onlyMetadata(): void {
   for (const key of ['AWS_REGION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) delete process.env[key];
@@ -417,6 +466,60 @@ ec2('region and credentials are found in the metadata of the instance', async ()
   const here = cloud({ region: null, credentials: null });
   await here.assign(ENI, ips(20), LATER);
   assert.equal((await here.eni(ENI)).secondaries, ips(20));
+});
+
+/** Long enough for the SDK to give up, which it does after a second where it is not told otherwise. */
+const LATE_MS = 1_300;
+ec2('metadata that are late are waited for', async () => {
+  onlyMetadata();
+  vpc.faults.add({ kind: 'latency', ms: LATE_MS, action: METADATA });
+  const here = cloud({ region: null, credentials: null, metadata: metadataAt(server.address) });
+  assert.is((await here.eni(ENI)).id, ENI);
+});
+
+const broken: [what: string, fault: Fault, code: ErrorCode][] = [
+  ['do not answer', { kind: 'hang' }, 'ec2-unreachable'],
+  ['answer with an error', { kind: 'error', code: '500', message: 'no' }, 'ec2-unreachable'],
+  ['are empty', { kind: 'error', code: '200', message: '' }, 'ec2-unreachable'],
+  ['refuse their own tokens', { kind: 'error', code: '401', message: '' }, 'ec2-unreachable'],
+  ['are turned off', { kind: 'error', code: '403', message: '' }, 'ec2-denied'],
+  ['have no role', { kind: 'error', code: '404', message: '' }, 'ec2-denied'],
+];
+for (const [what, fault, code] of broken)
+  for (const region of [null, 'eu-central-1'])
+    ec2(
+      `when metadata ${what} for ${region === null ? 'region and ' : ''}credentials, that is ${code}`,
+      async () => {
+        onlyMetadata();
+        vpc.faults.add({ ...fault, action: METADATA });
+        const here = cloud({
+          region,
+          credentials: null,
+          metadata: metadataAt(server.address, TIMEOUT_MS),
+          metadataTimeoutMs: TIMEOUT_MS,
+        });
+        const { line } = await refusalOf(here.assign(ENI, ips(20), LATER), code);
+        assert.match(line, /^AssignPrivateIpAddresses was not sent: .*; /);
+        assert.is(vpc.calls.size, 0);
+        vpc.faults.clear();
+        await here.assign(ENI, ips(20), LATER);
+      },
+    );
+
+ec2('credentials of a role that have ended are read anew', async () => {
+  onlyMetadata();
+  const here = cloud({ region: 'eu-central-1', credentials: null, metadata: metadataAt(server.address) });
+  await here.eni(ENI);
+  let reads = 0;
+  byHand = request => {
+    if (request.url.endsWith('/security-credentials/simulated-role')) reads++;
+    return null;
+  };
+  await here.eni(ENI);
+  assert.is(reads, 0, 'they are kept');
+  vpc.faults.add({ kind: 'error', code: 'ExpiredToken', message: 'The token has expired.', times: 1 });
+  await refusalOf(here.eni(ENI), 'ec2-unreachable');
+  assert.is(reads, 1);
 });
 
 for (const [what, path] of [
@@ -433,6 +536,7 @@ for (const [what, path] of [
     const slow = cloud({
       region: null,
       credentials: null,
+      metadata: metadataAt(server.address),
       deadlineClock: () => now,
     });
     await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
@@ -448,7 +552,7 @@ ec2("the region is the environment's, then the instance's", async () => {
     if (scope !== undefined) scopes.push(scope);
     return null;
   };
-  await cloud({ region: null }).eni(ENI);
+  await cloud({ region: null, metadata: metadataAt(server.address) }).eni(ENI);
   process.env.AWS_REGION = 'ap-south-1';
   await cloud({ region: null }).eni(ENI);
   await cloud({ region: 'sa-east-1' }).eni(ENI);

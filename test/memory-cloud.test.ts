@@ -3,6 +3,8 @@
 import process from 'node:process';
 import type { Cloud, CloudEni } from '../src/cloud/cloud.ts';
 import { ec2Cloud } from '../src/cloud/ec2.ts';
+import { type Ec2Time, ec2Time } from '../src/cloud/ec2-time.ts';
+import { metadataDisabled } from '../src/cloud/imds.ts';
 import { memoryCloud } from '../src/cloud/memory.ts';
 import { refusal } from '../src/cloud/refusals.ts';
 import { parseCidr } from '../src/domain/address.ts';
@@ -16,6 +18,17 @@ import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated }
 import { assert, suite } from './uvu.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
+
+/** An answer of EC2 has come just now. */
+function knownTime(): Ec2Time {
+  const time = ec2Time(
+    () => performance.now(),
+    Date.now,
+    () => {},
+  );
+  time.heard({ date: new Date().toUTCString() });
+  return time;
+}
 
 const refusals = suite('refusal');
 const cases: [code: string, message: string, ours: ErrorCode, addresses?: string[]][] = [
@@ -69,9 +82,11 @@ const cases: [code: string, message: string, ours: ErrorCode, addresses?: string
   ['UnauthorizedOperation', 'No.', 'ec2-denied'],
   ['AuthFailure', 'No.', 'ec2-denied'],
   ['InvalidClientTokenId', 'No.', 'ec2-denied'],
-  ['ExpiredToken', 'No.', 'ec2-denied'],
-  ['ExpiredTokenException', 'No.', 'ec2-denied'],
-  ['RequestExpired', 'Request has expired.', 'ec2-denied'],
+  ['ExpiredToken', 'No.', 'ec2-unreachable'],
+  ['ExpiredTokenException', 'No.', 'ec2-unreachable'],
+  ['RequestExpired', 'Request has expired.', 'ec2-unreachable'],
+  ['SignatureDoesNotMatch', 'Signature not yet current: a is still later than b', 'ec2-unreachable'],
+  ['SignatureDoesNotMatch', 'The request signature we calculated does not match', 'ec2-denied'],
   ['InternalError', 'Oops.', 'ec2-unknown'],
   ['InternalFailure', 'Oops.', 'ec2-unknown'],
   ['Unavailable', 'Oops.', 'ec2-unknown'],
@@ -184,6 +199,8 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
       deadlineClock: () => 0,
       log: () => {},
+      metadata: metadataDisabled,
+      time: knownTime(),
     });
     const told = await story(twin(inside).cloud, inside);
     assert.equal(await story(wired, outside), told);
@@ -330,6 +347,8 @@ bothClouds(
         credentials: { accessKeyId: account, secretAccessKey: 'x' },
         deadlineClock: () => 0,
         log: () => {},
+        metadata: metadataDisabled,
+        time: knownTime(),
       }),
     ];
     try {

@@ -102,6 +102,18 @@ ec2(
 );
 
 ec2(
+  "its time of day is that of its answers' Date, of refusals too, and may be set",
+  withSimulator(async ({ url, json }) => {
+    const aheadMs = -3_600_000;
+    await json('PUT', '/date', { aheadMs });
+    const { headers, status } = await fetch(`${url}/`, { method: 'POST' });
+    assert.is(status, 403);
+    const errorMs = Date.parse(headers.get('date') ?? '') - (Date.now() + aheadMs);
+    assert.ok(Math.abs(errorMs) < 60_000, `${errorMs} ms off`);
+  }),
+);
+
+ec2(
   'an ENI without an IPv4 address is described without one, and takes none',
   withSimulator(async ({ vpc, ec2, json }) => {
     await json('POST', '/enis', { id: 'eni-0e', subnet: SUBNET, primary: null, interfaceType: 'efa-only' });
@@ -357,8 +369,8 @@ const raw: [why: string, signedMs: number | null, body: string, status: number, 
     'MissingAuthenticationToken',
   ],
   [
-    'a signature six minutes old',
-    -360_000,
+    'a signature sixteen minutes old',
+    -960_000,
     'Action=DescribeSubnets&Version=2016-11-15',
     400,
     'RequestExpired',
@@ -368,7 +380,7 @@ const raw: [why: string, signedMs: number | null, body: string, status: number, 
     360_000,
     'Action=DescribeSubnets&Version=2016-11-15',
     400,
-    'RequestExpired',
+    'SignatureDoesNotMatch',
   ],
   ['an action that it does not know', 0, 'Action=toString&Version=2016-11-15', 400, 'InvalidAction'],
   ['another version', -240_000, 'Action=DescribeSubnets&Version=2006-06-26', 400, 'NoSuchVersion'],

@@ -1,3 +1,4 @@
+import { CLOCK_AHEAD_MS_MAX } from '../cloud/ec2-time.ts';
 import { isLoopback } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { Address, Listener } from '../http/listen.ts';
@@ -180,10 +181,10 @@ const contradictions = (settings: Settings, uses: readonly SettingName[]): strin
     ([, , complaint]) => complaint,
   );
 
-/** EC2 refuses a call with RequestExpired when its signature is 15 minutes old by EC2's clock, of which ours may be 5 s
- *  ahead: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html. With the call deadline, no
+/** EC2 refuses a call with RequestExpired when its signature is 15 minutes old by EC2's clock, of which ours may be that
+ *  far ahead: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html. With the call deadline, no
  *  call is applied after this. */
-const SIGNATURE_LIFE_MS = 905_000;
+const SIGNATURE_LIFE_MS = 900_000 + CLOCK_AHEAD_MS_MAX;
 
 function unwise(settings: Settings, { flags, env }: Sources): string[] {
   const warnings: string[] = [];

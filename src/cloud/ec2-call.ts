@@ -1,57 +1,180 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import process from 'node:process';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { refusal } from './refusals.ts';
+import type { Ec2Time } from './ec2-time.ts';
+import type { Metadata, ReadMetadata } from './imds.ts';
+import { isExpired, refusal } from './refusals.ts';
 
 export interface Ec2Options {
   /** Null: the SDK's own chain: AWS_REGION, the profile, the instance's metadata. */
   readonly region: string | null;
   /** Null: the SDK's own chain: the environment, the profile, the instance's role and others. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
+  /** Where that chain ends. */
+  readonly metadata: ReadMetadata;
+  readonly time: Ec2Time;
   /** Against which `sendBefore` is held, in milliseconds: see domain/clock.ts. */
   readonly deadlineClock: () => number;
   readonly log: Log;
   /** How long EC2 may take to begin its answer. */
   readonly requestTimeoutMs?: number;
+  /** How long the metadata service may take, each time that the SDK asks it for credentials. */
+  readonly metadataTimeoutMs?: number;
 }
 
 const CONNECTION_TIMEOUT_MS = 2000;
 const REQUEST_TIMEOUT_MS = 10_000;
+/** The SDK's own are 1 s and no second try. */
+const METADATA_TIMEOUT_MS = 5_000;
+const METADATA_RETRIES = 1;
 
-type Ask<T> = (client: EC2Client, limits: { abortSignal: AbortSignal }) => Promise<T>;
+type Limits = { readonly abortSignal: AbortSignal };
+type Ask<T> = (client: EC2Client, limits: Limits) => Promise<T>;
 
 /** Sends one request to EC2, once; its errors are ours. */
 export type Ec2Call = <T>(action: string, ask: Ask<T>) => Promise<T>;
 
 export function ec2Call(options: Ec2Options): Ec2Call {
-  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
-  const client = new EC2Client({
-    ...(options.region === null ? {} : { region: options.region }),
-    ...(options.credentials === null ? {} : { credentials: options.credentials }),
-    // Retries belong to us: a repeated change is a second intent.
-    maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: requestTimeoutMs,
-      throwOnRequestTimeout: true, // without it the timeout only warns
-      // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would
-      // be a second call of one intent: each request has a connection of its own. The SDK's own agents also
-      // hold no more than 50 sockets: as many hung calls would hold up all others.
-      httpAgent: new HttpAgent({ keepAlive: false }),
-      httpsAgent: new HttpsAgent({ keepAlive: false }),
-    },
-  });
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, metadataTimeoutMs = METADATA_TIMEOUT_MS, time } = options;
+  /** By the signal that each request has: what is done when it leaves. */
+  const leaving = new WeakMap<object, () => void>();
+  let client = clientFor(options.region);
+
+  function clientFor(region: string | null): EC2Client {
+    const made = new EC2Client({
+      ...(region === null ? {} : { region }),
+      ...(options.credentials === null ? {} : { credentials: options.credentials }),
+      // The SDK hands its settings on to the providers of credentials, which take these two.
+      ...({ timeout: metadataTimeoutMs, maxRetries: METADATA_RETRIES } as object),
+      // Retries belong to us: a repeated change is a second intent.
+      maxAttempts: 1,
+      requestHandler: {
+        connectionTimeout: CONNECTION_TIMEOUT_MS,
+        requestTimeout: requestTimeoutMs,
+        throwOnRequestTimeout: true, // without it the timeout only warns
+        // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would
+        // be a second call of one intent: each request has a connection of its own. The SDK's own agents also
+        // hold no more than 50 sockets: as many hung calls would hold up all others.
+        httpAgent: new HttpAgent({ keepAlive: false }),
+        httpsAgent: new HttpsAgent({ keepAlive: false }),
+      },
+    });
+    const { requestHandler } = made.config;
+    const handle = requestHandler.handle.bind(requestHandler);
+    requestHandler.handle = async (request, limits) => {
+      const { abortSignal } = (limits ?? {}) as Partial<Limits>;
+      if (abortSignal !== undefined) leaving.get(abortSignal)?.();
+      const answer = await handle(request, limits);
+      time.heard(answer.response.headers);
+      return answer;
+    };
+    return made;
+  }
+
+  async function once<T>(action: string, ask: Ask<T>): Promise<T> {
+    const ending = new AbortController();
+    let hasLeft = false;
+    let timer: NodeJS.Timeout | undefined;
+    leaving.set(ending.signal, () => {
+      hasLeft = true;
+      // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
+      timer = setTimeout(() => ending.abort(), CONNECTION_TIMEOUT_MS + requestTimeoutMs);
+    });
+    try {
+      return await ask(client, { abortSignal: ending.signal });
+    } catch (error) {
+      if (!hasLeft) throw error instanceof IpamError ? error : new NeverLeft(error);
+      // The next try has others, if there are any. Without this the SDK keeps those of a role for minutes more.
+      if (error instanceof EC2ServiceException && isExpired(error.name))
+        await client.config.credentials({ forceRefresh: true }).catch(() => {});
+      throw asIpamError(action, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   return async (action, ask) => {
     try {
-      // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
-      const abortSignal = AbortSignal.timeout(CONNECTION_TIMEOUT_MS + requestTimeoutMs);
-      return await ask(client, { abortSignal });
+      return await once(action, ask);
     } catch (error) {
-      throw asIpamError(action, error);
+      if (!(error instanceof NeverLeft)) throw error;
+      if (error.message !== 'Region is missing') throw await notSent(action, error, options);
+    }
+    // The SDK has asked the metadata too, for a second, and does not ask again for a minute.
+    const region = await options.metadata('placement/region');
+    if (region.kind !== 'value') throw noRegion(action, region);
+    client = clientFor(region.text);
+    try {
+      return await once(action, ask);
+    } catch (error) {
+      throw error instanceof NeverLeft ? await notSent(action, error, options) : error;
     }
   };
+}
+
+/** Something went wrong before the request was sent. */
+class NeverLeft extends Error {
+  override readonly name = 'NeverLeft';
+
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+const noRegion = (action: string, { kind, why }: Exclude<Metadata, { kind: 'value' }>): IpamError =>
+  kind === 'absent'
+    ? new IpamError('ec2-denied', `${action} was not sent: no AWS region is known`, {
+        hint: 'set AWS_REGION',
+      })
+    : new IpamError(
+        'ec2-unreachable',
+        `${action} was not sent: instance metadata does not say the region: ${why}`,
+        {
+          hint: 'see that the instance metadata service answers here, or set AWS_REGION',
+        },
+      );
+
+/** The SDK says the same of credentials that are nowhere and of metadata that were late: the metadata tell. */
+async function notSent(
+  action: string,
+  { cause, message }: NeverLeft,
+  { metadata }: Pick<Ec2Options, 'metadata'>,
+): Promise<IpamError> {
+  const name = cause instanceof Error ? cause.name : '';
+  if (name !== 'CredentialsProviderError' && name !== 'TokenProviderError')
+    return new IpamError('ec2-unreachable', `${action} was not sent: ${reasonOf(cause, name, message)}`, {
+      hint: 'see that what the AWS settings name can be reached from here',
+      cause,
+    });
+  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relative, AWS_CONTAINER_CREDENTIALS_FULL_URI: full } =
+    process.env;
+  const role: Metadata =
+    (relative ?? full) === undefined
+      ? await metadata('iam/security-credentials/')
+      : { kind: 'late', why: 'the address that the environment names for them does not give any' };
+  // A profile or a file that the settings name, and that is wrong.
+  const isChosen = !message.startsWith('Could not load credentials from any providers');
+  if (isChosen || role.kind === 'absent')
+    return new IpamError(
+      'ec2-denied',
+      `${action} was not sent: no AWS credentials were found${isChosen ? `: ${message}` : ''}`,
+      {
+        hint: 'give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+        cause,
+      },
+    );
+  const why = role.kind === 'late' ? role.why : 'they came too late';
+  return new IpamError(
+    'ec2-unreachable',
+    `${action} was not sent: no AWS credentials from instance metadata: ${why}`,
+    {
+      hint: 'see that the instance metadata service answers here',
+      cause,
+    },
+  );
 }
 
 /**
@@ -61,17 +184,31 @@ export function ec2Call(options: Ec2Options): Ec2Call {
  * refuses 15 minutes after the signature; that, the call deadline and a margin are why intents rest for 930 s
  * before anybody takes them over.
  */
-export function sentBefore(action: string, deadlineClock: () => number, sendBefore: number) {
-  const check = (): void => {
-    if (deadlineClock() >= sendBefore)
-      throw new IpamError('ec2-unreachable', `not sent: ${action} came too late for its intent`);
-  };
+export function sentBefore(action: string, sendBefore: number, { deadlineClock, time }: SendChecks) {
   return <Handler extends (args: never) => Promise<unknown>>(next: Handler): Handler =>
-    (async (args: never) => {
-      check();
-      return next(args);
-    }) as Handler;
+    (async (args: { request: { headers: Record<string, string> } }) => {
+      checkDeadline(action, sendBefore, deadlineClock);
+      time.check(action, signedFor(args.request.headers));
+      return next(args as never);
+    }) as never;
 }
+
+export type SendChecks = Pick<Ec2Options, 'deadlineClock' | 'time'>;
+
+export function checkDeadline(action: string, sendBefore: number, deadlineClock: () => number): void {
+  if (deadlineClock() >= sendBefore)
+    throw new IpamError('ec2-unreachable', `not sent: ${action} came too late for its intent`);
+}
+
+/** The SDK signs for its own estimate of EC2's time, which goes by our time of day and by the last answer's Date. */
+function signedFor({ 'x-amz-date': date = '' }: Record<string, string>): number {
+  const iso = date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z');
+  const at = Date.parse(iso);
+  if (Number.isNaN(at))
+    throw new IpamError('internal', `a request is signed for "${date}", which is no time`);
+  return at;
+}
+
 export const AFTER_SIGNING = {
   name: 'sentBefore',
   relation: 'after',
@@ -95,16 +232,6 @@ function asIpamError(action: string, error: unknown): IpamError {
     // Throttling comes with status 503.
     if (refused.code === 'ec2-throttled' || (httpStatusCode >= 400 && httpStatusCode < 500)) return refused;
   }
-  if (name === 'CredentialsProviderError' || name === 'TokenProviderError')
-    return new IpamError('ec2-denied', `${action} was not sent: no AWS credentials were found`, {
-      hint: 'give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
-      cause: error,
-    });
-  if (message === 'Region is missing')
-    return new IpamError('ec2-denied', `${action} was not sent: no AWS region is known`, {
-      hint: 'set AWS_REGION',
-      cause: error,
-    });
   const reason = reasonOf(error, name, message);
   if (NEVER_CONNECTED.includes(reason))
     return new IpamError('ec2-unreachable', `${action} was not sent: EC2 can't be reached: ${reason}`, {

@@ -11,7 +11,7 @@ import {
   UnassignPrivateIpAddressesCommand,
 } from '@aws-sdk/client-ec2';
 import { type Cidr, type Ipv4, parseCidr } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
 import {
   type CidrReservation,
@@ -21,7 +21,15 @@ import {
   OPEN_DOOR,
   type OpenCloud,
 } from './cloud.ts';
-import { AFTER_SIGNING, type Ec2Call, type Ec2Options, ec2Call, sentBefore } from './ec2-call.ts';
+import {
+  AFTER_SIGNING,
+  checkDeadline,
+  type Ec2Call,
+  type Ec2Options,
+  ec2Call,
+  type SendChecks,
+  sentBefore,
+} from './ec2-call.ts';
 import { type EniReader, eniReader } from './ec2-eni.ts';
 import { nullWhenRefused } from './refusals.ts';
 
@@ -40,17 +48,17 @@ export const ec2Cloud = (options: Ec2Options): OpenCloud =>
   cloudBehind(OPEN_DOOR, {
     call: ec2Call(options),
     read: eniReader(options.log),
-    deadlineClock: options.deadlineClock,
+    checks: options,
   });
 
 interface Parts {
   readonly call: Ec2Call;
   readonly read: EniReader;
-  readonly deadlineClock: () => number;
+  readonly checks: SendChecks;
 }
 
 function cloudBehind(door: Door, parts: Parts): OpenCloud {
-  const { call, read, deadlineClock } = parts;
+  const { call, read, checks } = parts;
   const send: Ec2Call = (action, ask) => door(action, () => call(action, ask));
 
   const describe = (input: DescribeNetworkInterfacesCommandInput) =>
@@ -67,6 +75,22 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
       });
       return { items: read.all(page.NetworkInterfaces), token: page.NextToken };
     });
+  }
+
+  /** Any answer tells EC2's time, a refusal too. */
+  async function learnTime(action: string, eni: EniId): Promise<void> {
+    if (checks.time.isSafe) return;
+    try {
+      await describe({ NetworkInterfaceIds: [eni] });
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      if (checks.time.isKnown) return;
+      const code = isError(error, 'ec2-denied') ? 'ec2-denied' : 'ec2-unreachable';
+      throw new IpamError(code, `not sent: ${action}: EC2 must be read before: ${error.message}`, {
+        hint: error.hint,
+        cause: error,
+      });
+    }
   }
 
   const cloud: OpenCloud = {
@@ -184,11 +208,13 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
 
     async assign(eni, ips, sendBefore) {
       const action = 'AssignPrivateIpAddresses';
+      checkDeadline(action, sendBefore, checks.deadlineClock);
+      await learnTime(action, eni);
       const command = new AssignPrivateIpAddressesCommand({
         NetworkInterfaceId: eni,
         PrivateIpAddresses: [...ips],
       });
-      command.middlewareStack.addRelativeTo(sentBefore(action, deadlineClock, sendBefore), AFTER_SIGNING);
+      command.middlewareStack.addRelativeTo(sentBefore(action, sendBefore, checks), AFTER_SIGNING);
       const { AssignedPrivateIpAddresses = [] } = await send(action, (client, limits) =>
         client.send(command, limits),
       );
@@ -202,12 +228,14 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
 
     async unassign(eni, ips, sendBefore) {
       const action = 'UnassignPrivateIpAddresses';
+      checkDeadline(action, sendBefore, checks.deadlineClock);
+      await learnTime(action, eni);
       await send(action, async (client, limits) => {
         const command = new UnassignPrivateIpAddressesCommand({
           NetworkInterfaceId: eni,
           PrivateIpAddresses: [...ips],
         });
-        command.middlewareStack.addRelativeTo(sentBefore(action, deadlineClock, sendBefore), AFTER_SIGNING);
+        command.middlewareStack.addRelativeTo(sentBefore(action, sendBefore, checks), AFTER_SIGNING);
         await client.send(command, limits);
       });
     },

@@ -1,32 +1,97 @@
-import { IpamError } from '../domain/error.ts';
+/** The instance metadata service, by its version 2.
+ *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html */
+import { request } from 'node:http';
 
 export const IMDS_ENDPOINT = 'http://169.254.169.254';
-const TIMEOUT_MS = 2000;
+export const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
+/** Of one request; the service is slow while an instance boots, and on a busy one. */
+const TIMEOUT_MS = 5_000;
 const TOKEN_SECONDS = 60;
+const BODY_CHARS_MAX = 65_536;
 
-/** One value of the instance metadata service, by IMDSv2. Throws unavailable: no EC2 instance, or no such value.
- *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html */
-export async function readMetadata(path: string, endpoint: string): Promise<string> {
-  const ask = async (method: string, where: string, headers: Record<string, string>): Promise<string> => {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const answer = await fetch(`${endpoint.replace(/\/$/, '')}/latest/${where}`, { method, headers, signal });
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
-    return text.trim();
-  };
-  try {
-    const token = await ask('PUT', 'api/token', {
-      'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS),
-    });
-    return await ask('GET', `meta-data/${path}`, { 'X-aws-ec2-metadata-token': token });
-  } catch (error) {
-    throw new IpamError(
-      'unavailable',
-      `instance metadata ${path} can't be read: ${(error as Error).message}`,
-      {
-        hint: 'is this an EC2 instance, and may this process reach 169.254.169.254?',
-        cause: error,
-      },
+/** What the service says of a value. `absent`: there is none, and asking again will not help. `late`: no answer that
+ *  means anything, and another time there may be one. */
+export type Metadata =
+  | { readonly kind: 'value'; readonly text: string }
+  | { readonly kind: 'absent' | 'late'; readonly why: string };
+
+/** Reads one value, such as `instance-id`. */
+export type ReadMetadata = (path: string) => Promise<Metadata>;
+
+/** Nothing listens, or no way leads there: this is no EC2 instance. */
+const NOWHERE = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EADDRNOTAVAIL'];
+/** Refused for now. The rest of the 400s means that there is no such value, that the service is turned off (403), or that
+ *  it is no EC2 instance's. */
+const PASSING_STATUSES = [401, 408, 429];
+
+export const metadataDisabled: ReadMetadata = async () => ({
+  kind: 'absent',
+  why: 'AWS_EC2_METADATA_DISABLED is set',
+});
+
+/** Never throws. */
+export function metadataAt(endpoint: string, timeoutMs = TIMEOUT_MS): ReadMetadata {
+  const base = `${endpoint.replace(/\/$/, '')}/latest`;
+
+  async function once(path: string): Promise<Metadata> {
+    const ttl = { 'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS) };
+    const token = await ask('PUT', `${base}/api/token`, ttl, timeoutMs);
+    if (token.kind !== 'value') return token;
+    return await ask(
+      'GET',
+      `${base}/meta-data/${path}`,
+      { 'X-aws-ec2-metadata-token': token.text },
+      timeoutMs,
     );
   }
+
+  return async path => {
+    const first = await once(path);
+    // A token may have ended by then; a new one tells.
+    return first.kind === 'late' && first.why === statusText(401) ? await once(path) : first;
+  };
 }
+
+function ask(
+  method: string,
+  url: string,
+  headers: Record<string, string>,
+  timeoutMs: number,
+): Promise<Metadata> {
+  return new Promise(resolve => {
+    const late = (why: string) => resolve({ kind: 'late', why });
+    const sent = request(url, { method, headers, agent: false }, response => {
+      const { statusCode = 0 } = response;
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (part: string) => {
+        text += part;
+        if (text.length > BODY_CHARS_MAX) sent.destroy(new Error('the answer is too long'));
+      });
+      response.on('error', error => late(error.message));
+      response.on('end', () => resolve(answered(statusCode, text.trim())));
+    });
+    const timer = setTimeout(() => {
+      late(`no answer within ${timeoutMs} ms`);
+      sent.destroy();
+    }, timeoutMs);
+    sent.on('error', error => {
+      const { code = '' } = error as { code?: string };
+      resolve({ kind: NOWHERE.includes(code) ? 'absent' : 'late', why: code || error.message });
+    });
+    sent.on('close', () => {
+      clearTimeout(timer);
+      late('the connection was lost');
+    });
+    sent.end();
+  });
+}
+
+function answered(status: number, text: string): Metadata {
+  if (status >= 400 && status < 500 && !PASSING_STATUSES.includes(status))
+    return { kind: 'absent', why: statusText(status) };
+  if (status !== 200) return { kind: 'late', why: statusText(status) };
+  return text === '' ? { kind: 'late', why: 'the answer is empty' } : { kind: 'value', text };
+}
+
+const statusText = (status: number): string => `HTTP status ${status}`;

@@ -21,6 +21,7 @@ import {
   OPEN_DOOR,
   type OpenCloud,
 } from './cloud.ts';
+import { CLOCK_AHEAD_MS_MAX, clockAhead } from './ec2-time.ts';
 import { nullWhenRefused, refusal, withoutIpv4 } from './refusals.ts';
 
 export interface MemoryCloudOptions {
@@ -28,6 +29,8 @@ export interface MemoryCloudOptions {
   readonly wait: (ms: number) => Promise<void>;
   /** Against which `sendBefore` is held, in milliseconds. */
   readonly deadlineClock: () => number;
+  /** How far the process's time of day is ahead of EC2's, in milliseconds; absent: not at all. */
+  readonly dayAheadMs?: () => number;
   /** After this long without an answer a call's outcome is unknown. Default 10,000. */
   readonly callTimeoutMs?: number;
   /** ENIs per page, 5 to 1000. Default 1000. */
@@ -45,7 +48,13 @@ export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
   cloudBehind(OPEN_DOOR, vpc, options);
 
 function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {
-  const { wait, deadlineClock, callTimeoutMs = CALL_TIMEOUT_MS, pageSize = PAGE_SIZE } = options;
+  const {
+    wait,
+    deadlineClock,
+    dayAheadMs = () => 0,
+    callTimeoutMs = CALL_TIMEOUT_MS,
+    pageSize = PAGE_SIZE,
+  } = options;
   const { caller = () => OWNER } = options;
   const viewOf = (network: Network): View => new View(network, vpc.region, caller());
 
@@ -71,9 +80,11 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       return answerOf(action, vpc.write(action, eni, checked));
     });
 
-  function checkDeadline(action: string, sendBefore: number): void {
+  function checkClocks(action: string, sendBefore: number): void {
     if (deadlineClock() >= sendBefore)
       throw new IpamError('ec2-unreachable', `${action} was not sent: its intent is too old`);
+    const aheadMs = dayAheadMs();
+    if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);
   }
 
   const describe = (request: DescribeEnis) =>
@@ -183,12 +194,12 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       ).catch(nullWhenRefused),
 
     async assign(eni, ips, sendBefore) {
-      checkDeadline('AssignPrivateIpAddresses', sendBefore);
+      checkClocks('AssignPrivateIpAddresses', sendBefore);
       await write('AssignPrivateIpAddresses', eni, network => network.assign({ eni, ips }));
     },
 
     async unassign(eni, ips, sendBefore) {
-      checkDeadline('UnassignPrivateIpAddresses', sendBefore);
+      checkClocks('UnassignPrivateIpAddresses', sendBefore);
       await write('UnassignPrivateIpAddresses', eni, network => network.unassign(eni, ips));
     },
   };

@@ -17,6 +17,12 @@ interface Rule {
 const TAKEN =
   /assigned, but move is not allowed|is already assigned\.?$|already in use|^Address \S+ is in use/i;
 
+/** The credentials have ended, or the date of the signature is wrong: EC2 says RequestExpired of either. Another try may
+ *  have new credentials, and has the date right, since the SDK learns EC2's time from its answers. */
+const EXPIRED = /^(ExpiredToken\w*|RequestExpired|RequestTimeTooSkewed)$/;
+const WRONG_TIME = /^Signature (expired|not yet current)/i;
+export const isExpired = (code: string): boolean => EXPIRED.test(code);
+
 /** The first rule that fits decides. Codes are those of
  *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; InvalidParameterValue is
  *  told apart by EC2's texts, since it has no other mark. */
@@ -65,14 +71,20 @@ const RULES: readonly Rule[] = [
     hint: 'it is tried again; lower --ec2-share if other programs of the account need the calls',
   },
   {
-    when: /^(UnauthorizedOperation|AccessDenied\w*|AuthFailure|MissingAuthenticationToken|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature\w*|InvalidClientTokenId|InvalidAccessKeyId|UnrecognizedClientException|ExpiredToken\w*|OptInRequired|PendingVerification|Blocked)$/,
-    code: 'ec2-denied',
-    hint: 'check the credentials and the rights that the README lists',
+    when: EXPIRED,
+    code: 'ec2-unreachable',
+    hint: "it is tried again; see that this machine's clock is right and that it gets new credentials",
   },
   {
-    when: /^(RequestExpired|RequestTimeTooSkewed)$/,
+    when: /^SignatureDoesNotMatch$/,
+    says: WRONG_TIME,
+    code: 'ec2-unreachable',
+    hint: "it is tried again; set this machine's clock right",
+  },
+  {
+    when: /^(UnauthorizedOperation|AccessDenied\w*|AuthFailure|MissingAuthenticationToken|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature\w*|InvalidClientTokenId|InvalidAccessKeyId|UnrecognizedClientException|OptInRequired|PendingVerification|Blocked)$/,
     code: 'ec2-denied',
-    hint: "set this machine's clock right",
+    hint: 'check the credentials and the rights that the README lists',
   },
   {
     when: /^(Internal\w*|ServerInternal|Unavailable|ServiceUnavailable\w*|RequestTimeout\w*)$/,

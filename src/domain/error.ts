@@ -17,7 +17,7 @@ export const ERROR_CODES = [
   'ec2-throttled', // refused: too many calls
   'ec2-denied', // refused: credentials or rights
   'ec2-refused', // refused for a reason we do not branch on
-  'ec2-unreachable', // the call never left: EC2 could not be reached, or it was too late to send
+  'ec2-unreachable', // the call never left, or EC2 took it for expired: it may be made again
   'ec2-unknown', // no answer: the call may have been applied, or may yet be
   'internal', // a bug: logged whole, shown as nothing
 ] as const;

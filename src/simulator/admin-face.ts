@@ -52,6 +52,7 @@ const UnassignSchema = v.strictObject({ ips: v.array(ipv4) });
 const ForeignSchema = v.strictObject({ subnet: subnetId, ip: ipv4 });
 const BucketsSchema = v.strictObject({ scale: v.nullable(v.pipe(v.number(), v.minValue(0))) });
 const AdvanceSchema = v.strictObject({ ms: v.pipe(v.number(), v.minValue(0)) });
+const DateSchema = v.strictObject({ aheadMs: v.number() });
 const AfterSchema = v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number));
 
 /** The simulator's own JSON API; ADMIN_HELP says what it takes. */
@@ -141,6 +142,10 @@ function failures(app: Hono, vpc: Vpc): void {
   app.put('/simulator/buckets', async c => {
     vpc.buckets.scale = (await body(c, BucketsSchema)).scale;
     return json(c, { scale: vpc.buckets.scale });
+  });
+  app.put('/simulator/date', async c => {
+    vpc.dayAheadMs = (await body(c, DateSchema)).aheadMs;
+    return json(c, { aheadMs: vpc.dayAheadMs });
   });
   app.post('/simulator/advance', async c => {
     vpc.advance((await body(c, AdvanceSchema)).ms);

@@ -39,8 +39,11 @@ Make it fail, from now on
            {"kind":"hang"}                          never answered, not applied
            {"kind":"applyLate","ms":60000}          the same, but applied that much later
            {"kind":"readLag","ms":5000}             reads show what was so then
+           With "action":"InstanceMetadata" they strike instance metadata and nothing else; "code" is a status then,
+           such as "403", or "200" with an empty "message"
   DELETE /simulator/faults                         all is well again
   PUT    /simulator/buckets                        {"scale":0.1}: EC2's token buckets, a tenth as large; null: off
+  PUT    /simulator/date                           {"aheadMs":-60000}: the time of day of EC2's answers, and of its checks
   POST   /simulator/advance                        {"ms":330000}: sets the simulator's own clock forward
 
 A VPC is described by the same objects in lists: {"region":…,"subnets":[…],"instances":[…],"enis":[…],

@@ -16,20 +16,22 @@ export interface FaceOptions {
 }
 
 const API_VERSION = '2016-11-15';
-/** How far the date of a request may be off. https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html */
-const DATE_SKEW_MS_MAX = 5 * 60_000;
+/** How old a signature may be, and how far from the future. https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html */
+const SIGNATURE_LIFE_MS = 15 * 60_000;
+const FUTURE_MS_MAX = 5 * 60_000;
 
 /** The EC2 Query API of the VPC, at `POST /`: form bodies in, XML out. Requests must be signed, but any key
  *  will do: signatures are not verified. A key id of twelve digits is that account's. */
 export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
   const { wait = sleep, wallClock = Date.now } = options;
+  const timeOfDay = (): number => wallClock() + vpc.dayAheadMs;
   const app = new Hono<ConnectionEnv>();
   app.post('/', async c => {
     const requestId = newRequestId(vpc.random);
     let outcome: Outcome<Xml>;
     let action = '';
     try {
-      const caller = callerOf(c, wallClock());
+      const caller = callerOf(c, timeOfDay());
       const body = await bodyText(c);
       if (body === null) throw new Ec2Error('RequestEntityTooLarge', 'Request is too large.', 413);
       const form = new URLSearchParams(body);
@@ -42,6 +44,7 @@ export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
     if (outcome.kind === 'never') return hang(c);
     if (outcome.afterMs > 0) await wait(outcome.afterMs);
     if (outcome.kind === 'dropped') return drop(c);
+    c.header('date', new Date(timeOfDay()).toUTCString());
     return outcome.kind === 'answer'
       ? answer(c, action, requestId, outcome.value)
       : refusalAnswer(c, requestId, outcome.error);
@@ -76,7 +79,12 @@ function callerOf(c: Context, now: number): Caller {
     throw new Ec2Error('IncompleteSignature', "Authorization header requires the 'X-Amz-Date' header");
   const [, year, month, day, hour, minute, second] = date.map(Number);
   const at = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second);
-  if (!(Math.abs(now - at) <= DATE_SKEW_MS_MAX)) throw new Ec2Error('RequestExpired', 'Request has expired.');
+  if (now - at > SIGNATURE_LIFE_MS) throw new Ec2Error('RequestExpired', 'Request has expired.');
+  if (at - now > FUTURE_MS_MAX)
+    throw new Ec2Error(
+      'SignatureDoesNotMatch',
+      `Signature not yet current: ${date[0]} is still later than ${new Date(now).toISOString()}`,
+    );
   const account = /^\d{12}(?=\/)/.exec(signed[1] ?? '')?.[0];
   return account === undefined ? OWNER : { ...OWNER, account };
 }

@@ -41,6 +41,8 @@ export interface Struck {
 }
 
 const FAULTS_MAX = 1000;
+/** The `action` of faults that strike instance metadata. For them `code` is HTTP's status, and `message` the body. */
+export const METADATA = 'InstanceMetadata';
 
 /** The faults that wait for their calls, in the order in which they were set. */
 export class Faults {
@@ -66,13 +68,14 @@ export class Faults {
     this.#waiting = [];
   }
 
+  /** What strikes any action spares instance metadata, which is no part of EC2's API. */
   strike(action: string, eni: EniId | null): Struck {
     let latencyMs = 0;
     let readLagMs = 0;
     let struck: Struck['fault'] = null;
     for (const waiting of this.#waiting) {
       const { fault } = waiting;
-      if (fault.action !== undefined && fault.action !== action) continue;
+      if ((fault.action ?? (action === METADATA ? null : action)) !== action) continue;
       if (fault.eni !== undefined && fault.eni !== eni) continue;
       if (isExclusive(fault) && struck !== null) continue;
       if (fault.chance !== undefined && this.#random() >= fault.chance) continue;

@@ -1,7 +1,9 @@
 import { type Context, Hono } from 'hono';
 import { formatCidr } from '../domain/address.ts';
 import type { InstanceId } from '../domain/ids.ts';
+import { type ConnectionEnv, drop, hang } from './connection.ts';
 import { dnsName } from './ec2-shapes.ts';
+import { METADATA } from './faults.ts';
 import { ACCOUNT_ID, type Eni, ipv4sOf } from './records.ts';
 import type { Vpc } from './vpc.ts';
 
@@ -10,6 +12,8 @@ export interface ImdsOptions {
   readonly instance: InstanceId;
   /** The time of day, in milliseconds since 1970; absent: the machine's. */
   readonly wallClock?: () => number;
+  /** Resolves after so many milliseconds; absent: by a timer. */
+  readonly wait?: (ms: number) => Promise<void>;
 }
 
 /** The role whose credentials the instance gets. */
@@ -23,9 +27,20 @@ type Entry = string | { readonly [name: string]: Entry };
 
 /** The metadata service as an instance sees it that requires version 2: tokens by PUT, then GETs that carry
  *  one. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html */
-export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono {
+export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono<ConnectionEnv> {
+  const { wait = sleep } = options;
   const tokens = new Map<string, number>();
-  const app = new Hono();
+  const app = new Hono<ConnectionEnv>();
+
+  app.use('/latest/*', async (c, next) => {
+    const { latencyMs, fault } = vpc.faults.strike(METADATA, null);
+    if (latencyMs > 0) await wait(latencyMs);
+    if (fault?.kind === 'hang' || fault?.kind === 'applyLate') return hang(c);
+    if (fault?.kind === 'lostReply') return drop(c);
+    if (fault?.kind === 'throttle') return page(c, 429, 'Too Many Requests');
+    if (fault?.kind === 'error') return c.text(fault.message, Number(fault.code) as 500);
+    return await next();
+  });
 
   app.put('/latest/api/token', c => {
     const header = c.req.header('x-aws-ec2-metadata-token-ttl-seconds') ?? '';
@@ -48,7 +63,9 @@ export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono {
   return app;
 }
 
-const page = (c: Context, status: 400 | 401 | 403 | 404 | 405, title: string): Response =>
+const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
+const page = (c: Context, status: 400 | 401 | 403 | 404 | 405 | 429, title: string): Response =>
   c.html(`<!DOCTYPE html><html><head><title>${status} - ${title}</title></head></html>`, status);
 
 /** The content of a file, or the names in a folder, those of folders with a slash behind; null: nothing there. */

@@ -41,6 +41,8 @@ export class Vpc {
   readonly faults: Faults;
   readonly buckets: Buckets;
   readonly random: () => number;
+  /** How far EC2's time of day is ahead of its callers', in milliseconds: what it dates answers and signatures by. */
+  dayAheadMs = 0;
   readonly #clock: () => number;
   readonly #network: Network;
   readonly #calls = new Map<string, number>();

@@ -39,6 +39,7 @@ export class Ec2 {
     const options = {
       wait: (ms: number) => this.#scheduler.wait(process, ms),
       deadlineClock,
+      dayAheadMs: () => process.dayAheadMs,
       callTimeoutMs: CALL_TIMEOUT_MS,
       pageSize: PAGE_SIZE,
     };

@@ -192,6 +192,12 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: 'return now + aheadMs;',
     replace: 'return timeOfDay();',
   },
+  {
+    name: 'a call signed for the future',
+    file: EC2,
+    find: 'if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);',
+    replace: '',
+  },
   // Taking over.
   {
     name: 'a take-over without the grace',

@@ -97,6 +97,7 @@ class Run {
     }
     for (const server of servers) {
       scheduler.thaw(server.process);
+      server.process.dayAheadMs = 0;
       server.restart();
     }
     this.#world.restingSince = scheduler.now;

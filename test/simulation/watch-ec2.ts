@@ -35,10 +35,18 @@ function watchPlace(truth: Truth, call: Call, now: number): void {
   );
 }
 
+/** Together with the life of a signature and the call deadline below the grace. */
+const DAY_AHEAD_MS_MAX = 5_000;
+
 /** Held against a call when it leaves. */
 export function watchSending(truth: Truth, call: Call, now: number, sent: Set<string>): void {
   watchPlace(truth, call, now);
   truth.note(`${call.process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
+  truth.demand(
+    call.process.dayAheadMs <= DAY_AHEAD_MS_MAX,
+    "nothing is changed by a process whose time of day is ahead of EC2's: its signature would live too long",
+    () => `${call.process.id} is ${call.process.dayAheadMs} ms ahead`,
+  );
   for (const ip of call.ips) {
     const key = keyOf(call.subnet, ip);
     const intent = call.intents.get(key);

@@ -1,0 +1,75 @@
+/**
+ * EC2's time of day, by the `Date` of its answers. A signature lives for 15 minutes of EC2's time, and one from the
+ * future longer, so that nothing may be changed while our time of day is ahead: the grace counts on that.
+ */
+import { IpamError } from '../domain/error.ts';
+import type { Log } from '../domain/log.ts';
+
+/** How far our time of day may be ahead of EC2's. An answer's way to us, and the part of a second that `Date` leaves out,
+ *  make it look up to that much more ahead than it is. */
+export const CLOCK_AHEAD_MS_MAX = 5_000;
+/** Clocks drift apart: what was heard longer ago says nothing. */
+const HEARD_MS_MAX = 3_600_000;
+const HINT = "set this machine's clock right, for example with chrony";
+
+export interface Ec2Time {
+  /** An answer of EC2 has just come, with these headers. */
+  heard(headers: Readonly<Record<string, string | undefined>>): void;
+  /** Whether EC2's time is known. */
+  readonly isKnown: boolean;
+  /** Whether it is, and ours is not too far ahead. */
+  readonly isSafe: boolean;
+  /** Throws ec2-unreachable unless it is safe to send the action, which was signed for this time of day. */
+  check(action: string, signedFor: number): void;
+}
+
+/** `clock` is monotonic, `timeOfDay` what signatures are made with; both in milliseconds. */
+export function ec2Time(clock: () => number, timeOfDay: () => number, log: Log): Ec2Time {
+  let heard: { readonly date: number; readonly at: number } | null = null;
+  let isLogged = false;
+
+  /** Null: EC2's time is not known. While the machine slept it went on unseen: then ours looks too far ahead until the
+   *  next answer. */
+  function aheadMs(at: number): number | null {
+    if (heard === null || clock() - heard.at > HEARD_MS_MAX) return null;
+    return at - (heard.date + clock() - heard.at);
+  }
+
+  const isSafe = (): boolean => (aheadMs(timeOfDay()) ?? Number.POSITIVE_INFINITY) <= CLOCK_AHEAD_MS_MAX;
+
+  return {
+    heard({ date = '', age }) {
+      const ms = Date.parse(date);
+      if (Number.isNaN(ms) || age !== undefined) return; // from a cache
+      heard = { date: ms, at: clock() };
+      if (isLogged && isSafe()) log('info', "this machine's clock agrees with EC2's again");
+      if (isSafe()) isLogged = false;
+    },
+    get isKnown() {
+      return aheadMs(0) !== null;
+    },
+    get isSafe() {
+      return isSafe();
+    },
+    check(action, signedFor) {
+      const ms = aheadMs(Math.max(timeOfDay(), signedFor));
+      if (ms !== null && ms <= CLOCK_AHEAD_MS_MAX) return;
+      if (ms === null)
+        throw new IpamError('ec2-unreachable', `not sent: ${action}: EC2's answers do not tell its time`, {
+          hint: 'something between this machine and EC2 takes the Date out of its answers',
+        });
+      const error = clockAhead(action, ms);
+      if (!isLogged)
+        log('error', "nothing is changed in EC2 while this machine's clock is ahead", { error: error.line });
+      isLogged = true;
+      throw error;
+    },
+  };
+}
+
+export const clockAhead = (action: string, ms: number): IpamError =>
+  new IpamError(
+    'ec2-unreachable',
+    `not sent: ${action}: this machine's clock is ${Math.round(ms / 1000)} s ahead of EC2's`,
+    { hint: HINT },
+  );
