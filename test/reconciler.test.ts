@@ -360,6 +360,36 @@ keeping('gives back a claim that was reported as failed and was made after all',
   assert.is((await rowOf(w, missed.ip)).status, 'allocated', 'a repair has a holder');
 });
 
+for (const unsettled of [0, 1])
+  keeping(`${unsettled} claims of which the store cannot tell: the end is told as what it is`, async () => {
+    const w = world({ vpc: ROOMY });
+    const store = { ...w.store, unheard: async () => ({ moved: [], unsettled }) };
+    const machine = { ...w.machine, store };
+    const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
+    const run = loop.run();
+    await w.time.wait(3000);
+    const stopped = loop.stop(60_000);
+    await run;
+    await stopped;
+    const { rows } = await w.store.servers();
+    assert.is(rows[0]?.stoppedAt === null, unsettled > 0);
+  });
+
+keeping('a store that cannot say what became of its claims: the end is not in good order', async () => {
+  const w = world({ vpc: ROOMY });
+  const unheard = async () => {
+    throw new IpamError('store-down', 'gone');
+  };
+  const machine = { ...w.machine, store: { ...w.store, unheard } };
+  const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
+  const run = loop.run();
+  await w.time.wait(3000);
+  const stopped = loop.stop(60_000);
+  await run;
+  await stopped;
+  assert.is((await w.store.servers()).rows[0]?.stoppedAt, null);
+});
+
 keeping(
   'two servers on one ledger compare a subnet once, and the other goes on when one is gone',
   async () => {

@@ -677,6 +677,45 @@ function theRest(test: Test): void {
     );
   });
 
+  test('a server that died stays noted while a row is held that it claimed last', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([row(10), row(11)]);
+    const held: Allocation[] = [];
+    for (const last of [10, 11]) {
+      await make(store, ip(last), 'granted', onEni(ENI));
+      held.push(await make(store, ip(last), 'claim'));
+    }
+    const [died, stopped] = held.map(claimed => claimed.token?.slice(0, 8) ?? '');
+    const noted = async (by: string) =>
+      (await store.beat(by, false)).rows.map(({ id }) => (id === died ? 'died' : id)).sort();
+    advance(-5_000);
+    await store.beat(died ?? '', false);
+    await store.beat(stopped ?? '', true);
+    await store.beat('idle', false);
+    advance(5_000 + SERVER_KEPT_MS + 1_000);
+    assert.equal(await noted('a'), ['a', 'died']);
+    await make(store, ip(10), 'release');
+    assert.equal(await noted('b'), ['a', 'b']);
+  });
+
+  test('a server that died stays noted for no row that it claimed before it was last seen', async ({
+    store,
+    advance,
+  }) => {
+    await store.add([row(10)]);
+    await make(store, ip(10), 'granted', onEni(ENI));
+    const { token } = await make(store, ip(10), 'claim');
+    advance(5_000);
+    await store.beat(token?.slice(0, 8) ?? '', false);
+    advance(SERVER_KEPT_MS + 1_000);
+    assert.equal(
+      (await store.beat('a', false)).rows.map(({ id }) => id),
+      ['a'],
+    );
+  });
+
   test('when a server last asked for an EC2 call stands until it asks again', async ({ store, advance }) => {
     const first = await store.beat('a', false, true);
     assert.is(first.rows[0]?.askedAt, first.now);

@@ -160,6 +160,11 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
     await Promise.all([ended, warm.stop()]);
     await logged('give back', () => nobodys.settle());
     if (nobodys.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
+    else
+      log(
+        'error',
+        'stopped while claims are left that nobody was told of: `ec2-ipam status` lists them as suspects',
+      );
   }
 
   return {

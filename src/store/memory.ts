@@ -34,6 +34,10 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const buckets = new Map<string, Bucket>();
 
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
+  const isWitness = ({ id, seenAt, stoppedAt }: LedgerServer): boolean =>
+    stoppedAt === null &&
+    where(row => row.status === 'allocated' && row.movedAt >= seenAt && row.token?.startsWith(id) === true)
+      .length > 0;
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
 
   return {
@@ -143,7 +147,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
         askedAt: asked ? now : askedAt,
       });
       for (const server of servers.values())
-        if (server.seenAt < now - SERVER_KEPT_MS) servers.delete(server.id);
+        if (server.seenAt < now - SERVER_KEPT_MS && !isWitness(server)) servers.delete(server.id);
       return { now, rows: [...servers.values()] };
     },
     async servers() {

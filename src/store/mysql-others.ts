@@ -1,8 +1,8 @@
-import { and, eq, getTableColumns, gt, lt, lte, or, sql } from 'drizzle-orm';
+import { and, asc, eq, getTableColumns, gt, inArray, isNotNull, lt, lte, or, sql } from 'drizzle-orm';
 import { formatCidr } from '../domain/address.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Row, Statement } from './mysql-link.ts';
-import { eni, fact, lease, server, subnet } from './mysql-schema.ts';
+import { allocation, eni, fact, lease, server, subnet } from './mysql-schema.ts';
 import { BEGIN, build, COMMIT, decode, NOW, plain, setNow, statement } from './mysql-sql.ts';
 import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
 
@@ -10,6 +10,8 @@ import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
 
 /** ENIs in one statement, well under 1 MiB. */
 const ENIS_MAX = 500;
+/** Servers forgotten at a time. */
+const OLD_SERVERS_MAX = 100;
 const values = (column: { name: string }) => sql.raw(`VALUES(\`${column.name}\`)`);
 
 export const selectSubnets = (): Statement => statement(build.select().from(subnet));
@@ -100,8 +102,28 @@ export const upsertServer = (id: string, stopped: boolean, asked: boolean): Stat
         },
       }),
   );
-export const deleteOldServers = (): Statement =>
-  statement(build.delete(server).where(lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`)));
+/** Servers that need not be noted any more, the oldest first: see SERVER_KEPT_MS. It reads all held rows for each that
+ *  died without a word. */
+export const selectOldServers = (): Statement =>
+  statement(
+    build
+      .select({ id: server.id })
+      .from(server)
+      .where(
+        and(
+          lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`),
+          or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${CLAIMED_LAST})`),
+        ),
+      )
+      .orderBy(asc(server.seenAt))
+      .limit(OLD_SERVERS_MAX),
+  );
+/** Compared as bytes, since the ancestor's table may have another collation. */
+const CLAIMED_LAST = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
+  AND ${allocation.movedAt} >= ${server.seenAt}
+  AND CAST(LEFT(${allocation.token}, CHAR_LENGTH(${server.id})) AS BINARY) = CAST(${server.id} AS BINARY)`;
+export const deleteServers = (ids: readonly string[]): Statement =>
+  statement(build.delete(server).where(inArray(server.id, [...ids])));
 export const selectServers = (): Statement => statement(build.select().from(server));
 
 /** Takes or renews the lease where that may be; the last answer says whose it is. */

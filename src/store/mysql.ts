@@ -58,6 +58,13 @@ export function openMysql(options: MysqlOptions): Store {
     return { now: reading.now, rows: reading.rows.map(toAllocation) };
   }
 
+  async function forgetServers(): Promise<void> {
+    const { rows: old } = await read(others.selectOldServers());
+    if (old.length > 0) await ask(others.deleteServers(old.map(({ id }) => String(id))));
+  }
+  /** Servers whose first beat was sent from here. */
+  const begun = new Set<string>();
+
   return {
     migrate: () => ours(migrateMysql(link, place, callTimeoutMs)),
     outdated: () => ours(outdatedMysql(link, place, callTimeoutMs)),
@@ -130,11 +137,11 @@ export function openMysql(options: MysqlOptions): Store {
     },
 
     async beat(server, stopped, asked = false) {
-      const reading = await read(
-        others.upsertServer(server, stopped, asked),
-        others.deleteOldServers(),
-        others.selectServers(),
-      );
+      if (!begun.has(server)) {
+        begun.add(server); // if it fails the next server that begins does it
+        await forgetServers();
+      }
+      const reading = await read(others.upsertServer(server, stopped, asked), others.selectServers());
       return { now: reading.now, rows: reading.rows.map(toServer) };
     },
     async servers() {

@@ -1,4 +1,4 @@
-import { and, count, eq, getTableColumns, lt, sql } from 'drizzle-orm';
+import { and, count, eq, getTableColumns, isNotNull, lt, or, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { tokensOf } from './batch.ts';
@@ -34,6 +34,8 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
   const clock = options.clock ?? Date.now;
   const newToken = tokensOf(options.origin);
   let opened: Open | null = null;
+  /** Servers whose first beat was noted here: old ones are looked for with that. */
+  const begun = new Set<string>();
 
   /** Runs `work`, which must not await, on the open file; again while another process has it locked. */
   async function on<T>(work: (file: Open) => T): Promise<T> {
@@ -157,9 +159,8 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
           .values({ id, startedAt: now, ...set })
           .onConflictDoUpdate({ target: server.id, set })
           .run();
-        db.delete(server)
-          .where(lt(server.seenAt, now - SERVER_KEPT_MS))
-          .run();
+        if (!begun.has(id)) forgetServers(db, now);
+        begun.add(id);
         return { now, rows: db.select().from(server).all() };
       }),
     servers: () => read(({ db }) => db.select().from(server).all()),
@@ -240,6 +241,21 @@ function addRows({ db }: Open, list: readonly NewAllocation[], now: number, toke
   let added = 0;
   for (const row of list) added += Number(insert.run({ ...row, spread: spreadOf(row.ip) }).changes);
   return added;
+}
+
+/** See SERVER_KEPT_MS. */
+function forgetServers(db: SqliteFile['db'], now: number): void {
+  const claimed = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
+    AND ${allocation.movedAt} >= ${server.seenAt}
+    AND substr(${allocation.token}, 1, length(${server.id})) = ${server.id}`;
+  db.delete(server)
+    .where(
+      and(
+        lt(server.seenAt, now - SERVER_KEPT_MS),
+        or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${claimed})`),
+      ),
+    )
+    .run();
 }
 
 function saveEni(db: SqliteFile['db'], one: LedgerEni): void {

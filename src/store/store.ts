@@ -184,5 +184,6 @@ export interface Store {
 /** The most changes that one `move` takes, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;
 
-/** How long a server that is not seen any more stays noted. */
+/** How long a server that is not seen any more stays noted; one that did not stop in good order for as long, besides,
+ *  as a row is held that it claimed when or after it was last seen: its answer may have reached nobody. */
 export const SERVER_KEPT_MS = 7 * 24 * 3_600_000;
