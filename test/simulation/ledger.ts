@@ -2,6 +2,8 @@
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
+import { keyOf as storeKeyOf } from '../../src/store/batch.ts';
+import { LockedError } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import { keyOf } from './layout.ts';
@@ -12,6 +14,10 @@ import { watchMove } from './watch-ledger.ts';
 
 /** The clocks at the start, in milliseconds since 1970. */
 export const EPOCH = 1_800_000_000_000;
+/** How long a statement waits for a lock, and how often it looks. */
+const LOCK_WAIT_MS = 1_000;
+const LOCK_LOOK_MS = 100;
+export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
 const READS = new Set<string>([
   'outdated',
   'get',
@@ -36,6 +42,8 @@ export class Ledger {
   skewMs = 0;
   /** It cannot be reached before then. */
   awayUntil = 0;
+  /** Rows that a stranger has locked, by key, and until when. */
+  readonly lockedUntil = new Map<string, number>();
   /** Of each process: what its moves did although they were reported as failed. */
   readonly #unheard = new Map<Process, Moved[]>();
   /** Of each process: how many statements fail from now on, and how many are let through before. */
@@ -77,6 +85,7 @@ export class Ledger {
   ): Promise<unknown> {
     const failure = this.#failure(process);
     if (name === 'unheard') return await this.#learn(process, failure);
+    if (name === 'move' && failure === null) await this.#passLocks(args[0] as readonly Change[]);
     if (failure === null) return await this.#apply(process, name, args, work);
     // It may have been carried out all the same.
     if (!READS.has(name) && this.#scheduler.random.chance(0.5)) {
@@ -85,6 +94,27 @@ export class Ledger {
     }
     throw failure;
   }
+
+  /** As a database: it waits for the rows, and gives up with nothing changed. */
+  async #passLocks(changes: readonly Change[]): Promise<void> {
+    const endsAt = this.#scheduler.now + LOCK_WAIT_MS;
+    while (changes.some(({ row }) => this.isLocked(row))) {
+      if (this.#scheduler.now >= endsAt)
+        throw new LockedError(() => new IpamError('store-down', ROW_IS_LOCKED));
+      await this.#scheduler.wait(null, LOCK_LOOK_MS);
+    }
+  }
+
+  isLocked = ({ subnet, ip }: Pick<Allocation, 'subnet' | 'ip'>): boolean =>
+    (this.lockedUntil.get(keyOf(subnet, ip)) ?? 0) > this.#scheduler.now;
+
+  /** Which of the rows are locked, as the process may ask. */
+  locked = (process: Process, changes: readonly Change[]): Promise<ReadonlySet<string>> =>
+    this.#scheduler.call(process, async () => {
+      const failure = this.#failure(process);
+      if (failure !== null) throw failure;
+      return new Set(changes.flatMap(({ row }) => (this.isLocked(row) ? storeKeyOf(row) : [])));
+    });
 
   /** By its contract a move that was made although its caller heard of a failure is told of later. */
   #keepUnheard(process: Process, changes: readonly Change[], rows: readonly Allocation[]): void {

@@ -27,6 +27,7 @@ const WEIGHTS = {
   'statements fail': 5,
   'store away': 2,
   'store clock steps': 2,
+  'stranger locks rows': 3,
   // What EC2 does.
   'lost reply': 5,
   'call hangs': 3,

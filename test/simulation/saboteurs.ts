@@ -48,6 +48,12 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: 'call.resolve(call.keys.flatMap(key => moved.get(key) ?? []))',
     replace: 'call.resolve([...moved.values()])',
   },
+  {
+    name: "a stranger's lock fails all who wait",
+    file: 'src/store/group-commit.ts',
+    find: 'if (error instanceof LockedError) await split(batch, error.tell);',
+    replace: 'if (error instanceof LockedError) fail(batch, error.tell([]));',
+  },
   // Holders.
   {
     name: 'RequestPool flushes',

@@ -13,6 +13,10 @@ import type { World } from './world.ts';
 const SLEEP_MS_MAX = 2_000_000;
 const DAY_STEP_MS_MAX = 3_600_000;
 
+/** An operator's open transaction. */
+const LOCK_MS_MAX = 60_000;
+const LOCKED_ROWS_MAX = 6;
+
 function withServer(deed: (world: World, server: Server, dice: Dice) => void): Deed {
   return (world, dice) => {
     const server = of(
@@ -77,6 +81,15 @@ export const SERVER_DEEDS = {
     if (ledger === undefined) return;
     world.strike('store clock stepped');
     ledger.skewMs = (to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX;
+  },
+  'stranger locks rows': (world, [die, which, long]) => {
+    const ledger = of(world.ledgers, die);
+    if (ledger === undefined) return;
+    world.strike('rows locked');
+    const keys = [...ledger.mirror.rows.keys()];
+    const until = world.scheduler.now + spread(LOCK_MS_MAX, long);
+    for (let i = 0; i < 1 + (which % LOCKED_ROWS_MAX); i++)
+      ledger.lockedUntil.set(keys[(which * (i + 1)) % keys.length] ?? '', until);
   },
 
   recycle: (world, [where, idleS, limit]) => {

@@ -1,6 +1,7 @@
 /** A server process: the real machine, with a memory of its own, behind connections that can break. */
 import { gate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
+import type { Change } from '../../src/domain/allocation.ts';
 import { deadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
@@ -11,10 +12,12 @@ import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import { groupCommit } from '../../src/store/group-commit.ts';
+import type { Store } from '../../src/store/store.ts';
 import type { Connection, Reply } from './connection.ts';
 import { keyOf } from './layout.ts';
-import { EPOCH, type Ledger } from './ledger.ts';
+import { EPOCH, type Ledger, ROW_IS_LOCKED } from './ledger.ts';
 import { Process } from './scheduler.ts';
+import type { Truth } from './truth.ts';
 import { REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
@@ -48,6 +51,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
       isWanted = false;
     };
   };
+  const locked = (changes: readonly Change[]) => ledger.locked(process, changes);
+  const bounds = { lanesMax: LANES_MAX, gather: soon, clock, later, locked };
   const log: Log = (_level, message, fields = {}) => {
     if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
     if (message === 'early reuse')
@@ -62,7 +67,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
   return {
     store: {
       ...connected,
-      move: groupCommit(connected.move, { lanesMax: LANES_MAX, gather: soon, clock, later }),
+      move: watchLocks(truth, ledger, groupCommit(connected.move, bounds)),
     },
     cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote), {
       clock,
@@ -78,6 +83,27 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
     instance: layout.owners[ledger.mirror.index] ?? null,
     random: scheduler.random.next,
     log,
+  };
+}
+
+/** A lock fails those moves only that name its row. */
+function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['move'] {
+  return async changes => {
+    const locks = new Map(ledger.lockedUntil);
+    try {
+      return await move(changes);
+    } catch (error) {
+      const wasLocked = ({ row }: Change) => {
+        const key = keyOf(row.subnet, row.ip);
+        return locks.has(key) || ledger.lockedUntil.has(key);
+      };
+      truth.demand(
+        !(error instanceof IpamError) || error.message !== ROW_IS_LOCKED || changes.some(wasLocked),
+        'a lock keeps back the moves of its row only',
+        () => changes.map(({ row, move: name }) => `${name} of ${row.ip}`).join(),
+      );
+      throw error;
+    }
   };
 }
 

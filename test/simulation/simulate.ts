@@ -94,6 +94,7 @@ class Run {
     for (const ledger of ledgers) {
       ledger.awayUntil = 0;
       ledger.failing.clear();
+      ledger.lockedUntil.clear();
     }
     for (const server of servers) {
       scheduler.thaw(server.process);
