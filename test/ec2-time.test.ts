@@ -86,6 +86,13 @@ time('a request that is signed for the future is not sent, though our clock is r
   assert.match(complaint(NOON + CLOCK_AHEAD_MS_MAX + 1), /clock is 5 s ahead/);
 });
 
+time('of several dates the earliest counts', () => {
+  const { ec2, complaint } = scene();
+  const dates = [NOON, NOON - 60_000, NOON].map(at => new Date(at).toUTCString());
+  ec2.heard({ date: dates.join(', ') });
+  assert.match(complaint(), /clock is 60 s ahead/);
+});
+
 time('a clock that is behind delays nothing', () => {
   const { heard, complaint } = scene();
   heard(NOON + 3_600_000);

@@ -10,6 +10,8 @@ import type { Log } from '../domain/log.ts';
 export const CLOCK_AHEAD_MS_MAX = 5_000;
 /** Clocks drift apart: what was heard longer ago says nothing. */
 const HEARD_MS_MAX = 3_600_000;
+/** https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats */
+const HTTP_DATE = /[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT/g;
 const HINT = "set this machine's clock right, for example with chrony";
 
 export interface Ec2Time {
@@ -39,8 +41,9 @@ export function ec2Time(clock: () => number, timeOfDay: () => number, log: Log):
 
   return {
     heard({ date = '', age }) {
-      const ms = Date.parse(date);
-      if (Number.isNaN(ms) || age !== undefined) return; // from a cache
+      // Something on the way may add one of its own; the earliest counts.
+      const ms = Math.min(...(date.match(HTTP_DATE) ?? []).map(Date.parse));
+      if (!Number.isFinite(ms) || age !== undefined) return; // with an age it comes from a cache
       heard = { date: ms, at: clock() };
       if (isLogged && isSafe()) log('info', "this machine's clock agrees with EC2's again");
       if (isSafe()) isLogged = false;

@@ -23,6 +23,14 @@ const REFUSALS = [
   ['UnauthorizedOperation', 'not allowed'],
   ['InvalidParameterValue', 'for some reason'],
   ['InternalError', 'an error'],
+  // What nobody has listed, or has anything to do with our addresses.
+  ['InvalidParameterValue', 'secondary-addresses'],
+  ['InvalidPrivateIpAddress.Unheard', 'nobody has heard of it'],
+  ['NetworkAddressUsageLimitExceeded', 'too many in the VPC'],
+  ['UnsupportedOperation', 'not here'],
+  ['SomethingNew', ''],
+  ['RequestExpired', 'Request has expired.'],
+  ['SignatureDoesNotMatch', 'Signature not yet current'],
 ] as const;
 
 export const EC2_DEEDS = {

@@ -199,6 +199,12 @@ export const SABOTEURS: readonly Saboteur[] = [
     replace: 'return timeOfDay();',
   },
   {
+    name: 'any InvalidParameterValue means that the address is taken',
+    file: 'src/cloud/refusals.ts',
+    find: "    code: 'ec2-unfit',\n",
+    replace: "    code: 'ec2-taken',\n",
+  },
+  {
     name: 'a call signed for the future',
     file: EC2,
     find: 'if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);',

@@ -44,6 +44,12 @@ export function watchMove(truth: Truth, moved: Moved): void {
     () =>
       `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
   );
+  if (change.move === 'taken' && change.refused === true)
+    truth.demand(
+      truth.network().journal.some(({ ips }) => ips.includes(after.ip)),
+      "a refusal is taken for somebody else's address only where somebody has had it",
+      () => `${key} by ${moved.process.id}`,
+    );
   const eni = before.iface ?? change.iface ?? null;
   truth.demand(
     eni === null || mayUse(truth, mirror, eni) || OBSERVATIONS.includes(change.move),
