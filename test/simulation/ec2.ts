@@ -138,6 +138,7 @@ export class Ec2 {
           return value;
         });
         if (outcome.kind !== 'answer') this.lookLater();
+        if (outcome.kind === 'refusal') noteTaken(truth, vpc.network, call);
         if (!isAnswered(outcome))
           for (const ip of call.ips) call.mirror.silent.set(keyOf(call.subnet, ip), call.eni);
         return outcome;
@@ -157,6 +158,11 @@ const isAnswered = (outcome: Outcome<unknown>): boolean =>
     ? outcome.afterMs <= CALL_TIMEOUT_MS &&
       !(outcome.kind === 'refusal' && outcome.error.code === 'InternalError')
     : false;
+
+/** EC2 refuses the call: which of its addresses somebody has. */
+function noteTaken(truth: Truth, network: Network, { subnet, ips }: Call): void {
+  for (const ip of ips) if (network.carrier(subnet, ip) !== null) truth.taken.add(keyOf(subnet, ip));
+}
 
 export const secondariesOf = (network: Network, id: EniId): readonly Ipv4[] =>
   [...network.enis()].find(eni => eni.id === id)?.secondaries ?? [];

@@ -17,6 +17,7 @@ const HINTS = 'src/ipam/hints.ts';
 const GIVE_BACK = 'src/ipam/give-back.ts';
 const OBSERVE = 'src/ipam/observe.ts';
 const EC2 = 'src/cloud/memory.ts';
+const DOUBT = 'src/domain/doubt.ts';
 
 export const SABOTEURS: readonly Saboteur[] = [
   // The compare-and-set.
@@ -209,6 +210,42 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: EC2,
     find: 'if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);',
     replace: '',
+  },
+  {
+    name: 'a call without an answer is waited for',
+    file: DOUBT,
+    find: 'export const ANSWERED_WITHIN_MS = 2_000;',
+    replace: 'export const ANSWERED_WITHIN_MS = 9_000;',
+  },
+  {
+    name: 'addresses in doubt take places of the ENI',
+    file: 'src/ipam/fill.ts',
+    find: 'rows.filter(row => !row.primary && !inDoubt.includes(row))',
+    replace: 'rows.filter(row => !row.primary)',
+  },
+  {
+    name: 'what a read shows on its ENI stays in doubt',
+    file: OBSERVE,
+    find: '    .filter(batch => batch.every(isThere))\n',
+    replace: '    .filter(batch => batch.length === 0)\n',
+  },
+  {
+    name: 'a part of a batch on the ENI is taken for the call',
+    file: OBSERVE,
+    find: '    .filter(batch => batch.every(isThere))\n    .flat()\n',
+    replace: '    .flat()\n    .filter(isThere)\n',
+  },
+  {
+    name: 'no call while one has had no answer',
+    file: DOUBT,
+    find: "if (writtenAt.size < TOGETHER_MAX) return 'all';",
+    replace: "if (writtenAt.size < TOGETHER_MAX) return 'none';",
+  },
+  {
+    name: 'what EC2 refuses in unknown words is taken for occupied',
+    file: INTENTS,
+    find: "    isError(error, 'ec2-unfit')\n      ? change(",
+    replace: "    isError(error, 'ec2-limit')\n      ? change(",
   },
   // Taking over.
   {

@@ -4,6 +4,7 @@ import { drawLayout } from './layout.ts';
 import { drawPlan, type Op } from './plan.ts';
 import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
+import { TRIED, tryDoubt } from './trial.ts';
 import type { Violation } from './truth.ts';
 import { REST_MS, World } from './world.ts';
 
@@ -65,6 +66,16 @@ class Run {
     await this.#comeToRest();
     if (!this.#isOver()) await watchRest(this.#world);
     if (!this.#isOver()) await this.#probe();
+    if (!this.#isOver() && this.#world.random.chance(TRIED)) await this.#try();
+  }
+
+  /** One call goes wrong, and nothing else; then it has to come to rest again. */
+  async #try(): Promise<void> {
+    const { scheduler } = this.#world;
+    await tryDoubt(this.#world, ms => this.#passUntil(scheduler.now + ms));
+    for (const server of this.#world.servers) server.die(); // their keepers sleep
+    await this.#comeToRest();
+    if (!this.#isOver()) await watchRest(this.#world);
   }
 
   #isOver(): boolean {
@@ -96,12 +107,12 @@ class Run {
       ledger.failing.clear();
       ledger.lockedUntil.clear();
     }
+    this.#world.restingSince = scheduler.now;
     for (const server of servers) {
       scheduler.thaw(server.process);
       server.process.dayAheadMs = 0;
       server.restart();
     }
-    this.#world.restingSince = scheduler.now;
     await this.#passUntil(scheduler.now + REST_MS);
   }
 

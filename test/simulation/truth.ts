@@ -58,6 +58,8 @@ export class Truth {
   readonly presumed = new Map<string, EniId>();
   /** Of how many addresses the batch was in which it was last to be assigned. */
   readonly batchOf = new Map<string, number>();
+  /** Addresses that somebody had when EC2 refused a call for them. */
+  readonly taken = new Set<string>();
   /** `eni ip`: when others put it there. */
   readonly put = new Map<string, number>();
   /** `eni ip`: when EC2 put it there for us, and when it last began to answer with it. */

@@ -59,6 +59,11 @@ export function watchMove(truth: Truth, moved: Moved): void {
   if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
+  truth.demand(
+    !(change.move === 'taken' && change.refused) || truth.taken.has(key),
+    'what nobody has is not taken for occupied',
+    () => `${key} by ${moved.process.id}`,
+  );
   notePresumed(truth, moved, key);
   if (change.move === 'assigned') watchArrival(truth, moved, key);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(truth, moved, key);

@@ -1,0 +1,99 @@
+/** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
+import { type Allocation, isSkipped } from '../../src/domain/allocation.ts';
+import type { Fault } from '../../src/simulator/faults.ts';
+import { secondariesOf } from './ec2.ts';
+import type { Engine, Network } from './engine.ts';
+import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
+import type { World } from './world.ts';
+
+/** The longest that a start may take when a call has no answer. */
+const START_MS_MAX = 4_000;
+/** What has stood for so long has been looked for since. */
+const STOOD_MS = 3_000;
+/** The part of the histories that end with it: it needs another rest, which takes as long as many operations. */
+export const TRIED = 0.15;
+const STARTS_MAX = 5;
+
+const INTERNAL = { code: 'InternalError', message: 'an error' };
+const FAULTS: readonly Fault[] = [
+  { kind: 'hang' },
+  { kind: 'latency', ms: 60_000 },
+  { kind: 'applyLate', ms: LATE_CALL_MS_MAX },
+  { kind: 'applyLate', ms: 1_500, ...INTERNAL },
+  { kind: 'error', ...INTERNAL },
+  { kind: 'lostReply', ...INTERNAL },
+  { kind: 'lostReply' },
+];
+
+/** Containers start on one ENI of ours; `pass` lets so much time go by. */
+export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>): Promise<void> {
+  const { random, truth, ec2, engines, scheduler } = world;
+  const networks = engines.flatMap(engine =>
+    engine.isLost ? [] : engine.networks.map(network => ({ engine, network })),
+  );
+  const chosen = random.pick(networks.filter(({ network }) => !network.poolId.includes(';')));
+  const fault = random.pick(FAULTS);
+  if (chosen === undefined || fault === undefined) return;
+  const { engine, network } = chosen;
+  const { eni } = network.port;
+  truth.note(`> trial: an assign on ${eni} meets ${fault.kind}`);
+  if (fault.kind === 'applyLate') ec2.lateMs.add(fault.ms);
+  ec2.vpc.faults.add({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
+  world.strike('one call in doubt');
+  scheduler.isCalm = true;
+  const starts = random.between(1, STARTS_MAX);
+  for (let i = 0; i < starts && truth.violation === null; i++) await start(world, engine, network, pass);
+  scheduler.isCalm = false;
+}
+
+async function start(
+  world: World,
+  engine: Engine,
+  network: Network,
+  pass: (ms: number) => Promise<void>,
+): Promise<void> {
+  const could = mustStart(world, network.port);
+  const before = engine.containers.length;
+  void engine.run(network, null);
+  await pass(START_MS_MAX);
+  if (engine.containers.length > before || world.truth.violation !== null) return;
+  // The batch that was lost may have had the last addresses.
+  world.truth.demand(
+    !(could && mustStart(world, network.port)),
+    'a call without an answer delays no start',
+    () => `none within ${START_MS_MAX} ms for ${network.port.eni}`,
+  );
+  await pass(world.layout.policy.requestTimeoutMs);
+}
+
+/** Whether a start on the ENI must succeed: EC2 has room there and the subnet an address, or one that has been assigned
+ *  there has yet to be noticed. */
+function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
+  const { truth, ec2, ledgers } = world;
+  const { network } = ec2.vpc;
+  const there = [...network.enis()].find(one => one.id === eni);
+  const now = ledgers[ledger]?.now() ?? 0;
+  if (there === undefined || !truth.isHere(ledger, eni)) return false;
+  const rows = [...(truth.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
+  const here = rows.filter(row => row.iface === eni && !row.primary);
+  const carried = new Set(secondariesOf(network, eni));
+  const since = truth.mirrors[ledger]?.since;
+  const hasStood = (row: Allocation) =>
+    world.scheduler.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
+  if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;
+  const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
+  if (asked.length > 0 && asked.every(row => carried.has(row.ip))) return true;
+  const known = here.filter(row => !row.status.endsWith('assigning')).length;
+  const hasRoom = 1 + Math.max(carried.size, known) < network.limitOf(there);
+  const free = rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null);
+  return hasRoom && free.some(row => isGood(world, row, now) && !isSkipped(row, now));
+}
+
+/** Whether it may be given on any ENI: nothing of its past stands against it. */
+function isGood({ layout: { policy } }: World, row: Allocation, now: number): boolean {
+  const isLongAgo = (at: number | null, ms: number) => at === null || now - at > ms;
+  return (
+    isLongAgo(row.restedSince, Math.max(policy.quarantineMs, policy.cooldownMs)) &&
+    isLongAgo(row.leftAt, policy.graceMs)
+  );
+}
