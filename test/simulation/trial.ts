@@ -1,5 +1,5 @@
 /** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
-import { type Allocation, isSkipped } from '../../src/domain/allocation.ts';
+import { type Allocation, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/faults.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Engine, Network } from './engine.ts';
@@ -82,7 +82,8 @@ function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
     world.scheduler.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
   if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;
   const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
-  if (asked.length > 0 && asked.every(row => carried.has(row.ip))) return true;
+  const isSeen = (row: Allocation) => carried.has(row.ip) && !mayShowPast(row, eni, now);
+  if (asked.length > 0 && asked.every(isSeen)) return true;
   const known = here.filter(row => !row.status.endsWith('assigning')).length;
   const hasRoom = 1 + Math.max(carried.size, known) < network.limitOf(there);
   const free = rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null);
