@@ -1,5 +1,5 @@
 /** What must be so when nothing goes wrong any more and the keepers have had their time. */
-import { type Allocation, STATUSES } from '../../src/domain/allocation.ts';
+import { type Allocation, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port } from './layout.ts';
@@ -118,5 +118,14 @@ export function mustServe(world: World, { eni, ledger }: Port): boolean {
   const hasRoom = 1 + Math.max(secondariesOf(network, eni).length, named) < network.limitOf(there);
   // A subnet that the ledger does not know yet is read for the request.
   if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
-  return hasRoom && rows.some(row => row.status === 'free' && network.carrier(row.subnet, row.ip) === null);
+  const now = world.ledgers[ledger]?.now() ?? 0;
+  return (
+    hasRoom &&
+    rows.some(
+      row =>
+        row.status === 'free' &&
+        network.carrier(row.subnet, row.ip) === null &&
+        !mayStillLeave(row, eni, world.layout.policy, now),
+    )
+  );
 }

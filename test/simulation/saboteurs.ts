@@ -350,6 +350,12 @@ export const SABOTEURS: readonly Saboteur[] = [
     replace:
       'policy.confirmMoves ? intents.filter(row => isFromElsewhere(row) && row.status !== row.status) : [];',
   },
+  {
+    name: 'what a read does not show on our ENI counts as absent after a minute',
+    file: DRIFT,
+    find: 'now - row.placedAt >= LATE_READS_MS;',
+    replace: 'now - row.placedAt >= 60_000;',
+  },
   // ENIs that leave the instance of an embedded ledger.
   {
     name: 'what is on an ENI that has left is asked of EC2',

@@ -40,5 +40,5 @@ export function watchAdoption(truth: Truth, mirror: Mirror, process: Process, id
 
 /** Whether what the container holds is of no use to it any more: its ENI has left the instance whose ledger it is in, or
  *  is gone. Another ledger may give the address in good faith. */
-export const hasLeft = (truth: Truth, { ledger, eni }: Holding): boolean =>
+export const hasLeft = (truth: Truth, { ledger, eni }: Pick<Holding, 'ledger' | 'eni'>): boolean =>
   truth.layout.owners[ledger] !== null && !truth.isHere(ledger, eni);

@@ -4,7 +4,7 @@ import { type Allocation, type Change, MOVES, type MoveName } from '../../src/do
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, SKEW_MS_MAX } from './layout.ts';
 import type { Process } from './scheduler.ts';
-import type { Mirror, Truth } from './truth.ts';
+import type { Holding, Mirror, Truth } from './truth.ts';
 import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
 
 /** What only writes down what EC2 says. */
@@ -115,12 +115,17 @@ function watchStranding(truth: Truth, { mirror, before, now, storeNow }: Moved, 
   );
 }
 
+/** Two ledgers may each give an address in good faith when one of them gives it on an ENI that is not there any more. */
+const mayBothHave = (truth: Truth, other: Holding, { mirror, after }: Moved): boolean =>
+  hasLeft(truth, other) ||
+  (after.iface !== null && hasLeft(truth, { ledger: mirror.index, eni: after.iface }));
+
 function watchClaim(truth: Truth, moved: Moved, key: string): void {
   const { mirror, process, after } = moved;
   const cidr = truth.layout.cidrs.get(after.subnet);
   const holding = truth.held.get(key);
   truth.demand(
-    holding === undefined || (holding.ledger !== mirror.index && hasLeft(truth, holding)),
+    holding === undefined || (holding.ledger !== mirror.index && mayBothHave(truth, holding, moved)),
     'no address is given twice',
     () => `${key} was claimed on ${after.iface} while ${holding?.engine} holds it on ${holding?.eni}`,
   );

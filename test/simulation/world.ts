@@ -136,7 +136,8 @@ export class World {
       'what a container was given is held in the ledger',
       () => `${key} is ${row?.status} on ${row?.iface}`,
     );
-    return truth.held.get(key) ?? null;
+    const holding = truth.held.get(key);
+    return holding?.eni === network.port.eni && holding.ledger === network.port.ledger ? holding : null;
   }
 
   /** A container has ended; its address is about to be released. */
@@ -191,8 +192,9 @@ export class World {
     const { truth } = this;
     const key = keyOf(port.subnet, ip);
     const other = truth.held.get(key);
+    const isDead = hasLeft(truth, port);
     truth.demand(
-      other === undefined || hasLeft(truth, other),
+      other === undefined || hasLeft(truth, other) || isDead,
       'no address is given twice',
       () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
     );
@@ -207,6 +209,7 @@ export class World {
       () => `${key} was answered for ${port.eni} before it had rested`,
     );
     for (const claims of truth.unanswered.values()) claims.delete(key);
+    if (isDead && other !== undefined) return; // the address is the other's
     const claim = truth.claimOf(this.#mirror(port.ledger), key);
     truth.held.set(key, {
       subnet: port.subnet,
