@@ -56,7 +56,9 @@ export class Truth {
   /** Addresses that others put on an ENI just before a call of ours for that one address had no answer: nobody can tell
    *  them from ours. By their keys, and on which ENI. */
   readonly presumed = new Map<string, EniId>();
-  /** Of how many addresses the batch was in which it was last to be assigned. */
+  /** `eni ip` of such addresses: the call of ours may come to them yet. */
+  readonly mistaken = new Set<string>();
+  /** `eni ip`: of how many addresses the batch was in which it was last to be assigned there. */
   readonly batchOf = new Map<string, number>();
   /** Addresses that somebody had when EC2 refused a call for them. */
   readonly taken = new Set<string>();

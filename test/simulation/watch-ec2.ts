@@ -104,6 +104,8 @@ function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Alloc
   const key = keyOf(call.subnet, ip);
   const row = call.mirror.rows.get(key);
   const intent = call.intents.get(key);
+  // A read showed somebody else's address instead, so that its row went on before the call came.
+  if (call.kind === 'assign' && truth.mistaken.delete(`${call.eni} ${ip}`)) return;
   const isRepair = call.kind === 'assign' && intent?.status === 'allocated';
   truth.demand(
     row !== undefined &&

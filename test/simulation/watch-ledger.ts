@@ -75,7 +75,9 @@ export function watchMove(truth: Truth, moved: Moved): void {
 function notePresumed(truth: Truth, { change, after }: Moved, key: string): void {
   const { iface } = after;
   if (iface === null) return;
-  if (change.move === 'assigned' && truth.strangers.get(key) === iface && truth.batchOf.get(key) === 1) {
+  const place = `${iface} ${after.ip}`;
+  if (change.move === 'assigned' && truth.strangers.get(key) === iface && truth.batchOf.get(place) === 1) {
+    truth.mistaken.add(place);
     truth.presumed.set(key, iface);
     truth.strangers.delete(key);
   } else if (change.move === 'usurped' && truth.presumed.delete(key)) truth.strangers.set(key, iface);
@@ -174,7 +176,7 @@ const STAYS_AWAY_MS = 300_000;
 function watchAssign(truth: Truth, moved: Moved, key: string): void {
   const { mirror, after, storeNow } = moved;
   truth.blurred.add(`${after.iface} ${after.ip}`);
-  truth.batchOf.set(key, moved.together);
+  truth.batchOf.set(`${after.iface} ${after.ip}`, moved.together);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
   truth.demand(
