@@ -176,6 +176,8 @@ const flags = (node: Node, index: number, peers: readonly string[]): string[] =>
   '--performance-schema=OFF',
   '--binlog-format=ROW',
   '--innodb-autoinc-lock-mode=2',
+  // So that a test can set the provider's options while it runs: the plugin knows not all of them.
+  '--plugin-wsrep-provider=OFF',
   '--wsrep-on=ON',
   `--wsrep-provider=${PROVIDER}`,
   `--wsrep-cluster-address=gcomm://${peers.join()}`,
