@@ -3,6 +3,7 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import { IpamError } from '../src/domain/error.ts';
 import type { EniId } from '../src/domain/ids.ts';
 import { GLANCE_EVERY_MS } from '../src/ipam/glances.ts';
+import { openIpam } from '../src/ipam/ipam.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -86,6 +87,26 @@ for (const [waiting, type] of [
     assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
     assert.is(w.time.now - before, GATHER_MS + 250);
   });
+
+requesting('whose address a stranger keeps locked in the store takes another one', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
+  const [first, second] = [await request(w, ENI_A), await request(w, ENI_A)];
+  for (const { ip } of [first, second]) await release(w, ENI_A, ip);
+  w.time.now += POLICY.cooldownMs;
+  const locked = (await w.store.readyOn(ENI_A, null, 1)).rows[0]?.ip ?? first.ip;
+  const move: typeof w.store.move = async changes => {
+    if (changes.some(({ row }) => row.ip === locked))
+      throw new IpamError('store-down', 'it is locked', { addresses: [locked] });
+    return await w.store.move(changes);
+  };
+  const machine = { ...w.machine, store: { ...w.store, move } };
+  const { allocator } = openIpam(machine, { server: 'a', reconcileEveryMs: 60_000 });
+  const pool = { eni: ENI_A, range: null };
+  const before = w.time.now;
+  const { row } = await allocator.request({ pool, named: null, holder: null, gone: () => false });
+  assert.is.not(row.ip, locked);
+  assert.ok(w.time.now - before < 5_000);
+});
 
 requesting('an ENI that was moved to a larger instance is not full any more', async () => {
   const instances = [

@@ -50,6 +50,26 @@ function fresh(): { hints: Hints; clock: { now: number } } {
 
 const taking = suite('take');
 
+taking('a row that somebody keeps locked comes last, for a while or until it was moved', () => {
+  const { hints, clock } = fresh();
+  const rows = [row('10.0.1.7'), rests('10.0.1.8', NOW - 50_000)];
+  const next = () => {
+    hints.learn(ENI_A, { now: NOW, rows });
+    const taken = hints.take(ENI_A, null);
+    if (taken !== null) hints.settled(taken, true);
+    return taken?.ip;
+  };
+  assert.is(next(), '10.0.1.7');
+  hints.avoid(row('10.0.1.7'));
+  assert.is(next(), '10.0.1.8');
+  hints.avoid(row('10.0.1.8'));
+  assert.is(next(), '10.0.1.7', 'with nothing else it is offered');
+  hints.note(row('10.0.1.8'));
+  assert.is(next(), '10.0.1.8');
+  clock.now += 60_000;
+  assert.is(next(), '10.0.1.7');
+});
+
 taking('the one that has rested longest, each once', () => {
   const { hints } = fresh();
   const rows = [rests('10.0.1.6', NOW - 40_000), row('10.0.1.7'), rests('10.0.1.8', NOW - 50_000)];

@@ -7,6 +7,7 @@ import { openMysql } from '../src/store/mysql.ts';
 import { LOCK_WAIT_S } from '../src/store/mysql-link.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
+import { openGate } from './gate.ts';
 import { startMariadb } from './mariadb.ts';
 import { ENI, ip, one, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
@@ -122,6 +123,26 @@ locks('a move that waits for a lock is made when it goes', async ({ store, datab
   await new Promise(resolve => setTimeout(resolve, 2_000 * LOCK_WAIT_S)); // past the wait of their first commit
   await letGo();
   assert.is((await Promise.all(answers)).flat().length, LOCKED.length);
+});
+
+locks('a server that knows no SKIP LOCKED: other rows go on all the same', async ({ database }) => {
+  const gate = await openGate(mariadb.port);
+  gate.rewrite(sql => sql.replace('SKIP LOCKED', 'SKIP NOTHING'));
+  const spec = parseStoreUrl(mariadb.url(database)) as MysqlSpec;
+  const store = openMysql({ spec: { ...spec, port: gate.port }, password: mariadb.password });
+  const locked = LOCKED.slice(0, 2);
+  const letGo = await mariadb.hold(database, lockOf(locked));
+  const endsAt = performance.now() + LOAD_MS;
+  const isOver = () => performance.now() >= endsAt;
+  const others = ROWS.filter(last => !locked.includes(last)).map(last => [SUBNET, last] as const);
+  const [{ longestMs, moves }] = await Promise.all([
+    load(store, others, isOver),
+    ...locked.map(last => claimLocked(store, last, isOver)),
+  ]);
+  console.log(`  locks: without SKIP LOCKED, ${moves} other moves, the longest ${Math.round(longestMs)} ms`);
+  await letGo();
+  await store.close();
+  await gate.close();
 });
 
 locks('the whole table locked: every move is told so, and none is made', async ({ store, database }) => {

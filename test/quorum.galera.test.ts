@@ -16,7 +16,8 @@ import { assert, suite } from './uvu.ts';
 const DATABASE = 'quorum';
 /** Long enough for the node to notice that it is alone. */
 const PAUSE_S = 3;
-const CALL_TIMEOUT_MS = 2_000;
+/** Longer than the pause, so that what the node says is heard. */
+const CALL_TIMEOUT_MS = 5_500;
 const ROWS = Array.from({ length: 24 }, (_, i) => 10 + i);
 const RANDOM_ROUNDS = Number(process.env.QUORUM_ROUNDS ?? 3);
 const OFFSET_MAX_MS = 60;

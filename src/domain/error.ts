@@ -26,7 +26,7 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 interface Details {
   /** What the operator can do about it, as an imperative sentence without a full stop. */
   hint?: string;
-  /** The addresses that the error is about, when EC2 named them. */
+  /** The addresses that the error is about: those EC2 named, or that are locked in the store. */
   addresses?: readonly Ipv4[];
   cause?: unknown;
 }

@@ -152,6 +152,9 @@ export function allocator(
     let claimed: Allocation | undefined;
     try {
       [claimed] = await store.move([{ row, move: 'claim', holder }]);
+    } catch (error) {
+      if (isStoreDown(error) && error.addresses.includes(row.ip)) hints.avoid(row); // the next try takes another
+      throw error;
     } finally {
       hints.settled(row, claimed !== undefined);
     }

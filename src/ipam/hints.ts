@@ -11,17 +11,23 @@ import type { Reading } from '../store/store.ts';
 /** Past these the longest remembered is forgotten. */
 const ENIS_MAX = 10_000;
 const HOLDINGS_MAX = 50_000;
+const AVOIDED_MAX = 10_000;
+/** How long a row that somebody kept locked is offered last. */
+const AVOIDED_MS = 60_000;
 
 export interface Hints {
   /** All that the ledger has ready on the ENI. Rows that this process is claiming are left out. */
   learn(eni: EniId, ready: Reading<Allocation>): void;
   /** A row that a move of this process made ready or allocated. */
   note(row: Allocation): void;
-  /** The rested address that has rested longest, in the range; it is not offered again until `settled`. */
+  /** The rested address that has rested longest, in the range, before those to `avoid`; it is not offered again until
+   *  `settled`. */
   take(eni: EniId, range: Cidr | null): Allocation | null;
   /** The claim of a row that was taken has ended. If it failed, others move the ENI's rows, and nothing of what is
    *  remembered of them is offered any more. */
   settled(row: Allocation, claimed: boolean): void;
+  /** Somebody else keeps the row locked in the store: others are offered first for a while. */
+  avoid(row: Allocation): void;
   /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. */
   holding(subnet: SubnetId, ip: Ipv4, eni: EniId): Allocation | null;
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
@@ -33,6 +39,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   const shelves = new Map<EniId, Map<Ipv4, Allocation>>();
   const holdings = new Map<string, Allocation>();
   const claiming = new Set<string>();
+  const avoidedUntil = new Map<string, number>();
   let heard: { readonly now: number; readonly at: number } | null = null;
 
   /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
@@ -59,6 +66,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
 
   function note(row: Allocation): void {
     hear(row.movedAt);
+    avoidedUntil.delete(keyOf(row));
     if (row.status === 'ready' && row.iface !== null && !row.primary) {
       holdings.delete(keyOf(row));
       shelfOf(row.iface).set(row.ip, row);
@@ -74,10 +82,16 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
       if (range === null || contains(range, row.ip)) yield { row, rested: isRested(row, eni, rest, now) };
   }
 
+  const isAvoided = (row: Allocation): boolean => (avoidedUntil.get(keyOf(row)) ?? 0) > clock();
+  const goesBefore = (row: Allocation, other: Allocation): boolean => {
+    const late = avoidedUntil.size === 0 ? 0 : Number(isAvoided(row)) - Number(isAvoided(other));
+    return late < 0 || (late === 0 && since(row) < since(other));
+  };
+
   function take(eni: EniId, range: Cidr | null): Allocation | null {
     let best: Allocation | null = null;
     for (const { row, rested } of offered(eni, range))
-      if (rested && (best === null || since(row) < since(best))) best = row;
+      if (rested && (best === null || goesBefore(row, best))) best = row;
     if (best === null) return null;
     claiming.add(keyOf(best));
     shelves.get(eni)?.delete(best.ip);
@@ -98,6 +112,10 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
     settled(row, claimed) {
       claiming.delete(keyOf(row));
       if (!claimed && row.iface !== null) shelves.get(row.iface)?.clear();
+    },
+    avoid(row) {
+      makeRoom(avoidedUntil, AVOIDED_MAX);
+      avoidedUntil.set(keyOf(row), clock() + AVOIDED_MS);
     },
     holding(subnet, ip, eni) {
       const row = holdings.get(keyOf({ subnet, ip }));

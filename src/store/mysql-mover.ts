@@ -97,7 +97,7 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
     new IpamError(
       'store-down',
       `another session keeps ${nameOf(changes)} locked in the store at ${place}, and nothing was changed`,
-      { hint: 'end its transaction' },
+      { hint: 'end its transaction', addresses: changes.map(({ row }) => row.ip) },
     );
 
   /** Asks once and shortly: this only saves tries. */

@@ -18,6 +18,8 @@ export const EPOCH = 1_800_000_000_000;
 const LOCK_WAIT_MS = 1_000;
 const LOCK_LOOK_MS = 100;
 export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
+const tellLocked = (changes: readonly Change[]): IpamError =>
+  new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
 const READS = new Set<string>([
   'outdated',
   'get',
@@ -99,8 +101,7 @@ export class Ledger {
   async #passLocks(changes: readonly Change[]): Promise<void> {
     const endsAt = this.#scheduler.now + LOCK_WAIT_MS;
     while (changes.some(({ row }) => this.isLocked(row))) {
-      if (this.#scheduler.now >= endsAt)
-        throw new LockedError(() => new IpamError('store-down', ROW_IS_LOCKED));
+      if (this.#scheduler.now >= endsAt) throw new LockedError(tellLocked);
       await this.#scheduler.wait(null, LOCK_LOOK_MS);
     }
   }
