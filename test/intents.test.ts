@@ -353,12 +353,8 @@ unassigning('a batch refused for one that is off already is halved until each is
 unassigning('on an ENI that is gone confirms them all', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
-  w.vpc.faults.add({
-    kind: 'error',
-    code: 'InvalidNetworkInterfaceID.NotFound',
-    message: 'gone',
-    action: UNASSIGN,
-  });
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.vpc.network.deleteEni(ENI_A);
   assert.is((await unassign(w.machine, rows)).freed.length, 3);
 });
 

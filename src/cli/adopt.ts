@@ -1,6 +1,7 @@
 import { IpamError } from '../domain/error.ts';
 import { type EniId, parseEniId } from '../domain/ids.ts';
 import { knownEnis } from '../ipam/enis.ts';
+import { checkIdentity } from '../ipam/identity.ts';
 import type { Machine } from '../ipam/machine.ts';
 import { sightingsOn } from '../ipam/observe.ts';
 import { command } from './command.ts';
@@ -38,6 +39,7 @@ releases it. Never adopt an ENI that another ledger serves.
     const { machine, store, own } = assemble(config, log);
     await namedSubnets(store, []);
     await own();
+    await checkIdentity(machine);
     const dryRun = options['dry-run'];
     const plan: Line[] = [];
     for (const id of ids) plan.push(await lineOf(machine, id));

@@ -1,5 +1,6 @@
 import { formatCidr, parseCidr } from '../domain/address.ts';
 import { parseSubnetId } from '../domain/ids.ts';
+import { checkIdentity } from '../ipam/identity.ts';
 import { survey } from '../ipam/survey.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
@@ -21,6 +22,7 @@ export const init = command({
     });
     const { machine, store, open } = assemble(config, log);
     await open();
+    await checkIdentity(machine);
     for (const { id, range } of wanted) {
       const bar = progress(io.err, id);
       const { subnet, enis, added, free, available } = await survey(machine, id, range, bar.show);

@@ -1,4 +1,5 @@
 import { type Drift, describe, planFor } from '../domain/drift.ts';
+import { checkIdentity } from '../ipam/identity.ts';
 import { takeOver } from '../ipam/intents.ts';
 import { close, compare, costOf } from '../ipam/reconciler.ts';
 import { command } from './command.ts';
@@ -22,6 +23,7 @@ export const reconcile = command({
     const { machine, store, own } = assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
+    await checkIdentity(machine);
     const dryRun = options['dry-run'];
     const drifts: Drift[] = [];
     let moved = 0;

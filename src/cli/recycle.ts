@@ -1,4 +1,5 @@
 import type { Allocation } from '../domain/allocation.ts';
+import { checkIdentity } from '../ipam/identity.ts';
 import { idle, recycle as takeBack } from '../ipam/recycle.ts';
 import { command } from './command.ts';
 import { duration, onOff, wholeNumber } from './kinds.ts';
@@ -23,6 +24,7 @@ export const recycle = command({
     const { machine, store, own } = assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
+    if (!options['dry-run']) await checkIdentity(machine);
     const plan: Allocation[] = [];
     for (const subnet of subnets)
       plan.push(...(await idle(machine, subnet.id, options.idle, options.limit - plan.length)));

@@ -4,6 +4,7 @@ import type { Log } from '../domain/log.ts';
 import { driver } from '../http/driver.ts';
 import { InFlight } from '../http/in-flight.ts';
 import { type Listening, listen } from '../http/listen.ts';
+import { checkIdentity } from '../ipam/identity.ts';
 import { Outage } from '../ipam/outage.ts';
 import { type Context, command } from './command.ts';
 import type { Parts } from './parts.ts';
@@ -12,6 +13,8 @@ import { SERVE_SETTINGS } from './uses.ts';
 
 /** Between two tries to open a ledger that cannot be reached. */
 const OPEN_AGAIN_MS = 1000;
+/** At the start: how long EC2 may take to show of which account this server is. */
+const IDENTITY_MAX_MS = 5000;
 /** At the end: how long the keeper may take for its chores in hand, and the store for its connections. */
 const KEEPER_STOP_MAX_MS = 15_000;
 const STORE_CLOSE_MAX_MS = 5000;
@@ -79,6 +82,24 @@ export async function startServer(
   return { addresses, opened, stop };
 }
 
+/** Throws conflict where the server is at the wrong place. EC2 may be away, and then containers start from what is
+ *  ready. */
+async function checkInTime(machine: Parts['machine']): Promise<void> {
+  const tooLate = machine.wait(IDENTITY_MAX_MS).then(() => {
+    throw new IpamError('ec2-unreachable', `EC2 did not answer within ${IDENTITY_MAX_MS / 1000} s`);
+  });
+  const checked = checkIdentity(machine);
+  for (const one of [tooLate, checked]) one.catch(() => {}); // the one that loses
+  try {
+    await Promise.race([checked, tooLate]);
+  } catch (error) {
+    if (!(error instanceof IpamError && error.code.startsWith('ec2-'))) throw error;
+    machine.log('warn', "whether this server is of the ledger's account and Region is not known yet", {
+      error: error.line,
+    });
+  }
+}
+
 /** A store that is away must not turn a stop in good order into a failure. */
 async function closeStore({ store }: Parts, log: Log): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
@@ -137,6 +158,7 @@ class Ledger {
     while (!this.#isStopped) {
       try {
         await this.#parts.open();
+        await checkInTime(this.#parts.machine);
         if (this.#isStopped) return;
         this.isOpen = true;
         this.#log('info', 'the ledger is open');

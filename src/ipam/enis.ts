@@ -2,6 +2,7 @@
 import { IpamError, isError } from '../domain/error.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
+import { refuseForeign } from './identity.ts';
 import { addressLimitOf } from './limits.ts';
 import type { Machine } from './machine.ts';
 import { arrivedOn, noteObserved, refreshed, toLedger } from './observe.ts';
@@ -129,6 +130,7 @@ export function knownEnis(machine: Machine): Enis {
     const observed = await cloud.eni(id);
     readAt.set(id, machine.clock());
     refuseElsewhere(observed);
+    await refuseForeign(machine, observed);
     const [addressLimit, subnet] = await Promise.all([
       observed.instance === null ? null : addressLimitOf(machine, observed.instance),
       knownOrSurveyed(observed.subnet),

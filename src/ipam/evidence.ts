@@ -7,6 +7,7 @@ import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../domain/evi
 import type { EniId } from '../domain/ids.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { isSameHolding } from './give-back.ts';
+import { isGone } from './identity.ts';
 import type { Machine } from './machine.ts';
 
 /** Holders given up in one pass: what looks like the end of many may be the fault of one reader. */
@@ -102,7 +103,7 @@ export function evidence(machine: Machine): Evidence {
         ? null
         : { kind: 'attached anew', attachment, attachedAt, claimsEndBefore };
     } catch (error) {
-      if (isError(error, 'ec2-not-found')) return { kind: 'gone' };
+      if (isError(error, 'ec2-not-found')) return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;
       if (error instanceof IpamError) return undefined;
       throw error;
     }

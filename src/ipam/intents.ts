@@ -10,6 +10,7 @@ import { type Allocation, type Change, LATE_READS_MS, type MoveName } from '../d
 import { ANSWERED_WITHIN_MS, askedFor } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
+import { isGone } from './identity.ts';
 import { callDeadline, type Machine } from './machine.ts';
 
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
@@ -458,7 +459,8 @@ async function callUnassign(
   const error = await outcome(cloud.unassign(eni, ips, sendBefore));
   log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
-    isError(error, 'ec2-not-found') || (isError(error, 'ec2-not-assigned') && intents.length === 1);
+    (isError(error, 'ec2-not-found') && (await isGone(machine, eni))) ||
+    (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) {
     const unsure = otherwise === null;
     const freed = await store.move(intents.map(change('unassigned', { unsure })));

@@ -8,6 +8,7 @@ import type { EniId, SubnetId } from '../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import { type Enis, oursIn } from './enis.ts';
 import type { Evidence } from './evidence.ts';
+import { isProvedBy, learnIdentity, seesAnother } from './identity.ts';
 import { repair, takeOff, unassign } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
 import { arrivedOn, refreshed, sightingsOn } from './observe.ts';
@@ -18,6 +19,9 @@ const REPAIRS_MAX = 200;
 const TAKEN_OFF_MAX = 50;
 
 const IN_USE = ['ready', 'allocated', 'occupied', 'assigning', 'unassigning'] as const;
+
+/** Differences that rest on what EC2 does not show. */
+const ABSENCES: readonly Drift['kind'][] = ['astray', 'missing', 'unseen', 'vacated'];
 
 /** What is read of EC2 for a comparison: all ENIs of the subnet, or this ledger's own by their ids. */
 export type Scope = 'whole' | 'own';
@@ -32,11 +36,14 @@ interface View {
   readonly known: readonly LedgerEni[];
   /** ENIs that this process may change. Embedded, only those that EC2 has shown. */
   readonly ours: ReadonlySet<EniId>;
+  /** What EC2 does not show is not there: the client is of the ledger's account and Region. */
+  readonly isProved: boolean;
   /** ENIs of the ledger that EC2 shows otherwise than the ledger has them, as they are now. */
   readonly changed: readonly LedgerEni[];
 }
 
-async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope: Scope): Promise<View> {
+async function view(machine: Machine, subnet: SubnetId, scope: Scope): Promise<View> {
+  const { store, cloud, instance } = machine;
   const known = await store.enis();
   const { rows, now } = await store.withStatus(subnet, IN_USE);
   const enis = new Map<EniId, CloudEni>();
@@ -52,7 +59,22 @@ async function view({ store, cloud, instance }: Machine, subnet: SubnetId, scope
   });
   const current = known.filter(eni => eni.ours).map(eni => changed.find(one => one.id === eni.id) ?? eni);
   const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
-  return { scope, rows, now, enis, known: current, changed, ours: new Set(ours.map(eni => eni.id)) };
+  const shown = known.find(eni => eni.ours && enis.has(eni.id));
+  const seen = shown && enis.get(shown.id);
+  if (seen !== undefined) await learnIdentity(machine, seen);
+  const [any] = current.filter(eni => eni.subnet === subnet);
+  const isProved =
+    (await isProvedBy(machine, enis.values())) || (any !== undefined && (await seesAnother(machine, any.id)));
+  return {
+    scope,
+    rows,
+    now,
+    enis,
+    known: current,
+    isProved,
+    changed,
+    ours: new Set(ours.map(eni => eni.id)),
+  };
 }
 
 /** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
@@ -92,7 +114,7 @@ async function driftIn(
     const { rows } = await machine.store.get(subnet, others.slice(from, from + CHANGES_MAX));
     drifts.push(...rows.filter(row => row.status === 'free').flatMap(judge));
   }
-  return drifts;
+  return seen.isProved ? drifts : drifts.filter(({ kind }) => !ABSENCES.includes(kind));
 }
 
 /** What calls without an answer have put on our ENIs. */

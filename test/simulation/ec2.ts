@@ -6,6 +6,7 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
+import { type Caller, OWNER } from '../../src/simulator/caller.ts';
 import type { Network } from '../../src/simulator/network.ts';
 import type { Outcome, Vpc } from '../../src/simulator/vpc.ts';
 import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
@@ -35,8 +36,10 @@ export class Ec2 {
     mirror: Mirror,
     deadlineClock: () => number,
     wrote: ReadonlyMap<string, Allocation>,
+    caller: Caller = OWNER,
   ): OpenCloud {
     const options = {
+      caller: () => caller,
       wait: (ms: number) => this.#scheduler.wait(process, ms),
       deadlineClock,
       dayAheadMs: () => process.dayAheadMs,

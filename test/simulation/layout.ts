@@ -38,6 +38,8 @@ export interface Layout {
   readonly vpc: VpcDescription;
 }
 
+/** With which the account of the ledgers shares its subnets, or not. */
+export const OTHER_ACCOUNT = '210987654321';
 export const STRANGER = 'eni-0f' as EniId;
 /** In the same subnet; it has no IPv4 address. */
 const WITHOUT_IPV4 = 'eni-0e' as EniId;
@@ -60,8 +62,10 @@ export function drawLayout(random: Random): Layout {
     }),
   );
   const type = random.pick(INSTANCE_TYPES) ?? 'm5.large';
+  const isShared = random.chance(0.5);
   const stranger = {
     id: STRANGER,
+    ...(isShared ? { owner: OTHER_ACCOUNT } : {}),
     subnet: SUBNETS[0] ?? '',
     primary: '10.0.1.10',
     secondaries: ['10.0.1.11'],
@@ -81,7 +85,11 @@ export function drawLayout(random: Random): Layout {
     cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
     unnamedRefusals: random.chance(0.3),
     vpc: {
-      subnets: SUBNETS.slice(0, subnets).map((id, i) => ({ id, cidr: CIDRS[i] ?? '' })),
+      subnets: SUBNETS.slice(0, subnets).map((id, i) => ({
+        id,
+        cidr: CIDRS[i] ?? '',
+        sharedWith: isShared ? [OTHER_ACCOUNT] : [],
+      })),
       instances: INSTANCES.map(id => ({ id, type })),
       enis: [
         ...ports.map(port),

@@ -26,6 +26,7 @@ const WEIGHTS = {
   'server clock steps': 2,
   'statements fail': 5,
   'store away': 2,
+  'server at a wrong place': 2,
   'store clock steps': 2,
   'stranger locks rows': 3,
   // What EC2 does.

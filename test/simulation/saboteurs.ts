@@ -131,6 +131,31 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: '    if (machine.instance === null) return null;\n',
     replace: '',
   },
+  // Whose client it is.
+  {
+    name: 'what is not found from anywhere is off its ENI',
+    file: INTENTS,
+    find: "(isError(error, 'ec2-not-found') && (await isGone(machine, eni))) ||",
+    replace: "isError(error, 'ec2-not-found') ||",
+  },
+  {
+    name: 'an ENI that is not found from anywhere is gone',
+    file: 'src/ipam/evidence.ts',
+    find: "return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;",
+    replace: "return { kind: 'gone' };",
+  },
+  {
+    name: 'what nobody shows a stranger is on no ENI',
+    file: 'src/ipam/reconciler.ts',
+    find: 'return seen.isProved ? drifts :',
+    replace: 'return seen.enis.size >= 0 ? drifts :',
+  },
+  {
+    name: 'any account proves what is gone',
+    file: 'src/ipam/identity.ts',
+    find: 'return (await machine.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
+    replace: 'return (await machine.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
+  },
   // A caller that has gone.
   {
     name: 'the undo on hang-up left out',

@@ -1,13 +1,25 @@
 /** What befalls servers and their ledger, and what operators do. */
 import { IpamError } from '../../src/domain/error.ts';
+import type { SubnetId } from '../../src/domain/ids.ts';
+import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
 import { idle, recycle } from '../../src/ipam/recycle.ts';
 import { survey } from '../../src/ipam/survey.ts';
+import type { Caller } from '../../src/simulator/caller.ts';
+import { ACCOUNT_ID } from '../../src/simulator/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
-import { type Port, SKEW_MS_MAX } from './layout.ts';
+import { OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
 import { Process } from './scheduler.ts';
 import { machineOf, type Server } from './server.ts';
 import type { World } from './world.ts';
+
+/** Long enough for all that a server concludes from what it sees again. */
+const MISPLACED_MS_MAX = 2_000_000;
+const MISPLACED_PAUSE_MS = 40_000;
+const WRONG_PLACES: readonly Caller[] = [
+  { account: ACCOUNT_ID, region: 'us-east-1' },
+  { account: OTHER_ACCOUNT, region: null },
+];
 
 /** Longer than the grace. */
 const SLEEP_MS_MAX = 2_000_000;
@@ -70,6 +82,35 @@ export const SERVER_DEEDS = {
     world.strike('statement failed');
     server.ledger.failing.set(server.process, { after: dice[1] % 6, left: 1 + (dice[2] % 3) });
   }),
+  'server at a wrong place': (world, [die, where, long]) => {
+    const ledger = of(world.ledgers, die);
+    if (ledger === undefined) return;
+    const { scheduler, truth } = world;
+    const process = new Process(`misplaced ${scheduler.steps}`);
+    const caller = of(WRONG_PLACES, where);
+    truth.note(`${process.id} starts: ${JSON.stringify(caller)}`);
+    truth.misplaced.add(process);
+    world.strike('misplaced server');
+    const machine = machineOf(world, ledger, process, caller);
+    const { keeper } = openIpam(machine, {
+      server: process.id,
+      reconcileEveryMs: MISPLACED_PAUSE_MS,
+      pause: () => scheduler.wait(process, MISPLACED_PAUSE_MS),
+    });
+    void keeper.run();
+    void idle(machine, world.layout.ports[0]?.subnet as SubnetId, 0, 4)
+      .then(rows => recycle(machine, rows))
+      .catch(() => {});
+    const forMs = spread(MISPLACED_MS_MAX, long);
+    scheduler.effect(null, () => scheduler.kill(process), forMs);
+    if (long % 3 > 0) return;
+    // It is alone for as long.
+    for (const server of world.servers)
+      if (server.ledger === ledger && server.process.state === 'running') {
+        scheduler.freeze(server.process);
+        scheduler.effect(null, () => scheduler.thaw(server.process), forMs);
+      }
+  },
   'store away': (world, [die, long]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;

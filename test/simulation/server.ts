@@ -11,6 +11,7 @@ import type { Allocator } from '../../src/ipam/allocator.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
+import type { Caller } from '../../src/simulator/caller.ts';
 import { groupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { Connection, Reply } from './connection.ts';
@@ -35,7 +36,7 @@ export type Request =
   | { readonly kind: 'empty' };
 
 /** The parts of one process that works on a ledger: a server's, or a command's. */
-export function machineOf(world: World, ledger: Ledger, process: Process): Machine {
+export function machineOf(world: World, ledger: Ledger, process: Process, caller?: Caller): Machine {
   const { scheduler, truth, layout } = world;
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
@@ -69,7 +70,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process): Machi
       ...connected,
       move: watchLocks(truth, ledger, groupCommit(connected.move, bounds)),
     },
-    cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote), {
+    cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
       clock,
       wait,
       share: 1,

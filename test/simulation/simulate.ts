@@ -108,6 +108,7 @@ class Run {
       ledger.lockedUntil.clear();
     }
     this.#world.restingSince = scheduler.now;
+    for (const process of truth.misplaced) scheduler.kill(process);
     for (const server of servers) {
       scheduler.thaw(server.process);
       server.process.dayAheadMs = 0;

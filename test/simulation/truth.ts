@@ -67,6 +67,8 @@ export class Truth {
   /** `eni ip`: when EC2 put it there for us, and when it last began to answer with it. */
   readonly applied = new Map<string, number>();
   readonly shown = new Map<string, number>();
+  /** Servers whose client is of another account or Region. */
+  readonly misplaced = new Set<Process>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
   /** Holders that were given up on proof, though their containers run on. */

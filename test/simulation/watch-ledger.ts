@@ -56,6 +56,13 @@ export function watchMove(truth: Truth, moved: Moved): void {
     ONLY_POOLED,
     () => `${key}: ${change.move} on ${eni} by ${moved.process.id}`,
   );
+  const isFreed = after.status === 'free' && before.status !== 'assigning';
+  const isGivenUp = before.status === 'allocated' && after.status !== 'allocated';
+  truth.demand(
+    !truth.misplaced.has(moved.process) || !(isFreed || isGivenUp),
+    'a server of another account or Region frees nothing and gives up nobody',
+    () => `${key}: ${change.move} by ${moved.process.id}`,
+  );
   if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
