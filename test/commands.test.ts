@@ -6,11 +6,15 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { assemble } from '../src/assemble.ts';
 import { main } from '../src/cli/cli.ts';
+import { loadConfig } from '../src/cli/config.ts';
+import { startServer } from '../src/cli/serve.ts';
+import { settingNames } from '../src/cli/settings.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
+import type { Log } from '../src/domain/log.ts';
 import { METADATA } from '../src/simulator/faults.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import type { Vpc } from '../src/simulator/vpc.ts';
-import { openStore } from '../src/store/open.ts';
+import { openStore, ownerOf } from '../src/store/open.ts';
 import type { Store } from '../src/store/store.ts';
 import { ip, type Served, serve, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';
@@ -265,6 +269,50 @@ for (const [what, code, message] of [
     context.vpc.faults.clear();
     assert.is((await run(context, MINE, `init ${SUBNET}`)).status, 0);
   });
+
+commands(
+  'serve asks until instance metadata say which instance this is, and serves that one',
+  async context => {
+    const { folder, path, vpc, at } = context;
+    process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = at[MINE]?.url;
+    for (const message of ['', 'i-'])
+      vpc.faults.add({ kind: 'error', code: '200', message, action: METADATA, times: 2 });
+    const config = loadConfig({
+      flags: new Map([
+        ['listen', [`unix:${join(folder, 'x.sock')}`]],
+        ['store', [`sqlite:${path}`]],
+      ]),
+      env: { AWS_REGION: 'eu-central-1' },
+      readFile: () => '',
+      home: folder,
+      isRoot: false,
+      isTerminal: false,
+      uses: settingNames,
+    });
+    const output = { write: () => {}, isTerminal: false };
+    const io = {
+      out: output,
+      err: output,
+      ask: async () => null,
+      signal: new AbortController().signal,
+      crashed: new Promise<never>(() => {}),
+    };
+    const lines: string[] = [];
+    const log: Log = (_level, message, fields) => void lines.push(`${message} ${fields?.error ?? ''}`);
+    const server = await startServer({ config, io, log, assemble });
+    try {
+      await server.opened;
+      assert.is(await ownerOf({ kind: 'sqlite', path }), MINE);
+      assert.ok(
+        lines.some(line => /cannot be opened.*nothing says which instance this is/.test(line)),
+        lines.join(),
+      );
+      assert.not(lines.some(line => line.includes('ENIs of any')));
+    } finally {
+      await server.stop();
+    }
+  },
+);
 
 commands('where instance metadata are turned off, it is as where there are none', async context => {
   context.vpc.faults.add({ kind: 'error', code: '403', message: 'no', action: METADATA });
