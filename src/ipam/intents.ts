@@ -91,15 +91,17 @@ export async function assign(
   let [calls, unfit] = [0, 0];
   let error: IpamError | null = null;
   const size = Math.min(count, CALL_ADDRESSES_MAX);
-  let next: Candidates = { first: rows, suspects: [], size };
+  let next: Candidates = { first: rows, later: [], size };
   const ended = (ready: readonly Allocation[] = [], unanswered: readonly Allocation[] = []): Assigned => ({
     ...{ ready, taken, calls, unfit, unanswered },
     error: isError(error, 'ec2-taken') ? null : error,
   });
   while (calls < callsMax && unfit < UNFIT_MAX) {
     const noTurn = calls > 0 ? await outcome(machine.cloud.turn('assign')) : null;
-    if (noTurn !== null) error = noTurn;
-    if (noTurn !== null) return ended();
+    if (noTurn !== null) {
+      error = noTurn;
+      return ended();
+    }
     const { intents, left, sendBefore } = await intend(machine, eni, next);
     if (intents.length === 0) return ended();
     const answer = await callAssign(machine, eni, intents, sendBefore);
@@ -118,8 +120,8 @@ export async function assign(
 /** Rows to choose from. */
 interface Candidates {
   readonly first: readonly Allocation[];
-  /** Of batches that EC2 refused, for one that is not among `first`: they are tried last. */
-  readonly suspects: readonly Allocation[];
+  /** Those that come after them: first what EC2 was not asked for yet, then what was in a batch that it refused. */
+  readonly later: readonly Allocation[];
   readonly size: number;
 }
 
@@ -128,21 +130,21 @@ function nextAfter(
   { guilty, innocent }: Answer,
   error: IpamError,
   left: readonly Allocation[],
-  { suspects }: Candidates,
+  { later }: Candidates,
   size: number,
 ): Candidates {
   const middle = Math.ceil(innocent.length / 2);
   if (guilty.length === 0)
     return {
       first: innocent.slice(0, middle),
-      suspects: [...innocent.slice(middle), ...left, ...suspects],
+      later: [...left, ...later, ...innocent.slice(middle)],
       size: middle,
     };
   const isAlone = innocent.length === 0;
-  const others = isAlone ? [...left, ...suspects] : [...innocent, ...left];
+  const others = isAlone ? [...left, ...later] : [...innocent, ...left];
   return {
     first: others,
-    suspects: isAlone ? [] : suspects,
+    later: isAlone ? [] : later,
     size: isAlone && isError(error, 'ec2-unfit') ? 1 : size,
   };
 }
