@@ -1,5 +1,6 @@
 // Goal: what is on an ENI that leaves the instance of an embedded ledger comes back to the subnet, and nothing is asked of
 // EC2 for it any more. Method: two embedded ledgers on one simulated VPC, and ENIs that are detached, moved, deleted.
+import { parseCidr } from '../src/domain/address.ts';
 import { LATE_READS_MS } from '../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../src/domain/evidence.ts';
@@ -222,6 +223,20 @@ departing('what was seen of an earlier absence does not count for a later one', 
   detach(s.w, ENI_A);
   await pass(s);
   assert.equal(await ipsWith(s.w, 'ready'), ready);
+});
+
+departing('deleted with a prefix on it: the sixteen addresses come back with the others', async () => {
+  const s = site();
+  const prefix = parseCidr('10.0.1.64/28');
+  const made = s.w.vpc.network.createEni({ subnet: SUBNET, prefixes: [prefix] });
+  s.w.vpc.network.attach(made.id, HERE, 4);
+  await request(s.w, made.id);
+  assert.is((await rowOf(s.w, '10.0.1.70')).status, 'occupied');
+  remove(s.w, made.id);
+  s.w.time.now += LATE_READS_MS;
+  await seenFor(s, STANDS_FOR_MS.gone);
+  assert.is((await rowOf(s.w, '10.0.1.70')).status, 'free');
+  assert.is((await rowOf(s.w, '10.0.1.70')).iface, null);
 });
 
 departing('a release ends what is held there, with no word to EC2, and gives up nothing else', async () => {

@@ -375,12 +375,6 @@ export const SABOTEURS: readonly Saboteur[] = [
     replace:
       'policy.confirmMoves ? intents.filter(row => isFromElsewhere(row) && row.status !== row.status) : [];',
   },
-  {
-    name: 'what a read does not show on our ENI counts as absent after a minute',
-    file: DRIFT,
-    find: 'now - row.placedAt >= LATE_READS_MS;',
-    replace: 'now - row.placedAt >= 60_000;',
-  },
   // ENIs that leave the instance of an embedded ledger.
   {
     name: 'what is on an ENI that has left is asked of EC2',
@@ -423,8 +417,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a subnet all of whose ENIs have left is forgotten',
     file: 'src/ipam/keeper.ts',
-    find: '(await store.enis()).filter(eni => eni.ours)',
-    replace: '(await store.enis()).filter(eni => eni.ours && eni.instance !== null)',
+    find: '.some(eni => eni.ours && eni.subnet === subnet);',
+    replace: '.some(eni => eni.subnet === subnet && oursIn([eni], machine.instance).length > 0);',
   },
   // Bounds.
   {
