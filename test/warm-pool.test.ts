@@ -637,6 +637,34 @@ takingBack('many ENIs that ask at once each get one of what is idle', async () =
   assert.is(new Set(given.map(row => row.ip)).size, asking.length);
 });
 
+/** An embedded ledger with two ready addresses on an ENI that EC2 has meanwhile given to another instance. */
+async function movedAway() {
+  const C = 'eni-0c' as EniId;
+  const attachment = { instance: 'i-0a', deviceIndex: 2 };
+  const enis = [...(ROOMY.enis ?? []), { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment }];
+  const w = world({ vpc: { ...ROOMY, enis }, instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  const held = [await request(w, C), await request(w, C)];
+  for (const { ip } of held) await release(w, C, ip);
+  const home = await w.enis.adopt(ENI_A);
+  w.vpc.network.detach(w.vpc.network.eni(C).attachment?.id ?? '');
+  return { w, home };
+}
+
+takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
+  const { w, home } = await movedAway();
+  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  assert.equal(await takeBack(w.machine, w.enis, home, anyTwo), []);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 2);
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+takingBack('nothing more is tried when nobody waits any longer', async () => {
+  const { w, home } = await movedAway();
+  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  assert.equal(await takeBack(w.machine, w.enis, home, { ...anyTwo, until: w.machine.clock() }), []);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
+});
+
 takingBack('only addresses of the range, and never a primary', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 2 } });
   await request(w, ENI_A);

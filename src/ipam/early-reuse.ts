@@ -47,8 +47,8 @@ export function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
     return claimed;
   }
 
-  async function fromElsewhere({ home, pool }: Asked): Promise<boolean> {
-    const wanted = { range: pool.range, count: 1, which: 'any' } as const;
+  async function fromElsewhere({ home, pool, until }: Asked): Promise<boolean> {
+    const wanted = { range: pool.range, count: 1, which: 'any', until: until() } as const;
     return (await takeBack(machine, enis, home, wanted)).length > 0;
   }
 

@@ -103,9 +103,11 @@ async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   if (next.do === 'wait') throw noAnswer(home.eni.id);
   if (next.do === 'make room') return await roomOn(parts, next);
   if (next.do === 'assign') return await assignOn(parts, next);
-  const wanted = { range: asked.range, count: Math.max(asked.waiting(), 1), which: 'rested' } as const;
+  const { range } = asked;
+  const count = Math.max(asked.waiting(), 1);
+  const wanted = { range, count, which: 'rested', until: asked.until() } as const;
   if ((await takeBack(machine, enis, home, wanted)).length > 0) return null;
-  const [resting = null] = await freeFor(machine, home, asked.range, 'any', 1);
+  const [resting = null] = await freeFor(machine, home, range, 'any', 1);
   return { outcome: 'subnet dry', resting };
 }
 

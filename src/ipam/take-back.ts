@@ -1,6 +1,7 @@
 /** For requests that wait: idle addresses are taken off where they are in the way. */
 import { type Cidr, contains } from '../domain/address.ts';
 import { type Allocation, isRested } from '../domain/allocation.ts';
+import type { EniId } from '../domain/ids.ts';
 import { type Enis, type Home, oursIn } from './enis.ts';
 import { since } from './hints.ts';
 import { inTime, unassign, unassignFrom } from './intents.ts';
@@ -11,10 +12,14 @@ export interface TakeBack {
   readonly count: number;
   /** `rested`: only those past the quarantine; `any`: then those that have rested longest. */
   readonly which: 'rested' | 'any';
+  /** When nobody waits any longer, on the process's monotonic clock; absent: for as long as it takes. */
+  readonly until?: number;
 }
 
 /** Others may take what is chosen, or choose the same. */
 const TRIES_MAX = 8;
+/** The same on one ENI: EC2 may show it somewhere else by now, so that nothing is taken off it. */
+const TRIES_ON_ENI_MAX = 2;
 
 /** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
  *  them; answers those that are free now. Throws what EC2 said when that is why there are none. */
@@ -22,18 +27,25 @@ export async function takeBack(
   machine: Machine,
   enis: Enis,
   home: Home,
-  { range, count, which }: TakeBack,
+  { range, count, which, until = Number.POSITIVE_INFINITY }: TakeBack,
 ): Promise<Allocation[]> {
   const freed: Allocation[] = [];
+  const inVain = new Map<EniId, number>();
+  const idle = async () =>
+    (await idleElsewhere(machine, enis, home, range, which)).filter(
+      ({ iface }) => iface !== null && (inVain.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
+    );
   for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
-    if ((await idleElsewhere(machine, enis, home, range, which)).length === 0) break;
-    await machine.cloud.turn('unassign');
-    const chosen = chooseFrom(await idleElsewhere(machine, enis, home, range, which), machine.random);
+    if (tries > 0 && machine.clock() >= until) break;
+    if ((await idle()).length === 0) break;
+    await machine.cloud.turn('unassign', until);
+    const chosen = chooseFrom(await idle(), machine.random);
     const eni = chosen[0]?.iface ?? null;
     if (eni === null) break;
     const asked = unassignFrom(machine, eni, chosen.slice(0, count - freed.length));
     const result = await inTime(machine, eni, asked);
     freed.push(...result.freed);
+    if (result.freed.length === 0) inVain.set(eni, (inVain.get(eni) ?? 0) + 1);
     if (result.error !== null && freed.length === 0) throw result.error;
   }
   if (freed.length > 0)
