@@ -1,24 +1,40 @@
 // Goal: TCP, a unix socket and mutual TLS are served alike on every runtime, nobody gets in who should not, and a
 // stop loses no answer. Method: real sockets on loopback; node:http as the client, raw sockets where it hides too
 // much.
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { Agent, type IncomingMessage, request, type Server } from 'node:http';
 import { request as requestTls, Agent as TlsAgent } from 'node:https';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { text } from 'node:stream/consumers';
 import { setTimeout as wait } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { type ErrorCode, IpamError } from '../src/domain/error.ts';
 import { type Listener, type Listening, listen } from '../src/http/listen.ts';
 import { tlsFront } from '../src/http/tls-front.ts';
 import { type Certificates, makeCertificates } from './certificates.ts';
+import { type Dialled, KeepAliveClient } from './keep-alive.ts';
 import { assert, suite } from './uvu.ts';
 
 const LOCAL: Listener = { kind: 'http', host: '127.0.0.1', port: 0 };
 const BOUND_MS = 10_000;
+const NODE = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url));
+const CONNECT_MANY = fileURLToPath(new URL('connect-many.ts', import.meta.url));
 
 let folder = '';
 let open: Listening[] = [];
@@ -28,24 +44,31 @@ let finish = () => {};
 
 const app = {
   async fetch(asked: Request): Promise<Response> {
+    handled.push(new URL(asked.url).pathname);
     if (new URL(asked.url).pathname === '/slow')
       await new Promise<void>(resolve => {
         finish = resolve;
         arrived();
       });
-    if (new URL(asked.url).pathname === '/stream') return new Response(halfThenRest());
+    if (new URL(asked.url).pathname === '/early') {
+      arrived();
+      await wait(50); // a stop begins
+    }
+    if (['/stream', '/early'].includes(new URL(asked.url).pathname)) return new Response(halfThenRest());
     return new Response(`${asked.method} ${await asked.text()}`);
   },
 };
 let arrived = () => {};
+/** The paths of what was asked. */
+let handled: string[] = [];
 
 function halfThenRest(): ReadableStream {
-  const text = new TextEncoder();
+  const encoder = new TextEncoder();
   return new ReadableStream({
     start(stream) {
-      stream.enqueue(text.encode('half'));
+      stream.enqueue(encoder.encode('half'));
       finish = () => {
-        stream.enqueue(text.encode(' and rest'));
+        stream.enqueue(encoder.encode(' and rest'));
         stream.close();
       };
     },
@@ -110,6 +133,11 @@ async function refused(port: number): Promise<void> {
     if (what !== 'connected') return;
   }
 }
+
+const begun = () =>
+  new Promise<void>(resolve => {
+    arrived = resolve;
+  });
 
 const failed = (asked: Promise<unknown>): Promise<boolean> =>
   asked.then(
@@ -186,6 +214,42 @@ unix('has its mode from the first moment, and the umask is as before', async () 
   } finally {
     process.umask(umask);
   }
+});
+
+unix('leaves the socket of the next server that came while it stopped', async () => {
+  const path = join(folder, 'x.sock');
+  const old = await serve({ kind: 'unix', path, mode: 0o600 });
+  const begins = begun();
+  const last = post('last', { socketPath: path, path: '/slow' });
+  await begins;
+  const finishOld = finish;
+  const closed = old.close(BOUND_MS);
+  assert.not(existsSync(path));
+  await serve({ kind: 'unix', path, mode: 0o600 });
+  assert.is(await post('next', { socketPath: path }), 'POST next');
+  finishOld();
+  assert.is(await last, 'POST last');
+  await closed;
+  assert.is(await post('next', { socketPath: path }), 'POST next');
+});
+
+unix('leaves the socket of the next server that came before it stopped', async () => {
+  const path = join(folder, 'x.sock');
+  const old = await serve({ kind: 'unix', path, mode: 0o600 });
+  rmSync(path);
+  await serve({ kind: 'unix', path, mode: 0o600 });
+  await old.close(BOUND_MS);
+  assert.is(await post('next', { socketPath: path }), 'POST next');
+});
+
+unix('of servers that start at once only one gets the name, and it can be reached', async () => {
+  const path = join(folder, 'x.sock');
+  const started = await Promise.allSettled([1, 2, 3].map(() => serve({ kind: 'unix', path, mode: 0o600 })));
+  const refusals = started.filter(one => one.status === 'rejected');
+  assert.is(refusals.length, 2);
+  for (const { reason } of refusals) assert.match(reason.line, /another server answers there/);
+  assert.is(await post('hello', { socketPath: path }), 'POST hello');
+  assert.equal(readdirSync(folder), ['x.sock']);
 });
 
 unix('replaces the socket of a server that died', async () => {
@@ -301,10 +365,6 @@ tls.run();
 const stop = suite('a stop');
 prepare(stop);
 withCertificates(stop);
-const begun = () =>
-  new Promise<void>(resolve => {
-    arrived = resolve;
-  });
 
 stop('lets a request in flight finish, accepts nothing new, and says that the connection ends', async () => {
   const { address, close } = await serve(LOCAL);
@@ -388,6 +448,185 @@ stop('lets a request on a unix socket finish too', async () => {
   finish();
   assert.is(await answer, 'POST last');
   await closed;
+});
+/** A connection as bytes, with all that came on it. */
+interface Wire {
+  readonly socket: Socket;
+  received: string;
+  hasEnded: boolean;
+}
+
+function wire(to: NetConnectOpts): Wire {
+  const made: Wire = { socket: connect(to), received: '', hasEnded: false };
+  made.socket.setEncoding('latin1').on('data', (chunk: unknown) => {
+    made.received += chunk;
+  });
+  made.socket
+    .on('error', () => {})
+    .on('close', () => {
+      made.hasEnded = true;
+    });
+  return made;
+}
+
+const asks = (body: string, path = '/') =>
+  `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+const answersOn = ({ received }: Wire) => received.match(/POST \w+$|POST \w+(?=HTTP)/g) ?? [];
+const saysEnd = ({ received }: Wire) => received.split(/^connection: close\r$/im).length - 1;
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + BOUND_MS;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${BOUND_MS} ms`);
+    await wait(2);
+  }
+}
+
+/** On each transport that shows bytes. */
+const PLAIN: readonly [string, () => Listener][] = [
+  ['TCP', () => LOCAL],
+  ['a unix socket', () => ({ kind: 'unix', path: join(folder, 'x.sock'), mode: 0o600 })],
+];
+const toward = (address: string): NetConnectOpts =>
+  address.startsWith('unix:')
+    ? { path: address.slice('unix:'.length) }
+    : { host: '127.0.0.1', port: Number(new URL(address).port) };
+
+for (const [transport, listener] of PLAIN) {
+  stop(
+    `answers a request that comes on an idle connection of ${transport}, and says that it ends`,
+    async () => {
+      const { address, close } = await serve(listener());
+      const wires = Array.from({ length: 5 }, () => wire(toward(address)));
+      for (const one of wires) one.socket.write(asks('one'));
+      await until('the first answers', () => wires.every(one => answersOn(one).length === 1));
+      for (const one of wires) one.socket.write(asks('two'));
+      await closesSoon(close);
+      await until('the ends', () => wires.every(one => one.hasEnded));
+      for (const one of wires) {
+        assert.equal(answersOn(one), ['POST one', 'POST two']);
+        assert.is(saysEnd(one), 1);
+      }
+    },
+  );
+
+  stop(`serves the clients in the accept queue of ${transport}`, async () => {
+    const { address, close } = await serve(listener());
+    const flag = join(folder, 'queued');
+    const clients = spawn(NODE, [CONNECT_MANY, JSON.stringify(toward(address)), '50', flag], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const heard = text(clients.stdout);
+    const deadline = performance.now() + BOUND_MS;
+    while (!existsSync(flag) && performance.now() < deadline); // the server does not get to look
+    await closesSoon(close);
+    const received = JSON.parse(await heard) as string[];
+    assert.is(received.length, 50);
+    for (const answer of received) {
+      assert.match(answer, /POST queued$/);
+      assert.match(answer, /^connection: close\r$/im);
+    }
+  });
+
+  stop(`waits on ${transport} for the rest of a request that has begun, but not for ever`, async () => {
+    const { address, close } = await serve(listener());
+    const [late, never, mute] = [wire(toward(address)), wire(toward(address)), wire(toward(address))];
+    const begin = asks('late').slice(0, 20);
+    for (const one of [late, never]) one.socket.write(begin);
+    await wait(50);
+    const closed = closesSoon(close);
+    await until('the end of the silent one', () => mute.hasEnded);
+    assert.not(late.hasEnded);
+    late.socket.write(asks('late').slice(20));
+    await until('the end of the late one', () => late.hasEnded);
+    assert.equal(answersOn(late), ['POST late']);
+    await closed;
+    await until('the end of the other', () => never.hasEnded);
+    assert.is(never.received, '');
+  });
+
+  stop(
+    `answers all requests that were sent at once on ${transport}, and says with the last that it ends`,
+    async () => {
+      const { address, close } = await serve(listener());
+      const one = wire(toward(address));
+      const begins = begun();
+      one.socket.write(asks('first', '/slow') + asks('second'));
+      await begins;
+      const closed = closesSoon(close);
+      finish();
+      await closed;
+      await until('the end', () => one.hasEnded);
+      assert.equal(answersOn(one), ['POST first', 'POST second']);
+      assert.is(saysEnd(one), 1);
+      assert.ok(one.received.search(/^connection: close/im) > one.received.indexOf('POST first'));
+    },
+  );
+
+  stop(`keeps a connection of ${transport} whose answer did not say that it ends`, async () => {
+    const { address, close } = await serve(listener());
+    const one = wire(toward(address));
+    one.socket.write(asks('', '/stream'));
+    await until('the first half', () => one.received.includes('half'));
+    const closed = closesSoon(close);
+    await wait(50);
+    finish();
+    await until('the rest', () => one.received.endsWith('0\r\n\r\n'));
+    one.socket.write(asks('next'));
+    await closed;
+    await until('the end', () => one.hasEnded);
+    assert.equal(answersOn(one), ['POST next']);
+    assert.is(saysEnd(one), 1);
+  });
+}
+
+stop('handles nothing that comes after the answer that says that the connection ends', async () => {
+  const { address, close } = await serve(LOCAL);
+  const one = wire(toward(address));
+  one.socket.write(asks('one'));
+  await until('the first answer', () => answersOn(one).length === 1);
+  handled = [];
+  const begins = begun();
+  one.socket.write(asks('two', '/early'));
+  await begins;
+  const closed = closesSoon(close);
+  await until('the head of the answer', () => saysEnd(one) === 1);
+  one.socket.write(asks('three'));
+  await wait(50);
+  finish();
+  await closed;
+  assert.equal(handled, ['/early']);
+});
+
+stop('loses no request of clients that ask at once, on any transport', async () => {
+  const listeners: Listener[] = [LOCAL, { kind: 'unix', path: join(folder, 'y.sock'), mode: 0o600 }];
+  for (const listener of [...listeners, httpsListener()]) {
+    const { address, close } = await serve(listener);
+    const dial = (): Dialled => {
+      if (listener.kind !== 'https') return { socket: connect(toward(address)), ready: 'connect' };
+      const { cert, key } = certificates.client;
+      const files = { cert: readFileSync(cert), key: readFileSync(key), ca: readFileSync(certificates.ca) };
+      return { socket: connectTls({ ...toward(address), ...files } as object), ready: 'secureConnect' };
+    };
+    const clients = Array.from({ length: 10 }, () => new KeepAliveClient(dial));
+    let isOver = false;
+    const asking = clients.map(async (client, i) => {
+      while (!isOver) {
+        await client.call('/', i).catch(() => {});
+        if (!client.isConnected) return;
+        await wait(Math.random() * i);
+      }
+    });
+    await until('some answers', () => clients.every(one => one.answered > 2));
+    await closesSoon(close);
+    isOver = true;
+    await Promise.all(asking);
+    assert.equal(
+      clients.flatMap(one => one.broken),
+      [],
+      listener.kind,
+    );
+  }
 });
 stop.run();
 

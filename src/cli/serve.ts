@@ -15,6 +15,10 @@ import { SERVE_SETTINGS } from './uses.ts';
 const OPEN_AGAIN_MS = 1000;
 /** At the start: how long EC2 may take to show of which account this server is. */
 const IDENTITY_MAX_MS = 5000;
+/** At the end: by how much the last requests may outlast the longest wait of one, since they come while the server
+ *  stops already, and how long the undoing of what is cut off then may take. */
+const LAST_REQUESTS_MS = 5000;
+const UNDO_MAX_MS = 5000;
 /** At the end: how long the keeper may take for its chores in hand, and the store for its connections. */
 const KEEPER_STOP_MAX_MS = 15_000;
 const STORE_CLOSE_MAX_MS = 5000;
@@ -42,8 +46,8 @@ export interface RunningServer {
   readonly addresses: readonly string[];
   /** Settles when the ledger is open; rejects for what waiting cannot mend. */
   readonly opened: Promise<void>;
-  /** Finishes what is in flight. Takes the longest wait of a request at most, and what the keeper and the store may
-   *  take; never throws. */
+  /** Answers what is in flight and what still comes on open connections. Takes the longest wait of a request and half
+   *  a minute at most; never throws. */
   stop(): Promise<void>;
 }
 
@@ -59,10 +63,11 @@ export async function startServer(
   const app = driver(parts.service(ledger.opened), log, { inFlight });
   const listening: Listening[] = [];
   const stop = async () => {
-    const until = performance.now() + config.requestTimeoutMs;
+    const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;
+    const until = performance.now() + lastMs;
     ledger.stop();
-    await Promise.all(listening.map(one => one.close(config.requestTimeoutMs)));
-    await inFlight.ended(Math.max(0, until - performance.now()));
+    await Promise.all(listening.map(one => one.close(lastMs)));
+    await inFlight.ended(Math.max(UNDO_MAX_MS, until - performance.now()));
     if (ledger.isOpen) await parts.keeper.stop(KEEPER_STOP_MAX_MS);
     await closeStore(parts, log);
   };
