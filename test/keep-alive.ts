@@ -18,6 +18,7 @@ export type Reply = Readonly<Record<string, unknown>>;
 export class KeepAliveClient {
   readonly #dial: () => Dialled;
   #socket: Socket | null = null;
+  #usedAt = 0;
   /** Requests that were wholly answered. */
   answered = 0;
   /** Requests that were written and not wholly answered, with what came instead. */
@@ -34,13 +35,19 @@ export class KeepAliveClient {
   /** The answer; null when the connection broke before it was whole. Knocks again where nobody listens. */
   async call(path: string, body: unknown): Promise<Reply | null> {
     const socket = await this.#connection();
+    const silentMs = performance.now() - this.#usedAt;
+    const sentAt = performance.now();
     const response = await exchange(socket, dockerds(path, `${JSON.stringify(body)}\n`));
     if (!isWhole(response)) {
-      this.broken.push(`${path} after ${this.answered} answers: ${response || 'nothing came'}`);
+      this.broken.push(
+        `${path} after ${silentMs.toFixed()} ms of silence, ${(performance.now() - sentAt).toFixed(1)} ms later: ` +
+          (response || 'nothing came'),
+      );
       this.close();
       return null;
     }
     this.answered++;
+    this.#usedAt = performance.now();
     if (/^connection: *close$/im.test(response)) this.close();
     return JSON.parse(bodyOf(response));
   }
@@ -51,12 +58,16 @@ export class KeepAliveClient {
   }
 
   async #connection(): Promise<Socket> {
-    // As a client that reads all the time, it knows of an end that has arrived.
+    // As a client that reads all the time, it knows of an end that has arrived. The first may be in this turn still.
+    await turn();
     await turn();
     const until = performance.now() + KNOCK_MAX_MS;
     while (this.#socket === null) {
       this.#socket = await this.#knock();
-      if (this.#socket !== null) break;
+      if (this.#socket !== null) {
+        this.#usedAt = performance.now();
+        break;
+      }
       if (performance.now() > until) throw new Error(`nobody listens for ${KNOCK_MAX_MS} ms`);
       await wait(KNOCK_AGAIN_MS);
     }

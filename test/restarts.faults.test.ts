@@ -41,11 +41,6 @@ const RHYTHMS: readonly ((client: KeepAliveClient) => Promise<void>)[] = [
   async () => {},
   () => pause(Math.random() * PAUSE_MAX_MS),
   () => pause(Math.random() * 10),
-  // Idle: it asks again when its connection has ended.
-  async client => {
-    const until = performance.now() + 1000;
-    while (client.isConnected && performance.now() < until) await pause(5);
-  },
 ];
 
 let certificates: Certificates;

@@ -3,13 +3,16 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 
 /** When the server stops, a connection that owes no answer is closed once nothing has come for so long. The client
- *  of one in use has sent its next request by then, and reads in the answer that the connection ends. */
-const SILENT_MS = 250;
+ *  of one in use has sent its next request by then, and reads in the answer that the connection ends. dockerd waits as
+ *  long before it tries again where nobody listens. */
+const SILENT_MS = 1000;
 /** How long the rest of a request's head may take when the server stops, and the rest of a TLS handshake. */
-const ARRIVE_MAX_MS = 2000;
+const ARRIVE_MAX_MS = 3000;
 const LOOK_EVERY_MS = 20;
-/** How long clients are taken from the accept queue when the server stops. */
-const ACCEPT_MAX_MS = 1000;
+const POLL_ROUNDS = 3;
+/** How long clients are taken from the accept queue when the server stops: one in each turn of the event loop, in
+ *  which a commit may block. */
+const ACCEPT_MAX_MS = 5000;
 /** So many connections are closed before the kernel is asked again whether something has come. */
 const CLOSED_AT_ONCE_MAX = 8;
 
@@ -47,17 +50,18 @@ export class Connections {
    *  client is silent, and all after `boundMs`. */
   async close(boundMs: number): Promise<void> {
     const until = performance.now() + boundMs;
-    this.#isClosing = true;
-    for (const connection of this.#open.values()) connection.announceEnd();
     await this.#emptyAcceptQueue(until);
     const closed = new Promise<void>(resolve => this.#front.close(() => resolve()));
+    // Not before: a client that reads this connects anew, and would be in the accept queue.
+    this.#isClosing = true;
+    for (const connection of this.#open.values()) connection.announceEnd();
     await this.#closeSilent(until);
     for (const socket of [...this.#open.keys(), ...this.#accepted]) socket.destroy();
     await closed;
   }
 
   /** Clients in the accept queue are connected and may have sent a request; the kernel resets them when the listening
-   *  socket closes. Node takes one in each turn of its event loop. */
+   *  socket closes. */
   async #emptyAcceptQueue(until: number): Promise<void> {
     const giveUpAt = Math.min(until, performance.now() + ACCEPT_MAX_MS);
     while (performance.now() < giveUpAt) {
@@ -142,9 +146,11 @@ class Connection {
   }
 }
 
-/** Resolves when what had come to this process at the time of the call has been read. Deno asks the kernel before it
- *  looks at timers, and not between immediates; Node and Bun do between these. */
+/** Resolves when what had come to this process at the time of the call has been read. Deno asks the kernel between
+ *  timers only, and not when one is due already. */
 async function poll(): Promise<void> {
-  await wait(1);
-  await turn();
+  for (let round = 0; round < POLL_ROUNDS; round++) {
+    await wait(1);
+    await turn();
+  }
 }
