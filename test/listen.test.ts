@@ -516,6 +516,20 @@ for (const [transport, listener] of PLAIN) {
     },
   );
 
+  stop(`keeps a connection of ${transport} that was used just now`, async () => {
+    const { address, close } = await serve(listener());
+    const one = wire(toward(address));
+    one.socket.write(asks('one'));
+    await until('the first answer', () => answersOn(one).length === 1);
+    const closed = closesSoon(close);
+    await wait(200);
+    one.socket.write(asks('two'));
+    await closed;
+    await until('the end', () => one.hasEnded);
+    assert.equal(answersOn(one), ['POST one', 'POST two']);
+    assert.is(saysEnd(one), 1);
+  });
+
   stop(`serves the clients in the accept queue of ${transport}`, async () => {
     const { address, close } = await serve(listener());
     const flag = join(folder, 'queued');
@@ -541,6 +555,7 @@ for (const [transport, listener] of PLAIN) {
     await wait(50);
     const closed = closesSoon(close);
     await until('the end of the silent one', () => mute.hasEnded);
+    await wait(300); // a moment that the others would not outlast if they were taken for silent
     assert.not(late.hasEnded);
     late.socket.write(asks('late').slice(20));
     await until('the end of the late one', () => late.hasEnded);
