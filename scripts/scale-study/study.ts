@@ -120,7 +120,7 @@ export async function manyServers(options: SiteOptions & { readonly servers: num
     clock.at(clock.now() + index * JOIN_PAUSE_MS, () => void host.createNetwork().catch(failed));
   await site.pass(hosts.length * JOIN_PAUSE_MS + AFTER_MS);
 
-  const steady = tally.begin(`${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`, STEADY_MS);
+  const steady = tally.begin(`${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`, STEADY_MS + AFTER_MS);
   const until = clock.now() + STEADY_MS;
   for (let at = clock.now(); at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
     clock.at(at, () => startOn(random.pick(hosts) as Dockerd));
