@@ -253,6 +253,21 @@ gates('a read has a minute for the turns of all its tries', async () => {
   assert.equal([calls('DescribeSubnets'), read.errors[0]?.code], [2, 'ec2-throttled']);
 });
 
+gates('what a container waits for waits for its turns no longer than its request can bear', async () => {
+  const { clock, as } = scene({ share: 0.001 });
+  crowd(100, () => as('cold').subnet(SUBNET));
+  crowd(100, () => as('cold').turn('unassign'));
+  await clock.advance(0);
+  const read = crowd(1, () => as('cold').subnet(SUBNET));
+  const change = crowd(1, () => as('cold').turn('unassign'));
+  const told = crowd(1, () => as('cold').turn('unassign', LATER));
+  await clock.advance(14_999);
+  assert.equal([read.errors.length, change.errors.length], [0, 0]);
+  await clock.advance(LOOK_AGAIN_MS);
+  assert.equal([read.errors[0]?.code, change.errors[0]?.code], ['ec2-throttled', 'ec2-throttled']);
+  assert.is(told.errors.length, 0, 'but for one that says until when');
+});
+
 gates('each API has a bucket of its own', async () => {
   const { clock, as, calls } = scene();
   const assigns = crowd(101, turn(as('refill')));
@@ -358,7 +373,7 @@ gates('two bursts of cold calls together get what the account has, and are throt
     for (let i = 0; i < 300; i++)
       void (async () => {
         for (;;) {
-          await cloud.turn('unassign');
+          await cloud.turn('unassign', LATER);
           const code = await codeOf(cloud.unassign(ETH1, ips('10.0.1.99'), LATER));
           if (code !== 'ec2-throttled') break;
           told.throttled++;

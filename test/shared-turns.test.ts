@@ -63,7 +63,7 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
     }
   }
   async function assignOnce(cloud: Cloud): Promise<void> {
-    await cloud.turn('assign');
+    await cloud.turn('assign', LATER);
     await clock.wait(WAY_MS + Math.floor(random() * JITTER_MS));
     await cloud.assign(ETH1, ips('10.0.1.99'), LATER); // taken or not: it costs a token
   }
@@ -75,7 +75,7 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
 }
 
 const as = (cloud: Cloud, urgency: Urgency): Cloud => cloud.as(() => urgency);
-const turn = (cloud: Cloud) => () => cloud.turn('assign');
+const turn = (cloud: Cloud) => () => cloud.turn('assign', LATER);
 
 const shared = suite('shared turns');
 
@@ -111,7 +111,7 @@ shared('300 at once drain as fast as the account allows, in the order in which t
   const order: number[] = [];
   for (let i = 0; i < 300; i++)
     void cloudOf(i * 7)
-      .turn('assign')
+      .turn('assign', LATER)
       .then(() => order.push(i));
   await clock.advance(10);
   assert.is(order.length, AT_ONCE);

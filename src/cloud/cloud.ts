@@ -56,7 +56,8 @@ export interface Cloud {
   as(urgency: () => Urgency): Cloud;
   /** Resolves when one call of the kind may be sent. Each assign and unassign must have had a
    *  turn of its own, taken before its intent is written, so that no intent grows old in a queue. Throws
-   *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock. */
+   *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock; absent, a
+   *  cold call waits some seconds only. */
   turn(action: 'assign' | 'unassign', until?: number): Promise<void>;
 
   /** The Region that this client asks. Asks EC2 nothing. Throws ec2-denied where none is configured. */

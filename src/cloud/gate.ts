@@ -31,6 +31,9 @@ const CHANGE: Rate = { capacity: 100, perSecond: 5 };
 const API = { assign: 'AssignPrivateIpAddresses', unassign: 'UnassignPrivateIpAddresses' } as const;
 const CHANGES: readonly string[] = Object.values(API);
 
+/** The same for what a container waits for, unless the caller says until when: the container's request has a bound too,
+ *  and asks again. */
+const COLD_TURN_MAX_MS = 15_000;
 const READ_TRIES_MAX = 3;
 const READ_PAUSE_MS = 200;
 
@@ -82,10 +85,13 @@ export function gate(cloud: OpenCloud, { clock, wait, share, budget, log }: Gate
     return sent(action, api, send);
   }
 
+  const lastTurn = (urgency: Urgency): number =>
+    clock() + (urgency === 'cold' ? COLD_TURN_MAX_MS : TURN_MAX_MS);
+
   /** Asks again, with growing pauses, while there is no answer. */
   async function read<T>(action: string, send: () => Promise<T>, urgency: () => Urgency): Promise<T> {
     const api = apiOf(action);
-    const until = clock() + TURN_MAX_MS;
+    const until = lastTurn(urgency());
     for (let tries = 1; ; tries++) {
       await api.turns.take(urgency, until);
       try {
@@ -104,7 +110,7 @@ export function gate(cloud: OpenCloud, { clock, wait, share, budget, log }: Gate
     return {
       ...cloud.through(door),
       as,
-      async turn(kind, until = Number.POSITIVE_INFINITY) {
+      async turn(kind, until = lastTurn(urgency())) {
         const api = apiOf(API[kind]);
         await api.turns.take(urgency, Math.min(clock() + TURN_MAX_MS, until));
         api.unused++;

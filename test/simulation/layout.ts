@@ -35,11 +35,26 @@ export interface Layout {
   readonly owners: readonly (InstanceId | null)[];
   readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
   readonly unnamedRefusals: boolean;
+  readonly pace: Pace;
   readonly vpc: VpcDescription;
 }
 
 /** With which the account of the ledgers shares its subnets, or not. */
 export const OTHER_ACCOUNT = '210987654321';
+/** How many calls EC2 takes, and how the servers share them. */
+export interface Pace {
+  /** Of EC2's token buckets; null: they are off. */
+  readonly bucketScale: number | null;
+  /** The part of the account's calls for what nobody waits for. */
+  readonly share: number;
+  /** Servers of one ledger take their turns from it. */
+  readonly isShared: boolean;
+}
+const UNPACED: Pace = { bucketScale: null, share: 1, isShared: false };
+/** Of so many histories one has a crowd of servers on its first ledger. */
+const CROWDS_OF = 100;
+const CROWD = 24;
+
 export const STRANGER = 'eni-0f' as EniId;
 /** In the same subnet; it has no IPv4 address. */
 const WITHOUT_IPV4 = 'eni-0e' as EniId;
@@ -84,6 +99,7 @@ export function drawLayout(random: Random): Layout {
     owners: Array.from({ length: ledgers }, (_, i) => (isEmbedded ? (INSTANCES[i] ?? null) : null)),
     cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
     unnamedRefusals: random.chance(0.3),
+    pace: UNPACED,
     vpc: {
       subnets: SUBNETS.slice(0, subnets).map((id, i) => ({
         id,
@@ -98,6 +114,18 @@ export function drawLayout(random: Random): Layout {
       ],
     },
   };
+}
+
+/** The layout with few calls to share, or many servers that share them. */
+export function drawPace(layout: Layout, random: Random): Layout {
+  const isEmbedded = layout.owners.some(owner => owner !== null);
+  const isCrowded = !isEmbedded && random.below(CROWDS_OF) === 0;
+  const pace = {
+    bucketScale: random.pick([null, null, 1, 0.1, 0.05]) ?? null,
+    share: random.pick([1, 0.5, 0.05, 0.01]) ?? 1,
+    isShared: !isEmbedded && (isCrowded || random.chance(0.7)),
+  };
+  return { ...layout, pace, servers: isCrowded ? [CROWD, ...layout.servers.slice(1)] : layout.servers };
 }
 
 const drawPolicy = (random: Random): Policy => ({

@@ -73,8 +73,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process, caller
     cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
       clock,
       wait,
-      share: 1,
-      budget: null,
+      share: layout.pace.share,
+      budget: layout.pace.isShared ? connected : null,
       log,
     }),
     policy: layout.policy,

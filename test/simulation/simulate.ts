@@ -1,6 +1,6 @@
 /** One history: from a seed to what came of it. */
 import { act } from './actor.ts';
-import { drawLayout } from './layout.ts';
+import { drawLayout, drawPace } from './layout.ts';
 import { drawPlan, type Op } from './plan.ts';
 import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
@@ -28,7 +28,7 @@ export async function simulate(
   tracing = false,
 ): Promise<History> {
   const random = new Random(seed);
-  const layout = drawLayout(random);
+  const layout = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
   const plan = drawPlan(random);
   const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
   const world = new World(layout, seed, tracing);

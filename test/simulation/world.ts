@@ -52,7 +52,7 @@ export class World {
     const vpc = buildVpc(layout.vpc, {
       now: () => EPOCH + scheduler.now,
       random: this.random.next,
-      bucketScale: null,
+      bucketScale: layout.pace.bucketScale,
       unnamedRefusals: layout.unnamedRefusals,
     });
     this.truth.network = () => vpc.network;
@@ -65,7 +65,7 @@ export class World {
     this.servers = this.ledgers.flatMap((ledger, index) =>
       Array.from(
         { length: layout.servers[index] ?? 1 },
-        (_, i) => new Server(this, ledger, `server ${index + 1}${'abc'[i]}`),
+        (_, i) => new Server(this, ledger, `server ${index + 1}${String.fromCharCode(97 + i)}`),
       ),
     );
     const hosts = [...new Set(layout.ports.map(port => port.instance))];
