@@ -116,6 +116,14 @@ for (const count of [1, 2, LOCKED.length])
     assert.is((await Promise.all(claims.map(claim => store.move([claim])))).flat().length, count);
   });
 
+// Of a small table a database would rather read all than look for so many.
+locks('a move of all rows but the locked one does not wait for it', async ({ store, database }) => {
+  const letGo = await mariadb.hold(database, lockOf([10]));
+  const { rows } = await store.get(SUBNET, ROWS.filter(last => last !== 10).map(ip));
+  assert.is((await store.move(rows.map(row => ({ row, move: 'claim' })))).length, rows.length);
+  await letGo();
+});
+
 locks('a move that waits for a lock is made when it goes', async ({ store, database }) => {
   const before = await Promise.all(LOCKED.map(last => one(store, ip(last))));
   const letGo = await mariadb.hold(database, lockOf(LOCKED));

@@ -12,7 +12,7 @@ import { ENI, ip, make, one, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
-const MOVE_PACKET = 'UPDATE `allocation` SET';
+const MOVE_PACKET = 'UPDATE `allocation`';
 /** What a server may say of a statement. 1180: a COMMIT failed; 1317: the statement was killed; 3024: it took too
  *  long; 4031: the server closed the session. */
 const ERRNOS = [1020, 1040, 1047, 1053, 1146, 1180, 1205, 1213, 1290, 1317, 1406, 1792, 1836, 3024, 4031];

@@ -12,7 +12,7 @@ import { ENI, ip, make, one, row } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
-const MOVE_PACKET = 'UPDATE `allocation` SET';
+const MOVE_PACKET = 'UPDATE `allocation`';
 const PROMPT: Partial<LinkBounds> = { statementTimeoutMs: 400, connectTimeoutMs: 400 };
 
 interface Context {

@@ -126,7 +126,7 @@ for (const { name, steps, commits } of SHAPES)
       if (name === 'transaction') changes.push({ row: before[1] as Allocation, move: 'unassign' });
       const started = new Promise<void>(resolve => {
         gate.rewrite(sql => {
-          if (!sql.includes('UPDATE `allocation` SET `')) return sql;
+          if (!sql.includes('UPDATE `allocation`')) return sql;
           gate.rewrite(null);
           resolve();
           return sql.split('; ').toSpliced(step, 0, `DO SLEEP(${PAUSE_S})`).join('; ');

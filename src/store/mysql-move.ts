@@ -9,6 +9,8 @@ import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './mysql-
 // driver makes of an array; they are compared as bytes, which is quick and the same in any collation.
 const WHO = "CAST(CONCAT_WS(' ', `subnet`, `ip`) AS BINARY)";
 const STATE = "CAST(CONCAT_WS(' ', `subnet`, `ip`, `generation`, COALESCE(`iface`, '')) AS BINARY)";
+/** A large part of a small table would be looked for by reading it whole, which waits for every row that is locked. */
+const BY_KEY = 'FORCE INDEX (PRIMARY)';
 const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.generation} ${row.iface ?? ''}`;
 
 /** All changes in one transaction and one round trip; the last answer has the rows that moved. It is asked after
@@ -42,7 +44,7 @@ export const undoStatements = (batch: readonly Change[], token: string): Stateme
 /** Which of the rows nobody has locked: the second answer has those that are there, the third those that are free. */
 export function lockStatements(batch: readonly Change[]): Statement[] {
   const { sql, params } = areOf(batch);
-  const select = `SELECT \`subnet\`, \`ip\` FROM \`allocation\` WHERE ${sql}`;
+  const select = `SELECT \`subnet\`, \`ip\` FROM \`allocation\` ${BY_KEY} WHERE ${sql}`;
   return [BEGIN, plain(select, params), plain(`${select} FOR UPDATE SKIP LOCKED`, params), ROLLBACK];
 }
 
@@ -59,7 +61,7 @@ export function settleStatements(batch: readonly Change[], token: string): State
     return plain(`(\`generation\` <= ? AND ${sql})`, [row.generation, ...params]);
   });
   const bump = plain(
-    `UPDATE \`allocation\` SET \`generation\` = \`generation\` + 1, \`ts\` = \`ts\` WHERE ${older.map(one => one.sql).join(' OR ')}`,
+    `UPDATE \`allocation\` ${BY_KEY} SET \`generation\` = \`generation\` + 1, \`ts\` = \`ts\` WHERE ${older.map(one => one.sql).join(' OR ')}`,
     older.flatMap(one => one.params),
   );
   return [bump, selectMoved(sorted, token)];
@@ -94,7 +96,7 @@ function updateFor(move: MoveName, changes: readonly Change[], token: string): S
   const given = sets.map(set => set(changes));
   const { sql, params } = areOf(changes);
   return plain(
-    `UPDATE \`allocation\` SET ${given.map(one => one.sql).join(', ')} WHERE ${from} AND ${sql} AND ${STATE} IN (?)`,
+    `UPDATE \`allocation\` ${BY_KEY} SET ${given.map(one => one.sql).join(', ')} WHERE ${from} AND ${sql} AND ${STATE} IN (?)`,
     [...given.flatMap(one => one.params), token, ...params, changes.map(stateOf)],
   );
 }

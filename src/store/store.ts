@@ -119,7 +119,8 @@ export interface Store {
   /** Makes each change whose row still stands as it says; answers the rows that moved, as they now are, in the
    *  order of `changes`. Calls made at the same time may share a transaction. After a lost connection the outcome
    *  is settled before it answers: a change that is not in the answer did not happen and will not happen, or
-   *  somebody else has moved its row again before it was read back. At most CHANGES_MAX. */
+   *  somebody else has moved its row again before it was read back. A row that a stranger keeps locked ends in
+   *  store-down with its address, after LOCKED_MAX_MS, and nothing was changed. At most CHANGES_MAX. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
    *  each is answered once. Asks the store only when there is something to learn. Throws store-down when nothing could
