@@ -58,6 +58,9 @@ const CROWD = 24;
 export const STRANGER = 'eni-0f' as EniId;
 /** In the same subnet; it has no IPv4 address. */
 const WITHOUT_IPV4 = 'eni-0e' as EniId;
+/** The server's own host has an ENI too, in a subnet without containers, so that the account always shows one. */
+const HOST = { id: 'eni-0d', subnet: 'subnet-0d', primary: '10.0.9.4' };
+const HOST_SUBNET = { id: HOST.subnet, cidr: '10.0.9.0/28' };
 const SUBNETS = ['subnet-01', 'subnet-02'] as SubnetId[];
 const CIDRS = ['10.0.1.0/28', '10.0.2.0/28'];
 const INSTANCES = ['i-0a', 'i-0b'] as InstanceId[];
@@ -101,15 +104,19 @@ export function drawLayout(random: Random): Layout {
     unnamedRefusals: random.chance(0.3),
     pace: UNPACED,
     vpc: {
-      subnets: SUBNETS.slice(0, subnets).map((id, i) => ({
-        id,
-        cidr: CIDRS[i] ?? '',
-        sharedWith: isShared ? [OTHER_ACCOUNT] : [],
-      })),
+      subnets: [
+        ...SUBNETS.slice(0, subnets).map((id, i) => ({
+          id,
+          cidr: CIDRS[i] ?? '',
+          sharedWith: isShared ? [OTHER_ACCOUNT] : [],
+        })),
+        HOST_SUBNET,
+      ],
       instances: INSTANCES.map(id => ({ id, type })),
       enis: [
         ...ports.map(port),
         stranger,
+        HOST,
         ...(random.chance(0.3) ? [{ id: WITHOUT_IPV4, subnet: SUBNETS[0] ?? '', primary: null }] : []),
       ],
     },

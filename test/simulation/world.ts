@@ -199,7 +199,7 @@ export class World {
       () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
     );
     truth.demand(
-      secondariesOf(truth.network(), port.eni).includes(ip) || truth.stolen.get(key) === port.eni,
+      isDead || secondariesOf(truth.network(), port.eni).includes(ip) || truth.stolen.get(key) === port.eni,
       'what is answered is on its ENI',
       () => `${key} was answered for ${port.eni}`,
     );
