@@ -51,6 +51,7 @@ quick('all stores and runtimes have rows, and each row stands beside its limits'
     assert.ok(row.callsPerSecond > 0 && row.noopPerSecond > 0 && row.commitsPerSecond > 0);
     assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
   }
+  assert.is(rowsOf('early').length, 12);
   assert.is(rowsOf('cold').length, 6);
   assert.is(rowsOf('start').length, 3);
   assert.is(rowsOf('init').length, 2);
@@ -58,13 +59,13 @@ quick('all stores and runtimes have rows, and each row stands beside its limits'
 quick('the table has a line for each row and each target', () => {
   const [, ...parts] = output.split(/\n\n(?=\S+: |Targets|\d+ cores)/);
   const lines = parts.map(part => part.split('\n').length);
-  const heads = [3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
-  const counts = ['warm', 'cold', 'start', 'init'].map(what => rowsOf(what as Row['what']).length);
+  const heads = [3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
+  const counts = ['warm', 'early', 'cold', 'start', 'init'].map(what => rowsOf(what as Row['what']).length);
   const expected = [...counts, targetsOf(rows).length].map((count, i) => count + (heads[i] ?? 0));
-  assert.equal(lines.slice(0, 5), expected, output);
+  assert.equal(lines.slice(0, 6), expected, output);
 });
 quick('no address is given twice, and no request is answered with an error', () => {
-  const asked = [...rowsOf('warm'), ...rowsOf('cold')];
+  const asked = [...rowsOf('warm'), ...rowsOf('early'), ...rowsOf('cold')];
   assert.ok(asked.length > 0);
   for (const { duplicates, errors } of asked)
     assert.equal({ duplicates, errors }, { duplicates: 0, errors: 0 });

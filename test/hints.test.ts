@@ -3,7 +3,7 @@
 import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { type Hints, hintsOf } from '../src/ipam/hints.ts';
-import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
+import { openIpam } from '../src/ipam/ipam.ts';
 import { assert, suite } from './uvu.ts';
 import {
   countingCalls,
@@ -114,6 +114,13 @@ taking('what the ledger does not name any more is forgotten', () => {
   assert.equal(hints.count(ENI_A, null), { usable: 1, resting: 0 });
 });
 
+taking('nothing that was claimed otherwise', () => {
+  const { hints } = fresh();
+  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  hints.note(row('10.0.1.6', { status: 'allocated' }));
+  assert.is(hints.take(ENI_A, null), null);
+});
+
 taking('never a primary', () => {
   const { hints } = fresh();
   hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.4', { primary: true })] });
@@ -140,23 +147,17 @@ const holding = suite('holding');
 holding('is remembered for its ENI, once', () => {
   const { hints } = fresh();
   hints.note(row('10.0.1.6', { status: 'allocated' }));
-  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_B), null);
-  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_A)?.generation, 1);
-  assert.is(hints.holding(SUBNET, '10.0.1.6' as never, ENI_A), null);
+  assert.is(hints.holding(ENI_B, '10.0.1.6' as never), null);
+  assert.is(hints.holding(ENI_A, '10.0.1.6' as never)?.generation, 1);
+  assert.is(hints.holding(ENI_A, '10.0.1.6' as never), null);
 });
 
 holding.run();
 
 const serving = suite('servers that remember');
 
-/** No other server is noted. */
-const alone = ({ fleet }: Ipam): void => {
-  for (let i = 0; i < 2; i++) fleet.note({ now: 0, rows: [] });
-};
-
 serving('a warm start costs one commit and no read, a stop one commit and no read', async () => {
   const w = world({ vpc: ROOMY });
-  alone(w);
   await request(w, ENI_A);
   const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
   const { ip } = await request(w, ENI_A);
@@ -231,7 +232,6 @@ serving(
     };
     const parts = openIpam(machine, { server: 'a', reconcileEveryMs: 60_000 });
     const { allocator } = parts;
-    alone(parts);
     const pool = { eni: ENI_A, range: null };
     for (const remembered of [true, false]) {
       answered = 0;
@@ -278,7 +278,6 @@ for (const [applied, isAlone] of [
     `a release whose outcome the store could not tell (${applied ? 'made' : 'not made'}, ${isAlone ? 'remembered' : 'read'}) ends no later holding`,
     async () => {
       const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
-      if (isAlone) alone(w);
       const other = w.another();
       const { ip } = await request(w, ENI_A);
       const { move } = w.store;

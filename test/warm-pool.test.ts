@@ -223,7 +223,8 @@ filling('learns by the way what is ready', async () => {
   await request(w, ENI_A);
   const hints = hintsOf(POLICY, w.machine.clock);
   const home = await w.enis.adopt(ENI_A);
-  const asked = { range: null, waiting: () => 0, marks: () => ({ low: 2, high: 6 }), until: () => 0 };
+  const marks = () => ({ low: 2, high: 6 });
+  const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: async () => {} };
   assert.equal(await fill(w.machine, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
   assert.is(hints.count(ENI_A, null).usable, 12);
 });

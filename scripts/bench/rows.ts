@@ -36,6 +36,25 @@ export interface WarmRow {
   readonly peakResidentMb: number;
 }
 
+/** The same on ENIs that hold as many addresses as they may, of which none has rested. */
+export interface EarlyRow
+  extends Pick<
+    WarmRow,
+    | 'store'
+    | 'runtime'
+    | 'clients'
+    | 'callsPerSecond'
+    | 'requestMs'
+    | 'releaseMs'
+    | 'duplicates'
+    | 'errors'
+    | 'ec2Calls'
+  > {
+  readonly what: 'early';
+  /** The warm row with as many clients, measured in turns with this one. */
+  readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs'>;
+}
+
 /** Requests on ENIs that have no address ready. */
 export interface ColdRow {
   readonly what: 'cold';
@@ -79,4 +98,4 @@ export interface InitRow {
   readonly copySeconds: number;
 }
 
-export type Row = WarmRow | ColdRow | StartRow | InitRow;
+export type Row = WarmRow | EarlyRow | ColdRow | StartRow | InitRow;

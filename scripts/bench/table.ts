@@ -1,5 +1,5 @@
 /** The rows and the targets as a person reads them. */
-import type { ColdRow, InitRow, Row, StartRow, WarmRow } from './rows.ts';
+import type { ColdRow, EarlyRow, InitRow, Row, StartRow, WarmRow } from './rows.ts';
 import type { Target } from './target.ts';
 import { pairsRatio } from './warm-targets.ts';
 
@@ -33,6 +33,25 @@ const WARM: readonly Column<WarmRow>[] = [
   ['commit', 'p50 ms', row => ms(row.commitMs.p50)],
   ['p50 ÷', 'limits', row => ratio(row.requestMs.p50 / (row.noopMs.p50 + row.commitMs.p50))],
   ['', 'MB', row => whole(row.peakResidentMb)],
+  ['EC2', 'calls', row => whole(row.ec2Calls)],
+  ['given', 'twice', row => whole(row.duplicates)],
+  ['', 'errors', row => whole(row.errors)],
+];
+
+const EARLY: readonly Column<EarlyRow>[] = [
+  ['', 'store', row => row.store],
+  ['', 'runtime', row => row.runtime],
+  ['', 'clients', row => whole(row.clients)],
+  ['', 'calls/s', row => whole(row.callsPerSecond)],
+  ['warm', 'calls/s', row => whole(row.warm.callsPerSecond)],
+  ['', 'ratio', row => ratio(row.callsPerSecond / row.warm.callsPerSecond)],
+  ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
+  ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
+  ['', 'p95', row => ms(row.requestMs.p95)],
+  ['', 'p99', row => ms(row.requestMs.p99)],
+  ['warm', 'p50 ms', row => ms(row.warm.requestMs.p50)],
+  ['p50 ÷', 'warm', row => ratio(row.requestMs.p50 / row.warm.requestMs.p50)],
+  ['Release', 'p50 ms', row => ms(row.releaseMs.p50)],
   ['EC2', 'calls', row => whole(row.ec2Calls)],
   ['given', 'twice', row => whole(row.duplicates)],
   ['', 'errors', row => whole(row.errors)],
@@ -90,6 +109,7 @@ const figure = (number: number): string =>
 export function table(rows: readonly Row[], targets: readonly Target[]): string {
   const parts = [
     part('Warm: RequestAddress and ReleaseAddress, the address ready', WARM, of(rows, 'warm')),
+    part('Early reuse: the same with nothing rested on the ENI', EARLY, of(rows, 'early')),
     part('Cold: RequestAddress, no address ready', COLD, of(rows, 'cold')),
     part('Start: of the server', START, of(rows, 'start')),
     part('Init: the command on an empty store', INIT, of(rows, 'init')),

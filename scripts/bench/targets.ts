@@ -1,7 +1,7 @@
 /** What the project promises of its speed, each beside what the rows say: ratios within one run where that is possible,
  *  since they mean the same on every machine. */
-import type { ColdRow, InitRow, Row, StartRow, WarmRow } from './rows.ts';
-import { atMost, type Case, cases, sum, type Target } from './target.ts';
+import type { ColdRow, EarlyRow, InitRow, Row, StartRow, WarmRow } from './rows.ts';
+import { atLeast, atMost, type Case, cases, sum, type Target } from './target.ts';
 import { ofSizes, ofWarm } from './warm-targets.ts';
 
 /** Who waits for another ENI's call waits for two. */
@@ -10,13 +10,15 @@ const FOR_OTHERS = 2;
 /** Those that the rows can answer. */
 export function targetsOf(rows: readonly Row[]): Target[] {
   const warm = rows.filter(row => row.what === 'warm');
+  const early = rows.filter(row => row.what === 'early');
   const cold = rows.filter(row => row.what === 'cold');
   const starts = rows.filter(row => row.what === 'start');
   const inits = rows.filter(row => row.what === 'init');
   const all = [
-    ...ofAnswers(warm, cold),
+    ...ofAnswers(warm, early, cold),
     ...ofWarm(warm),
     ...ofSizes(warm),
+    ...ofEarly(early),
     ...ofCold(cold),
     ...ofStarts(starts),
     ...ofInits(inits),
@@ -24,28 +26,46 @@ export function targetsOf(rows: readonly Row[]): Target[] {
   return all.filter(({ measured }) => measured.length > 0);
 }
 
-function ofAnswers(warm: readonly WarmRow[], cold: readonly ColdRow[]): Target[] {
+function ofAnswers(warm: readonly WarmRow[], early: readonly EarlyRow[], cold: readonly ColdRow[]): Target[] {
   const total = <R>(rows: readonly R[], label: string, count: (row: R) => number): Case[] =>
     rows.length === 0 ? [] : [{ label, value: sum(rows.map(count)) }];
-  const both = (count: (row: WarmRow | ColdRow) => number) => [
+  const all = (count: (row: WarmRow | EarlyRow | ColdRow) => number) => [
     ...total(warm, 'warm', count),
+    ...total(early, 'early', count),
     ...total(cold, 'cold', count),
   ];
   return [
     atMost(
       'addresses given twice',
       0,
-      both(row => row.duplicates),
+      all(row => row.duplicates),
     ),
     atMost(
       'errors as answers',
       0,
-      both(row => row.errors),
+      all(row => row.errors),
     ),
     atMost(
       'EC2 calls of warm starts',
       0,
       total(warm, 'warm', row => row.ec2Calls),
+    ),
+  ];
+}
+
+/** An early reuse costs one commit as a warm start does, and a line in the log. */
+function ofEarly(early: readonly EarlyRow[]): Target[] {
+  const label = ({ store, runtime, clients }: EarlyRow) => `${store} ${runtime} ${clients}`;
+  return [
+    atMost(
+      'nothing rested on the ENI: RequestAddress p50 ÷ warm',
+      1.5,
+      cases(early, label, row => row.requestMs.p50 / row.warm.requestMs.p50),
+    ),
+    atLeast(
+      'nothing rested on the ENI: calls/s ÷ warm',
+      0.6,
+      cases(early, label, row => row.callsPerSecond / row.warm.callsPerSecond),
     ),
   ];
 }

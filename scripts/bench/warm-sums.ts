@@ -19,6 +19,8 @@ export interface Windows {
 /** A server, and a copy of its warm ledger for the limits. */
 export interface Place {
   readonly rows: RowCount;
+  /** Nothing on its ENIs has rested. */
+  readonly rests: boolean;
   readonly stand: Stand;
   readonly copy: StoreAddress;
 }

@@ -5,13 +5,16 @@ import { type Bench, CIDRS, type RowCount } from './bench.ts';
 import type { Driver } from './driver.ts';
 import { merge } from './histogram.ts';
 import { highestDuring, residentBytes } from './program.ts';
-import { openStand, type Stand } from './stand.ts';
+import type { EarlyRow, WarmRow } from './rows.ts';
+import { CONTAINERS_PER_ENI, openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 import { newSums, type Place, rowOf, type Sums, type Windows } from './warm-sums.ts';
 
 const CLIENTS_PER_ENI = 10;
 const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
 const OTHER_ROWS = { clients: [1, 50, 200], rows: ['4k'] } as const;
+/** Of the row with nothing rested. */
+const RESTING_CLIENTS = [1, 50];
 const CLIENTS_QUICK = [1, 50];
 const ROWS_QUICK = ['4k'] as const;
 /** Held once on each ENI before the windows: more than its clients will need, whatever refills are made of. */
@@ -23,6 +26,9 @@ const SETTINGS = {
   EC2_IPAM_WARM_MAX: '49',
   EC2_IPAM_COOLDOWN: '0s',
 };
+
+/** And nothing has rested, for as long as it takes. */
+const RESTING_SETTINGS = { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' };
 
 const WINDOWS: Windows = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
 const WINDOWS_QUICK: Windows = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
@@ -39,14 +45,24 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   const places: Place[] = [];
   try {
     for (const rows of bench.plan.rows ?? (quick ? ROWS_QUICK : usual.rows))
-      places.push(await openPlace(bench, runtime, store, rows, Math.max(...clients)));
+      places.push(await openPlace(bench, runtime, store, rows, Math.max(...clients), false));
+    const size = places[0]?.rows ?? '4k';
+    places.push(await openPlace(bench, runtime, store, size, Math.max(...RESTING_CLIENTS), true));
     const windows = quick ? WINDOWS_QUICK : WINDOWS;
-    const all = clients.flatMap(number => places.map(place => newSums(place, number)));
+    const isMeasured = (place: Place, number: number) => !place.rests || RESTING_CLIENTS.includes(number);
+    const all = clients.flatMap(number =>
+      places.filter(place => isMeasured(place, number)).map(place => newSums(place, number)),
+    );
     bench.progress(`warm, ${store} on ${runtime}: ${all.length} rows`);
     for (const sums of all) await warmUp(bench, sums, windows);
     for (let round = 0; round < windows.rounds; round++)
       for (const sums of all) await measure(bench, sums, windows);
-    for (const sums of all) bench.found(rowOf(sums, windows, runtime, store));
+    const rows = all.map(sums => ({ sums, row: rowOf(sums, windows, runtime, store) }));
+    for (const { sums, row } of rows) if (!sums.place.rests) bench.found(row);
+    for (const { sums, row } of rows) {
+      const warm = rows.find(one => !one.sums.place.rests && one.row.clients === row.clients)?.row;
+      if (sums.place.rests && warm !== undefined) bench.found(earlyRowOf(row, warm));
+    }
   } finally {
     for (const { stand } of places) await stand.close();
   }
@@ -58,29 +74,45 @@ async function openPlace(
   kind: StoreKind,
   rows: RowCount,
   clients: number,
+  rests: boolean,
 ): Promise<Place> {
   const enis = Math.ceil(clients / CLIENTS_PER_ENI);
   const store = await stores(kind);
-  const stand = await openStand({ program, runtime, store, cidr: CIDRS[rows], enis, settings: SETTINGS });
+  const settings = rests ? RESTING_SETTINGS : SETTINGS;
+  const stand = await openStand({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
   try {
-    await warmEnis(driver, stand);
-    return { rows, stand, copy: (await store.copy()).copied };
+    await warmEnis(driver, stand, rests ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    return { rows, rests, stand, copy: (await store.copy()).copied };
   } catch (error) {
     await stand.close();
     throw error;
   }
 }
 
-async function warmEnis(driver: Driver, { url, enis, quiet }: Stand): Promise<void> {
+async function warmEnis(driver: Driver, { url, enis, quiet }: Stand, each: number): Promise<void> {
   for (let first = 0; first < enis.length; first += ENIS_WARMED_AT_ONCE) {
     const some = enis.slice(first, first + ENIS_WARMED_AT_ONCE);
-    const taken = await driver.ask({ kind: 'burst', url, enis: some, each: WARMED_PER_ENI, atOnce: true });
+    const taken = await driver.ask({ kind: 'burst', url, enis: some, each, atOnce: true });
     const given = await driver.ask({ kind: 'release', url, leases: taken.leases });
     const error = taken.firstError ?? given.firstError;
     if (error !== null) throw new Error(`the ENIs cannot be warmed: ${error}`);
   }
   await quiet();
 }
+
+const earlyRowOf = (row: WarmRow, { callsPerSecond, requestMs }: WarmRow): EarlyRow => ({
+  what: 'early',
+  store: row.store,
+  runtime: row.runtime,
+  clients: row.clients,
+  callsPerSecond: row.callsPerSecond,
+  requestMs: row.requestMs,
+  releaseMs: row.releaseMs,
+  duplicates: row.duplicates,
+  errors: row.errors,
+  ec2Calls: row.ec2Calls,
+  warm: { callsPerSecond, requestMs },
+});
 
 /** Runtimes compile what is hot, and connections are opened: none of that counts, but a wrong answer does. */
 async function warmUp(bench: Bench, sums: Sums, windows: Windows): Promise<void> {

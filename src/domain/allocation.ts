@@ -197,9 +197,13 @@ export interface Rest {
 }
 
 /** Whether the address has rested long enough to be given on `eni`. */
-export function isRested(row: Allocation, eni: EniId, rest: Rest, now: number): boolean {
-  if (row.restedSince === null) return true;
-  return now - row.restedSince >= (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs);
+export const isRested = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
+  restsForMs(row, eni, rest, now) <= 0;
+
+/** How long it has yet to rest, in milliseconds; 0 or less: it has rested. */
+export function restsForMs(row: Allocation, eni: EniId, rest: Rest, now: number): number {
+  if (row.restedSince === null) return 0;
+  return row.restedSince + (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs) - now;
 }
 
 /** How late a read may be, in milliseconds: EC2 is eventually consistent, and its developer guide ("Eventual consistency

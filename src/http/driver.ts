@@ -118,8 +118,7 @@ export function driver(service: Service, log: Log, options: DriverOptions = {}):
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
-    await service.opened(() => false);
-    await service.allocator.release(pool, ip);
+    await service.allocator.release(pool, ip, () => service.opened(() => false));
     return send(c, {});
   });
   return app;

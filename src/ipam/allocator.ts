@@ -1,19 +1,18 @@
 /** Gives addresses to containers and takes them back. */
 import { contains, type Ipv4 } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
+import { type Allocation, isRested } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, Pool } from '../domain/ids.ts';
 import { earlyReuse } from './early-reuse.ts';
 import { type Enis, type Home, notOurs } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
-import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
 import type { Glances } from './glances.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
 import { claimNamed } from './named.ts';
 import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
-import { release } from './release.ts';
+import { type Releases, releases } from './release.ts';
 import { idleElsewhere } from './take-back.ts';
 import type { WarmPools } from './warm-pool.ts';
 
@@ -51,14 +50,18 @@ export interface Asked extends AddressRequest {
   patiently<T>(work: () => Promise<T>): Promise<T>;
   /** Throws caller-gone. */
   stopIfGone(): void;
+  /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has
+   *  none. */
+  releasing(ip: Ipv4): Promise<unknown> | null;
 }
 
 export interface Allocator {
   /** Gives an address; durable when it answers. Throws bad-request, conflict, exhausted, caller-gone, and after
    *  the longest wait of a request what kept it waiting. */
   request(asked: AddressRequest): Promise<Given>;
-  /** The holder on the pool's ENI gives the address up; false: it was not that ENI's to give up. */
-  release(pool: Pool, ip: Ipv4): Promise<boolean>;
+  /** The holder that there is on the pool's ENI by now gives the address up; false: it was not that ENI's to give up.
+   *  `opened` resolves when the ledger can be used. */
+  release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
   /** The answer to this claim reached nobody: as if it had not been made, if need be later. Takes UNDO_MAX_MS at
    *  most. */
   undo(row: Allocation): Promise<void>;
@@ -66,7 +69,6 @@ export interface Allocator {
 
 export interface AllocatorParts {
   readonly enis: Enis;
-  readonly fleet: Fleet;
   readonly glances: Glances;
   readonly nobodys: GiveBack;
   readonly hints: Hints;
@@ -76,10 +78,11 @@ export interface AllocatorParts {
 
 export function allocator(
   machine: Machine,
-  { enis, fleet, glances, nobodys, hints, warm, outages }: AllocatorParts,
+  { enis, glances, nobodys, hints, warm, outages }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = machine;
   const looks = new Map<EniId, Promise<void>>();
+  const ofContainers: Releases = releases(machine, { enis, hints, warm, outages });
   const early = earlyReuse(machine, enis);
 
   async function request(asked: AddressRequest): Promise<Given> {
@@ -106,7 +109,8 @@ export function allocator(
         const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
         const until = () =>
           Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt)));
-        const going: Asked = { ...asked, home, until, patiently, stopIfGone };
+        const releasing = (ip: Ipv4) => ofContainers.underWay(eni, ip);
+        const going: Asked = { ...asked, home, until, patiently, stopIfGone, releasing };
         const row = await (asked.named === null ? claimAny(going) : claimNamed(machine, going, asked.named));
         hints.note(row);
         warm.claimed({ home, range: asked.pool.range });
@@ -121,7 +125,7 @@ export function allocator(
     let isLast = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
       asked.stopIfGone();
-      const row = hints.take(home.eni.id, pool.range) ?? (await takeReady(asked));
+      const row = hints.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;
       if (isLast) throw beaten(asked);
@@ -134,7 +138,7 @@ export function allocator(
         isLast = late; // but what was assigned for it, it gets
         continue;
       }
-      const reused = policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled));
+      const reused = policy.strictReuse ? null : await claimEarly(asked, filled);
       if (reused !== null) return reused;
       if (late) throw exhausted(policy, home, filled);
       if (!(await mayChangeSoon(asked, filled))) {
@@ -148,7 +152,10 @@ export function allocator(
     }
   }
 
-  async function claim(row: Allocation, { holder }: Asked): Promise<Allocation | null> {
+  /** A row that was taken from what is remembered. */
+  async function claim(row: Allocation, asked: Asked): Promise<Allocation | null> {
+    const { home, holder } = asked;
+    const now = hints.storeNow();
     let claimed: Allocation | undefined;
     try {
       [claimed] = await store.move([{ row, move: 'claim', holder }]);
@@ -158,7 +165,22 @@ export function allocator(
     } finally {
       hints.settled(row, claimed !== undefined);
     }
+    if (claimed === undefined) warm.changed({ home, range: asked.pool.range });
+    else if (now !== null && !isRested(row, home.eni.id, policy, now)) early.logged(row, asked, now);
     return claimed ?? null;
+  }
+
+  /** Those who wait together take one each of what is remembered, before they compete for what is read. */
+  async function claimEarly(asked: Asked, why: Exhausted): Promise<Allocation | null> {
+    const row = takeEarly(asked);
+    const claimed = row === null ? null : await claim(row, asked);
+    return claimed ?? (await asked.patiently(() => early.claim(asked, why)));
+  }
+
+  /** With nothing rested, as a fill has found just now: the one that has rested longest, without another look. */
+  function takeEarly({ home, pool }: Asked): Allocation | null {
+    const sinceMax = policy.strictReuse ? null : warm.earlySince({ home, range: pool.range });
+    return sinceMax === null ? null : hints.takeResting(home.eni.id, pool.range, sinceMax);
   }
 
   /** Nothing is remembered: another server may have made some ready. Those who ask together read once. */
@@ -195,16 +217,19 @@ export function allocator(
 
   async function undo(row: Allocation): Promise<void> {
     nobodys.add(row);
+    const settled = new AbortController();
     try {
-      await Promise.race([nobodys.settle(), wait(UNDO_MAX_MS)]);
+      await Promise.race([nobodys.settle(), wait(UNDO_MAX_MS, settled.signal)]);
     } catch (error) {
       if (!isStoreDown(error)) throw error; // the keeper goes on
+    } finally {
+      settled.abort();
     }
   }
 
   return {
     request,
-    release: (pool, ip) => release(machine, { enis, fleet, hints, warm, outages }, pool, ip),
+    release: ofContainers.release,
     undo,
   };
 }

@@ -20,6 +20,8 @@ export interface EarlyReuse {
   /** Claims one of those ready here, those free and, when there are none, those ready on other ENIs; null: there is
    *  none, or others were quicker. Throws exhausted when the ENI can take none. */
   claim(asked: Asked, why: Exhausted): Promise<Allocation | null>;
+  /** Notes that the row, as it was then, was claimed before it had rested; `now` by the store's clock. */
+  logged(row: Allocation, asked: Asked, now: number): void;
 }
 
 export function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
@@ -76,5 +78,5 @@ export function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
     log('warn', 'early reuse', { eni: home.eni.id, ip, restedMs, restedFrom, count: ++count });
   }
 
-  return { claim };
+  return { claim, logged };
 }

@@ -36,6 +36,8 @@ export interface FillRequest {
   readonly marks: () => Marks;
   /** When nobody waits any longer, on the process's monotonic clock. */
   readonly until: () => number;
+  /** Waits for requests that come together, which one call then serves. */
+  readonly gather: () => Promise<void>;
 }
 
 /** What is to be done next. */
@@ -86,6 +88,7 @@ export async function fill(
     if (round > 0 && machine.clock() >= asked.until()) throw tookTooLong(home);
     let next = await nextFor(parts, 'glance');
     if (next.do === 'assign') {
+      if (round === 0) await asked.gather();
       await machine.cloud.turn('assign', asked.until());
       next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
     }

@@ -5,7 +5,7 @@
  */
 import { type Cidr, contains, type Ipv4 } from '../domain/address.ts';
 import { type Allocation, isRested, type Rest } from '../domain/allocation.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
+import type { EniId } from '../domain/ids.ts';
 import type { Reading } from '../store/store.ts';
 
 /** Past these the longest remembered is forgotten. */
@@ -23,17 +23,26 @@ export interface Hints {
   /** The rested address that has rested longest, in the range, before those to `avoid`; it is not offered again until
    *  `settled`. */
   take(eni: EniId, range: Cidr | null): Allocation | null;
+  /** With none that has rested: the address that has rested longest, in the range, if it was given up at `sinceMax` at
+   *  the latest; it is not offered again until `settled`. */
+  takeResting(eni: EniId, range: Cidr | null, sinceMax: number): Allocation | null;
   /** The claim of a row that was taken has ended. If it failed, others move the ENI's rows, and nothing of what is
    *  remembered of them is offered any more. */
   settled(row: Allocation, claimed: boolean): void;
   /** Somebody else keeps the row locked in the store: others are offered first for a while. */
   avoid(row: Allocation): void;
-  /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. */
-  holding(subnet: SubnetId, ip: Ipv4, eni: EniId): Allocation | null;
+  /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. Another server
+   *  may have ended that holding since, and begun others. */
+  holding(eni: EniId, ip: Ipv4): Allocation | null;
+  /** What the store's clock said just now. */
+  hear(now: number): void;
+  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
+  storeNow(): number | null;
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
 }
 
-const keyOf = ({ subnet, ip }: { subnet: SubnetId; ip: Ipv4 }): string => `${subnet} ${ip}`;
+/** An ENI is in one subnet. */
+const keyOf = ({ iface, ip }: Pick<Allocation, 'iface' | 'ip'>): string => `${iface} ${ip}`;
 
 export function hintsOf(rest: Rest, clock: () => number): Hints {
   const shelves = new Map<EniId, Map<Ipv4, Allocation>>();
@@ -42,7 +51,6 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   const avoidedUntil = new Map<string, number>();
   let heard: { readonly now: number; readonly at: number } | null = null;
 
-  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
   const storeNow = (): number | null => (heard === null ? null : heard.now + (clock() - heard.at));
   const hear = (now: number): void => {
     heard = { now, at: clock() };
@@ -71,6 +79,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
       holdings.delete(keyOf(row));
       shelfOf(row.iface).set(row.ip, row);
     } else if (row.status === 'allocated') {
+      if (row.iface !== null) shelves.get(row.iface)?.delete(row.ip);
       makeRoom(holdings, HOLDINGS_MAX);
       holdings.set(keyOf(row), row);
     }
@@ -92,6 +101,17 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
     let best: Allocation | null = null;
     for (const { row, rested } of offered(eni, range))
       if (rested && (best === null || goesBefore(row, best))) best = row;
+    return taken(eni, best);
+  }
+
+  function takeResting(eni: EniId, range: Cidr | null, sinceMax: number): Allocation | null {
+    let best: Allocation | null = null;
+    for (const { row } of offered(eni, range))
+      if (since(row) <= sinceMax && (best === null || goesBefore(row, best))) best = row;
+    return taken(eni, best);
+  }
+
+  function taken(eni: EniId, best: Allocation | null): Allocation | null {
     if (best === null) return null;
     claiming.add(keyOf(best));
     shelves.get(eni)?.delete(best.ip);
@@ -108,7 +128,10 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
     learn,
     note,
     take,
+    takeResting,
     count,
+    hear,
+    storeNow,
     settled(row, claimed) {
       claiming.delete(keyOf(row));
       if (!claimed && row.iface !== null) shelves.get(row.iface)?.clear();
@@ -117,10 +140,10 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
       makeRoom(avoidedUntil, AVOIDED_MAX);
       avoidedUntil.set(keyOf(row), clock() + AVOIDED_MS);
     },
-    holding(subnet, ip, eni) {
-      const row = holdings.get(keyOf({ subnet, ip }));
-      if (row?.iface !== eni) return null;
-      holdings.delete(keyOf(row));
+    holding(eni, ip) {
+      const key = keyOf({ iface: eni, ip });
+      const row = holdings.get(key) ?? null;
+      holdings.delete(key);
       return row;
     },
   };

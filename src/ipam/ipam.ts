@@ -1,10 +1,9 @@
 /** The parts of this floor, tied together: all that one server process does about addresses. */
 import { type Allocator, allocator } from './allocator.ts';
 import { type Enis, knownEnis } from './enis.ts';
-import { type Fleet, fleetOf } from './fleet.ts';
 import { type GiveBack, giveBack } from './give-back.ts';
 import { glancesOf } from './glances.ts';
-import { hintsOf } from './hints.ts';
+import { type Hints, hintsOf } from './hints.ts';
 import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
 import { type Machine, withSights } from './machine.ts';
 import { outagesOf } from './outages.ts';
@@ -15,7 +14,7 @@ import { type WarmPools, warmPools } from './warm-pool.ts';
 
 export interface Ipam {
   readonly enis: Enis;
-  readonly fleet: Fleet;
+  readonly hints: Hints;
   readonly nobodys: GiveBack;
   readonly pools: Pools;
   readonly allocator: Allocator;
@@ -26,26 +25,24 @@ export interface Ipam {
 export function openIpam(given: Machine, options: KeeperOptions): Ipam {
   const machine = withSights(given, sightsOf(given));
   const enis = knownEnis(machine);
-  const fleet = fleetOf(options.server, machine.deadlineClock);
   const nobodys = giveBack(machine);
   const hints = hintsOf(machine.policy, machine.clock);
   const outages = outagesOf(machine);
   const warm = warmPools(machine, enis, hints);
   return {
     enis,
-    fleet,
+    hints,
     nobodys,
     warm,
     pools: pools(machine, { enis, warm, outages }),
     allocator: allocator(machine, {
       enis,
-      fleet,
       glances: glancesOf(machine, glance),
       nobodys,
       hints,
       warm,
       outages,
     }),
-    keeper: keeper(machine, { enis, fleet, nobodys, warm }, options),
+    keeper: keeper(machine, { enis, hints, nobodys, warm }, options),
   };
 }

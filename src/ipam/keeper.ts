@@ -4,8 +4,8 @@ import type { SubnetId } from '../domain/ids.ts';
 import { drain } from './drain.ts';
 import { type Enis, oursIn } from './enis.ts';
 import { evidence } from './evidence.ts';
-import type { Fleet } from './fleet.ts';
 import type { GiveBack } from './give-back.ts';
+import type { Hints } from './hints.ts';
 import { takeOver } from './intents.ts';
 import { type Machine, urgently } from './machine.ts';
 import { reconcile, type Scope } from './reconciler.ts';
@@ -45,13 +45,13 @@ export interface KeeperOptions {
 
 export interface KeeperParts {
   readonly enis: Enis;
-  readonly fleet: Fleet;
+  readonly hints: Pick<Hints, 'hear'>;
   readonly nobodys: GiveBack;
   readonly warm: WarmPools;
 }
 
 export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, fleet, nobodys, warm } = parts;
+  const { enis, hints, nobodys, warm } = parts;
   const machine = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = machine;
   const { server, reconcileEveryMs, pause = () => wait(ROUND_MS) } = options;
@@ -73,7 +73,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    fleet.note(await store.beat(server, false));
+    hints.hear((await store.beat(server, false)).now);
   }
 
   /** What is remembered of the ENIs is brought up to date by the way. */

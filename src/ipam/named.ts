@@ -18,6 +18,7 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
   refuseUnfit(ip, home);
   for (;;) {
     asked.stopIfGone();
+    const releasing = asked.releasing(ip); // looked up first: it may be made while the row is read
     const { rows, now } = await store.get(home.subnet.id, [ip]);
     const [row] = rows;
     if (row === undefined)
@@ -34,6 +35,10 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
     } else if (row.status === 'free') {
       const claimed = await asked.patiently(() => claimFree(machine, asked, row, now));
       if (claimed !== null) return claimed;
+    } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
+      if (clock() >= asked.until()) throw conflict(row);
+      await Promise.race([releasing, wait(LOOK_AGAIN_MS)]);
+      continue;
     } else if (!isIntent) throw conflict(row);
     if (clock() >= asked.until()) throw isIntent || isResting ? conflict(row) : beaten(row);
     await wait(LOOK_AGAIN_MS);

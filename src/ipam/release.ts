@@ -2,9 +2,8 @@
 import type { Ipv4 } from '../domain/address.ts';
 import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
-import type { Pool } from '../domain/ids.ts';
+import type { EniId, Pool } from '../domain/ids.ts';
 import type { Enis, Home } from './enis.ts';
-import type { Fleet } from './fleet.ts';
 import { isSameHolding } from './give-back.ts';
 import type { Hints } from './hints.ts';
 import type { Machine } from './machine.ts';
@@ -13,42 +12,108 @@ import type { WarmPools } from './warm-pool.ts';
 
 /** Tries of a compare-and-set that others keep winning. */
 const TRIES_MAX = 5;
+/** Looks at a row that may have been given anew: the quicker the answer, the closer it tells when. */
+const LOOKS_MAX = 3;
+/** A look that is answered so soon after the release arrived finds the holding that was meant, whatever clocks say:
+ *  nobody gives an address up and gets it anew so quickly. */
+const PROMPT_MS = 250;
+/** The store's clock is read in whole milliseconds. */
+const ROUNDING_MS = 1;
+
+export interface Releases {
+  /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's to
+   *  give up. `opened` resolves when the ledger can be used. */
+  release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
+  /** Resolves when those releases of the address have ended that are under way in this process; null: none is. */
+  underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
+}
 
 interface Parts {
   readonly enis: Enis;
-  readonly fleet: Fleet;
   readonly hints: Hints;
   readonly warm: WarmPools;
   readonly outages: Outages;
 }
 
+/** The ENI, and whether it has left the instance of an embedded ledger. */
+type Place = Home & { readonly isAway: boolean };
+
+/** When a release arrived: by our clocks, and no later than that by the store's clock; null: not known. */
+interface Arrival {
+  readonly at: Moment;
+  readonly storeAt: number | null;
+}
+
+/** A row as the ledger had it, and when that was asked for and heard. */
+interface Look {
+  readonly row: Allocation | undefined;
+  readonly now: number;
+  readonly sentAt: Moment;
+  readonly heardAt: Moment;
+}
+
+/** In milliseconds: the one clock passes as fast as real time at most, the other at least. */
+interface Moment {
+  readonly least: number;
+  readonly most: number;
+}
+
 const nobodyHangsUp = () => false;
 
-/** Gives up the holding that the pool's ENI has of the address; false: it was not that ENI's to give up. */
-export async function release(
-  machine: Machine,
-  { enis, fleet, hints, warm, outages }: Parts,
-  pool: Pool,
-  ip: Ipv4,
-): Promise<boolean> {
-  /** The holding that is to be ended, as the first try found it. A try that failed for the store, or was answered
-   *  "no", may have been made after all: the answer is read back, and somebody else may have moved the row before.
-   *  When the next try looks, somebody else may hold the address. */
-  let ending: Allocation | null = null;
+export function releases(machine: Machine, { enis, hints, warm, outages }: Parts): Releases {
+  const { log } = machine;
+  const moment = (): Moment => ({ least: machine.clock(), most: machine.deadlineClock() });
+  const pending = new Map<string, Set<Promise<unknown>>>();
 
-  const endIn = async (home: Home, isAway: boolean): Promise<boolean> => {
+  function release(
+    pool: Pool,
+    ip: Ipv4,
+    opened: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<boolean> {
+    const key = `${pool.eni} ${ip}`;
+    const arrival = { at: moment(), storeAt: hints.storeNow() };
+    const ending = endingOf(moment, arrival, hints.holding(pool.eni, ip));
+    const work = opened().then(() => carryOut(pool, ip, ending));
+    const over = () => forget(key, ended);
+    const ended: Promise<void> = work.then(over, over);
+    pending.set(key, (pending.get(key) ?? new Set()).add(ended));
+    return work;
+  }
+
+  function forget(key: string, ended: Promise<unknown>): void {
+    const left = pending.get(key);
+    left?.delete(ended);
+    if (left?.size === 0) pending.delete(key);
+  }
+
+  async function carryOut(pool: Pool, ip: Ipv4, ending: Ending): Promise<boolean> {
+    const startedAt = machine.clock();
+    const own = () => enis.own(pool.eni);
+    return await outages.store.endure(
+      isStoreDown,
+      nobodyHangsUp,
+      async () => {
+        const known = enis.recall(pool.eni);
+        const away = known === null ? await enis.away(pool.eni) : null;
+        if (away !== null) return await endIn({ ...away, isAway: true }, pool, ip, ending);
+        const home = known ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own, startedAt));
+        // What stands on it is not this ledger's to give up, even where the ledger writes it down.
+        return home !== null && (await endIn({ ...home, isAway: false }, pool, ip, ending));
+      },
+      startedAt,
+    );
+  }
+
+  async function endIn(home: Place, pool: Pool, ip: Ipv4, ending: Ending): Promise<boolean> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      // With several servers what is remembered may be older than the holding that is to be ended.
-      const remembered = hints.holding(home.subnet.id, ip, home.eni.id);
-      const known = fleet.isAlone && ending === null ? remembered : null;
-      const row = known ?? (await machine.store.get(home.subnet.id, [ip])).rows.at(0);
+      const row = ending.remembered() ?? (await look(home, ip, ending));
+      if (row === 'again') continue;
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
       // What is not held on an ENI that has left may be another ledger's by now.
-      const mayEnd = isIts && (!isAway || row.status === 'allocated');
+      const mayEnd = isIts && (!home.isAway || row.status === 'allocated');
       const move = mayEnd ? moveToGiveUp(row) : null;
-      if (row === undefined || move === null) return ending !== null;
-      if (ending !== null && !isSameHolding(row, ending)) return true;
-      ending = row;
+      if (row === undefined || move === null) return ending.wasTried && row?.status !== 'occupied';
+      ending.tries(row);
       const [moved] = await machine.store.move([{ row, move }]);
       if (moved !== undefined) {
         hints.note(moved);
@@ -59,15 +124,98 @@ export async function release(
     throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
       hint: 'release it again',
     });
-  };
+  }
 
-  return await outages.store.endure(isStoreDown, nobodyHangsUp, async () => {
-    const own = () => enis.own(pool.eni);
-    const known = enis.recall(pool.eni);
-    const away = known === null ? await enis.away(pool.eni) : null;
-    if (away !== null) return await endIn(away, true);
-    const home = known ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own));
-    // What stands on it is not this ledger's to give up, even where the ledger writes it down.
-    return home !== null && (await endIn(home, false));
-  });
+  /** The row if the release may end what it says; undefined: it may not, or there is none. */
+  async function look(
+    { subnet, eni }: Home,
+    ip: Ipv4,
+    ending: Ending,
+  ): Promise<Allocation | 'again' | undefined> {
+    const sentAt = moment();
+    const { rows, now } = await machine.store.get(subnet.id, [ip]);
+    const [row] = rows;
+    const judged = ending.judge({ row, now, sentAt, heardAt: moment() });
+    if (judged === 'kept')
+      log('warn', 'not released: it may have been given anew since', {
+        eni: eni.id,
+        ip,
+        holder: row?.holder,
+      });
+    if (judged === 'again') return 'again';
+    return judged === 'meant' ? row : undefined;
+  }
+
+  return {
+    release,
+    underWay: (eni, ip) => {
+      const all = pending.get(`${eni} ${ip}`);
+      return all === undefined ? null : Promise.all(all);
+    },
+  };
+}
+
+/** Which holding a release is to end: the one that there was when it arrived, and none that began later. That is told by
+ *  what this process remembers, or else by the store's clock, which a look compares with ours: whoever sets it between
+ *  the arrival and the look makes that wrong by as much. */
+interface Ending {
+  /** The holding as this process remembered it when the release arrived, once. It may have ended at another server
+   *  since; then the compare-and-set says no, and the ledger is read. */
+  remembered(): Allocation | null;
+  /** The row is about to be moved. */
+  tries(row: Allocation): void;
+  readonly wasTried: boolean;
+  /** What the ledger says now: the holding that was meant; one that began later, when that of the release had
+   *  been ended before (`later`) or, it seems, by somebody else (`kept`); or `again`: another look may tell. */
+  judge(look: Look): 'meant' | 'later' | 'kept' | 'again';
+}
+
+function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation | null): Ending {
+  let memory = remembered;
+  let tried: { readonly row: Allocation; readonly isRead: boolean; readonly at: Moment } | null = null;
+  let looks = 0;
+  /** The store's clock less ours, as the looks say. */
+  let aheadMinMs = Number.NEGATIVE_INFINITY;
+  let aheadMaxMs = Number.POSITIVE_INFINITY;
+
+  /** No later than that by the store's clock. */
+  const earliest = ({ most }: Moment): number =>
+    Math.max(most + aheadMinMs, arrival.storeAt ?? most + aheadMinMs);
+
+  /** Whether the first try, which was made after all, may have given up what was given anew since. What was remembered
+   *  may as well have ended before, at another server: then the row was given up before the try was sent. */
+  const mayFollow = ({ restedSince }: Allocation, firstTry: Moment): boolean =>
+    restedSince !== null && restedSince > earliest(firstTry) - ROUNDING_MS;
+
+  return {
+    remembered() {
+      const row = memory;
+      memory = null;
+      return row;
+    },
+    tries(row) {
+      const isRead = row !== remembered;
+      tried = { row, isRead, at: tried?.at ?? moment() };
+    },
+    get wasTried() {
+      return tried !== null;
+    },
+    judge({ row, now, sentAt, heardAt }) {
+      const unsure = ++looks < LOOKS_MAX ? 'again' : null;
+      aheadMinMs = Math.max(aheadMinMs, now - heardAt.most);
+      aheadMaxMs = Math.min(aheadMaxMs, now + ROUNDING_MS - sentAt.least);
+      if (row === undefined) return 'meant';
+      if (tried !== null) {
+        if (isSameHolding(row, tried.row)) return 'meant';
+        if (tried.isRead) return 'later';
+        if (row.status === 'allocated' && mayFollow(row, tried.at)) return unsure ?? 'later';
+      }
+      if (row.status !== 'allocated' || heardAt.most - arrival.at.most <= PROMPT_MS) return 'meant';
+      const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
+      if (row.movedAt > to) return 'kept';
+      if (row.movedAt <= from) return 'meant';
+      // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.
+      return unsure ?? (to - from <= PROMPT_MS ? 'meant' : 'kept');
+    },
+  };
 }

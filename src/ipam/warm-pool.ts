@@ -1,11 +1,12 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
 import { type Cidr, formatCidr } from '../domain/address.ts';
+import { restsForMs } from '../domain/allocation.ts';
 import { IpamError, isError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../domain/warmth.ts';
 import type { Enis, Home } from './enis.ts';
 import { type Filled, fill } from './fill.ts';
-import type { Hints } from './hints.ts';
+import { type Hints, since } from './hints.ts';
 import { type Machine, urgently } from './machine.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
@@ -17,6 +18,9 @@ const RANGES_MAX = 16;
 export const GATHER_MS = 20;
 /** After a refill that brought nothing: the ENI is full, the subnet dry, EC2 away. */
 const REFILL_AGAIN_MS = 5_000;
+
+/** So long after a plain read of the ledger there still is nothing rested to be had for a pool, as far as is known. */
+const NOTHING_RESTED_FOR_MS = 1_000;
 
 /** One ENI, or the part of it that a `--ip-range` leaves. */
 export interface PoolOf {
@@ -33,6 +37,11 @@ export interface WarmPools {
   released(pool: PoolOf): void;
   /** All who wait for a pool share one call. `until`: how long they do, on the process's monotonic clock. */
   fill(pool: PoolOf, until: () => number): Promise<Filled>;
+  /** Since when, by the store's clock, those of the ENI's ready addresses have rested at the least that may be given
+   *  early now, without another look; null: the ledger has to be asked. */
+  earlySince(pool: PoolOf): number | null;
+  /** Others have changed what that was about. */
+  changed(pool: PoolOf): void;
   /** Ready addresses that the ENI should have at most. */
   highOf(eni: EniId): number;
   /** Docker has released the ENI's pool: nothing is remembered of its growth. */
@@ -47,6 +56,8 @@ interface Pool {
   until: number;
   filling: Promise<Filled> | null;
   quietUntil: number;
+  /** The last fill found nothing rested, and no place or no address to assign. */
+  dry: { readonly until: number; readonly sinceMax: number } | null;
 }
 
 export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools {
@@ -72,6 +83,7 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
       until: Number.NEGATIVE_INFINITY,
       filling: null,
       quietUntil: Number.NEGATIVE_INFINITY,
+      dry: null,
     };
     ofEni.set(key, pool);
     return pool;
@@ -121,14 +133,33 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
       waiting: () => pool.waiting,
       marks: () => marks(pool),
       until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
+      gather: () => machine.wait(GATHER_MS),
     };
-    pool.filling = machine
-      .wait(GATHER_MS)
-      .then(() => fill(hurried, enis, hints, of.home, asked))
+    pool.filling = fill(hurried, enis, hints, of.home, asked)
+      .then(filled => {
+        learnFrom(of, pool, filled);
+        return filled;
+      })
       .finally(() => {
         pool.filling = null;
       });
     return pool.filling;
+  }
+
+  function learnFrom({ home }: PoolOf, pool: Pool, filled: Filled): void {
+    if (filled.outcome === 'ready') {
+      if (filled.assigned > 0) pool.dry = null;
+      return;
+    }
+    const until = clock() + NOTHING_RESTED_FOR_MS;
+    if (filled.outcome === 'eni full')
+      pool.dry = filled.inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
+    else {
+      const { resting } = filled;
+      const leftMs = resting === null ? 0 : restsForMs(resting, home.eni.id, policy, hints.storeNow() ?? 0);
+      const sinceMax = resting === null ? Number.POSITIVE_INFINITY : since(resting);
+      pool.dry = { until: resting === null ? until : Math.min(until, clock() + leftMs), sinceMax };
+    }
   }
 
   async function fillFor(of: PoolOf, until: () => number): Promise<Filled> {
@@ -147,7 +178,16 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
     return ofEni.reduce((sum, pool) => sum + marks(pool).high, 0) || policy.warmMax;
   }
 
+  function earlySince(of: PoolOf): number | null {
+    const { dry } = poolAt(of);
+    return dry !== null && clock() < dry.until ? dry.sinceMax : null;
+  }
+
   return {
+    earlySince,
+    changed: of => {
+      poolAt(of).dry = null;
+    },
     wanted: of => refillIfLow(of, poolAt(of)),
     claimed,
     released,

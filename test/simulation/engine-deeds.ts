@@ -5,11 +5,21 @@ import { type Deed, type Dice, of, spread } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Container, Engine } from './engine.ts';
 import { STRANGER } from './layout.ts';
+import type { Server } from './server.ts';
+import { giveUp } from './server-deeds.ts';
 import type { World } from './world.ts';
 
 /** Requests for one ENI in a crowd, and how long it waits before it hangs up. */
 const CROWD_MAX = 6;
 const CROWD_STAYS_MS_MAX = 400;
+
+/** For a server to notice that it is the only one, and for how long it is. */
+const ALONE_MS = 60_000;
+const AWAY_MS = 600_000;
+
+/** How long a client waits for a server that doesn't answer, and how long that one is away at least. */
+const GIVES_UP_MS = 500;
+const AWAY_MIN_MS = 5_000;
 
 const engineOf = (world: World, die: number): Engine | undefined =>
   of(
@@ -64,6 +74,29 @@ export const ENGINE_DEEDS = {
     world.strike('crowd hung up');
     world.scheduler.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
   },
+  // A container's address is released and asked for at another server, which then leaves for good or stays.
+  'clients change servers': withNetwork((engine, network, [, , die], world) => {
+    const { ledger } = network.port;
+    const [first, second] = world.servers.filter(
+      one => one.ledger === world.ledgers[ledger] && one.process.state === 'running' && !one.isLeaving,
+    );
+    if (first === undefined || second === undefined) return;
+    world.strike('clients changed servers');
+    void changeServers(world, engine, network, die % 4 < 2 ? [first, second] : [second, first], die);
+  }),
+  // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the address up,
+  // and another container has it when the server comes back.
+  'release comes late': (world, [where, which, die]) => {
+    const engine = engineOf(world, where);
+    const container = engine && of(engine.containers, which);
+    const ledger = world.ledgers[container?.network.port.ledger ?? 0];
+    const [late, other] = world.servers
+      .filter(one => one.ledger === ledger && one.process.state === 'running' && !one.isLeaving)
+      .sort(() => (die % 2) - 0.5);
+    if (!engine || !container || !ledger || late === undefined || other === undefined) return;
+    world.strike('release came late');
+    void comeLate(world, engine, container, [late, other], die);
+  },
   'network create': withNetwork((engine, network) => engine.createNetwork(network, false)),
   'network create fails': withNetwork((engine, network) => engine.createNetwork(network, true)),
   'network rm': withNetwork((engine, network) => engine.removeNetwork(network)),
@@ -109,3 +142,49 @@ export const ENGINE_DEEDS = {
     engineOf(world, dice[0])?.kill(true, spread(60_000, dice[1]));
   },
 } satisfies Record<string, Deed>;
+
+async function changeServers(
+  world: World,
+  engine: Engine,
+  network: Engine['networks'][number],
+  [first, second]: readonly [Server, Server],
+  die: number,
+): Promise<void> {
+  const { ledger } = network.port;
+  const mine = () => engine.containers.findLast(one => one.network === network);
+  world.routes.set(ledger, first);
+  await engine.run(network, null);
+  world.routes.set(ledger, second);
+  const container = mine();
+  if (container !== undefined) await engine.restart(container, true);
+  if (die % 2 === 0) void second.leave(AWAY_MS);
+  await world.scheduler.wait(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
+  world.routes.set(ledger, first);
+  const again = mine();
+  if (again !== undefined) await engine.stop(again);
+  world.routes.delete(ledger);
+}
+
+async function comeLate(
+  world: World,
+  engine: Engine,
+  container: Container,
+  [late, other]: readonly [Server, Server],
+  die: number,
+): Promise<void> {
+  const { network, ip } = container;
+  const { ledger } = network.port;
+  const { scheduler, routes } = world;
+  const { failing } = late.ledger;
+  routes.set(ledger, late);
+  failing.set(late.process, { after: 0, left: Number.POSITIVE_INFINITY });
+  scheduler.effect(null, () => failing.delete(late.process), AWAY_MIN_MS + spread(ALONE_MS, die));
+  const stopped = engine.stop(container);
+  await scheduler.wait(engine.process, GIVES_UP_MS);
+  for (const connection of engine.connections) connection.hangUp();
+  await stopped;
+  routes.set(ledger, other);
+  await giveUp(world, network.port, ip);
+  await engine.run(network, ip);
+  routes.delete(ledger);
+}

@@ -189,7 +189,7 @@ export class Engine {
     const { scheduler } = this.#world;
     for (const pauseMs of [...RETRY_MS, null]) {
       const server = this.#world.pickServer(port.ledger);
-      if (server.process.state !== 'dead') {
+      if (server.process.state !== 'dead' && !server.isLeaving) {
         const outcome = await this.#exchange(server, request);
         if (outcome === 'hung up') return null;
         if (outcome !== 'the connection broke') return outcome;

@@ -11,6 +11,8 @@ const WEIGHTS = {
   'restart named': 3,
   'hang up': 5,
   'crowd hangs up': 2,
+  'clients change servers': 2,
+  'release comes late': 1.5,
   'network create': 2,
   'network create fails': 2,
   'network rm': 1,
@@ -21,6 +23,7 @@ const WEIGHTS = {
   'kill engine, live-restore': 2,
   // What befalls servers and their ledger.
   'server dies': 5,
+  'server leaves': 2,
   'server freezes': 4,
   'server sleeps': 2,
   'server clock steps': 2,

@@ -85,8 +85,26 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: "a release that is tried again ends somebody else's holding",
     file: RELEASE,
-    find: '      if (ending !== null && !isSameHolding(row, ending)) return true;\n',
+    find: "        if (tried.isRead) return 'later';\n",
     replace: '',
+  },
+  {
+    name: 'a release believes what its server remembers of holders',
+    file: RELEASE,
+    find: "        if (tried.isRead) return 'later';\n",
+    replace: "        if (row.iface !== null) return 'later';\n",
+  },
+  {
+    name: 'a release that comes late ends whatever holding it finds',
+    file: RELEASE,
+    find: "return 'kept';\n",
+    replace: "return 'meant';\n",
+  },
+  {
+    name: 'a named request overtakes the release that its server has in hand',
+    file: 'src/ipam/named.ts',
+    find: 'row.iface === home.eni.id && releasing !== null) {',
+    replace: 'row.iface === home.eni.id && releasing !== null && clock() < 0) {',
   },
   {
     name: 'a holder is given up because one read does not show the address',
@@ -330,8 +348,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'early reuse with --strict-reuse',
     file: ALLOCATOR,
-    find: 'policy.strictReuse ? null : await asked.patiently(() => early.claim(asked, filled))',
-    replace: 'await asked.patiently(() => early.claim(asked, filled))',
+    find: 'const reused = policy.strictReuse ? null : await claimEarly(asked, filled);',
+    replace: 'const reused = await claimEarly(asked, filled);',
   },
   // What others do.
   {

@@ -1,4 +1,5 @@
 /** What befalls servers and their ledger, and what operators do. */
+import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
@@ -21,6 +22,8 @@ const WRONG_PLACES: readonly Caller[] = [
   { account: OTHER_ACCOUNT, region: null },
 ];
 
+/** Longer than a server that has died may still come back. */
+const AWAY_MS_MAX = 1_200_000;
 /** Longer than the grace. */
 const SLEEP_MS_MAX = 2_000_000;
 const DAY_STEP_MS_MAX = 3_600_000;
@@ -41,12 +44,25 @@ function withServer(deed: (world: World, server: Server, dice: Dice) => void): D
 }
 
 /** A command that an operator runs, in a process of its own. */
-function command(world: World, port: Port | undefined, work: (machine: Machine) => Promise<unknown>): void {
+async function command(
+  world: World,
+  port: Port | undefined,
+  work: (machine: Machine) => Promise<unknown>,
+): Promise<void> {
   const ledger = world.ledgers[port?.ledger ?? 0];
   if (ledger === undefined) return;
   const machine = machineOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
-  work(machine).catch(error => {
+  await work(machine).catch(error => {
     if (!(error instanceof IpamError) || error.code === 'internal') world.truth.crash(error);
+  });
+}
+
+/** An operator's order: whoever has the address on the ENI gives it up. */
+export function giveUp(world: World, port: Port, ip: Ipv4): Promise<void> {
+  return command(world, port, async ({ store }) => {
+    const [row] = (await store.get(port.subnet, [ip])).rows;
+    if (row?.iface === port.eni && row.status === 'allocated' && row.missingSince === null)
+      await store.move([{ row, move: 'release' }]);
   });
 }
 
@@ -55,6 +71,11 @@ export const SERVER_DEEDS = {
     world.strike('server died');
     server.die();
     world.scheduler.effect(null, () => server.restart(), spread(60_000, dice[1]));
+  }),
+  // For long, so that those that stay believe that they are the only ones.
+  'server leaves': withServer((world, server, dice) => {
+    world.strike('server left');
+    void server.leave(60_000 + spread(AWAY_MS_MAX, dice[1]));
   }),
   'server freezes': withServer((world, server, dice) => {
     const { process } = server;
@@ -136,12 +157,12 @@ export const SERVER_DEEDS = {
   recycle: (world, [where, idleS, limit]) => {
     const port = of(world.layout.ports, where);
     if (port === undefined) return;
-    command(world, port, async machine =>
+    void command(world, port, async machine =>
       recycle(machine, await idle(machine, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
     );
   },
   init: (world, [where]) => {
     const port = of(world.layout.ports, where);
-    if (port !== undefined) command(world, port, machine => survey(machine, port.subnet));
+    if (port !== undefined) void command(world, port, machine => survey(machine, port.subnet));
   },
 } satisfies Record<string, Deed>;

@@ -9,6 +9,7 @@ import type { Log } from '../../src/domain/log.ts';
 import { handOver } from '../../src/http/answer.ts';
 import type { Allocator } from '../../src/ipam/allocator.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
+import type { Keeper } from '../../src/ipam/keeper.ts';
 import type { Machine } from '../../src/ipam/machine.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import type { Caller } from '../../src/simulator/caller.ts';
@@ -26,6 +27,9 @@ import type { World } from './world.ts';
 const RECONCILE_EVERY_MS = 30_000;
 /** Commits of one process at a time, as with a database. */
 const LANES_MAX = 2;
+/** Of a server that stops: between two looks whether it has answered everybody, and what its keeper may take. */
+const LEAVING_LOOK_MS = 50;
+const KEEPER_STOP_MAX_MS = 15_000;
 
 export type Request =
   | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
@@ -115,20 +119,36 @@ export class Server {
   readonly #name: string;
   #lives = 0;
   process: Process;
+  /** It was told to stop, and takes no more requests. */
+  isLeaving = false;
   #allocator: Allocator;
   #pools: Pools;
+  #keeper: Keeper;
+  /** Releases that have come in and have not ended. */
+  readonly #inHand = new Set<{ readonly key: string; readonly process: Process }>();
 
   constructor(world: World, ledger: Ledger, name: string) {
     this.#world = world;
     this.ledger = ledger;
     this.#name = name;
-    ({ process: this.process, allocator: this.#allocator, pools: this.#pools } = this.#start());
+    ({
+      process: this.process,
+      allocator: this.#allocator,
+      pools: this.#pools,
+      keeper: this.#keeper,
+    } = this.#start());
   }
 
   /** A new process, with an empty memory. */
   restart(): void {
     if (this.process.state !== 'dead') return;
-    ({ process: this.process, allocator: this.#allocator, pools: this.#pools } = this.#start());
+    this.isLeaving = false;
+    ({
+      process: this.process,
+      allocator: this.#allocator,
+      pools: this.#pools,
+      keeper: this.#keeper,
+    } = this.#start());
   }
 
   #start() {
@@ -143,7 +163,20 @@ export class Server {
       pause: () => scheduler.wait(process, this.#world.keeperPauseMs()),
     });
     void keeper.run();
-    return { process, allocator, pools };
+    return { process, allocator, pools, keeper };
+  }
+
+  /** SIGTERM: finishes what it has in hand, notes its end and ends; started anew after a while. */
+  async leave(awayMs: number): Promise<void> {
+    const { scheduler, truth } = this.#world;
+    const { process } = this;
+    truth.note(`${process.id} is told to stop`);
+    this.isLeaving = true;
+    while (this.connections.size > 0) await scheduler.wait(process, LEAVING_LOOK_MS);
+    await this.#keeper.stop(KEEPER_STOP_MAX_MS);
+    if (this.process !== process || process.state === 'dead') return;
+    this.die();
+    scheduler.effect(null, () => this.restart(), this.#world.restingSince === null ? awayMs : 0);
   }
 
   die(): void {
@@ -199,11 +232,22 @@ export class Server {
         return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
       }
       case 'ReleaseAddress':
-        await this.#allocator.release(parsePoolId(request.poolId), parseIpv4(request.address));
-        return {};
+        return await this.#takeBack(request.poolId, request.address);
       case 'RequestAddress':
         return await this.#give(connection, request.poolId, request.address as Ipv4 | '');
     }
+  }
+
+  async #takeBack(poolId: string, address: string): Promise<Reply> {
+    const pool = parsePoolId(poolId);
+    const release = { key: `${pool.eni} ${address}`, process: this.process };
+    this.#inHand.add(release);
+    try {
+      await this.#allocator.release(pool, parseIpv4(address));
+    } finally {
+      this.#inHand.delete(release);
+    }
+    return {};
   }
 
   async #give(connection: Connection, poolId: string, address: Ipv4 | ''): Promise<null> {
@@ -212,6 +256,8 @@ export class Server {
     const pool = parsePoolId(poolId);
     const named = address === '' ? null : parseIpv4(address);
     const naming = `${process.id} ${pool.eni} ${named}`;
+    const inHand = [...this.#inHand].filter(one => one.key === `${pool.eni} ${named}`);
+    const startedAt = this.#world.scheduler.now;
     truth.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     truth.named.set(naming, (truth.named.get(naming) ?? 0) + 1);
     try {
@@ -230,6 +276,16 @@ export class Server {
         () => formatCidr(home.subnet.cidr),
       );
       return null;
+    } catch (error) {
+      const tookMs = this.#world.scheduler.now - startedAt;
+      if (error instanceof IpamError && error.message.includes('is held by'))
+        truth.demand(
+          !inHand.some(one => one.process === process && this.#inHand.has(one)) ||
+            tookMs >= truth.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
+          'no request overtakes a release of its address that its server has in hand',
+          () => `${named} on ${pool.eni} after ${tookMs} ms`,
+        );
+      throw error;
     } finally {
       truth.requests.delete(connection);
       truth.named.set(naming, (truth.named.get(naming) ?? 1) - 1);

@@ -253,7 +253,7 @@ export function watchEarlyReuse(
     () => `${key} for ${eni} by ${process.id}`,
   );
   if (process.frozenMs > 0 || (truth.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
-  const better = [...mirror.rows.values()].find(one => {
+  const better = [...mirror.rows.values()].filter(one => {
     const rest = mirror.gaveUp.get(keyOf(one.subnet, one.ip));
     const { cooldownMs } = truth.layout.policy;
     return (
@@ -265,8 +265,9 @@ export function watchEarlyReuse(
     );
   });
   truth.demand(
-    better === undefined || truth.ranged(process, eni),
+    // Those who wait together take one each.
+    better.length < truth.waiting(process, eni) || better.length === 0 || truth.ranged(process, eni),
     'early reuse is for want of a rested address only',
-    () => `${key} on ${eni} while ${better?.ip} is ready there and rested`,
+    () => `${key} on ${eni} while ${better.map(one => one.ip)} is ready there and rested`,
   );
 }

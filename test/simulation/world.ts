@@ -101,8 +101,13 @@ export class World {
 
   #mirror = (ledger: number): Mirror => this.truth.mirrors[ledger] as Mirror;
 
+  /** Where requests go for now, by ledger, while that server takes them. */
+  readonly routes = new Map<number, Server>();
+
   /** A server of the ledger, alive or not. */
   pickServer(ledger: number): Server {
+    const routed = this.routes.get(ledger);
+    if (routed !== undefined && routed.process.state === 'running' && !routed.isLeaving) return routed;
     const all = this.servers.filter(server => server.ledger === this.ledgers[ledger]);
     return this.scheduler.random.pick(all) ?? (this.servers[0] as Server);
   }
