@@ -11,7 +11,9 @@ export const CALL_TIMEOUT_MS = 10_000;
 export const LATE_CALL_MS_MAX = 900_000;
 /** Reads show what was so at most this long ago. */
 export const LATE_READ_MS_MAX = 50_000;
-/** The store's clock is at most this far from the true time. */
+/** The store's clock is at most this far from EC2's at the start; and steps back from there no further than twice. */
+export const APART_MS_MAX = 150_000;
+/** It goes forth and back by at most this much. */
 export const SKEW_MS_MAX = 2_000;
 
 /** Their ENIs hold 4, 6 and 10 addresses. */

@@ -6,7 +6,7 @@ import { keyOf as storeKeyOf } from '../../src/store/batch.ts';
 import { LockedError } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
-import { keyOf } from './layout.ts';
+import { APART_MS_MAX, keyOf } from './layout.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import type { Mirror, Truth } from './truth.ts';
 import { watchAdoption } from './watch-enis.ts';
@@ -42,6 +42,8 @@ export class Ledger {
   readonly base: Store;
   /** How far its clock is off now. */
   skewMs = 0;
+  /** How far it is apart from EC2's but for small steps. */
+  apartMs: number;
   /** It cannot be reached before then. */
   awayUntil = 0;
   /** Rows that a stranger has locked, by key, and until when. */
@@ -57,7 +59,16 @@ export class Ledger {
     this.#scheduler = scheduler;
     this.#truth = truth;
     this.mirror = mirror;
+    this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
+    this.setSkew(0);
     this.base = openMemory({ clock: this.now });
+  }
+
+  setSkew(ms: number): void {
+    this.skewMs = this.apartMs + ms;
+    const { clock } = this.mirror;
+    clock.leastMs = Math.min(clock.leastMs, this.skewMs);
+    clock.mostMs = Math.max(clock.mostMs, this.skewMs);
   }
 
   now = (): number => EPOCH + this.#scheduler.now + this.skewMs;

@@ -31,6 +31,7 @@ const WEIGHTS = {
   'store away': 2,
   'server at a wrong place': 2,
   'store clock steps': 2,
+  'store clock steps back': 1,
   'stranger locks rows': 3,
   // What EC2 does.
   'lost reply': 5,

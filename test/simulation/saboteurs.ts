@@ -174,6 +174,13 @@ export const SABOTEURS: readonly Saboteur[] = [
     find: 'return (await machine.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
     replace: 'return (await machine.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
+  {
+    name: "EC2's clock compared with the ledger's",
+    file: 'src/ipam/evidence.ts',
+    find: '      const { claimsEndBefore } = known;\n',
+    // Less the margin of the rule it comes to a minute before the attachment.
+    replace: '      const claimsEndBefore = known.claimsEndBefore && (attachedAt ?? 0) + 540_000;\n',
+  },
   // A caller that has gone.
   {
     name: 'the undo on hang-up left out',

@@ -9,7 +9,7 @@ import { survey } from '../../src/ipam/survey.ts';
 import type { Caller } from '../../src/simulator/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
-import { OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
+import { APART_MS_MAX, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
 import { Process } from './scheduler.ts';
 import { machineOf, type Server } from './server.ts';
 import type { World } from './world.ts';
@@ -138,11 +138,19 @@ export const SERVER_DEEDS = {
     world.strike('store away');
     ledger.awayUntil = world.scheduler.now + spread(200_000, long);
   },
+  // Forward it would make intents look old: that is a bound of the protocol, not a fault that it outlives.
+  'store clock steps back': (world, [die, to]) => {
+    const ledger = of(world.ledgers, die);
+    if (ledger === undefined) return;
+    world.strike('store clock stepped back');
+    ledger.apartMs = Math.max(ledger.apartMs - (to % (2 * APART_MS_MAX)), -APART_MS_MAX);
+    ledger.setSkew(0);
+  },
   'store clock steps': (world, [die, to]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
     world.strike('store clock stepped');
-    ledger.skewMs = (to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX;
+    ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
   },
   'stranger locks rows': (world, [die, which, long]) => {
     const ledger = of(world.ledgers, die);

@@ -40,6 +40,8 @@ export interface Mirror {
   readonly left: Map<string, { at: number; eni: EniId | null; unsure: boolean }>;
   /** Addresses that an intent names for whose call EC2 gave no answer, and on which ENI. */
   readonly silent: Map<string, EniId>;
+  /** How far its clock has been off. */
+  readonly clock: { leastMs: number; mostMs: number };
   /** How often it was claimed. */
   readonly claims: Map<string, number>;
 }
@@ -104,6 +106,7 @@ export class Truth {
       gaveUp: new Map(),
       left: new Map(),
       silent: new Map(),
+      clock: { leastMs: Number.POSITIVE_INFINITY, mostMs: Number.NEGATIVE_INFINITY },
       claims: new Map(),
     }));
   }

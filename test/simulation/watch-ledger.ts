@@ -90,6 +90,9 @@ function notePresumed(truth: Truth, { change, after }: Moved, key: string): void
   } else if (change.move === 'usurped' && truth.presumed.delete(key)) truth.strangers.set(key, iface);
 }
 
+/** By how much less than it says a time by the store's clock may be: as far as that clock has stepped in this history. */
+const steppedMs = ({ clock }: Mirror): number => clock.mostMs - clock.leastMs;
+
 /** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
 const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
@@ -118,7 +121,7 @@ function watchStranding(truth: Truth, { mirror, before, now, storeNow }: Moved, 
     () => `${key} ${before.status} on ${iface}, which was detached at ${cuts.join(', ') || 'no time'}`,
   );
   truth.demand(
-    before.status === 'ready' || storeNow - before.movedAt >= truth.layout.policy.graceMs - 2 * SKEW_MS_MAX,
+    before.status === 'ready' || storeNow - before.movedAt >= truth.layout.policy.graceMs - steppedMs(mirror),
     'what is under way on an ENI that has left is let go after the grace',
     () => `${key} ${before.status} on ${iface} for ${storeNow - before.movedAt} ms`,
   );
@@ -165,7 +168,7 @@ const CONFIRM_MS = 2_000;
 function watchArrival(truth: Truth, { mirror, before, storeNow, now }: Moved, key: string): void {
   const left = mirror.left.get(key);
   const isMoved =
-    left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - 2 * SKEW_MS_MAX;
+    left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - steppedMs(mirror);
   const place = `${before.iface} ${before.ip}`;
   const appliedAt = truth.applied.get(place);
   if (!truth.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
@@ -187,7 +190,7 @@ function watchAssign(truth: Truth, moved: Moved, key: string): void {
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
   truth.demand(
-    left === undefined || left.eni !== after.iface || storeNow - left.at >= awayMs - 2 * SKEW_MS_MAX,
+    left === undefined || left.eni !== after.iface || storeNow - left.at >= awayMs - steppedMs(mirror),
     'an address that was taken off an ENI does not return to it too soon',
     () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before, unsure: ${left?.unsure}`,
   );
@@ -204,7 +207,7 @@ function isRested(truth: Truth, { mirror, after, storeNow }: Moved, key: string)
   const { cooldownMs, quarantineMs } = truth.layout.policy;
   const rest = mirror.gaveUp.get(key);
   if (rest === undefined) return true;
-  return storeNow - rest.at >= (rest.eni === after.iface ? cooldownMs : quarantineMs) - 2 * SKEW_MS_MAX;
+  return storeNow - rest.at >= (rest.eni === after.iface ? cooldownMs : quarantineMs) - steppedMs(mirror);
 }
 
 function forbidEarly(truth: Truth, { mirror, before, after, storeNow }: Moved, key: string): void {
