@@ -92,7 +92,8 @@ async function run({ path, at }: Context, on: InstanceId | null, line: string, a
       err += text;
     }),
     ask: async () => answer,
-    signal: AbortSignal.abort(),
+    // A server goes on until something ends it.
+    signal: line.startsWith('serve') ? new AbortController().signal : AbortSignal.abort(),
     crashed: new Promise<never>(() => {}),
   };
   const env = { AWS_REGION: 'eu-central-1', EC2_IPAM_STORE: `sqlite:${path}`, EC2_IPAM_LOG_FORMAT: 'json' };
@@ -341,4 +342,31 @@ commands('simulate has a port of its own', async context => {
   assert.match((await run(context, MINE, 'simulate --help')).out, /default http:\/\/127\.0\.0\.1:8032 \[/);
   assert.match((await run(context, MINE, 'serve --help')).out, /default http:\/\/127\.0\.0\.1:8031 \[/);
 });
+commands(
+  'commands that act, and serve, end with 1 where the client is of another Region or account',
+  async context => {
+    await used(context);
+    const { vpc, store, folder } = context;
+    const serve = `serve --listen unix:${join(folder, 'x.sock')}`;
+    const refused = async (told: RegExp) => {
+      const ledger = await ledgerOf(context);
+      for (const line of ['reconcile', `recycle ${SUBNET}`, `init ${SUBNET}`, `adopt ${ENI}`, serve]) {
+        const { status, err } = await run(context, MINE, line);
+        assert.is(status, 1, line);
+        assert.match(err, told, line);
+      }
+      assert.equal(await ledgerOf(context), ledger);
+    };
+    await store.noteFact('region and account', 'us-east-1 123456789012');
+    await refused(
+      /^ec2-ipam: EC2 is asked in eu-central-1, and the ledger is of us-east-1; set AWS_REGION=us-east-1/m,
+    );
+    await store.noteFact('region and account', 'eu-central-1 123456789012');
+    vpc.network.createEni({ subnet: SUBNET, owner: '210987654321' });
+    process.env.AWS_ACCESS_KEY_ID = '210987654321';
+    await refused(
+      /^ec2-ipam: the credentials are of account 210987654321, and the ledger is of 123456789012; /m,
+    );
+  },
+);
 commands.run();
