@@ -27,6 +27,8 @@ const AWAY_MS_MAX = 1_200_000;
 /** Longer than the grace. */
 const SLEEP_MS_MAX = 2_000_000;
 const DAY_STEP_MS_MAX = 3_600_000;
+/** The call deadline. */
+const STALL_MS_MIN = 20_000;
 
 /** An operator's open transaction. */
 const LOCK_MS_MAX = 60_000;
@@ -95,7 +97,11 @@ export const SERVER_DEEDS = {
   'server clock steps': withServer((world, server, dice) => {
     world.strike('server clock stepped');
     world.scheduler.freeze(server.process);
-    world.scheduler.effect(null, () => world.scheduler.thaw(server.process), spread(600_000, dice[0]));
+    world.scheduler.effect(
+      null,
+      () => world.scheduler.thaw(server.process),
+      STALL_MS_MIN + spread(600_000, dice[0]),
+    );
     server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
     world.truth.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
   }),
