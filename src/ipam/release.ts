@@ -14,7 +14,7 @@ import type { WarmPools } from './warm-pool.ts';
 const TRIES_MAX = 5;
 /** Looks at a row that may have been given anew: the quicker the answer, the closer it tells when. */
 const LOOKS_MAX = 3;
-/** A look that is answered so soon after the release arrived finds the holding that was meant, whatever clocks say:
+/** A look that is answered so soon after the release arrived finds the holding that was meant, where clocks don't tell:
  *  nobody gives an address up and gets it anew so quickly. */
 const PROMPT_MS = 250;
 /** The store's clock is read in whole milliseconds. */
@@ -210,9 +210,12 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
         if (tried.isRead) return 'later';
         if (row.status === 'allocated' && mayFollow(row, tried.at)) return unsure ?? 'later';
       }
-      if (row.status !== 'allocated' || heardAt.most - arrival.at.most <= PROMPT_MS) return 'meant';
+      if (row.status !== 'allocated') return 'meant';
       const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
-      if (row.movedAt > to) return 'kept';
+      const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
+      // One that is dated after the look began before the store's clock was set back.
+      if (row.movedAt > to && !(isPrompt && row.movedAt > now)) return 'kept';
+      if (isPrompt) return 'meant';
       if (row.movedAt <= from) return 'meant';
       // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.
       return unsure ?? (to - from <= PROMPT_MS ? 'meant' : 'kept');

@@ -5,6 +5,7 @@ import { type Deed, type Dice, of, spread } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Container, Engine } from './engine.ts';
 import { STRANGER } from './layout.ts';
+import { LATENCY_MS_MAX } from './scheduler.ts';
 import type { Server } from './server.ts';
 import { giveUp } from './server-deeds.ts';
 import type { World } from './world.ts';
@@ -180,11 +181,15 @@ async function comeLate(
   failing.set(late.process, { after: 0, left: Number.POSITIVE_INFINITY });
   scheduler.effect(null, () => failing.delete(late.process), AWAY_MIN_MS + spread(ALONE_MS, die));
   const stopped = engine.stop(container);
-  await scheduler.wait(engine.process, GIVES_UP_MS);
+  // A release that is still on its way then arrives after the next holding began: nobody could tell.
+  await scheduler.wait(engine.process, LATENCY_MS_MAX + GIVES_UP_MS);
+  const hasArrived = late.process.state === 'running';
   for (const connection of engine.connections) connection.hangUp();
   await stopped;
   routes.set(ledger, other);
-  await giveUp(world, network.port, ip);
-  await engine.run(network, ip);
+  if (hasArrived) {
+    await giveUp(world, network.port, ip);
+    await engine.run(network, ip);
+  }
   routes.delete(ledger);
 }

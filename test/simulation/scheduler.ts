@@ -25,6 +25,9 @@ export class Process {
   }
 }
 
+/** A thing takes less than this. */
+export const LATENCY_MS_MAX = 2_000;
+
 interface Event {
   readonly at: number;
   readonly order: number;
@@ -92,7 +95,7 @@ export class Scheduler {
     const draw = this.random.next();
     if (draw < 0.8 || this.isCalm) return this.random.below(6);
     if (draw < 0.98) return this.random.below(60);
-    return this.random.below(2000);
+    return this.random.below(LATENCY_MS_MAX);
   }
 
   freeze(process: Process): void {
