@@ -526,6 +526,33 @@ takingBack(
   },
 );
 
+for (const [what, fault] of [
+  ['is answered', { kind: 'latency', ms: 500 }],
+  ['has no answer', { kind: 'lostReply' }],
+] as const)
+  takingBack(`waits for what is being put on another of our ENIs by a call that ${what}`, async () => {
+    const w = world({ policy: { warmMin: 0, warmMax: 4 } });
+    await w.enis.adopt(ENI_A);
+    w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+    const first = request(w, ENI_B);
+    while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1); // all that there are
+    const row = await request(w, ENI_A);
+    assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+    assert.is.not((await first).ip, row.ip);
+  });
+
+takingBack('waits no longer than a call may be sent', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 4 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+  const first = failure(request(w, ENI_B));
+  while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1);
+  const since = w.time.now;
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.ok(w.time.now - since < POLICY.callDeadlineMs + 2_500);
+  await first;
+});
+
 takingBack('those past the quarantine first, the others by early reuse', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   const ips = [];

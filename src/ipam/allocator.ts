@@ -200,18 +200,21 @@ export function allocator(
   /** Whether waiting could help: something rests, others were quicker with what is idle elsewhere, or a call that
    *  somebody has just sent is under way. */
   async function mayChangeSoon({ home, pool }: Asked, why: Exhausted): Promise<boolean> {
+    const isOfUse = (row: Allocation) => pool.range === null || contains(pool.range, row.ip);
     if (why.outcome === 'subnet dry') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(machine, enis, home, pool.range, 'any')).length > 0) return true;
+      // What comes to another ENI of ours is idle there then.
+      const { rows, now } = await store.withStatus(home.subnet.id, ['assigning', 'unassigning']);
+      if (rows.some(row => isOfUse(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
     }
     if (why.outcome === 'eni full' && why.inDoubt) return true;
     const { rows, now } = await store.onEni(home.eni.id);
-    // What is known to be there fills the ENI: what is being assigned can't come to it.
-    const settling = why.outcome === 'eni full' ? ['unassigning'] : ['assigning', 'unassigning'];
     return rows.some(
       row =>
-        (row.status === 'ready' && (pool.range === null || contains(pool.range, row.ip))) ||
-        (settling.includes(row.status) && now - row.movedAt < policy.callDeadlineMs),
+        (row.status === 'ready' && isOfUse(row)) ||
+        // What is known to be there fills the ENI: what is being assigned can't come to it.
+        (row.status === 'unassigning' && now - row.movedAt < policy.callDeadlineMs),
     );
   }
 
