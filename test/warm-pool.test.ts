@@ -150,6 +150,16 @@ filling('those who find that all is being claimed let the claims be made', async
   });
   const rows = await Promise.all(Array.from({ length: 49 }, () => request(w, ENI_A)));
   assert.is(new Set(rows.map(row => row.ip)).size, 49);
+  for (const { ip } of rows.slice(0, 3)) await release(w, ENI_A, ip);
+  w.time.now += 60_000;
+  reads = 0;
+  const more = await Promise.allSettled(Array.from({ length: 5 }, () => request(w, ENI_A)));
+  assert.is(
+    more.filter(({ status }) => status === 'fulfilled').length,
+    3,
+    'the ENI is full, and three are ready',
+  );
+  assert.ok(reads < 100, `${reads} reads`);
 });
 
 filling('a container that crashes and starts again makes no pool grow beyond what cools down', async () => {

@@ -92,12 +92,17 @@ export async function fill(
       await machine.cloud.turn('assign', asked.until());
       next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
     }
+    // All that is ready is being claimed: whoever waits would look for it again before that is done.
+    if (next.do === 'nothing' && asked.waiting() > 0 && isNothingLeft(parts)) await asked.gather();
     const filled = await carryOut(parts, next);
     if (filled !== null) return filled;
   }
   if (learned.refusal !== null) throw learned.refusal;
   return { outcome: 'subnet dry', resting: null };
 }
+
+const isNothingLeft = ({ hints, home, asked }: Parts): boolean =>
+  hints.count(home.eni.id, asked.range).usable === 0;
 
 /** What came of it, or null: others changed what it was about, and it has to be looked at again. */
 async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
