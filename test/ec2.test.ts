@@ -124,6 +124,7 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
       prefixes: eni.prefixes.map(formatCidr),
       attachment: typeof eni.attachment,
       attachedAt: eni.attachedAt === vpc.network.eni(ENI).attachment?.attachedAt,
+      attachedForMs: (eni.attachedForMs ?? -1) >= 0 && (eni.attachedForMs ?? 60_000) < 60_000,
     },
     {
       id: ENI,
@@ -136,6 +137,7 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
       instance: INSTANCE,
       attachment: 'string',
       attachedAt: true,
+      attachedForMs: true,
     },
   );
   const unattached = await cloud().eni(OTHER);

@@ -83,7 +83,7 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
 /** The same, whose ENI is read while it has its holders, long after they came. */
 async function seenLater(policy = {}, aheadMs = 0) {
   const parts = await held(policy, aheadMs);
-  parts.w.time.now += CLAIMS_MARGIN_MS;
+  parts.w.time.now += MINUTE_MS;
   await parts.pass();
   parts.w.time.now += MINUTE_MS;
   return parts;
@@ -194,7 +194,9 @@ proof('an attachment between two reads begins the time of a detached one anew', 
   const weighing = evidence(w.machine);
   const { rows } = await w.store.withStatus(SUBNET, ['allocated']);
   const shown = await w.machine.cloud.eni(ENI_A);
-  const detached = new Map([[ENI_A, { ...shown, attachment: null, instance: null, attachedAt: null }]]);
+  const detached = new Map([
+    [ENI_A, { ...shown, attachment: null, instance: null, attachedAt: null, attachedForMs: null }],
+  ]);
   await weighing.weigh(rows, detached, w.time.now);
   await weighing.weigh(rows, new Map([[ENI_A, shown]]), w.time.now + MINUTE_MS);
   await weighing.weigh(rows, detached, w.time.now + STANDS_FOR_MS.detached);
@@ -319,7 +321,21 @@ const steps: [what: string, known: Attachments, shown: string | null, after: Att
   ['the earlier one after none: one of the two was late', at(null, 7, 'a', 5), 'a', at('a', T)],
 ];
 for (const [what, known, shown, after] of steps)
-  attachments(what, () => assert.equal(attachmentsAfter(known, shown, T), after));
+  attachments(what, () =>
+    assert.equal(attachmentsAfter(known, { attachment: shown, attachedForMs: 0 }, T), after),
+  );
+
+const claims: [what: string, known: Attachments, attachedForMs: number | null, before: number][] = [
+  ['what is older than the last read of the one before', at('a', T - 60_000), 10_000, T - 60_000],
+  ['no more than that although it was read late', at('a', T - 5_000), 40_000, T - 45_000],
+  ['no more although the clock was set back meanwhile', at('a', T + 300_000), 40_000, T - 45_000],
+  ['after none, the same', at(null, T - 1_000, 'a', T - 5_000), 40_000, T - 45_000],
+  ['where EC2 does not say since when it is attached, with a margin', at('a', T), null, T - CLAIMS_MARGIN_MS],
+];
+for (const [what, known, attachedForMs, before] of claims)
+  attachments(`claims that end: ${what}`, () =>
+    assert.is(attachmentsAfter(known, { attachment: 'b', attachedForMs }, T)?.claimsEndBefore, before),
+  );
 
 attachments('a survey and a refresh leave them as they are known', async () => {
   const { w, pass } = await held();

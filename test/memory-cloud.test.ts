@@ -279,6 +279,9 @@ bothClouds('refuse the same calls with the same codes, lines and addresses', asy
   );
 });
 
+/** The one tells EC2's time by the model's clock, the other by the Date of its answers. */
+const timeless = (eni: CloudEni) => ({ ...eni, attachedForMs: eni.attachedForMs !== null });
+
 bothClouds('describe the same things the same way', async () => {
   await both(async (cloud, vpc) => {
     vpc.network.addReservation(SUBNET, parseCidr('10.0.1.128/28'), 'prefix');
@@ -292,15 +295,15 @@ bothClouds('describe the same things the same way', async () => {
     const enis: CloudEni[] = [];
     for await (const page of cloud.enis(SUBNET)) enis.push(...page);
     return {
-      enis,
-      eth2: await cloud.eni(ETH2),
+      enis: enis.map(timeless),
+      eth2: timeless(await cloud.eni(ETH2)),
       withoutIpv4: await codeOf(cloud.eni('eni-0e' as EniId)),
-      made: await cloud.eni(made.id),
+      made: timeless(await cloud.eni(made.id)),
       byId: (await cloud.enisById([ETH2, 'eni-0bad' as EniId, made.id])).map(one => one.id),
       none: await cloud.enisById([]),
       subnet: await cloud.subnet(SUBNET),
       reservations: await cloud.reservations(SUBNET),
-      carriers: [...(await cloud.carriers(SUBNET, many))].sort(),
+      carriers: [...(await cloud.carriers(SUBNET, many))].map(([ip, eni]) => [ip, timeless(eni)]).sort(),
       types: [
         await cloud.instanceType(INSTANCE),
         await cloud.instanceType('i-0d4' as InstanceId),

@@ -16,6 +16,8 @@ export interface CloudEni {
   readonly attachment: string | null;
   /** When it was attached, in milliseconds since 1970 by EC2's clock; null: it is not, or EC2 does not say. */
   readonly attachedAt: number | null;
+  /** For how long it has been attached, in milliseconds, by EC2's clock alone; null: it is not, or EC2 does not say. */
+  readonly attachedForMs: number | null;
 }
 
 /** Which ENIs are meant; what is absent is any. */

@@ -17,7 +17,8 @@ export interface EniReader {
 /** Strange things that are remembered, so that each is logged once. */
 const LOGGED_MAX = 1000;
 
-export function eniReader(log: Log): EniReader {
+/** `now`: EC2's time of day, which the answer that is read has just told. */
+export function eniReader(log: Log, now: () => number | null): EniReader {
   const logged = new Set<string>();
 
   function logOnce(what: string, eni: NetworkInterface, error: IpamError): void {
@@ -58,7 +59,13 @@ export function eniReader(log: Log): EniReader {
       instance: (attachment?.InstanceId ?? null) as InstanceId | null,
       attachment: attachment?.AttachmentId ?? null,
       attachedAt: attachment?.AttachTime?.getTime() ?? null,
+      attachedForMs: ageOf(attachment?.AttachTime?.getTime() ?? null),
     };
+  }
+
+  function ageOf(at: number | null): number | null {
+    const ms = now();
+    return at === null || ms === null ? null : Math.max(0, ms - at);
   }
 
   return {

@@ -17,6 +17,8 @@ const HINT = "set this machine's clock right, for example with chrony";
 export interface Ec2Time {
   /** An answer of EC2 has just come, with these headers. */
   heard(headers: Readonly<Record<string, string | undefined>>): void;
+  /** EC2's time of day, in milliseconds since 1970; null: it is not known. */
+  now(): number | null;
   /** Whether EC2's time is known. */
   readonly isKnown: boolean;
   /** Whether it is, and ours is not too far ahead. */
@@ -30,11 +32,15 @@ export function ec2Time(clock: () => number, timeOfDay: () => number, log: Log):
   let heard: { readonly date: number; readonly at: number } | null = null;
   let isLogged = false;
 
-  /** Null: EC2's time is not known. While the machine slept it went on unseen: then ours looks too far ahead until the
-   *  next answer. */
-  function aheadMs(at: number): number | null {
+  /** While the machine slept EC2's time went on unseen: then ours looks too far ahead until the next answer. */
+  function now(): number | null {
     if (heard === null || clock() - heard.at > HEARD_MS_MAX) return null;
-    return at - (heard.date + clock() - heard.at);
+    return heard.date + clock() - heard.at;
+  }
+
+  function aheadMs(at: number): number | null {
+    const ms = now();
+    return ms === null ? null : at - ms;
   }
 
   const isSafe = (): boolean => (aheadMs(timeOfDay()) ?? Number.POSITIVE_INFINITY) <= CLOCK_AHEAD_MS_MAX;
@@ -48,8 +54,9 @@ export function ec2Time(clock: () => number, timeOfDay: () => number, log: Log):
       if (isLogged && isSafe()) log('info', "this machine's clock agrees with EC2's again");
       if (isSafe()) isLogged = false;
     },
+    now,
     get isKnown() {
-      return aheadMs(0) !== null;
+      return now() !== null;
     },
     get isSafe() {
       return isSafe();

@@ -47,7 +47,7 @@ const ENI_IDS_MAX = 200;
 export const ec2Cloud = (options: Ec2Options): OpenCloud =>
   cloudBehind(OPEN_DOOR, {
     call: ec2Call(options),
-    read: eniReader(options.log),
+    read: eniReader(options.log, options.time.now),
     checks: options,
   });
 

@@ -102,7 +102,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
         maxResults: pageSize,
         ...(nextToken === null ? {} : { nextToken }),
       });
-      yield page.enis.flatMap(eni => cloudEni(eni) ?? []);
+      yield page.enis.flatMap(eni => cloudEni(eni, vpc.now()) ?? []);
       nextToken = page.nextToken;
     } while (nextToken !== null);
   }
@@ -134,7 +134,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       const { enis } = await describe({ ids: [id] });
       const eni = enis[0];
       if (eni === undefined) throw new IpamError('internal', `${id} was described as nothing`);
-      const shown = cloudEni(eni);
+      const shown = cloudEni(eni, vpc.now());
       if (shown === null) throw withoutIpv4(id);
       return shown;
     },
@@ -146,7 +146,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
           filters: [{ name: 'network-interface-id', values: ids.slice(from, from + FILTER_VALUES_MAX) }],
           maxResults: PAGE_SIZE,
         });
-        found.push(...page.enis.flatMap(eni => cloudEni(eni) ?? []));
+        found.push(...page.enis.flatMap(eni => cloudEni(eni, vpc.now()) ?? []));
       }
       return found;
     },
@@ -163,7 +163,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
           ],
           maxResults: PAGE_SIZE,
         });
-        for (const eni of page.enis.flatMap(eni => cloudEni(eni) ?? []))
+        for (const eni of page.enis.flatMap(eni => cloudEni(eni, vpc.now()) ?? []))
           for (const ip of [eni.primary, ...eni.secondaries]) if (asked.has(ip)) carriers.set(ip, eni);
       }
       return carriers;
@@ -210,7 +210,7 @@ const unknown = (message: string) =>
   new IpamError('ec2-unknown', message, { hint: 'the call may have been applied; it is settled by reading' });
 
 /** Null: it has no IPv4 address. */
-function cloudEni(eni: Eni): CloudEni | null {
+function cloudEni(eni: Eni, now: number): CloudEni | null {
   if (eni.primary === null) return null;
   return {
     id: eni.id,
@@ -223,5 +223,6 @@ function cloudEni(eni: Eni): CloudEni | null {
     instance: eni.attachment?.instance ?? null,
     attachment: eni.attachment?.id ?? null,
     attachedAt: eni.attachment?.attachedAt ?? null,
+    attachedForMs: eni.attachment ? Math.max(0, now - eni.attachment.attachedAt) : null,
   };
 }

@@ -25,8 +25,11 @@ export const STANDS_FOR_MS: Readonly<Record<Ending['kind'], number>> = {
 
 /** How far the store's clock may step back between two readings, in milliseconds. */
 const CLOCK_STEPS_BACK_MS_MAX = 300_000;
-/** By how much a claim must be older than the last read that showed the attachment it was made on. */
+/** Where EC2 does not say for how long an ENI has been attached: a claim must be so much older than the last read that
+ *  showed the attachment before, in milliseconds. */
 export const CLAIMS_MARGIN_MS = LATE_READS_MS + CLOCK_STEPS_BACK_MS_MAX;
+/** EC2 tells times in whole seconds, and not all of its machines have the same; in milliseconds. */
+export const ATTACHED_MARGIN_MS = 5_000;
 
 export const sameEnding = (a: Ending, b: Ending): boolean =>
   a.kind === b.kind &&
@@ -34,7 +37,7 @@ export const sameEnding = (a: Ending, b: Ending): boolean =>
 
 /** Whether the row's holder came to an end with it. Both times are the store's: EC2's clock may be another. */
 export const endedWith = (row: Allocation, ending: Ending): boolean =>
-  ending.kind !== 'attached anew' || row.movedAt < ending.claimsEndBefore - CLAIMS_MARGIN_MS;
+  ending.kind !== 'attached anew' || row.movedAt < ending.claimsEndBefore;
 
 /** How the ledger has the attachments of an ENI; times are the store's. */
 export interface Attachments {
@@ -46,24 +49,38 @@ export interface Attachments {
   readonly claimsEndBefore: number | null;
 }
 
-/** The attachments after a read that was begun at `readAt` and showed `shown`; null: the read is late, since EC2 uses no
- *  attachment id twice, and says nothing of how the ENI is now. */
-export function attachmentsAfter(
-  known: Attachments,
-  shown: string | null,
-  readAt: number,
-): Attachments | null {
+/** How EC2 shows an ENI. */
+export interface Shown {
+  readonly attachment: string | null;
+  /** For how long it has been attached, in milliseconds, by one clock; null: that is not known. */
+  readonly attachedForMs: number | null;
+}
+export const DETACHED: Shown = { attachment: null, attachedForMs: null };
+
+/** What was claimed before then was claimed on the attachment before: it is older than the last read of that one, which may
+ *  have been late, and older than the new one. The store's clock may have been set back in between. */
+function claimsBefore(seenAt: number | null, readAt: number, { attachedForMs }: Shown): number | null {
+  if (seenAt === null) return null;
+  if (attachedForMs === null) return seenAt - CLAIMS_MARGIN_MS;
+  return Math.min(seenAt, readAt - attachedForMs - ATTACHED_MARGIN_MS);
+}
+
+/** The attachments after a read that was begun at `readAt`; null: the read is late, since EC2 uses no attachment id twice,
+ *  and says nothing of how the ENI is now. */
+export function attachmentsAfter(known: Attachments, shown: Shown, readAt: number): Attachments | null {
   const { attachment, attachmentSeenAt, earlierAttachment, claimsEndBefore } = known;
-  const now = { attachment: shown, attachmentSeenAt: readAt };
-  if (shown === attachment) return { ...now, earlierAttachment, claimsEndBefore };
-  if (shown !== null && shown === earlierAttachment) {
+  const now = { attachment: shown.attachment, attachmentSeenAt: readAt };
+  if (shown.attachment === attachment) return { ...now, earlierAttachment, claimsEndBefore };
+  if (shown.attachment !== null && shown.attachment === earlierAttachment) {
     // Nothing shown before may be older still: what is shown for longer than reads are late is so.
     const isLate = attachmentSeenAt === null || readAt - attachmentSeenAt < LATE_READS_MS;
     if (attachment !== null && isLate) return null;
     // It was taken for detached on a read from before it was attached, or is so again in a late one.
     if (attachment === null) return { ...now, earlierAttachment: null, claimsEndBefore: null };
   }
+  const before = (seenAt: number | null) =>
+    shown.attachment === null ? seenAt : claimsBefore(seenAt, readAt, shown);
   // Of a detached ENI nobody claims: the attachment before that is the one that claims were made on.
-  if (attachment === null) return { ...now, earlierAttachment, claimsEndBefore };
-  return { ...now, earlierAttachment: attachment, claimsEndBefore: attachmentSeenAt };
+  if (attachment === null) return { ...now, earlierAttachment, claimsEndBefore: before(claimsEndBefore) };
+  return { ...now, earlierAttachment: attachment, claimsEndBefore: before(attachmentSeenAt) };
 }

@@ -32,7 +32,7 @@ export function refreshed(
 ): LedgerEni {
   const fresh = toLedger(seen, addressLimit);
   if (known === null) return { ...fresh, attachmentSeenAt: readAt };
-  const attachments = attachmentsAfter(known, seen.attachment, readAt);
+  const attachments = attachmentsAfter(known, seen, readAt);
   if (attachments === null) return known;
   const { ours, releasedAt } = known;
   return { ...fresh, ours, releasedAt, ...attachments };

@@ -3,7 +3,7 @@ import type { CloudEni } from '../cloud/cloud.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change } from '../domain/allocation.ts';
 import { type Drift, describe, driftOf, type Sighting } from '../domain/drift.ts';
-import { attachmentsAfter } from '../domain/evidence.ts';
+import { attachmentsAfter, DETACHED } from '../domain/evidence.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
 import { type Enis, oursIn } from './enis.ts';
@@ -197,7 +197,7 @@ export async function reconcile(
     await machine.store.saveEnis(
       gone.map(eni => ({
         ...eni,
-        ...attachmentsAfter(eni, null, seen.now),
+        ...attachmentsAfter(eni, DETACHED, seen.now),
         instance: null,
         attachment: null,
       })),

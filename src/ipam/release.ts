@@ -208,13 +208,17 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       if (tried !== null) {
         if (isSameHolding(row, tried.row)) return 'meant';
         if (tried.isRead) return 'later';
-        if (row.status === 'allocated' && mayFollow(row, tried.at)) return unsure ?? 'later';
+        if (row.status === 'allocated' && mayFollow(row, tried.at)) return unsure ?? 'kept';
       }
       if (row.status !== 'allocated') return 'meant';
       const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
       const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
-      // One that is dated after the look began before the store's clock was set back.
-      if (row.movedAt > to && !(isPrompt && row.movedAt > now)) return 'kept';
+      // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
+      // we took for the store's time then fits the look.
+      const isDatedLater =
+        row.movedAt > now && (isPrompt || (arrival.storeAt !== null && arrival.storeAt <= to));
+      if (isDatedLater) return 'meant';
+      if (row.movedAt > to) return 'kept';
       if (isPrompt) return 'meant';
       if (row.movedAt <= from) return 'meant';
       // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.

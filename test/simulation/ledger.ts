@@ -42,6 +42,7 @@ export class Ledger {
   readonly base: Store;
   /** How far its clock is off now. */
   skewMs = 0;
+  wasSetBack = false;
   /** How far it is apart from EC2's but for small steps. */
   apartMs: number;
   /** It cannot be reached before then. */

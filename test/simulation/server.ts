@@ -24,6 +24,7 @@ import { REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
 
+const KEPT = 'not released: it may have been given anew since';
 const RECONCILE_EVERY_MS = 30_000;
 /** Commits of one process at a time, as with a database. */
 const LANES_MAX = 2;
@@ -60,6 +61,8 @@ export function machineOf(world: World, ledger: Ledger, process: Process, caller
   const bounds = { lanesMax: LANES_MAX, gather: soon, clock, later, locked };
   const log: Log = (_level, message, fields = {}) => {
     if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
+    if (message === KEPT && ledger.wasSetBack)
+      noteKept(world, ledger, fields.eni as EniId, fields.ip as Ipv4);
     if (message === 'early reuse')
       watchEarlyReuse(truth, ledger.mirror, process, {
         eni: fields.eni as EniId,
@@ -110,6 +113,13 @@ function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['m
       throw error;
     }
   };
+}
+
+/** Whose clock was set back cannot tell what began before a release arrived: what may have begun later is kept. */
+function noteKept({ truth, layout }: World, { mirror }: Ledger, eni: EniId, ip: Ipv4): void {
+  const subnet = layout.ports.find(port => port.eni === eni)?.subnet;
+  if (subnet !== undefined)
+    truth.lose(mirror, keyOf(subnet, ip), 'its release was not made, and that was said');
 }
 
 export class Server {
