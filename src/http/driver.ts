@@ -1,4 +1,5 @@
 /** Docker's remote IPAM protocol. https://github.com/moby/moby/blob/master/libnetwork/docs/ipam.md */
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
@@ -111,6 +112,8 @@ export function driver(service: Service, log: Log, options: DriverOptions = {}):
     const holder = option(asked.Options, ENDPOINT_NAME);
     const { row, home } = await service.allocator.request({ pool, named, holder, gone });
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
+    // A caller that had gone before its connection was accepted is known to have gone when the kernel is asked again.
+    await turn();
     return await handOver(c, gone, body, () => service.allocator.undo(row));
   });
 
