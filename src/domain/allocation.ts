@@ -30,7 +30,7 @@ export interface RowState {
 export interface Allocation extends RowState {
   /** The address is an ENI's primary one and can never be a container's. */
   readonly primary: boolean;
-  /** When the last move was made; for an intent, when it was written. */
+  /** When the row came to what it says: for an intent, when it was written; for a holding, when it was claimed. */
   readonly movedAt: number;
   /** When it was last given up; null: long ago. Cooldown and quarantine count from here. */
   readonly restedSince: number | null;
@@ -65,6 +65,8 @@ interface Effects {
   readonly rests?: true;
   /** It came off its ENI now, and whether a call for that may still be under way: the change says so. */
   readonly leaves?: true;
+  /** The holding goes on: `movedAt` stays. */
+  readonly goesOn?: true;
   /** It came onto its ENI now. */
   readonly places?: true;
   /** `mark`: now, unless marked already; `clear`: null. */
@@ -95,8 +97,8 @@ export const MOVES = {
   release: { from: 'allocated', to: 'ready', holder: 'clear', rests: true },
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
   retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
-  missed: { from: 'allocated', to: 'allocated', missing: 'mark' },
-  found: { from: 'allocated', to: 'allocated', missing: 'clear', places: true },
+  missed: { from: 'allocated', to: 'allocated', missing: 'mark', goesOn: true },
+  found: { from: 'allocated', to: 'allocated', missing: 'clear', places: true, goesOn: true },
 
   // Taking an address off an ENI. The intent is written before EC2 is asked.
   unassign: { from: 'ready', to: 'unassigning' },
@@ -156,7 +158,7 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     ...row,
     status: rule.to,
     generation: row.generation + 1,
-    movedAt: now,
+    movedAt: rule.goesOn ? row.movedAt : now,
     token,
     iface: rule.iface === 'give' ? (change.iface ?? null) : rule.iface === 'clear' ? null : row.iface,
     primary:

@@ -141,13 +141,19 @@ export async function close(machine: Machine, drifts: readonly Drift[]): Promise
   const lingering = made.filter(row => row.status === 'unassigning');
   await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
   const astray = (await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
-  // Those that were tried longest ago come first.
-  const missing = rowsOf('missing').sort((a, b) => a.movedAt - b.movedAt);
+  // Of more than one pass repairs, each has its turn.
+  const missing = shuffled(rowsOf('missing'), machine.random);
   // A container waits for them.
   const urgent = urgently(machine, () => 'cold');
   const repaired = await repair(urgent, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
 }
+
+const shuffled = <T>(items: readonly T[], random: () => number): T[] =>
+  items
+    .map(item => ({ item, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ item }) => item);
 
 /** Makes the moves that need no EC2 call to be made first. */
 async function makeMoves(machine: Machine, drifts: readonly Drift[]): Promise<Allocation[]> {

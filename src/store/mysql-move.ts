@@ -137,9 +137,8 @@ function effectsOf(move: MoveName): { sets: Assignment[]; from: string } {
     rule.absent === 'clear' && always('`absent_since` = NULL'),
     rule.refused === 'give' && each('`refused_at`', change => (change.refused ? NOW : null)),
     rule.refused === 'clear' && always('`refused_at` = NULL'),
-    always(
-      `\`status\` = '${rule.to}', \`generation\` = \`generation\` + 1, \`moved_at\` = @now, \`token\` = ?`,
-    ),
+    !rule.goesOn && always('`moved_at` = @now'),
+    always(`\`status\` = '${rule.to}', \`generation\` = \`generation\` + 1, \`token\` = ?`),
   ];
   return { sets: sets.filter(set => typeof set === 'function'), from: `\`status\` = '${rule.from}'` };
 }

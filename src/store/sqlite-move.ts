@@ -47,7 +47,7 @@ function textOf(db: Db, move: MoveName): string {
     .set({
       status: sql.raw(`'${rule.to}'`),
       generation: sql`${allocation.generation} + 1`,
-      movedAt: now,
+      ...(!rule.goesOn && { movedAt: now }),
       token: given('token'),
       ...(rule.iface === 'give' && { iface: given('giveIface') }),
       ...(rule.iface === 'clear' && { iface: NULL }),
