@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { type Found, hunt, sabotaged } from './simulation/sabotage.ts';
 import { SABOTEURS, type Saboteur } from './simulation/saboteurs.ts';
+import { simulate } from './simulation/simulate.ts';
 import { assert, suite } from './uvu.ts';
 
 const SEEDS_MAX = 8_000;
@@ -42,6 +43,8 @@ for (const saboteur of SABOTEURS)
     const found = await outcomeOf(saboteur);
     assert.ok(found !== null, 'it survived: a rule is missing');
     assert.is.not(found?.rule, 'crash', found?.detail);
+    const { violation } = await simulate(found?.seed ?? 0);
+    assert.is(violation?.rule, undefined, `seed ${found?.seed} breaks a rule without it too`);
     console.log(`  ${saboteur.name}: seed ${found?.seed}: ${found?.rule}`);
   });
 

@@ -781,10 +781,13 @@ function theRest(test: Test): void {
 
   test('turns: of many who ask at once each has one of its own', async ({ store }) => {
     const waits = await Promise.all(Array.from({ length: 12 }, () => store.takeTurn(TURN)));
-    assert.equal(
-      waits.map(inSeconds).sort((a, b) => (a ?? 0) - (b ?? 0)),
-      [0, 0, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18],
-    );
+    const seconds = waits.map(ms => (ms ?? Number.NaN) / 1_000).sort((a, b) => a - b);
+    // A database's clock goes on while they ask.
+    for (const [i, due] of [0, 0, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18].entries())
+      assert.ok(
+        Math.abs((seconds[i] ?? Number.NaN) - due) < 1,
+        `turn ${i} after ${seconds[i]} s, not ${due}`,
+      );
   });
 
   test('turns: a throttle empties the bucket and halves its speed, once for those that come together', async ({

@@ -385,9 +385,9 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an ENI without an IPv4 address stops its subnet',
     file: EC2,
-    find: 'yield page.enis.flatMap(eni => cloudEni(eni) ?? []);',
+    find: 'yield page.enis.flatMap(eni => cloudEni(eni, vpc.now()) ?? []);',
     replace: `yield page.enis.map(eni => {
-        const shown = cloudEni(eni);
+        const shown = cloudEni(eni, vpc.now());
         if (shown === null) throw withoutIpv4(eni.id);
         return shown;
       });`,
