@@ -10,6 +10,8 @@ const SILENT_MS = 1000;
 const ARRIVE_MAX_MS = 3000;
 const LOOK_EVERY_MS = 20;
 const POLL_ROUNDS = 3;
+/** A round that took no longer had hardly anything to deal with. */
+const QUICK_MS = 1;
 /** How long clients are taken from the accept queue when the server stops: one in each turn of the event loop, in
  *  which a commit may block. */
 const ACCEPT_MAX_MS = 5000;
@@ -64,10 +66,12 @@ export class Connections {
    *  socket closes. */
   async #emptyAcceptQueue(until: number): Promise<void> {
     const giveUpAt = Math.min(until, performance.now() + ACCEPT_MAX_MS);
-    while (performance.now() < giveUpAt) {
+    for (let quiet = 0; performance.now() < giveUpAt; ) {
       const before = this.#acceptedCount;
-      await poll();
-      if (this.#acceptedCount === before) return;
+      const tookMs = await pollOnce();
+      quiet = this.#acceptedCount === before ? quiet + 1 : 0;
+      // What has kept this process busy since the kernel was asked has let others connect.
+      if (quiet >= POLL_ROUNDS && tookMs < QUICK_MS) return;
     }
   }
 
@@ -149,8 +153,13 @@ class Connection {
 /** Resolves when what had come to this process at the time of the call has been read. Deno asks the kernel between
  *  timers only, and not when one is due already. */
 async function poll(): Promise<void> {
-  for (let round = 0; round < POLL_ROUNDS; round++) {
-    await wait(1);
-    await turn();
-  }
+  for (let round = 0; round < POLL_ROUNDS; round++) await pollOnce();
+}
+
+/** Answers for how long what came was being dealt with, in milliseconds. */
+async function pollOnce(): Promise<number> {
+  await wait(1);
+  const askedAt = performance.now();
+  await turn();
+  return performance.now() - askedAt;
 }
