@@ -204,6 +204,10 @@ export function allocator(
     if (why.outcome === 'subnet dry') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(machine, enis, home, pool.range, 'any')).length > 0) return true;
+      // What somebody else has just tried in vain is free again.
+      const query = { subnet: home.subnet.id, eni: home.eni.id, range: pool.range, rest: policy };
+      const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });
+      if (!why.byEc2 && free.rows.length > 0) return true;
       // What comes to another ENI of ours is idle there then.
       const { rows, now } = await store.withStatus(home.subnet.id, ['assigning', 'unassigning']);
       if (rows.some(row => isOfUse(row) && now - row.movedAt < policy.callDeadlineMs)) return true;

@@ -27,7 +27,7 @@ export type Filled =
       readonly inDoubt: boolean;
     }
   /** No free address has rested; `resting` is the one that has rested longest. */
-  | { readonly outcome: 'subnet dry'; readonly resting: Allocation | null };
+  | { readonly outcome: 'subnet dry'; readonly resting: Allocation | null; readonly byEc2?: true };
 
 export interface FillRequest {
   readonly range: Cidr | null;
@@ -152,7 +152,7 @@ async function assignOn(
   learned.unfit += unfit;
   for (const { token } of unanswered) if (token !== null) learned.unanswered.add(token);
   if (error === null || isError(error, 'ec2-unknown')) return null;
-  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null };
+  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null, byEc2: true };
   learned.refusal = error;
   if (isError(error, 'ec2-unfit') && learned.unfit < UNFIT_MAX) return null;
   if (!isError(error, 'ec2-limit')) throw error;
