@@ -75,6 +75,7 @@ export class Checker {
   readonly refusals = new Map<string, number>();
   readonly #kept: (readonly string[])[] = [];
   #starts = 0;
+  #given = 0;
   #stops = 0;
   #unconfirmed = 0;
   readonly #longestMs = new Map<string, number>();
@@ -84,7 +85,7 @@ export class Checker {
   get figures(): string {
     const refused = [...this.refusals.values()].reduce((sum, count) => sum + count, 0);
     return (
-      `${this.#starts} addresses asked for, ${this.#stops} given up, ${refused} refused, ` +
+      `${this.#starts} addresses asked for, ${this.#given} given, ${this.#stops} given up, ${refused} refused, ` +
       `${this.lostStarts.size} starts and ${this.#unconfirmed} stops not confirmed, ` +
       `longest wait ${(this.longestMs() / 1000).toFixed(1)} s`
     );
@@ -134,6 +135,7 @@ export class Checker {
       await this.#askEmpty(servers, 'IpamDriver.RequestAddress');
     }
     if (answer.kind !== 'answered') return null;
+    this.#given++;
     const ip = answer.address.replace(/\/\d+$/, '');
     const other = this.live.get(ip);
     if (other !== undefined)
@@ -195,13 +197,14 @@ export class Checker {
   }
 
   /** So many clients start and stop containers, each request at a server of its choice, until `until`. Each keeps
-   *  a few, and begins with them the next time. */
+   *  a few, and begins with them the next time. A load that is given nothing is wrong: it has tested nothing. */
   async load(
     clients: number,
     servers: Servers,
     enis: readonly string[],
     until: Promise<unknown>,
   ): Promise<void> {
+    const givenBefore = this.#given;
     let over = false;
     void until.finally(() => {
       over = true;
@@ -216,6 +219,7 @@ export class Checker {
         this.#kept[i] = mine;
       }),
     );
+    if (this.#given === givenBefore) this.wrongs.push(`${clients} clients were given no address`);
   }
 
   /** One thing that a client does: a start, a stop, or a restart that wants its address again. */

@@ -155,6 +155,7 @@ cluster(
     first = await Site.open(ledgerOn(0), ENIS.length, checker, more);
     second = await Site.beside(ledgerOn(1), first.ec2, checker, more);
     await Promise.all([first.start(), second.start()]);
+    await first.makeNetworks(ENIS);
     await endure(async () => {});
     const undone = await conflicts();
     console.log(`  cluster: ${undone} conflicts, ${checker.figures}`);

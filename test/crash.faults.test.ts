@@ -94,6 +94,7 @@ for (const store of ['mariadb', 'sqlite'] as const) {
     ledger = store === 'mariadb' ? await mariaLedger() : sqliteLedger();
     site = await Site.open(ledger, LOAD_ENIS.length + POINTS.length, checker);
     await site.start();
+    await site.makeNetworks(LOAD_ENIS);
   });
   crash.after(async () => {
     await site?.close();
@@ -108,6 +109,7 @@ for (const store of ['mariadb', 'sqlite'] as const) {
   };
 
   async function killAt(eni: string, [deed, , hold, left]: Point): Promise<void> {
+    await site.makeNetworks([eni]);
     await DEEDS[deed].prepare(site, eni);
     const kill = await bringTo(hold, DEEDS[deed], eni, site, ledger);
     const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), 5_000);

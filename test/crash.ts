@@ -1,7 +1,7 @@
 /** How a process of the bundle is brought to a named point between an intent and its confirmation, from outside:
  *  by holding the store or EC2. Then it can be killed there. */
 import { until } from './bundle.ts';
-import { call, pause } from './checker.ts';
+import { pause } from './checker.ts';
 import type { LetGo, MariaLedger, SqliteLedger } from './ledgers.ts';
 import { type Site, SUBNET } from './site.ts';
 
@@ -35,14 +35,18 @@ export interface Deed {
   readonly subject: string;
   /** The EC2 action in the middle of it. */
   readonly action: string | null;
+  /** On an ENI with a network and no address yet. */
   prepare(site: Site, eni: string): Promise<void>;
   /** Begins it; what this answers kills the process, and resolves when whoever asked knows that. */
   begin(site: Site, eni: string): () => Promise<void>;
 }
 
-/** A network on the ENI, so that the ledger knows it. */
-const adopt = (site: Site, eni: string) =>
-  call(site.url, 'IpamDriver.RequestPool', { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } });
+/** A container that has an address on the ENI. */
+async function startOn(site: Site, eni: string): Promise<string> {
+  const ip = await site.checker.start(site.url, eni);
+  if (ip === null) throw new Error(`${eni} gave no address`);
+  return ip;
+}
 
 const called = (site: Site, action: string, before: number): Promise<void> =>
   until(`${action} is called`, async () => (await site.ec2.calls(action)) > before);
@@ -51,7 +55,7 @@ export const DEEDS = {
   start: {
     subject: 'the server that gives an address',
     action: ASSIGN,
-    prepare: async (site, eni) => void (await adopt(site, eni)),
+    prepare: async () => {},
     begin(site, eni) {
       const asked = site.checker.start(site.url, eni);
       return async () => {
@@ -63,7 +67,7 @@ export const DEEDS = {
   'start unread': {
     subject: 'the server that gives an address',
     action: ASSIGN,
-    prepare: async (site, eni) => void (await adopt(site, eni)),
+    prepare: async () => {},
     begin(site, eni) {
       const leave = site.checker.startUnread(site.url, eni);
       return async () => {
@@ -75,7 +79,7 @@ export const DEEDS = {
   stop: {
     subject: 'the server that takes an address back',
     action: null,
-    prepare: async (site, eni) => void (await site.checker.start(site.url, eni)),
+    prepare: async (site, eni) => void (await startOn(site, eni)),
     begin(site, eni) {
       const [ip = ''] = [...site.checker.live].find(([, container]) => container.eni === eni) ?? [];
       const asked = site.checker.stop(site.url, ip);
@@ -90,8 +94,7 @@ export const DEEDS = {
     action: UNASSIGN,
     async prepare(site, eni) {
       await site.run('recycle', SUBNET, '--idle', '0s'); // so that the next one finds one address only
-      const ip = await site.checker.start(site.url, eni);
-      await site.checker.stop(site.url, ip ?? '');
+      await site.checker.stop(site.url, await startOn(site, eni));
     },
     begin(site) {
       const command = site.command(['recycle', SUBNET, '--idle', '0s'], /ADDRESS/);
@@ -102,7 +105,6 @@ export const DEEDS = {
     subject: 'the server that takes over an unfinished intent',
     action: UNASSIGN,
     async prepare(site, eni) {
-      await adopt(site, eni);
       const before = await site.ec2.calls(ASSIGN);
       await site.ec2.tell('POST', 'faults', { kind: 'hang', action: ASSIGN, eni });
       const asked = site.checker.start(site.url, eni);

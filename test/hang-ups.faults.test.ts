@@ -26,6 +26,7 @@ hangUps.before(async () => {
   ledger = sqliteLedger();
   site = await Site.open(ledger, ENIS.length, checker);
   await site.start();
+  await site.makeNetworks(ENIS);
 });
 hangUps.after(async () => {
   await site?.close();
@@ -47,6 +48,7 @@ const starts = (each: number) =>
 
 hangUps(`${ROUNDS * LEAVE * ENIS.length} of them on ${ENIS.length} ENIs leave nothing held`, async () => {
   const first = await starts(LEAVE + STAY);
+  assert.ok(first.every(ip => ip !== null));
   await Promise.all(first.map(ip => checker.stop(site.url, ip ?? '')));
   for (let round = 0; round < ROUNDS; round++) {
     const letGo = ledger.lock();

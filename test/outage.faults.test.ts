@@ -30,6 +30,7 @@ outage.before(async () => {
   patient = await Site.open(ledger, ENIS.length, checker, { EC2_IPAM_REQUEST_TIMEOUT: `${PATIENT_S}s` });
   hasty = await Site.beside(ledger, patient.ec2, checker, { EC2_IPAM_REQUEST_TIMEOUT: `${HASTY_S}s` });
   await Promise.all([patient.start(), hasty.start()]);
+  await patient.makeNetworks(ENIS);
 });
 outage.after(async () => {
   await Promise.all([patient?.close(), hasty?.close()]);

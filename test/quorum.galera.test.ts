@@ -124,16 +124,17 @@ for (const { name, steps, commits } of SHAPES)
       const before = await rowsThere();
       const changes = [claimOf(before[0])];
       if (name === 'transaction') changes.push({ row: before[1] as Allocation, move: 'unassign' });
-      const started = new Promise<void>(resolve => {
-        gate.rewrite(sql => {
-          if (!sql.includes('UPDATE `allocation`')) return sql;
-          gate.rewrite(null);
-          resolve();
-          return sql.split('; ').toSpliced(step, 0, `DO SLEEP(${PAUSE_S})`).join('; ');
-        });
+      let packet: readonly string[] = [];
+      gate.rewrite(sql => {
+        if (!sql.includes('UPDATE `allocation`')) return sql;
+        gate.rewrite(null);
+        packet = sql.split('; ');
+        return packet.toSpliced(step, 0, `DO SLEEP(${PAUSE_S})`).join('; ');
       });
       const move = store.move(changes);
-      await started;
+      await until(async () => packet.length > 0);
+      assert.is(packet.length, steps.length, packet.join('; '));
+      for (const [i, sql] of packet.entries()) assert.ok(sql.startsWith(steps[i] ?? ''), sql);
       if (step > commits) await until(async () => (await rowsThere())[0]?.status === 'allocated');
       await isolate(true);
       const answers: string[] = [];
@@ -141,11 +142,15 @@ for (const { name, steps, commits } of SHAPES)
       console.log(
         `  quorum: lost before ${statement} (${step}) of a ${name}: ${answers}, ${told.size} told of`,
       );
+      // Each time the node was lost before its answer; what was committed by then is told of later.
+      assert.equal(answers, ['down']);
+      assert.is(told.size, step > commits ? changes.length : 0);
       assert.equal(await judge(before, told), []);
     });
 
 quorum(`at ${RANDOM_ROUNDS} random moments of a load`, async () => {
   const tally = new Map<string, number>();
+  let changed = 0;
   for (let round = 0; round < RANDOM_ROUNDS; round++) {
     const before = await rowsThere();
     const cut = new Promise(resolve => setTimeout(resolve, Math.random() * OFFSET_MAX_MS)).then(() =>
@@ -160,8 +165,10 @@ quorum(`at ${RANDOM_ROUNDS} random moments of a load`, async () => {
     const answers: string[] = [];
     const told = await toldOf(moves, answers);
     for (const answer of answers) tally.set(answer, (tally.get(answer) ?? 0) + 1);
+    changed += told.size;
     assert.equal(await judge(before, told), [], `round ${round}`);
   }
-  console.log(`  quorum: ${JSON.stringify(Object.fromEntries(tally))}`);
+  console.log(`  quorum: ${JSON.stringify(Object.fromEntries(tally))}, ${changed} told of`);
+  assert.ok(changed > 0 && (tally.get('down') ?? 0) > 0, 'no round was cut in the middle of its moves');
 });
 quorum.run();

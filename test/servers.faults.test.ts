@@ -21,6 +21,7 @@ servers.before(async () => {
   const first = await Site.open(ledger, ENIS.length, checker);
   sites = [first, await Site.beside(ledger, first.ec2, checker)];
   await Promise.all(sites.map(site => site.start()));
+  await first.makeNetworks(ENIS);
 });
 servers.after(async () => {
   await Promise.all(sites.map(site => site.close()));

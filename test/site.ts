@@ -8,10 +8,11 @@ import {
   startSimulator,
   until,
 } from './bundle.ts';
-import { type Checker, type Held, pause } from './checker.ts';
+import { type Checker, call, type Held, pause } from './checker.ts';
 import type { Ledger, LedgerRow } from './ledgers.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
+const CIDR = '10.0.0.0/22';
 const INSTANCE = 'i-0a1b2c3d4e5f60001';
 const ADDRESSES_PER_ENI = 30;
 const REST_MAX_MS = 30_000;
@@ -35,7 +36,7 @@ export const eniName = (index: number): string => `eni-${(0xabc0000 + index).toS
 
 /** An instance with so many ENIs in one subnet of a thousand addresses. */
 export const worldOf = (enis: number) => ({
-  subnets: [{ id: SUBNET, cidr: '10.0.0.0/22' }],
+  subnets: [{ id: SUBNET, cidr: CIDR }],
   instanceTypes: { 'test.big': { enis, addressesPerEni: ADDRESSES_PER_ENI } },
   instances: [{ id: INSTANCE, type: 'test.big' }],
   enis: Array.from({ length: enis }, (_, i) => ({
@@ -74,6 +75,15 @@ export class Site {
   /** Resolves when the server has its ledger open. */
   async start(): Promise<void> {
     this.server = await startBundle(['serve', '--listen', this.url], this.#env, 'the ledger is open');
+  }
+
+  /** A network on each ENI, as `docker network create` makes it: before that, an ENI gives no address. */
+  async makeNetworks(enis: readonly string[]): Promise<void> {
+    for (const eni of enis) {
+      const body = { Pool: CIDR, Options: { 'eni-id': eni } };
+      const answer = await call(this.url, 'IpamDriver.RequestPool', body);
+      if (answer.kind !== 'answered') throw new Error(`no network on ${eni}: ${JSON.stringify(answer)}`);
+    }
   }
 
   async kill9(): Promise<void> {
