@@ -340,6 +340,17 @@ keeping('settles what a dead server left, reconciles, and ends in good order', a
   assert.is.not(rows[0]?.stoppedAt, null);
 });
 
+keeping('a stop does not wait for the next round', async () => {
+  const w = world({ vpc: ROOMY });
+  const loop = keeperOf(w, 'server-1', 60_000);
+  const run = loop.run();
+  await w.time.wait(2500);
+  const stoppedAt = w.time.now;
+  void loop.stop(60_000);
+  await run;
+  assert.is(w.time.now, stoppedAt);
+});
+
 keeping('gives back a claim that was reported as failed and was made after all', async () => {
   const w = world({ vpc: ROOMY });
   const [held, missed] = [await request(w, ENI_A, { holder: 'web' }), await request(w, ENI_A)];

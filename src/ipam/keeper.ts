@@ -54,7 +54,8 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   const { enis, hints, nobodys, warm } = parts;
   const machine = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = machine;
-  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS) } = options;
+  const stopped = new AbortController();
+  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
@@ -157,6 +158,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
 
   async function lastChores(): Promise<void> {
     stopping = true;
+    stopped.abort();
     await Promise.all([ended, warm.stop()]);
     await logged('give back', () => nobodys.settle());
     if (nobodys.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
