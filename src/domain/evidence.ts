@@ -29,7 +29,7 @@ const CLOCK_STEPS_BACK_MS_MAX = 300_000;
  *  showed the attachment before, in milliseconds. */
 export const CLAIMS_MARGIN_MS = LATE_READS_MS + CLOCK_STEPS_BACK_MS_MAX;
 /** EC2 tells times in whole seconds, and not all of its machines have the same; in milliseconds. */
-export const ATTACHED_MARGIN_MS = 5_000;
+const ATTACHED_MARGIN_MS = 5_000;
 
 export const sameEnding = (a: Ending, b: Ending): boolean =>
   a.kind === b.kind &&
