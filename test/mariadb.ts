@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
 
@@ -130,6 +130,8 @@ export function installData(folder: string, ...more: string[]): void {
   const installer = INSTALLERS.find(path => existsSync(path));
   if (installer === undefined) throw new Error(MISSING);
   const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...asRoot(), ...more];
+  // Of its own, since installations side by side take each other's temporary tables away.
+  options.push(`--tmpdir=${dirname(folder)}`);
   const result = spawnSync(installer, [`--datadir=${folder}`, ...options], { encoding: 'utf8' });
   if (result.status !== 0) throw new Error(`mariadb-install-db: ${result.stdout}${result.stderr}`);
 }
