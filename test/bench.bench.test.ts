@@ -57,7 +57,7 @@ quick('all stores and runtimes have rows, and each row stands beside its limits'
   assert.is(rowsOf('init').length, 2);
 });
 quick('the table has a line for each row and each target', () => {
-  const [, ...parts] = output.split(/\n\n(?=\S+: |Targets|\d+ cores)/);
+  const [, ...parts] = output.split(/\n\n(?=[\w ]+: |Targets|\d+ cores)/);
   const lines = parts.map(part => part.split('\n').length);
   const heads = [3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
   const counts = ['warm', 'early', 'cold', 'start', 'init'].map(what => rowsOf(what as Row['what']).length);

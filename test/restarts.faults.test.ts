@@ -145,6 +145,7 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
       `a stop took ${Math.round(Math.min(...stops))} to ${Math.round(Math.max(...stops))} ms`;
     console.log(figures);
     assert.equal(broken, []);
+    assert.ok(answered > RESTARTS * CLIENTS, 'the clients have not been served between the restarts');
     const ledger = sqliteLedger(alone.folder);
     const rows = (await ledger.rows()).filter(row => row.status === 'allocated');
     assert.equal(
