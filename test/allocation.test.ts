@@ -50,7 +50,6 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['skipped', 'assigning', 'free', { iface: null, refusedAt: NOW }],
   ['taken', 'assigning', 'occupied', { iface: B, refusedAt: NOW }],
   ['take over', 'assigning', 'unassigning', {}],
-  ['granted', 'free', 'ready', { iface: B, refusedAt: null, placedAt: NOW }],
   ['claim', 'ready', 'allocated', { holder: 'db' }],
   ['release', 'allocated', 'ready', { holder: null, ...rests }],
   ['surrender', 'occupied', 'ready', { ...rests, absentSince: null, refusedAt: null }],

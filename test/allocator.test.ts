@@ -5,6 +5,7 @@ import type { EniId } from '../src/domain/ids.ts';
 import { GLANCE_EVERY_MS } from '../src/ipam/glances.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
+import { putOn } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,
@@ -170,7 +171,7 @@ requesting(
     const primary = '10.0.1.4' as never;
     const subnet = SMALL.subnets?.[0]?.id as never;
     await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
-    await w.store.move([{ row: await rowOf(w, primary), move: 'granted', iface: ENI_A }]);
+    await putOn(w.store, [await rowOf(w, primary)], ENI_A);
     await w.enis.adopt(ENI_A);
     assert.is((await rowOf(w, primary)).status, 'occupied');
     assert.is((await rowOf(w, primary)).primary, true);

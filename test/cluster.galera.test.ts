@@ -10,7 +10,7 @@ import { Checker, pause } from './checker.ts';
 import { type Galera, startGalera } from './galera.ts';
 import type { Ledger, LedgerRow } from './ledgers.ts';
 import { eniName, Site } from './site.ts';
-import { ENI, ip, make, one, row, SUBNET } from './store.contract.ts';
+import { ENI, ip, makeReady, one, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const CLIENTS = 6;
@@ -88,7 +88,7 @@ cluster(
     await here.add([row(10)]);
     await there.get(SUBNET, [ip(10)]); // connected before the node is held
     const letGo = await galera.hold(1, 'FLUSH TABLES WITH READ LOCK');
-    await make(here, ip(10), 'granted', { iface: ENI });
+    await makeReady(here, ip(10), ENI);
     const read = one(there, ip(10));
     await pause(HELD_MS);
     await letGo();
@@ -112,7 +112,7 @@ cluster('a row for which two nodes contend leaves each generation once', async (
   assert.is(moveStatements(changes.slice(0, 1), 'token', 0).length, 3);
   const ips = Array.from({ length: CONTESTED }, (_, i) => ip(10 + i));
   await nodes[0].add(ips.map((_, i) => row(10 + i)));
-  for (const address of ips) await make(nodes[0], address, 'granted', { iface: ENI });
+  for (const address of ips) await makeReady(nodes[0], address, ENI);
   const left = new Map<string, number>();
   const endsAt = performance.now() + CONTEST_MS;
   let tries = 0;

@@ -17,6 +17,7 @@ import type { Vpc } from '../src/simulator/vpc.ts';
 import { openStore, ownerOf } from '../src/store/open.ts';
 import type { Store } from '../src/store/store.ts';
 import { ip, type Served, serve, simulated } from './simulated.ts';
+import { putOn } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
@@ -108,7 +109,7 @@ async function used(context: Context): Promise<void> {
   await store.adopt(ENI);
   const ips = [HELD, ip('10.0.1.10')];
   const { rows } = await store.get(SUBNET, ips);
-  const ready = await store.move(rows.map(row => ({ row, move: 'granted', iface: ENI })));
+  const ready = await putOn(store, rows, ENI);
   const held = ready.filter(row => row.ip === HELD);
   await store.move(held.map(row => ({ row, move: 'claim', holder: 'web' })));
   vpc.network.assign({ eni: ENI, ips });

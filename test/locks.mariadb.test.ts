@@ -9,7 +9,7 @@ import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { openGate } from './gate.ts';
 import { startMariadb } from './mariadb.ts';
-import { ENI, ip, one, row, SUBNET } from './store.contract.ts';
+import { ENI, ip, one, putOn, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
@@ -36,7 +36,7 @@ locks.before.each(async context => {
   for (const subnet of [SUBNET, OTHER]) {
     await context.store.add(ROWS.map(last => ({ ...row(last), subnet })));
     const { rows } = await context.store.get(subnet, ROWS.map(ip));
-    await context.store.move(rows.map(free => ({ row: free, move: 'granted', iface: ENI })));
+    await putOn(context.store, rows, ENI);
   }
 });
 locks.after.each(({ store }) => store.close());

@@ -203,7 +203,7 @@ migrate('rows of ours are not touched when a migration runs again', async () => 
   await store.migrate();
   const subnet = parseSubnetId('subnet-0a');
   const free = (await store.get(subnet, ['10.0.1.4' as Ipv4])).rows;
-  await store.move(free.map(row => ({ row, move: 'granted', iface: null })));
+  await store.move(free.map(row => ({ row, move: 'reserve' })));
   const before = await contentsOf(database);
   await mariadb.run(database, 'DELETE FROM __drizzle_migrations');
   await store.migrate();

@@ -8,7 +8,7 @@ import type { Heard, Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';
 import { startMariadb } from './mariadb.ts';
-import { ENI, ip, make, one, row, SUBNET } from './store.contract.ts';
+import { ENI, ip, make, makeReady, one, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
@@ -34,7 +34,7 @@ errors.before(async context => {
   context.witness = openMysql({ spec, password });
   await context.witness.migrate();
   await context.witness.add([row(10), row(11)]);
-  for (const last of [10, 11]) await make(context.witness, ip(last), 'granted', { iface: ENI });
+  for (const last of [10, 11]) await makeReady(context.witness, ip(last), ENI);
   context.store = openMysql({
     spec: { ...spec, port: context.gate.port },
     password,

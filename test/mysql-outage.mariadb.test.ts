@@ -8,7 +8,7 @@ import type { Store } from '../src/store/store.ts';
 import type { MysqlSpec } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';
 import { startMariadb, until } from './mariadb.ts';
-import { ENI, ip, make, one, row } from './store.contract.ts';
+import { ENI, ip, makeReady, one, row } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
@@ -32,7 +32,7 @@ outage.before.each(async context => {
   context.witness = openMysql({ spec: specOf(context.database, mariadb.port), password: mariadb.password });
   await context.witness.migrate();
   await context.witness.add([row(10), row(11)]);
-  for (const last of [10, 11]) await make(context.witness, ip(last), 'granted', { iface: ENI });
+  for (const last of [10, 11]) await makeReady(context.witness, ip(last), ENI);
   context.store = through(context);
 });
 outage.after.each(async ({ store, witness, gate }) => {

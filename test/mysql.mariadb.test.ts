@@ -106,12 +106,12 @@ async function toEveryStatus(store: Store): Promise<void> {
     first += 300;
     states = await rowsFrom(store, first, 300);
   };
-  await all('granted');
+  for (const move of ['assign', 'assigned'] as const) await all(move);
   await next();
-  for (const move of ['granted', 'claim', 'release', 'unassign', 'unassigned'] as const)
+  for (const move of ['assign', 'assigned', 'claim', 'release', 'unassign', 'unassigned'] as const)
     await all(move, OTHER_ENI);
   await next();
-  for (const move of ['granted', 'claim'] as const) await all(move);
+  for (const move of ['assign', 'assigned', 'claim'] as const) await all(move);
   await next();
   await all('foreign', OTHER_ENI);
   await next();

@@ -10,7 +10,7 @@ import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { type Galera, startGalera } from './galera.ts';
 import { type Gate, openGate } from './gate.ts';
 import { until } from './mariadb.ts';
-import { ENI, ip, row, SUBNET } from './store.contract.ts';
+import { ENI, ip, putOn, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const DATABASE = 'quorum';
@@ -39,7 +39,7 @@ quorum.before(async () => {
   await witness.migrate();
   await witness.add(ROWS.map(last => row(last)));
   const { rows } = await witness.get(SUBNET, ROWS.map(ip));
-  await witness.move(rows.map(free => ({ row: free, move: 'granted', iface: ENI })));
+  await putOn(witness, rows, ENI);
   await galera.run(0, DATABASE, "SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT1S'");
 });
 quorum.after(async () => {

@@ -12,7 +12,7 @@ import { openSqlite } from '../src/store/sqlite.ts';
 import { openFile, type SqliteFile } from '../src/store/sqlite-file.ts';
 import * as rows from '../src/store/sqlite-rows.ts';
 import type { FreeQuery } from '../src/store/store.ts';
-import { contract, ENI, ip, make, OTHER_ENI, one, row, SUBNET } from './store.contract.ts';
+import { contract, ENI, ip, makeReady, OTHER_ENI, one, row, SUBNET } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), 'ec2-ipam-'));
@@ -64,7 +64,7 @@ files('two processes’ worth of stores on one file see each other’s writes', 
   const [a, b] = [openSqlite(path), openSqlite(path)];
   await a.migrate();
   await b.add([row(10)]);
-  const ready = await make(a, ip(10), 'granted', { iface: ENI });
+  const ready = await makeReady(a, ip(10), ENI);
   const answers = await Promise.all([a, b].map(store => store.move([{ row: ready, move: 'claim' }])));
   assert.is(answers.flat().length, 1);
   assert.equal(await one(a, ip(10)), await one(b, ip(10)));
@@ -108,7 +108,7 @@ files('what was answered is in the file when it is opened again', async ({ path 
   const store = openSqlite(path);
   await store.migrate();
   await store.add([row(10)]);
-  const after = await make(store, ip(10), 'granted', { iface: ENI });
+  const after = await makeReady(store, ip(10), ENI);
   await store.close();
   assert.equal(await one(store, ip(10)), after, 'a closed store opens itself again');
   await store.close();

@@ -30,15 +30,4 @@ PREPARE ec2_ipam_alter FROM @ec2_ipam_alter;
 --> statement-breakpoint
 EXECUTE ec2_ipam_alter;
 --> statement-breakpoint
-SET @ec2_ipam_alter = IF(
-	(SELECT COUNT(*) FROM information_schema.columns
-		WHERE table_schema = DATABASE() AND table_name = 'server' AND column_name = 'asked_at') > 0,
-	'DO 0',
-	'ALTER TABLE `server` ADD COLUMN `asked_at` bigint'
-);
---> statement-breakpoint
-PREPARE ec2_ipam_alter FROM @ec2_ipam_alter;
---> statement-breakpoint
-EXECUTE ec2_ipam_alter;
---> statement-breakpoint
 DEALLOCATE PREPARE ec2_ipam_alter;

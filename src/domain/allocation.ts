@@ -90,7 +90,6 @@ export const MOVES = {
   skipped: { from: 'assigning', to: 'free', iface: 'clear', refused: 'give' },
   taken: { from: 'assigning', to: 'occupied', iface: 'give', refused: 'give' },
   'take over': { from: 'assigning', to: 'unassigning' },
-  granted: { from: 'free', to: 'ready', iface: 'give', refused: 'clear', places: true },
 
   // A container's life.
   claim: { from: 'ready', to: 'allocated', holder: 'give' },

@@ -74,7 +74,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    hints.hear((await store.beat(server, false)).now);
+    hints.hear(await store.beat(server, false));
   }
 
   /** What is remembered of the ENIs is brought up to date by the way. */

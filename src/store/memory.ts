@@ -29,6 +29,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
   const servers = new Map<string, LedgerServer>();
+  const begun = new Set<string>();
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
   const buckets = new Map<string, Bucket>();
@@ -136,19 +137,15 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
         enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
-    async beat(id, stopped, asked = false) {
+    async beat(id, stopped) {
       const now = clock();
-      const { startedAt = now, askedAt = null } = servers.get(id) ?? {};
-      servers.set(id, {
-        id,
-        startedAt,
-        seenAt: now,
-        stoppedAt: stopped ? now : null,
-        askedAt: asked ? now : askedAt,
-      });
-      for (const server of servers.values())
-        if (server.seenAt < now - SERVER_KEPT_MS && !isWitness(server)) servers.delete(server.id);
-      return { now, rows: [...servers.values()] };
+      const { startedAt = now } = servers.get(id) ?? {};
+      servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null });
+      if (!begun.has(id))
+        for (const server of servers.values())
+          if (server.seenAt < now - SERVER_KEPT_MS && !isWitness(server)) servers.delete(server.id);
+      begun.add(id);
+      return now;
     },
     async servers() {
       return reading([...servers.values()]);

@@ -83,24 +83,12 @@ export const updateReleased = (id: EniId, released: boolean): Statement =>
       .where(eq(eni.id, id)),
   );
 
-export const upsertServer = (id: string, stopped: boolean, asked: boolean): Statement =>
+export const upsertServer = (id: string, stopped: boolean): Statement =>
   statement(
     build
       .insert(server)
-      .values({
-        id,
-        startedAt: NOW,
-        seenAt: NOW,
-        stoppedAt: stopped ? NOW : null,
-        askedAt: asked ? NOW : null,
-      })
-      .onDuplicateKeyUpdate({
-        set: {
-          seenAt: values(server.seenAt),
-          stoppedAt: values(server.stoppedAt),
-          askedAt: sql`COALESCE(${values(server.askedAt)}, ${server.askedAt})`,
-        },
-      }),
+      .values({ id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null })
+      .onDuplicateKeyUpdate({ set: { seenAt: values(server.seenAt), stoppedAt: values(server.stoppedAt) } }),
   );
 /** Servers that need not be noted any more, the oldest first: see SERVER_KEPT_MS. It reads all held rows for each that
  *  died without a word. */

@@ -112,7 +112,6 @@ export const server = mysqlTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
-  askedAt: time('asked_at'),
 });
 
 export const lease = mysqlTable('lease', {

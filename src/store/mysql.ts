@@ -136,13 +136,12 @@ export function openMysql(options: MysqlOptions): Store {
       await ask(setNow(skewMs()), others.updateReleased(id, released));
     },
 
-    async beat(server, stopped, asked = false) {
+    async beat(server, stopped) {
       if (!begun.has(server)) {
         begun.add(server); // if it fails the next server that begins does it
         await forgetServers();
       }
-      const reading = await read(others.upsertServer(server, stopped, asked), others.selectServers());
-      return { now: reading.now, rows: reading.rows.map(toServer) };
+      return (await read(others.upsertServer(server, stopped))).now;
     },
     async servers() {
       const reading = await read(others.selectServers());

@@ -95,7 +95,6 @@ export const server = sqliteTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
-  askedAt: time('asked_at'),
 });
 
 export const lease = sqliteTable('lease', {

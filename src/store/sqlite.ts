@@ -151,17 +151,17 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
         db.update(eni).set({ releasedAt }).where(eq(eni.id, id)).run();
       }),
 
-    beat: (id, stopped, asked = false) =>
+    beat: (id, stopped) =>
       write(({ db }) => {
         const now = clock();
-        const set = { seenAt: now, stoppedAt: stopped ? now : null, ...(asked && { askedAt: now }) };
+        const set = { seenAt: now, stoppedAt: stopped ? now : null };
         db.insert(server)
           .values({ id, startedAt: now, ...set })
           .onConflictDoUpdate({ target: server.id, set })
           .run();
         if (!begun.has(id)) forgetServers(db, now);
         begun.add(id);
-        return { now, rows: db.select().from(server).all() };
+        return now;
       }),
     servers: () => read(({ db }) => db.select().from(server).all()),
     lease: (name, holder, forMs) =>

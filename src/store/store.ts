@@ -46,8 +46,6 @@ export interface LedgerServer {
   readonly seenAt: number;
   /** Null: still running, or died without a word. */
   readonly stoppedAt: number | null;
-  /** When it last had a request that needed an EC2 call; null: never. */
-  readonly askedAt: number | null;
 }
 
 export interface NewAllocation {
@@ -159,9 +157,9 @@ export interface Store {
   /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 
-  /** Notes that the process lives (or has stopped in good order), and whether it has lately `asked` for an EC2 call;
-   *  answers all that are noted. */
-  beat(server: string, stopped: boolean, asked?: boolean): Promise<Reading<LedgerServer>>;
+  /** Notes that the process lives (or has stopped in good order), and forgets old ones when it does so first; answers
+   *  what the store's clock says. */
+  beat(server: string, stopped: boolean): Promise<number>;
   /** All server processes that are noted. */
   servers(): Promise<Reading<LedgerServer>>;
   /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
