@@ -424,10 +424,10 @@ keeping(
   },
 );
 
-keeping('an embedded ledger has its own ENIs read each minute, and the whole subnet every ten', async () => {
-  const w = world({ vpc: ROOMY, instance: 'i-0a' });
+/** A host with a ledger of its own, whose keeper runs; what it reads of EC2 is counted. */
+async function hostAlone() {
+  const w = world({ vpc: ROOMY, instance: 'i-0a', policy: { warmMax: 20 } }); // nothing is given back
   await request(w, ENI_A);
-  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
   const reads = { own: 0, whole: 0 };
   const { cloud } = w.machine;
   const counted: Cloud = {
@@ -445,12 +445,85 @@ keeping('an embedded ledger has its own ENIs read each minute, and the whole sub
   };
   const loop = keeperOf({ ...w, machine: { ...w.machine, cloud: counted } }, 'server-1', 60_000);
   const run = loop.run();
-  for (let i = 0; i < 180; i++) await w.time.wait(10_000); // half an hour
-  void loop.stop(60_000);
-  await run;
-  assert.ok(reads.own >= 20 && reads.own <= 40, `${reads.own} reads of its own`);
-  assert.ok(reads.whole >= 2 && reads.whole <= 4, `${reads.whole} reads of the whole subnet`);
-  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+  /** What is read while so many minutes pass, each of which ends with `work`. */
+  const readIn = async (minutes: number, work: () => Promise<unknown> = async () => {}) => {
+    const before = { ...reads };
+    for (let minute = 0; minute < minutes; minute++) {
+      for (const until = w.time.now + 60_000; w.time.now < until; ) await w.time.wait(2_000);
+      await work();
+    }
+    return { own: reads.own - before.own, whole: reads.whole - before.whole };
+  };
+  const stop = async () => {
+    void loop.stop(60_000);
+    await run;
+  };
+  return { w, readIn, stop };
+}
+const startAndStop = async (w: World) => release(w, ENI_A, (await request(w, ENI_A)).ip);
+
+keeping('an embedded ledger at rest has the whole subnet read every ten minutes, and no more', async () => {
+  const { w, readIn, stop } = await hostAlone();
+  await readIn(15);
+  w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.99')] });
+  const { own, whole } = await readIn(60);
+  assert.is(own, 0);
+  assert.ok(whole >= 5 && whole <= 7, `${whole} reads of the whole subnet`);
+  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied', 'what others do is seen, and disturbs no rest');
+  await stop();
+});
+
+keeping('one on whose ENIs something moves has them read each minute', async () => {
+  const { w, readIn, stop } = await hostAlone();
+  await readIn(15);
+  const { own, whole } = await readIn(60, () => startAndStop(w));
+  assert.ok(own >= 50 && own <= 58, `${own} reads of its own`);
+  assert.ok(whole >= 5 && whole <= 7, `${whole} reads of the whole subnet`);
+  assert.ok((await readIn(9)).own >= 7, 'it is not at rest at once');
+  await readIn(3);
+  assert.is((await readIn(9)).own, 0);
+  await stop();
+});
+
+keeping('on a busy host drift is noticed within two minutes, and compared until it is closed', async () => {
+  const { w, readIn, stop } = await hostAlone();
+  const held = await request(w, ENI_A);
+  await readIn(8);
+  await startAndStop(w);
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  w.vpc.faults.add({
+    kind: 'error',
+    action: 'AssignPrivateIpAddresses',
+    code: 'UnauthorizedOperation',
+    message: 'no',
+  });
+  await readIn(2);
+  assert.ok(w.lines.some(({ message }) => message.startsWith(`drift: ${held.ip}`)));
+  await readIn(30);
+  assert.ok((await readIn(10)).own >= 8, 'an address is still missing');
+  await stop();
+});
+
+keeping('an ENI that has left is compared each minute until what was on it is settled', async () => {
+  const { w, readIn, stop } = await hostAlone();
+  await readIn(30);
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  await readIn(13);
+  assert.ok((await readIn(5)).own >= 4);
+  assert.equal(await ipsWith(w, 'allocated'), []);
+  await readIn(30);
+  assert.equal(await ipsWith(w, 'ready', 'assigning', 'unassigning'), []);
+  assert.is((await readIn(30)).own, 0);
+  await stop();
+});
+
+keeping('a host at rest asks no more often while EC2 refuses', async () => {
+  const { w, readIn, stop } = await hostAlone();
+  await readIn(15);
+  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces' });
+  const { own, whole } = await readIn(60);
+  assert.ok(own === 0 && whole <= 7, `${own} and ${whole} reads`);
+  await stop();
 });
 
 keeping('of its own ENIs alone, what is missing is repaired and what is elsewhere is let be', async () => {

@@ -178,12 +178,8 @@ export const SETTINGS = {
   reconcileEveryMs: one({
     flag: 'reconcile-every',
     kind: duration('1s', '24h'),
-    // 1,000 embedded hosts then need a twelfth of what EC2 lets their account read.
-    fallback: {
-      said: '60s with a mysql store, 10m with an embedded one',
-      of: (_, earlier) => (earlier('store').startsWith('mysql:') ? '60s' : '10m'),
-    },
-    help: 'pause between two comparisons of ledger and EC2',
+    fallback: '60s',
+    help: 'pause between two comparisons of ledger and EC2; at rest an embedded ledger waits 10 minutes',
   }),
   logFormat: one({
     flag: 'log-format',

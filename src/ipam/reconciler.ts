@@ -118,11 +118,14 @@ async function driftIn(
 }
 
 /** What calls without an answer have put on our ENIs. */
-const arrivals = ({ rows, now, enis, ours }: View): Drift[] =>
-  [...enis.values()]
+function arrivals({ rows, now, enis, ours }: View): Drift[] {
+  const asked = rows.filter(row => row.status === 'assigning');
+  if (asked.length === 0) return [];
+  return [...enis.values()]
     .filter(eni => ours.has(eni.id))
-    .flatMap(eni => arrivedOn(eni, rows, now))
+    .flatMap(eni => arrivedOn(eni, asked, now))
     .map(change => ({ kind: 'arrived', row: change.row, seenOn: change.row.iface, change }));
+}
 
 /** How ledger and EC2 differ. Changes nothing. */
 export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {
@@ -182,14 +185,14 @@ export function costOf(drifts: readonly Drift[]): number {
 }
 
 /** One pass over a subnet: notes how its ENIs are attached now, gives up the holders whose end is proven, closes
- *  the drift. */
+ *  the drift. Answers whether something of this ledger's differed, or is still to be settled. */
 export async function reconcile(
   machine: Machine,
   enis: Enis,
   proof: Evidence,
   subnet: SubnetId,
   scope: Scope = 'whole',
-): Promise<void> {
+): Promise<boolean> {
   const seen = await view(machine, subnet, scope);
   if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
   await machine.store.noteAttachments(shownIn(seen), seen.now);
@@ -209,8 +212,16 @@ export async function reconcile(
       })),
     );
   for (const { id } of gone) enis.forget(id);
-  await close(machine, await driftIn(machine, subnet, seen, stranded));
+  const drifts = await driftIn(machine, subnet, seen, stranded);
+  await close(machine, drifts);
+  return seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
 }
+
+/** Whether the row is on an ENI of ours that EC2 has shown, or is not this ledger's to settle. */
+const isShownOn =
+  ({ ours }: View) =>
+  ({ status, iface }: Allocation): boolean =>
+    status === 'occupied' || iface === null || ours.has(iface);
 
 /** The ENIs of the ledger that EC2 has shown, and how they are attached. */
 const shownIn = ({ known, enis }: View) =>
