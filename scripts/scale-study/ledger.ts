@@ -60,7 +60,7 @@ export function openLedger(clock: () => number): Store {
       }
       return added;
     },
-    onEni: async eni => reading(groupOf(eni).sort(byAddress)),
+    onEni: async eni => reading(inOrder(groupOf(eni))),
     readyOn: async (eni, range, limit) =>
       reading(
         groupOf(eni)
@@ -77,7 +77,7 @@ export function openLedger(clock: () => number): Store {
           .slice(0, limit),
       ),
     withStatus: async (subnet, statuses) =>
-      reading(groupOf(...statuses.map(status => `${subnet} ${status}`)).sort(byAddress)),
+      reading(inOrder(groupOf(...statuses.map(status => `${subnet} ${status}`)))),
   };
 }
 
@@ -93,6 +93,13 @@ const isIn = (range: Cidr | null, ip: Ipv4): boolean => range === null || contai
 const byTime = (a: number | null, b: number | null): number => (a ?? -1) - (b ?? -1);
 const byAddress = (a: Allocation, b: Allocation): number =>
   numbersOf(a.ip).number - numbersOf(b.ip).number || (a.subnet < b.subnet ? -1 : 1);
+
+/** By address; each is worked out once, since a pass over a subnet sorts tens of thousands of rows. */
+const inOrder = (found: readonly Allocation[]): Allocation[] =>
+  found
+    .map(row => ({ row, number: numbersOf(row.ip).number }))
+    .sort((a, b) => a.number - b.number || (a.row.subnet < b.row.subnet ? -1 : 1))
+    .map(({ row }) => row);
 
 /** The order of the free rows of a subnet, which is that of the SQL stores' index. */
 const bestFirst = (a: Allocation, b: Allocation): number =>

@@ -37,8 +37,7 @@ const JOIN_PAUSE_MS = 200;
 const MANY_REST_MS = 600_000;
 
 /** A comparison of ledger and EC2 as often as by default, where that is what is looked at. */
-const CENTRAL_RECONCILE_MS = 60_000;
-const EMBEDDED_RECONCILE_MS = 600_000;
+const DEFAULT_RECONCILE_MS = 60_000;
 const SETTLE_MS = 600_000;
 const REST_MS = 1_800_000;
 const NOON_MS = 1_800_000;
@@ -107,7 +106,7 @@ export async function coldStarts(options: SiteOptions): Promise<Phase> {
  *  at once, and none. */
 export async function manyServers(options: SiteOptions & { readonly servers: number }): Promise<Phase[]> {
   const { servers, seed } = options;
-  const reconcileEveryMs = CENTRAL_RECONCILE_MS;
+  const reconcileEveryMs = DEFAULT_RECONCILE_MS;
   const warm = { warmMin: 0, warmMax: 0 };
   const site = openSite({ ...options, hosts: servers, reconcileEveryMs, warm }, DEPLOY_AT);
   const { hosts, tally, clock, failed } = site;
@@ -140,7 +139,7 @@ export async function restAndNoon(
   options: SiteOptions & { readonly servers: number | 'embedded' },
 ): Promise<Phase[]> {
   const isEmbedded = options.servers === 'embedded';
-  const reconcileEveryMs = isEmbedded ? EMBEDDED_RECONCILE_MS : CENTRAL_RECONCILE_MS;
+  const reconcileEveryMs = DEFAULT_RECONCILE_MS;
   const site = openSite({ ...options, reconcileEveryMs }, DEPLOY_AT - JOIN_MS - SETTLE_MS - REST_MS);
   const { work, tally, hosts } = site;
   const of = isEmbedded

@@ -103,13 +103,13 @@ export class Records {
   enis = (at?: number, after?: string) => this.#enis.values(at, after);
 
   subnet(id: SubnetId, at?: number): Subnet {
-    return found(this.#subnets.get(id, at), refuse.noSuchSubnet(id));
+    return found(this.#subnets.get(id, at), () => refuse.noSuchSubnet(id));
   }
   instance(id: InstanceId, at?: number): Instance {
-    return found(this.#instances.get(id, at), refuse.noSuchInstance(id));
+    return found(this.#instances.get(id, at), () => refuse.noSuchInstance(id));
   }
   eni(id: EniId, at?: number): Eni {
-    return found(this.#enis.get(id, at), refuse.noSuchEni(id));
+    return found(this.#enis.get(id, at), () => refuse.noSuchEni(id));
   }
 
   /** The ENIs of the instance, in the order of their device indexes. */
@@ -139,7 +139,7 @@ export class Records {
   }
 
   protected space(id: SubnetId): Space {
-    return found(this.#spaces.get(id) ?? null, refuse.noSuchSubnet(id));
+    return found(this.#spaces.get(id) ?? null, () => refuse.noSuchSubnet(id));
   }
 
   protected saveSubnet(subnet: Subnet): void {
@@ -181,7 +181,7 @@ export class Records {
   }
 }
 
-function found<T>(value: T | null, otherwise: Ec2Error): T {
-  if (value === null) throw otherwise;
+function found<T>(value: T | null, refusal: () => Ec2Error): T {
+  if (value === null) throw refusal();
   return value;
 }
