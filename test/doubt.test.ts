@@ -149,6 +149,7 @@ starting('EC2 that answers nothing for a quarter of an hour does not use up the 
   const until = w.time.now + 900_000;
   while (w.time.now < until) {
     const waiting = Array.from({ length: 10 }, () => failure(request(w, ENI_A)));
+    await w.time.wait(1_000);
     for (const error of await Promise.all(waiting))
       assert.ok(['ec2-unknown', 'unavailable'].includes(error.code), error.line);
   }
