@@ -38,9 +38,11 @@ const MANY_REST_MS = 600_000;
 
 /** A comparison of ledger and EC2 as often as by default, where that is what is looked at. */
 const DEFAULT_RECONCILE_MS = 60_000;
-const SETTLE_MS = 600_000;
-const REST_MS = 1_800_000;
-const NOON_MS = 1_800_000;
+/** Hosts join, and come to rest: nothing has moved for 10 minutes. */
+const REST_JOIN_MS = 1_200_000;
+const SETTLE_MS = 1_200_000;
+const REST_MS = 1_200_000;
+const NOON_MS = 600_000;
 
 const grouped = (number: number): string => number.toLocaleString('en-US');
 
@@ -140,18 +142,18 @@ export async function restAndNoon(
 ): Promise<Phase[]> {
   const isEmbedded = options.servers === 'embedded';
   const reconcileEveryMs = DEFAULT_RECONCILE_MS;
-  const site = openSite({ ...options, reconcileEveryMs }, DEPLOY_AT - JOIN_MS - SETTLE_MS - REST_MS);
+  const site = openSite({ ...options, reconcileEveryMs }, DEPLOY_AT - REST_JOIN_MS - SETTLE_MS - REST_MS);
   const { work, tally, hosts } = site;
   const of = isEmbedded
     ? `${grouped(hosts.length)} embedded hosts`
     : `${grouped(hosts.length)} hosts, ${options.servers} servers`;
-  work.join(JOIN_MS);
-  await ended(site, JOIN_MS + SETTLE_MS);
+  work.join(REST_JOIN_MS);
+  await ended(site, REST_JOIN_MS + SETTLE_MS);
 
-  const rest = tally.begin(`${of}: half an hour at rest`, REST_MS);
+  const rest = tally.begin(`${of}: 20 minutes at rest`, REST_MS);
   await ended(site, REST_MS);
 
-  const noon = tally.begin(`${of}: half an hour from noon`, NOON_MS);
+  const noon = tally.begin(`${of}: 10 minutes from noon`, NOON_MS);
   work.live(DEPLOY_AT + NOON_MS);
   await ended(site, NOON_MS);
   return [rest, noon];
