@@ -180,6 +180,21 @@ starting('an unassign that hangs keeps nobody waiting for a place', async () => 
   assert.is((await request(w, ENI_A, { named })).ip, named);
   assert.ok(w.time.now - before <= START_MS_MAX + 1_000, `${w.time.now - before} ms`);
 });
+
+starting(
+  'after an outage that outlasted the longest wait the next start waits until EC2 may be asked',
+  async () => {
+    const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
+    await w.enis.adopt(ENI_A);
+    const action = 'AssignPrivateIpAddresses';
+    w.vpc.faults.add({ kind: 'error', code: 'Unavailable', message: 'away', action });
+    for (let i = 0; i < 2; i++) assert.ok(await request(w, ENI_A).catch(error => error instanceof Error));
+    w.vpc.faults.clear();
+    const before = w.time.now;
+    assert.is((await request(w, ENI_A)).status, 'allocated');
+    assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
+  },
+);
 starting.run();
 
 const asking = suite('askedFor');
@@ -190,8 +205,10 @@ const cases: [ages: number[], next: 'all' | 'one' | 'none', why: string][] = [
   [[100, 200, 300], 'all', 'calls that may yet be answered hinder none'],
   [[2_000], 'all', 'one without an answer gets a companion'],
   [[2_000, 100], 'none', 'and no third'],
-  [[9_900, 7_000], 'none', 'not even when both have ended'],
-  [[10_000, 8_000], 'one', 'but from 10 s on one address is tried'],
+  [[5_900, 3_900], 'none', 'not even when both have ended'],
+  [[6_000, 4_000], 'one', 'but 4 s after the last one address is tried'],
+  [[10_000, 2_000], 'one', 'or 10 s after the first'],
+  [Array(12).fill(4_000), 'none', 'while few are open'],
   [[20_000, 12_000, 2_000], 'none', 'with each that is open the pause grows'],
   [[20_000, 15_000, 2_000], 'one', 'by 5 s'],
 ];
@@ -206,10 +223,10 @@ for (const [ages, next, why] of cases)
     ),
   );
 asking('once EC2 has answered a later call, all that wait are asked for', () => {
-  const lost = [intent('a', 9_000), intent('b', 7_000)];
+  const lost = [intent('a', 5_000), intent('b', 3_000)];
   const placed = (ageMs: number) => ({ status: 'allocated', placedAt: -ageMs }) as Allocation;
-  assert.is(askedFor([...lost, placed(7_000)], 0).next, 'none');
-  assert.is(askedFor([...lost, placed(6_000)], 0).next, 'all');
+  assert.is(askedFor([...lost, placed(3_000)], 0).next, 'none');
+  assert.is(askedFor([...lost, placed(2_000)], 0).next, 'all');
 });
 asking('a batch that is known to have had no answer is in doubt at once', () => {
   const rows = [intent('a', 100), intent('b', 100)];

@@ -149,6 +149,17 @@ for (const [what, stepMs] of [
     assert.is((await rowOf(w, NAMED)).holder, 'next');
   });
 
+lateness('ends what is dated later than the ledger is, at a server that has just started', async () => {
+  const skew = { ms: 300_000 };
+  const { openMemory } = await import('../src/store/memory.ts');
+  const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+  await request(w, ENI_A, { named: NAMED });
+  skew.ms = 0;
+  later(w, 100);
+  assert.is(await whileAway(w.another(), async () => {}), true);
+  assert.is((await rowOf(w, NAMED)).status, 'ready');
+});
+
 lateness('since the ledger was not open yet, keeps what began after it arrived', async () => {
   const w = world({ vpc: ROOMY });
   const other = await ignorant(w);

@@ -15,6 +15,8 @@ import { makeRoom, takeBack } from './take-back.ts';
 const ROUNDS_MAX = 8;
 /** Free addresses that a refill leaves in the subnet: `warmMin` for each of its ENIs, but no more than this. */
 const RESERVE_MAX = 50;
+/** Between two looks whether another call may be sent, in milliseconds. */
+const LOOK_AGAIN_MS = 250;
 
 export type Filled =
   /** There are ready addresses, `assigned` of them new; or nobody waits, and no more are needed. */
@@ -108,7 +110,7 @@ const isNothingLeft = ({ hints, home, asked }: Parts): boolean =>
 async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   const { machine, enis, home, asked } = parts;
   if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
-  if (next.do === 'wait') throw noAnswer(home.eni.id);
+  if (next.do === 'wait') return await untilNextCall(parts);
   if (next.do === 'make room') return await roomOn(parts, next);
   if (next.do === 'assign') return await assignOn(parts, next);
   const { range } = asked;
@@ -117,6 +119,19 @@ async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   if ((await takeBack(machine, enis, home, wanted)).length > 0) return null;
   const [resting = null] = await freeFor(machine, home, range, 'any', 1);
   return { outcome: 'subnet dry', resting };
+}
+
+/** What was asked of EC2 has no answer, and nothing more may be asked yet. Whoever waits does so for its own time, which an
+ *  outage that is over doesn't shorten. Throws ec2-unknown. */
+async function untilNextCall({ machine, asked, learned }: Parts): Promise<Filled | null> {
+  const { id } = learned.eni;
+  while (asked.waiting() > 0) {
+    if (machine.clock() >= asked.until()) throw noAnswer(id);
+    await machine.wait(LOOK_AGAIN_MS);
+    const { rows, now } = await machine.store.onEni(id);
+    if (askedFor(rows, now, learned.unanswered).next !== 'none') return null;
+  }
+  return { outcome: 'ready', assigned: 0 };
 }
 
 /** The ENI is full, or EC2 says so. */

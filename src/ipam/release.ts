@@ -214,9 +214,9 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
       const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
       // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
-      // we took for the store's time then fits the look.
+      // we took for the store's time then fits the look, or we had not heard it since we started.
       const isDatedLater =
-        row.movedAt > now && (isPrompt || (arrival.storeAt !== null && arrival.storeAt <= to));
+        row.movedAt > now && (isPrompt || arrival.storeAt === null || arrival.storeAt <= to);
       if (isDatedLater) return 'meant';
       if (row.movedAt > to) return 'kept';
       if (isPrompt) return 'meant';

@@ -173,7 +173,7 @@ async function comeLate(
   [late, other]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
-  const { network, ip } = container;
+  const { network, ip, holding } = container;
   const { ledger } = network.port;
   const { scheduler, routes } = world;
   const { failing } = late.ledger;
@@ -187,8 +187,8 @@ async function comeLate(
   for (const connection of engine.connections) connection.hangUp();
   await stopped;
   routes.set(ledger, other);
-  if (hasArrived) {
-    await giveUp(world, network.port, ip);
+  if (hasArrived && holding !== null) {
+    await giveUp(world, network.port, holding);
     await engine.run(network, ip);
   }
   routes.delete(ledger);

@@ -1,5 +1,4 @@
 /** What befalls servers and their ledger, and what operators do. */
-import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
@@ -9,9 +8,10 @@ import { survey } from '../../src/ipam/survey.ts';
 import type { Caller } from '../../src/simulator/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
-import { APART_MS_MAX, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
+import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
 import { Process } from './scheduler.ts';
 import { machineOf, type Server } from './server.ts';
+import type { Holding } from './truth.ts';
 import type { World } from './world.ts';
 
 /** Long enough for all that a server concludes from what it sees again. */
@@ -59,10 +59,16 @@ async function command(
   });
 }
 
-/** An operator's order: whoever has the address on the ENI gives it up. */
-export function giveUp(world: World, port: Port, ip: Ipv4): Promise<void> {
+/** An operator's order: the holder gives the address up, if nobody has it since. */
+export function giveUp(
+  world: World,
+  port: Port,
+  { ip, claim }: Pick<Holding, 'ip' | 'claim'>,
+): Promise<void> {
   return command(world, port, async ({ store }) => {
     const [row] = (await store.get(port.subnet, [ip])).rows;
+    const mirror = world.ledgers[port.ledger]?.mirror;
+    if (mirror === undefined || world.truth.claimOf(mirror, keyOf(port.subnet, ip)) !== claim) return;
     if (row?.iface === port.eni && row.status === 'allocated' && row.missingSince === null)
       await store.move([{ row, move: 'release' }]);
   });

@@ -291,6 +291,7 @@ export class Server {
       if (error instanceof IpamError && error.message.includes('is held by'))
         truth.demand(
           !inHand.some(one => one.process === process && this.#inHand.has(one)) ||
+            !error.message.endsWith(` on ${pool.eni}`) ||
             tookMs >= truth.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
           'no request overtakes a release of its address that its server has in hand',
           () => `${named} on ${pool.eni} after ${tookMs} ms`,
