@@ -5,6 +5,7 @@ import {
   type Attachments,
   attachmentsAfter,
   CLAIMS_MARGIN_MS,
+  CLOCK_STEPS_BACK_MS_MAX,
   STANDS_FOR_MS,
 } from '../src/domain/evidence.ts';
 import { endHoldersBefore } from '../src/ipam/boot.ts';
@@ -83,7 +84,7 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
 /** The same, whose ENI is read while it has its holders, long after they came. */
 async function seenLater(policy = {}, aheadMs = 0) {
   const parts = await held(policy, aheadMs);
-  parts.w.time.now += MINUTE_MS;
+  parts.w.time.now += CLOCK_STEPS_BACK_MS_MAX + MINUTE_MS;
   await parts.pass();
   parts.w.time.now += MINUTE_MS;
   return parts;
@@ -296,6 +297,7 @@ boot('a ledger of an earlier boot of its host gives all holders up, once', async
 const attachments = suite('attachments');
 const T = 1_000_000_000;
 const LATE = LATE_READS_MS;
+const BACK = CLOCK_STEPS_BACK_MS_MAX;
 const at = (
   attachment: string | null,
   attachmentSeenAt: number | null,
@@ -304,19 +306,19 @@ const at = (
 ): Attachments => ({ attachment, attachmentSeenAt, earlierAttachment, claimsEndBefore });
 const steps: [what: string, known: Attachments, shown: string | null, after: Attachments | null][] = [
   ['the same again', at('b', 5, 'a', 3), 'b', at('b', T, 'a', 3)],
-  ['another one', at('a', 5), 'b', at('b', T, 'a', 5)],
+  ['another one', at('a', 5), 'b', at('b', T, 'a', 5 - BACK)],
   ['another one, of which was not noted when it was seen', at('a', null), 'b', at('b', T, 'a', null)],
   ['the first', at(null, 5), 'a', at('a', T)],
   ['none any more', at('a', 5), null, at(null, T, 'a', 5)],
   ['still none', at(null, 5, 'a', 3), null, at(null, T, 'a', 3)],
-  ['another one after none', at(null, 7, 'a', 5), 'b', at('b', T, 'a', 5)],
+  ['another one after none', at(null, 7, 'a', 5), 'b', at('b', T, 'a', 5 - BACK)],
   ['the earlier one, late', at('b', T - LATE + 1, 'a', 5), 'a', null],
   ['the earlier one, with nothing known of the present one', at('b', null, 'a', 5), 'a', null],
   [
     'the earlier one for longer than reads are late',
     at('b', T - LATE, 'a', 5),
     'a',
-    at('a', T, 'b', T - LATE),
+    at('a', T, 'b', T - LATE - BACK),
   ],
   ['the earlier one after none: one of the two was late', at(null, 7, 'a', 5), 'a', at('a', T)],
 ];
@@ -326,10 +328,10 @@ for (const [what, known, shown, after] of steps)
   );
 
 const claims: [what: string, known: Attachments, attachedForMs: number | null, before: number][] = [
-  ['what is older than the last read of the one before', at('a', T - 60_000), 10_000, T - 60_000],
-  ['no more than that although it was read late', at('a', T - 5_000), 40_000, T - 45_000],
-  ['no more although the clock was set back meanwhile', at('a', T + 300_000), 40_000, T - 45_000],
-  ['after none, the same', at(null, T - 1_000, 'a', T - 5_000), 40_000, T - 45_000],
+  ['what is older than the last read of the one before', at('a', T - 60_000), 10_000, T - 60_000 - BACK],
+  ['no more than that although it was read late', at('a', T - 5_000), 40_000, T - 45_000 - BACK],
+  ['no more although the clock was set back meanwhile', at('a', T + 300_000), 40_000, T - 45_000 - BACK],
+  ['after none, the same', at(null, T - 1_000, 'a', T - 5_000), 40_000, T - 45_000 - BACK],
   ['where EC2 does not say since when it is attached, with a margin', at('a', T), null, T - CLAIMS_MARGIN_MS],
 ];
 for (const [what, known, attachedForMs, before] of claims)

@@ -24,7 +24,7 @@ export const STANDS_FOR_MS: Readonly<Record<Ending['kind'], number>> = {
 };
 
 /** How far the store's clock may step back between two readings, in milliseconds. */
-const CLOCK_STEPS_BACK_MS_MAX = 300_000;
+export const CLOCK_STEPS_BACK_MS_MAX = 300_000;
 /** Where EC2 does not say for how long an ENI has been attached: a claim must be so much older than the last read that
  *  showed the attachment before, in milliseconds. */
 export const CLAIMS_MARGIN_MS = LATE_READS_MS + CLOCK_STEPS_BACK_MS_MAX;
@@ -58,11 +58,12 @@ export interface Shown {
 export const DETACHED: Shown = { attachment: null, attachedForMs: null };
 
 /** What was claimed before then was claimed on the attachment before: it is older than the last read of that one, which may
- *  have been late, and older than the new one. The store's clock may have been set back in between. */
+ *  have been late, and older than the new one. By so much more as the store's clock may have been set back before or since:
+ *  what is claimed after that looks older than it is. */
 function claimsBefore(seenAt: number | null, readAt: number, { attachedForMs }: Shown): number | null {
   if (seenAt === null) return null;
   if (attachedForMs === null) return seenAt - CLAIMS_MARGIN_MS;
-  return Math.min(seenAt, readAt - attachedForMs - ATTACHED_MARGIN_MS);
+  return Math.min(seenAt, readAt - attachedForMs - ATTACHED_MARGIN_MS) - CLOCK_STEPS_BACK_MS_MAX;
 }
 
 /** The attachments after a read that was begun at `readAt`; null: the read is late, since EC2 uses no attachment id twice,

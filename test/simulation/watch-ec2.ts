@@ -107,6 +107,9 @@ function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Alloc
   // A read showed somebody else's address instead, so that its row went on before the call came.
   if (call.kind === 'assign' && truth.mistaken.delete(`${call.eni} ${ip}`)) return;
   const isRepair = call.kind === 'assign' && intent?.status === 'allocated';
+  // Of several repairs one may be applied late, when another has long been made and the address was given up and taken off:
+  // the next comparison finds it lingering.
+  if (isRepair && row?.status === 'free' && row.leftIface === call.eni) return;
   truth.demand(
     row !== undefined &&
       intent !== undefined &&
