@@ -70,6 +70,7 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
   truth.demand(
     row.primary ||
       truth.strangers.has(key) ||
+      truth.untold.has(`${carrier} ${row.ip}`) ||
       truth.servedBy(carrier) !== mirror ||
       hasWandered(truth, mirror, carrier),
     "at rest nothing of ours is taken for a stranger's",

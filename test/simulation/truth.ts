@@ -60,6 +60,8 @@ export class Truth {
   readonly presumed = new Map<string, EniId>();
   /** `eni ip` of such addresses: the call of ours may come to them yet. */
   readonly mistaken = new Set<string>();
+  /** `eni ip` of such a call that came late: nobody can tell it from the stranger's that was there. */
+  readonly untold = new Set<string>();
   /** `eni ip`: of how many addresses the batch was in which it was last to be assigned there. */
   readonly batchOf = new Map<string, number>();
   /** Addresses that somebody had when EC2 refused a call for them. */

@@ -105,7 +105,10 @@ function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Alloc
   const row = call.mirror.rows.get(key);
   const intent = call.intents.get(key);
   // A read showed somebody else's address instead, so that its row went on before the call came.
-  if (call.kind === 'assign' && truth.mistaken.delete(`${call.eni} ${ip}`)) return;
+  if (call.kind === 'assign' && truth.mistaken.delete(`${call.eni} ${ip}`)) {
+    truth.untold.add(`${call.eni} ${ip}`);
+    return;
+  }
   const isRepair = call.kind === 'assign' && intent?.status === 'allocated';
   // Of several repairs one may be applied late, when another has long been made and the address was given up and taken off:
   // the next comparison finds it lingering.
