@@ -62,10 +62,12 @@ export class Ledger {
     this.mirror = mirror;
     this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
     this.setSkew(0);
+    this.wasSetBack = false;
     this.base = openMemory({ clock: this.now });
   }
 
   setSkew(ms: number): void {
+    if (this.apartMs + ms < this.skewMs) this.wasSetBack = true;
     this.skewMs = this.apartMs + ms;
     const { clock } = this.mirror;
     clock.leastMs = Math.min(clock.leastMs, this.skewMs);

@@ -155,7 +155,6 @@ export const SERVER_DEEDS = {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
     world.strike('store clock stepped back');
-    ledger.wasSetBack = true;
     ledger.apartMs = Math.max(ledger.apartMs - (to % (2 * APART_MS_MAX)), -APART_MS_MAX);
     ledger.setSkew(0);
   },
