@@ -53,7 +53,8 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
   const told = () => `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
   const { status } = row;
   // With so few calls what is left to do takes longer than a history is at rest.
-  const isPaced = truth.layout.pace.share < PACED_SHARE;
+  const { share, bucketScale } = truth.layout.pace;
+  const isPaced = share < PACED_SHARE || (bucketScale ?? 1) < 1;
   const isOpen = status === 'assigning' || status === 'unassigning';
   truth.demand(!isOpen || isPaced, 'at rest no intent is open', told);
   if (status === 'free') truth.demand(carrier === null, 'at rest ledger and EC2 agree: free', told);
