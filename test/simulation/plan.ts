@@ -69,12 +69,18 @@ export interface Op {
   readonly dice: readonly [number, number, number];
 }
 
-export function drawPlan(random: Random): Op[] {
+/** How much more often an operation is drawn that a history is focused on. */
+const FOCUSED = 10;
+
+/** `focus`: what is to be done often. */
+export function drawPlan(random: Random, focus: readonly Doing[] = []): Op[] {
+  const weights: Record<Doing, number> = { ...WEIGHTS };
+  for (const doing of focus) weights[doing] *= FOCUSED;
   const dice = () => random.below(2 ** 16);
   return Array.from(
     { length: random.between(8, 40) },
     (): Op => ({
-      doing: random.weighted(WEIGHTS),
+      doing: random.weighted(weights),
       gap: drawGap(random),
       dice: [dice(), dice(), dice()],
     }),

@@ -20,9 +20,9 @@ export interface Found {
   readonly detail: string;
 }
 
-/** The first of `seeds` histories that breaks a rule with the saboteur at work, or null. Throws when its text
+/** The first of `seeds` histories, those from `from` on, that breaks a rule with the saboteur at work, or null. Throws when its text
  *  does not occur in its file exactly once. */
-export async function hunt(saboteur: Saboteur, seeds: number): Promise<Found | null> {
+export async function hunt(saboteur: Saboteur, seeds: number, from = 1): Promise<Found | null> {
   const folder = await mkdtemp(join(tmpdir(), 'ec2-ipam-saboteur-'));
   try {
     for (const path of COPIED) await cp(join(ROOT, path), join(folder, path), { recursive: true });
@@ -30,10 +30,14 @@ export async function hunt(saboteur: Saboteur, seeds: number): Promise<Found | n
     const file = join(folder, saboteur.file);
     await writeFile(file, sabotaged(await readFile(file, 'utf8'), saboteur));
     const program = join(folder, HUNT);
-    const { stdout } = await promisify(execFile)(process.execPath, [program, '1', `${seeds}`], {
-      timeout: LIMIT_MS,
-      cwd: folder,
-    });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [program, `${from}`, `${seeds}`, ...(saboteur.focus ?? [])],
+      {
+        timeout: LIMIT_MS,
+        cwd: folder,
+      },
+    );
     return JSON.parse(stdout);
   } finally {
     await rm(folder, { recursive: true });

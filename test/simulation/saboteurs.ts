@@ -1,3 +1,5 @@
+import type { Doing } from './plan.ts';
+
 /** Small wrong changes to the real code, each of which the simulation must find: by breaking a rule, not by a crash. */
 export interface Saboteur {
   readonly name: string;
@@ -5,6 +7,8 @@ export interface Saboteur {
   /** Occurs once in the file. */
   readonly find: string;
   readonly replace: string;
+  /** Operations that are to be drawn more often, where few histories would show it. */
+  readonly focus?: readonly Doing[];
 }
 
 const ALLOCATION = 'src/domain/allocation.ts';
@@ -51,6 +55,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: "a stranger's lock fails all who wait",
+    focus: ['stranger locks rows'],
     file: 'src/store/group-commit.ts',
     find: 'if (error instanceof LockedError) await split(batch, error.tell);',
     replace: 'if (error instanceof LockedError) fail(batch, error.tell([]));',
@@ -81,12 +86,6 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: RELEASE,
     find: 'row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary',
     replace: 'row !== undefined && ip !== home.eni.primary',
-  },
-  {
-    name: "a release that is tried again ends somebody else's holding",
-    file: RELEASE,
-    find: "        if (tried.isRead) return 'later';\n",
-    replace: '',
   },
   {
     name: 'a release believes what its server remembers of holders',
@@ -158,6 +157,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'an ENI that is not found from anywhere is gone',
+    focus: ['server at a wrong place'],
     file: 'src/ipam/evidence.ts',
     find: "return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;",
     replace: "return { kind: 'gone' };",
@@ -176,6 +176,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: "EC2's clock compared with the ledger's",
+    focus: ['eni attached anew', 'store clock steps back'],
     file: 'src/ipam/evidence.ts',
     find: '      const { claimsEndBefore } = known;\n',
     replace: '      const claimsEndBefore = known.claimsEndBefore && (attachedAt ?? 0) - 60_000;\n',
@@ -195,6 +196,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'undoing one claim forgets another that is undone at the same time',
+    focus: ['crowd hangs up'],
     file: GIVE_BACK,
     find: '      waiting.delete(claimKeyOf(claimed));\n      log(',
     replace: '      for (const key of [...waiting.keys()].slice(-1)) waiting.delete(key);\n      log(',
@@ -232,18 +234,21 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'a call sent however old its intent is',
+    focus: ['server freezes'],
     file: EC2,
     find: 'if (deadlineClock() >= sendBefore)',
     replace: 'if (deadlineClock() >= sendBefore + 3_600_000)',
   },
   {
     name: 'time that passes while the machine sleeps does not count',
+    focus: ['server sleeps'],
     file: 'src/domain/clock.ts',
     find: 'return now + aheadMs;',
     replace: 'return now;',
   },
   {
     name: 'a time of day that is set back gives a call more time',
+    focus: ['server clock steps'],
     file: 'src/domain/clock.ts',
     find: 'return now + aheadMs;',
     replace: 'return timeOfDay();',
@@ -256,6 +261,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'a call signed for the future',
+    focus: ['server clock steps'],
     file: EC2,
     find: 'if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);',
     replace: '',
@@ -340,12 +346,6 @@ export const SABOTEURS: readonly Saboteur[] = [
     replace: 'unsure ? graceMs : 300',
   },
   {
-    name: 'an address returns although a call that takes it off had no answer',
-    file: ALLOCATION,
-    find: 'leftUnsure: rule.leaves ? (change.unsure ?? false) : row.leftUnsure,',
-    replace: 'leftUnsure: false,',
-  },
-  {
     name: 'early reuse by a refill',
     file: 'src/ipam/fill.ts',
     find: "freeFor(machine, { eni, subnet }, range, 'rested', ",
@@ -378,6 +378,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'what is ready is given up on a read that may be late',
+    focus: ['late reads', 'recycle'],
     file: DRIFT,
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
@@ -431,12 +432,6 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: 'src/ipam/evidence.ts',
     find: 'if (attachment === null || isElsewhere)',
     replace: 'if (attachment === null || (isElsewhere && attachedAt === null))',
-  },
-  {
-    name: 'what a ledger sees on none of its own ENIs is taken to be on no ENI',
-    file: DRIFT,
-    find: 'at === null && !isWhole ? null : occupiedDrift',
-    replace: 'at === null && !isWhole ? occupiedDrift(row, at, now, found) : occupiedDrift',
   },
   {
     name: 'a subnet all of whose ENIs have left is forgotten',

@@ -1,7 +1,7 @@
 /** One history: from a seed to what came of it. */
 import { act } from './actor.ts';
 import { drawLayout, drawPace } from './layout.ts';
-import { drawPlan, type Op } from './plan.ts';
+import { type Doing, drawPlan, type Op } from './plan.ts';
 import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
@@ -21,15 +21,16 @@ export interface History {
   readonly lines: readonly string[];
 }
 
-/** `kept`: only these of the plan's operations, by number. */
+/** `kept`: only these of the plan's operations, by number. `focus`: operations that are drawn more often. */
 export async function simulate(
   seed: number,
   kept: readonly number[] | null = null,
   tracing = false,
+  focus: readonly Doing[] = [],
 ): Promise<History> {
   const random = new Random(seed);
   const layout = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
-  const plan = drawPlan(random);
+  const plan = drawPlan(random, focus);
   const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
   const world = new World(layout, seed, tracing);
   await new Run(world).carryOut(ops);
