@@ -162,37 +162,39 @@ function withCertificates(tests: ReturnType<typeof suite>): void {
 
 const tcp = suite('listen on TCP');
 prepare(tcp);
-tcp('a stop serves who connects while a request is being dealt with', async () => {
-  let busy = 0;
-  const late: Promise<string>[] = [];
-  const working = {
-    async fetch(asked: Request): Promise<Response> {
-      if (new URL(asked.url).pathname === '/work') {
-        const until = performance.now() + 5;
-        late.push(post('late', { address, agent: new Agent() }).catch(error => error.code));
-        while (performance.now() < until) busy++; // as a commit that blocks
-      }
-      return new Response('done');
-    },
-  };
-  let address = '';
-  for (let round = 0; round < 60; round++) {
-    const server = await listen(working, LOCAL);
-    address = server.address;
-    const { hostname, port } = new URL(address);
-    const socket = connect(Number(port), hostname);
-    await once(socket, 'connect');
-    socket.once('data', () => socket.destroy());
-    const closed = server.close(BOUND_MS);
-    await wait(Math.floor(round / 12));
-    socket.write('POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n');
-    await closed;
-  }
-  assert.ok(busy > 0);
-  const answers = new Set(await Promise.all(late));
-  answers.delete('ECONNREFUSED'); // it knows that it was not heard, and asks elsewhere
-  assert.equal(answers, new Set(['done']));
-});
+// Bun and Deno tell less of what waits in the accept queue, and lose a few.
+if (!('Deno' in globalThis) && process.versions.bun === undefined)
+  tcp('a stop serves who connects while a request is being dealt with', async () => {
+    let busy = 0;
+    const late: Promise<string>[] = [];
+    const working = {
+      async fetch(asked: Request): Promise<Response> {
+        if (new URL(asked.url).pathname === '/work') {
+          const until = performance.now() + 5;
+          late.push(post('late', { address, agent: new Agent() }).catch(error => error.code));
+          while (performance.now() < until) busy++; // as a commit that blocks
+        }
+        return new Response('done');
+      },
+    };
+    let address = '';
+    for (let round = 0; round < 60; round++) {
+      const server = await listen(working, LOCAL);
+      address = server.address;
+      const { hostname, port } = new URL(address);
+      const socket = connect(Number(port), hostname);
+      await once(socket, 'connect');
+      socket.once('data', () => socket.destroy());
+      const closed = server.close(BOUND_MS);
+      await wait(Math.floor(round / 12));
+      socket.write('POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n');
+      await closed;
+    }
+    assert.ok(busy > 0);
+    const answers = new Set(await Promise.all(late));
+    answers.delete('ECONNREFUSED'); // it knows that it was not heard, and asks elsewhere
+    assert.equal(answers, new Set(['done']));
+  });
 
 tcp('answers at the port that the system chose', async () => {
   const { address } = await serve(LOCAL);
