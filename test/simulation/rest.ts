@@ -7,36 +7,34 @@ import type { Ledger } from './ledger.ts';
 import type { Mirror, Truth } from './truth.ts';
 import type { World } from './world.ts';
 
-/** The part of the account's calls that is enough to settle everything while a history is at rest. */
-const PACED_SHARE = 0.2;
+/** Says what is not so: it must be so at last, however long that takes where EC2 lets few calls through. */
+export type Demand = Truth['demand'];
 
-export async function watchRest(world: World): Promise<void> {
-  const { truth } = world;
+export async function watchRest(world: World, demand: Demand): Promise<void> {
   for (const server of world.servers)
-    truth.demand(
+    demand(
       server.connections.size === 0,
       'every request ends within its bound',
       () => `${server.process.id} has ${server.connections.size} requests left at rest`,
     );
-  for (const ledger of world.ledgers) await watchLedger(world, ledger);
-  watchHolders(world);
+  for (const ledger of world.ledgers) await watchLedger(world, ledger, demand);
+  watchHolders(world, demand);
 }
 
-async function watchLedger(world: World, ledger: Ledger): Promise<void> {
-  const { truth, ec2 } = world;
-  const { network } = ec2.vpc;
+async function watchLedger(world: World, ledger: Ledger, demand: Demand): Promise<void> {
+  const { network } = world.ec2.vpc;
   const adopted = new Set((await ledger.base.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
   for (const subnet of await ledger.base.subnets()) {
     if (!adopted.has(subnet.id)) continue; // nobody keeps it
     const { rows } = await ledger.base.withStatus(subnet.id, STATUSES);
-    truth.demand(
+    demand(
       rows.length === 16 && rows.every(row => same(row, ledger.mirror.rows.get(keyOf(row.subnet, row.ip)))),
       'every address is counted once',
       () => `${rows.length} rows in ${subnet.id}, or one that was changed outside the moves`,
     );
     for (const row of rows) {
       const carrier = network.carrier(subnet.id, row.ip);
-      watchRow(world, ledger, row, carrier);
+      watchRow({ world, ledger, demand }, row, carrier);
     }
   }
 }
@@ -48,33 +46,38 @@ const hasWandered = ({ layout, cuts }: Truth, { index }: Mirror, eni: EniId): bo
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
 
-function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier: EniId | null): void {
+interface Watched {
+  readonly world: World;
+  readonly ledger: Ledger;
+  readonly demand: Demand;
+}
+
+function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: EniId | null): void {
+  const { truth } = world;
+  const { mirror } = ledger;
   const key = keyOf(row.subnet, row.ip);
   const told = () => `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
   const { status } = row;
-  // With so few calls what is left to do takes longer than a history is at rest.
-  const { share, bucketScale } = truth.layout.pace;
-  const isPaced = share < PACED_SHARE || (bucketScale ?? 1) < 1;
   const isOpen = status === 'assigning' || status === 'unassigning';
-  truth.demand(!isOpen || isPaced, 'at rest no intent is open', told);
-  if (status === 'free') truth.demand(carrier === null, 'at rest ledger and EC2 agree: free', told);
-  if (status === 'ready') truth.demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', told);
+  demand(!isOpen, 'at rest no intent is open', told);
+  if (status === 'free') demand(carrier === null, 'at rest ledger and EC2 agree: free', told);
+  if (status === 'ready') demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', told);
   if (status === 'allocated')
-    truth.demand(
+    demand(
       truth.held.get(key)?.eni === row.iface || truth.isLost(mirror, key),
       'at rest what is held has a holder, or was lost where nobody could see it',
       told,
     );
   if (row.iface !== null && (status === 'allocated' || status === 'ready'))
-    truth.demand(
+    demand(
       truth.isHere(mirror.index, row.iface),
       'at rest nothing is held or kept ready on an ENI that has left',
       told,
     );
   if (status !== 'occupied') return;
-  truth.demand(carrier !== null, "at rest what is occupied is somebody's", told);
+  demand(carrier !== null, "at rest what is occupied is somebody's", told);
   if (carrier === null) return;
-  truth.demand(
+  demand(
     row.primary ||
       truth.strangers.has(key) ||
       truth.untold.has(`${carrier} ${row.ip}`) ||
@@ -83,7 +86,7 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
     "at rest nothing of ours is taken for a stranger's",
     told,
   );
-  truth.demand(
+  demand(
     row.primary === (truth.network().eni(carrier).primary === row.ip),
     'at rest a primary address is known as one',
     told,
@@ -91,11 +94,11 @@ function watchRow({ truth }: World, { mirror }: Ledger, row: Allocation, carrier
 }
 
 /** What containers have is on their ENIs, if EC2 allows it. */
-function watchHolders({ truth, ec2 }: World): void {
+function watchHolders({ truth, ec2 }: World, demand: Demand): void {
   const { network } = ec2.vpc;
   for (const [key, { subnet, ip, eni, ledger }] of truth.held) {
     const row = truth.rowIn(ledger, subnet, ip);
-    truth.demand(
+    demand(
       row?.status === 'allocated' && row.iface === eni,
       'at rest every container is held in the ledger',
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
@@ -104,7 +107,7 @@ function watchHolders({ truth, ec2 }: World): void {
     if (!truth.isHere(ledger, eni)) continue; // it is no ENI of its engine any more
     if (there === undefined || network.carrier(subnet, ip) !== null) continue; // there, or somebody else's now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
-    truth.demand(
+    demand(
       !hasRoom,
       'at rest what a container has is on its ENI, if EC2 allows it',
       () => `${key} on ${eni}`,

@@ -20,7 +20,7 @@ import { keyOf } from './layout.ts';
 import { EPOCH, type Ledger, ROW_IS_LOCKED } from './ledger.ts';
 import { Process } from './scheduler.ts';
 import type { Truth } from './truth.ts';
-import { REQUEST_SLACK_MS } from './watch-ec2.ts';
+import { POOL_SLACK_MS, REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
 
@@ -221,8 +221,9 @@ export class Server {
     }
     this.connections.delete(connection);
     const tookMs = scheduler.now - startedAt - (process.frozenMs - frozenBefore);
+    const slackMs = request.kind === 'RequestPool' ? POOL_SLACK_MS : REQUEST_SLACK_MS;
     truth.demand(
-      tookMs <= layout.policy.requestTimeoutMs + REQUEST_SLACK_MS,
+      tookMs <= layout.policy.requestTimeoutMs + slackMs,
       'every request ends within its bound',
       () => `${request.kind} took ${tookMs} ms`,
     );

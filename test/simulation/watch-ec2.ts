@@ -135,3 +135,5 @@ export function watchStolen(truth: Truth, subnet: SubnetId, eni: EniId, ip: Ipv4
 /** How far a request may go past its longest wait: the call that is under way then, and what it takes to
  *  write down what came of it. */
 export const REQUEST_SLACK_MS = CALL_TIMEOUT_MS + 15_000;
+/** The same for a pool: its ENI is read from EC2, and a read is sent three times. */
+export const POOL_SLACK_MS = REQUEST_SLACK_MS + 4 * CALL_TIMEOUT_MS;

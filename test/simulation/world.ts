@@ -16,14 +16,15 @@ import { hasLeft } from './watch-enis.ts';
 
 /** Between two rounds of a keeper while things happen. */
 const KEEPER_PAUSE_MS = 15_000;
-/** The same at rest, one after the other: long enough for the grace, for what must be seen twice, and for
+/** The same at rest, one after the other and again: long enough for the grace, for what must be seen twice, and for
  *  addresses known from a refusal only; then for the last idle addresses to be given back, and for other ledgers to see
  *  that they are on no ENI any more. */
 const REST_PAUSES_MS = [
   1_000, 935_000, 65_000, 65_000, 65_000, 935_000, 3_600_000, 65_000, 65_000, 610_000, 935_000, 65_000,
   3_600_000, 65_000, 65_000, 65_000,
 ];
-export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + 60_000;
+const REST_LAST_MS = 60_000;
+export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + REST_LAST_MS;
 
 /** The VPC is older than the latest read. */
 const STARTS_MS = LATE_READ_MS_MAX;
@@ -115,12 +116,12 @@ export class World {
   /** How long a keeper waits now. */
   keeperPauseMs(): number {
     if (this.restingSince === null) return KEEPER_PAUSE_MS;
-    let passedMs = this.scheduler.now - this.restingSince;
+    let passedMs = (this.scheduler.now - this.restingSince) % REST_MS;
     for (const pauseMs of REST_PAUSES_MS) {
       if (passedMs < pauseMs * 0.9) return pauseMs;
       passedMs -= pauseMs;
     }
-    return REST_MS;
+    return REST_LAST_MS;
   }
 
   /** Counts a fault. */
@@ -187,7 +188,8 @@ export class World {
         const ip = ipOf(reply);
         if (ip === undefined) return;
         const key = keyOf(port.subnet, ip);
-        this.truth.held.delete(key);
+        const holding = this.truth.held.get(key);
+        if (holding?.eni === port.eni && holding.ledger === port.ledger) this.truth.held.delete(key);
         this.truth.lose(this.#mirror(port.ledger), key, 'its answer was read by nobody');
       },
     };
