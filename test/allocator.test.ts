@@ -1,7 +1,7 @@
 // Goal: who gets which address, and who may give one up. Method: the whole machine on a small simulated VPC.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { IpamError } from '../src/domain/error.ts';
-import type { EniId } from '../src/domain/ids.ts';
+import type { EniId, InstanceId } from '../src/domain/ids.ts';
 import { GLANCE_EVERY_MS } from '../src/ipam/glances.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
@@ -231,9 +231,43 @@ requesting(
     assert.is(reads() - before, 2, 'all who ask share it');
     w.time.now += GLANCE_EVERY_MS;
     assert.ok(theirs.includes((await request(w, ENI_A)).ip as Ipv4));
-    assert.is(reads() - before, 3);
+    assert.is(reads() - before, 4, 'and one that tells where the ENI is');
   },
 );
+
+requesting('an embedded ledger assigns nothing on an ENI that has moved to another instance', async () => {
+  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  await request(w, ENI_A);
+  const { attachment } = w.vpc.network.eni(ENI_A);
+  w.vpc.network.detach(attachment?.id ?? '');
+  w.vpc.network.attach(ENI_A, 'i-0b' as InstanceId, 2);
+  w.time.now += 90_000;
+  const assigns = callsOf(w, 'AssignPrivateIpAddresses');
+  const { line } = await failure(request(w, ENI_A));
+  assert.match(line, /^eni-0a is not attached to i-0a, whose ENIs alone are served here; attach it here/);
+  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), assigns);
+});
+
+requesting('an embedded ledger asks where an ENI is only when it has not been told for a while', async () => {
+  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  await request(w, ENI_A);
+  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  await request(w, ENI_A);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces'), reads);
+  w.time.now += 90_000;
+  await request(w, ENI_A);
+  await request(w, ENI_A);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces'), reads + 1);
+});
+
+requesting('an ENI that another process has found to have left is looked up again', async () => {
+  const w = world({ instance: 'i-0a' });
+  await request(w, ENI_A);
+  const noted = await w.store.eni(ENI_A);
+  if (noted !== null) await w.store.saveEnis([{ ...noted, instance: null, attachment: null }]);
+  await w.enis.readAll();
+  assert.is(w.enis.recall(ENI_A), null);
+});
 
 requesting('a request is refused in time although the read before hangs', async () => {
   const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0, requestTimeoutMs: 5_000 } });

@@ -182,6 +182,8 @@ export function knownEnis(machine: Machine): Enis {
   async function readAll(): Promise<LedgerEni[]> {
     const all = await store.enis();
     const of = new Map<SubnetId, number>();
+    // Another process may have noted that one has left, or has come back.
+    for (const eni of all) if (isElsewhere(eni)) ours.delete(eni.id);
     for (const eni of oursIn(all, machine.instance)) {
       of.set(eni.subnet, (of.get(eni.subnet) ?? 0) + 1);
       const known = ours.get(eni.id);

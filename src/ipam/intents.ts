@@ -10,6 +10,7 @@ import { type Allocation, type Change, LATE_READS_MS, type MoveName } from '../d
 import { ANSWERED_WITHIN_MS, askedFor } from '../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
+import { notOurs } from './enis.ts';
 import { isGone } from './identity.ts';
 import { callDeadline, type Machine } from './machine.ts';
 
@@ -28,6 +29,9 @@ const CONFIRM_PAUSE_MS = 100;
 const TAKE_OVER_MAX = 200;
 /** A call without an answer for so long, in milliseconds, is looked for on its ENI. */
 const SIGHT_AFTER_MS = 1_000;
+/** Embedded, an ENI that EC2 has shown on this instance is believed to be there for so long, in milliseconds: longer than
+ *  from one comparison to the next while addresses come and go. */
+const ATTACHED_MS = 90_000;
 /** The longest wait for one read of an ENI, in milliseconds. */
 const SIGHT_MAX_MS = 20_000;
 
@@ -102,6 +106,7 @@ export async function assign(
       error = noTurn;
       return ended();
     }
+    await refuseElsewhere(machine, eni);
     const { intents, left, sendBefore } = await intend(machine, eni, next);
     if (intents.length === 0) return ended();
     const answer = await callAssign(machine, eni, intents, sendBefore);
@@ -115,6 +120,20 @@ export async function assign(
     next = nextAfter(answer, error, left, next, size);
   }
   return ended();
+}
+
+/** Embedded, throws unless the ENI is on this instance, as EC2 showed a while ago or shows now: on another one it is
+ *  another ledger's. */
+async function refuseElsewhere(machine: Machine, eni: EniId): Promise<void> {
+  const { instance, store, cloud } = machine;
+  if (instance === null) return;
+  const known = await store.eni(eni);
+  const { now } = await store.onEni(eni);
+  const ageMs = Math.abs(now - (known?.attachmentSeenAt ?? 0));
+  if (known?.instance === instance && ageMs < ATTACHED_MS) return;
+  const [seen] = await cloud.enisById([eni]);
+  if (seen?.instance !== instance) throw notOurs(eni, machine);
+  await store.noteAttachments([seen], now);
 }
 
 /** Rows to choose from. */

@@ -42,7 +42,8 @@ export class Ledger {
   readonly base: Store;
   /** How far its clock is off now. */
   skewMs = 0;
-  wasSetBack = false;
+  /** When its clock was last set back; true time. */
+  setBackAt = Number.NEGATIVE_INFINITY;
   /** How far it is apart from EC2's but for small steps. */
   apartMs: number;
   /** It cannot be reached before then. */
@@ -61,13 +62,13 @@ export class Ledger {
     this.#truth = truth;
     this.mirror = mirror;
     this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
+    this.skewMs = this.apartMs;
     this.setSkew(0);
-    this.wasSetBack = false;
     this.base = openMemory({ clock: this.now });
   }
 
   setSkew(ms: number): void {
-    if (this.apartMs + ms < this.skewMs) this.wasSetBack = true;
+    if (this.apartMs + ms < this.skewMs) this.setBackAt = this.#scheduler.now;
     this.skewMs = this.apartMs + ms;
     const { clock } = this.mirror;
     clock.leastMs = Math.min(clock.leastMs, this.skewMs);

@@ -19,6 +19,8 @@ export class Process {
   asleepMs = 0;
   /** How far the time of day on its machine is ahead. */
   dayAheadMs = 0;
+  /** When its clocks last went wrong: it woke up, or its time of day was set. */
+  unsteadyAt = Number.NEGATIVE_INFINITY;
 
   constructor(id: string) {
     this.id = id;
@@ -116,7 +118,10 @@ export class Scheduler {
     process.state = 'running';
     const ms = this.now - process.frozenSince;
     process.frozenMs += ms;
-    if (process.isAsleep) process.asleepMs += ms;
+    if (process.isAsleep) {
+      process.asleepMs += ms;
+      process.unsteadyAt = this.now;
+    }
     process.isAsleep = false;
     for (const event of process.held.splice(0)) this.resume(process, event.run, this.random.below(4));
   }

@@ -109,6 +109,7 @@ export const SERVER_DEEDS = {
       STALL_MS_MIN + spread(600_000, dice[0]),
     );
     server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
+    server.process.unsteadyAt = world.scheduler.now;
     world.truth.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
   }),
   'statements fail': withServer((world, server, dice) => {

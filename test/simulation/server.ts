@@ -61,8 +61,7 @@ export function machineOf(world: World, ledger: Ledger, process: Process, caller
   const bounds = { lanesMax: LANES_MAX, gather: soon, clock, later, locked };
   const log: Log = (_level, message, fields = {}) => {
     if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
-    if (message === KEPT && ledger.wasSetBack)
-      noteKept(world, ledger, fields.eni as EniId, fields.ip as Ipv4);
+    if (message === KEPT) noteKept(world, ledger, process, fields.eni as EniId, fields.ip as Ipv4);
     if (message === 'early reuse')
       watchEarlyReuse(truth, ledger.mirror, process, {
         eni: fields.eni as EniId,
@@ -115,11 +114,20 @@ function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['m
   };
 }
 
-/** Whose clock was set back cannot tell what began before a release arrived: what may have begun later is kept. */
-function noteKept({ truth, layout }: World, { mirror }: Ledger, eni: EniId, ip: Ipv4): void {
+/** What a process believed of a clock that was wrong it believes no longer than that. */
+const CLOCKS_LEARNT_MS = 60_000;
+
+/** Whose clock was wrong since can't tell whether the holding began before the release arrived: it is kept. */
+function noteKept({ truth, layout }: World, ledger: Ledger, process: Process, eni: EniId, ip: Ipv4): void {
   const subnet = layout.ports.find(port => port.eni === eni)?.subnet;
-  if (subnet !== undefined)
-    truth.lose(mirror, keyOf(subnet, ip), 'its release was not made, and that was said');
+  if (subnet === undefined) return;
+  const { mirror } = ledger;
+  const key = keyOf(subnet, ip);
+  const claimedAt = mirror.since.get(key) ?? 0;
+  const isUnsure = Math.max(ledger.setBackAt, process.unsteadyAt) >= claimedAt - CLOCKS_LEARNT_MS;
+  const holding = truth.held.get(key);
+  const isGivenAnew = holding?.ledger === mirror.index && holding.eni === eni;
+  if (isUnsure && !isGivenAnew) truth.lose(mirror, key, 'its release was not made, and that was said');
 }
 
 export class Server {

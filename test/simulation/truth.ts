@@ -55,15 +55,15 @@ export class Truth {
   readonly #lost = new Set<string>();
   /** Addresses that others put on some ENI, and on which. */
   readonly strangers = new Map<string, EniId>();
-  /** Addresses that others put on an ENI just before a call of ours for that one address had no answer: nobody can tell
-   *  them from ours. By their keys, and on which ENI. */
+  /** Addresses that others put on an ENI just before a call of ours for all of them, and for no other, had no answer:
+   *  nobody can tell them from ours. By their keys, and on which ENI. */
   readonly presumed = new Map<string, EniId>();
   /** `eni ip` of such addresses: the call of ours may come to them yet. */
   readonly mistaken = new Set<string>();
   /** `eni ip` of such a call that came late: nobody can tell it from the stranger's that was there. */
   readonly untold = new Set<string>();
-  /** `eni ip`: of how many addresses the batch was in which it was last to be assigned there. */
-  readonly batchOf = new Map<string, number>();
+  /** `eni ip`: all such places of the batch in which it was last to be assigned there. */
+  readonly batchOf = new Map<string, Set<string>>();
   /** Addresses that somebody had when EC2 refused a call for them. */
   readonly taken = new Set<string>();
   /** `eni ip`: when others put it there. */

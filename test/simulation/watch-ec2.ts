@@ -20,8 +20,9 @@ export interface Call {
 }
 
 /** An embedded ledger knows after so long that an ENI has left its instance: it asks before it takes anything off, and
- *  what it puts on does no harm there. */
-const KNOWN_AFTER_MS = { unassign: LATE_READ_MS_MAX + CALL_TIMEOUT_MS, assign: 1_200_000 } as const;
+ *  before it puts anything on where it has not been told for a while. */
+const ASKED_MS = LATE_READ_MS_MAX + CALL_TIMEOUT_MS;
+const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as const;
 
 /** A ledger of one instance changes nothing on an ENI that is attached to nothing, or to another one. */
 function watchPlace(truth: Truth, call: Call, now: number): void {

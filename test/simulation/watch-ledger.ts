@@ -1,4 +1,5 @@
 /** Rules about the ledger, held against every change of it. */
+import type { Ipv4 } from '../../src/domain/address.ts';
 import { isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
@@ -83,7 +84,15 @@ function notePresumed(truth: Truth, { change, after }: Moved, key: string): void
   const { iface } = after;
   if (iface === null) return;
   const place = `${iface} ${after.ip}`;
-  if (change.move === 'assigned' && truth.strangers.get(key) === iface && truth.batchOf.get(place) === 1) {
+  const isThere = (one: string) => {
+    const [eni = '', ip = ''] = one.split(' ');
+    return truth.network().carrier(after.subnet, ip as Ipv4) === eni;
+  };
+  if (
+    change.move === 'assigned' &&
+    truth.strangers.get(key) === iface &&
+    [...(truth.batchOf.get(place) ?? [])].every(isThere)
+  ) {
     truth.mistaken.add(place);
     truth.presumed.set(key, iface);
     truth.strangers.delete(key);
@@ -180,13 +189,20 @@ function watchArrival(truth: Truth, { mirror, before, storeNow, now }: Moved, ke
   );
 }
 
+function noteBatch({ batchOf }: Truth, { process, after, storeNow }: Moved): void {
+  const batch = `${process.id} ${storeNow} ${after.iface}`;
+  const places = batchOf.get(batch) ?? new Set();
+  batchOf.set(batch, places.add(`${after.iface} ${after.ip}`));
+  batchOf.set(`${after.iface} ${after.ip}`, places);
+}
+
 /** After a definite answer. */
 const STAYS_AWAY_MS = 300_000;
 
 function watchAssign(truth: Truth, moved: Moved, key: string): void {
   const { mirror, after, storeNow } = moved;
   truth.blurred.add(`${after.iface} ${after.ip}`);
-  truth.batchOf.set(`${after.iface} ${after.ip}`, moved.together);
+  noteBatch(truth, moved);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
   truth.demand(
