@@ -274,13 +274,14 @@ export function watchEarlyReuse(
   if (process.frozenMs > 0 || (truth.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
   const better = [...mirror.rows.values()].filter(one => {
     const rest = mirror.gaveUp.get(keyOf(one.subnet, one.ip));
-    const { cooldownMs } = truth.layout.policy;
+    const { cooldownMs, quarantineMs } = truth.layout.policy;
+    const restMs = rest?.eni === eni ? cooldownMs : quarantineMs;
     return (
       one.subnet === row.subnet &&
       one.status === 'ready' &&
       one.iface === eni &&
       now - (mirror.since.get(keyOf(one.subnet, one.ip)) ?? now) > SURELY_RESTED_MS &&
-      (rest === undefined || storeNow - rest.at > cooldownMs + SURELY_RESTED_MS)
+      (rest === undefined || storeNow - rest.at > restMs + SURELY_RESTED_MS)
     );
   });
   truth.demand(
