@@ -370,4 +370,21 @@ commands(
     );
   },
 );
+
+commands('reconcile ends with 1 where EC2 shows its client nothing of the ledger', async context => {
+  await used(context);
+  const { store } = context;
+  await store.noteFact('region and account', '');
+  process.env.AWS_ACCESS_KEY_ID = '210987654321';
+  const ledger = await ledgerOf(context);
+  const { status, out, err } = await run(context, MINE, 'reconcile');
+  assert.is(status, 1);
+  assert.match(
+    err,
+    /EC2 shows this client none of the ledger's \d+ ENIs; check its credentials and AWS_REGION/,
+  );
+  assert.is(out, '');
+  assert.equal(await ledgerOf(context), ledger);
+});
+
 commands.run();

@@ -1,5 +1,5 @@
 import { type Drift, describe, planFor } from '../domain/drift.ts';
-import { checkIdentity } from '../ipam/identity.ts';
+import { checkIdentity, refuseBlind } from '../ipam/identity.ts';
 import { takeOver } from '../ipam/intents.ts';
 import { close, compare, costOf } from '../ipam/reconciler.ts';
 import { command } from './command.ts';
@@ -24,6 +24,7 @@ export const reconcile = command({
     const subnets = await namedSubnets(store, args);
     await own();
     await checkIdentity(machine);
+    await refuseBlind(machine);
     const dryRun = options['dry-run'];
     const drifts: Drift[] = [];
     let moved = 0;

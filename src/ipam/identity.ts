@@ -95,6 +95,19 @@ export async function checkIdentity(machine: Machine): Promise<void> {
   );
 }
 
+/** Throws conflict where EC2 shows this client none of the ledger's ENIs: what it is not shown tells nothing then. */
+export async function refuseBlind({ store, cloud }: Machine): Promise<void> {
+  const ours = (await store.enis()).filter(eni => eni.ours);
+  for (let from = 0; from < ours.length; from += SHOWN_MAX) {
+    const asked = ours.slice(from, from + SHOWN_MAX).map(eni => eni.id);
+    if ((await cloud.enisById(asked)).length > 0) return;
+  }
+  if (ours.length > 0)
+    throw new IpamError('conflict', `EC2 shows this client none of the ledger's ${ours.length} ENIs`, {
+      hint: 'check its credentials and AWS_REGION; nothing was compared',
+    });
+}
+
 /** Whether this client is of the ledger's account and Region by what EC2 has just shown it. */
 export async function isProvedBy(machine: Machine, shown: Iterable<CloudEni>): Promise<boolean> {
   const identity = await identityOf(machine);
