@@ -269,6 +269,17 @@ requesting('an ENI that another process has found to have left is looked up agai
   assert.is(w.enis.recall(ENI_A), null);
 });
 
+requesting('is not refused while what another server tried in vain is free again', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  const { freeFor } = w.store;
+  // Another server has every free address in hand until this one has looked for any that rests.
+  w.store.freeFor = async query => {
+    if (query.which === 'any') w.store.freeFor = freeFor;
+    return { ...(await freeFor(query)), rows: [] };
+  };
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
 requesting('a request is refused in time although the read before hangs', async () => {
   const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0, requestTimeoutMs: 5_000 } });
   for (let i = 0; i < 9; i++) await request(w, ENI_A);
