@@ -1,5 +1,5 @@
 /** What must be so when nothing goes wrong any more and the keepers have had their time. */
-import { type Allocation, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
+import { type Allocation, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port } from './layout.ts';
@@ -123,20 +123,23 @@ export function mustServe(world: World, { eni, ledger }: Port): boolean {
   const rows = [...(world.truth.mirrors[ledger]?.rows.values() ?? [])].filter(
     row => row.subnet === there.subnet,
   );
-  if (rows.some(row => row.status === 'ready' && row.iface === eni)) return true;
+  const { policy } = world.layout;
+  const now = world.ledgers[ledger]?.now() ?? 0;
+  const mayServe = (row: Allocation) => !policy.strictReuse || isRested(row, eni, policy, now);
+  if (rows.some(row => row.status === 'ready' && row.iface === eni && mayServe(row))) return true;
   // What is held but is not there keeps its place.
   const named = rows.filter(row => row.iface === eni && !row.primary).length;
   const hasRoom = 1 + Math.max(secondariesOf(network, eni).length, named) < network.limitOf(there);
   // A subnet that the ledger does not know yet is read for the request.
   if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
-  const now = world.ledgers[ledger]?.now() ?? 0;
   return (
     hasRoom &&
     rows.some(
       row =>
         row.status === 'free' &&
+        mayServe(row) &&
         network.carrier(row.subnet, row.ip) === null &&
-        !mayStillLeave(row, eni, world.layout.policy, now),
+        !mayStillLeave(row, eni, policy, now),
     )
   );
 }

@@ -217,6 +217,8 @@ export class World {
     );
     for (const claims of truth.unanswered.values()) claims.delete(key);
     if (isDead && other !== undefined) return; // the address is the other's
+    // Should its ENI come back to it, its address is its own no more.
+    if (other !== undefined) truth.lose(this.#mirror(other.ledger), key, 'its ENI had left', other.claim);
     const claim = truth.claimOf(this.#mirror(port.ledger), key);
     truth.held.set(key, {
       subnet: port.subnet,
