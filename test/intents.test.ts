@@ -2,6 +2,7 @@
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS, SKIPPED_FOR_MS } from '../src/domain/allocation.ts';
+import { ANSWERED_WITHIN_MS } from '../src/domain/doubt.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
 import { GATHER_MS } from '../src/ipam/warm-pool.ts';
@@ -97,6 +98,16 @@ assigning('one that no read shows is found by halving, and is known from its ref
   );
   assert.is((await rowOf(w, nth(rows, 0))).refusedAt, w.time.now);
   assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+assigning('a read that hangs after a refusal keeps the other addresses for two seconds only', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 0));
+  w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
+  const before = w.time.now;
+  assert.is((await assign(w.machine, ENI_A, rows)).ready.length, 3);
+  assert.ok(w.time.now - before <= 4 * ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
 });
 
 assigning('a subnet full of strangers does not block a request', async () => {

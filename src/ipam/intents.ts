@@ -396,19 +396,21 @@ async function disown(
     });
 }
 
-/** Which of the rows EC2 shows on an ENI; none when it does not answer, since this only saves calls. */
+/** Which of the rows EC2 shows on an ENI; none when it does not answer soon, since this only saves calls. */
 async function carriersOf(
-  machine: Machine,
+  { cloud, wait }: Machine,
   rows: readonly Allocation[],
 ): Promise<ReadonlyMap<Ipv4, CloudEni>> {
+  const none = new Map<Ipv4, CloudEni>();
   const [first] = rows;
-  if (first === undefined) return new Map();
-  try {
-    return await machine.cloud.carriers(first.subnet, ipsOf(rows));
-  } catch (error) {
-    if (error instanceof IpamError) return new Map();
+  if (first === undefined) return none;
+  const over = new AbortController();
+  const shown = cloud.carriers(first.subnet, ipsOf(rows)).catch(error => {
+    if (error instanceof IpamError) return none;
     throw error;
-  }
+  });
+  const late = wait(ANSWERED_WITHIN_MS, over.signal).then(() => none);
+  return await Promise.race([shown, late]).finally(() => over.abort());
 }
 
 /** Whether an address may be taken off the ENI: embedded, only while EC2 shows it on this instance. What the ledger says

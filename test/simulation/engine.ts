@@ -110,7 +110,11 @@ export class Engine {
 
   /** A release of what this network does not have: to be answered as success and to change nothing. */
   async strayRelease(network: Network, ip: Ipv4): Promise<void> {
+    const { strays } = this.#world.truth;
+    const place = `${network.port.eni} ${ip}`;
+    strays.add(place);
     await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
+    strays.delete(place);
   }
 
   /** Whatever a client may say of an ENI that nobody has made a network on. */

@@ -75,6 +75,8 @@ export class Truth {
   readonly misplaced = new Set<Process>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
+  /** `eni ip` of releases under way of what nobody had there when they were sent. */
+  readonly strays = new Set<string>();
   /** Holders that were given up on proof, though their containers run on. */
   readonly proven = new Set<Holding>();
   /** When each ENI was detached, deleted, or attached again after a while, the last time last. */

@@ -109,10 +109,12 @@ function watchGivingUp(truth: Truth, { mirror, process, before, now }: Moved, ke
   for (const claims of truth.unanswered.values()) claims.delete(key);
   const holding = truth.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
+  // Nobody can tell it from the release of who has been given the address while it was under way.
+  const isStray = truth.strays.has(`${holding.eni} ${holding.ip}`);
   const isAttached = truth.instanceOf(holding.eni) !== null && truth.isHere(mirror.index, holding.eni);
   const cuts = (truth.cuts.get(holding.eni) ?? []).filter(at => now - at >= PROVED_MS);
   truth.demand(
-    cuts.some(at => !isAttached || holding.since <= at),
+    isStray || cuts.some(at => !isAttached || holding.since <= at),
     'a holder is given up by its own release or on proof only',
     () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
   );
