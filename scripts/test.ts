@@ -1,5 +1,5 @@
 // Runs the tests: `node scripts/test.ts [TIER…] [RUNTIME…] [FILE…]`, by default everything. A tier is what the
-// tests in `test/<name>.<tier>.test.ts` need; `test/<name>.test.ts` needs nothing and is of the tier `fast`.
+// tests in `test/**/<name>.<tier>.test.ts` need; `<name>.test.ts` needs nothing and is of the tier `fast`.
 // Says in its last lines which tiers could not run; the very last is `N passed, N failed, N skipped`.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -67,7 +67,7 @@ function select(words: readonly string[]): Selection | string {
     return `${unknown} is no tier (${TIERS.map(({ name }) => name).join(', ')}), no runtime (${RUNTIMES.join(', ')}) and no test file`;
   const runtimes = words.filter(isRuntime);
   const tiers = words.filter(isTier);
-  const all = named.length > 0 ? named : readdirSync('test').map(file => join('test', file));
+  const all = named.length > 0 ? named : testFiles();
   const files = new Map<string, string[]>();
   for (const file of all.filter(name => name.endsWith('.test.ts')).sort())
     files.set(tierOf(file), [...(files.get(tierOf(file)) ?? []), relative('.', file)]);
@@ -76,6 +76,10 @@ function select(words: readonly string[]): Selection | string {
     if (tiers.length > 0 && !tiers.includes(tier)) files.delete(tier);
   }
   return { runtimes: runtimes.length > 0 ? runtimes : RUNTIMES, files };
+}
+
+function testFiles(): string[] {
+  return readdirSync('test', { recursive: true, encoding: 'utf8' }).map(file => join('test', file));
 }
 
 function tierOf(file: string): string {

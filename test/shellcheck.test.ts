@@ -7,10 +7,12 @@ import { execute } from './netns.ts';
 import { assert, suite } from './uvu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const FOLDERS = ['.', 'scripts', '.ci', 'test', 'test/vpc'];
+const FOLDERS = ['scripts', '.ci', 'test'];
 
-const scripts = FOLDERS.filter(folder => existsSync(join(ROOT, folder)))
-  .flatMap(folder => readdirSync(join(ROOT, folder)).map(name => join(folder, name)))
+const filesIn = (folder: string, recursive: boolean): string[] =>
+  readdirSync(join(ROOT, folder), { recursive, encoding: 'utf8' }).map(name => join(folder, name));
+const scripts = filesIn('.', false)
+  .concat(FOLDERS.filter(folder => existsSync(join(ROOT, folder))).flatMap(folder => filesIn(folder, true)))
   .filter(path => statSync(join(ROOT, path)).isFile())
   .filter(path => /^#!.*\b(ba|da)?sh\b/.test(readFileSync(join(ROOT, path), 'utf8').slice(0, 100)));
 
