@@ -18,9 +18,9 @@ import { deadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
-import { endHoldersBefore } from './ipam/boot.ts';
+import type { Machine } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
-import type { Machine } from './ipam/machine.ts';
+import { endHoldersBefore } from './ipam/sync/boot.ts';
 import { openStore, ownerOf, settleInstance } from './store/open.ts';
 import { parseStoreUrl } from './store/url.ts';
 

@@ -5,11 +5,11 @@ import { LATE_READS_MS } from '../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../src/domain/evidence.ts';
 import type { EniId, InstanceId } from '../src/domain/ids.ts';
-import { drain } from '../src/ipam/drain.ts';
-import { type Evidence, evidence } from '../src/ipam/evidence.ts';
-import { takeOver, unassign } from '../src/ipam/intents.ts';
-import { reconcile } from '../src/ipam/reconciler.ts';
-import { idle } from '../src/ipam/recycle.ts';
+import { takeOver, unassign } from '../src/ipam/ec2/intents.ts';
+import { drain } from '../src/ipam/sync/drain.ts';
+import { type Evidence, evidence } from '../src/ipam/sync/holders.ts';
+import { reconcile } from '../src/ipam/sync/reconcile.ts';
+import { idle } from '../src/ipam/sync/recycle.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,
@@ -157,7 +157,7 @@ for (const [what, kind] of [
           which: 'rested',
           limit: 2,
         } as const;
-        const { assign } = await import('../src/ipam/intents.ts');
+        const { assign } = await import('../src/ipam/ec2/intents.ts');
         await assign(s.w.machine, ENI_A, (await s.w.store.freeFor(query)).rows);
       }
       const intents = await ipsWith(s.w, 'assigning', 'unassigning');

@@ -8,10 +8,10 @@ import {
   CLOCK_STEPS_BACK_MS_MAX,
   STANDS_FOR_MS,
 } from '../src/domain/evidence.ts';
-import { endHoldersBefore } from '../src/ipam/boot.ts';
-import { evidence } from '../src/ipam/evidence.ts';
-import { reconcile } from '../src/ipam/reconciler.ts';
-import { survey } from '../src/ipam/survey.ts';
+import { survey } from '../src/ipam/ec2/survey.ts';
+import { endHoldersBefore } from '../src/ipam/sync/boot.ts';
+import { evidence } from '../src/ipam/sync/holders.ts';
+import { reconcile } from '../src/ipam/sync/reconcile.ts';
 import { openMemory } from '../src/store/memory.ts';
 import { assert, suite } from './uvu.ts';
 import {
@@ -63,7 +63,7 @@ proof('an ENI that is gone, twice ten minutes apart, ends its holders', async ()
   await pass();
   assert.equal(await holders(), []);
   w.time.now += POLICY.graceMs;
-  const { takeOver } = await import('../src/ipam/intents.ts');
+  const { takeOver } = await import('../src/ipam/ec2/intents.ts');
   assert.ok((await takeOver(w.machine)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
   assert.equal(await ipsWith(w, 'unassigning'), []);
 });

@@ -1,9 +1,9 @@
 // Goal: no release and no request takes over an ENI that is not this ledger's. Method: ENIs that nobody has made a
 // network on, with other people's addresses, on a central server and on an embedded one; what each costs EC2.
 import { parsePoolId } from '../src/domain/ids.ts';
-import type { AddressRequest } from '../src/ipam/allocator.ts';
-import { order } from '../src/ipam/order.ts';
-import { survey } from '../src/ipam/survey.ts';
+import { survey } from '../src/ipam/ec2/survey.ts';
+import type { AddressRequest } from '../src/ipam/request/allocate.ts';
+import { order } from '../src/ipam/request/order.ts';
 import { assert, suite } from './uvu.ts';
 import {
   ENI_A,

@@ -2,8 +2,8 @@
 // that stands where it is put; then two servers on one ledger, of which each is ignorant of what the other does.
 import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { type Hints, hintsOf } from '../src/ipam/hints.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
+import { type Hints, hintsOf } from '../src/ipam/pool/cache.ts';
 import { assert, suite } from './uvu.ts';
 import {
   countingCalls,

@@ -2,11 +2,11 @@
 // ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
 import { memoryCloud } from '../src/cloud/memory.ts';
 import { STANDS_FOR_MS } from '../src/domain/evidence.ts';
-import { evidence } from '../src/ipam/evidence.ts';
-import { checkIdentity } from '../src/ipam/identity.ts';
-import { takeOver, unassign } from '../src/ipam/intents.ts';
+import { checkIdentity } from '../src/ipam/ec2/identity.ts';
+import { takeOver, unassign } from '../src/ipam/ec2/intents.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
-import { close, compare, reconcile } from '../src/ipam/reconciler.ts';
+import { evidence } from '../src/ipam/sync/holders.ts';
+import { close, compare, reconcile } from '../src/ipam/sync/reconcile.ts';
 import type { Caller } from '../src/simulator/caller.ts';
 import { ACCOUNT_ID } from '../src/simulator/records.ts';
 import { openMemory } from '../src/store/memory.ts';

@@ -4,8 +4,8 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS, SKIPPED_FOR_MS } from '../src/domain/allocation.ts';
 import { ANSWERED_WITHIN_MS } from '../src/domain/doubt.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assign, repair, takeOver, unassign } from '../src/ipam/intents.ts';
-import { GATHER_MS } from '../src/ipam/warm-pool.ts';
+import { assign, repair, takeOver, unassign } from '../src/ipam/ec2/intents.ts';
+import { GATHER_MS } from '../src/ipam/pool/warm-pool.ts';
 import { Ec2Error } from '../src/simulator/ec2-error.ts';
 import { assert, suite } from './uvu.ts';
 import {

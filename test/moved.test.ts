@@ -2,7 +2,7 @@
 // than its bound. Method: the simulated VPC with late reads, and a time that passes only while all wait.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS } from '../src/domain/allocation.ts';
-import { assign, CONFIRM_MS_MAX, unassign } from '../src/ipam/intents.ts';
+import { assign, CONFIRM_MS_MAX, unassign } from '../src/ipam/ec2/intents.ts';
 import { assert, suite } from './uvu.ts';
 import { callsOf, ENI_A, ENI_B, ipsWith, ROOMY, request, rowOf, SUBNET, type World, world } from './world.ts';
 

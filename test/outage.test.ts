@@ -1,7 +1,7 @@
 // Goal: what waits for something that is away waits long enough, not too long, and not one after the other.
 // Method: a clock that only waiting moves.
 import { IpamError, isError } from '../src/domain/error.ts';
-import { Outage } from '../src/ipam/outage.ts';
+import { Outage } from '../src/ipam/request/retry.ts';
 import { assert, suite } from './uvu.ts';
 
 const BOUND_MS = 10_000;

@@ -83,7 +83,7 @@ pools('the VPC router is the only gateway', async () => {
 
 pools('embedded, the ENI of another instance is refused', async () => {
   const w = world({ vpc: ROOMY });
-  const { knownEnis } = await import('../src/ipam/enis.ts');
+  const { knownEnis } = await import('../src/ipam/ec2/enis.ts');
   const enis = knownEnis({ ...w.machine, instance: 'i-0b' as never });
   assert.match(
     (await failure(enis.adopt(ENI_A))).line,
@@ -117,7 +117,7 @@ pools('while EC2 throttles, docker network create waits, for as long as a reques
 
 pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {
   const w = world({ vpc: ROOMY });
-  const { knownEnis } = await import('../src/ipam/enis.ts');
+  const { knownEnis } = await import('../src/ipam/ec2/enis.ts');
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeInstances' });
   const subnets = async () => {
     await new Promise(resolve => setTimeout(resolve, 5));

@@ -5,14 +5,14 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS } from '../src/domain/allocation.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS } from '../src/domain/drift.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { knownEnis } from '../src/ipam/enis.ts';
-import { evidence } from '../src/ipam/evidence.ts';
-import { giveBack } from '../src/ipam/give-back.ts';
-import { assign, unassign } from '../src/ipam/intents.ts';
-import { keeper } from '../src/ipam/keeper.ts';
-import { close, compare, reconcile as pass } from '../src/ipam/reconciler.ts';
-import { idle } from '../src/ipam/recycle.ts';
-import { survey } from '../src/ipam/survey.ts';
+import { knownEnis } from '../src/ipam/ec2/enis.ts';
+import { assign, unassign } from '../src/ipam/ec2/intents.ts';
+import { survey } from '../src/ipam/ec2/survey.ts';
+import { giveBack } from '../src/ipam/request/rollback.ts';
+import { evidence } from '../src/ipam/sync/holders.ts';
+import { keeper } from '../src/ipam/sync/keeper.ts';
+import { close, compare, reconcile as pass } from '../src/ipam/sync/reconcile.ts';
+import { idle } from '../src/ipam/sync/recycle.ts';
 import { assert, suite } from './uvu.ts';
 import {
   ENI_A,

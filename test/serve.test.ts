@@ -11,8 +11,8 @@ import type { Parts } from '../src/cli/parts.ts';
 import { type RunningServer, startServer } from '../src/cli/serve.ts';
 import { settingNames } from '../src/cli/settings.ts';
 import { IpamError } from '../src/domain/error.ts';
-import type { Allocator } from '../src/ipam/allocator.ts';
-import { keeper } from '../src/ipam/keeper.ts';
+import type { Allocator } from '../src/ipam/request/allocate.ts';
+import { keeper } from '../src/ipam/sync/keeper.ts';
 import { assert, suite } from './uvu.ts';
 import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from './world.ts';
 

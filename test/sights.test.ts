@@ -4,11 +4,11 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import { type Allocation, LATE_READS_MS, mayShowPast } from '../src/domain/allocation.ts';
 import { isError } from '../src/domain/error.ts';
 import type { EniId } from '../src/domain/ids.ts';
-import { evidence } from '../src/ipam/evidence.ts';
-import { assign } from '../src/ipam/intents.ts';
-import { arrivedOn } from '../src/ipam/observe.ts';
-import { reconcile } from '../src/ipam/reconciler.ts';
-import { sightsOf } from '../src/ipam/sights.ts';
+import { assign } from '../src/ipam/ec2/intents.ts';
+import { arrivedOn } from '../src/ipam/ec2/observe.ts';
+import { sightsOf } from '../src/ipam/ec2/sights.ts';
+import { evidence } from '../src/ipam/sync/holders.ts';
+import { reconcile } from '../src/ipam/sync/reconcile.ts';
 import { assert, suite } from './uvu.ts';
 import { callsOf, ENI_A, ENI_B, ipsWith, ROOMY, request, rowOf, SUBNET, type World, world } from './world.ts';
 

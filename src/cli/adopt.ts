@@ -1,9 +1,9 @@
 import { IpamError } from '../domain/error.ts';
 import { type EniId, parseEniId } from '../domain/ids.ts';
-import { knownEnis } from '../ipam/enis.ts';
-import { checkIdentity } from '../ipam/identity.ts';
-import type { Machine } from '../ipam/machine.ts';
-import { sightingsOn } from '../ipam/observe.ts';
+import type { Machine } from '../ipam/context.ts';
+import { knownEnis } from '../ipam/ec2/enis.ts';
+import { checkIdentity } from '../ipam/ec2/identity.ts';
+import { sightingsOn } from '../ipam/ec2/observe.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
 import { printJson, table } from './output.ts';

@@ -1,7 +1,7 @@
 import { formatCidr, parseCidr } from '../domain/address.ts';
 import { parseSubnetId } from '../domain/ids.ts';
-import { checkIdentity } from '../ipam/identity.ts';
-import { survey } from '../ipam/survey.ts';
+import { checkIdentity } from '../ipam/ec2/identity.ts';
+import { survey } from '../ipam/ec2/survey.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
 import { printJson } from './output.ts';

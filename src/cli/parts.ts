@@ -1,7 +1,7 @@
 import type { Log } from '../domain/log.ts';
 import type { Service } from '../http/driver.ts';
-import type { Keeper } from '../ipam/keeper.ts';
-import type { Machine } from '../ipam/machine.ts';
+import type { Machine } from '../ipam/context.ts';
+import type { Keeper } from '../ipam/sync/keeper.ts';
 import type { Store } from '../store/store.ts';
 import type { Config } from './config.ts';
 

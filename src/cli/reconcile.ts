@@ -1,7 +1,7 @@
 import { type Drift, describe, planFor } from '../domain/drift.ts';
-import { checkIdentity, refuseBlind } from '../ipam/identity.ts';
-import { takeOver } from '../ipam/intents.ts';
-import { close, compare, costOf } from '../ipam/reconciler.ts';
+import { checkIdentity, refuseBlind } from '../ipam/ec2/identity.ts';
+import { takeOver } from '../ipam/ec2/intents.ts';
+import { close, compare, costOf } from '../ipam/sync/reconcile.ts';
 import { command } from './command.ts';
 import { onOff } from './kinds.ts';
 import { printJson } from './output.ts';

@@ -1,6 +1,6 @@
 import type { Allocation } from '../domain/allocation.ts';
-import { checkIdentity } from '../ipam/identity.ts';
-import { idle, recycle as takeBack } from '../ipam/recycle.ts';
+import { checkIdentity } from '../ipam/ec2/identity.ts';
+import { idle, recycle as takeBack } from '../ipam/sync/recycle.ts';
 import { command } from './command.ts';
 import { duration, onOff, wholeNumber } from './kinds.ts';
 import { ago, printJson, table } from './output.ts';

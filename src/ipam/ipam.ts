@@ -1,16 +1,17 @@
 /** The parts of this floor, tied together: all that one server process does about addresses. */
-import { type Allocator, allocator } from './allocator.ts';
-import { type Enis, knownEnis } from './enis.ts';
-import { type GiveBack, giveBack } from './give-back.ts';
-import { glancesOf } from './glances.ts';
-import { type Hints, hintsOf } from './hints.ts';
-import { type Keeper, type KeeperOptions, keeper } from './keeper.ts';
-import { type Machine, withSights } from './machine.ts';
-import { outagesOf } from './outages.ts';
+
+import { type Machine, withSights } from './context.ts';
+import { type Enis, knownEnis } from './ec2/enis.ts';
+import { sightsOf } from './ec2/sights.ts';
+import { type Hints, hintsOf } from './pool/cache.ts';
+import { type WarmPools, warmPools } from './pool/warm-pool.ts';
 import { type Pools, pools } from './pools.ts';
-import { glance } from './reconciler.ts';
-import { sightsOf } from './sights.ts';
-import { type WarmPools, warmPools } from './warm-pool.ts';
+import { type Allocator, allocator } from './request/allocate.ts';
+import { glancesOf } from './request/glances.ts';
+import { outagesOf } from './request/outages.ts';
+import { type GiveBack, giveBack } from './request/rollback.ts';
+import { type Keeper, type KeeperOptions, keeper } from './sync/keeper.ts';
+import { glance } from './sync/reconcile.ts';
 
 export interface Ipam {
   readonly enis: Enis;

@@ -9,10 +9,10 @@ import {
   parseInstanceId,
   poolFor,
 } from '../domain/ids.ts';
-import { type Enis, type Home, notOurs } from './enis.ts';
-import type { Machine } from './machine.ts';
-import { type Outages, patience } from './outages.ts';
-import type { WarmPools } from './warm-pool.ts';
+import type { Machine } from './context.ts';
+import { type Enis, type Home, notOurs } from './ec2/enis.ts';
+import type { WarmPools } from './pool/warm-pool.ts';
+import { type Outages, patience } from './request/outages.ts';
 
 /** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
  *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */

@@ -1,7 +1,7 @@
 /** Where a history takes place: drawn from its seed, so small that things run out. */
 import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
-import type { Policy } from '../../src/ipam/machine.ts';
+import type { Policy } from '../../src/ipam/context.ts';
 import type { World as VpcDescription } from '../../src/simulator/world.ts';
 import type { Random } from './random.ts';
 

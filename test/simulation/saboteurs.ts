@@ -13,13 +13,13 @@ export interface Saboteur {
 
 const ALLOCATION = 'src/domain/allocation.ts';
 const DRIFT = 'src/domain/drift.ts';
-const RECONCILER = 'src/ipam/reconciler.ts';
-const INTENTS = 'src/ipam/intents.ts';
-const ALLOCATOR = 'src/ipam/allocator.ts';
-const RELEASE = 'src/ipam/release.ts';
-const HINTS = 'src/ipam/hints.ts';
-const GIVE_BACK = 'src/ipam/give-back.ts';
-const OBSERVE = 'src/ipam/observe.ts';
+const RECONCILER = 'src/ipam/sync/reconcile.ts';
+const INTENTS = 'src/ipam/ec2/intents.ts';
+const ALLOCATOR = 'src/ipam/request/allocate.ts';
+const RELEASE = 'src/ipam/request/release.ts';
+const HINTS = 'src/ipam/pool/cache.ts';
+const GIVE_BACK = 'src/ipam/request/rollback.ts';
+const OBSERVE = 'src/ipam/ec2/observe.ts';
 const EC2 = 'src/cloud/memory.ts';
 const DOUBT = 'src/domain/doubt.ts';
 
@@ -101,7 +101,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'a named request overtakes the release that its server has in hand',
-    file: 'src/ipam/named.ts',
+    file: 'src/ipam/request/named.ts',
     find: 'row.iface === home.eni.id && releasing !== null) {',
     replace: 'row.iface === home.eni.id && releasing !== null && clock() < 0) {',
   },
@@ -120,7 +120,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'what is missing is not repaired',
-    file: 'src/ipam/reconciler.ts',
+    file: 'src/ipam/sync/reconcile.ts',
     find: 'repair(urgent, missing.slice(0, REPAIRS_MAX))',
     replace: 'repair(urgent, missing.slice(0, 0))',
   },
@@ -144,7 +144,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'a release or a request takes over the ENI that it names',
-    file: 'src/ipam/enis.ts',
+    file: 'src/ipam/ec2/enis.ts',
     find: '    if (machine.instance === null) return null;\n',
     replace: '',
   },
@@ -158,26 +158,26 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an ENI that is not found from anywhere is gone',
     focus: ['server at a wrong place'],
-    file: 'src/ipam/evidence.ts',
+    file: 'src/ipam/sync/holders.ts',
     find: "return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;",
     replace: "return { kind: 'gone' };",
   },
   {
     name: 'what nobody shows a stranger is on no ENI',
-    file: 'src/ipam/reconciler.ts',
+    file: 'src/ipam/sync/reconcile.ts',
     find: 'return seen.isProved ? drifts :',
     replace: 'return seen.enis.size >= 0 ? drifts :',
   },
   {
     name: 'any account proves what is gone',
-    file: 'src/ipam/identity.ts',
+    file: 'src/ipam/ec2/identity.ts',
     find: 'return (await machine.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
     replace: 'return (await machine.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
   {
     name: "EC2's clock compared with the ledger's",
     focus: ['eni attached anew', 'store clock steps back'],
-    file: 'src/ipam/evidence.ts',
+    file: 'src/ipam/sync/holders.ts',
     find: '      const { claimsEndBefore } = known;\n',
     replace: '      const claimsEndBefore = known.claimsEndBefore && (attachedAt ?? 0) - 60_000;\n',
   },
@@ -274,7 +274,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'addresses in doubt take places of the ENI',
-    file: 'src/ipam/fill.ts',
+    file: 'src/ipam/pool/refill.ts',
     find: 'rows.filter(row => !row.primary && !inDoubt.includes(row))',
     replace: 'rows.filter(row => !row.primary)',
   },
@@ -347,7 +347,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'early reuse by a refill',
-    file: 'src/ipam/fill.ts',
+    file: 'src/ipam/pool/refill.ts',
     find: "freeFor(machine, { eni, subnet }, range, 'rested', ",
     replace: "freeFor(machine, { eni, subnet }, range, 'any', ",
   },
@@ -429,20 +429,20 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'an ENI that is attached to another instance goes on being ours',
-    file: 'src/ipam/evidence.ts',
+    file: 'src/ipam/sync/holders.ts',
     find: 'if (attachment === null || isElsewhere)',
     replace: 'if (attachment === null || (isElsewhere && attachedAt === null))',
   },
   {
     name: 'a subnet all of whose ENIs have left is forgotten',
-    file: 'src/ipam/keeper.ts',
+    file: 'src/ipam/sync/keeper.ts',
     find: '.some(eni => eni.ours && eni.subnet === subnet);',
     replace: '.some(eni => eni.subnet === subnet && oursIn([eni], machine.instance).length > 0);',
   },
   // Bounds.
   {
     name: 'the bound of an outage ignored',
-    file: 'src/ipam/outage.ts',
+    file: 'src/ipam/request/retry.ts',
     find: 'const left = this.deadline(startedAt) - now;',
     replace: 'const left = this.deadline(now) - now;',
   },

@@ -1,10 +1,10 @@
 /** What befalls servers and their ledger, and what operators do. */
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
+import type { Machine } from '../../src/ipam/context.ts';
+import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
-import type { Machine } from '../../src/ipam/machine.ts';
-import { idle, recycle } from '../../src/ipam/recycle.ts';
-import { survey } from '../../src/ipam/survey.ts';
+import { idle, recycle } from '../../src/ipam/sync/recycle.ts';
 import type { Caller } from '../../src/simulator/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';

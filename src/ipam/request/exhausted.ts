@@ -1,8 +1,8 @@
-import { formatCidr } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
-import type { Home } from './enis.ts';
-import type { Filled } from './fill.ts';
-import type { Policy } from './machine.ts';
+import { formatCidr } from '../../domain/address.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { Policy } from '../context.ts';
+import type { Home } from '../ec2/enis.ts';
+import type { Filled } from '../pool/refill.ts';
 
 /** Why no address can be had. `held` is null when EC2 refused one more without saying how many there are. */
 export type Exhausted =

@@ -1,14 +1,14 @@
 /** A container gives its address up. */
-import type { Ipv4 } from '../domain/address.ts';
-import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import type { EniId, Pool } from '../domain/ids.ts';
-import type { Enis, Home } from './enis.ts';
-import { isSameHolding } from './give-back.ts';
-import type { Hints } from './hints.ts';
-import type { Machine } from './machine.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { EniId, Pool } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
+import type { Enis, Home } from '../ec2/enis.ts';
+import type { Hints } from '../pool/cache.ts';
+import type { WarmPools } from '../pool/warm-pool.ts';
 import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
-import type { WarmPools } from './warm-pool.ts';
+import { isSameHolding } from './rollback.ts';
 
 /** Tries of a compare-and-set that others keep winning. */
 const TRIES_MAX = 5;

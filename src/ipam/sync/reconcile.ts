@@ -1,17 +1,17 @@
 /** Compares the ledger with EC2 and makes the moves that close the drift. What is unknown is let be. */
-import type { CloudEni } from '../cloud/cloud.ts';
-import type { Ipv4 } from '../domain/address.ts';
-import type { Allocation, Change } from '../domain/allocation.ts';
-import { type Drift, describe, driftOf, type Sighting } from '../domain/drift.ts';
-import { attachmentsAfter, DETACHED } from '../domain/evidence.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
-import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
-import { type Enis, oursIn } from './enis.ts';
-import type { Evidence } from './evidence.ts';
-import { isProvedBy, learnIdentity, seesAnother } from './identity.ts';
-import { repair, takeOff, unassign } from './intents.ts';
-import { type Machine, urgently } from './machine.ts';
-import { arrivedOn, refreshed, sightingsOn } from './observe.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import type { Allocation, Change } from '../../domain/allocation.ts';
+import { type Drift, describe, driftOf, type Sighting } from '../../domain/drift.ts';
+import { attachmentsAfter, DETACHED } from '../../domain/evidence.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
+import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
+import { type Machine, urgently } from '../context.ts';
+import { type Enis, oursIn } from '../ec2/enis.ts';
+import { isProvedBy, learnIdentity, seesAnother } from '../ec2/identity.ts';
+import { repair, takeOff, unassign } from '../ec2/intents.ts';
+import { arrivedOn, refreshed, sightingsOn } from '../ec2/observe.ts';
+import type { Evidence } from './holders.ts';
 
 /** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
 const REPAIRS_MAX = 200;

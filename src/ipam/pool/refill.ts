@@ -1,15 +1,22 @@
 /** Assigns addresses to an ENI for one of its pools: for requests that wait, and to keep the pool warm. */
-import { type Cidr, contains } from '../domain/address.ts';
-import { type Allocation, isRested } from '../domain/allocation.ts';
-import { askedFor } from '../domain/doubt.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
-import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../domain/warmth.ts';
-import type { Enis, Home } from './enis.ts';
-import type { Hints } from './hints.ts';
-import { ASSIGN_CALLS_MAX, assign, CALL_ADDRESSES_MAX, isSeenSoon, noAnswer, UNFIT_MAX } from './intents.ts';
-import type { Machine } from './machine.ts';
-import { makeRoom, takeBack } from './take-back.ts';
+import { type Cidr, contains } from '../../domain/address.ts';
+import { type Allocation, isRested } from '../../domain/allocation.ts';
+import { askedFor } from '../../domain/doubt.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
+import type { Machine } from '../context.ts';
+import type { Enis, Home } from '../ec2/enis.ts';
+import {
+  ASSIGN_CALLS_MAX,
+  assign,
+  CALL_ADDRESSES_MAX,
+  isSeenSoon,
+  noAnswer,
+  UNFIT_MAX,
+} from '../ec2/intents.ts';
+import type { Hints } from './cache.ts';
+import { makeRoom, takeBack } from './steal.ts';
 
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */
 const ROUNDS_MAX = 8;

@@ -1,5 +1,5 @@
-import { CHANGES_MAX } from '../store/store.ts';
-import type { Machine } from './machine.ts';
+import { CHANGES_MAX } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
 
 const FACT = 'boot';
 

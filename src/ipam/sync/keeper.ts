@@ -1,16 +1,16 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
-import type { Allocation } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import type { SubnetId } from '../domain/ids.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { SubnetId } from '../../domain/ids.ts';
+import { type Machine, urgently } from '../context.ts';
+import { type Enis, oursIn } from '../ec2/enis.ts';
+import { takeOver } from '../ec2/intents.ts';
+import type { Hints } from '../pool/cache.ts';
+import type { WarmPools } from '../pool/warm-pool.ts';
+import type { GiveBack } from '../request/rollback.ts';
 import { drain } from './drain.ts';
-import { type Enis, oursIn } from './enis.ts';
-import { evidence } from './evidence.ts';
-import type { GiveBack } from './give-back.ts';
-import type { Hints } from './hints.ts';
-import { takeOver } from './intents.ts';
-import { type Machine, urgently } from './machine.ts';
-import { reconcile, type Scope } from './reconciler.ts';
-import type { WarmPools } from './warm-pool.ts';
+import { evidence } from './holders.ts';
+import { reconcile, type Scope } from './reconcile.ts';
 
 /** Between two notes that this server lives. */
 const BEAT_EVERY_MS = 5_000;

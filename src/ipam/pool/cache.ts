@@ -3,10 +3,10 @@
  * addresses of its ENIs, and who holds what. All of it is a hint: others move the same rows, and only the
  * compare-and-set of a move tells the truth.
  */
-import { type Cidr, contains, type Ipv4 } from '../domain/address.ts';
-import { type Allocation, isRested, type Rest } from '../domain/allocation.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { Reading } from '../store/store.ts';
+import { type Cidr, contains, type Ipv4 } from '../../domain/address.ts';
+import { type Allocation, isRested, type Rest } from '../../domain/allocation.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { Reading } from '../../store/store.ts';
 
 /** Past these the longest remembered is forgotten. */
 const ENIS_MAX = 10_000;

@@ -1,8 +1,8 @@
 /** Finds what calls without an answer have put on ENIs. */
-import type { Allocation } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { Machine, Sights } from './machine.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { Machine, Sights } from '../context.ts';
 import { arrivedOn } from './observe.ts';
 
 /** When the ENI is read, in milliseconds after its call was sent. */

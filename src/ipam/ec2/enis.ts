@@ -1,10 +1,10 @@
 /** The ENIs that we know, and how one becomes ours. */
-import { IpamError, isError } from '../domain/error.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
-import type { LedgerEni, LedgerSubnet } from '../store/store.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
+import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
 import { refuseForeign } from './identity.ts';
 import { addressLimitOf } from './limits.ts';
-import type { Machine } from './machine.ts';
 import { arrivedOn, noteObserved, refreshed, toLedger } from './observe.ts';
 import { survey } from './survey.ts';
 

@@ -1,11 +1,11 @@
 /** What EC2 shows, and how the ledger comes to say it. */
-import type { CloudEni } from '../cloud/cloud.ts';
-import { fromNumber, type Ipv4 } from '../domain/address.ts';
-import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../domain/allocation.ts';
-import { isSettled, type Sighting } from '../domain/drift.ts';
-import { attachmentsAfter } from '../domain/evidence.ts';
-import { CHANGES_MAX, type LedgerEni } from '../store/store.ts';
-import type { Machine } from './machine.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
+import { fromNumber, type Ipv4 } from '../../domain/address.ts';
+import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../../domain/allocation.ts';
+import { isSettled, type Sighting } from '../../domain/drift.ts';
+import { attachmentsAfter } from '../../domain/evidence.ts';
+import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
 
 export const toLedger = (observed: CloudEni, addressLimit: number | null): LedgerEni => ({
   id: observed.id,

@@ -1,4 +1,4 @@
-import { IpamError, isError } from '../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 
 /** The pauses between tries, in milliseconds: doubling from the first to the last. */
 const PAUSE_MIN_MS = 50;

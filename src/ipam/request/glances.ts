@@ -1,7 +1,7 @@
 /** Embedded, a look at the whole subnet before a request hears that there is no address left. */
-import { IpamError } from '../domain/error.ts';
-import type { SubnetId } from '../domain/ids.ts';
-import type { Machine } from './machine.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { SubnetId } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
 
 /** Between two such looks at one subnet: what others have left is free after two looks that are this far apart. */
 export const GLANCE_EVERY_MS = 60_000;

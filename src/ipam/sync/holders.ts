@@ -1,14 +1,14 @@
 /** Gives up holders whose end EC2 proves, and no others. */
-import type { CloudEni } from '../cloud/cloud.ts';
-import type { Ipv4 } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../domain/evidence.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { LedgerEni } from '../store/store.ts';
-import { isSameHolding } from './give-back.ts';
-import { isGone } from './identity.ts';
-import type { Machine } from './machine.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/evidence.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { LedgerEni } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
+import { isGone } from '../ec2/identity.ts';
+import { isSameHolding } from '../request/rollback.ts';
 
 /** Holders given up in one pass: what looks like the end of many may be the fault of one reader. */
 const FREES_MAX = 10;

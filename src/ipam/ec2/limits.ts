@@ -1,6 +1,6 @@
 /** How many addresses an ENI may hold. That is the instance type's, never changes, and so is asked of EC2 once. */
-import type { InstanceId } from '../domain/ids.ts';
-import type { Machine } from './machine.ts';
+import type { InstanceId } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
 
 /** IPv4 addresses that each ENI of the instance may hold, its primary included; null when EC2 does not say. */
 export async function addressLimitOf(

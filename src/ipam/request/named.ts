@@ -1,12 +1,12 @@
 /** `--ip`: one address and no other. */
-import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../domain/address.ts';
-import { type Allocation, isRested, staysAwayMs } from '../domain/allocation.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import type { Asked } from './allocator.ts';
-import type { Home } from './enis.ts';
-import { assign, isSeenSoon } from './intents.ts';
-import type { Machine } from './machine.ts';
-import { makeRoom } from './take-back.ts';
+import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
+import { type Allocation, isRested, staysAwayMs } from '../../domain/allocation.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { Machine } from '../context.ts';
+import type { Home } from '../ec2/enis.ts';
+import { assign, isSeenSoon } from '../ec2/intents.ts';
+import { makeRoom } from '../pool/steal.ts';
+import type { Asked } from './allocate.ts';
 
 /** Between two looks at what somebody else is about to settle. */
 const LOOK_AGAIN_MS = 100;

@@ -4,15 +4,15 @@
  * left as it is: after the grace no call of ours can still change EC2, and whoever comes by takes it over,
  * only forward, to an Unassign. A process that dies or freezes anywhere in here leaves a row that says so.
  */
-import type { CloudEni } from '../cloud/cloud.ts';
-import type { Ipv4 } from '../domain/address.ts';
-import { type Allocation, type Change, LATE_READS_MS, type MoveName } from '../domain/allocation.ts';
-import { ANSWERED_WITHIN_MS, askedFor } from '../domain/doubt.ts';
-import { IpamError, isError, isRefusal } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import { type Allocation, type Change, LATE_READS_MS, type MoveName } from '../../domain/allocation.ts';
+import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/doubt.ts';
+import { IpamError, isError, isRefusal } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import { callDeadline, type Machine } from '../context.ts';
 import { notOurs } from './enis.ts';
 import { isGone } from './identity.ts';
-import { callDeadline, type Machine } from './machine.ts';
 
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
 export const ASSIGN_CALLS_MAX = 8;

@@ -1,12 +1,12 @@
 /** Gives back what the pools of a subnet have too much of. */
-import type { Allocation } from '../domain/allocation.ts';
-import type { SubnetId } from '../domain/ids.ts';
-import { excessOf } from '../domain/warmth.ts';
-import type { LedgerEni } from '../store/store.ts';
-import { since } from './hints.ts';
-import type { Machine } from './machine.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import type { SubnetId } from '../../domain/ids.ts';
+import { excessOf } from '../../domain/warmth.ts';
+import type { LedgerEni } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
+import { since } from '../pool/cache.ts';
+import type { WarmPools } from '../pool/warm-pool.ts';
 import { recycle } from './recycle.ts';
-import type { WarmPools } from './warm-pool.ts';
 
 /** A ready address is too many only when nobody wanted it for this long: the longest quarantine that is usual, so that
  *  what comes back is good for any ENI. */

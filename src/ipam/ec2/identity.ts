@@ -3,10 +3,10 @@
  * in a shared subnet it sees the subnet and not the ENIs of others: so what EC2 does not show counts only from a client
  * that EC2 shows another ENI of the ledger's account at the same time.
  */
-import type { CloudEni } from '../cloud/cloud.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { Machine } from './machine.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
 
 /** One fact, so that account and Region are always those of one client. */
 const FACT = 'region and account';

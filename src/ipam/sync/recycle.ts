@@ -1,9 +1,9 @@
 /** Gives idle addresses back to their subnets. */
-import type { Allocation } from '../domain/allocation.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
-import { oursIn } from './enis.ts';
-import { unassign } from './intents.ts';
-import { type Machine, urgently } from './machine.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
+import { type Machine, urgently } from '../context.ts';
+import { oursIn } from '../ec2/enis.ts';
+import { unassign } from '../ec2/intents.ts';
 
 /** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
 export async function idle(

@@ -1,4 +1,4 @@
-import { type Allocation, moveToGiveUp } from '../domain/allocation.ts';
+import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
 
 /** What an operator's order to give up the address comes to: a move, or why there is none. `ours`: its ENI belongs
  *  to this ledger. */

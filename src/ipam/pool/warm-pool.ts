@@ -1,13 +1,13 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
-import { type Cidr, formatCidr } from '../domain/address.ts';
-import { restsForMs } from '../domain/allocation.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
-import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../domain/warmth.ts';
-import type { Enis, Home } from './enis.ts';
-import { type Filled, fill } from './fill.ts';
-import { type Hints, since } from './hints.ts';
-import { type Machine, urgently } from './machine.ts';
+import { type Cidr, formatCidr } from '../../domain/address.ts';
+import { restsForMs } from '../../domain/allocation.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/warmth.ts';
+import { type Machine, urgently } from '../context.ts';
+import type { Enis, Home } from '../ec2/enis.ts';
+import { type Hints, since } from './cache.ts';
+import { type Filled, fill } from './refill.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
 const POOLS_MAX = 10_000;

@@ -1,20 +1,20 @@
 /** Gives addresses to containers and takes them back. */
-import { contains, type Ipv4 } from '../domain/address.ts';
-import { type Allocation, isRested } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import type { EniId, Pool } from '../domain/ids.ts';
+import { contains, type Ipv4 } from '../../domain/address.ts';
+import { type Allocation, isRested } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { EniId, Pool } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
+import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
+import type { Hints } from '../pool/cache.ts';
+import { idleElsewhere } from '../pool/steal.ts';
+import type { WarmPools } from '../pool/warm-pool.ts';
 import { earlyReuse } from './early-reuse.ts';
-import { type Enis, type Home, notOurs } from './enis.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
-import type { GiveBack } from './give-back.ts';
 import type { Glances } from './glances.ts';
-import type { Hints } from './hints.ts';
-import type { Machine } from './machine.ts';
 import { claimNamed } from './named.ts';
 import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
 import { type Releases, releases } from './release.ts';
-import { idleElsewhere } from './take-back.ts';
-import type { WarmPools } from './warm-pool.ts';
+import type { GiveBack } from './rollback.ts';
 
 /** Ready addresses read together: those that have rested longest. */
 const READY_LOOK = 256;

@@ -1,11 +1,11 @@
 /** For requests that wait: idle addresses are taken off where they are in the way. */
-import { type Cidr, contains } from '../domain/address.ts';
-import { type Allocation, isRested } from '../domain/allocation.ts';
-import type { EniId } from '../domain/ids.ts';
-import { type Enis, type Home, oursIn } from './enis.ts';
-import { since } from './hints.ts';
-import { inTime, unassign, unassignFrom } from './intents.ts';
-import type { Machine } from './machine.ts';
+import { type Cidr, contains } from '../../domain/address.ts';
+import { type Allocation, isRested } from '../../domain/allocation.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
+import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
+import { inTime, unassign, unassignFrom } from '../ec2/intents.ts';
+import { since } from './cache.ts';
 
 export interface TakeBack {
   readonly range: Cidr | null;

@@ -1,5 +1,5 @@
 /** Reads a subnet and its ENIs from EC2 and fills the ledger. Done again it refreshes, and never downgrades a holder. */
-import type { CloudEni } from '../cloud/cloud.ts';
+import type { CloudEni } from '../../cloud/cloud.ts';
 import {
   type Cidr,
   contains,
@@ -9,12 +9,12 @@ import {
   type Ipv4,
   isReserved,
   sizeOf,
-} from '../domain/address.ts';
-import type { Sighting } from '../domain/drift.ts';
-import { IpamError } from '../domain/error.ts';
-import type { SubnetId } from '../domain/ids.ts';
-import type { LedgerSubnet, NewAllocation } from '../store/store.ts';
-import type { Machine } from './machine.ts';
+} from '../../domain/address.ts';
+import type { Sighting } from '../../domain/drift.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { SubnetId } from '../../domain/ids.ts';
+import type { LedgerSubnet, NewAllocation } from '../../store/store.ts';
+import type { Machine } from '../context.ts';
 import { noteObserved, refreshed, sightingsOn } from './observe.ts';
 
 /** Rows written at a time, so that neither memory nor a statement grows with the subnet, and how many times at once. */

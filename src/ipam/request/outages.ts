@@ -1,7 +1,7 @@
-import { type IpamError, isError } from '../domain/error.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { Machine } from './machine.ts';
-import { Outage } from './outage.ts';
+import { type IpamError, isError } from '../../domain/error.ts';
+import type { EniId } from '../../domain/ids.ts';
+import type { Machine } from '../context.ts';
+import { Outage } from './retry.ts';
 
 /** ENIs whose outages are remembered: whoever asks may name any. */
 const ENIS_MAX = 10_000;

@@ -1,13 +1,13 @@
 /** With nothing left that has rested: the address that has rested longest, for a request that waits. */
-import { type Allocation, isRested } from '../domain/allocation.ts';
-import { isError } from '../domain/error.ts';
-import type { Asked } from './allocator.ts';
-import type { Enis } from './enis.ts';
+import { type Allocation, isRested } from '../../domain/allocation.ts';
+import { isError } from '../../domain/error.ts';
+import type { Machine } from '../context.ts';
+import type { Enis } from '../ec2/enis.ts';
+import { assign, stopInDoubt } from '../ec2/intents.ts';
+import { since } from '../pool/cache.ts';
+import { takeBack } from '../pool/steal.ts';
+import type { Asked } from './allocate.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
-import { since } from './hints.ts';
-import { assign, stopInDoubt } from './intents.ts';
-import type { Machine } from './machine.ts';
-import { takeBack } from './take-back.ts';
 
 /** Ready addresses looked at together: those that have rested longest. */
 const READY_LOOK = 256;
