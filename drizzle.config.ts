@@ -1,5 +1,5 @@
 // MySQL's, so that plain `drizzle-kit migrate` works. SQLite's files are made with
-// `drizzle-kit generate --dialect sqlite --schema src/store/sqlite-schema.ts --out drizzle/sqlite`.
+// `drizzle-kit generate --dialect sqlite --schema src/store/sqlite/schema.ts --out drizzle/sqlite`.
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { defineConfig } from 'drizzle-kit';
@@ -29,7 +29,7 @@ function credentials(url: string) {
 
 export default defineConfig({
   dialect: 'mysql',
-  schema: './src/store/mysql-schema.ts',
+  schema: './src/store/mysql/schema.ts',
   out: './drizzle/mysql',
   ...(EC2_IPAM_STORE === undefined ? {} : { dbCredentials: credentials(EC2_IPAM_STORE) }),
 });

@@ -1,8 +1,9 @@
 // Goal: a cluster of databases is one ledger. Method: three Galera nodes, a server on each of two of them, clients
 // that choose between the servers at random, and nodes killed with -9 that rejoin; at rest clients, ledger (on every
 // node) and EC2 agree.
-import { openMysql } from '../src/store/mysql.ts';
-import { moveStatements } from '../src/store/mysql-move.ts';
+
+import { moveStatements } from '../src/store/mysql/move-sql.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { removeFolder, runBundle, tempFolder } from './bundle.ts';

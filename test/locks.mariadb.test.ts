@@ -3,8 +3,8 @@
 import { isError } from '../src/domain/error.ts';
 import { parseSubnetId, type SubnetId } from '../src/domain/ids.ts';
 import { LOCKED_MAX_MS } from '../src/store/lock-wait.ts';
-import { openMysql } from '../src/store/mysql.ts';
-import { LOCK_WAIT_S } from '../src/store/mysql-link.ts';
+import { LOCK_WAIT_S } from '../src/store/mysql/connection.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { openGate } from './gate.ts';

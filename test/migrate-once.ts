@@ -1,6 +1,6 @@
 // FILE: migrates the ledger in the file and adds an address, as a server does when it starts.
 import process from 'node:process';
-import { openSqlite } from '../src/store/sqlite.ts';
+import { openSqlite } from '../src/store/sqlite/store.ts';
 import { row } from './store.contract.ts';
 
 const [path = ''] = process.argv.slice(2);

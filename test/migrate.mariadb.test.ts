@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { fromNumber, type Ipv4, spreadOf } from '../src/domain/address.ts';
 import { parseSubnetId } from '../src/domain/ids.ts';
 import { migrations } from '../src/store/migrations.ts';
-import { openMysql } from '../src/store/mysql.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { parseStoreUrl } from '../src/store/url.ts';
 import { openGate } from './gate.ts';
@@ -284,7 +284,7 @@ migrate(
     cpSync(join(ROOT, 'drizzle'), copy, { recursive: true });
     for (const dialect of ['mysql', 'sqlite']) {
       const out = ['--dialect', dialect, '--out', relative(ROOT, join(copy, dialect))];
-      const schema = ['--schema', `src/store/${dialect}-schema.ts`];
+      const schema = ['--schema', `src/store/${dialect}/schema.ts`];
       assert.match(await drizzleKit(['generate', ...out, ...schema], null), /No schema changes/);
       assert.match(await drizzleKit(['check', ...out], null), /fine/);
     }

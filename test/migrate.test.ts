@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { isError } from '../src/domain/error.ts';
 import { migrations } from '../src/store/migrations.ts';
 import { behindOrAhead } from '../src/store/outdated.ts';
-import { openSqlite } from '../src/store/sqlite.ts';
+import { openSqlite } from '../src/store/sqlite/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { row } from './store.contract.ts';
 import { assert, suite } from './uvu.ts';

@@ -3,7 +3,7 @@
 // statement that is done and reported as failed is a block that ends with the error.
 import type { Allocation } from '../src/domain/allocation.ts';
 import { isError } from '../src/domain/error.ts';
-import { openMysql } from '../src/store/mysql.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Heard, Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';

@@ -2,8 +2,8 @@
 // front of a real MariaDB that loses, holds or swallows one packet; the server stopped and killed.
 import { type IpamError, isError } from '../src/domain/error.ts';
 import type { EniId } from '../src/domain/ids.ts';
-import { openMysql } from '../src/store/mysql.ts';
-import { LINK_BOUNDS, type LinkBounds } from '../src/store/mysql-link.ts';
+import { LINK_BOUNDS, type LinkBounds } from '../src/store/mysql/connection.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import type { MysqlSpec } from '../src/store/url.ts';
 import { type Gate, openGate } from './gate.ts';

@@ -4,7 +4,7 @@
 import process from 'node:process';
 import { type Allocation, type Change, moveToGiveUp } from '../src/domain/allocation.ts';
 import { isError } from '../src/domain/error.ts';
-import { openMysql } from '../src/store/mysql.ts';
+import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
 import { type Galera, startGalera } from './galera.ts';

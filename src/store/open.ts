@@ -1,10 +1,10 @@
 import { IpamError } from '../domain/error.ts';
-import { openMysql } from './mysql.ts';
-import { openSqlite } from './sqlite.ts';
+import { openMysql } from './mysql/store.ts';
+import { openSqlite } from './sqlite/store.ts';
 import type { Store } from './store.ts';
 import type { StoreSpec } from './url.ts';
 
-export { ownerOf, settleInstance } from './instance.ts';
+export { ownerOf, settleInstance } from './sqlite/owner.ts';
 export { parseStoreUrl, type StoreSpec } from './url.ts';
 
 export interface OpenOptions {

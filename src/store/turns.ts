@@ -1,7 +1,7 @@
 /**
  * A token bucket that all servers of a ledger share, by virtual scheduling (GCRA): it is known by the moment at
  * which it is empty, and a turn moves that moment on by the time that one token takes. So turns come in the order
- * in which they were asked for, a turn costs one statement, and nobody has to ask twice. mysql-turns.ts says the
+ * in which they were asked for, a turn costs one statement, and nobody has to ask twice. mysql/turns.ts says the
  * same in SQL.
  */
 import type { TurnQuery } from './store.ts';

@@ -1,21 +1,21 @@
 import { count, getTableColumns } from 'drizzle-orm';
-import { parseCidr } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
-import { toAllocation } from './allocation-row.ts';
-import { tokensOf } from './batch.ts';
-import { addStatements, portionsOf } from './mysql-add.ts';
-import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './mysql-calls.ts';
-import { MysqlFailure } from './mysql-failure.ts';
-import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from './mysql-link.ts';
-import { migrateMysql, outdatedMysql } from './mysql-migrate.ts';
-import { mysqlMover } from './mysql-mover.ts';
-import * as others from './mysql-others.ts';
-import * as rows from './mysql-rows.ts';
-import { allocation, server as serverTable, subnet as subnetTable } from './mysql-schema.ts';
-import { build, decode, SELECT_NOW, setNow, statement } from './mysql-sql.ts';
-import * as turns from './mysql-turns.ts';
-import type { LedgerServer, Reading, Store } from './store.ts';
-import type { MysqlSpec } from './url.ts';
+import { parseCidr } from '../../domain/address.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import { tokensOf } from '../batch.ts';
+import { toAllocation } from '../rows.ts';
+import type { LedgerServer, Reading, Store } from '../store.ts';
+import type { MysqlSpec } from '../url.ts';
+import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from './connection.ts';
+import { MysqlFailure } from './errors.ts';
+import { addStatements, portionsOf } from './insert.ts';
+import { migrateMysql, outdatedMysql } from './migrate.ts';
+import { mysqlMover } from './move.ts';
+import * as rows from './queries.ts';
+import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './retry.ts';
+import { allocation, server as serverTable, subnet as subnetTable } from './schema.ts';
+import { build, decode, SELECT_NOW, setNow, statement } from './sql.ts';
+import * as others from './tables.ts';
+import * as turns from './turns.ts';
 
 /** Addresses in one `get`; more are asked for in several statements of the packet. */
 const IPS_MAX = 2_000;

@@ -1,9 +1,9 @@
 import type { StatementSync } from 'node:sqlite';
 import { and, eq, type SQL, sql } from 'drizzle-orm';
-import { type Allocation, type Change, type MoveName, ruleOf } from '../domain/allocation.ts';
-import { toAllocation } from './allocation-row.ts';
-import type { SqliteFile } from './sqlite-file.ts';
-import { allocation } from './sqlite-schema.ts';
+import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import { toAllocation } from '../rows.ts';
+import type { SqliteFile } from './file.ts';
+import { allocation } from './schema.ts';
 import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
 
 /** Makes one change; the row as it now is, or null when it does not stand as the change says. */

@@ -1,9 +1,9 @@
 import { type Column, getTableColumns, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/mysql2';
-import type { Row, Statement } from './mysql-link.ts';
-import { allocation } from './mysql-schema.ts';
+import type { Row, Statement } from './connection.ts';
+import { allocation } from './schema.ts';
 
-/** Only builds: mysql-link.ts sends, since several statements go in one packet. */
+/** Only builds: connection.ts sends, since several statements go in one packet. */
 export const build = drizzle.mock();
 
 export const statement = (query: { toSQL(): { sql: string; params: unknown[] } }): Statement => query.toSQL();

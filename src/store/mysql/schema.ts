@@ -12,12 +12,12 @@ import {
   timestamp,
   varchar,
 } from 'drizzle-orm/mysql-core';
-import type { Ipv4 } from '../domain/address.ts';
-import { HOLDER_CHARS_MAX, STATUSES } from '../domain/allocation.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { bytesOf } from './address-bytes.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import { HOLDER_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
+import { bytesOf } from '../address-bytes.ts';
 
-// sqlite-schema.ts has the same columns in the same order, but for the generated ones: it has partial indexes instead.
+// sqlite/schema.ts has the same columns in the same order, but for the generated ones: it has partial indexes instead.
 // Times are milliseconds of the database's clock.
 
 const bool = customType<{ data: boolean; driverData: number }>({
@@ -120,7 +120,7 @@ export const lease = mysqlTable('lease', {
   until: time('until').notNull(),
 });
 
-/** A bucket of EC2's, of which all servers take their turns; see turns.ts. */
+/** A bucket of EC2's, of which all servers take their turns; see store/turns.ts. */
 export const bucket = mysqlTable('bucket', {
   name: varchar('name', { length: 191 }).primaryKey(),
   emptyAt: time('empty_at').notNull(),

@@ -1,6 +1,6 @@
 import { getTableColumns } from 'drizzle-orm';
 import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core';
-import { allocation } from './sqlite-schema.ts';
+import { allocation } from './schema.ts';
 
 export type Db = BaseSQLiteDatabase<'sync', { changes: number | bigint }>;
 

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { migrations } from './migrations.ts';
-import { behindOrAhead } from './outdated.ts';
-import { between } from './sqlite-file.ts';
+import { migrations } from '../migrations.ts';
+import { behindOrAhead } from '../outdated.ts';
+import { between } from './file.ts';
 
 // As drizzle makes it.
 const CREATE_JOURNAL =

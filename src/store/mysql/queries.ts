@@ -1,13 +1,13 @@
 import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
-import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import { awayMs, SKIPPED_FOR_MS, type Status } from '../domain/allocation.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
-import type { Statement } from './mysql-link.ts';
-import { allocation } from './mysql-schema.ts';
-import { build, DOMAIN_COLUMNS, NOW, statement } from './mysql-sql.ts';
-import type { FreeQuery } from './store.ts';
+import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../../domain/address.ts';
+import { awayMs, SKIPPED_FOR_MS, type Status } from '../../domain/allocation.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
+import type { FreeQuery } from '../store.ts';
+import type { Statement } from './connection.ts';
+import { allocation } from './schema.ts';
+import { build, DOMAIN_COLUMNS, NOW, statement } from './sql.ts';
 
-// The reads of the table `allocation`. Each runs along an index of mysql-schema.ts; orders name the index's
+// The reads of the table `allocation`. Each runs along an index of schema.ts; orders name the index's
 // columns from the first, so that no row is sorted but the few that an ENI can have.
 
 const select = () => build.select(DOMAIN_COLUMNS).from(allocation);

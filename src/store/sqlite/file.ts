@@ -5,7 +5,7 @@ import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BetterSQLiteSession } from 'drizzle-orm/better-sqlite3/session';
 import { BaseSQLiteDatabase, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
-import { IpamError } from '../domain/error.ts';
+import { IpamError } from '../../domain/error.ts';
 import type { Db } from './sqlite-sql.ts';
 
 /** How long a call waits for another process's transaction. */

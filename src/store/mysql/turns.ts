@@ -1,9 +1,9 @@
-import type { Row, Statement } from './mysql-link.ts';
-import { plain, setNow } from './mysql-sql.ts';
-import type { TurnQuery } from './store.ts';
-import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from './turns.ts';
+import type { TurnQuery } from '../store.ts';
+import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from '../turns.ts';
+import type { Row, Statement } from './connection.ts';
+import { plain, setNow } from './sql.ts';
 
-// The arithmetic of turns.ts, in one statement each, so that a hot row is locked for no round trip. What it came to
+// The arithmetic of store/turns.ts, in one statement each, so that a hot row is locked for no round trip. What it came to
 // is told by LAST_INSERT_ID, which is the connection's own: 0 where no row was changed. A statement that is repeated
 // because its answer was lost gives one turn away, and that is all.
 

@@ -1,12 +1,12 @@
 import type { Buffer } from 'node:buffer';
 import { sql } from 'drizzle-orm';
 import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
-import type { Ipv4 } from '../domain/address.ts';
-import { STATUSES } from '../domain/allocation.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { bytesOf } from './address-bytes.ts';
+import type { Ipv4 } from '../../domain/address.ts';
+import { STATUSES } from '../../domain/allocation.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
+import { bytesOf } from '../address-bytes.ts';
 
-// mysql-schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
+// mysql/schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
 // host's clock.
 
 const bool = (name: string) => integer(name, { mode: 'boolean' });

@@ -1,6 +1,6 @@
 import { type Connection, type ConnectionOptions, createConnection } from 'mysql2';
-import { failureOf, hasSteppedDown, MysqlFailure } from './mysql-failure.ts';
-import type { MysqlSpec } from './url.ts';
+import type { MysqlSpec } from '../url.ts';
+import { failureOf, hasSteppedDown, MysqlFailure } from './errors.ts';
 
 /** A statement with `?` for each parameter. */
 export interface Statement {

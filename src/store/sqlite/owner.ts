@@ -1,11 +1,11 @@
 import { chmodSync, existsSync } from 'node:fs';
 import { eq } from 'drizzle-orm';
-import type { InstanceId } from '../domain/ids.ts';
-import type { Log } from '../domain/log.ts';
-import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
-import { migrateSqlite } from './sqlite-migrate.ts';
-import { allocation, bucket, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
-import type { SqliteSpec } from './url.ts';
+import type { InstanceId } from '../../domain/ids.ts';
+import type { Log } from '../../domain/log.ts';
+import type { SqliteSpec } from '../url.ts';
+import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
+import { migrateSqlite } from './migrate.ts';
+import { allocation, bucket, eni, fact, lease, server, subnet } from './schema.ts';
 
 const NAME = 'instance';
 

@@ -1,10 +1,10 @@
 import { and, asc, eq, getTableColumns, gt, inArray, isNotNull, lt, lte, or, sql } from 'drizzle-orm';
-import { formatCidr } from '../domain/address.ts';
-import type { EniId } from '../domain/ids.ts';
-import type { Row, Statement } from './mysql-link.ts';
-import { allocation, eni, fact, lease, server, subnet } from './mysql-schema.ts';
-import { BEGIN, build, COMMIT, decode, NOW, plain, setNow, statement } from './mysql-sql.ts';
-import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from './store.ts';
+import { formatCidr } from '../../domain/address.ts';
+import type { EniId } from '../../domain/ids.ts';
+import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from '../store.ts';
+import type { Row, Statement } from './connection.ts';
+import { allocation, eni, fact, lease, server, subnet } from './schema.ts';
+import { BEGIN, build, COMMIT, decode, NOW, plain, setNow, statement } from './sql.ts';
 
 // The small tables beside `allocation`. Every write may be repeated.
 

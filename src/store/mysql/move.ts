@@ -1,19 +1,19 @@
-import type { Change } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import { toAllocation } from './allocation-row.ts';
-import { keyOf } from './batch.ts';
-import { BatchError, groupCommit, LockedError } from './group-commit.ts';
-import { insist, ipamErrorOf, once } from './mysql-calls.ts';
-import { LOCK_TIMEOUT, MysqlFailure } from './mysql-failure.ts';
-import type { Link, Row } from './mysql-link.ts';
+import type { Change } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import { keyOf } from '../batch.ts';
+import { BatchError, groupCommit, LockedError } from '../group-commit.ts';
+import { toAllocation } from '../rows.ts';
+import type { Heard, Moved, Store } from '../store.ts';
+import type { Link, Row } from './connection.ts';
+import { LOCK_TIMEOUT, MysqlFailure } from './errors.ts';
 import {
   endedBeforeCommit,
   lockStatements,
   moveStatements,
   settleStatements,
   undoStatements,
-} from './mysql-move.ts';
-import type { Heard, Moved, Store } from './store.ts';
+} from './move-sql.ts';
+import { insist, ipamErrorOf, once } from './retry.ts';
 
 /** Commits under way at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 claim and release pairs
  *  a second with 50 callers, 19,100, 23,700 and 24,100 with 200; with 4 and 8 each move costs a fifth and a half more

@@ -1,15 +1,15 @@
 import { and, count, eq, getTableColumns, isNotNull, lt, or, sql } from 'drizzle-orm';
-import { formatCidr, parseCidr, spreadOf } from '../domain/address.ts';
-import type { Allocation, Change } from '../domain/allocation.ts';
-import { tokensOf } from './batch.ts';
-import { groupCommit } from './group-commit.ts';
-import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './sqlite-file.ts';
-import { migrateSqlite, outdatedSqlite } from './sqlite-migrate.ts';
-import { type Mover, moverOn } from './sqlite-move.ts';
-import * as rows from './sqlite-rows.ts';
-import { allocation, bucket, eni, fact, lease, server, subnet } from './sqlite-schema.ts';
-import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from './store.ts';
-import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
+import { formatCidr, parseCidr, spreadOf } from '../../domain/address.ts';
+import type { Allocation, Change } from '../../domain/allocation.ts';
+import { tokensOf } from '../batch.ts';
+import { groupCommit } from '../group-commit.ts';
+import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from '../store.ts';
+import { type Bucket, FULL, slowed, turnIn } from '../turns.ts';
+import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
+import { migrateSqlite, outdatedSqlite } from './migrate.ts';
+import { type Mover, moverOn } from './move.ts';
+import * as rows from './queries.ts';
+import { allocation, bucket, eni, fact, lease, server, subnet } from './schema.ts';
 
 /** Rows of one `add` in one transaction, so that the event loop is never held for long. */
 const ADDED_MAX = 2_000;

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { MigrationMeta } from 'drizzle-orm/migrator';
-import { IpamError } from '../domain/error.ts';
-import { migrations } from './migrations.ts';
-import { insist, pause, repeat } from './mysql-calls.ts';
-import { ALREADY_MADE, isPassing, MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
-import { type Link, LOCK_WAIT_S, lockWait, type Statement } from './mysql-link.ts';
-import { plain, setNow } from './mysql-sql.ts';
-import { behindOrAhead } from './outdated.ts';
+import { IpamError } from '../../domain/error.ts';
+import { migrations } from '../migrations.ts';
+import { behindOrAhead } from '../outdated.ts';
+import { type Link, LOCK_WAIT_S, lockWait, type Statement } from './connection.ts';
+import { ALREADY_MADE, isPassing, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
+import { insist, pause, repeat } from './retry.ts';
+import { plain, setNow } from './sql.ts';
 
 /** Rebuilding a table of some 100,000 rows takes seconds; this is for a slow disk. */
 const DDL_TIMEOUT_MS = 600_000;

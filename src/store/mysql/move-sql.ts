@@ -1,9 +1,9 @@
 import { raw } from 'mysql2';
-import { type Change, MOVES, type MoveName, ruleOf } from '../domain/allocation.ts';
-import { groupBy, keyOf } from './batch.ts';
-import { LOCK_TIMEOUT, type MysqlFailure } from './mysql-failure.ts';
-import type { Statement } from './mysql-link.ts';
-import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './mysql-sql.ts';
+import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import { groupBy, keyOf } from '../batch.ts';
+import type { Statement } from './connection.ts';
+import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
+import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './sql.ts';
 
 // Written by hand and once for each move: building a statement cost more than making the move. Lists are what the
 // driver makes of an array; they are compared as bytes, which is quick and the same in any collation.

@@ -1,7 +1,7 @@
-import { IpamError } from '../domain/error.ts';
-import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './mysql-failure.ts';
-import type { Link, Row, Statement } from './mysql-link.ts';
-import type { MysqlSpec } from './url.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { MysqlSpec } from '../url.ts';
+import type { Link, Row, Statement } from './connection.ts';
+import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 
 /** For a whole call of the store, all its tries together. */
 export const CALL_TIMEOUT_MS = 10_000;

@@ -1,13 +1,13 @@
 import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
-import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
-import { awayMs, SKIPPED_FOR_MS, type Status } from '../domain/allocation.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
-import { bytesOf } from './address-bytes.ts';
-import { allocation, IS_FREE, IS_INTENT } from './sqlite-schema.ts';
+import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../../domain/address.ts';
+import { awayMs, SKIPPED_FOR_MS, type Status } from '../../domain/allocation.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
+import { bytesOf } from '../address-bytes.ts';
+import type { FreeQuery } from '../store.ts';
+import { allocation, IS_FREE, IS_INTENT } from './schema.ts';
 import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
-import type { FreeQuery } from './store.ts';
 
-// The reads of the table `allocation`. Each runs along an index of sqlite-schema.ts; orders name the index's
+// The reads of the table `allocation`. Each runs along an index of schema.ts; orders name the index's
 // columns from the first, so that no row is sorted but the few that an ENI can have.
 
 const select = (db: Db) => db.select(DOMAIN_COLUMNS).from(allocation);

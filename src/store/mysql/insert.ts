@@ -1,10 +1,10 @@
 import { raw } from 'mysql2';
-import { numberOf, spreadOf } from '../domain/address.ts';
-import { bytesOf } from './address-bytes.ts';
-import { groupBy } from './batch.ts';
-import type { Statement } from './mysql-link.ts';
-import { BEGIN, COMMIT, plain, setNow } from './mysql-sql.ts';
-import type { NewAllocation } from './store.ts';
+import { numberOf, spreadOf } from '../../domain/address.ts';
+import { bytesOf } from '../address-bytes.ts';
+import { groupBy } from '../batch.ts';
+import type { NewAllocation } from '../store.ts';
+import type { Statement } from './connection.ts';
+import { BEGIN, COMMIT, plain, setNow } from './sql.ts';
 
 /** In one transaction; about 150 bytes each if they are all named, so a statement stays under 700 kB. As many as
  *  SELECT_RUN can make. */
