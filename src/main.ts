@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { assemble } from './assemble.ts';
 import { main } from './cli/cli.ts';
 import { unfitRuntime } from './cli/runtime.ts';
-import { terminal } from './cli/terminal.ts';
+import { terminal } from './cli/terminal/terminal.ts';
 
 // V8 would let its space for new objects grow to 48 MB and more under load, which saves a server hardly any time: what
 // requests leave behind is dead when it is swept. https://nodejs.org/api/v8.html#v8setflagsfromstringflags

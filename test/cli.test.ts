@@ -2,8 +2,8 @@
 // made for the test, and a world that records what is written.
 import { main } from '../src/cli/cli.ts';
 import { type Command, command, type Io } from '../src/cli/command.ts';
-import { onOff, text, wholeNumber } from '../src/cli/kinds.ts';
 import { nearest } from '../src/cli/nearest.ts';
+import { onOff, text, wholeNumber } from '../src/cli/settings/kinds.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { assert, suite } from './uvu.ts';
 

@@ -1,8 +1,21 @@
 // Goal: flags beat environment beats file beats default; whatever is wrong is told at once, by the name the user
 // gave it, with what is accepted. Method: loadConfig on a made-up environment.
-import { type Config, loadConfig, type Sources } from '../src/cli/config.ts';
-import { accept, duration, type Kind, listenAddress, octalMode, percentage } from '../src/cli/kinds.ts';
-import { environmentName, jsonKey, SETTINGS, type Setting, settingNames } from '../src/cli/settings.ts';
+import { type Config, loadConfig, type Sources } from '../src/cli/settings/config.ts';
+import {
+  accept,
+  duration,
+  type Kind,
+  listenAddress,
+  octalMode,
+  percentage,
+} from '../src/cli/settings/kinds.ts';
+import {
+  environmentName,
+  jsonKey,
+  SETTINGS,
+  type Setting,
+  settingNames,
+} from '../src/cli/settings/settings.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { assert, suite } from './uvu.ts';
 

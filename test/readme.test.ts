@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { TIERS } from '../scripts/tiers.ts';
 import { main } from '../src/cli/cli.ts';
 import type { Io } from '../src/cli/command.ts';
-import { loadConfig } from '../src/cli/config.ts';
-import { environmentName, SETTINGS, type Setting, settingNames } from '../src/cli/settings.ts';
+import { loadConfig } from '../src/cli/settings/config.ts';
+import { environmentName, SETTINGS, type Setting, settingNames } from '../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../src/domain/allocation.ts';
 import { assert, suite } from './uvu.ts';
 

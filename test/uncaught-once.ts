@@ -2,7 +2,7 @@
 import process from 'node:process';
 import { main } from '../src/cli/cli.ts';
 import { command } from '../src/cli/command.ts';
-import { terminal } from '../src/cli/terminal.ts';
+import { terminal } from '../src/cli/terminal/terminal.ts';
 
 const [kind] = process.argv.slice(2);
 const io = terminal();

@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
 import { IpamError } from '../domain/error.ts';
 import type { Command, Options } from './command.ts';
-import { accept } from './kinds.ts';
 import { nearest } from './nearest.ts';
-import { SETTINGS, type Setting } from './settings.ts';
+import { accept } from './settings/kinds.ts';
+import { SETTINGS, type Setting } from './settings/settings.ts';
 
 /** An argv sorted, but for its values not yet looked at. */
 export interface Given {

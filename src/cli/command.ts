@@ -1,8 +1,8 @@
 import type { Log } from '../domain/log.ts';
-import type { Config, Defaults } from './config.ts';
-import type { Kind } from './kinds.ts';
 import type { Assemble } from './parts.ts';
-import type { SettingName } from './settings.ts';
+import type { Config, Defaults } from './settings/config.ts';
+import type { Kind } from './settings/kinds.ts';
+import type { SettingName } from './settings/settings.ts';
 
 export interface Output {
   write(text: string): void;

@@ -3,7 +3,7 @@ import type { Service } from '../http/driver.ts';
 import type { Machine } from '../ipam/context.ts';
 import type { Keeper } from '../ipam/sync/keeper.ts';
 import type { Store } from '../store/store.ts';
-import type { Config } from './config.ts';
+import type { Config } from './settings/config.ts';
 
 /** What a configuration comes to. Nothing has been touched when it is made. */
 export interface Parts {

@@ -1,5 +1,5 @@
 import type { Command, Option, Options } from './command.ts';
-import { environmentName, SETTINGS, type Setting } from './settings.ts';
+import { environmentName, SETTINGS, type Setting } from './settings/settings.ts';
 
 type Line = [left: string, right: string];
 

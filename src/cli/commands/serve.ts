@@ -1,15 +1,15 @@
 import process from 'node:process';
-import { IpamError, isError } from '../domain/error.ts';
-import type { Log } from '../domain/log.ts';
-import { driver } from '../http/driver.ts';
-import { InFlight } from '../http/in-flight.ts';
-import { type Listening, listen } from '../http/listen.ts';
-import { checkIdentity } from '../ipam/ec2/identity.ts';
-import { Outage } from '../ipam/request/retry.ts';
-import { type Context, command } from './command.ts';
-import type { Parts } from './parts.ts';
-import { runtimeName } from './runtime.ts';
-import { SERVE_SETTINGS } from './uses.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import type { Log } from '../../domain/log.ts';
+import { driver } from '../../http/driver.ts';
+import { InFlight } from '../../http/in-flight.ts';
+import { type Listening, listen } from '../../http/listen.ts';
+import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { Outage } from '../../ipam/request/retry.ts';
+import { type Context, command } from '../command.ts';
+import type { Parts } from '../parts.ts';
+import { runtimeName } from '../runtime.ts';
+import { SERVE_SETTINGS } from '../settings/uses.ts';
 
 /** Between two tries to open a ledger that cannot be reached. */
 const OPEN_AGAIN_MS = 1000;

@@ -1,5 +1,5 @@
-import { IpamError } from '../domain/error.ts';
-import { LOG_LEVELS, type Log, type LogLevel } from '../domain/log.ts';
+import { IpamError } from '../../domain/error.ts';
+import { LOG_LEVELS, type Log, type LogLevel } from '../../domain/log.ts';
 
 export interface LogOptions {
   readonly format: 'json' | 'pretty';

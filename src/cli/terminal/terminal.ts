@@ -1,6 +1,6 @@
 import process from 'node:process';
 import { createInterface } from 'node:readline/promises';
-import type { Io, Output } from './command.ts';
+import type { Io, Output } from '../command.ts';
 
 /** How long the end waits for the reader of stderr. That of stdout is waited for as every program does: it may be
  *  a person with a pager. */

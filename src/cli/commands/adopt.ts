@@ -1,14 +1,14 @@
-import { IpamError } from '../domain/error.ts';
-import { type EniId, parseEniId } from '../domain/ids.ts';
-import type { Machine } from '../ipam/context.ts';
-import { knownEnis } from '../ipam/ec2/enis.ts';
-import { checkIdentity } from '../ipam/ec2/identity.ts';
-import { sightingsOn } from '../ipam/ec2/observe.ts';
-import { command } from './command.ts';
-import { onOff } from './kinds.ts';
-import { printJson, table } from './output.ts';
+import { IpamError } from '../../domain/error.ts';
+import { type EniId, parseEniId } from '../../domain/ids.ts';
+import type { Machine } from '../../ipam/context.ts';
+import { knownEnis } from '../../ipam/ec2/enis.ts';
+import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { sightingsOn } from '../../ipam/ec2/observe.ts';
+import { command } from '../command.ts';
+import { onOff } from '../settings/kinds.ts';
+import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
-import { LEDGER_SETTINGS } from './uses.ts';
 
 interface Line {
   readonly eni: EniId;

@@ -1,12 +1,12 @@
-import { formatCidr, parseCidr } from '../domain/address.ts';
-import { parseSubnetId } from '../domain/ids.ts';
-import { checkIdentity } from '../ipam/ec2/identity.ts';
-import { survey } from '../ipam/ec2/survey.ts';
-import { command } from './command.ts';
-import { onOff } from './kinds.ts';
-import { printJson } from './output.ts';
-import { progress } from './progress.ts';
-import { LEDGER_SETTINGS } from './uses.ts';
+import { formatCidr, parseCidr } from '../../domain/address.ts';
+import { parseSubnetId } from '../../domain/ids.ts';
+import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { survey } from '../../ipam/ec2/survey.ts';
+import { command } from '../command.ts';
+import { onOff } from '../settings/kinds.ts';
+import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { printJson } from '../terminal/output.ts';
+import { progress } from '../terminal/progress.ts';
 
 export const init = command({
   name: 'init',

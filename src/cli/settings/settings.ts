@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { LOG_LEVELS } from '../domain/log.ts';
+import { LOG_LEVELS } from '../../domain/log.ts';
 import {
   duration,
   type Kind,

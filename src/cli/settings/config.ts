@@ -1,7 +1,7 @@
-import { CLOCK_AHEAD_MS_MAX } from '../cloud/ec2-time.ts';
-import { isLoopback } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
-import type { Address, Listener } from '../http/listen.ts';
+import { CLOCK_AHEAD_MS_MAX } from '../../cloud/ec2-time.ts';
+import { isLoopback } from '../../domain/address.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { Address, Listener } from '../../http/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
 import { accept } from './kinds.ts';
 import {

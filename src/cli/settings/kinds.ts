@@ -1,6 +1,6 @@
-import { IpamError } from '../domain/error.ts';
-import type { Address } from '../http/listen.ts';
-import { parseStoreUrl } from '../store/url.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { Address } from '../../http/listen.ts';
+import { parseStoreUrl } from '../../store/url.ts';
 
 /** How the text of a setting or an option becomes a value. */
 export interface Kind<T> {

@@ -1,12 +1,12 @@
-import { formatCidr } from '../domain/address.ts';
-import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
-import { suspects } from '../domain/suspects.ts';
-import type { LedgerSubnet, Store } from '../store/store.ts';
-import { command } from './command.ts';
-import { onOff } from './kinds.ts';
-import { ago, printJson, table } from './output.ts';
+import { formatCidr } from '../../domain/address.ts';
+import { type Allocation, STATUSES, type Status } from '../../domain/allocation.ts';
+import { suspects } from '../../domain/suspects.ts';
+import type { LedgerSubnet, Store } from '../../store/store.ts';
+import { command } from '../command.ts';
+import { onOff } from '../settings/kinds.ts';
+import { STORE_SETTINGS } from '../settings/uses.ts';
+import { ago, printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
-import { STORE_SETTINGS } from './uses.ts';
 
 export const status = command({
   name: 'status',

@@ -1,6 +1,6 @@
-import { IpamError } from '../domain/error.ts';
-import { parseSubnetId } from '../domain/ids.ts';
-import type { LedgerSubnet, Store } from '../store/store.ts';
+import { IpamError } from '../../domain/error.ts';
+import { parseSubnetId } from '../../domain/ids.ts';
+import type { LedgerSubnet, Store } from '../../store/store.ts';
 
 /** The ledger's subnets that were named, or all of them. Throws bad-request for one that is not in the ledger,
  *  and when the schema has to be brought up to date first. */

@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { IpamError } from '../domain/error.ts';
-import { parseInstanceId } from '../domain/ids.ts';
-import { listen } from '../http/listen.ts';
-import { ADMIN_HELP } from '../simulator/admin-help.ts';
-import { simulatorApp } from '../simulator/simulator.ts';
-import { buildVpc, DEFAULT_WORLD } from '../simulator/world.ts';
-import { command } from './command.ts';
-import { text } from './kinds.ts';
+import { IpamError } from '../../domain/error.ts';
+import { parseInstanceId } from '../../domain/ids.ts';
+import { listen } from '../../http/listen.ts';
+import { ADMIN_HELP } from '../../simulator/admin-help.ts';
+import { simulatorApp } from '../../simulator/simulator.ts';
+import { buildVpc, DEFAULT_WORLD } from '../../simulator/world.ts';
+import { command } from '../command.ts';
+import { text } from '../settings/kinds.ts';
+import { SIMULATE_SETTINGS } from '../settings/uses.ts';
 import { aborted } from './serve.ts';
-import { SIMULATE_SETTINGS } from './uses.ts';
 
 export const simulate = command({
   name: 'simulate',

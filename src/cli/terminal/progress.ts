@@ -1,4 +1,4 @@
-import type { Output } from './command.ts';
+import type { Output } from '../command.ts';
 
 export interface Progress {
   /** `total` is null while nobody knows it. */

@@ -1,5 +1,5 @@
 /** What commands print. */
-import type { Output } from './command.ts';
+import type { Output } from '../command.ts';
 
 /** Rows under a head, in columns as wide as they need to be. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,12 +1,12 @@
-import type { Allocation } from '../domain/allocation.ts';
-import { checkIdentity } from '../ipam/ec2/identity.ts';
-import { idle, recycle as takeBack } from '../ipam/sync/recycle.ts';
-import { command } from './command.ts';
-import { duration, onOff, wholeNumber } from './kinds.ts';
-import { ago, printJson, table } from './output.ts';
-import { progress } from './progress.ts';
+import type { Allocation } from '../../domain/allocation.ts';
+import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { idle, recycle as takeBack } from '../../ipam/sync/recycle.ts';
+import { command } from '../command.ts';
+import { duration, onOff, wholeNumber } from '../settings/kinds.ts';
+import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { ago, printJson, table } from '../terminal/output.ts';
+import { progress } from '../terminal/progress.ts';
 import { namedSubnets } from './subnets.ts';
-import { LEDGER_SETTINGS } from './uses.ts';
 
 export const recycle = command({
   name: 'recycle',

@@ -1,13 +1,13 @@
-import { parseIpv4 } from '../domain/address.ts';
-import type { Status } from '../domain/allocation.ts';
-import { IpamError } from '../domain/error.ts';
-import { type EniId, parseSubnetId } from '../domain/ids.ts';
-import { order } from '../ipam/request/order.ts';
-import { command, type Io } from './command.ts';
-import { onOff } from './kinds.ts';
-import { ago, printJson } from './output.ts';
+import { parseIpv4 } from '../../domain/address.ts';
+import type { Status } from '../../domain/allocation.ts';
+import { IpamError } from '../../domain/error.ts';
+import { type EniId, parseSubnetId } from '../../domain/ids.ts';
+import { order } from '../../ipam/request/order.ts';
+import { command, type Io } from '../command.ts';
+import { onOff } from '../settings/kinds.ts';
+import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { ago, printJson } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
-import { LEDGER_SETTINGS } from './uses.ts';
 
 export const release = command({
   name: 'release',

@@ -3,16 +3,16 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { formatCidr, parseCidr, routerOf } from '../domain/address.ts';
-import { IpamError, isError } from '../domain/error.ts';
-import { listen } from '../http/listen.ts';
-import { simulatorApp } from '../simulator/simulator.ts';
-import { buildVpc, DEFAULT_WORLD } from '../simulator/world.ts';
-import { command, type Output } from './command.ts';
-import { loadConfig } from './config.ts';
-import { wholeNumber } from './kinds.ts';
+import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import { listen } from '../../http/listen.ts';
+import { simulatorApp } from '../../simulator/simulator.ts';
+import { buildVpc, DEFAULT_WORLD } from '../../simulator/world.ts';
+import { command, type Output } from '../command.ts';
+import { loadConfig } from '../settings/config.ts';
+import { wholeNumber } from '../settings/kinds.ts';
+import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/uses.ts';
 import { aborted, startServer } from './serve.ts';
-import { DEMO_SETTINGS, SERVE_SETTINGS } from './uses.ts';
 
 const CONTAINERS = ['web', 'db', 'cache'];
 

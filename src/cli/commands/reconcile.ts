@@ -1,13 +1,13 @@
-import { type Drift, describe, planFor } from '../domain/drift.ts';
-import { checkIdentity, refuseBlind } from '../ipam/ec2/identity.ts';
-import { takeOver } from '../ipam/ec2/intents.ts';
-import { close, compare, costOf } from '../ipam/sync/reconcile.ts';
-import { command } from './command.ts';
-import { onOff } from './kinds.ts';
-import { printJson } from './output.ts';
-import { progress } from './progress.ts';
+import { type Drift, describe, planFor } from '../../domain/drift.ts';
+import { checkIdentity, refuseBlind } from '../../ipam/ec2/identity.ts';
+import { takeOver } from '../../ipam/ec2/intents.ts';
+import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
+import { command } from '../command.ts';
+import { onOff } from '../settings/kinds.ts';
+import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { printJson } from '../terminal/output.ts';
+import { progress } from '../terminal/progress.ts';
 import { namedSubnets } from './subnets.ts';
-import { LEDGER_SETTINGS } from './uses.ts';
 
 export const reconcile = command({
   name: 'reconcile',
