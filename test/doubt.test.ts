@@ -2,8 +2,8 @@
 // simulated VPC whose assign takes 250 ms; one assign goes wrong, and 46 containers start on that ENI.
 import type { Allocation } from '../src/domain/allocation.ts';
 import { askedFor } from '../src/domain/doubt.ts';
-import type { Fault } from '../src/simulator/faults.ts';
-import type { World as VpcDescription } from '../src/simulator/world.ts';
+import type { Fault } from '../src/simulator/model/faults.ts';
+import type { World as VpcDescription } from '../src/simulator/model/world.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,

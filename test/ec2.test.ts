@@ -12,10 +12,10 @@ import { type ErrorCode, IpamError } from '../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
 import type { Log } from '../src/domain/log.ts';
 import { type Listening, listen } from '../src/http/listen.ts';
-import { type Fault, METADATA } from '../src/simulator/faults.ts';
+import { type Fault, METADATA } from '../src/simulator/model/faults.ts';
+import type { Vpc } from '../src/simulator/model/vpc.ts';
+import { buildVpc } from '../src/simulator/model/world.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import type { Vpc } from '../src/simulator/vpc.ts';
-import { buildVpc } from '../src/simulator/world.ts';
 import { assert, suite } from './uvu.ts';
 
 const SUBNET = 'subnet-0a1' as SubnetId;

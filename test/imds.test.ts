@@ -1,7 +1,7 @@
 // Goal: what instance metadata say is told from what they do not have, and from what they may say another time.
 // Method: the simulator's metadata service, made to fail.
 import { metadataAt } from '../src/cloud/imds.ts';
-import { type Fault, METADATA } from '../src/simulator/faults.ts';
+import { type Fault, METADATA } from '../src/simulator/model/faults.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';

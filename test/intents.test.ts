@@ -6,7 +6,7 @@ import { ANSWERED_WITHIN_MS } from '../src/domain/doubt.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/ec2/intents.ts';
 import { GATHER_MS } from '../src/ipam/pool/warm-pool.ts';
-import { Ec2Error } from '../src/simulator/ec2-error.ts';
+import { Ec2Error } from '../src/simulator/model/ec2-error.ts';
 import { assert, suite } from './uvu.ts';
 import {
   callsOf,

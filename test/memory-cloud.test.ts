@@ -10,10 +10,10 @@ import { refusal } from '../src/cloud/refusals.ts';
 import { parseCidr } from '../src/domain/address.ts';
 import { type ErrorCode, IpamError } from '../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
-import { ACCOUNT_ID } from '../src/simulator/records.ts';
+import { ACCOUNT_ID } from '../src/simulator/model/records.ts';
+import type { Vpc } from '../src/simulator/model/vpc.ts';
+import { buildVpc } from '../src/simulator/model/world.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import type { Vpc } from '../src/simulator/vpc.ts';
-import { buildVpc } from '../src/simulator/world.ts';
 import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';
 

@@ -7,8 +7,8 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../src/domain/ids.ts';
-import { imdsFace } from '../src/simulator/imds-face.ts';
-import { buildVpc } from '../src/simulator/world.ts';
+import { imdsFace } from '../src/simulator/imds/imds-face.ts';
+import { buildVpc } from '../src/simulator/model/world.ts';
 import {
   execute,
   type Machine,

@@ -20,9 +20,9 @@ import {
 } from '@aws-sdk/client-ec2';
 import { parseCidr } from '../src/domain/address.ts';
 import type { EniId } from '../src/domain/ids.ts';
-import type { Mutation } from '../src/simulator/records.ts';
+import type { Mutation } from '../src/simulator/model/records.ts';
+import type { Vpc } from '../src/simulator/model/vpc.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import type { Vpc } from '../src/simulator/vpc.ts';
 import { ETH0, ETH1, ETH2, INSTANCE, ips, type Served, SUBNET, serve, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';
 

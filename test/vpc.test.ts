@@ -2,11 +2,11 @@
 // Method: the pure model, with a clock that stands still until it is advanced.
 import { parseCidr } from '../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
-import { describeEnis } from '../src/simulator/describe.ts';
-import { Ec2Error } from '../src/simulator/ec2-error.ts';
-import type { Network } from '../src/simulator/network.ts';
-import type { Outcome, Vpc } from '../src/simulator/vpc.ts';
-import { buildVpc } from '../src/simulator/world.ts';
+import { describeEnis } from '../src/simulator/model/describe.ts';
+import { Ec2Error } from '../src/simulator/model/ec2-error.ts';
+import type { Network } from '../src/simulator/model/network.ts';
+import type { Outcome, Vpc } from '../src/simulator/model/vpc.ts';
+import { buildVpc } from '../src/simulator/model/world.ts';
 import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, simulated } from './simulated.ts';
 import { assert, suite } from './uvu.ts';
 

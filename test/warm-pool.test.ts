@@ -10,7 +10,7 @@ import { takeBack } from '../src/ipam/pool/steal.ts';
 import { GATHER_MS } from '../src/ipam/pool/warm-pool.ts';
 import { drain } from '../src/ipam/sync/drain.ts';
 import { recycle } from '../src/ipam/sync/recycle.ts';
-import type { World as VpcDescription } from '../src/simulator/world.ts';
+import type { World as VpcDescription } from '../src/simulator/model/world.ts';
 import { groupCommit } from '../src/store/group-commit.ts';
 import { assert, suite } from './uvu.ts';
 import {

@@ -7,8 +7,8 @@ import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } fr
 import type { Machine, Policy } from '../src/ipam/context.ts';
 import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
 import type { AddressRequest } from '../src/ipam/request/allocate.ts';
-import type { Vpc } from '../src/simulator/vpc.ts';
-import { buildVpc, type World as VpcDescription } from '../src/simulator/world.ts';
+import type { Vpc } from '../src/simulator/model/vpc.ts';
+import { buildVpc, type World as VpcDescription } from '../src/simulator/model/world.ts';
 import { openMemory } from '../src/store/memory.ts';
 import type { Store } from '../src/store/store.ts';
 

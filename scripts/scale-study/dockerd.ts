@@ -3,7 +3,7 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { parsePoolId } from '../../src/domain/ids.ts';
-import type { Vpc } from '../../src/simulator/vpc.ts';
+import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import type { SimulatedClock } from './clock.ts';
 import type { HostPlace } from './fleet.ts';
 import type { Server } from './servers.ts';

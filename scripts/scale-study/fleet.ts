@@ -1,8 +1,8 @@
 /** The VPC of the study: hosts with one ENI each for containers, in three subnets of one zone. */
 import { type Cidr, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
-import { INSTANCE_TYPES } from '../../src/simulator/instance-types.ts';
-import type { World } from '../../src/simulator/world.ts';
+import { INSTANCE_TYPES } from '../../src/simulator/model/instance-types.ts';
+import type { World } from '../../src/simulator/model/world.ts';
 import type { Random } from '../../test/simulation/random.ts';
 
 /** The part of the hosts that is of a type. */

@@ -7,7 +7,7 @@ import type { WarmTarget } from '../../src/domain/warmth.ts';
 import type { Machine, Policy } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
-import type { Vpc } from '../../src/simulator/vpc.ts';
+import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { SimulatedClock } from './clock.ts';
 import type { HostPlace } from './fleet.ts';

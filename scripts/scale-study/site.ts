@@ -1,7 +1,7 @@
 /** A fleet on simulated time: its VPC, servers that share a ledger or have one each, and an engine on each host. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
-import { buildVpc } from '../../src/simulator/world.ts';
+import { buildVpc } from '../../src/simulator/model/world.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import { Random } from '../../test/simulation/random.ts';
 import { simulatedClock } from './clock.ts';

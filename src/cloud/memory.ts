@@ -1,18 +1,18 @@
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { type Caller, OWNER, View } from '../simulator/caller.ts';
+import { type Caller, OWNER, View } from '../simulator/model/caller.ts';
 import {
   type DescribeEnis,
   describeEnis,
   type EniPage,
   FILTER_VALUES_MAX,
   isSweeping,
-} from '../simulator/describe.ts';
-import { refuse } from '../simulator/ec2-error.ts';
-import type { Network } from '../simulator/network.ts';
-import type { Eni } from '../simulator/records.ts';
-import type { Outcome, Vpc } from '../simulator/vpc.ts';
+} from '../simulator/model/describe.ts';
+import { refuse } from '../simulator/model/ec2-error.ts';
+import type { Network } from '../simulator/model/network.ts';
+import type { Eni } from '../simulator/model/records.ts';
+import type { Outcome, Vpc } from '../simulator/model/vpc.ts';
 import {
   type CidrReservation,
   type CloudEni,

@@ -5,10 +5,10 @@ import { IpamError } from '../domain/error.ts';
 import { parseEniId, parseInstanceId } from '../domain/ids.ts';
 import { ADMIN_HELP } from './admin-help.ts';
 import { BODY_BYTES_MAX, bodyText } from './body.ts';
-import { Ec2Error, refuse } from './ec2-error.ts';
-import type { Fault } from './faults.ts';
-import { HISTORY_MS_MAX } from './records.ts';
-import { LATE_MS_MAX, type Vpc } from './vpc.ts';
+import { Ec2Error, refuse } from './model/ec2-error.ts';
+import type { Fault } from './model/faults.ts';
+import { HISTORY_MS_MAX } from './model/records.ts';
+import { LATE_MS_MAX, type Vpc } from './model/vpc.ts';
 import {
   AttachmentSchema,
   addEni,
@@ -21,7 +21,7 @@ import {
   parseInput,
   SubnetSchema,
   subnetId,
-} from './world.ts';
+} from './model/world.ts';
 
 const LATENCY_MS_MAX = 600_000;
 

@@ -2,9 +2,9 @@ import { Hono } from 'hono';
 import type { InstanceId } from '../domain/ids.ts';
 import { adminFace } from './admin-face.ts';
 import type { ConnectionEnv } from './connection.ts';
-import { ec2Face, type FaceOptions } from './ec2-face.ts';
-import { imdsFace } from './imds-face.ts';
-import type { Vpc } from './vpc.ts';
+import { ec2Face, type FaceOptions } from './ec2/ec2-face.ts';
+import { imdsFace } from './imds/imds-face.ts';
+import type { Vpc } from './model/vpc.ts';
 
 export interface SimulatorOptions extends FaceOptions {
   /** The instance whose metadata service this is. */

@@ -1,5 +1,5 @@
 /** What EC2 does. */
-import type { Fault } from '../../src/simulator/faults.ts';
+import type { Fault } from '../../src/simulator/model/faults.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
 import { LATE_CALL_MS_MAX, LATE_READ_MS_MAX } from './layout.ts';
 import type { World } from './world.ts';

@@ -1,6 +1,6 @@
 /** What befalls the ENIs of hosts whose ledger is their own: it serves those only that are attached to its instance. */
 import type { EniId, InstanceId } from '../../src/domain/ids.ts';
-import { Ec2Error } from '../../src/simulator/ec2-error.ts';
+import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import { type Deed, type Dice, of } from './dice.ts';
 import type { Port } from './layout.ts';
 import { watchStolen } from './watch-ec2.ts';

@@ -12,7 +12,7 @@ import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import type { Allocator } from '../../src/ipam/request/allocate.ts';
 import type { Keeper } from '../../src/ipam/sync/keeper.ts';
-import type { Caller } from '../../src/simulator/caller.ts';
+import type { Caller } from '../../src/simulator/model/caller.ts';
 import { groupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { Connection, Reply } from './connection.ts';

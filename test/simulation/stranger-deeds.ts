@@ -1,7 +1,7 @@
 /** What others do in the VPC. */
 import { fromNumber, type Ipv4, sizeOf } from '../../src/domain/address.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
-import { Ec2Error } from '../../src/simulator/ec2-error.ts';
+import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import { type Deed, type Dice, of } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port, STRANGER } from './layout.ts';

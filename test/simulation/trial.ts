@@ -1,6 +1,6 @@
 /** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
 import { type Allocation, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
-import type { Fault } from '../../src/simulator/faults.ts';
+import type { Fault } from '../../src/simulator/model/faults.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Engine, Network } from './engine.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';

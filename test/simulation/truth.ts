@@ -2,7 +2,7 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
-import type { Network } from '../../src/simulator/network.ts';
+import type { Network } from '../../src/simulator/model/network.ts';
 import { keyOf, type Layout } from './layout.ts';
 import type { Process } from './scheduler.ts';
 

@@ -1,8 +1,8 @@
 /** Everything in one history: ledgers, servers, EC2, engines, and the truth about them. */
 import type { Cidr, Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId } from '../../src/domain/ids.ts';
-import { ipv4sOf } from '../../src/simulator/records.ts';
-import { buildVpc } from '../../src/simulator/world.ts';
+import { ipv4sOf } from '../../src/simulator/model/records.ts';
+import { buildVpc } from '../../src/simulator/model/world.ts';
 import type { Reply, Witness } from './connection.ts';
 import { Ec2, secondariesOf } from './ec2.ts';
 import { Engine, keyFor, type Network } from './engine.ts';

@@ -10,8 +10,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { formatCidr, routerOf } from '../../src/domain/address.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import type { Network } from '../../src/simulator/network.ts';
-import { type Eni, ipv4sOf, type Subnet } from '../../src/simulator/records.ts';
+import type { Network } from '../../src/simulator/model/network.ts';
+import { type Eni, ipv4sOf, type Subnet } from '../../src/simulator/model/records.ts';
 
 const MTU = 9001;
 const ROUTER_MAC = '02:ff:ff:ff:ff:01';

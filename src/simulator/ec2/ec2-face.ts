@@ -1,11 +1,11 @@
 import { type Context, Hono } from 'hono';
-import { bodyText } from './body.ts';
-import { type Caller, OWNER } from './caller.ts';
-import { type ConnectionEnv, drop, hang } from './connection.ts';
+import { bodyText } from '../body.ts';
+import { type ConnectionEnv, drop, hang } from '../connection.ts';
+import { type Caller, OWNER } from '../model/caller.ts';
+import { Ec2Error } from '../model/ec2-error.ts';
+import type { Outcome, Vpc } from '../model/vpc.ts';
 import { ACTIONS } from './ec2-actions.ts';
-import { Ec2Error } from './ec2-error.ts';
 import { Params } from './params.ts';
-import type { Outcome, Vpc } from './vpc.ts';
 import { escapeXml, renderXml, type Xml } from './xml.ts';
 
 export interface FaceOptions {

@@ -1,8 +1,8 @@
-import { formatCidr, type Ipv4 } from '../domain/address.ts';
-import type { SubnetId } from '../domain/ids.ts';
-import type { InstanceType } from './instance-types.ts';
-import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, type Subnet } from './records.ts';
-import type { Reservation } from './space.ts';
+import { formatCidr, type Ipv4 } from '../../domain/address.ts';
+import type { SubnetId } from '../../domain/ids.ts';
+import type { InstanceType } from '../model/instance-types.ts';
+import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, type Subnet } from '../model/records.ts';
+import type { Reservation } from '../model/space.ts';
 import type { Xml } from './xml.ts';
 
 const STATE_CODES = { running: 16, terminated: 48, stopped: 80 } as const;

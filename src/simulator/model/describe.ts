@@ -1,4 +1,4 @@
-import type { EniId } from '../domain/ids.ts';
+import type { EniId } from '../../domain/ids.ts';
 import type { View } from './caller.ts';
 import { refuse } from './ec2-error.ts';
 import type { Network } from './network.ts';

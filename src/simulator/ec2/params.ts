@@ -1,7 +1,7 @@
-import { type Ipv4, toNumber } from '../domain/address.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import type { Filter } from './describe.ts';
-import { Ec2Error, refuse } from './ec2-error.ts';
+import { type Ipv4, toNumber } from '../../domain/address.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
+import type { Filter } from '../model/describe.ts';
+import { Ec2Error, refuse } from '../model/ec2-error.ts';
 
 interface Ids {
   eni: EniId;

@@ -1,4 +1,4 @@
-import type { Ipv4 } from '../domain/address.ts';
+import type { Ipv4 } from '../../domain/address.ts';
 
 /** EC2 says no, and nothing was changed. `code` and `message` are EC2's own, `status` is HTTP's. */
 export class Ec2Error extends Error {

@@ -1,11 +1,17 @@
-import { type Caller, View } from './caller.ts';
-import { type DescribeEnis, describeEnis, type FilterReaders, isSweeping, matcher } from './describe.ts';
-import { refuse } from './ec2-error.ts';
+import { type Caller, View } from '../model/caller.ts';
+import {
+  type DescribeEnis,
+  describeEnis,
+  type FilterReaders,
+  isSweeping,
+  matcher,
+} from '../model/describe.ts';
+import { refuse } from '../model/ec2-error.ts';
+import type { AssignRequest, NewEni } from '../model/network.ts';
+import type { Instance, Subnet } from '../model/records.ts';
+import type { Outcome, Vpc } from '../model/vpc.ts';
 import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml } from './ec2-shapes.ts';
-import type { AssignRequest, NewEni } from './network.ts';
 import { asIp, type Params } from './params.ts';
-import type { Instance, Subnet } from './records.ts';
-import type { Outcome, Vpc } from './vpc.ts';
 import type { Xml } from './xml.ts';
 
 /** The members of an answer, beside its request id. */

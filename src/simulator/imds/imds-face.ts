@@ -1,11 +1,11 @@
 import { type Context, Hono } from 'hono';
-import { formatCidr } from '../domain/address.ts';
-import type { InstanceId } from '../domain/ids.ts';
-import { type ConnectionEnv, drop, hang } from './connection.ts';
-import { dnsName } from './ec2-shapes.ts';
-import { METADATA } from './faults.ts';
-import { ACCOUNT_ID, type Eni, ipv4sOf } from './records.ts';
-import type { Vpc } from './vpc.ts';
+import { formatCidr } from '../../domain/address.ts';
+import type { InstanceId } from '../../domain/ids.ts';
+import { type ConnectionEnv, drop, hang } from '../connection.ts';
+import { dnsName } from '../ec2/ec2-shapes.ts';
+import { METADATA } from '../model/faults.ts';
+import { ACCOUNT_ID, type Eni, ipv4sOf } from '../model/records.ts';
+import type { Vpc } from '../model/vpc.ts';
 
 export interface ImdsOptions {
   /** The instance that asks. */

@@ -6,8 +6,8 @@ import {
   type Ipv4,
   isReserved,
   sizeOf,
-} from '../domain/address.ts';
-import type { EniId, SubnetId } from '../domain/ids.ts';
+} from '../../domain/address.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { refuse } from './ec2-error.ts';
 
 /** A CIDR reservation of a subnet: of a `prefix` one, no single address can be assigned; of an `explicit`

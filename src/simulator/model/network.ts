@@ -7,8 +7,8 @@ import {
   isReserved,
   sizeOf,
   toNumber,
-} from '../domain/address.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+} from '../../domain/address.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { Ec2Error, refuse } from './ec2-error.ts';
 import { ADDRESSES_PER_ENI_DEFAULT } from './instance-types.ts';
 import {

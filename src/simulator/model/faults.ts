@@ -1,4 +1,4 @@
-import type { EniId } from '../domain/ids.ts';
+import type { EniId } from '../../domain/ids.ts';
 
 interface Answered {
   readonly code?: string;

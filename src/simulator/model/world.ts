@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { type Cidr, type Ipv4, parseCidr, toNumber } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
+import { type Cidr, type Ipv4, parseCidr, toNumber } from '../../domain/address.ts';
+import { IpamError } from '../../domain/error.ts';
 import {
   type EniId,
   type InstanceId,
@@ -8,7 +8,7 @@ import {
   parseInstanceId,
   parseSubnetId,
   type SubnetId,
-} from '../domain/ids.ts';
+} from '../../domain/ids.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { Network, NewEni } from './network.ts';
 import { Vpc, type VpcOptions } from './vpc.ts';

@@ -1,4 +1,4 @@
-import type { EniId } from '../domain/ids.ts';
+import type { EniId } from '../../domain/ids.ts';
 import { Buckets } from './buckets.ts';
 import { Ec2Error, refuse } from './ec2-error.ts';
 import { Faults, type Struck } from './faults.ts';

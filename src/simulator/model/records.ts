@@ -1,5 +1,5 @@
-import type { Cidr, Ipv4 } from '../domain/address.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import type { Cidr, Ipv4 } from '../../domain/address.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { type Ec2Error, refuse } from './ec2-error.ts';
 import { History } from './history.ts';
 import { INSTANCE_TYPES, type InstanceType } from './instance-types.ts';
