@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { type MariaDb, startMariadb } from '../test/mariadb.ts';
+import { type MariaDb, startMariadb } from '../test/kit/databases/mariadb.ts';
 import type { Bench, Plan, Section } from './bench/bench.ts';
 import { cold } from './bench/cold.ts';
 import { startDriver } from './bench/driver.ts';

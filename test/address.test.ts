@@ -15,7 +15,7 @@ import {
   toNumber,
 } from '../src/domain/address.ts';
 import type { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const lineOf = (work: () => unknown): string => {
   try {

@@ -1,7 +1,7 @@
 // Goal: an outage that has lasted for longer than requests wait costs nobody an address once it is over. Method: EC2 or
 // the ledger away until requests have failed for it, and then back; the next request on a cold ENI is the first to see.
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -14,7 +14,7 @@ import {
   SMALL,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 

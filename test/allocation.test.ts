@@ -13,7 +13,7 @@ import {
   type Status,
 } from '../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../src/domain/ids.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const A = 'eni-0a' as EniId;
 const B = 'eni-0b' as EniId;

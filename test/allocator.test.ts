@@ -5,8 +5,7 @@ import type { EniId, InstanceId } from '../src/domain/ids.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
 import { GATHER_MS } from '../src/ipam/pool/warm-pool.ts';
 import { GLANCE_EVERY_MS } from '../src/ipam/request/glances.ts';
-import { putOn } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -22,7 +21,8 @@ import {
   secondariesOf,
   within,
   world,
-} from './world.ts';
+} from './kit/world.ts';
+import { putOn } from './store.contract.ts';
 
 const requesting = suite('request');
 

@@ -4,7 +4,7 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import { driver } from '../src/http/driver.ts';
 import { openMemory } from '../src/store/memory.ts';
 import type { Store } from '../src/store/store.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -18,7 +18,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 type Answer = Readonly<Record<string, unknown>>;
 

@@ -12,7 +12,7 @@ import { burst, loadWindow } from '../scripts/bench/load.ts';
 import type { Row } from '../scripts/bench/rows.ts';
 import { targetsOf } from '../scripts/bench/targets.ts';
 import { ROOT, RUNTIMES } from '../scripts/tiers.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ENI = 'eni-0abc0000000000001';
 const WINDOW_MS = 50;

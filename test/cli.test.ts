@@ -5,7 +5,7 @@ import { type Command, command, type Io } from '../src/cli/command.ts';
 import { nearest } from '../src/cli/nearest.ts';
 import { onOff, text, wholeNumber } from '../src/cli/settings/kinds.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 let ran: unknown = null;
 let failure: unknown = null;

@@ -1,6 +1,6 @@
 // Goal: a deadline that has passed in truth has passed here. Method: clocks that stop, step and jitter.
 import { deadlineClock } from '../src/domain/clock.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const clock = suite('deadline clock');
 

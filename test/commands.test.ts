@@ -16,9 +16,9 @@ import type { Vpc } from '../src/simulator/model/vpc.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
 import { openStore, ownerOf } from '../src/store/open.ts';
 import type { Store } from '../src/store/store.ts';
-import { ip, type Served, serve, simulated } from './simulated.ts';
+import { ip, type Served, serve, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { putOn } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
 const MINE = 'i-0a1b2c3d4e5f60001' as InstanceId;

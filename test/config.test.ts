@@ -17,7 +17,7 @@ import {
   settingNames,
 } from '../src/cli/settings/settings.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 interface Given {
   flags?: Record<string, string[]>;

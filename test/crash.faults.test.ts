@@ -1,12 +1,13 @@
 // Goal: a process killed with -9 between an intent and its confirmation leaves nothing that is given twice, lost or
 // open. Method: at each point the bundle is found to have left what that point leaves, is killed, and started again
 // while clients ask; at rest clients, ledger and EC2 agree.
-import { until } from './bundle.ts';
-import { Checker, pause } from './checker.ts';
+
 import { bringTo, DEEDS, type Hold } from './crash.ts';
-import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from './ledgers.ts';
-import { eniName, heldOf, Site, SUBNET } from './site.ts';
-import { assert, suite } from './uvu.ts';
+import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from './kit/databases/ledgers.ts';
+import { until } from './kit/servers/bundle.ts';
+import { Checker, pause } from './kit/servers/checker.ts';
+import { eniName, heldOf, Site, SUBNET } from './kit/servers/site.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const LOAD_MS = 800;
 const CLIENTS = 5;

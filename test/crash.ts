@@ -1,9 +1,10 @@
 /** How a process of the bundle is brought to a named point between an intent and its confirmation, from outside:
  *  by holding the store or EC2. Then it can be killed there. */
-import { until } from './bundle.ts';
-import { pause } from './checker.ts';
-import type { LetGo, MariaLedger, SqliteLedger } from './ledgers.ts';
-import { type Site, SUBNET } from './site.ts';
+
+import type { LetGo, MariaLedger, SqliteLedger } from './kit/databases/ledgers.ts';
+import { until } from './kit/servers/bundle.ts';
+import { pause } from './kit/servers/checker.ts';
+import { type Site, SUBNET } from './kit/servers/site.ts';
 
 const GRACE_MS = 1000;
 const LATE_MS = 700; // within the grace

@@ -10,7 +10,7 @@ import { drain } from '../src/ipam/sync/drain.ts';
 import { type Evidence, evidence } from '../src/ipam/sync/holders.ts';
 import { reconcile } from '../src/ipam/sync/reconcile.ts';
 import { idle } from '../src/ipam/sync/recycle.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -25,7 +25,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
 const THERE = 'i-0b' as InstanceId;

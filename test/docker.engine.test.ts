@@ -3,6 +3,8 @@
 // veth pairs; after each step the containers' kernels, the ledger and the simulated EC2 must agree.
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type MariaDb, startMariadb } from './kit/databases/mariadb.ts';
+import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './kit/docker/dockerd.ts';
 import {
   type Bundle,
   removeFolder,
@@ -12,10 +14,8 @@ import {
   startSimulator,
   tempFolder,
   until,
-} from './bundle.ts';
-import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './dockerd.ts';
-import { type MariaDb, startMariadb } from './mariadb.ts';
-import { assert, suite } from './uvu.ts';
+} from './kit/servers/bundle.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const MKNET = fileURLToPath(new URL('../mknet.sh', import.meta.url));
 const INSTANCE = 'i-0a1b2c3d4e5f60001';

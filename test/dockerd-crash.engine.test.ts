@@ -3,6 +3,7 @@
 // and without live-restore; afterwards the containers' kernels, the ledger and EC2 must agree.
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './kit/docker/dockerd.ts';
 import {
   type Bundle,
   removeFolder,
@@ -12,10 +13,9 @@ import {
   startSimulator,
   tempFolder,
   until,
-} from './bundle.ts';
-import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './dockerd.ts';
-import { eniName, TIMES, worldOf } from './site.ts';
-import { assert, suite } from './uvu.ts';
+} from './kit/servers/bundle.ts';
+import { eniName, TIMES, worldOf } from './kit/servers/site.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const MKNET = fileURLToPath(new URL('../mknet.sh', import.meta.url));
 /** Of the primary ENI, which is the host's, and of the one for containers. */

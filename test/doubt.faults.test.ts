@@ -1,10 +1,11 @@
 // Goal: the shipped program gives containers their addresses whatever becomes of one EC2 call. Method: the bundle before
 // the simulator, with its own times, on an ENI with 50 places; the first assign hangs, is answered 500, is cut or comes
 // late, and 46 further containers start, at once or one after another.
-import { startBundle, startSimulator } from './bundle.ts';
-import { call } from './checker.ts';
-import { sqliteLedger } from './ledgers.ts';
-import { assert, suite } from './uvu.ts';
+
+import { sqliteLedger } from './kit/databases/ledgers.ts';
+import { startBundle, startSimulator } from './kit/servers/bundle.ts';
+import { call } from './kit/servers/checker.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ENI = 'eni-0a1b2c3d4e5f60001';
 const INSTANCE = 'i-0a1b2c3d4e5f60001';

@@ -4,7 +4,7 @@ import type { Allocation } from '../src/domain/allocation.ts';
 import { askedFor } from '../src/domain/doubt.ts';
 import type { Fault } from '../src/simulator/model/faults.ts';
 import type { World as VpcDescription } from '../src/simulator/model/world.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -15,7 +15,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const ASSIGN_MS = 250;

@@ -4,8 +4,8 @@ import { IpamError } from '../src/domain/error.ts';
 import { driver } from '../src/http/driver.ts';
 import { InFlight } from '../src/http/in-flight.ts';
 import { listen } from '../src/http/listen.ts';
-import { assert, suite } from './uvu.ts';
-import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world } from './kit/world.ts';
 
 const appOf = (
   w: World,

@@ -1,6 +1,6 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   countingCalls,
   ENI_A,
@@ -12,7 +12,7 @@ import {
   SMALL,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const early = suite('early reuse');
 

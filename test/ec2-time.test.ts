@@ -2,7 +2,7 @@
 // and that stop, and answers that tell EC2's time, or don't.
 import { CLOCK_AHEAD_MS_MAX, ec2Time } from '../src/cloud/ec2-time.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const NOON = 1_800_000_000_000;
 const ACTION = 'AssignPrivateIpAddresses';

@@ -18,8 +18,8 @@ import { metadataDisabled } from '../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../src/domain/address.ts';
 import { isError } from '../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
-import { startMoto } from './moto.ts';
-import { assert, suite } from './uvu.ts';
+import { startMoto } from './kit/servers/moto.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ENIS = 7;
 const LATER = Number.POSITIVE_INFINITY;

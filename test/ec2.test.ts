@@ -16,7 +16,7 @@ import { type Fault, METADATA } from '../src/simulator/model/faults.ts';
 import type { Vpc } from '../src/simulator/model/vpc.ts';
 import { buildVpc } from '../src/simulator/model/world.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const SUBNET = 'subnet-0a1' as SubnetId;
 const ENI = 'eni-0a' as EniId;

@@ -13,7 +13,7 @@ import { endHoldersBefore } from '../src/ipam/sync/boot.ts';
 import { evidence } from '../src/ipam/sync/holders.ts';
 import { reconcile } from '../src/ipam/sync/reconcile.ts';
 import { openMemory } from '../src/store/memory.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   ENI_A,
   ENI_B,
@@ -26,7 +26,7 @@ import {
   SUBNET,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const MINUTE_MS = 60_000;
 

@@ -4,7 +4,7 @@ import { parsePoolId } from '../src/domain/ids.ts';
 import { survey } from '../src/ipam/ec2/survey.ts';
 import type { AddressRequest } from '../src/ipam/request/allocate.ts';
 import { order } from '../src/ipam/request/order.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   ENI_A,
   ENI_B,
@@ -16,7 +16,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const FOREIGN = '10.0.1.77';
 

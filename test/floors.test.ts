@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const SRC = fileURLToPath(new URL('../src', import.meta.url));
 const FLOORS: Record<string, number> = {

@@ -13,11 +13,11 @@ import {
   startBundle,
   startSimulator,
   tempFolder,
-} from './bundle.ts';
-import { call, pause } from './checker.ts';
-import { seeded } from './simulated.ts';
-import { eniName, worldOf } from './site.ts';
-import { assert, suite } from './uvu.ts';
+} from './kit/servers/bundle.ts';
+import { call, pause } from './kit/servers/checker.ts';
+import { eniName, worldOf } from './kit/servers/site.ts';
+import { seeded } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_007);
 const REQUESTS = 1500;

@@ -5,9 +5,9 @@ import type { Cloud, OpenCloud, Urgency } from '../src/cloud/cloud.ts';
 import { type GateOptions, gate } from '../src/cloud/gate.ts';
 import { memoryCloud } from '../src/cloud/memory.ts';
 import { TURN_MAX_MS } from '../src/cloud/turns.ts';
-import { ETH1, INSTANCE, ips, SUBNET, simulated } from './simulated.ts';
-import { assert, suite } from './uvu.ts';
-import { Clock, codeOf, crowd } from './virtual-clock.ts';
+import { ETH1, INSTANCE, ips, SUBNET, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { Clock, codeOf, crowd } from './kit/virtual-clock.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
 const LOOK_AGAIN_MS = 100;

@@ -1,8 +1,8 @@
 // Goal: of claims whose answer reached nobody none is lost, however many are undone at once. Method: the whole machine
 // on a small simulated VPC, and a store that fails or takes its time.
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
-import { countingCalls, ENI_A, ENI_B, failure, ipsWith, ROOMY, request, rowOf, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { countingCalls, ENI_A, ENI_B, failure, ipsWith, ROOMY, request, rowOf, world } from './kit/world.ts';
 
 const undoing = suite('undo');
 

@@ -7,8 +7,8 @@ import { parseEniId, parseSubnetId } from '../src/domain/ids.ts';
 import { type GroupBounds, groupCommit } from '../src/store/group-commit.ts';
 import { openMemory } from '../src/store/memory.ts';
 import { CHANGES_MAX } from '../src/store/store.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { contract } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const ENI = parseEniId('eni-0a');
 const ready = (n: number, generation = 0): Allocation => ({

@@ -1,12 +1,12 @@
 // Goal: whoever hangs up before the answer holds nothing, however many do so at once. Method: the bundle, clients whose
 // claims are held up by a lock on the ledger while most of them leave; then the ledger names those who stayed.
 import { connect, type Socket } from 'node:net';
-import { until } from './bundle.ts';
-import { Checker, pause } from './checker.ts';
-import { type SqliteLedger, sqliteLedger } from './ledgers.ts';
-import { dockerds } from './raw-http.ts';
-import { eniName, heldOf, Site } from './site.ts';
-import { assert, suite } from './uvu.ts';
+import { type SqliteLedger, sqliteLedger } from './kit/databases/ledgers.ts';
+import { until } from './kit/servers/bundle.ts';
+import { Checker, pause } from './kit/servers/checker.ts';
+import { dockerds } from './kit/servers/raw-http.ts';
+import { eniName, heldOf, Site } from './kit/servers/site.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ENIS = Array.from({ length: 16 }, (_, i) => eniName(i));
 const ROUNDS = 4;

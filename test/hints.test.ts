@@ -4,7 +4,7 @@ import type { Allocation, Status } from '../src/domain/allocation.ts';
 import { IpamError } from '../src/domain/error.ts';
 import { openIpam } from '../src/ipam/ipam.ts';
 import { type Hints, hintsOf } from '../src/ipam/pool/cache.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   countingCalls,
   ENI_A,
@@ -17,7 +17,7 @@ import {
   rowOf,
   SUBNET,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const NOW = 1_000_000;
 const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({

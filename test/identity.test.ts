@@ -11,7 +11,7 @@ import type { Caller } from '../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../src/simulator/model/records.ts';
 import { openMemory } from '../src/store/memory.ts';
 import type { Store } from '../src/store/store.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   ENI_A,
   ENI_B,
@@ -23,7 +23,7 @@ import {
   SUBNET,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const OTHER = '210987654321';
 const FACT = 'region and account';

@@ -10,7 +10,7 @@ import {
   parseSubnetId,
   poolFor,
 } from '../src/domain/ids.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const lineOf = (work: () => unknown): string => {
   try {

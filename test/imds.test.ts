@@ -3,8 +3,8 @@
 import { metadataAt } from '../src/cloud/imds.ts';
 import { type Fault, METADATA } from '../src/simulator/model/faults.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import { INSTANCE, serve, simulated } from './simulated.ts';
-import { assert, suite } from './uvu.ts';
+import { INSTANCE, serve, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const TIMEOUT_MS = 200;
 const metadata = suite('instance metadata');

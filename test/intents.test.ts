@@ -7,7 +7,7 @@ import { IpamError } from '../src/domain/error.ts';
 import { assign, repair, takeOver, unassign } from '../src/ipam/ec2/intents.ts';
 import { GATHER_MS } from '../src/ipam/pool/warm-pool.ts';
 import { Ec2Error } from '../src/simulator/model/ec2-error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   ENI_A,
@@ -23,7 +23,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const UNASSIGN = 'UnassignPrivateIpAddresses';

@@ -27,9 +27,9 @@ import { createAdaptorServer } from '@hono/node-server';
 import { type ErrorCode, IpamError } from '../src/domain/error.ts';
 import { type Listener, type Listening, listen } from '../src/http/listen.ts';
 import { tlsFront } from '../src/http/tls-front.ts';
-import { type Certificates, makeCertificates } from './certificates.ts';
-import { type Dialled, KeepAliveClient } from './keep-alive.ts';
-import { assert, suite } from './uvu.ts';
+import { type Certificates, makeCertificates } from './kit/servers/certificates.ts';
+import { type Dialled, KeepAliveClient } from './kit/servers/keep-alive.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const LOCAL: Listener = { kind: 'http', host: '127.0.0.1', port: 0 };
 const BOUND_MS = 10_000;

@@ -6,8 +6,8 @@ import { IpamError } from '../src/domain/error.ts';
 import { keyOf } from '../src/store/batch.ts';
 import { BatchError, groupCommit, LockedError } from '../src/store/group-commit.ts';
 import { LOCKED_MAX_MS } from '../src/store/lock-wait.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { ENI, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 /** As a database waits for a lock. */
 const LOCK_WAIT_MS = 1_000;

@@ -7,10 +7,10 @@ import { LOCK_WAIT_S } from '../src/store/mysql/connection.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
-import { openGate } from './gate.ts';
-import { startMariadb } from './mariadb.ts';
+import { openGate } from './kit/databases/gate.ts';
+import { startMariadb } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { ENI, ip, one, putOn, row, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
 const OTHER = parseSubnetId('subnet-0b');

@@ -4,7 +4,7 @@ import { createLog, type LogOptions } from '../src/cli/terminal/logger.ts';
 import { progress } from '../src/cli/terminal/progress.ts';
 import { IpamError } from '../src/domain/error.ts';
 import type { LogLevel } from '../src/domain/log.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 function written(
   options: Partial<LogOptions>,

@@ -14,8 +14,8 @@ import { ACCOUNT_ID } from '../src/simulator/model/records.ts';
 import type { Vpc } from '../src/simulator/model/vpc.ts';
 import { buildVpc } from '../src/simulator/model/world.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated } from './simulated.ts';
-import { assert, suite } from './uvu.ts';
+import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
 

@@ -12,9 +12,9 @@ import { migrations } from '../src/store/migrations.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { parseStoreUrl } from '../src/store/url.ts';
-import { openGate } from './gate.ts';
-import { startMariadb } from './mariadb.ts';
-import { assert, suite } from './uvu.ts';
+import { openGate } from './kit/databases/gate.ts';
+import { startMariadb } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ANCESTOR = [

@@ -11,8 +11,8 @@ import { migrations } from '../src/store/migrations.ts';
 import { behindOrAhead } from '../src/store/outdated.ts';
 import { openSqlite } from '../src/store/sqlite/store.ts';
 import type { Store } from '../src/store/store.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { row } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 interface Context {
   folder: string;

@@ -8,9 +8,9 @@ import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../src/domain/ids.ts';
 import { imdsFace } from '../src/simulator/imds/imds-face.ts';
 import { buildVpc, DEFAULT_WORLD } from '../src/simulator/model/world.ts';
-import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './dockerd.ts';
-import type { Result } from './netns.ts';
-import { assert, suite } from './uvu.ts';
+import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from './kit/docker/dockerd.ts';
+import type { Result } from './kit/docker/netns.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const SCRIPT = fileURLToPath(new URL('../mknet.sh', import.meta.url));
 const INSTANCE = parseInstanceId('i-0a1b2c3d4e5f60001');

@@ -18,8 +18,8 @@ import {
   type Result,
   startMachine,
   until,
-} from './netns.ts';
-import { assert, suite } from './uvu.ts';
+} from './kit/docker/netns.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const SCRIPT = fileURLToPath(new URL('../mknet.sh', import.meta.url));
 const INSTANCE = parseInstanceId('i-0123456789abcdef0');

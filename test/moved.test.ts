@@ -3,8 +3,19 @@
 import type { Ipv4 } from '../src/domain/address.ts';
 import { LATE_READS_MS } from '../src/domain/allocation.ts';
 import { assign, CONFIRM_MS_MAX, unassign } from '../src/ipam/ec2/intents.ts';
-import { assert, suite } from './uvu.ts';
-import { callsOf, ENI_A, ENI_B, ipsWith, ROOMY, request, rowOf, SUBNET, type World, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  ROOMY,
+  request,
+  rowOf,
+  SUBNET,
+  type World,
+  world,
+} from './kit/world.ts';
 
 const DESCRIBE = 'DescribeNetworkInterfaces';
 const options = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };

@@ -6,10 +6,10 @@ import { isError } from '../src/domain/error.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { Heard, Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
-import { type Gate, openGate } from './gate.ts';
-import { startMariadb } from './mariadb.ts';
+import { type Gate, openGate } from './kit/databases/gate.ts';
+import { startMariadb } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { ENI, ip, make, makeReady, one, row, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
 const MOVE_PACKET = 'UPDATE `allocation`';

@@ -6,10 +6,10 @@ import { LINK_BOUNDS, type LinkBounds } from '../src/store/mysql/connection.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import type { MysqlSpec } from '../src/store/url.ts';
-import { type Gate, openGate } from './gate.ts';
-import { startMariadb, until } from './mariadb.ts';
+import { type Gate, openGate } from './kit/databases/gate.ts';
+import { startMariadb, until } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { ENI, ip, makeReady, one, row } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
 const MOVE_PACKET = 'UPDATE `allocation`';

@@ -12,9 +12,9 @@ import { setNow } from '../src/store/mysql/sql.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { FreeQuery, Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
-import { startMariadb } from './mariadb.ts';
+import { startMariadb } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { contract, ENI, OTHER_ENI, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const mariadb = await startMariadb();
 let databases = 0;

@@ -1,7 +1,7 @@
 // Goal: what an operator may give up, and what not.
 import { order } from '../src/ipam/request/order.ts';
-import { assert, suite } from './uvu.ts';
-import { ENI_A, ROOMY, request, rowOf, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { ENI_A, ROOMY, request, rowOf, world } from './kit/world.ts';
 
 const ordering = suite('order');
 ordering('the holder of an address, and an occupied one on an ENI of ours', async () => {

@@ -3,10 +3,10 @@
 // the other gives up early; at rest clients, ledger and EC2 agree, with no address held by nobody.
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
-import { Checker, pause } from './checker.ts';
-import { type MariaLedger, mariaLedger } from './ledgers.ts';
-import { eniName, Site } from './site.ts';
-import { assert, suite } from './uvu.ts';
+import { type MariaLedger, mariaLedger } from './kit/databases/ledgers.ts';
+import { Checker, pause } from './kit/servers/checker.ts';
+import { eniName, Site } from './kit/servers/site.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const CLIENTS = 8;
 const ENIS = [0, 1, 2, 3].map(eniName);

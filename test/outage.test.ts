@@ -2,7 +2,7 @@
 // Method: a clock that only waiting moves.
 import { IpamError, isError } from '../src/domain/error.ts';
 import { Outage } from '../src/ipam/request/retry.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const BOUND_MS = 10_000;
 const PAUSE_MAX_MS = 2_000;

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { makeCertificates } from './certificates.ts';
-import { installData } from './mariadb.ts';
-import { assert, suite } from './uvu.ts';
+import { installData } from './kit/databases/mariadb.ts';
+import { makeCertificates } from './kit/servers/certificates.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { type Files, runMachine } from './vpc/machine.ts';
 import { SCENARIOS } from './vpc/scenarios.ts';
 

@@ -1,8 +1,8 @@
 // Goal: a pool is a pure function of its request; asking for one or giving one back changes no holder.
 import { formatPoolId, parsePoolId } from '../src/domain/ids.ts';
 import type { PoolRequest } from '../src/ipam/pools.ts';
-import { assert, suite } from './uvu.ts';
-import { ENI_A, failure, ipsWith, POLICY, ROOMY, request, rowOf, type World, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { ENI_A, failure, ipsWith, POLICY, ROOMY, request, rowOf, type World, world } from './kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });

@@ -7,11 +7,11 @@ import { isError } from '../src/domain/error.ts';
 import { openMysql } from '../src/store/mysql/store.ts';
 import type { Store } from '../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../src/store/url.ts';
-import { type Galera, startGalera } from './galera.ts';
-import { type Gate, openGate } from './gate.ts';
-import { until } from './mariadb.ts';
+import { type Galera, startGalera } from './kit/databases/galera.ts';
+import { type Gate, openGate } from './kit/databases/gate.ts';
+import { until } from './kit/databases/mariadb.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { ENI, ip, putOn, row, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const DATABASE = 'quorum';
 /** Long enough for the node to notice that it is alone. */

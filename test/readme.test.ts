@@ -9,7 +9,7 @@ import type { Io } from '../src/cli/command.ts';
 import { loadConfig } from '../src/cli/settings/config.ts';
 import { environmentName, SETTINGS, type Setting, settingNames } from '../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../src/domain/allocation.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');

@@ -13,7 +13,7 @@ import { evidence } from '../src/ipam/sync/holders.ts';
 import { keeper } from '../src/ipam/sync/keeper.ts';
 import { close, compare, reconcile as pass } from '../src/ipam/sync/reconcile.ts';
 import { idle } from '../src/ipam/sync/recycle.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   ENI_A,
   ENI_B,
@@ -29,7 +29,7 @@ import {
   secondariesOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const ip = (text: string) => text as Ipv4;
 async function reconcile(w: World) {

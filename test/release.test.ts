@@ -2,7 +2,7 @@
 // later. Method: several servers on one ledger, a store that fails or waits, and time that passes meanwhile.
 import type { Ipv4 } from '../src/domain/address.ts';
 import { IpamError } from '../src/domain/error.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   countingCalls,
   ENI_A,
@@ -15,7 +15,7 @@ import {
   rowOf,
   type World,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const NAMED = '10.0.1.77';
 const pool = { eni: ENI_A, range: null };

@@ -2,8 +2,8 @@
 import { contains, fromNumber, parseCidr, parseIpv4, routerOf } from '../src/domain/address.ts';
 import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../src/domain/ids.ts';
 import { driver } from '../src/http/driver.ts';
-import { assert } from './uvu.ts';
-import { type World, world } from './world.ts';
+import { assert } from './kit/uvu.ts';
+import { type World, world } from './kit/world.ts';
 
 export interface Line {
   readonly engine: Engine;

@@ -1,5 +1,5 @@
 /** A hundred assorted requests, good and bad, for the world below. Their order matters. */
-import { dockerds } from './raw-http.ts';
+import { dockerds } from './kit/servers/raw-http.ts';
 
 const GATEWAY = { RequestAddressType: 'com.docker.network.gateway' };
 const named = (name: string) => ({ 'com.docker.network.endpoint.name': name });

@@ -1,5 +1,5 @@
 import { runtimeName, unfitRuntime } from '../src/cli/runtime.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const runtime = suite('runtime');
 const rows: [versions: Record<string, string>, name: string, fits: boolean][] = [

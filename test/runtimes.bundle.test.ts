@@ -4,10 +4,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RUNTIMES, type Runtime } from '../scripts/tiers.ts';
-import { type Alone, bundleAlone } from './alone.ts';
-import { open } from './raw-http.ts';
+import { type Alone, bundleAlone } from './kit/servers/alone.ts';
+import { open } from './kit/servers/raw-http.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { REQUESTS, WORLD } from './requests.ts';
-import { assert, suite } from './uvu.ts';
 
 interface Heard {
   readonly responses: readonly string[];

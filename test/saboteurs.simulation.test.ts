@@ -1,10 +1,10 @@
 // Goal: the simulation finds what is wrong. Method: one small wrong change to the real code at a time, in a copy,
 // which must make a history break a rule within a bounded number of seeds.
 import { availableParallelism } from 'node:os';
+import { assert, suite } from './kit/uvu.ts';
 import { type Found, hunt, sabotaged } from './simulation/sabotage.ts';
 import { SABOTEURS, type Saboteur } from './simulation/saboteurs.ts';
 import { simulate } from './simulation/simulate.ts';
-import { assert, suite } from './uvu.ts';
 
 const SEEDS_MAX = 8_000;
 const TRIES_MAX = 5;

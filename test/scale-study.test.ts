@@ -5,8 +5,8 @@ import { openLedger } from '../scripts/scale-study/ledger.ts';
 import { coldStarts, dayAndDeploy, manyServers, restAndNoon } from '../scripts/scale-study/study.ts';
 import { rowOf, tableOf } from '../scripts/scale-study/table.ts';
 import { newCounts, type Phase } from '../scripts/scale-study/tally.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { contract } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 contract("the scale study's ledger", async () => {
   let now = 1_700_000_000_000;

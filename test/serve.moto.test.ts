@@ -9,9 +9,16 @@ import {
   EC2Client,
   RunInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import { type Bundle, freePort, removeFolder, runBundle, startBundle, tempFolder } from './bundle.ts';
-import { startMoto } from './moto.ts';
-import { assert, suite } from './uvu.ts';
+import {
+  type Bundle,
+  freePort,
+  removeFolder,
+  runBundle,
+  startBundle,
+  tempFolder,
+} from './kit/servers/bundle.ts';
+import { startMoto } from './kit/servers/moto.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' };
 const folder = tempFolder();

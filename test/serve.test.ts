@@ -13,8 +13,8 @@ import { settingNames } from '../src/cli/settings/settings.ts';
 import { IpamError } from '../src/domain/error.ts';
 import type { Allocator } from '../src/ipam/request/allocate.ts';
 import { keeper } from '../src/ipam/sync/keeper.ts';
-import { assert, suite } from './uvu.ts';
-import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from './kit/world.ts';
 
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
 const SOON_MS = 3000;

@@ -1,10 +1,11 @@
 // Goal: which server answers, and whether it lives to see it, is nothing that a container has to know. Method: two
 // servers on one MariaDB, clients that choose between them at random, one of the two killed with -9 every few
 // seconds; at rest clients, ledger and EC2 agree.
-import { Checker, pause } from './checker.ts';
-import { type MariaLedger, mariaLedger } from './ledgers.ts';
-import { eniName, heldOf, Site, SUBNET } from './site.ts';
-import { assert, suite } from './uvu.ts';
+
+import { type MariaLedger, mariaLedger } from './kit/databases/ledgers.ts';
+import { Checker, pause } from './kit/servers/checker.ts';
+import { eniName, heldOf, Site, SUBNET } from './kit/servers/site.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const CLIENTS = 8;
 const ENIS = [0, 1, 2, 3].map(eniName);

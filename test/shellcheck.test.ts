@@ -3,8 +3,8 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { execute } from './netns.ts';
-import { assert, suite } from './uvu.ts';
+import { execute } from './kit/docker/netns.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDERS = ['scripts', '.ci', 'test'];

@@ -9,8 +9,19 @@ import { arrivedOn } from '../src/ipam/ec2/observe.ts';
 import { sightsOf } from '../src/ipam/ec2/sights.ts';
 import { evidence } from '../src/ipam/sync/holders.ts';
 import { reconcile } from '../src/ipam/sync/reconcile.ts';
-import { assert, suite } from './uvu.ts';
-import { callsOf, ENI_A, ENI_B, ipsWith, ROOMY, request, rowOf, SUBNET, type World, world } from './world.ts';
+import { assert, suite } from './kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  ROOMY,
+  request,
+  rowOf,
+  SUBNET,
+  type World,
+  world,
+} from './kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const READ = 'DescribeNetworkInterfaces';

@@ -1,10 +1,11 @@
 // Goal: no address is ever given twice, lost or dead, whatever crashes. Method: seeded histories in which servers
 // die and freeze at any await, EC2 and the ledger fail in every way that they may, engines behave as dockerd does,
 // and what must be so is checked after each event and at rest. `npm run simulate-faults` runs many more.
+
+import { assert, suite } from './kit/uvu.ts';
 import { explain, runSeeds } from './simulation/report.ts';
 import { shrink } from './simulation/shrink.ts';
 import { simulate } from './simulation/simulate.ts';
-import { assert, suite } from './uvu.ts';
 
 const HISTORIES = 300;
 

@@ -23,8 +23,8 @@ import type { EniId } from '../src/domain/ids.ts';
 import type { Mutation } from '../src/simulator/model/records.ts';
 import type { Vpc } from '../src/simulator/model/vpc.ts';
 import { simulatorApp } from '../src/simulator/simulator.ts';
-import { ETH0, ETH1, ETH2, INSTANCE, ips, type Served, SUBNET, serve, simulated } from './simulated.ts';
-import { assert, suite } from './uvu.ts';
+import { ETH0, ETH1, ETH2, INSTANCE, ips, type Served, SUBNET, serve, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const REQUEST_TIMEOUT_MS = 300;
 

@@ -12,8 +12,8 @@ import { settleInstance } from '../src/store/sqlite/owner.ts';
 import * as rows from '../src/store/sqlite/queries.ts';
 import { openSqlite } from '../src/store/sqlite/store.ts';
 import type { FreeQuery } from '../src/store/store.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { contract, ENI, ip, makeReady, OTHER_ENI, one, row, SUBNET } from './store.contract.ts';
-import { assert, suite } from './uvu.ts';
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), 'ec2-ipam-'));
 

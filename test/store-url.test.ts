@@ -1,7 +1,7 @@
 // Goal: a store URL is read, or refused with what is accepted, and never quoted where it may hold a password.
 import { isError } from '../src/domain/error.ts';
 import { openStore, parseStoreUrl, type StoreSpec } from '../src/store/open.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const url = suite('store URLs');
 const mysql = (patch: Partial<Extract<StoreSpec, { kind: 'mysql' }>> = {}): StoreSpec => ({

@@ -23,7 +23,7 @@ import {
   type Store,
   type TurnQuery,
 } from '../src/store/store.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 export interface Opened {
   readonly store: Store;

@@ -4,7 +4,7 @@ import type { Ipv4 } from '../src/domain/address.ts';
 import type { Allocation } from '../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../src/domain/ids.ts';
 import { DEAD_AFTER_MS, suspects, type Witness } from '../src/domain/suspects.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const NOW = 1_000_000;
 const held = (last: number, more: Partial<Allocation> = {}): Allocation => ({

@@ -20,9 +20,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Listening, listen } from '../src/http/listen.ts';
-import { bodyOf, type Connection, dockerds, open, statusOf } from './raw-http.ts';
+import { bodyOf, type Connection, dockerds, open, statusOf } from './kit/servers/raw-http.ts';
+import { assert, suite } from './kit/uvu.ts';
 import { appOf, ENGINES, type Engine, type Line, REFUSALS, Replay, type Wire } from './replay.ts';
-import { assert, suite } from './uvu.ts';
 
 const LINES: readonly Line[] = readFileSync(new URL('transcripts.jsonl', import.meta.url), 'utf8')
   .trim()

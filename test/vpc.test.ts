@@ -7,8 +7,8 @@ import { Ec2Error } from '../src/simulator/model/ec2-error.ts';
 import type { Network } from '../src/simulator/model/network.ts';
 import type { Outcome, Vpc } from '../src/simulator/model/vpc.ts';
 import { buildVpc } from '../src/simulator/model/world.ts';
-import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, simulated } from './simulated.ts';
-import { assert, suite } from './uvu.ts';
+import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, simulated } from './kit/simulated.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const refusalOf = (act: () => unknown): string => {
   try {

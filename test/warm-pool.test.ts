@@ -12,7 +12,7 @@ import { drain } from '../src/ipam/sync/drain.ts';
 import { recycle } from '../src/ipam/sync/recycle.ts';
 import type { World as VpcDescription } from '../src/simulator/model/world.ts';
 import { groupCommit } from '../src/store/group-commit.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 import {
   callsOf,
   countingCalls,
@@ -30,7 +30,7 @@ import {
   type World,
   within,
   world,
-} from './world.ts';
+} from './kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const UNASSIGN = 'UnassignPrivateIpAddresses';

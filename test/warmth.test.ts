@@ -14,7 +14,7 @@ import {
   refillOf,
   type Stock,
 } from '../src/domain/warmth.ts';
-import { assert, suite } from './uvu.ts';
+import { assert, suite } from './kit/uvu.ts';
 
 const TARGET = { warmMin: 2, warmMax: 6 };
 const QUIET = { low: 2, high: 6 };

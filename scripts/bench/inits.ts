@@ -1,5 +1,5 @@
 /** Init rows: the command on an empty store, with a subnet of 65,536 addresses. */
-import { startSimulator } from '../../test/bundle.ts';
+import { startSimulator } from '../../test/kit/servers/bundle.ts';
 import type { Runtime } from '../tiers.ts';
 import { type Bench, CIDRS, ROW_COUNTS } from './bench.ts';
 import { highestDuring, peakBytes, start } from './program.ts';

@@ -1,5 +1,5 @@
 /** A server of the bundle with a ledger of its own and a simulated VPC of its own, ready to be asked. */
-import { freePort, type Simulator, startSimulator } from '../../test/bundle.ts';
+import { freePort, type Simulator, startSimulator } from '../../test/kit/servers/bundle.ts';
 import type { Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, post } from './connection.ts';
 import { type Program, pause, start } from './program.ts';

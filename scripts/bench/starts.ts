@@ -1,5 +1,5 @@
 /** Start rows: how long a process needs to its first answer, and what it keeps of memory when nothing is asked. */
-import { freePort } from '../../test/bundle.ts';
+import { freePort } from '../../test/kit/servers/bundle.ts';
 import type { Runtime } from '../tiers.ts';
 import type { Bench } from './bench.ts';
 import { errorIn, exchangeOnce } from './connection.ts';

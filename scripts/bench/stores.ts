@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import type { MariaDb } from '../../test/mariadb.ts';
+import type { MariaDb } from '../../test/kit/databases/mariadb.ts';
 import type { StoreAddress } from './messages.ts';
 
 export const STORE_KINDS = ['sqlite', 'mariadb'] as const;

@@ -1,4 +1,4 @@
-import { type Result, until } from '../netns.ts';
+import { type Result, until } from '../kit/docker/netns.ts';
 import type { Host } from './host.ts';
 import type { Place } from './reach.ts';
 

@@ -6,7 +6,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { execute, type Result, until } from '../netns.ts';
+import { execute, type Result, until } from '../kit/docker/netns.ts';
 import type { Fabric } from './fabric.ts';
 import { type EniSite, HOSTS_FILE, type InstanceSite, SUBNETS } from './site.ts';
 

@@ -1,5 +1,5 @@
 /** Who reaches whom, and how that is shown. */
-import type { Result } from '../netns.ts';
+import type { Result } from '../kit/docker/netns.ts';
 
 /** Somewhere that commands can be run, with a name for the table. */
 export interface Place {

@@ -9,7 +9,7 @@ import { ec2Face } from '../../src/simulator/ec2/ec2-face.ts';
 import { imdsFace } from '../../src/simulator/imds/imds-face.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
-import { execute, until } from '../netns.ts';
+import { execute, until } from '../kit/docker/netns.ts';
 import { Fabric } from './fabric.ts';
 import { EC2_ENVIRONMENT, type Environment, Host, STORE_ENVIRONMENT, type Way } from './host.ts';
 import { Instance } from './instance.ts';

@@ -1,6 +1,6 @@
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { until } from '../../netns.ts';
+import { until } from '../../kit/docker/netns.ts';
 import { Container } from '../container.ts';
 import type { Environment, Host, Say } from '../host.ts';
 import { type Life, Lives, PROBE } from '../lives.ts';

@@ -1,4 +1,4 @@
-import { until } from '../../netns.ts';
+import { until } from '../../kit/docker/netns.ts';
 import { Container } from '../container.ts';
 import type { Host, Say } from '../host.ts';
 import { mustReach } from '../reach.ts';

@@ -1,4 +1,6 @@
 /** A server of the bundle, its ledger and its simulated EC2, for tests that break them and then compare all three. */
+
+import type { Ledger, LedgerRow } from '../databases/ledgers.ts';
 import {
   type Bundle,
   freePort,
@@ -9,7 +11,6 @@ import {
   until,
 } from './bundle.ts';
 import { type Checker, call, type Held, pause } from './checker.ts';
-import type { Ledger, LedgerRow } from './ledgers.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 const CIDR = '10.0.0.0/22';

@@ -1,16 +1,16 @@
 /** A whole machine in one process: memory store, simulated VPC, and a time that passes only while all wait. */
-import { memoryCloud } from '../src/cloud/memory.ts';
-import { type Ipv4, parseCidr } from '../src/domain/address.ts';
-import type { Allocation, Status } from '../src/domain/allocation.ts';
-import { IpamError } from '../src/domain/error.ts';
-import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../src/domain/ids.ts';
-import type { Machine, Policy } from '../src/ipam/context.ts';
-import { type Ipam, openIpam } from '../src/ipam/ipam.ts';
-import type { AddressRequest } from '../src/ipam/request/allocate.ts';
-import type { Vpc } from '../src/simulator/model/vpc.ts';
-import { buildVpc, type World as VpcDescription } from '../src/simulator/model/world.ts';
-import { openMemory } from '../src/store/memory.ts';
-import type { Store } from '../src/store/store.ts';
+import { memoryCloud } from '../../src/cloud/memory.ts';
+import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
+import type { Allocation, Status } from '../../src/domain/allocation.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../../src/domain/ids.ts';
+import type { Machine, Policy } from '../../src/ipam/context.ts';
+import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
+import type { AddressRequest } from '../../src/ipam/request/allocate.ts';
+import type { Vpc } from '../../src/simulator/model/vpc.ts';
+import { buildVpc, type World as VpcDescription } from '../../src/simulator/model/world.ts';
+import { openMemory } from '../../src/store/memory.ts';
+import type { Store } from '../../src/store/store.ts';
 
 export const SUBNET = 'subnet-0a1' as SubnetId;
 export const ENI_A = 'eni-0a' as EniId;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
-import { freePort } from './bundle.ts';
+import { freePort } from '../servers/bundle.ts';
 import { until } from './mariadb.ts';
 
 const SERVER = '/usr/sbin/mariadbd';

@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { ROOT, type Runtime } from '../scripts/tiers.ts';
+import { ROOT, type Runtime } from '../../../scripts/tiers.ts';
 
 const NAME = 'ec2-ipam.mjs';
 const START_LIMIT_MS = 30_000;

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-const BUNDLE = fileURLToPath(new URL('../dist/ec2-ipam.mjs', import.meta.url));
-const NODE = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url));
+const BUNDLE = fileURLToPath(new URL('../../../dist/ec2-ipam.mjs', import.meta.url));
+const NODE = fileURLToPath(new URL('../../../node_modules/.bin/node', import.meta.url));
 const READY_DEADLINE_MS = 30_000;
 const STOP_DEADLINE_MS = 20_000;
 

@@ -1,5 +1,5 @@
 /** Time that only the test moves, and callers in it. */
-import { IpamError } from '../src/domain/error.ts';
+import { IpamError } from '../../src/domain/error.ts';
 
 const settled = () => new Promise<void>(resolve => setImmediate(resolve));
 

@@ -2,10 +2,10 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
-import type { Ipv4 } from '../src/domain/address.ts';
-import type { EniId, InstanceId, SubnetId } from '../src/domain/ids.ts';
-import type { Vpc, VpcOptions } from '../src/simulator/model/vpc.ts';
-import { buildVpc, DEFAULT_WORLD } from '../src/simulator/model/world.ts';
+import type { Ipv4 } from '../../src/domain/address.ts';
+import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import type { Vpc, VpcOptions } from '../../src/simulator/model/vpc.ts';
+import { buildVpc, DEFAULT_WORLD } from '../../src/simulator/model/world.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
 export const INSTANCE = 'i-0a1b2c3d4e5f60001' as InstanceId;
