@@ -13,7 +13,7 @@ import { openFile, whileLocked } from '../src/store/sqlite/file.ts';
 import { openSqlite } from '../src/store/sqlite/store.ts';
 import { CHANGES_MAX } from '../src/store/store.ts';
 import { assert, suite } from './kit/uvu.ts';
-import { ENI, SUBNET } from './store.contract.ts';
+import { ENI, SUBNET } from './store/store.contract.ts';
 
 const ROWS = 8 * CHANGES_MAX;
 const LIMIT_MS = 30_000;

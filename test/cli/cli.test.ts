@@ -1,0 +1,213 @@
+// Goal: whatever argv says, the answer is the right exit status and lines that help. Method: main() with a command
+// made for the test, and a world that records what is written.
+import { main } from '../../src/cli/cli.ts';
+import { type Command, command, type Io } from '../../src/cli/command.ts';
+import { nearest } from '../../src/cli/nearest.ts';
+import { onOff, text, wholeNumber } from '../../src/cli/settings/kinds.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+let ran: unknown = null;
+let failure: unknown = null;
+const paint = command({
+  name: 'paint',
+  summary: 'give a thing a color',
+  usage: 'THING [COLOR]',
+  args: { min: 1, max: 2 },
+  settings: ['store', 'storePassword', 'warmMin', 'strictReuse', 'listen', 'logLevel', 'logFormat'],
+  options: {
+    coats: { kind: wholeNumber(1, 9), fallback: '2', help: 'how often' },
+    note: { kind: text('TEXT', 'any text'), fallback: null, help: 'what to remember' },
+    'dry-run': { kind: onOff, fallback: 'off', help: 'only say' },
+  },
+  help: 'Paint dries.',
+  async run({ args, options, config, log }) {
+    if (failure !== null) throw failure;
+    log('info', 'painting');
+    ran = { args, ...options, warmMin: config.warmMin, strictReuse: config.strictReuse };
+    return args[0] === 'ghost' ? 1 : 0;
+  },
+});
+const wait: Command = command({
+  ...paint,
+  name: 'wait',
+  args: { min: 0, max: 0 },
+  usage: '',
+  options: {},
+  run: async () => 0,
+});
+
+async function cli(line: string, env: Record<string, string> = {}) {
+  const out: string[] = [];
+  const err: string[] = [];
+  ran = null;
+  const io: Io = {
+    out: { write: chunk => void out.push(chunk), isTerminal: false },
+    err: { write: chunk => void err.push(chunk), isTerminal: false },
+    ask: async () => null,
+    signal: new AbortController().signal,
+    crashed: new Promise(() => {}),
+  };
+  const nothing = () => {
+    throw new Error('no parts are needed');
+  };
+  const argv = line === '' ? [] : line.split(' ');
+  const status = await main(argv, env, io, nothing, [paint, wait]);
+  return { status, out: out.join(''), err: err.join(''), ran };
+}
+
+const commands = suite('the command line');
+commands.before.each(() => {
+  failure = null;
+});
+
+commands('runs the command with its arguments, options and settings', async () => {
+  const { status, ran } = await cli('paint door --coats 3 --dry-run --strict-reuse red', {
+    EC2_IPAM_WARM_MIN: '4',
+  });
+  assert.is(status, 0);
+  assert.equal(ran, {
+    args: ['door', 'red'],
+    coats: 3,
+    note: null,
+    'dry-run': true,
+    warmMin: 4,
+    strictReuse: true,
+  });
+});
+
+commands(
+  'an option may stand anywhere, with = or without; a switch can be turned off; the last one counts',
+  async () => {
+    const { ran } = await cli('paint --note=a=b --coats 1 --coats=4 --strict-reuse=off door', {
+      EC2_IPAM_STRICT_REUSE: 'on',
+    });
+    assert.equal(ran, {
+      args: ['door'],
+      coats: 4,
+      note: 'a=b',
+      'dry-run': false,
+      warmMin: 2,
+      strictReuse: false,
+    });
+  },
+);
+
+commands('-- ends the flags', async () => {
+  assert.equal((await cli('paint -- --coats')).ran, {
+    args: ['--coats'],
+    coats: 2,
+    note: null,
+    'dry-run': false,
+    warmMin: 2,
+    strictReuse: false,
+  });
+});
+
+commands("the command's own failure is status 1", async () => {
+  assert.is((await cli('paint ghost')).status, 1);
+});
+
+const usage: [line: string, said: string][] = [
+  ['pant door', 'ec2-ipam: there is no command "pant": did you mean paint?\n'],
+  ['xyzzy', 'ec2-ipam: there is no command "xyzzy": see ec2-ipam --help\n'],
+  ['help pant', 'ec2-ipam: there is no command "pant": did you mean paint?\n'],
+  ['--coats 3 paint', 'ec2-ipam: the command comes before its flags: ec2-ipam COMMAND --coats\n'],
+  ['paint door --cots 3', 'ec2-ipam: paint has no --cots: did you mean --coats?\n'],
+  ['paint door --quarantine 1s', 'ec2-ipam: paint has no --quarantine: see ec2-ipam paint --help\n'],
+  ['paint door --store-password x', 'ec2-ipam: paint has no --store-password: see ec2-ipam paint --help\n'],
+  ['paint door -n', 'ec2-ipam: paint has no -n: see ec2-ipam paint --help\n'],
+  ['paint door --note', 'ec2-ipam: --note needs a value: give any text\n'],
+  ['paint door --coats --dry-run', 'ec2-ipam: --coats needs a value: give a whole number from 1 to 9\n'],
+  ['paint', 'ec2-ipam: paint needs more arguments: ec2-ipam paint THING [COLOR]\n'],
+  ['paint a b c', 'ec2-ipam: paint takes at most 2 arguments: ec2-ipam paint THING [COLOR]\n'],
+  ['wait here', 'ec2-ipam: wait takes no argument, but "here" was given\n'],
+  [
+    'paint door --coats 10 --warm-min x',
+    'ec2-ipam: --coats "10": give a whole number from 1 to 9\nec2-ipam: --warm-min "x": give a whole number from 0 to 1000\n',
+  ],
+];
+for (const [line, said] of usage)
+  commands(`"${line}" is wrong usage`, async () => {
+    const { status, out, err, ran } = await cli(line);
+    assert.equal({ status, out, err, ran }, { status: 2, out: '', err: said, ran: null });
+  });
+
+commands('help is asked for in many ways, and is told on stdout', async () => {
+  for (const line of ['help', '--help', '-h']) {
+    const { status, out, err } = await cli(line);
+    assert.equal({ status, err }, { status: 0, err: '' });
+    assert.match(
+      out,
+      /^usage: ec2-ipam COMMAND.*\n {2}paint THING \[COLOR\] {2}give a thing a color\n {2}wait /s,
+    );
+  }
+  const said = [];
+  for (const line of ['help paint', 'paint --help', 'paint -h', 'paint door --nonsense --help'])
+    said.push(await cli(line));
+  for (const one of said) assert.equal(one, said[0]);
+  const { out = '' } = said[0] ?? {};
+  for (const part of [
+    /^usage: ec2-ipam paint THING \[COLOR\]/,
+    /--coats N +how often; default 2\n/,
+    /--dry-run +only say\n/,
+    /--warm-min N .* default 2 \[EC2_IPAM_WARM_MIN\]\n/,
+    /\[EC2_IPAM_STORE_PASSWORD\] .*\[EC2_IPAM_STORE_PASSWORD_FILE\]/,
+    /\nPaint dries\.\n$/,
+  ])
+    assert.match(out, part);
+  assert.not.match(out, /--quarantine|--store-password/);
+});
+
+commands('nothing at all is wrong usage, and shows the commands', async () => {
+  const { status, out, err } = await cli('');
+  assert.equal({ status, out }, { status: 2, out: '' });
+  assert.match(err, /^usage: /);
+});
+
+commands('the version is told', async () => {
+  assert.match((await cli('--version')).out, /^\d+\.\d+\.\d+\n$/);
+});
+
+commands('an error of ours is its line and status 1; wrong usage found later is status 2', async () => {
+  failure = new IpamError('conflict', 'somebody has it', { hint: 'ask' });
+  assert.equal((await cli('paint door')).err, 'ec2-ipam: somebody has it; ask\n');
+  assert.is((await cli('paint door')).status, 1);
+  failure = new IpamError('bad-request', 'no such thing');
+  assert.is((await cli('paint door')).status, 2);
+});
+
+commands('anything else is an internal error in one line; its stack is for debugging', async () => {
+  failure = new TypeError('x is\nundefined');
+  const brief = await cli('paint door');
+  assert.equal(brief.err, 'ec2-ipam: internal error: x is undefined; --log-level debug shows where\n');
+  assert.is(brief.status, 1);
+  assert.match(
+    (await cli('paint door --log-level debug')).err,
+    /^ec2-ipam: internal error: x is undefined\nec2-ipam: .*cli\.test\.ts/s,
+  );
+  failure = 'a string';
+  assert.match((await cli('paint door')).err, /internal error: a string/);
+});
+
+commands('warnings of the configuration are logged on stderr, and stdout is for data', async () => {
+  const { out, err, status } = await cli('paint door', { EC2_IPAM_WRAM_MIN: '1' });
+  assert.equal({ out, status }, { out: '', status: 0 });
+  assert.match(err, /"level":"warn","message":"EC2_IPAM_WRAM_MIN in the environment is no setting"/);
+});
+commands.run();
+
+const close = suite('nearest');
+const KNOWN = ['serve', 'init', 'recycle', 'reconcile', 'release'];
+const slips: [given: string, found: string | null][] = [
+  ['srve', 'serve'],
+  ['serve', 'serve'],
+  ['initt', 'init'],
+  ['rec', 'recycle'],
+  ['reconcil', 'reconcile'],
+  ['zzzz', null],
+  ['frobnicate', null],
+];
+for (const [given, found] of slips)
+  close(`${given} is a slip of ${found ?? 'nothing'}`, () => assert.is(nearest(given, KNOWN), found));
+close.run();

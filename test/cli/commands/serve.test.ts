@@ -1,0 +1,200 @@
+// Goal: a server that stops loses nothing and ends in its bounds. Method: a server in this process, on a real socket,
+// with a machine in memory whose parts are slow or away.
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { type RunningServer, startServer } from '../../../src/cli/commands/serve.ts';
+import type { Parts } from '../../../src/cli/parts.ts';
+import { loadConfig } from '../../../src/cli/settings/config.ts';
+import { settingNames } from '../../../src/cli/settings/settings.ts';
+import { IpamError } from '../../../src/domain/error.ts';
+import type { Allocator } from '../../../src/ipam/request/allocate.ts';
+import { keeper } from '../../../src/ipam/sync/keeper.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from '../../kit/world.ts';
+
+const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
+const SOON_MS = 3000;
+
+/** Now, on each runtime. */
+function collectGarbage(): void {
+  const { Bun } = globalThis as { Bun?: { gc(now: boolean): void } };
+  if (Bun === undefined) {
+    setFlagsFromString('--expose-gc');
+    runInNewContext('gc')();
+  } else Bun.gc(true);
+}
+
+let folder = '';
+const stop = suite('the stop of a server');
+stop.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-serve-'));
+});
+stop.after.each(() => rmSync(folder, { recursive: true }));
+const socketPath = () => join(folder, 'x.sock');
+
+type Opened = Parameters<Parts['service']>[0];
+
+/** In real time, since its sockets are real. */
+async function start(
+  w: World,
+  more: Partial<Pick<Parts, 'open' | 'store' | 'keeper'>> & {
+    allocator?: Allocator;
+    serving?: (opened: Opened) => void;
+  } = {},
+): Promise<RunningServer> {
+  const machine = {
+    ...w.machine,
+    clock: () => performance.now(),
+    wait: (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms)),
+  };
+  const { open = async () => {}, store = w.store, allocator = w.allocator } = more;
+  const parts: Parts = {
+    store,
+    machine,
+    open,
+    own: async () => {},
+    service: opened => {
+      more.serving?.(opened);
+      return { pools: w.pools, allocator, opened };
+    },
+    keeper: more.keeper ?? keeper({ ...machine, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
+  };
+  const config = loadConfig({
+    flags: new Map([['listen', [`unix:${socketPath()}`]]]),
+    env: {},
+    readFile: () => '',
+    home: folder,
+    isRoot: false,
+    isTerminal: false,
+    uses: settingNames,
+  });
+  const output = { write: () => {}, isTerminal: false };
+  const io = {
+    out: output,
+    err: output,
+    ask: async () => null,
+    signal: new AbortController().signal,
+    crashed: new Promise<never>(() => {}),
+  };
+  return await startServer({ config, io, log: w.machine.log, assemble: () => parts });
+}
+
+/** Asks for an address; `hangUp` ends the call. */
+function ask(): { answer: Promise<string>; hangUp(): void } {
+  const sent = request({ socketPath: socketPath(), path: '/IpamDriver.RequestAddress', method: 'POST' });
+  const answer = new Promise<string>((resolve, reject) => {
+    sent.on('error', reject);
+    sent.on('response', async response => {
+      let text = '';
+      for await (const chunk of response) text += chunk;
+      resolve(text);
+    });
+  });
+  answer.catch(() => {}); // of those that hang up
+  sent.end(JSON.stringify({ PoolID: ENI_A, Address: '' }));
+  return { answer, hangUp: () => void sent.destroy() };
+}
+
+async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within 10 s`);
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}
+
+/** Fails when it takes longer than it should. */
+async function soon(work: Promise<void>): Promise<void> {
+  const startedAt = performance.now();
+  await work;
+  assert.ok(performance.now() - startedAt < SOON_MS, 'it took too long');
+}
+
+stop('fails at once what waits for a ledger that is not open', async () => {
+  let tries = 0;
+  const open = async () => {
+    tries++;
+    throw AWAY;
+  };
+  const server = await start(world(), { open });
+  const { answer } = ask();
+  await until('a try', () => tries > 0);
+  await new Promise(resolve => setTimeout(resolve, 100));
+  await soon(server.stop());
+  assert.is(JSON.parse(await answer).Error, 'the server stops; try again');
+  assert.not(existsSync(socketPath()));
+});
+
+stop('waits for the undo of a caller that hung up, and only then closes the store', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const steps: string[] = [];
+  const store = {
+    ...w.store,
+    close: async () => void steps.push('closed'),
+  };
+  const allocator: Allocator = {
+    ...w.allocator,
+    request: async asked => {
+      const given = await w.allocator.request(asked);
+      await until('the hang-up to arrive', asked.gone);
+      return given;
+    },
+    undo: async row => {
+      steps.push('undoing');
+      await new Promise(resolve => setTimeout(resolve, 200));
+      await w.allocator.undo(row);
+      steps.push('undone');
+    },
+  };
+  const idle = { run: async () => {}, stop: async () => void steps.push('keeper stopped') };
+  const server = await start(w, { store, allocator, keeper: idle });
+  await server.opened;
+  const { hangUp } = ask();
+  await until('the claim', async () => (await ipsWith(w, 'allocated')).length === 1);
+  hangUp();
+  await until('the undo', () => steps.length > 0);
+  await soon(server.stop());
+  assert.equal(steps, ['undoing', 'undone', 'keeper stopped', 'closed']);
+  assert.equal(await ipsWith(w, 'allocated'), []);
+});
+
+stop('nothing is left of the requests that a server has answered', async () => {
+  let opened: Opened = async () => {};
+  const server = await start(world(), {
+    serving: given => {
+      opened = given;
+    },
+  });
+  await server.opened;
+  const callers: WeakRef<() => boolean>[] = [];
+  for (let i = 0; i < 100; i++) {
+    const gone = () => i < 0;
+    callers.push(new WeakRef(gone));
+    await opened(gone);
+  }
+  await new Promise(resolve => setTimeout(resolve, 1)); // what a WeakRef was made for lives as long as its tick
+  collectGarbage();
+  const left = callers.filter(caller => caller.deref() !== undefined).length;
+  assert.ok(left < 10, `${left} of 100 callers are remembered`);
+  await soon(server.stop());
+});
+
+stop('is in good order though the store is away', async () => {
+  const w = await pooled();
+  let isAway = false;
+  const store = {
+    ...w.store,
+    beat: (id: string, stopped: boolean) => (isAway ? Promise.reject(AWAY) : w.store.beat(id, stopped)),
+    close: () => Promise.reject(AWAY),
+  };
+  const server = await start(w, { store });
+  await server.opened;
+  isAway = true;
+  await soon(server.stop());
+  assert.ok(w.lines.some(line => line.message === 'the store could not be closed'));
+});
+stop.run();

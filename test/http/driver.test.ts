@@ -1,0 +1,354 @@
+// Goal: Docker's protocol on the wire. Method: the app called directly, and over a socket where the socket matters.
+import { connect } from 'node:net';
+import { IpamError } from '../../src/domain/error.ts';
+import { driver } from '../../src/http/driver.ts';
+import { InFlight } from '../../src/http/in-flight.ts';
+import { listen } from '../../src/http/listen.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world } from '../kit/world.ts';
+
+const appOf = (
+  w: World,
+  opened: (gone: () => boolean) => Promise<void> = async () => {},
+  options: Parameters<typeof driver>[2] = {},
+) => driver({ pools: w.pools, allocator: w.allocator, opened }, w.machine.log, options);
+type App = ReturnType<typeof appOf>;
+
+async function post(app: App, path: string, body: unknown): Promise<Record<string, unknown>> {
+  const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body);
+  const answer = await app.request(path, { method: 'POST', body: text });
+  assert.is(answer.status, 200);
+  return (await answer.json()) as Record<string, unknown>;
+}
+const POOL = {
+  AddressSpace: 'ec2-ipam',
+  Pool: '10.0.1.0/24',
+  SubPool: '',
+  Options: { 'eni-id': ENI_A },
+  V6: false,
+};
+
+const protocol = suite('driver');
+
+protocol('says what it is without waiting for anything', async () => {
+  const app = appOf(world(), () => new Promise(() => {}));
+  assert.equal(await post(app, '/Plugin.Activate', undefined), { Implements: ['IpamDriver'] });
+  assert.equal(await post(app, '/IpamDriver.GetCapabilities', undefined), {
+    RequiresMACAddress: false,
+    RequiresRequestReplay: false,
+  });
+  const spaces = await post(app, '/IpamDriver.GetDefaultAddressSpaces', undefined);
+  assert.is(spaces.LocalDefaultAddressSpace, spaces.GlobalDefaultAddressSpace);
+});
+
+protocol('a pool carries the gateway that engine 29 does not ask for', async () => {
+  const answer = await post(appOf(world({ vpc: ROOMY })), '/IpamDriver.RequestPool', POOL);
+  assert.equal(answer, {
+    PoolID: 'eni-0a',
+    Pool: '10.0.1.0/24',
+    Data: { 'com.docker.network.gateway': '10.0.1.1/24' },
+  });
+});
+
+protocol("an address has the subnet's prefix length and the container's name", async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const Options = { 'com.docker.network.endpoint.name': 'web', 'some.other': 'thing' };
+  const { Address } = await post(appOf(w), '/IpamDriver.RequestAddress', {
+    PoolID: 'eni-0a',
+    Address: '',
+    Options,
+  });
+  assert.match(String(Address), /^10\.0\.1\.\d+\/24$/);
+  assert.is((await rowOf(w, String(Address).split('/')[0] ?? '')).holder, 'web');
+});
+
+protocol('Options may be null or absent', async () => {
+  const app = appOf(await pooled({ vpc: ROOMY }));
+  assert.ok(
+    (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '', Options: null })).Address,
+  );
+  assert.ok((await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' })).Address);
+});
+
+protocol('the gateway is answered and given back by arithmetic', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const app = appOf(w);
+  const Options = { RequestAddressType: 'com.docker.network.gateway' };
+  for (const Address of ['', '10.0.1.1'])
+    assert.is(
+      (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address, Options })).Address,
+      '10.0.1.1/24',
+    );
+  assert.match(
+    String(
+      (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '10.0.1.7', Options }))
+        .Error,
+    ),
+    /not the VPC router/,
+  );
+  assert.equal(await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.1' }), {});
+  assert.is((await rowOf(w, '10.0.1.1')).status, 'reserved');
+});
+
+protocol('a pool is released with success, whatever it is', async () => {
+  const app = appOf(world());
+  assert.equal(await post(app, '/IpamDriver.ReleasePool', { PoolID: 'eni-0a' }), {});
+  assert.equal(await post(app, '/IpamDriver.ReleasePool', { PoolID: 'nonsense' }), {});
+});
+
+const BAD: [what: string, body: unknown, error: RegExp][] = [
+  [
+    'an empty body',
+    undefined,
+    /without a body, as dockerd repeats it after a broken connection; nothing was changed/,
+  ],
+  ['white space', ' \n', /without a body/],
+  ['no JSON', '{"PoolID":', /not JSON/],
+  ['a list', '[]', /not a request/],
+  ['null', 'null', /not a request/],
+  ['a number as PoolID', { PoolID: 7, Address: '10.0.1.7' }, /PoolID/],
+  [
+    'an address with a prefix',
+    { PoolID: 'eni-0a', Address: '10.0.1.7/24' },
+    /"10\.0\.1\.7\/24" is not an IPv4 address/,
+  ],
+  ['an address with a leading zero', { PoolID: 'eni-0a', Address: '010.0.1.7' }, /is not an IPv4 address/],
+  ['a foreign PoolID', { PoolID: 'pool-7', Address: '10.0.1.7' }, /PoolID/],
+  ['a megabyte', 'x'.repeat(1_000_000), /larger than 65536 bytes/],
+];
+for (const path of ['/IpamDriver.RequestAddress', '/IpamDriver.ReleaseAddress'])
+  for (const [what, body, error] of BAD)
+    protocol(`${path} refuses ${what} in one line and touches nothing`, async () => {
+      const w = world({ vpc: ROOMY });
+      const answer = await post(appOf(w), path, body);
+      assert.match(String(answer.Error), error);
+      assert.not.match(String(answer.Error), /\n| {4}at /);
+      assert.equal(await w.store.tally(), []);
+    });
+
+protocol('RequestPool refuses what it cannot serve, and says what to add', async () => {
+  const app = appOf(world());
+  const asked: [body: unknown, error: RegExp][] = [
+    [undefined, /without a body/],
+    [{ ...POOL, Options: null }, /add --ipam-opt eni-id=/],
+    [{ ...POOL, V6: true, Pool: 'fd00::/64' }, /leave out --ipv6/],
+  ];
+  for (const [body, error] of asked)
+    assert.match(String((await post(app, '/IpamDriver.RequestPool', body)).Error), error);
+});
+
+protocol('an error that nobody foresaw shows nothing of itself', async () => {
+  const w = world();
+  const broken = {
+    ...w.allocator,
+    request: () => Promise.reject(new TypeError('secret SELECT * FROM allocation')),
+  };
+  const app = driver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.machine.log);
+  const { Error: line } = await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' });
+  assert.is(line, 'ec2-ipam: internal error; look into the log of the server');
+  assert.ok(w.lines.some(one => one.level === 'error'));
+});
+
+protocol('waits for the ledger, and says why in vain', async () => {
+  const down = async () => {
+    throw new IpamError('store-down', 'db.example:3306 does not answer', { hint: 'see that it runs' });
+  };
+  const { Error: line } = await post(appOf(world(), down), '/IpamDriver.RequestAddress', {
+    PoolID: 'eni-0a',
+    Address: '',
+  });
+  assert.is(line, 'db.example:3306 does not answer; see that it runs');
+});
+
+const onTheWire = suite('driver on a socket');
+
+async function served(w: World, options: Parameters<typeof driver>[2] = {}) {
+  const listening = await listen(appOf(w, undefined, options), { kind: 'http', host: '127.0.0.1', port: 0 });
+  return { port: Number(new URL(listening.address).port), close: () => listening.close(1000) };
+}
+const raw = (path: string, body: string) =>
+  `POST ${path} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+const REQUEST = raw('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
+
+async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within 10 s`);
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}
+
+onTheWire('answers dockerd, which sends no Content-Type', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const { port, close } = await served(w);
+  const socket = connect(port, '127.0.0.1');
+  let answer = '';
+  socket.on('data', chunk => {
+    answer += chunk;
+  });
+  socket.write(REQUEST);
+  await until('an answer', () => answer.includes('"Address"'));
+  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
+  assert.match(answer, /content-type: application\/vnd\.docker\.plugins\.v1\.2\+json\r\n/i);
+  assert.match(answer, /"Address":"10\.0\.1\.\d+\/24"/);
+  socket.destroy();
+  await close();
+});
+
+for (const [what, size] of [
+  ['is taken', 100],
+  ['is refused past the limit', 100_000],
+] as const)
+  onTheWire(`a body in chunks, without a Content-Length, ${what}`, async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const { port, close } = await served(w);
+    const socket = connect(port, '127.0.0.1');
+    let answer = '';
+    socket.on('data', chunk => {
+      answer += chunk;
+    });
+    const body = JSON.stringify({ PoolID: 'eni-0a', Address: '', Padding: 'x'.repeat(size) });
+    socket.write('POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
+    await until('an answer', () => /"(Address|Error)"/.test(answer));
+    assert.match(answer, size < 1000 ? /"Address":"10/ : /"Error":"the body is larger than 65536 bytes/);
+    socket.destroy();
+    await close();
+  });
+
+// Deno hears of them later than one turn of its event loop.
+if (!('Deno' in globalThis))
+  onTheWire('callers that have gone before they are heard leave no holder behind', async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const undone: string[] = [];
+    const quick: World['allocator'] = {
+      ...w.allocator,
+      async request(asked) {
+        const given = await w.allocator.request(asked);
+        await new Promise(setImmediate); // as a commit that joins others
+        return given;
+      },
+      async undo(row) {
+        await w.allocator.undo(row);
+        undone.push(row.ip);
+      },
+    };
+    const { port, close } = await served({ ...w, allocator: quick });
+    await post(appOf(w), '/IpamDriver.RequestAddress', { PoolID: 'eni-0a' }); // makes others ready
+    const sockets = Array.from({ length: 4 }, () => connect(port, '127.0.0.1'));
+    await until('the connections', () => sockets.every(socket => !socket.connecting));
+    for (const socket of sockets) {
+      socket.write(REQUEST);
+      socket.destroy();
+    }
+    await until('the undo', () => undone.length === sockets.length);
+    assert.is((await ipsWith(w, 'allocated')).length, 1);
+    await close();
+  });
+
+onTheWire('a caller that hangs up before the answer leaves no holder behind', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  let claimed = () => {};
+  const claim = new Promise<void>(resolve => {
+    claimed = resolve;
+  });
+  let proceed = () => {};
+  const hold = new Promise<void>(resolve => {
+    proceed = resolve;
+  });
+  const slow: World['allocator'] = {
+    ...w.allocator,
+    request: async asked => {
+      const given = await w.allocator.request(asked);
+      claimed();
+      await hold;
+      await until('the hang-up to arrive', asked.gone);
+      return given;
+    },
+  };
+  const { port, close } = await served({ ...w, allocator: slow });
+  const socket = connect(port, '127.0.0.1');
+  socket.write(REQUEST);
+  await claim;
+  assert.is((await ipsWith(w, 'allocated')).length, 1);
+  socket.destroy();
+  proceed();
+  await until('the undo', async () => (await ipsWith(w, 'allocated')).length === 0);
+  assert.is(secondariesOf(w, ENI_A).length, 9, 'and the addresses stay warm');
+  await close();
+});
+
+for (const [what, head] of [
+  ['with a Content-Length', 'Content-Length: 40'],
+  ['in chunks', 'Transfer-Encoding: chunked'],
+] as const)
+  onTheWire(`half a body ${what} is waited for only so long: an error, and the connection ends`, async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const { port, close } = await served(w, { bodyMaxMs: 50 });
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    let answer = '';
+    socket.on('data', chunk => {
+      answer += chunk;
+    });
+    const half = head.startsWith('T') ? '8\r\n{"PoolID\r\n' : '{"PoolID';
+    socket.write(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${half}`);
+    await until('the end of the connection', () => socket.closed);
+    assert.match(answer, /"Error":"the body of the request did not come within 0.05 s; nothing was changed"/);
+    assert.match(answer, /^connection: close\r$/im);
+    await close();
+  });
+
+onTheWire('a handler whose caller has hung up is in flight until it has undone its claim', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const inFlight = new InFlight();
+  let undo = () => {};
+  const undone = new Promise<void>(resolve => {
+    undo = resolve;
+  });
+  let undoing = false;
+  const slow: World['allocator'] = {
+    ...w.allocator,
+    request: async asked => {
+      const given = await w.allocator.request(asked);
+      await until('the hang-up to arrive', asked.gone);
+      return given;
+    },
+    undo: async row => {
+      undoing = true;
+      await undone;
+      await w.allocator.undo(row);
+    },
+  };
+  const { port, close } = await served({ ...w, allocator: slow }, { inFlight });
+  const socket = connect(port, '127.0.0.1');
+  socket.write(REQUEST);
+  await until('the claim', async () => (await ipsWith(w, 'allocated')).length === 1);
+  socket.destroy();
+  await until('the undo', () => undoing);
+  await close();
+  let ended = false;
+  const all = inFlight.ended(10_000).then(() => {
+    ended = true;
+  });
+  await inFlight.ended(20); // bounded, though it has not ended
+  assert.not(ended, 'the undo is still under way');
+  undo();
+  await all;
+  assert.is((await ipsWith(w, 'allocated')).length, 0);
+});
+
+onTheWire('an answer that was handed over stands, though the caller closes straight after', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const { port, close } = await served(w);
+  const socket = connect(port, '127.0.0.1');
+  const answered = new Promise<void>(resolve => {
+    socket.once('data', () => resolve());
+  });
+  socket.write(REQUEST);
+  await answered;
+  socket.destroy();
+  await close();
+  assert.is((await ipsWith(w, 'allocated')).length, 1);
+});
+
+for (const s of [protocol, onTheWire]) s.run();

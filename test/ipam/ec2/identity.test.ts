@@ -1,0 +1,203 @@
+// Goal: what EC2 does not show counts only from a client of the ledger's account and Region. Method: servers on one
+// ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
+import { memoryCloud } from '../../../src/cloud/memory.ts';
+import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
+import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
+import { takeOver, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { openIpam } from '../../../src/ipam/ipam.ts';
+import { evidence } from '../../../src/ipam/sync/holders.ts';
+import { close, compare, reconcile } from '../../../src/ipam/sync/reconcile.ts';
+import type { Caller } from '../../../src/simulator/model/caller.ts';
+import { ACCOUNT_ID } from '../../../src/simulator/model/records.ts';
+import { openMemory } from '../../../src/store/memory.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  request,
+  SUBNET,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const OTHER = '210987654321';
+const FACT = 'region and account';
+const STRANGER = 'eni-0f';
+const SHARED = {
+  ...ROOMY,
+  subnets: [{ id: SUBNET, cidr: '10.0.1.0/24', sharedWith: [OTHER] }],
+  enis: [...(ROOMY.enis ?? []), { id: STRANGER, subnet: SUBNET, primary: '10.0.1.99', owner: OTHER }],
+};
+const PLACES: [what: string, vpc: typeof ROOMY, caller: Caller][] = [
+  ['of another Region', ROOMY, { account: ACCOUNT_ID, region: 'us-east-1' }],
+  ['of another account, which sees nothing', ROOMY, { account: OTHER, region: null }],
+  [
+    'of another account, which sees the subnet and its own ENI in it',
+    SHARED,
+    { account: OTHER, region: null },
+  ],
+];
+
+/** The machine of a server whose client is `caller`'s, by now. */
+function misplaced(w: World, caller: () => Caller) {
+  return {
+    ...w.machine,
+    cloud: memoryCloud(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
+  };
+}
+/** Two ENIs in use: holders, what is ready, and a stranger's address. `isUpgraded`: nobody noted whose they are. */
+async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
+  let notes = !isUpgraded;
+  const store = (now: () => number): Store => {
+    const memory = openMemory({ clock: now });
+    const noteFactOnce: Store['noteFactOnce'] = async (name, value) =>
+      notes ? await memory.noteFactOnce(name, value) : value;
+    return { ...memory, noteFactOnce };
+  };
+  const w = world({ vpc, store, policy: { warmMin: 1, warmMax: 3 } });
+  for (const eni of [ENI_A, ENI_B]) await request(w, eni, { holder: 'web' });
+  w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.77' as never] });
+  await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+  w.time.now += 3_600_000;
+  notes = true;
+  return w;
+}
+const stateOf = async (w: World) =>
+  await Promise.all(['allocated', 'ready', 'occupied'].map(status => ipsWith(w, status as never)));
+
+const identity = suite('identity');
+
+identity('a ledger learns account and Region from the first ENI that it adopts', async () => {
+  const w = world({ vpc: ROOMY });
+  assert.is(await w.store.fact(FACT), null);
+  await w.enis.adopt(ENI_A);
+  assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
+});
+
+for (const [what, vpc, caller] of PLACES) {
+  identity(`a server ${what} frees nothing and gives up nobody, whenever it comes`, async () => {
+    for (const isUpgraded of [false, true]) {
+      const w = await used(vpc, isUpgraded);
+      const before = await stateOf(w);
+      const machine = misplaced(w, () => caller);
+      const { enis } = openIpam(machine, { server: 'b', reconcileEveryMs: 60_000 });
+      const proof = evidence(machine);
+      for (let i = 0; i < 5; i++) {
+        await reconcile(machine, enis, proof, SUBNET);
+        await close(machine, await compare(machine, SUBNET));
+        w.time.now += STANDS_FOR_MS.gone;
+      }
+      const { rows } = await w.store.withStatus(SUBNET, ['ready']);
+      assert.equal((await unassign(machine, rows)).freed, []);
+      assert.equal(await stateOf(w), before);
+      w.time.now += POLICY.graceMs;
+      assert.is(await takeOver(machine), 0);
+      assert.is((await w.store.fact(FACT))?.includes(OTHER) ?? false, false);
+    }
+  });
+
+  identity(`and one that finds an intent unfinished leaves it so: ${what}`, async () => {
+    const w = await used(vpc);
+    const { rows } = await w.store.withStatus(SUBNET, ['ready']);
+    await w.store.move(rows.slice(0, 1).map(row => ({ row, move: 'unassign' })));
+    w.time.now += POLICY.graceMs;
+    assert.is(await takeOver(misplaced(w, () => caller)), 0);
+    assert.is((await ipsWith(w, 'unassigning')).length, 1);
+    w.time.now += POLICY.graceMs;
+    assert.is(await takeOver(w.machine), 1, 'the right one makes an end of it');
+  });
+}
+
+identity('a server at the wrong place is told so in one line', async () => {
+  const [elsewhere, blind, participant] = PLACES.map(([, , caller]) => caller);
+  const w = await used(SHARED);
+  await checkIdentity(w.machine);
+  const line = async (caller: Caller | undefined) =>
+    (await failure(checkIdentity(misplaced(w, () => caller as Caller)))).line;
+  assert.match(
+    await line(elsewhere),
+    /^EC2 is asked in us-east-1, and the ledger is of eu-central-1; set AWS_REGION/,
+  );
+  assert.match(
+    await line(participant),
+    /^the credentials are of account 210987654321, and the ledger is of 123456/,
+  );
+  const unseen = await used(ROOMY);
+  await checkIdentity(misplaced(unseen, () => blind as Caller));
+  assert.match(unseen.lines.at(-1)?.message ?? '', /EC2 shows no network interface here/);
+});
+
+identity('it cannot make a network there either', async () => {
+  const w = await used(SHARED);
+  const caller = { account: OTHER, region: null };
+  const { pools } = openIpam(
+    misplaced(w, () => caller),
+    { server: 'b', reconcileEveryMs: 60_000 },
+  );
+  const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+  assert.match(
+    (await failure(pools.request(asked))).line,
+    /^eni-0f is of account 210987654321, and the ledger of 12/,
+  );
+  assert.is((await w.store.eni(STRANGER as never))?.ours ?? false, false);
+});
+
+identity(
+  'an upgraded ledger learns where it is from a server that sees its ENIs, and from no other',
+  async () => {
+    const w = await used(SHARED, true);
+    const caller = { account: OTHER, region: null };
+    const strange = misplaced(w, () => caller);
+    const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
+    await reconcile(strange, enis, evidence(strange), SUBNET);
+    const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+    const line = /^EC2 shows this server no ENI of its ledger, but eni-0f;/;
+    assert.match((await failure(pools.request(asked))).line, line);
+    assert.is(await w.store.fact(FACT), null);
+    await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+    assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
+  },
+);
+
+identity('credentials that change while a server runs prove nothing from then on', async () => {
+  const w = await used(SHARED);
+  let caller: Caller = { account: ACCOUNT_ID, region: null };
+  const machine = misplaced(w, () => caller);
+  const { enis } = openIpam(machine, { server: 'b', reconcileEveryMs: 60_000 });
+  const proof = evidence(machine);
+  await reconcile(machine, enis, proof, SUBNET);
+  const before = await stateOf(w);
+  caller = { account: OTHER, region: null };
+  for (let i = 0; i < 4; i++) {
+    await reconcile(machine, enis, proof, SUBNET);
+    w.time.now += STANDS_FOR_MS.gone;
+  }
+  assert.equal(await stateOf(w), before);
+});
+
+identity('an ENI is gone only where another one of its owner is shown', async () => {
+  const w = await used(ROOMY);
+  for (const eni of [ENI_A, ENI_B]) {
+    w.vpc.network.detach(w.vpc.network.eni(eni).attachment?.id ?? '');
+    w.vpc.network.deleteEni(eni);
+  }
+  const proof = evidence(w.machine);
+  for (let i = 0; i < 3; i++) {
+    await reconcile(w.machine, w.enis, proof, SUBNET);
+    w.time.now += STANDS_FOR_MS.gone;
+  }
+  assert.is((await ipsWith(w, 'allocated')).length, 2, 'as good as no rights to see any');
+  w.vpc.network.createEni({ subnet: SUBNET });
+  for (let i = 0; i < 2; i++) {
+    await reconcile(w.machine, w.enis, proof, SUBNET);
+    w.time.now += STANDS_FOR_MS.gone;
+  }
+  assert.is((await ipsWith(w, 'allocated')).length, 0);
+});
+
+identity.run();

@@ -1,0 +1,548 @@
+// Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
+// may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import { LATE_READS_MS, SKIPPED_FOR_MS } from '../../../src/domain/allocation.ts';
+import { ANSWERED_WITHIN_MS } from '../../../src/domain/doubt.ts';
+import { IpamError } from '../../../src/domain/error.ts';
+import { assign, repair, takeOver, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
+import { Ec2Error } from '../../../src/simulator/model/ec2-error.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  rowOf,
+  SUBNET,
+  secondariesOf,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const ASSIGN = 'AssignPrivateIpAddresses';
+const UNASSIGN = 'UnassignPrivateIpAddresses';
+const ip = (text: string) => text as Ipv4;
+const foreign = (w: World, ...ips: string[]) => w.vpc.network.assign({ eni: ENI_B, ips: ips.map(ip) });
+
+const ipsOf = (rows: readonly { ip: Ipv4 }[]): string[] => rows.map(row => row.ip);
+/** ENIs that hold 49 beside their primary. */
+const LARGE = { ...ROOMY, instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })) };
+
+async function freeRows(w: World, count: number) {
+  await w.enis.adopt(ENI_A);
+  const query = {
+    subnet: SUBNET,
+    eni: ENI_A,
+    range: null,
+    rest: w.machine.policy,
+    which: 'rested' as const,
+    limit: count,
+  };
+  return (await w.store.freeFor(query)).rows;
+}
+/** The n-th free address in the order in which ENI A tries them. */
+const nth = (rows: readonly { ip: Ipv4 }[], n: number): Ipv4 => rows[n]?.ip ?? ip('0.0.0.0');
+
+const assigning = suite('assign');
+
+assigning('the intent is written before EC2 is asked', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 2);
+  w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
+  const under = assign(w.machine, ENI_A, rows);
+  await w.time.wait(100);
+  assert.equal((await ipsWith(w, 'assigning')).sort(), rows.map(row => row.ip).sort());
+  assert.is((await under).ready.length, 2);
+});
+
+assigning('an address that EC2 names as taken becomes occupied and the rest is sent again', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 1));
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.is(result.ready.length, 3);
+  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
+  assert.is((await rowOf(w, nth(rows, 1))).iface, ENI_B);
+  assert.is(callsOf(w, ASSIGN), 2);
+});
+
+assigning('one that EC2 does not name is found by its carrier', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 2));
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.is(result.ready.length, 3);
+  assert.is((await rowOf(w, nth(rows, 2))).status, 'occupied');
+});
+
+assigning('one that no read shows is found by halving, and is known from its refusal only', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 0));
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'InternalError',
+    message: 'no reads today',
+    action: 'DescribeNetworkInterfaces',
+  });
+  const result = await assign(w.machine, ENI_A, rows);
+  assert.equal(
+    result.taken.map(row => row.ip),
+    [nth(rows, 0)],
+  );
+  assert.is((await rowOf(w, nth(rows, 0))).refusedAt, w.time.now);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+assigning('a read that hangs after a refusal keeps the other addresses for two seconds only', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 0));
+  w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
+  const before = w.time.now;
+  assert.is((await assign(w.machine, ENI_A, rows)).ready.length, 3);
+  assert.ok(w.time.now - before <= 4 * ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
+});
+
+assigning('a subnet full of strangers does not block a request', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 9);
+  w.vpc.network.createEni({ subnet: SUBNET, primary: nth(rows, 0) });
+  foreign(w, ...rows.slice(1, 9).map(row => row.ip));
+  const row = await request(w, ENI_A);
+  assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+  assert.equal((await ipsWith(w, 'occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
+});
+
+assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {
+  const w = world({ vpc: ROOMY });
+  await freeRows(w, 1);
+  w.vpc.faults.add({
+    kind: 'error',
+    code: 'IncorrectState',
+    message: 'The ENI is in a bad way.',
+    action: ASSIGN,
+  });
+  const occupied = await ipsWith(w, 'occupied');
+  assert.match(
+    (await failure(request(w, ENI_A))).line,
+    /EC2 refused: The ENI is in a bad way \(IncorrectState/,
+  );
+  assert.is(callsOf(w, ASSIGN), 1);
+  assert.equal(await ipsWith(w, 'occupied'), occupied);
+});
+
+/** EC2 refuses each call that names one of these, in words that nobody knows. */
+function unfit(w: World, ...ips: string[]): void {
+  const { assign: real } = w.vpc.network;
+  Object.assign(w.vpc.network, {
+    assign: (asked: Parameters<typeof real>[0]) => {
+      if (asked.ips?.some(one => ips.includes(one))) throw new Ec2Error('InvalidParameterValue', UNKNOWN);
+      return real.call(w.vpc.network, asked);
+    },
+  });
+}
+const UNKNOWN = 'The moon is in the wrong house.';
+
+assigning(
+  'one that EC2 refuses in unknown words is found by halving, skipped, and not occupied',
+  async () => {
+    const w = world({ vpc: LARGE });
+    const rows = await freeRows(w, 60);
+    const bad = nth(rows, 0);
+    unfit(w, bad);
+    const { ready, error, calls, unfit: found } = await assign(w.machine, ENI_A, rows, 49);
+    assert.is(error, null);
+    assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
+    assert.is(found, 1);
+    assert.is(ready.length, 1);
+    assert.is((await rowOf(w, bad)).status, 'free');
+    assert.is((await rowOf(w, bad)).refusedAt, w.time.now);
+    assert.equal(await ipsWith(w, 'occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
+    const asked = await freeRows(w, 500);
+    assert.not.ok(asked.some(row => row.ip === bad));
+    w.time.now += SKIPPED_FOR_MS;
+    assert.is((await freeRows(w, 500)).at(-1)?.ip, bad, 'after ten minutes it comes last');
+  },
+);
+
+assigning('those of a batch that was refused are suspects, and tried last', async () => {
+  const w = world({ vpc: LARGE });
+  const rows = await freeRows(w, 6);
+  unfit(w, nth(rows, 0));
+  // 0 to 3, 0 and 1, and 0 alone are refused; 4 and 5 were in none of these.
+  const { ready, calls } = await assign(w.machine, ENI_A, rows, 4);
+  assert.equal(ipsOf(ready), [nth(rows, 4)]);
+  assert.is(calls, 4);
+});
+
+assigning('after three that EC2 refuses alone the request is refused in its words', async () => {
+  const w = world({ vpc: ROOMY });
+  await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  const before = await ipsWith(w, 'occupied');
+  const error = await failure(request(w, ENI_A));
+  assert.match(error.line, /EC2 refused: The moon is in the wrong house \(InvalidParameterValue\)/);
+  assert.ok(callsOf(w, ASSIGN) <= 8, `${callsOf(w, ASSIGN)} calls`);
+  assert.equal(await ipsWith(w, 'occupied'), before);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+  const { rows } = await w.store.withStatus(SUBNET, ['free']);
+  assert.is(rows.filter(row => row.refusedAt !== null).length, 3);
+});
+
+assigning('a request makes eight calls at most, whatever it meets', async () => {
+  const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
+  await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  assert.is((await failure(request(w, ENI_A))).code, 'ec2-unfit');
+  assert.is(callsOf(w, ASSIGN), 8);
+});
+
+assigning('`--ip`: EC2 is quoted', async () => {
+  const w = world({ vpc: ROOMY });
+  const [row] = await freeRows(w, 1);
+  unfit(w, row?.ip ?? '');
+  assert.match((await failure(request(w, ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
+  assert.ok(await request(w, ENI_A), 'and another is given at once');
+});
+
+assigning(
+  'after a lost reply within the search its half stays in doubt, and the others are free',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = await freeRows(w, 8);
+    w.vpc.faults.add({
+      kind: 'error',
+      code: 'InvalidParameterValue',
+      message: 'no',
+      action: ASSIGN,
+      times: 1,
+    });
+    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+    const { error, unanswered } = await assign(w.machine, ENI_A, rows);
+    assert.is(error?.code, 'ec2-unknown');
+    assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
+    assert.equal((await ipsWith(w, 'assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
+  },
+);
+
+const refusals: [code: string, ends: string][] = [
+  ['PrivateIpAddressLimitExceeded', 'ec2-limit'],
+  ['InsufficientFreeAddressesInSubnet', 'ec2-subnet-full'],
+  ['RequestLimitExceeded', 'ec2-throttled'],
+  ['UnauthorizedOperation', 'ec2-denied'],
+  ['InvalidNetworkInterfaceID.NotFound', 'ec2-not-found'],
+];
+for (const [code, ends] of refusals)
+  assigning(`after ${code} the addresses are free again at once`, async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = await freeRows(w, 3);
+    w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
+    assert.is((await assign(w.machine, ENI_A, rows)).error?.code, ends);
+    for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+  });
+
+for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
+  assigning(
+    `after ${fault.kind} the intent stays, nobody settles it within the grace, and then only forward`,
+    async () => {
+      const w = world({ vpc: ROOMY });
+      const rows = await freeRows(w, 2);
+      w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+      assert.is((await assign(w.machine, ENI_A, rows)).error?.code, 'ec2-unknown');
+      assert.is((await ipsWith(w, 'assigning')).length, 2);
+      const writtenAt = (await rowOf(w, nth(rows, 0))).movedAt;
+      w.time.now = writtenAt + POLICY.graceMs - 1;
+      assert.is(await takeOver(w.another().machine), 0);
+      assert.is((await ipsWith(w, 'assigning')).length, 2, 'not before the grace is over');
+      w.time.now += 1;
+      assert.is(await takeOver(w.another().machine), 2);
+      assert.equal(secondariesOf(w, ENI_A), []);
+      for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+    },
+  );
+
+assigning(
+  'an address that an Unassign took off does not return to that ENI while reads may be late',
+  async () => {
+    const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+    await freeRows(w, 1);
+    const rows = [];
+    for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+    const gone = rows[0]?.ip ?? '';
+    await release(w, ENI_A, gone);
+    assert.is((await unassign(w.machine, [await rowOf(w, gone)])).freed.length, 1);
+    assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 300 s/);
+    assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
+    w.time.now += LATE_READS_MS;
+    assert.is((await request(w, ENI_A, { named: gone })).ip, gone);
+  },
+);
+
+assigning('when there is no turn for the rest, it is free again, and the caller is told why', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 4);
+  foreign(w, nth(rows, 1));
+  const turn = async () => {
+    throw new IpamError('ec2-throttled', 'not sent');
+  };
+  const machine = { ...w.machine, cloud: { ...w.machine.cloud, turn } };
+  const result = await assign(machine, ENI_A, rows);
+  assert.is(result.error?.code, 'ec2-throttled');
+  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
+  assert.is(callsOf(w, ASSIGN), 1);
+});
+
+assigning('others that look for free addresses at the same time do not make a batch smaller', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 6);
+  await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
+  const result = await assign(w.machine, ENI_A, rows, 3);
+  assert.equal(
+    result.ready.map(row => row.ip),
+    rows.slice(2, 5).map(row => row.ip),
+  );
+});
+
+assigning('a call is not sent when its intent took too long to write', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 2);
+  const { move } = w.store;
+  const slow = {
+    ...w.store,
+    move: async (...args: Parameters<typeof move>) => {
+      const moved = await move(...args);
+      w.time.now += POLICY.callDeadlineMs;
+      return moved;
+    },
+  };
+  const result = await assign({ ...w.machine, store: slow }, ENI_A, rows);
+  assert.is(result.error?.code, 'ec2-unreachable');
+  assert.is(callsOf(w, ASSIGN), 0);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+const unassigning = suite('unassign');
+
+async function readyRows(w: World, count: number) {
+  return (await assign(w.machine, ENI_A, await freeRows(w, count))).ready;
+}
+
+unassigning('takes many off in one call', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 5);
+  assert.is((await unassign(w.machine, rows)).freed.length, 5);
+  assert.equal(secondariesOf(w, ENI_A), []);
+  assert.is(callsOf(w, UNASSIGN), 1);
+});
+
+unassigning('what was claimed meanwhile stays', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  const held = await request(w, ENI_A);
+  assert.is((await unassign(w.machine, rows)).freed.length, 2);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+});
+
+unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 5);
+  w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
+  assert.is((await unassign(w.machine, rows)).freed.length, 5);
+  assert.equal(secondariesOf(w, ENI_A), []);
+});
+
+unassigning('on an ENI that is gone confirms them all', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.vpc.network.deleteEni(ENI_A);
+  assert.is((await unassign(w.machine, rows)).freed.length, 3);
+});
+
+unassigning('refused for the rate, they are ready again', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
+  assert.is((await unassign(w.machine, rows)).freed.length, 0);
+  assert.is((await ipsWith(w, 'ready')).length, 3);
+});
+
+unassigning('after a lost reply nobody gets them until the grace is over and they are off', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
+  assert.is((await unassign(w.machine, rows)).freed.length, 0);
+  const others = [];
+  for (let i = 0; i < 6; i++) others.push((await request(w, ENI_A)).ip);
+  for (const row of rows) assert.not.ok(others.includes(row.ip));
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.machine), 3);
+  for (const row of rows) assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
+  for (const row of rows) assert.ok((await rowOf(w, row.ip)).leftUnsure, 'and they stay off for the grace');
+});
+
+unassigning('what EC2 took off for certain stays off for late reads only, halved batches too', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await readyRows(w, 3);
+  w.vpc.network.unassign(ENI_A, [ip(rows[0]?.ip ?? '')]);
+  assert.is((await unassign(w.machine, rows)).freed.length, 3);
+  for (const row of rows) assert.not.ok((await rowOf(w, row.ip)).leftUnsure);
+});
+
+const repairing = suite('repair');
+
+repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await request(w, ENI_A, { holder: 'web' });
+  w.vpc.network.unassign(ENI_A, [held.ip]);
+  assert.is(await repair(w.machine, [held]), 1);
+  const row = await rowOf(w, held.ip);
+  assert.is(row.status, 'allocated');
+  assert.is(row.holder, 'web');
+  assert.is(row.missingSince, null);
+  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+});
+
+repairing('whatever EC2 answers, the holder keeps it, and it stays marked as missing', async () => {
+  for (const fault of [
+    { kind: 'throttle' },
+    { kind: 'hang' },
+    { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
+  ] as const) {
+    const w = world({ vpc: ROOMY });
+    const held = await request(w, ENI_A);
+    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.vpc.faults.add({ ...fault, action: ASSIGN });
+    assert.is(await repair(w.machine, [held]), 0);
+    const row = await rowOf(w, held.ip);
+    assert.is(row.status, 'allocated');
+    assert.is.not(row.missingSince, null);
+  }
+});
+
+repairing(
+  'released while missing, it is taken off after the grace, since its repair may yet apply',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const held = await request(w, ENI_A);
+    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
+    await repair(w.machine, [held]);
+    assert.is(await release(w, ENI_A, held.ip), true);
+    assert.is((await rowOf(w, held.ip)).status, 'unassigning');
+    assert.is(await takeOver(w.machine), 0);
+    w.time.now += POLICY.graceMs;
+    assert.is(await takeOver(w.machine), 1);
+    assert.not.ok(secondariesOf(w, ENI_A).includes(held.ip));
+    assert.is((await rowOf(w, held.ip)).status, 'free');
+  },
+);
+
+repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
+  const w = world({ vpc: ROOMY });
+  const held = [];
+  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  w.vpc.network.unassign(
+    ENI_A,
+    held.map(row => row.ip),
+  );
+  foreign(w, held[2]?.ip ?? '');
+  const before = callsOf(w, ASSIGN);
+  assert.is(await repair(w.machine, held), 4);
+  assert.is(callsOf(w, ASSIGN) - before, 2);
+  for (const row of held) assert.is((await rowOf(w, row.ip)).status, 'allocated');
+});
+
+repairing('where the ENI has room for one only, one is put back', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  const held = [];
+  for (let i = 0; i < 9; i++) held.push(await request(w, ENI_A));
+  const [first, second] = held;
+  w.vpc.network.unassign(ENI_A, [first?.ip ?? ip(''), second?.ip ?? ip('')]);
+  w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
+  assert.is(await repair(w.machine, held.slice(0, 2)), 2);
+});
+
+repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
+  const w = world({ vpc: ROOMY, unnamedRefusals: true });
+  const held = [];
+  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  w.vpc.network.unassign(
+    ENI_A,
+    held.map(row => row.ip),
+  );
+  foreign(w, held[3]?.ip ?? '');
+  assert.is(await repair(w.machine, held), 4);
+});
+
+const bounds = suite('bounds');
+
+bounds('a hung assign on one ENI does not delay another', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  await w.enis.adopt(ENI_B);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, eni: ENI_A });
+  const stuck = failure(request(w, ENI_A));
+  const before = w.time.now;
+  await request(w, ENI_B);
+  assert.is(w.time.now, before + GATHER_MS);
+  assert.is((await stuck).code, 'ec2-unknown');
+});
+
+bounds('a queue of requests fails together, counted from the start of the outage', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+  const before = w.time.now;
+  for (let i = 0; i < 5; i++) assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
+  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
+  assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000, `${w.time.now - before} ms`);
+});
+
+bounds('a cold start ends at its bound though EC2 answers each call', async () => {
+  const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 20_000 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
+  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN });
+  const before = w.time.now;
+  assert.is((await failure(request(w, ENI_A))).code, 'unavailable');
+  assert.ok(w.time.now - before <= 4 * 9_000 + 20_000, `${w.time.now - before} ms`);
+});
+
+bounds('a named address whose call has no answer is refused at once, not at the bound', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 1);
+  w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+  await assign(w.machine, ENI_A, rows);
+  w.time.now += POLICY.callDeadlineMs;
+  const before = w.time.now;
+  assert.match((await failure(request(w, ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
+  assert.is(w.time.now, before);
+});
+
+bounds('an outage that ends in time is only a wait', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 5 });
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+bounds('a request whose caller has gone stops waiting', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+  const before = w.time.now;
+  assert.is((await failure(request(w, ENI_A, { gone: () => true }))).code, 'caller-gone');
+  assert.ok(w.time.now - before < 1000);
+});
+
+for (const s of [assigning, unassigning, repairing, bounds]) s.run();

@@ -1,0 +1,144 @@
+// Goal: an address that was on another ENI just now is given once EC2 shows it on its new one, and waits for that no longer
+// than its bound. Method: the simulated VPC with late reads, and a time that passes only while all wait.
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
+import { assign, CONFIRM_MS_MAX, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  ROOMY,
+  request,
+  rowOf,
+  SUBNET,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const DESCRIBE = 'DescribeNetworkInterfaces';
+const options = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
+
+/** `count` addresses that have just left ENI B. */
+async function moving(w: World, count: number): Promise<Ipv4[]> {
+  for (let i = 0; i < count; i++) await request(w, ENI_B);
+  await w.enis.adopt(ENI_A);
+  const { rows } = await w.store.onEni(ENI_B);
+  const held = rows.filter(row => row.status === 'allocated').slice(0, count);
+  await w.store.move(held.map(row => ({ row, move: 'release' as const })));
+  const ready = (
+    await w.store.get(
+      SUBNET,
+      held.map(row => row.ip),
+    )
+  ).rows;
+  const { freed } = await unassign(w.machine, ready);
+  assert.is(freed.length, count);
+  return freed.map(row => row.ip as Ipv4);
+}
+const rowsOf = async (w: World, ips: readonly Ipv4[]) => (await w.store.get(SUBNET, ips)).rows;
+const others = async (w: World, count: number) => {
+  const query = {
+    subnet: SUBNET,
+    eni: ENI_A,
+    range: null,
+    rest: w.machine.policy,
+    which: 'rested',
+    limit: 99,
+  } as const;
+  return (await w.store.freeFor(query)).rows.filter(row => row.leftAt === null).slice(0, count);
+};
+const lag = (w: World, ms: number, times?: number) =>
+  w.vpc.faults.add({ kind: 'readLag', ms, action: DESCRIBE, ...(times === undefined ? {} : { times }) });
+
+const moved = suite('an address that was moved');
+
+moved('is ready when EC2 shows it on its new ENI', async () => {
+  const w = world(options);
+  const ips = await moving(w, 1);
+  lag(w, 700);
+  const before = w.time.now;
+  const { ready, error } = await assign(w.machine, ENI_A, await rowsOf(w, ips));
+  assert.is(error, null);
+  assert.equal(
+    ready.map(row => row.ip),
+    ips,
+  );
+  const tookMs = w.time.now - before;
+  assert.ok(tookMs >= 700 && tookMs < CONFIRM_MS_MAX, `${tookMs} ms`);
+});
+
+for (const [what, fault] of [
+  ['does not show it', { kind: 'readLag', ms: 60_000 }],
+  ['does not answer', { kind: 'hang' }],
+  ['refuses to say', { kind: 'error', code: 'UnauthorizedOperation', message: 'no' }],
+] as const)
+  moved(`is ready after 2 s where EC2 ${what}, and that is no failure`, async () => {
+    const w = world(options);
+    const ips = await moving(w, 1);
+    w.vpc.faults.add({ ...fault, action: DESCRIBE });
+    const before = w.time.now;
+    const { ready, error, unanswered } = await assign(w.machine, ENI_A, await rowsOf(w, ips));
+    assert.equal([error, unanswered], [null, []]);
+    assert.equal(
+      ready.map(row => row.ip),
+      ips,
+    );
+    assert.is(w.time.now - before, CONFIRM_MS_MAX);
+  });
+
+moved('is looked for after a slow answer too, which is not taken for none', async () => {
+  const w = world(options);
+  const ips = await moving(w, 1);
+  w.vpc.faults.add({ kind: 'latency', ms: 1_900, action: 'AssignPrivateIpAddresses' });
+  lag(w, 1_000);
+  const { ready, error, unanswered } = await assign(w.machine, ENI_A, await rowsOf(w, ips));
+  assert.equal([error, unanswered, ready.map(row => row.ip)], [null, [], ips]);
+});
+
+moved('does not keep the others of its batch waiting', async () => {
+  const w = world(options);
+  const ips = await moving(w, 1);
+  lag(w, 60_000);
+  const fresh = await others(w, 2);
+  const before = w.time.now;
+  const { ready } = await assign(w.machine, ENI_A, [...(await rowsOf(w, ips)), ...fresh]);
+  assert.equal(ready.map(row => row.ip).sort(), fresh.map(row => row.ip).sort());
+  assert.is(w.time.now, before);
+  assert.is((await rowOf(w, ips[0] ?? '')).status, 'assigning');
+  await w.time.wait(CONFIRM_MS_MAX + 1);
+  assert.is((await rowOf(w, ips[0] ?? '')).status, 'ready');
+});
+
+moved('is given to the request that waits for it, by name too', async () => {
+  const w = world(options);
+  const [ip = ''] = await moving(w, 1);
+  lag(w, 700);
+  assert.is((await request(w, ENI_A, { named: ip })).ip, ip);
+});
+
+for (const [what, more, passed] of [
+  ['more than five minutes ago', {}, LATE_READS_MS],
+  ['just now, with --confirm-moves off', { confirmMoves: false }, 0],
+] as const)
+  moved(`${what} is ready with EC2's answer`, async () => {
+    const w = world({ ...options, policy: { ...options.policy, ...more } });
+    const ips = await moving(w, 1);
+    w.time.now += passed;
+    const before = [w.time.now, callsOf(w, DESCRIBE)];
+    assert.is((await assign(w.machine, ENI_A, await rowsOf(w, ips))).ready.length, 1);
+    assert.equal([w.time.now, callsOf(w, DESCRIBE)], before);
+  });
+
+moved('back to the ENI that it left asks nothing either', async () => {
+  const w = world(options);
+  const ips = await moving(w, 1);
+  w.time.now += LATE_READS_MS;
+  const before = callsOf(w, DESCRIBE);
+  await assign(w.machine, ENI_B, await rowsOf(w, ips));
+  assert.is(callsOf(w, DESCRIBE), before);
+  assert.ok((await ipsWith(w, 'ready')).includes(ips[0] ?? ''));
+});
+
+moved.run();

@@ -1,0 +1,200 @@
+// Goal: what EC2 shows on an ENI settles a call that had no answer, and never more than that. Method: the simulated VPC,
+// whose calls hang and whose reads are late, and the orders in which answers and reads can come.
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain/allocation.ts';
+import { isError } from '../../../src/domain/error.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
+import { assign } from '../../../src/ipam/ec2/intents.ts';
+import { arrivedOn } from '../../../src/ipam/ec2/observe.ts';
+import { sightsOf } from '../../../src/ipam/ec2/sights.ts';
+import { evidence } from '../../../src/ipam/sync/holders.ts';
+import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  ENI_B,
+  ipsWith,
+  ROOMY,
+  request,
+  rowOf,
+  SUBNET,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const ASSIGN = 'AssignPrivateIpAddresses';
+const READ = 'DescribeNetworkInterfaces';
+const sights = suite('sights');
+
+async function freeRows(w: World, count: number) {
+  await w.enis.adopt(ENI_A);
+  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: w.machine.policy, which: 'rested' as const };
+  return (await w.store.freeFor({ ...query, limit: count })).rows;
+}
+/** Calls for rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
+async function lost(w: World, rows: readonly Allocation[], applied: boolean) {
+  w.vpc.faults.add({ kind: applied ? 'lostReply' : 'hang', action: ASSIGN, times: 1 });
+  const { error } = await assign(w.machine, ENI_A, rows);
+  assert.ok(isError(error, 'ec2-unknown'));
+}
+const statuses = async (w: World, rows: readonly Allocation[]) =>
+  (await Promise.all(rows.map(row => rowOf(w, row.ip)))).map(row => row.status);
+/** What a read of the ENI settles that begins now. */
+async function look(w: World) {
+  const { rows, now } = await w.store.onEni(ENI_A);
+  return await w.store.move(arrivedOn(await w.machine.cloud.eni(ENI_A), rows, now));
+}
+
+sights('what a read shows on its ENI is ready at once, and when it came there is noted', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 3);
+  await lost(w, rows, true);
+  assert.is((await look(w)).length, 3);
+  for (const row of rows) assert.is((await rowOf(w, row.ip)).placedAt, w.time.now);
+});
+
+sights('what it does not show stays in doubt', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 3);
+  await lost(w, rows, false);
+  assert.equal(await look(w), []);
+  assert.equal(await statuses(w, rows), ['assigning', 'assigning', 'assigning']);
+});
+
+sights("a part of a batch is somebody else's: a call is applied as a whole", async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 3);
+  w.vpc.network.assign({ eni: ENI_A, ips: [rows[1]?.ip as Ipv4] });
+  await lost(w, rows, false);
+  assert.equal(await look(w), []);
+});
+
+sights('a row that moved since it was read is let be', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 1);
+  await lost(w, rows, true);
+  const { rows: before, now } = await w.store.onEni(ENI_A);
+  const shown = await w.machine.cloud.eni(ENI_A);
+  await w.store.move([{ row: await rowOf(w, rows[0]?.ip ?? ''), move: 'take over' }]);
+  assert.equal(await w.store.move(arrivedOn(shown, before, now)), []);
+});
+
+sights('an answer that comes after the read finds its rows moved, and takes nothing back', async () => {
+  const w = world({ vpc: ROOMY });
+  w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
+  const given = await request(w, ENI_A);
+  await w.time.wait(10_000);
+  const row = await rowOf(w, given.ip);
+  assert.equal([row.status, row.generation], ['allocated', given.generation]);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+});
+
+for (const [how, held] of [
+  ['nobody has', false],
+  ['a container has', true],
+] as const)
+  sights(
+    `EC2 refuses what it showed: what ${how} of it is ${held ? 'kept' : "somebody else's"}`,
+    async () => {
+      const w = world({ vpc: ROOMY });
+      const [row] = await freeRows(w, 1);
+      assert.ok(row);
+      w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
+      w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
+      const { ready } = await assign({ ...w.machine, sights: sightsOf(w.machine) }, ENI_A, [row]);
+      assert.is(ready.length, 1, 'a read showed it there');
+      if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
+      await w.time.wait(10_000);
+      assert.is((await rowOf(w, row.ip)).status, held ? 'allocated' : 'occupied');
+    },
+  );
+
+sights('the comparison of ledger and EC2 settles them too', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 3);
+  await lost(w, rows, true);
+  await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+  assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
+});
+
+sights('so does the look at an ENI that EC2 calls full', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 9);
+  await lost(w, rows, true);
+  const before = w.time.now;
+  const { ip } = await request(w, ENI_A);
+  assert.ok(rows.some(row => row.ip === ip));
+  assert.is(w.time.now - before < 4_000, true);
+});
+
+sights('not on an ENI that is attached to another instance now', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a' });
+  const rows = await freeRows(w, 1);
+  await lost(w, rows, true);
+  const { network } = w.vpc;
+  network.detach(network.eni(ENI_A).attachment?.id ?? '');
+  const watching = sightsOf(w.machine);
+  watching.watch(ENI_A, w.time.now);
+  assert.equal(await watching.next(ENI_A), []);
+  assert.equal(await statuses(w, rows), ['assigning']);
+});
+
+sights('all who wait share its reads: five within half a minute', async () => {
+  const w = world({ vpc: ROOMY });
+  await lost(w, await freeRows(w, 1), false);
+  const watching = sightsOf(w.machine);
+  const [before, startedAt] = [callsOf(w, READ), w.time.now];
+  const at: number[] = [];
+  for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
+  for (let i = 0; i < 5; i++) {
+    await Promise.all(Array.from({ length: 20 }, () => watching.next(ENI_A)));
+    at.push(w.time.now - startedAt);
+  }
+  assert.equal(at, [1_000, 2_000, 5_000, 10_000, 30_000]);
+  watching.watch(ENI_A, startedAt);
+  assert.equal(await watching.next(ENI_A), [], 'it has been read just now');
+  assert.is(callsOf(w, READ) - before, 5);
+});
+
+sights('a newer call is looked for in its own time', async () => {
+  const w = world({ vpc: ROOMY });
+  await lost(w, await freeRows(w, 1), false);
+  const watching = sightsOf(w.machine);
+  watching.watch(ENI_A, w.time.now - 11_000);
+  await watching.next(ENI_A);
+  const startedAt = w.time.now;
+  watching.watch(ENI_A, startedAt);
+  await watching.next(ENI_A);
+  assert.is(w.time.now - startedAt, 1_000);
+});
+
+sights('reads that fail are made again', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 1);
+  await lost(w, rows, true);
+  w.vpc.faults.add({ kind: 'error', code: 'InternalError', message: 'no', action: READ, times: 1 });
+  const watching = sightsOf(w.machine);
+  watching.watch(ENI_A, w.time.now);
+  assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);
+});
+sights.run();
+
+const past = suite('mayShowPast');
+const NOW = 1_000_000_000;
+const ago = (ms: number | null) => (ms === null ? null : NOW - ms);
+const cases: [left: [EniId, number] | null, placedMsAgo: number | null, past: boolean, why: string][] = [
+  [null, null, false, 'an address that was on no ENI yet'],
+  [[ENI_A, LATE_READS_MS - 1], 900_000, true, 'one that left it just now'],
+  [[ENI_A, LATE_READS_MS], 900_000, false, 'one that left it longer ago than a read may be late'],
+  [[ENI_B, 1_000], 900_000, false, 'one that left another, where it had long been'],
+  [[ENI_B, 1_000], LATE_READS_MS - 1, true, 'one that left another, and may have left this before'],
+  [[ENI_B, 1_000], null, true, 'one of which nobody knows when it came there'],
+];
+for (const [left, placed, want, why] of cases)
+  past(why, () => {
+    const [leftIface, leftMs] = left ?? [null, null];
+    const row = { leftIface, leftAt: ago(leftMs), placedAt: ago(placed) } as Allocation;
+    assert.is(mayShowPast(row, ENI_A, NOW), want);
+  });
+past.run();

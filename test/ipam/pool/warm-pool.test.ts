@@ -1,0 +1,775 @@
+// Goal: containers find a ready address, EC2 is asked seldom, and warmth on one ENI starves no other.
+// Method: the whole machine on a simulated VPC whose assign takes 250 ms, in a time that passes only while all wait.
+import type { Cloud, Urgency } from '../../../src/cloud/cloud.ts';
+import { type Cidr, parseCidr } from '../../../src/domain/address.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
+import { openIpam } from '../../../src/ipam/ipam.ts';
+import { hintsOf } from '../../../src/ipam/pool/cache.ts';
+import { fill } from '../../../src/ipam/pool/refill.ts';
+import { takeBack } from '../../../src/ipam/pool/steal.ts';
+import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
+import { drain } from '../../../src/ipam/sync/drain.ts';
+import { recycle } from '../../../src/ipam/sync/recycle.ts';
+import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
+import { groupCommit } from '../../../src/store/group-commit.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  callsOf,
+  countingCalls,
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  SMALL,
+  SUBNET,
+  secondariesOf,
+  type World,
+  within,
+  world,
+} from '../../kit/world.ts';
+
+const ASSIGN = 'AssignPrivateIpAddresses';
+const UNASSIGN = 'UnassignPrivateIpAddresses';
+const ASSIGN_MS = 250;
+const IDLE_MS = 600_000;
+/** ENIs that hold 49 beside their primary. */
+const LARGE: VpcDescription = {
+  ...ROOMY,
+  subnets: [{ id: SUBNET, cidr: '10.0.0.0/22' }],
+  instances: [
+    { id: 'i-0a', type: 'm5.24xlarge' },
+    { id: 'i-0b', type: 'm5.24xlarge' },
+  ],
+  enis: (ROOMY.enis ?? []).map(({ primary, ...eni }) => ({ ...eni, primary: primary ?? '' })),
+};
+
+async function slow(options: Parameters<typeof world>[0]): Promise<World> {
+  const w = world(options);
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
+  return w;
+}
+/** Lets the refills that are under way end. */
+const settled = (w: World): Promise<void> => w.time.wait(10 * ASSIGN_MS);
+const ready = async (w: World, eni: EniId): Promise<number> =>
+  (await w.store.readyOn(eni, null, 99)).rows.length;
+const drainAll = async (w: World): Promise<number> =>
+  drain(w.machine, w.warm, SUBNET, await w.enis.readAll());
+
+const filling = suite('refill');
+
+filling('the claim that leaves too few begins it, and waits for nothing', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  assert.is(callsOf(w, ASSIGN), 1);
+  assert.is(await ready(w, ENI_A), 12);
+  const before = w.time.now;
+  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  assert.is(w.time.now, before, 'nobody waited');
+  assert.is(callsOf(w, ASSIGN), 1, 'the call has its turn only when the claim has been answered');
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 2);
+  assert.is(await ready(w, ENI_A), 20, 'up to the high mark of a pool that gained 7');
+});
+
+filling('between the marks nothing is asked of EC2', async () => {
+  const w = await slow({ vpc: LARGE });
+  const held = [];
+  for (let i = 0; i < 3; i++) held.push(await request(w, ENI_A));
+  await settled(w);
+  const before = callsOf(w, ASSIGN);
+  for (const { ip } of held) await release(w, ENI_A, ip);
+  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), before);
+});
+
+filling(
+  '49 one after another, as dockerd sends them: five calls at most, and only who met one waits',
+  async () => {
+    const w = await slow({ vpc: LARGE });
+    const ips = new Set<string>();
+    let waited = 0;
+    for (let i = 0; i < 49; i++) {
+      const before = w.time.now;
+      ips.add((await request(w, ENI_A)).ip);
+      if (w.time.now > before) waited++;
+    }
+    assert.is(ips.size, 49);
+    assert.ok(callsOf(w, ASSIGN) <= 5, `${callsOf(w, ASSIGN)} calls`);
+    assert.ok(waited <= callsOf(w, ASSIGN), `${waited} waited`);
+  },
+);
+
+filling('50 ENIs at once with 8 each: a call each, and none waits for another', async () => {
+  const ids = Array.from({ length: 50 }, (_, i) => `eni-0c${i.toString(16).padStart(2, '0')}` as EniId);
+  const w = world({
+    vpc: {
+      subnets: [{ id: SUBNET, cidr: '10.0.0.0/20' }],
+      instances: ids.map((_, i) => ({ id: `i-0c${i.toString(16).padStart(2, '0')}`, type: 'm5.4xlarge' })),
+      enis: ids.map((id, i) => ({
+        id,
+        subnet: SUBNET,
+        attachment: { instance: `i-0c${i.toString(16).padStart(2, '0')}`, deviceIndex: 1 },
+      })),
+    },
+  });
+  for (const id of ids) await w.enis.adopt(id);
+  w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
+  const before = w.time.now;
+  const rows = await Promise.all(ids.flatMap(id => Array.from({ length: 8 }, () => request(w, id))));
+  assert.is(new Set(rows.map(row => row.ip)).size, 400);
+  assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS);
+  assert.is(callsOf(w, ASSIGN), 50);
+});
+
+filling('those who come within a moment of the first share its call', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const first = request(w, ENI_A);
+  await w.time.wait(GATHER_MS - 1);
+  const second = request(w, ENI_A);
+  assert.is(new Set([(await first).ip, (await second).ip]).size, 2);
+  assert.is(callsOf(w, ASSIGN), 1);
+});
+
+filling('those who find that all is being claimed let the claims be made', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const { move, readyOn } = w.store;
+  let reads = 0;
+  Object.assign(w.store, {
+    move: groupCommit(changes => move(changes), { lanesMax: 1 }),
+    readyOn: async (...args: Parameters<typeof readyOn>) => {
+      reads++;
+      if (reads > 1000) throw new Error('it reads and reads, and nothing else has its turn');
+      return readyOn(...args);
+    },
+  });
+  const rows = await Promise.all(Array.from({ length: 49 }, () => request(w, ENI_A)));
+  assert.is(new Set(rows.map(row => row.ip)).size, 49);
+  for (const { ip } of rows.slice(0, 3)) await release(w, ENI_A, ip);
+  w.time.now += 60_000;
+  reads = 0;
+  const more = await Promise.allSettled(Array.from({ length: 5 }, () => request(w, ENI_A)));
+  assert.is(
+    more.filter(({ status }) => status === 'fulfilled').length,
+    3,
+    'the ENI is full, and three are ready',
+  );
+  assert.ok(reads < 100, `${reads} reads`);
+});
+
+filling('a container that crashes and starts again makes no pool grow beyond what cools down', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 200; i++) {
+    const { ip } = await request(w, ENI_A);
+    await w.time.wait(10_000);
+    await release(w, ENI_A, ip);
+    await w.time.wait(50);
+  }
+  assert.ok(secondariesOf(w, ENI_A).length <= 13, `${secondariesOf(w, ENI_A).length} addresses`);
+});
+
+filling('who comes while a refill is under way is served by it', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 13; i++) await request(w, ENI_A);
+  const before = w.time.now;
+  await request(w, ENI_A);
+  assert.ok(w.time.now - before <= GATHER_MS + ASSIGN_MS);
+  assert.is(callsOf(w, ASSIGN), 2);
+});
+
+filling('a network is warm before its first container comes', async () => {
+  const w = await slow({ vpc: LARGE });
+  await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.0.0/22', subPool: '' });
+  assert.is(await ready(w, ENI_A), 0, 'which docker network create does not wait for');
+  await settled(w);
+  assert.is(await ready(w, ENI_A), 6);
+});
+
+filling('what was claimed while it was under way begins the next one, without another claim', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  await w.time.wait(GATHER_MS + 1);
+  assert.is(callsOf(w, ASSIGN), 2);
+  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 3);
+  assert.is(await ready(w, ENI_A), 30);
+});
+
+filling('pools of one ENI by their ranges are each their own', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 1 } });
+  const before = w.time.now;
+  const [low, high] = await Promise.all([
+    request(w, ENI_A, { range: '10.0.0.64/26' }),
+    request(w, ENI_A, { range: '10.0.2.0/24' }),
+  ]);
+  assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS, 'neither waits for the other');
+  assert.ok(within('10.0.0.64/26', low.ip), low.ip);
+  assert.ok(within('10.0.2.0/24', high.ip), high.ip);
+});
+
+filling('finds what another server has made ready, and then needs no read for it', async () => {
+  const w = await slow({ vpc: LARGE });
+  const other = w.another();
+  await request(w, ENI_A);
+  const before = callsOf(w, ASSIGN);
+  for (let i = 0; i < 14; i++) await request(other, ENI_A);
+  await settled(w);
+  const made = callsOf(w, ASSIGN) - before;
+  assert.ok(made > 0);
+  const calls = countingCalls(w, 'readyOn');
+  await request(w, ENI_A); // all that it remembers is gone: it reads once
+  await request(w, ENI_A);
+  assert.is(calls.readyOn, 1);
+});
+
+filling('learns by the way what is ready', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const hints = hintsOf(POLICY, w.machine.clock);
+  const home = await w.enis.adopt(ENI_A);
+  const marks = () => ({ low: 2, high: 6 });
+  const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: async () => {} };
+  assert.equal(await fill(w.machine, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
+  assert.is(hints.count(ENI_A, null).usable, 12);
+});
+
+filling('a refill that a container has come to wait for is as urgent as that container', async () => {
+  const w = await slow({ vpc: LARGE });
+  const turns: string[] = [];
+  let free = Promise.resolve();
+  const cloud = (urgency: () => Urgency): Cloud => ({
+    ...w.machine.cloud,
+    as: cloud,
+    async turn() {
+      await free;
+      turns.push(urgency());
+    },
+  });
+  const spied = openIpam(
+    { ...w.machine, cloud: cloud(() => 'cold') },
+    { server: 'a', reconcileEveryMs: 60_000 },
+  );
+  const ask = () => request({ ...w, ...spied }, ENI_A);
+  await ask();
+  let open = () => {};
+  free = new Promise(resolve => {
+    open = resolve;
+  });
+  for (let i = 0; i < 12; i++) await ask();
+  const waits = ask();
+  await w.time.wait(1);
+  open();
+  await waits;
+  assert.equal(turns, ['cold', 'cold']);
+  for (let i = 0; i < 20; i++) await ask();
+  await spied.warm.stop();
+  assert.is(turns.at(-1), 'refill');
+  const rows = (await w.store.readyOn(ENI_A, null, 9)).rows;
+  await recycle({ ...w.machine, cloud: cloud(() => 'cold') }, rows);
+  assert.is(turns.at(-1), 'recycle');
+});
+
+filling(
+  'the longer nobody has been asked for its ENIs, the newer is the count that it leaves them',
+  async () => {
+    const w = await slow({ vpc: SMALL });
+    assert.is(await w.enis.countIn(SUBNET), 1);
+    await w.another().enis.adopt(ENI_B);
+    assert.is(await w.enis.countIn(SUBNET), 1, 'a minute old is good enough');
+    w.time.now += 60_000;
+    assert.is(await w.enis.countIn(SUBNET), 2);
+  },
+);
+
+filling('off with --warm-max 0: each call brings just what waits', async () => {
+  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 3);
+  assert.is(secondariesOf(w, ENI_A).length, 3);
+});
+
+filling('leaves the last addresses of the subnet for requests that wait', async () => {
+  const w = await slow({ vpc: SMALL });
+  await w.enis.adopt(ENI_B);
+  await request(w, ENI_A); // of 9, four are left: two for each ENI
+  assert.is(secondariesOf(w, ENI_A).length, 5);
+  for (let i = 0; i < 4; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(secondariesOf(w, ENI_A).length, 5, 'a refill takes none of them');
+  await request(w, ENI_A);
+  assert.is(secondariesOf(w, ENI_A).length, 6, 'a request that waits takes what it needs');
+});
+
+filling('one that fails is not tried again with every claim', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
+  for (let i = 0; i < 12; i++) {
+    await request(w, ENI_A);
+    await w.time.wait(100);
+  }
+  assert.is(w.lines.filter(line => line.message === 'refill failed').length, 1);
+});
+
+filling('what a failed refill would have brought, the next start that waits brings: one call', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 1 });
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  await w.time.wait(ASSIGN_MS);
+  const before = callsOf(w, ASSIGN);
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  assert.ok(callsOf(w, ASSIGN) - before <= 1, `${callsOf(w, ASSIGN) - before} calls`);
+});
+
+filling(
+  'what another server has in flight is a part of what a start brings, not a reason to bring one',
+  async () => {
+    const w = await slow({ vpc: LARGE });
+    const other = w.another();
+    await other.enis.adopt(ENI_A);
+    const theirs = request(other, ENI_A, { range: '10.0.2.0/24' });
+    await w.time.wait(GATHER_MS + 1);
+    for (let i = 0; i < 3; i++) await request(w, ENI_A, { range: '10.0.1.0/24' });
+    await theirs;
+    assert.is(callsOf(w, ASSIGN), 3, 'theirs, and one and its refill of ours');
+  },
+);
+
+filling('one prefix takes one place: an m5.large with a /28 holds eight of ours', async () => {
+  const [a, b] = ROOMY.enis ?? [];
+  assert.ok(a && b);
+  const w = world({ vpc: { ...ROOMY, enis: [{ ...a, prefixes: ['10.0.1.64/28'] }, b] } });
+  const given = [];
+  for (let i = 0; i < 8; i++) given.push((await request(w, ENI_A)).ip);
+  assert.not.ok(given.some(ip => within('10.0.1.64/28', ip)));
+  assert.match((await failure(request(w, ENI_A))).line, /no address left: it holds 9 beside its primary/);
+});
+
+filling('a prefix that comes or goes changes the room by one place', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  const { network } = w.vpc;
+  const real = network.eni;
+  const prefixed = (prefixes: Cidr[]) =>
+    Object.assign(network, {
+      eni: (...asked: Parameters<typeof real>) => {
+        const eni = real.apply(network, asked);
+        return asked[0] === ENI_A ? { ...eni, prefixes } : eni;
+      },
+    });
+  prefixed([parseCidr('10.0.1.64/28')]);
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  prefixed([]);
+  w.time.now += 60_000;
+  assert.ok(await request(w, ENI_A));
+});
+
+filling('none for an ENI that is attached to nothing', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const eni = await w.store.eni(ENI_A);
+  assert.ok(eni);
+  await w.store.saveEnis([{ ...eni, instance: null, attachment: null }]);
+  w.enis.forget(ENI_A);
+  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 1);
+});
+
+filling('ends before the server does, and no other begins', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 7; i++) await request(w, ENI_A);
+  await w.warm.stop();
+  assert.is(callsOf(w, ASSIGN), 2);
+  assert.equal(await ipsWith(w, 'assigning'), []);
+  for (let i = 0; i < 17; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, ASSIGN), 2);
+});
+
+filling.run();
+
+const draining = suite('drain');
+
+draining('gives back what is beyond the high mark once it has long been idle, in one call', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  w.time.now += IDLE_MS - 1;
+  assert.is(await drainAll(w), 0);
+  w.time.now += 1;
+  assert.is(await drainAll(w), 6);
+  assert.is(callsOf(w, UNASSIGN), 1);
+  assert.is(await ready(w, ENI_A), 6);
+  assert.is(await drainAll(w), 0);
+});
+
+draining('those that would be given last', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const late = (await request(w, ENI_A)).ip;
+  await w.time.wait(1000);
+  await release(w, ENI_A, late);
+  w.time.now += IDLE_MS;
+  await drainAll(w);
+  assert.not.ok((await ipsWith(w, 'ready')).includes(late));
+});
+
+draining('a few wait for others to go with them, but not for ever', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 2; i++) await request(w, ENI_A);
+  w.time.now += IDLE_MS;
+  assert.is(await ready(w, ENI_A), 11);
+  assert.is(await drainAll(w), 0, 'five that are too many are not worth a call');
+  w.time.now += 3_600_000 - IDLE_MS;
+  assert.is(await drainAll(w), 5);
+});
+
+draining('never a primary, even when the ledger calls it ready', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
+  assert.ok(row);
+  const primary = { ...row, primary: true, movedAt: 0 };
+  const store = { ...w.store, withStatus: async () => ({ now: w.time.now, rows: [primary] }) };
+  const enis = (await w.enis.readAll()).map(eni => ({ ...eni, releasedAt: 1 }));
+  assert.is(await drain({ ...w.machine, store }, w.warm, SUBNET, enis), 0);
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+draining('what a pool gained before Docker released it is forgotten', async () => {
+  const w = await slow({ vpc: LARGE });
+  for (let i = 0; i < 10; i++) await request(w, ENI_A);
+  assert.ok(w.warm.highOf(ENI_A) > 6);
+  await w.pools.release({ eni: ENI_A, range: null });
+  assert.is(w.warm.highOf(ENI_A), 6);
+});
+
+draining('a server that remembers the ENI as wanted learns that it was released', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const other = w.another();
+  await request(other, ENI_A);
+  await w.pools.release({ eni: ENI_A, range: null });
+  await other.enis.readAll();
+  await request(other, ENI_A);
+  assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
+});
+
+draining('an ENI that is attached to nothing keeps none', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const eni = await w.store.eni(ENI_A);
+  assert.ok(eni);
+  await w.store.saveEnis([{ ...eni, instance: null, attachment: null }]);
+  w.time.now += IDLE_MS;
+  await drainAll(w);
+  assert.is(await ready(w, ENI_A), 0);
+  assert.is((await ipsWith(w, 'allocated')).length, 1);
+});
+
+draining('nor one whose pool Docker has released, until the next request', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  await w.pools.release({ eni: ENI_A, range: null });
+  w.time.now += IDLE_MS;
+  await drainAll(w);
+  assert.is(await ready(w, ENI_A), 0);
+  assert.is((await ipsWith(w, 'allocated')).length, 1, 'no address changed its holder');
+  await request(w, ENI_A);
+  w.time.now += IDLE_MS;
+  await drainAll(w);
+  assert.is(await ready(w, ENI_A), 6);
+});
+
+draining('another server knows of it from the ledger', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  const other = w.another();
+  await w.pools.release({ eni: ENI_A, range: null });
+  assert.is.not((await w.store.eni(ENI_A))?.releasedAt, null);
+  w.time.now += IDLE_MS;
+  await drainAll(other);
+  assert.is(await ready(w, ENI_A), 0);
+  await request(other, ENI_A);
+  assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
+});
+
+draining('a pool that was asked for again is wanted again', async () => {
+  const w = await slow({ vpc: LARGE });
+  await request(w, ENI_A);
+  await w.pools.release({ eni: ENI_A, range: null });
+  await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.0.0/22', subPool: '' });
+  assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
+});
+
+draining("the pool of an ENI that is not this ledger's is nobody's to release", async () => {
+  const w = await slow({ vpc: LARGE });
+  await w.pools.release({ eni: ENI_B, range: null });
+  assert.is((await w.store.eni(ENI_B))?.releasedAt, null);
+});
+
+draining.run();
+
+const makingRoom = suite('an ENI that is full of idle addresses');
+const takingBack = suite('a subnet that has run dry');
+
+takingBack(
+  'serves a request from the idle addresses of our other ENIs, in an unassign and an assign',
+  async () => {
+    const w = world({ policy: { warmMin: 0, warmMax: 3 } });
+    for (let i = 0; i < 3; i++) await request(w, ENI_A); // takes 7 of 9
+    for (let i = 0; i < 2; i++) await request(w, ENI_B);
+    const before = { assign: callsOf(w, ASSIGN), unassign: callsOf(w, UNASSIGN) };
+    const row = await request(w, ENI_B);
+    assert.ok(secondariesOf(w, ENI_B).includes(row.ip));
+    assert.is(callsOf(w, ASSIGN) - before.assign, 1);
+    assert.is(callsOf(w, UNASSIGN) - before.unassign, 1);
+    assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nobody ever had it');
+  },
+);
+
+for (const [what, fault] of [
+  ['is answered', { kind: 'latency', ms: 500 }],
+  ['has no answer', { kind: 'lostReply' }],
+] as const)
+  takingBack(`waits for what is being put on another of our ENIs by a call that ${what}`, async () => {
+    const w = world({ policy: { warmMin: 0, warmMax: 4 } });
+    await w.enis.adopt(ENI_A);
+    w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+    const first = request(w, ENI_B);
+    while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1); // all that there are
+    const row = await request(w, ENI_A);
+    assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+    assert.is.not((await first).ip, row.ip);
+  });
+
+takingBack('waits no longer than a call may be sent', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 4 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+  const first = failure(request(w, ENI_B));
+  while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1);
+  const since = w.time.now;
+  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.ok(w.time.now - since < POLICY.callDeadlineMs + 2_500);
+  await first;
+});
+
+takingBack('those past the quarantine first, the others by early reuse', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  w.time.now += POLICY.quarantineMs;
+  await release(w, ENI_A, ips[1] ?? '');
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
+  assert.is((await request(w, ENI_B)).ip, ips[1]);
+  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
+});
+
+takingBack('with strict reuse only those past the quarantine', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true, requestTimeoutMs: 1_000 } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  assert.is((await failure(request(w, ENI_B))).code, 'exhausted');
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+takingBack('and those it does take', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  w.time.now += POLICY.quarantineMs;
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+});
+
+const anyTwo = { range: null, count: 2, which: 'any' } as const;
+
+takingBack('from the ENI that has most of them, and not from the one that asks', async () => {
+  const C = 'eni-0c' as EniId;
+  const w = world({
+    vpc: {
+      ...ROOMY,
+      enis: [
+        ...(ROOMY.enis ?? []),
+        { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment: { instance: 'i-0a', deviceIndex: 2 } },
+      ],
+    },
+    policy: { warmMin: 0, warmMax: 0 },
+  });
+  const held = [];
+  for (const eni of [ENI_A, ENI_A, ENI_A, ENI_A, ENI_B, ENI_B, ENI_B, ENI_B, ENI_B, C, C])
+    held.push(await request(w, eni));
+  for (const { iface, ip } of held) if (iface !== null) await release(w, iface, ip);
+  w.time.now += POLICY.quarantineMs;
+  const home = await w.enis.adopt(ENI_B);
+  await takeBack(w.machine, w.enis, home, anyTwo);
+  assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
+  assert.is((await takeBack(w.machine, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
+  assert.is(await ready(w, ENI_B), 5);
+  assert.is(callsOf(w, UNASSIGN), 3, 'one call for each ENI that is needed');
+});
+
+takingBack('when EC2 does not take them off, the request is told that, and waits as for EC2', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  const ips = [];
+  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  await release(w, ENI_A, ips[0] ?? '');
+  w.time.now += POLICY.quarantineMs;
+  w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 3 });
+  assert.is((await request(w, ENI_B)).ip, ips[0]);
+});
+
+takingBack('many ENIs that ask at once each get one of what is idle', async () => {
+  const asking = Array.from({ length: 6 }, (_, i) => `eni-0d${i}` as EniId);
+  const w = world({
+    vpc: {
+      ...ROOMY,
+      subnets: [{ id: SUBNET, cidr: '10.0.1.0/27' }],
+      instances: [
+        { id: 'i-0a', type: 'm5.24xlarge' },
+        { id: 'i-0b', type: 'm5.24xlarge' },
+      ],
+      enis: [
+        ...(ROOMY.enis ?? []),
+        ...asking.map((id, i) => ({
+          id,
+          subnet: SUBNET,
+          attachment: { instance: 'i-0b', deviceIndex: i + 2 },
+        })),
+      ],
+    },
+    policy: { warmMin: 0, warmMax: 0 },
+  });
+  const { readyOn, withStatus, move, freeFor, onEni } = w.store;
+  // Each call of the store takes a moment, in which others look and choose too.
+  const late = <A extends unknown[], T>(call: (...args: A) => Promise<T>) => {
+    return async (...args: A) => {
+      await w.time.wait(1);
+      return await call(...args);
+    };
+  };
+  const held = [];
+  while ((await ipsWith(w, 'free')).length > 0 || held.length === 0) held.push(await request(w, ENI_A));
+  for (const { ip } of held) await release(w, ENI_A, ip);
+  w.time.now += POLICY.quarantineMs;
+  Object.assign(w.store, {
+    readyOn: late(readyOn),
+    withStatus: late(withStatus),
+    move: late(move),
+    freeFor: late(freeFor),
+    onEni: late(onEni),
+  });
+  const given = await Promise.all(asking.map(id => request(w, id)));
+  assert.is(new Set(given.map(row => row.ip)).size, asking.length);
+});
+
+/** An embedded ledger with two ready addresses on an ENI that EC2 has meanwhile given to another instance. */
+async function movedAway() {
+  const C = 'eni-0c' as EniId;
+  const attachment = { instance: 'i-0a', deviceIndex: 2 };
+  const enis = [...(ROOMY.enis ?? []), { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment }];
+  const w = world({ vpc: { ...ROOMY, enis }, instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  const held = [await request(w, C), await request(w, C)];
+  for (const { ip } of held) await release(w, C, ip);
+  const home = await w.enis.adopt(ENI_A);
+  w.vpc.network.detach(w.vpc.network.eni(C).attachment?.id ?? '');
+  return { w, home };
+}
+
+takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
+  const { w, home } = await movedAway();
+  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  assert.equal(await takeBack(w.machine, w.enis, home, anyTwo), []);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 2);
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+takingBack('nothing more is tried when nobody waits any longer', async () => {
+  const { w, home } = await movedAway();
+  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  assert.equal(await takeBack(w.machine, w.enis, home, { ...anyTwo, until: w.machine.clock() }), []);
+  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
+});
+
+takingBack('only addresses of the range, and never a primary', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 2 } });
+  await request(w, ENI_A);
+  const home = await w.enis.adopt(ENI_B);
+  const range = { ...anyTwo, range: parseCidr('10.0.1.0/30') };
+  assert.equal(await takeBack(w.machine, w.enis, home, range), []);
+  const primary = async (...args: Parameters<typeof w.store.withStatus>) => {
+    const { now, rows } = await w.store.withStatus(...args);
+    return { now, rows: rows.map(row => ({ ...row, primary: true })) };
+  };
+  const store = { ...w.store, withStatus: primary };
+  assert.equal(await takeBack({ ...w.machine, store }, w.enis, home, anyTwo), []);
+});
+
+const fullOfWarmth = async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+  return w;
+};
+
+makingRoom('a named address gets the place of an idle one', async () => {
+  const w = await fullOfWarmth();
+  const named = (await ipsWith(w, 'free'))[0] ?? '';
+  assert.is((await request(w, ENI_A, { named })).ip, named);
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+});
+
+makingRoom('and so does one of a range of which none is ready', async () => {
+  const w = await fullOfWarmth();
+  const range = '10.0.1.240/28';
+  assert.not.ok((await ipsWith(w, 'ready')).some(ip => within(range, ip)));
+  assert.ok(within(range, (await request(w, ENI_A, { range })).ip));
+  assert.is(secondariesOf(w, ENI_A).length, 9);
+});
+
+makingRoom('held ones keep theirs', async () => {
+  const w = await fullOfWarmth();
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  const named = (await ipsWith(w, 'free'))[0] ?? '';
+  assert.is((await failure(request(w, ENI_A, { named }))).code, 'ec2-limit');
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+makingRoom.run();
+
+takingBack('a refill takes nothing back', async () => {
+  const w = await slow({ policy: { warmMin: 2, warmMax: 3 } });
+  await request(w, ENI_B);
+  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  await settled(w);
+  assert.is(callsOf(w, UNASSIGN), 0);
+});
+
+takingBack("nor does a request from an ENI that is not this ledger's", async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  const { ip } = await request(w, ENI_A);
+  await release(w, ENI_A, ip);
+  const other = w.another();
+  const enis = await w.store.enis();
+  const foreign = { ...w.store, enis: async () => enis.map(eni => ({ ...eni, ours: eni.id !== ENI_A })) };
+  const home = await other.enis.adopt(ENI_B);
+  const known = { ...other.enis, readAll: foreign.enis };
+  const wanted = { range: null, count: 1, which: 'any' } as const;
+  assert.equal(await takeBack({ ...other.machine, store: foreign }, known, home, wanted), []);
+  assert.is((await takeBack(other.machine, other.enis, home, wanted)).length, 1);
+});
+
+takingBack.run();

@@ -1,0 +1,236 @@
+// Goal: a call of which nobody knows what became keeps no container from its start. Method: the whole machine on a
+// simulated VPC whose assign takes 250 ms; one assign goes wrong, and 46 containers start on that ENI.
+import type { Allocation } from '../../../src/domain/allocation.ts';
+import { askedFor } from '../../../src/domain/doubt.ts';
+import type { Fault } from '../../../src/simulator/model/faults.ts';
+import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  callsOf,
+  ENI_A,
+  failure,
+  ipsWith,
+  ROOMY,
+  request,
+  secondariesOf,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const ASSIGN = 'AssignPrivateIpAddresses';
+const ASSIGN_MS = 250;
+const STARTS = 46;
+/** The longest that a start may take. */
+const START_MS_MAX = 4_000;
+/** ENIs that hold 49 beside their primary. */
+const LARGE: VpcDescription = {
+  ...ROOMY,
+  instances: [
+    { id: 'i-0a', type: 'm5.24xlarge' },
+    { id: 'i-0b', type: 'm5.24xlarge' },
+  ],
+};
+
+async function scene(fault: Fault, options: Parameters<typeof world>[0] = {}): Promise<World> {
+  const w = world({ vpc: LARGE, ...options });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ action: ASSIGN, times: 1, ...fault });
+  w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
+  return w;
+}
+
+/** How long each start took, the longest first. */
+async function start(w: World, count: number, how: 'at once' | 'one after another'): Promise<number[]> {
+  const took: number[] = [];
+  const ips: string[] = [];
+  const one = async () => {
+    const before = w.time.now;
+    ips.push((await request(w, ENI_A)).ip);
+    took.push(w.time.now - before);
+  };
+  if (how === 'at once') await Promise.all(Array.from({ length: count }, one));
+  else for (let i = 0; i < count; i++) await one();
+  assert.is(new Set(ips).size, count, 'no address is given twice');
+  for (const ip of ips) assert.ok(secondariesOf(w, ENI_A).includes(ip), `${ip} is not on the ENI`);
+  return took.sort((a, b) => b - a);
+}
+
+const INTERNAL = { code: 'InternalError', message: 'An internal error has occurred' };
+const FAULTS: [why: string, fault: Fault][] = [
+  ['hung, and never applied', { kind: 'hang' }],
+  ['hung, and applied', { kind: 'latency', ms: 60_000 }],
+  ['hung, and applied five minutes later', { kind: 'applyLate', ms: 300_000 }],
+  ['answered 500, and not applied', { kind: 'error', ...INTERNAL }],
+  ['answered 500, and applied', { kind: 'lostReply', ...INTERNAL }],
+  ['cut, and applied', { kind: 'lostReply' }],
+];
+
+const starting = suite('starts after a call without an answer');
+for (const [why, fault] of FAULTS)
+  for (const how of ['at once', 'one after another'] as const)
+    starting(`one assign ${why}: 46 ${how}, none refused, none slower than 4 s`, async () => {
+      const w = await scene(fault);
+      const first = start(w, 1, 'at once');
+      if (how === 'one after another') await first;
+      const took = await start(w, STARTS, how);
+      await first;
+      console.log(`  ${why}, ${how}: longest ${took[0]} ms, ${callsOf(w, ASSIGN)} calls`);
+      assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
+    });
+
+const ROOMS = [
+  ['empty', 0],
+  ['half full', 24],
+  ['with one place left', 48],
+] as const;
+for (const [room, held] of ROOMS)
+  for (const [why, fault] of FAULTS)
+    starting(
+      `an ENI that is ${room}, one assign ${why}: all places are given, none later than 4 s`,
+      async () => {
+        const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+        await w.enis.adopt(ENI_A);
+        if (held > 0) await start(w, held, 'at once');
+        w.vpc.faults.add({ action: ASSIGN, times: 1, ...fault });
+        w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
+        const took = await start(w, 49 - held, 'at once');
+        assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
+        const before = w.time.now;
+        assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'one more is refused');
+        assert.ok(w.time.now - before <= START_MS_MAX, 'and needs no long wait for that');
+      },
+    );
+
+starting('where the lost batch fills the ENI and reads are late, the start waits for the read', async () => {
+  const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  await w.enis.adopt(ENI_A);
+  await start(w, 48, 'at once');
+  const lagMs = 8_000;
+  w.time.now += 60_000; // what is there already, every read shows
+  w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+  w.vpc.faults.add({ kind: 'readLag', ms: lagMs, action: 'DescribeNetworkInterfaces' });
+  const [took = 0] = await start(w, 1, 'at once');
+  assert.ok(took >= lagMs - 1_000 && took <= lagMs + 4_000, `${took} ms`);
+});
+
+starting('another server that has seen nothing of it goes on after 2 s as well', async () => {
+  const w = await scene({ kind: 'hang' });
+  const lost = start(w, 1, 'at once');
+  await w.time.wait(500);
+  const other = w.another();
+  const took = await start(other, STARTS, 'at once');
+  await lost;
+  assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
+});
+
+starting('`--ip`: its address is given as soon as a read shows it', async () => {
+  const w = await scene({ kind: 'latency', ms: 60_000 });
+  const named = '10.0.1.77';
+  const before = w.time.now;
+  assert.is((await request(w, ENI_A, { named })).ip, named);
+  assert.ok(w.time.now - before <= START_MS_MAX);
+  assert.is(callsOf(w, ASSIGN), 1);
+});
+
+starting('while rows are in doubt a call names no more than wait, and a refill none', async () => {
+  const w = await scene({ kind: 'hang' });
+  await start(w, 1, 'at once');
+  const inDoubt = (await ipsWith(w, 'assigning')).length;
+  assert.ok(inDoubt > 1);
+  await start(w, 3, 'at once');
+  assert.is(secondariesOf(w, ENI_A).length, 4);
+  await w.time.wait(10_000);
+  assert.is(secondariesOf(w, ENI_A).length, 4);
+  assert.is((await ipsWith(w, 'assigning')).length, inDoubt);
+});
+
+starting('EC2 that answers nothing for a quarter of an hour does not use up the subnet', async () => {
+  const w = await scene({ kind: 'error', ...INTERNAL, times: 1_000_000 });
+  const until = w.time.now + 900_000;
+  while (w.time.now < until) {
+    const waiting = Array.from({ length: 10 }, () => failure(request(w, ENI_A)));
+    await w.time.wait(1_000);
+    for (const error of await Promise.all(waiting))
+      assert.ok(['ec2-unknown', 'unavailable'].includes(error.code), error.line);
+  }
+  const inDoubt = (await ipsWith(w, 'assigning')).length;
+  console.log(
+    `  EC2 away for 15 min, 10 waiting: ${callsOf(w, ASSIGN)} calls, ${inDoubt} addresses in doubt`,
+  );
+  assert.ok(inDoubt <= 100, `${inDoubt}`);
+  w.vpc.faults.clear();
+  const clearedAt = w.time.now;
+  for (let given = false; !given; ) {
+    given = await request(w, ENI_A).then(
+      () => true,
+      () => false,
+    );
+    await w.time.wait(1_000);
+    assert.ok(w.time.now - clearedAt < 61_000, 'EC2 is asked again within a minute');
+  }
+  assert.ok(((await start(w, 10, 'at once'))[0] ?? 0) <= START_MS_MAX, 'and then all are served');
+});
+
+starting('an unassign that hangs keeps nobody waiting for a place', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: 'UnassignPrivateIpAddresses', times: 1 });
+  const before = w.time.now;
+  const [named = ''] = await ipsWith(w, 'free');
+  assert.is((await request(w, ENI_A, { named })).ip, named);
+  assert.ok(w.time.now - before <= START_MS_MAX + 1_000, `${w.time.now - before} ms`);
+});
+
+starting(
+  'after an outage that outlasted the longest wait the next start waits until EC2 may be asked',
+  async () => {
+    const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
+    await w.enis.adopt(ENI_A);
+    const action = 'AssignPrivateIpAddresses';
+    w.vpc.faults.add({ kind: 'error', code: 'Unavailable', message: 'away', action });
+    for (let i = 0; i < 2; i++) assert.ok(await request(w, ENI_A).catch(error => error instanceof Error));
+    w.vpc.faults.clear();
+    const before = w.time.now;
+    assert.is((await request(w, ENI_A)).status, 'allocated');
+    assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
+  },
+);
+starting.run();
+
+const asking = suite('askedFor');
+const intent = (token: string, ageMs: number): Allocation =>
+  ({ status: 'assigning', movedAt: -ageMs, token }) as Allocation;
+const cases: [ages: number[], next: 'all' | 'one' | 'none', why: string][] = [
+  [[], 'all', 'nothing is being asked'],
+  [[100, 200, 300], 'all', 'calls that may yet be answered hinder none'],
+  [[2_000], 'all', 'one without an answer gets a companion'],
+  [[2_000, 100], 'none', 'and no third'],
+  [[5_900, 3_900], 'none', 'not even when both have ended'],
+  [[6_000, 4_000], 'one', 'but 4 s after the last one address is tried'],
+  [[10_000, 2_000], 'one', 'or 10 s after the first'],
+  [Array(12).fill(4_000), 'none', 'while few are open'],
+  [[20_000, 12_000, 2_000], 'none', 'with each that is open the pause grows'],
+  [[20_000, 15_000, 2_000], 'one', 'by 5 s'],
+];
+for (const [ages, next, why] of cases)
+  asking(why, () =>
+    assert.is(
+      askedFor(
+        ages.map((age, i) => intent(`${i}`, age)),
+        0,
+      ).next,
+      next,
+    ),
+  );
+asking('once EC2 has answered a later call, all that wait are asked for', () => {
+  const lost = [intent('a', 5_000), intent('b', 3_000)];
+  const placed = (ageMs: number) => ({ status: 'allocated', placedAt: -ageMs }) as Allocation;
+  assert.is(askedFor([...lost, placed(3_000)], 0).next, 'none');
+  assert.is(askedFor([...lost, placed(2_000)], 0).next, 'all');
+});
+asking('a batch that is known to have had no answer is in doubt at once', () => {
+  const rows = [intent('a', 100), intent('b', 100)];
+  const { inFlight, inDoubt } = askedFor(rows, 0, new Set(['a']));
+  assert.equal([inDoubt, inFlight], [[rows[0]], [rows[1]]]);
+});
+asking.run();

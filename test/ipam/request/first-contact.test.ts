@@ -1,0 +1,149 @@
+// Goal: no release and no request takes over an ENI that is not this ledger's. Method: ENIs that nobody has made a
+// network on, with other people's addresses, on a central server and on an embedded one; what each costs EC2.
+import { parsePoolId } from '../../../src/domain/ids.ts';
+import { survey } from '../../../src/ipam/ec2/survey.ts';
+import type { AddressRequest } from '../../../src/ipam/request/allocate.ts';
+import { order } from '../../../src/ipam/request/order.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  ENI_A,
+  ENI_B,
+  failure,
+  ROOMY,
+  release,
+  rowOf,
+  SUBNET,
+  secondariesOf,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const FOREIGN = '10.0.1.77';
+
+/** The request of a container of a network that was made elsewhere, or before this ledger. */
+const ask = ({ allocator }: World, more: Partial<AddressRequest> = {}) =>
+  allocator.request({ pool: parsePoolId(ENI_A), named: null, holder: null, gone: () => false, ...more });
+
+async function initialised(instance?: string): Promise<World> {
+  const w = world({ vpc: ROOMY, ...(instance === undefined ? {} : { instance }) });
+  w.vpc.network.assign({ eni: ENI_A, ips: [FOREIGN as never] });
+  await survey(w.machine, SUBNET);
+  return w;
+}
+async function stateOf(w: World) {
+  return {
+    rows: await w.store.withStatus(SUBNET, ['ready', 'allocated', 'occupied']),
+    enis: await w.store.enis(),
+  };
+}
+const callsOf = ({ vpc }: World): number => [...vpc.calls.values()].reduce((sum, calls) => sum + calls, 0);
+
+const central = suite('first contact with a central server');
+
+central('a release for an ENI that nobody has pooled changes nothing and asks EC2 nothing', async () => {
+  const w = await initialised();
+  const before = await stateOf(w);
+  const calls = callsOf(w);
+  assert.is(await release(w, ENI_A, FOREIGN), false);
+  assert.equal(await stateOf(w), before);
+  assert.is(callsOf(w), calls);
+  assert.equal(secondariesOf(w, ENI_A), [FOREIGN]);
+});
+
+central('so does one for an ENI that the ledger has never heard of', async () => {
+  const w = world({ vpc: ROOMY });
+  assert.is(await release(w, ENI_A, FOREIGN), false);
+  assert.is(callsOf(w), 0);
+  assert.equal(await w.store.enis(), []);
+});
+
+central('a request is refused with what to do, and asks EC2 nothing', async () => {
+  const w = await initialised();
+  const calls = callsOf(w);
+  const told =
+    /^eni-0a is not an ENI of this ledger; create its network anew, or run `ec2-ipam adopt eni-0a` on/;
+  for (const asked of [
+    ask(w),
+    ask(w, { named: FOREIGN as never }),
+    w.pools.gateway(parsePoolId(ENI_A), null),
+  ]) {
+    const { code, line } = await failure(asked);
+    assert.is(code, 'conflict');
+    assert.match(line, told);
+  }
+  assert.is(callsOf(w), calls);
+  assert.is((await w.store.eni(ENI_A))?.ours, false);
+});
+
+central('RequestPool makes it ours, for all servers of the ledger', async () => {
+  const w = await initialised();
+  await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '' });
+  const calls = callsOf(w);
+  const another = w.another();
+  assert.is((await another.pools.gateway(parsePoolId(ENI_A), null)).gateway, '10.0.1.1');
+  assert.is(await release(another, ENI_A, FOREIGN), true);
+  assert.is(callsOf(w), calls);
+  assert.is((await ask(another)).row.iface, ENI_A);
+});
+
+central('ReleasePool of an unknown ENI changes nothing', async () => {
+  const w = await initialised();
+  const before = await stateOf(w);
+  await w.pools.release(parsePoolId(ENI_A));
+  await w.pools.release(parsePoolId('eni-0ff'));
+  assert.equal(await stateOf(w), before);
+});
+
+central('an ENI that only the rows of the ancestor tell of is read at its first use', async () => {
+  const w = await initialised();
+  const known = await w.store.eni(ENI_A);
+  if (known === null) throw new Error('init saves it');
+  const unread = {
+    ...known,
+    primary: '0.0.0.0' as never,
+    instance: null,
+    attachment: null,
+    addressLimit: null,
+  };
+  await w.store.saveEnis([unread]);
+  await w.store.adopt(ENI_A);
+  assert.is(await release(w, ENI_A, FOREIGN), true);
+  assert.is((await w.store.eni(ENI_A))?.primary, '10.0.1.4');
+  assert.is((await rowOf(w, FOREIGN)).status, 'ready', 'a container of the old days gave it up');
+});
+
+central('an operator may not give up what stands on it either', async () => {
+  const w = await initialised();
+  const { move, refusal } = order(await rowOf(w, FOREIGN), false);
+  assert.is(move, null);
+  assert.match(refusal, /eni-0a is not an ENI of this ledger.*`ec2-ipam adopt eni-0a`/);
+});
+
+const embedded = suite('first contact with an embedded server');
+
+embedded('an ENI of this instance becomes ours by a request, a release or a gateway request', async () => {
+  for (const contact of [
+    (w: World) => ask(w),
+    (w: World) => release(w, ENI_A, FOREIGN),
+    (w: World) => w.pools.gateway(parsePoolId(ENI_A), null),
+  ]) {
+    const w = await initialised('i-0a');
+    await contact(w);
+    assert.is((await w.store.eni(ENI_A))?.ours, true);
+  }
+});
+
+embedded('that of another instance does not', async () => {
+  const w = await initialised('i-0b');
+  const before = await stateOf(w);
+  assert.is(await release(w, ENI_A, FOREIGN), false);
+  assert.is(await release(w, 'eni-0ff' as never, FOREIGN), false);
+  assert.match(
+    (await failure(ask(w))).line,
+    /^eni-0a is not attached to i-0b, whose ENIs alone are served here;/,
+  );
+  assert.equal(await stateOf(w), before);
+  assert.is((await ask(w, { pool: parsePoolId(ENI_B) })).row.iface, ENI_B);
+});
+
+for (const s of [central, embedded]) s.run();

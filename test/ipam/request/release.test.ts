@@ -1,0 +1,276 @@
+// Goal: a release ends the holding that there was when it arrived, whichever server began that, and none that began
+// later. Method: several servers on one ledger, a store that fails or waits, and time that passes meanwhile.
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import { IpamError } from '../../../src/domain/error.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  countingCalls,
+  ENI_A,
+  failure,
+  type LogLine,
+  POLICY,
+  ROOMY,
+  release,
+  request,
+  rowOf,
+  type World,
+  world,
+} from '../../kit/world.ts';
+
+const NAMED = '10.0.1.77';
+const pool = { eni: ENI_A, range: null };
+const later = (w: World, ms: number) => {
+  w.time.now += ms;
+};
+const keptIn = ({ lines }: { lines: readonly LogLine[] }) =>
+  lines.filter(line => line.message.startsWith('not released')).length;
+
+const servers = suite('a release at one of several servers');
+
+servers('costs one commit and no read where that server gave the address', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  await request(other, ENI_A);
+  const { ip } = await request(w, ENI_A);
+  const calls = countingCalls(w, 'get', 'move');
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.equal(calls, { get: 0, move: 1 });
+});
+
+for (const [what, restMs] of [
+  ['long ago', 40_000],
+  ['a moment ago', 3],
+] as const)
+  servers(`ends what another server took back and gave again ${what}`, async () => {
+    const w = world({ vpc: ROOMY });
+    const other = w.another();
+    const { ip } = await request(w, ENI_A);
+    later(w, 1_000);
+    await release(other, ENI_A, ip);
+    later(w, restMs);
+    await request(other, ENI_A, { named: ip });
+    later(w, restMs);
+    assert.is(await release(w, ENI_A, ip), true);
+    assert.is((await rowOf(w, ip)).status, 'ready');
+  });
+
+servers('is answered as a no only after the ledger was read', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  await release(other, ENI_A, ip);
+  const calls = countingCalls(w, 'get');
+  await release(w, ENI_A, ip);
+  assert.equal(calls, { get: 1 });
+});
+
+servers('that was made, and answered "no" since another server has given the address anew', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  const { ip } = await request(w, ENI_A);
+  later(w, 1_000);
+  const { move } = w.store;
+  w.store.move = async changes => {
+    w.store.move = move;
+    await move(changes);
+    later(w, 1);
+    await request(other, ENI_A, { named: ip });
+    return [];
+  };
+  assert.is(await release(w, ENI_A, ip), true);
+  assert.is((await rowOf(w, ip)).status, 'allocated');
+});
+
+servers.run();
+
+const lateness = suite('a release that comes to the ledger late');
+
+/** `changes` happen while the release waits for the store for a minute. */
+async function whileAway(w: World, changes: () => Promise<unknown>): Promise<boolean> {
+  const { get } = w.store;
+  let tries = 0;
+  w.store.get = async (subnet, ips) => {
+    if (tries++ === 0) {
+      later(w, 60_000);
+      w.store.get = get;
+      await changes();
+      throw new IpamError('store-down', 'away');
+    }
+    return await get(subnet, ips);
+  };
+  return await release(w, ENI_A, NAMED);
+}
+
+/** A server that knows the ENI and the store's clock, and does not remember who has the address. */
+async function ignorant(w: World): Promise<World> {
+  const other = w.another();
+  await request(other, ENI_A, { named: '10.0.1.88' });
+  return other;
+}
+
+lateness('ends a holding that began before it arrived', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = await ignorant(w);
+  await request(w, ENI_A, { named: NAMED });
+  later(w, 100);
+  assert.is(await whileAway(other, async () => {}), true);
+  assert.is((await rowOf(w, NAMED)).status, 'ready');
+});
+
+lateness('keeps one that began after it arrived, and says so', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = await ignorant(w);
+  await request(w, ENI_A, { named: NAMED });
+  later(w, 100);
+  await whileAway(other, async () => {
+    await release(w, ENI_A, NAMED);
+    await request(w, ENI_A, { named: NAMED, holder: 'next' });
+  });
+  assert.is((await rowOf(w, NAMED)).holder, 'next');
+  assert.is(keptIn(other), 1);
+});
+
+for (const [what, stepMs] of [
+  ['forward', 300_000],
+  ['back', -300_000],
+] as const)
+  lateness(`keeps one that began after it arrived although the store's clock was set ${what}`, async () => {
+    const skew = { ms: 0 };
+    const { openMemory } = await import('../../../src/store/memory.ts');
+    const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+    const other = await ignorant(w);
+    await request(w, ENI_A, { named: NAMED });
+    later(w, 100);
+    await whileAway(other, async () => {
+      skew.ms = stepMs;
+      await release(w, ENI_A, NAMED);
+      await request(w, ENI_A, { named: NAMED, holder: 'next' });
+    });
+    assert.is((await rowOf(w, NAMED)).holder, 'next');
+  });
+
+lateness('ends what is dated later than the ledger is, at a server that has just started', async () => {
+  const skew = { ms: 300_000 };
+  const { openMemory } = await import('../../../src/store/memory.ts');
+  const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+  await request(w, ENI_A, { named: NAMED });
+  skew.ms = 0;
+  later(w, 100);
+  assert.is(await whileAway(w.another(), async () => {}), true);
+  assert.is((await rowOf(w, NAMED)).status, 'ready');
+});
+
+lateness('since the ledger was not open yet, keeps what began after it arrived', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = await ignorant(w);
+  await request(w, ENI_A, { named: NAMED });
+  later(w, 100);
+  let open = () => {};
+  const opened = new Promise<void>(resolve => {
+    open = resolve;
+  });
+  const released = other.allocator.release(pool, NAMED as Ipv4, () => opened);
+  await release(w, ENI_A, NAMED);
+  later(w, 5_000);
+  await request(w, ENI_A, { named: NAMED, holder: 'next' });
+  later(w, 60_000);
+  open();
+  await released;
+  assert.is((await rowOf(w, NAMED)).holder, 'next');
+});
+
+lateness('ends what it remembers, and nothing that began later', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  await request(w, ENI_A, { named: NAMED });
+  later(w, 100);
+  let open = () => {};
+  const opened = new Promise<void>(resolve => {
+    open = resolve;
+  });
+  const released = w.allocator.release(pool, NAMED as Ipv4, () => opened);
+  later(w, 1_000);
+  await release(other, ENI_A, NAMED);
+  await request(w, ENI_A, { named: NAMED, holder: 'next' });
+  later(w, 60_000);
+  open();
+  await released;
+  assert.is((await rowOf(w, NAMED)).holder, 'next');
+});
+
+lateness.run();
+
+const named = suite('--ip and the release of the same address');
+
+/** A release that waits, with the address held. */
+async function waitingRelease(w: World) {
+  await request(w, ENI_A, { named: NAMED, holder: 'before' });
+  let letGo = () => {};
+  const held = new Promise<void>(resolve => {
+    letGo = resolve;
+  });
+  const released = w.allocator.release(pool, NAMED as Ipv4, () => held);
+  return { letGo, released };
+}
+
+named('waits for the release that this server has in hand', async () => {
+  const w = world({ vpc: ROOMY });
+  const { letGo, released } = await waitingRelease(w);
+  const { get } = w.store;
+  w.store.get = async (subnet, ips) => {
+    w.store.get = get;
+    const read = await get(subnet, ips);
+    letGo();
+    return read;
+  };
+  assert.is((await request(w, ENI_A, { named: NAMED, holder: 'after' })).holder, 'after');
+  assert.is(await released, true);
+  assert.is((await rowOf(w, NAMED)).holder, 'after');
+});
+
+named('waits for one that is made while the row is read', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  const { get } = w.store;
+  w.store.get = async (subnet, ips) => {
+    w.store.get = get;
+    const read = await get(subnet, ips);
+    await released;
+    return read;
+  };
+  const released = w.allocator.release(pool, NAMED as Ipv4);
+  assert.is((await request(w, ENI_A, { named: NAMED, holder: 'after' })).holder, 'after');
+});
+
+named('waits for one that is tried again, since the store has failed', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  const { move } = w.store;
+  let failures = 0;
+  w.store.move = async changes => {
+    if (changes[0]?.move === 'release' && failures++ < 3) throw new IpamError('store-down', 'away');
+    return await move(changes);
+  };
+  const released = release(w, ENI_A, NAMED);
+  assert.is((await request(w, ENI_A, { named: NAMED, holder: 'after' })).holder, 'after');
+  assert.is(await released, true);
+});
+
+named('is refused when the release does not end within its bound', async () => {
+  const w = world({ vpc: ROOMY });
+  const { letGo } = await waitingRelease(w);
+  const before = w.time.now;
+  assert.match((await failure(request(w, ENI_A, { named: NAMED }))).line, /is held by container before/);
+  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
+  letGo();
+});
+
+named('is refused at once when no release is in hand', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  const before = w.time.now;
+  await failure(request(w, ENI_A, { named: NAMED }));
+  assert.is(w.time.now, before);
+});
+
+named.run();

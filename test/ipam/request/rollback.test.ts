@@ -1,0 +1,91 @@
+// Goal: of claims whose answer reached nobody none is lost, however many are undone at once. Method: the whole machine
+// on a small simulated VPC, and a store that fails or takes its time.
+import { IpamError } from '../../../src/domain/error.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import {
+  countingCalls,
+  ENI_A,
+  ENI_B,
+  failure,
+  ipsWith,
+  ROOMY,
+  request,
+  rowOf,
+  world,
+} from '../../kit/world.ts';
+
+const undoing = suite('undo');
+
+const held = async (w: ReturnType<typeof world>) => {
+  const rows = [];
+  for (const eni of [ENI_A, ENI_B]) for (let i = 0; i < 9; i++) rows.push(await request(w, eni));
+  return rows;
+};
+
+undoing('of many at once, on several ENIs, loses none', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await held(w);
+  const calls = countingCalls(w, 'move', 'get');
+  await Promise.all([...rows.map(row => w.allocator.undo(row)), w.nobodys.settle()]);
+  assert.equal(await ipsWith(w, 'allocated'), []);
+  assert.is(w.nobodys.isEmpty, true);
+  assert.ok(calls.move <= 2 && calls.get <= 2, 'those that come together go together');
+});
+
+undoing('while the store fails now and then loses none', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await held(w);
+  const { move } = w.store;
+  let calls = 0;
+  w.store.move = async changes => {
+    if (++calls % 2 === 1) throw new IpamError('store-down', 'away');
+    return await move(changes.slice(0, 5));
+  };
+  await Promise.all(rows.map(row => w.allocator.undo(row)));
+  for (let i = 0; i < 10; i++) await w.nobodys.settle().catch(() => {});
+  assert.equal(await ipsWith(w, 'allocated'), []);
+  assert.is(w.nobodys.isEmpty, true);
+});
+
+undoing('ends within its bound while the store does not answer, and is made up for', async () => {
+  const w = world({ vpc: ROOMY });
+  const row = await request(w, ENI_A);
+  const { get } = w.store;
+  let answer = () => {};
+  w.store.get = async (subnet, ips) => {
+    await new Promise<void>(resolve => {
+      answer = resolve;
+    });
+    return await get(subnet, ips);
+  };
+  const before = w.time.now;
+  await w.allocator.undo(row);
+  assert.is(w.time.now - before, 10_000);
+  assert.is(w.nobodys.isEmpty, false);
+  w.store.get = get;
+  answer();
+  await w.nobodys.settle();
+  assert.is((await rowOf(w, row.ip)).status, 'ready');
+});
+
+undoing('a row that others keep moving does not keep the others waiting', async () => {
+  const w = world({ vpc: ROOMY });
+  const [restless, other] = [await request(w, ENI_A), await request(w, ENI_A)];
+  const { move } = w.store;
+  w.store.move = async changes => move(changes.filter(({ row }) => row.ip !== restless.ip));
+  await Promise.all([w.allocator.undo(restless), w.allocator.undo(other)]);
+  assert.equal(await ipsWith(w, 'allocated'), [restless.ip]);
+  assert.is(w.nobodys.isEmpty, false);
+});
+
+undoing('of more than can be kept is never given up: no more addresses are given instead', async () => {
+  const w = world({ vpc: ROOMY });
+  const row = await request(w, ENI_A);
+  for (let generation = 0; generation < 10_000; generation++) w.nobodys.add({ ...row, generation });
+  assert.match((await failure(request(w, ENI_A))).line, /too many addresses wait to be given back/);
+  await w.nobodys.settle();
+  assert.is(w.nobodys.isEmpty, true);
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+undoing.run();

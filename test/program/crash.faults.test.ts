@@ -1,0 +1,172 @@
+// Goal: a process killed with -9 between an intent and its confirmation leaves nothing that is given twice, lost or
+// open. Method: at each point the bundle is found to have left what that point leaves, is killed, and started again
+// while clients ask; at rest clients, ledger and EC2 agree.
+
+import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
+import { until } from '../kit/servers/bundle.ts';
+import { Checker, pause } from '../kit/servers/checker.ts';
+import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { bringTo, DEEDS, type Hold } from './crash.ts';
+
+const LOAD_MS = 800;
+const CLIENTS = 5;
+const LEFT_MAX_MS = 5_000;
+const LOAD_ENIS = [eniName(0), eniName(1)];
+/** EC2 applies a late call after a moment that is real time: where the machine stalls for so long, the point is tried
+ *  again on another ENI. */
+const TRIES_MAX = 3;
+
+/** What the dead process leaves: the status of the row on the ENI, and whether EC2 has the address there. */
+type Left = readonly [status: string | null, onEni: boolean];
+type Point = readonly [
+  deed: keyof typeof DEEDS,
+  title: string,
+  hold: Hold,
+  left: Left,
+  only?: 'mariadb' | 'sqlite',
+];
+
+const POINTS: readonly Point[] = [
+  // First, so that its suspects are old enough to be listed at the end.
+  [
+    'start',
+    'the claim is committed, the answer is not written',
+    { after: 'allocated' },
+    ['allocated', true],
+    'mariadb',
+  ],
+  [
+    'start unread',
+    'the claim is committed, the answer is not read',
+    { unread: true },
+    ['allocated', true],
+    'sqlite',
+  ],
+  ['start', 'the intent is not committed', { before: 'assigning' }, [null, false]],
+  [
+    'start',
+    'the intent is committed once its writer is dead',
+    { late: 'assigning' },
+    ['assigning', false],
+    'mariadb',
+  ],
+  ['start', 'the intent is committed, the call not applied', { ec2: 'hang' }, ['assigning', false]],
+  ['start', 'the call is applied once its caller is dead', { ec2: 'applyLate' }, ['assigning', false]],
+  ['start', 'the call is applied, the reply lost', { ec2: 'latency' }, ['assigning', true]],
+  ['start', 'the call is answered, the settlement not committed', { before: 'ready' }, ['assigning', true]],
+  // In a file the one follows the other too soon for anybody to come between.
+  ['start', 'it is settled, the claim not committed', { before: 'allocated' }, ['ready', true], 'mariadb'],
+  ['stop', 'the release is not committed', { before: 'ready' }, ['allocated', true]],
+  [
+    'stop',
+    'the release is committed, the answer not written',
+    { after: 'ready' },
+    ['ready', true],
+    'mariadb',
+  ],
+  ['recycle', 'the intent is not committed', { before: 'unassigning' }, ['ready', true]],
+  ['recycle', 'the intent is committed, the call not applied', { ec2: 'hang' }, ['unassigning', true]],
+  ['recycle', 'the call is applied once its caller is dead', { ec2: 'applyLate' }, ['unassigning', true]],
+  ['recycle', 'the call is applied, the reply lost', { ec2: 'latency' }, ['unassigning', false]],
+  [
+    'recycle',
+    'the call is answered, the settlement not committed',
+    { before: 'free' },
+    ['unassigning', false],
+  ],
+  ['recycle', 'it is settled, the command not ended', { after: 'free' }, [null, false], 'mariadb'],
+  // A held file would keep the server from starting at all.
+  ['take over', 'it is not committed', { before: 'unassigning' }, ['assigning', false], 'mariadb'],
+  ['take over', 'it is committed, the call not applied', { ec2: 'hang' }, ['unassigning', false]],
+  [
+    'take over',
+    'the call is answered, the settlement not committed',
+    { before: 'free' },
+    ['unassigning', false],
+  ],
+];
+
+for (const store of ['mariadb', 'sqlite'] as const) {
+  const crash = suite(`killed with -9, ledger in ${store}`);
+  const checker = new Checker();
+  const enis = [...LOAD_ENIS];
+  let ledger: MariaLedger | SqliteLedger;
+  let site: Site;
+  let kills = 0;
+
+  crash.before(async () => {
+    ledger = store === 'mariadb' ? await mariaLedger() : sqliteLedger();
+    site = await Site.open(ledger, LOAD_ENIS.length + POINTS.length * TRIES_MAX, checker);
+    await site.start();
+    await site.makeNetworks(LOAD_ENIS);
+  });
+  crash.after(async () => {
+    await site?.close();
+    await site?.ec2.stop();
+    await ledger?.close();
+  });
+
+  const isLeft = async (eni: string, [status, onEni]: Left): Promise<boolean> => {
+    const [row, ...more] = await site.rowsOn(eni);
+    const there = await site.ec2.secondaries(eni);
+    return more.length === 0 && (row?.status ?? null) === status && there.length === (onEni ? 1 : 0);
+  };
+
+  const nextEni = (): string => {
+    const eni = eniName(enis.length);
+    enis.push(eni);
+    return eni;
+  };
+
+  /** Kills the process at the point; returns the ENI that it was at. */
+  async function killAt(point: Point): Promise<string> {
+    const [deed, , hold, left] = point;
+    for (let tries = 1; ; tries++) {
+      if (site.server === null) await site.start();
+      const eni = nextEni();
+      await site.makeNetworks([eni]);
+      await DEEDS[deed].prepare(site, eni);
+      const kill = await bringTo(hold, DEEDS[deed], eni, site, ledger);
+      const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), LEFT_MAX_MS);
+      try {
+        if (!('late' in hold)) await untilLeft();
+      } catch (error) {
+        if (!('ec2' in hold && hold.ec2 === 'applyLate') || tries === TRIES_MAX) throw error;
+        continue;
+      } finally {
+        await kill();
+        kills++;
+      }
+      if ('late' in hold) await untilLeft();
+      return eni;
+    }
+  }
+
+  for (const point of POINTS.filter(([, , , , only]) => only === undefined || only === store)) {
+    const [deed, title] = point;
+    crash(`${DEEDS[deed].subject}: ${title}`, async () => {
+      const eni = await killAt(point);
+      const started = site.server === null ? site.start() : Promise.resolve();
+      const over = started.then(() => pause(LOAD_MS));
+      await checker.load(CLIENTS, [site.url], [...LOAD_ENIS, eni], over);
+      await over;
+      await checker.repeatStops(site.url);
+      assert.equal(await site.restAndCompare(enis, null), []);
+    });
+  }
+
+  crash('at the end everything that nobody holds is ready, free or a listed suspect', async () => {
+    const adrift = checker.adrift(heldOf(await site.ledger.rows()));
+    assert.equal(await site.restAndCompare(enis, await site.suspects(adrift)), []);
+    for (const ip of adrift) await site.run('release', SUBNET, ip, '--yes');
+    for (const ip of [...checker.live.keys()]) assert.ok(await checker.stop(site.url, ip));
+    assert.equal(
+      (await site.ledger.rows()).filter(row => !['ready', 'occupied'].includes(row.status)),
+      [],
+    );
+    assert.equal(JSON.parse(await site.run('reconcile', '--dry-run', '--json')).drift, []);
+    console.log(`  ${store}: ${kills} kills, ${checker.figures}, ${adrift.length} held by nobody and listed`);
+  });
+  crash.run();
+}

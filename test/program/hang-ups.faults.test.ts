@@ -1,0 +1,73 @@
+// Goal: whoever hangs up before the answer holds nothing, however many do so at once. Method: the bundle, clients whose
+// claims are held up by a lock on the ledger while most of them leave; then the ledger names those who stayed.
+import { connect, type Socket } from 'node:net';
+import { type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
+import { until } from '../kit/servers/bundle.ts';
+import { Checker, pause } from '../kit/servers/checker.ts';
+import { dockerds } from '../kit/servers/raw-http.ts';
+import { eniName, heldOf, Site } from '../kit/servers/site.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const ENIS = Array.from({ length: 16 }, (_, i) => eniName(i));
+const ROUNDS = 4;
+/** On each ENI, in each round. */
+const LEAVE = 16;
+const STAY = 2;
+/** For requests to come to their claims, and for the server to see who has left. */
+const ARRIVE_MS = 300;
+const UNDONE_MAX_MS = 15_000;
+
+const hangUps = suite('many clients hang up at once');
+const checker = new Checker();
+let ledger: SqliteLedger;
+let site: Site;
+
+hangUps.before(async () => {
+  ledger = sqliteLedger();
+  site = await Site.open(ledger, ENIS.length, checker);
+  await site.start();
+  await site.makeNetworks(ENIS);
+});
+hangUps.after(async () => {
+  await site?.close();
+  await site?.ec2.stop();
+  await ledger?.close();
+});
+
+/** A client that leaves without reading anything. */
+function ask(eni: string): Socket {
+  const { hostname, port } = new URL(site.url);
+  const body = JSON.stringify({ PoolID: eni, Address: '', Options: null });
+  const socket = connect(Number(port), hostname).on('error', () => {});
+  socket.write(dockerds('/IpamDriver.RequestAddress', body));
+  return socket;
+}
+
+const starts = (each: number) =>
+  Promise.all(ENIS.flatMap(eni => Array.from({ length: each }, () => checker.start(site.url, eni))));
+
+hangUps(`${ROUNDS * LEAVE * ENIS.length} of them on ${ENIS.length} ENIs leave nothing held`, async () => {
+  const first = await starts(LEAVE + STAY);
+  assert.ok(first.every(ip => ip !== null));
+  await Promise.all(first.map(ip => checker.stop(site.url, ip ?? '')));
+  for (let round = 0; round < ROUNDS; round++) {
+    const letGo = ledger.lock();
+    const leaving = ENIS.flatMap(eni => Array.from({ length: LEAVE }, () => ask(eni)));
+    const staying = starts(STAY);
+    await pause(ARRIVE_MS);
+    for (const socket of leaving) socket.destroy();
+    await pause(ARRIVE_MS);
+    await letGo();
+    const stayed = await staying;
+    assert.ok(stayed.every(ip => ip !== null));
+    const held = async () => heldOf(await ledger.rows()).map(({ ip }) => ip);
+    await until('the claims are undone', async () => (await held()).length <= stayed.length, UNDONE_MAX_MS);
+    assert.equal((await held()).sort(), stayed.sort());
+    await Promise.all(stayed.map(ip => checker.stop(site.url, ip ?? '')));
+  }
+  const undone = site.server?.output().match(/undone: nobody was told of this claim/g) ?? [];
+  assert.ok(undone.length > ENIS.length, 'claims were made whose clients had left');
+  console.log(`  ${ROUNDS * LEAVE * ENIS.length} hang-ups, ${undone.length} claims undone`);
+  assert.equal(await site.restAndCompare(ENIS, new Set()), []);
+});
+hangUps.run();

@@ -1,0 +1,176 @@
+// Goal: a restart loses no request that was written. Method: the bundle on each runtime and transport, restarted ten
+// times under clients that keep their connections and ask at once or after a pause; each knows what it was told,
+// and the ledger has to say the same.
+import { copyFileSync, readFileSync } from 'node:fs';
+import { connect, type NetConnectOpts } from 'node:net';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { RUNTIMES, type Runtime } from '../../scripts/tiers.ts';
+import { sqliteLedger } from '../kit/databases/ledgers.ts';
+import { type Alone, bundleAlone, type Running } from '../kit/servers/alone.ts';
+import { freePort, startSimulator } from '../kit/servers/bundle.ts';
+import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
+import { pause } from '../kit/servers/checker.ts';
+import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
+import { eniName, worldOf } from '../kit/servers/site.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const TRANSPORTS = ['tcp', 'tls', 'unix'] as const;
+type Transport = (typeof TRANSPORTS)[number];
+const RESTARTS = 10;
+const CLIENTS = 50;
+/** Room for more than the clients hold: what a lost call leaves behind must not stop the test. */
+const ENIS = Array.from({ length: 8 }, (_, i) => eniName(i));
+/** Longest pause of a client between two calls; shorter than a connection must be silent to be closed. */
+const PAUSE_MAX_MS = 150;
+/** Between a start and the next stop, on average. */
+const LOAD_MS = 150;
+
+/** Nothing is assigned or unassigned but what a request needs. */
+const SETTINGS = {
+  EC2_IPAM_COOLDOWN: '0s',
+  EC2_IPAM_QUARANTINE: '0s',
+  EC2_IPAM_WARM_MIN: '0',
+  EC2_IPAM_WARM_MAX: '30',
+  EC2_IPAM_RECONCILE_EVERY: '24h',
+  EC2_IPAM_EC2_SHARE: '100%',
+};
+
+/** How one client passes the time between two calls. */
+const RHYTHMS: readonly ((client: KeepAliveClient) => Promise<void>)[] = [
+  async () => {},
+  () => pause(Math.random() * PAUSE_MAX_MS),
+  () => pause(Math.random() * 10),
+];
+
+let certificates: Certificates;
+const restarts = suite('ten restarts under load');
+restarts.before(() => {
+  certificates = makeCertificates();
+});
+restarts.after(() => certificates.remove());
+
+interface Endpoint {
+  readonly args: readonly string[];
+  dial(): Dialled;
+}
+
+async function endpointOf(transport: Transport, alone: Alone): Promise<Endpoint> {
+  const path = join(alone.folder, 's.sock');
+  const plain = (listen: string, to: NetConnectOpts): Endpoint => ({
+    args: ['--listen', listen],
+    dial: () => ({ socket: connect(to), ready: 'connect' }),
+  });
+  if (transport === 'unix') return plain(`unix:${path}`, { path });
+  const port = await freePort();
+  if (transport === 'tcp') return plain(`http://127.0.0.1:${port}`, { port, host: '127.0.0.1' });
+  const { server, client, ca } = certificates;
+  for (const [name, file] of Object.entries({ cert: server.cert, key: server.key, ca }))
+    copyFileSync(file, join(alone.folder, `${name}.pem`));
+  const [cert, key, authority] = [client.cert, client.key, ca].map(file => readFileSync(file));
+  const own = { port, host: '127.0.0.1', cert, key, ca: authority };
+  return {
+    args: `--listen https://127.0.0.1:${port} --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem`.split(
+      ' ',
+    ),
+    dial: () => ({ socket: connectTls(own as object), ready: 'secureConnect' }),
+  };
+}
+
+/** What a client was told that it has, until it was told that it has it no more. */
+type Held = Map<string, string>;
+
+/** Takes an address and gives it back, again and again, until it is over; then it keeps what it has. */
+async function live(
+  client: KeepAliveClient,
+  index: number,
+  held: Held,
+  isOver: () => boolean,
+): Promise<void> {
+  const PoolID = ENIS[index % ENIS.length];
+  const rest = RHYTHMS[index % RHYTHMS.length];
+  for (let turn = 0; !isOver(); turn++) {
+    const Options = { 'com.docker.network.endpoint.name': `c${index}.${turn}` };
+    const given = await client.call('/IpamDriver.RequestAddress', { PoolID, Address: '', Options });
+    if (given === null) continue;
+    if (given.Error !== undefined) throw new Error(`${given.Error}`);
+    const Address = String(given.Address).replace(/\/\d+$/, '');
+    assert.not(held.has(Address), `${Address} was given twice`);
+    held.set(Address, `c${index}.${turn}`);
+    await rest?.(client);
+    if (isOver()) return;
+    held.delete(Address);
+    const released = await client.call('/IpamDriver.ReleaseAddress', { PoolID, Address });
+    if (released !== null) assert.equal(released, {});
+    await rest?.(client);
+  }
+}
+
+async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise<string> {
+  const ec2 = await startSimulator(worldOf(ENIS.length));
+  const alone = bundleAlone();
+  const clients: KeepAliveClient[] = [];
+  try {
+    const endpoint = await endpointOf(transport, alone);
+    const start = async (): Promise<Running> => {
+      const args = ['serve', ...endpoint.args, '--state-dir', alone.folder];
+      const server = alone.start(runtime, args, { ...ec2.env, ...SETTINGS });
+      await server.says(/the ledger is open/);
+      return server;
+    };
+    let server = await start();
+    for (const eni of ENIS) await callOnce(endpoint, '/IpamDriver.RequestPool', eni);
+    clients.push(...Array.from({ length: CLIENTS }, () => new KeepAliveClient(endpoint.dial)));
+    let over = false;
+    const held: Held = new Map();
+    const living = Promise.all(clients.map((client, i) => live(client, i, held, () => over)));
+    living.catch(() => {});
+    const stops: number[] = [];
+    for (let restart = 0; restart < RESTARTS; restart++) {
+      await pause(LOAD_MS * (0.5 + Math.random()));
+      const startedAt = performance.now();
+      assert.is(await server.stop(), 0);
+      stops.push(performance.now() - startedAt);
+      server = await start();
+    }
+    await pause(LOAD_MS);
+    over = true;
+    await living;
+    const broken = clients.flatMap(client => client.broken);
+    const answered = clients.reduce((sum, client) => sum + client.answered, 0);
+    for (const client of clients) client.close();
+    assert.is(await server.stop(), 0);
+    const figures =
+      `  ${runtime} over ${transport}: ${RESTARTS} restarts, ${answered} calls answered, ${broken.length} broken, ` +
+      `a stop took ${Math.round(Math.min(...stops))} to ${Math.round(Math.max(...stops))} ms`;
+    console.log(figures);
+    assert.equal(broken, []);
+    assert.ok(answered > RESTARTS * CLIENTS, 'the clients have not been served between the restarts');
+    const ledger = sqliteLedger(alone.folder);
+    const rows = (await ledger.rows()).filter(row => row.status === 'allocated');
+    assert.equal(
+      rows.map(row => `${row.ip} ${row.holder}`).sort(),
+      [...held].map(([ip, holder]) => `${ip} ${holder}`).sort(),
+    );
+    return figures;
+  } finally {
+    for (const client of clients) client.close();
+    alone.remove();
+    await ec2.stop();
+  }
+}
+
+async function callOnce(endpoint: Endpoint, path: string, eni: string): Promise<void> {
+  const client = new KeepAliveClient(endpoint.dial);
+  const reply = await client.call(path, { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } });
+  client.close();
+  assert.is(reply?.Error, undefined);
+}
+
+for (const runtime of RUNTIMES)
+  for (const transport of TRANSPORTS)
+    restarts(
+      `${runtime} over ${transport}: no call is broken, and nothing is held but what was answered`,
+      () => restartUnderLoad(runtime, transport).then(() => {}),
+    );
+restarts.run();

@@ -1,0 +1,64 @@
+// Goal: which server answers, and whether it lives to see it, is nothing that a container has to know. Method: two
+// servers on one MariaDB, clients that choose between them at random, one of the two killed with -9 every few
+// seconds; at rest clients, ledger and EC2 agree.
+
+import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
+import { Checker, pause } from '../kit/servers/checker.ts';
+import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const CLIENTS = 8;
+const ENIS = [0, 1, 2, 3].map(eniName);
+const KILLS = 8;
+const BETWEEN_KILLS_MS = 1500;
+
+const servers = suite('two servers on one MariaDB');
+const checker = new Checker();
+let ledger: MariaLedger;
+let sites: [Site, Site];
+
+servers.before(async () => {
+  ledger = await mariaLedger();
+  const first = await Site.open(ledger, ENIS.length, checker);
+  sites = [first, await Site.beside(ledger, first.ec2, checker)];
+  await Promise.all(sites.map(site => site.start()));
+  await first.makeNetworks(ENIS);
+});
+servers.after(async () => {
+  await Promise.all(sites.map(site => site.close()));
+  await sites[0].ec2.stop();
+  await ledger.close();
+});
+
+servers('one killed with -9 every few seconds: nothing is given twice, nothing is lost unseen', async () => {
+  const [first] = sites;
+  const killing = (async () => {
+    for (let kill = 0; kill < KILLS; kill++) {
+      const site = sites[kill % 2] ?? first;
+      await pause(BETWEEN_KILLS_MS);
+      await site.kill9();
+      await pause(Math.random() * BETWEEN_KILLS_MS);
+      await site.start();
+    }
+  })();
+  await checker.load(
+    CLIENTS,
+    sites.map(site => site.url),
+    ENIS,
+    killing,
+  );
+  await killing;
+  const unconfirmed = checker.lostStops.size;
+  await checker.repeatStops(first.url);
+  assert.equal(await first.restAndCompare(ENIS, null), []);
+  const adrift = checker.adrift(heldOf(await ledger.rows()));
+  assert.ok(adrift.length <= checker.lostStarts.size);
+  assert.equal(await first.restAndCompare(ENIS, await first.suspects(adrift)), []);
+  for (const ip of adrift) await first.run('release', SUBNET, ip, '--yes');
+  assert.equal(checker.adrift(heldOf(await ledger.rows())), []);
+  console.log(
+    `  two servers: ${KILLS} kills, ${checker.figures}, ${unconfirmed} stops to be repeated, ` +
+      `${adrift.length} held by nobody and listed`,
+  );
+});
+servers.run();

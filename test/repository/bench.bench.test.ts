@@ -1,0 +1,150 @@
+// Goal: the benchmark runs, and its counts of what must never happen can be trusted. Method: one quick run of all of
+// it, whose times are nobody's business here, and a server that does wrong before the load driver.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import process from 'node:process';
+import { openConnection } from '../../scripts/bench/connection.ts';
+import { merge, newHistogram, quantile, record } from '../../scripts/bench/histogram.ts';
+import { burst, loadWindow } from '../../scripts/bench/load.ts';
+import type { Row } from '../../scripts/bench/rows.ts';
+import { targetsOf } from '../../scripts/bench/targets.ts';
+import { ROOT, RUNTIMES } from '../../scripts/tiers.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const ENI = 'eni-0abc0000000000001';
+const WINDOW_MS = 50;
+
+const quick = suite('a quick run');
+let output = '';
+let complaints = '';
+let status: number | null = null;
+let rows: Row[] = [];
+const rowsOf = <W extends Row['what']>(what: W) =>
+  rows.filter((row): row is Extract<Row, { what: W }> => row.what === what);
+
+quick.before(async () => {
+  const child = spawn(process.execPath, [join(ROOT, 'scripts/bench.ts'), '--quick']);
+  child.stdout.on('data', chunk => {
+    output += chunk;
+  });
+  child.stderr.on('data', chunk => {
+    complaints += chunk;
+  });
+  [status] = await once(child, 'close');
+  const lines = output.split('\n').filter(line => line.startsWith('{'));
+  rows = lines.map(line => JSON.parse(line));
+});
+
+quick('every part comes to its end', () => {
+  assert.is(status, 0, complaints);
+});
+quick('all stores and runtimes have rows, and each row stands beside its limits', () => {
+  const names = rowsOf('warm').map(({ store, runtime, clients }) => `${store} ${runtime} ${clients}`);
+  const all = RUNTIMES.flatMap(runtime =>
+    ['sqlite', 'mariadb'].flatMap(store => [1, 50].map(clients => `${store} ${runtime} ${clients}`)),
+  );
+  assert.equal(names.sort(), all.sort());
+  for (const row of rowsOf('warm')) {
+    assert.ok(row.callsPerSecond > 0 && row.noopPerSecond > 0 && row.commitsPerSecond > 0);
+    assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
+  }
+  assert.is(rowsOf('early').length, 12);
+  assert.is(rowsOf('cold').length, 6);
+  assert.is(rowsOf('start').length, 3);
+  assert.is(rowsOf('init').length, 2);
+});
+quick('the table has a line for each row and each target', () => {
+  const [, ...parts] = output.split(/\n\n(?=[\w ]+: |Targets|\d+ cores)/);
+  const lines = parts.map(part => part.split('\n').length);
+  const heads = [3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
+  const counts = ['warm', 'early', 'cold', 'start', 'init'].map(what => rowsOf(what as Row['what']).length);
+  const expected = [...counts, targetsOf(rows).length].map((count, i) => count + (heads[i] ?? 0));
+  assert.equal(lines.slice(0, 6), expected, output);
+});
+quick('no address is given twice, and no request is answered with an error', () => {
+  const asked = [...rowsOf('warm'), ...rowsOf('early'), ...rowsOf('cold')];
+  assert.ok(asked.length > 0);
+  for (const { duplicates, errors } of asked)
+    assert.equal({ duplicates, errors }, { duplicates: 0, errors: 0 });
+});
+quick('a warm start asks nothing of EC2', () => {
+  assert.ok(rowsOf('warm').length > 0);
+  for (const row of rowsOf('warm')) assert.is(row.ec2Calls, 0, JSON.stringify(row));
+});
+quick.run();
+
+const counting = suite('the load driver counts');
+
+/** Gives each client that asks what `give` says. */
+async function withServer(give: () => object, work: (url: string) => Promise<void>): Promise<void> {
+  const server: Server = createServer((request, response) => {
+    request.resume().once('end', () => {
+      response.end(`${JSON.stringify(request.url === '/IpamDriver.RequestAddress' ? give() : {})}\n`);
+    });
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  try {
+    await work(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+const twoTo = (url: string) =>
+  Promise.all([0, 1].map(() => openConnection(url, error => assert.unreachable(error.message))));
+const window = (url: string) => ({ kind: 'load', url, clients: 2, enis: [ENI], ms: WINDOW_MS }) as const;
+
+counting('an address given to two at once, in a window and in a burst', () =>
+  withServer(
+    () => ({ Address: '10.0.0.9/24', Data: {} }),
+    async url => {
+      const connections = await twoTo(url);
+      const { duplicates, errors } = await loadWindow(window(url), connections);
+      assert.ok(duplicates > 0);
+      assert.is(errors, 0);
+      assert.is((await burst([ENI, ENI, ENI], connections)).duplicates, 2);
+    },
+  ),
+);
+counting('no duplicate where each address is another', () => {
+  let given = 0;
+  return withServer(
+    () => ({ Address: `10.0.${++given >> 8}.${given % 256}/16`, Data: {} }),
+    async url => {
+      const { duplicates, calls } = await loadWindow(window(url), await twoTo(url));
+      assert.is(duplicates, 0);
+      assert.ok(calls > 0);
+    },
+  );
+});
+counting('errors, with the text of the first', () =>
+  withServer(
+    () => ({ Error: 'the subnet is full' }),
+    async url => {
+      const { errors, firstError } = await loadWindow(window(url), await twoTo(url));
+      assert.ok(errors > 0);
+      assert.is(firstError, '{"Error":"the subnet is full"}');
+    },
+  ),
+);
+counting.run();
+
+const histograms = suite('histograms');
+histograms('a quantile is at most 1 % too high, over windows that were merged', () => {
+  const [odd, even] = [newHistogram(), newHistogram()];
+  for (let ms = 1; ms <= 1000; ms++) record(ms % 2 === 0 ? even : odd, ms);
+  merge(odd, even);
+  for (const [q, exact] of [
+    [0.5, 500],
+    [0.95, 950],
+    [0.99, 990],
+    [1, 1000],
+  ] as const) {
+    const found = quantile(odd, q);
+    assert.ok(found >= exact && found <= exact * 1.01, `${q}: ${found}`);
+  }
+});
+histograms.run();

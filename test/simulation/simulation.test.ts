@@ -1,0 +1,46 @@
+// Goal: no address is ever given twice, lost or dead, whatever crashes. Method: seeded histories in which servers
+// die and freeze at any await, EC2 and the ledger fail in every way that they may, engines behave as dockerd does,
+// and what must be so is checked after each event and at rest. `npm run simulate-faults` runs many more.
+
+import { assert, suite } from '../kit/uvu.ts';
+import { explain, runSeeds } from './report.ts';
+import { shrink } from './shrink.ts';
+import { simulate } from './simulate.ts';
+
+const HISTORIES = 300;
+
+const simulation = suite('simulation');
+
+simulation(`${HISTORIES} histories break no rule`, async () => {
+  const { failures, histories, faults } = await runSeeds(1, HISTORIES, 1);
+  const [failure] = failures;
+  if (failure !== undefined) throw new Error(await explain(failure.seed));
+  assert.is(histories, HISTORIES);
+  assert.ok(Object.keys(faults).length > 15, 'faults of every kind are injected');
+});
+
+simulation('the same seed makes the same history', async () => {
+  for (const seed of [7, 8]) {
+    const first = await simulate(seed, null, true);
+    assert.ok(first.lines.length > 20);
+    assert.equal((await simulate(seed, null, true)).lines, first.lines);
+  }
+});
+
+simulation('a history is shrunk to the operations that matter', async () => {
+  const tried: number[] = [];
+  const kept = await shrink(40, async some => {
+    tried.push(some.length);
+    return some.includes(3) && some.includes(31);
+  });
+  assert.equal(kept, [3, 31]);
+  assert.ok(tried.length < 100);
+});
+
+simulation('shrinking is bounded', async () => {
+  let tries = 0;
+  await shrink(1000, async () => tries++ < 0, 50);
+  assert.is(tries, 50);
+});
+
+simulation.run();

@@ -1,0 +1,221 @@
+// Goal: many calls share few commits and none can tell. Method: a commit that the test holds and lets go; then the
+// whole contract of a store, on the memory store behind a group commit.
+import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
+import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
+import { IpamError, isError } from '../../src/domain/error.ts';
+import { parseEniId, parseSubnetId } from '../../src/domain/ids.ts';
+import { type GroupBounds, groupCommit } from '../../src/store/group-commit.ts';
+import { openMemory } from '../../src/store/memory.ts';
+import { CHANGES_MAX } from '../../src/store/store.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { contract } from './store.contract.ts';
+
+const ENI = parseEniId('eni-0a');
+const ready = (n: number, generation = 0): Allocation => ({
+  subnet: parseSubnetId('subnet-0a'),
+  ip: fromNumber(numberOf('10.0.0.0' as Ipv4) + n),
+  status: 'ready',
+  iface: ENI,
+  generation,
+  primary: false,
+  movedAt: 0,
+  restedSince: null,
+  restedFrom: null,
+  leftIface: null,
+  leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
+  missingSince: null,
+  absentSince: null,
+  refusedAt: null,
+  holder: null,
+  token: null,
+});
+const claim = (n: number, generation = 0): Change => ({ row: ready(n, generation), move: 'claim' });
+const claims = (...numbers: number[]): Change[] => numbers.map(n => claim(n));
+const lastOf = ({ ip }: { ip: Ipv4 }): number => numberOf(ip) - numberOf('10.0.0.0' as Ipv4);
+
+/** A commit that is under way until the test ends it. */
+interface UnderWay {
+  readonly rows: number[];
+  /** All rows moved, but for these. */
+  end(...stay: number[]): Promise<void>;
+  fail(error: Error): Promise<void>;
+}
+/** Lets what is due be done: calls are gathered by one turn of the event loop. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+}
+
+function grouped(bounds: Partial<GroupBounds> = {}) {
+  const commits: UnderWay[] = [];
+  const move = groupCommit(
+    batch =>
+      new Promise((resolve, reject) => {
+        commits.push({
+          rows: batch.map(change => lastOf(change.row)),
+          async end(...stay) {
+            const went = batch.filter(change => !stay.includes(lastOf(change.row)));
+            // A database answers in an order of its own.
+            resolve(
+              went.toReversed().flatMap(change => moved(change.row as Allocation, change, 1, 'token') ?? []),
+            );
+            await settle();
+          },
+          async fail(error) {
+            reject(error);
+            await settle();
+          },
+        });
+      }),
+    { lanesMax: 1, ...bounds },
+  );
+  return { move, commits, batches: () => commits.map(commit => commit.rows) };
+}
+const numbers = async (answer: Promise<Allocation[]>): Promise<number[]> => (await answer).map(lastOf);
+const codeOf = (answer: Promise<unknown>): Promise<string> =>
+  answer.then(
+    () => 'answered',
+    error => (isError(error, 'store-down') ? 'store-down' : (error as Error).message),
+  );
+
+const group = suite('group commit');
+
+group('calls that arrive together share a commit; each gets its own rows, in its own order', async () => {
+  const { move, commits, batches } = grouped();
+  const answers = [move(claims(3, 1)), move(claims(2)), move(claims(9, 7, 8))];
+  await settle();
+  assert.equal(batches(), [[3, 1, 2, 9, 7, 8]]);
+  await commits[0]?.end(1, 2);
+  assert.equal(await Promise.all(answers.map(numbers)), [[3], [], [9, 7, 8]]);
+});
+
+group('a call alone waits for nobody', async () => {
+  const { move, batches } = grouped();
+  void move(claims(1));
+  await new Promise(setImmediate);
+  assert.equal(batches(), [[1]]);
+});
+
+group('while all lanes are taken, who comes joins the next commit', async () => {
+  const { move, commits, batches } = grouped({ lanesMax: 2 });
+  for (const n of [1, 2]) {
+    void move(claims(n));
+    await settle();
+  }
+  for (const n of [3, 4, 5]) {
+    void move(claims(n));
+    await settle();
+  }
+  assert.equal(batches(), [[1], [2]]);
+  await commits[1]?.end();
+  assert.equal(batches(), [[1], [2], [3, 4, 5]]);
+});
+
+group('a commit has a bound, and no call is split', async () => {
+  const { move, commits, batches } = grouped({ changesMax: 4 });
+  const answers = [claims(1, 2, 3), claims(4, 5), claims(6)].map(move);
+  await settle();
+  assert.equal(batches(), [[1, 2, 3, 6]]);
+  await commits[0]?.end();
+  await commits[1]?.end();
+  assert.equal(batches(), [
+    [1, 2, 3, 6],
+    [4, 5],
+  ]);
+  assert.equal(await Promise.all(answers.map(numbers)), [[1, 2, 3], [4, 5], [6]]);
+});
+
+group('a call that is too large is refused, and one that asks nothing costs nothing', async () => {
+  const { move, batches } = grouped();
+  const many = Array.from({ length: CHANGES_MAX + 1 }, (_, n) => claim(n));
+  assert.match(await codeOf(move(many)), /at most 500/);
+  assert.equal(await move([]), []);
+  assert.equal(await move([{ row: ready(1), move: 'release' }]), [], 'it does not start there');
+  await settle();
+  assert.equal(batches(), []);
+});
+
+group('changes of one row are made one after the other, in no commit together', async () => {
+  const { move, commits, batches } = grouped({ lanesMax: 3 });
+  const answers = [[claim(1)], [claim(1), claim(2)], [claim(2)], [claim(3)]].map(move);
+  await settle();
+  // The third shares no row with the first, but would overtake the second.
+  assert.equal(batches(), [[1, 3]]);
+  await commits[0]?.end();
+  assert.equal(batches(), [
+    [1, 3],
+    [1, 2],
+  ]);
+  await commits[1]?.end(1);
+  await commits[2]?.end(2);
+  assert.equal(batches().at(-1), [2]);
+  assert.equal(await Promise.all(answers.map(numbers)), [[1], [2], [], [3]]);
+});
+
+group('a row on its way holds up nobody else', async () => {
+  const { move, batches } = grouped({ lanesMax: 2 });
+  void move(claims(1));
+  await settle();
+  void move(claims(1));
+  void move(claims(2));
+  await settle();
+  assert.equal(batches(), [[1], [2]]);
+});
+
+group('a store that is down fails the batch and all who wait, and is asked again by the next', async () => {
+  const { move, commits, batches } = grouped();
+  const answers = [move(claims(1)), move(claims(2))].map(codeOf);
+  await settle();
+  const waiting = codeOf(move(claims(3)));
+  await commits[0]?.fail(new IpamError('store-down', 'gone'));
+  assert.equal(await Promise.all([...answers, waiting]), ['store-down', 'store-down', 'store-down']);
+  const next = move(claims(1));
+  await settle();
+  await commits[1]?.end();
+  assert.equal(batches(), [[1, 2], [1]]);
+  assert.equal(await numbers(next), [1]);
+});
+
+group('any other error is that of one member: each is tried alone', async () => {
+  const { move, commits, batches } = grouped();
+  const answers = [claims(1), claims(2, 3), claims(4)].map(move);
+  const bad = codeOf(answers[1] as Promise<unknown>);
+  await settle();
+  void move(claims(5));
+  await commits[0]?.fail(new Error('a bug'));
+  await commits[1]?.end();
+  await commits[2]?.fail(new Error('a bug'));
+  await commits[3]?.end();
+  await commits[4]?.end();
+  assert.equal(batches(), [[1, 2, 3, 4], [1], [2, 3], [4], [5]]);
+  assert.is(await bad, 'a bug');
+  assert.equal(await numbers(answers[0] as Promise<Allocation[]>), [1]);
+  assert.equal(await numbers(answers[2] as Promise<Allocation[]>), [4]);
+});
+
+group('so many may wait, and not one more', async () => {
+  const { move, commits } = grouped({ waitersMax: 2 });
+  const first = move(claims(1));
+  await settle();
+  const waiting = [move(claims(2)), move(claims(3))];
+  assert.is(await codeOf(move(claims(4))), 'store-down');
+  await commits[0]?.end();
+  await commits[1]?.end();
+  assert.equal(await Promise.all([first, ...waiting].map(numbers)), [[1], [2], [3]]);
+});
+group.run();
+
+for (const lanesMax of [1, 3])
+  contract(`memory by group commit, ${lanesMax} at a time`, async () => {
+    let now = 1_700_000_000_000;
+    const store = openMemory({ clock: () => now });
+    const move = groupCommit(store.move, { lanesMax });
+    return {
+      store: { ...store, move },
+      advance: ms => {
+        now += ms;
+      },
+      close: () => store.close(),
+    };
+  });

@@ -1,0 +1,210 @@
+// Goal: somebody else's lock keeps back the calls that name its row, and nobody else. Method: a commit that hangs on
+// rows that the test locks and then fails as a database does, on a clock that the test moves.
+import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
+import type { Allocation, Change } from '../../src/domain/allocation.ts';
+import { IpamError } from '../../src/domain/error.ts';
+import { keyOf } from '../../src/store/batch.ts';
+import { BatchError, groupCommit, LockedError } from '../../src/store/group-commit.ts';
+import { LOCKED_MAX_MS } from '../../src/store/lock-wait.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { ENI, SUBNET } from './store.contract.ts';
+
+/** As a database waits for a lock. */
+const LOCK_WAIT_MS = 1_000;
+const COMMIT_MS = 2;
+const TICK_MS = 1;
+
+const ready = (n: number): Allocation => ({
+  subnet: SUBNET,
+  ip: fromNumber(numberOf('10.0.0.0' as Ipv4) + n),
+  status: 'ready',
+  iface: ENI,
+  generation: 0,
+  primary: false,
+  movedAt: 0,
+  restedSince: null,
+  restedFrom: null,
+  leftIface: null,
+  leftAt: null,
+  leftUnsure: false,
+  placedAt: null,
+  missingSince: null,
+  absentSince: null,
+  refusedAt: null,
+  holder: null,
+  token: null,
+});
+const claims = (...numbers: number[]): Change[] => numbers.map(n => ({ row: ready(n), move: 'claim' }));
+const numberIn = ({ row: { ip } }: Change): number => numberOf(ip) - numberOf('10.0.0.0' as Ipv4);
+
+/** What became of a call, and after how long. */
+interface Ended {
+  readonly result: string;
+  readonly tookMs: number;
+}
+
+class Bench {
+  readonly locked = new Set<number>();
+  /** Nothing says which rows are locked, as with an old server. */
+  cannotTell = false;
+  /** Locks of which nothing is seen on the rows, as those of gaps in an index. */
+  readonly unseen = new Set<number>();
+  readonly batches: number[][] = [];
+  readonly move: ReturnType<typeof groupCommit>;
+  now = 0;
+  #timers: { at: number; work: () => void }[] = [];
+
+  constructor(commit = (batch: readonly Change[]) => this.#commit(batch)) {
+    this.move = groupCommit(commit, {
+      lanesMax: 2,
+      clock: () => this.now,
+      later: (work, ms) => this.#later(work, ms),
+      locked: async changes => {
+        if (this.cannotTell) throw new Error('no such syntax');
+        return new Set(
+          changes.filter(change => this.locked.has(numberIn(change))).map(({ row }) => keyOf(row)),
+        );
+      },
+    });
+  }
+
+  #later(work: () => void, ms: number): () => void {
+    const timer = { at: this.now + ms, work };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter(one => one !== timer);
+    };
+  }
+  wait = (ms: number): Promise<void> => new Promise(resolve => void this.#later(resolve, ms));
+
+  async #commit(batch: readonly Change[]): Promise<Allocation[]> {
+    this.batches.push(batch.map(numberIn));
+    const isHeld = () =>
+      batch.some(change => this.locked.has(numberIn(change)) || this.unseen.has(numberIn(change)));
+    const until = this.now + LOCK_WAIT_MS;
+    while (isHeld()) {
+      if (this.now >= until) throw new LockedError(() => new IpamError('store-down', 'a row is locked'));
+      await this.wait(50);
+    }
+    await this.wait(COMMIT_MS);
+    return batch.map(change => change.row as Allocation);
+  }
+
+  async call(...numbers: number[]): Promise<Ended> {
+    const startedAt = this.now;
+    const result = await this.move(claims(...numbers)).then(
+      rows => (rows.length === numbers.length ? 'made' : 'other'),
+      error => (error as Error).message,
+    );
+    return { result, tookMs: this.now - startedAt };
+  }
+
+  /** Lets time pass, and with it all that is due. */
+  async pass(ms: number): Promise<void> {
+    for (const end = this.now + ms; this.now < end; this.now += TICK_MS) {
+      const due = this.#timers.filter(({ at }) => at <= this.now);
+      this.#timers = this.#timers.filter(one => !due.includes(one));
+      for (const { work } of due) work();
+      for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    }
+  }
+}
+
+const locks = suite("group commit and somebody else's locks");
+
+for (const count of [1, 2, 10])
+  locks(
+    `${count} locked: other rows go on, and what names them ends in its bound or when they are free`,
+    async () => {
+      const bench = new Bench();
+      const lockedRows = Array.from({ length: count }, (_, i) => i);
+      for (const n of lockedRows) bench.locked.add(n);
+      const guilty: Promise<Ended>[] = [];
+      const strangers: Promise<Ended>[] = [];
+      const round = async () => {
+        for (const n of lockedRows) guilty.push(bench.call(n));
+        for (let n = 100; n < 300; n += 2) strangers.push(bench.call(n, n + 1));
+        await bench.pass(100);
+      };
+      for (let i = 0; i < 40; i++) await round();
+      await bench.pass(3_000);
+      for (const n of lockedRows) guilty.push(bench.call(n));
+      bench.locked.clear();
+      await bench.pass(2 * LOCKED_MAX_MS);
+      for (const { result, tookMs } of await Promise.all(strangers)) {
+        assert.is(result, 'made');
+        assert.ok(tookMs <= 1_500, `a stranger took ${tookMs} ms`);
+      }
+      const ends = await Promise.all(guilty);
+      for (const { tookMs } of ends) assert.ok(tookMs <= LOCKED_MAX_MS + 2 * LOCK_WAIT_MS, `${tookMs} ms`);
+      assert.equal(new Set(ends.map(one => one.result)), new Set(['a row is locked', 'made']));
+      for (const { result } of ends.slice(-count)) assert.is(result, 'made');
+    },
+  );
+
+locks('what shares a commit with a locked row waits for it once', async () => {
+  const bench = new Bench();
+  bench.locked.add(7);
+  const calls = [bench.call(1, 2), bench.call(7, 8), bench.call(3)];
+  await bench.pass(LOCK_WAIT_MS + 100);
+  const next = bench.call(7);
+  const other = bench.call(8, 9); // may overtake
+  await bench.pass(50);
+  assert.equal(await other, { result: 'made', tookMs: COMMIT_MS });
+  assert.equal(bench.batches, [
+    [1, 2, 7, 8, 3],
+    [1, 2, 3],
+    [8, 9],
+  ]);
+  bench.locked.clear();
+  await bench.pass(300);
+  assert.equal(
+    (await Promise.all([...calls, next])).map(one => one.result),
+    ['made', 'made', 'made', 'made'],
+  );
+});
+
+locks('commits that hang leave their lanes to others', async () => {
+  const bench = new Bench();
+  for (const n of [1, 2]) bench.unseen.add(n);
+  void bench.call(1);
+  await bench.pass(5);
+  void bench.call(2);
+  await bench.pass(5);
+  const stranger = bench.call(3);
+  await bench.pass(LOCK_WAIT_MS - 100);
+  assert.ok((await stranger).tookMs < 300);
+});
+
+for (const way of ['nothing says which', 'it is seen on none of them'] as const)
+  locks(`a lock, and ${way}: each call is tried alone`, async () => {
+    const bench = new Bench();
+    bench.cannotTell = way === 'nothing says which';
+    bench.unseen.add(2);
+    const calls = [bench.call(1), bench.call(2), bench.call(3), bench.call(4)];
+    await bench.pass(2 * LOCK_WAIT_MS + 300);
+    const [one, , three, four] = calls;
+    assert.equal(
+      (await Promise.all([one, three, four])).map(ended => ended?.result),
+      ['made', 'made', 'made'],
+    );
+    await bench.pass(LOCKED_MAX_MS + 2 * LOCK_WAIT_MS);
+    assert.is((await calls[1])?.result, 'a row is locked');
+  });
+
+locks('a batch of which nothing was learned fails its own calls only', async () => {
+  const bench = new Bench(async batch => {
+    await bench.wait(COMMIT_MS);
+    if (batch.some(change => numberIn(change) === 1)) throw new BatchError(new Error('not known'));
+    return batch.map(change => change.row as Allocation);
+  });
+  const calls = [bench.call(1)];
+  await bench.pass(1);
+  calls.push(bench.call(2), bench.call(1));
+  await bench.pass(20);
+  assert.equal(
+    (await Promise.all(calls)).map(one => one.result),
+    ['not known', 'made', 'not known'],
+  );
+});
+locks.run();

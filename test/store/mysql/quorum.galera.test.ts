@@ -1,0 +1,174 @@
+// Goal: a node that loses quorum at any step of a move leaves nobody in error about what the cluster has committed.
+// Method: a node of three is cut off from the others while a move waits at one step of its packet, and at random
+// moments of a load; once it is back, what was told of is what the other nodes have.
+import process from 'node:process';
+import { type Allocation, type Change, moveToGiveUp } from '../../../src/domain/allocation.ts';
+import { isError } from '../../../src/domain/error.ts';
+import { openMysql } from '../../../src/store/mysql/store.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
+import { type Galera, startGalera } from '../../kit/databases/galera.ts';
+import { type Gate, openGate } from '../../kit/databases/gate.ts';
+import { until } from '../../kit/databases/mariadb.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ENI, ip, putOn, row, SUBNET } from '../store.contract.ts';
+
+const DATABASE = 'quorum';
+/** Long enough for the node to notice that it is alone. */
+const PAUSE_S = 3;
+/** Longer than the pause, so that what the node says is heard. */
+const CALL_TIMEOUT_MS = 5_500;
+const ROWS = Array.from({ length: 24 }, (_, i) => 10 + i);
+const RANDOM_ROUNDS = Number(process.env.QUORUM_ROUNDS ?? 3);
+const OFFSET_MAX_MS = 60;
+
+const quorum = suite('a move on a Galera node that loses quorum');
+let galera: Galera;
+let gate: Gate;
+let store: Store;
+let witness: Store;
+
+quorum.before(async () => {
+  galera = await startGalera();
+  await galera.create(DATABASE);
+  const spec = (node: number) => parseStoreUrl(galera.url(node, DATABASE)) as MysqlSpec;
+  const { password } = galera;
+  gate = await openGate(spec(0).port);
+  store = openMysql({ spec: { ...spec(0), port: gate.port }, password, callTimeoutMs: CALL_TIMEOUT_MS });
+  witness = openMysql({ spec: spec(1), password });
+  await witness.migrate();
+  await witness.add(ROWS.map(last => row(last)));
+  const { rows } = await witness.get(SUBNET, ROWS.map(ip));
+  await putOn(witness, rows, ENI);
+  await galera.run(0, DATABASE, "SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT1S'");
+});
+quorum.after(async () => {
+  await store?.close();
+  await witness?.close();
+  await gate?.close();
+  await galera?.stop();
+});
+
+const isolate = (on: boolean) =>
+  galera.run(0, DATABASE, `SET GLOBAL wsrep_provider_options = 'gmcast.isolate=${on ? 1 : 0}'`);
+const rejoined = () =>
+  until(async () => {
+    const [ready] = await galera.run(0, DATABASE, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
+    const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'");
+    return ready?.Value === 'ON' && size?.Value === '3';
+  });
+
+/** All rows as the other nodes have them. */
+const rowsThere = async (): Promise<readonly Allocation[]> => (await witness.get(SUBNET, ROWS.map(ip))).rows;
+
+/** The moves that the store says it made, with the token of each, while the node is cut off and after. */
+async function toldOf(
+  moves: readonly Promise<Allocation[]>[],
+  answers: string[],
+): Promise<Map<string, string>> {
+  const told = new Map<string, string>();
+  const hear = (rows: readonly Allocation[]) => {
+    for (const one of rows) told.set(one.ip, one.token ?? '');
+  };
+  for (const answer of await Promise.allSettled(moves)) {
+    if (answer.status === 'fulfilled') hear(answer.value);
+    else if (!isError(answer.reason, 'store-down')) throw answer.reason;
+    answers.push(answer.status === 'rejected' ? 'down' : answer.value.length > 0 ? 'made' : 'no');
+  }
+  await isolate(false);
+  await rejoined();
+  await until(async () => {
+    const heard = await store.unheard().catch(() => null);
+    hear(heard?.moved.map(({ row: moved }) => moved) ?? []);
+    return heard?.unsettled === 0;
+  });
+  return told;
+}
+
+/** What the cluster has moved that nobody was told of, and the other way round. Then all is as before. */
+async function judge(before: readonly Allocation[], told: ReadonlyMap<string, string>): Promise<string[]> {
+  const wrongs: string[] = [];
+  const after = await rowsThere();
+  for (const [i, one] of after.entries()) {
+    const isMoved = one.status !== before[i]?.status;
+    const isTold = told.get(one.ip) === one.token;
+    if (isMoved !== isTold)
+      wrongs.push(`${one.ip}: ${isMoved ? 'moved' : 'not moved'}, ${isTold ? '' : 'not '}told`);
+  }
+  const back = after.flatMap((row): Change[] => {
+    if (row.status === 'unassigning') return [{ row, move: 'kept' }];
+    const move = moveToGiveUp(row);
+    return row.status === 'allocated' && move !== null ? [{ row, move }] : [];
+  });
+  assert.is((await witness.move(back)).length, back.length);
+  return wrongs;
+}
+
+const claimOf = (row: Allocation | undefined): Change => ({
+  row: row as Allocation,
+  move: 'claim',
+  holder: 'web-1',
+});
+const SHAPES = [
+  { name: 'one statement', steps: ['SET', 'UPDATE', 'SELECT'], commits: 1 },
+  {
+    name: 'transaction',
+    steps: ['SET', 'START TRANSACTION', 'UPDATE', 'UPDATE', 'COMMIT', 'SELECT'],
+    commits: 4,
+  },
+] as const;
+
+for (const { name, steps, commits } of SHAPES)
+  for (const [step, statement] of steps.entries())
+    quorum(`before ${statement} (${step}) of a ${name}`, async () => {
+      const before = await rowsThere();
+      const changes = [claimOf(before[0])];
+      if (name === 'transaction') changes.push({ row: before[1] as Allocation, move: 'unassign' });
+      let packet: readonly string[] = [];
+      gate.rewrite(sql => {
+        if (!sql.includes('UPDATE `allocation`')) return sql;
+        gate.rewrite(null);
+        packet = sql.split('; ');
+        return packet.toSpliced(step, 0, `DO SLEEP(${PAUSE_S})`).join('; ');
+      });
+      const move = store.move(changes);
+      await until(async () => packet.length > 0);
+      assert.is(packet.length, steps.length, packet.join('; '));
+      for (const [i, sql] of packet.entries()) assert.ok(sql.startsWith(steps[i] ?? ''), sql);
+      if (step > commits) await until(async () => (await rowsThere())[0]?.status === 'allocated');
+      await isolate(true);
+      const answers: string[] = [];
+      const told = await toldOf([move], answers);
+      console.log(
+        `  quorum: lost before ${statement} (${step}) of a ${name}: ${answers}, ${told.size} told of`,
+      );
+      // Each time the node was lost before its answer; what was committed by then is told of later.
+      assert.equal(answers, ['down']);
+      assert.is(told.size, step > commits ? changes.length : 0);
+      assert.equal(await judge(before, told), []);
+    });
+
+quorum(`at ${RANDOM_ROUNDS} random moments of a load`, async () => {
+  const tally = new Map<string, number>();
+  let changed = 0;
+  for (let round = 0; round < RANDOM_ROUNDS; round++) {
+    const before = await rowsThere();
+    const cut = new Promise(resolve => setTimeout(resolve, Math.random() * OFFSET_MAX_MS)).then(() =>
+      isolate(true),
+    );
+    const moves: Promise<Allocation[]>[] = [];
+    for (const [i, row] of before.entries()) {
+      moves.push(store.move([i % 6 === 5 ? { row, move: 'unassign' } : claimOf(row)]));
+      await new Promise(resolve => setTimeout(resolve, (2 * OFFSET_MAX_MS) / before.length));
+    }
+    await cut;
+    const answers: string[] = [];
+    const told = await toldOf(moves, answers);
+    for (const answer of answers) tally.set(answer, (tally.get(answer) ?? 0) + 1);
+    changed += told.size;
+    assert.equal(await judge(before, told), [], `round ${round}`);
+  }
+  console.log(`  quorum: ${JSON.stringify(Object.fromEntries(tally))}, ${changed} told of`);
+  assert.ok(changed > 0 && (tally.get('down') ?? 0) > 0, 'no round was cut in the middle of its moves');
+});
+quorum.run();

@@ -1,0 +1,92 @@
+// Goal: packets reach the containers that the ledger says, and only those. Method: a machine whose kernel has ipvlan
+// (test/vpc/machine.ts) plays a VPC of two Docker hosts on a wire that drops what EC2 drops, by the README's own
+// commands; the evidence is what it prints. VPC_SCENARIOS names parts of the scenarios to run, with commas.
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { installData } from '../kit/databases/mariadb.ts';
+import { makeCertificates } from '../kit/servers/certificates.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { type Files, runMachine } from './machine.ts';
+import { SCENARIOS } from './scenarios.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const LIMIT_S = 540;
+const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
+const MYSQL_SHARE = '/usr/share/mariadb';
+
+const wanted = (process.env.VPC_SCENARIOS ?? '').split(',').filter(Boolean);
+const chosen = SCENARIOS.map(({ name }) => name).filter(
+  name => wanted.length === 0 || wanted.some(part => name.includes(part)),
+);
+const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-vpc-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+const at = (name: string): string => join(folder, name);
+
+const vpc = suite('packets in a VPC');
+/** By scenario: `ok`, or what went wrong. */
+let outcomes: Record<string, string> = {};
+
+vpc.before(async () => {
+  let console_ = '';
+  const show = (text: string): void => {
+    console_ += text;
+    process.stdout.write(text);
+  };
+  try {
+    const status = await runMachine(folder, await filesOfMachine(), LIMIT_S, show);
+    if (existsSync(at('out/outcomes.json')))
+      outcomes = JSON.parse(readFileSync(at('out/outcomes.json'), 'utf8'));
+    if (status !== 0) show(`the machine's program ended with ${status}\n`);
+  } catch (error) {
+    show(`${(error as Error).stack}\n`);
+  }
+  if (chosen.some(name => outcomes[name] !== 'ok')) keepLogs(console_);
+});
+
+/** What the machine's disk needs beside commands: the program, the bundle, the README, a database, certificates. */
+async function filesOfMachine(): Promise<Files> {
+  await build({
+    entryPoints: [join(ROOT, 'test/vpc/guest.ts')],
+    outfile: at('guest.mjs'),
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    define: { SCENARIOS_WANTED: JSON.stringify(chosen) },
+    logLevel: 'error',
+  });
+  installData(at('mysql'), '--innodb-log-file-size=10M');
+  const { ca, server, client, remove } = makeCertificates(['DNS:ipam.internal', 'DNS:db.internal']);
+  mkdirSync(at('certificates'));
+  cpSync(ca, at('certificates/ca.pem'));
+  cpSync(server.cert, at('certificates/server.pem'));
+  cpSync(server.key, at('certificates/server.key'));
+  cpSync(client.cert, at('certificates/host.pem'));
+  cpSync(client.key, at('certificates/host.key'));
+  remove();
+  return {
+    '/vpc/guest.mjs': at('guest.mjs'),
+    '/vpc/dist': join(ROOT, 'dist'),
+    '/vpc/README.md': join(ROOT, 'README.md'),
+    '/vpc/certificates': at('certificates'),
+    '/var/lib/mysql': at('mysql'),
+    [`${MYSQL_SHARE}/english`]: `${MYSQL_SHARE}/english`,
+    [`${MYSQL_SHARE}/charsets`]: `${MYSQL_SHARE}/charsets`,
+  };
+}
+
+/** Keeps what the machine left and said, for whoever looks for the cause; only of the last failure. */
+function keepLogs(said: string): void {
+  rmSync(KEPT, { recursive: true, force: true });
+  if (existsSync(at('out'))) cpSync(at('out'), KEPT, { recursive: true });
+  else mkdirSync(KEPT);
+  writeFileSync(join(KEPT, 'console.log'), said);
+  console.log(`what it left is in ${KEPT}`);
+}
+
+for (const name of chosen) vpc(name, () => assert.is(outcomes[name] ?? 'it did not run', 'ok'));
+vpc.run();
