@@ -3,7 +3,7 @@
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../../src/domain/address.ts';
 import { type Allocation, isRested, isSkipped, mayStillLeave } from '../../src/domain/allocation.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
-import { keyOf } from '../../src/store/batch.ts';
+import { keyOf } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { FreeQuery, Store } from '../../src/store/store.ts';
 

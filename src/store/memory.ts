@@ -8,7 +8,7 @@ import {
   STATUSES,
 } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
-import { batchOf, keyOf, tokensOf } from './batch.ts';
+import { batchOf, keyOf, tokensOf } from './group-commit.ts';
 import {
   type FreeQuery,
   type LedgerEni,

@@ -1,3 +1,5 @@
+import { Buffer } from 'node:buffer';
+import { type Ipv4, numberOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
 
 /** A row of the table `allocation` as both drivers give it. Written out, since it is on the way of every request. */
@@ -23,4 +25,14 @@ export function toAllocation(row: Readonly<Record<string, unknown>>): Allocation
     token: row.token,
   };
   return allocation as unknown as Allocation;
+}
+
+const V4_MAPPED = Buffer.from('00000000000000000000ffff', 'hex');
+
+/** The address as the column `number` holds it, which sorts and ranges as addresses do: 16 bytes, IPv4
+ *  mapped into IPv6, as SQL's INET6_ATON(CONCAT('::ffff:', ip)). */
+export function bytesOf(ip: Ipv4): Buffer {
+  const last = Buffer.alloc(4);
+  last.writeUInt32BE(numberOf(ip));
+  return Buffer.concat([V4_MAPPED, last]);
 }

@@ -2,8 +2,7 @@
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import { keyOf as storeKeyOf } from '../../src/store/batch.ts';
-import { LockedError } from '../../src/store/group-commit.ts';
+import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';

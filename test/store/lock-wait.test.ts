@@ -3,8 +3,7 @@
 import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import { keyOf } from '../../src/store/batch.ts';
-import { BatchError, groupCommit, LockedError } from '../../src/store/group-commit.ts';
+import { BatchError, groupCommit, keyOf, LockedError } from '../../src/store/group-commit.ts';
 import { LOCKED_MAX_MS } from '../../src/store/lock-wait.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { ENI, SUBNET } from './store.contract.ts';

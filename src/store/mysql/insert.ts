@@ -1,7 +1,7 @@
 import { raw } from 'mysql2';
 import { numberOf, spreadOf } from '../../domain/address.ts';
-import { bytesOf } from '../address-bytes.ts';
-import { groupBy } from '../batch.ts';
+import { groupBy } from '../group-commit.ts';
+import { bytesOf } from '../rows.ts';
 import type { NewAllocation } from '../store.ts';
 import type { Statement } from './connection.ts';
 import { BEGIN, COMMIT, plain, setNow } from './sql.ts';

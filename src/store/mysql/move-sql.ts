@@ -1,6 +1,6 @@
 import { raw } from 'mysql2';
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
-import { groupBy, keyOf } from '../batch.ts';
+import { groupBy, keyOf } from '../group-commit.ts';
 import type { Statement } from './connection.ts';
 import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
 import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './sql.ts';

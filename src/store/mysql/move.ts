@@ -1,7 +1,6 @@
 import type { Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
-import { keyOf } from '../batch.ts';
-import { BatchError, groupCommit, LockedError } from '../group-commit.ts';
+import { BatchError, groupCommit, keyOf, LockedError } from '../group-commit.ts';
 import { toAllocation } from '../rows.ts';
 import type { Heard, Moved, Store } from '../store.ts';
 import type { Link, Row } from './connection.ts';

@@ -15,7 +15,7 @@ import {
 import type { Ipv4 } from '../../domain/address.ts';
 import { HOLDER_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
-import { bytesOf } from '../address-bytes.ts';
+import { bytesOf } from '../rows.ts';
 
 // sqlite/schema.ts has the same columns in the same order, but for the generated ones: it has partial indexes instead.
 // Times are milliseconds of the database's clock.

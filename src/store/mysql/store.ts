@@ -1,7 +1,7 @@
 import { count, getTableColumns } from 'drizzle-orm';
 import { parseCidr } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
-import { tokensOf } from '../batch.ts';
+import { tokensOf } from '../group-commit.ts';
 import { toAllocation } from '../rows.ts';
 import type { LedgerServer, Reading, Store } from '../store.ts';
 import type { MysqlSpec } from '../url.ts';

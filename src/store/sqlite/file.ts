@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BetterSQLiteSession } from 'drizzle-orm/better-sqlite3/session';
 import { BaseSQLiteDatabase, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 import { IpamError } from '../../domain/error.ts';
-import type { Db } from './sqlite-sql.ts';
+import type { Db } from './queries.ts';
 
 /** How long a call waits for another process's transaction. */
 const LOCKED_MAX_MS = 5_000;

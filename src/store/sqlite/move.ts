@@ -3,8 +3,8 @@ import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
 import { toAllocation } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
+import { type Db, DOMAIN_COLUMNS } from './queries.ts';
 import { allocation } from './schema.ts';
-import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
 
 /** Makes one change; the row as it now is, or null when it does not stand as the change says. */
 export type Mover = (change: Change, now: number, token: string) => Allocation | null;

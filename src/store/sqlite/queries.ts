@@ -1,11 +1,32 @@
-import { and, asc, eq, gt, gte, inArray, isNull, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm';
+import {
+  and,
+  asc,
+  eq,
+  getTableColumns,
+  gt,
+  gte,
+  inArray,
+  isNull,
+  lt,
+  lte,
+  ne,
+  or,
+  type SQL,
+  sql,
+} from 'drizzle-orm';
+import type { BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core';
 import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../../domain/address.ts';
 import { awayMs, SKIPPED_FOR_MS, type Status } from '../../domain/allocation.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
-import { bytesOf } from '../address-bytes.ts';
+import { bytesOf } from '../rows.ts';
 import type { FreeQuery } from '../store.ts';
 import { allocation, IS_FREE, IS_INTENT } from './schema.ts';
-import { type Db, DOMAIN_COLUMNS } from './sqlite-sql.ts';
+
+export type Db = BaseSQLiteDatabase<'sync', { changes: number | bigint }>;
+
+const { ts: _ts, number: _number, spread: _spread, ...domain } = getTableColumns(allocation);
+/** The columns that an Allocation is made of. */
+export const DOMAIN_COLUMNS = domain;
 
 // The reads of the table `allocation`. Each runs along an index of schema.ts; orders name the index's
 // columns from the first, so that no row is sorted but the few that an ENI can have.

@@ -4,7 +4,7 @@ import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizz
 import type { Ipv4 } from '../../domain/address.ts';
 import { STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
-import { bytesOf } from '../address-bytes.ts';
+import { bytesOf } from '../rows.ts';
 
 // mysql/schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
 // host's clock.

@@ -1,8 +1,7 @@
 import { and, count, eq, getTableColumns, isNotNull, lt, or, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import { tokensOf } from '../batch.ts';
-import { groupCommit } from '../group-commit.ts';
+import { groupCommit, tokensOf } from '../group-commit.ts';
 import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from '../store.ts';
 import { type Bucket, FULL, slowed, turnIn } from '../turns.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
