@@ -19,7 +19,7 @@ const ALLOCATOR = 'src/ipam/request/allocate.ts';
 const RELEASE = 'src/ipam/request/release.ts';
 const HINTS = 'src/ipam/pool/cache.ts';
 const GIVE_BACK = 'src/ipam/request/rollback.ts';
-const OBSERVE = 'src/ipam/ec2/observe.ts';
+const OBSERVE = 'src/ipam/ec2/survey.ts';
 const EC2 = 'src/cloud/memory.ts';
 const DOUBT = 'src/domain/doubt.ts';
 

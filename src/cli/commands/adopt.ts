@@ -3,7 +3,7 @@ import { type EniId, parseEniId } from '../../domain/ids.ts';
 import type { Machine } from '../../ipam/context.ts';
 import { knownEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
-import { sightingsOn } from '../../ipam/ec2/observe.ts';
+import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
 import { onOff } from '../settings/kinds.ts';
 import { LEDGER_SETTINGS } from '../settings/uses.ts';

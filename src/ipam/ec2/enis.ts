@@ -1,12 +1,10 @@
 /** The ENIs that we know, and how one becomes ours. */
 import { IpamError, isError } from '../../domain/error.ts';
-import type { EniId, SubnetId } from '../../domain/ids.ts';
+import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
 import type { Machine } from '../context.ts';
 import { refuseForeign } from './identity.ts';
-import { addressLimitOf } from './limits.ts';
-import { arrivedOn, noteObserved, refreshed, toLedger } from './observe.ts';
-import { survey } from './survey.ts';
+import { arrivedOn, noteObserved, refreshed, survey, toLedger } from './survey.ts';
 
 /** An ENI and the subnet it is in. */
 export interface Home {
@@ -199,4 +197,17 @@ export function knownEnis(machine: Machine): Enis {
   }
 
   return { look, recall, own, away, adopt, refresh, forget, released, wanted, readAll, countIn };
+}
+
+/** IPv4 addresses that each ENI of the instance may hold, its primary included; null when EC2 does not say. That is
+ *  the instance type's, never changes, and so is asked of EC2 once. */
+async function addressLimitOf({ store, cloud }: Machine, instance: InstanceId): Promise<number | null> {
+  const type = await cloud.instanceType(instance);
+  if (type === null) return null;
+  const fact = `address limit of ${type}`;
+  const known = await store.fact(fact);
+  if (known !== null) return Number(known);
+  const limit = await cloud.addressLimit(type);
+  if (limit !== null) await store.noteFact(fact, String(limit));
+  return limit;
 }

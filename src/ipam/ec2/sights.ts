@@ -3,7 +3,7 @@ import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Machine, Sights } from '../context.ts';
-import { arrivedOn } from './observe.ts';
+import { arrivedOn } from './survey.ts';
 
 /** When the ENI is read, in milliseconds after its call was sent. */
 const LOOKS_AFTER_MS = [1_000, 2_000, 5_000, 10_000, 30_000] as const;

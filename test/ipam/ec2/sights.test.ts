@@ -5,8 +5,8 @@ import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { assign } from '../../../src/ipam/ec2/intents.ts';
-import { arrivedOn } from '../../../src/ipam/ec2/observe.ts';
 import { sightsOf } from '../../../src/ipam/ec2/sights.ts';
+import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
