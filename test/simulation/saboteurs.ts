@@ -14,7 +14,9 @@ export interface Saboteur {
 const ALLOCATION = 'src/domain/allocation.ts';
 const DRIFT = 'src/domain/drift.ts';
 const RECONCILER = 'src/ipam/sync/reconcile.ts';
-const INTENTS = 'src/ipam/ec2/intents.ts';
+const ASSIGN = 'src/ipam/ec2/assign.ts';
+const UNASSIGN = 'src/ipam/ec2/unassign.ts';
+const RECOVER = 'src/ipam/ec2/recover.ts';
 const ALLOCATOR = 'src/ipam/request/allocate.ts';
 const RELEASE = 'src/ipam/request/release.ts';
 const HINTS = 'src/ipam/pool/cache.ts';
@@ -40,7 +42,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'the keeper unassigns what was claimed meanwhile',
-    file: INTENTS,
+    file: UNASSIGN,
     find: '  const { intents, sendBefore } = await write(machine, changes);\n',
     replace: `  const { intents: written, sendBefore } = await write(machine, changes);
   const asked = changes.filter(one => one.move === 'unassign').map(one => one.row as Allocation);
@@ -113,7 +115,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'a repair that fails frees',
-    file: INTENTS,
+    file: RECOVER,
     find: "  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
     replace:
       "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
@@ -132,7 +134,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'one address that cannot be repaired keeps the others away',
-    file: INTENTS,
+    file: RECOVER,
     find: '  if (missed.length === 1) return 0;\n',
     replace: '  if (missed.length >= 1) return 0;\n',
   },
@@ -151,7 +153,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   // Whose client it is.
   {
     name: 'what is not found from anywhere is off its ENI',
-    file: INTENTS,
+    file: UNASSIGN,
     find: "(isError(error, 'ec2-not-found') && (await isGone(machine, eni))) ||",
     replace: "isError(error, 'ec2-not-found') ||",
   },
@@ -204,25 +206,25 @@ export const SABOTEURS: readonly Saboteur[] = [
   // EC2's answers.
   {
     name: 'a lost reply to an assign taken for a refusal',
-    file: INTENTS,
+    file: ASSIGN,
     find: '  if (!isRefusal(error)) {\n    sights',
     replace: '  if (!isRefusal(error) && !error) {\n    sights',
   },
   {
     name: 'a lost reply to an assign taken for success',
-    file: INTENTS,
+    file: ASSIGN,
     find: '  if (error === null) return { ...none, ready',
     replace: "  if (error === null || isError(error, 'ec2-unknown')) return { ...none, error: null, ready",
   },
   {
     name: 'a lost reply to an unassign taken for success',
-    file: INTENTS,
+    file: UNASSIGN,
     find: '  if (error === null || gone) {\n    const unsure',
     replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) {\n    const unsure",
   },
   {
     name: 'a refused batch taken for assigned',
-    file: INTENTS,
+    file: ASSIGN,
     find: "row => !guilty.includes(row)).map(change('refused'))",
     replace: "row => !guilty.includes(row)).map(change('assigned'))",
   },
@@ -298,29 +300,32 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'what EC2 refuses in unknown words is taken for occupied',
-    file: INTENTS,
+    file: ASSIGN,
     find: "    isError(error, 'ec2-unfit')\n      ? change(",
     replace: "    isError(error, 'ec2-limit')\n      ? change(",
   },
   // Taking over.
   {
     name: 'a take-over without the grace',
-    file: INTENTS,
+    file: RECOVER,
     find: 'store.intents(machine.policy.graceMs, TAKE_OVER_MAX)',
     replace: 'store.intents(0, TAKE_OVER_MAX)',
   },
   {
     name: 'a take-over backward',
-    file: INTENTS,
+    file: RECOVER,
     find: "row.status === 'assigning' ? 'take over' : 'unassign again'",
     replace: "row.status === 'assigning' ? 'refused' : 'unassign again'",
   },
   {
     name: 'an intent settled on one late read',
-    file: INTENTS,
+    file: RECOVER,
     find: '  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);\n',
     replace: `  const { rows: young } = await machine.store.intents(0, TAKE_OVER_MAX);
-  const seen = await carriersOf(machine, young);
+  const [first] = young;
+  const seen = first === undefined
+    ? new Map()
+    : await machine.cloud.carriers(first.subnet, ipsOf(young)).catch(() => new Map());
   const unseen = young.filter(row => row.status === 'assigning' && !seen.has(row.ip));
   await machine.store.move(unseen.map(change('refused')));
   const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
@@ -395,7 +400,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   },
   {
     name: 'what was on another ENI just now is given at once',
-    file: INTENTS,
+    file: ASSIGN,
     find: 'policy.confirmMoves ? intents.filter(isFromElsewhere) : [];',
     replace:
       'policy.confirmMoves ? intents.filter(row => isFromElsewhere(row) && row.status !== row.status) : [];',
@@ -403,7 +408,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   // ENIs that leave the instance of an embedded ledger.
   {
     name: 'what is on an ENI that has left is asked of EC2',
-    file: INTENTS,
+    file: UNASSIGN,
     find: '  if (instance === null) return true;\n',
     replace: '  if (eni !== null) return true;\n',
   },

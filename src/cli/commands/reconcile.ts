@@ -1,6 +1,6 @@
 import { type Drift, describe, planFor } from '../../domain/drift.ts';
 import { checkIdentity, refuseBlind } from '../../ipam/ec2/identity.ts';
-import { takeOver } from '../../ipam/ec2/intents.ts';
+import { takeOver } from '../../ipam/ec2/recover.ts';
 import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
 import { command } from '../command.ts';
 import { onOff } from '../settings/kinds.ts';

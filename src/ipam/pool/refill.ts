@@ -6,15 +6,9 @@ import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
 import type { Machine } from '../context.ts';
+import { ASSIGN_CALLS_MAX, assign, isSeenSoon, UNFIT_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
-import {
-  ASSIGN_CALLS_MAX,
-  assign,
-  CALL_ADDRESSES_MAX,
-  isSeenSoon,
-  noAnswer,
-  UNFIT_MAX,
-} from '../ec2/intents.ts';
+import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
 import type { Hints } from './cache.ts';
 import { makeRoom, takeBack } from './steal.ts';
 

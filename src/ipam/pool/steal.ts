@@ -4,7 +4,7 @@ import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Machine } from '../context.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
-import { inTime, unassign, unassignFrom } from '../ec2/intents.ts';
+import { inTime, unassign, unassignFrom } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
 
 export interface TakeBack {

@@ -2,8 +2,8 @@
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { isError } from '../../domain/error.ts';
 import type { Machine } from '../context.ts';
+import { assign, stopInDoubt } from '../ec2/assign.ts';
 import type { Enis } from '../ec2/enis.ts';
-import { assign, stopInDoubt } from '../ec2/intents.ts';
 import { since } from '../pool/cache.ts';
 import { takeBack } from '../pool/steal.ts';
 import type { Asked } from './allocate.ts';

@@ -3,8 +3,8 @@ import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../dom
 import { type Allocation, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Machine } from '../context.ts';
+import { assign, isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
-import { assign, isSeenSoon } from '../ec2/intents.ts';
 import { makeRoom } from '../pool/steal.ts';
 import type { Asked } from './allocate.ts';
 

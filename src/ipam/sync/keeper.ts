@@ -4,7 +4,7 @@ import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { type Machine, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
-import { takeOver } from '../ec2/intents.ts';
+import { takeOver } from '../ec2/recover.ts';
 import type { Hints } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import type { GiveBack } from '../request/rollback.ts';

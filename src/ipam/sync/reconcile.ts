@@ -9,8 +9,9 @@ import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import { type Machine, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { isProvedBy, learnIdentity, seesAnother } from '../ec2/identity.ts';
-import { repair, takeOff, unassign } from '../ec2/intents.ts';
+import { repair, takeOff } from '../ec2/recover.ts';
 import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
+import { unassign } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
 
 /** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */

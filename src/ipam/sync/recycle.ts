@@ -3,7 +3,7 @@ import type { Allocation } from '../../domain/allocation.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { type Machine, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';
-import { unassign } from '../ec2/intents.ts';
+import { unassign } from '../ec2/unassign.ts';
 
 /** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
 export async function idle(

@@ -3,7 +3,8 @@
 import { memoryCloud } from '../../../src/cloud/memory.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
 import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
-import { takeOver, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { takeOver } from '../../../src/ipam/ec2/recover.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
 import { evidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile } from '../../../src/ipam/sync/reconcile.ts';

@@ -2,7 +2,8 @@
 // than its bound. Method: the simulated VPC with late reads, and a time that passes only while all wait.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
-import { assign, CONFIRM_MS_MAX, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { assign, CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   callsOf,

@@ -4,7 +4,7 @@ import type { Ipv4 } from '../../../src/domain/address.ts';
 import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
-import { assign } from '../../../src/ipam/ec2/intents.ts';
+import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { sightsOf } from '../../../src/ipam/ec2/sights.ts';
 import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { evidence } from '../../../src/ipam/sync/holders.ts';

@@ -369,7 +369,7 @@ resting('early reuse asks EC2 once when the ENI can hold no more, and says so', 
   const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
   for (let i = 0; i < 4; i++) await request(w, ENI_B);
   for (const ip of await ipsWith(w, 'allocated')) await release(w, ENI_B, ip);
-  const { unassign } = await import('../../../src/ipam/ec2/intents.ts');
+  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.machine, (await w.store.readyOn(ENI_B, null, 9)).rows);
   for (let i = 0; i < 5; i++) await request(w, ENI_A);
   w.vpc.faults.add({
@@ -415,7 +415,7 @@ resting('quarantine holds before another ENI, and is longer than the cooldown', 
   await release(w, ENI_A, ips[0] ?? '');
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
-  const { unassign } = await import('../../../src/ipam/ec2/intents.ts');
+  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   assert.is((await unassign(w.machine, row === undefined ? [] : [row])).freed.length, 1);
   w.time.now += POLICY.quarantineMs - 1;
   assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');

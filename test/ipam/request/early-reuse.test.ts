@@ -94,7 +94,7 @@ early('gives what is free and has rested longer than what is ready', async () =>
   for (let i = 0; i < 5; i++) rows.push(await request(w, ENI_A));
   for (let i = 0; i < 4; i++) rows.push(await request(w, ENI_B));
   const [old, ...ofB] = rows.slice(4).map(row => row.ip);
-  const { unassign } = await import('../../../src/ipam/ec2/intents.ts');
+  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await release(w, ENI_A, old ?? '');
   w.time.now += 1_000;
   await release(w, ENI_B, ofB[0] ?? '');
@@ -110,7 +110,7 @@ early('ends when another server has made room, a second later at the latest', as
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
   const ips = await resting(w);
   await request(w, ENI_A);
-  const { unassign } = await import('../../../src/ipam/ec2/intents.ts');
+  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.machine, (await w.store.readyOn(ENI_A, null, 3)).rows);
   w.time.now += 1_000;
   assert.not.ok(ips.includes((await request(w, ENI_A)).ip));
@@ -125,7 +125,7 @@ early('is bounded by the quarantine of what is free', async () => {
   for (let i = 0; i < 4; i++) ofB.push((await request(w, ENI_B)).ip);
   for (const ip of ofB.slice(0, 3)) await release(w, ENI_B, ip);
   w.time.now += 1;
-  const { unassign } = await import('../../../src/ipam/ec2/intents.ts');
+  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await release(w, ENI_A, ips[0] ?? '');
   await unassign(w.machine, (await w.store.readyOn(ENI_A, null, 9)).rows);
   w.time.now += 19_500;

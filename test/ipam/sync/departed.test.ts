@@ -5,7 +5,8 @@ import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
-import { takeOver, unassign } from '../../../src/ipam/ec2/intents.ts';
+import { takeOver } from '../../../src/ipam/ec2/recover.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { drain } from '../../../src/ipam/sync/drain.ts';
 import { type Evidence, evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
@@ -157,7 +158,7 @@ for (const [what, kind] of [
           which: 'rested',
           limit: 2,
         } as const;
-        const { assign } = await import('../../../src/ipam/ec2/intents.ts');
+        const { assign } = await import('../../../src/ipam/ec2/assign.ts');
         await assign(s.w.machine, ENI_A, (await s.w.store.freeFor(query)).rows);
       }
       const intents = await ipsWith(s.w, 'assigning', 'unassigning');

@@ -63,7 +63,7 @@ proof('an ENI that is gone, twice ten minutes apart, ends its holders', async ()
   await pass();
   assert.equal(await holders(), []);
   w.time.now += POLICY.graceMs;
-  const { takeOver } = await import('../../../src/ipam/ec2/intents.ts');
+  const { takeOver } = await import('../../../src/ipam/ec2/recover.ts');
   assert.ok((await takeOver(w.machine)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
   assert.equal(await ipsWith(w, 'unassigning'), []);
 });
