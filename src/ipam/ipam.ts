@@ -8,7 +8,7 @@ import { type WarmPools, warmPools } from './pool/warm-pool.ts';
 import { type Pools, pools } from './pools.ts';
 import { type Allocator, allocator } from './request/allocate.ts';
 import { glancesOf } from './request/glances.ts';
-import { outagesOf } from './request/outages.ts';
+import { outagesOf } from './request/retry.ts';
 import { type GiveBack, giveBack } from './request/rollback.ts';
 import { type Keeper, type KeeperOptions, keeper } from './sync/keeper.ts';
 import { glance } from './sync/reconcile.ts';

@@ -12,7 +12,7 @@ import {
 import type { Machine } from './context.ts';
 import { type Enis, type Home, notOurs } from './ec2/enis.ts';
 import type { WarmPools } from './pool/warm-pool.ts';
-import { type Outages, patience } from './request/outages.ts';
+import { type Outages, patience } from './request/retry.ts';
 
 /** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
  *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */

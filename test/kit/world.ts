@@ -6,7 +6,7 @@ import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../../src/domain/ids.ts';
 import type { Machine, Policy } from '../../src/ipam/context.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
-import type { AddressRequest } from '../../src/ipam/request/allocate.ts';
+import type { AddressRequest } from '../../src/ipam/request/request.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, type World as VpcDescription } from '../../src/simulator/model/world.ts';
 import { openMemory } from '../../src/store/memory.ts';

@@ -2,7 +2,7 @@ import { parseIpv4 } from '../../domain/address.ts';
 import type { Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
-import { order } from '../../ipam/request/order.ts';
+import { order } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
 import { onOff } from '../settings/kinds.ts';
 import { LEDGER_SETTINGS } from '../settings/uses.ts';

@@ -1,19 +1,20 @@
 /** Gives addresses to containers and takes them back. */
-import { contains, type Ipv4 } from '../../domain/address.ts';
+import { contains, formatCidr, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
-import { IpamError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, Pool } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { Machine, Policy } from '../context.ts';
+import { assign, stopInDoubt } from '../ec2/assign.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
-import type { Hints } from '../pool/cache.ts';
-import { idleElsewhere } from '../pool/steal.ts';
+import { type Hints, since } from '../pool/cache.ts';
+import type { Filled } from '../pool/refill.ts';
+import { idleElsewhere, takeBack } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
-import { earlyReuse } from './early-reuse.ts';
-import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Glances } from './glances.ts';
 import { claimNamed } from './named.ts';
-import { isEc2Away, isStoreDown, type Outages } from './outages.ts';
 import { type Releases, releases } from './release.ts';
+import type { AddressRequest, Asked, Given } from './request.ts';
+import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
 import type { GiveBack } from './rollback.ts';
 
 /** Ready addresses read together: those that have rested longest. */
@@ -26,34 +27,6 @@ const LOOK_AGAIN_MAX_MS = 2_000;
 const ONE_TRY_MS = 5_000;
 /** The longest that an undo is waited for; the keeper goes on with it. */
 const UNDO_MAX_MS = 10_000;
-
-export interface AddressRequest {
-  readonly pool: Pool;
-  /** The address that must be given, or null for any. */
-  readonly named: Ipv4 | null;
-  /** The container's name, where the engine tells it. */
-  readonly holder: string | null;
-  /** Whether nobody waits for the answer any more. */
-  readonly gone: () => boolean;
-}
-export interface Given {
-  readonly row: Allocation;
-  readonly home: Home;
-}
-
-/** A request on its way. */
-export interface Asked extends AddressRequest {
-  readonly home: Home;
-  /** When it has waited long enough, on the process's monotonic clock. */
-  readonly until: () => number;
-  /** Tries again while EC2 is away, until then. */
-  patiently<T>(work: () => Promise<T>): Promise<T>;
-  /** Throws caller-gone. */
-  stopIfGone(): void;
-  /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has
-   *  none. */
-  releasing(ip: Ipv4): Promise<unknown> | null;
-}
 
 export interface Allocator {
   /** Gives an address; durable when it answers. Throws bad-request, conflict, exhausted, caller-gone, and after
@@ -245,3 +218,96 @@ const beaten = ({ home }: Asked): IpamError =>
   new IpamError('unavailable', `others kept taking what became ready on ${home.eni.id}`, {
     hint: 'try again',
   });
+
+// Early reuse. With nothing left that has rested: the address that has rested longest, for a request that waits.
+
+/** Free ones, of which others take some meanwhile. */
+const FREE_LOOK = 32;
+/** Ready ones that are tried before looking again. */
+const TRIES_MAX = 8;
+
+interface EarlyReuse {
+  /** Claims one of those ready here, those free and, when there are none, those ready on other ENIs; null: there is
+   *  none, or others were quicker. Throws exhausted when the ENI can take none. */
+  claim(asked: Asked, why: Exhausted): Promise<Allocation | null>;
+  /** Notes that the row, as it was then, was claimed before it had rested; `now` by the store's clock. */
+  logged(row: Allocation, asked: Asked, now: number): void;
+}
+
+function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
+  const { store, policy, log } = machine;
+  let count = 0;
+
+  async function claim(asked: Asked, why: Exhausted): Promise<Allocation | null> {
+    const { home, pool } = asked;
+    const { rows, now } = await store.readyOn(home.eni.id, pool.range, READY_LOOK);
+    const ready = rows.at(0) ?? null;
+    const free = why.outcome === 'subnet dry' ? why.resting : null;
+    if (free !== null && (ready === null || since(free) < since(ready))) return await claimFree(asked);
+    if (ready === null && why.outcome === 'subnet dry' && (await fromElsewhere(asked)))
+      return await claimFree(asked);
+    for (const row of rows.slice(0, TRIES_MAX)) {
+      const claimed = await claimHere(row, row, asked, now);
+      if (claimed !== null) return claimed;
+    }
+    return null;
+  }
+
+  async function claimHere(here: Allocation, before: Allocation, asked: Asked, now: number) {
+    const [claimed = null] = await store.move([{ row: here, move: 'claim', holder: asked.holder }]);
+    if (claimed !== null && !isRested(before, asked.home.eni.id, policy, now)) logged(before, asked, now);
+    return claimed;
+  }
+
+  async function fromElsewhere({ home, pool, until }: Asked): Promise<boolean> {
+    const wanted = { range: pool.range, count: 1, which: 'any', until: until() } as const;
+    return (await takeBack(machine, enis, home, wanted)).length > 0;
+  }
+
+  /** Which it is is decided after the turn, and when others are quicker it is the next. */
+  async function claimFree(asked: Asked): Promise<Allocation | null> {
+    const { home, pool } = asked;
+    const { eni, subnet } = home;
+    await stopInDoubt(machine, eni.id);
+    await machine.cloud.turn('assign', asked.until());
+    const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: policy, which: 'any' as const };
+    const { rows, now } = await store.freeFor({ ...query, limit: FREE_LOOK });
+    const { ready, error } = await assign(machine, eni.id, rows, 1);
+    if (isError(error, 'ec2-limit')) throw exhausted(policy, home, { outcome: 'eni full', held: null });
+    if (isError(error, 'ec2-subnet-full'))
+      throw exhausted(policy, home, { outcome: 'subnet dry', resting: null });
+    if (error !== null) throw error;
+    const [here] = ready;
+    const before = rows.find(row => row.ip === here?.ip);
+    return here === undefined || before === undefined ? null : await claimHere(here, before, asked, now);
+  }
+
+  function logged(row: Allocation, { home }: Asked, now: number): void {
+    const { ip, restedFrom } = row;
+    const restedMs = now - since(row);
+    log('warn', 'early reuse', { eni: home.eni.id, ip, restedMs, restedFrom, count: ++count });
+  }
+
+  return { claim, logged };
+}
+
+/** Why no address can be had. `held` is null when EC2 refused one more without saying how many there are. */
+type Exhausted =
+  | Extract<Filled, { outcome: 'subnet dry' }>
+  | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };
+
+/** The error that says so, and what to do. */
+function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: Exhausted): IpamError {
+  const strict = strictReuse ? ' that has rested (--strict-reuse is on)' : '';
+  if (why.outcome === 'eni full')
+    return new IpamError(
+      'exhausted',
+      `${eni.id} has no address left${strict}: it holds ${why.held ?? 'as many as it may'} beside its primary`,
+      { hint: 'stop a container there, or use a larger instance type or a further ENI' },
+    );
+  return new IpamError(
+    'exhausted',
+    `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}`,
+    { hint: 'run `ec2-ipam recycle` to take back idle ones, or use a larger subnet' },
+  );
+}

@@ -6,7 +6,7 @@ import type { Machine } from '../context.ts';
 import { assign, isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
 import { makeRoom } from '../pool/steal.ts';
-import type { Asked } from './allocate.ts';
+import type { Asked } from './request.ts';
 
 /** Between two looks at what somebody else is about to settle. */
 const LOOK_AGAIN_MS = 100;

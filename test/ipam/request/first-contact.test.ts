@@ -2,8 +2,8 @@
 // network on, with other people's addresses, on a central server and on an embedded one; what each costs EC2.
 import { parsePoolId } from '../../../src/domain/ids.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
-import type { AddressRequest } from '../../../src/ipam/request/allocate.ts';
-import { order } from '../../../src/ipam/request/order.ts';
+import { order } from '../../../src/ipam/request/release.ts';
+import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   ENI_A,

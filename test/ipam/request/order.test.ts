@@ -1,5 +1,5 @@
 // Goal: what an operator may give up, and what not.
-import { order } from '../../../src/ipam/request/order.ts';
+import { order } from '../../../src/ipam/request/release.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ROOMY, request, rowOf, world } from '../../kit/world.ts';
 
