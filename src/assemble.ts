@@ -20,7 +20,7 @@ import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
 import type { Machine } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
-import { endHoldersBefore } from './ipam/sync/boot.ts';
+import { endHoldersBefore } from './ipam/sync/holders.ts';
 import { openStore, ownerOf, settleInstance } from './store/open.ts';
 import { parseStoreUrl } from './store/url.ts';
 

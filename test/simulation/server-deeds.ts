@@ -4,7 +4,7 @@ import type { SubnetId } from '../../src/domain/ids.ts';
 import type { Machine } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
-import { idle, recycle } from '../../src/ipam/sync/recycle.ts';
+import { idle, recycle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';

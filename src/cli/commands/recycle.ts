@@ -1,6 +1,6 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
-import { idle, recycle as takeBack } from '../../ipam/sync/recycle.ts';
+import { idle, recycle as takeBack } from '../../ipam/sync/drain.ts';
 import { command } from '../command.ts';
 import { duration, onOff, wholeNumber } from '../settings/kinds.ts';
 import { LEDGER_SETTINGS } from '../settings/uses.ts';

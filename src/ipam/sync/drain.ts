@@ -1,12 +1,13 @@
 /** Gives back what the pools of a subnet have too much of. */
 import type { Allocation } from '../../domain/allocation.ts';
-import type { SubnetId } from '../../domain/ids.ts';
+import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { excessOf } from '../../domain/warmth.ts';
 import type { LedgerEni } from '../../store/store.ts';
-import type { Machine } from '../context.ts';
+import { type Machine, urgently } from '../context.ts';
+import { oursIn } from '../ec2/enis.ts';
+import { unassign } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
-import { recycle } from './recycle.ts';
 
 /** A ready address is too many only when nobody wanted it for this long: the longest quarantine that is usual, so that
  *  what comes back is good for any ENI. */
@@ -44,3 +45,29 @@ export async function drain(
   }
   return await recycle(machine, chosen.slice(0, DRAINED_MAX));
 }
+
+// Gives idle addresses back to their subnets.
+
+/** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
+export async function idle(
+  machine: Machine,
+  subnet: SubnetId,
+  idleMs: number,
+  limit: number,
+): Promise<Allocation[]> {
+  const ours = new Set<EniId>(oursIn(await machine.store.enis(), machine.instance).map(eni => eni.id));
+  const { rows, now } = await machine.store.withStatus(subnet, ['ready']);
+  return rows
+    .filter(row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs)
+    .sort((a, b) => a.movedAt - b.movedAt)
+    .slice(0, limit);
+}
+
+/** Takes them off their ENIs, many per call; answers how many are free now. What was claimed meanwhile stays. */
+export const recycle = async (machine: Machine, rows: readonly Allocation[]): Promise<number> =>
+  (
+    await unassign(
+      urgently(machine, () => 'recycle'),
+      rows,
+    )
+  ).freed.length;

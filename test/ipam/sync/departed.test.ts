@@ -7,10 +7,9 @@ import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
-import { drain } from '../../../src/ipam/sync/drain.ts';
+import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { type Evidence, evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
-import { idle } from '../../../src/ipam/sync/recycle.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   callsOf,

@@ -9,8 +9,7 @@ import {
   STANDS_FOR_MS,
 } from '../../../src/domain/evidence.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
-import { endHoldersBefore } from '../../../src/ipam/sync/boot.ts';
-import { evidence } from '../../../src/ipam/sync/holders.ts';
+import { endHoldersBefore, evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { openMemory } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';

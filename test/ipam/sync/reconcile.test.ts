@@ -10,10 +10,10 @@ import { knownEnis } from '../../../src/ipam/ec2/enis.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { giveBack } from '../../../src/ipam/request/rollback.ts';
+import { idle } from '../../../src/ipam/sync/drain.ts';
 import { evidence } from '../../../src/ipam/sync/holders.ts';
 import { keeper } from '../../../src/ipam/sync/keeper.ts';
 import { close, compare, reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
-import { idle } from '../../../src/ipam/sync/recycle.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   ENI_A,
