@@ -1,4 +1,4 @@
-// Goal: imports go down, and each package stays in its room. Method: read every import of src/.
+// Goal: imports go down, inside ipam/ too, and each package stays in its room. Method: read every import of src/.
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,16 @@ const FLOORS: Record<string, number> = {
   ipam: 3,
   http: 4,
   cli: 5,
+};
+/** Of the files and folders in ipam/. */
+const IPAM_FLOORS: Record<string, number> = {
+  context: 0,
+  ec2: 1,
+  pool: 2,
+  request: 3,
+  sync: 4,
+  pools: 4,
+  ipam: 5,
 };
 const ROOF = 6; // main.ts and assemble.ts, which tie everything together
 const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
@@ -33,17 +43,26 @@ interface Source {
 
 const floorOf = (room: string): number => (room === '' ? ROOF : (FLOORS[room] ?? Number.NaN));
 const roomOf = (path: string): string => (path.includes('/') ? (path.split('/')[0] ?? '') : '');
+/** Of a path in ipam/: its folder there, or the file. */
+const ipamPartOf = (path: string): string => path.split('/')[1] ?? '';
+const ipamFloorOf = (path: string): number =>
+  IPAM_FLOORS[ipamPartOf(path).replace(/\.ts$/, '')] ?? Number.NaN;
 
 function complaintsAbout(source: Source): string[] {
   const complaints: string[] = [];
   if (Number.isNaN(floorOf(source.room)))
     complaints.push(`${source.file}: no floor is known for ${source.room}/`);
+  if (source.room === 'ipam' && Number.isNaN(ipamFloorOf(source.file)))
+    complaints.push(`${source.file}: no floor of ipam/ is known for it`);
   for (const name of source.imports) {
     if (name.startsWith('.')) {
       const target = relative(SRC, resolve(SRC, dirname(source.file), name));
       const to = roomOf(target);
-      if (to === source.room) continue;
-      if (!(floorOf(to) < floorOf(source.room)))
+      if (to === source.room) {
+        const isSame = to !== 'ipam' || ipamPartOf(target) === ipamPartOf(source.file);
+        if (!isSame && !(ipamFloorOf(target) < ipamFloorOf(source.file)))
+          complaints.push(`${source.file} imports ${target}, which is not below it in ipam/`);
+      } else if (!(floorOf(to) < floorOf(source.room)))
         complaints.push(`${source.file} imports ${target}: ${to || 'the roof'} is not below ${source.room}`);
     } else {
       for (const [pattern, rooms, why] of STRANGERS)
@@ -83,12 +102,19 @@ const forbidden: [file: string, text: string][] = [
   ['domain/x.ts', "import { readFileSync } from 'node:fs';"],
   ['domain/x.ts', 'export const now = Date.now();'],
   ['store/x.ts', "import type { x } from '../cloud/cloud.ts';"],
-  ['cloud/x.ts', "import { x } from '../ipam/allocator.ts';"],
-  ['ipam/x.ts', "import { sql } from 'drizzle-orm';"],
-  ['ipam/x.ts', "const x = await import('hono');"],
+  ['cloud/x.ts', "import { x } from '../ipam/pools.ts';"],
+  ['ipam/pools.ts', "import { sql } from 'drizzle-orm';"],
+  ['ipam/pool/x.ts', "const x = await import('hono');"],
   ['http/x.ts', "import { EC2Client } from '@aws-sdk/client-ec2';"],
   ['cli/x.ts', "export { x } from '../assemble.ts';"],
   ['attic/x.ts', 'export const x = 1;'],
+  ['ipam/context.ts', "import { x } from './ec2/enis.ts';"],
+  ['ipam/ec2/x.ts', "import { x } from '../pool/cache.ts';"],
+  ['ipam/pool/x.ts', "import type { x } from '../request/request.ts';"],
+  ['ipam/request/x.ts', "import { x } from '../sync/drain.ts';"],
+  ['ipam/sync/x.ts', "import { x } from '../pools.ts';"],
+  ['ipam/pools.ts', "import { x } from './ipam.ts';"],
+  ['ipam/x.ts', 'export const x = 1;'],
 ];
 for (const [file, text] of forbidden)
   floors(`refuses ${text} in ${file}`, () => {
