@@ -18,7 +18,7 @@ import { deadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
-import type { Machine } from './ipam/context.ts';
+import type { IpamContext } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
 import { openStore, ownerOf, settleInstance } from './store/open.ts';
@@ -27,7 +27,7 @@ import { parseStoreUrl } from './store/url.ts';
 /** As many characters of a server's id as begin its tokens. */
 const SERVER_ID_CHARS = 8;
 
-/** Ties the parts together: configuration → store, cloud, machine, service. Touches nothing yet. */
+/** Ties the parts together: configuration → store, cloud, context, service. Touches nothing yet. */
 export function assemble(config: Config, log: Log): Parts {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);
@@ -47,7 +47,7 @@ export function assemble(config: Config, log: Log): Parts {
     log,
   });
   const embedded: { instance: InstanceId | null } = { instance: null };
-  const machine: Machine = {
+  const context: IpamContext = {
     store,
     cloud,
     policy: {
@@ -70,11 +70,11 @@ export function assemble(config: Config, log: Log): Parts {
       return embedded.instance;
     },
   };
-  const ipam = openIpam(machine, { server, reconcileEveryMs: config.reconcileEveryMs });
+  const ipam = openIpam(context, { server, reconcileEveryMs: config.reconcileEveryMs });
   const { pools, allocator, keeper } = ipam;
   return {
     store,
-    machine,
+    context,
     keeper,
     service: opened => ({ pools, allocator, opened }),
     async open() {
@@ -84,7 +84,7 @@ export function assemble(config: Config, log: Log): Parts {
       }
       await store.migrate();
       const boot = bootId();
-      if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(machine, boot);
+      if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(context, boot);
     },
     async own() {
       if (spec.kind !== 'sqlite') return;

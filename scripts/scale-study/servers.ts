@@ -4,7 +4,7 @@ import { gate } from '../../src/cloud/gate.ts';
 import { memoryCloud } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import type { WarmTarget } from '../../src/domain/warmth.ts';
-import type { Machine, Policy } from '../../src/ipam/context.ts';
+import type { IpamContext, Policy } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
@@ -65,13 +65,13 @@ export function openServer(options: ServerOptions, settings: ServerSettings): Se
   const store = inTime(options.ledger, clock, rows => {
     if (host === null) tally.asked(rows);
   });
-  const log: Machine['log'] = (level, message, fields = {}) => {
+  const log: IpamContext['log'] = (level, message, fields = {}) => {
     tally.logged(level, message, fields);
     const { error } = fields;
     if (error instanceof Error && !(error instanceof IpamError)) failed(error);
   };
   const cloud = counted(memoryCloud(vpc, { wait: clock.wait, deadlineClock: clock.now }), tally);
-  const machine: Machine = {
+  const context: IpamContext = {
     store,
     cloud: gate(cloud, {
       clock: clock.now,
@@ -88,7 +88,7 @@ export function openServer(options: ServerOptions, settings: ServerSettings): Se
     log,
     instance: host?.instance ?? null,
   };
-  const ipam = openIpam(machine, {
+  const ipam = openIpam(context, {
     server: name,
     reconcileEveryMs: settings.reconcileEveryMs ?? RECONCILE_EVERY_MS,
     ...(host === null ? {} : { pause: () => clock.wait(EMBEDDED_PAUSE_MS) }),
@@ -97,7 +97,7 @@ export function openServer(options: ServerOptions, settings: ServerSettings): Se
     ...ipam,
     async init() {
       if (host !== null && (await store.subnets()).length === 0)
-        await survey(machine, host.subnet, host.range);
+        await survey(context, host.subnet, host.range);
     },
     run: () => void ipam.keeper.run().catch(failed),
   };

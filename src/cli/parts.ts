@@ -1,6 +1,6 @@
 import type { Log } from '../domain/log.ts';
 import type { Service } from '../http/driver.ts';
-import type { Machine } from '../ipam/context.ts';
+import type { IpamContext } from '../ipam/context.ts';
 import type { Keeper } from '../ipam/sync/keeper.ts';
 import type { Store } from '../store/store.ts';
 import type { Config } from './settings/config.ts';
@@ -8,7 +8,7 @@ import type { Config } from './settings/config.ts';
 /** What a configuration comes to. Nothing has been touched when it is made. */
 export interface Parts {
   readonly store: Store;
-  readonly machine: Machine;
+  readonly context: IpamContext;
   /** Makes the ledger ready for who serves or fills it: migrated, and an embedded one this instance's and this
    *  boot's. One of another instance is set aside and begun anew. */
   open(): Promise<void>;

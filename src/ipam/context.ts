@@ -5,7 +5,7 @@ import type { Log } from '../domain/log.ts';
 import type { WarmTarget } from '../domain/warmth.ts';
 import type { Store } from '../store/store.ts';
 
-/** The times and sizes the machine keeps to, in milliseconds where the name says so. */
+/** The times and sizes of the driver, in milliseconds where the name says so. */
 export interface Policy extends Rest, WarmTarget {
   /** An EC2 call is sent only while its intent is younger than this. */
   readonly callDeadlineMs: number;
@@ -31,7 +31,7 @@ export interface Sights {
 }
 
 /** What every part of this floor works with. Clocks and waiting come in from the roof. */
-export interface Machine {
+export interface IpamContext {
   readonly store: Store;
   readonly cloud: Cloud;
   readonly policy: Policy;
@@ -52,21 +52,21 @@ export interface Machine {
 
 /** Until when the call of an intent that is written now may be sent, on the deadline clock. To be read before the intent
  *  is written, since its age counts from then. */
-export const callDeadline = ({ deadlineClock, policy }: Machine): number =>
+export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
-/** The same machine, whose EC2 calls are as urgent as it says by the time their turn comes. */
-export const urgently = (machine: Machine, urgency: () => Urgency): Machine =>
-  changed(machine, { cloud: machine.cloud.as(urgency) });
+/** The same context, whose EC2 calls are as urgent as it says by the time their turn comes. */
+export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
+  changed(context, { cloud: context.cloud.as(urgency) });
 
-/** The same machine, whose calls without an answer are followed up. */
-export const withSights = (machine: Machine, sights: Sights): Machine => changed(machine, { sights });
+/** The same context, whose calls without an answer are followed up. */
+export const withSights = (context: IpamContext, sights: Sights): IpamContext => changed(context, { sights });
 
 /** Its instance may be learned later. */
-const changed = (machine: Machine, parts: Partial<Machine>): Machine => ({
-  ...machine,
+const changed = (context: IpamContext, parts: Partial<IpamContext>): IpamContext => ({
+  ...context,
   ...parts,
   get instance() {
-    return machine.instance;
+    return context.instance;
   },
 });

@@ -1,6 +1,6 @@
 /** The parts of this floor, tied together: all that one server process does about addresses. */
 
-import { type Machine, withSights } from './context.ts';
+import { type IpamContext, withSights } from './context.ts';
 import { type Enis, knownEnis } from './ec2/enis.ts';
 import { sightsOf } from './ec2/sights.ts';
 import { type Hints, hintsOf } from './pool/cache.ts';
@@ -23,27 +23,27 @@ export interface Ipam {
   readonly keeper: Keeper;
 }
 
-export function openIpam(given: Machine, options: KeeperOptions): Ipam {
-  const machine = withSights(given, sightsOf(given));
-  const enis = knownEnis(machine);
-  const nobodys = giveBack(machine);
-  const hints = hintsOf(machine.policy, machine.clock);
-  const outages = outagesOf(machine);
-  const warm = warmPools(machine, enis, hints);
+export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
+  const context = withSights(given, sightsOf(given));
+  const enis = knownEnis(context);
+  const nobodys = giveBack(context);
+  const hints = hintsOf(context.policy, context.clock);
+  const outages = outagesOf(context);
+  const warm = warmPools(context, enis, hints);
   return {
     enis,
     hints,
     nobodys,
     warm,
-    pools: pools(machine, { enis, warm, outages }),
-    allocator: allocator(machine, {
+    pools: pools(context, { enis, warm, outages }),
+    allocator: allocator(context, {
       enis,
-      glances: glancesOf(machine, glance),
+      glances: glancesOf(context, glance),
       nobodys,
       hints,
       warm,
       outages,
     }),
-    keeper: keeper(machine, { enis, hints, nobodys, warm }, options),
+    keeper: keeper(context, { enis, hints, nobodys, warm }, options),
   };
 }

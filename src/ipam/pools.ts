@@ -9,7 +9,7 @@ import {
   parseInstanceId,
   poolFor,
 } from '../domain/ids.ts';
-import type { Machine } from './context.ts';
+import type { IpamContext } from './context.ts';
 import { type Enis, type Home, notOurs } from './ec2/enis.ts';
 import type { WarmPools } from './pool/warm-pool.ts';
 import { type Outages, patience } from './request/retry.ts';
@@ -52,7 +52,7 @@ export interface Pools {
   release(pool: Pool): Promise<void>;
 }
 
-export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Pools {
+export function pools(context: IpamContext, { enis, warm, outages }: PoolParts): Pools {
   const lastWithoutSubnet = new Map<string, number>();
 
   async function request(asked: PoolRequest): Promise<PoolAnswer> {
@@ -61,7 +61,7 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
       asked.instanceId === null ? null : parseInstanceId(asked.instanceId, '--ipam-opt instance-id');
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
-    const patiently = patience(outages, id, asked.gone ?? (() => false), machine.clock());
+    const patiently = patience(outages, id, asked.gone ?? (() => false), context.clock());
     const { eni, subnet } = await patiently(() => enis.look(id));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
@@ -86,7 +86,7 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
   }
 
   function endLoop(id: string, advice: string): void {
-    const now = machine.clock();
+    const now = context.clock();
     const last = lastWithoutSubnet.get(id) ?? Number.NEGATIVE_INFINITY;
     lastWithoutSubnet.set(id, now);
     if (now - last < LOOP_WINDOW_MS)
@@ -102,7 +102,7 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
   /** What the ledger knows of the attachment may be old, so a mismatch is looked up again before it counts. */
   async function checkInstance(home: Home, instance: InstanceId | null): Promise<void> {
     if (instance === null || home.eni.instance === instance) return;
-    const { instance: now } = await machine.cloud.eni(home.eni.id);
+    const { instance: now } = await context.cloud.eni(home.eni.id);
     if (now !== instance)
       throw new IpamError(
         'bad-request',
@@ -115,7 +115,7 @@ export function pools(machine: Machine, { enis, warm, outages }: PoolParts): Poo
 
   async function gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }> {
     const own = await enis.own(pool.eni);
-    if (own === null) throw notOurs(pool.eni, machine);
+    if (own === null) throw notOurs(pool.eni, context);
     const { subnet } = own;
     const router = routerOf(subnet.cidr);
     if (named !== null && named !== router)

@@ -25,7 +25,7 @@ type Answer = Readonly<Record<string, unknown>>;
 /** The machine behind the wire. */
 function served(options: Parameters<typeof world>[0] = { vpc: ROOMY }) {
   const w = world(options);
-  const app = driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.machine.log);
+  const app = driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);
   const post = async (method: string, body: unknown): Promise<Answer> => {
     const response = await app.request(`/IpamDriver.${method}`, {
       method: 'POST',

@@ -11,7 +11,7 @@ const appOf = (
   w: World,
   opened: (gone: () => boolean) => Promise<void> = async () => {},
   options: Parameters<typeof driver>[2] = {},
-) => driver({ pools: w.pools, allocator: w.allocator, opened }, w.machine.log, options);
+) => driver({ pools: w.pools, allocator: w.allocator, opened }, w.context.log, options);
 type App = ReturnType<typeof appOf>;
 
 async function post(app: App, path: string, body: unknown): Promise<Record<string, unknown>> {
@@ -143,7 +143,7 @@ protocol('an error that nobody foresaw shows nothing of itself', async () => {
     ...w.allocator,
     request: () => Promise.reject(new TypeError('secret SELECT * FROM allocation')),
   };
-  const app = driver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.machine.log);
+  const app = driver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.context.log);
   const { Error: line } = await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' });
   assert.is(line, 'ec2-ipam: internal error; look into the log of the server');
   assert.ok(w.lines.some(one => one.level === 'error'));

@@ -247,4 +247,4 @@ function vpcOf(networks: readonly Network[]) {
 }
 
 export const appOf = (w: World) =>
-  driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.machine.log);
+  driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);

@@ -84,7 +84,7 @@ pools('the VPC router is the only gateway', async () => {
 pools('embedded, the ENI of another instance is refused', async () => {
   const w = world({ vpc: ROOMY });
   const { knownEnis } = await import('../../src/ipam/ec2/enis.ts');
-  const enis = knownEnis({ ...w.machine, instance: 'i-0b' as never });
+  const enis = knownEnis({ ...w.context, instance: 'i-0b' as never });
   assert.match(
     (await failure(enis.adopt(ENI_A))).line,
     /attached to i-0a, and this driver serves the ENIs of i-0b only/,
@@ -123,7 +123,7 @@ pools('what EC2 refuses while the ledger is slow is told to whoever asked, and e
     await new Promise(resolve => setTimeout(resolve, 5));
     return await w.store.subnets();
   };
-  const enis = knownEnis({ ...w.machine, store: { ...w.store, subnets } });
+  const enis = knownEnis({ ...w.context, store: { ...w.store, subnets } });
   assert.is((await failure(enis.adopt(ENI_A))).code, 'ec2-throttled');
 });
 

@@ -4,7 +4,7 @@ import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { Allocation, Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../../src/domain/ids.ts';
-import type { Machine, Policy } from '../../src/ipam/context.ts';
+import type { IpamContext, Policy } from '../../src/ipam/context.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { AddressRequest } from '../../src/ipam/request/request.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
@@ -78,7 +78,7 @@ export interface World extends Ipam {
   readonly time: Time;
   readonly vpc: Vpc;
   readonly store: Store;
-  readonly machine: Machine;
+  readonly context: IpamContext;
   readonly lines: LogLine[];
   /** Another server on the same store and VPC, with an empty memory. */
   another(): World;
@@ -118,7 +118,7 @@ export function world(
 function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: InstanceId | null): World {
   const lines: LogLine[] = [];
   const clock = () => time.now;
-  const machine: Machine = {
+  const context: IpamContext = {
     store,
     cloud: memoryCloud(vpc, { wait: time.wait, deadlineClock: clock }),
     policy,
@@ -130,11 +130,11 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
     instance,
   };
   return {
-    ...openIpam(machine, { server: 'server-1', reconcileEveryMs: 60_000 }),
+    ...openIpam(context, { server: 'server-1', reconcileEveryMs: 60_000 }),
     time,
     vpc,
     store,
-    machine,
+    context,
     lines,
     another: () => assemble(time, vpc, store, policy, instance),
   };

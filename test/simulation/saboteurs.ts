@@ -43,8 +43,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'the keeper unassigns what was claimed meanwhile',
     file: UNASSIGN,
-    find: '  const { intents, sendBefore } = await write(machine, changes);\n',
-    replace: `  const { intents: written, sendBefore } = await write(machine, changes);
+    find: '  const { intents, sendBefore } = await write(context, changes);\n',
+    replace: `  const { intents: written, sendBefore } = await write(context, changes);
   const asked = changes.filter(one => one.move === 'unassign').map(one => one.row as Allocation);
   const intents = [...written, ...asked.filter(row => !written.some(one => one.ip === row.ip))];
 `,
@@ -68,9 +68,9 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: 'src/ipam/pools.ts',
     find: '    warm.wanted({ home, range });\n',
     replace: `    warm.wanted({ home, range });
-    const { rows } = await machine.store.onEni(eni.id);
+    const { rows } = await context.store.onEni(eni.id);
     const held = rows.filter(row => row.status === 'allocated');
-    await machine.store.move(held.map(row => ({ row, move: 'release' as const })));
+    await context.store.move(held.map(row => ({ row, move: 'release' as const })));
 `,
   },
   {
@@ -78,9 +78,9 @@ export const SABOTEURS: readonly Saboteur[] = [
     file: 'src/ipam/pools.ts',
     find: '    await enis.released(eni);\n',
     replace: `    await enis.released(eni);
-    const { rows } = await machine.store.onEni(eni);
+    const { rows } = await context.store.onEni(eni);
     const held = rows.filter(row => row.status === 'allocated');
-    await machine.store.move(held.map(row => ({ row, move: 'release' as const })));
+    await context.store.move(held.map(row => ({ row, move: 'release' as const })));
 `,
   },
   {
@@ -147,21 +147,21 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a release or a request takes over the ENI that it names',
     file: 'src/ipam/ec2/enis.ts',
-    find: '    if (machine.instance === null) return null;\n',
+    find: '    if (context.instance === null) return null;\n',
     replace: '',
   },
   // Whose client it is.
   {
     name: 'what is not found from anywhere is off its ENI',
     file: UNASSIGN,
-    find: "(isError(error, 'ec2-not-found') && (await isGone(machine, eni))) ||",
+    find: "(isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||",
     replace: "isError(error, 'ec2-not-found') ||",
   },
   {
     name: 'an ENI that is not found from anywhere is gone',
     focus: ['server at a wrong place'],
     file: 'src/ipam/sync/holders.ts',
-    find: "return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;",
+    find: "return (await isGone(context, eni)) ? { kind: 'gone' } : undefined;",
     replace: "return { kind: 'gone' };",
   },
   {
@@ -173,8 +173,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'any account proves what is gone',
     file: 'src/ipam/ec2/identity.ts',
-    find: 'return (await machine.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
-    replace: 'return (await machine.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
+    find: 'return (await context.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
+    replace: 'return (await context.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
   {
     name: "EC2's clock compared with the ledger's",
@@ -242,7 +242,7 @@ export const SABOTEURS: readonly Saboteur[] = [
     replace: 'if (deadlineClock() >= sendBefore + 3_600_000)',
   },
   {
-    name: 'time that passes while the machine sleeps does not count',
+    name: 'time that passes while the context sleeps does not count',
     focus: ['server sleeps'],
     file: 'src/domain/clock.ts',
     find: 'return now + aheadMs;',
@@ -308,7 +308,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a take-over without the grace',
     file: RECOVER,
-    find: 'store.intents(machine.policy.graceMs, TAKE_OVER_MAX)',
+    find: 'store.intents(context.policy.graceMs, TAKE_OVER_MAX)',
     replace: 'store.intents(0, TAKE_OVER_MAX)',
   },
   {
@@ -320,15 +320,15 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'an intent settled on one late read',
     file: RECOVER,
-    find: '  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);\n',
-    replace: `  const { rows: young } = await machine.store.intents(0, TAKE_OVER_MAX);
+    find: '  const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);\n',
+    replace: `  const { rows: young } = await context.store.intents(0, TAKE_OVER_MAX);
   const [first] = young;
   const seen = first === undefined
     ? new Map()
-    : await machine.cloud.carriers(first.subnet, ipsOf(young)).catch(() => new Map());
+    : await context.cloud.carriers(first.subnet, ipsOf(young)).catch(() => new Map());
   const unseen = young.filter(row => row.status === 'assigning' && !seen.has(row.ip));
-  await machine.store.move(unseen.map(change('refused')));
-  const { rows } = await machine.store.intents(machine.policy.graceMs, TAKE_OVER_MAX);
+  await context.store.move(unseen.map(change('refused')));
+  const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);
 `,
   },
   // Rest.
@@ -353,8 +353,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'early reuse by a refill',
     file: 'src/ipam/pool/refill.ts',
-    find: "freeFor(machine, { eni, subnet }, range, 'rested', ",
-    replace: "freeFor(machine, { eni, subnet }, range, 'any', ",
+    find: "freeFor(context, { eni, subnet }, range, 'rested', ",
+    replace: "freeFor(context, { eni, subnet }, range, 'any', ",
   },
   {
     name: 'early reuse with --strict-reuse',
@@ -415,10 +415,10 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'what is on an ENI is let go on one look',
     file: RECONCILER,
-    find: 'machine.instance === null ? new Set<EniId>() : left;',
-    replace: `machine.instance === null
+    find: 'context.instance === null ? new Set<EniId>() : left;',
+    replace: `context.instance === null
       ? new Set<EniId>()
-      : new Set(seen.known.filter(eni => eni.instance !== machine.instance).map(eni => eni.id));`,
+      : new Set(seen.known.filter(eni => eni.instance !== context.instance).map(eni => eni.id));`,
   },
   {
     name: 'what is ready on an ENI that has left stays so',
@@ -442,7 +442,7 @@ export const SABOTEURS: readonly Saboteur[] = [
     name: 'a subnet all of whose ENIs have left is forgotten',
     file: 'src/ipam/sync/keeper.ts',
     find: '.some(eni => eni.ours && eni.subnet === subnet);',
-    replace: '.some(eni => eni.subnet === subnet && oursIn([eni], machine.instance).length > 0);',
+    replace: '.some(eni => eni.subnet === subnet && oursIn([eni], context.instance).length > 0);',
   },
   // Bounds.
   {

@@ -1,7 +1,7 @@
 /** What befalls servers and their ledger, and what operators do. */
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
-import type { Machine } from '../../src/ipam/context.ts';
+import type { IpamContext } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import { idle, recycle } from '../../src/ipam/sync/drain.ts';
@@ -10,7 +10,7 @@ import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { type Deed, type Dice, of, spread } from './dice.ts';
 import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
 import { Process } from './scheduler.ts';
-import { machineOf, type Server } from './server.ts';
+import { contextOf, type Server } from './server.ts';
 import type { Holding } from './truth.ts';
 import type { World } from './world.ts';
 
@@ -49,12 +49,12 @@ function withServer(deed: (world: World, server: Server, dice: Dice) => void): D
 async function command(
   world: World,
   port: Port | undefined,
-  work: (machine: Machine) => Promise<unknown>,
+  work: (context: IpamContext) => Promise<unknown>,
 ): Promise<void> {
   const ledger = world.ledgers[port?.ledger ?? 0];
   if (ledger === undefined) return;
-  const machine = machineOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
-  await work(machine).catch(error => {
+  const context = contextOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
+  await work(context).catch(error => {
     if (!(error instanceof IpamError) || error.code === 'internal') world.truth.crash(error);
   });
 }
@@ -125,15 +125,15 @@ export const SERVER_DEEDS = {
     truth.note(`${process.id} starts: ${JSON.stringify(caller)}`);
     truth.misplaced.add(process);
     world.strike('misplaced server');
-    const machine = machineOf(world, ledger, process, caller);
-    const { keeper } = openIpam(machine, {
+    const context = contextOf(world, ledger, process, caller);
+    const { keeper } = openIpam(context, {
       server: process.id,
       reconcileEveryMs: MISPLACED_PAUSE_MS,
       pause: () => scheduler.wait(process, MISPLACED_PAUSE_MS),
     });
     void keeper.run();
-    void idle(machine, world.layout.ports[0]?.subnet as SubnetId, 0, 4)
-      .then(rows => recycle(machine, rows))
+    void idle(context, world.layout.ports[0]?.subnet as SubnetId, 0, 4)
+      .then(rows => recycle(context, rows))
       .catch(() => {});
     const forMs = spread(MISPLACED_MS_MAX, long);
     scheduler.effect(null, () => scheduler.kill(process), forMs);
@@ -178,12 +178,12 @@ export const SERVER_DEEDS = {
   recycle: (world, [where, idleS, limit]) => {
     const port = of(world.layout.ports, where);
     if (port === undefined) return;
-    void command(world, port, async machine =>
-      recycle(machine, await idle(machine, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
+    void command(world, port, async context =>
+      recycle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
     );
   },
   init: (world, [where]) => {
     const port = of(world.layout.ports, where);
-    if (port !== undefined) void command(world, port, machine => survey(machine, port.subnet));
+    if (port !== undefined) void command(world, port, context => survey(context, port.subnet));
   },
 } satisfies Record<string, Deed>;

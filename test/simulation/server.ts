@@ -7,7 +7,7 @@ import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
 import { handOver } from '../../src/http/answer.ts';
-import type { Machine } from '../../src/ipam/context.ts';
+import type { IpamContext } from '../../src/ipam/context.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import type { Pools } from '../../src/ipam/pools.ts';
 import type { Allocator } from '../../src/ipam/request/allocate.ts';
@@ -41,7 +41,7 @@ export type Request =
   | { readonly kind: 'empty' };
 
 /** The parts of one process that works on a ledger: a server's, or a command's. */
-export function machineOf(world: World, ledger: Ledger, process: Process, caller?: Caller): Machine {
+export function contextOf(world: World, ledger: Ledger, process: Process, caller?: Caller): IpamContext {
   const { scheduler, truth, layout } = world;
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
@@ -174,8 +174,8 @@ export class Server {
     const process = new Process(`${this.#name}.${++this.#lives}`);
     truth.note(`${process.id} starts`);
     truth.unanswered.set(process, new Set());
-    const machine = machineOf(this.#world, this.ledger, process);
-    const { allocator, pools, keeper } = openIpam(machine, {
+    const context = contextOf(this.#world, this.ledger, process);
+    const { allocator, pools, keeper } = openIpam(context, {
       server: process.id,
       reconcileEveryMs: RECONCILE_EVERY_MS,
       pause: () => scheduler.wait(process, this.#world.keeperPauseMs()),

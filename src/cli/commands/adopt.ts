@@ -1,6 +1,6 @@
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseEniId } from '../../domain/ids.ts';
-import type { Machine } from '../../ipam/context.ts';
+import type { IpamContext } from '../../ipam/context.ts';
 import { knownEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
@@ -36,13 +36,13 @@ releases it. Never adopt an ENI that another ledger serves.
 `,
   async run({ args, config, log, io, options, assemble }) {
     const ids = [...new Set(args.map(arg => parseEniId(arg, 'ENI')))];
-    const { machine, store, own } = assemble(config, log);
+    const { context, store, own } = assemble(config, log);
     await namedSubnets(store, []);
     await own();
-    await checkIdentity(machine);
+    await checkIdentity(context);
     const dryRun = options['dry-run'];
     const plan: Line[] = [];
-    for (const id of ids) plan.push(await lineOf(machine, id));
+    for (const id of ids) plan.push(await lineOf(context, id));
     if (!options.json)
       io.out.write(
         table(
@@ -56,7 +56,7 @@ releases it. Never adopt an ENI that another ledger serves.
           ]),
         ),
       );
-    const enis = knownEnis(machine);
+    const enis = knownEnis(context);
     for (const { eni } of dryRun ? [] : plan) await enis.refresh(eni);
     if (options.json) printJson(io.out, { adopted: plan, dryRun });
     else
@@ -67,12 +67,12 @@ releases it. Never adopt an ENI that another ledger serves.
 });
 
 /** The ENI as EC2 shows it. All are looked at before any is adopted. */
-async function lineOf(machine: Machine, id: EniId): Promise<Line> {
-  const seen = await machine.cloud.eni(id);
-  if (machine.instance !== null && seen.instance !== machine.instance)
+async function lineOf(context: IpamContext, id: EniId): Promise<Line> {
+  const seen = await context.cloud.eni(id);
+  if (context.instance !== null && seen.instance !== context.instance)
     throw new IpamError(
       'conflict',
-      `${id} is attached to ${seen.instance ?? 'no instance'}, and this ledger is that of ${machine.instance}`,
+      `${id} is attached to ${seen.instance ?? 'no instance'}, and this ledger is that of ${context.instance}`,
       { hint: 'attach it here, or use a central server for ENIs of several instances' },
     );
   return {
@@ -80,6 +80,6 @@ async function lineOf(machine: Machine, id: EniId): Promise<Line> {
     subnet: seen.subnet,
     instance: seen.instance,
     addresses: sightingsOn(seen).length - 1,
-    known: (await machine.store.eni(id))?.ours ?? false,
+    known: (await context.store.eni(id))?.ours ?? false,
   };
 }

@@ -20,12 +20,12 @@ export const init = command({
       const [id = '', cidr] = arg.split('=');
       return { id: parseSubnetId(id), range: cidr === undefined ? null : parseCidr(cidr) };
     });
-    const { machine, store, open } = assemble(config, log);
+    const { context, store, open } = assemble(config, log);
     await open();
-    await checkIdentity(machine);
+    await checkIdentity(context);
     for (const { id, range } of wanted) {
       const bar = progress(io.err, id);
-      const { subnet, enis, added, free, available } = await survey(machine, id, range, bar.show);
+      const { subnet, enis, added, free, available } = await survey(context, id, range, bar.show);
       bar.end();
       const summary = {
         subnet: id,

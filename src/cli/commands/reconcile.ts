@@ -20,11 +20,11 @@ export const reconcile = command({
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },
   async run({ args, config, log, io, options, assemble }) {
-    const { machine, store, own } = assemble(config, log);
+    const { context, store, own } = assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
-    await checkIdentity(machine);
-    await refuseBlind(machine);
+    await checkIdentity(context);
+    await refuseBlind(context);
     const dryRun = options['dry-run'];
     const drifts: Drift[] = [];
     let moved = 0;
@@ -32,17 +32,17 @@ export const reconcile = command({
     const bar = progress(io.err, 'reconcile');
     for (const [i, subnet] of subnets.entries()) {
       bar.show('subnets compared', i, subnets.length);
-      const found = await compare(machine, subnet.id);
+      const found = await compare(context, subnet.id);
       drifts.push(...found);
       bar.end();
       // Before it is closed, and while it is fresh.
       if (!options.json) for (const drift of found) io.out.write(`${describe(drift)}: ${planFor(drift)}\n`);
       if (dryRun) continue;
-      const closed = await close(machine, found);
+      const closed = await close(context, found);
       moved += closed.moved;
       repaired += closed.repaired;
     }
-    const settled = dryRun ? 0 : await takeOver(machine);
+    const settled = dryRun ? 0 : await takeOver(context);
     if (options.json)
       printJson(io.out, {
         drift: drifts.map(({ kind, row, seenOn, change }) => ({

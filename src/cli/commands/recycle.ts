@@ -21,13 +21,13 @@ export const recycle = command({
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },
   async run({ args, config, log, io, options, assemble }) {
-    const { machine, store, own } = assemble(config, log);
+    const { context, store, own } = assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
-    if (!options['dry-run']) await checkIdentity(machine);
+    if (!options['dry-run']) await checkIdentity(context);
     const plan: Allocation[] = [];
     for (const subnet of subnets)
-      plan.push(...(await idle(machine, subnet.id, options.idle, options.limit - plan.length)));
+      plan.push(...(await idle(context, subnet.id, options.idle, options.limit - plan.length)));
     const now = (await store.intents(0, 0)).now;
     if (!options.json)
       io.out.write(
@@ -41,7 +41,7 @@ export const recycle = command({
     let done = 0;
     for (const eni of options['dry-run'] ? [] : new Set(plan.map(row => row.iface))) {
       const rows = plan.filter(row => row.iface === eni);
-      freed += await takeBack(machine, rows);
+      freed += await takeBack(context, rows);
       done += rows.length;
       bar.show('addresses', done, plan.length);
     }

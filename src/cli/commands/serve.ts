@@ -89,17 +89,17 @@ export async function startServer(
 
 /** Throws conflict where the server is at the wrong place. EC2 may be away, and then containers start from what is
  *  ready. */
-async function checkInTime(machine: Parts['machine']): Promise<void> {
-  const tooLate = machine.wait(IDENTITY_MAX_MS).then(() => {
+async function checkInTime(context: Parts['context']): Promise<void> {
+  const tooLate = context.wait(IDENTITY_MAX_MS).then(() => {
     throw new IpamError('ec2-unreachable', `EC2 did not answer within ${IDENTITY_MAX_MS / 1000} s`);
   });
-  const checked = checkIdentity(machine);
+  const checked = checkIdentity(context);
   for (const one of [tooLate, checked]) one.catch(() => {}); // the one that loses
   try {
     await Promise.race([checked, tooLate]);
   } catch (error) {
     if (!(error instanceof IpamError && error.code.startsWith('ec2-'))) throw error;
-    machine.log('warn', "whether this server is of the ledger's account and Region is not known yet", {
+    context.log('warn', "whether this server is of the ledger's account and Region is not known yet", {
       error: error.line,
     });
   }
@@ -136,7 +136,7 @@ class Ledger {
   constructor(parts: Parts, { config, log }: Pick<Context, 'config' | 'log'>) {
     this.#parts = parts;
     this.#log = log;
-    this.#outage = new Outage(config.requestTimeoutMs, parts.machine);
+    this.#outage = new Outage(config.requestTimeoutMs, parts.context);
   }
 
   /** Resolves when it is open; throws what keeps it from that when the longest wait of a request is over, and
@@ -163,7 +163,7 @@ class Ledger {
     while (!this.#isStopped) {
       try {
         await this.#parts.open();
-        await checkInTime(this.#parts.machine);
+        await checkInTime(this.#parts.context);
         if (this.#isStopped) return;
         this.isOpen = true;
         this.#log('info', 'the ledger is open');
@@ -173,7 +173,7 @@ class Ledger {
         if (error.line !== this.#error.line)
           this.#log('error', 'the ledger cannot be opened, and is tried again', { error: error.line });
         this.#error = error;
-        await Promise.race([this.#parts.machine.wait(OPEN_AGAIN_MS), this.#stopped]);
+        await Promise.race([this.#parts.context.wait(OPEN_AGAIN_MS), this.#stopped]);
       }
     }
   }

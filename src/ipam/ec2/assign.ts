@@ -5,7 +5,7 @@ import { type Allocation, type Change, LATE_READS_MS } from '../../domain/alloca
 import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { notOurs } from './enis.ts';
 import { CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, type Written, write } from './intents.ts';
 
@@ -43,7 +43,7 @@ export interface Assigned {
  *  address, those that are found to be the cause are left out and others tried, so that one foreign address never blocks
  *  a subnet: at most `callsMax` calls. */
 export async function assign(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   rows: readonly Allocation[],
   count = rows.length,
@@ -59,15 +59,15 @@ export async function assign(
     error: isError(error, 'ec2-taken') ? null : error,
   });
   while (calls < callsMax && unfit < UNFIT_MAX) {
-    const noTurn = calls > 0 ? await outcome(machine.cloud.turn('assign')) : null;
+    const noTurn = calls > 0 ? await outcome(context.cloud.turn('assign')) : null;
     if (noTurn !== null) {
       error = noTurn;
       return ended();
     }
-    await refuseElsewhere(machine, eni);
-    const { intents, left, sendBefore } = await intend(machine, eni, next);
+    await refuseElsewhere(context, eni);
+    const { intents, left, sendBefore } = await intend(context, eni, next);
     if (intents.length === 0) return ended();
-    const answer = await callAssign(machine, eni, intents, sendBefore);
+    const answer = await callAssign(context, eni, intents, sendBefore);
     calls++;
     ({ error } = answer);
     if (error === null) return ended(answer.ready);
@@ -82,15 +82,15 @@ export async function assign(
 
 /** Embedded, throws unless the ENI is on this instance, as EC2 showed a while ago or shows now: on another one it is
  *  another ledger's. */
-async function refuseElsewhere(machine: Machine, eni: EniId): Promise<void> {
-  const { instance, store, cloud } = machine;
+async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
+  const { instance, store, cloud } = context;
   if (instance === null) return;
   const known = await store.eni(eni);
   const { now } = await store.onEni(eni);
   const ageMs = Math.abs(now - (known?.attachmentSeenAt ?? 0));
   if (known?.instance === instance && ageMs < ATTACHED_MS) return;
   const [seen] = await cloud.enisById([eni]);
-  if (seen?.instance !== instance) throw notOurs(eni, machine);
+  if (seen?.instance !== instance) throw notOurs(eni, context);
   await store.noteAttachments([seen], now);
 }
 
@@ -129,17 +129,17 @@ function nextAfter(
 /** Writes the intents of an assign. Others who look for free addresses at the same time find the same ones.
  *  `left`: rows that it did not need. */
 async function intend(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   { first, size }: Candidates,
 ): Promise<Written & { left: readonly Allocation[] }> {
   const chosen = first.slice(0, size);
-  const { intents, sendBefore } = await write(machine, chosen.map(change('assign', { iface: eni })));
+  const { intents, sendBefore } = await write(context, chosen.map(change('assign', { iface: eni })));
   let from = chosen.length;
   while (intents.length < size && from < first.length) {
     const next = first.slice(from, from + size - intents.length);
     from += next.length;
-    intents.push(...(await write(machine, next.map(change('assign', { iface: eni })))).intents);
+    intents.push(...(await write(context, next.map(change('assign', { iface: eni })))).intents);
   }
   return { intents, sendBefore, left: first.slice(from) };
 }
@@ -158,22 +158,22 @@ const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-take
 /** Sends the call of the intents, once. When it has no answer in time the request goes on without it: the answer that
  *  comes later settles them all the same, and so does a read that shows them on the ENI. */
 async function callAssign(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
   sendBefore: number,
 ): Promise<Answer> {
-  const sentAt = machine.clock();
+  const sentAt = context.clock();
   const waiting = new AbortController();
   let isAnswered = false;
-  const settled = outcome(machine.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error => {
+  const settled = outcome(context.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error => {
     isAnswered = true;
-    return settleAssign(machine, eni, intents, { error, sentAt });
+    return settleAssign(context, eni, intents, { error, sentAt });
   });
-  machine.sights?.sent(settled);
-  settled.catch(error => machine.log('warn', 'an assign is not settled yet', { eni, error }));
+  context.sights?.sent(settled);
+  settled.catch(error => context.log('warn', 'an assign is not settled yet', { eni, error }));
   try {
-    const silent = silence(machine, eni, intents, sentAt, waiting.signal);
+    const silent = silence(context, eni, intents, sentAt, waiting.signal);
     return await Promise.race([settled, silent.then(none => (isAnswered ? settled : none))]);
   } finally {
     waiting.abort();
@@ -182,13 +182,13 @@ async function callAssign(
 
 /** Ends when a call should have had its answer; earlier, when a read shows that it was applied. */
 async function silence(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
   sentAt: number,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const { wait, sights } = machine;
+  const { wait, sights } = context;
   await wait(SIGHT_AFTER_MS, signal);
   if (signal.aborted) return silent(eni);
   sights?.watch(eni, sentAt);
@@ -203,14 +203,14 @@ async function silence(
 const silent = (eni: EniId): Answer => ({ error: noAnswer(eni), ready: [], guilty: [], innocent: [] });
 
 /** Throws ec2-unknown while the ENI has as many calls without an answer as it may. */
-export async function stopInDoubt({ store }: Machine, eni: EniId): Promise<void> {
+export async function stopInDoubt({ store }: IpamContext, eni: EniId): Promise<void> {
   const { rows, now } = await store.onEni(eni);
   if (askedFor(rows, now).next === 'none') throw noAnswer(eni);
 }
 
 /** EC2 says that the ENI is full: whether a read soon shows there what a call without an answer has put there. */
-export async function isSeenSoon(machine: Machine, eni: EniId, until: number): Promise<boolean> {
-  const { store, sights, wait, clock } = machine;
+export async function isSeenSoon(context: IpamContext, eni: EniId, until: number): Promise<boolean> {
+  const { store, sights, wait, clock } = context;
   const { rows, now } = await store.onEni(eni);
   const newest = Math.max(...rows.filter(row => row.status === 'assigning').map(row => row.movedAt));
   if (sights === undefined || !Number.isFinite(newest)) return false;
@@ -226,21 +226,21 @@ export async function isSeenSoon(machine: Machine, eni: EniId, until: number): P
 
 /** Writes down what EC2 answered. */
 async function settleAssign(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
   { error, sentAt }: { error: IpamError | null; sentAt: number },
 ): Promise<Answer> {
-  const { store, log, sights } = machine;
+  const { store, log, sights } = context;
   const none = { error, ready: [], guilty: [], innocent: [] };
   const ips = ipsOf(intents);
   log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
-  if (error === null) return { ...none, ready: await assigned(machine, eni, intents) };
+  if (error === null) return { ...none, ready: await assigned(context, eni, intents) };
   if (!isRefusal(error)) {
     sights?.watch(eni, sentAt);
     return none;
   }
-  const { guilty, carriers } = await guiltyOf(machine, intents, error);
+  const { guilty, carriers } = await guiltyOf(context, intents, error);
   const blamed = (row: Allocation): Change =>
     isError(error, 'ec2-unfit')
       ? change('skipped', { refused: true })(row)
@@ -249,7 +249,7 @@ async function settleAssign(
     ...guilty.map(blamed),
     ...intents.filter(row => !guilty.includes(row)).map(change('refused')),
   ]);
-  if (moved.length < intents.length) await disown(machine, eni, intents, moved);
+  if (moved.length < intents.length) await disown(context, eni, intents, moved);
   const why = isError(error, 'ec2-unfit')
     ? 'EC2 will not have them: skipped for 10 minutes'
     : 'taken by others';
@@ -265,18 +265,18 @@ async function settleAssign(
 /** EC2 has put them on the ENI. Those that were on another one just now wait until EC2 shows them here, since for a while
  *  packets may still go to the former one; the others are not kept waiting by them. */
 async function assigned(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
-  const { store, policy, log, sights } = machine;
+  const { store, policy, log, sights } = context;
   const isFromElsewhere = ({ leftIface, leftAt, movedAt }: Allocation) =>
     leftIface !== null && leftIface !== eni && leftAt !== null && movedAt - leftAt < LATE_READS_MS;
   const arriving = policy.confirmMoves ? intents.filter(isFromElsewhere) : [];
   const others = intents.filter(row => !arriving.includes(row));
   const ready = others.length > 0 ? await store.move(others.map(change('assigned'))) : [];
   if (arriving.length === 0) return ready;
-  const confirmed = confirm(machine, eni, arriving);
+  const confirmed = confirm(context, eni, arriving);
   if (others.length === 0) return await confirmed;
   sights?.sent(confirmed);
   confirmed.catch(error => log('warn', 'an assign is not settled yet', { eni, error }));
@@ -285,11 +285,11 @@ async function assigned(
 
 /** Makes the intents ready as EC2 shows them on the ENI, and after the longest wait those that it doesn't. */
 async function confirm(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
-  const { store, cloud, clock, wait, log } = machine;
+  const { store, cloud, clock, wait, log } = context;
   const until = clock() + CONFIRM_MS_MAX;
   const over = new AbortController();
   const tooLate = wait(CONFIRM_MS_MAX, over.signal);
@@ -313,10 +313,10 @@ async function confirm(
 }
 
 /** Of a call that was refused for an address: those that EC2 names or a read shows to be somebody's, or the only one. */
-async function guiltyOf(machine: Machine, intents: readonly Allocation[], refusal: IpamError) {
+async function guiltyOf(context: IpamContext, intents: readonly Allocation[], refusal: IpamError) {
   const none = new Map<Ipv4, CloudEni>();
   if (!isAboutAddresses(refusal)) return { guilty: [], carriers: none };
-  const carriers = isError(refusal, 'ec2-taken') ? await carriersOf(machine, intents) : none;
+  const carriers = isError(refusal, 'ec2-taken') ? await carriersOf(context, intents) : none;
   const named = new Set<Ipv4>(refusal.addresses);
   const guilty = intents.filter(row => named.has(row.ip) || carriers.has(row.ip) || intents.length === 1);
   return { guilty, carriers };
@@ -325,7 +325,7 @@ async function guiltyOf(machine: Machine, intents: readonly Allocation[], refusa
 /** EC2 has refused the call: what a read showed of its addresses on the ENI meanwhile, so that they became ready, is
  *  somebody else's. Who has been given one keeps it. */
 async function disown(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
   moved: readonly Allocation[],
@@ -333,7 +333,7 @@ async function disown(
   const others = intents.filter(row => !moved.some(one => one.ip === row.ip));
   const [first] = others;
   if (first === undefined) return;
-  const { rows } = await machine.store.get(first.subnet, ipsOf(others));
+  const { rows } = await context.store.get(first.subnet, ipsOf(others));
   const seen = rows.filter(
     row =>
       row.iface === eni && others.some(one => one.ip === row.ip && one.generation + 1 === row.generation),
@@ -341,9 +341,9 @@ async function disown(
   const changes = seen
     .filter(row => row.status === 'ready')
     .map(change('usurped', { iface: eni, primary: false }));
-  const usurped = await machine.store.move(changes);
+  const usurped = await context.store.move(changes);
   if (usurped.length > 0)
-    machine.log('warn', 'EC2 refused what it showed on the ENI: it is not ours', {
+    context.log('warn', 'EC2 refused what it showed on the ENI: it is not ours', {
       eni,
       ips: ipsOf(usurped),
     });
@@ -351,7 +351,7 @@ async function disown(
 
 /** Which of the rows EC2 shows on an ENI; none when it does not answer soon, since this only saves calls. */
 async function carriersOf(
-  { cloud, wait }: Machine,
+  { cloud, wait }: IpamContext,
   rows: readonly Allocation[],
 ): Promise<ReadonlyMap<Ipv4, CloudEni>> {
   const none = new Map<Ipv4, CloudEni>();

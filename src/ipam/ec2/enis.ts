@@ -2,7 +2,7 @@
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { refuseForeign } from './identity.ts';
 import { arrivedOn, noteObserved, refreshed, survey, toLedger } from './survey.ts';
 
@@ -53,7 +53,7 @@ function nullWhenGone(error: unknown): null {
 }
 
 /** The refusal of a request on an ENI that is not this ledger's. */
-export const notOurs = (id: EniId, { instance }: Pick<Machine, 'instance'>): IpamError =>
+export const notOurs = (id: EniId, { instance }: Pick<IpamContext, 'instance'>): IpamError =>
   instance === null
     ? new IpamError('conflict', `${id} is not an ENI of this ledger`, {
         hint: `create its network anew, or run \`ec2-ipam adopt ${id}\` on the server`,
@@ -63,11 +63,11 @@ export const notOurs = (id: EniId, { instance }: Pick<Machine, 'instance'>): Ipa
       });
 
 /** The ENIs of the ledger that this process may assign on and unassign from. */
-export const oursIn = (enis: readonly LedgerEni[], instance: Machine['instance']): LedgerEni[] =>
+export const oursIn = (enis: readonly LedgerEni[], instance: IpamContext['instance']): LedgerEni[] =>
   enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
-export function knownEnis(machine: Machine): Enis {
-  const { store, cloud } = machine;
+export function knownEnis(context: IpamContext): Enis {
+  const { store, cloud } = context;
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();
   const readAt = new Map<EniId, number>();
@@ -77,7 +77,7 @@ export function knownEnis(machine: Machine): Enis {
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
 
   const knownOrSurveyed = async (id: SubnetId): Promise<LedgerSubnet> =>
-    (await subnetOf(id)) ?? (await survey(machine, id)).subnet;
+    (await subnetOf(id)) ?? (await survey(context, id)).subnet;
 
   async function look(id: EniId): Promise<Home> {
     const known = ours.get(id);
@@ -99,7 +99,7 @@ export function knownEnis(machine: Machine): Enis {
     const known = ours.get(id);
     if (known !== undefined) return known;
     if ((await store.eni(id))?.ours) return await adopt(id);
-    if (machine.instance === null) return null;
+    if (context.instance === null) return null;
     const seen = await cloud.eni(id).catch(nullWhenGone);
     return seen === null || isElsewhere(seen) ? null : await adopt(id);
   }
@@ -122,18 +122,18 @@ export function knownEnis(machine: Machine): Enis {
 
   async function refresh(id: EniId, how?: { unlessYoung: true }): Promise<Home> {
     const known = ours.get(id);
-    const age = machine.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
+    const age = context.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
     if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
     const [before, noted] = [await store.onEni(id), await store.eni(id)];
     const observed = await cloud.eni(id);
-    readAt.set(id, machine.clock());
+    readAt.set(id, context.clock());
     refuseElsewhere(observed);
-    await refuseForeign(machine, observed);
+    await refuseForeign(context, observed);
     const [addressLimit, subnet] = await Promise.all([
-      observed.instance === null ? null : addressLimitOf(machine, observed.instance),
+      observed.instance === null ? null : addressLimitOf(context, observed.instance),
       knownOrSurveyed(observed.subnet),
     ]);
-    await noteObserved(machine, [observed]);
+    await noteObserved(context, [observed]);
     await store.move(arrivedOn(observed, before.rows, before.now));
     const eni = refreshed(noted, observed, addressLimit, before.now);
     await store.saveEnis([eni]);
@@ -142,14 +142,14 @@ export function knownEnis(machine: Machine): Enis {
   }
 
   const isElsewhere = (eni: Pick<LedgerEni, 'instance'>): boolean =>
-    machine.instance !== null && eni.instance !== machine.instance;
+    context.instance !== null && eni.instance !== context.instance;
 
   /** Embedded, a ledger is one instance's: the ENI of another one belongs to the ledger there. */
   function refuseElsewhere(eni: Pick<LedgerEni, 'id' | 'instance'>): void {
     if (!isElsewhere(eni)) return;
     throw new IpamError(
       'bad-request',
-      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this driver serves the ENIs of ${machine.instance} only`,
+      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this driver serves the ENIs of ${context.instance} only`,
       { hint: 'attach it here, or use a central server for ENIs of several instances' },
     );
   }
@@ -182,17 +182,17 @@ export function knownEnis(machine: Machine): Enis {
     const of = new Map<SubnetId, number>();
     // Another process may have noted that one has left, or has come back.
     for (const eni of all) if (isElsewhere(eni)) ours.delete(eni.id);
-    for (const eni of oursIn(all, machine.instance)) {
+    for (const eni of oursIn(all, context.instance)) {
       of.set(eni.subnet, (of.get(eni.subnet) ?? 0) + 1);
       const known = ours.get(eni.id);
       if (known !== undefined) ours.set(eni.id, { ...known, eni });
     }
-    counts = { at: machine.clock(), of };
+    counts = { at: context.clock(), of };
     return all;
   }
 
   async function countIn(subnet: SubnetId): Promise<number> {
-    if (counts === null || machine.clock() - counts.at >= YOUNG_MS) await readAll();
+    if (counts === null || context.clock() - counts.at >= YOUNG_MS) await readAll();
     return counts?.of.get(subnet) ?? 0;
   }
 
@@ -201,7 +201,7 @@ export function knownEnis(machine: Machine): Enis {
 
 /** IPv4 addresses that each ENI of the instance may hold, its primary included; null when EC2 does not say. That is
  *  the instance type's, never changes, and so is asked of EC2 once. */
-async function addressLimitOf({ store, cloud }: Machine, instance: InstanceId): Promise<number | null> {
+async function addressLimitOf({ store, cloud }: IpamContext, instance: InstanceId): Promise<number | null> {
   const type = await cloud.instanceType(instance);
   if (type === null) return null;
   const fact = `address limit of ${type}`;

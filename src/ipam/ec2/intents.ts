@@ -8,7 +8,7 @@ import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation, Change, MoveName } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import { callDeadline, type Machine } from '../context.ts';
+import { callDeadline, type IpamContext } from '../context.ts';
 
 /** Addresses in one call. EC2 documents no bound of its own, and what an ENI may hold comes from EC2; where EC2 does not
  *  tell that, a batch that it refuses is halved down to one address in as many calls as a request makes. */
@@ -38,11 +38,11 @@ export interface Written {
 
 /** Writes intents. Their age counts from before they are written. */
 export async function write(
-  machine: Machine,
+  context: IpamContext,
   changes: readonly Change[],
 ): Promise<Written & { moved: Allocation[] }> {
-  const sendBefore = callDeadline(machine);
-  const moved = await machine.store.move(changes);
+  const sendBefore = callDeadline(context);
+  const moved = await context.store.move(changes);
   return { moved, intents: moved.filter(row => row.status.endsWith('assigning')), sendBefore };
 }
 

@@ -2,7 +2,7 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { Machine, Sights } from '../context.ts';
+import type { IpamContext, Sights } from '../context.ts';
 import { arrivedOn } from './survey.ts';
 
 /** When the ENI is read, in milliseconds after its call was sent. */
@@ -22,8 +22,8 @@ interface Watch {
   next: PromiseWithResolvers<readonly Allocation[]> | null;
 }
 
-export function sightsOf(machine: Machine): Sights {
-  const { store, cloud, clock, wait, log } = machine;
+export function sightsOf(context: IpamContext): Sights {
+  const { store, cloud, clock, wait, log } = context;
   const watches = new Map<EniId, Watch>();
   const open = new Set<Promise<unknown>>();
   let stopping = false;
@@ -81,7 +81,7 @@ export function sightsOf(machine: Machine): Sights {
       const asked = rows.filter(row => row.status === 'assigning');
       if (asked.length === 0) return { seen: [], left: 0 };
       const shown = await cloud.eni(eni);
-      const isOurs = machine.instance === null || shown.instance === machine.instance;
+      const isOurs = context.instance === null || shown.instance === context.instance;
       const seen = isOurs ? await store.move(arrivedOn(shown, asked, now)) : [];
       if (seen.length > 0) log('info', 'assigned, as a read shows', { eni, ips: seen.map(row => row.ip) });
       return { seen, left: asked.length - seen.length };

@@ -16,7 +16,7 @@ import { IpamError } from '../../domain/error.ts';
 import { attachmentsAfter } from '../../domain/evidence.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni, type LedgerSubnet, type NewAllocation } from '../../store/store.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 
 /** Rows written at a time, so that neither memory nor a statement grows with the subnet, and how many times at once. */
 const ADD_CHUNK = 4096;
@@ -35,12 +35,12 @@ export interface Survey {
 export type Progress = (what: string, done: number, total: number | null) => void;
 
 export async function survey(
-  machine: Machine,
+  context: IpamContext,
   id: SubnetId,
   range: Cidr | null = null,
   progress: Progress = () => {},
 ): Promise<Survey> {
-  const { store, cloud } = machine;
+  const { store, cloud } = context;
   const observed = await cloud.subnet(id);
   const whole = observed.cidr;
   if (range !== null && !covers(whole, range))
@@ -48,7 +48,7 @@ export async function survey(
       'bad-request',
       `${formatCidr(range)} is not inside ${id}, which is ${formatCidr(whole)}`,
     );
-  const held = await prefixReservations(machine, id);
+  const held = await prefixReservations(context, id);
   const { now: readAt } = await store.intents(0, 0);
   const found = new Map<Ipv4, Sighting>();
   const enis: CloudEni[] = [];
@@ -82,7 +82,7 @@ export async function survey(
   };
   await Promise.all(Array.from({ length: ADD_LANES }, lane));
   await store.saveSubnet(subnet);
-  await noteObserved(machine, enis);
+  await noteObserved(context, enis);
   const known = new Map((await store.enis()).map(eni => [eni.id, eni]));
   await store.saveEnis(
     enis.map(eni => {
@@ -90,7 +90,7 @@ export async function survey(
       return refreshed(before, eni, before?.addressLimit ?? null, readAt);
     }),
   );
-  await reserveHeld(machine, id, scope, held);
+  await reserveHeld(context, id, scope, held);
   const free = (await store.tally()).find(one => one.subnet === id && one.status === 'free')?.count ?? 0;
   return { subnet, enis: enis.length, added, free, available: observed.available };
 }
@@ -104,7 +104,7 @@ function* chunksOf(scope: Cidr): Generator<Ipv4[]> {
 
 /** The CIDRs from which EC2 gives prefixes only. Without the right to read them the survey goes on: EC2 refuses
  *  their addresses one by one. */
-async function prefixReservations({ cloud, log }: Machine, subnet: SubnetId): Promise<Cidr[]> {
+async function prefixReservations({ cloud, log }: IpamContext, subnet: SubnetId): Promise<Cidr[]> {
   try {
     const reservations = await cloud.reservations(subnet);
     return reservations.filter(one => one.type === 'prefix').map(one => one.cidr);
@@ -117,7 +117,7 @@ async function prefixReservations({ cloud, log }: Machine, subnet: SubnetId): Pr
 
 /** Addresses that were free before a prefix reservation was made are not ours to give from now on. */
 async function reserveHeld(
-  machine: Machine,
+  context: IpamContext,
   subnet: SubnetId,
   scope: Cidr,
   held: readonly Cidr[],
@@ -128,9 +128,9 @@ async function reserveHeld(
     for (let from = first; from <= last; from += READ_CHUNK) {
       const length = Math.min(READ_CHUNK, last - from + 1);
       const ips = Array.from({ length }, (_, i) => fromNumber(from + i));
-      const { rows } = await machine.store.get(subnet, ips);
+      const { rows } = await context.store.get(subnet, ips);
       const free = rows.filter(row => row.status === 'free');
-      await machine.store.move(free.map(row => ({ row, move: 'reserve' })));
+      await context.store.move(free.map(row => ({ row, move: 'reserve' })));
     }
   }
 }
@@ -200,18 +200,18 @@ export function arrivedOn(
 /** Writes what EC2 shows on ENIs of one subnet, and the ledger did not put there, down as occupied; answers
  *  the rows that changed. The ledger is read after EC2, and a row that an Unassign of ours has just freed is
  *  let be: what EC2 showed may be older than that. */
-export async function noteObserved(machine: Machine, enis: readonly CloudEni[]): Promise<Allocation[]> {
+export async function noteObserved(context: IpamContext, enis: readonly CloudEni[]): Promise<Allocation[]> {
   const sightings = new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn));
   const ips = [...sightings.keys()];
   const [subnet] = enis.map(eni => eni.subnet);
   const noted: Allocation[] = [];
   for (let from = 0; subnet !== undefined && from < ips.length; from += CHANGES_MAX) {
-    const { rows, now } = await machine.store.get(subnet, ips.slice(from, from + CHANGES_MAX));
+    const { rows, now } = await context.store.get(subnet, ips.slice(from, from + CHANGES_MAX));
     const changes = rows.flatMap(row => {
       const at = sightings.get(row.ip);
-      return at === undefined || mayStillLeave(row, at.eni, machine.policy, now) ? [] : noteOf(row, at, now);
+      return at === undefined || mayStillLeave(row, at.eni, context.policy, now) ? [] : noteOf(row, at, now);
     });
-    if (changes.length > 0) noted.push(...(await machine.store.move(changes)));
+    if (changes.length > 0) noted.push(...(await context.store.move(changes)));
   }
   return noted;
 }

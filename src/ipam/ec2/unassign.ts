@@ -3,13 +3,13 @@ import type { Allocation, Change } from '../../domain/allocation.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/doubt.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { isGone } from './identity.ts';
 import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';
 
 /** Whether an address may be taken off the ENI: embedded, only while EC2 shows it on this instance. What the ledger says
  *  of that may be old, and the ENI another ledger's by now, which may have put the same address there. */
-export async function isHere({ cloud, instance }: Machine, eni: EniId): Promise<boolean> {
+export async function isHere({ cloud, instance }: IpamContext, eni: EniId): Promise<boolean> {
   if (instance === null) return true;
   const [seen] = await cloud.enisById([eni]);
   return seen?.instance === instance;
@@ -23,12 +23,12 @@ export interface Unassigned {
 }
 
 /** Takes ready rows off their ENIs, one call for each. */
-export async function unassign(machine: Machine, rows: readonly Allocation[]): Promise<Unassigned> {
+export async function unassign(context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> {
   const freed: Allocation[] = [];
   let error: IpamError | null = null;
   for (const [eni, batch] of batchesByEni(rows)) {
-    await machine.cloud.turn('unassign');
-    const result = await unassignFrom(machine, eni, batch);
+    await context.cloud.turn('unassign');
+    const result = await unassignFrom(context, eni, batch);
     freed.push(...result.freed);
     error = result.error ?? error;
   }
@@ -36,8 +36,12 @@ export async function unassign(machine: Machine, rows: readonly Allocation[]): P
 }
 
 /** For a request that waits: what came of the work, or after a while that EC2 doesn't answer. The work goes on. */
-export async function inTime(machine: Machine, eni: EniId, work: Promise<Unassigned>): Promise<Unassigned> {
-  const { wait, sights, log } = machine;
+export async function inTime(
+  context: IpamContext,
+  eni: EniId,
+  work: Promise<Unassigned>,
+): Promise<Unassigned> {
+  const { wait, sights, log } = context;
   sights?.sent(work);
   work.catch(error => log('warn', 'an unassign is not settled yet', { eni, error }));
   const over = new AbortController();
@@ -51,32 +55,32 @@ export async function inTime(machine: Machine, eni: EniId, work: Promise<Unassig
 
 /** Takes ready rows off the ENI; the caller has had the turn, since which rows it should be is decided after it. */
 export async function unassignFrom(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   rows: readonly Allocation[],
 ): Promise<Unassigned> {
-  if (!(await isHere(machine, eni))) return { freed: [], error: null };
+  if (!(await isHere(context, eni))) return { freed: [], error: null };
   const changes = rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign'));
-  return await callUnassign(machine, eni, changes, 'kept');
+  return await callUnassign(context, eni, changes, 'kept');
 }
 
 /** Writes the intents, for which there has been a turn, sends their call and settles them; halves a batch that is refused for an address in it.
  *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later, and says that a
  *  call for them before this one may have had no answer. */
 export async function callUnassign(
-  machine: Machine,
+  context: IpamContext,
   eni: EniId,
   changes: readonly Change[],
   otherwise: 'kept' | null,
 ): Promise<Unassigned> {
-  const { store, cloud, log } = machine;
-  const { intents, sendBefore } = await write(machine, changes);
+  const { store, cloud, log } = context;
+  const { intents, sendBefore } = await write(context, changes);
   if (intents.length === 0) return { freed: [], error: null };
   const ips = ipsOf(intents);
   const error = await outcome(cloud.unassign(eni, ips, sendBefore));
   log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
-    (isError(error, 'ec2-not-found') && (await isGone(machine, eni))) ||
+    (isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||
     (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) {
     const unsure = otherwise === null;
@@ -89,7 +93,7 @@ export async function callUnassign(
     const results: Unassigned[] = [];
     for (const half of halves) {
       await cloud.turn('unassign');
-      results.push(await callUnassign(machine, eni, half.map(change('unassign again')), otherwise));
+      results.push(await callUnassign(context, eni, half.map(change('unassign again')), otherwise));
     }
     return {
       freed: results.flatMap(result => result.freed),

@@ -5,7 +5,7 @@ import { askedFor } from '../../domain/doubt.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { ASSIGN_CALLS_MAX, assign, isSeenSoon, UNFIT_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
@@ -65,7 +65,7 @@ interface Learned {
 }
 
 interface Parts {
-  readonly machine: Machine;
+  readonly context: IpamContext;
   readonly enis: Enis;
   readonly hints: Hints;
   readonly home: Home;
@@ -75,7 +75,7 @@ interface Parts {
 
 /** Throws EC2's errors other than those that this function is about. */
 export async function fill(
-  machine: Machine,
+  context: IpamContext,
   enis: Enis,
   hints: Hints,
   home: Home,
@@ -86,13 +86,13 @@ export async function fill(
     most: Number.POSITIVE_INFINITY,
     ...{ calls: 0, unfit: 0, refusal: null, unanswered: new Set() },
   };
-  const parts: Parts = { machine, enis, hints, home, asked, learned };
+  const parts: Parts = { context, enis, hints, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
-    if (round > 0 && machine.clock() >= asked.until()) throw tookTooLong(home);
+    if (round > 0 && context.clock() >= asked.until()) throw tookTooLong(home);
     let next = await nextFor(parts, 'glance');
     if (next.do === 'assign') {
       if (round === 0) await asked.gather();
-      await machine.cloud.turn('assign', asked.until());
+      await context.cloud.turn('assign', asked.until());
       next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
     }
     // All that is ready is being claimed: whoever waits would look for it again before that is done.
@@ -109,7 +109,7 @@ const isNothingLeft = ({ hints, home, asked }: Parts): boolean =>
 
 /** What came of it, or null: others changed what it was about, and it has to be looked at again. */
 async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
-  const { machine, enis, home, asked } = parts;
+  const { context, enis, home, asked } = parts;
   if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
   if (next.do === 'wait') return await untilNextCall(parts);
   if (next.do === 'make room') return await roomOn(parts, next);
@@ -117,19 +117,19 @@ async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   const { range } = asked;
   const count = Math.max(asked.waiting(), 1);
   const wanted = { range, count, which: 'rested', until: asked.until() } as const;
-  if ((await takeBack(machine, enis, home, wanted)).length > 0) return null;
-  const [resting = null] = await freeFor(machine, home, range, 'any', 1);
+  if ((await takeBack(context, enis, home, wanted)).length > 0) return null;
+  const [resting = null] = await freeFor(context, home, range, 'any', 1);
   return { outcome: 'subnet dry', resting };
 }
 
 /** What was asked of EC2 has no answer, and nothing more may be asked yet. Whoever waits does so for its own time, which an
  *  outage that is over doesn't shorten. Throws ec2-unknown. */
-async function untilNextCall({ machine, asked, learned }: Parts): Promise<Filled | null> {
+async function untilNextCall({ context, asked, learned }: Parts): Promise<Filled | null> {
   const { id } = learned.eni;
   while (asked.waiting() > 0) {
-    if (machine.clock() >= asked.until()) throw noAnswer(id);
-    await machine.wait(LOOK_AGAIN_MS);
-    const { rows, now } = await machine.store.onEni(id);
+    if (context.clock() >= asked.until()) throw noAnswer(id);
+    await context.wait(LOOK_AGAIN_MS);
+    const { rows, now } = await context.store.onEni(id);
     if (askedFor(rows, now, learned.unanswered).next !== 'none') return null;
   }
   return { outcome: 'ready', assigned: 0 };
@@ -137,11 +137,11 @@ async function untilNextCall({ machine, asked, learned }: Parts): Promise<Filled
 
 /** The ENI is full, or EC2 says so. */
 async function roomOn(
-  { machine, enis, home, asked, learned }: Parts,
+  { context, enis, home, asked, learned }: Parts,
   { held, inFlight, inDoubt }: Extract<Next, { do: 'make room' }>,
 ): Promise<Filled | null> {
   const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
-  const made = await makeRoom(machine, home, isOfUse, asked.waiting());
+  const made = await makeRoom(context, home, isOfUse, asked.waiting());
   if (made > 0) learned.most = made;
   if (made > 0) return null;
   const now = await enis.refresh(home.eni.id, { unlessYoung: true });
@@ -151,16 +151,16 @@ async function roomOn(
   if (changed) return null;
   if (inFlight) throw noAnswer(home.eni.id);
   // What has no answer may be what fills it, and EC2 doesn't show it yet.
-  if (inDoubt && (await isSeenSoon(machine, home.eni.id, asked.until()))) return null;
+  if (inDoubt && (await isSeenSoon(context, home.eni.id, asked.until()))) return null;
   return { outcome: 'eni full', held, inDoubt };
 }
 
 async function assignOn(
-  { machine, enis, hints, learned }: Parts,
+  { context, enis, hints, learned }: Parts,
   { count, free }: Extract<Next, { do: 'assign' }>,
 ): Promise<Filled | null> {
   const { eni } = learned;
-  const result = await assign(machine, eni.id, free, count, ASSIGN_CALLS_MAX - learned.calls);
+  const result = await assign(context, eni.id, free, count, ASSIGN_CALLS_MAX - learned.calls);
   const { ready, error, calls, unfit, unanswered } = result;
   for (const row of ready) hints.note(row);
   if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };
@@ -178,10 +178,10 @@ async function assignOn(
 }
 
 async function nextFor(
-  { machine, enis, hints, home: { subnet }, asked, learned }: Parts,
+  { context, enis, hints, home: { subnet }, asked, learned }: Parts,
   how: 'glance' | 'choose',
 ): Promise<Next> {
-  const { policy, store } = machine;
+  const { policy, store } = context;
   const { range, waiting, marks } = asked;
   const { eni, most } = learned;
   const { rows, now } = await store.onEni(eni.id);
@@ -197,7 +197,7 @@ async function nextFor(
   const room = eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - held;
   const stock = { usable, resting: offered.length - usable, inFlight: inFlight.length, room };
   const waits = waiting();
-  if (waits > 0 && inDoubt.length > 0) watchFor(machine, eni.id, inDoubt, now);
+  if (waits > 0 && inDoubt.length > 0) watchFor(context, eni.id, inDoubt, now);
   if (waits > 0 && usable === 0 && Math.min(room, most) < 1) {
     const isHidden = room >= 1 && inDoubt.some(row => row.status === 'assigning');
     return { do: 'make room', held, inFlight: inFlight.length > 0, inDoubt: isHidden };
@@ -207,10 +207,10 @@ async function nextFor(
   if (wanted < 1) return { do: 'nothing' };
   if (next === 'none') return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
-  if (next === 'one') return await tryOne(machine, { eni, subnet }, range, Math.max(reserve, 1));
+  if (next === 'one') return await tryOne(context, { eni, subnet }, range, Math.max(reserve, 1));
   // For a request that waits one is enough to have a turn for, of which there may be few.
   const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
-  const free = await freeFor(machine, { eni, subnet }, range, 'rested', limit);
+  const free = await freeFor(context, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
   if (count > 0) return { do: 'assign', count, free };
   return waits > usable ? { do: 'take back' } : { do: 'nothing' };
@@ -218,14 +218,19 @@ async function nextFor(
 
 /** Calls for the ENI have had no answer: one address shows whether EC2 answers again, and leaves the subnet what a refill
  *  would leave. */
-async function tryOne(machine: Machine, home: Home, range: Cidr | null, reserve: number): Promise<Next> {
-  const free = await freeFor(machine, home, range, 'rested', 1 + reserve);
+async function tryOne(context: IpamContext, home: Home, range: Cidr | null, reserve: number): Promise<Next> {
+  const free = await freeFor(context, home, range, 'rested', 1 + reserve);
   if (affordable(1, 0, free.length, reserve) > 0) return { do: 'assign', count: 1, free };
   return { do: free.length === 0 ? 'take back' : 'wait' };
 }
 
 /** Rows of the ENI are in doubt: it is read until they are not. All times but the clock's are the store's. */
-function watchFor({ sights, clock }: Machine, eni: EniId, inDoubt: readonly Allocation[], now: number): void {
+function watchFor(
+  { sights, clock }: IpamContext,
+  eni: EniId,
+  inDoubt: readonly Allocation[],
+  now: number,
+): void {
   const newest = Math.max(...inDoubt.map(row => row.movedAt));
   sights?.watch(eni, clock() - Math.max(now - newest, 0));
 }
@@ -237,12 +242,12 @@ const tookTooLong = ({ eni }: Home): IpamError =>
   new IpamError('unavailable', `EC2 took too long to assign an address to ${eni.id}`, { hint: 'try again' });
 
 async function freeFor(
-  machine: Machine,
+  context: IpamContext,
   { eni, subnet }: Home,
   range: Cidr | null,
   which: 'rested' | 'any',
   limit: number,
 ): Promise<readonly Allocation[]> {
-  const query = { subnet: subnet.id, eni: eni.id, range, rest: machine.policy, which, limit };
-  return (await machine.store.freeFor(query)).rows;
+  const query = { subnet: subnet.id, eni: eni.id, range, rest: context.policy, which, limit };
+  return (await context.store.freeFor(query)).rows;
 }

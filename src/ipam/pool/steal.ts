@@ -2,7 +2,7 @@
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
 import { inTime, unassign, unassignFrom } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
@@ -24,7 +24,7 @@ const TRIES_ON_ENI_MAX = 2;
 /** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
  *  them; answers those that are free now. Throws what EC2 said when that is why there are none. */
 export async function takeBack(
-  machine: Machine,
+  context: IpamContext,
   enis: Enis,
   home: Home,
   { range, count, which, until = Number.POSITIVE_INFINITY }: TakeBack,
@@ -32,24 +32,24 @@ export async function takeBack(
   const freed: Allocation[] = [];
   const inVain = new Map<EniId, number>();
   const idle = async () =>
-    (await idleElsewhere(machine, enis, home, range, which)).filter(
+    (await idleElsewhere(context, enis, home, range, which)).filter(
       ({ iface }) => iface !== null && (inVain.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
     );
   for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
-    if (tries > 0 && machine.clock() >= until) break;
+    if (tries > 0 && context.clock() >= until) break;
     if ((await idle()).length === 0) break;
-    await machine.cloud.turn('unassign', until);
-    const chosen = chooseFrom(await idle(), machine.random);
+    await context.cloud.turn('unassign', until);
+    const chosen = chooseFrom(await idle(), context.random);
     const eni = chosen[0]?.iface ?? null;
     if (eni === null) break;
-    const asked = unassignFrom(machine, eni, chosen.slice(0, count - freed.length));
-    const result = await inTime(machine, eni, asked);
+    const asked = unassignFrom(context, eni, chosen.slice(0, count - freed.length));
+    const result = await inTime(context, eni, asked);
     freed.push(...result.freed);
     if (result.freed.length === 0) inVain.set(eni, (inVain.get(eni) ?? 0) + 1);
     if (result.error !== null && freed.length === 0) throw result.error;
   }
   if (freed.length > 0)
-    machine.log('info', 'taken back: the subnet has run dry', {
+    context.log('info', 'taken back: the subnet has run dry', {
       subnet: home.subnet.id,
       for: home.eni.id,
       ips: freed.map(row => row.ip),
@@ -60,14 +60,14 @@ export async function takeBack(
 /** The ready addresses on our other ENIs of the subnet: those past the quarantine; with none of them and `any`, the one
  *  that has rested longest. */
 export async function idleElsewhere(
-  machine: Machine,
+  context: IpamContext,
   enis: Enis,
   { eni, subnet }: Home,
   range: Cidr | null,
   which: TakeBack['which'],
 ): Promise<Allocation[]> {
-  const ours = new Set(oursIn(await enis.readAll(), machine.instance).map(one => one.id));
-  const { rows, now } = await machine.store.withStatus(subnet.id, ['ready']);
+  const ours = new Set(oursIn(await enis.readAll(), context.instance).map(one => one.id));
+  const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
   const elsewhere = rows.filter(
     row =>
       row.iface !== null &&
@@ -76,7 +76,7 @@ export async function idleElsewhere(
       !row.primary &&
       (range === null || contains(range, row.ip)),
   );
-  const rested = elsewhere.filter(row => isRested(row, eni.id, machine.policy, now));
+  const rested = elsewhere.filter(row => isRested(row, eni.id, context.policy, now));
   if (rested.length > 0 || which === 'rested') return rested;
   return elsewhere.sort((a, b) => since(a) - since(b)).slice(0, 1);
 }
@@ -96,15 +96,15 @@ function chooseFrom(rows: readonly Allocation[], random: () => number): Allocati
 /** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; answers how
  *  many. Those that would be given last go first. */
 export async function makeRoom(
-  machine: Machine,
+  context: IpamContext,
   { eni }: Home,
   isOfUse: (row: Allocation) => boolean,
   count: number,
 ): Promise<number> {
-  const { rows } = await machine.store.onEni(eni.id);
+  const { rows } = await context.store.onEni(eni.id);
   const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isOfUse(row));
   const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
-  const { freed, error } = await inTime(machine, eni.id, unassign(machine, last));
+  const { freed, error } = await inTime(context, eni.id, unassign(context, last));
   if (freed.length === 0 && error !== null) throw error;
   return freed.length;
 }

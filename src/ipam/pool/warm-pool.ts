@@ -4,7 +4,7 @@ import { restsForMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/warmth.ts';
-import { type Machine, urgently } from '../context.ts';
+import { type IpamContext, urgently } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { type Hints, since } from './cache.ts';
 import { type Filled, fill } from './refill.ts';
@@ -60,8 +60,8 @@ interface Pool {
   dry: { readonly until: number; readonly sinceMax: number } | null;
 }
 
-export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools {
-  const { clock, policy, log } = machine;
+export function warmPools(context: IpamContext, enis: Enis, hints: Hints): WarmPools {
+  const { clock, policy, log } = context;
   const pools = new Map<EniId, Map<string, Pool>>();
   const refills = new Set<Promise<void>>();
   let stopping = false;
@@ -127,13 +127,13 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
   }
 
   function begin(of: PoolOf, pool: Pool): Promise<Filled> {
-    const hurried = urgently(machine, () => (pool.waiting > 0 ? 'cold' : 'refill'));
+    const hurried = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
     const asked = {
       range: of.range,
       waiting: () => pool.waiting,
       marks: () => marks(pool),
       until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
-      gather: () => machine.wait(GATHER_MS),
+      gather: () => context.wait(GATHER_MS),
     };
     pool.filling = fill(hurried, enis, hints, of.home, asked)
       .then(filled => {
@@ -199,7 +199,7 @@ export function warmPools(machine: Machine, enis: Enis, hints: Hints): WarmPools
     async stop() {
       stopping = true;
       await Promise.all(refills);
-      await machine.sights?.stop();
+      await context.sights?.stop();
     },
   };
 }

@@ -3,7 +3,7 @@ import { contains, formatCidr, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, Pool } from '../../domain/ids.ts';
-import type { Machine, Policy } from '../context.ts';
+import type { IpamContext, Policy } from '../context.ts';
 import { assign, stopInDoubt } from '../ec2/assign.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import { type Hints, since } from '../pool/cache.ts';
@@ -50,13 +50,13 @@ export interface AllocatorParts {
 }
 
 export function allocator(
-  machine: Machine,
+  context: IpamContext,
   { enis, glances, nobodys, hints, warm, outages }: AllocatorParts,
 ): Allocator {
-  const { store, policy, clock, wait } = machine;
+  const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
-  const ofContainers: Releases = releases(machine, { enis, hints, warm, outages });
-  const early = earlyReuse(machine, enis);
+  const ofContainers: Releases = releases(context, { enis, hints, warm, outages });
+  const early = earlyReuse(context, enis);
 
   async function request(asked: AddressRequest): Promise<Given> {
     if (nobodys.isFull)
@@ -77,14 +77,14 @@ export function allocator(
         const { eni } = asked.pool;
         // What costs EC2 nothing says nothing of EC2's outage.
         const own = enis.recall(eni) ?? (await patiently(() => enis.own(eni)));
-        if (own === null) throw notOurs(eni, machine);
+        if (own === null) throw notOurs(eni, context);
         const home = await enis.wanted(own);
         const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
         const until = () =>
           Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt)));
         const releasing = (ip: Ipv4) => ofContainers.underWay(eni, ip);
         const going: Asked = { ...asked, home, until, patiently, stopIfGone, releasing };
-        const row = await (asked.named === null ? claimAny(going) : claimNamed(machine, going, asked.named));
+        const row = await (asked.named === null ? claimAny(going) : claimNamed(context, going, asked.named));
         hints.note(row);
         warm.claimed({ home, range: asked.pool.range });
         return { row, home };
@@ -119,7 +119,7 @@ export function allocator(
         throw exhausted(policy, home, filled);
       }
       // Those who wait for the same thing look again at different moments.
-      const jitteredMs = pauseMs * (0.5 + machine.random());
+      const jitteredMs = pauseMs * (0.5 + context.random());
       await wait(Math.min(jitteredMs, Math.max(asked.until() - clock(), 0)));
       pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS);
     }
@@ -176,7 +176,7 @@ export function allocator(
     const isOfUse = (row: Allocation) => pool.range === null || contains(pool.range, row.ip);
     if (why.outcome === 'subnet dry') {
       if (why.resting !== null) return true;
-      if ((await idleElsewhere(machine, enis, home, pool.range, 'any')).length > 0) return true;
+      if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
       // What somebody else has just tried in vain is free again.
       const query = { subnet: home.subnet.id, eni: home.eni.id, range: pool.range, rest: policy };
       const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });
@@ -234,8 +234,8 @@ interface EarlyReuse {
   logged(row: Allocation, asked: Asked, now: number): void;
 }
 
-function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
-  const { store, policy, log } = machine;
+function earlyReuse(context: IpamContext, enis: Enis): EarlyReuse {
+  const { store, policy, log } = context;
   let count = 0;
 
   async function claim(asked: Asked, why: Exhausted): Promise<Allocation | null> {
@@ -261,18 +261,18 @@ function earlyReuse(machine: Machine, enis: Enis): EarlyReuse {
 
   async function fromElsewhere({ home, pool, until }: Asked): Promise<boolean> {
     const wanted = { range: pool.range, count: 1, which: 'any', until: until() } as const;
-    return (await takeBack(machine, enis, home, wanted)).length > 0;
+    return (await takeBack(context, enis, home, wanted)).length > 0;
   }
 
   /** Which it is is decided after the turn, and when others are quicker it is the next. */
   async function claimFree(asked: Asked): Promise<Allocation | null> {
     const { home, pool } = asked;
     const { eni, subnet } = home;
-    await stopInDoubt(machine, eni.id);
-    await machine.cloud.turn('assign', asked.until());
+    await stopInDoubt(context, eni.id);
+    await context.cloud.turn('assign', asked.until());
     const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: policy, which: 'any' as const };
     const { rows, now } = await store.freeFor({ ...query, limit: FREE_LOOK });
-    const { ready, error } = await assign(machine, eni.id, rows, 1);
+    const { ready, error } = await assign(context, eni.id, rows, 1);
     if (isError(error, 'ec2-limit')) throw exhausted(policy, home, { outcome: 'eni full', held: null });
     if (isError(error, 'ec2-subnet-full'))
       throw exhausted(policy, home, { outcome: 'subnet dry', resting: null });

@@ -1,7 +1,7 @@
 /** Embedded, a look at the whole subnet before a request hears that there is no address left. */
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 
 /** Between two such looks at one subnet: what others have left is free after two looks that are this far apart. */
 export const GLANCE_EVERY_MS = 60_000;
@@ -15,16 +15,16 @@ export interface Glances {
 
 /** `glance` reads the subnet, writes down what others have taken or left, and answers how many rows changed. */
 export function glancesOf(
-  machine: Machine,
-  glance: (machine: Machine, subnet: SubnetId) => Promise<number>,
+  context: IpamContext,
+  glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,
 ): Glances {
-  const { clock, wait, log } = machine;
+  const { clock, wait, log } = context;
   const begunAt = new Map<SubnetId, number>();
   const underWay = new Map<SubnetId, Promise<boolean>>();
 
   async function look(subnet: SubnetId): Promise<boolean> {
     try {
-      return (await glance(machine, subnet)) > 0;
+      return (await glance(context, subnet)) > 0;
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
       log('warn', `${subnet} could not be read before a request was refused`, { error: error.line });
@@ -33,7 +33,7 @@ export function glancesOf(
   }
 
   async function changed(subnet: SubnetId, until: number): Promise<boolean> {
-    if (machine.instance === null) return false;
+    if (context.instance === null) return false;
     let looking = underWay.get(subnet);
     if (looking === undefined) {
       if (clock() - (begunAt.get(subnet) ?? Number.NEGATIVE_INFINITY) < GLANCE_EVERY_MS) return false;

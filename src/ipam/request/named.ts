@@ -2,7 +2,7 @@
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
 import { type Allocation, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { assign, isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
 import { makeRoom } from '../pool/steal.ts';
@@ -12,8 +12,8 @@ import type { Asked } from './request.ts';
 const LOOK_AGAIN_MS = 100;
 
 /** Gives the address, or throws who or what has it. */
-export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Promise<Allocation> {
-  const { store, clock, wait, policy } = machine;
+export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): Promise<Allocation> {
+  const { store, clock, wait, policy } = context;
   const { home } = asked;
   refuseUnfit(ip, home);
   for (;;) {
@@ -33,7 +33,7 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
       if (claimed !== undefined) return claimed;
     } else if (row.status === 'free') {
-      const claimed = await asked.patiently(() => claimFree(machine, asked, row, now));
+      const claimed = await asked.patiently(() => claimFree(context, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
       if (clock() >= asked.until()) throw conflict(row);
@@ -47,12 +47,12 @@ export async function claimNamed(machine: Machine, asked: Asked, ip: Ipv4): Prom
 
 /** An address that nobody has: it is given even while it rests, since nothing else will do. */
 async function claimFree(
-  machine: Machine,
+  context: IpamContext,
   asked: Asked,
   row: Allocation,
   now: number,
 ): Promise<Allocation | null> {
-  const { policy, store, log } = machine;
+  const { policy, store, log } = context;
   const { eni } = asked.home;
   const awayMs = staysAwayMs(row, eni.id, policy, now);
   if (awayMs > 0) {
@@ -66,11 +66,11 @@ async function claimFree(
   }
   const rested = isRested(row, eni.id, policy, now);
   if (!rested && policy.strictReuse) return null;
-  await machine.cloud.turn('assign', asked.until());
-  const { ready, taken, error } = await assign(machine, eni.id, [row]);
+  await context.cloud.turn('assign', asked.until());
+  const { ready, taken, error } = await assign(context, eni.id, [row]);
   if (isError(error, 'ec2-limit')) {
-    if ((await makeRoom(machine, asked.home, () => false, 1)) > 0) return null;
-    if (await isSeenSoon(machine, eni.id, asked.until())) return null;
+    if ((await makeRoom(context, asked.home, () => false, 1)) > 0) return null;
+    if (await isSeenSoon(context, eni.id, asked.until())) return null;
   }
   if (error !== null) throw error;
   if (taken[0] !== undefined) throw conflict(taken[0]);

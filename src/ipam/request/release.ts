@@ -3,7 +3,7 @@ import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId, Pool } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import type { Hints } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
@@ -60,9 +60,9 @@ interface Moment {
 
 const nobodyHangsUp = () => false;
 
-export function releases(machine: Machine, { enis, hints, warm, outages }: Parts): Releases {
-  const { log } = machine;
-  const moment = (): Moment => ({ least: machine.clock(), most: machine.deadlineClock() });
+export function releases(context: IpamContext, { enis, hints, warm, outages }: Parts): Releases {
+  const { log } = context;
+  const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const pending = new Map<string, Set<Promise<unknown>>>();
 
   function release(
@@ -87,7 +87,7 @@ export function releases(machine: Machine, { enis, hints, warm, outages }: Parts
   }
 
   async function carryOut(pool: Pool, ip: Ipv4, ending: Ending): Promise<boolean> {
-    const startedAt = machine.clock();
+    const startedAt = context.clock();
     const own = () => enis.own(pool.eni);
     return await outages.store.endure(
       isStoreDown,
@@ -114,7 +114,7 @@ export function releases(machine: Machine, { enis, hints, warm, outages }: Parts
       const move = mayEnd ? moveToGiveUp(row) : null;
       if (row === undefined || move === null) return ending.wasTried && row?.status !== 'occupied';
       ending.tries(row);
-      const [moved] = await machine.store.move([{ row, move }]);
+      const [moved] = await context.store.move([{ row, move }]);
       if (moved !== undefined) {
         hints.note(moved);
         warm.released({ home, range: pool.range });
@@ -133,7 +133,7 @@ export function releases(machine: Machine, { enis, hints, warm, outages }: Parts
     ending: Ending,
   ): Promise<Allocation | 'again' | undefined> {
     const sentAt = moment();
-    const { rows, now } = await machine.store.get(subnet.id, [ip]);
+    const { rows, now } = await context.store.get(subnet.id, [ip]);
     const [row] = rows;
     const judged = ending.judge({ row, now, sentAt, heardAt: moment() });
     if (judged === 'kept')

@@ -1,6 +1,6 @@
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 
 /** The pauses between tries, in milliseconds: doubling from the first to the last. */
 const PAUSE_MIN_MS = 50;
@@ -75,17 +75,17 @@ export interface Outages {
   ec2(eni: EniId): Outage;
 }
 
-export function outagesOf(machine: Machine): Outages {
-  const boundMs = machine.policy.requestTimeoutMs;
+export function outagesOf(context: IpamContext): Outages {
+  const boundMs = context.policy.requestTimeoutMs;
   const ofEnis = new Map<EniId, Outage>();
   return {
-    store: new Outage(boundMs, machine),
+    store: new Outage(boundMs, context),
     ec2(eni) {
       const known = ofEnis.get(eni);
       if (known !== undefined) return known;
       const [oldest] = ofEnis.size >= ENIS_MAX ? ofEnis.keys() : [];
       if (oldest !== undefined) ofEnis.delete(oldest);
-      const outage = new Outage(boundMs, machine);
+      const outage = new Outage(boundMs, context);
       ofEnis.set(eni, outage);
       return outage;
     },

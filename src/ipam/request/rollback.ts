@@ -1,7 +1,7 @@
 /** Rolls back claims whose client had gone before the response was written. Retries until the store accepts. */
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 
 /** While so many wait to be given back no address is given any more: none is ever dropped, since nobody would list
  *  what a server that lives has dropped. */
@@ -21,8 +21,8 @@ export interface GiveBack {
   readonly isFull: boolean;
 }
 
-export function giveBack(machine: Machine): GiveBack {
-  const { store, log } = machine;
+export function giveBack(context: IpamContext): GiveBack {
+  const { store, log } = context;
   const waiting = new Map<string, Allocation>();
   let isLearned = true;
   let running: Promise<void> | null = null;

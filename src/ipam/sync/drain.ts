@@ -3,7 +3,7 @@ import type { Allocation } from '../../domain/allocation.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { excessOf } from '../../domain/warmth.ts';
 import type { LedgerEni } from '../../store/store.ts';
-import { type Machine, urgently } from '../context.ts';
+import { type IpamContext, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';
 import { unassign } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
@@ -21,12 +21,12 @@ const DRAINED_MAX = 500;
 /** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI; answers how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
  *  released, keep none. */
 export async function drain(
-  machine: Machine,
+  context: IpamContext,
   warm: WarmPools,
   subnet: SubnetId,
   enis: readonly LedgerEni[],
 ): Promise<number> {
-  const { rows, now } = await machine.store.withStatus(subnet, ['ready']);
+  const { rows, now } = await context.store.withStatus(subnet, ['ready']);
   const byEni = Map.groupBy(
     rows.filter(row => !row.primary),
     row => row.iface,
@@ -40,23 +40,23 @@ export async function drain(
     // Those that would be given last: other servers still remember the first ones as ready.
     const back = idle.sort((a, b) => since(b) - since(a)).slice(0, excess);
     const isWorthACall =
-      back.length >= machine.policy.warmMax || back.some(row => now - row.movedAt >= ALONE_MS);
+      back.length >= context.policy.warmMax || back.some(row => now - row.movedAt >= ALONE_MS);
     if (isWorthACall || !isWanted) chosen.push(...back);
   }
-  return await recycle(machine, chosen.slice(0, DRAINED_MAX));
+  return await recycle(context, chosen.slice(0, DRAINED_MAX));
 }
 
 // Gives idle addresses back to their subnets.
 
 /** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
 export async function idle(
-  machine: Machine,
+  context: IpamContext,
   subnet: SubnetId,
   idleMs: number,
   limit: number,
 ): Promise<Allocation[]> {
-  const ours = new Set<EniId>(oursIn(await machine.store.enis(), machine.instance).map(eni => eni.id));
-  const { rows, now } = await machine.store.withStatus(subnet, ['ready']);
+  const ours = new Set<EniId>(oursIn(await context.store.enis(), context.instance).map(eni => eni.id));
+  const { rows, now } = await context.store.withStatus(subnet, ['ready']);
   return rows
     .filter(row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs)
     .sort((a, b) => a.movedAt - b.movedAt)
@@ -64,10 +64,10 @@ export async function idle(
 }
 
 /** Takes them off their ENIs, many per call; answers how many are free now. What was claimed meanwhile stays. */
-export const recycle = async (machine: Machine, rows: readonly Allocation[]): Promise<number> =>
+export const recycle = async (context: IpamContext, rows: readonly Allocation[]): Promise<number> =>
   (
     await unassign(
-      urgently(machine, () => 'recycle'),
+      urgently(context, () => 'recycle'),
       rows,
     )
   ).freed.length;

@@ -6,7 +6,7 @@ import { IpamError, isError } from '../../domain/error.ts';
 import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/evidence.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
-import type { Machine } from '../context.ts';
+import type { IpamContext } from '../context.ts';
 import { isGone } from '../ec2/identity.ts';
 import { isSameHolding } from '../request/rollback.ts';
 
@@ -40,7 +40,7 @@ export interface Evidence {
 }
 
 /** What stands is remembered by this process alone: after a restart it has to be seen twice again. */
-export function evidence(machine: Machine): Evidence {
+export function evidence(context: IpamContext): Evidence {
   const standing = new Map<EniId, Standing>();
 
   async function weigh(
@@ -50,8 +50,8 @@ export function evidence(machine: Machine): Evidence {
   ): Promise<ReadonlySet<EniId>> {
     const proven: { row: Allocation; ending: Ending }[] = [];
     const left = new Set<EniId>();
-    const known = new Map((await machine.store.enis()).map(eni => [eni.id, eni]));
-    const moment: Moment = { store: now, here: machine.clock() };
+    const known = new Map((await context.store.enis()).map(eni => [eni.id, eni]));
+    const moment: Moment = { store: now, here: context.clock() };
     const byEni = Map.groupBy(weighed, row => row.iface);
     // Where there is nothing to weigh nobody watches: what stood there before is too old to count later.
     for (const eni of standing.keys()) if (seen.has(eni) && !byEni.has(eni)) standing.delete(eni);
@@ -94,8 +94,8 @@ export function evidence(machine: Machine): Evidence {
     known: LedgerEni | undefined,
   ): Promise<Ending | null | undefined> {
     try {
-      const { attachment, attachedAt, instance } = seen ?? (await machine.cloud.eni(eni));
-      const isElsewhere = machine.instance !== null && instance !== machine.instance;
+      const { attachment, attachedAt, instance } = seen ?? (await context.cloud.eni(eni));
+      const isElsewhere = context.instance !== null && instance !== context.instance;
       if (attachment === null || isElsewhere) return { kind: 'detached' };
       if (attachment !== known?.attachment) return undefined; // a late read, or one that the ledger has not noted
       const { claimsEndBefore } = known;
@@ -103,7 +103,7 @@ export function evidence(machine: Machine): Evidence {
         ? null
         : { kind: 'attached anew', attachment, attachedAt, claimsEndBefore };
     } catch (error) {
-      if (isError(error, 'ec2-not-found')) return (await isGone(machine, eni)) ? { kind: 'gone' } : undefined;
+      if (isError(error, 'ec2-not-found')) return (await isGone(context, eni)) ? { kind: 'gone' } : undefined;
       if (error instanceof IpamError) return undefined;
       throw error;
     }
@@ -112,7 +112,7 @@ export function evidence(machine: Machine): Evidence {
   /** On an ENI that is gone there is nothing to keep ready: those go the way of an Unassign, which EC2 answers
    *  with its absence. */
   async function giveUp(proven: readonly { row: Allocation; ending: Ending }[]): Promise<void> {
-    const given = await machine.store.move(
+    const given = await context.store.move(
       proven.map(({ row, ending }) => ({
         row,
         move:
@@ -121,7 +121,7 @@ export function evidence(machine: Machine): Evidence {
     );
     for (const row of given) {
       const ending = proven.find(one => one.row.ip === row.ip)?.ending;
-      machine.log('warn', `given up: its network interface is ${ending?.kind}`, {
+      context.log('warn', `given up: its network interface is ${ending?.kind}`, {
         eni: row.iface,
         ip: row.ip,
         ...(ending?.kind === 'attached anew' ? { attachedAt: ending.attachedAt } : {}),
@@ -136,8 +136,8 @@ const FACT = 'boot';
 
 /** Embedded: a ledger that was last used before its host booted as `boot` names holders that ended with that.
  *  To be called before anybody is served; answers how many were given up. */
-export async function endHoldersBefore(machine: Machine, boot: string): Promise<number> {
-  const { store, log } = machine;
+export async function endHoldersBefore(context: IpamContext, boot: string): Promise<number> {
+  const { store, log } = context;
   const before = await store.fact(FACT);
   if (before === boot) return 0;
   let ended = 0;

@@ -2,7 +2,7 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
-import { type Machine, urgently } from '../context.ts';
+import { type IpamContext, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { takeOver } from '../ec2/recover.ts';
 import type { Hints } from '../pool/cache.ts';
@@ -55,10 +55,10 @@ export interface KeeperParts {
   readonly warm: WarmPools;
 }
 
-export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperOptions): Keeper {
+export function keeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
   const { enis, hints, nobodys, warm } = parts;
-  const machine = urgently(foreground, () => 'reconcile');
-  const { store, clock, wait, log } = machine;
+  const context = urgently(foreground, () => 'reconcile');
+  const { store, clock, wait, log } = context;
   const stopped = new AbortController();
   const { server, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
   const chores = [
@@ -68,7 +68,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
-  const proof = evidence(machine);
+  const proof = evidence(context);
   const dueAt = new Map<SubnetId, number>();
   const wholeDueAt = new Map<SubnetId, number>();
   /** Until when a subnet is not at rest, whatever its rows say: something differed. Absent: it was never compared. */
@@ -88,15 +88,15 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   async function drainAll(): Promise<void> {
     const all = await enis.readAll();
     subnetsOfEnis = all.filter(eni => eni.ours).map(eni => eni.subnet);
-    const bySubnet = Map.groupBy(oursIn(all, machine.instance), eni => eni.subnet);
+    const bySubnet = Map.groupBy(oursIn(all, context.instance), eni => eni.subnet);
     for (const [subnet, ours] of bySubnet)
       if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
-        await logged(`drain ${subnet}`, async () => void (await drain(machine, warm, subnet, ours)));
+        await logged(`drain ${subnet}`, async () => void (await drain(context, warm, subnet, ours)));
   }
 
   /** One server does it for all. */
   async function takeOverDue(): Promise<void> {
-    if (await store.lease('take over', server, TAKE_OVER_EVERY_MS)) await takeOver(machine);
+    if (await store.lease('take over', server, TAKE_OVER_EVERY_MS)) await takeOver(context);
   }
 
   /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
@@ -120,7 +120,7 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
 
   /** One that fails changes nothing: hosts at rest do not ask more often because EC2 is away or throttles them. */
   async function compare(subnet: SubnetId, scope: Scope): Promise<void> {
-    const differed = await reconcile(machine, enis, proof, subnet, scope);
+    const differed = await reconcile(context, enis, proof, subnet, scope);
     if (differed) busyUntil.set(subnet, clock() + REST_AFTER_MS);
     else if (!busyUntil.has(subnet)) busyUntil.set(subnet, clock());
   }
@@ -136,13 +136,13 @@ export function keeper(foreground: Machine, parts: KeeperParts, options: KeeperO
   const hasOurs = async (subnet: SubnetId): Promise<boolean> =>
     (await store.enis()).some(eni => eni.ours && eni.subnet === subnet);
 
-  const jittered = (ms: number): number => ms * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * machine.random());
+  const jittered = (ms: number): number => ms * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * context.random());
 
   /** What the comparison that is due now has to read. Hosts that started together begin at any moment. */
   function scopeFor(subnet: SubnetId): Scope {
-    if (machine.instance === null) return 'whole';
+    if (context.instance === null) return 'whole';
     const everyMs = Math.max(reconcileEveryMs, Math.min(reconcileEveryMs * WHOLE_EVERY, WHOLE_EVERY_MS));
-    const due = wholeDueAt.get(subnet) ?? clock() + everyMs * machine.random();
+    const due = wholeDueAt.get(subnet) ?? clock() + everyMs * context.random();
     const isDue = clock() >= due;
     wholeDueAt.set(subnet, isDue ? clock() + jittered(everyMs) : due);
     return isDue ? 'whole' : 'own';

@@ -6,7 +6,7 @@ import { type Drift, describe, driftOf, type Sighting } from '../../domain/drift
 import { attachmentsAfter, DETACHED } from '../../domain/evidence.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
-import { type Machine, urgently } from '../context.ts';
+import { type IpamContext, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { isProvedBy, learnIdentity, seesAnother } from '../ec2/identity.ts';
 import { repair, takeOff } from '../ec2/recover.ts';
@@ -43,8 +43,8 @@ interface View {
   readonly changed: readonly LedgerEni[];
 }
 
-async function view(machine: Machine, subnet: SubnetId, scope: Scope): Promise<View> {
-  const { store, cloud, instance } = machine;
+async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promise<View> {
+  const { store, cloud, instance } = context;
   const known = await store.enis();
   const { rows, now } = await store.withStatus(subnet, IN_USE);
   const enis = new Map<EniId, CloudEni>();
@@ -62,10 +62,10 @@ async function view(machine: Machine, subnet: SubnetId, scope: Scope): Promise<V
   const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
   const shown = known.find(eni => eni.ours && enis.has(eni.id));
   const seen = shown && enis.get(shown.id);
-  if (seen !== undefined) await learnIdentity(machine, seen);
+  if (seen !== undefined) await learnIdentity(context, seen);
   const [any] = current.filter(eni => eni.subnet === subnet);
   const isProved =
-    (await isProvedBy(machine, enis.values())) || (any !== undefined && (await seesAnother(machine, any.id)));
+    (await isProvedBy(context, enis.values())) || (any !== undefined && (await seesAnother(context, any.id)));
   return {
     scope,
     rows,
@@ -92,7 +92,7 @@ function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
 
 /** `left`: ENIs of the ledger that have left its instance, as is proven. */
 async function driftIn(
-  machine: Machine,
+  context: IpamContext,
   subnet: SubnetId,
   seen: View,
   left: ReadonlySet<EniId> = new Set(),
@@ -105,14 +105,14 @@ async function driftIn(
   };
   const judge = (row: Allocation): Drift[] => {
     const at = sightings.get(row.ip) ?? null;
-    const drift = driftOf(row, at, scene, machine.policy, seen.now);
+    const drift = driftOf(row, at, scene, context.policy, seen.now);
     return drift === null ? [] : [drift];
   };
   const drifts = [...seen.rows.flatMap(judge), ...arrivals(seen)];
   const known = new Set<Ipv4>(seen.rows.map(row => row.ip));
   const others = [...sightings.keys()].filter(ip => !known.has(ip));
   for (let from = 0; from < others.length; from += CHANGES_MAX) {
-    const { rows } = await machine.store.get(subnet, others.slice(from, from + CHANGES_MAX));
+    const { rows } = await context.store.get(subnet, others.slice(from, from + CHANGES_MAX));
     drifts.push(...rows.filter(row => row.status === 'free').flatMap(judge));
   }
   return seen.isProved ? drifts : drifts.filter(({ kind }) => !ABSENCES.includes(kind));
@@ -129,8 +129,8 @@ function arrivals({ rows, now, enis, ours }: View): Drift[] {
 }
 
 /** How ledger and EC2 differ. Changes nothing. */
-export async function compare(machine: Machine, subnet: SubnetId): Promise<Drift[]> {
-  return await driftIn(machine, subnet, await view(machine, subnet, 'whole'));
+export async function compare(context: IpamContext, subnet: SubnetId): Promise<Drift[]> {
+  return await driftIn(context, subnet, await view(context, subnet, 'whole'));
 }
 
 export interface Closed {
@@ -139,16 +139,16 @@ export interface Closed {
 }
 
 /** Makes the moves that close the drift, each only if its row still stands as it was compared. */
-export async function close(machine: Machine, drifts: readonly Drift[]): Promise<Closed> {
-  const made = await makeMoves(machine, drifts);
+export async function close(context: IpamContext, drifts: readonly Drift[]): Promise<Closed> {
+  const made = await makeMoves(context, drifts);
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
   const lingering = made.filter(row => row.status === 'unassigning');
-  await takeOff(machine, lingering.slice(0, TAKEN_OFF_MAX));
-  const astray = (await unassign(machine, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
+  await takeOff(context, lingering.slice(0, TAKEN_OFF_MAX));
+  const astray = (await unassign(context, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
   // Of more than one pass repairs, each has its turn.
-  const missing = shuffled(rowsOf('missing'), machine.random);
+  const missing = shuffled(rowsOf('missing'), context.random);
   // A container waits for them.
-  const urgent = urgently(machine, () => 'cold');
+  const urgent = urgently(context, () => 'cold');
   const repaired = await repair(urgent, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
 }
@@ -160,21 +160,21 @@ const shuffled = <T>(items: readonly T[], random: () => number): T[] =>
     .map(({ item }) => item);
 
 /** Makes the moves that need no EC2 call to be made first. */
-async function makeMoves(machine: Machine, drifts: readonly Drift[]): Promise<Allocation[]> {
+async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promise<Allocation[]> {
   for (const drift of drifts)
-    if (drift.kind !== 'unseen' && drift.kind !== 'seen') machine.log('warn', `drift: ${describe(drift)}`);
+    if (drift.kind !== 'unseen' && drift.kind !== 'seen') context.log('warn', `drift: ${describe(drift)}`);
   const changes = drifts.flatMap((drift): Change[] => (drift.change === null ? [] : [drift.change]));
   const made: Allocation[] = [];
   for (let from = 0; from < changes.length; from += CHANGES_MAX)
-    made.push(...(await machine.store.move(changes.slice(from, from + CHANGES_MAX))));
+    made.push(...(await context.store.move(changes.slice(from, from + CHANGES_MAX))));
   return made;
 }
 
 /** Reads the whole subnet for a request that would be refused else, and writes down what others have taken or left;
  *  answers how many rows changed. What needs a call waits for the next pass. */
-export async function glance(machine: Machine, subnet: SubnetId): Promise<number> {
-  const drifts = await compare(machine, subnet);
-  return (await makeMoves(machine, drifts.filter(isByOthers))).length;
+export async function glance(context: IpamContext, subnet: SubnetId): Promise<number> {
+  const drifts = await compare(context, subnet);
+  return (await makeMoves(context, drifts.filter(isByOthers))).length;
 }
 const isByOthers = ({ kind }: Drift): boolean => ['foreign', 'seen', 'unseen', 'vacated'].includes(kind);
 
@@ -188,23 +188,23 @@ export function costOf(drifts: readonly Drift[]): number {
 /** One pass over a subnet: notes how its ENIs are attached now, gives up the holders whose end is proven, closes
  *  the drift. Answers whether something of this ledger's differed, or is still to be settled. */
 export async function reconcile(
-  machine: Machine,
+  context: IpamContext,
   enis: Enis,
   proof: Evidence,
   subnet: SubnetId,
   scope: Scope = 'whole',
 ): Promise<boolean> {
-  const seen = await view(machine, subnet, scope);
-  if (seen.changed.length > 0) await machine.store.saveEnis(seen.changed);
-  await machine.store.noteAttachments(shownIn(seen), seen.now);
+  const seen = await view(context, subnet, scope);
+  if (seen.changed.length > 0) await context.store.saveEnis(seen.changed);
+  await context.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);
-  const left = await proof.weigh(weighed(machine, seen), seen.enis, seen.now);
+  const left = await proof.weigh(weighed(context, seen), seen.enis, seen.now);
   // A central ledger is the account's, and so is an ENI of it that is attached to nothing.
-  const stranded = machine.instance === null ? new Set<EniId>() : left;
+  const stranded = context.instance === null ? new Set<EniId>() : left;
   const gone = seen.known.filter(eni => stranded.has(eni.id) && !seen.enis.has(eni.id));
   // From now on no call is made for it, unless EC2 shows it here again.
   if (gone.length > 0)
-    await machine.store.saveEnis(
+    await context.store.saveEnis(
       gone.map(eni => ({
         ...eni,
         ...attachmentsAfter(eni, DETACHED, seen.now),
@@ -213,8 +213,8 @@ export async function reconcile(
       })),
     );
   for (const { id } of gone) enis.forget(id);
-  const drifts = await driftIn(machine, subnet, seen, stranded);
-  await close(machine, drifts);
+  const drifts = await driftIn(context, subnet, seen, stranded);
+  await close(context, drifts);
   return seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
 }
 
@@ -233,7 +233,7 @@ const shownIn = ({ known, enis }: View) =>
 
 /** The rows by which it is weighed whether their ENI has come to an end: those that somebody holds; embedded, also all
  *  others that are still to be settled when it has left. */
-function weighed({ instance }: Machine, { rows, known, ours }: View): Allocation[] {
+function weighed({ instance }: IpamContext, { rows, known, ours }: View): Allocation[] {
   const ids = new Set(known.map(eni => eni.id));
   return rows.filter(
     ({ status, iface }) =>

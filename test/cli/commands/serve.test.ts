@@ -46,22 +46,22 @@ async function start(
     serving?: (opened: Opened) => void;
   } = {},
 ): Promise<RunningServer> {
-  const machine = {
-    ...w.machine,
+  const context = {
+    ...w.context,
     clock: () => performance.now(),
     wait: (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms)),
   };
   const { open = async () => {}, store = w.store, allocator = w.allocator } = more;
   const parts: Parts = {
     store,
-    machine,
+    context,
     open,
     own: async () => {},
     service: opened => {
       more.serving?.(opened);
       return { pools: w.pools, allocator, opened };
     },
-    keeper: more.keeper ?? keeper({ ...machine, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
+    keeper: more.keeper ?? keeper({ ...context, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
   const config = loadConfig({
     flags: new Map([['listen', [`unix:${socketPath()}`]]]),
@@ -80,7 +80,7 @@ async function start(
     signal: new AbortController().signal,
     crashed: new Promise<never>(() => {}),
   };
-  return await startServer({ config, io, log: w.machine.log, assemble: () => parts });
+  return await startServer({ config, io, log: w.context.log, assemble: () => parts });
 }
 
 /** Asks for an address; `hangUp` ends the call. */

@@ -47,7 +47,7 @@ const PLACES: [what: string, vpc: typeof ROOMY, caller: Caller][] = [
 /** The machine of a server whose client is `caller`'s, by now. */
 function misplaced(w: World, caller: () => Caller) {
   return {
-    ...w.machine,
+    ...w.context,
     cloud: memoryCloud(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
   };
 }
@@ -63,7 +63,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   const w = world({ vpc, store, policy: { warmMin: 1, warmMax: 3 } });
   for (const eni of [ENI_A, ENI_B]) await request(w, eni, { holder: 'web' });
   w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.77' as never] });
-  await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+  await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
   w.time.now += 3_600_000;
   notes = true;
   return w;
@@ -85,19 +85,19 @@ for (const [what, vpc, caller] of PLACES) {
     for (const isUpgraded of [false, true]) {
       const w = await used(vpc, isUpgraded);
       const before = await stateOf(w);
-      const machine = misplaced(w, () => caller);
-      const { enis } = openIpam(machine, { server: 'b', reconcileEveryMs: 60_000 });
-      const proof = evidence(machine);
+      const context = misplaced(w, () => caller);
+      const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
+      const proof = evidence(context);
       for (let i = 0; i < 5; i++) {
-        await reconcile(machine, enis, proof, SUBNET);
-        await close(machine, await compare(machine, SUBNET));
+        await reconcile(context, enis, proof, SUBNET);
+        await close(context, await compare(context, SUBNET));
         w.time.now += STANDS_FOR_MS.gone;
       }
       const { rows } = await w.store.withStatus(SUBNET, ['ready']);
-      assert.equal((await unassign(machine, rows)).freed, []);
+      assert.equal((await unassign(context, rows)).freed, []);
       assert.equal(await stateOf(w), before);
       w.time.now += POLICY.graceMs;
-      assert.is(await takeOver(machine), 0);
+      assert.is(await takeOver(context), 0);
       assert.is((await w.store.fact(FACT))?.includes(OTHER) ?? false, false);
     }
   });
@@ -110,14 +110,14 @@ for (const [what, vpc, caller] of PLACES) {
     assert.is(await takeOver(misplaced(w, () => caller)), 0);
     assert.is((await ipsWith(w, 'unassigning')).length, 1);
     w.time.now += POLICY.graceMs;
-    assert.is(await takeOver(w.machine), 1, 'the right one makes an end of it');
+    assert.is(await takeOver(w.context), 1, 'the right one makes an end of it');
   });
 }
 
 identity('a server at the wrong place is told so in one line', async () => {
   const [elsewhere, blind, participant] = PLACES.map(([, , caller]) => caller);
   const w = await used(SHARED);
-  await checkIdentity(w.machine);
+  await checkIdentity(w.context);
   const line = async (caller: Caller | undefined) =>
     (await failure(checkIdentity(misplaced(w, () => caller as Caller)))).line;
   assert.match(
@@ -160,7 +160,7 @@ identity(
     const line = /^EC2 shows this server no ENI of its ledger, but eni-0f;/;
     assert.match((await failure(pools.request(asked))).line, line);
     assert.is(await w.store.fact(FACT), null);
-    await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+    await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
     assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
   },
 );
@@ -168,14 +168,14 @@ identity(
 identity('credentials that change while a server runs prove nothing from then on', async () => {
   const w = await used(SHARED);
   let caller: Caller = { account: ACCOUNT_ID, region: null };
-  const machine = misplaced(w, () => caller);
-  const { enis } = openIpam(machine, { server: 'b', reconcileEveryMs: 60_000 });
-  const proof = evidence(machine);
-  await reconcile(machine, enis, proof, SUBNET);
+  const context = misplaced(w, () => caller);
+  const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
+  const proof = evidence(context);
+  await reconcile(context, enis, proof, SUBNET);
   const before = await stateOf(w);
   caller = { account: OTHER, region: null };
   for (let i = 0; i < 4; i++) {
-    await reconcile(machine, enis, proof, SUBNET);
+    await reconcile(context, enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
   assert.equal(await stateOf(w), before);
@@ -187,15 +187,15 @@ identity('an ENI is gone only where another one of its owner is shown', async ()
     w.vpc.network.detach(w.vpc.network.eni(eni).attachment?.id ?? '');
     w.vpc.network.deleteEni(eni);
   }
-  const proof = evidence(w.machine);
+  const proof = evidence(w.context);
   for (let i = 0; i < 3; i++) {
-    await reconcile(w.machine, w.enis, proof, SUBNET);
+    await reconcile(w.context, w.enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
   assert.is((await ipsWith(w, 'allocated')).length, 2, 'as good as no rights to see any');
   w.vpc.network.createEni({ subnet: SUBNET });
   for (let i = 0; i < 2; i++) {
-    await reconcile(w.machine, w.enis, proof, SUBNET);
+    await reconcile(w.context, w.enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
   assert.is((await ipsWith(w, 'allocated')).length, 0);

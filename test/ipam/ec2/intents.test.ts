@@ -42,7 +42,7 @@ async function freeRows(w: World, count: number) {
     subnet: SUBNET,
     eni: ENI_A,
     range: null,
-    rest: w.machine.policy,
+    rest: w.context.policy,
     which: 'rested' as const,
     limit: count,
   };
@@ -57,7 +57,7 @@ assigning('the intent is written before EC2 is asked', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 2);
   w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
-  const under = assign(w.machine, ENI_A, rows);
+  const under = assign(w.context, ENI_A, rows);
   await w.time.wait(100);
   assert.equal((await ipsWith(w, 'assigning')).sort(), rows.map(row => row.ip).sort());
   assert.is((await under).ready.length, 2);
@@ -67,7 +67,7 @@ assigning('an address that EC2 names as taken becomes occupied and the rest is s
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 1));
-  const result = await assign(w.machine, ENI_A, rows);
+  const result = await assign(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
   assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
   assert.is((await rowOf(w, nth(rows, 1))).iface, ENI_B);
@@ -78,7 +78,7 @@ assigning('one that EC2 does not name is found by its carrier', async () => {
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 2));
-  const result = await assign(w.machine, ENI_A, rows);
+  const result = await assign(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
   assert.is((await rowOf(w, nth(rows, 2))).status, 'occupied');
 });
@@ -93,7 +93,7 @@ assigning('one that no read shows is found by halving, and is known from its ref
     message: 'no reads today',
     action: 'DescribeNetworkInterfaces',
   });
-  const result = await assign(w.machine, ENI_A, rows);
+  const result = await assign(w.context, ENI_A, rows);
   assert.equal(
     result.taken.map(row => row.ip),
     [nth(rows, 0)],
@@ -108,7 +108,7 @@ assigning('a read that hangs after a refusal keeps the other addresses for two s
   foreign(w, nth(rows, 0));
   w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
   const before = w.time.now;
-  assert.is((await assign(w.machine, ENI_A, rows)).ready.length, 3);
+  assert.is((await assign(w.context, ENI_A, rows)).ready.length, 3);
   assert.ok(w.time.now - before <= 4 * ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
 });
 
@@ -159,7 +159,7 @@ assigning(
     const rows = await freeRows(w, 60);
     const bad = nth(rows, 0);
     unfit(w, bad);
-    const { ready, error, calls, unfit: found } = await assign(w.machine, ENI_A, rows, 49);
+    const { ready, error, calls, unfit: found } = await assign(w.context, ENI_A, rows, 49);
     assert.is(error, null);
     assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
     assert.is(found, 1);
@@ -179,7 +179,7 @@ assigning('those of a batch that was refused are suspects, and tried last', asyn
   const rows = await freeRows(w, 6);
   unfit(w, nth(rows, 0));
   // 0 to 3, 0 and 1, and 0 alone are refused; 4 and 5 were in none of these.
-  const { ready, calls } = await assign(w.machine, ENI_A, rows, 4);
+  const { ready, calls } = await assign(w.context, ENI_A, rows, 4);
   assert.equal(ipsOf(ready), [nth(rows, 4)]);
   assert.is(calls, 4);
 });
@@ -227,7 +227,7 @@ assigning(
       times: 1,
     });
     w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
-    const { error, unanswered } = await assign(w.machine, ENI_A, rows);
+    const { error, unanswered } = await assign(w.context, ENI_A, rows);
     assert.is(error?.code, 'ec2-unknown');
     assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
     assert.equal((await ipsWith(w, 'assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
@@ -246,7 +246,7 @@ for (const [code, ends] of refusals)
     const w = world({ vpc: ROOMY });
     const rows = await freeRows(w, 3);
     w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
-    assert.is((await assign(w.machine, ENI_A, rows)).error?.code, ends);
+    assert.is((await assign(w.context, ENI_A, rows)).error?.code, ends);
     for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
   });
 
@@ -257,14 +257,14 @@ for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate
       const w = world({ vpc: ROOMY });
       const rows = await freeRows(w, 2);
       w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
-      assert.is((await assign(w.machine, ENI_A, rows)).error?.code, 'ec2-unknown');
+      assert.is((await assign(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
       assert.is((await ipsWith(w, 'assigning')).length, 2);
       const writtenAt = (await rowOf(w, nth(rows, 0))).movedAt;
       w.time.now = writtenAt + POLICY.graceMs - 1;
-      assert.is(await takeOver(w.another().machine), 0);
+      assert.is(await takeOver(w.another().context), 0);
       assert.is((await ipsWith(w, 'assigning')).length, 2, 'not before the grace is over');
       w.time.now += 1;
-      assert.is(await takeOver(w.another().machine), 2);
+      assert.is(await takeOver(w.another().context), 2);
       assert.equal(secondariesOf(w, ENI_A), []);
       for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
     },
@@ -279,7 +279,7 @@ assigning(
     for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
     const gone = rows[0]?.ip ?? '';
     await release(w, ENI_A, gone);
-    assert.is((await unassign(w.machine, [await rowOf(w, gone)])).freed.length, 1);
+    assert.is((await unassign(w.context, [await rowOf(w, gone)])).freed.length, 1);
     assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 300 s/);
     assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
     w.time.now += LATE_READS_MS;
@@ -294,8 +294,8 @@ assigning('when there is no turn for the rest, it is free again, and the caller 
   const turn = async () => {
     throw new IpamError('ec2-throttled', 'not sent');
   };
-  const machine = { ...w.machine, cloud: { ...w.machine.cloud, turn } };
-  const result = await assign(machine, ENI_A, rows);
+  const context = { ...w.context, cloud: { ...w.context.cloud, turn } };
+  const result = await assign(context, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-throttled');
   assert.equal(await ipsWith(w, 'assigning'), []);
   assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
@@ -306,7 +306,7 @@ assigning('others that look for free addresses at the same time do not make a ba
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 6);
   await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
-  const result = await assign(w.machine, ENI_A, rows, 3);
+  const result = await assign(w.context, ENI_A, rows, 3);
   assert.equal(
     result.ready.map(row => row.ip),
     rows.slice(2, 5).map(row => row.ip),
@@ -325,7 +325,7 @@ assigning('a call is not sent when its intent took too long to write', async () 
       return moved;
     },
   };
-  const result = await assign({ ...w.machine, store: slow }, ENI_A, rows);
+  const result = await assign({ ...w.context, store: slow }, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-unreachable');
   assert.is(callsOf(w, ASSIGN), 0);
   assert.equal(await ipsWith(w, 'assigning'), []);
@@ -334,13 +334,13 @@ assigning('a call is not sent when its intent took too long to write', async () 
 const unassigning = suite('unassign');
 
 async function readyRows(w: World, count: number) {
-  return (await assign(w.machine, ENI_A, await freeRows(w, count))).ready;
+  return (await assign(w.context, ENI_A, await freeRows(w, count))).ready;
 }
 
 unassigning('takes many off in one call', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
-  assert.is((await unassign(w.machine, rows)).freed.length, 5);
+  assert.is((await unassign(w.context, rows)).freed.length, 5);
   assert.equal(secondariesOf(w, ENI_A), []);
   assert.is(callsOf(w, UNASSIGN), 1);
 });
@@ -349,7 +349,7 @@ unassigning('what was claimed meanwhile stays', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   const held = await request(w, ENI_A);
-  assert.is((await unassign(w.machine, rows)).freed.length, 2);
+  assert.is((await unassign(w.context, rows)).freed.length, 2);
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
   assert.is((await rowOf(w, held.ip)).status, 'allocated');
 });
@@ -358,7 +358,7 @@ unassigning('a batch refused for one that is off already is halved until each is
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
   w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
-  assert.is((await unassign(w.machine, rows)).freed.length, 5);
+  assert.is((await unassign(w.context, rows)).freed.length, 5);
   assert.equal(secondariesOf(w, ENI_A), []);
 });
 
@@ -367,14 +367,14 @@ unassigning('on an ENI that is gone confirms them all', async () => {
   const rows = await readyRows(w, 3);
   w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
   w.vpc.network.deleteEni(ENI_A);
-  assert.is((await unassign(w.machine, rows)).freed.length, 3);
+  assert.is((await unassign(w.context, rows)).freed.length, 3);
 });
 
 unassigning('refused for the rate, they are ready again', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
-  assert.is((await unassign(w.machine, rows)).freed.length, 0);
+  assert.is((await unassign(w.context, rows)).freed.length, 0);
   assert.is((await ipsWith(w, 'ready')).length, 3);
 });
 
@@ -382,12 +382,12 @@ unassigning('after a lost reply nobody gets them until the grace is over and the
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
-  assert.is((await unassign(w.machine, rows)).freed.length, 0);
+  assert.is((await unassign(w.context, rows)).freed.length, 0);
   const others = [];
   for (let i = 0; i < 6; i++) others.push((await request(w, ENI_A)).ip);
   for (const row of rows) assert.not.ok(others.includes(row.ip));
   w.time.now += POLICY.graceMs;
-  assert.is(await takeOver(w.machine), 3);
+  assert.is(await takeOver(w.context), 3);
   for (const row of rows) assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
   for (const row of rows) assert.ok((await rowOf(w, row.ip)).leftUnsure, 'and they stay off for the grace');
 });
@@ -396,7 +396,7 @@ unassigning('what EC2 took off for certain stays off for late reads only, halved
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
   w.vpc.network.unassign(ENI_A, [ip(rows[0]?.ip ?? '')]);
-  assert.is((await unassign(w.machine, rows)).freed.length, 3);
+  assert.is((await unassign(w.context, rows)).freed.length, 3);
   for (const row of rows) assert.not.ok((await rowOf(w, row.ip)).leftUnsure);
 });
 
@@ -406,7 +406,7 @@ repairing('a held address that is missing from its ENI is put back, and its hold
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A, { holder: 'web' });
   w.vpc.network.unassign(ENI_A, [held.ip]);
-  assert.is(await repair(w.machine, [held]), 1);
+  assert.is(await repair(w.context, [held]), 1);
   const row = await rowOf(w, held.ip);
   assert.is(row.status, 'allocated');
   assert.is(row.holder, 'web');
@@ -424,7 +424,7 @@ repairing('whatever EC2 answers, the holder keeps it, and it stays marked as mis
     const held = await request(w, ENI_A);
     w.vpc.network.unassign(ENI_A, [held.ip]);
     w.vpc.faults.add({ ...fault, action: ASSIGN });
-    assert.is(await repair(w.machine, [held]), 0);
+    assert.is(await repair(w.context, [held]), 0);
     const row = await rowOf(w, held.ip);
     assert.is(row.status, 'allocated');
     assert.is.not(row.missingSince, null);
@@ -438,12 +438,12 @@ repairing(
     const held = await request(w, ENI_A);
     w.vpc.network.unassign(ENI_A, [held.ip]);
     w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
-    await repair(w.machine, [held]);
+    await repair(w.context, [held]);
     assert.is(await release(w, ENI_A, held.ip), true);
     assert.is((await rowOf(w, held.ip)).status, 'unassigning');
-    assert.is(await takeOver(w.machine), 0);
+    assert.is(await takeOver(w.context), 0);
     w.time.now += POLICY.graceMs;
-    assert.is(await takeOver(w.machine), 1);
+    assert.is(await takeOver(w.context), 1);
     assert.not.ok(secondariesOf(w, ENI_A).includes(held.ip));
     assert.is((await rowOf(w, held.ip)).status, 'free');
   },
@@ -459,7 +459,7 @@ repairing("costs one call for each ENI, and one more where EC2 names what is som
   );
   foreign(w, held[2]?.ip ?? '');
   const before = callsOf(w, ASSIGN);
-  assert.is(await repair(w.machine, held), 4);
+  assert.is(await repair(w.context, held), 4);
   assert.is(callsOf(w, ASSIGN) - before, 2);
   for (const row of held) assert.is((await rowOf(w, row.ip)).status, 'allocated');
 });
@@ -471,7 +471,7 @@ repairing('where the ENI has room for one only, one is put back', async () => {
   const [first, second] = held;
   w.vpc.network.unassign(ENI_A, [first?.ip ?? ip(''), second?.ip ?? ip('')]);
   w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
-  assert.is(await repair(w.machine, held.slice(0, 2)), 2);
+  assert.is(await repair(w.context, held.slice(0, 2)), 2);
 });
 
 repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
@@ -483,7 +483,7 @@ repairing('one that EC2 refuses without naming it keeps the others away from not
     held.map(row => row.ip),
   );
   foreign(w, held[3]?.ip ?? '');
-  assert.is(await repair(w.machine, held), 4);
+  assert.is(await repair(w.context, held), 4);
 });
 
 const bounds = suite('bounds');
@@ -524,7 +524,7 @@ bounds('a named address whose call has no answer is refused at once, not at the 
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 1);
   w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
-  await assign(w.machine, ENI_A, rows);
+  await assign(w.context, ENI_A, rows);
   w.time.now += POLICY.callDeadlineMs;
   const before = w.time.now;
   assert.match((await failure(request(w, ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);

@@ -29,13 +29,13 @@ const sights = suite('sights');
 
 async function freeRows(w: World, count: number) {
   await w.enis.adopt(ENI_A);
-  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: w.machine.policy, which: 'rested' as const };
+  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: w.context.policy, which: 'rested' as const };
   return (await w.store.freeFor({ ...query, limit: count })).rows;
 }
 /** Calls for rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
 async function lost(w: World, rows: readonly Allocation[], applied: boolean) {
   w.vpc.faults.add({ kind: applied ? 'lostReply' : 'hang', action: ASSIGN, times: 1 });
-  const { error } = await assign(w.machine, ENI_A, rows);
+  const { error } = await assign(w.context, ENI_A, rows);
   assert.ok(isError(error, 'ec2-unknown'));
 }
 const statuses = async (w: World, rows: readonly Allocation[]) =>
@@ -43,7 +43,7 @@ const statuses = async (w: World, rows: readonly Allocation[]) =>
 /** What a read of the ENI settles that begins now. */
 async function look(w: World) {
   const { rows, now } = await w.store.onEni(ENI_A);
-  return await w.store.move(arrivedOn(await w.machine.cloud.eni(ENI_A), rows, now));
+  return await w.store.move(arrivedOn(await w.context.cloud.eni(ENI_A), rows, now));
 }
 
 sights('what a read shows on its ENI is ready at once, and when it came there is noted', async () => {
@@ -75,7 +75,7 @@ sights('a row that moved since it was read is let be', async () => {
   const rows = await freeRows(w, 1);
   await lost(w, rows, true);
   const { rows: before, now } = await w.store.onEni(ENI_A);
-  const shown = await w.machine.cloud.eni(ENI_A);
+  const shown = await w.context.cloud.eni(ENI_A);
   await w.store.move([{ row: await rowOf(w, rows[0]?.ip ?? ''), move: 'take over' }]);
   assert.equal(await w.store.move(arrivedOn(shown, before, now)), []);
 });
@@ -102,7 +102,7 @@ for (const [how, held] of [
       assert.ok(row);
       w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
       w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-      const { ready } = await assign({ ...w.machine, sights: sightsOf(w.machine) }, ENI_A, [row]);
+      const { ready } = await assign({ ...w.context, sights: sightsOf(w.context) }, ENI_A, [row]);
       assert.is(ready.length, 1, 'a read showed it there');
       if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
       await w.time.wait(10_000);
@@ -114,7 +114,7 @@ sights('the comparison of ledger and EC2 settles them too', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 3);
   await lost(w, rows, true);
-  await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+  await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
   assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
 });
 
@@ -134,7 +134,7 @@ sights('not on an ENI that is attached to another instance now', async () => {
   await lost(w, rows, true);
   const { network } = w.vpc;
   network.detach(network.eni(ENI_A).attachment?.id ?? '');
-  const watching = sightsOf(w.machine);
+  const watching = sightsOf(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.equal(await watching.next(ENI_A), []);
   assert.equal(await statuses(w, rows), ['assigning']);
@@ -143,7 +143,7 @@ sights('not on an ENI that is attached to another instance now', async () => {
 sights('all who wait share its reads: five within half a minute', async () => {
   const w = world({ vpc: ROOMY });
   await lost(w, await freeRows(w, 1), false);
-  const watching = sightsOf(w.machine);
+  const watching = sightsOf(w.context);
   const [before, startedAt] = [callsOf(w, READ), w.time.now];
   const at: number[] = [];
   for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
@@ -160,7 +160,7 @@ sights('all who wait share its reads: five within half a minute', async () => {
 sights('a newer call is looked for in its own time', async () => {
   const w = world({ vpc: ROOMY });
   await lost(w, await freeRows(w, 1), false);
-  const watching = sightsOf(w.machine);
+  const watching = sightsOf(w.context);
   watching.watch(ENI_A, w.time.now - 11_000);
   await watching.next(ENI_A);
   const startedAt = w.time.now;
@@ -174,7 +174,7 @@ sights('reads that fail are made again', async () => {
   const rows = await freeRows(w, 1);
   await lost(w, rows, true);
   w.vpc.faults.add({ kind: 'error', code: 'InternalError', message: 'no', action: READ, times: 1 });
-  const watching = sightsOf(w.machine);
+  const watching = sightsOf(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);
 });

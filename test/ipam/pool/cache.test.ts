@@ -217,8 +217,8 @@ serving(
     const { ip } = await request(w, ENI_A);
     const { move } = w.store;
     let answered = 0;
-    const machine = {
-      ...w.machine,
+    const context = {
+      ...w.context,
       store: {
         ...w.store,
         // What a store does that reads back by its token what it has committed.
@@ -230,7 +230,7 @@ serving(
         },
       },
     };
-    const parts = openIpam(machine, { server: 'a', reconcileEveryMs: 60_000 });
+    const parts = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
     const { allocator } = parts;
     const pool = { eni: ENI_A, range: null };
     for (const remembered of [true, false]) {
@@ -283,7 +283,7 @@ for (const [applied, isAlone] of [
       const { move } = w.store;
       w.time.now += 1000;
       let failures = 0;
-      Object.assign(w.machine.store, {
+      Object.assign(w.context.store, {
         async move(changes: Parameters<typeof move>[0]) {
           if (changes[0]?.move !== 'release' || failures++ > 0) return move(changes);
           if (applied) {
@@ -309,7 +309,7 @@ serving('what is remembered of another holding does not hide the one that is to 
   w.time.now += 1000;
   const { move } = w.store;
   let failures = 0;
-  Object.assign(w.machine.store, {
+  Object.assign(w.context.store, {
     async move(changes: Parameters<typeof move>[0]) {
       if (failures++ > 0) return move(changes);
       throw new IpamError('store-down', 'not made');

@@ -57,7 +57,7 @@ const settled = (w: World): Promise<void> => w.time.wait(10 * ASSIGN_MS);
 const ready = async (w: World, eni: EniId): Promise<number> =>
   (await w.store.readyOn(eni, null, 99)).rows.length;
 const drainAll = async (w: World): Promise<number> =>
-  drain(w.machine, w.warm, SUBNET, await w.enis.readAll());
+  drain(w.context, w.warm, SUBNET, await w.enis.readAll());
 
 const filling = suite('refill');
 
@@ -230,11 +230,11 @@ filling('finds what another server has made ready, and then needs no read for it
 filling('learns by the way what is ready', async () => {
   const w = await slow({ vpc: LARGE });
   await request(w, ENI_A);
-  const hints = hintsOf(POLICY, w.machine.clock);
+  const hints = hintsOf(POLICY, w.context.clock);
   const home = await w.enis.adopt(ENI_A);
   const marks = () => ({ low: 2, high: 6 });
   const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: async () => {} };
-  assert.equal(await fill(w.machine, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
+  assert.equal(await fill(w.context, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
   assert.is(hints.count(ENI_A, null).usable, 12);
 });
 
@@ -243,7 +243,7 @@ filling('a refill that a container has come to wait for is as urgent as that con
   const turns: string[] = [];
   let free = Promise.resolve();
   const cloud = (urgency: () => Urgency): Cloud => ({
-    ...w.machine.cloud,
+    ...w.context.cloud,
     as: cloud,
     async turn() {
       await free;
@@ -251,7 +251,7 @@ filling('a refill that a container has come to wait for is as urgent as that con
     },
   });
   const spied = openIpam(
-    { ...w.machine, cloud: cloud(() => 'cold') },
+    { ...w.context, cloud: cloud(() => 'cold') },
     { server: 'a', reconcileEveryMs: 60_000 },
   );
   const ask = () => request({ ...w, ...spied }, ENI_A);
@@ -270,7 +270,7 @@ filling('a refill that a container has come to wait for is as urgent as that con
   await spied.warm.stop();
   assert.is(turns.at(-1), 'refill');
   const rows = (await w.store.readyOn(ENI_A, null, 9)).rows;
-  await recycle({ ...w.machine, cloud: cloud(() => 'cold') }, rows);
+  await recycle({ ...w.context, cloud: cloud(() => 'cold') }, rows);
   assert.is(turns.at(-1), 'recycle');
 });
 
@@ -439,7 +439,7 @@ draining('never a primary, even when the ledger calls it ready', async () => {
   const primary = { ...row, primary: true, movedAt: 0 };
   const store = { ...w.store, withStatus: async () => ({ now: w.time.now, rows: [primary] }) };
   const enis = (await w.enis.readAll()).map(eni => ({ ...eni, releasedAt: 1 }));
-  assert.is(await drain({ ...w.machine, store }, w.warm, SUBNET, enis), 0);
+  assert.is(await drain({ ...w.context, store }, w.warm, SUBNET, enis), 0);
   assert.is(callsOf(w, UNASSIGN), 0);
 });
 
@@ -613,9 +613,9 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
   for (const { iface, ip } of held) if (iface !== null) await release(w, iface, ip);
   w.time.now += POLICY.quarantineMs;
   const home = await w.enis.adopt(ENI_B);
-  await takeBack(w.machine, w.enis, home, anyTwo);
+  await takeBack(w.context, w.enis, home, anyTwo);
   assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
-  assert.is((await takeBack(w.machine, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
+  assert.is((await takeBack(w.context, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
   assert.is(await ready(w, ENI_B), 5);
   assert.is(callsOf(w, UNASSIGN), 3, 'one call for each ENI that is needed');
 });
@@ -690,7 +690,7 @@ async function movedAway() {
 takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
   const { w, home } = await movedAway();
   const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  assert.equal(await takeBack(w.machine, w.enis, home, anyTwo), []);
+  assert.equal(await takeBack(w.context, w.enis, home, anyTwo), []);
   assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 2);
   assert.is(callsOf(w, UNASSIGN), 0);
 });
@@ -698,7 +698,7 @@ takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async
 takingBack('nothing more is tried when nobody waits any longer', async () => {
   const { w, home } = await movedAway();
   const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  assert.equal(await takeBack(w.machine, w.enis, home, { ...anyTwo, until: w.machine.clock() }), []);
+  assert.equal(await takeBack(w.context, w.enis, home, { ...anyTwo, until: w.context.clock() }), []);
   assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
 });
 
@@ -707,13 +707,13 @@ takingBack('only addresses of the range, and never a primary', async () => {
   await request(w, ENI_A);
   const home = await w.enis.adopt(ENI_B);
   const range = { ...anyTwo, range: parseCidr('10.0.1.0/30') };
-  assert.equal(await takeBack(w.machine, w.enis, home, range), []);
+  assert.equal(await takeBack(w.context, w.enis, home, range), []);
   const primary = async (...args: Parameters<typeof w.store.withStatus>) => {
     const { now, rows } = await w.store.withStatus(...args);
     return { now, rows: rows.map(row => ({ ...row, primary: true })) };
   };
   const store = { ...w.store, withStatus: primary };
-  assert.equal(await takeBack({ ...w.machine, store }, w.enis, home, anyTwo), []);
+  assert.equal(await takeBack({ ...w.context, store }, w.enis, home, anyTwo), []);
 });
 
 const fullOfWarmth = async () => {
@@ -767,8 +767,8 @@ takingBack("nor does a request from an ENI that is not this ledger's", async () 
   const home = await other.enis.adopt(ENI_B);
   const known = { ...other.enis, readAll: foreign.enis };
   const wanted = { range: null, count: 1, which: 'any' } as const;
-  assert.equal(await takeBack({ ...other.machine, store: foreign }, known, home, wanted), []);
-  assert.is((await takeBack(other.machine, other.enis, home, wanted)).length, 1);
+  assert.equal(await takeBack({ ...other.context, store: foreign }, known, home, wanted), []);
+  assert.is((await takeBack(other.context, other.enis, home, wanted)).length, 1);
 });
 
 takingBack.run();

@@ -100,8 +100,8 @@ requesting('whose address a stranger keeps locked in the store takes another one
       throw new IpamError('store-down', 'it is locked', { addresses: [locked] });
     return await w.store.move(changes);
   };
-  const machine = { ...w.machine, store: { ...w.store, move } };
-  const { allocator } = openIpam(machine, { server: 'a', reconcileEveryMs: 60_000 });
+  const context = { ...w.context, store: { ...w.store, move } };
+  const { allocator } = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
   const pool = { eni: ENI_A, range: null };
   const before = w.time.now;
   const { row } = await allocator.request({ pool, named: null, holder: null, gone: () => false });
@@ -370,7 +370,7 @@ resting('early reuse asks EC2 once when the ENI can hold no more, and says so', 
   for (let i = 0; i < 4; i++) await request(w, ENI_B);
   for (const ip of await ipsWith(w, 'allocated')) await release(w, ENI_B, ip);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  await unassign(w.machine, (await w.store.readyOn(ENI_B, null, 9)).rows);
+  await unassign(w.context, (await w.store.readyOn(ENI_B, null, 9)).rows);
   for (let i = 0; i < 5; i++) await request(w, ENI_A);
   w.vpc.faults.add({
     kind: 'error',
@@ -416,7 +416,7 @@ resting('quarantine holds before another ENI, and is longer than the cooldown', 
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  assert.is((await unassign(w.machine, row === undefined ? [] : [row])).freed.length, 1);
+  assert.is((await unassign(w.context, row === undefined ? [] : [row])).freed.length, 1);
   w.time.now += POLICY.quarantineMs - 1;
   assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');
   w.time.now += 1;

@@ -100,7 +100,7 @@ early('gives what is free and has rested longer than what is ready', async () =>
   await release(w, ENI_B, ofB[0] ?? '');
   w.time.now += 1_000;
   await release(w, ENI_B, ofB[1] ?? '');
-  await unassign(w.machine, (await w.store.readyOn(ENI_A, null, 9)).rows);
+  await unassign(w.context, (await w.store.readyOn(ENI_A, null, 9)).rows);
   assert.is((await request(w, ENI_B)).ip, old, 'the one that is free');
   assert.is((await request(w, ENI_B)).ip, ofB[0]);
   assert.is((await request(w, ENI_B)).ip, ofB[1]);
@@ -111,7 +111,7 @@ early('ends when another server has made room, a second later at the latest', as
   const ips = await resting(w);
   await request(w, ENI_A);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  await unassign(w.machine, (await w.store.readyOn(ENI_A, null, 3)).rows);
+  await unassign(w.context, (await w.store.readyOn(ENI_A, null, 3)).rows);
   w.time.now += 1_000;
   assert.not.ok(ips.includes((await request(w, ENI_A)).ip));
 });
@@ -127,7 +127,7 @@ early('is bounded by the quarantine of what is free', async () => {
   w.time.now += 1;
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await release(w, ENI_A, ips[0] ?? '');
-  await unassign(w.machine, (await w.store.readyOn(ENI_A, null, 9)).rows);
+  await unassign(w.context, (await w.store.readyOn(ENI_A, null, 9)).rows);
   w.time.now += 19_500;
   assert.ok(ofB.includes((await request(w, ENI_B)).ip));
   w.time.now += 500;

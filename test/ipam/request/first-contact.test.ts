@@ -27,7 +27,7 @@ const ask = ({ allocator }: World, more: Partial<AddressRequest> = {}) =>
 async function initialised(instance?: string): Promise<World> {
   const w = world({ vpc: ROOMY, ...(instance === undefined ? {} : { instance }) });
   w.vpc.network.assign({ eni: ENI_A, ips: [FOREIGN as never] });
-  await survey(w.machine, SUBNET);
+  await survey(w.context, SUBNET);
   return w;
 }
 async function stateOf(w: World) {

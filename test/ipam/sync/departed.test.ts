@@ -38,10 +38,10 @@ interface Site {
 }
 const site = (): Site => {
   const w = world({ vpc: ROOMY, instance: HERE, policy: { warmMin: 0, warmMax: 1 } });
-  return { w, proof: evidence(w.machine) };
+  return { w, proof: evidence(w.context) };
 };
 const pass = ({ w, proof }: Site, scope: 'own' | 'whole' = 'whole') =>
-  reconcile(w.machine, w.enis, proof, SUBNET, scope);
+  reconcile(w.context, w.enis, proof, SUBNET, scope);
 
 const changesOf = (w: World) => callsOf(w, ASSIGN) + callsOf(w, UNASSIGN);
 
@@ -102,7 +102,7 @@ departing(
     await pass(s);
     for (const ip of ready) assert.is((await rowOf(s.w, ip)).status, 'free');
     s.w.time.now += POLICY.graceMs; // what the holder had is settled like an intent
-    await takeOver(s.w.machine);
+    await takeOver(s.w.context);
     for (let i = 0; i < 3; i++) {
       await pass(s);
       s.w.time.now += ABSENT_FOR_MS;
@@ -126,9 +126,9 @@ departing(
     await seenFor(s, STANDS_FOR_MS.detached);
     s.w.time.now += 3_600_000;
     await pass(s);
-    await takeOver(s.w.machine);
-    assert.is(await drain(s.w.machine, s.w.warm, SUBNET, []), 0);
-    assert.equal(await idle(s.w.machine, SUBNET, 0, 99), []);
+    await takeOver(s.w.context);
+    assert.is(await drain(s.w.context, s.w.warm, SUBNET, []), 0);
+    assert.equal(await idle(s.w.context, SUBNET, 0, 99), []);
     assert.is(changesOf(s.w), before);
     assert.is((await rowOf(s.w, theirs.ip)).status, 'occupied');
     assert.is((await rowOf(s.w, held.ip)).status, 'occupied');
@@ -147,7 +147,7 @@ for (const [what, kind] of [
       await request(s.w, ENI_A);
       const rows = (await s.w.store.readyOn(ENI_A, null, 2)).rows;
       s.w.vpc.faults.add({ kind: 'hang', action: kind });
-      if (what === 'unassign') await unassign(s.w.machine, rows);
+      if (what === 'unassign') await unassign(s.w.context, rows);
       else {
         const query = {
           subnet: SUBNET,
@@ -158,7 +158,7 @@ for (const [what, kind] of [
           limit: 2,
         } as const;
         const { assign } = await import('../../../src/ipam/ec2/assign.ts');
-        await assign(s.w.machine, ENI_A, (await s.w.store.freeFor(query)).rows);
+        await assign(s.w.context, ENI_A, (await s.w.store.freeFor(query)).rows);
       }
       const intents = await ipsWith(s.w, 'assigning', 'unassigning');
       assert.is(intents.length, 2);
@@ -169,7 +169,7 @@ for (const [what, kind] of [
       assert.equal(await ipsWith(s.w, 'assigning', 'unassigning'), intents, 'not within the grace');
       const before = changesOf(s.w);
       s.w.time.now = writtenAt + POLICY.graceMs;
-      assert.is(await takeOver(s.w.machine), 0);
+      assert.is(await takeOver(s.w.context), 0);
       await pass(s);
       for (const ip of intents) assert.is((await rowOf(s.w, ip)).status, 'occupied');
       await pass(s);
@@ -259,14 +259,14 @@ departing('a release ends what is held there, with no word to EC2, and gives up 
 
 departing('a central ledger keeps an ENI that is attached to nothing', async () => {
   const w = world({ vpc: ROOMY });
-  const s = { w, proof: evidence(w.machine) };
+  const s = { w, proof: evidence(w.context) };
   const held = await request(w, ENI_A);
   const ready = await ipsWith(w, 'ready');
   detach(w, ENI_A);
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
   assert.equal((await ipsWith(w, 'ready')).sort(), [...ready, held.ip].sort());
-  assert.is((await unassign(w.machine, [await rowOf(w, held.ip)])).freed.length, 1);
+  assert.is((await unassign(w.context, [await rowOf(w, held.ip)])).freed.length, 1);
 });
 
 departing.run();

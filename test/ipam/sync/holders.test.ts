@@ -37,11 +37,11 @@ async function held(policy = {}, aheadMs = 0) {
   await w.enis.adopt(ENI_B);
   for (const holder of ['web', 'db', 'cache']) await request(w, ENI_A, { holder });
   w.time.now += 10 * MINUTE_MS;
-  const proof = evidence(w.machine);
+  const proof = evidence(w.context);
   return {
     w,
     clock,
-    pass: () => reconcile(w.machine, w.enis, proof, SUBNET),
+    pass: () => reconcile(w.context, w.enis, proof, SUBNET),
     holders: () => ipsWith(w, 'allocated'),
   };
 }
@@ -63,7 +63,7 @@ proof('an ENI that is gone, twice ten minutes apart, ends its holders', async ()
   assert.equal(await holders(), []);
   w.time.now += POLICY.graceMs;
   const { takeOver } = await import('../../../src/ipam/ec2/recover.ts');
-  assert.ok((await takeOver(w.machine)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
+  assert.ok((await takeOver(w.context)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
   assert.equal(await ipsWith(w, 'unassigning'), []);
 });
 
@@ -191,9 +191,9 @@ proof('detached and back between two reads proves nothing of what is detached', 
 
 proof('an attachment between two reads begins the time of a detached one anew', async () => {
   const { w, holders } = await held();
-  const weighing = evidence(w.machine);
+  const weighing = evidence(w.context);
   const { rows } = await w.store.withStatus(SUBNET, ['allocated']);
-  const shown = await w.machine.cloud.eni(ENI_A);
+  const shown = await w.context.cloud.eni(ENI_A);
   const detached = new Map([
     [ENI_A, { ...shown, attachment: null, instance: null, attachedAt: null, attachedForMs: null }],
   ]);
@@ -205,9 +205,9 @@ proof('an attachment between two reads begins the time of a detached one anew', 
 
 proof('absence from the list of the subnet proves nothing', async () => {
   const { w, holders } = await held();
-  const { cloud } = w.machine;
+  const { cloud } = w.context;
   const blind = {
-    ...w.machine,
+    ...w.context,
     cloud: {
       ...cloud,
       async *enis(subnet: typeof SUBNET) {
@@ -237,7 +237,7 @@ proof('a server that has just begun sees for itself first', async () => {
   const { w, holders } = await held();
   detach(w);
   for (let i = 0; i < 3; i++) {
-    await reconcile(w.machine, w.enis, evidence(w.machine), SUBNET);
+    await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
     w.time.now += STANDS_FOR_MS.detached;
   }
   assert.is((await holders()).length, 3);
@@ -255,13 +255,13 @@ proof('one pass gives up ten at the most', async () => {
   });
   for (let i = 0; i < 14; i++) await request(w, ENI_A);
   w.time.now += 10 * MINUTE_MS;
-  const weighing = evidence(w.machine);
+  const weighing = evidence(w.context);
   detach(w);
-  await reconcile(w.machine, w.enis, weighing, SUBNET);
+  await reconcile(w.context, w.enis, weighing, SUBNET);
   w.time.now += STANDS_FOR_MS.detached;
-  await reconcile(w.machine, w.enis, weighing, SUBNET);
+  await reconcile(w.context, w.enis, weighing, SUBNET);
   assert.is((await ipsWith(w, 'allocated')).length, 4);
-  await reconcile(w.machine, w.enis, weighing, SUBNET);
+  await reconcile(w.context, w.enis, weighing, SUBNET);
   assert.is((await ipsWith(w, 'allocated')).length, 0);
 });
 
@@ -269,9 +269,9 @@ proof('a holder that changed since it was read is let be', async () => {
   const { w, holders } = await held();
   const [ip = ''] = await holders();
   const row = await rowOf(w, ip);
-  const weighing = evidence(w.machine);
+  const weighing = evidence(w.context);
   detach(w);
-  const seen = new Map([[ENI_A, await w.machine.cloud.eni(ENI_A)]]);
+  const seen = new Map([[ENI_A, await w.context.cloud.eni(ENI_A)]]);
   await weighing.weigh([row], seen, w.time.now);
   w.time.now += STANDS_FOR_MS.detached;
   await w.store.move([{ row, move: 'missed' }]);
@@ -283,13 +283,13 @@ const boot = suite('boot');
 
 boot('a ledger of an earlier boot of its host gives all holders up, once', async () => {
   const { w, holders } = await held();
-  assert.is(await endHoldersBefore(w.machine, 'boot-1'), 0, 'nothing is known of an earlier boot');
+  assert.is(await endHoldersBefore(w.context, 'boot-1'), 0, 'nothing is known of an earlier boot');
   assert.is((await holders()).length, 3);
-  assert.is(await endHoldersBefore(w.machine, 'boot-1'), 0);
-  assert.is(await endHoldersBefore(w.machine, 'boot-2'), 3);
+  assert.is(await endHoldersBefore(w.context, 'boot-1'), 0);
+  assert.is(await endHoldersBefore(w.context, 'boot-2'), 3);
   assert.equal(await holders(), []);
   await request(w, ENI_A);
-  assert.is(await endHoldersBefore(w.machine, 'boot-2'), 0);
+  assert.is(await endHoldersBefore(w.context, 'boot-2'), 0);
   assert.is((await holders()).length, 1);
 });
 
@@ -346,7 +346,7 @@ attachments('a survey and a refresh leave them as they are known', async () => {
   await pass();
   const known = await w.store.eni(ENI_A);
   assert.type(known?.claimsEndBefore, 'number');
-  await survey(w.machine, SUBNET);
+  await survey(w.context, SUBNET);
   await w.enis.refresh(ENI_A);
   const now = await w.store.eni(ENI_A);
   assert.equal({ ...now, addressLimit: null }, { ...known, addressLimit: null });
@@ -364,7 +364,7 @@ attachments('a late read brings back neither an attachment that is over nor its 
   w.time.now += 10_000;
   w.vpc.faults.add({ kind: 'readLag', ms: 30_000, action: 'DescribeNetworkInterfaces' });
   await pass();
-  await survey(w.machine, SUBNET);
+  await survey(w.context, SUBNET);
   await w.enis.refresh(ENI_A);
   assert.equal(await w.store.eni(ENI_A), known);
 });

@@ -34,8 +34,8 @@ import {
 
 const ip = (text: string) => text as Ipv4;
 async function reconcile(w: World) {
-  const drifts = await compare(w.machine, SUBNET);
-  await close(w.machine, drifts);
+  const drifts = await compare(w.context, SUBNET);
+  await close(w.context, drifts);
   return drifts.map(drift => `${drift.kind} ${drift.row.ip}`);
 }
 
@@ -96,7 +96,7 @@ reconciling('an address known only from a refusal leaves after an hour, and is t
     action: 'AssignPrivateIpAddresses',
     times: 1,
   });
-  await assign(w.machine, ENI_A, row === undefined ? [] : [row]);
+  await assign(w.context, ENI_A, row === undefined ? [] : [row]);
   assert.equal(await reconcile(w), [`unseen ${row?.ip}`]);
   w.time.now += REFUSED_FOR_MS - 1;
   assert.equal(await reconcile(w), []);
@@ -182,10 +182,10 @@ reconciling('what a late call of ours put back on our ENI within the hour is tak
   const w = world({ vpc: ROOMY });
   const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 1 };
   await w.enis.adopt(ENI_A);
-  const [row] = (await assign(w.machine, ENI_A, (await w.store.freeFor(query)).rows)).ready;
+  const [row] = (await assign(w.context, ENI_A, (await w.store.freeFor(query)).rows)).ready;
   assert.ok(row);
   if (row === undefined) return;
-  await unassign(w.machine, [row]);
+  await unassign(w.context, [row]);
   w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
   assert.equal(await reconcile(w), [], 'not while a call may be under way');
   w.time.now += POLICY.graceMs;
@@ -200,20 +200,20 @@ reconciling('what moved while EC2 was read is let be', async () => {
   const [ready = ''] = await ipsWith(w, 'ready');
   w.vpc.network.unassign(ENI_A, [ip(ready)]);
   w.time.now += LATE_READS_MS;
-  const drifts = await compare(w.machine, SUBNET);
+  const drifts = await compare(w.context, SUBNET);
   const held = await request(w, ENI_A, { named: ready });
-  await close(w.machine, drifts);
+  await close(w.context, drifts);
   assert.is((await rowOf(w, held.ip)).status, 'allocated');
 });
 
 reconciling('an embedded server lets go of an ENI that has left its instance', async () => {
   const w = world({ vpc: ROOMY });
-  const machine = { ...w.machine, instance: 'i-0a' as never };
-  const enis = knownEnis(machine);
+  const context = { ...w.context, instance: 'i-0a' as never };
+  const enis = knownEnis(context);
   await enis.adopt(ENI_A);
   w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
   w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
-  await pass(machine, enis, evidence(machine), SUBNET);
+  await pass(context, enis, evidence(context), SUBNET);
   assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
   assert.match(
     (await failure(enis.adopt(ENI_A))).line,
@@ -226,14 +226,14 @@ reconciling('an embedded server neither repairs nor recycles on an ENI of anothe
   const held = await request(w, ENI_B);
   w.time.now += LATE_READS_MS;
   w.vpc.network.unassign(ENI_B, [held.ip]);
-  const machine = { ...w.machine, instance: 'i-0a' as never };
+  const context = { ...w.context, instance: 'i-0a' as never };
   const before = w.vpc.calls.get('AssignPrivateIpAddresses');
-  assert.equal(await idle(machine, SUBNET, 0, 10), []);
+  assert.equal(await idle(context, SUBNET, 0, 10), []);
   const [ready] = await ipsWith(w, 'ready');
   assert.ok(ready, 'there is something to recycle');
   w.vpc.network.unassign(ENI_B, [ready as never]);
-  const drifts = await compare(machine, SUBNET);
-  await close(machine, drifts);
+  const drifts = await compare(context, SUBNET);
+  await close(context, drifts);
   assert.equal(drifts, []);
   assert.is(w.vpc.calls.get('UnassignPrivateIpAddresses'), undefined);
   assert.is(w.vpc.calls.get('AssignPrivateIpAddresses'), before);
@@ -244,7 +244,7 @@ const surveying = suite('survey');
 surveying('fills the ledger from EC2: reserved, occupied with its ENI, free', async () => {
   const w = world({ vpc: { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/28', reservations: [] }] } });
   w.vpc.network.assign({ eni: ENI_B, ips: [ip('10.0.1.9')] });
-  const done = await survey(w.machine, SUBNET);
+  const done = await survey(w.context, SUBNET);
   assert.is(done.added, 16);
   assert.equal(await ipsWith(w, 'reserved'), ['10.0.1.0', '10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.15']);
   assert.equal(await ipsWith(w, 'occupied'), ['10.0.1.4', '10.0.1.5', '10.0.1.9']);
@@ -260,7 +260,7 @@ surveying('again, it refreshes and never downgrades a holder', async () => {
   const held = await request(w, ENI_A, { holder: 'web' });
   w.vpc.network.assign({ eni: ENI_B, ips: [ip((await ipsWith(w, 'free'))[0] ?? '')] });
   const before = await rowOf(w, held.ip);
-  const done = await survey(w.machine, SUBNET);
+  const done = await survey(w.context, SUBNET);
   assert.is(done.added, 0);
   assert.equal(await rowOf(w, held.ip), before);
   assert.is((await ipsWith(w, 'occupied')).length, 3);
@@ -284,7 +284,7 @@ surveying('keeps out of prefixes and prefix reservations', async () => {
       ],
     },
   });
-  await survey(w.machine, SUBNET);
+  await survey(w.context, SUBNET);
   assert.is((await rowOf(w, '10.0.1.70')).status, 'occupied');
   assert.is((await rowOf(w, '10.0.1.200')).status, 'reserved');
   w.time.now += 3_600_000;
@@ -302,29 +302,29 @@ surveying('goes on without the CIDR reservations when they cannot be read', asyn
     message: 'no',
     action: 'GetSubnetCidrReservations',
   });
-  assert.is((await survey(w.machine, SUBNET)).added, 16);
+  assert.is((await survey(w.context, SUBNET)).added, 16);
   assert.ok(w.lines.some(line => line.message.includes('CIDR reservations of subnet-0a1 cannot be read')));
 });
 
 surveying('a part of a subnet stays a part', async () => {
   const w = world({ vpc: ROOMY });
   const { parseCidr } = await import('../../../src/domain/address.ts');
-  const done = await survey(w.machine, SUBNET, parseCidr('10.0.1.64/26'));
+  const done = await survey(w.context, SUBNET, parseCidr('10.0.1.64/26'));
   assert.is(done.added, 64);
   for (let i = 0; i < 5; i++)
     assert.match((await request(w, ENI_A)).ip, /^10\.0\.1\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])$/);
 });
 
 const keeping = suite('keeper');
-const keeperOf = ({ machine, ...parts }: World, server: string, reconcileEveryMs: number) =>
-  keeper(machine, parts, { server, reconcileEveryMs });
+const keeperOf = ({ context, ...parts }: World, server: string, reconcileEveryMs: number) =>
+  keeper(context, parts, { server, reconcileEveryMs });
 
 keeping('settles what a dead server left, reconciles, and ends in good order', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);
   w.vpc.faults.add({ kind: 'lostReply', action: 'AssignPrivateIpAddresses', times: 1 });
   const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 2 };
-  await assign(w.machine, ENI_A, (await w.store.freeFor(query)).rows);
+  await assign(w.context, ENI_A, (await w.store.freeFor(query)).rows);
   assert.is((await ipsWith(w, 'assigning')).length, 2);
   w.time.now += POLICY.graceMs;
   w.vpc.network.unassign(ENI_A, [held.ip]);
@@ -359,11 +359,11 @@ keeping('gives back a claim that was reported as failed and was made after all',
     { change: { row: held, move: 'claim' as const }, row: held },
     { change: { row: missed, move: 'missed' as const }, row: missed },
   ];
-  const machine = {
-    ...w.machine,
+  const context = {
+    ...w.context,
     store: { ...w.store, unheard: async () => ({ moved: told.splice(0), unsettled: 0 }) },
   };
-  const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
+  const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);
   void loop.stop(60_000);
@@ -376,8 +376,8 @@ for (const unsettled of [0, 1])
   keeping(`${unsettled} claims of which the store cannot tell: the end is told as what it is`, async () => {
     const w = world({ vpc: ROOMY });
     const store = { ...w.store, unheard: async () => ({ moved: [], unsettled }) };
-    const machine = { ...w.machine, store };
-    const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
+    const context = { ...w.context, store };
+    const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
     const run = loop.run();
     await w.time.wait(3000);
     const stopped = loop.stop(60_000);
@@ -392,8 +392,8 @@ keeping('a store that cannot say what became of its claims: the end is not in go
   const unheard = async () => {
     throw new IpamError('store-down', 'gone');
   };
-  const machine = { ...w.machine, store: { ...w.store, unheard } };
-  const loop = keeperOf({ ...w, machine, nobodys: giveBack(machine) }, 'server-1', 60_000);
+  const context = { ...w.context, store: { ...w.store, unheard } };
+  const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);
   const stopped = loop.stop(60_000);
@@ -430,7 +430,7 @@ async function hostAlone() {
   const w = world({ vpc: ROOMY, instance: 'i-0a', policy: { warmMax: 20 } }); // nothing is given back
   await request(w, ENI_A);
   const reads = { own: 0, whole: 0 };
-  const { cloud } = w.machine;
+  const { cloud } = w.context;
   const counted: Cloud = {
     ...cloud,
     as: () => counted,
@@ -444,7 +444,7 @@ async function hostAlone() {
       return cloud.enis(subnet);
     },
   };
-  const loop = keeperOf({ ...w, machine: { ...w.machine, cloud: counted } }, 'server-1', 60_000);
+  const loop = keeperOf({ ...w, context: { ...w.context, cloud: counted } }, 'server-1', 60_000);
   const run = loop.run();
   /** What is read while so many minutes pass, each of which ends with `work`. */
   const readIn = async (minutes: number, work: () => Promise<unknown> = async () => {}) => {
@@ -535,7 +535,7 @@ keeping('of its own ENIs alone, what is missing is repaired and what is elsewher
   const before = await rowOf(w, '10.0.1.5');
   assert.is(before.iface, ENI_B, 'the primary address of an ENI that is not read');
   for (let i = 0; i < 3; i++) {
-    await pass(w.machine, w.enis, evidence(w.machine), SUBNET, 'own');
+    await pass(w.context, w.enis, evidence(w.context), SUBNET, 'own');
     w.time.now += ABSENT_FOR_MS;
   }
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
@@ -547,8 +547,8 @@ keeping('an ENI of its own that EC2 does not show is let be', async () => {
   const held = await request(w, ENI_A);
   w.time.now += LATE_READS_MS;
   const before = await w.store.tally();
-  const blind: Cloud = { ...w.machine.cloud, as: () => blind, enisById: async () => [] };
-  await pass({ ...w.machine, cloud: blind }, w.enis, evidence(w.machine), SUBNET, 'own');
+  const blind: Cloud = { ...w.context.cloud, as: () => blind, enisById: async () => [] };
+  await pass({ ...w.context, cloud: blind }, w.enis, evidence(w.context), SUBNET, 'own');
   assert.is((await rowOf(w, held.ip)).missingSince, null);
   assert.equal(await w.store.tally(), before);
 });
@@ -573,7 +573,7 @@ keeping('gives back what is too much, one server of several', async () => {
   w.time.now += 3_600_000;
   const { withStatus } = w.store;
   let looks = 0;
-  w.machine.store.withStatus = (...args) => {
+  w.context.store.withStatus = (...args) => {
     if (args[1].join() === 'ready') looks++;
     return withStatus(...args);
   };
@@ -606,15 +606,15 @@ keeping(
     for (const { iface, ip } of held) if (iface !== null) w.vpc.network.unassign(iface, [ip]);
     const turns: string[] = [];
     const cloud = (urgency: () => Urgency): Cloud => ({
-      ...w.machine.cloud,
+      ...w.context.cloud,
       as: cloud,
       async turn() {
         turns.push(urgency());
         if (turns.length === 1) throw new IpamError('ec2-throttled', 'not sent');
       },
     });
-    const machine = { ...w.machine, cloud: cloud(() => 'cold') };
-    const loop = keeperOf({ ...w, machine }, 'server-1', 3_600_000);
+    const context = { ...w.context, cloud: cloud(() => 'cold') };
+    const loop = keeperOf({ ...w, context }, 'server-1', 3_600_000);
     const run = loop.run();
     await w.time.wait(3000);
     void loop.stop(60_000);
