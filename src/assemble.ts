@@ -4,9 +4,9 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/parts.ts';
 import type { Config } from './cli/settings/config.ts';
-import { ec2Cloud } from './cloud/ec2.ts';
-import { ec2Time } from './cloud/ec2-time.ts';
-import { gate } from './cloud/gate.ts';
+import { createEc2Cloud } from './cloud/ec2.ts';
+import { createEc2Time } from './cloud/ec2-time.ts';
+import { createGate } from './cloud/gate.ts';
 import {
   IMDS_ENDPOINT,
   IMDS_ENDPOINT_IPV6,
@@ -38,8 +38,8 @@ export function assemble(config: Config, log: Log): Parts {
     await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
   };
   const metadata = instanceMetadata(process);
-  const time = ec2Time(clock, Date.now, log);
-  const cloud = gate(ec2Cloud({ ...config.aws, metadata, time, deadlineClock: deadlines, log }), {
+  const time = createEc2Time(clock, Date.now, log);
+  const cloud = createGate(createEc2Cloud({ ...config.aws, metadata, time, deadlineClock: deadlines, log }), {
     clock,
     wait,
     share: config.ec2SharePercent / 100,

@@ -2,7 +2,7 @@ import process from 'node:process';
 import { setFlagsFromString } from 'node:v8';
 import { assemble } from './assemble.ts';
 import { main } from './cli/cli.ts';
-import { unfitRuntime } from './cli/runtime.ts';
+import { unsupportedRuntime } from './cli/runtime.ts';
 import { terminal } from './cli/terminal/terminal.ts';
 
 // V8 would let its space for new objects grow to 48 MB and more under load, which saves a server hardly any time: what
@@ -10,8 +10,8 @@ import { terminal } from './cli/terminal/terminal.ts';
 setFlagsFromString('--semi-space-growth-factor=1');
 
 const io = terminal();
-const unfit = unfitRuntime(process.versions);
-if (unfit !== null) io.err.write(`${unfit}\n`);
-const status = unfit === null ? await main(process.argv.slice(2), process.env, io, assemble) : 1;
+const rejected = unsupportedRuntime(process.versions);
+if (rejected !== null) io.err.write(`${rejected}\n`);
+const status = rejected === null ? await main(process.argv.slice(2), process.env, io, assemble) : 1;
 const delivered = await io.end();
 process.exit(delivered ? status : status || 1);

@@ -1,7 +1,7 @@
 /** Server processes: the real machine, on simulated time, EC2 and ledger; what they ask of EC2 is counted. */
 import type { OpenCloud } from '../../src/cloud/cloud.ts';
-import { gate } from '../../src/cloud/gate.ts';
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createGate } from '../../src/cloud/gate.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import type { WarmTarget } from '../../src/domain/warmth.ts';
 import type { IpamContext, Policy } from '../../src/ipam/context.ts';
@@ -70,10 +70,10 @@ export function openServer(options: ServerOptions, settings: ServerSettings): Se
     const { error } = fields;
     if (error instanceof Error && !(error instanceof IpamError)) failed(error);
   };
-  const cloud = counted(memoryCloud(vpc, { wait: clock.wait, deadlineClock: clock.now }), tally);
+  const cloud = counted(createMemoryCloud(vpc, { wait: clock.wait, deadlineClock: clock.now }), tally);
   const context: IpamContext = {
     store,
-    cloud: gate(cloud, {
+    cloud: createGate(cloud, {
       clock: clock.now,
       wait: clock.wait,
       share: host === null ? EC2_SHARE : EMBEDDED_EC2_SHARE,
@@ -116,7 +116,7 @@ const inTime = (store: Store, clock: SimulatedClock, asked: (rows: number) => vo
       },
     ]),
   ) as unknown as Store),
-  unheard: store.unheard, // asks only when something is not settled
+  lateOutcomes: store.lateOutcomes, // asks only when something is not settled
 });
 
 function rowsIn(answer: unknown): number {

@@ -10,7 +10,7 @@ export function runtimeName(versions: Versions): string {
 }
 
 /** Why this program does not run on this runtime, or null. Bun and Deno name a version of Node too. */
-export function unfitRuntime(versions: Versions): string | null {
+export function unsupportedRuntime(versions: Versions): string | null {
   if (versions.bun !== undefined || versions.deno !== undefined) return null;
   const [major = 0, minor = 0] = (versions.node ?? '').split('.').map(Number);
   if (major > NODE_MIN[0] || (major === NODE_MIN[0] && minor >= NODE_MIN[1])) return null;

@@ -45,7 +45,7 @@ interface Parts {
   readonly share: number;
 }
 
-export function tokenBucket(rate: Rate, { clock, share }: Parts): TokenBucket {
+export function createTokenBucket(rate: Rate, { clock, share }: Parts): TokenBucket {
   let speed = 1;
   let throttledAt = Number.NEGATIVE_INFINITY;
   let slowedAt = Number.NEGATIVE_INFINITY;

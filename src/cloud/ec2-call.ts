@@ -37,7 +37,7 @@ type Ask<T> = (client: EC2Client, limits: Limits) => Promise<T>;
 /** Sends one request to EC2, once; its errors are ours. */
 export type Ec2Call = <T>(action: string, ask: Ask<T>) => Promise<T>;
 
-export function ec2Call(options: Ec2Options): Ec2Call {
+export function createEc2Call(options: Ec2Options): Ec2Call {
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, metadataTimeoutMs = METADATA_TIMEOUT_MS, time } = options;
   /** By the signal that each request has: what is done when it leaves. */
   const leaving = new WeakMap<object, () => void>();

@@ -18,7 +18,7 @@ export interface EniReader {
 const LOGGED_MAX = 1000;
 
 /** `now`: EC2's time of day, which the answer that is read has just told. */
-export function eniReader(log: Log, now: () => number | null): EniReader {
+export function createEniReader(log: Log, now: () => number | null): EniReader {
   const logged = new Set<string>();
 
   function logOnce(what: string, eni: NetworkInterface, error: IpamError): void {

@@ -28,7 +28,7 @@ export interface Ec2Time {
 }
 
 /** `clock` is monotonic, `timeOfDay` what signatures are made with; both in milliseconds. */
-export function ec2Time(clock: () => number, timeOfDay: () => number, log: Log): Ec2Time {
+export function createEc2Time(clock: () => number, timeOfDay: () => number, log: Log): Ec2Time {
   let heard: { readonly date: number; readonly at: number } | null = null;
   let isLogged = false;
 

@@ -24,13 +24,13 @@ import {
 import {
   AFTER_SIGNING,
   checkDeadline,
+  createEc2Call,
   type Ec2Call,
   type Ec2Options,
-  ec2Call,
   type SendChecks,
   sentBefore,
 } from './ec2-call.ts';
-import { type EniReader, eniReader } from './ec2-eni.ts';
+import { createEniReader, type EniReader } from './ec2-eni.ts';
 import { nullWhenRefused } from './refusals.ts';
 
 const PAGE_SIZE_MAX = 1000;
@@ -44,10 +44,10 @@ const FILTER_VALUES_MAX = 199;
 const ENI_IDS_MAX = 200;
 
 /** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
-export const ec2Cloud = (options: Ec2Options): OpenCloud =>
+export const createEc2Cloud = (options: Ec2Options): OpenCloud =>
   cloudBehind(OPEN_DOOR, {
-    call: ec2Call(options),
-    read: eniReader(options.log, options.time.now),
+    call: createEc2Call(options),
+    read: createEniReader(options.log, options.time.now),
     checks: options,
   });
 

@@ -7,10 +7,10 @@
  */
 import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { type Rate, tokenBucket } from './bucket.ts';
+import { createTokenBucket, type Rate } from './bucket.ts';
 import type { Cloud, Door, OpenCloud, Urgency } from './cloud.ts';
-import { type Budget, sharedTurns } from './shared-turns.ts';
-import { TURN_MAX_MS, type Turns, turnsOf } from './turns.ts';
+import { type Budget, createSharedTurns } from './shared-turns.ts';
+import { createTurns, TURN_MAX_MS, type Turns } from './turns.ts';
 
 export interface GateOptions {
   /** The process's monotonic clock, in milliseconds. */
@@ -46,18 +46,18 @@ interface Api {
 }
 
 /** The cloud behind the gate. Until `as` says otherwise, its calls are cold. */
-export function gate(cloud: OpenCloud, { clock, wait, share, budget, log }: GateOptions): Cloud {
+export function createGate(cloud: OpenCloud, { clock, wait, share, budget, log }: GateOptions): Cloud {
   const apis = new Map<string, Api>();
 
   function apiOf(action: string): Api {
     let api = apis.get(action);
     if (api === undefined) {
       const rate = CHANGES.includes(action) ? CHANGE : READ;
-      const bucket = tokenBucket(rate, { clock, share });
-      const alone = turnsOf(action, bucket, clock, wait);
+      const bucket = createTokenBucket(rate, { clock, share });
+      const alone = createTurns(action, bucket, clock, wait);
       const slow = async () => (bucket.slow() ? bucket.perSecond : null);
       const shared =
-        budget === null ? null : sharedTurns(action, rate, { budget, share, clock, wait, alone });
+        budget === null ? null : createSharedTurns(action, rate, { budget, share, clock, wait, alone });
       api = { turns: shared ?? alone, slow: shared?.slow ?? slow, unused: 0 };
       apis.set(action, api);
     }

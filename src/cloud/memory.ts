@@ -44,7 +44,7 @@ const PAGE_SIZE = 1000;
 const SOME_ENI_PAGE_SIZE = 5;
 
 /** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
-export const memoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
+export const createMemoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
   cloudBehind(OPEN_DOOR, vpc, options);
 
 function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {

@@ -57,7 +57,7 @@ const RULES: readonly Rule[] = [
   // The rest of the family may be for an address that is reserved, for the ENI, or for what nobody has met yet.
   {
     when: /^(InvalidParameterValue|InvalidIPAddress(\.\w+)?|InvalidPrivateIpAddress[\w.]*)$/,
-    code: 'ec2-unfit',
+    code: 'ec2-invalid',
     hint: 'what EC2 says is all that is known of the cause',
   },
   {
@@ -113,7 +113,7 @@ export const withoutIpv4 = (id: EniId): IpamError =>
 
 /** For what EC2 need not tell us, or not know. Throws what is no refusal. */
 export function nullWhenRefused(error: unknown): null {
-  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused', 'ec2-unfit')) return null;
+  if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused', 'ec2-invalid')) return null;
   throw error;
 }
 

@@ -42,7 +42,7 @@ interface Parts {
 const SPARE = 0.05;
 const TRY_AGAIN = 'try again; EC2 lets an account make no more of these calls, whoever makes them';
 
-export function sharedTurns(
+export function createSharedTurns(
   api: string,
   rate: Rate,
   { budget, share, clock, wait, alone }: Parts,

@@ -23,7 +23,7 @@ export const WAITING_MAX = 1000;
 /** By now a waiter may be more urgent, or too late. */
 export const LOOK_AGAIN_MS = 100;
 
-export function turnsOf(
+export function createTurns(
   action: string,
   bucket: TokenBucket,
   clock: () => number,

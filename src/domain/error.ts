@@ -9,7 +9,7 @@ export const ERROR_CODES = [
   'caller-gone', // nobody waits for the answer any more
   'store-down', // the ledger cannot be reached; nothing was changed
   'ec2-taken', // refused: an address of the call cannot be had; `addresses` names those EC2 named
-  'ec2-unfit', // refused: for some value of the call, and not known to be for an address that is taken
+  'ec2-invalid', // refused: for some value of the call, and not known to be for an address that is taken
   'ec2-not-assigned', // refused: an address is not on the ENI
   'ec2-limit', // refused: the ENI would hold more addresses than its instance type allows
   'ec2-subnet-full', // refused: no address of the subnet is left

@@ -46,7 +46,7 @@ interface DriverOptions {
   readonly bodyMaxMs?: number;
 }
 
-export function driver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
+export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = new InFlight(), bodyMaxMs = BODY_MAX_MS } = options;
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>

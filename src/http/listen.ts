@@ -9,7 +9,7 @@ import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { Connections } from './connections.ts';
 import { nameSocket, removeStaleSocket } from './stale-socket.ts';
-import { type TlsFiles, tlsFront } from './tls-front.ts';
+import { createTlsFront, type TlsFiles } from './tls-front.ts';
 
 /** Where to listen. A `port` of 0 lets the system choose. */
 export type Address =
@@ -50,7 +50,7 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
   // Deno ends a connection after each answer of a server that does not listen.
   Object.defineProperty(http, 'listening', { value: true });
-  const front = listener.kind === 'https' ? tlsFront(http, listener.tls, log) : plainFront(http);
+  const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, log) : plainFront(http);
   front.maxConnections = CONNECTIONS_MAX;
   const connections = new Connections(http, front);
   const removeSocket = await bind(front, listener);

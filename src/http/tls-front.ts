@@ -22,7 +22,7 @@ export interface TlsFiles {
  *
  *  node:https on Bun has no peer certificate on its sockets, and Deno's own server ignores `requestCert`; a
  *  tls.Server that hands its sockets to the http.Server behaves alike on all three runtimes. */
-export function tlsFront(
+export function createTlsFront(
   http: Server,
   files: TlsFiles,
   log?: Log,

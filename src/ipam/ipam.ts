@@ -1,22 +1,22 @@
 /** The parts of this floor, tied together: all that one server process does about addresses. */
 
 import { type IpamContext, withSights } from './context.ts';
-import { type Enis, knownEnis } from './ec2/enis.ts';
-import { sightsOf } from './ec2/sights.ts';
-import { type Hints, hintsOf } from './pool/cache.ts';
-import { type WarmPools, warmPools } from './pool/warm-pool.ts';
-import { type Pools, pools } from './pools.ts';
-import { type Allocator, allocator } from './request/allocate.ts';
-import { glancesOf } from './request/glances.ts';
-import { outagesOf } from './request/retry.ts';
-import { type GiveBack, giveBack } from './request/rollback.ts';
-import { type Keeper, type KeeperOptions, keeper } from './sync/keeper.ts';
+import { createEnis, type Enis } from './ec2/enis.ts';
+import { createSights } from './ec2/sights.ts';
+import { type Cache, createCache } from './pool/cache.ts';
+import { createWarmPools, type WarmPools } from './pool/warm-pool.ts';
+import { createPools, type Pools } from './pools.ts';
+import { type Allocator, createAllocator } from './request/allocate.ts';
+import { createGlances } from './request/glances.ts';
+import { createOutages } from './request/retry.ts';
+import { createRollbacks, type Rollbacks } from './request/rollback.ts';
+import { createKeeper, type Keeper, type KeeperOptions } from './sync/keeper.ts';
 import { glance } from './sync/reconcile.ts';
 
 export interface Ipam {
   readonly enis: Enis;
-  readonly hints: Hints;
-  readonly nobodys: GiveBack;
+  readonly cache: Cache;
+  readonly rollbacks: Rollbacks;
   readonly pools: Pools;
   readonly allocator: Allocator;
   readonly warm: WarmPools;
@@ -24,26 +24,26 @@ export interface Ipam {
 }
 
 export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
-  const context = withSights(given, sightsOf(given));
-  const enis = knownEnis(context);
-  const nobodys = giveBack(context);
-  const hints = hintsOf(context.policy, context.clock);
-  const outages = outagesOf(context);
-  const warm = warmPools(context, enis, hints);
+  const context = withSights(given, createSights(given));
+  const enis = createEnis(context);
+  const rollbacks = createRollbacks(context);
+  const cache = createCache(context.policy, context.clock);
+  const outages = createOutages(context);
+  const warm = createWarmPools(context, enis, cache);
   return {
     enis,
-    hints,
-    nobodys,
+    cache,
+    rollbacks,
     warm,
-    pools: pools(context, { enis, warm, outages }),
-    allocator: allocator(context, {
+    pools: createPools(context, { enis, warm, outages }),
+    allocator: createAllocator(context, {
       enis,
-      glances: glancesOf(context, glance),
-      nobodys,
-      hints,
+      glances: createGlances(context, glance),
+      rollbacks,
+      cache,
       warm,
       outages,
     }),
-    keeper: keeper(context, { enis, hints, nobodys, warm }, options),
+    keeper: createKeeper(context, { enis, cache, rollbacks, warm }, options),
   };
 }

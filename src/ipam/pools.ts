@@ -52,7 +52,7 @@ export interface Pools {
   release(pool: Pool): Promise<void>;
 }
 
-export function pools(context: IpamContext, { enis, warm, outages }: PoolParts): Pools {
+export function createPools(context: IpamContext, { enis, warm, outages }: PoolParts): Pools {
   const lastWithoutSubnet = new Map<string, number>();
 
   async function request(asked: PoolRequest): Promise<PoolAnswer> {
@@ -61,8 +61,8 @@ export function pools(context: IpamContext, { enis, warm, outages }: PoolParts):
       asked.instanceId === null ? null : parseInstanceId(asked.instanceId, '--ipam-opt instance-id');
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
-    const patiently = patience(outages, id, asked.gone ?? (() => false), context.clock());
-    const { eni, subnet } = await patiently(() => enis.look(id));
+    const withRetry = patience(outages, id, asked.gone ?? (() => false), context.clock());
+    const { eni, subnet } = await withRetry(() => enis.look(id));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
       throw new IpamError(
@@ -74,8 +74,8 @@ export function pools(context: IpamContext, { enis, warm, outages }: PoolParts):
       );
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
-    await patiently(() => checkInstance({ eni, subnet }, instance));
-    const home = await patiently(async () => {
+    await withRetry(() => checkInstance({ eni, subnet }, instance));
+    const home = await withRetry(async () => {
       const adopted = await enis.adopt(id);
       const { instance: known } = adopted.eni;
       const isOld = known === null || (instance !== null && known !== instance);

@@ -72,7 +72,7 @@ interface Call extends LockedCall {
  * A batch that meets somebody else's lock has changed nothing: those of its calls that name a locked row wait aside for
  * LOCKED_MAX_MS at most, and the others, which may overtake them, go on at once.
  */
-export function groupCommit(commit: Commit, bounds: GroupBounds): Store['move'] {
+export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['move'] {
   const { lanesMax, changesMax = CHANGES_MAX, waitersMax = WAITERS_MAX, gather = soon } = bounds;
   const { locked = cannotTell, clock = now, later = timer } = bounds;
   let waiting: Call[] = [];

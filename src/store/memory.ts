@@ -48,7 +48,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async close() {},
 
-    async unheard() {
+    async lateOutcomes() {
       return { moved: [], unsettled: 0 }; // a commit here is done or not done, and the caller hears which
     },
     async move(changes) {

@@ -104,7 +104,7 @@ export interface Tally {
 /**
  * The ledger, in domain words. Every method is one durable transaction and waits for nothing outside the
  * store. "No" is an answer (a row that is absent from what comes back); errors are `store-down` (nothing
- * was changed by this call, but for what `unheard` tells of) or `internal`. The memory store is the specification; one contract suite runs
+ * was changed by this call, but for what `lateOutcomes` tells of) or `internal`. The memory store is the specification; one contract suite runs
  * on all of them.
  */
 export interface Store {
@@ -123,7 +123,7 @@ export interface Store {
   /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
    *  each is answered once. Asks the store only when there is something to learn. Throws store-down when nothing could
    *  be learned. */
-  unheard(): Promise<Heard>;
+  lateOutcomes(): Promise<Heard>;
   /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number, in portions that
    *  are a transaction each: after an error some may be there, and adding again adds the rest. They are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;

@@ -1,4 +1,4 @@
-import { runtimeName, unfitRuntime } from '../../src/cli/runtime.ts';
+import { runtimeName, unsupportedRuntime } from '../../src/cli/runtime.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const runtime = suite('runtime');
@@ -13,7 +13,7 @@ const rows: [versions: Record<string, string>, name: string, fits: boolean][] = 
 for (const [versions, name, fits] of rows)
   runtime(`${name} ${fits ? 'is fit' : 'is told what to use instead'}`, () => {
     assert.is(runtimeName(versions), name);
-    const line = unfitRuntime(versions);
+    const line = unsupportedRuntime(versions);
     if (fits) assert.is(line, null);
     else assert.is(line, `ec2-ipam: this is ${name}; use Node 22.18 or later, Bun or Deno`);
   });

@@ -1,6 +1,6 @@
 // Goal: nothing is changed while our time of day is ahead of EC2's, whatever clock says so. Method: clocks that are set
 // and that stop, and answers that tell EC2's time, or don't.
-import { CLOCK_AHEAD_MS_MAX, ec2Time } from '../../src/cloud/ec2-time.ts';
+import { CLOCK_AHEAD_MS_MAX, createEc2Time } from '../../src/cloud/ec2-time.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -11,7 +11,7 @@ const time = suite("EC2's time");
 function scene() {
   const now = { monotonic: 7_000, day: NOON };
   const lines: string[] = [];
-  const ec2 = ec2Time(
+  const ec2 = createEc2Time(
     () => now.monotonic,
     () => now.day,
     (level, message) => void lines.push(`${level} ${message}`),

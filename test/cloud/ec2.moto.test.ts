@@ -12,8 +12,8 @@ import {
   RunInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import type { CloudEni } from '../../src/cloud/cloud.ts';
-import { ec2Cloud } from '../../src/cloud/ec2.ts';
-import { ec2Time } from '../../src/cloud/ec2-time.ts';
+import { createEc2Cloud } from '../../src/cloud/ec2.ts';
+import { createEc2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataDisabled } from '../../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../../src/domain/address.ts';
 import { isError } from '../../src/domain/error.ts';
@@ -31,12 +31,12 @@ let subnet = '' as SubnetId;
 let eni = '' as EniId;
 let instance = '' as InstanceId;
 const cloud = () =>
-  ec2Cloud({
+  createEc2Cloud({
     region: 'eu-west-1',
     credentials,
     log: () => {},
     metadata: metadataDisabled,
-    time: ec2Time(
+    time: createEc2Time(
       () => performance.now(),
       Date.now,
       () => {},

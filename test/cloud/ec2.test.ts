@@ -3,9 +3,9 @@
 import process from 'node:process';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Door, OpenCloud } from '../../src/cloud/cloud.ts';
-import { ec2Cloud } from '../../src/cloud/ec2.ts';
+import { createEc2Cloud } from '../../src/cloud/ec2.ts';
 import type { Ec2Options } from '../../src/cloud/ec2-call.ts';
-import { type Ec2Time, ec2Time } from '../../src/cloud/ec2-time.ts';
+import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataAt, metadataDisabled } from '../../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../../src/domain/address.ts';
 import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
@@ -44,9 +44,9 @@ function knownTime(): Ec2Time {
   time.heard({ date: new Date().toUTCString() });
   return time;
 }
-const freshTime = (log: Log = () => {}): Ec2Time => ec2Time(() => performance.now(), Date.now, log);
+const freshTime = (log: Log = () => {}): Ec2Time => createEc2Time(() => performance.now(), Date.now, log);
 const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
-  ec2Cloud({
+  createEc2Cloud({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
     deadlineClock: () => 0,

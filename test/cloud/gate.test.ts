@@ -2,8 +2,8 @@
 // another's answer. Method: the gate before a simulated VPC, both on one virtual clock that only the test
 // moves.
 import type { Cloud, OpenCloud, Urgency } from '../../src/cloud/cloud.ts';
-import { type GateOptions, gate } from '../../src/cloud/gate.ts';
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
 import { ETH1, INSTANCE, ips, SUBNET, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -18,14 +18,14 @@ function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: 
   const clock = new Clock();
   const vpc = simulated({ now: () => clock.now, bucketScale });
   const lines: Parameters<GateOptions['log']>[] = [];
-  const open = memoryCloud(vpc, {
+  const open = createMemoryCloud(vpc, {
     wait: clock.wait,
     deadlineClock: () => clock.now,
     pageSize: 5,
     callTimeoutMs,
   });
   const before = (cloud: OpenCloud): Cloud =>
-    gate(cloud, {
+    createGate(cloud, {
       clock: () => clock.now,
       wait: clock.wait,
       share,

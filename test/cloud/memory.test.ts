@@ -2,10 +2,10 @@
 // that our machine branches on. Method: a table of EC2's codes and texts; the same story told to both clouds.
 import process from 'node:process';
 import type { Cloud, CloudEni } from '../../src/cloud/cloud.ts';
-import { ec2Cloud } from '../../src/cloud/ec2.ts';
-import { type Ec2Time, ec2Time } from '../../src/cloud/ec2-time.ts';
+import { createEc2Cloud } from '../../src/cloud/ec2.ts';
+import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataDisabled } from '../../src/cloud/imds.ts';
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { refusal } from '../../src/cloud/refusals.ts';
 import { parseCidr } from '../../src/domain/address.ts';
 import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
@@ -21,7 +21,7 @@ const LATER = Number.POSITIVE_INFINITY;
 
 /** An answer of EC2 has come just now. */
 function knownTime(): Ec2Time {
-  const time = ec2Time(
+  const time = createEc2Time(
     () => performance.now(),
     Date.now,
     () => {},
@@ -50,25 +50,25 @@ const cases: [code: string, message: string, ours: ErrorCode, addresses?: string
   [
     'InvalidParameterValue',
     "Address 10.0.0.3 is in subnet's reserved address range",
-    'ec2-unfit',
+    'ec2-invalid',
     ['10.0.0.3'],
   ],
   [
     'InvalidParameterValue',
     "Address 10.0.0.3 does not fall within the subnet's address range",
-    'ec2-unfit',
+    'ec2-invalid',
     ['10.0.0.3'],
   ],
-  ['InvalidParameterValue', 'invalid value for parameter address: 10.0.0.3', 'ec2-unfit'],
-  ['InvalidParameterValue', 'secondary-addresses', 'ec2-unfit'],
+  ['InvalidParameterValue', 'invalid value for parameter address: 10.0.0.3', 'ec2-invalid'],
+  ['InvalidParameterValue', 'secondary-addresses', 'ec2-invalid'],
   [
     'InvalidParameterValue',
     'Value (10.0.0.3) for parameter privateIpAddress is invalid. The primary IP address of an interface cannot be unassigned.',
-    'ec2-unfit',
+    'ec2-invalid',
   ],
-  ['InvalidParameterValue', '', 'ec2-unfit'],
-  ['InvalidPrivateIpAddress.Nobody.Knows', 'Move is not allowed today.', 'ec2-unfit'],
-  ['InvalidIPAddress', 'Whatever.', 'ec2-unfit'],
+  ['InvalidParameterValue', '', 'ec2-invalid'],
+  ['InvalidPrivateIpAddress.Nobody.Knows', 'Move is not allowed today.', 'ec2-invalid'],
+  ['InvalidIPAddress', 'Whatever.', 'ec2-invalid'],
   ['PrivateIpAddressLimitExceeded', 'Number of private addresses will exceed limit.', 'ec2-limit'],
   ['InsufficientFreeAddressesInSubnet', 'Not enough.', 'ec2-subnet-full'],
   ['InsufficientCidrBlocks', 'Not enough.', 'ec2-subnet-full'],
@@ -119,7 +119,7 @@ refusals.run();
 function twin(vpc: Vpc, callTimeoutMs = 10_000) {
   const waits: number[] = [];
   const clock = { ms: 0 };
-  const cloud = memoryCloud(vpc, {
+  const cloud = createMemoryCloud(vpc, {
     wait: async ms => void waits.push(ms),
     deadlineClock: () => clock.ms,
     callTimeoutMs,
@@ -194,7 +194,7 @@ async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promis
   const before = process.env.AWS_ENDPOINT_URL_EC2;
   process.env.AWS_ENDPOINT_URL_EC2 = served.url;
   try {
-    const wired = ec2Cloud({
+    const wired = createEc2Cloud({
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
       deadlineClock: () => 0,
@@ -262,14 +262,14 @@ bothClouds('refuse the same calls with the same codes, lines and addresses', asy
       'done',
       'ec2-taken',
       'ec2-taken',
-      'ec2-unfit',
-      'ec2-unfit',
-      'ec2-unfit',
+      'ec2-invalid',
+      'ec2-invalid',
+      'ec2-invalid',
       'ec2-limit',
       'ec2-not-found',
       'ec2-denied',
       'ec2-not-assigned',
-      'ec2-unfit',
+      'ec2-invalid',
       'done',
       'ec2-not-found',
       'ec2-not-found',
@@ -340,12 +340,12 @@ bothClouds(
     const before = process.env.AWS_ENDPOINT_URL_EC2;
     process.env.AWS_ENDPOINT_URL_EC2 = served.url;
     const cloudsOf = (account: string): Cloud[] => [
-      memoryCloud(vpc, {
+      createMemoryCloud(vpc, {
         wait: async () => {},
         deadlineClock: () => 0,
         caller: () => ({ account, region: null }),
       }),
-      ec2Cloud({
+      createEc2Cloud({
         region: vpc.region,
         credentials: { accessKeyId: account, secretAccessKey: 'x' },
         deadlineClock: () => 0,

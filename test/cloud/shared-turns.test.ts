@@ -2,8 +2,8 @@
 // Method: 300 gates, as many processes have them, on one memory ledger and one simulated VPC with EC2's token
 // buckets, in virtual time.
 import type { Cloud, Urgency } from '../../src/cloud/cloud.ts';
-import { type GateOptions, gate } from '../../src/cloud/gate.ts';
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import type { Budget } from '../../src/cloud/shared-turns.ts';
 import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
 import { IpamError } from '../../src/domain/error.ts';
@@ -42,7 +42,7 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
   const budget: Budget = { takeTurn: asked(store.takeTurn), slowTurns: asked(store.slowTurns) };
   const lines: Parameters<GateOptions['log']>[] = [];
   const clouds = Array.from({ length: servers }, () =>
-    gate(memoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now }), {
+    createGate(createMemoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now }), {
       clock: () => clock.now,
       wait: clock.wait,
       share,

@@ -108,7 +108,7 @@ for (const liveRestore of [true, false]) {
     await docker.kill9();
     for (const { code } of await Promise.all(starting)) assert.is.not(code, 0);
     await ec2.tell('DELETE', 'faults');
-    await server.says(/undone: the caller was gone|"refused".*the caller has gone/);
+    await server.says(/claim rolled back|"refused".*the caller has gone/);
     await until('nothing is held for the dead', async () => (await held()).length <= RUNNING);
     await docker.startEngine();
     // Without live-restore the engine ends what runs when it comes back, and gives the addresses up.

@@ -1,7 +1,7 @@
 // Goal: the worst faults of the program that this one replaces stay gone, and its networks go on working after an
 // upgrade. Method: Docker's requests on the wire, to the whole machine on a small simulated VPC.
 import type { Ipv4 } from '../../src/domain/address.ts';
-import { driver } from '../../src/http/driver.ts';
+import { createDriver } from '../../src/http/driver.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -25,7 +25,7 @@ type Answer = Readonly<Record<string, unknown>>;
 /** The machine behind the wire. */
 function served(options: Parameters<typeof world>[0] = { vpc: ROOMY }) {
   const w = world(options);
-  const app = driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);
+  const app = createDriver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);
   const post = async (method: string, body: unknown): Promise<Answer> => {
     const response = await app.request(`/IpamDriver.${method}`, {
       method: 'POST',

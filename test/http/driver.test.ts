@@ -1,7 +1,7 @@
 // Goal: Docker's protocol on the wire. Method: the app called directly, and over a socket where the socket matters.
 import { connect } from 'node:net';
 import { IpamError } from '../../src/domain/error.ts';
-import { driver } from '../../src/http/driver.ts';
+import { createDriver } from '../../src/http/driver.ts';
 import { InFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -10,8 +10,8 @@ import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world 
 const appOf = (
   w: World,
   opened: (gone: () => boolean) => Promise<void> = async () => {},
-  options: Parameters<typeof driver>[2] = {},
-) => driver({ pools: w.pools, allocator: w.allocator, opened }, w.context.log, options);
+  options: Parameters<typeof createDriver>[2] = {},
+) => createDriver({ pools: w.pools, allocator: w.allocator, opened }, w.context.log, options);
 type App = ReturnType<typeof appOf>;
 
 async function post(app: App, path: string, body: unknown): Promise<Record<string, unknown>> {
@@ -143,7 +143,7 @@ protocol('an error that nobody foresaw shows nothing of itself', async () => {
     ...w.allocator,
     request: () => Promise.reject(new TypeError('secret SELECT * FROM allocation')),
   };
-  const app = driver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.context.log);
+  const app = createDriver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.context.log);
   const { Error: line } = await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' });
   assert.is(line, 'ec2-ipam: internal error; look into the log of the server');
   assert.ok(w.lines.some(one => one.level === 'error'));
@@ -162,7 +162,7 @@ protocol('waits for the ledger, and says why in vain', async () => {
 
 const onTheWire = suite('driver on a socket');
 
-async function served(w: World, options: Parameters<typeof driver>[2] = {}) {
+async function served(w: World, options: Parameters<typeof createDriver>[2] = {}) {
   const listening = await listen(appOf(w, undefined, options), { kind: 'http', host: '127.0.0.1', port: 0 });
   return { port: Number(new URL(listening.address).port), close: () => listening.close(1000) };
 }

@@ -26,7 +26,7 @@ import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
 import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
-import { tlsFront } from '../../src/http/tls-front.ts';
+import { createTlsFront } from '../../src/http/tls-front.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -370,7 +370,7 @@ tls('serves no client without a certificate, with a rogue one, or without TLS', 
 
 tls('a client that does not end its handshake, or that is refused, keeps no place', async () => {
   const http = createAdaptorServer({ fetch: app.fetch, overrideGlobalObjects: false }) as Server;
-  const front = tlsFront(http, { ...certificates.server, clientCa: certificates.ca }, undefined, 100);
+  const front = createTlsFront(http, { ...certificates.server, clientCa: certificates.ca }, undefined, 100);
   await new Promise<void>(resolve => front.listen(0, '127.0.0.1', resolve));
   const { port } = front.address() as AddressInfo;
   const [mute, plain] = [await connected(port), await connected(port)];

@@ -1,7 +1,7 @@
 /** A captured sequence of Docker's requests, sent to this driver. transcripts.test.ts says how they are mapped. */
 import { contains, fromNumber, parseCidr, parseIpv4, routerOf } from '../../src/domain/address.ts';
 import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../../src/domain/ids.ts';
-import { driver } from '../../src/http/driver.ts';
+import { createDriver } from '../../src/http/driver.ts';
 import { assert } from '../kit/uvu.ts';
 import { type World, world } from '../kit/world.ts';
 
@@ -247,4 +247,4 @@ function vpcOf(networks: readonly Network[]) {
 }
 
 export const appOf = (w: World) =>
-  driver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);
+  createDriver({ pools: w.pools, allocator: w.allocator, opened: async () => {} }, w.context.log);

@@ -83,8 +83,8 @@ pools('the VPC router is the only gateway', async () => {
 
 pools('embedded, the ENI of another instance is refused', async () => {
   const w = world({ vpc: ROOMY });
-  const { knownEnis } = await import('../../src/ipam/ec2/enis.ts');
-  const enis = knownEnis({ ...w.context, instance: 'i-0b' as never });
+  const { createEnis } = await import('../../src/ipam/ec2/enis.ts');
+  const enis = createEnis({ ...w.context, instance: 'i-0b' as never });
   assert.match(
     (await failure(enis.adopt(ENI_A))).line,
     /attached to i-0a, and this driver serves the ENIs of i-0b only/,
@@ -117,13 +117,13 @@ pools('while EC2 throttles, docker network create waits, for as long as a reques
 
 pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {
   const w = world({ vpc: ROOMY });
-  const { knownEnis } = await import('../../src/ipam/ec2/enis.ts');
+  const { createEnis } = await import('../../src/ipam/ec2/enis.ts');
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeInstances' });
   const subnets = async () => {
     await new Promise(resolve => setTimeout(resolve, 5));
     return await w.store.subnets();
   };
-  const enis = knownEnis({ ...w.context, store: { ...w.store, subnets } });
+  const enis = createEnis({ ...w.context, store: { ...w.store, subnets } });
   assert.is((await failure(enis.adopt(ENI_A))).code, 'ec2-throttled');
 });
 

@@ -1,5 +1,5 @@
 /** A whole machine in one process: memory store, simulated VPC, and a time that passes only while all wait. */
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { Allocation, Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
@@ -120,7 +120,7 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
   const clock = () => time.now;
   const context: IpamContext = {
     store,
-    cloud: memoryCloud(vpc, { wait: time.wait, deadlineClock: clock }),
+    cloud: createMemoryCloud(vpc, { wait: time.wait, deadlineClock: clock }),
     policy,
     clock,
     deadlineClock: clock,

@@ -135,7 +135,7 @@ cluster('a row for which two nodes contend leaves each generation once', async (
 });
 
 /** Load on both servers while `happening`, then rest, in which nothing is wrong on any node. */
-async function endure(happening: () => Promise<void>): Promise<void> {
+async function retryWhile(happening: () => Promise<void>): Promise<void> {
   const over = pause(LOAD_MS)
     .then(happening)
     .then(() => pause(LOAD_MS));
@@ -157,7 +157,7 @@ cluster(
     second = await Site.beside(ledgerOn(1), first.ec2, checker, more);
     await Promise.all([first.start(), second.start()]);
     await first.makeNetworks(ENIS);
-    await endure(async () => {});
+    await retryWhile(async () => {});
     const undone = await conflicts();
     console.log(`  cluster: ${undone} conflicts, ${checker.figures}`);
     assert.ok(undone > 0, 'the nodes never met');
@@ -165,7 +165,7 @@ cluster(
 );
 
 cluster('a node that no server uses is killed with -9 and rejoins', async () => {
-  await endure(async () => {
+  await retryWhile(async () => {
     await galera.kill9(2);
     await pause(LOAD_MS);
     await galera.rejoin(2);
@@ -174,7 +174,7 @@ cluster('a node that no server uses is killed with -9 and rejoins', async () => 
 });
 
 cluster("a server's own node is killed with -9 and rejoins: its requests wait or are told why", async () => {
-  await endure(async () => {
+  await retryWhile(async () => {
     await galera.kill9(1);
     await pause(LOAD_MS);
     await galera.rejoin(1);

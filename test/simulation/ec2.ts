@@ -1,7 +1,7 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
 
 import { type Cloud, type CloudEni, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
-import { memoryCloud } from '../../src/cloud/memory.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
@@ -76,11 +76,11 @@ export class Ec2 {
           throw new IpamError('ec2-denied', 'not ours');
         }
         const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
-        return await work(memoryCloud(this.#watched(call), options).through(door));
+        return await work(createMemoryCloud(this.#watched(call), options).through(door));
       });
     const shown = (eni: CloudEni) => this.#shown(eni);
     const behind = (door: Door): OpenCloud => {
-      const reader = memoryCloud(this.vpc, options).through(door);
+      const reader = createMemoryCloud(this.vpc, options).through(door);
       const cloud: OpenCloud = {
         as: () => cloud,
         async turn(action) {

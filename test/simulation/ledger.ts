@@ -33,7 +33,7 @@ const READS = new Set<string>([
   'enis',
   'servers',
   'fact',
-  'unheard',
+  'lateOutcomes',
 ]);
 
 export class Ledger {
@@ -50,7 +50,7 @@ export class Ledger {
   /** Rows that a stranger has locked, by key, and until when. */
   readonly lockedUntil = new Map<string, number>();
   /** Of each process: what its moves did although they were reported as failed. */
-  readonly #unheard = new Map<Process, Moved[]>();
+  readonly #lateOutcomes = new Map<Process, Moved[]>();
   /** Of each process: how many statements fail from now on, and how many are let through before. */
   readonly failing = new Map<Process, { after: number; left: number }>();
   readonly #scheduler: Scheduler;
@@ -100,7 +100,7 @@ export class Ledger {
     work: () => Promise<unknown>,
   ): Promise<unknown> {
     const failure = this.#failure(process);
-    if (name === 'unheard') return await this.#learn(process, failure);
+    if (name === 'lateOutcomes') return await this.#learn(process, failure);
     if (name === 'move' && failure === null) await this.#passLocks(args[0] as readonly Change[]);
     if (failure === null) return await this.#apply(process, name, args, work);
     // It may have been carried out all the same.
@@ -137,13 +137,13 @@ export class Ledger {
       const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
       return change === undefined ? [] : [{ change, row }];
     });
-    this.#unheard.set(process, [...(this.#unheard.get(process) ?? []), ...told]);
+    this.#lateOutcomes.set(process, [...(this.#lateOutcomes.get(process) ?? []), ...told]);
   }
 
   async #learn(process: Process, failure: IpamError | null): Promise<Heard> {
-    const told = this.#unheard.get(process) ?? [];
+    const told = this.#lateOutcomes.get(process) ?? [];
     if (told.length > 0 && failure !== null) throw failure;
-    this.#unheard.delete(process);
+    this.#lateOutcomes.delete(process);
     return { moved: told, unsettled: 0 };
   }
 

@@ -116,9 +116,9 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'a repair that fails frees',
     file: RECOVER,
-    find: "  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
+    find: "  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
     replace:
-      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;\n",
+      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
   },
   {
     name: 'what is missing is not repaired',
@@ -258,7 +258,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'any InvalidParameterValue means that the address is taken',
     file: 'src/cloud/refusals.ts',
-    find: "    code: 'ec2-unfit',\n",
+    find: "    code: 'ec2-invalid',\n",
     replace: "    code: 'ec2-taken',\n",
   },
   {
@@ -301,7 +301,7 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'what EC2 refuses in unknown words is taken for occupied',
     file: ASSIGN,
-    find: "    isError(error, 'ec2-unfit')\n      ? change(",
+    find: "    isError(error, 'ec2-invalid')\n      ? change(",
     replace: "    isError(error, 'ec2-limit')\n      ? change(",
   },
   // Taking over.
@@ -454,8 +454,8 @@ export const SABOTEURS: readonly Saboteur[] = [
   {
     name: 'every try of a request has the whole bound',
     file: ALLOCATOR,
-    find: 'outage.endure(isEc2Away, asked.gone, work, startedAt);',
-    replace: 'outage.endure(isEc2Away, asked.gone, work);',
+    find: 'outage.retryWhile(isEc2Away, asked.gone, work, startedAt);',
+    replace: 'outage.retryWhile(isEc2Away, asked.gone, work);',
   },
   {
     name: 'a request that comes late in an outage does not get what was assigned for it',

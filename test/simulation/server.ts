@@ -1,5 +1,5 @@
 /** A server process: the real machine, with a memory of its own, behind connections that can break. */
-import { gate } from '../../src/cloud/gate.ts';
+import { createGate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
 import { deadlineClock } from '../../src/domain/clock.ts';
@@ -13,7 +13,7 @@ import type { Pools } from '../../src/ipam/pools.ts';
 import type { Allocator } from '../../src/ipam/request/allocate.ts';
 import type { Keeper } from '../../src/ipam/sync/keeper.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
-import { groupCommit } from '../../src/store/group-commit.ts';
+import { createGroupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { Connection, Reply } from './connection.ts';
 import { keyOf } from './layout.ts';
@@ -74,9 +74,9 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   return {
     store: {
       ...connected,
-      move: watchLocks(truth, ledger, groupCommit(connected.move, bounds)),
+      move: watchLocks(truth, ledger, createGroupCommit(connected.move, bounds)),
     },
-    cloud: gate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
+    cloud: createGate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
       clock,
       wait,
       share: layout.pace.share,
@@ -251,13 +251,13 @@ export class Server {
         return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
       }
       case 'ReleaseAddress':
-        return await this.#takeBack(request.poolId, request.address);
+        return await this.#steal(request.poolId, request.address);
       case 'RequestAddress':
         return await this.#give(connection, request.poolId, request.address as Ipv4 | '');
     }
   }
 
-  async #takeBack(poolId: string, address: string): Promise<Reply> {
+  async #steal(poolId: string, address: string): Promise<Reply> {
     const pool = parsePoolId(poolId);
     const release = { key: `${pool.eni} ${address}`, process: this.process };
     this.#inHand.add(release);

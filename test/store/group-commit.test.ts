@@ -4,7 +4,7 @@ import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
 import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import { parseEniId, parseSubnetId } from '../../src/domain/ids.ts';
-import { type GroupBounds, groupCommit } from '../../src/store/group-commit.ts';
+import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -49,7 +49,7 @@ async function settle(): Promise<void> {
 
 function grouped(bounds: Partial<GroupBounds> = {}) {
   const commits: UnderWay[] = [];
-  const move = groupCommit(
+  const move = createGroupCommit(
     batch =>
       new Promise((resolve, reject) => {
         commits.push({
@@ -210,7 +210,7 @@ for (const lanesMax of [1, 3])
   contract(`memory by group commit, ${lanesMax} at a time`, async () => {
     let now = 1_700_000_000_000;
     const store = openMemory({ clock: () => now });
-    const move = groupCommit(store.move, { lanesMax });
+    const move = createGroupCommit(store.move, { lanesMax });
     return {
       store: { ...store, move },
       advance: ms => {

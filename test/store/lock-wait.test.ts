@@ -3,7 +3,7 @@
 import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import { BatchError, groupCommit, keyOf, LockedError } from '../../src/store/group-commit.ts';
+import { BatchError, createGroupCommit, keyOf, LockedError } from '../../src/store/group-commit.ts';
 import { LOCKED_MAX_MS } from '../../src/store/lock-wait.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { ENI, SUBNET } from './store.contract.ts';
@@ -49,12 +49,12 @@ class Bench {
   /** Locks of which nothing is seen on the rows, as those of gaps in an index. */
   readonly unseen = new Set<number>();
   readonly batches: number[][] = [];
-  readonly move: ReturnType<typeof groupCommit>;
+  readonly move: ReturnType<typeof createGroupCommit>;
   now = 0;
   #timers: { at: number; work: () => void }[] = [];
 
   constructor(commit = (batch: readonly Change[]) => this.#commit(batch)) {
-    this.move = groupCommit(commit, {
+    this.move = createGroupCommit(commit, {
       lanesMax: 2,
       clock: () => this.now,
       later: (work, ms) => this.#later(work, ms),

@@ -1,7 +1,7 @@
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseEniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../../ipam/context.ts';
-import { knownEnis } from '../../ipam/ec2/enis.ts';
+import { createEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
@@ -56,7 +56,7 @@ releases it. Never adopt an ENI that another ledger serves.
           ]),
         ),
       );
-    const enis = knownEnis(context);
+    const enis = createEnis(context);
     for (const { eni } of dryRun ? [] : plan) await enis.refresh(eni);
     if (options.json) printJson(io.out, { adopted: plan, dryRun });
     else

@@ -1,6 +1,6 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
-import { idle, recycle as takeBack } from '../../ipam/sync/drain.ts';
+import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
 import { command } from '../command.ts';
 import { duration, onOff, wholeNumber } from '../settings/kinds.ts';
 import { LEDGER_SETTINGS } from '../settings/uses.ts';
@@ -41,7 +41,7 @@ export const recycle = command({
     let done = 0;
     for (const eni of options['dry-run'] ? [] : new Set(plan.map(row => row.iface))) {
       const rows = plan.filter(row => row.iface === eni);
-      freed += await takeBack(context, rows);
+      freed += await steal(context, rows);
       done += rows.length;
       bar.show('addresses', done, plan.length);
     }

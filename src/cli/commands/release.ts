@@ -2,7 +2,7 @@ import { parseIpv4 } from '../../domain/address.ts';
 import type { Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
-import { order } from '../../ipam/request/release.ts';
+import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
 import { onOff } from '../settings/kinds.ts';
 import { LEDGER_SETTINGS } from '../settings/uses.ts';
@@ -30,7 +30,7 @@ export const release = command({
     const [row] = rows;
     if (row === undefined) throw new IpamError('bad-request', `${ip} is not in the ledger of ${subnet}`);
     const ours = (await store.enis()).some(eni => eni.id === row.iface && eni.ours);
-    const { move, refusal } = order(row, ours);
+    const { move, refusal } = operatorRelease(row, ours);
     const holder = row.holder === null ? '' : ` by ${row.holder}`;
     const say = (text: string) => (options.json ? io.err : io.out).write(text);
     const report = (status: Status, eni: EniId | null, released: boolean) => {

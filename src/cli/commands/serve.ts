@@ -1,7 +1,7 @@
 import process from 'node:process';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
-import { driver } from '../../http/driver.ts';
+import { createDriver } from '../../http/driver.ts';
 import { InFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
@@ -60,7 +60,7 @@ export async function startServer(
   const parts = context.assemble(config, log);
   const ledger = new Ledger(parts, context);
   const inFlight = new InFlight();
-  const app = driver(parts.service(ledger.opened), log, { inFlight });
+  const app = createDriver(parts.service(ledger.opened), log, { inFlight });
   const listening: Listening[] = [];
   const stop = async () => {
     const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;
@@ -150,7 +150,10 @@ class Ledger {
     const stopped = this.#stopped.then(() => {
       if (!this.isOpen) throw new IpamError('unavailable', 'the server stops', { hint: 'try again' });
     });
-    await Promise.race([this.#outage.endure(isStoreDown, () => gone() || this.#isStopped, isOpen), stopped]);
+    await Promise.race([
+      this.#outage.retryWhile(isStoreDown, () => gone() || this.#isStopped, isOpen),
+      stopped,
+    ]);
   };
 
   stop(): void {

@@ -12,7 +12,7 @@ import { CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, type Written, wri
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
 export const ASSIGN_CALLS_MAX = 8;
 /** Addresses that EC2 refuses each alone, for a reason we don't know, before it is taken to mind something else. */
-export const UNFIT_MAX = 3;
+export const REJECTED_MAX = 3;
 /** The longest that an address which was on another ENI just now is looked for on its new one, in milliseconds, and the
  *  pause after the first look, which doubles. */
 export const CONFIRM_MS_MAX = 2_000;
@@ -33,7 +33,7 @@ export interface Assigned {
   readonly error: IpamError | null;
   readonly calls: number;
   /** Addresses that EC2 refused alone, for a reason we don't know. */
-  readonly unfit: number;
+  readonly rejected: number;
   /** Of the call that had no answer. */
   readonly unanswered: readonly Allocation[];
 }
@@ -50,15 +50,15 @@ export async function assign(
   callsMax = ASSIGN_CALLS_MAX,
 ): Promise<Assigned> {
   const taken: Allocation[] = [];
-  let [calls, unfit] = [0, 0];
+  let [calls, rejected] = [0, 0];
   let error: IpamError | null = null;
   const size = Math.min(count, CALL_ADDRESSES_MAX);
   let next: Candidates = { first: rows, later: [], size };
   const ended = (ready: readonly Allocation[] = [], unanswered: readonly Allocation[] = []): Assigned => ({
-    ...{ ready, taken, calls, unfit, unanswered },
+    ...{ ready, taken, calls, rejected, unanswered },
     error: isError(error, 'ec2-taken') ? null : error,
   });
-  while (calls < callsMax && unfit < UNFIT_MAX) {
+  while (calls < callsMax && rejected < REJECTED_MAX) {
     const noTurn = calls > 0 ? await outcome(context.cloud.turn('assign')) : null;
     if (noTurn !== null) {
       error = noTurn;
@@ -74,7 +74,7 @@ export async function assign(
     if (!isRefusal(error)) return ended([], intents);
     if (!isAboutAddresses(error)) return ended();
     taken.push(...answer.guilty.filter(row => row.status === 'occupied'));
-    if (isError(error, 'ec2-unfit') && intents.length === 1) unfit++;
+    if (isError(error, 'ec2-invalid') && intents.length === 1) rejected++;
     next = nextAfter(answer, error, left, next, size);
   }
   return ended();
@@ -122,7 +122,7 @@ function nextAfter(
   return {
     first: others,
     later: isAlone ? [] : later,
-    size: isAlone && isError(error, 'ec2-unfit') ? 1 : size,
+    size: isAlone && isError(error, 'ec2-invalid') ? 1 : size,
   };
 }
 
@@ -153,7 +153,7 @@ interface Answer {
   /** The others, which are free again. */
   readonly innocent: readonly Allocation[];
 }
-const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-taken', 'ec2-unfit');
+const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-taken', 'ec2-invalid');
 
 /** Sends the call of the intents, once. When it has no answer in time the request goes on without it: the answer that
  *  comes later settles them all the same, and so does a read that shows them on the ENI. */
@@ -242,7 +242,7 @@ async function settleAssign(
   }
   const { guilty, carriers } = await guiltyOf(context, intents, error);
   const blamed = (row: Allocation): Change =>
-    isError(error, 'ec2-unfit')
+    isError(error, 'ec2-invalid')
       ? change('skipped', { refused: true })(row)
       : change('taken', { iface: carriers.get(row.ip)?.id ?? null, refused: !carriers.has(row.ip) })(row);
   const moved = await store.move([
@@ -250,7 +250,7 @@ async function settleAssign(
     ...intents.filter(row => !guilty.includes(row)).map(change('refused')),
   ]);
   if (moved.length < intents.length) await disown(context, eni, intents, moved);
-  const why = isError(error, 'ec2-unfit')
+  const why = isError(error, 'ec2-invalid')
     ? 'EC2 will not have them: skipped for 10 minutes'
     : 'taken by others';
   if (guilty.length > 0) log('info', why, { eni, ips: ipsOf(guilty) });

@@ -66,7 +66,7 @@ export const notOurs = (id: EniId, { instance }: Pick<IpamContext, 'instance'>):
 export const oursIn = (enis: readonly LedgerEni[], instance: IpamContext['instance']): LedgerEni[] =>
   enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
-export function knownEnis(context: IpamContext): Enis {
+export function createEnis(context: IpamContext): Enis {
   const { store, cloud } = context;
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();

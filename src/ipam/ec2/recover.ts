@@ -61,7 +61,7 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
   if (error === null) return (await store.move(missed.map(change('found')))).length;
-  if (!isError(error, 'ec2-taken', 'ec2-unfit', 'ec2-limit')) return 0;
+  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;
   const others = missed.filter(row => !error.addresses.includes(row.ip));
   if (others.length < missed.length) return await repairOn(context, eni, others);
   if (missed.length === 1) return 0;

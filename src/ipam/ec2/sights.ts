@@ -22,7 +22,7 @@ interface Watch {
   next: PromiseWithResolvers<readonly Allocation[]> | null;
 }
 
-export function sightsOf(context: IpamContext): Sights {
+export function createSights(context: IpamContext): Sights {
   const { store, cloud, clock, wait, log } = context;
   const watches = new Map<EniId, Watch>();
   const open = new Set<Promise<unknown>>();

@@ -15,7 +15,7 @@ const AVOIDED_MAX = 10_000;
 /** How long a row that somebody kept locked is offered last. */
 const AVOIDED_MS = 60_000;
 
-export interface Hints {
+export interface Cache {
   /** All that the ledger has ready on the ENI. Rows that this process is claiming are left out. */
   learn(eni: EniId, ready: Reading<Allocation>): void;
   /** A row that a move of this process made ready or allocated. */
@@ -44,7 +44,7 @@ export interface Hints {
 /** An ENI is in one subnet. */
 const keyOf = ({ iface, ip }: Pick<Allocation, 'iface' | 'ip'>): string => `${iface} ${ip}`;
 
-export function hintsOf(rest: Rest, clock: () => number): Hints {
+export function createCache(rest: Rest, clock: () => number): Cache {
   const shelves = new Map<EniId, Map<Ipv4, Allocation>>();
   const holdings = new Map<string, Allocation>();
   const claiming = new Set<string>();
@@ -59,7 +59,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   function shelfOf(eni: EniId): Map<Ipv4, Allocation> {
     const known = shelves.get(eni);
     if (known !== undefined) return known;
-    makeRoom(shelves, ENIS_MAX);
+    evict(shelves, ENIS_MAX);
     const shelf = new Map<Ipv4, Allocation>();
     shelves.set(eni, shelf);
     return shelf;
@@ -80,7 +80,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
       shelfOf(row.iface).set(row.ip, row);
     } else if (row.status === 'allocated') {
       if (row.iface !== null) shelves.get(row.iface)?.delete(row.ip);
-      makeRoom(holdings, HOLDINGS_MAX);
+      evict(holdings, HOLDINGS_MAX);
       holdings.set(keyOf(row), row);
     }
   }
@@ -137,7 +137,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
       if (!claimed && row.iface !== null) shelves.get(row.iface)?.clear();
     },
     avoid(row) {
-      makeRoom(avoidedUntil, AVOIDED_MAX);
+      evict(avoidedUntil, AVOIDED_MAX);
       avoidedUntil.set(keyOf(row), clock() + AVOIDED_MS);
     },
     holding(eni, ip) {
@@ -149,7 +149,7 @@ export function hintsOf(rest: Rest, clock: () => number): Hints {
   };
 }
 
-function makeRoom(map: Map<unknown, unknown>, max: number): void {
+function evict(map: Map<unknown, unknown>, max: number): void {
   if (map.size < max) return;
   const [oldest] = map.keys();
   map.delete(oldest);

@@ -6,11 +6,11 @@ import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
 import type { IpamContext } from '../context.ts';
-import { ASSIGN_CALLS_MAX, assign, isSeenSoon, UNFIT_MAX } from '../ec2/assign.ts';
+import { ASSIGN_CALLS_MAX, assign, isSeenSoon, REJECTED_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
-import type { Hints } from './cache.ts';
-import { makeRoom, takeBack } from './steal.ts';
+import type { Cache } from './cache.ts';
+import { evict, steal } from './steal.ts';
 
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */
 const ROUNDS_MAX = 8;
@@ -48,8 +48,8 @@ type Next =
   | { readonly do: 'assign'; readonly count: number; readonly free: readonly Allocation[] }
   | { readonly do: 'nothing' }
   | { readonly do: 'wait' }
-  | { readonly do: 'make room'; readonly held: number; readonly inFlight: boolean; readonly inDoubt: boolean }
-  | { readonly do: 'take back' };
+  | { readonly do: 'evict'; readonly held: number; readonly inFlight: boolean; readonly inDoubt: boolean }
+  | { readonly do: 'steal' };
 
 /** What has been learned since the request began. */
 interface Learned {
@@ -57,7 +57,7 @@ interface Learned {
   /** EC2 takes fewer than it was asked for. */
   most: number;
   calls: number;
-  unfit: number;
+  rejected: number;
   /** What EC2 minded last. */
   refusal: IpamError | null;
   /** Tokens of the batches whose call had no answer. */
@@ -67,7 +67,7 @@ interface Learned {
 interface Parts {
   readonly context: IpamContext;
   readonly enis: Enis;
-  readonly hints: Hints;
+  readonly cache: Cache;
   readonly home: Home;
   readonly asked: FillRequest;
   readonly learned: Learned;
@@ -77,16 +77,16 @@ interface Parts {
 export async function fill(
   context: IpamContext,
   enis: Enis,
-  hints: Hints,
+  cache: Cache,
   home: Home,
   asked: FillRequest,
 ): Promise<Filled> {
   const learned: Learned = {
     eni: home.eni,
     most: Number.POSITIVE_INFINITY,
-    ...{ calls: 0, unfit: 0, refusal: null, unanswered: new Set() },
+    ...{ calls: 0, rejected: 0, refusal: null, unanswered: new Set() },
   };
-  const parts: Parts = { context, enis, hints, home, asked, learned };
+  const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
     if (round > 0 && context.clock() >= asked.until()) throw tookTooLong(home);
     let next = await nextFor(parts, 'glance');
@@ -104,20 +104,20 @@ export async function fill(
   return { outcome: 'subnet dry', resting: null };
 }
 
-const isNothingLeft = ({ hints, home, asked }: Parts): boolean =>
-  hints.count(home.eni.id, asked.range).usable === 0;
+const isNothingLeft = ({ cache, home, asked }: Parts): boolean =>
+  cache.count(home.eni.id, asked.range).usable === 0;
 
 /** What came of it, or null: others changed what it was about, and it has to be looked at again. */
 async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   const { context, enis, home, asked } = parts;
   if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
   if (next.do === 'wait') return await untilNextCall(parts);
-  if (next.do === 'make room') return await roomOn(parts, next);
+  if (next.do === 'evict') return await roomOn(parts, next);
   if (next.do === 'assign') return await assignOn(parts, next);
   const { range } = asked;
   const count = Math.max(asked.waiting(), 1);
   const wanted = { range, count, which: 'rested', until: asked.until() } as const;
-  if ((await takeBack(context, enis, home, wanted)).length > 0) return null;
+  if ((await steal(context, enis, home, wanted)).length > 0) return null;
   const [resting = null] = await freeFor(context, home, range, 'any', 1);
   return { outcome: 'subnet dry', resting };
 }
@@ -138,10 +138,10 @@ async function untilNextCall({ context, asked, learned }: Parts): Promise<Filled
 /** The ENI is full, or EC2 says so. */
 async function roomOn(
   { context, enis, home, asked, learned }: Parts,
-  { held, inFlight, inDoubt }: Extract<Next, { do: 'make room' }>,
+  { held, inFlight, inDoubt }: Extract<Next, { do: 'evict' }>,
 ): Promise<Filled | null> {
   const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
-  const made = await makeRoom(context, home, isOfUse, asked.waiting());
+  const made = await evict(context, home, isOfUse, asked.waiting());
   if (made > 0) learned.most = made;
   if (made > 0) return null;
   const now = await enis.refresh(home.eni.id, { unlessYoung: true });
@@ -156,21 +156,21 @@ async function roomOn(
 }
 
 async function assignOn(
-  { context, enis, hints, learned }: Parts,
+  { context, enis, cache, learned }: Parts,
   { count, free }: Extract<Next, { do: 'assign' }>,
 ): Promise<Filled | null> {
   const { eni } = learned;
   const result = await assign(context, eni.id, free, count, ASSIGN_CALLS_MAX - learned.calls);
-  const { ready, error, calls, unfit, unanswered } = result;
-  for (const row of ready) hints.note(row);
+  const { ready, error, calls, rejected, unanswered } = result;
+  for (const row of ready) cache.note(row);
   if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };
   learned.calls += calls;
-  learned.unfit += unfit;
+  learned.rejected += rejected;
   for (const { token } of unanswered) if (token !== null) learned.unanswered.add(token);
   if (error === null || isError(error, 'ec2-unknown')) return null;
   if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null, byEc2: true };
   learned.refusal = error;
-  if (isError(error, 'ec2-unfit') && learned.unfit < UNFIT_MAX) return null;
+  if (isError(error, 'ec2-invalid') && learned.rejected < REJECTED_MAX) return null;
   if (!isError(error, 'ec2-limit')) throw error;
   learned.eni = (await enis.refresh(eni.id)).eni;
   learned.most = Math.floor(Math.min(count, CALL_ADDRESSES_MAX) / 2);
@@ -178,7 +178,7 @@ async function assignOn(
 }
 
 async function nextFor(
-  { context, enis, hints, home: { subnet }, asked, learned }: Parts,
+  { context, enis, cache, home: { subnet }, asked, learned }: Parts,
   how: 'glance' | 'choose',
 ): Promise<Next> {
   const { policy, store } = context;
@@ -186,7 +186,7 @@ async function nextFor(
   const { eni, most } = learned;
   const { rows, now } = await store.onEni(eni.id);
   const ready = rows.filter(row => row.status === 'ready' && !row.primary);
-  hints.learn(eni.id, { now, rows: ready });
+  cache.learn(eni.id, { now, rows: ready });
   const offered = ready.filter(row => range === null || contains(range, row.ip));
   const usable = offered.filter(row => isRested(row, eni.id, policy, now)).length;
   const { inFlight, inDoubt, next } = askedFor(rows, now, learned.unanswered);
@@ -200,7 +200,7 @@ async function nextFor(
   if (waits > 0 && inDoubt.length > 0) watchFor(context, eni.id, inDoubt, now);
   if (waits > 0 && usable === 0 && Math.min(room, most) < 1) {
     const isHidden = room >= 1 && inDoubt.some(row => row.status === 'assigning');
-    return { do: 'make room', held, inFlight: inFlight.length > 0, inDoubt: isHidden };
+    return { do: 'evict', held, inFlight: inFlight.length > 0, inDoubt: isHidden };
   }
   const batch = waits > 0 ? batchFor(waits, stock, policy, marks()) : refillOf(stock, marks());
   const wanted = Math.min(batch, most, inDoubt.length > 0 ? waits - usable : batch);
@@ -213,7 +213,7 @@ async function nextFor(
   const free = await freeFor(context, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
   if (count > 0) return { do: 'assign', count, free };
-  return waits > usable ? { do: 'take back' } : { do: 'nothing' };
+  return waits > usable ? { do: 'steal' } : { do: 'nothing' };
 }
 
 /** Calls for the ENI have had no answer: one address shows whether EC2 answers again, and leaves the subnet what a refill
@@ -221,7 +221,7 @@ async function nextFor(
 async function tryOne(context: IpamContext, home: Home, range: Cidr | null, reserve: number): Promise<Next> {
   const free = await freeFor(context, home, range, 'rested', 1 + reserve);
   if (affordable(1, 0, free.length, reserve) > 0) return { do: 'assign', count: 1, free };
-  return { do: free.length === 0 ? 'take back' : 'wait' };
+  return { do: free.length === 0 ? 'steal' : 'wait' };
 }
 
 /** Rows of the ENI are in doubt: it is read until they are not. All times but the clock's are the store's. */

@@ -7,7 +7,7 @@ import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
 import { inTime, unassign, unassignFrom } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
 
-export interface TakeBack {
+export interface StealRequest {
   readonly range: Cidr | null;
   readonly count: number;
   /** `rested`: only those past the quarantine; `any`: then those that have rested longest. */
@@ -23,11 +23,11 @@ const TRIES_ON_ENI_MAX = 2;
 
 /** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
  *  them; answers those that are free now. Throws what EC2 said when that is why there are none. */
-export async function takeBack(
+export async function steal(
   context: IpamContext,
   enis: Enis,
   home: Home,
-  { range, count, which, until = Number.POSITIVE_INFINITY }: TakeBack,
+  { range, count, which, until = Number.POSITIVE_INFINITY }: StealRequest,
 ): Promise<Allocation[]> {
   const freed: Allocation[] = [];
   const inVain = new Map<EniId, number>();
@@ -64,7 +64,7 @@ export async function idleElsewhere(
   enis: Enis,
   { eni, subnet }: Home,
   range: Cidr | null,
-  which: TakeBack['which'],
+  which: StealRequest['which'],
 ): Promise<Allocation[]> {
   const ours = new Set(oursIn(await enis.readAll(), context.instance).map(one => one.id));
   const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
@@ -95,7 +95,7 @@ function chooseFrom(rows: readonly Allocation[], random: () => number): Allocati
 
 /** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; answers how
  *  many. Those that would be given last go first. */
-export async function makeRoom(
+export async function evict(
   context: IpamContext,
   { eni }: Home,
   isOfUse: (row: Allocation) => boolean,

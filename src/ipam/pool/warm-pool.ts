@@ -6,7 +6,7 @@ import type { EniId } from '../../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/warmth.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
-import { type Hints, since } from './cache.ts';
+import { type Cache, since } from './cache.ts';
 import { type Filled, fill } from './refill.ts';
 
 /** Pools that are remembered; past it the one that was first asked for is forgotten. */
@@ -60,7 +60,7 @@ interface Pool {
   dry: { readonly until: number; readonly sinceMax: number } | null;
 }
 
-export function warmPools(context: IpamContext, enis: Enis, hints: Hints): WarmPools {
+export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache): WarmPools {
   const { clock, policy, log } = context;
   const pools = new Map<EniId, Map<string, Pool>>();
   const refills = new Set<Promise<void>>();
@@ -105,7 +105,7 @@ export function warmPools(context: IpamContext, enis: Enis, hints: Hints): WarmP
   function refillIfLow(of: PoolOf, pool: Pool): void {
     if (stopping || pool.filling !== null || clock() < pool.quietUntil) return;
     if (of.home.eni.instance === null) return; // detached: no container can start there
-    if (hints.count(of.home.eni.id, of.range).usable >= marks(pool).low) return;
+    if (cache.count(of.home.eni.id, of.range).usable >= marks(pool).low) return;
     const work = begin(of, pool).then(
       filled => refilled(of, pool, filled.outcome === 'ready' && filled.assigned > 0),
       error => {
@@ -135,7 +135,7 @@ export function warmPools(context: IpamContext, enis: Enis, hints: Hints): WarmP
       until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
       gather: () => context.wait(GATHER_MS),
     };
-    pool.filling = fill(hurried, enis, hints, of.home, asked)
+    pool.filling = fill(hurried, enis, cache, of.home, asked)
       .then(filled => {
         learnFrom(of, pool, filled);
         return filled;
@@ -156,7 +156,7 @@ export function warmPools(context: IpamContext, enis: Enis, hints: Hints): WarmP
       pool.dry = filled.inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
     else {
       const { resting } = filled;
-      const leftMs = resting === null ? 0 : restsForMs(resting, home.eni.id, policy, hints.storeNow() ?? 0);
+      const leftMs = resting === null ? 0 : restsForMs(resting, home.eni.id, policy, cache.storeNow() ?? 0);
       const sinceMax = resting === null ? Number.POSITIVE_INFINITY : since(resting);
       pool.dry = { until: resting === null ? until : Math.min(until, clock() + leftMs), sinceMax };
     }

@@ -6,16 +6,16 @@ import type { EniId, Pool } from '../../domain/ids.ts';
 import type { IpamContext, Policy } from '../context.ts';
 import { assign, stopInDoubt } from '../ec2/assign.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
-import { type Hints, since } from '../pool/cache.ts';
+import { type Cache, since } from '../pool/cache.ts';
 import type { Filled } from '../pool/refill.ts';
-import { idleElsewhere, takeBack } from '../pool/steal.ts';
+import { idleElsewhere, steal } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import type { Glances } from './glances.ts';
 import { claimNamed } from './named.ts';
-import { type Releases, releases } from './release.ts';
+import { createReleases, type Releases } from './release.ts';
 import type { AddressRequest, Asked, Given } from './request.ts';
 import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
-import type { GiveBack } from './rollback.ts';
+import type { Rollbacks } from './rollback.ts';
 
 /** Ready addresses read together: those that have rested longest. */
 const READY_LOOK = 256;
@@ -43,49 +43,49 @@ export interface Allocator {
 export interface AllocatorParts {
   readonly enis: Enis;
   readonly glances: Glances;
-  readonly nobodys: GiveBack;
-  readonly hints: Hints;
+  readonly rollbacks: Rollbacks;
+  readonly cache: Cache;
   readonly warm: WarmPools;
   readonly outages: Outages;
 }
 
-export function allocator(
+export function createAllocator(
   context: IpamContext,
-  { enis, glances, nobodys, hints, warm, outages }: AllocatorParts,
+  { enis, glances, rollbacks, cache, warm, outages }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
-  const ofContainers: Releases = releases(context, { enis, hints, warm, outages });
-  const early = earlyReuse(context, enis);
+  const ofContainers: Releases = createReleases(context, { enis, cache, warm, outages });
+  const early = createEarlyReuse(context, enis);
 
   async function request(asked: AddressRequest): Promise<Given> {
-    if (nobodys.isFull)
-      throw new IpamError('unavailable', 'too many addresses wait to be given back', {
+    if (rollbacks.isFull)
+      throw new IpamError('unavailable', 'too many claims wait to be rolled back', {
         hint: 'look whether the ledger can be written, and try again',
       });
     const startedAt = clock();
     const outage = outages.ec2(asked.pool.eni);
-    const patiently = <T>(work: () => Promise<T>): Promise<T> =>
-      outage.endure(isEc2Away, asked.gone, work, startedAt);
+    const withRetry = <T>(work: () => Promise<T>): Promise<T> =>
+      outage.retryWhile(isEc2Away, asked.gone, work, startedAt);
     const stopIfGone = () => {
       if (asked.gone()) throw new IpamError('caller-gone', 'the caller has gone');
     };
-    return await outages.store.endure(
+    return await outages.store.retryWhile(
       isStoreDown,
       asked.gone,
       async () => {
         const { eni } = asked.pool;
         // What costs EC2 nothing says nothing of EC2's outage.
-        const own = enis.recall(eni) ?? (await patiently(() => enis.own(eni)));
+        const own = enis.recall(eni) ?? (await withRetry(() => enis.own(eni)));
         if (own === null) throw notOurs(eni, context);
         const home = await enis.wanted(own);
         const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
         const until = () =>
           Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt)));
         const releasing = (ip: Ipv4) => ofContainers.underWay(eni, ip);
-        const going: Asked = { ...asked, home, until, patiently, stopIfGone, releasing };
+        const going: Asked = { ...asked, home, until, withRetry, stopIfGone, releasing };
         const row = await (asked.named === null ? claimAny(going) : claimNamed(context, going, asked.named));
-        hints.note(row);
+        cache.note(row);
         warm.claimed({ home, range: asked.pool.range });
         return { row, home };
       },
@@ -98,13 +98,13 @@ export function allocator(
     let isLast = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
       asked.stopIfGone();
-      const row = hints.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
+      const row = cache.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;
       if (isLast) throw beaten(asked);
       const filled =
         row === null
-          ? await asked.patiently(() => warm.fill({ home, range: pool.range }, asked.until))
+          ? await asked.withRetry(() => warm.fill({ home, range: pool.range }, asked.until))
           : ({ outcome: 'ready' } as const);
       const late = clock() >= asked.until();
       if (filled.outcome === 'ready') {
@@ -128,15 +128,15 @@ export function allocator(
   /** A row that was taken from what is remembered. */
   async function claim(row: Allocation, asked: Asked): Promise<Allocation | null> {
     const { home, holder } = asked;
-    const now = hints.storeNow();
+    const now = cache.storeNow();
     let claimed: Allocation | undefined;
     try {
       [claimed] = await store.move([{ row, move: 'claim', holder }]);
     } catch (error) {
-      if (isStoreDown(error) && error.addresses.includes(row.ip)) hints.avoid(row); // the next try takes another
+      if (isStoreDown(error) && error.addresses.includes(row.ip)) cache.avoid(row); // the next try takes another
       throw error;
     } finally {
-      hints.settled(row, claimed !== undefined);
+      cache.settled(row, claimed !== undefined);
     }
     if (claimed === undefined) warm.changed({ home, range: asked.pool.range });
     else if (now !== null && !isRested(row, home.eni.id, policy, now)) early.logged(row, asked, now);
@@ -147,13 +147,13 @@ export function allocator(
   async function claimEarly(asked: Asked, why: Exhausted): Promise<Allocation | null> {
     const row = takeEarly(asked);
     const claimed = row === null ? null : await claim(row, asked);
-    return claimed ?? (await asked.patiently(() => early.claim(asked, why)));
+    return claimed ?? (await asked.withRetry(() => early.claim(asked, why)));
   }
 
   /** With nothing rested, as a fill has found just now: the one that has rested longest, without another look. */
   function takeEarly({ home, pool }: Asked): Allocation | null {
     const sinceMax = policy.strictReuse ? null : warm.earlySince({ home, range: pool.range });
-    return sinceMax === null ? null : hints.takeResting(home.eni.id, pool.range, sinceMax);
+    return sinceMax === null ? null : cache.takeResting(home.eni.id, pool.range, sinceMax);
   }
 
   /** Nothing is remembered: another server may have made some ready. Those who ask together read once. */
@@ -163,11 +163,11 @@ export function allocator(
       looks.get(id) ??
       store
         .readyOn(id, null, READY_LOOK)
-        .then(ready => hints.learn(id, ready))
+        .then(ready => cache.learn(id, ready))
         .finally(() => looks.delete(id));
     looks.set(id, look);
     await look;
-    return hints.take(id, pool.range);
+    return cache.take(id, pool.range);
   }
 
   /** Whether waiting could help: something rests, others were quicker with what is idle elsewhere, or a call that
@@ -196,10 +196,10 @@ export function allocator(
   }
 
   async function undo(row: Allocation): Promise<void> {
-    nobodys.add(row);
+    rollbacks.add(row);
     const settled = new AbortController();
     try {
-      await Promise.race([nobodys.settle(), wait(UNDO_MAX_MS, settled.signal)]);
+      await Promise.race([rollbacks.settle(), wait(UNDO_MAX_MS, settled.signal)]);
     } catch (error) {
       if (!isStoreDown(error)) throw error; // the keeper goes on
     } finally {
@@ -234,7 +234,7 @@ interface EarlyReuse {
   logged(row: Allocation, asked: Asked, now: number): void;
 }
 
-function earlyReuse(context: IpamContext, enis: Enis): EarlyReuse {
+function createEarlyReuse(context: IpamContext, enis: Enis): EarlyReuse {
   const { store, policy, log } = context;
   let count = 0;
 
@@ -261,7 +261,7 @@ function earlyReuse(context: IpamContext, enis: Enis): EarlyReuse {
 
   async function fromElsewhere({ home, pool, until }: Asked): Promise<boolean> {
     const wanted = { range: pool.range, count: 1, which: 'any', until: until() } as const;
-    return (await takeBack(context, enis, home, wanted)).length > 0;
+    return (await steal(context, enis, home, wanted)).length > 0;
   }
 
   /** Which it is is decided after the turn, and when others are quicker it is the next. */

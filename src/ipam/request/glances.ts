@@ -14,7 +14,7 @@ export interface Glances {
 }
 
 /** `glance` reads the subnet, writes down what others have taken or left, and answers how many rows changed. */
-export function glancesOf(
+export function createGlances(
   context: IpamContext,
   glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,
 ): Glances {

@@ -5,7 +5,7 @@ import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 import { assign, isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
-import { makeRoom } from '../pool/steal.ts';
+import { evict } from '../pool/steal.ts';
 import type { Asked } from './request.ts';
 
 /** Between two looks at what somebody else is about to settle. */
@@ -33,7 +33,7 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
       if (claimed !== undefined) return claimed;
     } else if (row.status === 'free') {
-      const claimed = await asked.patiently(() => claimFree(context, asked, row, now));
+      const claimed = await asked.withRetry(() => claimFree(context, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
       if (clock() >= asked.until()) throw conflict(row);
@@ -69,7 +69,7 @@ async function claimFree(
   await context.cloud.turn('assign', asked.until());
   const { ready, taken, error } = await assign(context, eni.id, [row]);
   if (isError(error, 'ec2-limit')) {
-    if ((await makeRoom(context, asked.home, () => false, 1)) > 0) return null;
+    if ((await evict(context, asked.home, () => false, 1)) > 0) return null;
     if (await isSeenSoon(context, eni.id, asked.until())) return null;
   }
   if (error !== null) throw error;

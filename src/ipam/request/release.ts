@@ -5,7 +5,7 @@ import { IpamError } from '../../domain/error.ts';
 import type { EniId, Pool } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
-import type { Hints } from '../pool/cache.ts';
+import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
 import { isSameHolding } from './rollback.ts';
@@ -30,7 +30,7 @@ export interface Releases {
 
 interface Parts {
   readonly enis: Enis;
-  readonly hints: Hints;
+  readonly cache: Cache;
   readonly warm: WarmPools;
   readonly outages: Outages;
 }
@@ -60,7 +60,7 @@ interface Moment {
 
 const nobodyHangsUp = () => false;
 
-export function releases(context: IpamContext, { enis, hints, warm, outages }: Parts): Releases {
+export function createReleases(context: IpamContext, { enis, cache, warm, outages }: Parts): Releases {
   const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const pending = new Map<string, Set<Promise<unknown>>>();
@@ -71,8 +71,8 @@ export function releases(context: IpamContext, { enis, hints, warm, outages }: P
     opened: () => Promise<void> = () => Promise.resolve(),
   ): Promise<boolean> {
     const key = `${pool.eni} ${ip}`;
-    const arrival = { at: moment(), storeAt: hints.storeNow() };
-    const ending = endingOf(moment, arrival, hints.holding(pool.eni, ip));
+    const arrival = { at: moment(), storeAt: cache.storeNow() };
+    const ending = endingOf(moment, arrival, cache.holding(pool.eni, ip));
     const work = opened().then(() => carryOut(pool, ip, ending));
     const over = () => forget(key, ended);
     const ended: Promise<void> = work.then(over, over);
@@ -89,14 +89,15 @@ export function releases(context: IpamContext, { enis, hints, warm, outages }: P
   async function carryOut(pool: Pool, ip: Ipv4, ending: Ending): Promise<boolean> {
     const startedAt = context.clock();
     const own = () => enis.own(pool.eni);
-    return await outages.store.endure(
+    return await outages.store.retryWhile(
       isStoreDown,
       nobodyHangsUp,
       async () => {
         const known = enis.recall(pool.eni);
         const away = known === null ? await enis.away(pool.eni) : null;
         if (away !== null) return await endIn({ ...away, isAway: true }, pool, ip, ending);
-        const home = known ?? (await outages.ec2(pool.eni).endure(isEc2Away, nobodyHangsUp, own, startedAt));
+        const home =
+          known ?? (await outages.ec2(pool.eni).retryWhile(isEc2Away, nobodyHangsUp, own, startedAt));
         // What stands on it is not this ledger's to give up, even where the ledger writes it down.
         return home !== null && (await endIn({ ...home, isAway: false }, pool, ip, ending));
       },
@@ -116,7 +117,7 @@ export function releases(context: IpamContext, { enis, hints, warm, outages }: P
       ending.tries(row);
       const [moved] = await context.store.move([{ row, move }]);
       if (moved !== undefined) {
-        hints.note(moved);
+        cache.note(moved);
         warm.released({ home, range: pool.range });
         return true;
       }
@@ -229,7 +230,7 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
 
 /** What an operator's order to give up the address comes to: a move, or why there is none. `ours`: its ENI belongs
  *  to this ledger. */
-export function order(
+export function operatorRelease(
   row: Allocation,
   ours: boolean,
 ): { move: ReturnType<typeof moveToGiveUp>; refusal: string } {

@@ -24,7 +24,7 @@ export interface Asked extends AddressRequest {
   /** When it has waited long enough, on the process's monotonic clock. */
   readonly until: () => number;
   /** Tries again while EC2 is away, until then. */
-  patiently<T>(work: () => Promise<T>): Promise<T>;
+  withRetry<T>(work: () => Promise<T>): Promise<T>;
   /** Throws caller-gone. */
   stopIfGone(): void;
   /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has

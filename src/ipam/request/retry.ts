@@ -37,7 +37,7 @@ export class Outage {
 
   /** Tries `work` until it does not fail for this outage's reason, the bound has passed, or the caller has gone.
    *  Always tries once. `startedAt`: when the request did, of which this may be one of several tries. */
-  async endure<T>(
+  async retryWhile<T>(
     passing: (error: unknown) => error is IpamError,
     gone: () => boolean,
     work: () => Promise<T>,
@@ -75,7 +75,7 @@ export interface Outages {
   ec2(eni: EniId): Outage;
 }
 
-export function outagesOf(context: IpamContext): Outages {
+export function createOutages(context: IpamContext): Outages {
   const boundMs = context.policy.requestTimeoutMs;
   const ofEnis = new Map<EniId, Outage>();
   return {
@@ -100,9 +100,9 @@ export const isEc2Away = (error: unknown): error is IpamError =>
 export const patience =
   (outages: Outages, eni: EniId, gone: () => boolean, startedAt: number) =>
   <T>(work: () => Promise<T>): Promise<T> =>
-    outages.store.endure(
+    outages.store.retryWhile(
       isStoreDown,
       gone,
-      () => outages.ec2(eni).endure(isEc2Away, gone, work, startedAt),
+      () => outages.ec2(eni).retryWhile(isEc2Away, gone, work, startedAt),
       startedAt,
     );

@@ -3,13 +3,13 @@ import type { Allocation, Change } from '../../domain/allocation.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 
-/** While so many wait to be given back no address is given any more: none is ever dropped, since nobody would list
+/** While so many wait no address is given any more: none is ever dropped, since nobody would list
  *  what a server that lives has dropped. */
 const WAITING_MAX = 10_000;
 /** Looks at rows that others keep moving, in one settlement. */
 const LOOKS_MAX = 5;
 
-export interface GiveBack {
+export interface Rollbacks {
   /** Notes a claim that is nobody's. */
   add(claimed: Allocation): void;
   /** Gives back all that was noted before the call, and what the store could not tell of when it was claimed. Calls
@@ -21,7 +21,7 @@ export interface GiveBack {
   readonly isFull: boolean;
 }
 
-export function giveBack(context: IpamContext): GiveBack {
+export function createRollbacks(context: IpamContext): Rollbacks {
   const { store, log } = context;
   const waiting = new Map<string, Allocation>();
   let isLearned = true;
@@ -47,7 +47,7 @@ export function giveBack(context: IpamContext): GiveBack {
 
   async function settleAll(): Promise<void> {
     isLearned = false;
-    const { moved, unsettled } = await store.unheard();
+    const { moved, unsettled } = await store.lateOutcomes();
     isLearned = unsettled === 0;
     for (const { change, row } of moved) if (change.move === 'claim') add(row);
     let left = [...waiting.values()];
@@ -79,18 +79,18 @@ export function giveBack(context: IpamContext): GiveBack {
         changes.push({ row, move: row.missingSince === null ? 'release' : 'retire' });
       }
     }
-    const undone = new Map((await store.move(changes)).map(row => [row.ip, row]));
+    const rolledBack = new Map((await store.move(changes)).map(row => [row.ip, row]));
     for (const claimed of standing) {
-      const row = undone.get(claimed.ip);
+      const row = rolledBack.get(claimed.ip);
       if (row === undefined) continue;
       waiting.delete(claimKeyOf(claimed));
-      log('warn', 'undone: nobody was told of this claim', {
+      log('warn', 'claim rolled back', {
         eni: row.iface,
         ip: row.ip,
         holder: claimed.holder,
       });
     }
-    return standing.filter(({ ip }) => !undone.has(ip));
+    return standing.filter(({ ip }) => !rolledBack.has(ip));
   }
 
   return {

@@ -40,7 +40,7 @@ export interface Evidence {
 }
 
 /** What stands is remembered by this process alone: after a restart it has to be seen twice again. */
-export function evidence(context: IpamContext): Evidence {
+export function createEvidence(context: IpamContext): Evidence {
   const standing = new Map<EniId, Standing>();
 
   async function weigh(

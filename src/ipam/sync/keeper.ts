@@ -5,11 +5,11 @@ import type { SubnetId } from '../../domain/ids.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { takeOver } from '../ec2/recover.ts';
-import type { Hints } from '../pool/cache.ts';
+import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
-import type { GiveBack } from '../request/rollback.ts';
+import type { Rollbacks } from '../request/rollback.ts';
 import { drain } from './drain.ts';
-import { evidence } from './holders.ts';
+import { createEvidence } from './holders.ts';
 import { reconcile, type Scope } from './reconcile.ts';
 
 /** Between two notes that this server lives. */
@@ -36,7 +36,7 @@ export interface Keeper {
   /** Runs until `stop`. */
   run(): Promise<void>;
   /** Ends the loop after the chores in hand, and notes that the server stopped in good order: unless there is
-   *  something left that it could not give back. Takes `boundMs` at most, and never throws. */
+   *  something left to roll back. Takes `boundMs` at most, and never throws. */
   stop(boundMs: number): Promise<void>;
 }
 
@@ -50,25 +50,25 @@ export interface KeeperOptions {
 
 export interface KeeperParts {
   readonly enis: Enis;
-  readonly hints: Pick<Hints, 'hear'>;
-  readonly nobodys: GiveBack;
+  readonly cache: Pick<Cache, 'hear'>;
+  readonly rollbacks: Rollbacks;
   readonly warm: WarmPools;
 }
 
-export function keeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, hints, nobodys, warm } = parts;
+export function createKeeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
+  const { enis, cache, rollbacks, warm } = parts;
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
   const { server, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
-    { name: 'give back', everyMs: ROUND_MS, work: () => nobodys.settle() },
+    { name: 'give back', everyMs: ROUND_MS, work: () => rollbacks.settle() },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: takeOverDue },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
-  const proof = evidence(context);
+  const proof = createEvidence(context);
   const dueAt = new Map<SubnetId, number>();
   const wholeDueAt = new Map<SubnetId, number>();
   /** Until when a subnet is not at rest, whatever its rows say: something differed. Absent: it was never compared. */
@@ -81,7 +81,7 @@ export function keeper(foreground: IpamContext, parts: KeeperParts, options: Kee
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    hints.hear(await store.beat(server, false));
+    cache.hear(await store.beat(server, false));
   }
 
   /** What is remembered of the ENIs is brought up to date by the way. */
@@ -182,8 +182,8 @@ export function keeper(foreground: IpamContext, parts: KeeperParts, options: Kee
     stopping = true;
     stopped.abort();
     await Promise.all([ended, warm.stop()]);
-    await logged('give back', () => nobodys.settle());
-    if (nobodys.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
+    await logged('give back', () => rollbacks.settle());
+    if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
     else
       log(
         'error',

@@ -1,13 +1,13 @@
 /**
  * What became of a packet that failed:
  * - `unsent`: no connection was made, so nothing was sent;
- * - `undone`: its transaction was seen to be rolled back: try again;
- * - `unfit`: the server will never carry out the statement that failed: a missing table, a wrong password, a bug. What
+ * - `notApplied`: its transaction was seen to be rolled back: try again;
+ * - `permanent`: the server will never carry out the statement that failed: a missing table, a wrong password, a bug. What
  *   stood before that statement may have been done;
  * - `unknown`: it may have been done, or may yet be. An error that the server reports says so little since a cluster
  *   node that is cut off reports one behind a COMMIT that the others have made.
  */
-export type Outcome = 'unsent' | 'undone' | 'unfit' | 'unknown';
+export type Outcome = 'unsent' | 'notApplied' | 'permanent' | 'unknown';
 
 /** A failed exchange. Its message is one reason, without SQL, address or password; the cause is the driver's. */
 export class MysqlFailure extends Error {
@@ -47,7 +47,7 @@ const PASSING: Record<number, string> = {
   1792: 'the server is read-only',
   1836: 'the server is read-only',
 };
-const UNFIT: Record<number, string> = {
+const PERMANENT: Record<number, string> = {
   1044: 'access to the database is denied',
   1045: 'user or password is wrong',
   1049: 'there is no such database',
@@ -98,7 +98,7 @@ export function failureOf(error: unknown, answered: number | null): MysqlFailure
   const outcome = answered === null ? 'unsent' : 'unknown';
   const failure = (reason: string, what: Outcome = outcome) =>
     new MysqlFailure(what, reason, error, number, answered ?? 0);
-  if (UNFIT[number] !== undefined) return failure(UNFIT[number], 'unfit');
+  if (PERMANENT[number] !== undefined) return failure(PERMANENT[number], 'permanent');
   if (number !== 0) return failure(PASSING[number] ?? `error ${number}`);
   return failure(NETWORK[name] ?? `connection error ${name}`);
 }

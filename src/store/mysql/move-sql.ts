@@ -15,7 +15,7 @@ const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.gene
 
 /** All changes in one transaction and one round trip; the last answer has the rows that moved. It is asked after
  *  the COMMIT: on a Galera node a transaction that loses to another node's between two statements of one packet
- *  is undone without a word, and its COMMIT is answered as if it had been made. */
+ *  is rolled back without an error, and its COMMIT is answered as if it had been made. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
   const sorted = inKeyOrder(batch);
   const byMove = groupBy(sorted, change => change.move);
@@ -31,8 +31,10 @@ export function endedBeforeCommit(statements: readonly Statement[], failure: Mys
   if (failure.errno === 0) return false;
   const committing = statements.length - 2;
   if (failure.answered !== committing) return failure.answered < committing;
-  // A statement that commits itself waits for locks, and is found to be unfit, before that.
-  return statements[committing] !== COMMIT && (failure.outcome === 'unfit' || failure.errno === LOCK_TIMEOUT);
+  // A statement that commits itself waits for locks, and fails permanently, before that.
+  return (
+    statements[committing] !== COMMIT && (failure.outcome === 'permanent' || failure.errno === LOCK_TIMEOUT)
+  );
 }
 
 /** Undoes what is left of a packet that has failed; the last answer has the rows that moved all the same. */

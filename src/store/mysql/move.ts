@@ -1,6 +1,6 @@
 import type { Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
-import { BatchError, groupCommit, keyOf, LockedError } from '../group-commit.ts';
+import { BatchError, createGroupCommit, keyOf, LockedError } from '../group-commit.ts';
 import { toAllocation } from '../rows.ts';
 import type { Heard, Moved, Store } from '../store.ts';
 import type { Link, Row } from './connection.ts';
@@ -34,15 +34,15 @@ interface MoverOptions {
   readonly callTimeoutMs: number;
 }
 
-/** `move` and `unheard` of a store on MySQL. */
-export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'unheard'> {
+/** `move` and `lateOutcomes` of a store on MySQL. */
+export function createMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'lateOutcomes'> {
   const { place, newToken, skewMs, callTimeoutMs } = options;
   const unsettled: Batch[] = [];
   /** Those in `unsettled`, and those that are being settled just now. */
   let unlearned = 0;
 
-  /** The rows that moved. Once the packet is sent, a failure is `undone` or `unfit` only where the server reports a
-   *  statement before the commit, and `undone` only when a rollback was answered behind it. */
+  /** The rows that moved. Once the packet is sent, a failure is `notApplied` or `permanent` only where the server reports a
+   *  statement before the commit, and `notApplied` only when a rollback was answered behind it. */
   const send = ({ changes, token }: Batch, deadline: number): Promise<Row[]> =>
     link.session(deadline, async exchange => {
       const statements = moveStatements(changes, token, skewMs());
@@ -51,12 +51,12 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
       } catch (error) {
         if (!(error instanceof MysqlFailure)) throw error;
         if (!endedBeforeCommit(statements, error)) throw error.as('unknown');
-        if (error.outcome === 'unfit') throw error;
+        if (error.outcome === 'permanent') throw error;
         const [, moved = []] = await exchange(undoStatements(changes, token), deadline).catch(() => {
           throw error.as('unknown');
         });
         if (moved.length > 0) return moved;
-        throw error.as('undone');
+        throw error.as('notApplied');
       }
     });
 
@@ -88,7 +88,7 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
     try {
       return (await moveOrSettle({ changes, token: newToken() })).map(toAllocation);
     } catch (error) {
-      if (isLockTimeout(error) && error.outcome === 'undone') throw new LockedError(lockedError, error);
+      if (isLockTimeout(error) && error.outcome === 'notApplied') throw new LockedError(lockedError, error);
       throw told(error);
     }
   }
@@ -113,7 +113,7 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
     }
   }
 
-  async function unheard(): Promise<Heard> {
+  async function lateOutcomes(): Promise<Heard> {
     const moved: Moved[] = [];
     let failed: unknown = null;
     for (const batch of unsettled.splice(0)) {
@@ -133,7 +133,7 @@ export function mysqlMover(link: Link, options: MoverOptions): Pick<Store, 'move
     return { moved, unsettled: unlearned };
   }
 
-  return { move: groupCommit(commit, { lanesMax: LANES_MAX, locked }), unheard };
+  return { move: createGroupCommit(commit, { lanesMax: LANES_MAX, locked }), lateOutcomes };
 }
 
 const nameOf = (changes: readonly Change[]): string =>

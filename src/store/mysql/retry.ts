@@ -44,7 +44,7 @@ async function persist<T>(
     try {
       return await work(bounds.deadline);
     } catch (error) {
-      if (!(error instanceof MysqlFailure) || error.outcome === 'unfit') throw error;
+      if (!(error instanceof MysqlFailure) || error.outcome === 'permanent') throw error;
       const pauseMs = RETRY_PAUSE_MS * Math.min(tries, 10);
       if (!bounds.repeatable(error) || tries >= bounds.triesMax) throw error;
       if (performance.now() + pauseMs >= bounds.deadline) throw error;
@@ -68,7 +68,7 @@ export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: numbe
     deadline: performance.now() + timeoutMs,
     triesMax: TRIES_MAX,
     repeatable: ({ outcome, errno }) =>
-      outcome === 'unsent' || (outcome === 'undone' && errno !== LOCK_TIMEOUT),
+      outcome === 'unsent' || (outcome === 'notApplied' && errno !== LOCK_TIMEOUT),
   });
 
 /** As `repeat`, but gives up only when the time is over. */

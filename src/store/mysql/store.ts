@@ -9,7 +9,7 @@ import { LINK_BOUNDS, type LinkBounds, openLink, type Row, type Statement } from
 import { MysqlFailure } from './errors.ts';
 import { addStatements, portionsOf } from './insert.ts';
 import { migrateMysql, outdatedMysql } from './migrate.ts';
-import { mysqlMover } from './move.ts';
+import { createMover } from './move.ts';
 import * as rows from './queries.ts';
 import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './retry.ts';
 import { allocation, server as serverTable, subnet as subnetTable } from './schema.ts';
@@ -38,7 +38,7 @@ export function openMysql(options: MysqlOptions): Store {
   const place = placeOf(spec);
   const newToken = tokensOf(options.origin);
   const link = openLink(spec, options.password ?? null, { ...LINK_BOUNDS, ...options.bounds });
-  const mover = mysqlMover(link, { place, newToken, skewMs, callTimeoutMs });
+  const mover = createMover(link, { place, newToken, skewMs, callTimeoutMs });
 
   async function ours<T>(work: Promise<T>): Promise<T> {
     try {
@@ -73,7 +73,7 @@ export function openMysql(options: MysqlOptions): Store {
     },
 
     move: mover.move,
-    unheard: mover.unheard,
+    lateOutcomes: mover.lateOutcomes,
     async add(list) {
       const token = newToken();
       let added = 0;

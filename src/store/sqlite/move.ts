@@ -11,7 +11,7 @@ export type Mover = (change: Change, now: number, token: string) => Allocation |
 
 /** One prepared statement for each move, made when it is first needed. drizzle only words it: what it does to each
  *  row and parameter took longer than the move. */
-export function moverOn({ db, client }: SqliteFile): Mover {
+export function createMover({ db, client }: SqliteFile): Mover {
   const prepared = new Map<MoveName, StatementSync>();
   return (change, now, token) => {
     const statement = prepared.get(change.move) ?? client.prepare(textOf(db, change.move));

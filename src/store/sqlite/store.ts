@@ -1,12 +1,12 @@
 import { and, count, eq, getTableColumns, isNotNull, lt, or, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import { groupCommit, tokensOf } from '../group-commit.ts';
+import { createGroupCommit, tokensOf } from '../group-commit.ts';
 import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from '../store.ts';
 import { type Bucket, FULL, slowed, turnIn } from '../turns.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
-import { type Mover, moverOn } from './move.ts';
+import { createMover, type Mover } from './move.ts';
 import * as rows from './queries.ts';
 import { allocation, bucket, eni, fact, lease, server, subnet } from './schema.ts';
 
@@ -68,10 +68,10 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
       opened = null;
     },
 
-    async unheard() {
+    async lateOutcomes() {
       return { moved: [], unsettled: 0 }; // a commit here is done or not done, and the caller hears which
     },
-    move: groupCommit(commit, { lanesMax: 1 }),
+    move: createGroupCommit(commit, { lanesMax: 1 }),
     async add(list) {
       const token = newToken();
       let added = 0;
@@ -211,7 +211,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Store {
   };
 }
 
-const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: moverOn(file) });
+const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: createMover(file) });
 
 const {
   generation: _generation,

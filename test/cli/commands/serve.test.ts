@@ -12,7 +12,7 @@ import { loadConfig } from '../../../src/cli/settings/config.ts';
 import { settingNames } from '../../../src/cli/settings/settings.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { Allocator } from '../../../src/ipam/request/allocate.ts';
-import { keeper } from '../../../src/ipam/sync/keeper.ts';
+import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from '../../kit/world.ts';
 
@@ -61,7 +61,7 @@ async function start(
       more.serving?.(opened);
       return { pools: w.pools, allocator, opened };
     },
-    keeper: more.keeper ?? keeper({ ...context, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
+    keeper: more.keeper ?? createKeeper({ ...context, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
   const config = loadConfig({
     flags: new Map([['listen', [`unix:${socketPath()}`]]]),

@@ -1,12 +1,12 @@
 // Goal: what EC2 does not show counts only from a client of the ledger's account and Region. Method: servers on one
 // ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
-import { memoryCloud } from '../../../src/cloud/memory.ts';
+import { createMemoryCloud } from '../../../src/cloud/memory.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
 import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
-import { evidence } from '../../../src/ipam/sync/holders.ts';
+import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import type { Caller } from '../../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../../src/simulator/model/records.ts';
@@ -48,7 +48,7 @@ const PLACES: [what: string, vpc: typeof ROOMY, caller: Caller][] = [
 function misplaced(w: World, caller: () => Caller) {
   return {
     ...w.context,
-    cloud: memoryCloud(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
+    cloud: createMemoryCloud(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
   };
 }
 /** Two ENIs in use: holders, what is ready, and a stranger's address. `isUpgraded`: nobody noted whose they are. */
@@ -63,7 +63,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   const w = world({ vpc, store, policy: { warmMin: 1, warmMax: 3 } });
   for (const eni of [ENI_A, ENI_B]) await request(w, eni, { holder: 'web' });
   w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.77' as never] });
-  await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
+  await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   w.time.now += 3_600_000;
   notes = true;
   return w;
@@ -87,7 +87,7 @@ for (const [what, vpc, caller] of PLACES) {
       const before = await stateOf(w);
       const context = misplaced(w, () => caller);
       const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
-      const proof = evidence(context);
+      const proof = createEvidence(context);
       for (let i = 0; i < 5; i++) {
         await reconcile(context, enis, proof, SUBNET);
         await close(context, await compare(context, SUBNET));
@@ -155,12 +155,12 @@ identity(
     const caller = { account: OTHER, region: null };
     const strange = misplaced(w, () => caller);
     const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
-    await reconcile(strange, enis, evidence(strange), SUBNET);
+    await reconcile(strange, enis, createEvidence(strange), SUBNET);
     const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
     const line = /^EC2 shows this server no ENI of its ledger, but eni-0f;/;
     assert.match((await failure(pools.request(asked))).line, line);
     assert.is(await w.store.fact(FACT), null);
-    await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
+    await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
     assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
   },
 );
@@ -170,7 +170,7 @@ identity('credentials that change while a server runs prove nothing from then on
   let caller: Caller = { account: ACCOUNT_ID, region: null };
   const context = misplaced(w, () => caller);
   const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
-  const proof = evidence(context);
+  const proof = createEvidence(context);
   await reconcile(context, enis, proof, SUBNET);
   const before = await stateOf(w);
   caller = { account: OTHER, region: null };
@@ -187,7 +187,7 @@ identity('an ENI is gone only where another one of its owner is shown', async ()
     w.vpc.network.detach(w.vpc.network.eni(eni).attachment?.id ?? '');
     w.vpc.network.deleteEni(eni);
   }
-  const proof = evidence(w.context);
+  const proof = createEvidence(w.context);
   for (let i = 0; i < 3; i++) {
     await reconcile(w.context, w.enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;

@@ -141,7 +141,7 @@ assigning('a refusal that is not about addresses is told as it is, and marks non
 });
 
 /** EC2 refuses each call that names one of these, in words that nobody knows. */
-function unfit(w: World, ...ips: string[]): void {
+function rejected(w: World, ...ips: string[]): void {
   const { assign: real } = w.vpc.network;
   Object.assign(w.vpc.network, {
     assign: (asked: Parameters<typeof real>[0]) => {
@@ -158,8 +158,8 @@ assigning(
     const w = world({ vpc: LARGE });
     const rows = await freeRows(w, 60);
     const bad = nth(rows, 0);
-    unfit(w, bad);
-    const { ready, error, calls, unfit: found } = await assign(w.context, ENI_A, rows, 49);
+    rejected(w, bad);
+    const { ready, error, calls, rejected: found } = await assign(w.context, ENI_A, rows, 49);
     assert.is(error, null);
     assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
     assert.is(found, 1);
@@ -177,7 +177,7 @@ assigning(
 assigning('those of a batch that was refused are suspects, and tried last', async () => {
   const w = world({ vpc: LARGE });
   const rows = await freeRows(w, 6);
-  unfit(w, nth(rows, 0));
+  rejected(w, nth(rows, 0));
   // 0 to 3, 0 and 1, and 0 alone are refused; 4 and 5 were in none of these.
   const { ready, calls } = await assign(w.context, ENI_A, rows, 4);
   assert.equal(ipsOf(ready), [nth(rows, 4)]);
@@ -202,14 +202,14 @@ assigning('a request makes eight calls at most, whatever it meets', async () => 
   const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
   await freeRows(w, 1);
   w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
-  assert.is((await failure(request(w, ENI_A))).code, 'ec2-unfit');
+  assert.is((await failure(request(w, ENI_A))).code, 'ec2-invalid');
   assert.is(callsOf(w, ASSIGN), 8);
 });
 
 assigning('`--ip`: EC2 is quoted', async () => {
   const w = world({ vpc: ROOMY });
   const [row] = await freeRows(w, 1);
-  unfit(w, row?.ip ?? '');
+  rejected(w, row?.ip ?? '');
   assert.match((await failure(request(w, ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
   assert.ok(await request(w, ENI_A), 'and another is given at once');
 });

@@ -5,9 +5,9 @@ import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { assign } from '../../../src/ipam/ec2/assign.ts';
-import { sightsOf } from '../../../src/ipam/ec2/sights.ts';
+import { createSights } from '../../../src/ipam/ec2/sights.ts';
 import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
-import { evidence } from '../../../src/ipam/sync/holders.ts';
+import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -102,7 +102,7 @@ for (const [how, held] of [
       assert.ok(row);
       w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
       w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-      const { ready } = await assign({ ...w.context, sights: sightsOf(w.context) }, ENI_A, [row]);
+      const { ready } = await assign({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
       assert.is(ready.length, 1, 'a read showed it there');
       if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
       await w.time.wait(10_000);
@@ -114,7 +114,7 @@ sights('the comparison of ledger and EC2 settles them too', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 3);
   await lost(w, rows, true);
-  await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
+  await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
 });
 
@@ -134,7 +134,7 @@ sights('not on an ENI that is attached to another instance now', async () => {
   await lost(w, rows, true);
   const { network } = w.vpc;
   network.detach(network.eni(ENI_A).attachment?.id ?? '');
-  const watching = sightsOf(w.context);
+  const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.equal(await watching.next(ENI_A), []);
   assert.equal(await statuses(w, rows), ['assigning']);
@@ -143,7 +143,7 @@ sights('not on an ENI that is attached to another instance now', async () => {
 sights('all who wait share its reads: five within half a minute', async () => {
   const w = world({ vpc: ROOMY });
   await lost(w, await freeRows(w, 1), false);
-  const watching = sightsOf(w.context);
+  const watching = createSights(w.context);
   const [before, startedAt] = [callsOf(w, READ), w.time.now];
   const at: number[] = [];
   for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
@@ -160,7 +160,7 @@ sights('all who wait share its reads: five within half a minute', async () => {
 sights('a newer call is looked for in its own time', async () => {
   const w = world({ vpc: ROOMY });
   await lost(w, await freeRows(w, 1), false);
-  const watching = sightsOf(w.context);
+  const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now - 11_000);
   await watching.next(ENI_A);
   const startedAt = w.time.now;
@@ -174,7 +174,7 @@ sights('reads that fail are made again', async () => {
   const rows = await freeRows(w, 1);
   await lost(w, rows, true);
   w.vpc.faults.add({ kind: 'error', code: 'InternalError', message: 'no', action: READ, times: 1 });
-  const watching = sightsOf(w.context);
+  const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);
 });

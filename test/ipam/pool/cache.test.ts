@@ -3,7 +3,7 @@
 import type { Allocation, Status } from '../../../src/domain/allocation.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
-import { type Hints, hintsOf } from '../../../src/ipam/pool/cache.ts';
+import { type Cache, createCache } from '../../../src/ipam/pool/cache.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   countingCalls,
@@ -43,101 +43,101 @@ const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
 });
 const rests = (ip: string, since: number) => row(ip, { restedSince: since, restedFrom: ENI_A });
 
-function fresh(): { hints: Hints; clock: { now: number } } {
+function fresh(): { cache: Cache; clock: { now: number } } {
   const clock = { now: 0 };
-  return { hints: hintsOf(POLICY, () => clock.now), clock };
+  return { cache: createCache(POLICY, () => clock.now), clock };
 }
 
 const taking = suite('take');
 
 taking('a row that somebody keeps locked comes last, for a while or until it was moved', () => {
-  const { hints, clock } = fresh();
+  const { cache, clock } = fresh();
   const rows = [row('10.0.1.7'), rests('10.0.1.8', NOW - 50_000)];
   const next = () => {
-    hints.learn(ENI_A, { now: NOW, rows });
-    const taken = hints.take(ENI_A, null);
-    if (taken !== null) hints.settled(taken, true);
+    cache.learn(ENI_A, { now: NOW, rows });
+    const taken = cache.take(ENI_A, null);
+    if (taken !== null) cache.settled(taken, true);
     return taken?.ip;
   };
   assert.is(next(), '10.0.1.7');
-  hints.avoid(row('10.0.1.7'));
+  cache.avoid(row('10.0.1.7'));
   assert.is(next(), '10.0.1.8');
-  hints.avoid(row('10.0.1.8'));
+  cache.avoid(row('10.0.1.8'));
   assert.is(next(), '10.0.1.7', 'with nothing else it is offered');
-  hints.note(row('10.0.1.8'));
+  cache.note(row('10.0.1.8'));
   assert.is(next(), '10.0.1.8');
   clock.now += 60_000;
   assert.is(next(), '10.0.1.7');
 });
 
 taking('the one that has rested longest, each once', () => {
-  const { hints } = fresh();
+  const { cache } = fresh();
   const rows = [rests('10.0.1.6', NOW - 40_000), row('10.0.1.7'), rests('10.0.1.8', NOW - 50_000)];
-  hints.learn(ENI_A, { now: NOW, rows });
-  const taken = [1, 2, 3, 4].map(() => hints.take(ENI_A, null)?.ip);
+  cache.learn(ENI_A, { now: NOW, rows });
+  const taken = [1, 2, 3, 4].map(() => cache.take(ENI_A, null)?.ip);
   assert.equal(taken, ['10.0.1.7', '10.0.1.8', '10.0.1.6', undefined]);
 });
 
 taking("none that cools down, by the store's clock and not the process's", () => {
-  const { hints, clock } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [rests('10.0.1.6', NOW - POLICY.cooldownMs + 10)] });
-  assert.is(hints.take(ENI_A, null), null);
-  assert.equal(hints.count(ENI_A, null), { usable: 0, resting: 1 });
+  const { cache, clock } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [rests('10.0.1.6', NOW - POLICY.cooldownMs + 10)] });
+  assert.is(cache.take(ENI_A, null), null);
+  assert.equal(cache.count(ENI_A, null), { usable: 0, resting: 1 });
   clock.now += 9;
-  assert.is(hints.take(ENI_A, null), null);
+  assert.is(cache.take(ENI_A, null), null);
   clock.now += 1;
-  assert.is(hints.take(ENI_A, null)?.ip, '10.0.1.6');
+  assert.is(cache.take(ENI_A, null)?.ip, '10.0.1.6');
 });
 
 taking('only those of the range, and of the ENI', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.200')] });
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.200')] });
   const range = { first: 0x0a000180, last: 0x0a0001ff, maskLength: 25 };
-  assert.is(hints.take(ENI_B, null), null);
-  assert.is(hints.take(ENI_A, range as never)?.ip, '10.0.1.200');
-  assert.is(hints.take(ENI_A, range as never), null);
+  assert.is(cache.take(ENI_B, null), null);
+  assert.is(cache.take(ENI_A, range as never)?.ip, '10.0.1.200');
+  assert.is(cache.take(ENI_A, range as never), null);
 });
 
 taking('nothing more that others may have moved, once one of the ENI has been', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
-  const taken = hints.take(ENI_A, null);
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
+  const taken = cache.take(ENI_A, null);
   assert.ok(taken);
-  hints.settled(taken, false);
-  assert.is(hints.take(ENI_A, null), null);
+  cache.settled(taken, false);
+  assert.is(cache.take(ENI_A, null), null);
 });
 
 taking('what the ledger does not name any more is forgotten', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.7')] });
-  assert.equal(hints.count(ENI_A, null), { usable: 1, resting: 0 });
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6'), row('10.0.1.7')] });
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.7')] });
+  assert.equal(cache.count(ENI_A, null), { usable: 1, resting: 0 });
 });
 
 taking('nothing that was claimed otherwise', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
-  hints.note(row('10.0.1.6', { status: 'allocated' }));
-  assert.is(hints.take(ENI_A, null), null);
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  cache.note(row('10.0.1.6', { status: 'allocated' }));
+  assert.is(cache.take(ENI_A, null), null);
 });
 
 taking('never a primary', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.4', { primary: true })] });
-  hints.note(row('10.0.1.4', { primary: true }));
-  assert.is(hints.take(ENI_A, null), null);
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.4', { primary: true })] });
+  cache.note(row('10.0.1.4', { primary: true }));
+  assert.is(cache.take(ENI_A, null), null);
 });
 
 taking('what is being claimed is not learned anew before that has ended', () => {
-  const { hints } = fresh();
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
-  const taken = hints.take(ENI_A, null);
+  const { cache } = fresh();
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  const taken = cache.take(ENI_A, null);
   assert.ok(taken);
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
-  assert.is(hints.take(ENI_A, null), null);
-  hints.settled(taken, true);
-  hints.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
-  assert.is(hints.take(ENI_A, null)?.ip, '10.0.1.6');
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  assert.is(cache.take(ENI_A, null), null);
+  cache.settled(taken, true);
+  cache.learn(ENI_A, { now: NOW, rows: [row('10.0.1.6')] });
+  assert.is(cache.take(ENI_A, null)?.ip, '10.0.1.6');
 });
 
 taking.run();
@@ -145,11 +145,11 @@ taking.run();
 const holding = suite('holding');
 
 holding('is remembered for its ENI, once', () => {
-  const { hints } = fresh();
-  hints.note(row('10.0.1.6', { status: 'allocated' }));
-  assert.is(hints.holding(ENI_B, '10.0.1.6' as never), null);
-  assert.is(hints.holding(ENI_A, '10.0.1.6' as never)?.generation, 1);
-  assert.is(hints.holding(ENI_A, '10.0.1.6' as never), null);
+  const { cache } = fresh();
+  cache.note(row('10.0.1.6', { status: 'allocated' }));
+  assert.is(cache.holding(ENI_B, '10.0.1.6' as never), null);
+  assert.is(cache.holding(ENI_A, '10.0.1.6' as never)?.generation, 1);
+  assert.is(cache.holding(ENI_A, '10.0.1.6' as never), null);
 });
 
 holding.run();

@@ -4,13 +4,13 @@ import type { Cloud, Urgency } from '../../../src/cloud/cloud.ts';
 import { type Cidr, parseCidr } from '../../../src/domain/address.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
-import { hintsOf } from '../../../src/ipam/pool/cache.ts';
+import { createCache } from '../../../src/ipam/pool/cache.ts';
 import { fill } from '../../../src/ipam/pool/refill.ts';
-import { takeBack } from '../../../src/ipam/pool/steal.ts';
+import { steal } from '../../../src/ipam/pool/steal.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { drain, recycle } from '../../../src/ipam/sync/drain.ts';
 import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
-import { groupCommit } from '../../../src/store/group-commit.ts';
+import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   callsOf,
@@ -140,7 +140,7 @@ filling('those who find that all is being claimed let the claims be made', async
   const { move, readyOn } = w.store;
   let reads = 0;
   Object.assign(w.store, {
-    move: groupCommit(changes => move(changes), { lanesMax: 1 }),
+    move: createGroupCommit(changes => move(changes), { lanesMax: 1 }),
     readyOn: async (...args: Parameters<typeof readyOn>) => {
       reads++;
       if (reads > 1000) throw new Error('it reads and reads, and nothing else has its turn');
@@ -230,12 +230,12 @@ filling('finds what another server has made ready, and then needs no read for it
 filling('learns by the way what is ready', async () => {
   const w = await slow({ vpc: LARGE });
   await request(w, ENI_A);
-  const hints = hintsOf(POLICY, w.context.clock);
+  const cache = createCache(POLICY, w.context.clock);
   const home = await w.enis.adopt(ENI_A);
   const marks = () => ({ low: 2, high: 6 });
   const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: async () => {} };
-  assert.equal(await fill(w.context, w.enis, hints, home, asked), { outcome: 'ready', assigned: 0 });
-  assert.is(hints.count(ENI_A, null).usable, 12);
+  assert.equal(await fill(w.context, w.enis, cache, home, asked), { outcome: 'ready', assigned: 0 });
+  assert.is(cache.count(ENI_A, null).usable, 12);
 });
 
 filling('a refill that a container has come to wait for is as urgent as that container', async () => {
@@ -613,9 +613,9 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
   for (const { iface, ip } of held) if (iface !== null) await release(w, iface, ip);
   w.time.now += POLICY.quarantineMs;
   const home = await w.enis.adopt(ENI_B);
-  await takeBack(w.context, w.enis, home, anyTwo);
+  await steal(w.context, w.enis, home, anyTwo);
   assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
-  assert.is((await takeBack(w.context, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
+  assert.is((await steal(w.context, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
   assert.is(await ready(w, ENI_B), 5);
   assert.is(callsOf(w, UNASSIGN), 3, 'one call for each ENI that is needed');
 });
@@ -690,7 +690,7 @@ async function movedAway() {
 takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
   const { w, home } = await movedAway();
   const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  assert.equal(await takeBack(w.context, w.enis, home, anyTwo), []);
+  assert.equal(await steal(w.context, w.enis, home, anyTwo), []);
   assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 2);
   assert.is(callsOf(w, UNASSIGN), 0);
 });
@@ -698,7 +698,7 @@ takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async
 takingBack('nothing more is tried when nobody waits any longer', async () => {
   const { w, home } = await movedAway();
   const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  assert.equal(await takeBack(w.context, w.enis, home, { ...anyTwo, until: w.context.clock() }), []);
+  assert.equal(await steal(w.context, w.enis, home, { ...anyTwo, until: w.context.clock() }), []);
   assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
 });
 
@@ -707,13 +707,13 @@ takingBack('only addresses of the range, and never a primary', async () => {
   await request(w, ENI_A);
   const home = await w.enis.adopt(ENI_B);
   const range = { ...anyTwo, range: parseCidr('10.0.1.0/30') };
-  assert.equal(await takeBack(w.context, w.enis, home, range), []);
+  assert.equal(await steal(w.context, w.enis, home, range), []);
   const primary = async (...args: Parameters<typeof w.store.withStatus>) => {
     const { now, rows } = await w.store.withStatus(...args);
     return { now, rows: rows.map(row => ({ ...row, primary: true })) };
   };
   const store = { ...w.store, withStatus: primary };
-  assert.equal(await takeBack({ ...w.context, store }, w.enis, home, anyTwo), []);
+  assert.equal(await steal({ ...w.context, store }, w.enis, home, anyTwo), []);
 });
 
 const fullOfWarmth = async () => {
@@ -767,8 +767,8 @@ takingBack("nor does a request from an ENI that is not this ledger's", async () 
   const home = await other.enis.adopt(ENI_B);
   const known = { ...other.enis, readAll: foreign.enis };
   const wanted = { range: null, count: 1, which: 'any' } as const;
-  assert.equal(await takeBack({ ...other.context, store: foreign }, known, home, wanted), []);
-  assert.is((await takeBack(other.context, other.enis, home, wanted)).length, 1);
+  assert.equal(await steal({ ...other.context, store: foreign }, known, home, wanted), []);
+  assert.is((await steal(other.context, other.enis, home, wanted)).length, 1);
 });
 
 takingBack.run();

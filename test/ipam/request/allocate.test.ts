@@ -317,14 +317,14 @@ named('that is ready on another ENI is refused, naming that ENI', async () => {
   assert.match(error.line, /10\.0\.1\.77 is kept ready on eni-0a, another ENI/);
 });
 
-const unfit: [ip: string, why: RegExp][] = [
+const rejected: [ip: string, why: RegExp][] = [
   ['10.0.1.1', /reserved by AWS: it is the VPC router/],
   ['10.0.1.255', /reserved by AWS/],
   ['10.0.1.4', /primary address of eni-0a/],
   ['10.0.1.5', /in use on eni-0b, not by a container/],
   ['10.9.9.9', /not in 10\.0\.1\.0\/24/],
 ];
-for (const [ip, why] of unfit)
+for (const [ip, why] of rejected)
   named(`${ip} is refused: ${why.source}`, async () => {
     const w = world({ vpc: ROOMY });
     assert.match((await failure(request(w, ENI_A, { named: ip }))).line, why);
@@ -436,14 +436,14 @@ releasing('of an address by its holder makes it ready and lets it rest', async (
   assert.is(row.holder, null);
 });
 
-const nobodys: [what: string, eni: EniId, ip: (held: string) => string][] = [
+const rollbacks: [what: string, eni: EniId, ip: (held: string) => string][] = [
   ['through another ENI', ENI_B, held => held],
   ['of the gateway', ENI_A, () => '10.0.1.1'],
   ['of the primary', ENI_A, () => '10.0.1.4'],
   ["of another ENI's primary", ENI_A, () => '10.0.1.5'],
   ['of an address outside the subnet', ENI_A, () => '192.168.7.7'],
 ];
-for (const [what, eni, ip] of nobodys)
+for (const [what, eni, ip] of rollbacks)
   releasing(`${what} is a no and changes nothing`, async () => {
     const w = world();
     const { ip: held } = await request(w, ENI_A);
@@ -534,10 +534,10 @@ releasing('an undo that the store fails is made up for by the keeper', async () 
     throw new IpamError('store-down', 'away');
   };
   await w.allocator.undo(row);
-  assert.is(w.nobodys.isEmpty, false);
+  assert.is(w.rollbacks.isEmpty, false);
   w.store.move = move;
-  await w.nobodys.settle();
-  assert.is(w.nobodys.isEmpty, true);
+  await w.rollbacks.settle();
+  assert.is(w.rollbacks.isEmpty, true);
   assert.is((await rowOf(w, row.ip)).status, 'ready');
 });
 
@@ -552,7 +552,7 @@ releasing('an undo that meets another move in the middle is tried again', async 
   };
   await w.allocator.undo(row);
   assert.is((await rowOf(w, row.ip)).status, 'unassigning');
-  assert.is(w.nobodys.isEmpty, true);
+  assert.is(w.rollbacks.isEmpty, true);
 });
 
 releasing('an undo whose row changed meanwhile is made all the same', async () => {

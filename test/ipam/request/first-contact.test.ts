@@ -2,7 +2,7 @@
 // network on, with other people's addresses, on a central server and on an embedded one; what each costs EC2.
 import { parsePoolId } from '../../../src/domain/ids.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
-import { order } from '../../../src/ipam/request/release.ts';
+import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -114,7 +114,7 @@ central('an ENI that only the rows of the ancestor tell of is read at its first 
 
 central('an operator may not give up what stands on it either', async () => {
   const w = await initialised();
-  const { move, refusal } = order(await rowOf(w, FOREIGN), false);
+  const { move, refusal } = operatorRelease(await rowOf(w, FOREIGN), false);
   assert.is(move, null);
   assert.match(refusal, /eni-0a is not an ENI of this ledger.*`ec2-ipam adopt eni-0a`/);
 });

@@ -1,20 +1,20 @@
 // Goal: what an operator may give up, and what not.
-import { order } from '../../../src/ipam/request/release.ts';
+import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ROOMY, request, rowOf, world } from '../../kit/world.ts';
 
 const ordering = suite('order');
 ordering('the holder of an address, and an occupied one on an ENI of ours', async () => {
   const held = await request(world({ vpc: ROOMY }), ENI_A);
-  assert.is(order(held, true).move, 'release');
-  assert.is(order({ ...held, missingSince: 1 }, true).move, 'retire');
-  assert.is(order({ ...held, status: 'occupied' }, true).move, 'surrender');
-  assert.is(order({ ...held, status: 'occupied', absentSince: 1 }, true).move, 'vacated');
+  assert.is(operatorRelease(held, true).move, 'release');
+  assert.is(operatorRelease({ ...held, missingSince: 1 }, true).move, 'retire');
+  assert.is(operatorRelease({ ...held, status: 'occupied' }, true).move, 'surrender');
+  assert.is(operatorRelease({ ...held, status: 'occupied', absentSince: 1 }, true).move, 'vacated');
 });
 ordering('nothing else', async () => {
   const w = world({ vpc: ROOMY });
   const held = await request(w, ENI_A);
-  const refused: [row: Parameters<typeof order>[0], ours: boolean, why: RegExp][] = [
+  const refused: [row: Parameters<typeof operatorRelease>[0], ours: boolean, why: RegExp][] = [
     [await rowOf(w, '10.0.1.4'), true, /primary address of eni-0a/],
     [{ ...held, status: 'occupied' }, false, /eni-0a is not an ENI of this ledger/],
     [{ ...held, status: 'occupied', iface: null }, true, /on no ENI that is known/],
@@ -22,8 +22,8 @@ ordering('nothing else', async () => {
     [await rowOf(w, '10.0.1.1'), true, /is reserved: nobody holds it/],
   ];
   for (const [row, ours, why] of refused) {
-    assert.is(order(row, ours).move, null);
-    assert.match(order(row, ours).refusal, why);
+    assert.is(operatorRelease(row, ours).move, null);
+    assert.match(operatorRelease(row, ours).refusal, why);
   }
 });
 ordering.run();

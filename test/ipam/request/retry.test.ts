@@ -36,13 +36,13 @@ const enduring = suite('outage');
 enduring('what succeeds is done once, without a wait', async () => {
   const { outage: it, pauses } = outage();
   let tries = 0;
-  assert.is(await it.endure(isDown, here, async () => ++tries), 1);
+  assert.is(await it.retryWhile(isDown, here, async () => ++tries), 1);
   assert.equal(pauses, []);
 });
 
 enduring('a wait doubles up to its longest, and ends at the bound with the error itself', async () => {
   const { outage: it, pauses, time } = outage();
-  assert.is(await codeOf(it.endure(isDown, here, down)), 'store-down');
+  assert.is(await codeOf(it.retryWhile(isDown, here, down)), 'store-down');
   assert.equal(pauses.slice(0, 7), [50, 100, 200, 400, 800, 1_600, PAUSE_MAX_MS]);
   assert.is(Math.max(...pauses), PAUSE_MAX_MS);
   assert.is(time.now, 50_000 + BOUND_MS, 'the last wait is cut short');
@@ -51,40 +51,40 @@ enduring('a wait doubles up to its longest, and ends at the bound with the error
 enduring('what comes back in time is only a wait', async () => {
   const { outage: it, time } = outage();
   const back = time.now + 3_000;
-  assert.is(await it.endure(isDown, here, async () => (time.now < back ? await down() : 'done')), 'done');
+  assert.is(await it.retryWhile(isDown, here, async () => (time.now < back ? await down() : 'done')), 'done');
 });
 
 enduring('whoever comes later waits only as long as the first is still to wait', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.endure(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, here, down));
   const before = time.now;
   let tries = 0;
   const counted = () => {
     tries++;
     return down();
   };
-  assert.is(await codeOf(it.endure(isDown, here, counted)), 'store-down');
+  assert.is(await codeOf(it.retryWhile(isDown, here, counted)), 'store-down');
   assert.is(tries, 1, 'but it is tried');
   assert.is(time.now, before);
 });
 
 enduring('a success ends the outage, and the next one begins anew', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.endure(isDown, here, down));
-  await it.endure(isDown, here, async () => {});
+  await codeOf(it.retryWhile(isDown, here, down));
+  await it.retryWhile(isDown, here, async () => {});
   const before = time.now;
-  await codeOf(it.endure(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, here, down));
   assert.is(time.now, before + BOUND_MS);
 });
 
 enduring('another error is no outage: it is thrown at once, and shows that there is an answer', async () => {
   const { outage: it, pauses, time } = outage();
-  await codeOf(it.endure(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, here, down));
   pauses.length = 0;
   const conflict = async () => {
     throw new IpamError('conflict', 'taken');
   };
-  assert.is(await codeOf(it.endure(isDown, here, conflict)), 'conflict');
+  assert.is(await codeOf(it.retryWhile(isDown, here, conflict)), 'conflict');
   assert.equal(pauses, []);
   assert.is(it.deadline(time.now), time.now + BOUND_MS);
 });
@@ -98,7 +98,7 @@ enduring('a caller that has gone ends its own wait, and not the outage', async (
     gone = ++tries === 3;
     return await down();
   };
-  assert.is(await codeOf(it.endure(isDown, () => gone, work)), 'caller-gone');
+  assert.is(await codeOf(it.retryWhile(isDown, () => gone, work)), 'caller-gone');
   assert.is(tries, 3);
   assert.is(it.deadline(time.now), began + BOUND_MS);
 });
@@ -106,11 +106,11 @@ enduring('a caller that has gone ends its own wait, and not the outage', async (
 enduring('work that finds its caller gone does not end the outage either', async () => {
   const { outage: it, time } = outage();
   const began = time.now;
-  await codeOf(it.endure(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, here, down));
   const left = async () => {
     throw new IpamError('caller-gone', 'gone');
   };
-  assert.is(await codeOf(it.endure(isDown, here, left)), 'caller-gone');
+  assert.is(await codeOf(it.retryWhile(isDown, here, left)), 'caller-gone');
   assert.is(it.deadline(time.now), began + BOUND_MS);
 });
 
@@ -120,7 +120,7 @@ enduring(
     const { outage: it, time } = outage();
     assert.is(it.deadline(time.now + 7), time.now + 7 + BOUND_MS);
     const began = time.now;
-    await codeOf(it.endure(isDown, here, down));
+    await codeOf(it.retryWhile(isDown, here, down));
     assert.is(it.deadline(began + 9_000), began + BOUND_MS);
     assert.is(it.deadline(began - 1_000), began - 1_000 + BOUND_MS);
   },
@@ -128,12 +128,12 @@ enduring(
 
 enduring('an outage that nobody has met for long is over, and the next one begins anew', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.endure(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, here, down));
   time.now += 6 * 3_600_000;
   assert.is(it.deadline(time.now), time.now + BOUND_MS);
   let tries = 0;
   const back = async () => (tries++ === 0 ? await down() : 'done');
-  assert.is(await it.endure(isDown, here, back), 'done');
+  assert.is(await it.retryWhile(isDown, here, back), 'done');
 });
 
 enduring('two outages that take turns have one bound between them', async () => {
@@ -151,7 +151,9 @@ enduring('two outages that take turns have one bound between them', async () => 
   const work = async (): Promise<never> => {
     throw new IpamError(++tries % 4 === 0 ? 'store-down' : 'ec2-throttled', 'away');
   };
-  await codeOf(outer.endure(isDown, here, () => inner.endure(isAway, here, work, startedAt), startedAt));
+  await codeOf(
+    outer.retryWhile(isDown, here, () => inner.retryWhile(isAway, here, work, startedAt), startedAt),
+  );
   assert.ok(time.now - startedAt <= BOUND_MS, `${time.now - startedAt} ms`);
 });
 

@@ -26,9 +26,9 @@ undoing('of many at once, on several ENIs, loses none', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await held(w);
   const calls = countingCalls(w, 'move', 'get');
-  await Promise.all([...rows.map(row => w.allocator.undo(row)), w.nobodys.settle()]);
+  await Promise.all([...rows.map(row => w.allocator.undo(row)), w.rollbacks.settle()]);
   assert.equal(await ipsWith(w, 'allocated'), []);
-  assert.is(w.nobodys.isEmpty, true);
+  assert.is(w.rollbacks.isEmpty, true);
   assert.ok(calls.move <= 2 && calls.get <= 2, 'those that come together go together');
 });
 
@@ -42,9 +42,9 @@ undoing('while the store fails now and then loses none', async () => {
     return await move(changes.slice(0, 5));
   };
   await Promise.all(rows.map(row => w.allocator.undo(row)));
-  for (let i = 0; i < 10; i++) await w.nobodys.settle().catch(() => {});
+  for (let i = 0; i < 10; i++) await w.rollbacks.settle().catch(() => {});
   assert.equal(await ipsWith(w, 'allocated'), []);
-  assert.is(w.nobodys.isEmpty, true);
+  assert.is(w.rollbacks.isEmpty, true);
 });
 
 undoing('ends within its bound while the store does not answer, and is made up for', async () => {
@@ -61,10 +61,10 @@ undoing('ends within its bound while the store does not answer, and is made up f
   const before = w.time.now;
   await w.allocator.undo(row);
   assert.is(w.time.now - before, 10_000);
-  assert.is(w.nobodys.isEmpty, false);
+  assert.is(w.rollbacks.isEmpty, false);
   w.store.get = get;
   answer();
-  await w.nobodys.settle();
+  await w.rollbacks.settle();
   assert.is((await rowOf(w, row.ip)).status, 'ready');
 });
 
@@ -75,16 +75,16 @@ undoing('a row that others keep moving does not keep the others waiting', async 
   w.store.move = async changes => move(changes.filter(({ row }) => row.ip !== restless.ip));
   await Promise.all([w.allocator.undo(restless), w.allocator.undo(other)]);
   assert.equal(await ipsWith(w, 'allocated'), [restless.ip]);
-  assert.is(w.nobodys.isEmpty, false);
+  assert.is(w.rollbacks.isEmpty, false);
 });
 
 undoing('of more than can be kept is never given up: no more addresses are given instead', async () => {
   const w = world({ vpc: ROOMY });
   const row = await request(w, ENI_A);
-  for (let generation = 0; generation < 10_000; generation++) w.nobodys.add({ ...row, generation });
-  assert.match((await failure(request(w, ENI_A))).line, /too many addresses wait to be given back/);
-  await w.nobodys.settle();
-  assert.is(w.nobodys.isEmpty, true);
+  for (let generation = 0; generation < 10_000; generation++) w.rollbacks.add({ ...row, generation });
+  assert.match((await failure(request(w, ENI_A))).line, /too many claims wait to be rolled back/);
+  await w.rollbacks.settle();
+  assert.is(w.rollbacks.isEmpty, true);
   assert.is((await request(w, ENI_A)).status, 'allocated');
 });
 

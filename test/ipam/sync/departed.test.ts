@@ -8,7 +8,7 @@ import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { drain, idle } from '../../../src/ipam/sync/drain.ts';
-import { type Evidence, evidence } from '../../../src/ipam/sync/holders.ts';
+import { createEvidence, type Evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -38,7 +38,7 @@ interface Site {
 }
 const site = (): Site => {
   const w = world({ vpc: ROOMY, instance: HERE, policy: { warmMin: 0, warmMax: 1 } });
-  return { w, proof: evidence(w.context) };
+  return { w, proof: createEvidence(w.context) };
 };
 const pass = ({ w, proof }: Site, scope: 'own' | 'whole' = 'whole') =>
   reconcile(w.context, w.enis, proof, SUBNET, scope);
@@ -259,7 +259,7 @@ departing('a release ends what is held there, with no word to EC2, and gives up 
 
 departing('a central ledger keeps an ENI that is attached to nothing', async () => {
   const w = world({ vpc: ROOMY });
-  const s = { w, proof: evidence(w.context) };
+  const s = { w, proof: createEvidence(w.context) };
   const held = await request(w, ENI_A);
   const ready = await ipsWith(w, 'ready');
   detach(w, ENI_A);

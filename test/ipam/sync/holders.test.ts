@@ -9,7 +9,7 @@ import {
   STANDS_FOR_MS,
 } from '../../../src/domain/evidence.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
-import { endHoldersBefore, evidence } from '../../../src/ipam/sync/holders.ts';
+import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { openMemory } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -37,7 +37,7 @@ async function held(policy = {}, aheadMs = 0) {
   await w.enis.adopt(ENI_B);
   for (const holder of ['web', 'db', 'cache']) await request(w, ENI_A, { holder });
   w.time.now += 10 * MINUTE_MS;
-  const proof = evidence(w.context);
+  const proof = createEvidence(w.context);
   return {
     w,
     clock,
@@ -191,7 +191,7 @@ proof('detached and back between two reads proves nothing of what is detached', 
 
 proof('an attachment between two reads begins the time of a detached one anew', async () => {
   const { w, holders } = await held();
-  const weighing = evidence(w.context);
+  const weighing = createEvidence(w.context);
   const { rows } = await w.store.withStatus(SUBNET, ['allocated']);
   const shown = await w.context.cloud.eni(ENI_A);
   const detached = new Map([
@@ -215,7 +215,7 @@ proof('absence from the list of the subnet proves nothing', async () => {
       },
     },
   };
-  const weighing = evidence(blind);
+  const weighing = createEvidence(blind);
   for (let i = 0; i < 5; i++) {
     await reconcile(blind, w.enis, weighing, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
@@ -237,7 +237,7 @@ proof('a server that has just begun sees for itself first', async () => {
   const { w, holders } = await held();
   detach(w);
   for (let i = 0; i < 3; i++) {
-    await reconcile(w.context, w.enis, evidence(w.context), SUBNET);
+    await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
     w.time.now += STANDS_FOR_MS.detached;
   }
   assert.is((await holders()).length, 3);
@@ -255,7 +255,7 @@ proof('one pass gives up ten at the most', async () => {
   });
   for (let i = 0; i < 14; i++) await request(w, ENI_A);
   w.time.now += 10 * MINUTE_MS;
-  const weighing = evidence(w.context);
+  const weighing = createEvidence(w.context);
   detach(w);
   await reconcile(w.context, w.enis, weighing, SUBNET);
   w.time.now += STANDS_FOR_MS.detached;
@@ -269,7 +269,7 @@ proof('a holder that changed since it was read is let be', async () => {
   const { w, holders } = await held();
   const [ip = ''] = await holders();
   const row = await rowOf(w, ip);
-  const weighing = evidence(w.context);
+  const weighing = createEvidence(w.context);
   detach(w);
   const seen = new Map([[ENI_A, await w.context.cloud.eni(ENI_A)]]);
   await weighing.weigh([row], seen, w.time.now);

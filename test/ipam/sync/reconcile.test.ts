@@ -6,13 +6,13 @@ import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS } from '../../../src/domain/drift.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assign } from '../../../src/ipam/ec2/assign.ts';
-import { knownEnis } from '../../../src/ipam/ec2/enis.ts';
+import { createEnis } from '../../../src/ipam/ec2/enis.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
-import { giveBack } from '../../../src/ipam/request/rollback.ts';
+import { createRollbacks } from '../../../src/ipam/request/rollback.ts';
 import { idle } from '../../../src/ipam/sync/drain.ts';
-import { evidence } from '../../../src/ipam/sync/holders.ts';
-import { keeper } from '../../../src/ipam/sync/keeper.ts';
+import { createEvidence } from '../../../src/ipam/sync/holders.ts';
+import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { close, compare, reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -209,11 +209,11 @@ reconciling('what moved while EC2 was read is let be', async () => {
 reconciling('an embedded server lets go of an ENI that has left its instance', async () => {
   const w = world({ vpc: ROOMY });
   const context = { ...w.context, instance: 'i-0a' as never };
-  const enis = knownEnis(context);
+  const enis = createEnis(context);
   await enis.adopt(ENI_A);
   w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
   w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
-  await pass(context, enis, evidence(context), SUBNET);
+  await pass(context, enis, createEvidence(context), SUBNET);
   assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
   assert.match(
     (await failure(enis.adopt(ENI_A))).line,
@@ -317,7 +317,7 @@ surveying('a part of a subnet stays a part', async () => {
 
 const keeping = suite('keeper');
 const keeperOf = ({ context, ...parts }: World, server: string, reconcileEveryMs: number) =>
-  keeper(context, parts, { server, reconcileEveryMs });
+  createKeeper(context, parts, { server, reconcileEveryMs });
 
 keeping('settles what a dead server left, reconciles, and ends in good order', async () => {
   const w = world({ vpc: ROOMY });
@@ -361,9 +361,9 @@ keeping('gives back a claim that was reported as failed and was made after all',
   ];
   const context = {
     ...w.context,
-    store: { ...w.store, unheard: async () => ({ moved: told.splice(0), unsettled: 0 }) },
+    store: { ...w.store, lateOutcomes: async () => ({ moved: told.splice(0), unsettled: 0 }) },
   };
-  const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
+  const loop = keeperOf({ ...w, context, rollbacks: createRollbacks(context) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);
   void loop.stop(60_000);
@@ -375,9 +375,9 @@ keeping('gives back a claim that was reported as failed and was made after all',
 for (const unsettled of [0, 1])
   keeping(`${unsettled} claims of which the store cannot tell: the end is told as what it is`, async () => {
     const w = world({ vpc: ROOMY });
-    const store = { ...w.store, unheard: async () => ({ moved: [], unsettled }) };
+    const store = { ...w.store, lateOutcomes: async () => ({ moved: [], unsettled }) };
     const context = { ...w.context, store };
-    const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
+    const loop = keeperOf({ ...w, context, rollbacks: createRollbacks(context) }, 'server-1', 60_000);
     const run = loop.run();
     await w.time.wait(3000);
     const stopped = loop.stop(60_000);
@@ -389,11 +389,11 @@ for (const unsettled of [0, 1])
 
 keeping('a store that cannot say what became of its claims: the end is not in good order', async () => {
   const w = world({ vpc: ROOMY });
-  const unheard = async () => {
+  const lateOutcomes = async () => {
     throw new IpamError('store-down', 'gone');
   };
-  const context = { ...w.context, store: { ...w.store, unheard } };
-  const loop = keeperOf({ ...w, context, nobodys: giveBack(context) }, 'server-1', 60_000);
+  const context = { ...w.context, store: { ...w.store, lateOutcomes } };
+  const loop = keeperOf({ ...w, context, rollbacks: createRollbacks(context) }, 'server-1', 60_000);
   const run = loop.run();
   await w.time.wait(3000);
   const stopped = loop.stop(60_000);
@@ -535,7 +535,7 @@ keeping('of its own ENIs alone, what is missing is repaired and what is elsewher
   const before = await rowOf(w, '10.0.1.5');
   assert.is(before.iface, ENI_B, 'the primary address of an ENI that is not read');
   for (let i = 0; i < 3; i++) {
-    await pass(w.context, w.enis, evidence(w.context), SUBNET, 'own');
+    await pass(w.context, w.enis, createEvidence(w.context), SUBNET, 'own');
     w.time.now += ABSENT_FOR_MS;
   }
   assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
@@ -548,7 +548,7 @@ keeping('an ENI of its own that EC2 does not show is let be', async () => {
   w.time.now += LATE_READS_MS;
   const before = await w.store.tally();
   const blind: Cloud = { ...w.context.cloud, as: () => blind, enisById: async () => [] };
-  await pass({ ...w.context, cloud: blind }, w.enis, evidence(w.context), SUBNET, 'own');
+  await pass({ ...w.context, cloud: blind }, w.enis, createEvidence(w.context), SUBNET, 'own');
   assert.is((await rowOf(w, held.ip)).missingSince, null);
   assert.equal(await w.store.tally(), before);
 });

@@ -103,7 +103,7 @@ async function tryMove(context: Context, shape: Shape, alter: Alter, then: numbe
   });
   const { told, answer } = await answerOf(store.move(changes), async () => {
     gate.rewrite(null);
-    return await store.unheard();
+    return await store.lateOutcomes();
   });
   gate.rewrite(null);
   const { rows } = await witness.get(SUBNET, [ip(10), ip(11)]);

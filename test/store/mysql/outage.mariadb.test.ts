@@ -154,14 +154,14 @@ outage('a move that was made while nobody could learn so is told of later, once'
   await sprung;
   gate.blackHole(true);
   await answer;
-  await downOf(store.unheard());
+  await downOf(store.lateOutcomes());
   gate.blackHole(false);
   assert.equal(
-    (await store.unheard()).moved.map(({ change, row }) => `${change.move} ${row.ip} ${row.status}`),
+    (await store.lateOutcomes()).moved.map(({ change, row }) => `${change.move} ${row.ip} ${row.status}`),
     [`claim ${ip(10)} allocated`, `unassign ${ip(11)} unassigning`],
   );
   assert.is((await one(witness, ip(10))).holder, 'web-1');
-  assert.equal(await store.unheard(), { moved: [], unsettled: 0 });
+  assert.equal(await store.lateOutcomes(), { moved: [], unsettled: 0 });
   await store.close();
 });
 
@@ -174,7 +174,7 @@ outage('a move that was not made, and nobody could learn so, is not made later',
   gate.blackHole(true);
   await answer;
   gate.blackHole(false);
-  assert.equal(await store.unheard(), { moved: [], unsettled: 0 });
+  assert.equal(await store.lateOutcomes(), { moved: [], unsettled: 0 });
   assert.is((await one(witness, ip(10))).status, 'ready');
   await store.close();
 });

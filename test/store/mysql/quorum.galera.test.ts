@@ -78,7 +78,7 @@ async function toldOf(
   await isolate(false);
   await rejoined();
   await until(async () => {
-    const heard = await store.unheard().catch(() => null);
+    const heard = await store.lateOutcomes().catch(() => null);
     hear(heard?.moved.map(({ row: moved }) => moved) ?? []);
     return heard?.unsettled === 0;
   });
