@@ -4,6 +4,7 @@ import { drawLayout, drawPace } from './layout.ts';
 import { type Doing, drawPlan, type Op } from './plan.ts';
 import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
+import type { Process } from './scheduler.ts';
 import { TRIED, tryDoubt } from './trial.ts';
 import type { Violation } from './truth.ts';
 import { REST_MS, World } from './world.ts';
@@ -11,6 +12,8 @@ import { REST_MS, World } from './world.ts';
 /** Events of one history; more mean that something never comes to rest. */
 const STEPS_MAX = 60_000;
 
+/** When clocks are set right at rest. */
+const CLOCK_RIGHT_AFTER_MS = 5_000;
 /** A rest is more than three hours. */
 const RESTS_MAX = 4;
 
@@ -53,6 +56,10 @@ export function planLength(seed: number): number {
   drawLayout(random);
   return drawPlan(random).length;
 }
+
+const setRight = (process: Process): void => {
+  process.dayAheadMs = 0;
+};
 
 class Run {
   readonly #world: World;
@@ -128,8 +135,10 @@ class Run {
     this.#world.restingSince = scheduler.now;
     for (const process of truth.misplaced) scheduler.kill(process);
     for (const server of servers) {
-      scheduler.thaw(server.process);
-      server.process.dayAheadMs = 0;
+      const { process } = server;
+      scheduler.thaw(process);
+      // Not in the moment in which it wakes: who is set back then by as long as it slept can't know that it slept.
+      scheduler.effect(null, () => setRight(process), CLOCK_RIGHT_AFTER_MS);
       server.restart();
     }
     await this.#passUntil(scheduler.now + REST_MS);

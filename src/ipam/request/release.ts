@@ -179,9 +179,13 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
   let aheadMinMs = Number.NEGATIVE_INFINITY;
   let aheadMaxMs = Number.POSITIVE_INFINITY;
 
-  /** No later than that by the store's clock. */
-  const earliest = ({ most }: Moment): number =>
-    Math.max(most + aheadMinMs, arrival.storeAt ?? most + aheadMinMs);
+  /** No later than that by the store's clock. What we took for its time when the release arrived counts only if it fits
+   *  the looks: the clock may have been set back before. */
+  const earliest = ({ most }: Moment): number => {
+    const { storeAt, at } = arrival;
+    const fits = storeAt !== null && storeAt <= at.least + aheadMaxMs;
+    return fits ? Math.max(most + aheadMinMs, storeAt) : most + aheadMinMs;
+  };
 
   /** Whether the first try, which was made after all, may have given up what was given anew since. What was remembered
    *  may as well have ended before, at another server: then the row was given up before the try was sent. */

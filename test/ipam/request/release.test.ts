@@ -160,6 +160,32 @@ lateness('ends what is dated later than the ledger is, at a server that has just
   assert.is((await rowOf(w, NAMED)).status, 'ready');
 });
 
+lateness(
+  'keeps what was given anew after its own first try, on a clock that was set back before',
+  async () => {
+    const skew = { ms: 100_000 };
+    const { openMemory } = await import('../../../src/store/memory.ts');
+    const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+    await request(w, ENI_A, { named: NAMED });
+    skew.ms = 0;
+    later(w, 100);
+    const { get, move } = w.store;
+    w.store.move = async changes => {
+      w.store.move = move;
+      await move(changes);
+      later(w, 5_000);
+      await request(w.another(), ENI_A, { named: NAMED, holder: 'next' });
+      w.store.get = async (subnet, ips) => {
+        later(w, 10_000); // so that a look tells little of the store's clock
+        return await get(subnet, ips);
+      };
+      throw new IpamError('store-down', 'the answer was lost');
+    };
+    await release(w, ENI_A, NAMED);
+    assert.is((await rowOf(w, NAMED)).holder, 'next');
+  },
+);
+
 lateness('since the ledger was not open yet, keeps what began after it arrived', async () => {
   const w = world({ vpc: ROOMY });
   const other = await ignorant(w);
