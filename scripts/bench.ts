@@ -1,33 +1,51 @@
-// Measures the shipped bundle: `npm run bench -- [--quick] [--json] […]`, see --help. Prints a line of JSON for each
-// row, then all of them as a table, and how they compare with what is wanted. Every figure stands beside its limit
-// from the same run. Exit status 1: an address was given twice, a request was answered with an error, or a part failed.
+// Measures the shipped bundle: `npm run bench -- [--quick] [--json] […]`, see --help. Prints a line of JSON for
+// each row, then all rows as tables, and the targets. Every figure stands beside its limit from the same run.
+// Exit status 1: an address was given twice, a request was answered with an error, or a part failed.
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { parseArgs } from 'node:util';
 import { type MariaDb, startMariadb } from '../test/kit/databases/mariadb.ts';
-import type { Bench, Plan, Section } from './bench/bench.ts';
 import { cold } from './bench/cold.ts';
 import { startDriver } from './bench/driver.ts';
 import { inits } from './bench/inits.ts';
-import { parseOptions, USAGE } from './bench/options.ts';
-import type { Row } from './bench/rows.ts';
+import { table, targetsOf } from './bench/report.ts';
+import {
+  type Bench,
+  PARTS,
+  type Part,
+  type Plan,
+  ROW_COUNTS,
+  type Row,
+  type RowCount,
+} from './bench/rows.ts';
 import { starts } from './bench/starts.ts';
-import { storesIn } from './bench/stores.ts';
-import { table } from './bench/table.ts';
-import { targetsOf } from './bench/targets.ts';
+import { STORE_KINDS, storesIn } from './bench/stores.ts';
 import { warm } from './bench/warm.ts';
-import { ROOT } from './tiers.ts';
+import { ROOT, RUNTIMES } from './tiers.ts';
 
 const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
-const PARTS: Readonly<Record<Section, (bench: Bench) => Promise<void>>> = {
+const MEASURE: Readonly<Record<Part, (bench: Bench) => Promise<void>>> = {
   warm,
   cold,
   start: starts,
   init: inits,
 };
+const USAGE = `npm run bench -- [--quick] [--json] [--only PART] [--store STORE] [--runtime RUNTIME] \
+[--clients N] [--rows ROWS]
+  --quick    every part, as short as it gets: the figures mean little
+  --json     only a line of JSON for each row and each target
+  --only     ${PARTS.join(', ')}
+  --store    ${STORE_KINDS.join(', ')}
+  --runtime  ${RUNTIMES.join(', ')}
+  --clients  of the warm rows, 1 to 200
+  --rows     of the warm rows: ${Object.keys(ROW_COUNTS).join(', ')}
+Each may be a list with commas.`;
+const CLIENTS_MAX = 200;
 
-process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143)); // what was started ends with it
+// On exit, all programs that were started are killed.
+process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
 process.exit(await main(process.argv.slice(2)));
 
 async function main(words: readonly string[]): Promise<number> {
@@ -54,6 +72,52 @@ async function main(words: readonly string[]): Promise<number> {
   for (const failure of failures) console.error(failure);
   const wrong = rows.some(row => 'duplicates' in row && row.duplicates + row.errors > 0);
   return wrong || failures.length > 0 ? 1 : 0;
+}
+
+interface Options {
+  readonly plan: Plan;
+  readonly json: boolean;
+}
+
+/** Throws an error of one line. */
+function parseOptions(words: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...words],
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      store: { type: 'string' },
+      runtime: { type: 'string' },
+      clients: { type: 'string' },
+      rows: { type: 'string' },
+    },
+  });
+  return {
+    json: values.json,
+    plan: {
+      quick: values.quick,
+      parts: chosen('--only', values.only, PARTS) ?? PARTS,
+      stores: chosen('--store', values.store, STORE_KINDS) ?? STORE_KINDS,
+      runtimes: chosen('--runtime', values.runtime, RUNTIMES) ?? RUNTIMES,
+      clients: numbers('--clients', values.clients),
+      rows: chosen('--rows', values.rows, Object.keys(ROW_COUNTS) as RowCount[]),
+    },
+  };
+}
+
+function chosen<T extends string>(flag: string, given: string | undefined, all: readonly T[]): T[] | null {
+  const words = given?.split(',') ?? null;
+  const unknown = words?.find(word => !all.some(one => one === word));
+  if (unknown !== undefined) throw new Error(`${flag} ${unknown}: it is one of ${all.join(', ')}`);
+  return words as T[] | null;
+}
+
+function numbers(flag: string, given: string | undefined): number[] | null {
+  const all = given?.split(',').map(Number) ?? null;
+  if (all?.some(number => !Number.isInteger(number) || number < 1 || number > CLIENTS_MAX))
+    throw new Error(`${flag} ${given}: whole numbers from 1 to ${CLIENTS_MAX}`);
+  return all;
 }
 
 interface Measured {
@@ -85,12 +149,12 @@ async function measured(plan: Plan, told: (row: Row) => void): Promise<Measured>
     const seconds = Math.round((performance.now() - startedAt) / 1000);
     process.stderr.write(`${String(seconds).padStart(4)} s  ${text}\n`);
   };
-  for (const section of plan.sections) {
+  for (const part of plan.parts) {
     const driver = startDriver();
     try {
-      await PARTS[section]({ plan, program, folder, driver, stores, progress, found });
+      await MEASURE[part]({ plan, program, folder, driver, stores, progress, found });
     } catch (error) {
-      failures.push(`${section} failed: ${(error as Error).stack}`);
+      failures.push(`${part} failed: ${(error as Error).stack}`);
     }
     await driver.stop();
   }

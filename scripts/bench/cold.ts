@@ -1,10 +1,9 @@
 /** Cold rows: with the latencies of EC2, requests on ENIs that have no address ready. */
 import { AssignPrivateIpAddressesCommand, EC2Client } from '@aws-sdk/client-ec2';
 import type { Runtime } from '../tiers.ts';
-import { type Bench, CIDRS } from './bench.ts';
 import type { BurstResult } from './messages.ts';
 import { pause } from './program.ts';
-import type { ColdRow } from './rows.ts';
+import { type Bench, CIDRS, type ColdRow } from './rows.ts';
 import { CONTAINERS_PER_ENI, eniName, openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 

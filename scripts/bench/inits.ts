@@ -1,9 +1,8 @@
 /** Init rows: the command on an empty store, with a subnet of 65,536 addresses. */
 import { startSimulator } from '../../test/kit/servers/bundle.ts';
 import type { Runtime } from '../tiers.ts';
-import { type Bench, CIDRS, ROW_COUNTS } from './bench.ts';
 import { highestDuring, peakBytes, start } from './program.ts';
-import type { InitRow } from './rows.ts';
+import { type Bench, CIDRS, type InitRow, ROW_COUNTS } from './rows.ts';
 import { SUBNET, worldOf } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 

@@ -1,6 +1,39 @@
-/** What the benchmark finds: a row for each thing that it measured, with its limits from the same run. */
+/** What the benchmark measures: the plan of a run, and a row for each measurement, with its limits of the
+ *  same run. */
 import type { Runtime } from '../tiers.ts';
-import type { StoreKind } from './stores.ts';
+import type { Driver } from './driver.ts';
+import type { StoreKind, Stores } from './stores.ts';
+
+export const PARTS = ['warm', 'cold', 'start', 'init'] as const;
+export type Part = (typeof PARTS)[number];
+/** Addresses of a subnet. */
+export const ROW_COUNTS = { '4k': 4_096, '65k': 65_536 } as const;
+export type RowCount = keyof typeof ROW_COUNTS;
+export const CIDRS: Readonly<Record<RowCount, string>> = { '4k': '10.0.0.0/20', '65k': '10.0.0.0/16' };
+
+/** What to measure; null: the usual numbers for the runtime. */
+export interface Plan {
+  readonly quick: boolean;
+  readonly parts: readonly Part[];
+  readonly stores: readonly StoreKind[];
+  readonly runtimes: readonly Runtime[];
+  readonly clients: readonly number[] | null;
+  readonly rows: readonly RowCount[] | null;
+}
+
+/** What the parts of one run share. */
+export interface Bench {
+  readonly plan: Plan;
+  /** A copy of the bundle, alone in its folder. */
+  readonly program: string;
+  /** For temporary files; removed at the end. */
+  readonly folder: string;
+  readonly driver: Driver;
+  readonly stores: Stores;
+  /** Prints what is being measured. */
+  progress(text: string): void;
+  found(row: Row): void;
+}
 
 /** Milliseconds. */
 export interface Latency {
@@ -9,47 +42,39 @@ export interface Latency {
   readonly p99: number;
 }
 
-/** A server under clients that take and give back addresses which are ready on their ENIs. */
-export interface WarmRow {
-  readonly what: 'warm';
+/** A server under load. */
+interface LoadRow {
   readonly store: StoreKind;
   readonly runtime: Runtime;
-  /** Addresses of the subnet. */
-  readonly rows: number;
   readonly clients: number;
   /** RequestAddress and ReleaseAddress together. */
   readonly callsPerSecond: number;
   readonly requestMs: Latency;
   readonly releaseMs: Latency;
-  /** The same server, driver and clients, and nothing to do. */
+  readonly duplicates: number;
+  readonly errors: number;
+  readonly ec2Calls: number;
+}
+
+/** Clients request and release addresses that are ready on their ENIs. */
+export interface WarmRow extends LoadRow {
+  readonly what: 'warm';
+  /** Addresses of the subnet. */
+  readonly rows: number;
+  /** The same server, driver and clients, with requests that need no work. */
   readonly noopPerSecond: number;
   readonly noopMs: Latency;
-  /** Durable commits of one row each, with as many connections (SQLite: one); no server between. */
+  /** Durable commits of one row each, by as many connections (SQLite: one), without a server. */
   readonly commitsPerSecond: number;
   readonly commitMs: Latency;
   /** Durable claims of one statement, each with its release, by as many connections. Null: SQLite. */
   readonly durablePairsPerSecond: number | null;
-  readonly duplicates: number;
-  readonly errors: number;
-  readonly ec2Calls: number;
-  /** While it was under this load; its process serves the other rows of its kind in turns with this one. */
+  /** Under this load; the process serves the other rows of its runtime and store in turns with this one. */
   readonly peakResidentMb: number;
 }
 
 /** The same on ENIs that hold as many addresses as they may, of which none has rested. */
-export interface EarlyRow
-  extends Pick<
-    WarmRow,
-    | 'store'
-    | 'runtime'
-    | 'clients'
-    | 'callsPerSecond'
-    | 'requestMs'
-    | 'releaseMs'
-    | 'duplicates'
-    | 'errors'
-    | 'ec2Calls'
-  > {
+export interface EarlyRow extends LoadRow {
   readonly what: 'early';
   /** The warm row with as many clients, measured in turns with this one. */
   readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs'>;
@@ -65,22 +90,22 @@ export interface ColdRow {
   readonly requests: number;
   readonly p50Ms: number;
   readonly maxMs: number;
-  /** What took longer than a tenth of an EC2 call. */
+  /** Requests that took longer than a tenth of an EC2 call. */
   readonly waited: number;
-  /** One AssignPrivateIpAddresses, asked of the simulator directly. */
+  /** One AssignPrivateIpAddresses, sent to the simulator directly. */
   readonly assignMs: number;
   readonly assignCalls: number;
   readonly duplicates: number;
   readonly errors: number;
 }
 
-/** From the start of the process to its first answer, and its memory with nothing to do. */
+/** From the start of the server's process to its first response, and its memory when idle. */
 export interface StartRow {
   readonly what: 'start';
   readonly runtime: Runtime;
   readonly firstAnswerMs: number;
   readonly idleResidentMb: number;
-  /** Of a Hono app that answers one POST, made into a bundle with the same settings. */
+  /** Of a Hono app with one POST, bundled with the same settings. */
   readonly noopFirstAnswerMs: number;
   readonly noopIdleResidentMb: number;
 }
@@ -99,3 +124,11 @@ export interface InitRow {
 }
 
 export type Row = WarmRow | EarlyRow | ColdRow | StartRow | InitRow;
+
+/** Returns the rows of one kind. */
+export const rowsOf = <W extends Row['what']>(rows: readonly Row[], what: W) =>
+  rows.filter((row): row is Extract<Row, { what: W }> => row.what === what);
+
+export const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+export const median = (numbers: readonly number[]): number =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;

@@ -1,11 +1,11 @@
 /** Start rows: how long a process needs to its first answer, and what it keeps of memory when nothing is asked. */
 import { freePort } from '../../test/kit/servers/bundle.ts';
 import type { Runtime } from '../tiers.ts';
-import type { Bench } from './bench.ts';
 import { errorIn, exchangeOnce } from './connection.ts';
 import { NOOP_PATH, noopFor } from './load.ts';
 import { buildNoop } from './noop-bundle.ts';
 import { type Program, pause, residentBytes, start } from './program.ts';
+import { type Bench, median } from './rows.ts';
 import { eniName } from './stand.ts';
 
 const STARTS = { full: 5, quick: 1 };
@@ -81,6 +81,3 @@ async function firstAnswer(program: Program, url: string): Promise<void> {
     await pause(TRY_EVERY_MS);
   }
 }
-
-const median = (numbers: readonly number[]): number =>
-  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;

@@ -1,9 +1,8 @@
 /** What the windows of a warm row add up to. */
 import type { Runtime } from '../tiers.ts';
-import { ROW_COUNTS, type RowCount } from './bench.ts';
 import { type Histogram, newHistogram, quantile } from './histogram.ts';
 import type { StoreAddress } from './messages.ts';
-import type { Latency, WarmRow } from './rows.ts';
+import { type Latency, ROW_COUNTS, type RowCount, type WarmRow } from './rows.ts';
 import type { Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 

@@ -1,11 +1,10 @@
 /** Warm rows. All rows of one server's kind are measured in turns: each round gives every row a window without work,
  *  one with, and one of each limit of the store, so that what else the machine does strikes all of them alike. */
 import type { Runtime } from '../tiers.ts';
-import { type Bench, CIDRS, type RowCount } from './bench.ts';
 import type { Driver } from './driver.ts';
 import { merge } from './histogram.ts';
 import { highestDuring, residentBytes } from './program.ts';
-import type { EarlyRow, WarmRow } from './rows.ts';
+import { type Bench, CIDRS, type EarlyRow, type RowCount, type WarmRow } from './rows.ts';
 import { CONTAINERS_PER_ENI, openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 import { newSums, type Place, rowOf, type Sums, type Windows } from './warm-sums.ts';

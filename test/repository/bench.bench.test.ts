@@ -9,8 +9,8 @@ import process from 'node:process';
 import { openConnection } from '../../scripts/bench/connection.ts';
 import { merge, newHistogram, quantile, record } from '../../scripts/bench/histogram.ts';
 import { burst, loadWindow } from '../../scripts/bench/load.ts';
-import type { Row } from '../../scripts/bench/rows.ts';
-import { targetsOf } from '../../scripts/bench/targets.ts';
+import { targetsOf } from '../../scripts/bench/report.ts';
+import { type Row, rowsOf } from '../../scripts/bench/rows.ts';
 import { ROOT, RUNTIMES } from '../../scripts/tiers.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -22,8 +22,6 @@ let output = '';
 let complaints = '';
 let status: number | null = null;
 let rows: Row[] = [];
-const rowsOf = <W extends Row['what']>(what: W) =>
-  rows.filter((row): row is Extract<Row, { what: W }> => row.what === what);
 
 quick.before(async () => {
   const child = spawn(process.execPath, [join(ROOT, 'scripts/bench.ts'), '--quick']);
@@ -42,37 +40,39 @@ quick('every part comes to its end', () => {
   assert.is(status, 0, complaints);
 });
 quick('all stores and runtimes have rows, and each row stands beside its limits', () => {
-  const names = rowsOf('warm').map(({ store, runtime, clients }) => `${store} ${runtime} ${clients}`);
+  const names = rowsOf(rows, 'warm').map(({ store, runtime, clients }) => `${store} ${runtime} ${clients}`);
   const all = RUNTIMES.flatMap(runtime =>
     ['sqlite', 'mariadb'].flatMap(store => [1, 50].map(clients => `${store} ${runtime} ${clients}`)),
   );
   assert.equal(names.sort(), all.sort());
-  for (const row of rowsOf('warm')) {
+  for (const row of rowsOf(rows, 'warm')) {
     assert.ok(row.callsPerSecond > 0 && row.noopPerSecond > 0 && row.commitsPerSecond > 0);
     assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
   }
-  assert.is(rowsOf('early').length, 12);
-  assert.is(rowsOf('cold').length, 6);
-  assert.is(rowsOf('start').length, 3);
-  assert.is(rowsOf('init').length, 2);
+  assert.is(rowsOf(rows, 'early').length, 12);
+  assert.is(rowsOf(rows, 'cold').length, 6);
+  assert.is(rowsOf(rows, 'start').length, 3);
+  assert.is(rowsOf(rows, 'init').length, 2);
 });
 quick('the table has a line for each row and each target', () => {
   const [, ...parts] = output.split(/\n\n(?=[\w ]+: |Targets|\d+ cores)/);
   const lines = parts.map(part => part.split('\n').length);
   const heads = [3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
-  const counts = ['warm', 'early', 'cold', 'start', 'init'].map(what => rowsOf(what as Row['what']).length);
+  const counts = ['warm', 'early', 'cold', 'start', 'init'].map(
+    what => rowsOf(rows, what as Row['what']).length,
+  );
   const expected = [...counts, targetsOf(rows).length].map((count, i) => count + (heads[i] ?? 0));
   assert.equal(lines.slice(0, 6), expected, output);
 });
 quick('no address is given twice, and no request is answered with an error', () => {
-  const asked = [...rowsOf('warm'), ...rowsOf('early'), ...rowsOf('cold')];
+  const asked = [...rowsOf(rows, 'warm'), ...rowsOf(rows, 'early'), ...rowsOf(rows, 'cold')];
   assert.ok(asked.length > 0);
   for (const { duplicates, errors } of asked)
     assert.equal({ duplicates, errors }, { duplicates: 0, errors: 0 });
 });
 quick('a warm start asks nothing of EC2', () => {
-  assert.ok(rowsOf('warm').length > 0);
-  for (const row of rowsOf('warm')) assert.is(row.ec2Calls, 0, JSON.stringify(row));
+  assert.ok(rowsOf(rows, 'warm').length > 0);
+  for (const row of rowsOf(rows, 'warm')) assert.is(row.ec2Calls, 0, JSON.stringify(row));
 });
 quick.run();
 
