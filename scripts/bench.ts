@@ -9,7 +9,6 @@ import { parseArgs } from 'node:util';
 import { type MariaDb, startMariadb } from '../test/kit/databases/mariadb.ts';
 import { cold } from './bench/cold.ts';
 import { startDriver } from './bench/driver.ts';
-import { inits } from './bench/inits.ts';
 import { table, targetsOf } from './bench/report.ts';
 import {
   type Bench,
@@ -20,7 +19,7 @@ import {
   type Row,
   type RowCount,
 } from './bench/rows.ts';
-import { starts } from './bench/starts.ts';
+import { inits, starts } from './bench/starts.ts';
 import { STORE_KINDS, storesIn } from './bench/stores.ts';
 import { warm } from './bench/warm.ts';
 import { ROOT, RUNTIMES } from './tiers.ts';

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Message, Reply, Results } from './messages.ts';
-import { start } from './program.ts';
+import { start } from './programs.ts';
 
 const SCRIPT = fileURLToPath(new URL('./load-driver.ts', import.meta.url));
 /** Beyond the time that a message asks for. */

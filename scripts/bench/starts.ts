@@ -1,74 +1,109 @@
-/** Start rows: how long a process needs to its first answer, and what it keeps of memory when nothing is asked. */
-import { freePort } from '../../test/kit/servers/bundle.ts';
-import type { Runtime } from '../tiers.ts';
+/** Start rows: how long a process needs to its first response, and its memory when idle, beside the
+ *  smallest server on the same stack. Init rows: the command on an empty store, with a subnet of 65,536
+ *  addresses. */
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { build } from 'esbuild';
+import { freePort, startSimulator } from '../../test/kit/servers/bundle.ts';
+import { BUNDLING, plugins } from '../bundling.ts';
+import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce } from './connection.ts';
 import { NOOP_PATH, noopFor } from './load.ts';
-import { buildNoop } from './noop-bundle.ts';
-import { type Program, pause, residentBytes, start } from './program.ts';
-import { type Bench, median } from './rows.ts';
-import { eniName } from './stand.ts';
+import {
+  eniName,
+  highestDuring,
+  type Program,
+  peakMb,
+  residentMb,
+  SERVER_READY,
+  SUBNET,
+  start,
+  worldOf,
+} from './programs.ts';
+import { type Bench, CIDRS, type InitRow, median, ROW_COUNTS } from './rows.ts';
+import type { StoreKind } from './stores.ts';
 
-const STARTS = { full: 5, quick: 1 };
-const IDLE_MS = { full: 500, quick: 200 };
-const ANSWER_LIMIT_MS = 20_000;
+const STARTS = { count: 5, idleMs: 500 };
+const QUICK_STARTS: typeof STARTS = { count: 1, idleMs: 200 };
+const FIRST_RESPONSE_LIMIT_MS = 20_000;
 const TRY_EVERY_MS = 1;
-const BYTES_PER_MB = 1024 * 1024;
+const ENIS_FEW = 10;
+const ENIS_MANY = 3_000;
 
-interface Start {
-  readonly answerMs: number;
-  readonly idleMb: number;
-}
+const NOOP = `
+import process from 'node:process';
+import { serve } from '@hono/node-server';
+import { Hono } from 'hono';
+const app = new Hono();
+const response = { LocalDefaultAddressSpace: 'noop', GlobalDefaultAddressSpace: 'noop' };
+app.post('${NOOP_PATH}', c => c.json(response));
+const port = Number(process.argv[2]);
+serve({ fetch: app.fetch, hostname: '127.0.0.1', port, overrideGlobalObjects: false });
+process.on('SIGTERM', () => process.exit(0));
+`;
 
-export async function starts(bench: Bench): Promise<void> {
-  const noop = await buildNoop(bench.folder);
-  const size = bench.plan.quick ? 'quick' : 'full';
-  for (const runtime of bench.plan.runtimes) {
-    bench.progress(`start on ${runtime}`);
+export async function starts({ plan, program, folder, stores, progress, found }: Bench): Promise<void> {
+  const noop = await buildNoop(folder);
+  const { count, idleMs } = plan.quick ? QUICK_STARTS : STARTS;
+  for (const runtime of plan.runtimes) {
+    progress(`start on ${runtime}`);
     const ours: Start[] = [];
     const noops: Start[] = [];
-    // In turns, so that what else the machine does strikes both.
-    for (let i = 0; i < STARTS[size]; i++) {
-      noops.push(await once(runtime, noop, port => [`${port}`], {}, null, IDLE_MS[size]));
-      const { env } = await bench.stores('sqlite');
-      const args = (port: number) => ['serve', '--listen', `http://127.0.0.1:${port}`];
-      ours.push(await once(runtime, bench.program, args, env, 'the ledger is open', IDLE_MS[size]));
+    // In turns, so that whatever else the machine does affects both.
+    for (let i = 0; i < count; i++) {
+      noops.push(await startOnce(port => start(runtime, noop, [`${port}`], {}), '', idleMs));
+      const { env } = await stores('sqlite');
+      const serve = (port: number) =>
+        start(runtime, program, ['serve', '--listen', `http://127.0.0.1:${port}`], env);
+      ours.push(await startOnce(serve, SERVER_READY, idleMs));
     }
-    bench.found({
+    found({
       what: 'start',
       runtime,
-      firstAnswerMs: median(ours.map(one => one.answerMs)),
+      firstAnswerMs: median(ours.map(one => one.firstMs)),
       idleResidentMb: median(ours.map(one => one.idleMb)),
-      noopFirstAnswerMs: median(noops.map(one => one.answerMs)),
+      noopFirstAnswerMs: median(noops.map(one => one.firstMs)),
       noopIdleResidentMb: median(noops.map(one => one.idleMb)),
     });
   }
 }
 
-async function once(
-  runtime: Runtime,
-  script: string,
-  args: (port: number) => readonly string[],
-  env: Readonly<Record<string, string>>,
-  idleWhenItSays: string | null,
-  idleMs: number,
-): Promise<Start> {
+/** Bundles the no-op server with the settings of scripts/build.ts; returns its path. */
+async function buildNoop(folder: string): Promise<string> {
+  const outfile = join(folder, 'noop.mjs');
+  await build({
+    stdin: { contents: NOOP, resolveDir: ROOT },
+    outfile,
+    ...BUNDLING,
+    plugins: plugins.filter(({ name }) => name === 'node-prefix'),
+  });
+  return outfile;
+}
+
+interface Start {
+  readonly firstMs: number;
+  readonly idleMb: number;
+}
+
+/** The process is idle for `idleMs` after its first response, and after it has written `ready`. */
+async function startOnce(startOn: (port: number) => Program, ready: string, idleMs: number): Promise<Start> {
   const port = await freePort();
   const startedAt = performance.now();
-  const program = start(runtime, script, args(port), env);
+  const program = startOn(port);
   try {
-    await firstAnswer(program, `http://127.0.0.1:${port}`);
-    const answerMs = performance.now() - startedAt;
-    if (idleWhenItSays !== null) await program.says(idleWhenItSays);
+    await firstResponse(program, `http://127.0.0.1:${port}`);
+    const firstMs = performance.now() - startedAt;
+    await program.says(ready);
     await pause(idleMs);
-    return { answerMs, idleMb: residentBytes(program.pid) / BYTES_PER_MB };
+    return { firstMs, idleMb: residentMb(program.pid) };
   } finally {
     await program.stop();
   }
 }
 
-/** Asks until somebody listens. */
-async function firstAnswer(program: Program, url: string): Promise<void> {
-  const limit = performance.now() + ANSWER_LIMIT_MS;
+/** Tries until the server listens. */
+async function firstResponse(program: Program, url: string): Promise<void> {
+  const limit = performance.now() + FIRST_RESPONSE_LIMIT_MS;
   for (;;) {
     const response = await exchangeOnce(url, noopFor(eniName(0))).catch((error: Error) => error);
     if (typeof response === 'string') {
@@ -77,7 +112,50 @@ async function firstAnswer(program: Program, url: string): Promise<void> {
       return;
     }
     if (performance.now() > limit)
-      throw new Error(`no answer from ${url}: ${program.output()}`, { cause: response });
+      throw new Error(`no response from ${url}: ${program.output()}`, { cause: response });
     await pause(TRY_EVERY_MS);
   }
+}
+
+/** All runtimes on MariaDB, which has the targets; one on SQLite, to compare. */
+export async function inits(bench: Bench): Promise<void> {
+  const { quick, stores, runtimes } = bench.plan;
+  for (const enis of quick ? [ENIS_FEW] : [ENIS_FEW, ENIS_MANY]) {
+    const ec2 = await startSimulator(worldOf(CIDRS['65k'], enis));
+    try {
+      for (const store of stores)
+        for (const runtime of quick || store === 'sqlite' ? runtimes.slice(0, 1) : runtimes)
+          bench.found(await initOnce(bench, runtime, store, enis, ec2.env));
+    } finally {
+      await ec2.stop();
+    }
+  }
+}
+
+async function initOnce(
+  { program, progress, stores }: Bench,
+  runtime: Runtime,
+  kind: StoreKind,
+  enis: number,
+  ec2: Readonly<Record<string, string>>,
+): Promise<InitRow> {
+  progress(`init, ${kind} on ${runtime}, ${enis} ENIs`);
+  const store = await stores(kind);
+  const startedAt = performance.now();
+  const command = start(runtime, program, ['init', SUBNET], { ...ec2, ...store.env });
+  // The kernel keeps the peak; only the last few milliseconds of the process can be missed.
+  const { result: status, highest } = await highestDuring(() => peakMb(command.pid), command.ended);
+  const seconds = (performance.now() - startedAt) / 1000;
+  if (status !== 0) throw new Error(`init ended with ${status}: ${command.output()}`);
+  const { ms: copyMs } = await store.copy();
+  return {
+    what: 'init',
+    store: kind,
+    runtime,
+    rows: ROW_COUNTS['65k'],
+    enis,
+    seconds,
+    peakResidentMb: highest,
+    copySeconds: copyMs / 1000,
+  };
 }

@@ -2,11 +2,9 @@
 import type { Runtime } from '../tiers.ts';
 import { type Histogram, newHistogram, quantile } from './histogram.ts';
 import type { StoreAddress } from './messages.ts';
+import type { Fixture } from './programs.ts';
 import { type Latency, ROW_COUNTS, type RowCount, type WarmRow } from './rows.ts';
-import type { Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
-
-const BYTES_PER_MB = 1024 * 1024;
 
 /** How often each row has its turn, and how long. */
 export interface Windows {
@@ -20,7 +18,7 @@ export interface Place {
   readonly rows: RowCount;
   /** Nothing on its ENIs has rested. */
   readonly rests: boolean;
-  readonly stand: Stand;
+  readonly fixture: Fixture;
   readonly copy: StoreAddress;
 }
 export interface Sums {
@@ -37,7 +35,7 @@ export interface Sums {
   duplicates: number;
   errors: number;
   ec2Calls: number;
-  residentBytes: number;
+  residentMb: number;
 }
 
 export const newSums = (place: Place, clients: number): Sums => ({
@@ -54,7 +52,7 @@ export const newSums = (place: Place, clients: number): Sums => ({
   duplicates: 0,
   errors: 0,
   ec2Calls: 0,
-  residentBytes: 0,
+  residentMb: 0,
 });
 
 const latencyOf = (histogram: Histogram): Latency => ({
@@ -82,6 +80,6 @@ export function rowOf(sums: Sums, windows: Windows, runtime: Runtime, store: Sto
     duplicates: sums.duplicates,
     errors: sums.errors,
     ec2Calls: sums.ec2Calls,
-    peakResidentMb: sums.residentBytes / BYTES_PER_MB,
+    peakResidentMb: sums.residentMb,
   };
 }

@@ -3,9 +3,8 @@
 import type { Runtime } from '../tiers.ts';
 import type { Driver } from './driver.ts';
 import { merge } from './histogram.ts';
-import { highestDuring, residentBytes } from './program.ts';
+import { CONTAINERS_PER_ENI, type Fixture, highestDuring, openFixture, residentMb } from './programs.ts';
 import { type Bench, CIDRS, type EarlyRow, type RowCount, type WarmRow } from './rows.ts';
-import { CONTAINERS_PER_ENI, openStand, type Stand } from './stand.ts';
 import type { StoreKind } from './stores.ts';
 import { newSums, type Place, rowOf, type Sums, type Windows } from './warm-sums.ts';
 
@@ -63,7 +62,7 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
       if (sums.place.rests && warm !== undefined) bench.found(earlyRowOf(row, warm));
     }
   } finally {
-    for (const { stand } of places) await stand.close();
+    for (const { fixture } of places) await fixture.close();
   }
 }
 
@@ -78,17 +77,17 @@ async function openPlace(
   const enis = Math.ceil(clients / CLIENTS_PER_ENI);
   const store = await stores(kind);
   const settings = rests ? RESTING_SETTINGS : SETTINGS;
-  const stand = await openStand({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
+  const fixture = await openFixture({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
   try {
-    await warmEnis(driver, stand, rests ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
-    return { rows, rests, stand, copy: (await store.copy()).copied };
+    await warmEnis(driver, fixture, rests ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    return { rows, rests, fixture, copy: (await store.copy()).copied };
   } catch (error) {
-    await stand.close();
+    await fixture.close();
     throw error;
   }
 }
 
-async function warmEnis(driver: Driver, { url, enis, quiet }: Stand, each: number): Promise<void> {
+async function warmEnis(driver: Driver, { url, enis, quiet }: Fixture, each: number): Promise<void> {
   for (let first = 0; first < enis.length; first += ENIS_WARMED_AT_ONCE) {
     const some = enis.slice(first, first + ENIS_WARMED_AT_ONCE);
     const taken = await driver.ask({ kind: 'burst', url, enis: some, each, atOnce: true });
@@ -122,26 +121,26 @@ async function warmUp(bench: Bench, sums: Sums, windows: Windows): Promise<void>
 
 async function measure({ driver, progress }: Bench, sums: Sums, windows: Windows): Promise<Sums> {
   const { place, clients } = sums;
-  const { stand, copy } = place;
-  const enis = stand.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
-  const asked = { url: stand.url, clients, enis };
+  const { fixture, copy } = place;
+  const enis = fixture.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
+  const asked = { url: fixture.url, clients, enis };
 
   const noop = await driver.ask({ ...asked, kind: 'noop', ms: windows.noopMs });
   sums.noopCalls += noop.calls;
   merge(sums.noops, noop.requests);
 
-  const callsBefore = await stand.ec2Calls();
+  const callsBefore = await fixture.ec2Calls();
   const { result: load, highest } = await highestDuring(
-    () => residentBytes(stand.server.pid),
+    () => residentMb(fixture.server.pid),
     driver.ask({ ...asked, kind: 'load', ms: windows.loadMs }),
   );
-  sums.ec2Calls += (await stand.ec2Calls()) - callsBefore;
+  sums.ec2Calls += (await fixture.ec2Calls()) - callsBefore;
   sums.loadCalls += load.calls;
   merge(sums.requests, load.requests);
   merge(sums.releases, load.releases);
   sums.duplicates += load.duplicates;
   sums.errors += load.errors + noop.errors;
-  sums.residentBytes = Math.max(sums.residentBytes, highest);
+  sums.residentMb = Math.max(sums.residentMb, highest);
   const error = load.firstError ?? noop.firstError;
   if (error !== null) progress(`an error as an answer: ${error}`);
 
