@@ -8,7 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { freePort, type Simulator, startSimulator } from '../../test/kit/servers/bundle.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
-import { errorIn, exchangeOnce, post } from './connection.ts';
+import { errorIn, exchangeOnce, post } from './load.ts';
 import type { EmptyStore } from './stores.ts';
 
 const OUTPUT_LIMIT_MS = 30_000;

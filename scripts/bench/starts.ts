@@ -7,8 +7,7 @@ import { build } from 'esbuild';
 import { freePort, startSimulator } from '../../test/kit/servers/bundle.ts';
 import { BUNDLING, plugins } from '../bundling.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
-import { errorIn, exchangeOnce } from './connection.ts';
-import { NOOP_PATH, noopFor } from './load.ts';
+import { errorIn, exchangeOnce, NOOP_PATH, noopFor } from './load.ts';
 import {
   eniName,
   highestDuring,

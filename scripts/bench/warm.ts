@@ -1,35 +1,55 @@
-/** Warm rows. All rows of one server's kind are measured in turns: each round gives every row a window without work,
- *  one with, and one of each limit of the store, so that what else the machine does strikes all of them alike. */
+/** Warm rows: servers whose ENIs have addresses ready. The rows of one runtime and store are measured in
+ *  turns: each round gives every row a window of no-ops, one of load, and one of each limit of the store,
+ *  so that whatever else the machine does affects all of them. */
 import type { Runtime } from '../tiers.ts';
-import type { Driver } from './driver.ts';
-import { merge } from './histogram.ts';
+import type { Driver, StoreResult, WindowResult } from './driver.ts';
+import { latencyOf } from './load.ts';
 import { CONTAINERS_PER_ENI, type Fixture, highestDuring, openFixture, residentMb } from './programs.ts';
-import { type Bench, CIDRS, type EarlyRow, type RowCount, type WarmRow } from './rows.ts';
-import type { StoreKind } from './stores.ts';
-import { newSums, type Place, rowOf, type Sums, type Windows } from './warm-sums.ts';
+import { type Bench, CIDRS, type EarlyRow, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
+import type { LedgerCopy, StoreKind } from './stores.ts';
 
 const CLIENTS_PER_ENI = 10;
 const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
 const OTHER_ROWS = { clients: [1, 50, 200], rows: ['4k'] } as const;
-/** Of the row with nothing rested. */
-const RESTING_CLIENTS = [1, 50];
-const CLIENTS_QUICK = [1, 50];
-const ROWS_QUICK = ['4k'] as const;
-/** Held once on each ENI before the windows: more than its clients will need, whatever refills are made of. */
+const EARLY_CLIENTS = [1, 50];
+const QUICK_ROWS = { clients: [1, 50], rows: ['4k'] } as const;
+/** Allocated and released on each ENI before the windows: more than its clients need. */
 const WARMED_PER_ENI = 30;
 const ENIS_WARMED_AT_ONCE = 10;
 
-/** Nothing rests: the clients take and give far faster than containers do. */
-const SETTINGS = {
-  EC2_IPAM_WARM_MAX: '49',
-  EC2_IPAM_COOLDOWN: '0s',
-};
+/** No cooldown: the clients request and release far faster than containers do. */
+const SETTINGS = { EC2_IPAM_WARM_MAX: '49', EC2_IPAM_COOLDOWN: '0s' };
+/** Nothing has rested, however long it takes. */
+const EARLY_SETTINGS = { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' };
 
-/** And nothing has rested, for as long as it takes. */
-const RESTING_SETTINGS = { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' };
+const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
+const QUICK_WINDOWS: typeof WINDOWS = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
 
-const WINDOWS: Windows = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
-const WINDOWS_QUICK: Windows = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
+/** A server, and a copy of its warm ledger for the limits. */
+interface WarmServer {
+  readonly rows: RowCount;
+  /** Nothing on its ENIs has rested. */
+  readonly early: boolean;
+  readonly fixture: Fixture;
+  readonly copy: LedgerCopy;
+}
+/** What was measured of one row in one round. */
+interface Round {
+  readonly noop: WindowResult;
+  readonly load: WindowResult;
+  readonly commits: StoreResult;
+  /** Null: SQLite. */
+  readonly pairs: StoreResult | null;
+  readonly ec2Calls: number;
+  readonly residentMb: number;
+}
+/** A row, and its rounds so far. */
+interface Series {
+  readonly server: WarmServer;
+  readonly clients: number;
+  readonly warmUp: Round;
+  readonly rounds: Round[];
+}
 
 export async function warm(bench: Bench): Promise<void> {
   for (const runtime of bench.plan.runtimes)
@@ -37,50 +57,56 @@ export async function warm(bench: Bench): Promise<void> {
 }
 
 async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Promise<void> {
-  const { quick } = bench.plan;
-  const usual = runtime === 'node' ? NODE_ROWS : OTHER_ROWS;
-  const clients = bench.plan.clients ?? (quick ? CLIENTS_QUICK : usual.clients);
-  const places: Place[] = [];
+  const { plan } = bench;
+  const usual = plan.quick ? QUICK_ROWS : runtime === 'node' ? NODE_ROWS : OTHER_ROWS;
+  const allClients = plan.clients ?? usual.clients;
+  const sizes = plan.rows ?? usual.rows;
+  const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
+  const servers: WarmServer[] = [];
+  const open = async (rows: RowCount, clients: readonly number[], early: boolean) =>
+    void servers.push(await openServer(bench, runtime, store, rows, Math.max(...clients), early));
   try {
-    for (const rows of bench.plan.rows ?? (quick ? ROWS_QUICK : usual.rows))
-      places.push(await openPlace(bench, runtime, store, rows, Math.max(...clients), false));
-    const size = places[0]?.rows ?? '4k';
-    places.push(await openPlace(bench, runtime, store, size, Math.max(...RESTING_CLIENTS), true));
-    const windows = quick ? WINDOWS_QUICK : WINDOWS;
-    const isMeasured = (place: Place, number: number) => !place.rests || RESTING_CLIENTS.includes(number);
-    const all = clients.flatMap(number =>
-      places.filter(place => isMeasured(place, number)).map(place => newSums(place, number)),
+    for (const rows of sizes) await open(rows, allClients, false);
+    await open(sizes[0] ?? '4k', EARLY_CLIENTS, true);
+    const all = allClients.flatMap(clients =>
+      servers
+        .filter(({ early }) => !early || EARLY_CLIENTS.includes(clients))
+        .map(server => ({ server, clients })),
     );
     bench.progress(`warm, ${store} on ${runtime}: ${all.length} rows`);
-    for (const sums of all) await warmUp(bench, sums, windows);
+    const series: Series[] = [];
+    for (const { server, clients } of all)
+      series.push({ server, clients, warmUp: await measure(bench, server, clients, windows), rounds: [] });
     for (let round = 0; round < windows.rounds; round++)
-      for (const sums of all) await measure(bench, sums, windows);
-    const rows = all.map(sums => ({ sums, row: rowOf(sums, windows, runtime, store) }));
-    for (const { sums, row } of rows) if (!sums.place.rests) bench.found(row);
-    for (const { sums, row } of rows) {
-      const warm = rows.find(one => !one.sums.place.rests && one.row.clients === row.clients)?.row;
-      if (sums.place.rests && warm !== undefined) bench.found(earlyRowOf(row, warm));
+      for (const { server, clients, rounds } of series)
+        rounds.push(await measure(bench, server, clients, windows));
+    const rows = series.map(one => ({ early: one.server.early, row: rowOf(one, windows, runtime, store) }));
+    const warmRows = rows.filter(({ early }) => !early).map(({ row }) => row);
+    for (const row of warmRows) bench.found(row);
+    for (const { row } of rows.filter(({ early }) => early)) {
+      const warm = warmRows.find(({ clients }) => clients === row.clients);
+      if (warm !== undefined) bench.found(earlyRowOf(row, warm));
     }
   } finally {
-    for (const { fixture } of places) await fixture.close();
+    for (const { fixture } of servers) await fixture.close();
   }
 }
 
-async function openPlace(
+async function openServer(
   { program, driver, stores }: Bench,
   runtime: Runtime,
   kind: StoreKind,
   rows: RowCount,
   clients: number,
-  rests: boolean,
-): Promise<Place> {
+  early: boolean,
+): Promise<WarmServer> {
   const enis = Math.ceil(clients / CLIENTS_PER_ENI);
   const store = await stores(kind);
-  const settings = rests ? RESTING_SETTINGS : SETTINGS;
+  const settings = early ? EARLY_SETTINGS : SETTINGS;
   const fixture = await openFixture({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
   try {
-    await warmEnis(driver, fixture, rests ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
-    return { rows, rests, fixture, copy: (await store.copy()).copied };
+    await warmEnis(driver, fixture, early ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    return { rows, early, fixture, copy: (await store.copy()).copied };
   } catch (error) {
     await fixture.close();
     throw error;
@@ -91,63 +117,69 @@ async function warmEnis(driver: Driver, { url, enis, quiet }: Fixture, each: num
   for (let first = 0; first < enis.length; first += ENIS_WARMED_AT_ONCE) {
     const some = enis.slice(first, first + ENIS_WARMED_AT_ONCE);
     const taken = await driver.ask({ kind: 'burst', url, enis: some, each, atOnce: true });
-    const given = await driver.ask({ kind: 'release', url, leases: taken.leases });
-    const error = taken.firstError ?? given.firstError;
+    const released = await driver.ask({ kind: 'release', url, leases: taken.leases });
+    const error = taken.firstError ?? released.firstError;
     if (error !== null) throw new Error(`the ENIs cannot be warmed: ${error}`);
   }
   await quiet();
 }
 
-const earlyRowOf = (row: WarmRow, { callsPerSecond, requestMs }: WarmRow): EarlyRow => ({
-  what: 'early',
-  store: row.store,
-  runtime: row.runtime,
-  clients: row.clients,
-  callsPerSecond: row.callsPerSecond,
-  requestMs: row.requestMs,
-  releaseMs: row.releaseMs,
-  duplicates: row.duplicates,
-  errors: row.errors,
-  ec2Calls: row.ec2Calls,
-  warm: { callsPerSecond, requestMs },
-});
-
-/** Runtimes compile what is hot, and connections are opened: none of that counts, but a wrong answer does. */
-async function warmUp(bench: Bench, sums: Sums, windows: Windows): Promise<void> {
-  const { duplicates, errors } = await measure(bench, newSums(sums.place, sums.clients), windows);
-  sums.duplicates += duplicates;
-  sums.errors += errors;
-}
-
-async function measure({ driver, progress }: Bench, sums: Sums, windows: Windows): Promise<Sums> {
-  const { place, clients } = sums;
-  const { fixture, copy } = place;
+async function measure(
+  { driver, progress }: Bench,
+  { fixture, copy }: WarmServer,
+  clients: number,
+  windows: typeof WINDOWS,
+): Promise<Round> {
   const enis = fixture.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
-  const asked = { url: fixture.url, clients, enis };
-
-  const noop = await driver.ask({ ...asked, kind: 'noop', ms: windows.noopMs });
-  sums.noopCalls += noop.calls;
-  merge(sums.noops, noop.requests);
-
+  const http = { url: fixture.url, clients, enis };
+  const noop = await driver.ask({ ...http, kind: 'noop', ms: windows.noopMs });
   const callsBefore = await fixture.ec2Calls();
   const { result: load, highest } = await highestDuring(
     () => residentMb(fixture.server.pid),
-    driver.ask({ ...asked, kind: 'load', ms: windows.loadMs }),
+    driver.ask({ ...http, kind: 'load', ms: windows.loadMs }),
   );
-  sums.ec2Calls += (await fixture.ec2Calls()) - callsBefore;
-  sums.loadCalls += load.calls;
-  merge(sums.requests, load.requests);
-  merge(sums.releases, load.releases);
-  sums.duplicates += load.duplicates;
-  sums.errors += load.errors + noop.errors;
-  sums.residentMb = Math.max(sums.residentMb, highest);
+  const ec2Calls = (await fixture.ec2Calls()) - callsBefore;
   const error = load.firstError ?? noop.firstError;
-  if (error !== null) progress(`an error as an answer: ${error}`);
+  if (error !== null) progress(`a request failed: ${error}`);
 
   const limit = { store: copy, clients, enis, ms: windows.limitMs };
   const commits = await driver.ask({ ...limit, kind: 'commits' });
-  sums.commits += commits.done;
-  merge(sums.commitLatencies, commits.latencies);
-  if (copy.kind === 'mariadb') sums.pairs += (await driver.ask({ ...limit, kind: 'pairs' })).done;
-  return sums;
+  const pairs = copy.kind === 'mariadb' ? await driver.ask({ ...limit, kind: 'pairs' }) : null;
+  return { noop, load, commits, pairs, ec2Calls, residentMb: highest };
+}
+
+/** In the warm-up, runtimes compile what is hot and connections are opened: only its errors and
+ *  duplicates count. */
+function rowOf(series: Series, windows: typeof WINDOWS, runtime: Runtime, store: StoreKind): WarmRow {
+  const { server, clients, warmUp, rounds } = series;
+  const perSecond = (count: (round: Round) => number, windowMs: number) =>
+    sum(rounds.map(count)) / ((windowMs * windows.rounds) / 1000);
+  const all = [warmUp, ...rounds];
+  return {
+    what: 'warm',
+    store,
+    runtime,
+    rows: ROW_COUNTS[server.rows],
+    clients,
+    callsPerSecond: perSecond(({ load }) => load.calls, windows.loadMs),
+    requestMs: latencyOf(rounds.map(({ load }) => load.requests)),
+    releaseMs: latencyOf(rounds.map(({ load }) => load.releases)),
+    noopPerSecond: perSecond(({ noop }) => noop.calls, windows.noopMs),
+    noopMs: latencyOf(rounds.map(({ noop }) => noop.requests)),
+    commitsPerSecond: perSecond(({ commits }) => commits.done, windows.limitMs),
+    commitMs: latencyOf(rounds.map(({ commits }) => commits.latencies)),
+    durablePairsPerSecond:
+      store === 'mariadb' ? perSecond(({ pairs }) => pairs?.done ?? 0, windows.limitMs) : null,
+    duplicates: sum(all.map(({ load }) => load.duplicates)),
+    errors: sum(all.map(({ load, noop }) => load.errors + noop.errors)),
+    ec2Calls: sum(rounds.map(round => round.ec2Calls)),
+    peakResidentMb: Math.max(...rounds.map(round => round.residentMb)),
+  };
+}
+
+function earlyRowOf(row: WarmRow, warm: WarmRow): EarlyRow {
+  const { store, runtime, clients, callsPerSecond, requestMs, releaseMs, duplicates, errors, ec2Calls } = row;
+  const figures = { callsPerSecond, requestMs, releaseMs, duplicates, errors, ec2Calls };
+  const beside = { callsPerSecond: warm.callsPerSecond, requestMs: warm.requestMs };
+  return { what: 'early', store, runtime, clients, ...figures, warm: beside };
 }
