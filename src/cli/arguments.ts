@@ -2,8 +2,8 @@ import { parseArgs } from 'node:util';
 import { IpamError } from '../domain/error.ts';
 import type { Command, Options } from './command.ts';
 import { nearest } from './nearest.ts';
-import { accept } from './settings/kinds.ts';
 import { SETTINGS, type Setting } from './settings/settings.ts';
+import { accept } from './settings/value-parsers.ts';
 
 /** An argv sorted, but for its values not yet looked at. */
 export interface Given {

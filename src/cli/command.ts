@@ -1,8 +1,8 @@
 import type { Log } from '../domain/log.ts';
 import type { Assemble } from './parts.ts';
 import type { Config, Defaults } from './settings/config.ts';
-import type { Kind } from './settings/kinds.ts';
 import type { SettingName } from './settings/settings.ts';
+import type { Kind } from './settings/value-parsers.ts';
 
 export interface Output {
   write(text: string): void;

@@ -3,7 +3,7 @@
 import { main } from '../../src/cli/cli.ts';
 import { type Command, command, type Io } from '../../src/cli/command.ts';
 import { nearest } from '../../src/cli/nearest.ts';
-import { onOff, text, wholeNumber } from '../../src/cli/settings/kinds.ts';
+import { onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { assert, suite } from '../kit/uvu.ts';
 

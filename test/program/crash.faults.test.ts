@@ -7,7 +7,7 @@ import { until } from '../kit/servers/bundle.ts';
 import { Checker, pause } from '../kit/servers/checker.ts';
 import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { bringTo, DEEDS, type Hold } from './crash.ts';
+import { bringTo, type Hold, OPERATIONS } from './crash.ts';
 
 const LOAD_MS = 800;
 const CLIENTS = 5;
@@ -20,7 +20,7 @@ const TRIES_MAX = 3;
 /** What the dead process leaves: the status of the row on the ENI, and whether EC2 has the address there. */
 type Left = readonly [status: string | null, onEni: boolean];
 type Point = readonly [
-  deed: keyof typeof DEEDS,
+  operation: keyof typeof OPERATIONS,
   title: string,
   hold: Hold,
   left: Left,
@@ -121,13 +121,13 @@ for (const store of ['mariadb', 'sqlite'] as const) {
 
   /** Kills the process at the point; returns the ENI that it was at. */
   async function killAt(point: Point): Promise<string> {
-    const [deed, , hold, left] = point;
+    const [operation, , hold, left] = point;
     for (let tries = 1; ; tries++) {
       if (site.server === null) await site.start();
       const eni = nextEni();
       await site.makeNetworks([eni]);
-      await DEEDS[deed].prepare(site, eni);
-      const kill = await bringTo(hold, DEEDS[deed], eni, site, ledger);
+      await OPERATIONS[operation].prepare(site, eni);
+      const kill = await bringTo(hold, OPERATIONS[operation], eni, site, ledger);
       const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), LEFT_MAX_MS);
       try {
         if (!('late' in hold)) await untilLeft();
@@ -144,8 +144,8 @@ for (const store of ['mariadb', 'sqlite'] as const) {
   }
 
   for (const point of POINTS.filter(([, , , , only]) => only === undefined || only === store)) {
-    const [deed, title] = point;
-    crash(`${DEEDS[deed].subject}: ${title}`, async () => {
+    const [operation, title] = point;
+    crash(`${OPERATIONS[operation].subject}: ${title}`, async () => {
       const eni = await killAt(point);
       const started = site.server === null ? site.start() : Promise.resolve();
       const over = started.then(() => pause(LOAD_MS));

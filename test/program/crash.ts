@@ -24,14 +24,14 @@ export type Hold =
   | { readonly after: string }
   /** It waits in the database, and is done only when its sender is dead. */
   | { readonly late: string }
-  /** Nothing is held: the deed's own client does not read the answer. */
+  /** Nothing is held: the operation's own client does not read the answer. */
   | { readonly unread: true }
   /** What EC2 does with the call. */
   | { readonly ec2: 'hang' | 'applyLate' | 'latency' };
 
 type StoreHold = Exclude<Hold, { ec2: unknown } | { unread: unknown }>;
 
-export interface Deed {
+export interface Operation {
   /** Whose death it is. */
   readonly subject: string;
   /** The EC2 action in the middle of it. */
@@ -52,7 +52,7 @@ async function startOn(site: Site, eni: string): Promise<string> {
 const called = (site: Site, action: string, before: number): Promise<void> =>
   until(`${action} is called`, async () => (await site.ec2.calls(action)) > before);
 
-export const DEEDS = {
+export const OPERATIONS = {
   start: {
     subject: 'the server that gives an address',
     action: ASSIGN,
@@ -123,46 +123,46 @@ export const DEEDS = {
       };
     },
   },
-} as const satisfies Record<string, Deed>;
+} as const satisfies Record<string, Operation>;
 
-/** A point that was armed before the deed. */
+/** A point that was armed before the operation. */
 interface Armed {
-  /** Resolves when the deed stands still there. */
+  /** Resolves when the operation stands still there. */
   readonly reached: Promise<unknown>;
   letGo: LetGo;
 }
 
-/** Brings the deed to where it is held; answers what kills its process there and lets the store go. */
+/** Brings the operation to where it is held; answers what kills its process there and lets the store go. */
 export async function bringTo(
   hold: Hold,
-  deed: Deed,
+  operation: Operation,
   eni: string,
   site: Site,
   ledger: MariaLedger | SqliteLedger,
 ): Promise<() => Promise<void>> {
-  const before = deed.action === null ? 0 : await site.ec2.calls(deed.action);
+  const before = operation.action === null ? 0 : await site.ec2.calls(operation.action);
   const answering = async () => {
-    if (deed.action !== null) await called(site, deed.action, before);
+    if (operation.action !== null) await called(site, operation.action, before);
   };
   let armed: Armed = { reached: Promise.resolve(), letGo: async () => {} };
   if ('ec2' in hold) {
     const ms = { hang: {}, applyLate: { ms: LATE_MS }, latency: { ms: LATENCY_MS } }[hold.ec2];
-    await site.ec2.tell('POST', 'faults', { kind: hold.ec2, action: deed.action, eni, ...ms });
+    await site.ec2.tell('POST', 'faults', { kind: hold.ec2, action: operation.action, eni, ...ms });
     armed = { ...armed, reached: answering() };
   } else if ('unread' in hold) {
     // the row says when it is reached
   } else if ('gate' in ledger) armed = armGate(ledger, hold);
   else {
-    if (deed.action !== null)
+    if (operation.action !== null)
       await site.ec2.tell('POST', 'faults', {
         kind: 'latency',
         ms: SHORT_LATENCY_MS,
-        action: deed.action,
+        action: operation.action,
         eni,
       });
-    armed = await armLock(ledger, hold, deed, answering);
+    armed = await armLock(ledger, hold, operation, answering);
   }
-  const kill = deed.begin(site, eni);
+  const kill = operation.begin(site, eni);
   const end = async () => {
     await kill();
     await armed.letGo();
@@ -208,12 +208,12 @@ function armGate({ gate }: MariaLedger, hold: StoreHold): Armed {
 async function armLock(
   ledger: SqliteLedger,
   hold: StoreHold,
-  deed: Deed,
+  operation: Operation,
   answering: () => Promise<void>,
 ): Promise<Armed> {
   if (!('before' in hold)) throw new Error('what a process writes into a file dies with it');
-  // The first write of a deed is held from its beginning, the second from when EC2's answer is under way.
-  const isFirst = hold.before.endsWith('ssigning') || deed.action === null;
+  // The first write of an operation is held from its beginning, the second from when EC2's answer is under way.
+  const isFirst = hold.before.endsWith('ssigning') || operation.action === null;
   const lock = isFirst ? Promise.resolve(ledger.lock()) : answering().then(() => ledger.lock());
   // Nothing tells that a process waits for the lock; what it has left by then is looked at afterwards.
   const stands = () => pause((isFirst ? 0 : SHORT_LATENCY_MS) + ARRIVE_MS);

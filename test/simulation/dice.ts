@@ -3,7 +3,7 @@ import type { Op } from './plan.ts';
 import type { World } from './world.ts';
 
 export type Dice = Op['dice'];
-export type Deed = (world: World, dice: Dice) => void;
+export type Operation = (world: World, dice: Dice) => void;
 
 /** One of the items; undefined when there is none. */
 export const of = <T>(items: readonly T[], die: number): T | undefined =>

@@ -10,8 +10,8 @@ import { type Caller, OWNER } from '../../src/simulator/model/caller.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
 import type { Outcome, Vpc } from '../../src/simulator/model/vpc.ts';
 import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
+import type { Mirror, Oracle } from './oracle.ts';
 import type { Process, Scheduler } from './scheduler.ts';
-import type { Mirror, Truth } from './truth.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
 import { ONLY_POOLED } from './watch-enis.ts';
 
@@ -22,12 +22,12 @@ export class Ec2 {
   /** Calls are applied so late that were made to be late: moments to look, since the model moves when looked at. */
   readonly lateMs = new Set<number>();
   readonly #scheduler: Scheduler;
-  readonly #truth: Truth;
+  readonly #oracle: Oracle;
   readonly #sent = new Set<string>();
 
-  constructor(scheduler: Scheduler, truth: Truth, vpc: Vpc) {
+  constructor(scheduler: Scheduler, oracle: Oracle, vpc: Vpc) {
     this.#scheduler = scheduler;
-    this.#truth = truth;
+    this.#oracle = oracle;
     this.vpc = vpc;
   }
 
@@ -65,14 +65,14 @@ export class Ec2 {
     ) =>
       through(async () => {
         const turn = kind === 'unassign' ? 'unassign' : 'assign';
-        this.#truth.demand(
+        this.#oracle.demand(
           turns[turn]-- > 0,
           'each call that changes EC2 has had its turn',
           () => `${kind} on ${eni} by ${process.id}`,
         );
-        const { subnet } = this.#truth.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
+        const { subnet } = this.#oracle.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
         if (subnet === null) {
-          this.#truth.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
+          this.#oracle.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
           throw new IpamError('ec2-denied', 'not ours');
         }
         const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
@@ -116,32 +116,36 @@ export class Ec2 {
 
   /** EC2 shows the ENI. */
   #shown(eni: CloudEni): CloudEni {
-    for (const ip of eni.secondaries) this.#truth.shown.set(`${eni.id} ${ip}`, this.#scheduler.now);
+    for (const ip of eni.secondaries) this.#oracle.shown.set(`${eni.id} ${ip}`, this.#scheduler.now);
     return eni;
   }
 
   /** The VPC for one call that changes something. */
   #watched(call: Call): Vpc {
     const { vpc } = this;
-    const truth = this.#truth;
+    const oracle = this.#oracle;
     let sent = false;
     const door: Pick<Vpc, 'read' | 'write'> = {
       read: (action, look, sweeping) => vpc.read(action, look, sweeping),
       write: (action, eni, change) => {
-        truth.demand(!sent, 'a call is sent once', () => `${call.kind} on ${call.eni} by ${call.process.id}`);
+        oracle.demand(
+          !sent,
+          'a call is sent once',
+          () => `${call.kind} on ${call.eni} by ${call.process.id}`,
+        );
         sent = true;
-        watchSending(truth, call, this.#scheduler.now, this.#sent);
+        watchSending(oracle, call, this.#scheduler.now, this.#sent);
         const outcome = vpc.write(action, eni, network => {
           const before = secondariesOf(network, call.eni);
           const value = change(network);
-          watchApplied(truth, call, before, secondariesOf(network, call.eni), this.#scheduler.now);
-          truth.note(
+          watchApplied(oracle, call, before, secondariesOf(network, call.eni), this.#scheduler.now);
+          oracle.note(
             `EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`,
           );
           return value;
         });
         if (outcome.kind !== 'answer') this.lookLater();
-        if (outcome.kind === 'refusal') noteTaken(truth, vpc.network, call);
+        if (outcome.kind === 'refusal') noteTaken(oracle, vpc.network, call);
         if (!isAnswered(outcome))
           for (const ip of call.ips) call.mirror.silent.set(keyOf(call.subnet, ip), call.eni);
         return outcome;
@@ -163,8 +167,8 @@ const isAnswered = (outcome: Outcome<unknown>): boolean =>
     : false;
 
 /** EC2 refuses the call: which of its addresses somebody has. */
-function noteTaken(truth: Truth, network: Network, { subnet, ips }: Call): void {
-  for (const ip of ips) if (network.carrier(subnet, ip) !== null) truth.taken.add(keyOf(subnet, ip));
+function noteTaken(oracle: Oracle, network: Network, { subnet, ips }: Call): void {
+  for (const ip of ips) if (network.carrier(subnet, ip) !== null) oracle.taken.add(keyOf(subnet, ip));
 }
 
 export const secondariesOf = (network: Network, id: EniId): readonly Ipv4[] =>

@@ -6,9 +6,9 @@
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
 import { type Broken, Connection, type Reply } from './connection.ts';
 import { keyOf, type Port } from './layout.ts';
+import type { Holding } from './oracle.ts';
 import { Process } from './scheduler.ts';
 import type { Request, Server } from './server.ts';
-import type { Holding } from './truth.ts';
 import type { World } from './world.ts';
 
 /** Between a restart's release and its request. */
@@ -110,7 +110,7 @@ export class Engine {
 
   /** A release of what this network does not have: to be answered as success and to change nothing. */
   async strayRelease(network: Network, ip: Ipv4): Promise<void> {
-    const { strays } = this.#world.truth;
+    const { strays } = this.#world.oracle;
     const place = `${network.port.eni} ${ip}`;
     strays.add(place);
     await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
@@ -121,7 +121,7 @@ export class Engine {
   async speakOf(port: Port, ip: Ipv4): Promise<void> {
     await this.#ask(port, { kind: 'ReleaseAddress', poolId: port.eni, address: ip });
     const reply = await this.#ask(port, { kind: 'RequestAddress', poolId: port.eni, address: '' });
-    this.#world.truth.demand(
+    this.#world.oracle.demand(
       reply?.Address === undefined,
       'a request on an ENI that nobody has pooled is refused',
       () => `${reply?.Address} was given on ${port.eni}`,
@@ -152,7 +152,7 @@ export class Engine {
   kill(liveRestore: boolean, downMs: number): void {
     const { scheduler } = this.#world;
     if (this.process.state === 'dead') return;
-    this.#world.truth.note(`${this.process.id} is killed`);
+    this.#world.oracle.note(`${this.process.id} is killed`);
     for (const connection of this.connections) connection.hangUp();
     this.connections.clear();
     scheduler.kill(this.process);
@@ -225,5 +225,5 @@ export class Engine {
   }
 }
 
-/** What the truth calls the address. */
+/** What the oracle calls the address. */
 export const keyFor = (network: Network, ip: Ipv4): string => keyOf(network.port.subnet, ip);

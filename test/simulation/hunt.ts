@@ -1,10 +1,10 @@
 // Runs seeds until one breaks a rule: `hunt.ts FROM SEEDS [OPERATION…]`, the operations more often. Prints what was found as JSON, null for nothing.
 import process from 'node:process';
-import type { Doing } from './plan.ts';
+import type { OperationName } from './plan.ts';
 import { simulate } from './simulate.ts';
 
 const [from = 1, seeds = 1] = process.argv.slice(2, 4).map(Number);
-const focus = process.argv.slice(4) as Doing[];
+const focus = process.argv.slice(4) as OperationName[];
 let found: object | null = null;
 for (let seed = from; seed < from + seeds && found === null; seed++) {
   const { violation } = await simulate(seed, null, false, focus);

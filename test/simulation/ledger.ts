@@ -6,8 +6,8 @@ import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.t
 import { openMemory } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';
+import type { Mirror, Oracle } from './oracle.ts';
 import type { Process, Scheduler } from './scheduler.ts';
-import type { Mirror, Truth } from './truth.ts';
 import { watchAdoption } from './watch-enis.ts';
 import { watchMove } from './watch-ledger.ts';
 
@@ -54,11 +54,11 @@ export class Ledger {
   /** Of each process: how many statements fail from now on, and how many are let through before. */
   readonly failing = new Map<Process, { after: number; left: number }>();
   readonly #scheduler: Scheduler;
-  readonly #truth: Truth;
+  readonly #oracle: Oracle;
 
-  constructor(scheduler: Scheduler, truth: Truth, mirror: Mirror) {
+  constructor(scheduler: Scheduler, oracle: Oracle, mirror: Mirror) {
     this.#scheduler = scheduler;
-    this.#truth = truth;
+    this.#oracle = oracle;
     this.mirror = mirror;
     this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
     this.skewMs = this.apartMs;
@@ -167,7 +167,7 @@ export class Ledger {
     if (name === 'add') return await this.#add(args[0] as readonly NewAllocation[], work);
     const answer = await work();
     if (name === 'adopt')
-      watchAdoption(this.#truth, this.mirror, process, args[0] as EniId, this.#scheduler.now);
+      watchAdoption(this.#oracle, this.mirror, process, args[0] as EniId, this.#scheduler.now);
     return answer;
   }
 
@@ -182,7 +182,7 @@ export class Ledger {
       const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
       if (change === undefined) continue;
       const { mirror } = this;
-      watchMove(this.#truth, {
+      watchMove(this.#oracle, {
         mirror,
         process,
         change,
@@ -192,7 +192,7 @@ export class Ledger {
         storeNow,
         now: this.#scheduler.now,
       });
-      this.#truth.demand(
+      this.#oracle.demand(
         answer.some(one => one.ip === after.ip && one.generation === after.generation),
         'what moved is answered',
         () => `${key}: ${change.move}`,

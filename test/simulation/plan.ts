@@ -59,10 +59,10 @@ const WEIGHTS = {
   recycle: 5,
   init: 2,
 } as const;
-export type Doing = keyof typeof WEIGHTS;
+export type OperationName = keyof typeof WEIGHTS;
 
 export interface Op {
-  readonly doing: Doing;
+  readonly doing: OperationName;
   /** Waits for so many events after the one before, or for so many milliseconds. */
   readonly gap: { readonly steps: number } | { readonly ms: number };
   /** Three numbers below 2^16, by which it chooses what it is done to. */
@@ -73,8 +73,8 @@ export interface Op {
 const FOCUSED = 10;
 
 /** `focus`: what is to be done often. */
-export function drawPlan(random: Random, focus: readonly Doing[] = []): Op[] {
-  const weights: Record<Doing, number> = { ...WEIGHTS };
+export function drawPlan(random: Random, focus: readonly OperationName[] = []): Op[] {
+  const weights: Record<OperationName, number> = { ...WEIGHTS };
   for (const doing of focus) weights[doing] *= FOCUSED;
   const dice = () => random.below(2 ** 16);
   return Array.from(

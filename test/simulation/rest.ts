@@ -4,11 +4,11 @@ import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
-import type { Mirror, Truth } from './truth.ts';
+import type { Mirror, Oracle } from './oracle.ts';
 import type { World } from './world.ts';
 
 /** Says what is not so: it must be so at last, however long that takes where EC2 lets few calls through. */
-export type Demand = Truth['demand'];
+export type Demand = Oracle['demand'];
 
 export async function watchRest(world: World, demand: Demand): Promise<void> {
   for (const server of world.servers)
@@ -40,7 +40,7 @@ async function watchLedger(world: World, ledger: Ledger, demand: Demand): Promis
 }
 
 /** Whether the ENI has been away from the instance of its ledger, which lets go of what is on it then. */
-const hasWandered = ({ layout, cuts }: Truth, { index }: Mirror, eni: EniId): boolean =>
+const hasWandered = ({ layout, cuts }: Oracle, { index }: Mirror, eni: EniId): boolean =>
   layout.owners[index] !== null && cuts.has(eni);
 
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
@@ -53,7 +53,7 @@ interface Watched {
 }
 
 function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: EniId | null): void {
-  const { truth } = world;
+  const { oracle } = world;
   const { mirror } = ledger;
   const key = keyOf(row.subnet, row.ip);
   const told = () => `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
@@ -64,13 +64,13 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
   if (status === 'ready') demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', told);
   if (status === 'allocated')
     demand(
-      truth.held.get(key)?.eni === row.iface || truth.isLost(mirror, key),
+      oracle.held.get(key)?.eni === row.iface || oracle.isLost(mirror, key),
       'at rest what is held has a holder, or was lost where nobody could see it',
       told,
     );
   if (row.iface !== null && (status === 'allocated' || status === 'ready'))
     demand(
-      truth.isHere(mirror.index, row.iface),
+      oracle.isHere(mirror.index, row.iface),
       'at rest nothing is held or kept ready on an ENI that has left',
       told,
     );
@@ -79,32 +79,32 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
   if (carrier === null) return;
   demand(
     row.primary ||
-      truth.strangers.has(key) ||
-      truth.untold.has(`${carrier} ${row.ip}`) ||
-      truth.servedBy(carrier) !== mirror ||
-      hasWandered(truth, mirror, carrier),
+      oracle.strangers.has(key) ||
+      oracle.untold.has(`${carrier} ${row.ip}`) ||
+      oracle.servedBy(carrier) !== mirror ||
+      hasWandered(oracle, mirror, carrier),
     "at rest nothing of ours is taken for a stranger's",
     told,
   );
   demand(
-    row.primary === (truth.network().eni(carrier).primary === row.ip),
+    row.primary === (oracle.network().eni(carrier).primary === row.ip),
     'at rest a primary address is known as one',
     told,
   );
 }
 
 /** What containers have is on their ENIs, if EC2 allows it. */
-function watchHolders({ truth, ec2 }: World, demand: Demand): void {
+function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
   const { network } = ec2.vpc;
-  for (const [key, { subnet, ip, eni, ledger }] of truth.held) {
-    const row = truth.rowIn(ledger, subnet, ip);
+  for (const [key, { subnet, ip, eni, ledger }] of oracle.held) {
+    const row = oracle.rowIn(ledger, subnet, ip);
     demand(
       row?.status === 'allocated' && row.iface === eni,
       'at rest every container is held in the ledger',
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );
     const there = [...network.enis()].find(one => one.id === eni);
-    if (!truth.isHere(ledger, eni)) continue; // it is no ENI of its engine any more
+    if (!oracle.isHere(ledger, eni)) continue; // it is no ENI of its engine any more
     if (there === undefined || network.carrier(subnet, ip) !== null) continue; // there, or somebody else's now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
     demand(
@@ -119,8 +119,8 @@ function watchHolders({ truth, ec2 }: World, demand: Demand): void {
 export function mustServe(world: World, { eni, ledger }: Port): boolean {
   const { network } = world.ec2.vpc;
   const there = [...network.enis()].find(one => one.id === eni);
-  if (there === undefined || !world.truth.isHere(ledger, eni)) return false;
-  const rows = [...(world.truth.mirrors[ledger]?.rows.values() ?? [])].filter(
+  if (there === undefined || !world.oracle.isHere(ledger, eni)) return false;
+  const rows = [...(world.oracle.mirrors[ledger]?.rows.values() ?? [])].filter(
     row => row.subnet === there.subnet,
   );
   const { policy } = world.layout;

@@ -18,8 +18,8 @@ import type { Store } from '../../src/store/store.ts';
 import type { Connection, Reply } from './connection.ts';
 import { keyOf } from './layout.ts';
 import { EPOCH, type Ledger, ROW_IS_LOCKED } from './ledger.ts';
+import type { Oracle } from './oracle.ts';
 import { Process } from './scheduler.ts';
-import type { Truth } from './truth.ts';
 import { POOL_SLACK_MS, REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
@@ -42,7 +42,7 @@ export type Request =
 
 /** The parts of one process that works on a ledger: a server's, or a command's. */
 export function contextOf(world: World, ledger: Ledger, process: Process, caller?: Caller): IpamContext {
-  const { scheduler, truth, layout } = world;
+  const { scheduler, oracle, layout } = world;
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
   const clock = () => scheduler.now - startedAt - process.asleepMs;
@@ -60,21 +60,21 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   const locked = (changes: readonly Change[]) => ledger.locked(process, changes);
   const bounds = { lanesMax: LANES_MAX, gather: soon, clock, later, locked };
   const log: Log = (_level, message, fields = {}) => {
-    if (fields.error !== undefined) truth.note(`${process.id}: ${message}: ${fields.error}`);
+    if (fields.error !== undefined) oracle.note(`${process.id}: ${message}: ${fields.error}`);
     if (message === KEPT) noteKept(world, ledger, process, fields.eni as EniId, fields.ip as Ipv4);
     if (message === 'early reuse')
-      watchEarlyReuse(truth, ledger.mirror, process, {
+      watchEarlyReuse(oracle, ledger.mirror, process, {
         eni: fields.eni as EniId,
         ip: String(fields.ip),
         now: scheduler.now,
         storeNow: ledger.now(),
       });
-    if (fields.error instanceof Error && !(fields.error instanceof IpamError)) truth.crash(fields.error);
+    if (fields.error instanceof Error && !(fields.error instanceof IpamError)) oracle.crash(fields.error);
   };
   return {
     store: {
       ...connected,
-      move: watchLocks(truth, ledger, createGroupCommit(connected.move, bounds)),
+      move: watchLocks(oracle, ledger, createGroupCommit(connected.move, bounds)),
     },
     cloud: createGate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
       clock,
@@ -94,7 +94,7 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
 }
 
 /** A lock fails those moves only that name its row. */
-function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['move'] {
+function watchLocks(oracle: Oracle, ledger: Ledger, move: Store['move']): Store['move'] {
   return async changes => {
     const locks = new Map(ledger.lockedUntil);
     try {
@@ -104,7 +104,7 @@ function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['m
         const key = keyOf(row.subnet, row.ip);
         return locks.has(key) || ledger.lockedUntil.has(key);
       };
-      truth.demand(
+      oracle.demand(
         !(error instanceof IpamError) || error.message !== ROW_IS_LOCKED || changes.some(wasLocked),
         'a lock keeps back the moves of its row only',
         () => changes.map(({ row, move: name }) => `${name} of ${row.ip}`).join(),
@@ -118,16 +118,16 @@ function watchLocks(truth: Truth, ledger: Ledger, move: Store['move']): Store['m
 const CLOCKS_LEARNT_MS = 60_000;
 
 /** Whose clock was wrong since can't tell whether the holding began before the release arrived: it is kept. */
-function noteKept({ truth, layout }: World, ledger: Ledger, process: Process, eni: EniId, ip: Ipv4): void {
+function noteKept({ oracle, layout }: World, ledger: Ledger, process: Process, eni: EniId, ip: Ipv4): void {
   const subnet = layout.ports.find(port => port.eni === eni)?.subnet;
   if (subnet === undefined) return;
   const { mirror } = ledger;
   const key = keyOf(subnet, ip);
   const claimedAt = mirror.since.get(key) ?? 0;
   const isUnsure = Math.max(ledger.setBackAt, process.unsteadyAt) >= claimedAt - CLOCKS_LEARNT_MS;
-  const holding = truth.held.get(key);
+  const holding = oracle.held.get(key);
   const isGivenAnew = holding?.ledger === mirror.index && holding.eni === eni;
-  if (isUnsure && !isGivenAnew) truth.lose(mirror, key, 'its release was not made, and that was said');
+  if (isUnsure && !isGivenAnew) oracle.lose(mirror, key, 'its release was not made, and that was said');
 }
 
 export class Server {
@@ -170,10 +170,10 @@ export class Server {
   }
 
   #start() {
-    const { scheduler, truth } = this.#world;
+    const { scheduler, oracle } = this.#world;
     const process = new Process(`${this.#name}.${++this.#lives}`);
-    truth.note(`${process.id} starts`);
-    truth.unanswered.set(process, new Set());
+    oracle.note(`${process.id} starts`);
+    oracle.unanswered.set(process, new Set());
     const context = contextOf(this.#world, this.ledger, process);
     const { allocator, pools, keeper } = openIpam(context, {
       server: process.id,
@@ -186,9 +186,9 @@ export class Server {
 
   /** SIGTERM: finishes what it has in hand, notes its end and ends; started anew after a while. */
   async leave(awayMs: number): Promise<void> {
-    const { scheduler, truth } = this.#world;
+    const { scheduler, oracle } = this.#world;
     const { process } = this;
-    truth.note(`${process.id} is told to stop`);
+    oracle.note(`${process.id} is told to stop`);
     this.isLeaving = true;
     while (this.connections.size > 0) await scheduler.wait(process, LEAVING_LOOK_MS);
     await this.#keeper.stop(KEEPER_STOP_MAX_MS);
@@ -198,12 +198,12 @@ export class Server {
   }
 
   die(): void {
-    const { scheduler, truth } = this.#world;
-    truth.note(`${this.process.id} dies`);
+    const { scheduler, oracle } = this.#world;
+    oracle.note(`${this.process.id} dies`);
     scheduler.kill(this.process);
-    for (const key of truth.unanswered.get(this.process) ?? [])
-      truth.lose(this.ledger.mirror, key, `${this.process.id} died before it had answered`);
-    truth.unanswered.delete(this.process);
+    for (const key of oracle.unanswered.get(this.process) ?? [])
+      oracle.lose(this.ledger.mirror, key, `${this.process.id} died before it had answered`);
+    oracle.unanswered.delete(this.process);
     for (const connection of this.connections) connection.break();
     this.connections.clear();
   }
@@ -216,21 +216,21 @@ export class Server {
 
   async #handle(connection: Connection, request: Request): Promise<void> {
     const { process } = this;
-    const { scheduler, truth, layout } = this.#world;
+    const { scheduler, oracle, layout } = this.#world;
     const startedAt = scheduler.now;
     const frozenBefore = process.frozenMs;
     try {
       const reply = await this.#serve(connection, request);
       if (reply !== null) connection.write(reply);
     } catch (error) {
-      if (!(error instanceof IpamError) || error.code === 'internal') truth.crash(error);
+      if (!(error instanceof IpamError) || error.code === 'internal') oracle.crash(error);
       if (request.kind === 'RequestAddress') watchRefusal(this.#world, this, request.poolId, error);
       connection.write({ Error: error instanceof IpamError ? error.line : 'internal' });
     }
     this.connections.delete(connection);
     const tookMs = scheduler.now - startedAt - (process.frozenMs - frozenBefore);
     const slackMs = request.kind === 'RequestPool' ? POOL_SLACK_MS : REQUEST_SLACK_MS;
-    truth.demand(
+    oracle.demand(
       tookMs <= layout.policy.requestTimeoutMs + slackMs,
       'every request ends within its bound',
       () => `${request.kind} took ${tookMs} ms`,
@@ -247,7 +247,7 @@ export class Server {
         return {};
       case 'RequestPool': {
         const { eni: eniId, pool, subPool } = request;
-        this.#world.truth.pooled.add(eniId);
+        this.#world.oracle.pooled.add(eniId);
         return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
       }
       case 'ReleaseAddress':
@@ -271,14 +271,14 @@ export class Server {
 
   async #give(connection: Connection, poolId: string, address: Ipv4 | ''): Promise<null> {
     const { process } = this;
-    const { truth } = this.#world;
+    const { oracle } = this.#world;
     const pool = parsePoolId(poolId);
     const named = address === '' ? null : parseIpv4(address);
     const naming = `${process.id} ${pool.eni} ${named}`;
     const inHand = [...this.#inHand].filter(one => one.key === `${pool.eni} ${named}`);
     const startedAt = this.#world.scheduler.now;
-    truth.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
-    truth.named.set(naming, (truth.named.get(naming) ?? 0) + 1);
+    oracle.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
+    oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
       const { row, home } = await this.#allocator.request({
         pool,
@@ -289,8 +289,8 @@ export class Server {
       const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
       await handOver(connection.context(), connection.gone, body, () => this.#allocator.undo(row));
       connection.write({ Error: 'the caller has gone' });
-      truth.demand(
-        formatCidr(home.subnet.cidr) === formatCidr(truth.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
+      oracle.demand(
+        formatCidr(home.subnet.cidr) === formatCidr(oracle.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
         'the prefix is that of the subnet',
         () => formatCidr(home.subnet.cidr),
       );
@@ -298,23 +298,23 @@ export class Server {
     } catch (error) {
       const tookMs = this.#world.scheduler.now - startedAt;
       if (error instanceof IpamError && error.message.includes('is held by'))
-        truth.demand(
+        oracle.demand(
           !inHand.some(one => one.process === process && this.#inHand.has(one)) ||
             !error.message.endsWith(` on ${pool.eni}`) ||
-            tookMs >= truth.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
+            tookMs >= oracle.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
           'no request overtakes a release of its address that its server has in hand',
           () => `${named} on ${pool.eni} after ${tookMs} ms`,
         );
       throw error;
     } finally {
-      truth.requests.delete(connection);
-      truth.named.set(naming, (truth.named.get(naming) ?? 1) - 1);
+      oracle.requests.delete(connection);
+      oracle.named.set(naming, (oracle.named.get(naming) ?? 1) - 1);
     }
   }
 }
 
 /** Only another server takes what was assigned for a request of this one. */
-function watchRefusal({ truth, layout }: World, server: Server, poolId: string, error: unknown): void {
+function watchRefusal({ oracle, layout }: World, server: Server, poolId: string, error: unknown): void {
   if (!(error instanceof IpamError) || !error.message.startsWith('others kept taking')) return;
   if (server.process.frozenMs > 0 || layout.servers[server.ledger.mirror.index] !== 1) return;
   const { mirror } = server.ledger;
@@ -324,8 +324,8 @@ function watchRefusal({ truth, layout }: World, server: Server, poolId: string, 
       row.status === 'ready' &&
       mirror.gaveUp.get(keyOf(row.subnet, row.ip)) === undefined,
   );
-  truth.demand(
-    fresh.length < truth.waiting(server.process, poolId as EniId) + 1,
+  oracle.demand(
+    fresh.length < oracle.waiting(server.process, poolId as EniId) + 1,
     'a request gets what was assigned for it',
     () => `${fresh.map(row => row.ip).join(' ')} are ready on ${poolId}`,
   );

@@ -1,12 +1,12 @@
 /** One history: from a seed to what came of it. */
 import { act } from './actor.ts';
 import { drawLayout, drawPace } from './layout.ts';
-import { type Doing, drawPlan, type Op } from './plan.ts';
+import type { Violation } from './oracle.ts';
+import { drawPlan, type Op, type OperationName } from './plan.ts';
 import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
 import type { Process } from './scheduler.ts';
 import { TRIED, tryDoubt } from './trial.ts';
-import type { Violation } from './truth.ts';
 import { REST_MS, World } from './world.ts';
 
 /** Events of one history; more mean that something never comes to rest. */
@@ -32,7 +32,7 @@ export async function simulate(
   seed: number,
   kept: readonly number[] | null = null,
   tracing = false,
-  focus: readonly Doing[] = [],
+  focus: readonly OperationName[] = [],
 ): Promise<History> {
   const random = new Random(seed);
   const layout = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
@@ -45,8 +45,8 @@ export async function simulate(
     steps: world.scheduler.steps,
     ops: ops.length,
     faults: world.faults,
-    violation: world.truth.violation,
-    lines: world.truth.lines ?? [],
+    violation: world.oracle.violation,
+    lines: world.oracle.lines ?? [],
   };
 }
 
@@ -91,22 +91,22 @@ class Run {
 
   /** What must be so at rest is so at last: where EC2 lets few calls through, after some rests more. */
   async #settle(): Promise<void> {
-    const { truth, scheduler } = this.#world;
+    const { oracle, scheduler } = this.#world;
     for (let rests = 1; !this.#isOver(); rests++) {
       const broken: [rule: string, detail: string][] = [];
       await watchRest(this.#world, (holds, rule, detail) => {
         if (!holds) broken.push([rule, detail()]);
       });
       if (broken.length === 0) return;
-      if (rests === RESTS_MAX) for (const [rule, detail] of broken) truth.fail(rule, detail);
+      if (rests === RESTS_MAX) for (const [rule, detail] of broken) oracle.fail(rule, detail);
       else await this.#passUntil(scheduler.now + REST_MS);
     }
   }
 
   #isOver(): boolean {
-    const { scheduler, truth } = this.#world;
-    if (scheduler.steps > STEPS_MAX) truth.fail('it comes to rest', `not within ${STEPS_MAX} events`);
-    return truth.violation !== null;
+    const { scheduler, oracle } = this.#world;
+    if (scheduler.steps > STEPS_MAX) oracle.fail('it comes to rest', `not within ${STEPS_MAX} events`);
+    return oracle.violation !== null;
   }
 
   async #passGap(gap: Op['gap']): Promise<void> {
@@ -124,8 +124,8 @@ class Run {
 
   /** No fault any more, every server runs, and time passes. */
   async #comeToRest(): Promise<void> {
-    const { scheduler, servers, ledgers, ec2, truth } = this.#world;
-    truth.note('> rest');
+    const { scheduler, servers, ledgers, ec2, oracle } = this.#world;
+    oracle.note('> rest');
     ec2.vpc.faults.clear();
     for (const ledger of ledgers) {
       ledger.awayUntil = 0;
@@ -133,7 +133,7 @@ class Run {
       ledger.lockedUntil.clear();
     }
     this.#world.restingSince = scheduler.now;
-    for (const process of truth.misplaced) scheduler.kill(process);
+    for (const process of oracle.misplaced) scheduler.kill(process);
     for (const server of servers) {
       const { process } = server;
       scheduler.thaw(process);
@@ -146,7 +146,7 @@ class Run {
 
   /** At rest a request succeeds where an address is there. */
   async #probe(): Promise<void> {
-    const { engines, truth, scheduler } = this.#world;
+    const { engines, oracle, scheduler } = this.#world;
     for (const engine of engines) {
       if (engine.isLost) continue;
       for (const network of engine.networks) {
@@ -155,7 +155,7 @@ class Run {
           const { eni } = network.port;
           void engine.run(network, null);
           await this.#passUntil(scheduler.now + 60_000);
-          truth.demand(
+          oracle.demand(
             engine.containers.length > before || this.#isOver(),
             'at rest a request succeeds where an address is there',
             () => `none for ${eni}`,

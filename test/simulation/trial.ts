@@ -27,7 +27,7 @@ const FAULTS: readonly Fault[] = [
 
 /** Containers start on one ENI of ours; `pass` lets so much time go by. */
 export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>): Promise<void> {
-  const { random, truth, ec2, engines, scheduler } = world;
+  const { random, oracle, ec2, engines, scheduler } = world;
   const networks = engines.flatMap(engine =>
     engine.isLost ? [] : engine.networks.map(network => ({ engine, network })),
   );
@@ -36,13 +36,13 @@ export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>
   if (chosen === undefined || fault === undefined) return;
   const { engine, network } = chosen;
   const { eni } = network.port;
-  truth.note(`> trial: an assign on ${eni} meets ${fault.kind}`);
+  oracle.note(`> trial: an assign on ${eni} meets ${fault.kind}`);
   if (fault.kind === 'applyLate') ec2.lateMs.add(fault.ms);
   ec2.vpc.faults.add({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
   world.strike('one call in doubt');
   scheduler.isCalm = true;
   const starts = random.between(1, STARTS_MAX);
-  for (let i = 0; i < starts && truth.violation === null; i++) await start(world, engine, network, pass);
+  for (let i = 0; i < starts && oracle.violation === null; i++) await start(world, engine, network, pass);
   scheduler.isCalm = false;
 }
 
@@ -56,9 +56,9 @@ async function start(
   const before = engine.containers.length;
   void engine.run(network, null);
   await pass(START_MS_MAX);
-  if (engine.containers.length > before || world.truth.violation !== null) return;
+  if (engine.containers.length > before || world.oracle.violation !== null) return;
   // The batch that was lost may have had the last addresses.
-  world.truth.demand(
+  world.oracle.demand(
     !(could && mustStart(world, network.port)),
     'a call without an answer delays no start',
     () => `none within ${START_MS_MAX} ms for ${network.port.eni}`,
@@ -69,15 +69,15 @@ async function start(
 /** Whether a start on the ENI must succeed: EC2 has room there and the subnet an address, or one that has been assigned
  *  there has yet to be noticed. */
 function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
-  const { truth, ec2, ledgers } = world;
+  const { oracle, ec2, ledgers } = world;
   const { network } = ec2.vpc;
   const there = [...network.enis()].find(one => one.id === eni);
   const now = ledgers[ledger]?.now() ?? 0;
-  if (there === undefined || !truth.isHere(ledger, eni)) return false;
-  const rows = [...(truth.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
+  if (there === undefined || !oracle.isHere(ledger, eni)) return false;
+  const rows = [...(oracle.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
   const here = rows.filter(row => row.iface === eni && !row.primary);
   const carried = new Set(secondariesOf(network, eni));
-  const since = truth.mirrors[ledger]?.since;
+  const since = oracle.mirrors[ledger]?.since;
   const hasStood = (row: Allocation) =>
     world.scheduler.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
   if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;

@@ -3,8 +3,8 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
 import { CALL_TIMEOUT_MS, keyOf, LATE_READ_MS_MAX } from './layout.ts';
+import type { Mirror, Oracle } from './oracle.ts';
 import type { Process } from './scheduler.ts';
-import type { Mirror, Truth } from './truth.ts';
 import { hasLeft } from './watch-enis.ts';
 
 /** A call of ours that changes something, as it was when it was sent. */
@@ -25,11 +25,11 @@ const ASKED_MS = LATE_READ_MS_MAX + CALL_TIMEOUT_MS;
 const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as const;
 
 /** A ledger of one instance changes nothing on an ENI that is attached to nothing, or to another one. */
-function watchPlace(truth: Truth, call: Call, now: number): void {
-  const isThere = [...truth.network().enis()].some(eni => eni.id === call.eni);
-  if (!isThere || call.process.frozenMs > 0 || truth.isHere(call.mirror.index, call.eni)) return;
-  truth.demand(
-    now - (truth.cuts.get(call.eni)?.at(-1) ?? 0) <
+function watchPlace(oracle: Oracle, call: Call, now: number): void {
+  const isThere = [...oracle.network().enis()].some(eni => eni.id === call.eni);
+  if (!isThere || call.process.frozenMs > 0 || oracle.isHere(call.mirror.index, call.eni)) return;
+  oracle.demand(
+    now - (oracle.cuts.get(call.eni)?.at(-1) ?? 0) <
       KNOWN_AFTER_MS[call.kind === 'unassign' ? 'unassign' : 'assign'],
     'an embedded ledger changes nothing on an ENI that has left its instance',
     () => `${call.kind} of ${call.ips.join(' ')} on ${call.eni} by ${call.process.id}`,
@@ -40,10 +40,10 @@ function watchPlace(truth: Truth, call: Call, now: number): void {
 const DAY_AHEAD_MS_MAX = 5_000;
 
 /** Held against a call when it leaves. */
-export function watchSending(truth: Truth, call: Call, now: number, sent: Set<string>): void {
-  watchPlace(truth, call, now);
-  truth.note(`${call.process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
-  truth.demand(
+export function watchSending(oracle: Oracle, call: Call, now: number, sent: Set<string>): void {
+  watchPlace(oracle, call, now);
+  oracle.note(`${call.process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
+  oracle.demand(
     call.process.dayAheadMs <= DAY_AHEAD_MS_MAX,
     "nothing is changed by a process whose time of day is ahead of EC2's: its signature would live too long",
     () => `${call.process.id} is ${call.process.dayAheadMs} ms ahead`,
@@ -52,13 +52,17 @@ export function watchSending(truth: Truth, call: Call, now: number, sent: Set<st
     const key = keyOf(call.subnet, ip);
     const intent = call.intents.get(key);
     const id = `${call.mirror.index} ${key} #${intent?.generation}`;
-    truth.demand(!sent.has(id), 'an intent has one call', () => `${id} was sent again by ${call.process.id}`);
+    oracle.demand(
+      !sent.has(id),
+      'an intent has one call',
+      () => `${id} was sent again by ${call.process.id}`,
+    );
     sent.add(id);
     const row = call.mirror.rows.get(key);
     if (row?.generation !== intent?.generation) continue; // seen when it is applied
     const ageMs = now - (call.mirror.since.get(key) ?? now);
-    truth.demand(
-      ageMs <= truth.layout.policy.callDeadlineMs,
+    oracle.demand(
+      ageMs <= oracle.layout.policy.callDeadlineMs,
       'a call is sent only while its intent is young',
       () => `${key}: ${call.kind} was sent ${ageMs} ms after its intent`,
     );
@@ -67,7 +71,7 @@ export function watchSending(truth: Truth, call: Call, now: number, sent: Set<st
 
 /** Held against a call when EC2 applies it: `before` and `after` are the secondaries of its ENI. */
 export function watchApplied(
-  truth: Truth,
+  oracle: Oracle,
   call: Call,
   before: readonly Ipv4[],
   after: readonly Ipv4[],
@@ -76,45 +80,45 @@ export function watchApplied(
   for (const ip of after)
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);
-      truth.applied.set(`${call.eni} ${ip}`, now);
-      if (truth.stolen.get(key) === call.eni) truth.stolen.delete(key);
-      watchIntent(truth, call, ip, ['assigning', 'allocated', 'unassigning']);
+      oracle.applied.set(`${call.eni} ${ip}`, now);
+      if (oracle.stolen.get(key) === call.eni) oracle.stolen.delete(key);
+      watchIntent(oracle, call, ip, ['assigning', 'allocated', 'unassigning']);
     }
-  for (const ip of before) if (!after.includes(ip)) watchRemoval(truth, call, ip);
+  for (const ip of before) if (!after.includes(ip)) watchRemoval(oracle, call, ip);
 }
 
-function watchRemoval(truth: Truth, call: Call, ip: Ipv4): void {
+function watchRemoval(oracle: Oracle, call: Call, ip: Ipv4): void {
   const key = keyOf(call.subnet, ip);
-  const holding = truth.held.get(key);
-  truth.demand(
-    holding === undefined || holding.eni !== call.eni || hasLeft(truth, holding),
+  const holding = oracle.held.get(key);
+  oracle.demand(
+    holding === undefined || holding.eni !== call.eni || hasLeft(oracle, holding),
     'no address is taken from under a container',
     () => `${call.process.id} unassigned ${key} from ${call.eni}, where ${holding?.engine} holds it`,
   );
-  truth.demand(
-    truth.strangers.get(key) !== call.eni || truth.blurred.has(`${call.eni} ${ip}`),
+  oracle.demand(
+    oracle.strangers.get(key) !== call.eni || oracle.blurred.has(`${call.eni} ${ip}`),
     "a stranger's address is never unassigned",
     () => `${call.process.id} unassigned ${key} from ${call.eni}`,
   );
-  truth.strangers.delete(key);
-  watchIntent(truth, call, ip, ['unassigning']);
+  oracle.strangers.delete(key);
+  watchIntent(oracle, call, ip, ['unassigning']);
 }
 
 /** The row must be in the very intent that the call is for. A repair's row is held, or was given up since. */
-function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Allocation['status'][]): void {
+function watchIntent(oracle: Oracle, call: Call, ip: Ipv4, allowed: readonly Allocation['status'][]): void {
   const key = keyOf(call.subnet, ip);
   const row = call.mirror.rows.get(key);
   const intent = call.intents.get(key);
   // A read showed somebody else's address instead, so that its row went on before the call came.
-  if (call.kind === 'assign' && truth.mistaken.delete(`${call.eni} ${ip}`)) {
-    truth.untold.add(`${call.eni} ${ip}`);
+  if (call.kind === 'assign' && oracle.mistaken.delete(`${call.eni} ${ip}`)) {
+    oracle.untold.add(`${call.eni} ${ip}`);
     return;
   }
   const isRepair = call.kind === 'assign' && intent?.status === 'allocated';
   // Of several repairs one may be applied late, when another has long been made and the address was given up and taken off:
   // the next comparison finds it lingering.
   if (isRepair && row?.status === 'free' && row.leftIface === call.eni) return;
-  truth.demand(
+  oracle.demand(
     row !== undefined &&
       intent !== undefined &&
       row.iface === call.eni &&
@@ -127,10 +131,10 @@ function watchIntent(truth: Truth, call: Call, ip: Ipv4, allowed: readonly Alloc
 }
 
 /** Others have taken the address off the ENI. */
-export function watchStolen(truth: Truth, subnet: SubnetId, eni: EniId, ip: Ipv4): void {
+export function watchStolen(oracle: Oracle, subnet: SubnetId, eni: EniId, ip: Ipv4): void {
   const key = keyOf(subnet, ip);
-  if (truth.strangers.get(key) === eni) truth.strangers.delete(key);
-  else truth.stolen.set(key, eni);
+  if (oracle.strangers.get(key) === eni) oracle.strangers.delete(key);
+  else oracle.stolen.set(key, eni);
 }
 
 /** How far a request may go past its longest wait: the call that is under way then, and what it takes to

@@ -4,8 +4,8 @@ import { isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, SKEW_MS_MAX } from './layout.ts';
+import type { Holding, Mirror, Oracle } from './oracle.ts';
 import type { Process } from './scheduler.ts';
-import type { Holding, Mirror, Truth } from './truth.ts';
 import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
 
 /** What only writes down what EC2 says. */
@@ -25,78 +25,78 @@ export interface Moved {
   readonly now: number;
 }
 
-export function watchMove(truth: Truth, moved: Moved): void {
+export function watchMove(oracle: Oracle, moved: Moved): void {
   const { mirror, change, before, after } = moved;
   const key = keyOf(after.subnet, after.ip);
-  truth.note(
+  oracle.note(
     `${moved.process.id}: ${change.move} ${after.ip} ${before.status}→${after.status} on ${after.iface ?? before.iface} #${after.generation}`,
   );
   const rule = MOVES[change.move];
-  truth.demand(
+  oracle.demand(
     before.status === rule.from && after.status === rule.to && after.generation === before.generation + 1,
     'every change of a row is a move of the table',
     () =>
       `${key}: ${change.move} made #${before.generation} ${before.status} #${after.generation} ${after.status}`,
   );
   const seen = change.row;
-  truth.demand(
+  oracle.demand(
     before.status === seen.status && before.iface === seen.iface && before.generation === seen.generation,
     'a row moves only if it still stands as it was read',
     () =>
       `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
   );
   if (change.move === 'taken' && change.refused === true)
-    truth.demand(
-      truth.network().journal.some(({ ips }) => ips.includes(after.ip)),
+    oracle.demand(
+      oracle.network().journal.some(({ ips }) => ips.includes(after.ip)),
       "a refusal is taken for somebody else's address only where somebody has had it",
       () => `${key} by ${moved.process.id}`,
     );
   const eni = before.iface ?? change.iface ?? null;
-  truth.demand(
-    eni === null || mayUse(truth, mirror, eni) || OBSERVATIONS.includes(change.move),
+  oracle.demand(
+    eni === null || mayUse(oracle, mirror, eni) || OBSERVATIONS.includes(change.move),
     ONLY_POOLED,
     () => `${key}: ${change.move} on ${eni} by ${moved.process.id}`,
   );
   const isFreed = after.status === 'free' && before.status !== 'assigning';
   const isGivenUp = before.status === 'allocated' && after.status !== 'allocated';
-  truth.demand(
-    !truth.misplaced.has(moved.process) || !(isFreed || isGivenUp),
+  oracle.demand(
+    !oracle.misplaced.has(moved.process) || !(isFreed || isGivenUp),
     'a server of another account or Region frees nothing and gives up nobody',
     () => `${key}: ${change.move} by ${moved.process.id}`,
   );
-  if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(truth, moved, key);
-  if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(truth, moved, key);
-  if (before.status === 'free' && after.status === 'assigning') watchAssign(truth, moved, key);
-  truth.demand(
-    !(change.move === 'taken' && change.refused) || truth.taken.has(key),
+  if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(oracle, moved, key);
+  if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(oracle, moved, key);
+  if (before.status === 'free' && after.status === 'assigning') watchAssign(oracle, moved, key);
+  oracle.demand(
+    !(change.move === 'taken' && change.refused) || oracle.taken.has(key),
     'what nobody has is not taken for occupied',
     () => `${key} by ${moved.process.id}`,
   );
-  notePresumed(truth, moved, key);
-  if (change.move === 'assigned') watchArrival(truth, moved, key);
-  if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(truth, moved, key);
+  notePresumed(oracle, moved, key);
+  if (change.move === 'assigned') watchArrival(oracle, moved, key);
+  if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(oracle, moved, key);
   noteRest(moved, key);
   mirror.rows.set(key, after);
   mirror.since.set(key, moved.now);
 }
 
-function notePresumed(truth: Truth, { change, after }: Moved, key: string): void {
+function notePresumed(oracle: Oracle, { change, after }: Moved, key: string): void {
   const { iface } = after;
   if (iface === null) return;
   const place = `${iface} ${after.ip}`;
   const isThere = (one: string) => {
     const [eni = '', ip = ''] = one.split(' ');
-    return truth.network().carrier(after.subnet, ip as Ipv4) === eni;
+    return oracle.network().carrier(after.subnet, ip as Ipv4) === eni;
   };
   if (
     change.move === 'assigned' &&
-    truth.strangers.get(key) === iface &&
-    [...(truth.batchOf.get(place) ?? [])].every(isThere)
+    oracle.strangers.get(key) === iface &&
+    [...(oracle.batchOf.get(place) ?? [])].every(isThere)
   ) {
-    truth.mistaken.add(place);
-    truth.presumed.set(key, iface);
-    truth.strangers.delete(key);
-  } else if (change.move === 'usurped' && truth.presumed.delete(key)) truth.strangers.set(key, iface);
+    oracle.mistaken.add(place);
+    oracle.presumed.set(key, iface);
+    oracle.strangers.delete(key);
+  } else if (change.move === 'usurped' && oracle.presumed.delete(key)) oracle.strangers.set(key, iface);
 }
 
 /** By how much less than it says a time by the store's clock may be: as far as that clock has stepped in this history. */
@@ -105,93 +105,94 @@ const steppedMs = ({ clock }: Mirror): number => clock.mostMs - clock.leastMs;
 /** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
 const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
-function watchGivingUp(truth: Truth, { mirror, process, before, now }: Moved, key: string): void {
-  for (const claims of truth.unanswered.values()) claims.delete(key);
-  const holding = truth.held.get(key);
+function watchGivingUp(oracle: Oracle, { mirror, process, before, now }: Moved, key: string): void {
+  for (const claims of oracle.unanswered.values()) claims.delete(key);
+  const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
   // Nobody can tell it from the release of who has been given the address while it was under way.
-  const isStray = truth.strays.has(`${holding.eni} ${holding.ip}`);
-  const isAttached = truth.instanceOf(holding.eni) !== null && truth.isHere(mirror.index, holding.eni);
-  const cuts = (truth.cuts.get(holding.eni) ?? []).filter(at => now - at >= PROVED_MS);
-  truth.demand(
+  const isStray = oracle.strays.has(`${holding.eni} ${holding.ip}`);
+  const isAttached = oracle.instanceOf(holding.eni) !== null && oracle.isHere(mirror.index, holding.eni);
+  const cuts = (oracle.cuts.get(holding.eni) ?? []).filter(at => now - at >= PROVED_MS);
+  oracle.demand(
     isStray || cuts.some(at => !isAttached || holding.since <= at),
     'a holder is given up by its own release or on proof only',
     () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
   );
-  truth.proven.add(holding);
-  truth.held.delete(key);
+  oracle.proven.add(holding);
+  oracle.held.delete(key);
 }
 
 /** What is on an ENI that has left is let go once that is proven, and what was under way after the grace. */
-function watchStranding(truth: Truth, { mirror, before, now, storeNow }: Moved, key: string): void {
+function watchStranding(oracle: Oracle, { mirror, before, now, storeNow }: Moved, key: string): void {
   const { iface } = before;
-  const cuts = iface === null ? [] : (truth.cuts.get(iface) ?? []);
-  truth.demand(
-    truth.layout.owners[mirror.index] !== null && cuts.some(at => now - at >= PROVED_MS),
+  const cuts = iface === null ? [] : (oracle.cuts.get(iface) ?? []);
+  oracle.demand(
+    oracle.layout.owners[mirror.index] !== null && cuts.some(at => now - at >= PROVED_MS),
     'what is on an ENI is let go only when it is proven that the ENI has left',
     () => `${key} ${before.status} on ${iface}, which was detached at ${cuts.join(', ') || 'no time'}`,
   );
-  truth.demand(
-    before.status === 'ready' || storeNow - before.movedAt >= truth.layout.policy.graceMs - steppedMs(mirror),
+  oracle.demand(
+    before.status === 'ready' ||
+      storeNow - before.movedAt >= oracle.layout.policy.graceMs - steppedMs(mirror),
     'what is under way on an ENI that has left is let go after the grace',
     () => `${key} ${before.status} on ${iface} for ${storeNow - before.movedAt} ms`,
   );
 }
 
 /** Two ledgers may each give an address in good faith when one of them gives it on an ENI that is not there any more. */
-const mayBothHave = (truth: Truth, other: Holding, { mirror, after }: Moved): boolean =>
-  hasLeft(truth, other) ||
-  (after.iface !== null && hasLeft(truth, { ledger: mirror.index, eni: after.iface }));
+const mayBothHave = (oracle: Oracle, other: Holding, { mirror, after }: Moved): boolean =>
+  hasLeft(oracle, other) ||
+  (after.iface !== null && hasLeft(oracle, { ledger: mirror.index, eni: after.iface }));
 
-function watchClaim(truth: Truth, moved: Moved, key: string): void {
+function watchClaim(oracle: Oracle, moved: Moved, key: string): void {
   const { mirror, process, after } = moved;
-  const cidr = truth.layout.cidrs.get(after.subnet);
-  const holding = truth.held.get(key);
-  truth.demand(
-    holding === undefined || (holding.ledger !== mirror.index && mayBothHave(truth, holding, moved)),
+  const cidr = oracle.layout.cidrs.get(after.subnet);
+  const holding = oracle.held.get(key);
+  oracle.demand(
+    holding === undefined || (holding.ledger !== mirror.index && mayBothHave(oracle, holding, moved)),
     'no address is given twice',
     () => `${key} was claimed on ${after.iface} while ${holding?.engine} holds it on ${holding?.eni}`,
   );
-  truth.demand(
+  oracle.demand(
     cidr !== undefined && !isReserved(cidr, after.ip) && !after.primary,
     'no primary and no reserved address is given',
     () => `${key} was claimed on ${after.iface}`,
   );
-  truth.demand(
-    truth.strangers.get(key) === undefined || truth.stolen.has(key),
+  oracle.demand(
+    oracle.strangers.get(key) === undefined || oracle.stolen.has(key),
     "a stranger's address is never given",
-    () => `${key} was claimed on ${after.iface}; it is a stranger's on ${truth.strangers.get(key)}`,
+    () => `${key} was claimed on ${after.iface}; it is a stranger's on ${oracle.strangers.get(key)}`,
   );
-  const isNamed = (truth.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
-  const isEarly = !isNamed && !isRested(truth, moved, key);
-  if (isEarly) forbidEarly(truth, moved, key);
-  truth.unlogged.delete(key);
-  if (isEarly) truth.unlogged.add(key);
+  const isNamed = (oracle.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
+  const isEarly = !isNamed && !isRested(oracle, moved, key);
+  if (isEarly) forbidEarly(oracle, moved, key);
+  oracle.unlogged.delete(key);
+  if (isEarly) oracle.unlogged.add(key);
   mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
-  if (process.state === 'dead') truth.lose(mirror, key, `${process.id} died as it claimed it`);
-  else truth.unanswered.get(process)?.add(key);
+  if (process.state === 'dead') oracle.lose(mirror, key, `${process.id} died as it claimed it`);
+  else oracle.unanswered.get(process)?.add(key);
 }
 
 /** How long an address that was on another ENI just now is looked for before it is ready. */
 const CONFIRM_MS = 2_000;
 
 /** What was on another ENI just now is ready once EC2 shows it on its new one, or after a while. */
-function watchArrival(truth: Truth, { mirror, before, storeNow, now }: Moved, key: string): void {
+function watchArrival(oracle: Oracle, { mirror, before, storeNow, now }: Moved, key: string): void {
   const left = mirror.left.get(key);
   const isMoved =
     left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - steppedMs(mirror);
   const place = `${before.iface} ${before.ip}`;
-  const appliedAt = truth.applied.get(place);
-  if (!truth.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
-  truth.demand(
-    now - appliedAt >= CONFIRM_MS || (truth.shown.get(place) ?? 0) >= appliedAt,
+  const appliedAt = oracle.applied.get(place);
+  if (!oracle.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
+  oracle.demand(
+    now - appliedAt >= CONFIRM_MS || (oracle.shown.get(place) ?? 0) >= appliedAt,
     'what was on another ENI just now is given once EC2 shows it on its new one',
     () =>
       `${key} left ${left?.eni}, and was ready on ${before.iface} ${now - appliedAt} ms after it came there`,
   );
 }
 
-function noteBatch({ batchOf }: Truth, { process, after, storeNow }: Moved): void {
+function noteBatch({ batchOf }: Oracle, { process, after, storeNow }: Moved): void {
   const batch = `${process.id} ${storeNow} ${after.iface}`;
   const places = batchOf.get(batch) ?? new Set();
   batchOf.set(batch, places.add(`${after.iface} ${after.ip}`));
@@ -201,37 +202,37 @@ function noteBatch({ batchOf }: Truth, { process, after, storeNow }: Moved): voi
 /** After a definite answer. */
 const STAYS_AWAY_MS = 300_000;
 
-function watchAssign(truth: Truth, moved: Moved, key: string): void {
+function watchAssign(oracle: Oracle, moved: Moved, key: string): void {
   const { mirror, after, storeNow } = moved;
-  truth.blurred.add(`${after.iface} ${after.ip}`);
-  noteBatch(truth, moved);
+  oracle.blurred.add(`${after.iface} ${after.ip}`);
+  noteBatch(oracle, moved);
   const left = mirror.left.get(key);
-  const awayMs = left?.unsure ? truth.layout.policy.graceMs : STAYS_AWAY_MS;
-  truth.demand(
+  const awayMs = left?.unsure ? oracle.layout.policy.graceMs : STAYS_AWAY_MS;
+  oracle.demand(
     left === undefined || left.eni !== after.iface || storeNow - left.at >= awayMs - steppedMs(mirror),
     'an address that was taken off an ENI does not return to it too soon',
     () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before, unsure: ${left?.unsure}`,
   );
-  if (isRested(truth, moved, key)) return;
-  forbidEarly(truth, moved, key);
-  truth.demand(
-    moved.together <= truth.waiting(moved.process, after.iface),
+  if (isRested(oracle, moved, key)) return;
+  forbidEarly(oracle, moved, key);
+  oracle.demand(
+    moved.together <= oracle.waiting(moved.process, after.iface),
     'early reuse is of one address, for a waiting request',
     () => `${moved.together} for ${after.iface} by ${moved.process.id}, ${key} among them`,
   );
 }
 
-function isRested(truth: Truth, { mirror, after, storeNow }: Moved, key: string): boolean {
-  const { cooldownMs, quarantineMs } = truth.layout.policy;
+function isRested(oracle: Oracle, { mirror, after, storeNow }: Moved, key: string): boolean {
+  const { cooldownMs, quarantineMs } = oracle.layout.policy;
   const rest = mirror.gaveUp.get(key);
   if (rest === undefined) return true;
   return storeNow - rest.at >= (rest.eni === after.iface ? cooldownMs : quarantineMs) - steppedMs(mirror);
 }
 
-function forbidEarly(truth: Truth, { mirror, before, after, storeNow }: Moved, key: string): void {
+function forbidEarly(oracle: Oracle, { mirror, before, after, storeNow }: Moved, key: string): void {
   const rest = mirror.gaveUp.get(key);
-  truth.demand(
-    !truth.layout.policy.strictReuse,
+  oracle.demand(
+    !oracle.layout.policy.strictReuse,
     'with strictReuse cooldown and quarantine are always kept',
     () =>
       `${key} was given up on ${rest?.eni} ${storeNow - (rest?.at ?? 0)} ms before ${before.status} became ${after.status} on ${after.iface}`,
@@ -257,7 +258,7 @@ const SURELY_RESTED_MS = 90_000;
 
 /** The server says that it gave the address before it had rested: that must have been for want of another. */
 export function watchEarlyReuse(
-  truth: Truth,
+  oracle: Oracle,
   mirror: Mirror,
   process: Process,
   reuse: { eni: EniId; ip: string; now: number; storeNow: number },
@@ -266,17 +267,17 @@ export function watchEarlyReuse(
   const row = [...mirror.rows.values()].find(one => one.ip === ip);
   if (row === undefined) return;
   const key = keyOf(row.subnet, row.ip);
-  truth.unlogged.delete(key);
-  truth.note(`${process.id}: early reuse of ${ip} for ${eni}`);
-  truth.demand(
-    truth.waiting(process, eni) > 0,
+  oracle.unlogged.delete(key);
+  oracle.note(`${process.id}: early reuse of ${ip} for ${eni}`);
+  oracle.demand(
+    oracle.waiting(process, eni) > 0,
     'early reuse is of one address, for a waiting request',
     () => `${key} for ${eni} by ${process.id}`,
   );
-  if (process.frozenMs > 0 || (truth.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
+  if (process.frozenMs > 0 || (oracle.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
   const better = [...mirror.rows.values()].filter(one => {
     const rest = mirror.gaveUp.get(keyOf(one.subnet, one.ip));
-    const { cooldownMs, quarantineMs } = truth.layout.policy;
+    const { cooldownMs, quarantineMs } = oracle.layout.policy;
     const restMs = rest?.eni === eni ? cooldownMs : quarantineMs;
     return (
       one.subnet === row.subnet &&
@@ -286,9 +287,9 @@ export function watchEarlyReuse(
       (rest === undefined || storeNow - rest.at > restMs + SURELY_RESTED_MS)
     );
   });
-  truth.demand(
+  oracle.demand(
     // Those who wait together take one each.
-    better.length < truth.waiting(process, eni) || better.length === 0 || truth.ranged(process, eni),
+    better.length < oracle.waiting(process, eni) || better.length === 0 || oracle.ranged(process, eni),
     'early reuse is for want of a rested address only',
     () => `${key} on ${eni} while ${better.map(one => one.ip)} is ready there and rested`,
   );

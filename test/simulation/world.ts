@@ -1,4 +1,4 @@
-/** Everything in one history: ledgers, servers, EC2, engines, and the truth about them. */
+/** Everything in one history: ledgers, servers, EC2, engines, and the oracle. */
 import type { Cidr, Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId } from '../../src/domain/ids.ts';
 import { ipv4sOf } from '../../src/simulator/model/records.ts';
@@ -8,10 +8,10 @@ import { Ec2, secondariesOf } from './ec2.ts';
 import { Engine, keyFor, type Network } from './engine.ts';
 import { keyOf, LATE_READ_MS_MAX, type Layout, type Port, STRANGER } from './layout.ts';
 import { EPOCH, Ledger } from './ledger.ts';
+import { type Holding, type Mirror, Oracle } from './oracle.ts';
 import { Random } from './random.ts';
 import { Scheduler } from './scheduler.ts';
 import { type Request, Server } from './server.ts';
-import { type Holding, type Mirror, Truth } from './truth.ts';
 import { hasLeft } from './watch-enis.ts';
 
 /** Between two rounds of a keeper while things happen. */
@@ -32,7 +32,7 @@ const STARTS_MS = LATE_READ_MS_MAX;
 export class World {
   readonly scheduler: Scheduler;
   readonly layout: Layout;
-  readonly truth: Truth;
+  readonly oracle: Oracle;
   readonly ec2: Ec2;
   readonly ledgers: Ledger[];
   readonly servers: Server[];
@@ -49,20 +49,20 @@ export class World {
     this.random = new Random(seed ^ 0x5eed);
     this.scheduler = new Scheduler(seed);
     const { scheduler } = this;
-    this.truth = new Truth(layout, () => ({ step: scheduler.steps, atMs: scheduler.now }), tracing);
+    this.oracle = new Oracle(layout, () => ({ step: scheduler.steps, atMs: scheduler.now }), tracing);
     const vpc = buildVpc(layout.vpc, {
       now: () => EPOCH + scheduler.now,
       random: this.random.next,
       bucketScale: layout.pace.bucketScale,
       unnamedRefusals: layout.unnamedRefusals,
     });
-    this.truth.network = () => vpc.network;
+    this.oracle.network = () => vpc.network;
     for (const eni of vpc.network.enis())
       for (const ip of eni.id === STRANGER ? ipv4sOf(eni) : eni.secondaries)
-        this.truth.strangers.set(keyOf(eni.subnet, ip), eni.id);
+        this.oracle.strangers.set(keyOf(eni.subnet, ip), eni.id);
     scheduler.now = STARTS_MS; // a read that is late sees the VPC as it was made
-    this.ec2 = new Ec2(scheduler, this.truth, vpc);
-    this.ledgers = this.truth.mirrors.map(mirror => new Ledger(scheduler, this.truth, mirror));
+    this.ec2 = new Ec2(scheduler, this.oracle, vpc);
+    this.ledgers = this.oracle.mirrors.map(mirror => new Ledger(scheduler, this.oracle, mirror));
     this.servers = this.ledgers.flatMap((ledger, index) =>
       Array.from(
         { length: layout.servers[index] ?? 1 },
@@ -100,7 +100,7 @@ export class World {
     return { port, cidr, poolId, subPool: '', isMade: false, turn: Promise.resolve() };
   }
 
-  #mirror = (ledger: number): Mirror => this.truth.mirrors[ledger] as Mirror;
+  #mirror = (ledger: number): Mirror => this.oracle.mirrors[ledger] as Mirror;
 
   /** Where requests go for now, by ledger, while that server takes them. */
   readonly routes = new Map<number, Server>();
@@ -129,20 +129,20 @@ export class World {
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
   };
 
-  // What engines know and do, for the truth.
+  // What engines know and do, for the oracle.
 
   /** A container has its address. */
   began(engine: Engine, network: Network, ip: Ipv4): Holding | null {
     const key = keyFor(network, ip);
-    const { truth } = this;
-    truth.note(`${engine.process.id}: a container has ${ip} on ${network.port.eni}`);
-    const row = truth.rowIn(network.port.ledger, network.port.subnet, ip);
-    truth.demand(
+    const { oracle } = this;
+    oracle.note(`${engine.process.id}: a container has ${ip} on ${network.port.eni}`);
+    const row = oracle.rowIn(network.port.ledger, network.port.subnet, ip);
+    oracle.demand(
       row?.status === 'allocated' && row.iface === network.port.eni,
       'what a container was given is held in the ledger',
       () => `${key} is ${row?.status} on ${row?.iface}`,
     );
-    const holding = truth.held.get(key);
+    const holding = oracle.held.get(key);
     return holding?.eni === network.port.eni && holding.ledger === network.port.ledger ? holding : null;
   }
 
@@ -150,8 +150,8 @@ export class World {
   ended(holding: Holding | null): void {
     if (holding === null) return;
     const key = keyOf(holding.subnet, holding.ip);
-    this.truth.note(`engine ${holding.engine}: the container with ${holding.ip} on ${holding.eni} ends`);
-    if (this.truth.held.get(key) === holding) this.truth.held.delete(key);
+    this.oracle.note(`engine ${holding.engine}: the container with ${holding.ip} on ${holding.eni} ends`);
+    if (this.oracle.held.get(key) === holding) this.oracle.held.delete(key);
     this.#releasing.add(holding);
   }
   released(holding: Holding | null): void {
@@ -162,17 +162,17 @@ export class World {
     if (holding === null) return;
     this.#releasing.delete(holding);
     const key = keyOf(holding.subnet, holding.ip);
-    this.truth.lose(this.#mirror(holding.ledger), key, 'its release was not answered', holding.claim);
+    this.oracle.lose(this.#mirror(holding.ledger), key, 'its release was not answered', holding.claim);
   }
   /** Whether the holder was given up on proof. */
-  isProvenOver = (holding: Holding | null): boolean => holding !== null && this.truth.proven.has(holding);
+  isProvenOver = (holding: Holding | null): boolean => holding !== null && this.oracle.proven.has(holding);
 
   /** Whose releases are under way. */
   releasing(engine: Engine): Holding[] {
     return [...this.#releasing].filter(one => one.engine === engine.host);
   }
 
-  /** Tells the truth of what becomes of a request for an address. */
+  /** Tells the oracle what becomes of a request for an address. */
   witness(engine: Engine, request: Request): Witness {
     if (request.kind !== 'RequestAddress') return { written() {}, unread() {} };
     const port = engine.networks.find(one => one.poolId === request.poolId)?.port;
@@ -181,46 +181,46 @@ export class World {
     return {
       written: reply => {
         const ip = ipOf(reply);
-        this.truth.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
+        this.oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
         if (ip !== undefined) this.#promised(engine, port, ip);
       },
       unread: reply => {
         const ip = ipOf(reply);
         if (ip === undefined) return;
         const key = keyOf(port.subnet, ip);
-        const holding = this.truth.held.get(key);
-        if (holding?.eni === port.eni && holding.ledger === port.ledger) this.truth.held.delete(key);
-        this.truth.lose(this.#mirror(port.ledger), key, 'its answer was read by nobody');
+        const holding = this.oracle.held.get(key);
+        if (holding?.eni === port.eni && holding.ledger === port.ledger) this.oracle.held.delete(key);
+        this.oracle.lose(this.#mirror(port.ledger), key, 'its answer was read by nobody');
       },
     };
   }
 
   #promised(engine: Engine, port: Port, ip: Ipv4): void {
-    const { truth } = this;
+    const { oracle } = this;
     const key = keyOf(port.subnet, ip);
-    const other = truth.held.get(key);
-    const isDead = hasLeft(truth, port);
-    truth.demand(
-      other === undefined || hasLeft(truth, other) || isDead,
+    const other = oracle.held.get(key);
+    const isDead = hasLeft(oracle, port);
+    oracle.demand(
+      other === undefined || hasLeft(oracle, other) || isDead,
       'no address is given twice',
       () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
     );
-    truth.demand(
-      isDead || secondariesOf(truth.network(), port.eni).includes(ip) || truth.stolen.get(key) === port.eni,
+    oracle.demand(
+      isDead || secondariesOf(oracle.network(), port.eni).includes(ip) || oracle.stolen.get(key) === port.eni,
       'what is answered is on its ENI',
       () => `${key} was answered for ${port.eni}`,
     );
-    truth.demand(
-      !truth.unlogged.has(key),
+    oracle.demand(
+      !oracle.unlogged.has(key),
       'early reuse is logged',
       () => `${key} was answered for ${port.eni} before it had rested`,
     );
-    for (const claims of truth.unanswered.values()) claims.delete(key);
+    for (const claims of oracle.unanswered.values()) claims.delete(key);
     if (isDead && other !== undefined) return; // the address is the other's
     // Should its ENI come back to it, its address is its own no more.
-    if (other !== undefined) truth.lose(this.#mirror(other.ledger), key, 'its ENI had left', other.claim);
-    const claim = truth.claimOf(this.#mirror(port.ledger), key);
-    truth.held.set(key, {
+    if (other !== undefined) oracle.lose(this.#mirror(other.ledger), key, 'its ENI had left', other.claim);
+    const claim = oracle.claimOf(this.#mirror(port.ledger), key);
+    oracle.held.set(key, {
       subnet: port.subnet,
       ip,
       eni: port.eni,

@@ -5,8 +5,8 @@ import { createEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
-import { onOff } from '../settings/kinds.ts';
-import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { onOff } from '../settings/value-parsers.ts';
 import { printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 

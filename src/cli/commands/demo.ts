@@ -9,9 +9,9 @@ import { listen } from '../../http/listen.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
 import { simulatorApp } from '../../simulator/simulator.ts';
 import { command, type Output } from '../command.ts';
+import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/command-settings.ts';
 import { loadConfig } from '../settings/config.ts';
-import { wholeNumber } from '../settings/kinds.ts';
-import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/uses.ts';
+import { wholeNumber } from '../settings/value-parsers.ts';
 import { aborted, startServer } from './serve.ts';
 
 const CONTAINERS = ['web', 'db', 'cache'];

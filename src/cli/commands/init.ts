@@ -3,8 +3,8 @@ import { parseSubnetId } from '../../domain/ids.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { survey } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
-import { onOff } from '../settings/kinds.ts';
-import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { onOff } from '../settings/value-parsers.ts';
 import { printJson } from '../terminal/output.ts';
 import { progress } from '../terminal/progress.ts';
 

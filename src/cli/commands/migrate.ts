@@ -1,5 +1,5 @@
 import { command } from '../command.ts';
-import { STORE_SETTINGS } from '../settings/uses.ts';
+import { STORE_SETTINGS } from '../settings/command-settings.ts';
 
 export const migrate = command({
   name: 'migrate',

@@ -4,8 +4,8 @@ import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
-import { onOff } from '../settings/kinds.ts';
-import { LEDGER_SETTINGS } from '../settings/uses.ts';
+import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { onOff } from '../settings/value-parsers.ts';
 import { ago, printJson } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 

@@ -9,7 +9,7 @@ import { Outage } from '../../ipam/request/retry.ts';
 import { type Context, command } from '../command.ts';
 import type { Parts } from '../parts.ts';
 import { runtimeName } from '../runtime.ts';
-import { SERVE_SETTINGS } from '../settings/uses.ts';
+import { SERVE_SETTINGS } from '../settings/command-settings.ts';
 
 /** Between two tries to open a ledger that cannot be reached. */
 const OPEN_AGAIN_MS = 1000;

@@ -6,8 +6,8 @@ import { ADMIN_HELP } from '../../simulator/admin-help.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
 import { simulatorApp } from '../../simulator/simulator.ts';
 import { command } from '../command.ts';
-import { text } from '../settings/kinds.ts';
-import { SIMULATE_SETTINGS } from '../settings/uses.ts';
+import { SIMULATE_SETTINGS } from '../settings/command-settings.ts';
+import { text } from '../settings/value-parsers.ts';
 import { aborted } from './serve.ts';
 
 export const simulate = command({

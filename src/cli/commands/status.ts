@@ -3,8 +3,8 @@ import { type Allocation, STATUSES, type Status } from '../../domain/allocation.
 import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command } from '../command.ts';
-import { onOff } from '../settings/kinds.ts';
-import { STORE_SETTINGS } from '../settings/uses.ts';
+import { STORE_SETTINGS } from '../settings/command-settings.ts';
+import { onOff } from '../settings/value-parsers.ts';
 import { ago, printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 

@@ -3,7 +3,6 @@ import { isLoopback } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { Address, Listener } from '../../http/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
-import { accept } from './kinds.ts';
 import {
   embeddedStore,
   environmentName,
@@ -14,6 +13,7 @@ import {
   settingNames,
   type ValueOf,
 } from './settings.ts';
+import { accept } from './value-parsers.ts';
 
 /** Texts by setting, as a user would write them. */
 export type Defaults = Partial<Readonly<Record<SettingName, string>>>;

@@ -11,7 +11,7 @@ import {
   storeUrl,
   text,
   wholeNumber,
-} from './kinds.ts';
+} from './value-parsers.ts';
 
 /** What a default may depend on: where the process runs, and the settings above it in the table, as text. */
 export interface Facts {

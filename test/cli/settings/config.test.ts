@@ -2,20 +2,20 @@
 // gave it, with what is accepted. Method: loadConfig on a made-up environment.
 import { type Config, loadConfig, type Sources } from '../../../src/cli/settings/config.ts';
 import {
-  accept,
-  duration,
-  type Kind,
-  listenAddress,
-  octalMode,
-  percentage,
-} from '../../../src/cli/settings/kinds.ts';
-import {
   environmentName,
   jsonKey,
   SETTINGS,
   type Setting,
   settingNames,
 } from '../../../src/cli/settings/settings.ts';
+import {
+  accept,
+  duration,
+  type Kind,
+  listenAddress,
+  octalMode,
+  percentage,
+} from '../../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 

@@ -1,12 +1,12 @@
 /** What EC2 does. */
 import type { Fault } from '../../src/simulator/model/faults.ts';
-import { type Deed, type Dice, of, spread } from './dice.ts';
+import { type Dice, type Operation, of, spread } from './dice.ts';
 import { LATE_CALL_MS_MAX, LATE_READ_MS_MAX } from './layout.ts';
 import type { World } from './world.ts';
 
 /** An EC2 fault for the next one to three calls that it strikes. */
 const ec2 =
-  (fault: (dice: Dice, world: World) => Fault): Deed =>
+  (fault: (dice: Dice, world: World) => Fault): Operation =>
   (world, dice) => {
     const made = { times: 1 + (dice[0] % 3), ...fault(dice, world) };
     world.strike(made.kind);
@@ -48,7 +48,7 @@ export const EC2_DEEDS = {
   throttle: ec2(dice => ({ kind: 'throttle', times: 1 + (dice[1] % 6) })),
   // For longer than requests wait; then one more asks on each ENI.
   'assigns away': (world, [long]) => {
-    const { ec2, engines, layout, scheduler, truth } = world;
+    const { ec2, engines, layout, scheduler, oracle } = world;
     const runAll = () => {
       for (const engine of engines)
         if (engine.process.state === 'running')
@@ -60,7 +60,7 @@ export const EC2_DEEDS = {
     scheduler.effect(
       null,
       () => {
-        truth.note('assigns are back');
+        oracle.note('assigns are back');
         ec2.vpc.faults.clear();
         runAll();
       },
@@ -80,4 +80,4 @@ export const EC2_DEEDS = {
     message: 'no',
     action: 'DescribeNetworkInterfaces',
   })),
-} satisfies Record<string, Deed>;
+} satisfies Record<string, Operation>;

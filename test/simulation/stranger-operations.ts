@@ -2,17 +2,17 @@
 import { fromNumber, type Ipv4, sizeOf } from '../../src/domain/address.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
 import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
-import { type Deed, type Dice, of } from './dice.ts';
+import { type Dice, type Operation, of } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port, STRANGER } from './layout.ts';
 import { watchStolen } from './watch-ec2.ts';
 import type { World } from './world.ts';
 
 /** Others change the VPC; what EC2 refuses them is not done. */
-function stranger(deed: (world: World, dice: Dice) => void): Deed {
+function stranger(operation: (world: World, dice: Dice) => void): Operation {
   return (world, dice) => {
     try {
-      deed(world, dice);
+      operation(world, dice);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
     }
@@ -21,9 +21,9 @@ function stranger(deed: (world: World, dice: Dice) => void): Deed {
 
 /** Where others take our addresses away: not between two ledgers, since what the one has lost so the other may
  *  take in good faith. */
-const robber = (deed: (world: World, dice: Dice) => void): Deed =>
+const robber = (operation: (world: World, dice: Dice) => void): Operation =>
   stranger((world, dice) => {
-    if (world.ledgers.length === 1) deed(world, dice);
+    if (world.ledgers.length === 1) operation(world, dice);
   });
 
 export const STRANGER_DEEDS = {
@@ -34,10 +34,10 @@ export const STRANGER_DEEDS = {
   }),
   'stranger drops': stranger((world, [which]) => {
     const {
-      truth,
+      oracle,
       ec2: { vpc },
     } = world;
-    const secondary = [...truth.strangers].filter(([key, eni]) =>
+    const secondary = [...oracle.strangers].filter(([key, eni]) =>
       secondariesOf(vpc.network, eni).includes(ipIn(key)),
     );
     const chosen = of(secondary, which);
@@ -45,8 +45,8 @@ export const STRANGER_DEEDS = {
     const [key, eni] = chosen;
     vpc.network.unassign(eni, [ipIn(key)]);
     world.strike('stranger dropped');
-    truth.note(`a stranger takes its ${ipIn(key)} off ${eni}`);
-    truth.strangers.delete(key);
+    oracle.note(`a stranger takes its ${ipIn(key)} off ${eni}`);
+    oracle.strangers.delete(key);
   }),
   'stranger takes ours off': robber((world, [where, which]) => {
     const port = of(world.layout.ports, where);
@@ -57,7 +57,7 @@ export const STRANGER_DEEDS = {
     const { network } = world.ec2.vpc;
     const port = of(world.layout.ports, dice[0]);
     if (port === undefined) return;
-    const held = [...world.truth.held.values()].filter(one => one.eni === port.eni);
+    const held = [...world.oracle.held.values()].filter(one => one.eni === port.eni);
     for (const { ip } of held.slice(0, 2))
       if (secondariesOf(network, port.eni).includes(ip)) takeOff(world, port, ip);
     putStranger(world, port.subnet, port.eni, dice[1]);
@@ -67,25 +67,25 @@ export const STRANGER_DEEDS = {
     const port = of(world.layout.ports, where);
     const attachment = port && network.eni(port.eni).attachment;
     if (port === undefined || attachment == null) return;
-    world.truth.note(`${port.eni} is attached anew`);
-    world.truth.cut(port.eni, world.scheduler.now);
+    world.oracle.note(`${port.eni} is attached anew`);
+    world.oracle.cut(port.eni, world.scheduler.now);
     network.detach(attachment.id);
     network.attach(port.eni, attachment.instance, attachment.deviceIndex);
     world.strike('ENI attached anew');
   }),
   'eni deleted': robber((world, [where]) => {
     const {
-      truth,
+      oracle,
       ec2: { vpc },
     } = world;
     const port = of(world.layout.ports, where);
     if (port === undefined) return;
     const eni = vpc.network.eni(port.eni);
     if (eni.attachment !== null) vpc.network.detach(eni.attachment.id);
-    for (const ip of eni.secondaries) watchStolen(truth, port.subnet, port.eni, ip);
+    for (const ip of eni.secondaries) watchStolen(oracle, port.subnet, port.eni, ip);
     vpc.network.deleteEni(port.eni);
-    truth.cut(port.eni, world.scheduler.now);
-    truth.note(`${port.eni} is deleted`);
+    oracle.cut(port.eni, world.scheduler.now);
+    oracle.note(`${port.eni} is deleted`);
     world.strike('ENI deleted');
   }),
   'instance terminated': robber((world, [which]) => {
@@ -95,17 +95,17 @@ export const STRANGER_DEEDS = {
     const instance = world.layout.ports.find(port => port.instance === engine.host)?.instance;
     if (instance === undefined) return;
     for (const port of world.layout.ports)
-      if (port.instance === instance) world.truth.cut(port.eni, world.scheduler.now);
+      if (port.instance === instance) world.oracle.cut(port.eni, world.scheduler.now);
     network.terminate(instance);
-    world.truth.note(`${instance} is terminated`);
+    world.oracle.note(`${instance} is terminated`);
     world.strike('instance terminated');
     engine.lose();
   }),
-} satisfies Record<string, Deed>;
+} satisfies Record<string, Operation>;
 
 /** Others put an address that nobody has on the ENI. */
 function putStranger(
-  { layout, truth, ec2, scheduler, strike }: World,
+  { layout, oracle, ec2, scheduler, strike }: World,
   subnet: SubnetId,
   eni: EniId,
   die: number,
@@ -116,7 +116,7 @@ function putStranger(
   const isFree = (ip: Ipv4): boolean =>
     network.carrier(subnet, ip) === null &&
     // On an ENI that the ledger names for it, or that it has just left, nobody could tell it from ours.
-    truth.mirrors.every(
+    oracle.mirrors.every(
       ({ rows, left }) =>
         rows.get(keyOf(subnet, ip))?.iface !== eni && left.get(keyOf(subnet, ip))?.eni !== eni,
     );
@@ -127,18 +127,18 @@ function putStranger(
   if (ip === undefined) return;
   network.assign({ eni, ips: [ip] });
   strike('stranger assigned');
-  truth.note(`a stranger puts ${ip} on ${eni}`);
-  truth.strangers.set(keyOf(subnet, ip), eni);
-  truth.put.set(`${eni} ${ip}`, scheduler.now);
-  truth.blurred.delete(`${eni} ${ip}`);
+  oracle.note(`a stranger puts ${ip} on ${eni}`);
+  oracle.strangers.set(keyOf(subnet, ip), eni);
+  oracle.put.set(`${eni} ${ip}`, scheduler.now);
+  oracle.blurred.delete(`${eni} ${ip}`);
 }
 
 /** Others take an address off an ENI of ours. */
-function takeOff({ ec2, truth, strike }: World, port: Port, ip: Ipv4): void {
+function takeOff({ ec2, oracle, strike }: World, port: Port, ip: Ipv4): void {
   ec2.vpc.network.unassign(port.eni, [ip]);
   strike('stranger took off');
-  truth.note(`a stranger takes ${ip} off ${port.eni}`);
-  watchStolen(truth, port.subnet, port.eni, ip);
+  oracle.note(`a stranger takes ${ip} off ${port.eni}`);
+  watchStolen(oracle, port.subnet, port.eni, ip);
 }
 
 const ipIn = (key: string): Ipv4 => key.split(' ')[1] as Ipv4;

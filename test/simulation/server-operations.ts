@@ -7,11 +7,11 @@ import { openIpam } from '../../src/ipam/ipam.ts';
 import { idle, recycle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
-import { type Deed, type Dice, of, spread } from './dice.ts';
+import { type Dice, type Operation, of, spread } from './dice.ts';
 import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
+import type { Holding } from './oracle.ts';
 import { Process } from './scheduler.ts';
 import { contextOf, type Server } from './server.ts';
-import type { Holding } from './truth.ts';
 import type { World } from './world.ts';
 
 /** Long enough for all that a server concludes from what it sees again. */
@@ -34,14 +34,14 @@ const STALL_MS_MIN = 20_000;
 const LOCK_MS_MAX = 60_000;
 const LOCKED_ROWS_MAX = 6;
 
-function withServer(deed: (world: World, server: Server, dice: Dice) => void): Deed {
+function withServer(operation: (world: World, server: Server, dice: Dice) => void): Operation {
   return (world, dice) => {
     const server = of(
       world.servers.filter(one => one.process.state === 'running'),
       dice[0],
     );
     if (server === undefined) return;
-    deed(world, server, dice);
+    operation(world, server, dice);
   };
 }
 
@@ -55,7 +55,7 @@ async function command(
   if (ledger === undefined) return;
   const context = contextOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
   await work(context).catch(error => {
-    if (!(error instanceof IpamError) || error.code === 'internal') world.truth.crash(error);
+    if (!(error instanceof IpamError) || error.code === 'internal') world.oracle.crash(error);
   });
 }
 
@@ -68,7 +68,7 @@ export function giveUp(
   return command(world, port, async ({ store }) => {
     const [row] = (await store.get(port.subnet, [ip])).rows;
     const mirror = world.ledgers[port.ledger]?.mirror;
-    if (mirror === undefined || world.truth.claimOf(mirror, keyOf(port.subnet, ip)) !== claim) return;
+    if (mirror === undefined || world.oracle.claimOf(mirror, keyOf(port.subnet, ip)) !== claim) return;
     if (row?.iface === port.eni && row.status === 'allocated' && row.missingSince === null)
       await store.move([{ row, move: 'release' }]);
   });
@@ -88,14 +88,14 @@ export const SERVER_DEEDS = {
   'server freezes': withServer((world, server, dice) => {
     const { process } = server;
     world.strike('server frozen');
-    world.truth.note(`${process.id} freezes`);
+    world.oracle.note(`${process.id} freezes`);
     world.scheduler.freeze(process);
     world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(600_000, dice[1]));
   }),
   'server sleeps': withServer((world, server, dice) => {
     const { process } = server;
     world.strike('server slept');
-    world.truth.note(`${process.id} sleeps`);
+    world.oracle.note(`${process.id} sleeps`);
     world.scheduler.sleep(process);
     world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(SLEEP_MS_MAX, dice[1]));
   }),
@@ -110,7 +110,7 @@ export const SERVER_DEEDS = {
     );
     server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
     server.process.unsteadyAt = world.scheduler.now;
-    world.truth.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
+    world.oracle.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
   }),
   'statements fail': withServer((world, server, dice) => {
     world.strike('statement failed');
@@ -119,11 +119,11 @@ export const SERVER_DEEDS = {
   'server at a wrong place': (world, [die, where, long]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
-    const { scheduler, truth } = world;
+    const { scheduler, oracle } = world;
     const process = new Process(`misplaced ${scheduler.steps}`);
     const caller = of(WRONG_PLACES, where);
-    truth.note(`${process.id} starts: ${JSON.stringify(caller)}`);
-    truth.misplaced.add(process);
+    oracle.note(`${process.id} starts: ${JSON.stringify(caller)}`);
+    oracle.misplaced.add(process);
     world.strike('misplaced server');
     const context = contextOf(world, ledger, process, caller);
     const { keeper } = openIpam(context, {
@@ -186,4 +186,4 @@ export const SERVER_DEEDS = {
     const port = of(world.layout.ports, where);
     if (port !== undefined) void command(world, port, context => survey(context, port.subnet));
   },
-} satisfies Record<string, Deed>;
+} satisfies Record<string, Operation>;

@@ -1,13 +1,13 @@
 /** What engines do, and what befalls them. */
 import { fromNumber } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
-import { type Deed, type Dice, of, spread } from './dice.ts';
+import { type Dice, type Operation, of, spread } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Container, Engine } from './engine.ts';
 import { STRANGER } from './layout.ts';
 import { LATENCY_MS_MAX } from './scheduler.ts';
 import type { Server } from './server.ts';
-import { giveUp } from './server-deeds.ts';
+import { giveUp } from './server-operations.ts';
 import type { World } from './world.ts';
 
 /** Requests for one ENI in a crowd, and how long it waits before it hangs up. */
@@ -29,20 +29,20 @@ const engineOf = (world: World, die: number): Engine | undefined =>
   );
 
 function withNetwork(
-  deed: (engine: Engine, network: Engine['networks'][number], dice: Dice, world: World) => unknown,
-): Deed {
+  operation: (engine: Engine, network: Engine['networks'][number], dice: Dice, world: World) => unknown,
+): Operation {
   return (world, dice) => {
     const engine = engineOf(world, dice[0]);
     const network = engine && of(engine.networks, dice[1]);
-    if (engine && network) void deed(engine, network, dice, world);
+    if (engine && network) void operation(engine, network, dice, world);
   };
 }
 
-function withContainer(deed: (engine: Engine, container: Container) => unknown): Deed {
+function withContainer(operation: (engine: Engine, container: Container) => unknown): Operation {
   return (world, [first, second]) => {
     const engine = engineOf(world, first);
     const container = engine && of(engine.containers, second);
-    if (engine && container) void deed(engine, container);
+    if (engine && container) void operation(engine, container);
   };
 }
 
@@ -102,7 +102,7 @@ export const ENGINE_DEEDS = {
   'network create fails': withNetwork((engine, network) => engine.createNetwork(network, true)),
   'network rm': withNetwork((engine, network) => engine.removeNetwork(network)),
   'stray release': withNetwork((engine, network, [, , die], world) => {
-    const elsewhere = [...world.truth.held.values()].filter(
+    const elsewhere = [...world.oracle.held.values()].filter(
       one => one.subnet === network.port.subnet && one.eni !== network.port.eni,
     );
     const ip = of(elsewhere, die)?.ip ?? fromNumber(network.cidr.first + (die % 4));
@@ -142,7 +142,7 @@ export const ENGINE_DEEDS = {
     world.strike('engine killed');
     engineOf(world, dice[0])?.kill(true, spread(60_000, dice[1]));
   },
-} satisfies Record<string, Deed>;
+} satisfies Record<string, Operation>;
 
 async function changeServers(
   world: World,

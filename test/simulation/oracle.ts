@@ -1,4 +1,4 @@
-/** What is really so, kept beside the machine and hidden from it; the invariants are held against this. */
+/** What is really so, kept beside the driver and hidden from it: the rules are checked against it. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
@@ -46,7 +46,7 @@ export interface Mirror {
   readonly claims: Map<string, number>;
 }
 
-export class Truth {
+export class Oracle {
   violation: Violation | null = null;
   readonly layout: Layout;
   readonly mirrors: Mirror[];

@@ -1,14 +1,14 @@
-import type { Doing } from './plan.ts';
+import type { OperationName } from './plan.ts';
 
 /** Small wrong changes to the real code, each of which the simulation must find: by breaking a rule, not by a crash. */
-export interface Saboteur {
+export interface Mutant {
   readonly name: string;
   readonly file: string;
   /** Occurs once in the file. */
   readonly find: string;
   readonly replace: string;
   /** Operations that are to be drawn more often, where few histories would show it. */
-  readonly focus?: readonly Doing[];
+  readonly focus?: readonly OperationName[];
 }
 
 const ALLOCATION = 'src/domain/allocation.ts';
@@ -25,7 +25,7 @@ const OBSERVE = 'src/ipam/ec2/survey.ts';
 const EC2 = 'src/cloud/memory.ts';
 const DOUBT = 'src/domain/doubt.ts';
 
-export const SABOTEURS: readonly Saboteur[] = [
+export const MUTANTS: readonly Mutant[] = [
   // The compare-and-set.
   {
     name: 'a claim without compare-and-set',

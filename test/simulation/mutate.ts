@@ -1,4 +1,4 @@
-/** Lets a saboteur into a copy of the code, and the simulation loose on it. */
+/** Applies a mutant to a copy of the code, and runs the simulation on it. */
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Saboteur } from './saboteurs.ts';
+import type { Mutant } from './mutants.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HUNT = relative(ROOT, fileURLToPath(new URL('./hunt.ts', import.meta.url)));
@@ -20,19 +20,19 @@ export interface Found {
   readonly detail: string;
 }
 
-/** The first of `seeds` histories, those from `from` on, that breaks a rule with the saboteur at work, or null. Throws when its text
+/** The first of `seeds` histories, those from `from` on, that breaks a rule with the mutant applied, or null. Throws when its text
  *  does not occur in its file exactly once. */
-export async function hunt(saboteur: Saboteur, seeds: number, from = 1): Promise<Found | null> {
-  const folder = await mkdtemp(join(tmpdir(), 'ec2-ipam-saboteur-'));
+export async function hunt(mutant: Mutant, seeds: number, from = 1): Promise<Found | null> {
+  const folder = await mkdtemp(join(tmpdir(), 'ec2-ipam-mutant-'));
   try {
     for (const path of COPIED) await cp(join(ROOT, path), join(folder, path), { recursive: true });
     await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-    const file = join(folder, saboteur.file);
-    await writeFile(file, sabotaged(await readFile(file, 'utf8'), saboteur));
+    const file = join(folder, mutant.file);
+    await writeFile(file, mutated(await readFile(file, 'utf8'), mutant));
     const program = join(folder, HUNT);
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      [program, `${from}`, `${seeds}`, ...(saboteur.focus ?? [])],
+      [program, `${from}`, `${seeds}`, ...(mutant.focus ?? [])],
       {
         timeout: LIMIT_MS,
         cwd: folder,
@@ -44,7 +44,7 @@ export async function hunt(saboteur: Saboteur, seeds: number, from = 1): Promise
   }
 }
 
-export function sabotaged(text: string, { name, file, find, replace }: Saboteur): string {
+export function mutated(text: string, { name, file, find, replace }: Mutant): string {
   const times = text.split(find).length - 1;
   if (times !== 1) throw new Error(`"${name}" is stale: its text occurs ${times} times in ${file}`);
   return text.replace(find, () => replace);

@@ -1,0 +1,76 @@
+// Goal: the simulation finds what is wrong. Method: one small wrong change to the real code at a time, in a copy,
+// which must make a history break a rule within a bounded number of seeds.
+import { availableParallelism } from 'node:os';
+import { assert, suite } from '../kit/uvu.ts';
+import { MUTANTS, type Mutant } from './mutants.ts';
+import { type Found, hunt, mutated } from './mutate.ts';
+import { simulate } from './simulate.ts';
+
+const SEEDS_MAX = 8_000;
+const TRIES_MAX = 5;
+
+const mutants = suite('mutants');
+const waiting = [...MUTANTS];
+const hunts = new Map<Mutant, Promise<Found | null>>();
+let running = 0;
+
+/** As many at a time as there are processors, in the order of the list. */
+function start(): void {
+  while (running < availableParallelism() && waiting.length > 0) {
+    const mutant = waiting.shift();
+    if (mutant === undefined) return;
+    running++;
+    const hunted = huntDown(mutant).finally(() => {
+      running--;
+      start();
+    });
+    hunted.catch(() => {});
+    hunts.set(mutant, hunted);
+  }
+}
+
+/** A history that breaks a rule without the mutant too shows nothing of it. */
+async function huntDown(mutant: Mutant): Promise<Found | null> {
+  let from = 1;
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    const found = await hunt(mutant, SEEDS_MAX, from);
+    if (found === null) return null;
+    const { violation } = await simulate(found.seed, null, false, mutant.focus);
+    if (violation === null) return found;
+    console.log(`  seed ${found.seed} breaks a rule without "${mutant.name}" too: ${violation.rule}`);
+    from = found.seed + 1;
+  }
+  return null;
+}
+
+async function outcomeOf(mutant: Mutant): Promise<Found | null> {
+  for (;;) {
+    const hunted = hunts.get(mutant);
+    if (hunted !== undefined) return await hunted;
+    await Promise.race(hunts.values());
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+}
+
+mutants.before(start);
+for (const mutant of MUTANTS)
+  mutants(`${mutant.name}: found within ${SEEDS_MAX} histories`, async () => {
+    const found = await outcomeOf(mutant);
+    assert.ok(found !== null, 'it survived: a rule is missing');
+    assert.is.not(found?.rule, 'crash', found?.detail);
+    console.log(`  ${mutant.name}: seed ${found?.seed}: ${found?.rule}`);
+  });
+
+mutants('there are at least twenty, and none is a double', () => {
+  assert.ok(MUTANTS.length >= 20);
+  assert.is(new Set(MUTANTS.map(one => one.name)).size, MUTANTS.length);
+});
+
+mutants('one whose text has changed is stale', () => {
+  const mutant = { name: 'x', file: 'y', find: 'a', replace: '$&b' };
+  assert.is(mutated('cac', mutant), 'c$&bc');
+  assert.throws(() => mutated('ccc', mutant), /stale/);
+  assert.throws(() => mutated('caac', mutant), /2 times/);
+});
+
+mutants.run();
