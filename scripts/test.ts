@@ -8,7 +8,7 @@ import process from 'node:process';
 import { stripVTControlCharacters } from 'node:util';
 import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, type Runtime, TIERS, type Tier } from './tiers.ts';
 
-const PROVISION = './scripts/provision';
+const PROVISION = './scripts/provision/install';
 const PROVISION_LIMIT_MS = 15 * MINUTE_MS;
 // One case may wait for a database or an engine; the tier's own limit is what bounds a run.
 const BUN_CASE_LIMIT_MS = 5 * MINUTE_MS;

@@ -20,7 +20,7 @@ const shellcheck = suite('shellcheck');
 const version = await execute('shellcheck', ['--version']);
 
 shellcheck('the scripts are found', () => {
-  for (const path of ['mknet.sh', 'scripts/provision']) assert.ok(scripts.includes(path), path);
+  for (const path of ['mknet.sh', 'scripts/provision/install']) assert.ok(scripts.includes(path), path);
 });
 for (const path of scripts) {
   shellcheck(`${path} may be run`, () => {

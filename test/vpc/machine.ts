@@ -21,7 +21,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { PATH, ROOT } from '../../scripts/tiers.ts';
 
-/** Where scripts/provision unpacks the kernel. */
+/** Where scripts/provision/install unpacks the kernel. */
 const KERNEL = join(ROOT, 'node_modules/.cache/kernel');
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 const COMMANDS = [
@@ -203,7 +203,7 @@ function addCommand(root: string, command: string): void {
   const found = PATH.split(':')
     .map(folder => join(folder, command))
     .find(existsSync);
-  if (found === undefined) throw new Error(`no ${command} here; run scripts/provision`);
+  if (found === undefined) throw new Error(`no ${command} here; run scripts/provision/install`);
   const path = realpathSync(found);
   addFile(root, join('usr/bin', command), path);
 }
