@@ -21,7 +21,7 @@ import { createLog } from './terminal/logger.ts';
 import { overview, usageOf } from './usage.ts';
 import { version } from './version.ts';
 
-const COMMANDS: readonly Command[] = [
+export const COMMANDS: readonly Command[] = [
   serve,
   init,
   recycle,

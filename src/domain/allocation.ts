@@ -1,7 +1,7 @@
 import type { Ipv4 } from './address.ts';
 import type { EniId, SubnetId } from './ids.ts';
 
-/** What the ledger says of an address. README "The life of an address" draws the moves between them. */
+/** What the ledger says of an address. src/README.md draws the moves between them. */
 export const STATUSES = [
   'free', // nobody has it; on no ENI
   'ready', // on `iface`, no container has it

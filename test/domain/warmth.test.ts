@@ -1,4 +1,4 @@
-// Goal: a pool is as warm as its holders call for, and no warmer. Method: the numbers that the README gives, row by row.
+// Goal: a pool is as warm as its holders call for, and no warmer. Method: the numbers of src/cli/README.md, row by row.
 import { fromNumber } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import {

@@ -1,44 +1,49 @@
-// Goal: what the README says is what the code does. Method: its tables, blocks and names are read back and held
-// against settings, commands, moves, sources and files.
+// Goal: what the READMEs say is what the code does. Method: their tables, blocks and names are read back and held
+// against settings, commands, moves, sources and files. (What is generated: cli-page.test.ts.)
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { TIERS } from '../../scripts/tiers.ts';
+import { dirname, join, normalize } from 'node:path';
+import { rowOf, tableOf as studyTable } from '../../scripts/scale-study/table.ts';
+import { newCounts } from '../../scripts/scale-study/tally.ts';
+import { ROOT, TIERS } from '../../scripts/tiers.ts';
 import { main } from '../../src/cli/cli.ts';
 import type { Io } from '../../src/cli/command.ts';
 import { loadConfig } from '../../src/cli/settings/config.ts';
-import { environmentName, SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
+import { SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../../src/domain/allocation.ts';
+import { blockBehind, blocksIn, linesOf, PAGES, type Page, readPages } from '../kit/pages.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const README_BYTES_MAX = 16_000;
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
-const README = read('README.md');
-const SOURCES = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter(file => file.endsWith('.ts'))
-  .map(file => read(join('src', file)))
-  .join('\n');
+const TEXTS = readPages(ROOT);
+const textOf = (page: Page): string => TEXTS.get(page) ?? '';
+const README = textOf('README.md');
+const filesIn = (folder: string): string[] =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter(file => file.endsWith('.ts'))
+    .map(file => read(join(folder, file)));
+const SOURCES = filesIn('src').join('\n');
 
 /** What stands under a heading, up to the next of its kind. */
-function section(title: string): string {
-  const [, text] = README.split(`\n## ${title}\n`);
-  assert.ok(text, `no section "${title}"`);
+function section(page: Page, title: string): string {
+  const [, text] = textOf(page).split(`\n## ${title}\n`);
+  assert.ok(text, `${page} has no section "${title}"`);
   return text?.split('\n## ')[0] ?? '';
 }
 
-/** The rows of the table whose head begins with these cells, each as its cells. */
-function tableOf(...head: string[]): string[][] {
-  const lines = README.split('\n');
+/** The rows of the page's table whose head begins with these cells, each as its cells. */
+function tableOf(page: Page, ...head: string[]): string[][] {
+  const lines = textOf(page).split('\n');
   const at = lines.findIndex(line => line.startsWith(`| ${head.join(' | ')} |`));
-  assert.ok(at >= 0, `no table | ${head.join(' | ')} |`);
+  assert.ok(at >= 0, `${page} has no table | ${head.join(' | ')} |`);
   const end = lines.findIndex((line, index) => index > at && !line.startsWith('|'));
   return lines.slice(at + 2, end).map(line => line.slice(2, -2).split(' | '));
 }
 
-const blocks = (language: string): string[] =>
-  [...README.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, text = '']) => text);
+const blocks = (language: string): string[] => [...TEXTS.values()].flatMap(text => blocksIn(text, language));
 const codeIn = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
-const prose = README.replace(/^```.*?^```$/gms, '');
+const proseOf = (text: string): string => text.replace(/^```.*?^```$/gms, '');
+const prose = [...TEXTS.values()].map(proseOf).join('\n');
 const plain = (cell: string): string => cell.replaceAll('`', '');
 const sorted = (words: Iterable<string>): string[] => [...words].sort();
 
@@ -72,31 +77,62 @@ for (const usage of usages) {
   helps.set(name, await said(name, '--help'));
 }
 const flagsIn = (text: string): string[] => text.match(/--[a-z][a-z0-9-]+/g) ?? [];
-const optionsOf = (name: string): string[] =>
-  leftColumn(helps.get(name)?.match(/^options:\n((?: {2}.*\n)*)/m)?.[1] ?? '').flatMap(flagsIn);
 
-const readme = suite('README');
+const readme = suite('READMEs');
 
-readme('the table of settings has each setting, with its names and its default', () => {
-  const expected = settingNames.map(name => {
-    const { flag, shape, fallback }: Setting<unknown> = SETTINGS[name];
-    const text = typeof fallback === 'object' ? (fallback?.said ?? 'none') : fallback;
-    return [shape === 'secret' ? '–' : `--${flag}`, environmentName(flag), text];
-  });
-  const found = tableOf('flag', 'environment', 'default').map(cells => cells.slice(0, 3).map(plain));
-  assert.equal(found, expected);
+readme('README.md is short, and leads to each other page from its beginning', () => {
+  assert.ok(Buffer.byteLength(README) <= README_BYTES_MAX, `${Buffer.byteLength(README)} bytes`);
+  assert.equal(
+    [...README.matchAll(/^## (.*)$/gm)].map(([, title]) => title),
+    [
+      'Try it',
+      'Install on a host',
+      'Central or embedded',
+      'Settings',
+      'What to do when',
+      'Upgrade from the ancestor',
+      'Links',
+    ],
+  );
+  const [contents = ''] = README.split('\n## ');
+  for (const page of PAGES) if (page !== 'README.md') assert.ok(contents.includes(`](${page})`), page);
+  for (const [, title = ''] of README.matchAll(/^## (.*)$/gm))
+    assert.ok(contents.replaceAll('\n', ' ').includes(`[${title}](#`), title);
 });
 
-readme('the table of commands has each command, with its arguments and its own flags', () => {
-  const rows = tableOf('command', 'own flags');
-  assert.equal(
-    rows.map(([command = '']) => plain(command)),
-    usages,
-  );
-  for (const [command = '', flags = ''] of rows) {
-    const [name = ''] = plain(command).split(' ');
-    assert.equal(flagsIn(flags), optionsOf(name), name);
+readme('a newcomer types two commands, of which CI runs the second', () => {
+  assert.equal(linesOf(blocksIn(README, 'sh')[0] ?? ''), ['npm run demo', 'npm test']);
+  assert.match(read('.ci/run'), /^exec npm test$/m);
+});
+
+readme('the picture of README.md is there, and names statuses and moves as the ledger does', () => {
+  const [, path = ''] = README.match(/!\[[^\]]+\]\(([^)]+\.svg)\)/) ?? [];
+  const picture = read(path);
+  assert.match(picture, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="[^"]+"/);
+  const words = [...picture.matchAll(/<text [^>]*>([a-z]+)<\/text>/g)].map(([, word]) => word);
+  const known: readonly unknown[] = [...STATUSES, ...Object.keys(MOVES), 'dockerd', 'ledger', 'ipvlan'];
+  assert.ok(words.length > 5);
+  for (const word of words) assert.ok(known.includes(word), `${word} is no status and no move`);
+});
+
+readme('each setting of the table in README.md has its default', () => {
+  const rows = tableOf('README.md', 'flag', 'default', 'meaning');
+  assert.is(rows.length, 10);
+  for (const [flag = '', fallback = ''] of rows) {
+    const name = settingNames.find(one => `--${SETTINGS[one].flag}` === plain(flag));
+    const setting: Setting<unknown> | null = name === undefined ? null : SETTINGS[name];
+    const expected = setting?.fallback;
+    assert.is(plain(fallback), typeof expected === 'object' ? (expected?.said ?? 'none') : expected, flag);
   }
+});
+
+readme('what the demo prints is printed by the program', () => {
+  const [shown = ''] = blocksIn(section('README.md', 'Try it'), 'text');
+  const source = read('src/cli/commands/demo.ts');
+  const labels = [...shown.matchAll(/^ {2}(docker \w+)/gm)].map(([, label = '']) => label);
+  assert.ok(labels.length > 4);
+  for (const label of [...labels, 'A simulated subnet', 'The server listens on', 'until Ctrl-C.'])
+    assert.ok(source.includes(label), label);
 });
 
 readme('every ec2-ipam and mknet.sh command that it shows is accepted as it is written', () => {
@@ -115,13 +151,13 @@ readme('every ec2-ipam and mknet.sh command that it shows is accepted as it is w
 
 readme('each status is told with all the moves out of it, and each move stands in the picture', () => {
   const moves = Object.entries(MOVES).filter(([, { from, to }]) => from !== (to as string));
-  const rows = tableOf('status', 'means', 'on the ENI?', 'moves out of it');
+  const rows = tableOf('src/README.md', 'status', 'means', 'on the ENI?', 'moves out of it');
   assert.equal(sorted(rows.map(([status = '']) => plain(status))), sorted(STATUSES));
   for (const [status = '', , , names = ''] of rows) {
     const out = moves.filter(([, { from }]) => from === plain(status)).map(([name]) => name);
     assert.equal(sorted(names.split(', ')), out.length === 0 ? ['none'] : sorted(out), status);
   }
-  const picture = section('The life of an address').match(/```text\n(.*?)```/s)?.[1] ?? '';
+  const picture = blocksIn(section('src/README.md', 'The life of an address'), 'text')[0] ?? '';
   const drawn = new Set(
     picture
       .split(/ {2,}|[-+|<>^]+|\bv\b/)
@@ -133,7 +169,11 @@ readme('each status is told with all the moves out of it, and each move stands i
 });
 
 readme('every error and log message that it explains stands in the source', () => {
-  const rows = [...tableOf('the line says', 'do'), ...tableOf('message', 'means')];
+  const rows = [
+    ...tableOf('src/cli/README.md', 'the line says', 'do'),
+    ...tableOf('src/cli/README.md', 'message', 'means'),
+    ...[...section('README.md', 'What to do when').matchAll(/^\*\*.*\*\*/gm)],
+  ];
   assert.ok(rows.length > 20);
   const foreign = 'connection refused'; // dockerd's own
   for (const message of rows.flatMap(([cell = '']) => codeIn(cell)))
@@ -143,8 +183,9 @@ readme('every error and log message that it explains stands in the source', () =
 readme(
   'every JSON block parses; the plugin spec verifies the server, and the configuration is accepted',
   () => {
-    const [spec, file, policy] = blocks('json').map(text => JSON.parse(text));
-    assert.ok(policy.Statement);
+    for (const block of blocks('json')) JSON.parse(block);
+    const spec = JSON.parse(blockBehind(TEXTS, 'Each host, in `/etc/docker/plugins/', 'json'));
+    const file = JSON.parse(blockBehind(TEXTS, '### Files', 'json'));
     assert.is(spec.TLSConfig.InsecureSkipVerify, false);
     for (const name of ['CAFile', 'CertFile', 'KeyFile']) assert.type(spec.TLSConfig[name], 'string');
     const config = loadConfig({
@@ -165,9 +206,7 @@ readme('the policy allows the actions that the program calls, and no other', () 
   const called = [...read('src/cloud/ec2.ts').matchAll(/new (\w+)Command\(/g)].map(
     ([, name]) => `ec2:${name}`,
   );
-  const policy = blocks('json')
-    .map(text => JSON.parse(text))
-    .find(block => block.Statement);
+  const policy = JSON.parse(blockBehind(TEXTS, '## IAM', 'json'));
   const allowed = policy.Statement.flatMap((statement: { Action: string[] }) => statement.Action);
   assert.equal(sorted(allowed), sorted(new Set(called)));
   for (const { Action, Condition } of policy.Statement)
@@ -194,18 +233,19 @@ const UNIT: [section: string, lines: RegExp[]][] = [
 ];
 for (const [name, lines] of UNIT)
   readme(`the unit has what [${name}] needs to have the socket there before Docker, for good`, () => {
-    for (const line of lines) assert.match(sectionOf(blocks('ini')[0], name), line);
+    for (const line of lines)
+      assert.match(sectionOf(blockBehind(TEXTS, '**4. The unit.**', 'ini'), name), line);
   });
 
 readme('a host without a server has a unit that brings its ENIs up before Docker', () => {
-  const [, link, ...more] = blocks('ini');
-  assert.equal(more, []);
+  const link = blockBehind(TEXTS, '`/etc/systemd/system/ec2-ipam-link.service`', 'ini');
+  assert.is(blocks('ini').length, 2);
   assert.match(sectionOf(link, 'Unit'), /^Before=docker\.service$/m);
   assert.match(sectionOf(link, 'Service'), /^Type=oneshot\nExecStart=\/\S+\/mknet\.sh --link$/m);
   assert.match(sectionOf(link, 'Install'), /^WantedBy=docker\.service$/m);
 });
 
-readme('every path, script and link that it names is there', () => {
+readme('every path and script that they name is there', () => {
   const top = readdirSync(ROOT);
   const made = ['dist', 'node_modules']; // not in a fresh clone, so not looked into
   const named = [...codeIn(prose), ...blocks('sh').flatMap(text => text.split(/\s+/))].concat(
@@ -215,35 +255,138 @@ readme('every path, script and link that it names is there', () => {
   );
   const paths = named.filter(name => /^\.?[\w.-]+(\/[\w.-]+)*\/?$/.test(name) && /[./]/.test(name));
   const own = paths.filter(
-    path => top.includes(path.split('/')[0] ?? '') || /^(src|test|scripts)\//.test(path),
+    path => top.includes(path.split('/')[0] ?? '') || /^(src|test|scripts|drizzle)\//.test(path),
   );
-  assert.ok(own.length > 20, 'few paths were found');
+  assert.ok(own.length > 80, 'few paths were found');
   for (const path of own)
     if (!made.includes(path.split('/')[0] ?? ''))
       assert.ok(existsSync(join(ROOT, path)), `${path} is not there`);
+});
 
+readme('every npm script that they name is there, and takes the flags that they give it', () => {
   const { scripts } = JSON.parse(read('package.json'));
-  const asked = [...README.matchAll(/\bnpm (?:run ([\w:-]+)|(test)\b)/g)].map(
-    ([, run, test]) => run ?? test ?? '',
-  );
-  assert.ok(asked.length >= 4);
-  for (const name of asked) assert.type(scripts[name], 'string', `npm run ${name}`);
+  const asked = [...TEXTS.values()].flatMap(text => [
+    ...text.matchAll(/\bnpm (?:run ([\w:-]+)|(test)\b)(?: --([^\n`|]*))?/g),
+  ]);
+  assert.ok(asked.length >= 20);
+  for (const [line, run, test, rest = ''] of asked) {
+    const name = run ?? test ?? '';
+    assert.type(scripts[name], 'string', line);
+    const file = `scripts/${name}.ts`;
+    const folder = `scripts/${name}`;
+    const sources =
+      rest === '' ? [] : [read(file), ...(existsSync(join(ROOT, folder)) ? filesIn(folder) : [])];
+    for (const flag of flagsIn(rest))
+      assert.ok(
+        sources.some(text => text.includes(flag) || text.includes(`${flag.slice(2)}: {`)),
+        `${line}: ${name} has no ${flag}`,
+      );
+  }
+});
 
-  const anchors = [...README.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+/** As GitHub makes them of headings. */
+const anchorsOf = (page: string): string[] =>
+  [...page.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
     title
       .toLowerCase()
-      .replace(/[^\w -]/g, '')
+      .replace(/[^\p{L}\w -]/gu, '')
       .replaceAll(' ', '-'),
   );
-  for (const [, target = ''] of README.matchAll(/\]\(([^)]+)\)/g))
-    if (target.startsWith('#')) assert.ok(anchors.includes(target.slice(1)), `no heading for ${target}`);
-    else if (!target.startsWith('https://')) assert.ok(existsSync(join(ROOT, target)), target);
+for (const page of PAGES)
+  readme(`every link of ${page} leads to a file or a heading`, () => {
+    for (const [, target = ''] of proseOf(textOf(page)).matchAll(/\]\(([^)]+)\)/g)) {
+      if (target.startsWith('https://')) continue;
+      const [path = '', anchor] = target.split('#');
+      const file = path === '' ? page : normalize(join(dirname(page), path));
+      assert.ok(existsSync(join(ROOT, file)), target);
+      if (anchor !== undefined)
+        assert.ok(anchorsOf(proseOf(read(file))).includes(anchor), `no heading for ${target}`);
+    }
+  });
+
+readme('every name of the program that src/README.md gives is in the sources', () => {
+  const names = codeIn(proseOf(textOf('src/README.md'))).filter(code =>
+    /^[a-z]+[A-Z]\w+$|^[A-Z]\w+$/.test(code),
+  );
+  assert.ok(names.length > 10);
+  for (const name of names) assert.match(SOURCES, new RegExp(`\\b${name}\\b`), name);
+});
+
+readme('the table of chores has each chore of the background loop', () => {
+  const chores = [...read('src/ipam/sync/keeper.ts').matchAll(/\{ name: '([^']+)', everyMs/g)];
+  assert.equal(
+    tableOf('src/README.md', 'chore', 'every').map(([chore = '']) => plain(chore)),
+    chores.map(([, name]) => name),
+  );
 });
 
 readme('the table of tiers has each tier of the tests', () => {
   assert.equal(
-    tableOf('tier', 'files').map(([tier = '']) => plain(tier)),
+    tableOf('test/README.md', 'tier', 'files').map(([tier = '']) => plain(tier)),
     TIERS.map(tier => tier.name),
   );
+});
+
+readme('each rule of the table of tests has its test', () => {
+  const rows = tableOf('test/README.md', 'rule', 'test', 'name');
+  assert.ok(rows.length > 10);
+  for (const [rule = '', files = '', name = ''] of rows)
+    assert.ok(
+      codeIn(files).some(file => read(file).includes(plain(name))),
+      `${rule}: no test ${name}`,
+    );
+});
+
+readme('a test that it shows stands in the tests as it is shown', () => {
+  const shown = blocks('ts');
+  const tests = filesIn('test');
+  assert.ok(shown.length > 0);
+  for (const block of shown)
+    assert.ok(
+      tests.some(text => text.includes(block)),
+      block,
+    );
+});
+
+readme('the table of scripts has the files that package.json runs', () => {
+  const { scripts } = JSON.parse(read('package.json'));
+  for (const [command = '', file = ''] of tableOf('scripts/README.md', 'command', 'file', 'does')) {
+    const script: string = scripts[plain(command).split(' ').at(-1) ?? ''];
+    const [text, path] = [plain(command), plain(file)];
+    assert.ok(script.includes(path) || path === 'drizzle.config.ts', `${text}: ${script}`);
+  }
+});
+
+readme('the figures of the scale study stand in columns that it has, by phases that it has', () => {
+  const columns = studyTable([rowOf({ name: '', lastsMs: 1000, counts: newCounts() })]).split('\n')[0] ?? '';
+  const [head = ''] = textOf('scripts/README.md').match(/^\| phase \|.*$/m) ?? [];
+  for (const column of head.split('|').filter(Boolean))
+    assert.ok(columns.includes(`|${column}|`), `no column ${column}`);
+  const names = [...read('scripts/scale-study/study.ts').matchAll(/`([^`]+)`|'([^']+)'/g)].map(
+    ([, template, text = '']) => new RegExp(`^${template?.replace(/\$\{[^}]+\}/g, '.+') ?? text}$`),
+  );
+  for (const [phase = ''] of tableOf('scripts/README.md', 'phase'))
+    assert.ok(
+      names.some(name => name.test(phase)),
+      `no phase ${phase}`,
+    );
+});
+
+readme('each block that the tests read by the text before it stands in one page', () => {
+  const readers = filesIn('test/vpc').flatMap(text => [
+    ...text.matchAll(/blockBehind\(\s*'((?:[^'\\]|\\.)+)',\s*'(\w+)',?\s*\)/g),
+  ]);
+  assert.is(readers.length, 9);
+  for (const [, text = '', language = ''] of readers) assert.ok(blockBehind(TEXTS, text, language) !== '');
+});
+
+readme('each block is of a kind that a test reads', () => {
+  const languages = [...TEXTS.values()].flatMap(text =>
+    [...text.matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language = '']) => language),
+  );
+  for (const language of languages)
+    assert.ok(['sh', 'ini', 'json', 'yaml', 'sql', 'text', 'ts'].includes(language), language);
+  // The tier vpc runs these.
+  assert.is(languages.filter(language => ['yaml', 'sql'].includes(language)).length, 2);
 });
 readme.run();

@@ -8,9 +8,11 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { installData } from '../kit/databases/mariadb.ts';
+import { PAGES } from '../kit/pages.ts';
 import { makeCertificates } from '../kit/servers/certificates.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { type Files, runMachine } from './machine.ts';
+import { PAGES_FOLDER } from './readme.ts';
 import { SCENARIOS } from './scenarios.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -48,7 +50,7 @@ vpc.before(async () => {
   if (chosen.some(name => outcomes[name] !== 'ok')) keepLogs(console_);
 });
 
-/** What the machine's disk needs beside commands: the program, the bundle, the README, a database, certificates. */
+/** What the machine's disk needs beside commands: the program, the bundle, the READMEs, a database, certificates. */
 async function filesOfMachine(): Promise<Files> {
   await build({
     entryPoints: [join(ROOT, 'test/vpc/guest.ts')],
@@ -71,7 +73,7 @@ async function filesOfMachine(): Promise<Files> {
   return {
     '/vpc/guest.mjs': at('guest.mjs'),
     '/vpc/dist': join(ROOT, 'dist'),
-    '/vpc/README.md': join(ROOT, 'README.md'),
+    ...Object.fromEntries(PAGES.map(page => [join(PAGES_FOLDER, page), join(ROOT, page)])),
     '/vpc/certificates': at('certificates'),
     '/var/lib/mysql': at('mysql'),
     [`${MYSQL_SHARE}/english`]: `${MYSQL_SHARE}/english`,

@@ -100,7 +100,7 @@ export class Stage {
     }
     writeFileSync('/etc/ec2-ipam/password', PASSWORD, { mode: 0o600 });
     execFileSync('ln', ['-sf', '/vpc/dist/ec2-ipam.mjs', '/usr/bin/ec2-ipam']);
-    const [line = ''] = linesOf(blockBehind('use an authority for this alone. The server:', 'sh'));
+    const [line = ''] = linesOf(blockBehind('## TLS', 'sh'));
     this.#central = spawn('bash', ['-c', `exec ${line}`], {
       env: {
         ...process.env,
@@ -233,7 +233,7 @@ function makeImage(): void {
 }
 
 async function startDatabase(): Promise<void> {
-  const own = blockBehind('**MySQL.** The tests', 'sql').replace('…', PASSWORD);
+  const own = blockBehind('## MySQL', 'sql').replace('…', PASSWORD);
   const shared = own
     .replace(/CREATE USER.*\n/, '')
     .replace('DATABASE ipam', 'DATABASE shared')
