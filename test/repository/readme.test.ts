@@ -10,6 +10,7 @@ import type { Io } from '../../src/cli/command.ts';
 import { loadConfig } from '../../src/cli/settings/config.ts';
 import { SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../../src/domain/allocation.ts';
+import { marksOf } from '../../src/domain/warmth.ts';
 import { blockBehind, blocksIn, linesOf, PAGES, type Page, readPages } from '../kit/pages.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -310,6 +311,16 @@ readme('every name of the program that src/README.md gives is in the sources', (
   );
   assert.ok(names.length > 10);
   for (const name of names) assert.match(SOURCES, new RegExp(`\\b${name}\\b`), name);
+});
+
+readme('the marks of a warm pool are those of the table', () => {
+  const target = { warmMin: Number(SETTINGS.warmMin.fallback), warmMax: Number(SETTINGS.warmMax.fallback) };
+  const rows = tableOf('src/cli/README.md', 'gained lately', 'refilled below', 'up to');
+  assert.ok(rows.length > 3);
+  for (const [gained = '', low, high] of rows) {
+    const marks = marksOf(target, { level: Number.parseInt(gained, 10), at: 0 }, 0);
+    assert.equal(marks, { low: Number(low), high: Number(high) });
+  }
 });
 
 readme('the table of chores has each chore of the background loop', () => {
