@@ -280,7 +280,7 @@ readme('every npm script that they name is there, and takes the flags that they 
       rest === '' ? [] : [read(file), ...(existsSync(join(ROOT, folder)) ? filesIn(folder) : [])];
     for (const flag of flagsIn(rest))
       assert.ok(
-        sources.some(text => new RegExp(`(--|\\b)${flag.slice(2)}(?=: \\{|[ \\]])`).test(text)),
+        sources.some(text => new RegExp(`${flag}[ \\]]|\\b${flag.slice(2)}: \\{ type:`).test(text)),
         `${line}: ${name} has no ${flag}`,
       );
   }
