@@ -8,6 +8,7 @@ import { createWarmPools, type WarmPools } from './pool/warm-pool.ts';
 import { createPools, type Pools } from './pools.ts';
 import { type Allocator, createAllocator } from './request/allocate.ts';
 import { createGlances } from './request/glances.ts';
+import { createReleases, type Releases } from './request/release.ts';
 import { createOutages } from './request/retry.ts';
 import { createRollbacks, type Rollbacks } from './request/rollback.ts';
 import { createKeeper, type Keeper, type KeeperOptions } from './sync/keeper.ts';
@@ -19,6 +20,7 @@ export interface Ipam {
   readonly rollbacks: Rollbacks;
   readonly pools: Pools;
   readonly allocator: Allocator;
+  readonly releases: Releases;
   readonly warm: WarmPools;
   readonly keeper: Keeper;
 }
@@ -30,11 +32,13 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
   const cache = createCache(context.policy, context.clock);
   const outages = createOutages(context);
   const warm = createWarmPools(context, enis, cache);
+  const releases = createReleases(context, { enis, cache, warm, outages });
   return {
     enis,
     cache,
     rollbacks,
     warm,
+    releases,
     pools: createPools(context, { enis, warm, outages }),
     allocator: createAllocator(context, {
       enis,
@@ -43,7 +47,8 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
       cache,
       warm,
       outages,
+      releases,
     }),
-    keeper: createKeeper(context, { enis, cache, rollbacks, warm }, options),
+    keeper: createKeeper(context, { enis, cache, rollbacks, releases, warm }, options),
   };
 }

@@ -12,7 +12,7 @@ import { idleElsewhere, steal } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import type { Glances } from './glances.ts';
 import { claimNamed } from './named.ts';
-import { createReleases, type Releases } from './release.ts';
+import type { Releases } from './release.ts';
 import type { AddressRequest, Asked, Given } from './request.ts';
 import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
 import type { Rollbacks } from './rollback.ts';
@@ -47,15 +47,15 @@ export interface AllocatorParts {
   readonly cache: Cache;
   readonly warm: WarmPools;
   readonly outages: Outages;
+  readonly releases: Releases;
 }
 
 export function createAllocator(
   context: IpamContext,
-  { enis, glances, rollbacks, cache, warm, outages }: AllocatorParts,
+  { enis, glances, rollbacks, cache, warm, outages, releases }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
-  const ofContainers: Releases = createReleases(context, { enis, cache, warm, outages });
   const early = createEarlyReuse(context, enis);
 
   async function request(asked: AddressRequest): Promise<Given> {
@@ -82,7 +82,7 @@ export function createAllocator(
         const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
         const until = () =>
           Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt)));
-        const releasing = (ip: Ipv4) => ofContainers.underWay(eni, ip);
+        const releasing = (ip: Ipv4) => releases.underWay(eni, ip);
         const going: Asked = { ...asked, home, until, withRetry, stopIfGone, releasing };
         const row = await (asked.named === null ? claimAny(going) : claimNamed(context, going, asked.named));
         cache.note(row);
@@ -209,7 +209,7 @@ export function createAllocator(
 
   return {
     request,
-    release: ofContainers.release,
+    release: releases.release,
     undo,
   };
 }

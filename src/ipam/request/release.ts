@@ -17,6 +17,8 @@ const LOOKS_MAX = 3;
 /** A look that is answered so soon after the release arrived finds the holding that was meant, where clocks don't tell:
  *  nobody gives an address up and gets it anew so quickly. */
 const PROMPT_MS = 250;
+/** Releases that are remembered while the store is away; more are lost, as the log says. */
+const OWED_MAX = 10_000;
 /** The store's clock is read in whole milliseconds. */
 const ROUNDING_MS = 1;
 
@@ -24,8 +26,21 @@ export interface Releases {
   /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's to
    *  give up. `opened` resolves when the ledger can be used. */
   release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
-  /** Resolves when those releases of the address have ended that are under way in this process; null: none is. */
+  /** Resolves when those releases of the address have ended that are under way in this process, or owed; null: there is
+   *  none. */
   underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
+  /** Makes the releases that failed since the store was away for longer than a request waits: Docker sends a release
+   *  once. Throws store-down, and keeps what is left. */
+  settleOwed(): Promise<void>;
+  /** The addresses of those. */
+  owed(): Ipv4[];
+}
+
+interface Owed {
+  readonly pool: Pool;
+  readonly ip: Ipv4;
+  readonly ending: Ending;
+  readonly settled: () => void;
 }
 
 interface Parts {
@@ -64,6 +79,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const pending = new Map<string, Set<Promise<unknown>>>();
+  const owing = new Set<Owed>();
 
   function release(
     pool: Pool,
@@ -73,11 +89,38 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     const key = `${pool.eni} ${ip}`;
     const arrival = { at: moment(), storeAt: cache.storeNow() };
     const ending = endingOf(moment, arrival, cache.holding(pool.eni, ip));
-    const work = opened().then(() => carryOut(pool, ip, ending));
+    const work = opened().then(() => carryOut(pool, ip, ending, context.clock()));
     const over = () => forget(key, ended);
-    const ended: Promise<void> = work.then(over, over);
+    const ended: Promise<void> = work.then(over, error => owe(error, pool, ip, ending).then(over));
     pending.set(key, (pending.get(key) ?? new Set()).add(ended));
     return work;
+  }
+
+  /** Resolves when the release has been made after all, or can't be. */
+  async function owe(error: unknown, pool: Pool, ip: Ipv4, ending: Ending): Promise<void> {
+    if (!isStoreDown(error)) return;
+    if (owing.size >= OWED_MAX) return log('error', 'release lost', { eni: pool.eni, ip, error: error.line });
+    await new Promise<void>(settled => owing.add({ pool, ip, ending, settled }));
+  }
+
+  async function settleOwed(): Promise<void> {
+    const [first, ...others] = owing;
+    if (first === undefined) return;
+    await settleOne(first); // one is enough to find the store away
+    await Promise.all(others.map(settleOne));
+  }
+
+  async function settleOne(one: Owed): Promise<void> {
+    const { pool, ip, ending, settled } = one;
+    try {
+      const made = await carryOut(pool, ip, ending, Number.NEGATIVE_INFINITY);
+      log('info', 'release made late', { eni: pool.eni, ip, made });
+    } catch (error) {
+      if (isStoreDown(error)) throw error;
+      log('error', 'release lost', { eni: pool.eni, ip, error });
+    }
+    owing.delete(one);
+    settled();
   }
 
   function forget(key: string, ended: Promise<unknown>): void {
@@ -86,8 +129,8 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     if (left?.size === 0) pending.delete(key);
   }
 
-  async function carryOut(pool: Pool, ip: Ipv4, ending: Ending): Promise<boolean> {
-    const startedAt = context.clock();
+  /** `startedAt`: since when it may wait for a store or EC2 that is away; long ago, it is tried once. */
+  async function carryOut(pool: Pool, ip: Ipv4, ending: Ending, startedAt: number): Promise<boolean> {
     const own = () => enis.own(pool.eni);
     return await outages.store.retryWhile(
       isStoreDown,
@@ -137,12 +180,20 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     const { rows, now } = await context.store.get(subnet.id, [ip]);
     const [row] = rows;
     const judged = ending.judge({ row, now, sentAt, heardAt: moment() });
-    if (judged === 'kept')
+    if (judged === 'kept' || judged === 'unsure')
       log('warn', 'not released: it may have been given anew since', {
         eni: eni.id,
         ip,
         holder: row?.holder,
       });
+    if (judged === 'unsure')
+      throw new IpamError(
+        'unavailable',
+        `${ip} may have been given anew before this release came to the ledger`,
+        {
+          hint: `if nobody uses it, run \`ec2-ipam release ${subnet.id} ${ip}\``,
+        },
+      );
     if (judged === 'again') return 'again';
     return judged === 'meant' ? row : undefined;
   }
@@ -153,6 +204,8 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       const all = pending.get(`${eni} ${ip}`);
       return all === undefined ? null : Promise.all(all);
     },
+    settleOwed,
+    owed: () => [...owing].map(one => one.ip),
   };
 }
 
@@ -167,8 +220,8 @@ interface Ending {
   tries(row: Allocation): void;
   readonly wasTried: boolean;
   /** What the ledger says now: the holding that was meant; one that began later, when that of the release had
-   *  been ended before (`later`) or, it seems, by somebody else (`kept`); or `again`: another look may tell. */
-  judge(look: Look): 'meant' | 'later' | 'kept' | 'again';
+   *  been ended before (`later`) or by somebody else (`kept`); `again`: another look may tell; `unsure`: none can. */
+  judge(look: Look): 'meant' | 'later' | 'kept' | 'again' | 'unsure';
 }
 
 function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation | null): Ending {
@@ -206,17 +259,20 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       return tried !== null;
     },
     judge({ row, now, sentAt, heardAt }) {
-      const unsure = ++looks < LOOKS_MAX ? 'again' : null;
+      const unsure = ++looks < LOOKS_MAX ? 'again' : 'unsure';
       aheadMinMs = Math.max(aheadMinMs, now - heardAt.most);
       aheadMaxMs = Math.min(aheadMaxMs, now + ROUNDING_MS - sentAt.least);
       if (row === undefined) return 'meant';
       if (tried !== null) {
         if (isSameHolding(row, tried.row)) return 'meant';
         if (tried.isRead) return 'later';
-        if (row.status === 'allocated' && mayFollow(row, tried.at)) return unsure ?? 'kept';
+        if (row.status === 'allocated' && mayFollow(row, tried.at))
+          return unsure === 'again' ? 'again' : 'kept'; // the first try was made, most likely
       }
       if (row.status !== 'allocated') return 'meant';
       const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
+      // Whatever ends a holding writes down when: since the release arrived nothing has.
+      if (row.restedSince === null || row.restedSince < from - ROUNDING_MS) return 'meant';
       const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
       // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
       // we took for the store's time then fits the look, or we had not heard it since we started.
@@ -227,7 +283,7 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       if (isPrompt) return 'meant';
       if (row.movedAt <= from) return 'meant';
       // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.
-      return unsure ?? (to - from <= PROMPT_MS ? 'meant' : 'kept');
+      return to - from <= PROMPT_MS && unsure === 'unsure' ? 'meant' : unsure;
     },
   };
 }

@@ -7,6 +7,7 @@ import { type Enis, oursIn } from '../ec2/enis.ts';
 import { takeOver } from '../ec2/recover.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
+import type { Releases } from '../request/release.ts';
 import type { Rollbacks } from '../request/rollback.ts';
 import { drain } from './drain.ts';
 import { createEvidence } from './holders.ts';
@@ -52,18 +53,20 @@ export interface KeeperParts {
   readonly enis: Enis;
   readonly cache: Pick<Cache, 'hear'>;
   readonly rollbacks: Rollbacks;
+  readonly releases: Pick<Releases, 'settleOwed' | 'owed'>;
   readonly warm: WarmPools;
 }
 
 export function createKeeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, cache, rollbacks, warm } = parts;
+  const { enis, cache, rollbacks, releases, warm } = parts;
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
   const { server, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
-    { name: 'give back', everyMs: ROUND_MS, work: () => rollbacks.settle() },
+    { name: 'rollback', everyMs: ROUND_MS, work: () => rollbacks.settle() },
+    { name: 'release', everyMs: ROUND_MS, work: () => releases.settleOwed() },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: takeOverDue },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
@@ -182,7 +185,11 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     stopping = true;
     stopped.abort();
     await Promise.all([ended, warm.stop()]);
-    await logged('give back', () => rollbacks.settle());
+    await logged('rollback', () => rollbacks.settle());
+    await logged('release', () => releases.settleOwed());
+    const ips = releases.owed();
+    if (ips.length > 0)
+      log('error', 'stopped before the ledger took these releases: the addresses stay held', { ips });
     if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
     else
       log(

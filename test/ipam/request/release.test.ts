@@ -186,6 +186,54 @@ lateness(
   },
 );
 
+/** A store that is far away: each look takes so long, and reads in the middle of it. */
+function farAway({ store, time }: World, ms: number): void {
+  const { get } = store;
+  store.get = async (subnet, ips) => {
+    time.now += ms / 2;
+    const read = await get(subnet, ips);
+    time.now += ms / 2;
+    return read;
+  };
+}
+
+lateness('ends what nobody else has ended since, however far away the store is', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  later(w, 10);
+  const other = w.another();
+  farAway(other, 2_000);
+  assert.is(await release(other, ENI_A, NAMED), true);
+  assert.is((await rowOf(w, NAMED)).status, 'ready');
+});
+
+lateness('ends what began a moment ago and was last given up long before', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  await release(w, ENI_A, NAMED);
+  later(w, 60_000);
+  await request(w, ENI_A, { named: NAMED });
+  const other = w.another();
+  farAway(other, 2_000);
+  assert.is(await release(other, ENI_A, NAMED), true);
+  assert.is((await rowOf(w, NAMED)).status, 'ready');
+});
+
+lateness('is refused where nobody can tell what it was to end', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  await release(w, ENI_A, NAMED);
+  await request(w, ENI_A, { named: NAMED, holder: 'next' });
+  const other = w.another();
+  farAway(other, 2_000);
+  const { line } = await failure(release(other, ENI_A, NAMED));
+  assert.match(
+    line,
+    /^10\.0\.1\.77 may have been given anew .*; if nobody uses it, run `ec2-ipam release subnet-0a1 10/,
+  );
+  assert.is((await rowOf(w, NAMED)).holder, 'next');
+});
+
 lateness('since the ledger was not open yet, keeps what began after it arrived', async () => {
   const w = world({ vpc: ROOMY });
   const other = await ignorant(w);
@@ -225,6 +273,94 @@ lateness('ends what it remembers, and nothing that began later', async () => {
 });
 
 lateness.run();
+
+const owing = suite('a release while the store is away for longer than a request waits');
+
+/** The store takes no move until it is told to. */
+function withoutStore({ store }: World): () => void {
+  const { move } = store;
+  store.move = async () => {
+    throw new IpamError('store-down', 'away');
+  };
+  return () => {
+    store.move = move;
+  };
+}
+
+owing('is refused in time, and made once the store is back', async () => {
+  const w = world({ vpc: ROOMY });
+  const { ip } = await request(w, ENI_A);
+  const back = withoutStore(w);
+  assert.is((await failure(release(w, ENI_A, ip))).code, 'store-down');
+  await failure(w.releases.settleOwed());
+  back();
+  assert.equal(w.releases.owed(), [ip]);
+  await w.releases.settleOwed();
+  assert.equal(w.releases.owed(), []);
+  assert.is((await rowOf(w, ip)).status, 'ready');
+});
+
+owing('ends no holding that began after it arrived', async () => {
+  const w = world({ vpc: ROOMY });
+  const other = w.another();
+  await request(w, ENI_A, { named: NAMED });
+  const back = withoutStore(w);
+  await failure(release(w, ENI_A, NAMED));
+  back();
+  await release(other, ENI_A, NAMED);
+  await request(other, ENI_A, { named: NAMED, holder: 'next' });
+  await w.releases.settleOwed();
+  assert.is((await rowOf(w, NAMED)).holder, 'next');
+  assert.equal(w.releases.owed(), []);
+});
+
+owing('is waited for by a request for the same address', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A, { named: NAMED });
+  const back = withoutStore(w);
+  await failure(release(w, ENI_A, NAMED));
+  back();
+  const asked = request(w, ENI_A, { named: NAMED, holder: 'next' });
+  await w.releases.settleOwed();
+  assert.is((await asked).holder, 'next');
+});
+
+owing('is made by the keeper', async () => {
+  const w = world({ vpc: ROOMY });
+  const { ip } = await request(w, ENI_A);
+  const back = withoutStore(w);
+  await failure(release(w, ENI_A, ip));
+  back();
+  void w.keeper.run();
+  await w.keeper.stop(60_000);
+  assert.is((await rowOf(w, ip)).status, 'ready');
+});
+
+owing('is made by a server that stops', async () => {
+  const w = world({ vpc: ROOMY });
+  const { ip } = await request(w, ENI_A);
+  const back = withoutStore(w);
+  await failure(release(w, ENI_A, ip));
+  back();
+  await w.keeper.stop(60_000);
+  assert.is((await rowOf(w, ip)).status, 'ready');
+});
+
+owing('is named in the log of a server that stops before', async () => {
+  const w = world({ vpc: ROOMY });
+  const { ip } = await request(w, ENI_A);
+  withoutStore(w);
+  await failure(release(w, ENI_A, ip));
+  void w.keeper.run();
+  await w.keeper.stop(60_000);
+  const told = w.lines.filter(line => line.level === 'error' && line.message.startsWith('stopped before'));
+  assert.equal(
+    told.map(line => line.fields.ips),
+    [[ip]],
+  );
+});
+
+owing.run();
 
 const named = suite('--ip and the release of the same address');
 
