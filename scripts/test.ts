@@ -1,23 +1,18 @@
 // Runs the tests: `node scripts/test.ts [TIER…] [RUNTIME…] [FILE…]`, by default everything. A tier is what the
 // tests in `test/**/<name>.<tier>.test.ts` need; `<name>.test.ts` needs nothing and is of the tier `fast`.
-// Says in its last lines which tiers could not run; the very last is `N passed, N failed, N skipped`.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+// Without a tier or a file, and where CI is not `true`, the run is short: see test/kit/length.ts. Its last lines say
+// what it left out and which tiers could not run; the very last is `N passed, N failed, N skipped`.
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
-import { stripVTControlCharacters } from 'node:util';
-import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, type Runtime, TIERS, type Tier } from './tiers.ts';
+import { type Count, createOutputs, type Job, type Outcome, runTier } from './run-tier.ts';
+import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, TIERS, type Tier } from './tiers.ts';
 
 const PROVISION = './scripts/provision/install';
 const PROVISION_LIMIT_MS = 15 * MINUTE_MS;
-// One case may wait for a database or an engine; the tier's own limit is what bounds a run.
-const BUN_CASE_LIMIT_MS = 5 * MINUTE_MS;
-
-interface Count {
-  passed: number;
-  failed: number;
-  skipped: number;
-}
+const isCi = process.env.CI === 'true';
 
 process.chdir(ROOT);
 process.exitCode = await main(process.argv.slice(2));
@@ -28,33 +23,47 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(wanted);
     return 2;
   }
+  const startedAt = performance.now();
   const tiers = TIERS.filter(({ name }) => (wanted.files.get(name) ?? []).length > 0);
   if (tiers.some(tier => missing(tier).length > 0)) provision();
-  const total: Count = { passed: 0, failed: 0, skipped: 0 };
-  const notes: string[] = [];
-  for (const tier of tiers) {
-    const lacking = missing(tier);
-    if (lacking.length > 0) notes.push(`tier ${tier.name} could not run: no ${lacking.join(', no ')}`);
-    else
-      for (const runtime of tier.runtimes.filter(name => wanted.runtimes.includes(name)))
-        add(total, await runTier(tier, runtime, wanted.files.get(tier.name) ?? [], notes));
-  }
-  return report(total, notes);
+  const lacking = tiers.filter(tier => missing(tier).length > 0);
+  const jobs = tiers.filter(tier => !lacking.includes(tier)).flatMap(tier => jobsOf(tier, wanted));
+  const outcomes = await runJobs(jobs);
+  console.log();
+  for (const job of jobs) console.log(outcomes.get(job)?.note);
+  for (const tier of lacking)
+    console.log(`tier ${tier.name} could not run: no ${missing(tier).join(', no ')}`);
+  if (wanted.isShort) sayLeftOut(outcomes);
+  console.log(`${((performance.now() - startedAt) / MINUTE_MS).toFixed(1)} min in all`);
+  return report([...outcomes.values()], lacking.length > 0);
 }
 
-function report(total: Count, notes: readonly string[]): number {
-  const incomplete = notes.some(note => note.includes('could not run'));
-  for (const note of notes) console.log(note);
-  if (total.passed + total.failed === 0) console.log('no test ran');
-  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-  const mustBeWhole = process.env.CI === 'true' && (incomplete || total.skipped > 0);
-  return total.failed > 0 || total.passed === 0 || mustBeWhole ? 1 : 0;
+function report(outcomes: readonly Count[], isIncomplete: boolean): number {
+  const sum = (what: keyof Count) => outcomes.reduce((total, count) => total + count[what], 0);
+  const [passed, failed, skipped] = [sum('passed'), sum('failed'), sum('skipped')];
+  if (passed + failed === 0) console.log('no test ran');
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return failed > 0 || passed === 0 || (isCi && (isIncomplete || skipped > 0)) ? 1 : 0;
+}
+
+/** What the short forms of the tests left out, by tier. */
+function sayLeftOut(outcomes: ReadonlyMap<Job, Outcome>): void {
+  const leftOut = new Map<string, Set<string>>();
+  for (const [{ tier }, outcome] of outcomes)
+    leftOut.set(tier.name, new Set([...(leftOut.get(tier.name) ?? []), ...outcome.leftOut]));
+  console.log(
+    'this run was short; `npm test TIER` runs a tier at full length, `CI=true npm test` all. Left out:',
+  );
+  for (const { name } of TIERS)
+    if ((leftOut.get(name)?.size ?? 0) > 0)
+      console.log(`  ${name}: ${[...(leftOut.get(name) ?? [])].join('; ')}`);
 }
 
 interface Selection {
   readonly runtimes: readonly string[];
   /** By tier. */
   readonly files: ReadonlyMap<string, readonly string[]>;
+  readonly isShort: boolean;
 }
 
 /** What the command line asks for, or what is wrong with it. */
@@ -75,7 +84,13 @@ function select(words: readonly string[]): Selection | string {
     if (!isTier(tier)) return `${first}: there is no tier ${tier}`;
     if (tiers.length > 0 && !tiers.includes(tier)) files.delete(tier);
   }
-  return { runtimes: runtimes.length > 0 ? runtimes : RUNTIMES, files };
+  const isWhole = isCi || tiers.length + named.length > 0;
+  return { runtimes: runtimes.length > 0 ? runtimes : RUNTIMES, files, isShort: isShort(isWhole) };
+}
+
+/** TEST_LENGTH decides where it is set, so that a tier can be tried in its short form. */
+function isShort(isWhole: boolean): boolean {
+  return isCi || process.env.TEST_LENGTH === undefined ? !isWhole : process.env.TEST_LENGTH === 'short';
 }
 
 function testFiles(): string[] {
@@ -97,101 +112,34 @@ function provision(): void {
   });
 }
 
-async function runTier(
-  tier: Tier,
-  runtime: Runtime,
-  files: readonly string[],
-  notes: string[],
-): Promise<Count> {
-  const name = `tier ${tier.name} on ${runtime}`;
-  console.log(`\n== ${name}: ${files.length} ${files.length === 1 ? 'file' : 'files'}`);
-  const startedAt = performance.now();
-  const { output, status } = await run(commandFor(runtime, files), tier.limitMs);
-  const count = runtime === 'bun' ? countBun(output) : countUvu(output);
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-  if (status === 'killed')
-    notes.push(`${name} was killed: it took more than ${tier.limitMs / MINUTE_MS} min`);
-  else if (status !== 0) notes.push(`${name} failed`);
-  else notes.push(`${name}: ${count.passed} passed in ${seconds} s`);
-  if (status !== 0 && count.failed === 0) count.failed = 1;
-  if (status === 0 && count.passed === 0) {
-    notes.push(`${name} ran no test`);
-    count.failed = 1;
-  }
-  return count;
-}
-
-function commandFor(runtime: Runtime, files: readonly string[]): string[] {
-  // Bun's runner takes a bare name for a filter on all paths.
-  if (runtime === 'bun')
-    return ['bun', 'test', '--timeout', `${BUN_CASE_LIMIT_MS}`, ...files.map(f => `./${f}`)];
-  const runner = ['scripts/run-tests.ts', ...files];
-  return runtime === 'deno' ? ['deno', 'run', '-A', '--no-check', ...runner] : ['node', ...runner];
-}
-
-/** Shows and keeps what the command writes. It leads a process group of its own, so that all it started can
- *  be ended with it. */
-function run(
-  [command = '', ...args]: string[],
-  limitMs: number,
-): Promise<{ output: string; status: number | 'killed' }> {
-  const child = spawn(command, args, {
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PATH },
-  });
-  const output: string[] = [];
-  const show = (to: NodeJS.WriteStream) => (chunk: Buffer) => {
-    output.push(chunk.toString());
-    to.write(chunk);
-  };
-  child.stdout.on('data', show(process.stdout));
-  child.stderr.on('data', show(process.stderr));
-  return new Promise((done, failed) => {
-    let killed = false;
-    const timer = setTimeout(() => {
-      killed = true;
-      endGroup(child);
-    }, limitMs);
-    const interrupted = () => {
-      endGroup(child);
-      process.exit(130);
-    };
-    process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
-    child.once('error', failed);
-    child.once('exit', () => {
-      clearTimeout(timer);
-      process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
-      endGroup(child); // what outlived the tests would hold the pipes open
+function jobsOf(tier: Tier, { runtimes, files, isShort }: Selection): Job[] {
+  const all = files.get(tier.name) ?? [];
+  return tier.runtimes
+    .filter(runtime => runtimes.includes(runtime))
+    .map(runtime => {
+      const only = isShort && runtime !== 'node' ? tier.shortElsewhere : undefined;
+      const own = all.filter(file => only === undefined || only.files.test(file));
+      return { tier, runtime, files: own, isShort, leftOut: only?.leftOut ?? null };
     });
-    child.once('close', code =>
-      done({ output: stripVTControlCharacters(output.join('')), status: killed ? 'killed' : (code ?? 1) }),
-    );
-  });
 }
 
-function endGroup({ pid }: ChildProcess): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
-  } catch {
-    // all of it has ended already
-  }
-}
-
-function countUvu(output: string): Count {
-  const [, passed = 0, failed = 0, skipped = 0] =
-    [...output.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm)].at(-1) ?? [];
-  return { passed: Number(passed), failed: Number(failed), skipped: Number(skipped) };
-}
-
-function countBun(output: string): Count {
-  const last = (label: string) =>
-    Number([...output.matchAll(new RegExp(`^\\s*(\\d+) ${label}$`, 'gm'))].at(-1)?.[1] ?? 0);
-  return { passed: last('pass'), failed: last('fail'), skipped: last('skip') };
-}
-
-function add(total: Count, more: Count): void {
-  total.passed += more.passed;
-  total.failed += more.failed;
-  total.skipped += more.skipped;
+/** Runs two jobs at a time, then those that must be alone. Tiers with one runtime are long: they go first, so that
+ *  the two come to their ends at about the same time. */
+async function runJobs(jobs: readonly Job[]): Promise<ReadonlyMap<Job, Outcome>> {
+  const outcomes = new Map<Job, Outcome>();
+  const openOutput = createOutputs();
+  const mustBeAlone = ({ tier, isShort }: Job) =>
+    tier.alone === 'always' || (tier.alone === 'at full length' && !isShort);
+  const waiting = jobs
+    .filter(job => !mustBeAlone(job))
+    .sort((one, other) => one.tier.runtimes.length - other.tier.runtimes.length);
+  const runInTurn = async (next: () => Job | undefined) => {
+    for (let job = next(); job !== undefined; job = next())
+      outcomes.set(job, await runTier(job, openOutput()));
+  };
+  const lanes = Array.from({ length: Math.min(2, availableParallelism()) });
+  await Promise.all(lanes.map(() => runInTurn(() => waiting.shift())));
+  const alone = jobs.filter(mustBeAlone);
+  await runInTurn(() => alone.shift());
+  return outcomes;
 }

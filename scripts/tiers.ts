@@ -17,6 +17,10 @@ export interface Tier {
   readonly needs: readonly string[];
   /** Of one run under one runtime; past it the run is killed with all that it started. */
   readonly limitMs: number;
+  /** Whether it runs with no other tier beside it. */
+  readonly alone?: 'always' | 'at full length';
+  /** The files that a short run takes on Bun and Deno, where these are not all, and what they leave out. */
+  readonly shortElsewhere?: { readonly files: RegExp; readonly leftOut: string };
 }
 export const MINUTE_MS = 60_000;
 export const TIERS: readonly Tier[] = [
@@ -26,12 +30,14 @@ export const TIERS: readonly Tier[] = [
     runtimes: RUNTIMES,
     needs: ['mariadbd', 'mariadb-install-db'],
     limitMs: 10 * MINUTE_MS,
+    shortElsewhere: { files: /store\.mariadb/, leftOut: 'on Bun and Deno all but the contract of a store' },
   },
   {
     name: 'faults',
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
     limitMs: 15 * MINUTE_MS,
+    alone: 'at full length',
   },
   {
     name: 'galera',
@@ -41,18 +47,26 @@ export const TIERS: readonly Tier[] = [
   },
   { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 10 * MINUTE_MS },
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
-  { name: 'bundle', runtimes: RUNTIMES, needs: ['./dist/ec2-ipam.mjs'], limitMs: 10 * MINUTE_MS },
+  {
+    name: 'bundle',
+    runtimes: RUNTIMES,
+    needs: ['./dist/ec2-ipam.mjs'],
+    limitMs: 10 * MINUTE_MS,
+    shortElsewhere: { files: /fuzz/, leftOut: 'clients on Bun and Deno that compare the three runtimes' },
+  },
   {
     name: 'bench',
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
     limitMs: 10 * MINUTE_MS,
+    alone: 'always',
   },
   {
     name: 'engine',
     runtimes: ['node'],
     needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter'],
     limitMs: 20 * MINUTE_MS,
+    alone: 'at full length',
   },
   {
     name: 'vpc',
@@ -74,6 +88,7 @@ export const TIERS: readonly Tier[] = [
       'unxz',
     ],
     limitMs: 12 * MINUTE_MS,
+    alone: 'always',
   },
 ];
 

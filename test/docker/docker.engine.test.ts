@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type MariaDb, startMariadb } from '../kit/databases/mariadb.ts';
 import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from '../kit/docker/dockerd.ts';
+import { byLength } from '../kit/length.ts';
 import {
   type Bundle,
   removeFolder,
@@ -53,7 +54,12 @@ interface Holder {
   container: string | null;
 }
 
-for (const kind of ['sqlite', 'mariadb'] as const) {
+const STORES = byLength<readonly ('sqlite' | 'mariadb')[]>({
+  full: ['sqlite', 'mariadb'],
+  short: ['sqlite'],
+  leftOut: 'the ledger of Docker Engine in MariaDB',
+});
+for (const kind of STORES) {
   const engine = suite(`Docker Engine, ledger in ${kind}`);
   const rule =
     missing === null ? engine : (name: string) => engine.skip(`${name} (needs ${missing})`, () => {});

@@ -3,6 +3,7 @@
 // while clients ask; at rest clients, ledger and EC2 agree.
 
 import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
+import { byLength } from '../kit/length.ts';
 import { until } from '../kit/servers/bundle.ts';
 import { Checker, pause } from '../kit/servers/checker.ts';
 import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
@@ -87,7 +88,28 @@ const POINTS: readonly Point[] = [
   ],
 ];
 
+const holdOf = (hold: Hold): string => ('ec2' in hold ? hold.ec2 : (Object.keys(hold)[0] ?? ''));
+
+/** Of the points of a store those that no earlier one has the operation or the kind of hold of. */
+function oneOfEachKind(points: readonly Point[]): readonly Point[] {
+  const isNew = ([operation, , hold]: Point, index: number) => {
+    const earlier = points.slice(0, index);
+    return (
+      earlier.every(([other]) => other !== operation) ||
+      earlier.every(([, , other]) => holdOf(other) !== holdOf(hold))
+    );
+  };
+  return points.filter(isNew);
+}
+
 for (const store of ['mariadb', 'sqlite'] as const) {
+  const all = POINTS.filter(([, , , , only]) => only === undefined || only === store);
+  const chosen = oneOfEachKind(all);
+  const points = byLength({
+    full: all,
+    short: chosen,
+    leftOut: `${all.length - chosen.length} of ${all.length} points at which a process on ${store} is killed`,
+  });
   const crash = suite(`killed with -9, ledger in ${store}`);
   const checker = new Checker();
   const enis = [...LOAD_ENIS];
@@ -97,7 +119,7 @@ for (const store of ['mariadb', 'sqlite'] as const) {
 
   crash.before(async () => {
     ledger = store === 'mariadb' ? await mariaLedger() : sqliteLedger();
-    site = await Site.open(ledger, LOAD_ENIS.length + POINTS.length * TRIES_MAX, checker);
+    site = await Site.open(ledger, LOAD_ENIS.length + points.length * TRIES_MAX, checker);
     await site.start();
     await site.makeNetworks(LOAD_ENIS);
   });
@@ -143,7 +165,7 @@ for (const store of ['mariadb', 'sqlite'] as const) {
     }
   }
 
-  for (const point of POINTS.filter(([, , , , only]) => only === undefined || only === store)) {
+  for (const point of points) {
     const [operation, title] = point;
     crash(`${OPERATIONS[operation].subject}: ${title}`, async () => {
       const eni = await killAt(point);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { RUNTIMES, type Runtime } from '../../scripts/tiers.ts';
 import { sqliteLedger } from '../kit/databases/ledgers.ts';
+import { byLength } from '../kit/length.ts';
 import { type Alone, bundleAlone, type Running } from '../kit/servers/alone.ts';
 import { freePort, startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
@@ -167,8 +168,12 @@ async function callOnce(endpoint: Endpoint, path: string, eni: string): Promise<
   assert.is(reply?.Error, undefined);
 }
 
-for (const runtime of RUNTIMES)
-  for (const transport of TRANSPORTS)
+for (const [i, runtime] of RUNTIMES.entries())
+  for (const transport of byLength<readonly Transport[]>({
+    full: TRANSPORTS,
+    short: TRANSPORTS.slice(i, i + 1),
+    leftOut: 'restarts under load of each runtime over two of TCP, TLS and a unix socket',
+  }))
     restarts(
       `${runtime} over ${transport}: no call is broken, and nothing is held but what was answered`,
       () => restartUnderLoad(runtime, transport).then(() => {}),

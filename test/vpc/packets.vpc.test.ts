@@ -8,6 +8,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { installData } from '../kit/databases/mariadb.ts';
+import { byLength } from '../kit/length.ts';
 import { PAGES } from '../kit/pages.ts';
 import { makeCertificates } from '../kit/servers/certificates.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -20,10 +21,13 @@ const LIMIT_S = 540;
 const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
 const MYSQL_SHARE = '/usr/share/mariadb';
 
-const wanted = (process.env.VPC_SCENARIOS ?? '').split(',').filter(Boolean);
-const chosen = SCENARIOS.map(({ name }) => name).filter(
-  name => wanted.length === 0 || wanted.some(part => name.includes(part)),
-);
+const all = SCENARIOS.map(({ name }) => name);
+const naming = (parts: readonly string[]) => all.filter(name => parts.some(part => name.includes(part)));
+const SHORT = naming(['what the wire drops', 'ranges of their own', 'the order of the unit']);
+const chosen =
+  process.env.VPC_SCENARIOS === undefined
+    ? byLength({ full: all, short: SHORT, leftOut: all.filter(name => !SHORT.includes(name)).join(', ') })
+    : naming(process.env.VPC_SCENARIOS.split(','));
 const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-vpc-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));

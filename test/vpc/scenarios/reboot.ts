@@ -12,13 +12,8 @@ const SETTLED_MS = 90_000;
 /** Docker might try again, which it doesn't. */
 const GRACE_MS = 3000;
 
-export async function reboots(stage: Stage, say: Say): Promise<void> {
-  await inOrder(stage, say);
-  await dockerFirst(stage, say);
-}
-
 /** The power goes, and comes back; the server starts first, as its unit orders. */
-async function inOrder(stage: Stage, say: Say): Promise<void> {
+export async function inOrder(stage: Stage, say: Say): Promise<void> {
   const { a: host } = stage;
   await makeNetworks(host);
   await Promise.all([
@@ -44,11 +39,12 @@ async function inOrder(stage: Stage, say: Say): Promise<void> {
     throw new Error(`${holders.length} addresses are held, by ${ALWAYS.length} containers`);
 }
 
-/** The same in the worst order: Docker first, the server when Docker has given up. */
-async function dockerFirst(stage: Stage, say: Say): Promise<void> {
+/** The worst order: Docker first, the server when Docker has given up. */
+export async function dockerFirst(stage: Stage, say: Say): Promise<void> {
   const { a: host } = stage;
-  await host.docker('rm', '-f', 'red-never', 'blue-always'); // Docker waits for each
-  await host.docker('network', 'rm', 'ec2-ens7');
+  await host.empty(); // Docker waits for each container
+  await host.must('/opt/ec2-ipam/mknet.sh', '--persist', 'ens6');
+  await Container.run(host, 'red-always', 'ec2-ens6', '--restart', 'always');
   await host.powerOff();
   await host.boot();
   const startedAt = performance.now();
