@@ -29,9 +29,11 @@ export interface Outcome extends Count {
   readonly leftOut: readonly string[];
 }
 
+type Stream = Pick<NodeJS.WriteStream, 'write'>;
+
 /** Where a job's output goes. */
 export interface Output {
-  write(to: NodeJS.WriteStream, text: string | Buffer): void;
+  write(to: Stream, text: string | Buffer): void;
   end(): void;
 }
 
@@ -39,7 +41,7 @@ export interface Output {
  *  runs beside it when the first has ended. */
 export function createOutputs(): () => Output {
   interface Waiting {
-    readonly held: [NodeJS.WriteStream, string | Buffer][];
+    readonly held: [Stream, string | Buffer][];
     hasEnded: boolean;
   }
   const open: Waiting[] = [];
@@ -93,11 +95,11 @@ function commandFor({ runtime, files }: Job): string[] {
 }
 
 const running = new Set<ChildProcess>();
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => {
-    for (const child of running) endGroup(child);
-    process.exit(130);
-  });
+
+/** Ends all jobs that run, with what they started. */
+export function endJobs(): void {
+  for (const child of running) endGroup(child);
+}
 
 /** Shows and keeps what the command writes. It leads a process group of its own, so that all it started can
  *  be ended with it. */
@@ -110,7 +112,7 @@ function run(job: Job, output: Output): Promise<{ said: string; status: number |
   });
   running.add(child);
   const said: string[] = [];
-  const show = (to: NodeJS.WriteStream) => (chunk: Buffer) => {
+  const show = (to: Stream) => (chunk: Buffer) => {
     said.push(chunk.toString());
     output.write(to, chunk);
   };

@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
-import { type Count, createOutputs, type Job, type Outcome, runTier } from './run-tier.ts';
+import { type Count, createOutputs, endJobs, type Job, type Outcome, runTier } from './run-tier.ts';
 import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, TIERS, type Tier } from './tiers.ts';
 
 const PROVISION = './scripts/provision/install';
@@ -15,6 +15,11 @@ const PROVISION_LIMIT_MS = 15 * MINUTE_MS;
 const isCi = process.env.CI === 'true';
 
 process.chdir(ROOT);
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    endJobs();
+    process.exit(130);
+  });
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<number> {

@@ -1,5 +1,6 @@
 // Goal: the ledger on the real thing. Method: the contract on a MariaDB of the test's own; then the rows that
 // the hot statements read in a subnet of 65,536 addresses, counted by the server itself.
+import process from 'node:process';
 import { type Connection, createConnection } from 'mysql2/promise';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../../../src/domain/address.ts';
 import type { Allocation, Change } from '../../../src/domain/allocation.ts';
@@ -13,6 +14,7 @@ import { openMysql } from '../../../src/store/mysql/store.ts';
 import type { FreeQuery, Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { byLength } from '../../kit/length.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { contract, ENI, OTHER_ENI, SUBNET } from '../store.contract.ts';
 
@@ -231,4 +233,10 @@ big('statements of add and of the largest move stay under 1 MiB', async ({ store
     assert.ok(added < 1_000_000, `${added} bytes`);
   }
 });
-big.run();
+// MariaDB counts alike whoever asks. Where this does not run, MariaDB ends with the process.
+const isNode = process.versions.bun === undefined && !('Deno' in globalThis);
+if (
+  isNode ||
+  byLength({ full: true, short: false, leftOut: 'on Bun and Deno the count of rows that statements read' })
+)
+  big.run();
