@@ -24,7 +24,16 @@ export interface Tier {
 }
 export const MINUTE_MS = 60_000;
 export const TIERS: readonly Tier[] = [
-  { name: 'fast', runtimes: RUNTIMES, needs: [], limitMs: 10 * MINUTE_MS },
+  {
+    name: 'fast',
+    runtimes: RUNTIMES,
+    needs: [],
+    limitMs: 10 * MINUTE_MS,
+    shortElsewhere: {
+      files: /^test\/(?!docker|repository|simulation)/,
+      leftOut: 'on Bun and Deno mknet.sh, the scripts and the simulation',
+    },
+  },
   {
     name: 'mariadb',
     runtimes: RUNTIMES,

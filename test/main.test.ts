@@ -1,7 +1,7 @@
 // Goal: the process itself: all that it says arrives, and whatever ends it is told in a line. Method: the program
 // from source in processes of its own, with readers that are slow or gone.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, copyFileSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,6 +72,8 @@ async function readSlowly(child: ChildProcess, said: { out: string }): Promise<v
 
 let folder = '';
 let store = '';
+/** What becomes of a server whose ledger is locked. */
+let served: Promise<void>;
 const streams = suite('what the program says');
 streams.before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-main-'));
@@ -90,6 +92,10 @@ streams.before(async () => {
     { ...eni, ...before, addressLimit: 9000, prefixes: 0, ours: true, releasedAt: null },
   ]);
   await ledger.close();
+  // Takes its time, so it begins first, with a ledger of its own.
+  copyFileSync(join(folder, 'ledger.sqlite'), join(folder, 'locked.sqlite'));
+  served = serveWhileLocked(join(folder, 'locked.sqlite'));
+  served.catch(() => {});
 });
 streams.after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -143,12 +149,15 @@ streams('serve outlives the reader of its log', async () => {
   assert.is((await ended).status, 0);
 });
 
-streams('serve answers and stops in good order while another process has its ledger locked', async () => {
+streams('serve answers and stops in good order while another process has its ledger locked', () => served);
+streams.run();
+
+async function serveWhileLocked(file: string): Promise<void> {
   const url = `http://127.0.0.1:${await freePort()}`;
-  const args = ['serve', '--listen', url, '--store', store, '--request-timeout', '2s'];
+  const args = ['serve', '--listen', url, '--store', `sqlite:${file}`, '--request-timeout', '2s'];
   const { child, ended, says } = start(MAIN, args);
   await says(/the ledger is open/);
-  const other = openFile(join(folder, 'ledger.sqlite'));
+  const other = openFile(file);
   await whileLocked(() => other.client.exec('BEGIN IMMEDIATE'));
   const body = JSON.stringify({ PoolID: ENI, Address: '' });
   const asked = Array.from({ length: 20 }, () =>
@@ -163,7 +172,7 @@ streams('serve answers and stops in good order while another process has its led
   other.client.close();
   assert.is(status, 0, err);
   await Promise.all(asked);
-});
+}
 
 async function freePort(): Promise<number> {
   const server = createServer();
@@ -172,4 +181,3 @@ async function freePort(): Promise<number> {
   await new Promise(resolve => server.close(resolve));
   return typeof address === 'object' ? (address?.port ?? 0) : 0;
 }
-streams.run();
