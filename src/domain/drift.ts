@@ -17,7 +17,7 @@ export interface Sighting {
 
 /** Times of the reconciler, in milliseconds. */
 export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show an occupied address
-export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that may have been undone by a late call of ours
+export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that a late call of ours may have reverted
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
 
 /** Whether the row's address came onto its ENI so long ago that a read, late as it may be, shows it there if it still is.
@@ -83,7 +83,7 @@ export function driftOf(
   switch (row.status) {
     case 'free':
       if (at === null || mayStillLeave(row, at.eni, rest, now)) return null;
-      if (ours(at.eni) && !at.primary && leftWithinTheHour(row, at.eni, now))
+      if (ours(at.eni) && !at.primary && mayBeBack(row, at.eni, now))
         return found('lingering', { move: 'reclaim', iface: at.eni });
       return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
     case 'ready':
@@ -111,8 +111,10 @@ function moveOfStranded({ status, movedAt }: Allocation, { graceMs }: Rest, now:
   return status === 'assigning' ? 'taken' : status === 'unassigning' ? 'abandoned' : null;
 }
 
-const leftWithinTheHour = (row: Allocation, eni: EniId, now: number): boolean =>
-  row.leftIface === eni && row.leftAt !== null && now - row.leftAt < LINGERS_FOR_MS;
+/** Whether a late call of ours may have put it back. What EC2 took off with no call of ours unanswered is somebody else's
+ *  when it is shown there again. */
+const mayBeBack = ({ leftIface, leftAt, leftUnsure }: Allocation, eni: EniId, now: number): boolean =>
+  leftIface === eni && leftUnsure && leftAt !== null && now - leftAt < LINGERS_FOR_MS;
 
 function occupiedDrift(
   row: Allocation,

@@ -78,8 +78,8 @@ const cases: Case[] = [
     'free, and shown where an Unassign took it off for certain, by a read that is not that late',
     { status: 'free', leftIface: B, leftAt: NOW - LATE_READS_MS },
     onB,
-    'lingering',
-    'reclaim',
+    'foreign',
+    'foreign',
   ],
   [
     'free, and still shown on the ENI of ours that it left, after the grace',
@@ -90,7 +90,7 @@ const cases: Case[] = [
   ],
   [
     'free, and shown an hour later on the ENI of ours that it left',
-    { status: 'free', leftIface: B, leftAt: NOW - LINGERS_FOR_MS },
+    { status: 'free', leftIface: B, leftAt: NOW - LINGERS_FOR_MS, leftUnsure: true },
     onB,
     'foreign',
     'foreign',
@@ -310,13 +310,16 @@ drift("a ready address of another ledger's ENI is not astray", () => {
 });
 
 drift("an address on another ledger's ENI is not ours to take off", () => {
-  const row: Allocation = { ...ROW, status: 'free', leftIface: B, leftAt: NOW - REST.graceMs };
+  const row: Allocation = {
+    ...ROW,
+    ...{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
+  };
   assert.is(driftOf(row, onB, NOT_OURS, REST, NOW)?.kind, 'foreign');
 });
 
 const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
   [{ status: 'free' }, onB, 'becomes occupied'],
-  [{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs }, onB, 'take it off'],
+  [{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true }, onB, 'take it off'],
   [{ status: 'ready' }, null, 'take it off'],
   [{ status: 'allocated' }, null, 'assign it again'],
   [{ status: 'allocated' }, onB, 'only reported'],
@@ -331,7 +334,7 @@ const words = suite('drift in words');
 const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'free' }, onB, '10.0.1.6 free in the ledger, but on eni-0b'],
   [
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs },
+    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
     onB,
     '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off',
   ],

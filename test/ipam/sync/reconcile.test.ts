@@ -7,6 +7,7 @@ import { ABSENT_FOR_MS, REFUSED_FOR_MS } from '../../../src/domain/drift.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { createEnis } from '../../../src/ipam/ec2/enis.ts';
+import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { createRollbacks } from '../../../src/ipam/request/rollback.ts';
@@ -185,13 +186,28 @@ reconciling('what a late call of ours put back on our ENI within the hour is tak
   const [row] = (await assign(w.context, ENI_A, (await w.store.freeFor(query)).rows)).ready;
   assert.ok(row);
   if (row === undefined) return;
+  w.vpc.faults.add({ kind: 'hang', action: 'UnassignPrivateIpAddresses', times: 1 });
   await unassign(w.context, [row]);
+  w.time.now += POLICY.graceMs;
+  await takeOver(w.context);
   w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
   assert.equal(await reconcile(w), [], 'not while a call may be under way');
   w.time.now += POLICY.graceMs;
   assert.equal(await reconcile(w), [`lingering ${row.ip}`]);
   assert.is((await rowOf(w, row.ip)).status, 'free');
   assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
+});
+
+reconciling('what somebody puts on our ENI after EC2 took it off for certain is theirs', async () => {
+  const w = world({ vpc: ROOMY });
+  await request(w, ENI_A);
+  const [ip = ''] = await ipsWith(w, 'ready');
+  await unassign(w.context, [await rowOf(w, ip)]);
+  w.time.now += LATE_READS_MS;
+  w.vpc.network.assign({ eni: ENI_A, ips: [ip as Ipv4] });
+  assert.equal(await reconcile(w), [`foreign ${ip}`]);
+  assert.is((await rowOf(w, ip)).status, 'occupied');
+  assert.ok(secondariesOf(w, ENI_A).includes(ip));
 });
 
 reconciling('what moved while EC2 was read is let be', async () => {
