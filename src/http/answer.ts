@@ -33,6 +33,19 @@ export function watchCaller(c: Context<Env>): () => boolean {
   return () => signal.aborted || socket?.destroyed === true || socket?.readableEnded === true;
 }
 
+/** Resolves when the next answer on the connection is the one to this request. Before that it could not be written: it
+ *  would wait behind those to what the client sent before, and be lost without notice if the connection closed. Throws
+ *  caller-gone. */
+export async function inTurn(c: Context<Env>, gone: () => boolean): Promise<void> {
+  const outgoing = c.env?.outgoing;
+  if (outgoing === undefined || outgoing.socket !== null) return;
+  if (!gone())
+    await new Promise<void>(resolve => {
+      outgoing.once('socket', () => resolve()).once('close', () => resolve());
+    });
+  if (gone()) throw new IpamError('caller-gone', 'the caller has gone');
+}
+
 /** Hands the answer to the caller, or undoes what it promises when the caller has gone. That is decided in the
  *  tick in which the first byte goes to the socket, so there is no moment at which both or neither happens. */
 export async function handOver(

@@ -17,6 +17,8 @@ const QUICK_MS = 1;
 const ACCEPT_MAX_MS = 5000;
 /** So many connections are closed before the kernel is asked again whether something has come. */
 const CLOSED_AT_ONCE_MAX = 8;
+/** Requests that one client may send before it has read an answer; one more ends its connection. */
+const OWED_MAX = 100;
 
 /** The open connections of a server and the responses that each still owes. `front` listens and hands to `http` what
  *  it accepts. */
@@ -36,8 +38,12 @@ export class Connections {
       socket.once('close', () => this.#accepted.delete(socket));
     });
     http.on('connection', (socket: Socket) => {
-      this.#open.set(socket, new Connection(socket));
-      socket.once('close', () => this.#open.delete(socket));
+      const connection = new Connection(socket);
+      this.#open.set(socket, connection);
+      socket.once('close', () => {
+        this.#open.delete(socket);
+        connection.closed();
+      });
     });
   }
 
@@ -109,6 +115,10 @@ class Connection {
 
   owe(response: ServerResponse, isClosing: boolean): boolean {
     if (this.#last?.headersSent === true) return false;
+    if (this.#owed.size >= OWED_MAX) {
+      this.#socket.destroy();
+      return false;
+    }
     this.#owed.add(response);
     this.#begunAt = null;
     if (isClosing) this.announceEnd();
@@ -147,6 +157,11 @@ class Connection {
 
   end(): void {
     this.#socket.destroySoon();
+  }
+
+  /** Deno does not tell the responses that wait for their turn. */
+  closed(): void {
+    for (const response of [...this.#owed]) response.emit('close');
   }
 }
 

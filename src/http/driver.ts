@@ -8,7 +8,7 @@ import { type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
-import { type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
+import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { InFlight } from './in-flight.ts';
 
@@ -106,6 +106,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
+    await inTurn(c, gone);
     await service.opened(gone);
     if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
       return await gatewayAnswer(service, pool, named);

@@ -697,6 +697,23 @@ stop('loses no request of clients that ask at once, on any transport', async () 
 });
 stop.run();
 
+const ahead = suite('a client that sends ahead');
+prepare(ahead);
+ahead('ends the connection of a client that sends ever more and reads no answer', async () => {
+  const { address } = await serve(LOCAL);
+  const one = wire(toward(address));
+  const begins = begun();
+  one.socket.write(asks('', '/slow'));
+  await begins;
+  handled = [];
+  one.socket.write(asks('more', '/more').repeat(200));
+  await until('the end', () => one.hasEnded);
+  assert.is(handled.length, 99, 'beside the first');
+  assert.is(one.received, '');
+  finish();
+});
+ahead.run();
+
 const idle = suite('an idle connection');
 idle('is never closed by the server', () => idling);
 idle.run();

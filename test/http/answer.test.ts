@@ -1,0 +1,159 @@
+// Goal: what was claimed is held only if its answer was written, also for clients that send several requests before
+// they read an answer. Method: bytes on each transport, and an allocator whose first request waits.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { createDriver } from '../../src/http/driver.ts';
+import { InFlight } from '../../src/http/in-flight.ts';
+import { type Listener, listen } from '../../src/http/listen.ts';
+import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
+import { dockerds } from '../kit/servers/raw-http.ts';
+import { assert, suite } from '../kit/uvu.ts';
+import { ipsWith, pooled, ROOMY, type World } from '../kit/world.ts';
+
+const BOUND_MS = 10_000;
+const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
+/** Releases are dealt with at once: when this one is, all that was sent before it has been read. */
+const RELEASE = dockerds('/IpamDriver.ReleaseAddress', '{"PoolID":"eni-0a","Address":"10.0.1.200"}\n');
+
+let folder = '';
+let certificates: Certificates;
+
+interface Transport {
+  readonly name: string;
+  readonly listener: () => Listener;
+  readonly dial: (address: string) => Socket;
+}
+const portOf = (address: string) => Number(new URL(address).port);
+const TRANSPORTS: readonly Transport[] = [
+  {
+    name: 'TCP',
+    listener: () => ({ kind: 'http', host: '127.0.0.1', port: 0 }),
+    dial: address => connect(portOf(address), '127.0.0.1'),
+  },
+  {
+    name: 'a unix socket',
+    listener: () => ({ kind: 'unix', path: join(folder, 'x.sock'), mode: 0o600 }),
+    dial: address => connect(address.slice('unix:'.length)),
+  },
+  {
+    name: 'TLS',
+    listener: () => ({
+      kind: 'https',
+      host: '127.0.0.1',
+      port: 0,
+      tls: { ...certificates.server, clientCa: certificates.ca },
+    }),
+    dial: address =>
+      connectTls({
+        host: '127.0.0.1',
+        port: portOf(address),
+        cert: readFileSync(certificates.client.cert),
+        key: readFileSync(certificates.client.key),
+        ca: readFileSync(certificates.ca),
+      }),
+  },
+];
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + BOUND_MS;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${BOUND_MS} ms`);
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}
+
+class CountedInFlight extends InFlight {
+  endedCount = 0;
+  override async track(work: () => Promise<void>): Promise<void> {
+    await super.track(work);
+    this.endedCount++;
+  }
+}
+
+/** A server whose first request waits for `first`, and a client of it. */
+async function served(transport: Transport, first: (gone: () => boolean) => Promise<void>) {
+  const w = await pooled({ vpc: ROOMY });
+  const seen = { requests: 0, releases: 0 };
+  const allocator: World['allocator'] = {
+    ...w.allocator,
+    async request(asked) {
+      seen.requests++;
+      if (seen.requests === 1) await first(asked.gone);
+      return await w.allocator.request(asked);
+    },
+    async release(...asked) {
+      seen.releases++;
+      return await w.allocator.release(...asked);
+    },
+  };
+  const inFlight = new CountedInFlight();
+  const service = { pools: w.pools, allocator, opened: async () => {} };
+  const listening = await listen(createDriver(service, w.context.log, { inFlight }), transport.listener());
+  const socket = transport.dial(listening.address).on('error', () => {});
+  const client = { socket, received: '' };
+  socket.on('data', chunk => {
+    client.received += chunk;
+  });
+  const close = async () => {
+    socket.destroy();
+    await listening.close(1000);
+  };
+  return { w, seen, inFlight, client, close };
+}
+
+const addressesIn = (received: string): string[] => received.match(/(?<="Address":")[\d.]+/g) ?? [];
+
+const several = suite('several requests at once on one connection');
+several.before(() => {
+  certificates = makeCertificates();
+});
+several.after(() => certificates.remove());
+several.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-answer-'));
+});
+several.after.each(() => rmSync(folder, { recursive: true, force: true }));
+
+for (const transport of TRANSPORTS) {
+  several(
+    `of a client of ${transport.name} that hangs up behind one that waits leave no holder`,
+    async () => {
+      const { w, seen, inFlight, client, close } = await served(transport, gone =>
+        until('the hang-up', gone),
+      );
+      client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
+      await until('all of them', () => seen.releases === 1);
+      // Those that have begun end now: the others wait.
+      await until('the end of the others', () => inFlight.endedCount === seen.requests);
+      assert.is(client.received, '');
+      client.socket.destroy();
+      await until('the end of all', () => inFlight.endedCount === 4);
+      assert.equal(await ipsWith(w, 'allocated'), []);
+      await close();
+    },
+  );
+
+  several(
+    `of ${transport.name} are answered one after the other, each with an address of its own`,
+    async () => {
+      let proceed = () => {};
+      const hold = new Promise<void>(resolve => {
+        proceed = resolve;
+      });
+      const { w, seen, client, close } = await served(transport, () => hold);
+      client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
+      await until('all of them', () => seen.releases === 1);
+      proceed();
+      await until('the answers', () => client.received.split('HTTP/1.1 200').length === 5);
+      const given = addressesIn(client.received);
+      assert.equal([...given].sort(), (await ipsWith(w, 'allocated')).sort());
+      assert.is(given.length, 3);
+      assert.match(client.received, /\r\n\r\n\{\}\n$/, 'the release, which came last');
+      await close();
+    },
+  );
+}
+
+several.run();
