@@ -60,7 +60,8 @@ async function attack(seeds: number, from: number, jobs: number): Promise<number
   };
   const told = (tally: Tally) => {
     addTally(sum, tally);
-    for (const { seed, violation } of tally.failures) process.stderr.write(`seed ${seed}: ${violation?.rule}\n`);
+    for (const { seed, violation } of tally.failures)
+      process.stderr.write(`seed ${seed}: ${violation?.rule}\n`);
     process.stderr.write(`${sum.histories} histories, ${seconds()} s\n`);
   };
   await Promise.all(Array.from({ length: jobs }, () => drive(take, told)));

@@ -40,7 +40,7 @@ const WRONG_USAGE = 2;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Runs the command that `argv` names and answers the exit status. Never throws: whatever goes wrong is one
+/** Runs the command that `argv` names and returns the exit status. Never throws: whatever goes wrong is one
  *  line on stderr. */
 export async function main(
   argv: readonly string[],

@@ -13,7 +13,7 @@ export interface Output {
 export interface Io {
   readonly out: Output;
   readonly err: Output;
-  /** Asks the person at the terminal and answers their line; null when nobody is there to ask. */
+  /** Asks the person at the terminal and returns their line; null when nobody is there to ask. */
   ask(question: string): Promise<string | null>;
   /** Aborts on SIGTERM and SIGINT. */
   readonly signal: AbortSignal;

@@ -39,7 +39,7 @@ const READ_PAUSE_MS = 200;
 
 interface Api {
   readonly turns: Turns;
-  /** EC2 throttles; answers the calls a second that are left when it was at full speed before, else null. */
+  /** EC2 throttles; returns the calls a second that are left when it was at full speed before, else null. */
   slow(): Promise<number | null>;
   /** Turns given to changes and not used yet. Some never are. */
   unused: number;

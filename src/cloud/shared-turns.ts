@@ -11,7 +11,7 @@ import { LOOK_AGAIN_MS, notSent, TURN_MAX_MS, type Turns, WAITING_MAX } from './
 
 /** The buckets that all servers share; the ledger is one. */
 export interface Budget {
-  /** Takes the next turn; answers in how many milliseconds it comes, null when that is not within `withinMs`. */
+  /** Takes the next turn; returns in how many milliseconds it comes, null when that is not within `withinMs`. */
   takeTurn(turn: {
     readonly name: string;
     readonly capacity: number;
@@ -19,12 +19,12 @@ export interface Budget {
     readonly withinMs: number;
     readonly aheadMs: number;
   }): Promise<number | null>;
-  /** EC2 throttles; answers how often the bucket's speed is halved now, null when it was slowed already. */
+  /** EC2 throttles; returns how often the bucket's speed is halved now, null when it was slowed already. */
   slowTurns(bucket: { readonly name: string; readonly aheadMs: number }): Promise<number | null>;
 }
 
 export interface SharedTurns extends Turns {
-  /** EC2 throttles; answers the calls a second that are left when it was at full speed before, else null. */
+  /** EC2 throttles; returns the calls a second that are left when it was at full speed before, else null. */
   slow(): Promise<number | null>;
 }
 

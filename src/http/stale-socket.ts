@@ -42,7 +42,7 @@ function isAnswered(path: string): Promise<boolean> {
 }
 
 /**
- * Gives the socket that was bound at `hidden` its name, and answers what takes it away again. Throws conflict when
+ * Gives the socket that was bound at `hidden` its name, and returns what takes it away again. Throws conflict when
  * another server was quicker. All runtimes remove what they bound when they close it, by name: the socket of the next
  * server, if it had the same one.
  */

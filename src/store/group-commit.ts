@@ -10,7 +10,7 @@ import { IpamError, isError } from '../domain/error.ts';
 import { type LockedCall, lockWait, type TellLocked } from './lock-wait.ts';
 import { CHANGES_MAX, type Store } from './store.ts';
 
-/** Makes changes of which each row has at most one, in one durable transaction; answers the rows that moved, in any
+/** Makes changes of which each row has at most one, in one durable transaction; returns the rows that moved, in any
  *  order. Throws LockedError or BatchError; store-down when the store cannot be used; or whatever else it likes, when
  *  none of the changes was made as far as is known. */
 export type Commit = (batch: readonly Change[]) => Promise<readonly Allocation[]>;
@@ -46,7 +46,7 @@ export interface GroupBounds {
   readonly locked?: (changes: readonly Change[]) => Promise<ReadonlySet<string>>;
   /** Milliseconds, monotonic. */
   readonly clock?: () => number;
-  /** Runs `work` after so many milliseconds, unless what it answers is called before. */
+  /** Runs `work` after so many milliseconds, unless what it returns is called before. */
   readonly later?: (work: () => void, ms: number) => () => void;
 }
 const WAITERS_MAX = 10_000;

@@ -114,9 +114,9 @@ export interface Store {
   outdated(): Promise<string | null>;
   close(): Promise<void>;
 
-  /** Makes each change whose row still stands as it says; answers the rows that moved, as they now are, in the
+  /** Makes each change whose row still stands as it says; returns the rows that moved, as they now are, in the
    *  order of `changes`. Calls made at the same time may share a transaction. After a lost connection the outcome
-   *  is settled before it answers: a change that is not in the answer did not happen and will not happen, or
+   *  is settled before it returns: a change that is not in the answer did not happen and will not happen, or
    *  somebody else has moved its row again before it was read back. A row that a stranger keeps locked ends in
    *  store-down with its address, after LOCKED_MAX_MS, and nothing was changed. At most CHANGES_MAX. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
@@ -124,7 +124,7 @@ export interface Store {
    *  each is answered once. Asks the store only when there is something to learn. Throws store-down when nothing could
    *  be learned. */
   lateOutcomes(): Promise<Heard>;
-  /** Inserts the rows whose address is not in the ledger yet; answers how many. Any number, in portions that
+  /** Inserts the rows whose address is not in the ledger yet; returns how many. Any number, in portions that
    *  are a transaction each: after an error some may be there, and adding again adds the rest. They are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;
 
@@ -157,7 +157,7 @@ export interface Store {
   /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 
-  /** Notes that the process lives (or has stopped in good order), and forgets old ones when it does so first; answers
+  /** Notes that the process lives (or has stopped in good order), and forgets old ones when it does so first; returns
    *  what the store's clock says. */
   beat(server: string, stopped: boolean): Promise<number>;
   /** All server processes that are noted. */
@@ -166,7 +166,7 @@ export interface Store {
    *  fences nothing: who held it may go on working after it has ended. One that would last longer than `forMs` from now
    *  was taken before the store's clock was set back, and has ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
-  /** Takes the next turn of the bucket; answers in how many milliseconds it comes, null where that is not soon enough,
+  /** Takes the next turn of the bucket; returns in how many milliseconds it comes, null where that is not soon enough,
    *  and then nothing was taken. Turns come in the order in which they were asked for. They pace, and fence nothing: a
    *  turn may be lost, or its time be that of another clock. */
   takeTurn(turn: TurnQuery): Promise<number | null>;
@@ -176,7 +176,7 @@ export interface Store {
   /** A fact about the ledger as a whole, by name: null when it was never noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
-  /** Notes the fact unless it is noted already; answers what is noted now. */
+  /** Notes the fact unless it is noted already; returns what is noted now. */
   noteFactOnce(name: string, value: string): Promise<string>;
 }
 

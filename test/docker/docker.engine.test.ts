@@ -94,7 +94,7 @@ for (const kind of STORES) {
     }
     return found;
   };
-  /** Containers, ledger and EC2 agree; answers the addresses by container. */
+  /** Containers, ledger and EC2 agree; returns the addresses by container. */
   const agree = async (): Promise<Map<string, string>> => {
     const inside = await addresses();
     const held = (await holders()).map(one => one.ip).sort();

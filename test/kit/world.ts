@@ -150,7 +150,7 @@ export async function pooled(options: Parameters<typeof world>[0] = {}): Promise
 const poolOf = (eni: EniId, range?: string): Pool =>
   parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
 
-/** Requests an address on the ENI as dockerd would that has made a network on it; answers the row. */
+/** Requests an address on the ENI as dockerd would that has made a network on it; returns the row. */
 export async function request(
   w: World,
   eni: EniId,

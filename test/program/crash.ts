@@ -132,7 +132,7 @@ interface Armed {
   letGo: LetGo;
 }
 
-/** Brings the operation to where it is held; answers what kills its process there and lets the store go. */
+/** Brings the operation to where it is held; returns what kills its process there and lets the store go. */
 export async function bringTo(
   hold: Hold,
   operation: Operation,

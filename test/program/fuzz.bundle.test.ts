@@ -134,7 +134,7 @@ function oddRequest(): Buffer {
   return random() < 0.03 ? body : Buffer.concat([Buffer.from(head), body]);
 }
 
-/** Sends the bytes on a connection of their own; answers what comes back until it closes or nothing more comes. */
+/** Sends the bytes on a connection of their own; returns what comes back until it closes or nothing more comes. */
 function exchange(port: number, bytes: Buffer, quietMs: number): Promise<string> {
   return new Promise(resolve => {
     let heard = '';

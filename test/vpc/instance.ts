@@ -144,7 +144,7 @@ export class Instance {
     return execute('nsenter', [...this.#enter, ...command], env);
   }
 
-  /** Runs a command that has to succeed; answers its output. */
+  /** Runs a command that has to succeed; returns its output. */
   async must(...command: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.run(command);
     if (code !== 0)

@@ -193,7 +193,7 @@ export class Stage {
     }
   }
 
-  /** Asks the database of the shared ledger; answers the rows. */
+  /** Asks the database of the shared ledger; returns the rows. */
   async sql(statement: string): Promise<string[][]> {
     const flags = [
       '--host',

@@ -19,7 +19,7 @@ export const change =
   (row: Allocation): Change => ({ row, move, ...more });
 export const ipsOf = (rows: readonly Allocation[]): Ipv4[] => rows.map(row => row.ip);
 
-/** Runs one EC2 call; answers its error, or null. What is not EC2's error is a bug and thrown. */
+/** Runs one EC2 call; returns its error, or null. What is not EC2's error is a bug and thrown. */
 export async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
   try {
     await call;

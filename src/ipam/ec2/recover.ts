@@ -10,7 +10,7 @@ import { callUnassign, isHere } from './unassign.ts';
 const TAKE_OVER_MAX = 200;
 
 /** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
- *  answers how many are free now. */
+ *  returns how many are free now. */
 export async function takeOver(context: IpamContext): Promise<number> {
   const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);
   if (rows.length > 0) context.log('warn', 'take over', { ips: ipsOf(rows) });
@@ -18,7 +18,7 @@ export async function takeOver(context: IpamContext): Promise<number> {
 }
 
 /** Makes intents for which no call can be under way any more this process's own, and takes their addresses off;
- *  answers how many are free now. */
+ *  returns how many are free now. */
 export async function takeOff(context: IpamContext, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
   for (const [eni, batch] of batchesByEni(rows)) {

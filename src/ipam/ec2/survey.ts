@@ -197,7 +197,7 @@ export function arrivedOn(
     .map(row => ({ row, move: 'assigned' }));
 }
 
-/** Writes what EC2 shows on ENIs of one subnet, and the ledger did not put there, down as occupied; answers
+/** Writes what EC2 shows on ENIs of one subnet, and the ledger did not put there, down as occupied; returns
  *  the rows that changed. The ledger is read after EC2, and a row that an Unassign of ours has just freed is
  *  let be: what EC2 showed may be older than that. */
 export async function noteObserved(context: IpamContext, enis: readonly CloudEni[]): Promise<Allocation[]> {

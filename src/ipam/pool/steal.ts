@@ -22,7 +22,7 @@ const TRIES_MAX = 8;
 const TRIES_ON_ENI_MAX = 2;
 
 /** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
- *  them; answers those that are free now. Throws what EC2 said when that is why there are none. */
+ *  them; returns those that are free now. Throws what EC2 said when that is why there are none. */
 export async function steal(
   context: IpamContext,
   enis: Enis,
@@ -93,7 +93,7 @@ function chooseFrom(rows: readonly Allocation[], random: () => number): Allocati
   return [...order.slice(start), ...order.slice(0, start)];
 }
 
-/** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; answers how
+/** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; returns how
  *  many. Those that would be given last go first. */
 export async function evict(
   context: IpamContext,

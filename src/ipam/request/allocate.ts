@@ -29,7 +29,7 @@ const ONE_TRY_MS = 5_000;
 const UNDO_MAX_MS = 10_000;
 
 export interface Allocator {
-  /** Gives an address; durable when it answers. Throws bad-request, conflict, exhausted, caller-gone, and after
+  /** Gives an address; durable when it returns. Throws bad-request, conflict, exhausted, caller-gone, and after
    *  the longest wait of a request what kept it waiting. */
   request(asked: AddressRequest): Promise<Given>;
   /** The holder that there is on the pool's ENI by now gives the address up; false: it was not that ENI's to give up.

@@ -8,12 +8,12 @@ export const GLANCE_EVERY_MS = 60_000;
 
 export interface Glances {
   /** Reads the whole subnet, unless that was done within a minute or the ledger is central, which has it read all the
-   *  time; answers whether the ledger says something else now. Waits until `until` on the process's monotonic clock at
+   *  time; returns whether the ledger says something else now. Waits until `until` on the process's monotonic clock at
    *  most, and never throws: it is a second opinion. All who ask meanwhile share one read. */
   changed(subnet: SubnetId, until: number): Promise<boolean>;
 }
 
-/** `glance` reads the subnet, writes down what others have taken or left, and answers how many rows changed. */
+/** `glance` reads the subnet, writes down what others have taken or left, and returns how many rows changed. */
 export function createGlances(
   context: IpamContext,
   glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,

@@ -63,7 +63,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     return again;
   }
 
-  /** Undoes claims of one subnet in one move; answers those that changed in between. */
+  /** Undoes claims of one subnet in one move; returns those that changed in between. */
   async function undo(claims: readonly Allocation[]): Promise<Allocation[]> {
     const [first] = claims;
     if (first === undefined) return [];

@@ -18,7 +18,7 @@ const ALONE_MS = 3_600_000;
 /** Addresses taken off in one go. */
 const DRAINED_MAX = 500;
 
-/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI; answers how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
+/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI; returns how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
  *  released, keep none. */
 export async function drain(
   context: IpamContext,
@@ -63,7 +63,7 @@ export async function idle(
     .slice(0, limit);
 }
 
-/** Takes them off their ENIs, many per call; answers how many are free now. What was claimed meanwhile stays. */
+/** Takes them off their ENIs, many per call; returns how many are free now. What was claimed meanwhile stays. */
 export const recycle = async (context: IpamContext, rows: readonly Allocation[]): Promise<number> =>
   (
     await unassign(

@@ -135,7 +135,7 @@ export function createEvidence(context: IpamContext): Evidence {
 const FACT = 'boot';
 
 /** Embedded: a ledger that was last used before its host booted as `boot` names holders that ended with that.
- *  To be called before anybody is served; answers how many were given up. */
+ *  To be called before anybody is served; returns how many were given up. */
 export async function endHoldersBefore(context: IpamContext, boot: string): Promise<number> {
   const { store, log } = context;
   const before = await store.fact(FACT);

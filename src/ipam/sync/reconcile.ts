@@ -171,7 +171,7 @@ async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promis
 }
 
 /** Reads the whole subnet for a request that would be refused else, and writes down what others have taken or left;
- *  answers how many rows changed. What needs a call waits for the next pass. */
+ *  returns how many rows changed. What needs a call waits for the next pass. */
 export async function glance(context: IpamContext, subnet: SubnetId): Promise<number> {
   const drifts = await compare(context, subnet);
   return (await makeMoves(context, drifts.filter(isByOthers))).length;

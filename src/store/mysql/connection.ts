@@ -31,7 +31,7 @@ export const LINK_BOUNDS: LinkBounds = {
 
 /** The database, as a few connections. */
 export interface Link {
-  /** Sends the statements as one packet, so that they cost one round trip, and answers the rows of each.
+  /** Sends the statements as one packet, so that they cost one round trip, and returns the rows of each.
    *  Throws MysqlFailure before `deadline` (of `performance.now()`); a connection that fails in any way
    *  is destroyed, which also undoes its open transaction. */
   exchange(statements: readonly Statement[], deadline: number, timeoutMs?: number): Promise<Row[][]>;

@@ -23,7 +23,7 @@ export interface Galera {
   /** The store URL of a database on one node, without the password. */
   url(node: number, database: string): string;
   create(database: string): Promise<void>;
-  /** Runs a statement on a node; answers its rows. */
+  /** Runs a statement on a node; returns its rows. */
   run(node: number, database: string, text: string): Promise<Record<string, unknown>[]>;
   /** Runs a statement on a connection of its own, which keeps its locks until it is let go. */
   hold(node: number, text: string): Promise<() => Promise<void>>;

@@ -25,7 +25,7 @@ export interface MariaDb {
   url(database: string): string;
   /** Makes the databases. */
   create(...databases: string[]): Promise<void>;
-  /** Runs statements as the store's user on one connection of their own; answers the last one's rows. */
+  /** Runs statements as the store's user on one connection of their own; returns the last one's rows. */
   run(database: string, ...statements: string[]): Promise<Record<string, unknown>[]>;
   /** Runs the statements in a transaction of their own, which keeps its locks until it is let go. */
   hold(database: string, ...statements: string[]): Promise<() => Promise<void>>;

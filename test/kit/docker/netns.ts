@@ -149,7 +149,7 @@ export async function startMachine(): Promise<Machine> {
   return machine;
 }
 
-/** Runs a command inside that has to succeed; answers its output. */
+/** Runs a command inside that has to succeed; returns its output. */
 export async function must(
   machine: Machine,
   command: string[],

@@ -26,7 +26,7 @@ const denoFlags = (folder: string): string[] => [
 export interface Running {
   /** Resolves with the first match of `pattern` in what the program says. */
   says(pattern: RegExp): Promise<RegExpMatchArray>;
-  /** SIGTERM; answers the exit status. */
+  /** SIGTERM; returns the exit status. */
   stop(): Promise<number | null>;
   /** Ends it at once, if it still runs. */
   kill(): void;

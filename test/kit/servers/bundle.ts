@@ -20,7 +20,7 @@ export interface Bundle {
   output(): string;
   /** Resolves with what it was waited for, once it has written that. */
   says(text: string | RegExp): Promise<void>;
-  /** SIGTERM; answers the exit status. */
+  /** SIGTERM; returns the exit status. */
   stop(): Promise<number | null>;
   kill9(): Promise<void>;
 }

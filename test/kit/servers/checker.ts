@@ -120,7 +120,7 @@ export class Checker {
     return answer;
   }
 
-  /** Asks for an address as a container's start does; answers the address, or null when there is none. */
+  /** Asks for an address as a container's start does; returns the address, or null when there is none. */
   async start(servers: Servers, eni: string, named = ''): Promise<string | null> {
     const name = `c${++this.#names}`;
     this.#starts++;

@@ -4,7 +4,7 @@ import { connect, type NetConnectOpts, type Socket } from 'node:net';
 const ANSWER_DEADLINE_MS = 30_000;
 
 export interface Connection {
-  /** Writes one request; answers the bytes of its response, one character each. */
+  /** Writes one request; returns the bytes of its response, one character each. */
   exchange(request: string): Promise<string>;
   close(): void;
 }

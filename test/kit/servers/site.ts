@@ -92,7 +92,7 @@ export class Site {
     this.server = null;
   }
 
-  /** Runs a command that has to succeed; answers what it prints. */
+  /** Runs a command that has to succeed; returns what it prints. */
   async run(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await runBundle(args, this.#env);
     if (code !== 0) throw new Error(`${args.join(' ')}: ${code} ${stderr}`);

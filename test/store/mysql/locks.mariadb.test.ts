@@ -45,7 +45,7 @@ locks.after(() => mariadb.stop());
 const lockOf = (lasts: readonly number[]): string =>
   `UPDATE allocation SET ts = ts WHERE subnet = '${SUBNET}' AND ip IN (${lasts.map(last => `'${ip(last)}'`).join()})`;
 
-/** Claims and releases of one row after the other, until `isOver`; answers how long the longest took. */
+/** Claims and releases of one row after the other, until `isOver`; returns how long the longest took. */
 async function load(store: Store, rows: readonly (readonly [SubnetId, number])[], isOver: () => boolean) {
   let longestMs = 0;
   let moves = 0;
@@ -66,7 +66,7 @@ async function load(store: Store, rows: readonly (readonly [SubnetId, number])[]
   return { longestMs, moves };
 }
 
-/** Tries again and again to claim the row; answers how the first and the last try ended, and the longest. */
+/** Tries again and again to claim the row; returns how the first and the last try ended, and the longest. */
 async function claimLocked(store: Store, last: number, isOver: () => boolean) {
   const errors: string[] = [];
   let longestMs = 0;

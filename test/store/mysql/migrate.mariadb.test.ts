@@ -102,7 +102,7 @@ async function contentsOf(database: string) {
   };
 }
 
-/** Runs drizzle-kit as people would; answers what it printed. Throws when it failed. */
+/** Runs drizzle-kit as people would; returns what it printed. Throws when it failed. */
 function drizzleKit(args: string[], database: string | null): Promise<string> {
   return new Promise((resolve, reject) => {
     const program = fileURLToPath(new URL('../../../node_modules/drizzle-kit/bin.cjs', import.meta.url));

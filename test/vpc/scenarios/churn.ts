@@ -208,7 +208,7 @@ class Churn {
     await this.#look(slot, startedAt ?? Date.now()); // it may be there still, when the engine was killed meanwhile
   }
 
-  /** Has Docker do it; answers its refusal, or null. */
+  /** Has Docker do it; returns its refusal, or null. */
   async #ask(
     { host, tenant, name }: Slot,
     how: 'connect' | 'disconnect' | 'start' | 'stop',
