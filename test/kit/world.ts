@@ -42,10 +42,14 @@ export const POLICY: Policy = {
   warmMax: 6,
 };
 
+/** What is left to do is done within so many turns of the event loop, or waits for time to pass. */
+const IDLE_TURNS = 3;
+
 /** Passes only when nothing else is left to do: then it jumps to the earliest wait. */
 export class Time {
   now = 1_800_000_000_000;
   #timers: { at: number; wake: () => void }[] = [];
+  #isPassing = false;
 
   wait = (ms: number, signal?: AbortSignal): Promise<void> =>
     new Promise(wake => {
@@ -57,14 +61,19 @@ export class Time {
       });
       this.#timers.push(timer);
       this.#timers.sort((a, b) => a.at - b.at);
-      setImmediate(() => this.#next());
+      if (!this.#isPassing) void this.#pass();
     });
 
-  #next(): void {
-    const timer = this.#timers.shift();
-    if (timer === undefined) return;
-    this.now = Math.max(this.now, timer.at);
-    timer.wake();
+  /** When all else has had its turn, and what that begins; one wait ends at a time. */
+  async #pass(): Promise<void> {
+    this.#isPassing = true;
+    while (this.#timers.length > 0) {
+      for (let turns = 0; turns < IDLE_TURNS; turns++) await new Promise(setImmediate);
+      const timer = this.#timers.shift();
+      this.now = Math.max(this.now, timer?.at ?? 0);
+      timer?.wake();
+    }
+    this.#isPassing = false;
   }
 }
 

@@ -2,7 +2,7 @@
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { askedFor } from '../../domain/doubt.ts';
-import { IpamError, isError } from '../../domain/error.ts';
+import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
 import type { IpamContext } from '../context.ts';
@@ -41,6 +41,8 @@ export interface FillRequest {
   readonly until: () => number;
   /** Waits for requests that come together, which one call then serves. */
   readonly gather: () => Promise<void>;
+  /** Waits until EC2 may be asked once. */
+  readonly turn: () => Promise<void>;
 }
 
 /** What is to be done next. */
@@ -88,11 +90,10 @@ export async function fill(
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
-    if (round > 0 && context.clock() >= asked.until()) throw tookTooLong(home);
     let next = await nextFor(parts, 'glance');
     if (next.do === 'assign') {
       if (round === 0) await asked.gather();
-      await context.cloud.turn('assign', asked.until());
+      await asked.turn();
       next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
     }
     // All that is ready is being claimed: whoever waits would look for it again before that is done.
@@ -100,8 +101,15 @@ export async function fill(
     const filled = await carryOut(parts, next);
     if (filled !== null) return filled;
   }
+  if (await isInDoubt(parts)) throw noAnswer(home.eni.id);
   if (learned.refusal !== null) throw learned.refusal;
   return { outcome: 'subnet dry', resting: null };
+}
+
+/** Whether calls for the ENI have had no answer, ours or another server's. */
+async function isInDoubt({ context: { store }, home, learned }: Parts): Promise<boolean> {
+  const { rows, now } = await store.onEni(home.eni.id);
+  return askedFor(rows, now, learned.unanswered).inDoubt.some(row => row.status === 'assigning');
 }
 
 const isNothingLeft = ({ cache, home, asked }: Parts): boolean =>
@@ -122,12 +130,11 @@ async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
   return { outcome: 'subnet dry', resting };
 }
 
-/** What was asked of EC2 has no answer, and nothing more may be asked yet. Whoever waits does so for its own time, which an
- *  outage that is over doesn't shorten. Throws ec2-unknown. */
+/** What was asked of EC2 has no answer, and nothing more may be asked yet. Each that waits does so for its own time, which
+ *  an outage that is over doesn't shorten. */
 async function untilNextCall({ context, asked, learned }: Parts): Promise<Filled | null> {
   const { id } = learned.eni;
   while (asked.waiting() > 0) {
-    if (context.clock() >= asked.until()) throw noAnswer(id);
     await context.wait(LOOK_AGAIN_MS);
     const { rows, now } = await context.store.onEni(id);
     if (askedFor(rows, now, learned.unanswered).next !== 'none') return null;
@@ -237,9 +244,6 @@ function watchFor(
 
 const roomChanged = (a: Home['eni'], b: Home['eni']): boolean =>
   a.addressLimit !== b.addressLimit || a.prefixes !== b.prefixes;
-
-const tookTooLong = ({ eni }: Home): IpamError =>
-  new IpamError('unavailable', `EC2 took too long to assign an address to ${eni.id}`, { hint: 'try again' });
 
 async function freeFor(
   context: IpamContext,

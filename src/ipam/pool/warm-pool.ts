@@ -1,11 +1,13 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
 import { type Cidr, formatCidr } from '../../domain/address.ts';
 import { restsForMs } from '../../domain/allocation.ts';
+import { ANSWERED_WITHIN_MS } from '../../domain/doubt.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/warmth.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
+import { noAnswer } from '../ec2/intents.ts';
 import { type Cache, since } from './cache.ts';
 import { type Filled, fill } from './refill.ts';
 
@@ -35,7 +37,9 @@ export interface WarmPools {
   claimed(pool: PoolOf): void;
   /** A container has given one up. */
   released(pool: PoolOf): void;
-  /** All who wait for a pool share one call. `until`: how long they do, on the process's monotonic clock. */
+  /** All who wait for a pool share one call. `until`: how long the caller does, on the process's monotonic clock, though
+   *  for one try in any case. Later it throws ec2-unknown or ec2-throttled, and what the call still brings is there for
+   *  others. */
   fill(pool: PoolOf, until: () => number): Promise<Filled>;
   /** Since when, by the store's clock, those of the ENI's ready addresses have rested at the least that may be given
    *  early now, without another look; null: the ledger has to be asked. */
@@ -55,6 +59,8 @@ interface Pool {
   waiting: number;
   until: number;
   filling: Promise<Filled> | null;
+  /** The fill waits for its turn to ask EC2. */
+  queues: boolean;
   quietUntil: number;
   /** The last fill found nothing rested, and no place or no address to assign. */
   dry: { readonly until: number; readonly sinceMax: number } | null;
@@ -63,7 +69,7 @@ interface Pool {
 export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache): WarmPools {
   const { clock, policy, log } = context;
   const pools = new Map<EniId, Map<string, Pool>>();
-  const refills = new Set<Promise<void>>();
+  const underWay = new Set<Promise<unknown>>();
   let stopping = false;
 
   function poolAt({ home, range }: PoolOf): Pool {
@@ -82,6 +88,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
       waiting: 0,
       until: Number.NEGATIVE_INFINITY,
       filling: null,
+      queues: false,
       quietUntil: Number.NEGATIVE_INFINITY,
       dry: null,
     };
@@ -116,8 +123,16 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
         refilled(of, pool, false);
       },
     );
-    refills.add(work);
-    void work.then(() => refills.delete(work));
+    untilEnded(work);
+  }
+
+  /** A server that stops waits for it. */
+  function untilEnded(work: Promise<unknown>): void {
+    const ended: Promise<unknown> = work.then(
+      () => underWay.delete(ended),
+      () => underWay.delete(ended),
+    );
+    underWay.add(ended);
   }
 
   /** More may have been claimed meanwhile than it brought. */
@@ -128,14 +143,18 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
 
   function begin(of: PoolOf, pool: Pool): Promise<Filled> {
     const hurried = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
+    const until = () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY);
     const asked = {
-      range: of.range,
-      waiting: () => pool.waiting,
-      marks: () => marks(pool),
-      until: () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY),
+      ...{ range: of.range, waiting: () => pool.waiting, marks: () => marks(pool), until },
+      async turn() {
+        pool.queues = true;
+        await hurried.cloud.turn('assign', until()).finally(() => {
+          pool.queues = false;
+        });
+      },
       gather: () => context.wait(GATHER_MS),
     };
-    pool.filling = fill(hurried, enis, cache, of.home, asked)
+    const filling = fill(hurried, enis, cache, of.home, asked)
       .then(filled => {
         learnFrom(of, pool, filled);
         return filled;
@@ -143,7 +162,9 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
       .finally(() => {
         pool.filling = null;
       });
-    return pool.filling;
+    pool.filling = filling;
+    untilEnded(filling);
+    return filling;
   }
 
   function learnFrom({ home }: PoolOf, pool: Pool, filled: Filled): void {
@@ -164,13 +185,29 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
 
   async function fillFor(of: PoolOf, until: () => number): Promise<Filled> {
     const pool = poolAt(of);
+    const tried = clock() + ANSWERED_WITHIN_MS;
+    const over = new AbortController();
     pool.waiting++;
     pool.until = Math.max(pool.until, until());
     try {
-      return await (pool.filling ?? begin(of, pool));
+      const filling = pool.filling ?? begin(of, pool);
+      return await Promise.race([filling, tooLate(of, pool, () => Math.max(until(), tried), over.signal)]);
     } finally {
+      over.abort();
       pool.waiting--;
     }
+  }
+
+  /** Throws when the caller has waited for long enough: for those who come later the fill goes on. */
+  async function tooLate(
+    { home: { eni } }: PoolOf,
+    pool: Pool,
+    until: () => number,
+    signal: AbortSignal,
+  ): Promise<never> {
+    // By the end of an outage it becomes later.
+    while (!signal.aborted && clock() < until()) await context.wait(until() - clock(), signal);
+    throw pool.queues ? noTurn(eni.id) : noAnswer(eni.id);
   }
 
   function highOf(eni: EniId): number {
@@ -198,8 +235,17 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     },
     async stop() {
       stopping = true;
-      await Promise.all(refills);
+      await Promise.all(underWay);
       await context.sights?.stop();
     },
   };
 }
+
+const noTurn = (eni: EniId): IpamError =>
+  new IpamError(
+    'ec2-throttled',
+    `EC2 was not asked for an address on ${eni}: the turn for that did not come in time`,
+    {
+      hint: 'raise --ec2-share if the other programs of the account leave room',
+    },
+  );

@@ -233,7 +233,8 @@ filling('learns by the way what is ready', async () => {
   const cache = createCache(POLICY, w.context.clock);
   const home = await w.enis.adopt(ENI_A);
   const marks = () => ({ low: 2, high: 6 });
-  const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: async () => {} };
+  const nothing = async () => {};
+  const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: nothing, turn: nothing };
   assert.equal(await fill(w.context, w.enis, cache, home, asked), { outcome: 'ready', assigned: 0 });
   assert.is(cache.count(ENI_A, null).usable, 12);
 });
@@ -382,6 +383,37 @@ filling('none for an ENI that is attached to nothing', async () => {
   await settled(w);
   assert.is(callsOf(w, ASSIGN), 1);
 });
+
+/** The machine with a cloud whose turns come late. */
+async function queued(turnMs: number, requestTimeoutMs: number): Promise<World> {
+  const w = await slow({ vpc: LARGE, policy: { requestTimeoutMs } });
+  const turn = () => w.time.wait(turnMs);
+  const cloud: Cloud = { ...w.context.cloud, as: () => ({ ...w.context.cloud, turn }), turn };
+  return { ...w, ...openIpam({ ...w.context, cloud }, { server: 'a', reconcileEveryMs: 60_000 }) };
+}
+
+filling('who has waited for a turn until the time was over is told that', async () => {
+  const w = await queued(60_000, 30_000);
+  const before = w.time.now;
+  const first = failure(request(w, ENI_A));
+  await w.time.wait(10_000);
+  const second = failure(request(w, ENI_A));
+  assert.match((await first).line, /the turn for that did not come in time; raise --ec2-share/);
+  assert.is(w.time.now - before, 30_000, 'although another one waits for longer');
+  assert.is((await second).code, 'ec2-throttled');
+  assert.is(w.time.now - before, 40_000);
+});
+
+filling(
+  'what nobody waits for any more ends before the server does, and brings what a refill would',
+  async () => {
+    const w = await queued(60_000, 30_000);
+    await failure(request(w, ENI_A));
+    await w.warm.stop();
+    assert.equal(await ipsWith(w, 'assigning'), []);
+    assert.is(await ready(w, ENI_A), 6);
+  },
+);
 
 filling('ends before the server does, and no other begins', async () => {
   const w = await slow({ vpc: LARGE });

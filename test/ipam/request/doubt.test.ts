@@ -1,7 +1,8 @@
 // Goal: a call of which nobody knows what became keeps no container from its start. Method: the whole machine on a
 // simulated VPC whose assign takes 250 ms; one assign goes wrong, and 46 containers start on that ENI.
 import type { Allocation } from '../../../src/domain/allocation.ts';
-import { askedFor } from '../../../src/domain/doubt.ts';
+import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/doubt.ts';
+import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -12,6 +13,7 @@ import {
   ipsWith,
   ROOMY,
   request,
+  rowOf,
   secondariesOf,
   type World,
   world,
@@ -170,6 +172,65 @@ starting('EC2 that answers nothing for a quarter of an hour does not use up the 
   }
   assert.ok(((await start(w, 10, 'at once'))[0] ?? 0) <= START_MS_MAX, 'and then all are served');
 });
+
+/** A start every two seconds while EC2 hangs; how each ended, and after how long. */
+async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
+  const ends: Promise<{ code: string; tookMs: number }>[] = [];
+  for (let i = 0; i < count; i++) {
+    const before = w.time.now;
+    ends.push(failure(request(w, ENI_A)).then(({ code }) => ({ code, tookMs: w.time.now - before })));
+    await w.time.wait(2_000);
+  }
+  return await Promise.all(ends);
+}
+
+for (const [how, count] of [
+  ['a server', 1],
+  ['two servers', 2],
+] as const)
+  starting(
+    `${how}, EC2 hung, and starts keep coming: each is told so, after the longest wait of a request at most`,
+    async () => {
+      const options = { vpc: LARGE, policy: { requestTimeoutMs: 60_000, warmMin: 0, warmMax: 0 } };
+      const first = world(options);
+      await first.enis.adopt(ENI_A);
+      first.vpc.faults.add({ kind: 'hang', action: ASSIGN });
+      const servers = [first, ...Array.from({ length: count - 1 }, () => first.another())];
+      const ends = (await Promise.all(servers.map(w => startsWhileHung(w, 60)))).flat();
+      assert.equal([...new Set(ends.map(end => end.code))], ['ec2-unknown']);
+      const longestMs = Math.max(...ends.map(end => end.tookMs));
+      assert.ok(longestMs <= 60_000 + ANSWERED_WITHIN_MS, `${longestMs} ms`);
+      assert.is((await ipsWith(first, 'allocated')).length, 0);
+    },
+  );
+
+for (const [whose, turn] of [
+  ['its own calls', async () => {}],
+  // Each time that it has its turn, the other one has just asked for two addresses.
+  ["another server's calls", otherAsks],
+] as const)
+  starting(
+    `who has used up all tries on ${whose} without answers is told so, not that there are no addresses`,
+    async () => {
+      const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+      const home = await w.enis.adopt(ENI_A);
+      w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
+      await turn(w);
+      await w.time.wait(6_000);
+      const asked: FillRequest = {
+        ...{ range: null, waiting: () => 1, marks: () => ({ low: 0, high: 0 }), gather: async () => {} },
+        ...{ until: () => Number.POSITIVE_INFINITY, turn: () => turn(w) },
+      };
+      assert.is((await failure(fill(w.context, w.enis, w.cache, home, asked))).code, 'ec2-unknown');
+    },
+  );
+
+async function otherAsks(w: World): Promise<void> {
+  for (const ip of (await ipsWith(w, 'free')).slice(0, 2)) {
+    const row = await rowOf(w, ip);
+    await w.store.move([{ row, move: 'assign', iface: ENI_A }]);
+  }
+}
 
 starting('an unassign that hangs keeps nobody waiting for a place', async () => {
   const w = world({ vpc: ROOMY });
