@@ -8,6 +8,7 @@ import {
   STATUSES,
 } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
+import { mayBeUnanswered } from '../domain/suspects.ts';
 import { batchOf, keyOf, tokensOf } from './group-commit.ts';
 import {
   type FreeQuery,
@@ -35,10 +36,9 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
   const buckets = new Map<string, Bucket>();
 
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
-  const isWitness = ({ id, seenAt, stoppedAt }: LedgerServer): boolean =>
-    stoppedAt === null &&
-    where(row => row.status === 'allocated' && row.movedAt >= seenAt && row.token?.startsWith(id) === true)
-      .length > 0;
+  const isWitness = (server: LedgerServer): boolean =>
+    server.stoppedAt === null &&
+    where(row => row.status === 'allocated' && mayBeUnanswered(row, server)).length > 0;
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
 
   return {

@@ -184,5 +184,5 @@ export interface Store {
 export const CHANGES_MAX = 500;
 
 /** How long a server that is not seen any more stays noted; one that did not stop in good order for as long, besides,
- *  as a row is held that it claimed when or after it was last seen: its answer may have reached nobody. */
+ *  as a row is held whose claim it may not have answered. */
 export const SERVER_KEPT_MS = 7 * 24 * 3_600_000;

@@ -3,7 +3,7 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
-import { DEAD_AFTER_MS, suspects, type Witness } from '../../src/domain/suspects.ts';
+import { DEAD_AFTER_MS, suspects, UNANSWERED_MAX_MS, type Witness } from '../../src/domain/suspects.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const NOW = 1_000_000;
@@ -49,7 +49,18 @@ const cases: Case[] = [
     [server('srv1', DEAD)],
     ['10.0.1.6'],
   ],
-  ['given before its server was last seen', [held(6, { movedAt: DEAD - 1 })], [server('srv1', DEAD)], []],
+  [
+    'given before its server was last seen, and perhaps not answered',
+    [held(6, { movedAt: DEAD - UNANSWERED_MAX_MS })],
+    [server('srv1', DEAD)],
+    ['10.0.1.6'],
+  ],
+  [
+    'given so long before its server was last seen that it was answered',
+    [held(6, { movedAt: DEAD - UNANSWERED_MAX_MS - 1 })],
+    [server('srv1', DEAD)],
+    [],
+  ],
   [
     'given by a server that was seen lately enough',
     [held(6, { movedAt: NOW })],

@@ -1,6 +1,7 @@
 import { and, asc, eq, getTableColumns, gt, inArray, isNotNull, lt, lte, or, sql } from 'drizzle-orm';
 import { formatCidr } from '../../domain/address.ts';
 import type { EniId } from '../../domain/ids.ts';
+import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
 import { type LedgerEni, type LedgerSubnet, SERVER_KEPT_MS } from '../store.ts';
 import type { Row, Statement } from './connection.ts';
 import { allocation, eni, fact, lease, server, subnet } from './schema.ts';
@@ -100,15 +101,15 @@ export const selectOldServers = (): Statement =>
       .where(
         and(
           lt(server.seenAt, sql`${NOW} - ${SERVER_KEPT_MS}`),
-          or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${CLAIMED_LAST})`),
+          or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${MAY_BE_UNANSWERED})`),
         ),
       )
       .orderBy(asc(server.seenAt))
       .limit(OLD_SERVERS_MAX),
   );
-/** Compared as bytes, since the ancestor's table may have another collation. */
-const CLAIMED_LAST = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
-  AND ${allocation.movedAt} >= ${server.seenAt}
+/** As `mayBeUnanswered`. Compared as bytes, since the ancestor's table may have another collation. */
+const MAY_BE_UNANSWERED = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
+  AND ${allocation.movedAt} >= ${server.seenAt} - ${UNANSWERED_MAX_MS}
   AND CAST(LEFT(${allocation.token}, CHAR_LENGTH(${server.id})) AS BINARY) = CAST(${server.id} AS BINARY)`;
 export const deleteServers = (ids: readonly string[]): Statement =>
   statement(build.delete(server).where(inArray(server.id, [...ids])));

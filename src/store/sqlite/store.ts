@@ -1,6 +1,7 @@
 import { and, count, eq, getTableColumns, isNotNull, lt, or, sql } from 'drizzle-orm';
 import { formatCidr, parseCidr, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
+import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
 import { createGroupCommit, tokensOf } from '../group-commit.ts';
 import { type LedgerEni, type NewAllocation, type Reading, SERVER_KEPT_MS, type Store } from '../store.ts';
 import { type Bucket, FULL, slowed, turnIn } from '../turns.ts';
@@ -242,16 +243,16 @@ function addRows({ db }: Open, list: readonly NewAllocation[], now: number, toke
   return added;
 }
 
-/** See SERVER_KEPT_MS. */
+/** See SERVER_KEPT_MS and `mayBeUnanswered`. */
 function forgetServers(db: SqliteFile['db'], now: number): void {
-  const claimed = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
-    AND ${allocation.movedAt} >= ${server.seenAt}
+  const unanswered = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
+    AND ${allocation.movedAt} >= ${server.seenAt} - ${UNANSWERED_MAX_MS}
     AND substr(${allocation.token}, 1, length(${server.id})) = ${server.id}`;
   db.delete(server)
     .where(
       and(
         lt(server.seenAt, now - SERVER_KEPT_MS),
-        or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${claimed})`),
+        or(isNotNull(server.stoppedAt), sql`NOT EXISTS (${unanswered})`),
       ),
     )
     .run();
