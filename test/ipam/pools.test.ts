@@ -1,8 +1,21 @@
 // Goal: a pool is a pure function of its request; asking for one or giving one back changes no holder.
+import { IpamError } from '../../src/domain/error.ts';
 import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI_A, failure, ipsWith, POLICY, ROOMY, request, rowOf, type World, world } from '../kit/world.ts';
+import {
+  callsOf,
+  ENI_A,
+  failure,
+  ipsWith,
+  POLICY,
+  ROOMY,
+  request,
+  rowOf,
+  SUBNET,
+  type World,
+  world,
+} from '../kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
@@ -27,6 +40,37 @@ pools('an unknown subnet is initialised on the spot', async () => {
   const w = world({ vpc: ROOMY });
   await asking(w);
   assert.is((await ipsWith(w, 'free')).length, 249);
+});
+
+/** Networks on so many ENIs of a subnet that is new to the ledger, made at once; answers how often it was read. */
+async function atOnce(count: number, prepare: (w: World) => void = () => {}): Promise<number> {
+  const ids = Array.from({ length: count }, (_, i) => `eni-0c${i}`);
+  const instances = ids.map((_, i) => ({ id: `i-0c${i}`, type: 'm5.large' }));
+  const attachment = (i: number) => ({ instance: `i-0c${i}`, deviceIndex: 1 });
+  const enis = ids.map((id, i) => ({ id, subnet: SUBNET, attachment: attachment(i) }));
+  const w = world({ vpc: { ...ROOMY, instances, enis } });
+  prepare(w);
+  const servers = [w, w.another()];
+  await Promise.all(ids.map(async (eniId, i) => asking(servers[i % 2] ?? w, { eniId })));
+  assert.is((await w.store.enis()).filter(eni => eni.ours).length, count);
+  assert.is((await ipsWith(w, 'occupied')).length, count, 'their primaries');
+  return callsOf(w, 'GetSubnetCidrReservations');
+}
+
+pools('networks that are made at once in an unknown subnet share a survey for each server', async () => {
+  assert.is(await atOnce(20), 2);
+});
+
+pools('and when that fails, the next one', async () => {
+  let failures = 2;
+  const surveys = await atOnce(20, ({ store }) => {
+    const { add } = store;
+    store.add = async rows => {
+      if (failures-- <= 0) return await add(rows);
+      throw new IpamError('store-down', 'away');
+    };
+  });
+  assert.is(surveys, 3, 'two that fail, and one that is there for both');
 });
 
 pools('a request for a pool whose containers live changes none of them', async () => {

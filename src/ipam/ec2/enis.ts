@@ -70,14 +70,20 @@ export function createEnis(context: IpamContext): Enis {
   const { store, cloud } = context;
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();
+  const surveying = new Map<SubnetId, Promise<LedgerSubnet>>();
   const readAt = new Map<EniId, number>();
   let counts: { readonly at: number; readonly of: ReadonlyMap<SubnetId, number> } | null = null;
 
   const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
 
-  const knownOrSurveyed = async (id: SubnetId): Promise<LedgerSubnet> =>
-    (await subnetOf(id)) ?? (await survey(context, id)).subnet;
+  /** Many networks may be made at once in a subnet that is new to the ledger: they share one survey. */
+  function knownOrSurveyed(id: SubnetId): Promise<LedgerSubnet> {
+    const look = async () => (await subnetOf(id)) ?? (await survey(context, id)).subnet;
+    const underWay = surveying.get(id) ?? look().finally(() => surveying.delete(id));
+    surveying.set(id, underWay);
+    return underWay;
+  }
 
   async function look(id: EniId): Promise<Home> {
     const known = ours.get(id);
