@@ -2,7 +2,7 @@
 import { contains, formatCidr, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
-import type { EniId, Pool } from '../../domain/ids.ts';
+import { type EniId, type Pool, poolFor } from '../../domain/ids.ts';
 import type { IpamContext, Policy } from '../context.ts';
 import { assign, stopInDoubt } from '../ec2/assign.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
@@ -78,6 +78,7 @@ export function createAllocator(
         // What costs EC2 nothing says nothing of EC2's outage.
         const own = enis.recall(eni) ?? (await withRetry(() => enis.own(eni)));
         if (own === null) throw notOurs(eni, context);
+        poolFor(eni, own.subnet.cidr, asked.pool.range); // whoever asks may name any range
         const home = await enis.wanted(own);
         const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
         const until = () =>

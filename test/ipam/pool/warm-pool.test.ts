@@ -770,6 +770,18 @@ makingRoom('and so does one of a range of which none is ready', async () => {
   assert.is(secondariesOf(w, ENI_A).length, 9);
 });
 
+for (const more of [{}, { named: '10.0.1.240' }])
+  makingRoom(
+    `a range outside of the subnet gets none of them${more.named ? ', nor for a named one' : ''}`,
+    async () => {
+      const w = await fullOfWarmth();
+      const error = await failure(request(w, ENI_A, { ...more, range: '10.9.0.0/24' }));
+      assert.is(error.code, 'bad-request');
+      assert.match(error.line, /--ip-range 10\.9\.0\.0\/24 is not inside 10\.0\.1\.0\/24/);
+      assert.is(callsOf(w, UNASSIGN), 0);
+    },
+  );
+
 makingRoom('held ones keep theirs', async () => {
   const w = await fullOfWarmth();
   for (let i = 0; i < 8; i++) await request(w, ENI_A);
