@@ -42,7 +42,8 @@ export const ENI_DEEDS = {
     const { network } = ec2.vpc;
     const { secondaries } = network.eni(port.eni);
     if (!detach(world, port.eni)) oracle.cut(port.eni, scheduler.now);
-    for (const ip of secondaries) watchStolen(oracle, port.subnet, port.eni, ip);
+    for (const ip of secondaries)
+      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.scheduler.now });
     network.deleteEni(port.eni);
     oracle.note(`${port.eni} is deleted`);
     world.strike('ENI of a host deleted');

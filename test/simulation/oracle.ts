@@ -68,6 +68,10 @@ export class Oracle {
   readonly taken = new Set<string>();
   /** `eni ip`: when others put it there. */
   readonly put = new Map<string, number>();
+  /** `eni ip`: when others took theirs off there; a read that is late shows it still. */
+  readonly ghosts = new Map<string, number>();
+  /** `eni ip`: the ledger whose call put it there last. */
+  readonly placedBy = new Map<string, number>();
   /** `eni ip`: when EC2 put it there for us, and when it last began to answer with it. */
   readonly applied = new Map<string, number>();
   readonly shown = new Map<string, number>();

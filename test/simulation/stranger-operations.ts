@@ -47,6 +47,7 @@ export const STRANGER_DEEDS = {
     world.strike('stranger dropped');
     oracle.note(`a stranger takes its ${ipIn(key)} off ${eni}`);
     oracle.strangers.delete(key);
+    oracle.ghosts.set(`${eni} ${ipIn(key)}`, world.scheduler.now);
   }),
   'stranger takes ours off': robber((world, [where, which]) => {
     const port = of(world.layout.ports, where);
@@ -82,7 +83,8 @@ export const STRANGER_DEEDS = {
     if (port === undefined) return;
     const eni = vpc.network.eni(port.eni);
     if (eni.attachment !== null) vpc.network.detach(eni.attachment.id);
-    for (const ip of eni.secondaries) watchStolen(oracle, port.subnet, port.eni, ip);
+    for (const ip of eni.secondaries)
+      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.scheduler.now });
     vpc.network.deleteEni(port.eni);
     oracle.cut(port.eni, world.scheduler.now);
     oracle.note(`${port.eni} is deleted`);
@@ -134,11 +136,11 @@ function putStranger(
 }
 
 /** Others take an address off an ENI of ours. */
-function takeOff({ ec2, oracle, strike }: World, port: Port, ip: Ipv4): void {
+function takeOff({ ec2, oracle, strike, scheduler }: World, port: Port, ip: Ipv4): void {
   ec2.vpc.network.unassign(port.eni, [ip]);
   strike('stranger took off');
   oracle.note(`a stranger takes ${ip} off ${port.eni}`);
-  watchStolen(oracle, port.subnet, port.eni, ip);
+  watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: scheduler.now });
 }
 
 const ipIn = (key: string): Ipv4 => key.split(' ')[1] as Ipv4;

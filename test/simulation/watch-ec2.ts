@@ -81,6 +81,7 @@ export function watchApplied(
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);
       oracle.applied.set(`${call.eni} ${ip}`, now);
+      oracle.placedBy.set(`${call.eni} ${ip}`, call.mirror.index);
       if (oracle.stolen.get(key) === call.eni) oracle.stolen.delete(key);
       watchIntent(oracle, call, ip, ['assigning', 'allocated', 'unassigning']);
     }
@@ -131,10 +132,16 @@ function watchIntent(oracle: Oracle, call: Call, ip: Ipv4, allowed: readonly All
 }
 
 /** Others have taken the address off the ENI. */
-export function watchStolen(oracle: Oracle, subnet: SubnetId, eni: EniId, ip: Ipv4): void {
+export function watchStolen(
+  oracle: Oracle,
+  { subnet, eni, ip, now }: { subnet: SubnetId; eni: EniId; ip: Ipv4; now: number },
+): void {
   const key = keyOf(subnet, ip);
-  if (oracle.strangers.get(key) === eni) oracle.strangers.delete(key);
-  else oracle.stolen.set(key, eni);
+  if (oracle.strangers.get(key) !== eni) oracle.stolen.set(key, eni);
+  else {
+    oracle.strangers.delete(key);
+    oracle.ghosts.set(`${eni} ${ip}`, now);
+  }
 }
 
 /** How far a request may go past its longest wait: the call that is under way then, and what it takes to

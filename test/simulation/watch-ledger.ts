@@ -3,7 +3,7 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import { isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import { keyOf, SKEW_MS_MAX } from './layout.ts';
+import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
 import type { Holding, Mirror, Oracle } from './oracle.ts';
 import type { Process } from './scheduler.ts';
 import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
@@ -80,23 +80,30 @@ export function watchMove(oracle: Oracle, moved: Moved): void {
   mirror.since.set(key, moved.now);
 }
 
-function notePresumed(oracle: Oracle, { change, after }: Moved, key: string): void {
+/** How long a read may show what others took off. */
+const GHOST_MS = LATE_READ_MS_MAX + 20_000;
+
+/** A read shows what is not ours where a call of ours for just that had no answer: nobody can tell it from ours. */
+function notePresumed(oracle: Oracle, { mirror, change, after, now }: Moved, key: string): void {
   const { iface } = after;
   if (iface === null) return;
   const place = `${iface} ${after.ip}`;
-  const isThere = (one: string) => {
+  const isGhost = (one: string) => now - (oracle.ghosts.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
+  const isShown = (one: string) => {
     const [eni = '', ip = ''] = one.split(' ');
-    return oracle.network().carrier(after.subnet, ip as Ipv4) === eni;
+    return isGhost(one) || oracle.network().carrier(after.subnet, ip as Ipv4) === eni;
   };
-  if (
-    change.move === 'assigned' &&
-    oracle.strangers.get(key) === iface &&
-    [...(oracle.batchOf.get(place) ?? [])].every(isThere)
-  ) {
-    oracle.mistaken.add(place);
-    oracle.presumed.set(key, iface);
-    oracle.strangers.delete(key);
-  } else if (change.move === 'usurped' && oracle.presumed.delete(key)) oracle.strangers.set(key, iface);
+  const isStrangers = oracle.strangers.get(key) === iface;
+  const isOthers = (oracle.placedBy.get(place) ?? mirror.index) !== mirror.index;
+  if (change.move === 'usurped' && oracle.presumed.delete(key)) oracle.strangers.set(key, iface);
+  if (change.move !== 'assigned' || !(isStrangers || isOthers || isGhost(place))) return;
+  if (![...(oracle.batchOf.get(place) ?? [])].every(isShown)) return;
+  oracle.mistaken.add(place);
+  const isThere = oracle.network().carrier(after.subnet, after.ip) === iface;
+  if (!isThere) oracle.stolen.set(key, iface);
+  if (!isStrangers) return;
+  oracle.presumed.set(key, iface);
+  oracle.strangers.delete(key);
 }
 
 /** By how much less than it says a time by the store's clock may be: as far as that clock has stepped in this history. */

@@ -19,6 +19,8 @@ const LOOKS_MAX = 3;
 const PROMPT_MS = 250;
 /** Releases that are remembered while the store is away; more are lost, as the log says. */
 const OWED_MAX = 10_000;
+/** The store's clock may have stepped by as much between a release and a look. */
+const STEP_MS = 5_000;
 /** The store's clock is read in whole milliseconds. */
 const ROUNDING_MS = 1;
 
@@ -272,7 +274,7 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       if (row.status !== 'allocated') return 'meant';
       const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
       // Whatever ends a holding writes down when: since the release arrived nothing has.
-      if (row.restedSince === null || row.restedSince < from - ROUNDING_MS) return 'meant';
+      if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
       const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
       // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
       // we took for the store's time then fits the look, or we had not heard it since we started.
