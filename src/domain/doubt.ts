@@ -13,10 +13,10 @@ export const ANSWERED_WITHIN_MS = 2_000;
 const TOGETHER_MAX = 2;
 const PACE_MS = 5_000;
 const PACE_MS_MAX = 60_000;
-/** While fewer batches than this are in doubt, one address is tried this long after the last one, in milliseconds: after a
- *  short outage the first start finds within its time that EC2 is back. */
-const SOON_BATCHES_MAX = 12;
-const SOON_MS = 4_000;
+/** One address is tried so long after the last one, in milliseconds, at the least and for each batch in doubt: the shorter
+ *  an outage was, the sooner those who wait find that EC2 is back. After a quarter of an hour it is half a minute. */
+const AGAIN_MS = 4_000;
+const AGAIN_EACH_MS = 400;
 
 /** What is being asked of EC2 for one ENI. */
 export interface Asked {
@@ -57,7 +57,8 @@ function hasAnswered(rows: readonly Allocation[], lost: readonly Allocation[]): 
 function nextInDoubt(assigning: readonly Allocation[], now: number): Asked['next'] {
   const writtenAt = new Map(assigning.map(row => [row.token, row.movedAt]));
   if (writtenAt.size < TOGETHER_MAX) return 'all';
-  if (writtenAt.size < SOON_BATCHES_MAX && now - Math.max(...writtenAt.values()) >= SOON_MS) return 'one';
+  const againMs = Math.max(AGAIN_MS, AGAIN_EACH_MS * writtenAt.size);
+  if (now - Math.max(...writtenAt.values()) >= againMs) return 'one';
   const paceMs = Math.min(PACE_MS * writtenAt.size, PACE_MS_MAX);
   const lately = [...writtenAt.values()].filter(at => now - at < paceMs).length;
   return lately < TOGETHER_MAX ? 'one' : 'none';

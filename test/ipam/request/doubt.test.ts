@@ -173,6 +173,23 @@ starting('EC2 that answers nothing for a quarter of an hour does not use up the 
   assert.ok(((await start(w, 10, 'at once'))[0] ?? 0) <= START_MS_MAX, 'and then all are served');
 });
 
+starting('who waits when EC2 is well again after a minute is served within seconds', async () => {
+  const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  await w.enis.adopt(ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
+  const wellAt = w.time.now + 60_000;
+  const starts: Promise<number>[] = [];
+  for (let i = 0; i < 20; i++) {
+    starts.push(request(w, ENI_A).then(() => w.time.now - wellAt));
+    await w.time.wait(1_000);
+  }
+  await w.time.wait(wellAt - w.time.now);
+  w.vpc.faults.clear();
+  const latestMs = Math.max(...(await Promise.all(starts)));
+  console.log(`  EC2 away for a minute, 20 waiting: served within ${latestMs} ms`);
+  assert.ok(latestMs <= 10_000, `${latestMs} ms`);
+});
+
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
   const ends: Promise<{ code: string; tookMs: number }>[] = [];
@@ -270,6 +287,8 @@ const cases: [ages: number[], next: 'all' | 'one' | 'none', why: string][] = [
   [[6_000, 4_000], 'one', 'but 4 s after the last one address is tried'],
   [[10_000, 2_000], 'one', 'or 10 s after the first'],
   [Array(12).fill(4_000), 'none', 'while few are open'],
+  [Array(12).fill(4_800), 'one', 'or 0.4 s after the last one for each that is open'],
+  [Array(60).fill(23_999), 'none', 'no sooner, however many they are'],
   [[20_000, 12_000, 2_000], 'none', 'with each that is open the pause grows'],
   [[20_000, 15_000, 2_000], 'one', 'by 5 s'],
 ];
