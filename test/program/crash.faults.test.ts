@@ -90,21 +90,20 @@ const POINTS: readonly Point[] = [
 
 const holdOf = (hold: Hold): string => ('ec2' in hold ? hold.ec2 : (Object.keys(hold)[0] ?? ''));
 
-/** Of the points of a store those that no earlier one has the operation or the kind of hold of. */
-function oneOfEachKind(points: readonly Point[]): readonly Point[] {
-  const isNew = ([operation, , hold]: Point, index: number) => {
-    const earlier = points.slice(0, index);
-    return (
-      earlier.every(([other]) => other !== operation) ||
-      earlier.every(([, , other]) => holdOf(other) !== holdOf(hold))
-    );
-  };
-  return points.filter(isNew);
-}
+/** Those whose operation or kind of hold no earlier one has. */
+const KINDS = POINTS.filter(([operation, , hold], index) => {
+  const earlier = POINTS.slice(0, index);
+  return (
+    earlier.every(([other]) => other !== operation) ||
+    earlier.every(([, , other]) => holdOf(other) !== holdOf(hold))
+  );
+});
 
-for (const store of ['mariadb', 'sqlite'] as const) {
-  const all = POINTS.filter(([, , , , only]) => only === undefined || only === store);
-  const chosen = oneOfEachKind(all);
+for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
+  const isOn = ([, , , , only]: Point) => only === undefined || only === store;
+  const all = POINTS.filter(isOn);
+  // What both stores can be held at is tried on one of them, in turns.
+  const chosen = KINDS.filter((point, k) => isOn(point) && (point[4] === store || k % 2 === i));
   const points = byLength({
     full: all,
     short: chosen,

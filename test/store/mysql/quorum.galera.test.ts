@@ -120,7 +120,11 @@ const SHAPES = [
   },
 ] as const;
 
-for (const { name, steps, commits } of SHAPES)
+for (const { name, steps, commits } of byLength<readonly (typeof SHAPES)[number][]>({
+  full: SHAPES,
+  short: SHAPES.slice(1),
+  leftOut: 'a loss of quorum in a move of one statement',
+}))
   for (const [step, statement] of byLength({
     full: [...steps.entries()],
     // On both sides of the commit.
