@@ -4,7 +4,6 @@
 // what it left out and which tiers could not run; the very last is `N passed, N failed, N skipped`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import { type Count, createOutputs, endJobs, type Job, type Outcome, runTier } from './run-tier.ts';
@@ -12,6 +11,8 @@ import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, TIERS, type Tier } from './ti
 
 const PROVISION = './scripts/provision/install';
 const PROVISION_LIMIT_MS = 15 * MINUTE_MS;
+/** How many tiers run side by side. Most of the time they wait: three use less than two processors. */
+const AT_A_TIME = { short: 3, full: 2 };
 const isCi = process.env.CI === 'true';
 
 process.chdir(ROOT);
@@ -117,6 +118,10 @@ function provision(): void {
   });
 }
 
+function rankOf({ tier, runtime }: Job): number {
+  return tier.runtimes.length === 1 ? 0 : 1 + tier.runtimes.indexOf(runtime);
+}
+
 function jobsOf(tier: Tier, { runtimes, files, isShort }: Selection): Job[] {
   const all = files.get(tier.name) ?? [];
   return tier.runtimes
@@ -128,21 +133,19 @@ function jobsOf(tier: Tier, { runtimes, files, isShort }: Selection): Job[] {
     });
 }
 
-/** Runs two jobs at a time, then those that must be alone. Tiers with one runtime are long: they go first, so that
- *  the two come to their ends at about the same time. */
+/** Runs jobs side by side, then those that must be alone. What is long goes first, so that all come to their ends at
+ *  about the same time: tiers with one runtime, then those on Node, which has most of their files. */
 async function runJobs(jobs: readonly Job[]): Promise<ReadonlyMap<Job, Outcome>> {
   const outcomes = new Map<Job, Outcome>();
   const openOutput = createOutputs();
   const mustBeAlone = ({ tier, isShort }: Job) =>
     tier.alone === 'always' || (tier.alone === 'at full length' && !isShort);
-  const waiting = jobs
-    .filter(job => !mustBeAlone(job))
-    .sort((one, other) => one.tier.runtimes.length - other.tier.runtimes.length);
+  const waiting = jobs.filter(job => !mustBeAlone(job)).sort((one, other) => rankOf(one) - rankOf(other));
   const runInTurn = async (next: () => Job | undefined) => {
     for (let job = next(); job !== undefined; job = next())
       outcomes.set(job, await runTier(job, openOutput()));
   };
-  const lanes = Array.from({ length: Math.min(2, availableParallelism()) });
+  const lanes = Array.from({ length: jobs.some(job => job.isShort) ? AT_A_TIME.short : AT_A_TIME.full });
   await Promise.all(lanes.map(() => runInTurn(() => waiting.shift())));
   const alone = jobs.filter(mustBeAlone);
   await runInTurn(() => alone.shift());

@@ -18,7 +18,7 @@ import { assert, suite } from '../kit/uvu.ts';
 
 const TRANSPORTS = ['tcp', 'tls', 'unix'] as const;
 type Transport = (typeof TRANSPORTS)[number];
-const RESTARTS = 10;
+const RESTARTS = byLength({ full: 10, short: 3, leftOut: '7 of 10 restarts under load' });
 const CLIENTS = 50;
 /** Room for more than the clients hold: what a lost call leaves behind must not stop the test. */
 const ENIS = Array.from({ length: 8 }, (_, i) => eniName(i));

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
 import { freePort } from '../servers/bundle.ts';
-import { until } from './mariadb.ts';
+import { QUICK_INSTALL, until } from './mariadb.ts';
 
 const SERVER = '/usr/sbin/mariadbd';
 const INSTALLER = '/usr/bin/mariadb-install-db';
@@ -149,7 +149,8 @@ function install(node: Node, password: string): Promise<void> {
     `CREATE USER IF NOT EXISTS '${USER}'@'127.0.0.1' IDENTIFIED BY '${password}';\n` +
       `GRANT ALL ON *.* TO '${USER}'@'127.0.0.1' WITH GRANT OPTION;\n`,
   );
-  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', `--user=${OWNER}`];
+  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
+  options.push(`--user=${OWNER}`);
   // Of its own, since installations side by side take each other's temporary tables away.
   options.push(`--tmpdir=${node.folder}`);
   return new Promise((resolve, reject) => {

@@ -125,11 +125,19 @@ function writeAccounts(folder: string, password: string): void {
   );
 }
 
+/** An installation need not outlive the machine: it is begun anew. */
+export const QUICK_INSTALL = [
+  '--innodb-flush-method=nosync',
+  '--innodb-flush-log-at-trx-commit=0',
+  '--innodb-doublewrite=OFF',
+];
+
 /** Makes the data folder of a server that has not run yet. */
 export function installData(folder: string, ...more: string[]): void {
   const installer = INSTALLERS.find(path => existsSync(path));
   if (installer === undefined) throw new Error(MISSING);
-  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...asRoot(), ...more];
+  const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
+  options.push(...asRoot(), ...more);
   // Of its own, since installations side by side take each other's temporary tables away.
   options.push(`--tmpdir=${dirname(folder)}`);
   const result = spawnSync(installer, [`--datadir=${folder}`, ...options], { encoding: 'utf8' });
