@@ -67,7 +67,7 @@ quick('all stores and runtimes have rows, and each row stands beside its limits'
     assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
   }
   assert.is(rowsOf(rows, 'early').length, 4 * MEASURED.length);
-  assert.is(rowsOf(rows, 'cold').length, 2 * MEASURED.length);
+  assert.is(rowsOf(rows, 'cold').length, 6);
   assert.is(rowsOf(rows, 'start').length, MEASURED.length);
   assert.is(rowsOf(rows, 'init').length, 2);
 });

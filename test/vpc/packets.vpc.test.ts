@@ -24,9 +24,10 @@ const MYSQL_SHARE = '/usr/share/mariadb';
 const all = SCENARIOS.map(({ name }) => name);
 const naming = (parts: readonly string[]) => all.filter(name => parts.some(part => name.includes(part)));
 const SHORT = naming(['what the wire drops', 'the order of the unit']);
+const LEFT_OUT = all.filter(name => !SHORT.includes(name));
 const chosen =
   process.env.VPC_SCENARIOS === undefined
-    ? byLength({ full: all, short: SHORT, leftOut: all.filter(name => !SHORT.includes(name)).join(', ') })
+    ? byLength({ full: all, short: SHORT, leftOut: LEFT_OUT.map(name => `"${name}"`).join(', ') })
     : naming(process.env.VPC_SCENARIOS.split(','));
 const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-vpc-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
