@@ -16,7 +16,7 @@ const LEFT_MAX_MS = 5_000;
 const LOAD_ENIS = [eniName(0), eniName(1)];
 /** EC2 applies a late call after a moment that is real time: where the machine stalls for so long, the point is tried
  *  again on another ENI. */
-const TRIES_MAX = 3;
+const TRIES_MAX = 6;
 
 /** What the dead process leaves: the status of the row on the ENI, and whether EC2 has the address there. */
 type Left = readonly [status: string | null, onEni: boolean];
