@@ -97,6 +97,7 @@ story('init, serve, request, release, recycle: moto shows the addresses come and
   assert.is(added, 256);
   assert.is(free, 250, 'all but five of AWS and the primary');
 
+  assert.equal(await onEni(), []);
   url = `http://127.0.0.1:${await freePort()}`;
   server = await startBundle(['serve', '--listen', url], env, 'the ledger is open');
   const pool = await post('RequestPool', {
@@ -106,7 +107,6 @@ story('init, serve, request, release, recycle: moto shows the addresses come and
     V6: false,
   });
   assert.is(pool.PoolID, eni);
-  assert.equal(await onEni(), []);
 
   const held = [await request(), await request(), await request(), await request()];
   assert.is(new Set(held).size, 4);
