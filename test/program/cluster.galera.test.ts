@@ -140,7 +140,7 @@ cluster('a row for which two nodes contend leaves each generation once', async (
 });
 
 /** Load on both servers while `happening`, then rest, in which nothing is wrong on any node. */
-async function retryWhile(happening: () => Promise<void>): Promise<void> {
+async function loadWhile(happening: () => Promise<void>): Promise<void> {
   const over = pause(LOAD_MS)
     .then(happening)
     .then(() => pause(LOAD_MS));
@@ -162,7 +162,7 @@ cluster(
     second = await Site.beside(ledgerOn(1), first.ec2, checker, more);
     await Promise.all([first.start(), second.start()]);
     await first.makeNetworks(ENIS);
-    await retryWhile(async () => {});
+    await loadWhile(async () => {});
     const undone = await conflicts();
     console.log(`  cluster: ${undone} conflicts, ${checker.figures}`);
     assert.ok(undone > 0, 'the nodes never met');
@@ -171,7 +171,7 @@ cluster(
 
 if (byLength({ full: true, short: false, leftOut: 'the death of a node that no server uses' }))
   cluster('a node that no server uses is killed with -9 and rejoins', async () => {
-    await retryWhile(async () => {
+    await loadWhile(async () => {
       await galera.kill9(2);
       await pause(LOAD_MS);
       await galera.rejoin(2);
@@ -180,7 +180,7 @@ if (byLength({ full: true, short: false, leftOut: 'the death of a node that no s
   });
 
 cluster("a server's own node is killed with -9 and rejoins: its requests wait or are told why", async () => {
-  await retryWhile(async () => {
+  await loadWhile(async () => {
     await galera.kill9(1);
     await pause(LOAD_MS);
     await galera.rejoin(1);

@@ -44,7 +44,7 @@ outage.after(async () => {
 });
 
 /** The clients work through all of `happening` and for a moment after it; then nothing is wrong. */
-async function retryWhile(happening: () => Promise<void>): Promise<void> {
+async function loadWhile(happening: () => Promise<void>): Promise<void> {
   const over = pause(1000)
     .then(happening)
     .then(() => pause(1000));
@@ -56,7 +56,7 @@ async function retryWhile(happening: () => Promise<void>): Promise<void> {
 }
 
 outage(`killed with -9 ${KILLS} times and started again, nothing is given twice or lost`, async () => {
-  await retryWhile(async () => {
+  await loadWhile(async () => {
     for (let kill = 0; kill < KILLS; kill++) {
       await ledger.database.kill9();
       await pause(DOWN_MS);
@@ -70,7 +70,7 @@ outage(`killed with -9 ${KILLS} times and started again, nothing is given twice 
 outage(`frozen for ${FROZEN_MS / 1000} s, who waits is served and who does not is told why`, async () => {
   const [row] = await ledger.database.run('ipam', 'SELECT @@pid_file AS file');
   const pid = Number(readFileSync(String(row?.file), 'utf8'));
-  await retryWhile(async () => {
+  await loadWhile(async () => {
     process.kill(pid, 'SIGSTOP');
     await pause(FROZEN_MS);
     process.kill(pid, 'SIGCONT');
