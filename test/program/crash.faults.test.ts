@@ -12,7 +12,10 @@ import { bringTo, type Hold, OPERATIONS } from './crash.ts';
 
 const LOAD_MS = 800;
 const CLIENTS = 5;
-const LEFT_MAX_MS = 5_000;
+/** Of the server's log, with a point that was not reached. */
+const LINES_SHOWN = 12;
+/** EC2 may have to be asked again before: the load before has used up its calls. */
+const LEFT_MAX_MS = 20_000;
 const LOAD_ENIS = [eniName(0), eniName(1)];
 /** EC2 applies a late call after a moment that is real time: where the machine stalls for so long, the point is tried
  *  again on another ENI. */
@@ -128,9 +131,12 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
     await ledger?.close();
   });
 
+  /** What was found last, for who has to find out why a point was not reached. */
+  let found = '';
   const isLeft = async (eni: string, [status, onEni]: Left): Promise<boolean> => {
     const [row, ...more] = await site.rowsOn(eni);
     const there = await site.ec2.secondaries(eni);
+    found = `${row?.status}, ${more.length} more rows, ${there.length} on the ENI`;
     return more.length === 0 && (row?.status ?? null) === status && there.length === (onEni ? 1 : 0);
   };
 
@@ -150,10 +156,12 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
       await OPERATIONS[operation].prepare(site, eni);
       const kill = await bringTo(hold, OPERATIONS[operation], eni, site, ledger);
       const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), LEFT_MAX_MS);
+      const lines = () => site.server?.output().trim().split('\n').slice(-LINES_SHOWN).join('\n');
       try {
         if (!('late' in hold)) await untilLeft();
       } catch (error) {
-        if (!('ec2' in hold && hold.ec2 === 'applyLate') || tries === TRIES_MAX) throw error;
+        if (!('ec2' in hold && hold.ec2 === 'applyLate') || tries === TRIES_MAX)
+          throw new Error(`${(error as Error).message}; last: ${found}\n${lines()}`);
         continue;
       } finally {
         await kill();
