@@ -134,10 +134,13 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   /** What was found last, for who has to find out why a point was not reached. */
   let found = '';
   const isLeft = async (eni: string, [status, onEni]: Left): Promise<boolean> => {
-    const [row, ...more] = await site.rowsOn(eni);
+    const rows = await site.rowsOn(eni);
     const there = await site.ec2.secondaries(eni);
-    found = `${row?.status}, ${more.length} more rows, ${there.length} on the ENI`;
-    return more.length === 0 && (row?.status ?? null) === status && there.length === (onEni ? 1 : 0);
+    found = `${rows.map(row => row.status).join(', ')}; ${there.length} on the ENI`;
+    // A start may be sent on with a second call.
+    const isIn =
+      status === null ? rows.length === 0 : rows.length > 0 && rows.every(row => row.status === status);
+    return isIn && there.length === (onEni ? Math.max(rows.length, 1) : 0);
   };
 
   const nextEni = (): string => {

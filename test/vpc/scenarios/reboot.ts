@@ -43,7 +43,8 @@ export async function inOrder(stage: Stage, say: Say): Promise<void> {
 export async function dockerFirst(stage: Stage, say: Say): Promise<void> {
   const { a: host } = stage;
   await host.empty(); // Docker waits for each container
-  await host.must('/opt/ec2-ipam/mknet.sh', '--persist', 'ens6');
+  await makeNetworks(host);
+  await host.docker('network', 'rm', 'ec2-ens7');
   await Container.run(host, 'red-always', 'ec2-ens6', '--restart', 'always');
   await host.powerOff();
   await host.boot();
