@@ -17,7 +17,7 @@ import { PAGES_FOLDER } from './readme.ts';
 import { SCENARIOS } from './scenarios.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const LIMIT_S = 540;
+const LIMIT_S = 660;
 const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
 const MYSQL_SHARE = '/usr/share/mariadb';
 
