@@ -63,11 +63,11 @@ async function main(words: readonly string[]): Promise<number> {
     console.error('there is no bundle: npm run build');
     return 2;
   }
-  const context = `${availableParallelism()} cores, load average at the start ${loadavg()[0]?.toFixed(2)}`;
+  const machine = `${availableParallelism()} cores, load average at the start ${loadavg()[0]?.toFixed(2)}`;
   const { rows, failures } = await measured(options.plan, row => console.log(JSON.stringify(row)));
   const targets = targetsOf(rows);
   if (options.json) for (const target of targets) console.log(JSON.stringify(target));
-  else console.log(`\n${table(rows, targets)}\n\n${context}`);
+  else console.log(`\n${table(rows, targets)}\n\n${machine}`);
   for (const failure of failures) console.error(failure);
   const wrong = rows.some(row => 'duplicates' in row && row.duplicates + row.errors > 0);
   return wrong || failures.length > 0 ? 1 : 0;

@@ -148,7 +148,7 @@ until Ctrl-C. In another terminal, to see the ledger and EC2 agree:
   ${command} status --store sqlite:${store}
   curl ${ec2}/simulator/state
 
-With Docker here (as root; macvlan or ipvlan on an interface of this context, the addresses are simulated):
+With Docker here (as root; macvlan or ipvlan on an interface of this machine, the addresses are simulated):
 
   mkdir -p /run/docker/plugins && ln -s ${socket} /run/docker/plugins/ec2-ipam.sock
   ip link add demo0 type dummy && ip link set demo0 up

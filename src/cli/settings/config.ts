@@ -190,7 +190,7 @@ function unwise(settings: Settings, { flags, env }: Sources): string[] {
   const warnings: string[] = [];
   if (flags.get('store')?.some(url => /:\/\/[^/@]*:[^/@]*@/.test(url)))
     warnings.push(
-      `--store holds a password, which every user of this context can read: use ${environmentName('store-password')}_FILE`,
+      `--store holds a password, which every user of this machine can read: use ${environmentName('store-password')}_FILE`,
     );
   if (settings.intentGraceMs < settings.callDeadlineMs + SIGNATURE_LIFE_MS)
     warnings.push(

@@ -129,14 +129,14 @@ for (const shape of SHAPES)
   for (const errno of ERRNOS) {
     for (const [step, statement] of shape.statements.entries())
       errors(
-        `${errno} before ${statement} (${step}) of a ${shape.name}: the answer is the oracle`,
+        `${errno} before ${statement} (${step}) of a ${shape.name}: the answer is the truth`,
         async context => {
           await tryMove(context, shape, before(step, errno), null);
         },
       );
     // Of a statement that commits itself a server reports these only when it has done nothing.
     if (shape.name === 'one statement' && [1205, 1146, 1406].includes(errno)) continue;
-    errors(`${errno} although a ${shape.name} is committed: the answer is the oracle`, async context => {
+    errors(`${errno} although a ${shape.name} is committed: the answer is the truth`, async context => {
       await tryMove(context, shape, doneBut(shape.commits, errno), null);
     });
   }
