@@ -102,7 +102,7 @@ export class World {
 
   #mirror = (ledger: number): Mirror => this.oracle.mirrors[ledger] as Mirror;
 
-  /** Where requests go for now, by ledger, while that server takes them. */
+  /** Where requests go, by ledger, while that server takes them. */
   readonly routes = new Map<number, Server>();
 
   /** A server of the ledger, alive or not. */
