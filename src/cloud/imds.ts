@@ -20,8 +20,8 @@ export type ReadMetadata = (path: string) => Promise<Metadata>;
 
 /** Nothing listens, or no way leads there: this is no EC2 instance. */
 const NOWHERE = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EADDRNOTAVAIL'];
-/** Refused, and may be answered later. The rest of the 400s means that there is no such value, that the service is turned off (403), or that
- *  it is no EC2 instance's. */
+/** Refused, and may be answered later. The rest of the 400s means that there is no such value, that the service is
+ *  turned off (403), or that it is no EC2 instance's. */
 const PASSING_STATUSES = [401, 408, 429];
 
 export const metadataDisabled: ReadMetadata = async () => ({
