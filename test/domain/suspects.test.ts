@@ -50,6 +50,13 @@ const cases: Case[] = [
     ['10.0.1.6'],
   ],
   [
+    'claimed 25 s before the dead server was last seen: its answer may wait for as long',
+    [held(6, { movedAt: DEAD - 25_000 })],
+    [server('srv1', DEAD)],
+    ['10.0.1.6'],
+  ],
+
+  [
     'given before its server was last seen, and perhaps not answered',
     [held(6, { movedAt: DEAD - UNANSWERED_MAX_MS })],
     [server('srv1', DEAD)],
