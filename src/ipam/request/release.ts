@@ -108,7 +108,12 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   async function settleOwed(): Promise<void> {
     const [first, ...others] = owing;
     if (first === undefined) return;
-    await settleOne(first); // one is enough to find the store away
+    try {
+      await settleOne(first);
+    } catch (error) {
+      // One is enough to find the store away; where somebody keeps its row locked, the others are made.
+      if (!isStoreDown(error) || error.addresses.length === 0) throw error;
+    }
     await Promise.all(others.map(settleOne));
   }
 

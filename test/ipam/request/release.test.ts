@@ -322,6 +322,28 @@ owing('is refused in time, and made once the store is back', async () => {
   assert.is((await rowOf(w, ip)).status, 'ready');
 });
 
+owing('is not kept back by one whose row somebody has locked', async () => {
+  const w = world({ vpc: ROOMY });
+  const locked = await request(w, ENI_A);
+  const { ip } = await request(w, ENI_A);
+  const back = withoutStore(w);
+  await failure(release(w, ENI_A, locked.ip));
+  await failure(release(w, ENI_A, ip));
+  back();
+  const { move } = w.store;
+  w.store.move = async changes => {
+    if (changes.some(({ row }) => row.ip === locked.ip))
+      throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
+    return await move(changes);
+  };
+  await w.releases.settleOwed();
+  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.equal(w.releases.owed(), [locked.ip]);
+  w.store.move = move;
+  await w.releases.settleOwed();
+  assert.is((await rowOf(w, locked.ip)).status, 'ready');
+});
+
 owing('ends no holding that began after it arrived', async () => {
   const w = world({ vpc: ROOMY });
   const other = w.another();
