@@ -13,32 +13,25 @@ import {
   type Status,
 } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import { ENI, OTHER_ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const A = 'eni-0a' as EniId;
-const B = 'eni-0b' as EniId;
-const C = 'eni-0c' as EniId;
+const [A, B, C] = [ENI, OTHER_ENI, 'eni-0c' as EniId];
 const NOW = 9_000;
-const ROW: Allocation = {
-  subnet: 'subnet-01' as SubnetId,
-  ip: '10.0.1.6' as Ipv4,
-  status: 'free',
-  iface: A,
-  generation: 7,
+const ROW = rowWith({
   primary: true,
   movedAt: 1_000,
   restedSince: 2_000,
   restedFrom: C,
   leftIface: C,
   leftAt: 3_000,
-  leftUnsure: false,
   placedAt: 3_500,
   missingSince: 4_000,
   absentSince: 5_000,
   refusedAt: 6_000,
   holder: 'web',
   token: 'before',
-};
+});
 const rests = { restedSince: NOW, restedFrom: A };
 type Effects = Partial<Allocation>;
 
@@ -75,37 +68,31 @@ const make = (row: Allocation, move: MoveName, more: Partial<Change> = {}) =>
   moved(row, { row, move, ...more }, NOW, 'after');
 const GIVEN = { iface: B, primary: false, holder: 'db', refused: true };
 
-const moves = suite('moves');
-moves('all are in the table', () =>
+const moves = suite('move');
+moves('moves: all are in the table', () =>
   assert.equal(table.map(([move]) => move).sort(), Object.keys(MOVES).sort()),
 );
 for (const [move, from, to, effects] of table) {
   moves(`${move}: ${from} → ${to}, ${Object.keys(effects).join(', ') || 'nothing else'}`, () => {
     const row = { ...ROW, status: from };
-    assert.equal(make(row, move, GIVEN), {
-      ...row,
-      status: to,
-      generation: 8,
-      movedAt: NOW,
-      token: 'after',
-      ...effects,
-    });
+    const changed = { status: to, generation: 8, movedAt: NOW, token: 'after', ...effects };
+    assert.equal(make(row, move, GIVEN), { ...row, ...changed });
   });
-  moves(`${move} starts nowhere else`, () => {
+  moves(`${move}: starts nowhere else`, () => {
     for (const status of STATUSES.filter(one => one !== from))
       assert.is(make({ ...ROW, status }, move, GIVEN), null, status);
   });
 }
 
 const clean: Allocation = { ...ROW, missingSince: null, absentSince: null, refusedAt: null };
-moves('a mark is set once, and keeps its time', () => {
+moves('a mark: is set once, and keeps its time', () => {
   assert.is(make({ ...clean, status: 'allocated' }, 'missed')?.missingSince, NOW);
   assert.is(make({ ...clean, status: 'occupied' }, 'unseen')?.absentSince, NOW);
 });
-moves('an address whose carrier was seen is not known from its refusal', () => {
+moves('taken: an address whose carrier was seen is not known from its refusal', () => {
   assert.is(make({ ...ROW, status: 'assigning' }, 'taken', { iface: B, refused: false })?.refusedAt, null);
 });
-moves('what is to be given and is not comes out empty', () => {
+moves('a value that is not given: comes out empty', () => {
   assert.is(make({ ...ROW, status: 'ready' }, 'claim')?.holder, null);
   assert.is(make({ ...ROW, status: 'assigning' }, 'taken')?.iface, null);
   assert.is(make(ROW, 'foreign', { iface: B })?.primary, false);
@@ -119,24 +106,26 @@ const others: [what: string, difference: Partial<Allocation>][] = [
   ['its generation', { generation: 6 }],
 ];
 for (const [what, difference] of others)
-  moves(`a row that has changed in ${what} is not moved`, () => {
+  moves(`a row that has changed in ${what}: is not moved`, () => {
     assert.is(moved(ROW, { row: { ...ROW, ...difference }, move: 'reserve' }, NOW, 'after'), null);
   });
-moves('what no row is named by may have changed', () => {
+moves('a row: may have changed in what it is not named by', () => {
   const before = { ...ROW, holder: 'other', token: 'older', movedAt: 0 };
   assert.is(moved(ROW, { row: before, move: 'reserve' }, NOW, 'after')?.status, 'reserved');
 });
 
 const REST = { cooldownMs: 30, quarantineMs: 600, graceMs: 330 };
+/** Given up on A at 1 s. */
+const GIVEN_UP = { restedSince: 1_000, restedFrom: A };
 const resting = suite('rest');
 const rested: [what: string, row: Partial<Allocation>, eni: EniId, now: number, rested: boolean][] = [
   ['never given up', { restedSince: null }, A, 0, true],
-  ['at once, on its own ENI', { restedSince: 1_000, restedFrom: A }, A, 1_000, false],
-  ['just before the cooldown ends', { restedSince: 1_000, restedFrom: A }, A, 1_029, false],
-  ['when the cooldown ends', { restedSince: 1_000, restedFrom: A }, A, 1_030, true],
-  ['after the cooldown, on another ENI', { restedSince: 1_000, restedFrom: A }, B, 1_030, false],
-  ['just before the quarantine ends', { restedSince: 1_000, restedFrom: A }, B, 1_599, false],
-  ['when the quarantine ends', { restedSince: 1_000, restedFrom: A }, B, 1_600, true],
+  ['at once, on its own ENI', GIVEN_UP, A, 1_000, false],
+  ['just before the cooldown ends', GIVEN_UP, A, 1_029, false],
+  ['when the cooldown ends', GIVEN_UP, A, 1_030, true],
+  ['after the cooldown, on another ENI', GIVEN_UP, B, 1_030, false],
+  ['just before the quarantine ends', GIVEN_UP, B, 1_599, false],
+  ['when the quarantine ends', GIVEN_UP, B, 1_600, true],
   ['given up on an ENI that nobody knows', { restedSince: 1_000, restedFrom: null }, A, 1_030, false],
 ];
 for (const [what, row, eni, now, want] of rested)
@@ -144,26 +133,27 @@ for (const [what, row, eni, now, want] of rested)
     assert.is(isRested({ ...ROW, ...row }, eni, REST, now), want),
   );
 
+/** Taken off A at 1 s. */
+const LEFT = { leftIface: A, leftAt: 1_000 };
+const UNSURE = { ...LEFT, leftUnsure: true };
 const leaving = suite('late unassign');
 const left: [what: string, row: Partial<Allocation>, eni: EniId, now: number, may: boolean][] = [
-  ['at once', { leftIface: A, leftAt: 1_000 }, A, 1_000, true],
-  ['while reads may be late', { leftIface: A, leftAt: 1_000 }, A, 300_999, true],
-  ['when no read is that late', { leftIface: A, leftAt: 1_000 }, A, 301_000, false],
-  ['unsure, when no read is that late', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 301_000, true],
-  ['unsure, just before the grace ends', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 930_999, true],
-  ['unsure, when the grace ends', { leftIface: A, leftAt: 1_000, leftUnsure: true }, A, 931_000, false],
-  ['on another ENI', { leftIface: A, leftAt: 1_000 }, B, 1_000, false],
+  ['at once', LEFT, A, 1_000, true],
+  ['while reads may be late', LEFT, A, 300_999, true],
+  ['when no read is that late', LEFT, A, 301_000, false],
+  ['unsure, when no read is that late', UNSURE, A, 301_000, true],
+  ['unsure, just before the grace ends', UNSURE, A, 930_999, true],
+  ['unsure, when the grace ends', UNSURE, A, 931_000, false],
+  ['on another ENI', LEFT, B, 1_000, false],
   ['never taken off', { leftIface: null, leftAt: null }, A, 1_000, false],
 ];
 for (const [what, row, eni, now, want] of left)
   leaving(`${what}: ${want ? 'may still come' : 'is over'}`, () =>
     assert.is(mayStillLeave({ ...ROW, ...row }, eni, { ...REST, graceMs: 930_000 }, now), want),
   );
-
-leaving('a grace that tests make shorter than late reads is long enough', () => {
-  const row = { ...ROW, leftIface: A, leftAt: 1_000 };
-  assert.is(mayStillLeave(row, A, REST, 1_329), true);
-  assert.is(mayStillLeave(row, A, REST, 1_330), false);
+leaving('a grace that tests make shorter than late reads: is long enough', () => {
+  assert.is(mayStillLeave({ ...ROW, ...LEFT }, A, REST, 1_329), true);
+  assert.is(mayStillLeave({ ...ROW, ...LEFT }, A, REST, 1_330), false);
 });
 
 for (const s of [moves, resting, leaving]) s.run();

@@ -19,59 +19,21 @@ function clocks() {
   };
 }
 
-const cases: [what: string, steps: [ms: number, dayMs: number, passed: number][]][] = [
-  [
-    'it passes as both do',
-    [
-      [10, 10, 10],
-      [20_000, 20_000, 20_010],
-    ],
-  ],
-  [
-    'the time for which the machine sleeps counts',
-    [
-      [10, 600_000, 600_000],
-      [10, 10, 600_010],
-    ],
-  ],
-  [
-    'a time of day that is set back prolongs nothing',
-    [
-      [10, -600_000, 10],
-      [10, 10, 20],
-    ],
-  ],
-  [
-    'nor does a sleep that follows go unnoticed',
-    [
-      [10, -600_000, 10],
-      [0, 300_000, 300_010],
-      [0, 300_000, 600_010],
-    ],
-  ],
-  [
-    'one that is set forward makes it pass',
-    [
-      [10, 600_000, 600_000],
-      [10, -600_000, 600_010],
-    ],
-  ],
-  [
-    'it never steps back',
-    [
-      [10, 20, 10],
-      [0, -20, 10],
-      [0, 0, 10],
-    ],
-  ],
-];
-for (const [what, steps] of cases)
-  clock(what, () => {
+type Step = [ms: number, dayMs: number, passed: number];
+function passes(rule: string, ...steps: Step[]): void {
+  clock(rule, () => {
     const pass = clocks();
     for (const [ms, dayMs, passed] of steps) assert.is(pass(ms, dayMs), passed);
   });
+}
+passes('the clock: passes as both do', [10, 10, 10], [20_000, 20_000, 20_010]);
+passes('a sleep of the machine: counts', [10, 600_000, 600_000], [10, 10, 600_010]);
+passes('a time of day that is set back: prolongs nothing', [10, -600_000, 10], [10, 10, 20]);
+passes('a sleep after that: counts', [10, -600_000, 10], [0, 300_000, 300_010], [0, 300_000, 600_010]);
+passes('a time of day that is set forward: passes', [10, 600_000, 600_000], [10, -600_000, 600_010]);
+passes('the clock: never steps back', [10, 20, 10], [0, -20, 10], [0, 0, 10]);
 
-clock('what rounding and slewing make of the time of day does not add up', () => {
+clock('rounding and slewing of the time of day: do not add up', () => {
   const pass = clocks();
   let passed = 0;
   for (let i = 0; i < 10_000; i++) passed = pass(1, i % 2 === 0 ? 0 : 2);

@@ -1,7 +1,6 @@
 // Goal: each difference between ledger and EC2 is known for what it is, and nothing is concluded too early.
 // Method: one row, one sighting, one moment.
-import type { Ipv4 } from '../../src/domain/address.ts';
-import { type Allocation, LATE_READS_MS, type MoveName } from '../../src/domain/allocation.ts';
+import { type Allocation, LATE_READS_MS, type MoveName, type Status } from '../../src/domain/allocation.ts';
 import {
   ABSENT_FOR_MS,
   type DriftKind,
@@ -13,331 +12,188 @@ import {
   type Scene,
   type Sighting,
 } from '../../src/domain/drift.ts';
-import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import { ENI as A, OTHER_ENI as B, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const A = 'eni-0a' as EniId;
-const B = 'eni-0b' as EniId;
 const NOW = 10_000_000;
 const REST = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 };
-const LONG_AGO = 0;
-const ROW: Allocation = {
-  subnet: 'subnet-01' as SubnetId,
-  ip: '10.0.1.6' as Ipv4,
-  status: 'free',
-  iface: A,
-  generation: 7,
-  primary: false,
-  movedAt: LONG_AGO,
-  restedSince: null,
-  restedFrom: null,
-  leftIface: null,
-  leftAt: null,
-  leftUnsure: false,
-  placedAt: null,
-  missingSince: null,
-  absentSince: null,
-  refusedAt: null,
-  holder: 'web',
-  token: null,
-};
+const ROW = rowWith({ holder: 'web' });
 const onA: Sighting = { eni: A, primary: false };
 const onB: Sighting = { eni: B, primary: false };
 const primaryOfA: Sighting = { eni: A, primary: true };
+const primaryOfB: Sighting = { eni: B, primary: true };
 const WHOLE: Scene = { ours: () => true, hasLeft: () => false, isWhole: true };
-const NOT_OURS: Scene = { ours: () => false, hasLeft: () => false, isWhole: true };
-const OWN: Scene = { ours: () => true, hasLeft: () => false, isWhole: false };
-const settled = NOW - LATE_READS_MS;
-const unsettled = settled + 1;
+const NOT_OURS: Scene = { ...WHOLE, ours: () => false };
+const OWN: Scene = { ...WHOLE, isWhole: false };
+const LEFT: Scene = { ...NOT_OURS, hasLeft: eni => eni === A };
+const settled = { placedAt: NOW - LATE_READS_MS };
+const unsettled = { placedAt: NOW - LATE_READS_MS + 1 };
+const leftB = (agoMs: number, leftUnsure = false) => ({ leftIface: B, leftAt: NOW - agoMs, leftUnsure });
+const movedAgo = (ms: number) => ({ movedAt: NOW - ms });
+const absentFor = (ms: number) => ({ absentSince: NOW - ms });
+const refusedAgo = (ms: number) => ({ absentSince: 1, refusedAt: NOW - ms });
 
+/** What closes a difference, where that is not the move of its name. */
+const CLOSED_BY: Partial<Record<DriftKind, MoveName | null>> = {
+  lingering: 'reclaim',
+  astray: null,
+  missing: null,
+  elsewhere: 'missed',
+};
 type Case = [
   what: string,
   row: Partial<Allocation>,
   at: Sighting | null,
   kind: DriftKind | null,
-  move: MoveName | null,
+  closedBy?: MoveName,
 ];
-const cases: Case[] = [
-  ['free and on no ENI', { status: 'free', iface: null }, null, null, null],
-  ['free, but on an ENI', { status: 'free', iface: null }, onB, 'foreign', 'foreign'],
-  [
-    'free, and shown where an Unassign of ours may be late',
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs + 1, leftUnsure: true },
-    onB,
-    null,
-    null,
-  ],
-  [
-    'free, and shown where an Unassign took it off for certain, by a read that may be late',
-    { status: 'free', leftIface: B, leftAt: NOW - LATE_READS_MS + 1 },
-    onB,
-    null,
-    null,
-  ],
-  [
-    'free, and shown where an Unassign took it off for certain, by a read that is not that late',
-    { status: 'free', leftIface: B, leftAt: NOW - LATE_READS_MS },
-    onB,
-    'foreign',
-    'foreign',
-  ],
-  [
-    'free, and still shown on the ENI of ours that it left, after the grace',
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
-    onB,
-    'lingering',
-    'reclaim',
-  ],
-  [
-    'free, and shown an hour later on the ENI of ours that it left',
-    { status: 'free', leftIface: B, leftAt: NOW - LINGERS_FOR_MS, leftUnsure: true },
-    onB,
-    'foreign',
-    'foreign',
-  ],
-  [
-    'free, and shown on another ENI than it left',
-    { status: 'free', leftIface: A, leftAt: NOW },
-    onB,
-    'foreign',
-    'foreign',
-  ],
+type Cases = Partial<Record<Status, Case[]>>;
 
-  ['ready and there', { status: 'ready' }, onA, null, null],
-  ['ready, but on another ENI', { status: 'ready', placedAt: settled }, onB, 'usurped', 'usurped'],
-  ['ready, but on another ENI, too early to say', { status: 'ready', placedAt: unsettled }, onB, null, null],
-  [
-    'ready here, and lately the primary of an ENI that may be gone',
-    { status: 'ready', placedAt: unsettled },
-    { eni: B, primary: true },
-    null,
-    null,
+const whole: Cases = {
+  free: [
+    ['and on no ENI', { iface: null }, null, null],
+    ['but on an ENI', { iface: null }, onB, 'foreign'],
+    ['and shown where an Unassign of ours may be late', leftB(REST.graceMs - 1, true), onB, null],
+    ['surely taken off there, by a read that may be late', leftB(LATE_READS_MS - 1), onB, null],
+    ['surely taken off there, by a read that is not that late', leftB(LATE_READS_MS), onB, 'foreign'],
+    [
+      'and still on the ENI of ours that it left, after the grace',
+      leftB(REST.graceMs, true),
+      onB,
+      'lingering',
+    ],
+    ['and an hour later on the ENI of ours that it left', leftB(LINGERS_FOR_MS, true), onB, 'foreign'],
+    ['and on another ENI than it left', { leftIface: A, leftAt: NOW }, onB, 'foreign'],
   ],
-  [
-    'ready here, and for long the primary of another ENI',
-    { status: 'ready', placedAt: settled },
-    { eni: B, primary: true },
-    'usurped',
-    'usurped',
+  ready: [
+    ['and there', {}, onA, null],
+    ['but on another ENI', settled, onB, 'usurped'],
+    ['but on another ENI, too early to say', unsettled, onB, null],
+    ['and lately the primary of an ENI that may be gone', unsettled, primaryOfB, null],
+    ['and for long the primary of another ENI', settled, primaryOfB, 'usurped'],
+    ['but the primary of its ENI', movedAgo(0), primaryOfA, 'usurped'],
+    ['but on no ENI', settled, null, 'astray'],
+    ['but on no ENI, too early to say', unsettled, null, null],
+    [
+      'given up just now where it was for long, but on another ENI',
+      { ...movedAgo(0), ...settled },
+      onB,
+      'usurped',
+    ],
+    ['but on no ENI, and nobody noted since when', movedAgo(0), null, 'astray'],
   ],
-  ['ready, but the primary of its ENI', { status: 'ready', movedAt: NOW }, primaryOfA, 'usurped', 'usurped'],
-  ['ready, but on no ENI', { status: 'ready', placedAt: settled }, null, 'astray', null],
-  ['ready, but on no ENI, too early to say', { status: 'ready', placedAt: unsettled }, null, null, null],
-
-  ['held and there', { status: 'allocated' }, onA, null, null],
-  [
-    'held and there, and was missing',
-    { status: 'allocated', missingSince: 1, movedAt: NOW },
-    onA,
-    'found',
-    'found',
+  allocated: [
+    ['and there', {}, onA, null],
+    ['and there, and was missing', { missingSince: 1, ...movedAgo(0) }, onA, 'found'],
+    [
+      'claimed just now where it was for long, but on no ENI',
+      { ...movedAgo(0), ...settled },
+      null,
+      'missing',
+    ],
+    ['but on no ENI, just after a repair', { ...unsettled, missingSince: null }, null, null],
+    ['but on no ENI', settled, null, 'missing'],
+    ['but on no ENI, too early to say', unsettled, null, null],
+    ['and still missing', { ...unsettled, missingSince: 1 }, null, 'missing'],
+    ['but on another ENI', settled, onB, 'elsewhere'],
+    ['on another ENI, and marked as missing', { ...settled, missingSince: 1 }, onB, null],
+    ['but on another ENI, too early to say', unsettled, onB, null],
   ],
-  [
-    'held, but on no ENI, claimed just now on the ENI where it has been for long',
-    { status: 'allocated', movedAt: NOW, placedAt: settled },
-    null,
-    'missing',
-    null,
+  occupied: [
+    ['and known', {}, onA, null],
+    ['and on another ENI', {}, onB, 'seen'],
+    ['and a primary now', {}, primaryOfA, 'seen'],
+    ['and back', { absentSince: 1 }, onA, 'seen'],
+    ['known from a refusal, and seen', { refusedAt: 1 }, onA, 'seen'],
+    ['and gone', movedAgo(0), null, 'unseen'],
+    ['and gone for a moment', absentFor(ABSENT_FOR_MS - 1), null, null],
+    ['and gone for long', absentFor(ABSENT_FOR_MS), null, 'vacated'],
+    ['refused less than an hour ago', refusedAgo(REFUSED_FOR_MS - 1), null, null],
+    ['refused an hour ago', refusedAgo(REFUSED_FOR_MS), null, 'vacated'],
   ],
-  [
-    'ready, but on another ENI, given up just now on the ENI where it has been for long',
-    { status: 'ready', movedAt: NOW, placedAt: settled },
-    onB,
-    'usurped',
-    'usurped',
+  reserved: [['whatever is seen', {}, onB, null]],
+  assigning: [['which its call settles', {}, onA, null]],
+  unassigning: [['which its call settles', {}, null, null]],
+};
+const ofOwn: Cases = {
+  ready: [['but not on its ENI', {}, null, 'astray']],
+  allocated: [['but not on its ENI', {}, null, 'missing']],
+  free: [['but on an ENI of ours', { iface: null }, onA, 'foreign']],
+  occupied: [
+    ['and on no ENI of ours', { iface: B }, null, null],
+    ['and for long on no ENI of ours', { absentSince: 1 }, null, null],
+    ['and on an ENI of ours', { iface: B }, onA, 'seen'],
   ],
-  [
-    'ready, but on no ENI, and nobody noted since when',
-    { status: 'ready', movedAt: NOW },
-    null,
-    'astray',
-    null,
+};
+const ofLeft: Cases = {
+  ready: [
+    ['and shown there', {}, onA, 'stranded'],
+    ['and on another ENI', {}, onB, 'stranded'],
+    ['and on no ENI', {}, null, 'stranded'],
   ],
-  [
-    'held, but on no ENI, just after a repair',
-    { status: 'allocated', placedAt: unsettled, missingSince: null },
-    null,
-    null,
-    null,
+  assigning: [
+    ['within the grace', movedAgo(REST.graceMs - 1), onA, null],
+    ['after the grace', movedAgo(REST.graceMs), null, 'stranded', 'taken'],
   ],
-  ['held, but on no ENI', { status: 'allocated', placedAt: settled }, null, 'missing', null],
-  ['held, but on no ENI, too early to say', { status: 'allocated', placedAt: unsettled }, null, null, null],
-  [
-    'held, and still missing',
-    { status: 'allocated', placedAt: unsettled, missingSince: 1 },
-    null,
-    'missing',
-    null,
+  unassigning: [
+    ['within the grace', movedAgo(REST.graceMs - 1), null, null],
+    ['after the grace', movedAgo(REST.graceMs), onA, 'stranded', 'abandoned'],
   ],
-  ['held, but on another ENI', { status: 'allocated', placedAt: settled }, onB, 'elsewhere', 'missed'],
-  [
-    'held, on another ENI, and marked as missing',
-    { status: 'allocated', placedAt: settled, missingSince: 1 },
-    onB,
-    null,
-    null,
-  ],
-  [
-    'held, but on another ENI, too early to say',
-    { status: 'allocated', placedAt: unsettled },
-    onB,
-    null,
-    null,
-  ],
-
-  ['occupied and known', { status: 'occupied' }, onA, null, null],
-  ['occupied, and on another ENI', { status: 'occupied' }, onB, 'seen', 'seen'],
-  ['occupied, and a primary now', { status: 'occupied' }, primaryOfA, 'seen', 'seen'],
-  ['occupied, and back', { status: 'occupied', absentSince: 1 }, onA, 'seen', 'seen'],
-  ['occupied, known from a refusal, and seen', { status: 'occupied', refusedAt: 1 }, onA, 'seen', 'seen'],
-  ['occupied, and gone', { status: 'occupied', movedAt: NOW }, null, 'unseen', 'unseen'],
-  [
-    'occupied, and gone for a moment',
-    { status: 'occupied', absentSince: NOW - ABSENT_FOR_MS + 1 },
-    null,
-    null,
-    null,
-  ],
-  [
-    'occupied, and gone for long',
-    { status: 'occupied', absentSince: NOW - ABSENT_FOR_MS },
-    null,
-    'vacated',
-    'vacated',
-  ],
-  [
-    'occupied, refused less than an hour ago',
-    { status: 'occupied', absentSince: 1, refusedAt: NOW - REFUSED_FOR_MS + 1 },
-    null,
-    null,
-    null,
-  ],
-  [
-    'occupied, refused an hour ago',
-    { status: 'occupied', absentSince: 1, refusedAt: NOW - REFUSED_FOR_MS },
-    null,
-    'vacated',
-    'vacated',
-  ],
-
-  ['reserved, whatever is seen', { status: 'reserved' }, onB, null, null],
-  ['being assigned: its call settles it', { status: 'assigning' }, onA, null, null],
-  ['being taken off: its call settles it', { status: 'unassigning' }, null, null, null],
-];
+  allocated: [['which evidence decides', {}, null, null]],
+  occupied: [['and for long on no ENI', { absentSince: 1 }, null, 'vacated']],
+  free: [['and shown there', { iface: null }, onA, 'foreign']],
+};
 
 const drift = suite('drift');
-for (const [what, difference, at, kind, move] of cases)
-  drift(`${what}: ${kind ?? 'none'}`, () => {
-    const row = { ...ROW, ...difference };
-    const found = driftOf(row, at, WHOLE, REST, NOW);
+function finds(prefix: string, scene: Scene, status: Status, [what, patch, at, kind, named]: Case): void {
+  const byKind = kind !== null && kind in CLOSED_BY ? CLOSED_BY[kind] : kind;
+  drift(`${prefix}${status}, ${what}: ${kind ?? 'none'}`, () => {
+    const row = { ...ROW, status, ...patch };
+    const found = driftOf(row, at, scene, REST, NOW);
     assert.is(found?.kind ?? null, kind);
-    assert.is(found?.change?.move ?? null, move);
+    assert.is(found?.change?.move ?? null, named ?? byKind);
+    if (kind === 'stranded') assert.is(found?.change?.iface, at?.eni ?? A);
     if (found === null) return;
     assert.is(found.row, row);
     assert.is(found.seenOn, at?.eni ?? null);
   });
+}
+for (const [prefix, scene, cases] of [
+  ['', WHOLE, whole],
+  ['of our own ENIs alone, ', OWN, ofOwn],
+  ['of an ENI that has left, ', LEFT, ofLeft],
+] as const)
+  for (const [status, rows] of Object.entries(cases) as [Status, Case[]][])
+    for (const row of rows) finds(prefix, scene, status, row);
 
-const ofOwn: Case[] = [
-  ['ready, but not on its ENI', { status: 'ready' }, null, 'astray', null],
-  ['held, but not on its ENI', { status: 'allocated' }, null, 'missing', null],
-  ['free, but on an ENI of ours', { status: 'free', iface: null }, onA, 'foreign', 'foreign'],
-  ['occupied, and on no ENI of ours', { status: 'occupied', iface: B }, null, null, null],
-  ['occupied, and for long on no ENI of ours', { status: 'occupied', absentSince: 1 }, null, null, null],
-  ['occupied, and on an ENI of ours', { status: 'occupied', iface: B }, onA, 'seen', 'seen'],
-];
-for (const [what, difference, at, kind, move] of ofOwn)
-  drift(`of our own ENIs alone, ${what}: ${kind ?? 'none'}`, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, OWN, REST, NOW);
-    assert.is(found?.kind ?? null, kind);
-    assert.is(found?.change?.move ?? null, move);
-  });
-
-const LEFT: Scene = { ours: () => false, hasLeft: eni => eni === A, isWhole: true };
-const ofLeft: Case[] = [
-  ['ready, and shown there', { status: 'ready' }, onA, 'stranded', 'stranded'],
-  ['ready, and on another ENI', { status: 'ready' }, onB, 'stranded', 'stranded'],
-  ['ready, and on no ENI', { status: 'ready' }, null, 'stranded', 'stranded'],
-  [
-    'being assigned, within the grace',
-    { status: 'assigning', movedAt: NOW - REST.graceMs + 1 },
-    onA,
-    null,
-    null,
-  ],
-  [
-    'being assigned, after the grace',
-    { status: 'assigning', movedAt: NOW - REST.graceMs },
-    null,
-    'stranded',
-    'taken',
-  ],
-  [
-    'being taken off, within the grace',
-    { status: 'unassigning', movedAt: NOW - REST.graceMs + 1 },
-    null,
-    null,
-    null,
-  ],
-  [
-    'being taken off, after the grace',
-    { status: 'unassigning', movedAt: NOW - REST.graceMs },
-    onA,
-    'stranded',
-    'abandoned',
-  ],
-  ['held: evidence decides', { status: 'allocated' }, null, null, null],
-  ['occupied, and for long on no ENI', { status: 'occupied', absentSince: 1 }, null, 'vacated', 'vacated'],
-  ['free, and shown there', { status: 'free', iface: null }, onA, 'foreign', 'foreign'],
-];
-for (const [what, difference, at, kind, move] of ofLeft)
-  drift(`of an ENI that has left, ${what}: ${kind ?? 'none'}`, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, LEFT, REST, NOW);
-    assert.is(found?.kind ?? null, kind);
-    assert.is(found?.change?.move ?? null, move);
-    if (kind === 'stranded') assert.is(found?.change?.iface, at?.eni ?? A);
-  });
-
-drift('the change says where EC2 showed the address', () => {
-  assert.equal(driftOf(ROW, primaryOfA, WHOLE, REST, NOW)?.change, {
-    row: ROW,
-    move: 'foreign',
-    iface: A,
-    primary: true,
-  });
+drift('the change: says where EC2 showed the address', () => {
+  const change = { row: ROW, move: 'foreign', iface: A, primary: true };
+  assert.equal(driftOf(ROW, primaryOfA, WHOLE, REST, NOW)?.change, change);
 });
-drift("a ready address of another ledger's ENI is not astray", () => {
+drift("another ledger's ENI: a ready address of it is not astray", () => {
   assert.is(driftOf({ ...ROW, status: 'ready' }, null, NOT_OURS, REST, NOW), null);
 });
-
-drift("an address on another ledger's ENI is not ours to take off", () => {
-  const row: Allocation = {
-    ...ROW,
-    ...{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
-  };
-  assert.is(driftOf(row, onB, NOT_OURS, REST, NOW)?.kind, 'foreign');
+drift("another ledger's ENI: an address on it is not ours to take off", () => {
+  assert.is(driftOf({ ...ROW, ...leftB(REST.graceMs, true) }, onB, NOT_OURS, REST, NOW)?.kind, 'foreign');
 });
 
 const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
   [{ status: 'free' }, onB, 'becomes occupied'],
-  [{ status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true }, onB, 'take it off'],
+  [{ status: 'free', ...leftB(REST.graceMs, true) }, onB, 'take it off'],
   [{ status: 'ready' }, null, 'take it off'],
   [{ status: 'allocated' }, null, 'assign it again'],
   [{ status: 'allocated' }, onB, 'only reported'],
 ];
-for (const [difference, at, plan] of plans)
-  drift(`${difference.status} on ${at?.eni ?? 'no ENI'}: ${plan}`, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, WHOLE, REST, NOW);
+for (const [patch, at, plan] of plans)
+  drift(`${patch.status} on ${at?.eni ?? 'no ENI'}: ${plan}`, () => {
+    const found = driftOf({ ...ROW, ...patch }, at, WHOLE, REST, NOW);
     assert.is(found === null ? null : planFor(found), plan);
   });
 
-const words = suite('drift in words');
+const STILL_ON_B = '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off';
 const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'free' }, onB, '10.0.1.6 free in the ledger, but on eni-0b'],
-  [
-    { status: 'free', leftIface: B, leftAt: NOW - REST.graceMs, leftUnsure: true },
-    onB,
-    '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off',
-  ],
+  [{ status: 'free', ...leftB(REST.graceMs, true) }, onB, STILL_ON_B],
   [{ status: 'ready' }, onB, '10.0.1.6 ready on eni-0a in the ledger, but on eni-0b'],
   [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but not there'],
   [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but not there'],
@@ -347,10 +203,9 @@ const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'occupied' }, null, '10.0.1.6 occupied in the ledger, but on no ENI'],
   [{ status: 'occupied', absentSince: 1 }, null, '10.0.1.6 occupied in the ledger, but on no ENI for long'],
 ];
-for (const [difference, at, text] of texts)
-  words(text, () => {
-    const found = driftOf({ ...ROW, ...difference }, at, WHOLE, REST, NOW);
+for (const [patch, at, text] of texts)
+  drift(`in words: ${text}`, () => {
+    const found = driftOf({ ...ROW, ...patch }, at, WHOLE, REST, NOW);
     assert.is(found === null ? null : describe(found), text);
   });
-
-for (const s of [drift, words]) s.run();
+drift.run();

@@ -1,8 +1,6 @@
 // Goal: ids are read strictly, and a PoolID says all there is to know of a pool. Method: tables.
 import { parseCidr } from '../../src/domain/address.ts';
-import type { IpamError } from '../../src/domain/error.ts';
 import {
-  type EniId,
   formatPoolId,
   parseEniId,
   parseInstanceId,
@@ -10,26 +8,21 @@ import {
   parseSubnetId,
   poolFor,
 } from '../../src/domain/ids.ts';
+import { lineOf, refuses } from '../kit/failures.ts';
+import { ENI } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const lineOf = (work: () => unknown): string => {
-  try {
-    work();
-  } catch (error) {
-    return (error as IpamError).line;
-  }
-  return '';
-};
-
-const ids = suite('ids');
-const good: [parse: (text: string) => string, text: string][] = [
+type Parse = (text: string) => string;
+const ids = suite('id');
+const good: [parse: Parse, text: string][] = [
   [parseEniId, 'eni-0a1b2c3d'],
   [parseEniId, 'eni-0a1b2c3d4e5f60001'],
   [parseSubnetId, 'subnet-0a1b2c3d4e5f60001'],
   [parseInstanceId, 'i-0a1b2c3d4e5f60001'],
 ];
-for (const [parse, text] of good) ids(`${text} is one`, () => assert.is(parse(text), text));
-const bad: [parse: (text: string) => string, text: string, line: RegExp][] = [
+for (const [parse, text] of good) ids(`${text}: is one`, () => assert.is(parse(text), text));
+
+const bad: [parse: Parse, text: string, line: RegExp][] = [
   [parseEniId, '', /^eni-id "" is not an id of the form eni-0123abcd$/],
   [parseEniId, 'eni-', /"eni-" is not/],
   [parseEniId, 'ENI-0a', /"ENI-0a" is not/],
@@ -43,32 +36,27 @@ const bad: [parse: (text: string) => string, text: string, line: RegExp][] = [
   [parseInstanceId, 'eni-0a', /is not an id of the form i-/],
 ];
 for (const [parse, text, line] of bad)
-  ids(`${JSON.stringify(text)} is none: ${parse.name}`, () =>
-    assert.match(
-      lineOf(() => parse(text)),
-      line,
-    ),
-  );
-ids('what is refused is quoted only in part', () =>
-  assert.is(
-    lineOf(() => parseEniId('x'.repeat(1000))).length,
-    `eni-id "${'x'.repeat(64)}" is not an id of the form eni-0123abcd`.length,
-  ),
-);
+  ids(`${JSON.stringify(text)}: is none to ${parse.name}`, () => refuses(() => parse(text), line));
+
+ids('what is refused: is quoted only in part', () => {
+  const line = lineOf(() => parseEniId('x'.repeat(1000)));
+  assert.is(line, `eni-id "${line.slice(8, 72)}" is not an id of the form eni-0123abcd`);
+});
+ids.run();
 
 const poolIds = suite('PoolID');
-const ENI = 'eni-0a' as EniId;
 const pools: [text: string, range: string | null][] = [
   ['eni-0a', null],
   ['eni-0a;range=10.0.1.128/25', '10.0.1.128/25'],
   ['eni-0a;range=10.0.1.7/32', '10.0.1.7/32'],
 ];
 for (const [text, range] of pools)
-  poolIds(`${text} is its own description`, () => {
+  poolIds(`${text}: is its own description`, () => {
     const pool = { eni: ENI, range: range === null ? null : parseCidr(range) };
     assert.equal(parsePoolId(text), pool);
     assert.is(formatPoolId(pool), text);
   });
+
 const nonPools: [text: string, line: RegExp][] = [
   ['eni-0a;v6', /^pool "eni-0a;v6" is IPv6, which is not served$/],
   ['eni-0a;', /was not given out by this driver/],
@@ -79,22 +67,14 @@ const nonPools: [text: string, line: RegExp][] = [
   ['eni-0a eni-0b', /^PoolID "eni-0a eni-0b" is not an id/],
 ];
 for (const [text, line] of nonPools)
-  poolIds(`"${text}" is none`, () =>
-    assert.match(
-      lineOf(() => parsePoolId(text)),
-      line,
-    ),
-  );
+  poolIds(`"${text}": is none`, () => refuses(() => parsePoolId(text), line));
 
-const SUBNET = parseCidr('10.0.1.0/24');
-poolIds('a range is inside the subnet, or refused', () => {
+poolIds('a range: is inside the subnet, or refused', () => {
+  const subnet = parseCidr('10.0.1.0/24');
+  const poolOf = (range: string) => poolFor(ENI, subnet, parseCidr(range));
   for (const range of ['10.0.1.0/24', '10.0.1.0/25', '10.0.1.255/32'])
-    assert.equal(poolFor(ENI, SUBNET, parseCidr(range)).range, parseCidr(range));
+    assert.equal(poolOf(range).range, parseCidr(range));
   for (const range of ['10.0.0.0/23', '10.0.2.0/25', '0.0.0.0/0'])
-    assert.match(
-      lineOf(() => poolFor(ENI, SUBNET, parseCidr(range))),
-      /^--ip-range \S+ is not inside 10\.0\.1\.0\/24; give/,
-    );
+    refuses(() => poolOf(range), /^--ip-range \S+ is not inside 10\.0\.1\.0\/24; give/);
 });
-
-for (const s of [ids, poolIds]) s.run();
+poolIds.run();

@@ -4,8 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
+import type { Network } from '../../src/simulator/model/network.ts';
 import type { Vpc, VpcOptions } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../src/simulator/model/world.ts';
+import { assert } from './uvu.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
 export const INSTANCE = 'i-0a1b2c3d4e5f60001' as InstanceId;
@@ -16,6 +19,21 @@ export const ETH2 = 'eni-0a1b2c3d4e5f60002' as EniId;
 
 export const ip = (text: string): Ipv4 => text as Ipv4;
 export const ips = (...texts: string[]): Ipv4[] => texts as Ipv4[];
+export const times = <T>(count: number, act: () => T): T[] => Array.from({ length: count }, act);
+
+export const addressesOf = (network: Network, eni: EniId): string => network.eni(eni).secondaries.join(' ');
+
+/** What EC2 says against it. */
+export function refusalOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof Ec2Error) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+  return 'not refused';
+}
+export const ec2Refuses = (act: () => unknown, says: RegExp): void => assert.match(refusalOf(act), says);
 
 /** mulberry32: 0 to 1, exclusive, the same for the same seed. */
 export function seeded(seed: number): () => number {
@@ -37,9 +55,11 @@ export interface Served {
   close(): void;
 }
 
+type AppOptions = Parameters<typeof createAdaptorServer>[0];
+
 /** The app on a port of loopback. */
-export async function serve(app: { fetch: (request: Request, env: never) => unknown }): Promise<Served> {
-  const server = createAdaptorServer({ fetch: app.fetch as never, overrideGlobalObjects: false }) as Server;
+export async function serve({ fetch }: Pick<AppOptions, 'fetch'>): Promise<Served> {
+  const server = createAdaptorServer({ fetch, overrideGlobalObjects: false }) as Server;
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -1,0 +1,27 @@
+/** Errors of ours as tests expect them. */
+import { type ErrorCode, IpamError, isError } from '../../src/domain/error.ts';
+import { assert } from './uvu.ts';
+
+/** The line of the error that the work throws. */
+export function lineOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof IpamError) return error.line;
+    throw error;
+  }
+  throw new Error('it was accepted');
+}
+
+/** Fails unless the work throws an error of ours whose line matches. */
+export const refuses = (work: () => unknown, says: RegExp): void => assert.match(lineOf(work), says);
+
+/** Fails unless the call ends with an error of ours that has one of the codes; returns its line. */
+export async function failureOf(call: Promise<unknown>, ...codes: ErrorCode[]): Promise<string> {
+  const error = await call.then(
+    () => assert.unreachable('it succeeded'),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(isError(error, ...codes), String(error));
+  return error.line;
+}

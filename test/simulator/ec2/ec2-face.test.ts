@@ -1,0 +1,239 @@
+// Goal: the simulator speaks EC2 as the real programs expect it. Method: the AWS SDK and fetch against a served app;
+// each case gets a VPC of its own.
+import { type _InstanceType, type EC2, paginateDescribeNetworkInterfaces } from '@aws-sdk/client-ec2';
+import { parseCidr } from '../../../src/domain/address.ts';
+import type { EniId, SubnetId } from '../../../src/domain/ids.ts';
+import { assign, failureOf, REQUEST_TIMEOUT_MS, simulatorSuite } from '../../kit/servers/simulator.ts';
+import { ETH0, ETH1, ETH2, INSTANCE, ips, SUBNET } from '../../kit/simulated.ts';
+import { assert } from '../../kit/uvu.ts';
+
+const faces = simulatorSuite('EC2 of the simulator');
+
+faces(
+  'assign: returns what it assigned, by list and by count, and unassign takes it off',
+  async ({ vpc, ec2 }) => {
+    const listed = await assign(ec2, ETH1, '10.0.1.20', '10.0.1.21');
+    const addressesIn = ({ AssignedPrivateIpAddresses: all = [] }: typeof listed) =>
+      all.map(one => one.PrivateIpAddress ?? '');
+    assert.equal(addressesIn(listed), ['10.0.1.20', '10.0.1.21']);
+    const byCount = { NetworkInterfaceId: ETH1, SecondaryPrivateIpAddressCount: 2 };
+    const chosen = addressesIn(await ec2.assignPrivateIpAddresses(byCount));
+    assert.is(chosen.length, 2);
+    await ec2.unassignPrivateIpAddresses({ NetworkInterfaceId: ETH1, PrivateIpAddresses: ['10.0.1.20'] });
+    assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.21', ...chosen]);
+  },
+);
+
+faces("time of day: is that of its answers' Date, of refusals too, and may be set", async ({ url, json }) => {
+  const aheadMs = -3_600_000;
+  await json('PUT', '/date', { aheadMs });
+  const { headers, status } = await fetch(`${url}/`, { method: 'POST' });
+  assert.is(status, 403);
+  const errorMs = Date.parse(headers.get('date') ?? '') - (Date.now() + aheadMs);
+  assert.ok(Math.abs(errorMs) < 60_000, `${errorMs} ms off`);
+});
+
+faces(
+  'an ENI without an IPv4 address: is described without one, and takes none',
+  async ({ vpc, ec2, json }) => {
+    await json('POST', '/enis', { id: 'eni-0e', subnet: SUBNET, primary: null, interfaceType: 'efa-only' });
+    const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ NetworkInterfaceIds: ['eni-0e'] });
+    const [eni] = NetworkInterfaces ?? [];
+    assert.is(eni?.NetworkInterfaceId, 'eni-0e');
+    assert.is(eni?.PrivateIpAddress, undefined);
+    assert.equal(eni?.PrivateIpAddresses ?? [], []);
+    assert.is((await failureOf(assign(ec2, 'eni-0e', '10.0.1.20'))).status, 400);
+    assert.equal(vpc.network.eni('eni-0e' as EniId).secondaries, []);
+  },
+);
+
+const assignMore = (more: object) => (ec2: EC2) =>
+  ec2.assignPrivateIpAddresses({ NetworkInterfaceId: ETH1, ...more });
+const INVALID = 'InvalidParameterValue';
+const NO_TYPE = { InstanceTypes: ['x9.tiny' as _InstanceType] };
+const refusals: [why: string, send: (ec2: EC2) => Promise<unknown>, name: string, message: RegExp][] = [
+  [
+    'a taken address',
+    ec2 => assign(ec2, ETH1, '10.0.1.10'),
+    INVALID,
+    /^\[10\.0\.1\.10\] assigned, but move is not allowed\.$/,
+  ],
+  [
+    'too many for the type',
+    assignMore({ SecondaryPrivateIpAddressCount: 10 }),
+    'PrivateIpAddressLimitExceeded',
+    /will exceed limit/,
+  ],
+  [
+    'no such ENI',
+    ec2 => assign(ec2, 'eni-0bad', '10.0.1.20'),
+    'InvalidNetworkInterfaceID.NotFound',
+    /'eni-0bad' does not exist/,
+  ],
+  [
+    'an id that is none',
+    ec2 => ec2.describeSubnets({ SubnetIds: ['<net>'] }),
+    'InvalidSubnetID.Malformed',
+    /^Invalid id: "<net>"$/,
+  ],
+  [
+    'an unknown parameter',
+    assignMore({ Ipv4PrefixCount: 1 }),
+    'UnknownParameter',
+    /Ipv4PrefixCount is not recognized/,
+  ],
+  ['a dry run', ec2 => ec2.describeSubnets({ DryRun: true }), 'UnsupportedOperation', /dry runs/],
+  [
+    'too small a page',
+    ec2 => ec2.describeNetworkInterfaces({ MaxResults: 4 }),
+    INVALID,
+    /maxResults is invalid/,
+  ],
+  ['no such instance type', ec2 => ec2.describeInstanceTypes(NO_TYPE), 'InvalidInstanceType', /x9\.tiny/],
+];
+for (const [why, send, name, message] of refusals)
+  faces(`refusal: ${why}`, async ({ ec2 }) => {
+    const failure = await failureOf(send(ec2));
+    assert.equal([failure.name, failure.status], [name, 400]);
+    assert.match(failure.message, message);
+  });
+
+faces('throttling: is a 503 that the SDK knows as throttling', async ({ vpc, ec2 }) => {
+  vpc.faults.add({ kind: 'throttle' });
+  const { name, status } = await failureOf(assign(ec2, ETH1, '10.0.1.20'));
+  assert.equal([name, status], ['RequestLimitExceeded', 503]);
+});
+
+faces(
+  'the paginator: sees each of thousands of ENIs once, with its addresses',
+  async ({ vpc, ec2, json }) => {
+    const subnet = 'subnet-0f1' as SubnetId;
+    await json('POST', '/subnets', { id: subnet, cidr: '10.8.0.0/16' });
+    for (let i = 0; i < 2500; i++)
+      vpc.network.assign({ eni: vpc.network.createEni({ subnet }).id, count: 1 });
+    const seen: (string | undefined)[] = [];
+    const addresses = new Set<string | undefined>();
+    const inSubnet = { Filters: [{ Name: 'subnet-id', Values: [subnet] }] };
+    for await (const page of paginateDescribeNetworkInterfaces({ client: ec2, pageSize: 1000 }, inSubnet))
+      for (const { NetworkInterfaceId, PrivateIpAddresses = [] } of page.NetworkInterfaces ?? []) {
+        seen.push(NetworkInterfaceId);
+        for (const one of PrivateIpAddresses) addresses.add(one.PrivateIpAddress);
+      }
+    assert.equal([seen.length, new Set(seen).size, addresses.size], [2500, 2500, 5000]);
+  },
+);
+
+faces('an ENI: is described whole, and its texts are escaped', async ({ vpc, ec2 }) => {
+  const description = `<"&'> \u{1f433} ]]>`;
+  const { id, primary } = vpc.network.createEni({
+    subnet: SUBNET,
+    secondaries: ips('10.0.1.20'),
+    prefixes: [parseCidr('10.0.1.64/28')],
+    interfaceType: 'lambda',
+    description,
+    tags: { 'a&b': '<c>' },
+  });
+  const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ NetworkInterfaceIds: [id, ETH1] });
+  const [made, attached] = NetworkInterfaces ?? [];
+  const addresses = made?.PrivateIpAddresses?.map(one => `${one.PrivateIpAddress} ${one.Primary}`);
+  assert.equal(addresses, [`${primary} true`, '10.0.1.20 false']);
+  assert.equal(made?.Ipv4Prefixes, [{ Ipv4Prefix: '10.0.1.64/28' }]);
+  assert.equal([made?.Description, made?.TagSet], [description, [{ Key: 'a&b', Value: '<c>' }]]);
+  assert.equal([made?.Status, made?.InterfaceType, made?.Attachment], ['available', 'lambda', undefined]);
+  assert.equal([attached?.Status, attached?.MacAddress], ['in-use', '02:0a:1b:2c:3d:01']);
+  assert.equal([attached?.Attachment?.InstanceId, attached?.Attachment?.DeviceIndex], [INSTANCE, 1]);
+});
+
+faces('filters: reach the model', async ({ vpc, ec2 }) => {
+  vpc.network.assign({ eni: ETH1, ips: ips('10.0.1.20') });
+  const found = async (Name: string, ...Values: string[]) => {
+    const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ Filters: [{ Name, Values }] });
+    return NetworkInterfaces?.map(eni => eni.NetworkInterfaceId);
+  };
+  assert.equal(await found('addresses.private-ip-address', '10.0.1.20', '10.0.2.11'), [ETH1, ETH2]);
+  assert.equal(await found('subnet-id', SUBNET), [ETH0, ETH1]);
+  assert.equal(await found('attachment.instance-id', INSTANCE), [ETH0, ETH1, ETH2]);
+  assert.equal(await found('network-interface-id', ETH2), [ETH2]);
+  assert.equal(await found('vpc-id', 'vpc-0'), []);
+});
+
+faces('subnets, reservations, instances and their types: are described', async ({ vpc, ec2 }) => {
+  vpc.network.addReservation(SUBNET, parseCidr('10.0.1.128/28'), 'prefix');
+  const { Subnets } = await ec2.describeSubnets({ SubnetIds: [SUBNET] });
+  assert.equal([Subnets?.[0]?.CidrBlock, Subnets?.[0]?.AvailableIpAddressCount], ['10.0.1.0/24', 249]);
+  const reserved = await ec2.getSubnetCidrReservations({ SubnetId: SUBNET });
+  const [reservation] = reserved.SubnetIpv4CidrReservations ?? [];
+  assert.equal([reservation?.Cidr, reservation?.ReservationType], ['10.0.1.128/28', 'prefix']);
+  const { Reservations } = await ec2.describeInstances({ InstanceIds: [INSTANCE] });
+  const [instance] = Reservations?.[0]?.Instances ?? [];
+  assert.equal([instance?.InstanceType, instance?.State?.Name], ['m5.large', 'running']);
+  assert.is(instance?.NetworkInterfaces?.length, 3);
+  const { InstanceTypes } = await ec2.describeInstanceTypes({ InstanceTypes: ['m5.large'] });
+  const limits = { MaximumNetworkInterfaces: 3, Ipv4AddressesPerInterface: 10 };
+  assert.equal(InstanceTypes?.[0]?.NetworkInfo, limits);
+});
+
+faces('an ENI: is created, attached, detached and deleted', async ({ vpc, ec2 }) => {
+  vpc.network.detach(vpc.network.eni(ETH2).attachment?.id ?? '');
+  const created = await ec2.createNetworkInterface({ SubnetId: SUBNET, PrivateIpAddress: '10.0.1.77' });
+  const NetworkInterfaceId = created.NetworkInterface?.NetworkInterfaceId ?? '';
+  const place = { InstanceId: INSTANCE, DeviceIndex: 2 };
+  const { AttachmentId } = await ec2.attachNetworkInterface({ NetworkInterfaceId, ...place });
+  assert.is(vpc.network.enisOf(INSTANCE)[2]?.primary, '10.0.1.77');
+  await ec2.detachNetworkInterface({ AttachmentId });
+  await ec2.deleteNetworkInterface({ NetworkInterfaceId });
+  const asked = ec2.describeNetworkInterfaces({ NetworkInterfaceIds: [NetworkInterfaceId] });
+  assert.is((await failureOf(asked)).name, 'InvalidNetworkInterfaceID.NotFound');
+});
+
+faces('a lost reply: drops the connection after the call was applied', async ({ vpc, ec2 }) => {
+  vpc.faults.add({ kind: 'lostReply', times: 1 });
+  const failure = await failureOf(assign(ec2, ETH1, '10.0.1.20'));
+  assert.is(failure.status, undefined, `an answer came: ${failure.name}`);
+  assert.not.match(failure.message, /requestTimeout/);
+  assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.20']);
+  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 1, 'the client sent it once');
+  await assign(ec2, ETH1, '10.0.1.21');
+});
+
+faces('a hang: is never answered, and the server goes on', async ({ vpc, ec2 }) => {
+  vpc.faults.add({ kind: 'hang', times: 1 });
+  assert.is((await failureOf(assign(ec2, ETH1, '10.0.1.20'))).name, 'TimeoutError');
+  await assign(ec2, ETH1, '10.0.1.20');
+  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+});
+
+faces('latency: delays the answer, past the timeout if it must', async ({ vpc, ec2 }) => {
+  vpc.faults.add({ kind: 'latency', ms: 100, times: 1 });
+  const before = performance.now();
+  await assign(ec2, ETH1, '10.0.1.20');
+  assert.ok(performance.now() - before >= 99, 'it came too soon');
+  vpc.faults.add({ kind: 'latency', ms: 3 * REQUEST_TIMEOUT_MS, times: 1 });
+  assert.is((await failureOf(assign(ec2, ETH1, '10.0.1.21'))).name, 'TimeoutError');
+  assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.20', '10.0.1.21']);
+});
+
+const SIGNED =
+  'AWS4-HMAC-SHA256 Credential=AKIA/20261124/eu-central-1/ec2/aws4_request, SignedHeaders=host, Signature=0';
+const amzDate = (offsetMs: number): string =>
+  new Date(Date.now() + offsetMs).toISOString().replace(/[-:]|\.\d+/g, '');
+const DESCRIBE = 'Action=DescribeSubnets&Version=2016-11-15';
+// Signed this much ahead of now; null: not at all.
+const raw: [why: string, signedMs: number | null, body: string, status: number, code: string][] = [
+  ['an unsigned request', null, DESCRIBE, 403, 'MissingAuthenticationToken'],
+  ['a signature sixteen minutes old', -960_000, DESCRIBE, 400, 'RequestExpired'],
+  ['a signature six minutes ahead', 360_000, DESCRIBE, 400, 'SignatureDoesNotMatch'],
+  ['an action that it does not know', 0, 'Action=toString&Version=2016-11-15', 400, 'InvalidAction'],
+  ['another version', -240_000, 'Action=DescribeSubnets&Version=2006-06-26', 400, 'NoSuchVersion'],
+  ['no action', 0, '', 400, 'MissingParameter'],
+];
+for (const [why, signedMs, body, status, code] of raw)
+  faces(`refusal: ${why}`, async ({ vpc, url }) => {
+    const headers: Record<string, string> =
+      signedMs === null ? {} : { authorization: SIGNED, 'x-amz-date': amzDate(signedMs) };
+    const response = await fetch(`${url}/`, { method: 'POST', headers, body });
+    assert.match(await response.text(), new RegExp(`<Code>${code}</Code>`));
+    assert.is(response.status, status);
+    assert.is(vpc.calls.size, 0);
+  });
+faces.run();
