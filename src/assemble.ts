@@ -14,7 +14,7 @@ import {
   metadataDisabled,
   type ReadMetadata,
 } from './cloud/imds.ts';
-import { deadlineClock } from './domain/clock.ts';
+import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
@@ -33,7 +33,7 @@ export function assemble(config: Config, log: Log): Parts {
   const spec = parseStoreUrl(config.store);
   const store = openStore(spec, { password: config.storePassword, origin: server });
   const clock = () => performance.now();
-  const deadlines = deadlineClock(clock, Date.now);
+  const deadlines = createDeadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {
     await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
   };

@@ -1,7 +1,13 @@
 /** The memory store with an index for each of its reads, for a hundred thousand addresses: the store's own,
  *  which is the specification, looks at every row each time. */
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../../src/domain/address.ts';
-import { type Allocation, isRested, isSkipped, mayStillLeave } from '../../src/domain/allocation.ts';
+import {
+  type Allocation,
+  isIntent,
+  isRested,
+  isSkipped,
+  mayStillLeave,
+} from '../../src/domain/allocation.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import { keyOf } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
@@ -85,7 +91,7 @@ export function openLedger(clock: () => number): Store {
 function groupsOf({ subnet, status, iface }: Allocation): string[] {
   const names: string[] = [`${subnet} ${status}`];
   if (iface !== null) names.push(iface);
-  if (status === 'assigning' || status === 'unassigning') names.push(status);
+  if (isIntent({ status })) names.push(status);
   return names;
 }
 

@@ -1,3 +1,4 @@
+/** IPv4 addresses and CIDR blocks: parsing, formatting and arithmetic. */
 import { IpamError } from './error.ts';
 
 /** An IPv4 address in dotted decimals, without leading zeros. */
@@ -13,8 +14,8 @@ export interface Cidr {
 const DECIMAL = /^(0|[1-9]\d{0,2})$/;
 const [DOT, ZERO, NINE] = ['.', '0', '9'].map(char => char.charCodeAt(0)) as [number, number, number];
 
-/** The address as a number from 0 to 2^32 - 1, or null when `text` is not strictly dotted decimals. It makes no strings,
- *  since a survey calls it for each of 65,536 addresses, several times. */
+/** Returns the address as a number from 0 to 2^32 - 1; null when `text` is not in dotted decimals. It creates no strings,
+ *  because a survey calls it several times for each of 65,536 addresses. */
 export function toNumber(text: string): number | null {
   let [number, part, digits, dots] = [0, 0, 0, 0];
   for (let i = 0; i < text.length; i++) {
@@ -33,11 +34,11 @@ export function toNumber(text: string): number | null {
   return dots === 3 && digits > 0 ? number * 256 + part : null;
 }
 
-/** Whether only this machine is reached under the name or address. */
+/** Whether the name or address is that of the loopback interface. */
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (host.startsWith('127.') && toNumber(host) !== null);
 
-/** `text` as an address. Throws bad-request when it is none: `what` says which field it came from. */
+/** Returns `text` as an address. Throws bad-request; `what` names the field in the error. */
 export function parseIpv4(text: string, what = 'address'): Ipv4 {
   if (toNumber(text) === null)
     throw new IpamError('bad-request', `${what} "${text}" is not an IPv4 address`, {
@@ -51,7 +52,7 @@ export const fromNumber = (number: number): Ipv4 =>
 
 export const numberOf = (ip: Ipv4): number => toNumber(ip) ?? Number.NaN;
 
-/** `text` as a block. Throws bad-request when it is none, or has bits set behind its mask. */
+/** Returns `text` as a block. Throws bad-request, also for an address with host bits. */
 export function parseCidr(text: string, what = 'CIDR'): Cidr {
   const [address = '', mask = ''] = text.split('/');
   const number = toNumber(address);
@@ -62,7 +63,7 @@ export function parseCidr(text: string, what = 'CIDR'): Cidr {
     });
   const size = 2 ** (32 - maskLength);
   if (number % size !== 0)
-    throw new IpamError('bad-request', `${what} "${text}" has bits set behind its mask`, {
+    throw new IpamError('bad-request', `${what} "${text}" has host bits`, {
       hint: `did you mean ${fromNumber(number - (number % size))}/${mask}?`,
     });
   return { first: number, last: number + size - 1, maskLength };
@@ -80,7 +81,7 @@ export const sizeOf = (cidr: Cidr): number => cidr.last - cidr.first + 1;
  *  https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html */
 export const routerOf = (subnet: Cidr): Ipv4 => fromNumber(subnet.first + 1);
 
-/** Whether AWS keeps the address for itself: the first four of a subnet and the last.
+/** Whether AWS reserves the address: the first four of a subnet and the last.
  *  https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html */
 export const isReserved = (subnet: Cidr, ip: Ipv4): boolean =>
   numberOf(ip) < subnet.first + 4 || numberOf(ip) === subnet.last;
@@ -91,8 +92,8 @@ const CRC_TABLE = Array.from({ length: 256 }, (_, byte) => {
   return value >>> 0;
 });
 
-/** CRC-32 (ISO 3309) of ASCII text, 0 to 2^32 - 1: the same function that SQL calls CRC32, so that
- *  the ledger's `spread` column can be filled by the database too. */
+/** CRC-32 (ISO 3309) of ASCII text, 0 to 2^32 - 1. It equals SQL's CRC32, so that the database can fill the column
+ *  `spread` too. */
 export function spreadOf(text: string): number {
   let crc = 0xffffffff;
   for (let i = 0; i < text.length; i++)

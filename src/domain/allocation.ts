@@ -1,78 +1,86 @@
+/** One row of the ledger: its statuses, the table of its moves, and how long an address rests. */
 import type { Ipv4 } from './address.ts';
 import type { EniId, SubnetId } from './ids.ts';
 
-/** What the ledger says of an address. src/README.md draws the moves between them. */
+/** The status of an address in the ledger. src/README.md has a diagram of the moves. */
 export const STATUSES = [
-  'free', // nobody has it; on no ENI
-  'ready', // on `iface`, no container has it
+  'free', // on no ENI
+  'ready', // on `iface`, with no container
   'allocated', // a container on `iface` has it
-  'occupied', // in use, not known to be ours: a primary, somebody's secondary, a lost record's container
-  'reserved', // never ours to give
-  'assigning', // we decided to put it on `iface`; EC2 is being asked
-  'unassigning', // we decided to take it off `iface`; EC2 is being asked
+  'occupied', // in use by others: a primary, a foreign secondary, a container whose record was lost
+  'reserved', // never given: reserved by AWS, a CIDR reservation or an operator
+  'assigning', // an intent: EC2 is asked to assign it to `iface`
+  'unassigning', // an intent: EC2 is asked to unassign it from `iface`
 ] as const;
 export type Status = (typeof STATUSES)[number];
 
-/** The longest name of a holder that is kept; Docker's are shorter, but nothing promises that. */
+/** The statuses of an intent: it is written before its EC2 call is sent, and stands until the outcome is known. */
+export const INTENTS = ['assigning', 'unassigning'] as const satisfies readonly Status[];
+
+/** Whether the row is an intent. */
+export const isIntent = ({ status }: { readonly status: Status }): boolean =>
+  status === 'assigning' || status === 'unassigning';
+
+/** Longer names of holders are cut. Docker's are shorter, but Docker sets no limit. */
 export const HOLDER_CHARS_MAX = 255;
 
-/** Names a row and the state it was read in; a move applies only while all five still stand. */
+/** A row and the state it was read in. A move applies only while all five fields are unchanged. */
 export interface RowState {
   readonly subnet: SubnetId;
   readonly ip: Ipv4;
   readonly status: Status;
   readonly iface: EniId | null;
-  /** Grows by one with each move. */
+  /** Each move adds one. */
   readonly generation: number;
 }
 
 /** One row of the ledger: one address. Times are milliseconds of the store's clock. */
 export interface Allocation extends RowState {
-  /** The address is an ENI's primary one and can never be a container's. */
+  /** It is the primary address of an ENI. No container ever gets it. */
   readonly primary: boolean;
-  /** When the row came to what it says: for an intent, when it was written; for a holding, when it was claimed. */
+  /** The time of the last move; of a held address, the time of its claim. */
   readonly movedAt: number;
-  /** When it was last given up; null: long ago. Cooldown and quarantine count from here. */
+  /** The time of the last release; null: long ago. Cooldown and quarantine begin here. */
   readonly restedSince: number | null;
-  /** The ENI it was given up on. */
+  /** The ENI that it was on at the last release. */
   readonly restedFrom: EniId | null;
-  /** The ENI that an Unassign last took it off, and when that was known. */
+  /** The ENI of the last unassign, and when its result was known. */
   readonly leftIface: EniId | null;
   readonly leftAt: number | null;
-  /** A call that took it off before had no answer, so that one may still be under way. */
+  /** An earlier unassign call had no answer, and may still be applied. */
   readonly leftUnsure: boolean;
-  /** When a move put it on `iface`; null: before this was noted, or somebody else did. */
+  /** When a move put it on `iface`; null: not known, or it was not a move of this ledger. */
   readonly placedAt: number | null;
-  /** Allocated, but seen missing from its ENI since. */
+  /** Allocated, but absent from its ENI since then. */
   readonly missingSince: number | null;
-  /** Occupied, but seen on no ENI since. */
+  /** Occupied, but on no ENI since then. */
   readonly absentSince: number | null;
-  /** Known to be taken only because EC2 refused it then; no read has shown who has it. */
+  /** When EC2 refused it. No read has shown an ENI that has it. */
   readonly refusedAt: number | null;
-  /** The container's name, where the engine told it (29 and later). */
+  /** The container's name, from Docker Engine 29 and later. */
   readonly holder: string | null;
-  /** Stamped on all rows of one batch, so that what it did can be read back. */
+  /** The same in all rows of one batch, so that its result can be read back. */
   readonly token: string | null;
 }
 
-/** What a move does to the columns beside status, generation, movedAt and token. Absent: left alone. */
+/** What a move does to columns other than status, generation, movedAt and token. Absent: unchanged. */
 interface Effects {
-  /** `give`: the change names it (null is a name too); `clear`: null. */
+  /** `give`: the value in the change, which may be null. `clear`: null. */
   readonly iface?: 'give' | 'clear';
   readonly primary?: 'give' | 'clear';
   readonly holder?: 'give' | 'clear';
-  /** The address is given up now: it rests, and where. */
+  /** The holder gives it up: sets restedSince and restedFrom. */
   readonly rests?: true;
-  /** It came off its ENI now, and whether a call for that may still be under way: the change says so. */
+  /** It left its ENI: sets leftAt, leftIface and leftUnsure. */
   readonly leaves?: true;
-  /** The holding goes on: `movedAt` stays. */
+  /** The holder keeps it: `movedAt` is unchanged. */
   readonly goesOn?: true;
-  /** It came onto its ENI now. */
+  /** It is on its ENI now: sets placedAt. */
   readonly places?: true;
-  /** `mark`: now, unless marked already; `clear`: null. */
+  /** `mark`: now, unless it is set. `clear`: null. */
   readonly missing?: 'mark' | 'clear';
   readonly absent?: 'mark' | 'clear';
-  /** `give`: now if the change says so, else null. */
+  /** `give`: now if the change says `refused`, else null. */
   readonly refused?: 'give' | 'clear';
 }
 interface MoveRule extends Effects {
@@ -80,10 +88,10 @@ interface MoveRule extends Effects {
   readonly to: Status;
 }
 
-/** Every way in which a row may change. Imperatives are what we decide; participles are what EC2, the
- *  holder or the clock told us. Nothing else writes `status`. */
+/** All moves of a row. An imperative is a decision of ours; a participle is news from EC2, the holder or the clock.
+ *  Nothing else writes `status`. */
 export const MOVES = {
-  // Putting an address on an ENI. The intent is written before EC2 is asked.
+  // Assign. The intent is written before EC2 is called.
   assign: { from: 'free', to: 'assigning', iface: 'give' },
   assigned: { from: 'assigning', to: 'ready', refused: 'clear', places: true },
   refused: { from: 'assigning', to: 'free', iface: 'clear' },
@@ -91,7 +99,7 @@ export const MOVES = {
   taken: { from: 'assigning', to: 'occupied', iface: 'give', refused: 'give' },
   'take over': { from: 'assigning', to: 'unassigning' },
 
-  // A container's life.
+  // Holders.
   claim: { from: 'ready', to: 'allocated', holder: 'give' },
   release: { from: 'allocated', to: 'ready', holder: 'clear', rests: true },
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
@@ -99,17 +107,17 @@ export const MOVES = {
   missed: { from: 'allocated', to: 'allocated', missing: 'mark', goesOn: true },
   found: { from: 'allocated', to: 'allocated', missing: 'clear', places: true, goesOn: true },
 
-  // Taking an address off an ENI. The intent is written before EC2 is asked.
+  // Unassign. The intent is written before EC2 is called.
   unassign: { from: 'ready', to: 'unassigning' },
   'unassign again': { from: 'unassigning', to: 'unassigning' },
   unassigned: { from: 'unassigning', to: 'free', iface: 'clear', leaves: true },
   kept: { from: 'unassigning', to: 'ready' },
   reclaim: { from: 'free', to: 'unassigning', iface: 'give' },
 
-  // What others do.
+  // Changes by others.
   foreign: { from: 'free', to: 'occupied', iface: 'give', primary: 'give' },
   usurped: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
-  // The ENI has left the instance whose ledger this is: what is on it is not ours to change any more.
+  // The ENI left the instance of an embedded ledger, which may not change it any more.
   stranded: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
   abandoned: { from: 'unassigning', to: 'occupied', iface: 'give', primary: 'give' },
   seen: {
@@ -126,7 +134,7 @@ export const MOVES = {
 } as const satisfies Record<string, MoveRule>;
 export type MoveName = keyof typeof MOVES;
 
-/** One move of one row. Applied only if the row still is as `row` says. */
+/** One move of one row. It applies only if the row is still as in `row`. */
 export interface Change {
   readonly row: RowState;
   readonly move: MoveName;
@@ -134,13 +142,13 @@ export interface Change {
   readonly primary?: boolean;
   readonly holder?: string | null;
   readonly refused?: boolean;
-  /** Of a move that `leaves`: an earlier call for it had no answer. */
+  /** For a move that `leaves`: an earlier unassign call had no answer. */
   readonly unsure?: boolean;
 }
 
 export const ruleOf = (move: MoveName): MoveRule => MOVES[move];
 
-/** Whether `row`, as it is now, is still what `state` says. */
+/** Whether `row` still has the state in which it was read. */
 const isStill = (row: RowState, state: RowState): boolean =>
   row.subnet === state.subnet &&
   row.ip === state.ip &&
@@ -148,8 +156,8 @@ const isStill = (row: RowState, state: RowState): boolean =>
   row.iface === state.iface &&
   row.generation === state.generation;
 
-/** The row after the change, whose `row` must be the row's present state and start the move. This is
- *  what the SQL of every store must do; null when the move does not start here. */
+/** Returns the row after the change; null when the row has another state, or the move does not start at its status.
+ *  The SQL of every store does the same. */
 export function moved(row: Allocation, change: Change, now: number, token: string): Allocation | null {
   const rule = ruleOf(change.move);
   if (!isStill(row, change.row) || row.status !== rule.from) return null;
@@ -187,62 +195,62 @@ function mark(effect: 'mark' | 'clear' | undefined, before: number | null, now: 
   return effect === 'clear' ? null : (before ?? now);
 }
 
-/** Protocol times, in milliseconds. Defaults are DESIGN's; tests and operators may change them within bounds. */
+/** Times before an address may be given again, in milliseconds. */
 export interface Rest {
-  /** Before an address is given again on the ENI that it was given up on. */
+  /** On the ENI where it was released. */
   readonly cooldownMs: number;
-  /** Before it is given on another ENI. */
+  /** On another ENI. */
   readonly quarantineMs: number;
-  /** After it no call of ours that had no answer can apply any more. */
+  /** After it, an EC2 call without an answer can no longer be applied. */
   readonly graceMs: number;
 }
 
-/** Whether the address has rested long enough to be given on `eni`. */
+/** Whether cooldown or quarantine is over for `eni`. */
 export const isRested = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
   restsForMs(row, eni, rest, now) <= 0;
 
-/** How long it has yet to rest, in milliseconds; 0 or less: it has rested. */
+/** How long cooldown or quarantine still lasts for `eni`, in milliseconds; 0 or less: it is over. */
 export function restsForMs(row: Allocation, eni: EniId, rest: Rest, now: number): number {
   if (row.restedSince === null) return 0;
   return row.restedSince + (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs) - now;
 }
 
-/** How late a read may be, in milliseconds: EC2 is eventually consistent, and its developer guide ("Eventual consistency
- *  in the Amazon EC2 API") would have who waits for a change to show go on for five minutes. */
+/** The largest age of what a read of EC2 shows, in milliseconds. EC2 is eventually consistent; its developer guide
+ *  ("Eventual consistency in the Amazon EC2 API") advises to wait up to five minutes for a change to show. */
 export const LATE_READS_MS = 300_000;
 
-/** For how long from `now` on the free address may not return to `eni`, in milliseconds; 0: it may. It left by an
- *  Unassign: while a read may be late nobody can tell what EC2 shows there from what was there before, and while a call
- *  without an answer may be under way it could be taken off again. */
+/** For how long the free address must not return to `eni`, in milliseconds; 0: it may return now. After an unassign, a
+ *  late read may still show it there, and an unassign call without an answer may still take it off. */
 export function staysAwayMs(row: Allocation, eni: EniId, rest: Rest, now: number): number {
   if (row.leftIface !== eni || row.leftAt === null) return 0;
   return Math.max(row.leftAt + awayMs(row.leftUnsure, rest) - now, 0);
 }
 
-/** How long an address that left an ENI stays off it. Tests may set a grace that is shorter than late reads. */
+/** For how long an unassigned address must not return to its ENI, in milliseconds. Tests may set a grace that is shorter
+ *  than LATE_READS_MS. */
 export const awayMs = (unsure: boolean, { graceMs }: Rest): number =>
   unsure ? graceMs : Math.min(graceMs, LATE_READS_MS);
 
-/** Whether an Unassign of ours that left this address free could still be under way on `eni`, or show there. */
+/** Whether an unassign from `eni` may still be applied, or a read may still show the address there. */
 export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
   staysAwayMs(row, eni, rest, now) > 0;
 
-/** Whether a read that shows the address on `eni` may be of the time before it last left that ENI. Of the ENIs that it
- *  left only the last one is noted; if it was placed there long ago, it left any other even earlier. */
+/** Whether a read that shows the address on `eni` may date from before it left that ENI. Only the last ENI that it left is
+ *  noted. If it was placed there long ago, it left all others even earlier. */
 export function mayShowPast(row: Allocation, eni: EniId, now: number): boolean {
   const isRecent = (at: number | null) => at === null || now - at < LATE_READS_MS;
   return row.leftAt !== null && isRecent(row.leftAt) && (row.leftIface === eni || isRecent(row.placedAt));
 }
 
-/** A free address that EC2 refused for a reason we don't know is not tried again for this long, in milliseconds. */
+/** For how long an address that EC2 refused for an unknown reason is not tried again, in milliseconds. */
 export const SKIPPED_FOR_MS = 600_000;
 
-/** Whether EC2 has refused this free address of late. */
+/** Whether EC2 refused this free address within SKIPPED_FOR_MS. */
 export const isSkipped = (row: Allocation, now: number): boolean =>
   row.refusedAt !== null && now - row.refusedAt < SKIPPED_FOR_MS;
 
-/** The move by which whoever has the address gives it up: its container, or an operator for it. Null: nobody that
- *  we know of has it. One that EC2 does not show where the ledger has it is not given to anybody at once. */
+/** Returns the move of a release by the holder or by an operator; null when no holder is known. An address that EC2
+ *  does not show on its ENI does not become ready. */
 export function moveToGiveUp(row: Allocation): 'release' | 'retire' | 'surrender' | 'vacated' | null {
   if (row.primary || row.iface === null) return null;
   if (row.status === 'allocated') return row.missingSince === null ? 'release' : 'retire';

@@ -1,13 +1,13 @@
-/** Two clocks differ by less than this between two readings without either having stopped or been set. */
+/** A clock for deadlines of EC2 calls, which never runs slower than real time. */
+/** A larger step between two readings means that one of the clocks stopped or was set. */
 const STEP_MS_MIN = 50;
 
 /**
- * A clock that never passes slower than real time, for deadlines that somebody else relies on: when they have passed
- * here, they have passed everywhere. A process's monotonic clock stands still while its machine sleeps, and the time
- * of day may be set back: each time that this is read, it has passed by the larger of the two. Setting the time of day
- * forward moves it too, so that a deadline may pass early, but never late. In milliseconds from nowhere.
+ * Returns a clock in milliseconds with no fixed origin. A monotonic clock stops while its machine sleeps, and the time of
+ * day may be set back; so each reading adds the larger step of the two. A deadline may pass early when the time of day is
+ * set forward, but never late.
  */
-export function deadlineClock(monotonic: () => number, timeOfDay: () => number): () => number {
+export function createDeadlineClock(monotonic: () => number, timeOfDay: () => number): () => number {
   let aheadMs = 0;
   let before = timeOfDay() - monotonic();
   return () => {

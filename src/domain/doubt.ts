@@ -1,35 +1,36 @@
 /**
- * Intents whose EC2 call has had no answer: nobody knows whether their addresses are on the ENI. They take no place of
- * it, since EC2 says when it is full. While an ENI has such rows, what is asked for it is bounded, so that calls without
- * answers don't use up the subnet: the first has a companion at once, and when that has no answer either, one address
- * at a time is tried, at growing intervals, until EC2 answers again.
+ * When the next assign call of an ENI may be sent while earlier ones have no answer.
+ *
+ * It is not known whether such a call was applied. Its rows do not count against the limit of the ENI, since EC2 refuses
+ * a call when the ENI is full. The calls are limited, so that they do not use up the subnet: one companion call at once,
+ * then calls for one address each, at growing intervals, until EC2 answers again.
  */
 import type { Allocation } from './allocation.ts';
 
-/** After this long without an answer, in milliseconds, a request that waits has another call sent. */
+/** After this time without an answer, in milliseconds, a companion call is sent for a request that waits. */
 export const ANSWERED_WITHIN_MS = 2_000;
-/** Calls that may go together, and for each batch in doubt the time before the next one may, in milliseconds: the third
- *  call goes 10 s after the first. */
+/** Calls that may be sent together; and the time before the next one for each batch in doubt, in milliseconds. The third
+ *  call is sent 10 s after the first. */
 const TOGETHER_MAX = 2;
 const PACE_MS = 5_000;
 const PACE_MS_MAX = 60_000;
-/** One address is tried so long after the last one, in milliseconds, at the least and for each batch in doubt: the shorter
- *  an outage was, the sooner those who wait find that EC2 is back. After a quarter of an hour it is half a minute. */
+/** The interval between calls for one address, in milliseconds: at least, and for each batch in doubt. It is short after a
+ *  short outage, so that the end is found soon; after 15 minutes it is 30 s. */
 const AGAIN_MS = 4_000;
 const AGAIN_EACH_MS = 400;
 
-/** What is being asked of EC2 for one ENI. */
+/** The assign and unassign calls of one ENI that are not settled. */
 export interface Asked {
-  /** Rows that EC2 is being asked to put there, and may yet answer for. */
+  /** Rows of assign calls whose answer is awaited. */
   readonly inFlight: readonly Allocation[];
-  /** Rows that may or may not be there. */
+  /** Rows that may or may not be on the ENI. */
   readonly inDoubt: readonly Allocation[];
-  /** Whether another call may be sent now, and whether it may name one address only. */
+  /** The next call now: any, for one address only, or none. */
   readonly next: 'all' | 'one' | 'none';
 }
 
-/** `rows`: all that name the ENI, read at `now`, both by the store's clock. `unanswered`: tokens of batches that are
- *  known to have had no answer already. */
+/** `rows`: all that name the ENI. `now`: the time of that read, by the store's clock. `unanswered`: tokens of batches that
+ *  are already known to have no answer. */
 export function askedFor(
   rows: readonly Allocation[],
   now: number,
@@ -47,13 +48,13 @@ export function askedFor(
   };
 }
 
-/** Whether EC2 has answered a call for the ENI that came after all those in doubt. */
+/** Whether EC2 answered a call for the ENI that was sent after all those in doubt. */
 function hasAnswered(rows: readonly Allocation[], lost: readonly Allocation[]): boolean {
   const newest = Math.max(...lost.map(row => row.movedAt));
   return rows.some(row => row.status !== 'assigning' && row.placedAt !== null && row.placedAt > newest);
 }
 
-/** Every batch counts, whoever wrote it. */
+/** Batches of all servers count. */
 function nextInDoubt(assigning: readonly Allocation[], now: number): Asked['next'] {
   const writtenAt = new Map(assigning.map(row => [row.token, row.movedAt]));
   if (writtenAt.size < TOGETHER_MAX) return 'all';

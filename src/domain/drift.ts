@@ -1,3 +1,4 @@
+/** Differences between the ledger and EC2, and the move that closes each. */
 import type { Ipv4 } from './address.ts';
 import {
   type Allocation,
@@ -9,58 +10,57 @@ import {
 } from './allocation.ts';
 import type { EniId } from './ids.ts';
 
-/** Where EC2 showed an address. */
+/** The ENI on which EC2 shows an address. */
 export interface Sighting {
   readonly eni: EniId;
   readonly primary: boolean;
 }
 
-/** Times of the reconciler, in milliseconds. */
-export const ABSENT_FOR_MS = 60_000; // between the two reads that must not show an occupied address
-export const LINGERS_FOR_MS = 3_600_000; // after an Unassign that a late call of ours may have reverted
-export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal is tried again
+/** In milliseconds. */
+export const ABSENT_FOR_MS = 60_000; // at least, between the two reads that show an occupied address on no ENI
+export const LINGERS_FOR_MS = 3_600_000; // after an unassign that a late assign may have reverted
+export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal becomes free
 
-/** Whether the row's address came onto its ENI so long ago that a read, late as it may be, shows it there if it still is.
- *  Claims and releases since then change nothing of that. */
+/** Whether the address was placed on its ENI before the oldest state that a read can show. Claims and releases since then
+ *  do not matter. */
 export const isSettled = (row: Allocation, now: number): boolean =>
   row.placedAt === null || now - row.placedAt >= LATE_READS_MS;
 
-/** What was read of EC2. */
+/** What a read of EC2 covered. */
 export interface Scene {
-  /** The ENI belongs to this ledger, and the read has shown it. */
+  /** The ENI belongs to this ledger, and the read showed it. */
   ours(eni: EniId): boolean;
-  /** The ENI was this ledger's and has left the ledger's instance, as is proven. */
+  /** It is proven that the ENI left the instance of this embedded ledger. */
   hasLeft(eni: EniId): boolean;
-  /** All ENIs of the subnet were read. If not, an address that is on none of those that were may be on another. */
+  /** All ENIs of the subnet were read. Otherwise an address may be on an ENI that was not read. */
   readonly isWhole: boolean;
 }
 
 export type DriftKind =
-  | 'foreign' // EC2 shows a free address on an ENI
-  | 'lingering' // and it is the ENI of ours that an Unassign took it off within the hour
-  | 'usurped' // a ready one is on another ENI, or is a primary
-  | 'astray' // a ready one of ours is not on its ENI
-  | 'stranded' // a ready one, or an unfinished intent, is on an ENI that has left
-  | 'missing' // a held one is not on its ENI
-  | 'elsewhere' // a held one is on another ENI
-  | 'found' // a held one that was missing is back
-  | 'arrived' // one being assigned is on its ENI, though its call had no answer
-  | 'seen' // an occupied one is where the ledger did not know it
-  | 'unseen' // an occupied one is on no ENI, for the first time
-  | 'vacated'; // and has been for long enough
+  | 'foreign' // free in the ledger, but on an ENI
+  | 'lingering' // the same, on an ENI of ours that it was unassigned from within LINGERS_FOR_MS
+  | 'usurped' // ready in the ledger, but on another ENI, or a primary
+  | 'astray' // ready, but not on its ENI
+  | 'stranded' // ready or an intent, on an ENI that left the instance
+  | 'missing' // held, but not on its ENI
+  | 'elsewhere' // held, but on another ENI
+  | 'found' // held, was missing, and is back on its ENI
+  | 'arrived' // assigning without an answer, and on its ENI
+  | 'seen' // occupied, with news about its ENI
+  | 'unseen' // occupied, and on no ENI for the first time
+  | 'vacated'; // occupied, and on no ENI for long enough
 
-/** One difference between ledger and EC2, and what closes it. */
+/** One difference between ledger and EC2, and the move that closes it. */
 export interface Drift {
   readonly kind: DriftKind;
   readonly row: Allocation;
   readonly seenOn: EniId | null;
-  /** The move to make, or null where EC2 has to be asked first (astray: Unassign, missing: Assign) or where
-   *  nothing may be done but report. */
+  /** Null when EC2 must be called first (astray: unassign, missing: assign), or when it is only reported. */
   readonly change: Change | null;
 }
 
-/** How `row`, read before EC2 was, differs from what EC2 then showed; null: it does not, or it is too early to
- *  say, or too little was read. */
+/** Compares `row` with what EC2 showed after the row was read. Returns null when they agree, or when the read is too
+ *  early or does not cover enough to tell. */
 export function driftOf(
   row: Allocation,
   at: Sighting | null,
@@ -87,7 +87,7 @@ export function driftOf(
         return found('lingering', { move: 'reclaim', iface: at.eni });
       return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
     case 'ready':
-      // An ENI that is gone is shown for a while, and its primary address may have been given to us since.
+      // EC2 shows a deleted ENI for a while, and its primary address may be ours by then.
       if (at !== null && (at.eni === row.iface ? at.primary : settled))
         return found('usurped', { move: 'usurped', iface: at.eni, primary: at.primary });
       return at === null && settled && row.iface !== null && ours(row.iface) ? found('astray', null) : null;
@@ -103,16 +103,15 @@ export function driftOf(
   }
 }
 
-/** By which move a row goes on whose ENI has left; null: by none, or not yet. An intent waits for the grace: its call may
- *  still apply. From then on what EC2 shows decides, as of any occupied address. */
+/** The move of a row whose ENI has left the instance; null: none, or not yet. An intent waits for the grace, since its
+ *  call may still be applied. */
 function moveOfStranded({ status, movedAt }: Allocation, { graceMs }: Rest, now: number) {
   if (status === 'ready') return 'stranded';
   if (now - movedAt < graceMs) return null;
   return status === 'assigning' ? 'taken' : status === 'unassigning' ? 'abandoned' : null;
 }
 
-/** Whether a late call of ours may have put it back. What EC2 took off with no call of ours unanswered is somebody else's
- *  when it is shown there again. */
+/** Whether a late call of ours may have assigned it again. If all our calls had answers, somebody else assigned it. */
 const mayBeBack = ({ leftIface, leftAt, leftUnsure }: Allocation, eni: EniId, now: number): boolean =>
   leftIface === eni && leftUnsure && leftAt !== null && now - leftAt < LINGERS_FOR_MS;
 
@@ -137,7 +136,7 @@ function occupiedDrift(
   return longEnough ? found('vacated', { move: 'vacated' }) : null;
 }
 
-/** Drift in the words of a person. */
+/** The difference as text for people. */
 export function describe({ kind, row, seenOn }: Drift): string {
   const holder = row.holder ?? 'a container';
   const texts: Record<DriftKind, string> = {
@@ -157,7 +156,7 @@ export function describe({ kind, row, seenOn }: Drift): string {
   return `${row.ip satisfies Ipv4} ${texts[kind]}`;
 }
 
-/** What closes it, in the words of a person. */
+/** What closes the difference, as text for people. */
 export function planFor({ kind, change }: Drift): string {
   if (kind === 'missing') return 'assign it again';
   if (kind === 'astray' || kind === 'lingering') return 'take it off';

@@ -1,33 +1,34 @@
+/** Held addresses that may have no container: suspects, for `ec2-ipam status`. */
 import type { Allocation } from './allocation.ts';
 
-/** A held address that its container may never have been told of. It is listed and never freed by itself. */
+/** A held address that may have no container. It is listed, and never freed automatically. */
 export interface Suspect {
   readonly row: Allocation;
   readonly why: string;
 }
 
-/** A server process that wrote into the ledger. Times are of the store's clock, in milliseconds. */
+/** A server process that wrote to the ledger. Times are by the store's clock, in milliseconds. */
 export interface Witness {
   readonly id: string;
   readonly seenAt: number;
   readonly stoppedAt: number | null;
 }
 
-/** How long a server may be out of sight before it counts as dead. It notes its life every five seconds. */
+/** A server that has not written its heartbeat for so long counts as dead. It writes one every five seconds. */
 export const DEAD_AFTER_MS = 30_000;
 
-/** A claim that is made may be left unanswered for so long while its server notes that it lives: 5 s for a reply that is
- *  lost, 10 s to learn what became of it, and where that fails or the client has gone as much again and 30 s for the
- *  rollback. To list too many is harmless. */
+/** For how long a claim may be unanswered while its server is alive, in milliseconds: 5 s for a lost reply of the store,
+ *  10 s to learn its outcome, as much again when that fails or the client has disconnected, and 30 s for the rollback. A
+ *  larger bound only lists more suspects. */
 export const UNANSWERED_MAX_MS = 60_000;
 
-/** Whether the server claimed the row so late before it was last seen alive, or afterwards, that the answer may not have
- *  reached dockerd. Tokens begin with the id of the server that wrote them. */
+/** Whether the server made the claim less than UNANSWERED_MAX_MS before its last heartbeat, or after it: dockerd may have
+ *  no answer. A token begins with the id of the server that wrote it. */
 export const mayBeUnanswered = ({ token, movedAt }: Allocation, { id, seenAt }: Witness): boolean =>
   token?.startsWith(id) === true && movedAt >= seenAt - UNANSWERED_MAX_MS;
 
-/** The held rows whose claim was perhaps not answered: their server died without noting its end. And of several that one
- *  container name holds on one ENI, all but the newest, since a container has one address in a network. */
+/** Returns the held rows whose claim may be unanswered, because their server died. And of several rows with the same
+ *  container name on one ENI all but the newest, since a container has one address in a network. */
 export function suspects(held: readonly Allocation[], servers: readonly Witness[], now: number): Suspect[] {
   const dead = servers.filter(server => server.stoppedAt === null && now - server.seenAt > DEAD_AFTER_MS);
   const newest = new Map<string, Allocation>();

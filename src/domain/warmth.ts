@@ -1,9 +1,10 @@
 /**
- * How many ready addresses a pool should have. Demand lies between two marks, so that it doesn't oscillate: below
- * `low` the pool is filled up to `high`, above `high` what has long been idle goes back, and between them nothing
- * happens. Both marks rise with the growth of the pool's holders and fall back within minutes.
+ * How many ready addresses a pool keeps.
  *
- * Worked numbers for min 2 and max 6, on an ENI with room enough:
+ * There are two marks, so that the pool does not oscillate. Below `low` it is refilled up to `high`; above `high` idle
+ * addresses are unassigned. Both marks rise when the pool gains holders, and fall back within minutes.
+ *
+ * Examples for min 2 and max 6, on an ENI with enough room:
  *
  * | holders gained lately | low | high | usable now | refill |
  * | ---: | ---: | ---: | ---: | --- |
@@ -15,7 +16,7 @@
 import { numberOf } from './address.ts';
 import type { Allocation } from './allocation.ts';
 
-/** The marks of a quiet pool. A `max` of 0: none is kept. */
+/** The marks of a pool without growth. A `warmMax` of 0 keeps no ready address. */
 export interface WarmTarget {
   readonly warmMin: number;
   readonly warmMax: number;
@@ -25,22 +26,22 @@ export interface Marks {
   readonly high: number;
 }
 
-/** The net number of holders that a pool gained, each counted less the longer ago it was. */
+/** The net number of holders that a pool gained, with exponential decay. */
 export interface Growth {
   readonly level: number;
-  /** When that was so, on a clock in milliseconds. */
+  /** The time of `level`, in milliseconds. */
   readonly at: number;
 }
 
-/** In this time a gain comes to count half. */
+/** The half-life of the decay, in milliseconds. */
 export const GROWTH_HALVES_IN_MS = 60_000;
 export const NO_GROWTH: Growth = { level: 0, at: 0 };
 
 const levelAt = ({ level, at }: Growth, now: number): number =>
   level * 2 ** (-Math.max(now - at, 0) / GROWTH_HALVES_IN_MS);
 
-/** After a claim (1) or a release (-1). One container that crashes and starts again grows nothing, and more releases
- *  than claims are not remembered: what a pool lost says nothing of what it will need. */
+/** Growth after a claim (1) or a release (-1). A container that restarts again and again causes no growth. The level is
+ *  never negative, since lost holders do not predict demand. */
 export const grown = (before: Growth, change: 1 | -1, now: number): Growth => ({
   level: Math.max(levelAt(before, now) + change, 0),
   at: now,
@@ -52,41 +53,41 @@ export function marksOf({ warmMin, warmMax }: WarmTarget, growth: Growth, now: n
   return { low: warmMin + gained, high: warmMax + 2 * gained };
 }
 
-/** What a pool has. */
+/** The addresses of a pool. */
 export interface Stock {
   /** Ready and rested. */
   readonly usable: number;
   /** Ready, and still cooling down. */
   readonly resting: number;
-  /** A call is under way for them. */
+  /** Of assign calls under way. */
   readonly inFlight: number;
-  /** What its ENI may hold beside all it holds. */
+  /** How many more the ENI may have. */
   readonly room: number;
 }
 
-/** How many to assign while nobody waits. Containers that come and go without growth leave addresses that cool
- *  down, of which no more than the high mark again is kept. */
+/** How many addresses to assign while no request waits. Addresses in cooldown count too, so that short-lived containers
+ *  do not make the pool exceed twice the high mark. */
 export function refillOf({ usable, resting, inFlight, room }: Stock, { low, high }: Marks): number {
   const have = usable + inFlight;
   if (have >= low) return 0;
   return Math.max(Math.min(high - have, 2 * high - have - resting, room), 0);
 }
 
-/** How many to assign for requests that wait, and for those that come after them: a pool in which somebody had to wait
- *  has been too small, so it gets twice its quiet maximum at least, of which what is in flight is a part. */
+/** How many addresses to assign while requests wait. The pool was too small, so it gets at least twice its `warmMax`
+ *  besides; addresses in flight count. */
 export function batchFor(waiting: number, stock: Stock, target: WarmTarget, { high }: Marks): number {
   const { usable, resting, inFlight, room } = stock;
   const more = Math.max(Math.max(high, 2 * target.warmMax) - inFlight - resting, 0);
   return Math.max(Math.min(waiting + more - usable, room), 0);
 }
 
-/** Addresses of a prefix, and the bits of an address that tell them apart. */
+/** A /28 prefix has 2^4 addresses. */
 const PREFIX_BITS = 4;
 
-/** The places of an ENI that are taken by `rows`, all that name it but its primary, and by the `prefixes` that EC2 showed
- *  on it last: one by each, but none by an address of a prefix. The ledger doesn't say which those are, and prefixes come
- *  and go: of the strangers' addresses the largest /28 blocks are taken for them, and whole blocks for what has gone.
- *  Too few rather than too many: EC2 refuses what is too much. */
+/** How much of the limit of an ENI is used by `rows` (all that name it, without its primary) and by the `prefixes` that
+ *  EC2 showed last. Each address and each prefix counts one; addresses inside a prefix count nothing. The ledger does not
+ *  tell which those are, so the largest /28 blocks of foreign addresses are taken for prefixes, and whole blocks for
+ *  prefixes that are gone. The result is rather too small: EC2 refuses a call that exceeds the limit. */
 export function placesTaken(rows: readonly Allocation[], prefixes: number): number {
   const [strangers, ours] = [rows.filter(isStrangers), rows.filter(row => !isStrangers(row))];
   const present = strangers.filter(row => row.absentSince === null);
@@ -97,10 +98,10 @@ export function placesTaken(rows: readonly Allocation[], prefixes: number): numb
 }
 const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 
-/** The part of a batch that a subnet can afford of which `free` addresses are seen: beyond those who wait it leaves
- *  `reserve`, so that warmth here doesn't make a container wait elsewhere. */
+/** The size of a batch in a subnet with `free` addresses. Beyond the requests that wait, it leaves `reserve` addresses for
+ *  requests on other ENIs. */
 export const affordable = (batch: number, waiting: number, free: number, reserve: number): number =>
   Math.min(batch, Math.max(waiting, free - reserve), free);
 
-/** How many of the ready addresses are too many. */
+/** How many ready addresses exceed the high mark. */
 export const excessOf = (ready: number, high: number): number => Math.max(ready - high, 0);

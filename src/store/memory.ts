@@ -1,6 +1,7 @@
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
 import {
   type Allocation,
+  isIntent,
   isRested,
   isSkipped,
   mayStillLeave,
@@ -90,9 +91,7 @@ export function openMemory(options: { clock?: () => number; origin?: string } = 
     },
     async intents(ageMs, limit) {
       const before = clock() - ageMs;
-      const old = where(
-        row => (row.status === 'assigning' || row.status === 'unassigning') && row.movedAt <= before,
-      );
+      const old = where(row => isIntent(row) && row.movedAt <= before);
       return reading(old.sort((a, b) => a.movedAt - b.movedAt || byAddress(a, b)).slice(0, limit));
     },
     async withStatus(subnet, statuses) {

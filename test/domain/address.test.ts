@@ -89,7 +89,7 @@ for (const [why, texts] of noCidrs)
 blocks('bits behind the mask: are refused, with the block that was meant', () =>
   refuses(
     () => parseCidr('10.0.1.77/26', '--ip-range'),
-    /^--ip-range "10\.0\.1\.77\/26" has bits set behind its mask; did you mean 10\.0\.1\.64\/26\?$/,
+    /^--ip-range "10\.0\.1\.77\/26" has host bits; did you mean 10\.0\.1\.64\/26\?$/,
   ),
 );
 

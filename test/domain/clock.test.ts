@@ -1,5 +1,5 @@
 // Goal: a deadline that has passed in truth has passed here. Method: clocks that stop, step and jitter.
-import { deadlineClock } from '../../src/domain/clock.ts';
+import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const clock = suite('deadline clock');
@@ -7,7 +7,7 @@ const clock = suite('deadline clock');
 /** Passes `ms` on the monotonic clock and `dayMs` in the time of day. */
 function clocks() {
   let [monotonic, day] = [5_000, 1_800_000_000_000];
-  const read = deadlineClock(
+  const read = createDeadlineClock(
     () => monotonic,
     () => day,
   );

@@ -59,10 +59,10 @@ for (const [text, range] of pools)
 
 const nonPools: [text: string, line: RegExp][] = [
   ['eni-0a;v6', /^pool "eni-0a;v6" is IPv6, which is not served$/],
-  ['eni-0a;', /was not given out by this driver/],
-  ['eni-0a;range', /was not given out by this driver/],
+  ['eni-0a;', /is not one of this driver/],
+  ['eni-0a;range', /is not one of this driver/],
   ['eni-0a;range=', /^PoolID range "" is not an IPv4 CIDR/],
-  ['eni-0a;range=10.0.1.1/25', /^PoolID range ".*" has bits set behind its mask/],
+  ['eni-0a;range=10.0.1.1/25', /^PoolID range ".*" has host bits/],
   [';range=10.0.1.128/25', /^PoolID "" is not an id/],
   ['eni-0a eni-0b', /^PoolID "eni-0a eni-0b" is not an id/],
 ];

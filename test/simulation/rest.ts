@@ -1,5 +1,5 @@
 /** What must be so when nothing goes wrong any more and the keepers have had their time. */
-import { type Allocation, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
+import { type Allocation, isIntent, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port } from './layout.ts';
@@ -58,8 +58,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
   const key = keyOf(row.subnet, row.ip);
   const told = () => `${key} is ${row.status} on ${row.iface} #${row.generation}; EC2 has it on ${carrier}`;
   const { status } = row;
-  const isOpen = status === 'assigning' || status === 'unassigning';
-  demand(!isOpen, 'at rest no intent is open', told);
+  demand(!isIntent(row), 'at rest no intent is open', told);
   if (status === 'free') demand(carrier === null, 'at rest ledger and EC2 agree: free', told);
   if (status === 'ready') demand(carrier === row.iface, 'at rest ledger and EC2 agree: ready', told);
   if (status === 'allocated')

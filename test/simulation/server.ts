@@ -2,7 +2,7 @@
 import { createGate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
-import { deadlineClock } from '../../src/domain/clock.ts';
+import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
@@ -46,7 +46,7 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   const wrote = new Map();
   const startedAt = scheduler.now - scheduler.random.below(1_000_000);
   const clock = () => scheduler.now - startedAt - process.asleepMs;
-  const deadlines = deadlineClock(clock, () => EPOCH + scheduler.now + process.dayAheadMs);
+  const deadlines = createDeadlineClock(clock, () => EPOCH + scheduler.now + process.dayAheadMs);
   const wait = (ms: number, signal?: AbortSignal) => scheduler.wait(process, ms, signal);
   const connected = ledger.connect(process, wrote);
   const soon = (work: () => void) => scheduler.resume(process, work, 0);

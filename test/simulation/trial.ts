@@ -1,5 +1,5 @@
 /** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
-import { type Allocation, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
+import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Engine, Network } from './engine.ts';
@@ -84,7 +84,7 @@ function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
   const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
   const isSeen = (row: Allocation) => carried.has(row.ip) && !mayShowPast(row, eni, now);
   if (asked.length > 0 && asked.every(isSeen)) return true;
-  const known = here.filter(row => !row.status.endsWith('assigning')).length;
+  const known = here.filter(row => !isIntent(row)).length;
   const hasRoom = 1 + Math.max(carried.size, known) < network.limitOf(there);
   const free = rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null);
   return hasRoom && free.some(row => isGood(world, row, now) && !isSkipped(row, now));

@@ -1,5 +1,5 @@
 import { formatCidr } from '../../domain/address.ts';
-import { type Allocation, STATUSES, type Status } from '../../domain/allocation.ts';
+import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command } from '../command.ts';
@@ -50,7 +50,7 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
   const held: Allocation[] = [];
   const unsettled: Allocation[] = [];
   for (const { id } of subnets) {
-    const { rows } = await store.withStatus(id, ['allocated', 'assigning', 'unassigning']);
+    const { rows } = await store.withStatus(id, ['allocated', ...INTENTS]);
     held.push(...rows.filter(row => row.status === 'allocated'));
     unsettled.push(...rows.filter(row => row.status !== 'allocated'));
   }

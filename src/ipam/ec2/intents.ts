@@ -5,7 +5,7 @@
  * only forward, to an Unassign. A process that dies or freezes anywhere in here leaves a row that says so.
  */
 import type { Ipv4 } from '../../domain/address.ts';
-import type { Allocation, Change, MoveName } from '../../domain/allocation.ts';
+import { type Allocation, type Change, isIntent, type MoveName } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { callDeadline, type IpamContext } from '../context.ts';
@@ -43,7 +43,7 @@ export async function write(
 ): Promise<Written & { moved: Allocation[] }> {
   const sendBefore = callDeadline(context);
   const moved = await context.store.move(changes);
-  return { moved, intents: moved.filter(row => row.status.endsWith('assigning')), sendBefore };
+  return { moved, intents: moved.filter(isIntent), sendBefore };
 }
 
 export const noAnswer = (eni: EniId): IpamError =>

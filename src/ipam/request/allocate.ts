@@ -1,6 +1,6 @@
 /** Gives addresses to containers and takes them back. */
 import { contains, formatCidr, type Ipv4 } from '../../domain/address.ts';
-import { type Allocation, isRested } from '../../domain/allocation.ts';
+import { type Allocation, INTENTS, isRested } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, type Pool, poolFor } from '../../domain/ids.ts';
 import type { IpamContext, Policy } from '../context.ts';
@@ -183,7 +183,7 @@ export function createAllocator(
       const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });
       if (!why.byEc2 && free.rows.length > 0) return true;
       // What comes to another ENI of ours is idle there then.
-      const { rows, now } = await store.withStatus(home.subnet.id, ['assigning', 'unassigning']);
+      const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
       if (rows.some(row => isOfUse(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
     }
     if (why.outcome === 'eni full' && why.inDoubt) return true;

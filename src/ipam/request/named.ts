@@ -1,6 +1,6 @@
 /** `--ip`: one address and no other. */
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
-import { type Allocation, isRested, staysAwayMs } from '../../domain/allocation.ts';
+import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 import { assign, isSeenSoon } from '../ec2/assign.ts';
@@ -26,9 +26,8 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
         'bad-request',
         `${ip} is not among the addresses that this ledger was given of ${home.subnet.id}`,
       );
-    const isIntent = row.status === 'assigning' || row.status === 'unassigning';
     const isResting = row.status === 'free' && policy.strictReuse;
-    if (isIntent && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
+    if (isIntent(row) && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
     if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
       if (claimed !== undefined) return claimed;
@@ -39,8 +38,8 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       if (clock() >= asked.until()) throw conflict(row);
       await Promise.race([releasing, wait(LOOK_AGAIN_MS)]);
       continue;
-    } else if (!isIntent) throw conflict(row);
-    if (clock() >= asked.until()) throw isIntent || isResting ? conflict(row) : beaten(row);
+    } else if (!isIntent(row)) throw conflict(row);
+    if (clock() >= asked.until()) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
     await wait(LOOK_AGAIN_MS);
   }
 }

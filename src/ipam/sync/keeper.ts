@@ -1,5 +1,5 @@
 /** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
-import type { Allocation } from '../../domain/allocation.ts';
+import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { type IpamContext, urgently } from '../context.ts';
@@ -131,7 +131,6 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   async function isAtRest(subnet: SubnetId): Promise<boolean> {
     if (clock() < (busyUntil.get(subnet) ?? Number.POSITIVE_INFINITY)) return false;
     const { now, rows } = await store.withStatus(subnet, OURS);
-    const isIntent = (row: Allocation) => row.status === 'assigning' || row.status === 'unassigning';
     return !rows.some(row => isIntent(row) || now - row.movedAt < REST_AFTER_MS);
   }
 
