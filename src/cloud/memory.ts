@@ -1,7 +1,7 @@
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { type Caller, OWNER, View } from '../simulator/model/caller.ts';
+import { type Caller, createView, OWNER, type View } from '../simulator/model/caller.ts';
 import {
   type DescribeEnis,
   describeEnis,
@@ -56,7 +56,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     pageSize = PAGE_SIZE,
   } = options;
   const { caller = () => OWNER } = options;
-  const viewOf = (network: Network): View => new View(network, vpc.region, caller());
+  const viewOf = (network: Network): View => createView(network, vpc.region, caller());
 
   async function answerOf<T>(action: string, outcome: Outcome<T>): Promise<T> {
     const afterMs = outcome.kind === 'never' ? callTimeoutMs : Math.min(outcome.afterMs, callTimeoutMs);
@@ -74,7 +74,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     door(action, async () => {
       const asked = caller(); // it may be applied when the caller is another one
       const checked = (network: Network): T => {
-        new View(network, vpc.region, asked).checkOwner(eni);
+        createView(network, vpc.region, asked).checkOwner(eni);
         return change(network);
       };
       return answerOf(action, vpc.write(action, eni, checked));

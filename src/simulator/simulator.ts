@@ -1,21 +1,15 @@
+/** The simulator as one HTTP app: EC2 at `POST /`, IMDSv2 under `/latest`, its own API under `/simulator`. */
 import { Hono } from 'hono';
-import type { InstanceId } from '../domain/ids.ts';
-import { adminFace } from './admin-face.ts';
-import type { ConnectionEnv } from './connection.ts';
-import { ec2Face, type FaceOptions } from './ec2/ec2-face.ts';
-import { imdsFace } from './imds/imds-face.ts';
+import { createAdminApi } from './admin-api.ts';
+import { createEc2Api, type Ec2ApiOptions } from './ec2/ec2-api.ts';
+import type { ConnectionEnv } from './exchange.ts';
+import { createImdsApi, type ImdsOptions } from './imds/imds-api.ts';
 import type { Vpc } from './model/vpc.ts';
 
-export interface SimulatorOptions extends FaceOptions {
-  /** The instance whose metadata service this is. */
-  readonly instance: InstanceId;
-}
-
-/** The VPC with all its faces on one address: EC2 at `POST /`, IMDSv2 under `/latest`, its own API under
- *  `/simulator`. To be served by @hono/node-server, so that connections can be dropped. */
-export function simulatorApp(vpc: Vpc, options: SimulatorOptions): Hono<ConnectionEnv> {
+/** Must be served by @hono/node-server: only then can it close a connection without a response. */
+export function createSimulator(vpc: Vpc, options: ImdsOptions & Ec2ApiOptions): Hono<ConnectionEnv> {
   return new Hono<ConnectionEnv>()
-    .route('/', ec2Face(vpc, options))
-    .route('/', imdsFace(vpc, options))
-    .route('/', adminFace(vpc));
+    .route('/', createEc2Api(vpc, options))
+    .route('/', createImdsApi(vpc, options))
+    .route('/', createAdminApi(vpc));
 }

@@ -15,7 +15,7 @@ import { type Listening, listen } from '../../src/http/listen.ts';
 import { type Fault, METADATA } from '../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
-import { simulatorApp } from '../../src/simulator/simulator.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const SUBNET = 'subnet-0a1' as SubnetId;
@@ -101,7 +101,7 @@ ec2.before.each(async () => {
     },
     { now: () => Date.now(), random: () => 0.5, bucketScale: null },
   );
-  const app = simulatorApp(vpc, { wait: ms => wait(ms), wallClock: () => Date.now(), instance: INSTANCE });
+  const app = createSimulator(vpc, { wait: ms => wait(ms), wallClock: () => Date.now(), instance: INSTANCE });
   const fetch: typeof app.fetch = async (request, ...rest) =>
     (await byHand?.(request)) ?? app.fetch(request, ...rest);
   server = await listen({ fetch }, { kind: 'http', host: '127.0.0.1', port: 0 });

@@ -2,7 +2,7 @@
 // Method: the simulator's metadata service, made to fail.
 import { metadataAt } from '../../src/cloud/imds.ts';
 import { type Fault, METADATA } from '../../src/simulator/model/faults.ts';
-import { simulatorApp } from '../../src/simulator/simulator.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -42,7 +42,7 @@ const cases: [what: string, fault: Fault | null, path: string, kind: string, say
 for (const [what, fault, path, kind, says] of cases)
   metadata(`${what} is ${kind}`, async () => {
     const vpc = simulated();
-    const served = await serve(simulatorApp(vpc, { instance: INSTANCE }));
+    const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
     try {
       if (fault !== null) vpc.faults.add({ ...fault, action: METADATA });
       const told = await metadataAt(`${served.url}/`, TIMEOUT_MS)(path);
@@ -54,14 +54,14 @@ for (const [what, fault, path, kind, says] of cases)
   });
 
 metadata('where nothing listens there are none', async () => {
-  const served = await serve(simulatorApp(simulated(), { instance: INSTANCE }));
+  const served = await serve(createSimulator(simulated(), { instance: INSTANCE }));
   served.close();
   assert.equal(await metadataAt(served.url, TIMEOUT_MS)('mac'), { kind: 'absent', why: 'ECONNREFUSED' });
 });
 
 metadata('where a token is refused, another one is tried', async () => {
   const vpc = simulated();
-  const served = await serve(simulatorApp(vpc, { instance: INSTANCE }));
+  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
   try {
     vpc.faults.add({ kind: 'error', code: '401', message: '', times: 1, action: METADATA });
     assert.is((await metadataAt(served.url)('instance-id')).kind, 'value');

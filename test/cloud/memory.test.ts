@@ -13,7 +13,7 @@ import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
-import { simulatorApp } from '../../src/simulator/simulator.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
 import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -190,7 +190,7 @@ const bothClouds = suite('memory cloud and EC2 over the wire');
 /** Tells the story to both clouds, each on a VPC of its own that luck has made the same. */
 async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promise<unknown> {
   const [inside, outside] = [simulated({ random: seeded(7) }), simulated({ random: seeded(7) })];
-  const served = await serve(simulatorApp(outside, { instance: INSTANCE }));
+  const served = await serve(createSimulator(outside, { instance: INSTANCE }));
   const before = process.env.AWS_ENDPOINT_URL_EC2;
   process.env.AWS_ENDPOINT_URL_EC2 = served.url;
   try {
@@ -336,7 +336,7 @@ bothClouds(
       },
       { now: Date.now, random: () => 0.5 },
     );
-    const served = await serve(simulatorApp(vpc, { instance: INSTANCE }));
+    const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
     const before = process.env.AWS_ENDPOINT_URL_EC2;
     process.env.AWS_ENDPOINT_URL_EC2 = served.url;
     const cloudsOf = (account: string): Cloud[] => [

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../../src/domain/ids.ts';
-import { imdsFace } from '../../src/simulator/imds/imds-face.ts';
+import { createImdsApi } from '../../src/simulator/imds/imds-api.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../src/simulator/model/world.ts';
 import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from '../kit/docker/dockerd.ts';
 import type { Result } from '../kit/docker/netns.ts';
@@ -40,7 +40,7 @@ const driver = createServer((request, response) => {
   plugin(request).then(answer => response.end(JSON.stringify(answer)));
 });
 const vpc = buildVpc(DEFAULT_WORLD, { now: () => performance.now(), random: Math.random });
-const metadata = imdsFace(vpc, { instance: INSTANCE, wallClock: () => Date.now() });
+const metadata = createImdsApi(vpc, { instance: INSTANCE, wallClock: () => Date.now() });
 const imds = createAdaptorServer({ fetch: metadata.fetch, overrideGlobalObjects: false });
 
 let engine: Dockerd;

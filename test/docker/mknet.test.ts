@@ -7,7 +7,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../../src/domain/ids.ts';
-import { imdsFace } from '../../src/simulator/imds/imds-face.ts';
+import { createImdsApi } from '../../src/simulator/imds/imds-api.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import {
   execute,
@@ -90,13 +90,13 @@ function vpc() {
   };
   return buildVpc(world, { now: () => 0, random: Math.random });
 }
-let metadata: ReturnType<typeof imdsFace>; // of the VPC that a case describes, from its first request on
+let metadata: ReturnType<typeof createImdsApi>; // of the VPC that a case describes, from its first request on
 let described = '';
 const imds = createAdaptorServer({
   overrideGlobalObjects: false,
   fetch: request => {
     if (described !== JSON.stringify(enis))
-      metadata = imdsFace(vpc(), { instance: INSTANCE, wallClock: () => 0 });
+      metadata = createImdsApi(vpc(), { instance: INSTANCE, wallClock: () => 0 });
     described = JSON.stringify(enis);
     return metadata.fetch(request);
   },

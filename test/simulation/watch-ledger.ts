@@ -1,7 +1,7 @@
 /** Rules about the ledger, held against every change of it. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { isReserved } from '../../src/domain/address.ts';
-import { type Allocation, type Change, MOVES, type MoveName } from '../../src/domain/allocation.ts';
+import { type Allocation, type Change, isIntent, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
 import type { Holding, Mirror, Oracle } from './oracle.ts';
@@ -47,7 +47,10 @@ export function watchMove(oracle: Oracle, moved: Moved): void {
   );
   if (change.move === 'taken' && change.refused === true)
     oracle.demand(
-      oracle.network().journal.some(({ ips }) => ips.includes(after.ip)),
+      oracle
+        .network()
+        .journalAfter(0)
+        .mutations.some(({ ips }) => ips.includes(after.ip)),
       "a refusal is taken for somebody else's address only where somebody has had it",
       () => `${key} by ${moved.process.id}`,
     );
@@ -257,7 +260,7 @@ function noteRest({ mirror, before, after, storeNow }: Moved, key: string): void
       eni: before.iface,
       unsure: mirror.silent.get(key) === before.iface,
     });
-  if (!after.status.endsWith('assigning') && after.missingSince === null) mirror.silent.delete(key);
+  if (!isIntent(after) && after.missingSince === null) mirror.silent.delete(key);
 }
 
 /** A row that rested for so long was surely among those that were read before early reuse was decided. */

@@ -5,8 +5,8 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createAdaptorServer } from '@hono/node-server';
-import { ec2Face } from '../../src/simulator/ec2/ec2-face.ts';
-import { imdsFace } from '../../src/simulator/imds/imds-face.ts';
+import { createEc2Api } from '../../src/simulator/ec2/ec2-api.ts';
+import { createImdsApi } from '../../src/simulator/imds/imds-api.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import { execute, until } from '../kit/docker/netns.ts';
@@ -67,9 +67,9 @@ export class Stage {
     for (const address of [EC2, DATABASE, SERVER, METADATA])
       execFileSync('ip', ['address', 'add', `${address}/32`, 'dev', 'lo']);
     writeFileSync('/etc/hosts', HOSTS_FILE);
-    await serveOn(EC2, ec2Face(this.vpc, {}).fetch as Fetch);
+    await serveOn(EC2, createEc2Api(this.vpc, {}).fetch as Fetch);
     const metadata = new Map<string, Fetch>(
-      INSTANCES.map(({ id }) => [id, imdsFace(this.vpc, { instance: id }).fetch as Fetch]),
+      INSTANCES.map(({ id }) => [id, createImdsApi(this.vpc, { instance: id }).fetch as Fetch]),
     );
     await serveOn(METADATA, (request, env) => {
       const asks = this.#instanceAt(env.incoming.socket.remoteAddress ?? '');

@@ -7,7 +7,7 @@ import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listen.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
-import { simulatorApp } from '../../simulator/simulator.ts';
+import { createSimulator } from '../../simulator/simulator.ts';
 import { command, type Output } from '../command.ts';
 import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/command-settings.ts';
 import { loadConfig } from '../settings/config.ts';
@@ -39,7 +39,7 @@ export const demo = command({
     const cidr = formatCidr(vpc.network.subnet(eni.subnet).cidr);
     vpc.faults.add({ kind: 'latency', ms: 150 });
     const ec2 = await listen(
-      simulatorApp(vpc, { instance: instance.id }),
+      createSimulator(vpc, { instance: instance.id }),
       { kind: 'http', host: '127.0.0.1', port: 0 },
       log,
     );

@@ -4,7 +4,7 @@ import { parseInstanceId } from '../../domain/ids.ts';
 import { listen } from '../../http/listen.ts';
 import { ADMIN_HELP } from '../../simulator/admin-help.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
-import { simulatorApp } from '../../simulator/simulator.ts';
+import { createSimulator } from '../../simulator/simulator.ts';
 import { command } from '../command.ts';
 import { SIMULATE_SETTINGS } from '../settings/command-settings.ts';
 import { text } from '../settings/value-parsers.ts';
@@ -37,7 +37,7 @@ export const simulate = command({
     const instance = options.instance === null ? first?.id : parseInstanceId(options.instance, '--instance');
     if (instance === undefined)
       throw new IpamError('bad-request', 'the world has no instance', { hint: 'describe one' });
-    const app = simulatorApp(vpc, { instance });
+    const app = createSimulator(vpc, { instance });
     const listening = [];
     for (const listener of config.listen) listening.push(await listen(app, listener, log));
     for (const { address } of listening)

@@ -1,4 +1,5 @@
-import { type Caller, View } from '../model/caller.ts';
+/** The actions of the EC2 Query API: parameters in, a call of the simulated VPC, records out. */
+import { type Caller, createView } from '../model/caller.ts';
 import {
   type DescribeEnis,
   describeEnis,
@@ -7,16 +8,15 @@ import {
   matcher,
 } from '../model/describe.ts';
 import { refuse } from '../model/ec2-error.ts';
-import type { AssignRequest, NewEni } from '../model/network.ts';
+import type { AssignRequest, Network, NewEni } from '../model/network.ts';
 import type { Instance, Subnet } from '../model/records.ts';
 import type { Outcome, Vpc } from '../model/vpc.ts';
-import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml } from './ec2-shapes.ts';
+import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml, type Xml } from './ec2-xml.ts';
 import { asIp, type Params } from './params.ts';
-import type { Xml } from './xml.ts';
 
-/** The members of an answer, beside its request id. */
+/** The members of a response, without its request id. */
 type Answer = { readonly [name: string]: Xml };
-/** Reads what it needs of the parameters; then, when nothing unknown is left, it is carried out. */
+/** Reads its parameters first. The returned function makes the call, once no unknown parameter is left. */
 type Action = (params: Params, vpc: Vpc, caller: Caller) => () => Outcome<Answer>;
 
 const SUBNET_FILTERS: FilterReaders<Subnet> = {
@@ -32,7 +32,7 @@ const INSTANCE_FILTERS: FilterReaders<Instance> = {
 
 const DONE: Answer = { return: true };
 
-/** The part of the EC2 Query API that the simulator speaks.
+/** The actions of the EC2 Query API that the simulator has.
  *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Operations.html */
 export const ACTIONS: Readonly<Record<string, Action>> = {
   DescribeNetworkInterfaces(params, vpc, caller) {
@@ -44,17 +44,14 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
       ...(maxResults === undefined ? {} : { maxResults }),
       ...(nextToken === undefined ? {} : { nextToken }),
     };
-    const look = () =>
-      vpc.read(
-        'DescribeNetworkInterfaces',
-        (network, at) => {
-          const page = describeEnis(network, request, at, new View(network, vpc.region, caller));
-          const networkInterfaceSet = page.enis.map(eni => eniXml(eni, vpc.region));
-          return { networkInterfaceSet, nextToken: page.nextToken };
-        },
-        isSweeping(request),
-      );
-    return look;
+    const look = (network: Network, at?: number): Answer => {
+      const page = describeEnis(network, request, at, createView(network, vpc.region, caller));
+      return {
+        networkInterfaceSet: page.enis.map(eni => eniXml(eni, vpc.region)),
+        nextToken: page.nextToken,
+      };
+    };
+    return () => vpc.read('DescribeNetworkInterfaces', look, isSweeping(request));
   },
 
   DescribeSubnets(params, vpc, caller) {
@@ -62,7 +59,7 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
     const filters = params.filters();
     return () =>
       vpc.read('DescribeSubnets', (network, at) => {
-        const view = new View(network, vpc.region, caller);
+        const view = createView(network, vpc.region, caller);
         const hidden = ids.find(id => !view.showsSubnet(network.subnet(id, at)));
         if (hidden !== undefined) throw refuse.noSuchSubnet(hidden);
         const subnets =
@@ -121,7 +118,7 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
     };
     return () =>
       vpc.write('AssignPrivateIpAddresses', request.eni, network => {
-        new View(network, vpc.region, caller).checkOwner(request.eni);
+        createView(network, vpc.region, caller).checkOwner(request.eni);
         return {
           networkInterfaceId: request.eni,
           assignedPrivateIpAddressesSet: network
@@ -137,14 +134,14 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
     const ips = params.ips('PrivateIpAddress');
     return () =>
       vpc.write('UnassignPrivateIpAddresses', id, network => {
-        new View(network, vpc.region, caller).checkOwner(id);
+        createView(network, vpc.region, caller).checkOwner(id);
         network.unassign(id, ips);
         return DONE;
       });
   },
 
   CreateNetworkInterface(params, vpc) {
-    params.text('ClientToken'); // the SDK makes one up; here a repeat is not told from a new call
+    params.text('ClientToken'); // the SDK sends one; here a repeated call creates another ENI
     const primary = params.text('PrivateIpAddress');
     const request: NewEni = {
       subnet: params.id('subnet', 'SubnetId'),

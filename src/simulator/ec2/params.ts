@@ -1,3 +1,4 @@
+/** The form parameters of one request to the EC2 Query API. */
 import { type Ipv4, toNumber } from '../../domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { Filter } from '../model/describe.ts';
@@ -14,89 +15,71 @@ const MALFORMED: Record<keyof Ids, string> = {
   i: 'InvalidInstanceID.Malformed',
 };
 
-/** The parameters of one request. What nobody asked for is unknown, and EC2 refuses what it does not know. */
-export class Params {
-  readonly #form: URLSearchParams;
-  readonly #asked = new Set<string>();
+export type Params = ReturnType<typeof createParams>;
 
-  constructor(form: URLSearchParams) {
-    this.#form = form;
+/** EC2 refuses a request with an unknown parameter. So each parameter that is read is noted, and checkAllKnown refuses
+ *  the rest. */
+export function createParams(form: URLSearchParams) {
+  const read = new Set<string>();
+
+  function text(name: string): string | undefined {
+    read.add(name);
+    return form.get(name) ?? undefined;
   }
 
-  text(name: string): string | undefined {
-    this.#asked.add(name);
-    return this.#form.get(name) ?? undefined;
+  /** Throws MissingParameter when it is absent or empty. */
+  function needed(name: string): string {
+    const value = text(name);
+    if (value === undefined || value === '') throw refuse.missing(name);
+    return value;
   }
 
-  needed(name: string): string {
-    const text = this.text(name);
-    if (text === undefined || text === '') throw refuse.missing(name);
-    return text;
+  function integer(name: string): number | undefined {
+    const value = text(name);
+    if (value === undefined) return undefined;
+    if (!/^-?\d{1,9}$/.test(value)) throw refuse.invalidInteger(name, value);
+    return Number(value);
   }
 
-  integer(name: string): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    if (!/^-?\d{1,9}$/.test(text)) throw refuse.invalidInteger(name, text);
-    return Number(text);
+  function flag(name: string): boolean | undefined {
+    const value = text(name);
+    if (value === undefined) return undefined;
+    if (value !== 'true' && value !== 'false') throw refuse.invalidFlag(name, value);
+    return value === 'true';
   }
 
-  flag(name: string): boolean | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    if (text !== 'true' && text !== 'false') throw refuse.invalidFlag(name, text);
-    return text === 'true';
+  /** The names `Name.1`, `Name.2`… that are given, in the order of their numbers. `rest` follows the number. */
+  function numbered(name: string, rest: string): string[] {
+    const pattern = new RegExp(`^${name}\\.(\\d{1,4})${rest}`);
+    const numbers = [...form.keys()].flatMap(key => pattern.exec(key)?.[1] ?? []);
+    return [...new Set(numbers)].sort((a, b) => Number(a) - Number(b)).map(number => `${name}.${number}`);
   }
 
-  /** `Name.1`, `Name.2`… in the order of their numbers. */
-  list(name: string): string[] {
-    return this.#numbered(name).map(key => this.text(key) ?? '');
+  const list = (name: string): string[] => numbered(name, '$').map(key => text(key) ?? '');
+
+  function checkAllKnown(): void {
+    for (const name of form.keys())
+      if (!read.has(name)) throw new Ec2Error('UnknownParameter', `The parameter ${name} is not recognized`);
   }
 
-  id<K extends keyof Ids>(kind: K, name: string): Ids[K] {
-    return asId(kind, this.needed(name));
-  }
-
-  ids<K extends keyof Ids>(kind: K, name: string): Ids[K][] {
-    return this.list(name).map(text => asId(kind, text));
-  }
-
-  ips(name: string): Ipv4[] {
-    return this.list(name).map(asIp);
-  }
-
-  /** `Filter.1.Name`, `Filter.1.Value.1`… */
-  filters(): Filter[] {
-    return this.#groups('Filter').map(group => ({
-      name: this.needed(`${group}.Name`),
-      values: this.list(`${group}.Value`),
-    }));
-  }
-
-  /** `Name.1.Key`, `Name.2.Key`…: the numbered groups of a parameter, as `Name.1`, `Name.2`… */
-  #groups(name: string): string[] {
-    const pattern = new RegExp(`^${name}\\.(\\d{1,4})\\.`);
-    const numbers = [...this.#form.keys()].map(key => pattern.exec(key)?.[1]).filter(n => n !== undefined);
-    return sorted(new Set(numbers)).map(number => `${name}.${number}`);
-  }
-
-  #numbered(name: string): string[] {
-    const numbers = [...this.#form.keys()]
-      .filter(key => key.startsWith(`${name}.`))
-      .map(key => key.slice(name.length + 1))
-      .filter(rest => /^\d{1,4}$/.test(rest));
-    return sorted(new Set(numbers)).map(number => `${name}.${number}`);
-  }
-
-  /** Refuses the request if it has a parameter that nobody asked for. */
-  checkAllKnown(): void {
-    for (const name of this.#form.keys())
-      if (!this.#asked.has(name))
-        throw new Ec2Error('UnknownParameter', `The parameter ${name} is not recognized`);
-  }
+  return {
+    text,
+    needed,
+    integer,
+    flag,
+    list,
+    id: <K extends keyof Ids>(kind: K, name: string): Ids[K] => asId(kind, needed(name)),
+    ids: <K extends keyof Ids>(kind: K, name: string): Ids[K][] => list(name).map(value => asId(kind, value)),
+    ips: (name: string): Ipv4[] => list(name).map(asIp),
+    /** `Filter.1.Name`, `Filter.1.Value.1`… */
+    filters: (): Filter[] =>
+      numbered('Filter', '\\.').map(group => ({
+        name: needed(`${group}.Name`),
+        values: list(`${group}.Value`),
+      })),
+    checkAllKnown,
+  };
 }
-
-const sorted = (numbers: Iterable<string>): string[] => [...numbers].sort((a, b) => Number(a) - Number(b));
 
 function asId<K extends keyof Ids>(kind: K, text: string): Ids[K] {
   if (!new RegExp(`^${kind}-[0-9a-f]{1,24}$`).test(text))

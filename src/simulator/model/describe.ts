@@ -1,3 +1,4 @@
+/** DescribeNetworkInterfaces: filters, wildcards and pagination. */
 import type { EniId } from '../../domain/ids.ts';
 import type { View } from './caller.ts';
 import { refuse } from './ec2-error.ts';
@@ -22,12 +23,12 @@ export interface EniPage {
   readonly nextToken: string | null;
 }
 
-/** The most that one answer of DescribeNetworkInterfaces holds, paginated or not. */
+/** The most ENIs in one response of DescribeNetworkInterfaces, paginated or not. */
 const PAGE_SIZE_MAX = 1000;
 const PAGE_SIZE_MIN = 5;
 export const FILTER_VALUES_MAX = 200;
 
-/** What of a record each filter looks at. A name that ends in a colon is that of a filter with a key. */
+/** The values of a record that each filter compares. A name with a colon at its end is a filter with a key. */
 export type FilterReaders<T> = Record<string, (record: T, key: string) => readonly string[]>;
 
 const ENI_FILTERS: FilterReaders<Eni> = {
@@ -50,11 +51,11 @@ const ENI_FILTERS: FilterReaders<Eni> = {
   'tag:': (eni, key) => [eni.tags[key] ?? []].flat(),
 };
 
-/** Whether a call neither filters nor paginates, for which EC2 has smaller buckets. */
+/** Whether a call has no filter and no pagination. EC2 has smaller token buckets for it. */
 export const isSweeping = (request: DescribeEnis): boolean =>
   request.maxResults === undefined && !request.filters?.length && !request.ids?.length;
 
-/** The ENIs that the request asks for, in the order of their ids, as they were at `at`. */
+/** The ENIs of the request, in the order of their ids, as they were at `at`. */
 export function describeEnis(
   network: Network,
   request: DescribeEnis,
@@ -89,7 +90,7 @@ function eniIn(network: Network, id: EniId, view: View | null, at?: number): Eni
   return eni;
 }
 
-/** Whether a record passes all filters: any value of each. */
+/** Tests a record: one value of every filter must match. */
 export function matcher<T>(filters: readonly Filter[], readers: FilterReaders<T>): (record: T) => boolean {
   if (filters.reduce((sum, { values }) => sum + values.length, 0) > FILTER_VALUES_MAX)
     throw refuse.tooManyFilterValues();
@@ -105,7 +106,7 @@ export function matcher<T>(filters: readonly Filter[], readers: FilterReaders<T>
   return record => tests.every(test => test(record));
 }
 
-/** `*` stands for any text and `?` for one character. */
+/** `*` matches any text and `?` one character. */
 const patternOf = (text: string): RegExp =>
   new RegExp(
     `^${text
@@ -114,7 +115,7 @@ const patternOf = (text: string): RegExp =>
       .replaceAll('?', '.')}$`,
   );
 
-// A token holds the last id that was shown, and serves only the filters it was given out for.
+// A token has the last id of the page and the filters; EC2 refuses it with other filters.
 const tokenAfter = (id: string, filters: readonly Filter[]): string => btoa(JSON.stringify([id, filters]));
 
 function lastIdIn(token: string, filters: readonly Filter[]): string {

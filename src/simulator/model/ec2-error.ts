@@ -1,6 +1,7 @@
+/** The errors with which EC2 refuses a call. */
 import type { Ipv4 } from '../../domain/address.ts';
 
-/** EC2 says no, and nothing was changed. `code` and `message` are EC2's own, `status` is HTTP's. */
+/** EC2 refused a call; nothing was changed. `code` and `message` are EC2's, `status` is HTTP's. */
 export class Ec2Error extends Error {
   override readonly name = 'Ec2Error';
   readonly code: string;
@@ -29,7 +30,7 @@ const statusOf = (code: string): number => STATUSES[code] ?? 400;
 
 const invalidValue = (message: string) => new Ec2Error('InvalidParameterValue', message);
 
-/** What EC2 says, in its own words where they are known from its users' bug reports and code. */
+/** EC2's refusals, in its own texts where bug reports and code of its users show them. */
 export const refuse = {
   taken: (ips: readonly Ipv4[]) => invalidValue(`[${ips.join(', ')}] assigned, but move is not allowed.`),
   takenUnnamed: () => new Ec2Error('InvalidIPAddress.InUse', 'The specified address is already in use.'),
@@ -41,10 +42,10 @@ export const refuse = {
     ),
   reserved: (ip: Ipv4) => invalidValue(`Address ${ip} is in subnet's reserved address range`),
   outside: (ip: Ipv4) => invalidValue(`Address ${ip} does not fall within the subnet's address range`),
-  /** EC2's text for this is not known; its code is. */
+  /** The code is EC2's; its text is not known. */
   inPrefixReservation: (ip: Ipv4, cidr: string) =>
     invalidValue(`Address ${ip} is in the subnet's CIDR reservation ${cidr} of type prefix`),
-  /** EC2's code and text for this are not known. */
+  /** EC2's code and text are not known. */
   withoutIpv4: () =>
     new Ec2Error('UnsupportedOperation', 'The network interface does not support IPv4 addresses'),
   notAnAddress: (text: string) => invalidValue(`invalid value for parameter address: ${text}`),

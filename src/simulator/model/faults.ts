@@ -1,3 +1,4 @@
+/** Faults that a test sets: delays, refusals, lost responses, late writes and old reads. */
 import type { EniId } from '../../domain/ids.ts';
 
 interface Answered {
@@ -5,21 +6,20 @@ interface Answered {
   readonly message?: string;
 }
 
-/** Something that goes wrong, on purpose. */
 type FaultKind =
-  /** The answer is this late; the call is applied when it comes in. */
+  /** The response is delayed; the call is applied at once. */
   | { readonly kind: 'latency'; readonly ms: number }
   /** Refused, and not applied. */
   | { readonly kind: 'error'; readonly code: string; readonly message: string }
   /** Refused with RequestLimitExceeded. */
   | { readonly kind: 'throttle' }
-  /** Applied, then the connection drops without an answer, or the answer is an error all the same. */
+  /** Applied; then the connection is closed without a response, or the response is this error. */
   | ({ readonly kind: 'lostReply' } & Answered)
-  /** Never answered, and not applied. */
+  /** No response, and not applied. */
   | { readonly kind: 'hang' }
-  /** The same, but the call is applied this much later. */
+  /** No response, and applied so much later. */
   | ({ readonly kind: 'applyLate'; readonly ms: number } & Answered)
-  /** Reads show what was so this long ago. */
+  /** A read returns the state of so long ago. */
   | { readonly kind: 'readLag'; readonly ms: number };
 
 export type Fault = FaultKind & {
@@ -27,13 +27,13 @@ export type Fault = FaultKind & {
   readonly action?: string;
   /** The ENI whose calls it strikes; absent: any. */
   readonly eni?: EniId;
-  /** How many calls it strikes; absent: all from now on. */
+  /** How many calls it strikes; absent: all. */
   readonly times?: number;
-  /** The part of the calls it strikes, 0 to 1; absent: all. */
+  /** The probability that it strikes a call, 0 to 1; absent: 1. */
   readonly chance?: number;
 };
 
-/** What strikes one call: how late its answer is, how late a read, and at most one of the rest. */
+/** The faults of one call: the delay of the response, the age of a read, and at most one of the other kinds. */
 export interface Struck {
   readonly latencyMs: number;
   readonly readLagMs: number;
@@ -41,52 +41,54 @@ export interface Struck {
 }
 
 const FAULTS_MAX = 1000;
-/** The `action` of faults that strike instance metadata. For them `code` is HTTP's status, and `message` the body. */
+/** The `action` of faults of instance metadata. Their `code` is the HTTP status and their `message` the body. */
 export const METADATA = 'InstanceMetadata';
 
-/** The faults that wait for their calls, in the order in which they were set. */
-export class Faults {
-  readonly #random: () => number;
-  #waiting: { fault: Fault; left: number }[] = [];
+export interface Faults {
+  /** The faults that are set, each with the number of calls that it still strikes. */
+  readonly list: Fault[];
+  /** Sets a fault behind those that are set. Throws RangeError past FAULTS_MAX. */
+  add(fault: Fault): void;
+  clear(): void;
+  /** The faults of one call. A fault without an action does not strike instance metadata. */
+  strike(action: string, eni: EniId | null): Struck;
+}
 
-  constructor(random: () => number) {
-    this.#random = random;
-  }
-
-  get list(): Fault[] {
-    return this.#waiting.map(({ fault, left }) =>
-      left === Number.POSITIVE_INFINITY ? fault : { ...fault, times: left },
-    );
-  }
-
-  add(fault: Fault): void {
-    if (this.#waiting.length >= FAULTS_MAX) throw new RangeError(`more than ${FAULTS_MAX} faults are set`);
-    this.#waiting.push({ fault, left: fault.times ?? Number.POSITIVE_INFINITY });
-  }
-
-  clear(): void {
-    this.#waiting = [];
-  }
-
-  /** What strikes any action spares instance metadata, which is no part of EC2's API. */
-  strike(action: string, eni: EniId | null): Struck {
-    let latencyMs = 0;
-    let readLagMs = 0;
-    let struck: Struck['fault'] = null;
-    for (const waiting of this.#waiting) {
-      const { fault } = waiting;
-      if ((fault.action ?? (action === METADATA ? null : action)) !== action) continue;
-      if (fault.eni !== undefined && fault.eni !== eni) continue;
-      if (isExclusive(fault) && struck !== null) continue;
-      if (fault.chance !== undefined && this.#random() >= fault.chance) continue;
-      waiting.left--;
-      if (fault.kind === 'latency') latencyMs += fault.ms;
-      else if (fault.kind === 'readLag') readLagMs = Math.max(readLagMs, fault.ms);
-      else struck = fault;
-    }
-    this.#waiting = this.#waiting.filter(({ left }) => left > 0);
-    return { latencyMs, readLagMs, fault: struck };
-  }
+export function createFaults(random: () => number): Faults {
+  let waiting: { fault: Fault; left: number }[] = [];
+  const strikes = ({ action: only, eni: onlyEni, chance }: Fault, action: string, eni: EniId | null) =>
+    (only ?? (action === METADATA ? null : action)) === action &&
+    (onlyEni === undefined || onlyEni === eni) &&
+    (chance === undefined || random() < chance);
+  return {
+    get list() {
+      return waiting.map(({ fault, left }) =>
+        left === Number.POSITIVE_INFINITY ? fault : { ...fault, times: left },
+      );
+    },
+    add(fault) {
+      if (waiting.length >= FAULTS_MAX) throw new RangeError(`more than ${FAULTS_MAX} faults are set`);
+      waiting.push({ fault, left: fault.times ?? Number.POSITIVE_INFINITY });
+    },
+    clear() {
+      waiting = [];
+    },
+    strike(action, eni) {
+      let latencyMs = 0;
+      let readLagMs = 0;
+      let struck: Struck['fault'] = null;
+      for (const one of waiting) {
+        const { fault } = one;
+        if ((isExclusive(fault) && struck !== null) || !strikes(fault, action, eni)) continue;
+        one.left--;
+        if (fault.kind === 'latency') latencyMs += fault.ms;
+        else if (fault.kind === 'readLag') readLagMs = Math.max(readLagMs, fault.ms);
+        else struck = fault;
+      }
+      waiting = waiting.filter(({ left }) => left > 0);
+      return { latencyMs, readLagMs, fault: struck };
+    },
+  };
 }
 
 const isExclusive = (fault: Fault): boolean => fault.kind !== 'latency' && fault.kind !== 'readLag';

@@ -1,43 +1,40 @@
+/** Records by id, now and in the recent past, so that a read can return an old state. */
 interface Version<V> {
   readonly at: number;
-  /** Null: it was deleted then. */
+  /** Null: deleted. */
   readonly value: V | null;
 }
 
-/** Records by id, as they are and as they were up to `keptMs` ago, so that a read can be late. */
-export class History<K extends string, V> {
-  readonly #keptMs: number;
-  readonly #versions = new Map<K, Version<V>[]>();
-  readonly #sortedKeys: K[] = [];
+/** `keptMs`: for how long past versions are kept, in milliseconds. */
+export function createHistory<K extends string, V>(keptMs: number) {
+  const versions = new Map<K, Version<V>[]>();
+  const sortedKeys: K[] = [];
 
-  constructor(keptMs: number) {
-    this.#keptMs = keptMs;
-  }
-
-  /** What comes after, counts as later: `at` is moved up to the last change's. */
-  set(key: K, value: V | null, at: number): void {
-    const versions = this.#versions.get(key);
-    if (versions === undefined) {
-      this.#versions.set(key, [{ at, value }]);
-      this.#sortedKeys.splice(firstBehind(this.#sortedKeys, key), 0, key);
+  /** Adds a version. `at` is raised to the time of the last version when it is earlier. */
+  function set(key: K, value: V | null, at: number): void {
+    const known = versions.get(key);
+    if (known === undefined) {
+      versions.set(key, [{ at, value }]);
+      sortedKeys.splice(firstBehind(sortedKeys, key), 0, key);
       return;
     }
-    versions.push({ at: Math.max(at, versions.at(-1)?.at ?? at), value });
-    while ((versions[1]?.at ?? Number.POSITIVE_INFINITY) <= at - this.#keptMs) versions.shift();
+    known.push({ at: Math.max(at, known.at(-1)?.at ?? at), value });
+    while ((known[1]?.at ?? Number.POSITIVE_INFINITY) <= at - keptMs) known.shift();
   }
 
-  /** The record as it was at `at`; null when it was not there. */
-  get(key: K, at = Number.POSITIVE_INFINITY): V | null {
-    return this.#versions.get(key)?.findLast(version => version.at <= at)?.value ?? null;
-  }
+  /** Returns the record as it was at `at`; null when it did not exist. */
+  const get = (key: K, at = Number.POSITIVE_INFINITY): V | null =>
+    versions.get(key)?.findLast(version => version.at <= at)?.value ?? null;
 
-  /** The records as they were at `at`, in the order of their ids, from behind the id `after`. */
-  *values(at = Number.POSITIVE_INFINITY, after = ''): Generator<V> {
-    for (let i = firstBehind(this.#sortedKeys, after); i < this.#sortedKeys.length; i++) {
-      const value = this.get(this.#sortedKeys[i] as K, at);
+  /** The records as they were at `at`, in the order of their ids. The first one follows the id `after`. */
+  function* values(at = Number.POSITIVE_INFINITY, after = ''): Generator<V> {
+    for (let i = firstBehind(sortedKeys, after); i < sortedKeys.length; i++) {
+      const value = get(sortedKeys[i] as K, at);
       if (value !== null) yield value;
     }
   }
+
+  return { set, get, values };
 }
 
 function firstBehind(sorted: readonly string[], after: string): number {

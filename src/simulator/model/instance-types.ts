@@ -1,11 +1,11 @@
-/** How many ENIs an instance type takes, and how many IPv4 addresses each, the primary included.
+/** The limits of instance types: ENIs, and IPv4 addresses on each, the primary included.
  *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/AvailableIpPerENI.html */
 export interface InstanceType {
   readonly enis: number;
   readonly addressesPerEni: number;
 }
 
-/** What EC2 lets an ENI hold that is attached to nothing, or to a type not in the table. */
+/** The limit of an ENI that is not attached, or attached to an instance type outside the table. */
 export const ADDRESSES_PER_ENI_DEFAULT = 50;
 
 const SIZES: [types: string, enis: number, addressesPerEni: number][] = [

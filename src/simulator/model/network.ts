@@ -1,3 +1,4 @@
+/** The changes that the simulated VPC accepts, with the checks and refusals of EC2. */
 import {
   type Cidr,
   covers,
@@ -10,18 +11,17 @@ import {
 } from '../../domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { Ec2Error, refuse } from './ec2-error.ts';
-import { ADDRESSES_PER_ENI_DEFAULT } from './instance-types.ts';
+import { ADDRESSES_PER_ENI_DEFAULT, INSTANCE_TYPES, type InstanceType } from './instance-types.ts';
 import {
   ACCOUNT_ID,
   type Attachment,
+  createRecords,
   type Eni,
   type Instance,
   ipv4sOf,
-  Records,
-  type RecordsOptions,
   type Subnet,
 } from './records.ts';
-import type { Reservation, Space } from './space.ts';
+import type { Reservation, SubnetAddresses } from './subnet-addresses.ts';
 
 export type NewEni = Pick<Eni, 'subnet'> & Partial<Omit<Eni, 'subnet' | 'vpc' | 'zone' | 'attachment'>>;
 
@@ -29,96 +29,178 @@ export interface AssignRequest {
   readonly eni: EniId;
   readonly ips?: readonly Ipv4[];
   readonly count?: number;
-  /** Takes secondaries away from other ENIs instead of refusing. */
+  /** Moves secondary addresses from other ENIs instead of refusing. */
   readonly allowReassignment?: boolean;
+}
+
+export interface NetworkOptions {
+  /** The simulator's clock, in milliseconds. */
+  readonly now: () => number;
+  /** 0 to 1, exclusive. */
+  readonly random: () => number;
+  /** A refusal does not name the addresses that are taken, as EC2 sometimes does not. */
+  readonly unnamedRefusals: boolean;
 }
 
 const PREFIX_MASK_LENGTH = 28;
 
-/** What may be done to the VPC, and what EC2 would refuse. Every change is made whole or not at all. */
-export class Network extends Records {
-  readonly #unnamedRefusals: boolean;
+export type Network = ReturnType<typeof createNetwork>;
 
-  constructor(options: RecordsOptions & { readonly unnamedRefusals: boolean }) {
-    super(options);
-    this.#unnamedRefusals = options.unnamedRefusals;
-  }
+/** An empty VPC. Each change is made as a whole or refused with Ec2Error. */
+export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) {
+  const { reads, addressesIn, isUsed, saveSubnet, saveInstance, saveEni, note } = createRecords(now);
+  const instanceTypes = new Map<string, InstanceType>(INSTANCE_TYPES);
 
-  /** How many addresses and prefixes the ENI may hold together, its primary included. */
-  limitOf(eni: Eni): number {
-    if (eni.attachment === null) return ADDRESSES_PER_ENI_DEFAULT;
-    const { type } = this.instance(eni.attachment.instance);
-    return this.instanceTypes.get(type)?.addressesPerEni ?? ADDRESSES_PER_ENI_DEFAULT;
-  }
+  // Subnets and instances.
 
-  addSubnet(subnet: Pick<Subnet, 'vpc' | 'cidr' | 'zone'> & Partial<Subnet>): Subnet {
+  function addSubnet(subnet: Pick<Subnet, 'vpc' | 'cidr' | 'zone'> & Partial<Subnet>): Subnet {
     const made: Subnet = {
       owner: ACCOUNT_ID,
       sharedWith: [],
       ...subnet,
-      id: subnet.id ?? (this.newId('subnet') as SubnetId),
+      id: subnet.id ?? (newId('subnet', random) as SubnetId),
     };
-    for (const other of this.subnets())
+    for (const other of reads.subnets())
       if (other.id === made.id || (other.vpc === made.vpc && overlap(other.cidr, made.cidr)))
         throw new Ec2Error(
           'InvalidSubnet.Conflict',
           `The CIDR '${formatCidr(made.cidr)}' conflicts with another subnet`,
         );
-    this.saveSubnet(made);
-    this.note('CreateSubnet');
+    saveSubnet(made);
+    note('CreateSubnet');
     return made;
   }
 
-  addReservation(subnet: SubnetId, cidr: Cidr, type: Reservation['type']): Reservation {
-    if (!covers(this.subnet(subnet).cidr, cidr))
+  function addReservation(subnet: SubnetId, cidr: Cidr, type: Reservation['type']): Reservation {
+    if (!covers(reads.subnet(subnet).cidr, cidr))
       throw new Ec2Error(
         'InvalidParameterValue',
         `${formatCidr(cidr)} is not within the subnet's CIDR range`,
       );
-    const reservation: Reservation = { id: this.newId('scr'), cidr, type };
-    this.space(subnet).reservations.push(reservation);
-    this.note('CreateSubnetCidrReservation');
+    const reservation: Reservation = { id: newId('scr', random), cidr, type };
+    addressesIn(subnet).reservations.push(reservation);
+    note('CreateSubnetCidrReservation');
     return reservation;
   }
 
-  addInstance(instance: Partial<Instance> & Pick<Instance, 'type' | 'zone'>): Instance {
+  function addInstance(instance: Partial<Instance> & Pick<Instance, 'type' | 'zone'>): Instance {
     const made: Instance = {
       state: 'running',
       ...instance,
-      id: instance.id ?? (this.newId('i') as InstanceId),
+      id: instance.id ?? (newId('i', random) as InstanceId),
     };
-    if (this.has(made.id))
+    if (isUsed(made.id))
       throw new Ec2Error('InvalidInstanceID.Duplicate', `The instance '${made.id}' exists already`);
-    this.saveInstance(made);
-    this.note('RunInstances');
+    saveInstance(made);
+    note('RunInstances');
     return made;
   }
 
-  createEni(wanted: NewEni): Eni {
-    const subnet = this.subnet(wanted.subnet);
-    const space = this.space(subnet.id);
-    if (wanted.id !== undefined && this.has(wanted.id))
+  function setInstanceState(id: InstanceId, state: 'running' | 'stopped'): void {
+    const instance = reads.instance(id);
+    if (instance.state === 'terminated') throw refuse.notRunning(id);
+    saveInstance({ ...instance, state });
+    note(state === 'running' ? 'StartInstances' : 'StopInstances');
+  }
+
+  /** Deletes the ENIs that were attached with `deleteOnTermination`, and detaches the others. */
+  function terminate(id: InstanceId): void {
+    const instance = reads.instance(id);
+    for (const eni of reads.enisOf(id)) {
+      if (eni.attachment?.deleteOnTermination) remove(eni);
+      else saveEni(eni.id, { ...eni, attachment: null });
+    }
+    saveInstance({ ...instance, state: 'terminated' });
+    note('TerminateInstances');
+  }
+
+  // Addresses.
+
+  /** Returns the addresses that were assigned. */
+  function assign(request: AssignRequest): readonly Ipv4[] {
+    const eni = changeable(request.eni);
+    if (eni.primary === null) throw refuse.withoutIpv4();
+    const addresses = addressesIn(eni.subnet);
+    const { ips = [], count } = request;
+    if (ips.length > 0 && count !== undefined) throw refuse.listAndCount();
+    if (ips.length === 0 && count === undefined)
+      throw refuse.missing('privateIpAddresses or secondaryPrivateIpAddressCount');
+    if (count !== undefined && !(Number.isInteger(count) && count > 0)) throw refuse.badCount(count);
+    checkAddresses(addresses, ips);
+    const taken = ips.filter(ip => addresses.carrier(ip) !== null);
+    const unmovable = request.allowReassignment ? taken.filter(ip => !canMove(addresses, ip)) : taken;
+    if (unmovable.length > 0) throw unnamedRefusals ? refuse.takenUnnamed() : refuse.taken(unmovable);
+    if (placesOf(eni) + (count ?? ips.length) > limitOf(eni)) throw refuse.overLimit();
+    const given = count === undefined ? ips : addresses.choose(count, random);
+    for (const ip of taken) takeFromCarrier(addresses, ip);
+    const before = reads.eni(eni.id);
+    saveEni(eni.id, { ...before, secondaries: [...before.secondaries, ...given] });
+    for (const ip of given) addresses.put(ip, eni.id);
+    note('AssignPrivateIpAddresses', eni.id, given);
+    return given;
+  }
+
+  function unassign(id: EniId, ips: readonly Ipv4[]): void {
+    const eni = changeable(id);
+    if (ips.length === 0) throw refuse.missing('privateIpAddresses');
+    for (const ip of ips) if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
+    if (eni.primary !== null && ips.includes(eni.primary)) throw refuse.primary(eni.primary);
+    if (!ips.every(ip => eni.secondaries.includes(ip))) throw refuse.notAssigned(id);
+    for (const ip of ips) addressesIn(eni.subnet).drop(ip);
+    saveEni(eni.id, { ...eni, secondaries: eni.secondaries.filter(ip => !ips.includes(ip)) });
+    note('UnassignPrivateIpAddresses', id, ips);
+  }
+
+  function checkAddresses(addresses: SubnetAddresses, ips: readonly Ipv4[]): void {
+    for (const [index, ip] of ips.entries()) {
+      if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
+      if (ips.indexOf(ip) !== index) throw refuse.repeated(ip);
+      addresses.check(ip);
+    }
+  }
+
+  /** Only a secondary address can move, and only from an ENI that no AWS service owns. */
+  function canMove(addresses: SubnetAddresses, ip: Ipv4): boolean {
+    const carrier = addresses.carrier(ip);
+    if (carrier === null) return false;
+    const eni = reads.eni(carrier);
+    return !eni.requesterManaged && eni.secondaries.includes(ip);
+  }
+
+  function takeFromCarrier(addresses: SubnetAddresses, ip: Ipv4): void {
+    const carrier = addresses.carrier(ip);
+    if (carrier === null) return;
+    const eni = reads.eni(carrier);
+    saveEni(eni.id, { ...eni, secondaries: eni.secondaries.filter(one => one !== ip) });
+  }
+
+  // ENIs.
+
+  function createEni(wanted: NewEni): Eni {
+    const subnet = reads.subnet(wanted.subnet);
+    const addresses = addressesIn(subnet.id);
+    if (wanted.id !== undefined && isUsed(wanted.id))
       throw new Ec2Error('InvalidNetworkInterface.InUse', `The interface '${wanted.id}' exists already`);
     const named = [wanted.primary, ...(wanted.secondaries ?? [])].filter(ip => ip != null);
     const prefixes = wanted.prefixes ?? [];
     if (wanted.primary === null && named.length + prefixes.length > 0) throw refuse.withoutIpv4();
-    this.#checkAddresses(space, named);
-    for (const prefix of prefixes) this.#checkPrefix(subnet, prefix);
+    checkAddresses(addresses, named);
+    for (const prefix of prefixes) checkPrefix(subnet, prefix);
     const asked = [...named, ...prefixes.flatMap(addressesOf)];
-    if (new Set(asked).size < asked.length || asked.some(ip => space.carrier(ip) !== null))
+    if (new Set(asked).size < asked.length || asked.some(ip => addresses.carrier(ip) !== null))
       throw refuse.takenUnnamed();
     const [primary = null] =
-      wanted.primary === undefined ? space.choose(1, this.random, asked) : [wanted.primary];
+      wanted.primary === undefined ? addresses.choose(1, random, asked) : [wanted.primary];
     const eni: Eni = {
       owner: subnet.owner,
-      mac: this.newMac(),
+      mac: newMac(random),
       secondaries: [],
       tags: {},
       interfaceType: 'interface',
       requesterManaged: false,
       description: '',
       ...wanted,
-      id: wanted.id ?? (this.newId('eni') as EniId),
+      id: wanted.id ?? (newId('eni', random) as EniId),
       primary,
       prefixes,
       vpc: subnet.vpc,
@@ -126,158 +208,85 @@ export class Network extends Records {
       attachment: null,
     };
     if (placesOf(eni) > ADDRESSES_PER_ENI_DEFAULT) throw refuse.overLimit();
-    this.saveEni(eni.id, eni);
-    for (const ip of carriedBy(eni)) space.put(ip, eni.id);
-    this.note('CreateNetworkInterface', eni.id, ipv4sOf(eni));
+    saveEni(eni.id, eni);
+    for (const ip of carriedBy(eni)) addresses.put(ip, eni.id);
+    note('CreateNetworkInterface', eni.id, ipv4sOf(eni));
     return eni;
   }
 
-  // Addresses.
-
-  /** Answers the addresses that were put on the ENI. */
-  assign(request: AssignRequest): readonly Ipv4[] {
-    const eni = this.#changeable(request.eni);
-    if (eni.primary === null) throw refuse.withoutIpv4();
-    const space = this.space(eni.subnet);
-    const ips = request.ips ?? [];
-    if (ips.length > 0 && request.count !== undefined) throw refuse.listAndCount();
-    if (ips.length === 0 && request.count === undefined)
-      throw refuse.missing('privateIpAddresses or secondaryPrivateIpAddressCount');
-    if (request.count !== undefined && !(Number.isInteger(request.count) && request.count > 0))
-      throw refuse.badCount(request.count);
-    this.#checkAddresses(space, ips);
-    const taken = ips.filter(ip => space.carrier(ip) !== null);
-    const unmovable = request.allowReassignment ? taken.filter(ip => !this.#canMove(space, ip)) : taken;
-    if (unmovable.length > 0) throw this.#unnamedRefusals ? refuse.takenUnnamed() : refuse.taken(unmovable);
-    if (placesOf(eni) + (request.count ?? ips.length) > this.limitOf(eni)) throw refuse.overLimit();
-    const given = request.count === undefined ? ips : space.choose(request.count, this.random);
-    for (const ip of taken) this.#take(space, ip);
-    const before = this.eni(eni.id);
-    this.saveEni(eni.id, { ...before, secondaries: [...before.secondaries, ...given] });
-    for (const ip of given) space.put(ip, eni.id);
-    this.note('AssignPrivateIpAddresses', eni.id, given);
-    return given;
-  }
-
-  unassign(id: EniId, ips: readonly Ipv4[]): void {
-    const eni = this.#changeable(id);
-    if (ips.length === 0) throw refuse.missing('privateIpAddresses');
-    for (const ip of ips) if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
-    if (eni.primary !== null && ips.includes(eni.primary)) throw refuse.primary(eni.primary);
-    if (!ips.every(ip => eni.secondaries.includes(ip))) throw refuse.notAssigned(id);
-    const space = this.space(eni.subnet);
-    for (const ip of ips) space.drop(ip);
-    this.saveEni(eni.id, { ...eni, secondaries: eni.secondaries.filter(ip => !ips.includes(ip)) });
-    this.note('UnassignPrivateIpAddresses', id, ips);
-  }
-
-  // ENIs and instances.
-
-  attach(id: EniId, instanceId: InstanceId, deviceIndex: number, deleteOnTermination = false): Attachment {
-    const eni = this.#changeable(id);
-    const instance = this.instance(instanceId);
+  function attach(id: EniId, instanceId: InstanceId, deviceIndex: number, deleteOnTermination = false) {
+    const eni = changeable(id);
+    const instance = reads.instance(instanceId);
     if (eni.attachment !== null) throw refuse.inUse(id);
     if (instance.state === 'terminated') throw refuse.notRunning(instanceId);
     if (instance.zone !== eni.zone) throw refuse.otherZone();
-    const attached = this.enisOf(instanceId);
+    const attached = reads.enisOf(instanceId);
     if (attached.some(other => other.attachment?.deviceIndex === deviceIndex))
       throw refuse.deviceTaken(instanceId, deviceIndex);
-    const type = this.instanceTypes.get(instance.type);
+    const type = instanceTypes.get(instance.type);
     if (type !== undefined && attached.length >= type.enis)
       throw refuse.tooManyEnis(attached.length + 1, instance.type);
     if (type !== undefined && placesOf(eni) > type.addressesPerEni) throw refuse.overLimit();
-    const attachment = {
-      id: this.newId('eni-attach'),
+    const attachment: Attachment = {
+      id: newId('eni-attach', random),
       instance: instanceId,
-      attachedAt: this.now(),
+      attachedAt: now(),
       deviceIndex,
       deleteOnTermination,
     };
-    this.saveEni(eni.id, { ...eni, attachment });
-    this.note('AttachNetworkInterface', id, []);
+    saveEni(eni.id, { ...eni, attachment });
+    note('AttachNetworkInterface', id, []);
     return attachment;
   }
 
-  detach(attachmentId: string): void {
-    const eni = [...this.enis()].find(one => one.attachment?.id === attachmentId);
+  function detach(attachmentId: string): void {
+    const eni = [...reads.enis()].find(one => one.attachment?.id === attachmentId);
     if (eni?.attachment == null) throw refuse.noSuchAttachment(attachmentId);
     if (eni.attachment.deviceIndex === 0) throw refuse.deviceZero();
-    this.#changeable(eni.id);
-    this.saveEni(eni.id, { ...eni, attachment: null });
-    this.note('DetachNetworkInterface', eni.id, []);
+    changeable(eni.id);
+    saveEni(eni.id, { ...eni, attachment: null });
+    note('DetachNetworkInterface', eni.id, []);
   }
 
-  /** `by` its owner: also a service's. */
-  deleteEni(id: EniId, by: 'the account' | 'its owner' = 'the account'): void {
-    const eni = by === 'its owner' ? this.eni(id) : this.#changeable(id);
+  /** `by` the owner: an ENI of an AWS service can be deleted too. */
+  function deleteEni(id: EniId, by: 'the account' | 'its owner' = 'the account'): void {
+    const eni = by === 'its owner' ? reads.eni(id) : changeable(id);
     if (eni.attachment !== null) throw refuse.inUse(id);
-    this.#remove(eni);
-    this.note('DeleteNetworkInterface', id, ipv4sOf(eni));
+    remove(eni);
+    note('DeleteNetworkInterface', id, ipv4sOf(eni));
   }
 
-  setInstanceState(id: InstanceId, state: 'running' | 'stopped'): void {
-    const instance = this.instance(id);
-    if (instance.state === 'terminated') throw refuse.notRunning(id);
-    this.saveInstance({ ...instance, state });
-    this.note(state === 'running' ? 'StartInstances' : 'StopInstances');
+  function remove(eni: Eni): void {
+    for (const ip of carriedBy(eni)) addressesIn(eni.subnet).drop(ip);
+    saveEni(eni.id, null);
   }
 
-  /** Its ENIs are deleted with it where they were attached so, else detached. */
-  terminate(id: InstanceId): void {
-    const instance = this.instance(id);
-    for (const eni of this.enisOf(id)) {
-      if (eni.attachment?.deleteOnTermination) this.#remove(eni);
-      else this.saveEni(eni.id, { ...eni, attachment: null });
-    }
-    this.saveInstance({ ...instance, state: 'terminated' });
-    this.note('TerminateInstances');
-  }
-
-  #changeable(id: EniId): Eni {
-    const eni = this.eni(id);
+  function changeable(id: EniId): Eni {
+    const eni = reads.eni(id);
     if (eni.requesterManaged) throw refuse.notYours();
     return eni;
   }
 
-  #checkAddresses(space: Space, ips: readonly Ipv4[]): void {
-    for (const [index, ip] of ips.entries()) {
-      if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
-      if (ips.indexOf(ip) !== index) throw refuse.repeated(ip);
-      space.check(ip);
-    }
+  /** How many addresses and prefixes the ENI may have together, its primary included. */
+  function limitOf({ attachment }: Eni): number {
+    if (attachment === null) return ADDRESSES_PER_ENI_DEFAULT;
+    const { type } = reads.instance(attachment.instance);
+    return instanceTypes.get(type)?.addressesPerEni ?? ADDRESSES_PER_ENI_DEFAULT;
   }
 
-  #checkPrefix(subnet: Subnet, prefix: Cidr): void {
-    if (
-      prefix.maskLength !== PREFIX_MASK_LENGTH ||
-      !covers(subnet.cidr, prefix) ||
-      addressesOf(prefix).some(ip => isReserved(subnet.cidr, ip))
-    )
-      throw new Ec2Error(
-        'InvalidParameterValue',
-        `invalid value for parameter prefix: ${formatCidr(prefix)}`,
-      );
-  }
+  const subnetChanges = { addSubnet, addReservation };
+  const instanceChanges = { addInstance, setInstanceState, terminate };
+  const eniChanges = { createEni, attach, detach, deleteEni, assign, unassign };
+  return { ...reads, instanceTypes, limitOf, ...subnetChanges, ...instanceChanges, ...eniChanges };
+}
 
-  /** Only a secondary address moves, and only off an ENI that is not a service's. */
-  #canMove(space: Space, ip: Ipv4): boolean {
-    const carrier = space.carrier(ip);
-    if (carrier === null) return false;
-    const eni = this.eni(carrier);
-    return !eni.requesterManaged && eni.secondaries.includes(ip);
-  }
-
-  #take(space: Space, ip: Ipv4): void {
-    const carrier = space.carrier(ip);
-    if (carrier === null) return;
-    const eni = this.eni(carrier);
-    this.saveEni(eni.id, { ...eni, secondaries: eni.secondaries.filter(one => one !== ip) });
-  }
-
-  #remove(eni: Eni): void {
-    for (const ip of carriedBy(eni)) this.space(eni.subnet).drop(ip);
-    this.saveEni(eni.id, null);
-  }
+function checkPrefix(subnet: Subnet, prefix: Cidr): void {
+  const isValid =
+    prefix.maskLength === PREFIX_MASK_LENGTH &&
+    covers(subnet.cidr, prefix) &&
+    !addressesOf(prefix).some(ip => isReserved(subnet.cidr, ip));
+  if (isValid) return;
+  throw new Ec2Error('InvalidParameterValue', `invalid value for parameter prefix: ${formatCidr(prefix)}`);
 }
 
 const overlap = (a: Cidr, b: Cidr): boolean => a.first <= b.last && b.first <= a.last;
@@ -285,3 +294,12 @@ const addressesOf = (cidr: Cidr): Ipv4[] =>
   Array.from({ length: sizeOf(cidr) }, (_, index) => fromNumber(cidr.first + index));
 const carriedBy = (eni: Eni): Ipv4[] => [...ipv4sOf(eni), ...eni.prefixes.flatMap(addressesOf)];
 const placesOf = (eni: Eni): number => ipv4sOf(eni).length + eni.prefixes.length;
+
+/** An id as EC2 makes them: 17 hexadecimal characters after the prefix. */
+const newId = (prefix: string, random: () => number): string =>
+  `${prefix}-0${Array.from({ length: 16 }, () => Math.floor(random() * 16).toString(16)).join('')}`;
+
+function newMac(random: () => number): string {
+  const bytes = Array.from({ length: 5 }, () => Math.floor(random() * 256));
+  return ['02', ...bytes.map(byte => byte.toString(16).padStart(2, '0'))].join(':');
+}

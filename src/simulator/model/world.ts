@@ -1,3 +1,4 @@
+/** Builds a simulated VPC from its description in JSON. */
 import * as v from 'valibot';
 import { type Cidr, type Ipv4, parseCidr, toNumber } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -11,9 +12,9 @@ import {
 } from '../../domain/ids.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { Network, NewEni } from './network.ts';
-import { Vpc, type VpcOptions } from './vpc.ts';
+import { createVpc, type Vpc, type VpcOptions } from './vpc.ts';
 
-// What is not a value of its kind is a complaint at its place in the description, not a thrown error.
+// An error of `parse` becomes an issue of valibot, with the place in the description.
 const parsed = <T>(parse: (text: string) => T) =>
   v.pipe(
     v.string(),
@@ -80,7 +81,7 @@ const InstanceTypeSchema = v.strictObject({ enis: count(1), addressesPerEni: cou
 
 const WorldSchema = v.strictObject({
   region: v.optional(v.string()),
-  /** Types that are not in the table, or are to be other than they are. */
+  /** Types beside those of the table, or in place of them. */
   instanceTypes: v.optional(v.record(v.string(), InstanceTypeSchema), {}),
   subnets: v.optional(v.array(SubnetSchema), []),
   instances: v.optional(v.array(InstanceSchema), []),
@@ -88,7 +89,7 @@ const WorldSchema = v.strictObject({
 });
 export type World = v.InferInput<typeof WorldSchema>;
 
-/** `input` as the schema says. Throws bad-request with every complaint in one line. */
+/** Returns `input` checked by the schema. Throws bad-request with every issue in one line. */
 export function parseInput<S extends v.GenericSchema>(
   schema: S,
   input: unknown,
@@ -96,34 +97,33 @@ export function parseInput<S extends v.GenericSchema>(
 ): v.InferOutput<S> {
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
-  const complaints = result.issues.map(issue => `${v.getDotPath(issue) ?? what}: ${issue.message}`);
-  throw new IpamError('bad-request', `${what} is not right: ${complaints.join('; ')}`, {
+  const issues = result.issues.map(issue => `${v.getDotPath(issue) ?? what}: ${issue.message}`);
+  throw new IpamError('bad-request', `${what} is not right: ${issues.join('; ')}`, {
     hint: 'GET /simulator shows what can be given',
   });
 }
 
-/** A VPC as described: `{ subnets: […], instances: […], enis: […] }`. Throws bad-request with every complaint
- *  of form, or EC2's first refusal. */
+/** The VPC of a description: `{ subnets: […], instances: […], enis: […] }`. Throws bad-request with every issue of
+ *  form, or with EC2's first refusal. */
 export function buildVpc(description: unknown, options: VpcOptions): Vpc {
   const world = parseInput(WorldSchema, description, 'the description of the VPC');
-  const vpc = new Vpc(world.region === undefined ? options : { ...options, region: world.region });
+  const vpc = createVpc(world.region === undefined ? options : { ...options, region: world.region });
   const { network } = vpc;
   for (const [name, type] of Object.entries(world.instanceTypes)) network.instanceTypes.set(name, type);
-  for (const [index, subnet] of world.subnets.entries())
-    placed(`subnets.${index}`, () => addSubnet(vpc, subnet));
-  for (const [index, instance] of world.instances.entries())
-    placed(`instances.${index}`, () => addInstance(vpc, instance));
-  for (const [index, eni] of world.enis.entries()) placed(`enis.${index}`, () => addEni(network, eni));
+  addAll('subnets', world.subnets, subnet => addSubnet(vpc, subnet));
+  addAll('instances', world.instances, instance => addInstance(vpc, instance));
+  addAll('enis', world.enis, eni => addEni(network, eni));
   return vpc;
 }
 
-function placed(where: string, add: () => void): void {
-  try {
-    add();
-  } catch (error) {
-    if (!(error instanceof Ec2Error)) throw error;
-    throw new IpamError('bad-request', `${where}: ${error.message} (${error.code})`);
-  }
+function addAll<T>(list: string, members: readonly T[], add: (member: T) => unknown): void {
+  for (const [index, member] of members.entries())
+    try {
+      add(member);
+    } catch (error) {
+      if (!(error instanceof Ec2Error)) throw error;
+      throw new IpamError('bad-request', `${list}.${index}: ${error.message} (${error.code})`);
+    }
 }
 
 const defined = <T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } =>
@@ -145,7 +145,7 @@ export function addEni(network: Network, { attachment, ...eni }: v.InferOutput<t
   return network.eni(made.id);
 }
 
-/** A VPC to start with: two subnets and one instance with three ENIs, the second of which is for containers. */
+/** The default VPC: two subnets and one instance with three ENIs. The second ENI is for containers. */
 export const DEFAULT_WORLD = {
   subnets: [
     { id: 'subnet-0a1b2c3d4e5f60001', cidr: '10.0.1.0/24' },

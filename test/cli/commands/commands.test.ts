@@ -13,7 +13,7 @@ import type { EniId, InstanceId, SubnetId } from '../../../src/domain/ids.ts';
 import type { Log } from '../../../src/domain/log.ts';
 import { METADATA } from '../../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../../src/simulator/model/vpc.ts';
-import { simulatorApp } from '../../../src/simulator/simulator.ts';
+import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { openStore, ownerOf } from '../../../src/store/open.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { ip, type Served, serve, simulated } from '../../kit/simulated.ts';
@@ -49,8 +49,8 @@ commands.before.each(async context => {
   context.store = openStore({ kind: 'sqlite', path: context.path });
   context.vpc = simulated({ now: Date.now }, WORLD);
   context.at = {
-    [MINE]: await serve(simulatorApp(context.vpc, { instance: MINE })),
-    [CLONE]: await serve(simulatorApp(context.vpc, { instance: CLONE })),
+    [MINE]: await serve(createSimulator(context.vpc, { instance: MINE })),
+    [CLONE]: await serve(createSimulator(context.vpc, { instance: CLONE })),
   };
   process.env.AWS_ENDPOINT_URL_EC2 = context.at[MINE]?.url;
   process.env.AWS_ACCESS_KEY_ID = process.env.AWS_SECRET_ACCESS_KEY = 'test';

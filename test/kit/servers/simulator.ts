@@ -2,7 +2,7 @@
 import { Agent } from 'node:http';
 import { EC2 } from '@aws-sdk/client-ec2';
 import type { Vpc } from '../../../src/simulator/model/vpc.ts';
-import { simulatorApp } from '../../../src/simulator/simulator.ts';
+import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from '../simulated.ts';
 import { suite } from '../uvu.ts';
 
@@ -19,7 +19,7 @@ export interface Simulation {
 
 async function openSimulation(): Promise<Simulation> {
   const vpc = simulated();
-  const served = await serve(simulatorApp(vpc, { instance: INSTANCE }));
+  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
   const ec2 = new EC2({
     endpoint: served.url,
     region: 'eu-central-1',

@@ -47,7 +47,7 @@ faults('a late call: is applied when its time comes, on what it finds then', () 
   assert.is(addressesOf(vpc.network, ETH1), '10.0.1.20', 'the other one is taken by now');
   assert.is(vpc.lateCalls, 0);
   const entry = { at: 1_060_000, action: 'AssignPrivateIpAddresses', eni: ETH1, ips: ips('10.0.1.20') };
-  assert.equal(vpc.network.journal.at(-1), entry);
+  assert.equal(vpc.network.journalAfter(0).mutations.at(-1), entry);
 });
 
 faults('a watcher: is told of each change as it is made, of a late one when its time has come', () => {

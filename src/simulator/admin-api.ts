@@ -1,10 +1,11 @@
+/** The simulator's own JSON API: it reads and changes the VPC and sets faults. */
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { formatCidr } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { parseEniId, parseInstanceId } from '../domain/ids.ts';
 import { ADMIN_HELP } from './admin-help.ts';
-import { BODY_BYTES_MAX, bodyText } from './body.ts';
+import { BODY_BYTES_MAX, bodyText } from './exchange.ts';
 import { Ec2Error, refuse } from './model/ec2-error.ts';
 import type { Fault } from './model/faults.ts';
 import { HISTORY_MS_MAX } from './model/records.ts';
@@ -55,21 +56,21 @@ const AdvanceSchema = v.strictObject({ ms: v.pipe(v.number(), v.minValue(0)) });
 const DateSchema = v.strictObject({ aheadMs: v.number() });
 const AfterSchema = v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number));
 
-/** The simulator's own JSON API; ADMIN_HELP says what it takes. */
-export function adminFace(vpc: Vpc): Hono {
+/** ADMIN_HELP describes the requests. */
+export function createAdminApi(vpc: Vpc): Hono {
   const app = new Hono();
   app.onError((error, c) => {
     if (error instanceof Ec2Error) return c.json({ code: error.code, error: error.message }, 400);
     if (error instanceof IpamError) return c.json({ code: error.code, error: error.line }, 400);
     throw error;
   });
-  looks(app, vpc);
-  changes(app, vpc);
-  failures(app, vpc);
+  addReads(app, vpc);
+  addChanges(app, vpc);
+  addFaults(app, vpc);
   return app;
 }
 
-function looks(app: Hono, vpc: Vpc): void {
+function addReads(app: Hono, vpc: Vpc): void {
   app.get('/simulator', c => c.text(ADMIN_HELP));
   app.get('/simulator/state', c => json(c, stateOf(vpc)));
   app.get('/simulator/calls', c => json(c, Object.fromEntries(vpc.calls)));
@@ -79,7 +80,7 @@ function looks(app: Hono, vpc: Vpc): void {
   });
 }
 
-function changes(app: Hono, vpc: Vpc): void {
+function addChanges(app: Hono, vpc: Vpc): void {
   app.post('/simulator/subnets', async c => json(c, addSubnet(vpc, await body(c, SubnetSchema))));
   app.post('/simulator/instances', async c => json(c, addInstance(vpc, await body(c, InstanceSchema))));
   app.put('/simulator/instances/:id/state', async c => {
@@ -117,20 +118,13 @@ function changes(app: Hono, vpc: Vpc): void {
     return json(c, vpc.network.eni(id));
   });
   app.post('/simulator/foreign', async c => {
-    const { subnet, ip } = await body(c, ForeignSchema);
-    return json(
-      c,
-      vpc.network.createEni({
-        subnet,
-        primary: ip,
-        requesterManaged: true,
-        description: 'ELB app/somebody/0a1b2c3d4e5f6071',
-      }),
-    );
+    const { subnet, ip: primary } = await body(c, ForeignSchema);
+    const description = 'ELB app/somebody/0a1b2c3d4e5f6071';
+    return json(c, vpc.network.createEni({ subnet, primary, requesterManaged: true, description }));
   });
 }
 
-function failures(app: Hono, vpc: Vpc): void {
+function addFaults(app: Hono, vpc: Vpc): void {
   app.post('/simulator/faults', async c => {
     vpc.faults.add((await body(c, FaultSchema)) satisfies Fault);
     return json(c, vpc.faults.list);
@@ -179,7 +173,7 @@ async function body<S extends v.GenericSchema>(c: Context, schema: S): Promise<v
   }
 }
 
-/** CIDRs go out as they come in. */
+/** CIDRs are text in JSON, as in requests. */
 const json = (c: Context, value: unknown): Response =>
   c.body(
     `${JSON.stringify(value, (_, member) => (isCidr(member) ? formatCidr(member) : member), 2)}\n`,

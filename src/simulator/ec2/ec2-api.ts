@@ -1,28 +1,29 @@
+/** The EC2 Query API over HTTP: form bodies in, XML out. */
 import { type Context, Hono } from 'hono';
-import { bodyText } from '../body.ts';
-import { type ConnectionEnv, drop, hang } from '../connection.ts';
+import { bodyText, type ConnectionEnv, drop, hang, sleep } from '../exchange.ts';
 import { type Caller, OWNER } from '../model/caller.ts';
 import { Ec2Error } from '../model/ec2-error.ts';
 import type { Outcome, Vpc } from '../model/vpc.ts';
 import { ACTIONS } from './ec2-actions.ts';
-import { Params } from './params.ts';
-import { escapeXml, renderXml, type Xml } from './xml.ts';
+import { escapeXml, renderXml, type Xml } from './ec2-xml.ts';
+import { createParams } from './params.ts';
 
-export interface FaceOptions {
-  /** Resolves after so many milliseconds; absent: by a timer. */
+export interface Ec2ApiOptions {
+  /** Resolves after so many milliseconds; absent: a timer. */
   readonly wait?: (ms: number) => Promise<void>;
   /** The time of day, in milliseconds since 1970; absent: the machine's. */
   readonly wallClock?: () => number;
 }
 
 const API_VERSION = '2016-11-15';
-/** How old a signature may be, and how far from the future. https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html */
+/** The largest age of a signature, and how far in the future it may be.
+ *  https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html */
 const SIGNATURE_LIFE_MS = 15 * 60_000;
 const FUTURE_MS_MAX = 5 * 60_000;
 
-/** The EC2 Query API of the VPC, at `POST /`: form bodies in, XML out. Requests must be signed, but any key
- *  will do: signatures are not verified. A key id of twelve digits is that account's. */
-export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
+/** `POST /`. A request must be signed, but any key is accepted: signatures are not verified. A key id of twelve digits
+ *  is the caller's account. */
+export function createEc2Api(vpc: Vpc, options: Ec2ApiOptions): Hono<ConnectionEnv> {
   const { wait = sleep, wallClock = Date.now } = options;
   const timeOfDay = (): number => wallClock() + vpc.dayAheadMs;
   const app = new Hono<ConnectionEnv>();
@@ -52,10 +53,8 @@ export function ec2Face(vpc: Vpc, options: FaceOptions): Hono<ConnectionEnv> {
   return app;
 }
 
-const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
-
 function callOf(action: string, form: URLSearchParams, vpc: Vpc, caller: Caller): () => Outcome<Xml> {
-  const params = new Params(form);
+  const params = createParams(form);
   params.needed('Action');
   const make = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
   if (make === undefined)

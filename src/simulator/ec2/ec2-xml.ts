@@ -1,9 +1,30 @@
+/** The records of the simulated VPC as XML of the EC2 Query API. */
 import { formatCidr, type Ipv4 } from '../../domain/address.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { InstanceType } from '../model/instance-types.ts';
 import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, type Subnet } from '../model/records.ts';
-import type { Reservation } from '../model/space.ts';
-import type { Xml } from './xml.ts';
+import type { Reservation } from '../model/subnet-addresses.ts';
+
+/** A value of a response. A list becomes `<item>` elements; a null member is left out. */
+export type Xml = string | number | boolean | null | readonly Xml[] | { readonly [name: string]: Xml };
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+// Characters that XML 1.0 cannot contain: https://www.w3.org/TR/xml/#charsets.
+const UNWRITABLE = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;
+
+export const escapeXml = (text: string): string =>
+  text.replace(UNWRITABLE, '\ufffd').replace(/[&<>"]/g, character => ENTITIES[character] ?? '');
+
+/** Returns the content of an element. */
+export function renderXml(value: Xml): string {
+  if (value === null) return '';
+  if (Array.isArray(value)) return value.map(item => `<item>${renderXml(item)}</item>`).join('');
+  if (typeof value !== 'object') return escapeXml(String(value));
+  return Object.entries(value as { readonly [name: string]: Xml })
+    .filter(([, member]) => member !== null)
+    .map(([name, member]) => `<${name}>${renderXml(member)}</${name}>`)
+    .join('');
+}
 
 const STATE_CODES = { running: 16, terminated: 48, stopped: 80 } as const;
 
@@ -66,7 +87,7 @@ export const reservationXml = (subnet: SubnetId, reservation: Reservation): Xml 
   ownerId: ACCOUNT_ID,
 });
 
-/** The instance as a reservation of its own, as one that was started alone. */
+/** Each instance is a reservation of its own. */
 export function instanceXml(instance: Instance, enis: readonly Eni[], region: string): Xml {
   return {
     reservationId: instance.id.replace(/^i-/, 'r-'),

@@ -1,33 +1,34 @@
+/** The instance metadata service, version 2 (IMDSv2), of one instance of the simulated VPC. */
 import { type Context, Hono } from 'hono';
 import { formatCidr } from '../../domain/address.ts';
 import type { InstanceId } from '../../domain/ids.ts';
-import { type ConnectionEnv, drop, hang } from '../connection.ts';
-import { dnsName } from '../ec2/ec2-shapes.ts';
+import { dnsName } from '../ec2/ec2-xml.ts';
+import { type ConnectionEnv, drop, hang, sleep } from '../exchange.ts';
 import { METADATA } from '../model/faults.ts';
 import { ACCOUNT_ID, type Eni, ipv4sOf } from '../model/records.ts';
 import type { Vpc } from '../model/vpc.ts';
 
 export interface ImdsOptions {
-  /** The instance that asks. */
+  /** The instance whose metadata is served. */
   readonly instance: InstanceId;
   /** The time of day, in milliseconds since 1970; absent: the machine's. */
   readonly wallClock?: () => number;
-  /** Resolves after so many milliseconds; absent: by a timer. */
+  /** Resolves after so many milliseconds; absent: a timer. */
   readonly wait?: (ms: number) => Promise<void>;
 }
 
-/** The role whose credentials the instance gets. */
+/** The instance's role. */
 const ROLE = 'simulated-role';
 const CREDENTIALS_MS = 6 * 3_600_000;
 const TOKEN_TTL_S_MAX = 21_600;
 const TOKENS_MAX = 1000;
 
-/** A file of metadata, or a folder of them. */
+/** The text of a metadata item, or the items of a category. */
 type Entry = string | { readonly [name: string]: Entry };
 
-/** The metadata service as an instance sees it that requires version 2: tokens by PUT, then GETs that carry
- *  one. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html */
-export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono<ConnectionEnv> {
+/** `/latest/*`. Version 2 is required: a PUT returns a token, and each GET must carry one.
+ *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html */
+export function createImdsApi(vpc: Vpc, options: ImdsOptions): Hono<ConnectionEnv> {
   const { wait = sleep } = options;
   const tokens = new Map<string, number>();
   const app = new Hono<ConnectionEnv>();
@@ -63,12 +64,11 @@ export function imdsFace(vpc: Vpc, options: ImdsOptions): Hono<ConnectionEnv> {
   return app;
 }
 
-const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
-
 const page = (c: Context, status: 400 | 401 | 403 | 404 | 405 | 429, title: string): Response =>
   c.html(`<!DOCTYPE html><html><head><title>${status} - ${title}</title></head></html>`, status);
 
-/** The content of a file, or the names in a folder, those of folders with a slash behind; null: nothing there. */
+/** Returns the text of an item, or the names of a category, one a line and those of categories with a slash at the end;
+ *  null when there is none. */
 function entryAt(root: Entry, path: string): string | null {
   let entry: Entry = root;
   const names = path.split('/');
@@ -134,7 +134,7 @@ const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
     'local-hostname': dnsName(eni.primary, region),
     'local-ipv4s': ipv4sOf(eni).join('\n'),
   }),
-  // The subnet of an EFA-only ENI has IPv4 addresses, only the ENI has none.
+  // An EFA-only ENI has no IPv4 address, but its subnet has an IPv4 CIDR.
   ...((eni.primary !== null || eni.interfaceType === 'efa-only') && {
     'subnet-ipv4-cidr-block': formatCidr(network.subnet(eni.subnet).cidr),
   }),
@@ -142,7 +142,7 @@ const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
 
 const isoTime = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
-/** Keys of nobody, which only the simulator takes. */
+/** Keys that only the simulator accepts. */
 const credentials = (vpc: Vpc, now: number): string =>
   JSON.stringify(
     {
