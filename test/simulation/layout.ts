@@ -16,6 +16,9 @@ export const APART_MS_MAX = 150_000;
 /** It goes forth and back by at most this much. */
 export const SKEW_MS_MAX = 2_000;
 
+/** Small steps are at least so far apart, in milliseconds. */
+export const STEPS_APART_MS = 300_000;
+
 /** Their ENIs hold 4, 6 and 10 addresses. */
 const INSTANCE_TYPES = ['m6g.medium', 't2.medium', 'm5.large'] as const;
 

@@ -45,6 +45,8 @@ export class Ledger {
   setBackAt = Number.NEGATIVE_INFINITY;
   /** How far it is apart from EC2's but for small steps. */
   apartMs: number;
+  /** When it was last set. */
+  steppedAt = Number.NEGATIVE_INFINITY;
   /** It cannot be reached before then. */
   awayUntil = 0;
   /** Rows that a stranger has locked, by key, and until when. */
@@ -63,12 +65,14 @@ export class Ledger {
     this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
     this.skewMs = this.apartMs;
     this.setSkew(0);
+    this.steppedAt = Number.NEGATIVE_INFINITY;
     this.base = openMemory({ clock: this.now });
   }
 
   setSkew(ms: number): void {
     if (this.apartMs + ms < this.skewMs) this.setBackAt = this.#scheduler.now;
     this.skewMs = this.apartMs + ms;
+    this.steppedAt = this.#scheduler.now;
     const { clock } = this.mirror;
     clock.leastMs = Math.min(clock.leastMs, this.skewMs);
     clock.mostMs = Math.max(clock.mostMs, this.skewMs);

@@ -8,7 +8,7 @@ import { idle, recycle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { type Dice, type Operation, of, spread } from './dice.ts';
-import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX } from './layout.ts';
+import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX, STEPS_APART_MS } from './layout.ts';
 import type { Holding } from './oracle.ts';
 import { Process } from './scheduler.ts';
 import { contextOf, type Server } from './server.ts';
@@ -162,6 +162,8 @@ export const SERVER_DEEDS = {
   'store clock steps': (world, [die, to]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
+    // Of two steps while a release waits, forth and back, nothing is left to tell.
+    if (world.scheduler.now - ledger.steppedAt < STEPS_APART_MS) return;
     world.strike('store clock stepped');
     ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
   },

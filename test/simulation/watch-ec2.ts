@@ -123,8 +123,9 @@ function watchIntent(oracle: Oracle, call: Call, ip: Ipv4, allowed: readonly All
     row !== undefined &&
       intent !== undefined &&
       row.iface === call.eni &&
-      allowed.includes(row.status) &&
-      (isRepair ? row.status !== 'assigning' : row.generation === intent.generation),
+      (isRepair
+        ? row.status !== 'assigning'
+        : allowed.includes(row.status) && row.generation === intent.generation),
     'EC2 applies a call of ours only while its row is in that intent',
     () =>
       `${call.kind} of ${key} on ${call.eni} for #${intent?.generation} ${intent?.status}; the row is #${row?.generation} ${row?.status} on ${row?.iface}`,

@@ -247,10 +247,16 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
     return fits ? Math.max(most + aheadMinMs, storeAt) : most + aheadMinMs;
   };
 
-  /** Whether the first try, which was made after all, may have given up what was given anew since. What was remembered
-   *  may as well have ended before, at another server: then the row was given up before the try was sent. */
-  const mayFollow = ({ restedSince }: Allocation, firstTry: Moment): boolean =>
-    restedSince !== null && restedSince > earliest(firstTry) - ROUNDING_MS;
+  /** Whether the first try, which was made after all, has given up what was given anew since. What was remembered may as
+   *  well have ended before, at another server: then the row was given up before the try was sent. `maybe`: it was if the
+   *  store's clock has been set forward between the try and the look. */
+  function follows({ restedSince }: Allocation, firstTry: Moment): 'yes' | 'maybe' | 'no' {
+    if (restedSince === null) return 'no';
+    if (restedSince > earliest(firstTry) - ROUNDING_MS) return 'yes';
+    const { storeAt, at } = arrival;
+    const triedAt = storeAt === null ? null : storeAt + (firstTry.least - at.least);
+    return restedSince > (triedAt ?? earliest(firstTry) - STEP_MS) - ROUNDING_MS ? 'maybe' : 'no';
+  }
 
   return {
     remembered() {
@@ -270,29 +276,34 @@ function endingOf(moment: () => Moment, arrival: Arrival, remembered: Allocation
       aheadMinMs = Math.max(aheadMinMs, now - heardAt.most);
       aheadMaxMs = Math.min(aheadMaxMs, now + ROUNDING_MS - sentAt.least);
       if (row === undefined) return 'meant';
-      if (tried !== null) {
-        if (isSameHolding(row, tried.row)) return 'meant';
-        if (tried.isRead) return 'later';
-        if (row.status === 'allocated' && mayFollow(row, tried.at))
-          return unsure === 'again' ? 'again' : 'kept'; // the first try was made, most likely
-      }
+      if (tried !== null && isSameHolding(row, tried.row)) return 'meant';
+      if (tried?.isRead) return 'later';
       if (row.status !== 'allocated') return 'meant';
-      const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
-      // Whatever ends a holding writes down when: since the release arrived nothing has.
-      if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
-      const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
-      // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
-      // we took for the store's time then fits the look, or we had not heard it since we started.
-      const isDatedLater =
-        row.movedAt > now && (isPrompt || arrival.storeAt === null || arrival.storeAt <= to);
-      if (isDatedLater) return 'meant';
-      if (row.movedAt > to) return 'kept';
-      if (isPrompt) return 'meant';
-      if (row.movedAt <= from) return 'meant';
-      // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.
-      return to - from <= PROMPT_MS && unsure === 'unsure' ? 'meant' : unsure;
+      const follow = tried === null ? 'no' : follows(row, tried.at);
+      if (follow === 'yes') return unsure === 'unsure' ? 'kept' : unsure;
+      const judged = byClock({ row, now, heardAt }, unsure);
+      return judged === 'meant' && follow === 'maybe' ? unsure : judged;
     },
   };
+
+  function byClock(
+    { row, now, heardAt }: Pick<Look, 'now' | 'heardAt'> & { row: Allocation },
+    unsure: 'again' | 'unsure',
+  ) {
+    const [from, to] = [earliest(arrival.at), arrival.at.least + aheadMaxMs];
+    // Whatever ends a holding writes down when: since the release arrived nothing has.
+    if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
+    const isPrompt = heardAt.most - arrival.at.most <= PROMPT_MS;
+    // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
+    // we took for the store's time then fits the look, or we had not heard it since we started.
+    const isDatedLater = row.movedAt > now && (isPrompt || arrival.storeAt === null || arrival.storeAt <= to);
+    if (isDatedLater) return 'meant';
+    if (row.movedAt > to) return 'kept';
+    if (isPrompt) return 'meant';
+    if (row.movedAt <= from) return 'meant';
+    // It began while a statement was under way, or our clocks don't agree: we were suspended, or they were set.
+    return to - from <= PROMPT_MS && unsure === 'unsure' ? 'meant' : unsure;
+  }
 }
 
 /** What an operator's order to give up the address comes to: a move, or why there is none. `ours`: its ENI belongs

@@ -219,27 +219,35 @@ lateness('ends what began a moment ago and was last given up long before', async
   assert.is((await rowOf(w, NAMED)).status, 'ready');
 });
 
-lateness(
-  'keeps what was given anew after its own first try, on a clock that has stepped forward a little',
-  async () => {
-    const skew = { ms: 0 };
-    const { openMemory } = await import('../../../src/store/memory.ts');
-    const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
-    await request(w, ENI_A, { named: NAMED });
-    later(w, 60_000);
-    const { move } = w.store;
-    w.store.move = async changes => {
-      w.store.move = move;
-      await move(changes);
-      skew.ms = 2_000;
-      later(w, 3_000);
-      await request(w.another(), ENI_A, { named: NAMED, holder: 'next' });
-      throw new IpamError('store-down', 'the answer was lost');
-    };
-    await release(w, ENI_A, NAMED);
-    assert.is((await rowOf(w, NAMED)).holder, 'next');
-  },
-);
+for (const [when, beforeMs, afterMs, laterMs] of [
+  ['before that', 2_000, 0, 3_000],
+  ['since', 0, 2_000, 10],
+  ['by minutes since', 0, 300_000, 10],
+] as const)
+  lateness(
+    `keeps what was given anew after its own first try, on a clock that has stepped forward ${when}`,
+    async () => {
+      const skew = { ms: 0 };
+      const { openMemory } = await import('../../../src/store/memory.ts');
+      const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+      await request(w, ENI_A, { named: NAMED });
+      later(w, 60_000);
+      const { move } = w.store;
+      w.store.move = async changes => {
+        w.store.move = move;
+        await move(changes);
+        skew.ms += beforeMs;
+        later(w, laterMs);
+        await request(w.another(), ENI_A, { named: NAMED, holder: 'next' });
+        skew.ms += afterMs;
+        throw new IpamError('store-down', 'the answer was lost');
+      };
+      const released = release(w, ENI_A, NAMED);
+      if (afterMs === 0) assert.is(await released, true);
+      else assert.match((await failure(released)).line, /may have been given anew/);
+      assert.is((await rowOf(w, NAMED)).holder, 'next');
+    },
+  );
 
 lateness('is refused where nobody can tell what it was to end', async () => {
   const w = world({ vpc: ROOMY });
