@@ -5,8 +5,7 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { HOSTS_MAX } from './scale-study/fleet.ts';
 import { study } from './scale-study/study.ts';
-import { rowOf, tableOf } from './scale-study/table.ts';
-import type { Phase } from './scale-study/tally.ts';
+import { type Phase, rowOf, tableOf } from './scale-study/table.ts';
 
 process.exitCode = await main();
 

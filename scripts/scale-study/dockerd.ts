@@ -3,11 +3,10 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { parsePoolId } from '../../src/domain/ids.ts';
-import type { Vpc } from '../../src/simulator/model/vpc.ts';
-import type { SimulatedClock } from './clock.ts';
 import type { HostPlace } from './fleet.ts';
-import type { Server } from './servers.ts';
-import { count, type Tally, withoutNames } from './tally.ts';
+import type { Server } from './server.ts';
+import type { Parts } from './site.ts';
+import { count } from './table.ts';
 
 /** What creates networks, such as mknet.sh at boot, tries again when that fails. */
 const CREATE_TRIES_MAX = 20;
@@ -31,20 +30,8 @@ export interface Dockerd {
   stop(container: Container): Promise<void>;
 }
 
-/** What all engines share. */
-export interface Shared {
-  readonly clock: SimulatedClock;
-  readonly vpc: Vpc;
-  readonly tally: Tally;
-  /** Who holds which address, by the containers that run. */
-  readonly holders: Map<string, Dockerd>;
-  readonly residents: Set<Container>;
-  /** Notes what has gone wrong with the study itself. */
-  readonly failed: (error: unknown) => void;
-}
-
-export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, init }: Server): Dockerd {
-  const { clock, vpc, tally, holders, residents } = shared;
+export function createDockerd(parts: Parts, place: HostPlace, { allocator, pools, init }: Server): Dockerd {
+  const { clock, vpc, tally, holders, residents } = parts;
   const pool = parsePoolId(place.eni);
   const keyOf = (ip: Ipv4) => `${place.subnet} ${ip}`;
   let load = 0;
@@ -53,13 +40,12 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, in
 
   async function start(isResident = false): Promise<Container | null> {
     const { now: counts } = tally;
-    const askedAt = clock.now();
+    const askedAt = clock.now;
     load++;
     const given = last.then(request);
     last = given.catch(() => {});
     try {
       const ip = await given;
-      counts.latenciesMs.push(clock.now() - askedAt);
       if (holders.has(keyOf(ip))) counts.duplicates++;
       if (vpc.network.carrier(place.subnet, ip) !== place.eni) counts.dead++;
       holders.set(keyOf(ip), engine);
@@ -69,9 +55,10 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, in
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
       load--;
-      counts.latenciesMs.push(clock.now() - askedAt);
-      count(counts.errors, withoutNames(error.line));
+      count(counts.errors, error.line);
       return null;
+    } finally {
+      counts.latenciesMs.push(clock.now - askedAt);
     }
   }
 
@@ -83,14 +70,6 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, in
     } finally {
       underWay--;
     }
-  }
-
-  async function stop(container: Container): Promise<void> {
-    load--;
-    residents.delete(container);
-    holders.delete(keyOf(container.ip));
-    if (!(await allocator.release(pool, container.ip)))
-      throw new Error(`${place.eni} was told that ${container.ip} was not its to give up`);
   }
 
   const engine: Dockerd = {
@@ -107,13 +86,19 @@ export function dockerd(shared: Shared, place: HostPlace, { allocator, pools, in
           return;
         } catch (error) {
           if (!(error instanceof IpamError) || tries >= CREATE_TRIES_MAX) throw error;
-          count(tally.now.warnings, withoutNames(`a network is not created: ${error.line}`));
+          count(tally.now.warnings, `a network is not created: ${error.line}`);
         }
         await clock.wait(CREATE_AGAIN_MS);
       }
     },
     start,
-    stop,
+    async stop(container) {
+      load--;
+      residents.delete(container);
+      holders.delete(keyOf(container.ip));
+      if (!(await allocator.release(pool, container.ip)))
+        throw new Error(`${place.eni} was told that ${container.ip} was not its to give up`);
+    },
   };
   return engine;
 }

@@ -3,7 +3,7 @@ import { type Cidr, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import { INSTANCE_TYPES } from '../../src/simulator/model/instance-types.ts';
 import type { World } from '../../src/simulator/model/world.ts';
-import type { Random } from '../../test/simulation/random.ts';
+import type { Random } from '../../test/kit/random.ts';
 
 /** The part of the hosts that is of a type. */
 const TYPES = { 'm5.4xlarge': 0.7, 'm5.2xlarge': 0.15, 'm5.16xlarge': 0.15 };

@@ -1,11 +1,10 @@
 /** The study: hosts join, a day of the fleet and a deploy on top of it; cold starts on hosts that are new; one
  *  server on each host; hosts with a ledger each. */
-
-import { Random } from '../../test/simulation/random.ts';
-import { HOUR_MS } from './day.ts';
+import { Random } from '../../test/kit/random.ts';
 import type { Dockerd } from './dockerd.ts';
 import { openSite, type Site, type SiteOptions } from './site.ts';
-import type { Phase } from './tally.ts';
+import { grouped, type Phase } from './table.ts';
+import { HOUR_MS } from './workload.ts';
 
 export interface StudyOptions extends SiteOptions {
   readonly hours: number;
@@ -43,8 +42,6 @@ const REST_JOIN_MS = 1_200_000;
 const SETTLE_MS = 1_200_000;
 const REST_MS = 1_200_000;
 const NOON_MS = 600_000;
-
-const grouped = (number: number): string => number.toLocaleString('en-US');
 
 /** All phases of the study, and how many addresses the fleet had. */
 export async function study(options: StudyOptions): Promise<{ phases: Phase[]; addresses: number }> {
@@ -118,12 +115,12 @@ export async function manyServers(options: SiteOptions & { readonly servers: num
     if (host.load < host.place.room) host.start().catch(failed);
   };
   for (const [index, host] of hosts.entries())
-    clock.at(clock.now() + index * JOIN_PAUSE_MS, () => void host.createNetwork().catch(failed));
+    clock.at(clock.now + index * JOIN_PAUSE_MS, () => void host.createNetwork().catch(failed));
   await site.pass(hosts.length * JOIN_PAUSE_MS + AFTER_MS);
 
   const steady = tally.begin(`${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`, STEADY_MS + AFTER_MS);
-  const until = clock.now() + STEADY_MS;
-  for (let at = clock.now(); at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
+  const until = clock.now + STEADY_MS;
+  for (let at = clock.now; at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
     clock.at(at, () => startOn(random.pick(hosts) as Dockerd));
   await ended(site, STEADY_MS + AFTER_MS);
 

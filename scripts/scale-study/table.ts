@@ -1,104 +1,152 @@
-/** The phases of the study as people and programs read them. */
-import { EC2_MS_MIN } from './site.ts';
-import type { Phase } from './tally.ts';
+/** What is counted, phase by phase, and how people and programs read it. */
+import type { LogLevel } from '../../src/domain/log.ts';
 
-export interface Row {
-  readonly phase: string;
-  readonly starts: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly maxMs: number;
-  /** The part of the starts that waited for EC2. */
-  readonly waited: number;
-  readonly assigns: number;
-  readonly unassigns: number;
-  /** Addresses that those put on ENIs, and took off them. */
-  readonly assigned: number;
-  readonly unassigned: number;
-  readonly reads: number;
-  /** The part that they are of what EC2 lets the account read in the long run, by the API that is used most. */
-  readonly readShare: number;
-  /** Of a ledger that servers share, a second. */
-  readonly ledgerCalls: number;
-  readonly ledgerRows: number;
-  readonly callsPerStart: number;
-  readonly throttles: number;
-  readonly earlyReuses: number;
-  readonly errors: number;
+export const newCounts = () => ({
+  /** How long each container waited for its address, in milliseconds. */
+  latenciesMs: [] as number[],
+  assigns: 0,
+  unassigns: 0,
+  /** Addresses that those calls put on ENIs, and took off them. */
+  assigned: 0,
+  unassigned: 0,
+  /** Reads of EC2, by their action. */
+  reads: new Map<string, number>(),
+  /** Calls of a ledger that servers share, and the rows that those returned. */
+  ledgerCalls: 0,
+  ledgerRows: 0,
+  throttles: 0,
+  earlyReuses: 0,
+  /** What containers were told instead of an address, and how often. */
+  errors: new Map<string, number>(),
+  /** Warnings of the servers, and how often they came. */
+  warnings: new Map<string, number>(),
+  /** An address was given while somebody held it. */
+  duplicates: 0,
+  /** An address was given that EC2 does not deliver to that host. */
+  dead: 0,
+});
+
+export interface Phase {
+  readonly name: string;
+  readonly lastsMs: number;
+  readonly counts: ReturnType<typeof newCounts>;
 }
 
+export type Tally = ReturnType<typeof createTally>;
+export function createTally() {
+  let now = newCounts();
+  return {
+    /** From now on everything counts for a phase of this name, which lasts so long. */
+    begin(name: string, lastsMs: number): Phase {
+      now = newCounts();
+      return { name, lastsMs, counts: now };
+    },
+    get now() {
+      return now;
+    },
+    called(action: string) {
+      if (action === 'AssignPrivateIpAddresses') now.assigns++;
+      else if (action === 'UnassignPrivateIpAddresses') now.unassigns++;
+      else count(now.reads, action);
+    },
+    asked(rows: number) {
+      now.ledgerCalls++;
+      now.ledgerRows += rows;
+    },
+    logged(level: LogLevel, message: string, { error, ips }: Readonly<Record<string, unknown>>) {
+      const addresses = Array.isArray(ips) && error === undefined ? ips.length : 0;
+      if (message === 'assign') now.assigned += addresses;
+      if (message === 'unassign') now.unassigned += addresses;
+      if (message === 'early reuse') now.earlyReuses++;
+      else if (level === 'warn' || level === 'error')
+        count(now.warnings, error === undefined ? message : `${message}: ${error}`);
+    },
+  };
+}
+
+/** Counts the message, without what differs from one host to the next. */
+export function count(map: Map<string, number>, message: string): void {
+  const text = message
+    .replaceAll(/\b(eni|i)-[0-9a-f]+\b/g, '$1-…')
+    .replaceAll(/\b\d+\.\d+\.\d+\.\d+\b/g, 'IP');
+  map.set(text, (map.get(text) ?? 0) + 1);
+}
+const sumOf = (map: ReadonlyMap<string, number>): number => [...map.values()].reduce((a, b) => a + b, 0);
+
+/** Whoever waited for EC2 waited at least so long. */
+export const EC2_MS_MIN = 70;
 /** https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: of each API. */
 const READS_PER_SECOND = 20;
 
-export function rowOf({ name, lastsMs, counts }: Phase): Row {
+export type Row = ReturnType<typeof rowOf>;
+export function rowOf({ name, lastsMs, counts }: Phase) {
   const sorted = Float64Array.from(counts.latenciesMs).sort();
   const starts = sorted.length;
   const at = (part: number) => sorted[Math.min(Math.floor(part * starts), starts - 1)] ?? 0;
   const perSecond = (many: number) => many / (lastsMs / 1000);
-  const reads = [...counts.reads.values()].reduce((sum, many) => sum + many, 0);
-  const calls = counts.assigns + counts.unassigns + reads;
+  const perStart = (many: number) => (starts === 0 ? 0 : many / starts);
+  const { assigns, unassigns, assigned, unassigned, throttles, earlyReuses } = counts;
+  const reads = sumOf(counts.reads);
   return {
     phase: name,
     starts,
     p50Ms: at(0.5),
     p99Ms: at(0.99),
     maxMs: at(1),
-    waited: starts === 0 ? 0 : sorted.filter(ms => ms >= EC2_MS_MIN).length / starts,
-    assigns: counts.assigns,
-    unassigns: counts.unassigns,
-    assigned: counts.assigned,
-    unassigned: counts.unassigned,
+    /** The part of the starts that waited for EC2. */
+    waited: perStart(sorted.filter(ms => ms >= EC2_MS_MIN).length),
+    assigns,
+    unassigns,
+    assigned,
+    unassigned,
     reads,
+    /** The part that they are of what EC2 lets the account read in the long run, by the API that is used most. */
     readShare: perSecond(Math.max(0, ...counts.reads.values())) / READS_PER_SECOND,
     ledgerCalls: perSecond(counts.ledgerCalls),
     ledgerRows: perSecond(counts.ledgerRows),
-    callsPerStart: starts === 0 ? 0 : calls / starts,
-    throttles: counts.throttles,
-    earlyReuses: counts.earlyReuses,
-    errors: [...counts.errors.values()].reduce((sum, times) => sum + times, 0),
+    callsPerStart: perStart(assigns + unassigns + reads),
+    throttles,
+    earlyReuses,
+    errors: sumOf(counts.errors),
   };
 }
 
-const HEAD = [
-  'phase',
-  'starts',
-  'p50 ms',
-  'p99 ms',
-  'max ms',
-  'waited for EC2',
-  'assign',
-  'unassign',
-  'describe',
-  "of the account's reads",
-  'EC2 calls per start',
-  'throttled',
-  'early reuses',
-  'errors',
-  'ledger calls/s',
-  'ledger rows/s',
+/** 1234567 as 1,234,567. */
+export const grouped = (number: number): string => number.toLocaleString('en-US');
+const whole = (number: number): string => grouped(Math.round(number));
+const percent = (digits: number) => (part: number) => `${(100 * part).toFixed(digits)} %`;
+
+const COLUMNS: readonly [head: string, of: keyof Omit<Row, 'phase'>, shown: (number: number) => string][] = [
+  ['starts', 'starts', whole],
+  ['p50 ms', 'p50Ms', whole],
+  ['p99 ms', 'p99Ms', whole],
+  ['max ms', 'maxMs', whole],
+  ['waited for EC2', 'waited', percent(2)],
+  ['assign', 'assigns', whole],
+  ['unassign', 'unassigns', whole],
+  ['describe', 'reads', whole],
+  ["of the account's reads", 'readShare', percent(1)],
+  ['EC2 calls per start', 'callsPerStart', number => number.toFixed(3)],
+  ['throttled', 'throttles', whole],
+  ['early reuses', 'earlyReuses', whole],
+  ['errors', 'errors', whole],
+  ['ledger calls/s', 'ledgerCalls', whole],
+  ['ledger rows/s', 'ledgerRows', whole],
 ];
 
 /** A Markdown table. */
 export function tableOf(rows: readonly Row[]): string {
-  const cells = rows.map(row => [
-    row.phase,
-    ...[row.starts, row.p50Ms, row.p99Ms, row.maxMs].map(grouped),
-    `${(100 * row.waited).toFixed(2)} %`,
-    ...[row.assigns, row.unassigns, row.reads].map(grouped),
-    `${(100 * row.readShare).toFixed(1)} %`,
-    row.callsPerStart.toFixed(3),
-    ...[row.throttles, row.earlyReuses, row.errors].map(grouped),
-    ...[row.ledgerCalls, row.ledgerRows].map(Math.round).map(grouped),
-  ]);
-  const widths = HEAD.map((head, i) => Math.max(head.length, ...cells.map(line => line[i]?.length ?? 0)));
-  const line = (texts: readonly string[]) => {
-    const [first = '', ...others] = texts;
-    const padded = others.map((text, i) => text.padStart(widths[i + 1] ?? 0));
-    return `| ${[first.padEnd(widths[0] ?? 0), ...padded].join(' | ')} |`;
-  };
-  const rule = line(widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)));
-  return [line(HEAD), rule, ...cells.map(line)].join('\n');
+  const lines = [
+    ['phase', ...COLUMNS.map(([head]) => head)],
+    ...rows.map(row => [row.phase, ...COLUMNS.map(([, of, shown]) => shown(row[of]))]),
+  ];
+  const widths = (lines[0] ?? []).map((_, i) => Math.max(...lines.map(line => line[i]?.length ?? 0)));
+  const padded = lines.map(line =>
+    line.map((text, i) => (i === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[i] ?? 0))),
+  );
+  const rule = widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+  return padded
+    .toSpliced(1, 0, rule)
+    .map(line => `| ${line.join(' | ')} |`)
+    .join('\n');
 }
-
-/** 1234567 as 1,234,567. */
-const grouped = (number: number): string => String(number).replace(/\B(?=(\d{3})+$)/g, ',');

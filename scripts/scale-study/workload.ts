@@ -1,15 +1,35 @@
 /**
- * What containers do. Residents, the services, run until a deploy replaces them. The others come and go
- * through the day (see day.ts), and there are
+ * What containers do. Residents, the services, run until a deploy replaces them. The others come and go: the rate at
+ * which they start swings between 0.4 and 1.6 times its mean through the day, least at one in the night and most at
+ * lunch time. That aggregate rates have such a daily period is what https://arxiv.org/abs/2312.10127 shows of production
+ * traces. How long they live is as the Sysdig container usage report of 2019 counted it, up to six hours
+ * (https://sysdig.com/blog/sysdig-2019-container-usage-report/); what lives longer is a resident here. And there are
  * - bursts of short jobs at each full hour, since that is when people let cron run;
  * - crash loops: Docker starts such a container again after a pause that doubles from 100 ms to a minute, or
  *   begins at 100 ms again when it ran for ten seconds
  *   (https://docs.docker.com/reference/cli/docker/container/run/).
  * A scheduler puts each on that one of two random hosts that is less full.
  */
-import type { Random } from '../../test/simulation/random.ts';
-import { HOUR_MS, lifetimeMs, RATE_MAX, rateAt } from './day.ts';
-import type { Container, Dockerd, Shared } from './dockerd.ts';
+import type { Random } from '../../test/kit/random.ts';
+import type { Container, Dockerd } from './dockerd.ts';
+import type { Parts } from './site.ts';
+
+export const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const PEAK_MS = 13 * HOUR_MS;
+const SWING = 0.6;
+/** The highest rate, of the mean. */
+const RATE_MAX = 1 + SWING;
+/** Containers of each hundred that live so long, in milliseconds; evenly on a logarithmic scale within each class. */
+const LIFETIMES: readonly [part: number, fromMs: number, toMs: number][] = [
+  [22, 1_000, 10_000],
+  [17, 10_000, 60_000],
+  [15, 60_000, 300_000],
+  [9, 300_000, 600_000],
+  [10, 600_000, 1_800_000],
+  [4, 1_800_000, HOUR_MS],
+  [6, HOUR_MS, 6 * HOUR_MS],
+];
 
 /** The part of an ENI's room that residents take. */
 const RESIDENT_PART = 0.4;
@@ -35,8 +55,8 @@ export interface Workload {
   deploy(containers: number, overMs: number): void;
 }
 
-export function workload(shared: Shared, hosts: readonly Dockerd[], random: Random): Workload {
-  const { clock, failed, residents } = shared;
+export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: Random): Workload {
+  const { clock, failed, residents } = parts;
   const background = (work: Promise<unknown>): void => void work.catch(failed);
 
   async function run(host: Dockerd | null, forMs: number): Promise<void> {
@@ -47,9 +67,9 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
   }
 
   async function crashLoop(host: Dockerd): Promise<void> {
-    const until = clock.now() + LOOP_MS;
+    const until = clock.now + LOOP_MS;
     const isSlow = random.chance(1 / 3);
-    for (let pauseMs = RESTART_PAUSE_MIN_MS; clock.now() < until; ) {
+    for (let pauseMs = RESTART_PAUSE_MIN_MS; clock.now < until; ) {
       if (host.load >= host.place.room) return;
       await run(host, isSlow ? SLOW_CRASH_MS : random.between(...CRASH_MS));
       await clock.wait(pauseMs);
@@ -69,10 +89,10 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
    *  as the part of it that `part` gives. */
   function arrivals(perHour: number, until: number, part: (at: number) => number, begin: () => void): void {
     const next = () => {
-      const at = clock.now() + (-Math.log(1 - random.next()) * HOUR_MS) / perHour;
+      const at = clock.now + (-Math.log(1 - random.next()) * HOUR_MS) / perHour;
       if (at >= until) return;
       clock.at(at, () => {
-        if (random.next() < part(clock.now())) begin();
+        if (random.next() < part(clock.now)) begin();
         next();
       });
     };
@@ -80,7 +100,7 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
   }
 
   function cron(until: number): void {
-    for (let hour = Math.ceil(clock.now() / HOUR_MS) * HOUR_MS; hour < until; hour += HOUR_MS)
+    for (let hour = Math.ceil(clock.now / HOUR_MS) * HOUR_MS; hour < until; hour += HOUR_MS)
       for (let job = 0; job < hosts.length * CRON_JOBS_PER_HOST; job++)
         clock.at(hour + random.below(CRON_SPREAD_MS), () =>
           background(run(place(), random.between(...CRON_JOB_MS))),
@@ -89,7 +109,7 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
 
   return {
     join(overMs) {
-      const from = clock.now();
+      const from = clock.now;
       for (const host of hosts)
         clock.at(from + random.below(overMs / 2), () => {
           background(host.createNetwork());
@@ -118,7 +138,7 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
     },
     deploy(containers, overMs) {
       for (const container of chosen([...residents], containers, random))
-        clock.at(clock.now() + random.below(overMs), () => background(replace(container)));
+        clock.at(clock.now + random.below(overMs), () => background(replace(container)));
     },
   };
 
@@ -126,6 +146,19 @@ export function workload(shared: Shared, hosts: readonly Dockerd[], random: Rand
     await container.host.stop(container);
     await place()?.start(true);
   }
+}
+
+/** The rate at that moment, of the mean. */
+const rateAt = (at: number): number =>
+  1 + SWING * Math.cos((2 * Math.PI * ((at - PEAK_MS) % DAY_MS)) / DAY_MS);
+
+function lifetimeMs(random: Random): number {
+  let left = random.next() * LIFETIMES.reduce((sum, [part]) => sum + part, 0);
+  for (const [part, fromMs, toMs] of LIFETIMES) {
+    if (left < part) return fromMs * (toMs / fromMs) ** random.next();
+    left -= part;
+  }
+  return HOUR_MS;
 }
 
 const fullness = ({ load, place }: Dockerd): number => load / place.room;

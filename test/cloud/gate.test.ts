@@ -5,9 +5,9 @@ import type { Cloud, OpenCloud, Urgency } from '../../src/cloud/cloud.ts';
 import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
 import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
-import { ETH1, INSTANCE, ips, SUBNET, simulated } from '../kit/simulated.ts';
+import { Clock } from '../kit/clock.ts';
+import { codeOf, crowd, ETH1, INSTANCE, ips, SUBNET, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { Clock, codeOf, crowd } from '../kit/virtual-clock.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
 const LOOK_AGAIN_MS = 100;

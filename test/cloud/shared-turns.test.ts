@@ -8,9 +8,9 @@ import type { Budget } from '../../src/cloud/shared-turns.ts';
 import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { openMemory } from '../../src/store/memory.ts';
-import { ETH1, ips, SUBNET, seeded, simulated } from '../kit/simulated.ts';
+import { Clock } from '../kit/clock.ts';
+import { codeOf, crowd, ETH1, ips, SUBNET, seeded, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { Clock, codeOf, crowd } from '../kit/virtual-clock.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
 const SERVERS = 300;

@@ -3,11 +3,13 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Ipv4 } from '../../src/domain/address.ts';
+import { IpamError } from '../../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
 import type { Vpc, VpcOptions } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../src/simulator/model/world.ts';
+import { Random } from './random.ts';
 import { assert } from './uvu.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
@@ -35,16 +37,8 @@ export function refusalOf(act: () => unknown): string {
 }
 export const ec2Refuses = (act: () => unknown, says: RegExp): void => assert.match(refusalOf(act), says);
 
-/** mulberry32: 0 to 1, exclusive, the same for the same seed. */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+/** 0 to 1, exclusive, the same for the same seed. */
+export const seeded = (seed: number): (() => number) => new Random(seed).next;
 
 /** The default world, or another, at a standstill: only `advance` moves its clock. */
 export const simulated = (options: Partial<VpcOptions> = {}, world: unknown = DEFAULT_WORLD): Vpc =>
@@ -69,3 +63,20 @@ export async function serve({ fetch }: Pick<AppOptions, 'fetch'>): Promise<Serve
     },
   };
 }
+
+/** Asks so many times at once; counts the answers and keeps the errors. */
+export function crowd(size: number, ask: () => Promise<unknown>) {
+  const told = { done: 0, errors: [] as IpamError[] };
+  for (let i = 0; i < size; i++)
+    ask().then(
+      () => told.done++,
+      (error: IpamError) => told.errors.push(error),
+    );
+  return told;
+}
+
+export const codeOf = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => 'done',
+    error => (error instanceof IpamError ? error.code : String(error)),
+  );

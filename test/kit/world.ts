@@ -1,4 +1,6 @@
-/** A whole machine in one process: memory store, simulated VPC, and a time that passes only while all wait. */
+/** The whole program in one process: memory store, simulated VPC, and a time that passes only while all wait. */
+import type { OpenCloud } from '../../src/cloud/cloud.ts';
+import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
 import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { Allocation, Status } from '../../src/domain/allocation.ts';
@@ -11,6 +13,8 @@ import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, type World as VpcDescription } from '../../src/simulator/model/world.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
+import { Clock } from './clock.ts';
+import { Random } from './random.ts';
 
 export const SUBNET = 'subnet-0a1' as SubnetId;
 export const ENI_A = 'eni-0a' as EniId;
@@ -42,39 +46,32 @@ export const POLICY: Policy = {
   warmMax: 6,
 };
 
-/** What is left to do is done within so many turns of the event loop, or waits for time to pass. */
-const IDLE_TURNS = 3;
-
-/** Passes only when nothing else is left to do: then it jumps to the earliest wait. */
-export class Time {
-  now = 1_800_000_000_000;
-  #timers: { at: number; wake: () => void }[] = [];
-  #isPassing = false;
-
-  wait = (ms: number, signal?: AbortSignal): Promise<void> =>
-    new Promise(wake => {
-      if (signal?.aborted) return wake();
-      const timer = { at: this.now + ms, wake };
-      signal?.addEventListener('abort', () => {
-        this.#timers = this.#timers.filter(one => one !== timer);
-        wake();
-      });
-      this.#timers.push(timer);
-      this.#timers.sort((a, b) => a.at - b.at);
-      if (!this.#isPassing) void this.#pass();
-    });
-
-  /** When all else has had its turn, and what that begins; one wait ends at a time. */
-  async #pass(): Promise<void> {
-    this.#isPassing = true;
-    while (this.#timers.length > 0) {
-      for (let turns = 0; turns < IDLE_TURNS; turns++) await new Promise(setImmediate);
-      const timer = this.#timers.shift();
-      this.now = Math.max(this.now, timer?.at ?? 0);
-      timer?.wake();
-    }
-    this.#isPassing = false;
-  }
+/** What a process works with. Whatever is not said is as in a server that has all of EC2 to itself. */
+export function createContext(
+  time: Clock,
+  {
+    cloud,
+    gate,
+    ...more
+  }: Pick<IpamContext, 'store'> &
+    Partial<IpamContext> & {
+      readonly cloud: OpenCloud;
+      /** How it shares the account's calls with others; absent: it sends as many as it likes. */
+      readonly gate?: Pick<GateOptions, 'share' | 'budget'>;
+    },
+): IpamContext {
+  const clock = () => time.now;
+  const parts = {
+    policy: POLICY,
+    clock,
+    deadlineClock: clock,
+    wait: time.wait,
+    random: () => 0.5,
+    log: () => {},
+    instance: null,
+    ...more,
+  };
+  return { ...parts, cloud: gate === undefined ? cloud : createGate(cloud, { ...parts, ...gate }) };
 }
 
 export interface LogLine {
@@ -84,7 +81,7 @@ export interface LogLine {
 }
 
 export interface World extends Ipam {
-  readonly time: Time;
+  readonly time: Clock;
   readonly vpc: Vpc;
   readonly store: Store;
   readonly context: IpamContext;
@@ -105,39 +102,31 @@ export function world(
     store?: (now: () => number) => Store;
   } = {},
 ): World {
-  const time = options.beside?.time ?? new Time();
-  let seed = 1;
-  const random = () => {
-    seed = (seed * 16807) % 2147483647;
-    return seed / 2147483647;
-  };
+  const time = options.beside?.time ?? new Clock({ startAt: 1_800_000_000_000, isFree: true });
+  const { unnamedRefusals = false } = options;
+  const clock = () => time.now;
   const vpc =
     options.beside?.vpc ??
     buildVpc(options.vpc ?? SMALL, {
-      now: () => time.now,
-      random,
+      now: clock,
+      random: new Random(1).next,
       bucketScale: null,
-      unnamedRefusals: options.unnamedRefusals ?? false,
+      unnamedRefusals,
     });
-  const store = options.store?.(() => time.now) ?? openMemory({ clock: () => time.now });
+  const store = options.store?.(clock) ?? openMemory({ clock });
   const instance = (options.instance ?? null) as InstanceId | null;
-  return assemble(time, vpc, store, { ...POLICY, ...options.policy }, instance);
+  return openServer(time, vpc, store, { ...POLICY, ...options.policy }, instance);
 }
 
-function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: InstanceId | null): World {
+function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instance: InstanceId | null): World {
   const lines: LogLine[] = [];
-  const clock = () => time.now;
-  const context: IpamContext = {
+  const context = createContext(time, {
     store,
-    cloud: createMemoryCloud(vpc, { wait: time.wait, deadlineClock: clock }),
+    cloud: createMemoryCloud(vpc, { wait: time.wait, deadlineClock: () => time.now }),
     policy,
-    clock,
-    deadlineClock: clock,
-    wait: time.wait,
-    random: () => 0.5,
-    log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
     instance,
-  };
+    log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
+  });
   return {
     ...openIpam(context, { server: 'server-1', reconcileEveryMs: 60_000 }),
     time,
@@ -145,7 +134,7 @@ function assemble(time: Time, vpc: Vpc, store: Store, policy: Policy, instance: 
     store,
     context,
     lines,
-    another: () => assemble(time, vpc, store, policy, instance),
+    another: () => openServer(time, vpc, store, policy, instance),
   };
 }
 
@@ -204,17 +193,27 @@ export async function failure(work: Promise<unknown>): Promise<IpamError> {
   throw new Error('it was expected to fail');
 }
 
+/** The same store, each of whose calls goes through `around`. */
+export function wrapStore(
+  store: Store,
+  around: (name: keyof Store, call: () => Promise<unknown>, args: unknown[]) => Promise<unknown>,
+): Store {
+  const methods = Object.entries(store) as [keyof Store, (...args: unknown[]) => Promise<unknown>][];
+  const wrapped = methods.map(([name, method]) => [
+    name,
+    (...args: unknown[]) => around(name, () => method(...args), args),
+  ]);
+  return Object.assign({ ...store }, Object.fromEntries(wrapped));
+}
+
 /** Counts the calls of these methods of the store from now on. */
 export function countingCalls<M extends keyof Store>({ store }: World, ...methods: M[]): Record<M, number> {
   const counts = Object.fromEntries(methods.map(method => [method, 0])) as Record<M, number>;
-  for (const method of methods) {
-    const real = store[method] as (...args: unknown[]) => unknown;
-    const counted = (...args: unknown[]) => {
-      counts[method]++;
-      return real(...args);
-    };
-    Object.assign(store, { [method]: counted });
-  }
+  const counted = wrapStore(store, (name, call) => {
+    if (name in counts) counts[name as M]++;
+    return call();
+  });
+  Object.assign(store, counted);
   return counts;
 }
 

@@ -2,8 +2,7 @@
 // against settings, commands, moves, sources and files. (What is generated: cli-page.test.ts.)
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { rowOf, tableOf as studyTable } from '../../scripts/scale-study/table.ts';
-import { newCounts } from '../../scripts/scale-study/tally.ts';
+import { newCounts, rowOf, tableOf as studyTable } from '../../scripts/scale-study/table.ts';
 import { ROOT, TIERS } from '../../scripts/tiers.ts';
 import { main } from '../../src/cli/cli.ts';
 import type { Io } from '../../src/cli/command.ts';

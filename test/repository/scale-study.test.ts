@@ -1,10 +1,9 @@
 // Goal: what the scale study's table says is true. Method: the study itself, on a small fleet; its ledger is
 // held against the contract of all stores.
-import { simulatedClock } from '../../scripts/scale-study/clock.ts';
 import { openLedger } from '../../scripts/scale-study/ledger.ts';
 import { coldStarts, dayAndDeploy, manyServers, restAndNoon } from '../../scripts/scale-study/study.ts';
-import { rowOf, tableOf } from '../../scripts/scale-study/table.ts';
-import { newCounts, type Phase } from '../../scripts/scale-study/tally.ts';
+import { newCounts, type Phase, rowOf, tableOf } from '../../scripts/scale-study/table.ts';
+import { Clock } from '../kit/clock.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { contract } from '../store/store.contract.ts';
 
@@ -84,9 +83,9 @@ test('throttles are counted, and no container hears of them', async () => {
 });
 
 test('the clock carries out what is due in its order, each with all that follows', async () => {
-  const clock = simulatedClock(1_000);
+  const clock = new Clock({ startAt: 1_000 });
   const happened: string[] = [];
-  const say = (what: string) => happened.push(`${clock.now()} ${what}`);
+  const say = (what: string) => happened.push(`${clock.now} ${what}`);
   clock.at(1_200, () => say('late'));
   clock.at(1_100, () => {
     void Promise.resolve()
@@ -96,9 +95,9 @@ test('the clock carries out what is due in its order, each with all that follows
   clock.at(1_100, () => say('second'));
   clock.at(1_100, () => say('third'));
   clock.at(1_301, () => say('never'));
-  await clock.runUntil(1_300);
+  await clock.advance(300);
   assert.equal(happened, ['1100 second', '1100 third', '1100 what follows', '1200 late']);
-  assert.is(clock.now(), 1_300);
+  assert.is(clock.now, 1_300);
 });
 
 test('the table says how long starts waited, and what that cost', () => {

@@ -1,7 +1,7 @@
 /** One request of an engine to a server, and what becomes of it. */
 import type { Context } from 'hono';
 import type { Env } from '../../src/http/answer.ts';
-import type { Process, Scheduler } from './scheduler.ts';
+import type { Clock, Process } from '../kit/clock.ts';
 
 export type Reply = { readonly Address?: string; readonly PoolID?: string; readonly Error?: string };
 /** How a request ends without an answer. */
@@ -17,7 +17,7 @@ export interface Witness {
 
 export class Connection {
   readonly client: Process;
-  readonly #scheduler: Scheduler;
+  readonly #clock: Clock;
   readonly #settle: (outcome: Reply | Broken) => void;
   readonly witness: Witness;
   clientGone = false;
@@ -25,13 +25,8 @@ export class Connection {
   #answered = false;
   #reply: Reply | null = null;
 
-  constructor(
-    scheduler: Scheduler,
-    client: Process,
-    witness: Witness,
-    settle: (outcome: Reply | Broken) => void,
-  ) {
-    this.#scheduler = scheduler;
+  constructor(clock: Clock, client: Process, witness: Witness, settle: (outcome: Reply | Broken) => void) {
+    this.#clock = clock;
     this.client = client;
     this.witness = witness;
     this.#settle = settle;
@@ -45,17 +40,17 @@ export class Connection {
     if (this.clientGone) return;
     this.clientGone = true;
     if (this.#reply !== null) this.witness.unread(this.#reply);
-    this.#scheduler.effect(null, () => {
+    this.#clock.effect(null, () => {
       this.#serverKnows = true;
     });
-    this.#scheduler.resume(this.client, () => this.#settle('hung up'));
+    this.#clock.resume(this.client, () => this.#settle('hung up'));
   }
 
   /** The server is dead. */
   break(): void {
     if (this.#answered) return;
     this.#answered = true;
-    if (!this.clientGone) this.#scheduler.resume(this.client, () => this.#settle('the connection broke'));
+    if (!this.clientGone) this.#clock.resume(this.client, () => this.#settle('the connection broke'));
   }
 
   /** The server's answer goes to the socket. */
@@ -68,7 +63,7 @@ export class Connection {
       return;
     }
     this.#reply = reply;
-    this.#scheduler.resume(this.client, () => {
+    this.#clock.resume(this.client, () => {
       if (this.clientGone) return;
       this.#reply = null;
       this.#settle(reply);

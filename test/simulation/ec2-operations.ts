@@ -48,7 +48,7 @@ export const EC2_DEEDS = {
   throttle: ec2(dice => ({ kind: 'throttle', times: 1 + (dice[1] % 6) })),
   // For longer than requests wait; then one more asks on each ENI.
   'assigns away': (world, [long]) => {
-    const { ec2, engines, layout, scheduler, oracle } = world;
+    const { ec2, engines, layout, clock, oracle } = world;
     const runAll = () => {
       for (const engine of engines)
         if (engine.process.state === 'running')
@@ -57,7 +57,7 @@ export const EC2_DEEDS = {
     world.strike('assigns away');
     ec2.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
     runAll();
-    scheduler.effect(
+    clock.effect(
       null,
       () => {
         oracle.note('assigns are back');

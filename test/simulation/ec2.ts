@@ -9,9 +9,9 @@ import type { EniId } from '../../src/domain/ids.ts';
 import { type Caller, OWNER } from '../../src/simulator/model/caller.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
 import type { Outcome, Vpc } from '../../src/simulator/model/vpc.ts';
+import type { Clock, Process } from '../kit/clock.ts';
 import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
-import type { Process, Scheduler } from './scheduler.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
 import { ONLY_POOLED } from './watch-enis.ts';
 
@@ -21,12 +21,12 @@ export class Ec2 {
   readonly vpc: Vpc;
   /** Calls are applied so late that were made to be late: moments to look, since the model moves when looked at. */
   readonly lateMs = new Set<number>();
-  readonly #scheduler: Scheduler;
+  readonly #clock: Clock;
   readonly #oracle: Oracle;
   readonly #sent = new Set<string>();
 
-  constructor(scheduler: Scheduler, oracle: Oracle, vpc: Vpc) {
-    this.#scheduler = scheduler;
+  constructor(clock: Clock, oracle: Oracle, vpc: Vpc) {
+    this.#clock = clock;
     this.#oracle = oracle;
     this.vpc = vpc;
   }
@@ -40,14 +40,14 @@ export class Ec2 {
   ): OpenCloud {
     const options = {
       caller: () => caller,
-      wait: (ms: number) => this.#scheduler.wait(process, ms),
+      wait: (ms: number) => this.#clock.waitIn(process, ms),
       deadlineClock,
       dayAheadMs: () => process.dayAheadMs,
       callTimeoutMs: CALL_TIMEOUT_MS,
       pageSize: PAGE_SIZE,
     };
     const turns = { assign: 0, unassign: 0 };
-    const way = () => this.#scheduler.wait(process, this.#scheduler.latencyMs());
+    const way = () => this.#clock.waitIn(process, this.#clock.latencyMs());
     const through = async <T>(call: () => Promise<T>): Promise<T> => {
       await way();
       try {
@@ -116,7 +116,7 @@ export class Ec2 {
 
   /** EC2 shows the ENI. */
   #shown(eni: CloudEni): CloudEni {
-    for (const ip of eni.secondaries) this.#oracle.shown.set(`${eni.id} ${ip}`, this.#scheduler.now);
+    for (const ip of eni.secondaries) this.#oracle.shown.set(`${eni.id} ${ip}`, this.#clock.now);
     return eni;
   }
 
@@ -134,11 +134,11 @@ export class Ec2 {
           () => `${call.kind} on ${call.eni} by ${call.process.id}`,
         );
         sent = true;
-        watchSending(oracle, call, this.#scheduler.now, this.#sent);
+        watchSending(oracle, call, this.#clock.now, this.#sent);
         const outcome = vpc.write(action, eni, network => {
           const before = secondariesOf(network, call.eni);
           const value = change(network);
-          watchApplied(oracle, call, before, secondariesOf(network, call.eni), this.#scheduler.now);
+          watchApplied(oracle, call, before, secondariesOf(network, call.eni), this.#clock.now);
           oracle.note(
             `EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`,
           );
@@ -155,7 +155,7 @@ export class Ec2 {
   }
 
   lookLater(): void {
-    for (const ms of this.lateMs) this.#scheduler.effect(null, () => void this.vpc.lateCalls, ms);
+    for (const ms of this.lateMs) this.#clock.effect(null, () => void this.vpc.lateCalls, ms);
   }
 }
 

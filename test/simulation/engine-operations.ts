@@ -1,11 +1,11 @@
 /** What engines do, and what befalls them. */
 import { fromNumber } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
+import { LATENCY_MS_MAX } from '../kit/clock.ts';
 import { type Dice, type Operation, of, spread } from './dice.ts';
 import { secondariesOf } from './ec2.ts';
 import type { Container, Engine } from './engine.ts';
 import { STRANGER } from './layout.ts';
-import { LATENCY_MS_MAX } from './scheduler.ts';
 import type { Server } from './server.ts';
 import { giveUp } from './server-operations.ts';
 import type { World } from './world.ts';
@@ -73,7 +73,7 @@ export const ENGINE_DEEDS = {
       for (const { engine } of networks) for (const connection of engine.connections) connection.hangUp();
     };
     world.strike('crowd hung up');
-    world.scheduler.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
+    world.clock.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
   },
   // A container's address is released and asked for at another server, which then leaves for good or stays.
   'clients change servers': withNetwork((engine, network, [, , die], world) => {
@@ -159,7 +159,7 @@ async function changeServers(
   const container = mine();
   if (container !== undefined) await engine.restart(container, true);
   if (die % 2 === 0) void second.leave(AWAY_MS);
-  await world.scheduler.wait(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
+  await world.clock.waitIn(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
   world.routes.set(ledger, first);
   const again = mine();
   if (again !== undefined) await engine.stop(again);
@@ -175,14 +175,14 @@ async function comeLate(
 ): Promise<void> {
   const { network, ip, holding } = container;
   const { ledger } = network.port;
-  const { scheduler, routes } = world;
+  const { clock, routes } = world;
   const { failing } = late.ledger;
   routes.set(ledger, late);
   failing.set(late.process, { after: 0, left: Number.POSITIVE_INFINITY });
-  scheduler.effect(null, () => failing.delete(late.process), AWAY_MIN_MS + spread(ALONE_MS, die));
+  clock.effect(null, () => failing.delete(late.process), AWAY_MIN_MS + spread(ALONE_MS, die));
   const stopped = engine.stop(container);
   // A release that is still on its way then arrives after the next holding began: nobody could tell.
-  await scheduler.wait(engine.process, LATENCY_MS_MAX + GIVES_UP_MS);
+  await clock.waitIn(engine.process, LATENCY_MS_MAX + GIVES_UP_MS);
   const hasArrived = late.process.state === 'running';
   for (const connection of engine.connections) connection.hangUp();
   await stopped;

@@ -4,10 +4,10 @@
  * connection that broke on the way.
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
+import { Process } from '../kit/clock.ts';
 import { type Broken, Connection, type Reply } from './connection.ts';
 import { keyOf, type Port } from './layout.ts';
 import type { Holding } from './oracle.ts';
-import { Process } from './scheduler.ts';
 import type { Request, Server } from './server.ts';
 import type { World } from './world.ts';
 
@@ -90,7 +90,7 @@ export class Engine {
   async restart(container: Container, keepAddress: boolean): Promise<void> {
     if (!this.containers.includes(container)) return;
     await this.stop(container);
-    await this.#world.scheduler.wait(this.process, RESTART_MS);
+    await this.#world.clock.waitIn(this.process, RESTART_MS);
     await this.run(container.network, keepAddress ? container.ip : null);
   }
 
@@ -150,15 +150,15 @@ export class Engine {
   /** Kill -9, and start again: with live-restore the containers live on, without it their addresses are
    *  released at the start and the containers started anew. */
   kill(liveRestore: boolean, downMs: number): void {
-    const { scheduler } = this.#world;
+    const { clock } = this.#world;
     if (this.process.state === 'dead') return;
     this.#world.oracle.note(`${this.process.id} is killed`);
     for (const connection of this.connections) connection.hangUp();
     this.connections.clear();
-    scheduler.kill(this.process);
+    clock.kill(this.process);
     for (const holding of this.#world.releasing(this)) this.#world.unreleased(holding);
     if (this.isLost) return;
-    scheduler.effect(null, () => this.#begin(liveRestore), downMs);
+    clock.effect(null, () => this.#begin(liveRestore), downMs);
   }
 
   #begin(liveRestore: boolean): void {
@@ -190,20 +190,20 @@ export class Engine {
 
   /** The reply of whichever server is asked; null when there was none. */
   async #ask(port: Port, request: Request): Promise<Reply | null> {
-    const { scheduler } = this.#world;
+    const { clock } = this.#world;
     for (const pauseMs of [...RETRY_MS, null]) {
       const server = this.#world.pickServer(port.ledger);
       if (server.process.state !== 'dead' && !server.isLeaving) {
         const outcome = await this.#exchange(server, request);
         if (outcome === 'hung up') return null;
         if (outcome !== 'the connection broke') return outcome;
-        await scheduler.wait(this.process, EMPTY_RETRY_MS);
+        await clock.waitIn(this.process, EMPTY_RETRY_MS);
         const again = this.#world.pickServer(port.ledger);
         if (again.process.state === 'dead') return null;
         const answer = await this.#exchange(again, { kind: 'empty' });
         return typeof answer === 'string' ? null : answer;
       }
-      if (pauseMs !== null) await scheduler.wait(this.process, pauseMs);
+      if (pauseMs !== null) await clock.waitIn(this.process, pauseMs);
     }
     return null;
   }
@@ -211,7 +211,7 @@ export class Engine {
   #exchange(server: Server, request: Request): Promise<Reply | Broken> {
     return new Promise(resolve => {
       const connection = new Connection(
-        this.#world.scheduler,
+        this.#world.clock,
         this.process,
         this.#world.witness(this, request),
         outcome => {

@@ -38,12 +38,12 @@ export const ENI_DEEDS = {
     attach(world, port, to);
   }),
   'eni of a host deleted': toPort((world, port) => {
-    const { oracle, ec2, scheduler } = world;
+    const { oracle, ec2, clock } = world;
     const { network } = ec2.vpc;
     const { secondaries } = network.eni(port.eni);
-    if (!detach(world, port.eni)) oracle.cut(port.eni, scheduler.now);
+    if (!detach(world, port.eni)) oracle.cut(port.eni, clock.now);
     for (const ip of secondaries)
-      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.scheduler.now });
+      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.clock.now });
     network.deleteEni(port.eni);
     oracle.note(`${port.eni} is deleted`);
     world.strike('ENI of a host deleted');
@@ -51,21 +51,21 @@ export const ENI_DEEDS = {
 } satisfies Record<string, Operation>;
 
 /** False: it is attached to nothing. */
-function detach({ ec2, oracle, scheduler }: World, id: EniId): boolean {
+function detach({ ec2, oracle, clock }: World, id: EniId): boolean {
   const attachment = ec2.vpc.network.eni(id).attachment;
   if (attachment === null) return false;
   ec2.vpc.network.detach(attachment.id);
-  oracle.cut(id, scheduler.now);
+  oracle.cut(id, clock.now);
   oracle.note(`${id} is detached from ${attachment.instance}`);
   return true;
 }
 
 /** Whoever moves an ENI makes the network on its new host. */
 function attach(world: World, port: Port, instance: InstanceId): void {
-  const { ec2, oracle, layout, engines, scheduler } = world;
+  const { ec2, oracle, layout, engines, clock } = world;
   ec2.vpc.network.attach(port.eni, instance, DEVICE_INDEX_MIN + layout.ports.indexOf(port));
   // Who began in between began on neither attachment.
-  oracle.cut(port.eni, scheduler.now);
+  oracle.cut(port.eni, clock.now);
   oracle.note(`${port.eni} is attached to ${instance}`);
   world.strike('ENI attached to a host');
   const engine = engines.find(one => one.host === instance);

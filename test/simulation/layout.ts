@@ -3,7 +3,7 @@ import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Policy } from '../../src/ipam/context.ts';
 import type { World as VpcDescription } from '../../src/simulator/model/world.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../kit/random.ts';
 
 /** What EC2 and the clocks are taken to keep to, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;

@@ -5,9 +5,9 @@ import type { EniId } from '../../src/domain/ids.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
+import type { Clock, Process } from '../kit/clock.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
-import type { Process, Scheduler } from './scheduler.ts';
 import { watchAdoption } from './watch-enis.ts';
 import { watchMove } from './watch-ledger.ts';
 
@@ -55,14 +55,14 @@ export class Ledger {
   readonly #lateOutcomes = new Map<Process, Moved[]>();
   /** Of each process: how many statements fail from now on, and how many are let through before. */
   readonly failing = new Map<Process, { after: number; left: number }>();
-  readonly #scheduler: Scheduler;
+  readonly #clock: Clock;
   readonly #oracle: Oracle;
 
-  constructor(scheduler: Scheduler, oracle: Oracle, mirror: Mirror) {
-    this.#scheduler = scheduler;
+  constructor(clock: Clock, oracle: Oracle, mirror: Mirror) {
+    this.#clock = clock;
     this.#oracle = oracle;
     this.mirror = mirror;
-    this.apartMs = scheduler.random.chance(0.5) ? 0 : scheduler.random.between(-APART_MS_MAX, APART_MS_MAX);
+    this.apartMs = clock.random.chance(0.5) ? 0 : clock.random.between(-APART_MS_MAX, APART_MS_MAX);
     this.skewMs = this.apartMs;
     this.setSkew(0);
     this.steppedAt = Number.NEGATIVE_INFINITY;
@@ -70,22 +70,22 @@ export class Ledger {
   }
 
   setSkew(ms: number): void {
-    if (this.apartMs + ms < this.skewMs) this.setBackAt = this.#scheduler.now;
+    if (this.apartMs + ms < this.skewMs) this.setBackAt = this.#clock.now;
     this.skewMs = this.apartMs + ms;
-    this.steppedAt = this.#scheduler.now;
+    this.steppedAt = this.#clock.now;
     const { clock } = this.mirror;
     clock.leastMs = Math.min(clock.leastMs, this.skewMs);
     clock.mostMs = Math.max(clock.mostMs, this.skewMs);
   }
 
-  now = (): number => EPOCH + this.#scheduler.now + this.skewMs;
+  now = (): number => EPOCH + this.#clock.now + this.skewMs;
 
   /** The ledger as the process reaches it. `wrote` gets what its answered moves say of each row. */
   connect(process: Process, wrote: Map<string, Allocation>): Store {
     const entries = (Object.keys(this.base) as (keyof Store)[]).map(name => {
       const method = this.base[name] as (...args: unknown[]) => Promise<unknown>;
       const statement = (...args: unknown[]) =>
-        this.#scheduler.call(
+        this.#clock.call(
           process,
           () => this.#carryOut(process, name, args, () => method(...args)),
           answer => {
@@ -108,7 +108,7 @@ export class Ledger {
     if (name === 'move' && failure === null) await this.#passLocks(args[0] as readonly Change[]);
     if (failure === null) return await this.#apply(process, name, args, work);
     // It may have been carried out all the same.
-    if (!READS.has(name) && this.#scheduler.random.chance(0.5)) {
+    if (!READS.has(name) && this.#clock.random.chance(0.5)) {
       const answer = await this.#apply(process, name, args, work);
       if (name === 'move') this.#keepUnheard(process, args[0] as readonly Change[], answer as Allocation[]);
     }
@@ -117,19 +117,19 @@ export class Ledger {
 
   /** As a database: it waits for the rows, and gives up with nothing changed. */
   async #passLocks(changes: readonly Change[]): Promise<void> {
-    const endsAt = this.#scheduler.now + LOCK_WAIT_MS;
+    const endsAt = this.#clock.now + LOCK_WAIT_MS;
     while (changes.some(({ row }) => this.isLocked(row))) {
-      if (this.#scheduler.now >= endsAt) throw new LockedError(tellLocked);
-      await this.#scheduler.wait(null, LOCK_LOOK_MS);
+      if (this.#clock.now >= endsAt) throw new LockedError(tellLocked);
+      await this.#clock.waitIn(null, LOCK_LOOK_MS);
     }
   }
 
   isLocked = ({ subnet, ip }: Pick<Allocation, 'subnet' | 'ip'>): boolean =>
-    (this.lockedUntil.get(keyOf(subnet, ip)) ?? 0) > this.#scheduler.now;
+    (this.lockedUntil.get(keyOf(subnet, ip)) ?? 0) > this.#clock.now;
 
   /** Which of the rows are locked, as the process may ask. */
   locked = (process: Process, changes: readonly Change[]): Promise<ReadonlySet<string>> =>
-    this.#scheduler.call(process, async () => {
+    this.#clock.call(process, async () => {
       const failure = this.#failure(process);
       if (failure !== null) throw failure;
       return new Set(changes.flatMap(({ row }) => (this.isLocked(row) ? storeKeyOf(row) : [])));
@@ -152,8 +152,7 @@ export class Ledger {
   }
 
   #failure(process: Process): IpamError | null {
-    if (this.#scheduler.now < this.awayUntil)
-      return new IpamError('store-down', 'the ledger cannot be reached');
+    if (this.#clock.now < this.awayUntil) return new IpamError('store-down', 'the ledger cannot be reached');
     const failing = this.failing.get(process);
     if (failing === undefined) return null;
     if (failing.after-- > 0) return null;
@@ -171,7 +170,7 @@ export class Ledger {
     if (name === 'add') return await this.#add(args[0] as readonly NewAllocation[], work);
     const answer = await work();
     if (name === 'adopt')
-      watchAdoption(this.#oracle, this.mirror, process, args[0] as EniId, this.#scheduler.now);
+      watchAdoption(this.#oracle, this.mirror, process, args[0] as EniId, this.#clock.now);
     return answer;
   }
 
@@ -194,7 +193,7 @@ export class Ledger {
         after,
         together: answer.filter(one => one.status === after.status && one.iface === after.iface).length,
         storeNow,
-        now: this.#scheduler.now,
+        now: this.#clock.now,
       });
       this.#oracle.demand(
         answer.some(one => one.ip === after.ip && one.generation === after.generation),
@@ -218,7 +217,7 @@ export class Ledger {
       const key = keyOf(row.subnet, row.ip);
       if (this.mirror.rows.has(key)) continue;
       this.mirror.rows.set(key, row);
-      this.mirror.since.set(key, this.#scheduler.now);
+      this.mirror.since.set(key, this.#clock.now);
     }
     return answer;
   }

@@ -10,7 +10,7 @@ import type { Mutant } from './mutants.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HUNT = relative(ROOT, fileURLToPath(new URL('./hunt.ts', import.meta.url)));
-const COPIED = ['src', 'test/simulation', 'package.json', 'tsconfig.json'];
+const COPIED = ['src', 'test/kit', 'test/simulation', 'package.json', 'tsconfig.json'];
 /** Of one hunt. */
 const LIMIT_MS = 120_000;
 

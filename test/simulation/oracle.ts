@@ -3,8 +3,8 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
+import type { Process } from '../kit/clock.ts';
 import { keyOf, type Layout } from './layout.ts';
-import type { Process } from './scheduler.ts';
 
 /** A rule that was broken. */
 export interface Violation {

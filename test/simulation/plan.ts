@@ -1,5 +1,5 @@
 /** What is done in a history, in order; each thing a few events or some time after the one before. */
-import type { Random } from './random.ts';
+import type { Random } from '../kit/random.ts';
 
 /** What may be done, and how often it is drawn. */
 const WEIGHTS = {

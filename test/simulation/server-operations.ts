@@ -7,10 +7,10 @@ import { openIpam } from '../../src/ipam/ipam.ts';
 import { idle, recycle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
+import { Process } from '../kit/clock.ts';
 import { type Dice, type Operation, of, spread } from './dice.ts';
 import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX, STEPS_APART_MS } from './layout.ts';
 import type { Holding } from './oracle.ts';
-import { Process } from './scheduler.ts';
 import { contextOf, type Server } from './server.ts';
 import type { World } from './world.ts';
 
@@ -53,7 +53,7 @@ async function command(
 ): Promise<void> {
   const ledger = world.ledgers[port?.ledger ?? 0];
   if (ledger === undefined) return;
-  const context = contextOf(world, ledger, new Process(`command ${world.scheduler.steps}`));
+  const context = contextOf(world, ledger, new Process(`command ${world.clock.steps}`));
   await work(context).catch(error => {
     if (!(error instanceof IpamError) || error.code === 'internal') world.oracle.crash(error);
   });
@@ -78,7 +78,7 @@ export const SERVER_DEEDS = {
   'server dies': withServer((world, server, dice) => {
     world.strike('server died');
     server.die();
-    world.scheduler.effect(null, () => server.restart(), spread(60_000, dice[1]));
+    world.clock.effect(null, () => server.restart(), spread(60_000, dice[1]));
   }),
   // For long, so that those that stay believe that they are the only ones.
   'server leaves': withServer((world, server, dice) => {
@@ -89,27 +89,23 @@ export const SERVER_DEEDS = {
     const { process } = server;
     world.strike('server frozen');
     world.oracle.note(`${process.id} freezes`);
-    world.scheduler.freeze(process);
-    world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(600_000, dice[1]));
+    world.clock.freeze(process);
+    world.clock.effect(null, () => world.clock.thaw(process), spread(600_000, dice[1]));
   }),
   'server sleeps': withServer((world, server, dice) => {
     const { process } = server;
     world.strike('server slept');
     world.oracle.note(`${process.id} sleeps`);
-    world.scheduler.sleep(process);
-    world.scheduler.effect(null, () => world.scheduler.thaw(process), spread(SLEEP_MS_MAX, dice[1]));
+    world.clock.sleep(process);
+    world.clock.effect(null, () => world.clock.thaw(process), spread(SLEEP_MS_MAX, dice[1]));
   }),
   // As after a stall: the machine goes on with another time of day.
   'server clock steps': withServer((world, server, dice) => {
     world.strike('server clock stepped');
-    world.scheduler.freeze(server.process);
-    world.scheduler.effect(
-      null,
-      () => world.scheduler.thaw(server.process),
-      STALL_MS_MIN + spread(600_000, dice[0]),
-    );
+    world.clock.freeze(server.process);
+    world.clock.effect(null, () => world.clock.thaw(server.process), STALL_MS_MIN + spread(600_000, dice[0]));
     server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
-    server.process.unsteadyAt = world.scheduler.now;
+    server.process.unsteadyAt = world.clock.now;
     world.oracle.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
   }),
   'statements fail': withServer((world, server, dice) => {
@@ -119,8 +115,8 @@ export const SERVER_DEEDS = {
   'server at a wrong place': (world, [die, where, long]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
-    const { scheduler, oracle } = world;
-    const process = new Process(`misplaced ${scheduler.steps}`);
+    const { clock, oracle } = world;
+    const process = new Process(`misplaced ${clock.steps}`);
     const caller = of(WRONG_PLACES, where);
     oracle.note(`${process.id} starts: ${JSON.stringify(caller)}`);
     oracle.misplaced.add(process);
@@ -129,27 +125,27 @@ export const SERVER_DEEDS = {
     const { keeper } = openIpam(context, {
       server: process.id,
       reconcileEveryMs: MISPLACED_PAUSE_MS,
-      pause: () => scheduler.wait(process, MISPLACED_PAUSE_MS),
+      pause: () => clock.waitIn(process, MISPLACED_PAUSE_MS),
     });
     void keeper.run();
     void idle(context, world.layout.ports[0]?.subnet as SubnetId, 0, 4)
       .then(rows => recycle(context, rows))
       .catch(() => {});
     const forMs = spread(MISPLACED_MS_MAX, long);
-    scheduler.effect(null, () => scheduler.kill(process), forMs);
+    clock.effect(null, () => clock.kill(process), forMs);
     if (long % 3 > 0) return;
     // It is alone for as long.
     for (const server of world.servers)
       if (server.ledger === ledger && server.process.state === 'running') {
-        scheduler.freeze(server.process);
-        scheduler.effect(null, () => scheduler.thaw(server.process), forMs);
+        clock.freeze(server.process);
+        clock.effect(null, () => clock.thaw(server.process), forMs);
       }
   },
   'store away': (world, [die, long]) => {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
     world.strike('store away');
-    ledger.awayUntil = world.scheduler.now + spread(200_000, long);
+    ledger.awayUntil = world.clock.now + spread(200_000, long);
   },
   // Forward it would make intents look old: that is a bound of the protocol, not a fault that it outlives.
   'store clock steps back': (world, [die, to]) => {
@@ -163,7 +159,7 @@ export const SERVER_DEEDS = {
     const ledger = of(world.ledgers, die);
     if (ledger === undefined) return;
     // Of two steps while a release waits, forth and back, nothing is left to tell.
-    if (world.scheduler.now - ledger.steppedAt < STEPS_APART_MS) return;
+    if (world.clock.now - ledger.steppedAt < STEPS_APART_MS) return;
     world.strike('store clock stepped');
     ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
   },
@@ -172,7 +168,7 @@ export const SERVER_DEEDS = {
     if (ledger === undefined) return;
     world.strike('rows locked');
     const keys = [...ledger.mirror.rows.keys()];
-    const until = world.scheduler.now + spread(LOCK_MS_MAX, long);
+    const until = world.clock.now + spread(LOCK_MS_MAX, long);
     for (let i = 0; i < 1 + (which % LOCKED_ROWS_MAX); i++)
       ledger.lockedUntil.set(keys[(which * (i + 1)) % keys.length] ?? '', until);
   },

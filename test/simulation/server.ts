@@ -1,5 +1,4 @@
 /** A server process: the real machine, with a memory of its own, behind connections that can break. */
-import { createGate } from '../../src/cloud/gate.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
 import { createDeadlineClock } from '../../src/domain/clock.ts';
@@ -15,11 +14,12 @@ import type { Keeper } from '../../src/ipam/sync/keeper.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { createGroupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
+import { Process } from '../kit/clock.ts';
+import { createContext } from '../kit/world.ts';
 import type { Connection, Reply } from './connection.ts';
 import { keyOf } from './layout.ts';
 import { EPOCH, type Ledger, ROW_IS_LOCKED } from './ledger.ts';
 import type { Oracle } from './oracle.ts';
-import { Process } from './scheduler.ts';
 import { POOL_SLACK_MS, REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
@@ -42,55 +42,46 @@ export type Request =
 
 /** The parts of one process that works on a ledger: a server's, or a command's. */
 export function contextOf(world: World, ledger: Ledger, process: Process, caller?: Caller): IpamContext {
-  const { scheduler, oracle, layout } = world;
+  const { clock: time, oracle, layout, ec2 } = world;
+  const { mirror } = ledger;
   const wrote = new Map();
-  const startedAt = scheduler.now - scheduler.random.below(1_000_000);
-  const clock = () => scheduler.now - startedAt - process.asleepMs;
-  const deadlines = createDeadlineClock(clock, () => EPOCH + scheduler.now + process.dayAheadMs);
-  const wait = (ms: number, signal?: AbortSignal) => scheduler.wait(process, ms, signal);
+  const startedAt = time.now - time.random.below(1_000_000);
+  const clock = () => time.now - startedAt - process.asleepMs;
+  const deadlines = createDeadlineClock(clock, () => EPOCH + time.now + process.dayAheadMs);
   const connected = ledger.connect(process, wrote);
-  const soon = (work: () => void) => scheduler.resume(process, work, 0);
   const later = (work: () => void, ms: number) => {
     let isWanted = true;
-    scheduler.resume(process, () => isWanted && work(), ms);
+    time.resume(process, () => isWanted && work(), ms);
     return () => {
       isWanted = false;
     };
   };
-  const locked = (changes: readonly Change[]) => ledger.locked(process, changes);
-  const bounds = { lanesMax: LANES_MAX, gather: soon, clock, later, locked };
-  const log: Log = (_level, message, fields = {}) => {
-    if (fields.error !== undefined) oracle.note(`${process.id}: ${message}: ${fields.error}`);
-    if (message === KEPT) noteKept(world, ledger, process, fields.eni as EniId, fields.ip as Ipv4);
-    if (message === 'early reuse')
-      watchEarlyReuse(oracle, ledger.mirror, process, {
-        eni: fields.eni as EniId,
-        ip: String(fields.ip),
-        now: scheduler.now,
-        storeNow: ledger.now(),
-      });
-    if (fields.error instanceof Error && !(fields.error instanceof IpamError)) oracle.crash(fields.error);
+  const move = createGroupCommit(connected.move, {
+    lanesMax: LANES_MAX,
+    gather: work => time.resume(process, work, 0),
+    clock,
+    later,
+    locked: changes => ledger.locked(process, changes),
+  });
+  const log: Log = (_level, message, { error, eni, ip } = {}) => {
+    if (error !== undefined) oracle.note(`${process.id}: ${message}: ${error}`);
+    if (message === KEPT) noteKept(world, ledger, process, eni as EniId, ip as Ipv4);
+    const reuse = { eni: eni as EniId, ip: String(ip), now: time.now, storeNow: ledger.now() };
+    if (message === 'early reuse') watchEarlyReuse(oracle, mirror, process, reuse);
+    if (error instanceof Error && !(error instanceof IpamError)) oracle.crash(error);
   };
-  return {
-    store: {
-      ...connected,
-      move: watchLocks(oracle, ledger, createGroupCommit(connected.move, bounds)),
-    },
-    cloud: createGate(world.ec2.connect(process, ledger.mirror, deadlines, wrote, caller), {
-      clock,
-      wait,
-      share: layout.pace.share,
-      budget: layout.pace.isShared ? connected : null,
-      log,
-    }),
+  return createContext(time, {
+    store: { ...connected, move: watchLocks(oracle, ledger, move) },
+    cloud: ec2.connect(process, mirror, deadlines, wrote, caller),
+    gate: { share: layout.pace.share, budget: layout.pace.isShared ? connected : null },
     policy: layout.policy,
     clock,
     deadlineClock: deadlines,
-    wait,
-    instance: layout.owners[ledger.mirror.index] ?? null,
-    random: scheduler.random.next,
+    wait: (ms, signal) => time.waitIn(process, ms, signal),
+    instance: layout.owners[mirror.index] ?? null,
+    random: time.random.next,
     log,
-  };
+  });
 }
 
 /** A lock fails those moves only that name its row. */
@@ -170,7 +161,7 @@ export class Server {
   }
 
   #start() {
-    const { scheduler, oracle } = this.#world;
+    const { clock, oracle } = this.#world;
     const process = new Process(`${this.#name}.${++this.#lives}`);
     oracle.note(`${process.id} starts`);
     oracle.unanswered.set(process, new Set());
@@ -178,7 +169,7 @@ export class Server {
     const { allocator, pools, keeper } = openIpam(context, {
       server: process.id,
       reconcileEveryMs: RECONCILE_EVERY_MS,
-      pause: () => scheduler.wait(process, this.#world.keeperPauseMs()),
+      pause: () => clock.waitIn(process, this.#world.keeperPauseMs()),
     });
     void keeper.run();
     return { process, allocator, pools, keeper };
@@ -186,21 +177,21 @@ export class Server {
 
   /** SIGTERM: finishes what it has in hand, notes its end and ends; started anew after a while. */
   async leave(awayMs: number): Promise<void> {
-    const { scheduler, oracle } = this.#world;
+    const { clock, oracle } = this.#world;
     const { process } = this;
     oracle.note(`${process.id} is told to stop`);
     this.isLeaving = true;
-    while (this.connections.size > 0) await scheduler.wait(process, LEAVING_LOOK_MS);
+    while (this.connections.size > 0) await clock.waitIn(process, LEAVING_LOOK_MS);
     await this.#keeper.stop(KEEPER_STOP_MAX_MS);
     if (this.process !== process || process.state === 'dead') return;
     this.die();
-    scheduler.effect(null, () => this.restart(), this.#world.restingSince === null ? awayMs : 0);
+    clock.effect(null, () => this.restart(), this.#world.restingSince === null ? awayMs : 0);
   }
 
   die(): void {
-    const { scheduler, oracle } = this.#world;
+    const { clock, oracle } = this.#world;
     oracle.note(`${this.process.id} dies`);
-    scheduler.kill(this.process);
+    clock.kill(this.process);
     for (const key of oracle.unanswered.get(this.process) ?? [])
       oracle.lose(this.ledger.mirror, key, `${this.process.id} died before it had answered`);
     oracle.unanswered.delete(this.process);
@@ -211,13 +202,13 @@ export class Server {
   /** A request comes in. */
   accept(connection: Connection, request: Request): void {
     this.connections.add(connection);
-    this.#world.scheduler.resume(this.process, () => void this.#handle(connection, request));
+    this.#world.clock.resume(this.process, () => void this.#handle(connection, request));
   }
 
   async #handle(connection: Connection, request: Request): Promise<void> {
     const { process } = this;
-    const { scheduler, oracle, layout } = this.#world;
-    const startedAt = scheduler.now;
+    const { clock, oracle, layout } = this.#world;
+    const startedAt = clock.now;
     const frozenBefore = process.frozenMs;
     try {
       const reply = await this.#serve(connection, request);
@@ -228,7 +219,7 @@ export class Server {
       connection.write({ Error: error instanceof IpamError ? error.line : 'internal' });
     }
     this.connections.delete(connection);
-    const tookMs = scheduler.now - startedAt - (process.frozenMs - frozenBefore);
+    const tookMs = clock.now - startedAt - (process.frozenMs - frozenBefore);
     const slackMs = request.kind === 'RequestPool' ? POOL_SLACK_MS : REQUEST_SLACK_MS;
     oracle.demand(
       tookMs <= layout.policy.requestTimeoutMs + slackMs,
@@ -276,7 +267,7 @@ export class Server {
     const named = address === '' ? null : parseIpv4(address);
     const naming = `${process.id} ${pool.eni} ${named}`;
     const inHand = [...this.#inHand].filter(one => one.key === `${pool.eni} ${named}`);
-    const startedAt = this.#world.scheduler.now;
+    const startedAt = this.#world.clock.now;
     oracle.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
@@ -296,7 +287,7 @@ export class Server {
       );
       return null;
     } catch (error) {
-      const tookMs = this.#world.scheduler.now - startedAt;
+      const tookMs = this.#world.clock.now - startedAt;
       if (error instanceof IpamError && error.message.includes('is held by'))
         oracle.demand(
           !inHand.some(one => one.process === process && this.#inHand.has(one)) ||

@@ -1,11 +1,12 @@
 /** One history: from a seed to what came of it. */
+
+import type { Process } from '../kit/clock.ts';
+import { Random } from '../kit/random.ts';
 import { act } from './actor.ts';
 import { drawLayout, drawPace } from './layout.ts';
 import type { Violation } from './oracle.ts';
 import { drawPlan, type Op, type OperationName } from './plan.ts';
-import { Random } from './random.ts';
 import { mustServe, watchRest } from './rest.ts';
-import type { Process } from './scheduler.ts';
 import { TRIED, tryDoubt } from './trial.ts';
 import { REST_MS, World } from './world.ts';
 
@@ -42,7 +43,7 @@ export async function simulate(
   await new Run(world).carryOut(ops);
   return {
     seed,
-    steps: world.scheduler.steps,
+    steps: world.clock.steps,
     ops: ops.length,
     faults: world.faults,
     violation: world.oracle.violation,
@@ -82,8 +83,8 @@ class Run {
 
   /** One call goes wrong, and nothing else; then it has to come to rest again. */
   async #try(): Promise<void> {
-    const { scheduler } = this.#world;
-    await tryDoubt(this.#world, ms => this.#passUntil(scheduler.now + ms));
+    const { clock } = this.#world;
+    await tryDoubt(this.#world, ms => this.#passUntil(clock.now + ms));
     for (const server of this.#world.servers) server.die(); // their keepers sleep
     await this.#comeToRest();
     await this.#settle();
@@ -91,7 +92,7 @@ class Run {
 
   /** What must be so at rest is so at last: where EC2 lets few calls through, after some rests more. */
   async #settle(): Promise<void> {
-    const { oracle, scheduler } = this.#world;
+    const { oracle, clock } = this.#world;
     for (let rests = 1; !this.#isOver(); rests++) {
       const broken: [rule: string, detail: string][] = [];
       await watchRest(this.#world, (holds, rule, detail) => {
@@ -99,32 +100,32 @@ class Run {
       });
       if (broken.length === 0) return;
       if (rests === RESTS_MAX) for (const [rule, detail] of broken) oracle.fail(rule, detail);
-      else await this.#passUntil(scheduler.now + REST_MS);
+      else await this.#passUntil(clock.now + REST_MS);
     }
   }
 
   #isOver(): boolean {
-    const { scheduler, oracle } = this.#world;
-    if (scheduler.steps > STEPS_MAX) oracle.fail('it comes to rest', `not within ${STEPS_MAX} events`);
+    const { clock, oracle } = this.#world;
+    if (clock.steps > STEPS_MAX) oracle.fail('it comes to rest', `not within ${STEPS_MAX} events`);
     return oracle.violation !== null;
   }
 
   async #passGap(gap: Op['gap']): Promise<void> {
-    const { scheduler } = this.#world;
-    if ('ms' in gap) return await this.#passUntil(scheduler.now + gap.ms);
-    const until = scheduler.steps + gap.steps;
-    await scheduler.run(() => this.#isOver() || scheduler.steps >= until);
+    const { clock } = this.#world;
+    if ('ms' in gap) return await this.#passUntil(clock.now + gap.ms);
+    const until = clock.steps + gap.steps;
+    await clock.run(() => this.#isOver() || clock.steps >= until);
   }
 
   async #passUntil(at: number): Promise<void> {
-    const { scheduler } = this.#world;
-    await scheduler.run(() => this.#isOver() || scheduler.nextAt > at);
-    scheduler.now = Math.max(scheduler.now, at);
+    const { clock } = this.#world;
+    await clock.run(() => this.#isOver() || clock.nextAt > at);
+    clock.now = Math.max(clock.now, at);
   }
 
   /** No fault any more, every server runs, and time passes. */
   async #comeToRest(): Promise<void> {
-    const { scheduler, servers, ledgers, ec2, oracle } = this.#world;
+    const { clock, servers, ledgers, ec2, oracle } = this.#world;
     oracle.note('> rest');
     ec2.vpc.faults.clear();
     for (const ledger of ledgers) {
@@ -132,21 +133,21 @@ class Run {
       ledger.failing.clear();
       ledger.lockedUntil.clear();
     }
-    this.#world.restingSince = scheduler.now;
-    for (const process of oracle.misplaced) scheduler.kill(process);
+    this.#world.restingSince = clock.now;
+    for (const process of oracle.misplaced) clock.kill(process);
     for (const server of servers) {
       const { process } = server;
-      scheduler.thaw(process);
+      clock.thaw(process);
       // Not in the moment in which it wakes: who is set back then by as long as it slept can't know that it slept.
-      scheduler.effect(null, () => setRight(process), CLOCK_RIGHT_AFTER_MS);
+      clock.effect(null, () => setRight(process), CLOCK_RIGHT_AFTER_MS);
       server.restart();
     }
-    await this.#passUntil(scheduler.now + REST_MS);
+    await this.#passUntil(clock.now + REST_MS);
   }
 
   /** At rest a request succeeds where an address is there. */
   async #probe(): Promise<void> {
-    const { engines, oracle, scheduler } = this.#world;
+    const { engines, oracle, clock } = this.#world;
     for (const engine of engines) {
       if (engine.isLost) continue;
       for (const network of engine.networks) {
@@ -154,7 +155,7 @@ class Run {
           const before = engine.containers.length;
           const { eni } = network.port;
           void engine.run(network, null);
-          await this.#passUntil(scheduler.now + 60_000);
+          await this.#passUntil(clock.now + 60_000);
           oracle.demand(
             engine.containers.length > before || this.#isOver(),
             'at rest a request succeeds where an address is there',

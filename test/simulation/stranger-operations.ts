@@ -47,7 +47,7 @@ export const STRANGER_DEEDS = {
     world.strike('stranger dropped');
     oracle.note(`a stranger takes its ${ipIn(key)} off ${eni}`);
     oracle.strangers.delete(key);
-    oracle.ghosts.set(`${eni} ${ipIn(key)}`, world.scheduler.now);
+    oracle.ghosts.set(`${eni} ${ipIn(key)}`, world.clock.now);
   }),
   'stranger takes ours off': robber((world, [where, which]) => {
     const port = of(world.layout.ports, where);
@@ -69,7 +69,7 @@ export const STRANGER_DEEDS = {
     const attachment = port && network.eni(port.eni).attachment;
     if (port === undefined || attachment == null) return;
     world.oracle.note(`${port.eni} is attached anew`);
-    world.oracle.cut(port.eni, world.scheduler.now);
+    world.oracle.cut(port.eni, world.clock.now);
     network.detach(attachment.id);
     network.attach(port.eni, attachment.instance, attachment.deviceIndex);
     world.strike('ENI attached anew');
@@ -84,9 +84,9 @@ export const STRANGER_DEEDS = {
     const eni = vpc.network.eni(port.eni);
     if (eni.attachment !== null) vpc.network.detach(eni.attachment.id);
     for (const ip of eni.secondaries)
-      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.scheduler.now });
+      watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: world.clock.now });
     vpc.network.deleteEni(port.eni);
-    oracle.cut(port.eni, world.scheduler.now);
+    oracle.cut(port.eni, world.clock.now);
     oracle.note(`${port.eni} is deleted`);
     world.strike('ENI deleted');
   }),
@@ -97,7 +97,7 @@ export const STRANGER_DEEDS = {
     const instance = world.layout.ports.find(port => port.instance === engine.host)?.instance;
     if (instance === undefined) return;
     for (const port of world.layout.ports)
-      if (port.instance === instance) world.oracle.cut(port.eni, world.scheduler.now);
+      if (port.instance === instance) world.oracle.cut(port.eni, world.clock.now);
     network.terminate(instance);
     world.oracle.note(`${instance} is terminated`);
     world.strike('instance terminated');
@@ -107,7 +107,7 @@ export const STRANGER_DEEDS = {
 
 /** Others put an address that nobody has on the ENI. */
 function putStranger(
-  { layout, oracle, ec2, scheduler, strike }: World,
+  { layout, oracle, ec2, clock, strike }: World,
   subnet: SubnetId,
   eni: EniId,
   die: number,
@@ -131,16 +131,16 @@ function putStranger(
   strike('stranger assigned');
   oracle.note(`a stranger puts ${ip} on ${eni}`);
   oracle.strangers.set(keyOf(subnet, ip), eni);
-  oracle.put.set(`${eni} ${ip}`, scheduler.now);
+  oracle.put.set(`${eni} ${ip}`, clock.now);
   oracle.blurred.delete(`${eni} ${ip}`);
 }
 
 /** Others take an address off an ENI of ours. */
-function takeOff({ ec2, oracle, strike, scheduler }: World, port: Port, ip: Ipv4): void {
+function takeOff({ ec2, oracle, strike, clock }: World, port: Port, ip: Ipv4): void {
   ec2.vpc.network.unassign(port.eni, [ip]);
   strike('stranger took off');
   oracle.note(`a stranger takes ${ip} off ${port.eni}`);
-  watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: scheduler.now });
+  watchStolen(oracle, { subnet: port.subnet, eni: port.eni, ip, now: clock.now });
 }
 
 const ipIn = (key: string): Ipv4 => key.split(' ')[1] as Ipv4;

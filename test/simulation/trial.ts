@@ -27,7 +27,7 @@ const FAULTS: readonly Fault[] = [
 
 /** Containers start on one ENI of ours; `pass` lets so much time go by. */
 export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>): Promise<void> {
-  const { random, oracle, ec2, engines, scheduler } = world;
+  const { random, oracle, ec2, engines, clock } = world;
   const networks = engines.flatMap(engine =>
     engine.isLost ? [] : engine.networks.map(network => ({ engine, network })),
   );
@@ -40,10 +40,10 @@ export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>
   if (fault.kind === 'applyLate') ec2.lateMs.add(fault.ms);
   ec2.vpc.faults.add({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
   world.strike('one call in doubt');
-  scheduler.isCalm = true;
+  clock.isCalm = true;
   const starts = random.between(1, STARTS_MAX);
   for (let i = 0; i < starts && oracle.violation === null; i++) await start(world, engine, network, pass);
-  scheduler.isCalm = false;
+  clock.isCalm = false;
 }
 
 async function start(
@@ -79,7 +79,7 @@ function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
   const carried = new Set(secondariesOf(network, eni));
   const since = oracle.mirrors[ledger]?.since;
   const hasStood = (row: Allocation) =>
-    world.scheduler.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
+    world.clock.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
   if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;
   const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
   const isSeen = (row: Allocation) => carried.has(row.ip) && !mayShowPast(row, eni, now);

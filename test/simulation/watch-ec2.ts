@@ -2,9 +2,9 @@
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import type { Process } from '../kit/clock.ts';
 import { CALL_TIMEOUT_MS, keyOf, LATE_READ_MS_MAX } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
-import type { Process } from './scheduler.ts';
 import { hasLeft } from './watch-enis.ts';
 
 /** A call of ours that changes something, as it was when it was sent. */

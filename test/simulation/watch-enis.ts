@@ -1,8 +1,8 @@
 /** Rules about how an ENI becomes ours. */
 import type { EniId } from '../../src/domain/ids.ts';
+import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX } from './layout.ts';
 import type { Holding, Mirror, Oracle } from './oracle.ts';
-import type { Process } from './scheduler.ts';
 
 /** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
 const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;

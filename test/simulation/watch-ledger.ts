@@ -3,9 +3,9 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import { isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, isIntent, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
+import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
 import type { Holding, Mirror, Oracle } from './oracle.ts';
-import type { Process } from './scheduler.ts';
 import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
 
 /** What only writes down what EC2 says. */

@@ -3,14 +3,14 @@ import type { Cidr, Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId } from '../../src/domain/ids.ts';
 import { ipv4sOf } from '../../src/simulator/model/records.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
+import { Clock } from '../kit/clock.ts';
+import { Random } from '../kit/random.ts';
 import type { Reply, Witness } from './connection.ts';
 import { Ec2, secondariesOf } from './ec2.ts';
 import { Engine, keyFor, type Network } from './engine.ts';
 import { keyOf, LATE_READ_MS_MAX, type Layout, type Port, STRANGER } from './layout.ts';
 import { EPOCH, Ledger } from './ledger.ts';
 import { type Holding, type Mirror, Oracle } from './oracle.ts';
-import { Random } from './random.ts';
-import { Scheduler } from './scheduler.ts';
 import { type Request, Server } from './server.ts';
 import { hasLeft } from './watch-enis.ts';
 
@@ -30,7 +30,7 @@ export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + REST_LA
 const STARTS_MS = LATE_READ_MS_MAX;
 
 export class World {
-  readonly scheduler: Scheduler;
+  readonly clock: Clock;
   readonly layout: Layout;
   readonly oracle: Oracle;
   readonly ec2: Ec2;
@@ -47,11 +47,11 @@ export class World {
   constructor(layout: Layout, seed: number, tracing: boolean) {
     this.layout = layout;
     this.random = new Random(seed ^ 0x5eed);
-    this.scheduler = new Scheduler(seed);
-    const { scheduler } = this;
-    this.oracle = new Oracle(layout, () => ({ step: scheduler.steps, atMs: scheduler.now }), tracing);
+    this.clock = new Clock({ seed, isClosed: true });
+    const { clock } = this;
+    this.oracle = new Oracle(layout, () => ({ step: clock.steps, atMs: clock.now }), tracing);
     const vpc = buildVpc(layout.vpc, {
-      now: () => EPOCH + scheduler.now,
+      now: () => EPOCH + clock.now,
       random: this.random.next,
       bucketScale: layout.pace.bucketScale,
       unnamedRefusals: layout.unnamedRefusals,
@@ -60,9 +60,9 @@ export class World {
     for (const eni of vpc.network.enis())
       for (const ip of eni.id === STRANGER ? ipv4sOf(eni) : eni.secondaries)
         this.oracle.strangers.set(keyOf(eni.subnet, ip), eni.id);
-    scheduler.now = STARTS_MS; // a read that is late sees the VPC as it was made
-    this.ec2 = new Ec2(scheduler, this.oracle, vpc);
-    this.ledgers = this.oracle.mirrors.map(mirror => new Ledger(scheduler, this.oracle, mirror));
+    clock.now = STARTS_MS; // a read that is late sees the VPC as it was made
+    this.ec2 = new Ec2(clock, this.oracle, vpc);
+    this.ledgers = this.oracle.mirrors.map(mirror => new Ledger(clock, this.oracle, mirror));
     this.servers = this.ledgers.flatMap((ledger, index) =>
       Array.from(
         { length: layout.servers[index] ?? 1 },
@@ -110,13 +110,13 @@ export class World {
     const routed = this.routes.get(ledger);
     if (routed !== undefined && routed.process.state === 'running' && !routed.isLeaving) return routed;
     const all = this.servers.filter(server => server.ledger === this.ledgers[ledger]);
-    return this.scheduler.random.pick(all) ?? (this.servers[0] as Server);
+    return this.clock.random.pick(all) ?? (this.servers[0] as Server);
   }
 
   /** How long a keeper waits now. */
   keeperPauseMs(): number {
     if (this.restingSince === null) return KEEPER_PAUSE_MS;
-    let passedMs = (this.scheduler.now - this.restingSince) % REST_MS;
+    let passedMs = (this.clock.now - this.restingSince) % REST_MS;
     for (const pauseMs of REST_PAUSES_MS) {
       if (passedMs < pauseMs * 0.9) return pauseMs;
       passedMs -= pauseMs;
@@ -227,7 +227,7 @@ export class World {
       engine: engine.host,
       ledger: port.ledger,
       claim,
-      since: this.scheduler.now,
+      since: this.clock.now,
     });
   }
 }

@@ -1,0 +1,104 @@
+/** Server processes: the whole program, on simulated time, EC2 and ledger; what they ask of EC2 is counted. */
+import type { OpenCloud } from '../../src/cloud/cloud.ts';
+import { createMemoryCloud } from '../../src/cloud/memory.ts';
+import { IpamError, isError } from '../../src/domain/error.ts';
+import type { Log } from '../../src/domain/log.ts';
+import type { WarmTarget } from '../../src/domain/warmth.ts';
+import { survey } from '../../src/ipam/ec2/survey.ts';
+import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
+import type { Store } from '../../src/store/store.ts';
+import { createContext, POLICY, wrapStore } from '../../test/kit/world.ts';
+import type { HostPlace } from './fleet.ts';
+import type { Parts } from './site.ts';
+import type { Tally } from './table.ts';
+
+/** A fifth as often as by default: each pass costs EC2 one read per thousand ENIs of a subnet, and the study
+ *  time. */
+const RECONCILE_EVERY_MS = 300_000;
+const EC2_SHARE = 0.5;
+const EMBEDDED_EC2_SHARE = 0.05;
+/** Between two looks at what is due, twenty times the default: a thousand look, and nothing here is due so often. */
+const EMBEDDED_PAUSE_MS = 20_000;
+/** How long the database takes for each call. */
+const STORE_MS = 1;
+
+export interface ServerSettings {
+  readonly reconcileEveryMs?: number;
+  /** Ready addresses that each ENI keeps; absent: the default. */
+  readonly warm?: WarmTarget;
+}
+
+export interface Server extends Ipam {
+  /** What goes before the first network: an embedded ledger takes its range. */
+  init(): Promise<void>;
+  /** Begins what it does in the background. */
+  run(): void;
+}
+
+export interface ServerOptions {
+  readonly name: string;
+  /** Whose ledger it is; null: servers share it. */
+  readonly host: HostPlace | null;
+  readonly ledger: Store;
+  readonly random: () => number;
+}
+
+export function openServer(
+  { clock, vpc, tally, failed }: Parts,
+  { name, host, ledger, random }: ServerOptions,
+  { reconcileEveryMs = RECONCILE_EVERY_MS, warm }: ServerSettings,
+): Server {
+  const wrapped = wrapStore(ledger, async (_name, call) => {
+    await clock.wait(STORE_MS);
+    const answer = await call();
+    if (host === null) tally.asked(rowsIn(answer));
+    return answer;
+  });
+  // It asks only when something is not settled.
+  const store: Store = { ...wrapped, lateOutcomes: ledger.lateOutcomes };
+  const log: Log = (level, message, fields = {}) => {
+    tally.logged(level, message, fields);
+    if (fields.error instanceof Error && !(fields.error instanceof IpamError)) failed(fields.error);
+  };
+  const cloud = createMemoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now });
+  const context = createContext(clock, {
+    store,
+    cloud: counted(cloud, tally),
+    gate: host === null ? { share: EC2_SHARE, budget: store } : { share: EMBEDDED_EC2_SHARE, budget: null },
+    policy: { ...POLICY, ...warm },
+    random,
+    log,
+    instance: host?.instance ?? null,
+  });
+  const pause = host === null ? {} : { pause: () => clock.wait(EMBEDDED_PAUSE_MS) };
+  const ipam = openIpam(context, { server: name, reconcileEveryMs, ...pause });
+  return {
+    ...ipam,
+    async init() {
+      if (host !== null && (await store.subnets()).length === 0)
+        await survey(context, host.subnet, host.range);
+    },
+    run: () => void ipam.keeper.run().catch(failed),
+  };
+}
+
+function rowsIn(answer: unknown): number {
+  if (Array.isArray(answer)) return answer.length;
+  return answer !== null && typeof answer === 'object' && 'rows' in answer ? rowsIn(answer.rows) : 1;
+}
+
+const counted = (cloud: OpenCloud, tally: Tally): OpenCloud => ({
+  ...cloud,
+  through: door =>
+    cloud.through((action, send) =>
+      door(action, async () => {
+        tally.called(action);
+        try {
+          return await send();
+        } catch (error) {
+          if (isError(error, 'ec2-throttled')) tally.now.throttles++;
+          throw error;
+        }
+      }),
+    ),
+});

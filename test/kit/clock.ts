@@ -1,0 +1,270 @@
+/**
+ * Simulated time: it jumps from one event to the next. Programs in it can be frozen and can die. An `effect` happens
+ * outside the program that caused it: the database carries out a statement, whatever becomes of who sent it. Everything
+ * else waits for its program.
+ */
+import { Random } from './random.ts';
+
+/** A program that can be frozen and can die: a server, an engine, a command. */
+export class Process {
+  readonly id: string;
+  state: 'running' | 'frozen' | 'dead' = 'running';
+  /** What came due while it was frozen. */
+  readonly held: Event[] = [];
+  /** How long it has been frozen, all in all, and since when it is; in milliseconds. */
+  frozenMs = 0;
+  frozenSince = 0;
+  /** Frozen with its machine, whose monotonic clock stands still meanwhile; for how long that was, all in all. */
+  isAsleep = false;
+  asleepMs = 0;
+  /** How far the time of day on its machine is ahead. */
+  dayAheadMs = 0;
+  /** When its clocks last went wrong: it woke up, or its time of day was set. */
+  unsteadyAt = Number.NEGATIVE_INFINITY;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+}
+
+interface Event {
+  readonly at: number;
+  readonly order: number;
+  readonly process: Process | null;
+  readonly kind: 'effect' | 'resume';
+  readonly run: () => void;
+  isCancelled: boolean;
+}
+
+export interface ClockOptions {
+  readonly startAt?: number;
+  /** Draws how long things take, and the order of the events of one millisecond. Absent: nothing takes time, and they
+   *  happen as they were planned. */
+  readonly seed?: number;
+  /** Nothing simulated waits for the event loop: between two events only promises go on, which is quicker. */
+  readonly isClosed?: boolean;
+  /** Time passes by itself as long as somebody waits. Absent: only in `advance` and `run`. */
+  readonly isFree?: boolean;
+}
+
+/** A thing takes less than this. */
+export const LATENCY_MS_MAX = 2_000;
+/** Turns of the event loop before each event, so that all that the one before has begun has ended, or waits for time. */
+const IDLE_TURNS = 3;
+/** Events that share one turn of it where only promises go on between them. */
+const EVENTS_PER_TURN = 16;
+/** The part of the statements under way that reach the database although their process has died. */
+const EFFECT_OUTLIVES = 0.5;
+
+export class Clock {
+  now: number;
+  steps = 0;
+  /** Nothing takes long. */
+  isCalm = false;
+  readonly random: Random;
+  readonly #options: ClockOptions;
+  readonly #queue: Event[] = [];
+  #planned = 0;
+  #isRunning = false;
+
+  constructor(options: ClockOptions = {}) {
+    this.now = options.startAt ?? 0;
+    this.random = new Random(options.seed ?? 0);
+    this.#options = options;
+  }
+
+  /** Happens then, or now if that has passed. */
+  at(moment: number, run: () => void): void {
+    this.#add('effect', null, run, moment - this.now);
+  }
+
+  /** Happens outside its process, after a while. */
+  effect(process: Process | null, run: () => void, afterMs = this.latencyMs()): void {
+    this.#add('effect', process, run, afterMs);
+  }
+
+  /** The process goes on, after a while; never, when it has died by then. */
+  resume(process: Process | null, run: () => void, afterMs = this.latencyMs()): void {
+    this.#add('resume', process, run, afterMs);
+  }
+
+  /** Resolves after `ms`, or as soon as the signal is aborted; never in a process that has died by then. */
+  waitIn(process: Process | null, ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise(resolve => {
+      if (signal?.aborted) return resolve();
+      const event = this.#add('resume', process, end, ms);
+      function end() {
+        if (event !== null) event.isCancelled = true;
+        signal?.removeEventListener('abort', end); // it may outlive many waits
+        resolve();
+      }
+      signal?.addEventListener('abort', end);
+    });
+  }
+  wait = (ms: number, signal?: AbortSignal): Promise<void> => this.waitIn(null, ms, signal);
+
+  /** Work outside the process, whose answer comes back to it: two events. */
+  call<T>(process: Process, work: () => Promise<T>, answered: (value: T) => void = () => {}): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.effect(process, () => {
+        work().then(
+          value =>
+            this.resume(process, () => {
+              answered(value);
+              resolve(value);
+            }),
+          error => this.resume(process, () => reject(error)),
+        );
+      });
+    });
+  }
+
+  /** How long a thing takes: most of them about as long as each other, so that their order is open. */
+  latencyMs(): number {
+    if (this.#options.seed === undefined) return 0;
+    const draw = this.random.next();
+    if (draw < 0.8 || this.isCalm) return this.random.below(6);
+    return this.random.below(draw < 0.98 ? 60 : LATENCY_MS_MAX);
+  }
+
+  freeze(process: Process): void {
+    if (process.state !== 'running') return;
+    process.state = 'frozen';
+    process.frozenSince = this.now;
+  }
+
+  /** Its machine is suspended. */
+  sleep(process: Process): void {
+    if (process.state !== 'running') return;
+    this.freeze(process);
+    process.isAsleep = true;
+  }
+
+  thaw(process: Process): void {
+    if (process.state !== 'frozen') return;
+    process.state = 'running';
+    const ms = this.now - process.frozenSince;
+    process.frozenMs += ms;
+    if (process.isAsleep) {
+      process.asleepMs += ms;
+      process.unsteadyAt = this.now;
+    }
+    process.isAsleep = false;
+    for (const event of process.held.splice(0)) this.resume(process, event.run, this.random.below(4));
+  }
+
+  kill(process: Process): void {
+    process.state = 'dead';
+    process.held.length = 0;
+    for (const event of this.#queue)
+      if (event.process === process && (event.kind === 'resume' || !this.random.chance(EFFECT_OUTLIVES)))
+        event.isCancelled = true;
+  }
+
+  /** Time passes by so much. */
+  async advance(ms: number, isOver = () => false): Promise<void> {
+    const until = this.now + ms;
+    await this.run(() => isOver() || this.nextAt > until);
+    this.now = Math.max(this.now, until);
+  }
+
+  /** Carries out one event after the other, each with all that follows from it at once, until `isOver` or none
+   *  is left. Throws what an event throws. */
+  run(isOver: () => boolean): Promise<void> {
+    const { isClosed } = this.#options;
+    return new Promise((resolve, reject) => {
+      let ended = false;
+      let idleTurns = 0;
+      const turn = () => {
+        if (ended || (!isClosed && ++idleTurns < IDLE_TURNS)) return;
+        idleTurns = 0;
+        try {
+          ended = isOver() || !this.#carryOutNext();
+          if (ended) resolve();
+        } catch (error) {
+          ended = true;
+          reject(error);
+        }
+      };
+      // Each time that its queue runs empty costs a turn of the event loop: many are queued at a time.
+      const turns = () => {
+        if (ended) return;
+        for (let i = 0; i < (isClosed ? EVENTS_PER_TURN : 1); i++) setImmediate(turn);
+        setImmediate(turns);
+      };
+      turns();
+    });
+  }
+
+  #carryOutNext(): boolean {
+    for (;;) {
+      const event = take(this.#queue);
+      if (event === null) return false;
+      if (event.isCancelled) continue;
+      this.now = Math.max(this.now, event.at);
+      if (event.kind === 'resume' && event.process?.state === 'frozen') {
+        event.process.held.push(event);
+        continue;
+      }
+      this.steps++;
+      event.run();
+      return true;
+    }
+  }
+
+  /** When the next event is due. */
+  get nextAt(): number {
+    while (this.#queue[0]?.isCancelled) take(this.#queue);
+    return this.#queue[0]?.at ?? Number.POSITIVE_INFINITY;
+  }
+
+  #add(kind: Event['kind'], process: Process | null, run: () => void, afterMs: number): Event | null {
+    if (process?.state === 'dead') return null;
+    const at = this.now + Math.max(0, Math.round(afterMs));
+    const order = this.#options.seed === undefined ? this.#planned++ : this.random.next();
+    const event = { at, order, process, kind, run, isCancelled: false };
+    push(this.#queue, event);
+    if (this.#options.isFree && !this.#isRunning) void this.#pass();
+    return event;
+  }
+
+  async #pass(): Promise<void> {
+    this.#isRunning = true;
+    await this.run(() => false);
+    this.#isRunning = false;
+  }
+}
+
+const isBefore = (a: Event, b: Event): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
+
+/** Adds it to a binary heap, whose first is the earliest. */
+function push(heap: Event[], event: Event): void {
+  let child = heap.push(event) - 1;
+  while (child > 0) {
+    const parent = (child - 1) >> 1;
+    const above = heap[parent] as Event;
+    if (!isBefore(event, above)) break;
+    heap[child] = above;
+    child = parent;
+  }
+  heap[child] = event;
+}
+
+/** Takes the earliest out of the heap. */
+function take(heap: Event[]): Event | null {
+  const [first] = heap;
+  const last = heap.pop();
+  if (first === undefined || last === undefined) return null;
+  if (heap.length === 0) return first;
+  let parent = 0;
+  for (;;) {
+    let child = 2 * parent + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && isBefore(heap[child + 1] as Event, heap[child] as Event)) child++;
+    if (!isBefore(heap[child] as Event, last)) break;
+    heap[parent] = heap[child] as Event;
+    parent = child;
+  }
+  heap[parent] = last;
+  return first;
+}
