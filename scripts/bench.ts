@@ -64,7 +64,7 @@ async function main(words: readonly string[]): Promise<number> {
     return 2;
   }
   const machine = `${availableParallelism()} cores, load average at the start ${loadavg()[0]?.toFixed(2)}`;
-  const { rows, failures } = await measured(options.plan, row => console.log(JSON.stringify(row)));
+  const { rows, failures } = await measure(options.plan);
   const targets = targetsOf(rows);
   if (options.json) for (const target of targets) console.log(JSON.stringify(target));
   else console.log(`\n${table(rows, targets)}\n\n${machine}`);
@@ -73,13 +73,8 @@ async function main(words: readonly string[]): Promise<number> {
   return wrong || failures.length > 0 ? 1 : 0;
 }
 
-interface Options {
-  readonly plan: Plan;
-  readonly json: boolean;
-}
-
 /** Throws an error of one line. */
-function parseOptions(words: readonly string[]): Options {
+function parseOptions(words: readonly string[]) {
   const { values } = parseArgs({
     args: [...words],
     options: {
@@ -92,17 +87,15 @@ function parseOptions(words: readonly string[]): Options {
       rows: { type: 'string' },
     },
   });
-  return {
-    json: values.json,
-    plan: {
-      quick: values.quick,
-      parts: chosen('--only', values.only, PARTS) ?? PARTS,
-      stores: chosen('--store', values.store, STORE_KINDS) ?? STORE_KINDS,
-      runtimes: chosen('--runtime', values.runtime, RUNTIMES) ?? RUNTIMES,
-      clients: numbers('--clients', values.clients),
-      rows: chosen('--rows', values.rows, Object.keys(ROW_COUNTS) as RowCount[]),
-    },
+  const plan: Plan = {
+    quick: values.quick,
+    parts: chosen('--only', values.only, PARTS) ?? PARTS,
+    stores: chosen('--store', values.store, STORE_KINDS) ?? STORE_KINDS,
+    runtimes: chosen('--runtime', values.runtime, RUNTIMES) ?? RUNTIMES,
+    clients: numbers('--clients', values.clients),
+    rows: chosen('--rows', values.rows, Object.keys(ROW_COUNTS) as RowCount[]),
   };
+  return { plan, json: values.json };
 }
 
 function chosen<T extends string>(flag: string, given: string | undefined, all: readonly T[]): T[] | null {
@@ -119,18 +112,11 @@ function numbers(flag: string, given: string | undefined): number[] | null {
   return all;
 }
 
-interface Measured {
-  readonly rows: readonly Row[];
-  /** What could not be measured, and why. */
-  readonly failures: readonly string[];
-}
-
-/** Runs the parts of the plan, one after another. */
-async function measured(plan: Plan, told: (row: Row) => void): Promise<Measured> {
+/** Runs the parts of the plan, one after another. Returns what could not be measured, and why, beside the rows. */
+async function measure(plan: Plan): Promise<{ rows: Row[]; failures: string[] }> {
   const startedAt = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-bench-'));
-  const removeFolder = () => rmSync(folder, { recursive: true, force: true });
-  process.once('exit', removeFolder);
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const program = join(folder, 'ec2-ipam.mjs');
   copyFileSync(BUNDLE, program);
   let mariadb: Promise<MariaDb> | null = null;
@@ -142,7 +128,7 @@ async function measured(plan: Plan, told: (row: Row) => void): Promise<Measured>
   const failures: string[] = [];
   const found = (row: Row) => {
     rows.push(row);
-    told(row);
+    console.log(JSON.stringify(row));
   };
   const progress = (text: string) => {
     const seconds = Math.round((performance.now() - startedAt) / 1000);

@@ -53,7 +53,7 @@ async function shapes(
   ): Promise<ColdRow> => {
     await quiet();
     const callsBefore = await ec2.calls(ASSIGN);
-    const result = await driver.ask({ kind: 'burst', url, enis, each, atOnce });
+    const result = await driver.ask('burst', { url, enis, each, atOnce });
     const { latenciesMs, duplicates, errors } = result;
     await pause(assignMs); // includes a refill that has begun
     return {

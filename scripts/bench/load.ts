@@ -2,13 +2,7 @@
  *  as little as they can, so that the server is measured: a client writes finished text to a socket that
  *  stays open, and looks only for the end of a response. */
 import { connect } from 'node:net';
-import {
-  build,
-  decodeFromCompressedBase64,
-  encodeIntoCompressedBase64,
-  type Histogram,
-} from 'hdr-histogram-js';
-import type { Answers, BurstResult, HttpWindow, Latencies, Lease, WindowResult } from './driver.ts';
+import { build } from 'hdr-histogram-js';
 import type { Latency } from './rows.ts';
 
 const ONE_RESPONSE_MAX_MS = 30_000;
@@ -16,11 +10,40 @@ const US_PER_MS = 1000;
 const CONNECTIONS_MAX = 1_000;
 export const NOOP_PATH = '/IpamDriver.GetDefaultAddressSpaces';
 
-export interface Connection {
-  /** Writes a request and calls back with the whole response. One at a time. */
-  exchange(request: string, done: (response: string) => void): void;
-  isOpen(): boolean;
-  close(): void;
+/** Clients send one request after another until the time is over. */
+export interface HttpWindow {
+  readonly url: string;
+  readonly clients: number;
+  /** Client `i` is a host with the ENI `i` modulo their number. */
+  readonly enis: readonly string[];
+  readonly ms: number;
+}
+/** RequestAddress for each of the ENIs, `each` times. */
+interface Burst {
+  readonly url: string;
+  readonly enis: readonly string[];
+  readonly each: number;
+  /** Otherwise one after another, as dockerd does for one network. */
+  readonly atOnce: boolean;
+  /** Releases all addresses at the end, which else stay allocated. */
+  readonly thenRelease?: boolean;
+}
+interface Answers {
+  /** Addresses given while another client held them. */
+  duplicates: number;
+  errors: number;
+  firstError: string | null;
+}
+export interface WindowResult extends Answers {
+  /** Responses within the time. */
+  calls: number;
+  /** Of RequestAddress, or of the no-op. */
+  readonly requestsMs: number[];
+  readonly releasesMs: number[];
+}
+interface BurstResult extends Answers {
+  /** In the order of the responses. */
+  readonly latenciesMs: number[];
 }
 
 /** Returns a POST as dockerd writes it, without Content-Type. */
@@ -33,41 +56,52 @@ const body = (eni: string): string =>
   JSON.stringify({ PoolID: eni, Address: '', Options: { 'com.docker.network.endpoint.name': 'benchmark' } });
 export const noopFor = (eni: string): string => post(NOOP_PATH, body(eni));
 const requestFor = (eni: string): string => post('/IpamDriver.RequestAddress', body(eni));
-const releaseFor = ({ eni, ip }: Lease): string =>
+const releaseFor = ({ eni, ip }: { eni: string; ip: string }): string =>
   post('/IpamDriver.ReleaseAddress', `{"PoolID":"${eni}","Address":"${ip}"}`);
 
-/** Calls `lost` if the connection is closed before a response. Rejects if nobody listens. */
-export function openConnection(url: string, lost: (error: Error) => void): Promise<Connection> {
+interface Connection {
+  /** Returns the whole response. One request at a time. Rejects if the connection is closed before. */
+  exchange(request: string): Promise<string>;
+  isOpen(): boolean;
+  close(): void;
+}
+
+/** Rejects if nobody listens. */
+function openConnection(url: string): Promise<Connection> {
   const { hostname, port } = new URL(url);
   const socket = connect({ host: hostname, port: Number(port), noDelay: true });
   let response = '';
-  let waiting: ((response: string) => void) | null = null;
+  let waiting: PromiseWithResolvers<string> | null = null;
   socket.setEncoding('latin1');
   socket.on('data', (chunk: string) => {
     response += chunk;
     if (waiting === null || !isWhole(response)) return;
-    const done = waiting;
-    const whole = response;
+    waiting.resolve(response);
     waiting = null;
     response = '';
-    done(whole);
   });
+  socket.once('close', () => waiting?.reject(new Error(`${url} closed a connection before its response`)));
+  const connection: Connection = {
+    exchange(request) {
+      waiting = Promise.withResolvers();
+      socket.write(request, 'latin1');
+      return waiting.promise;
+    },
+    isOpen: () => !socket.destroyed && socket.writable,
+    close: () => void socket.destroy(),
+  };
   return new Promise((resolve, reject) => {
     socket.once('error', reject); // has no effect once connected; `close` follows
-    socket.once('close', () => {
-      if (waiting !== null) lost(new Error(`${url} closed a connection before its response`));
-    });
-    socket.once('connect', () =>
-      resolve({
-        exchange(request, done) {
-          waiting = done;
-          socket.write(request, 'latin1');
-        },
-        isOpen: () => !socket.destroyed && socket.writable,
-        close: () => void socket.destroy(),
-      }),
-    );
+    socket.once('connect', () => resolve(connection));
   });
+}
+
+function isWhole(response: string): boolean {
+  const headEnd = response.indexOf('\r\n\r\n');
+  if (headEnd < 0) return false;
+  const length = /\ncontent-length: *(\d+)/i.exec(response.slice(0, headEnd))?.[1];
+  if (length !== undefined) return response.length - headEnd - 4 >= Number(length);
+  return response.endsWith('\r\n0\r\n\r\n');
 }
 
 /** Returns a function that opens connections to a URL when they are first needed, and keeps them. */
@@ -81,29 +115,18 @@ export function keptConnections<C>(open: (url: string) => Promise<C>, isOpen: (c
     return kept.slice(0, count);
   };
 }
+const connectionsTo = keptConnections(openConnection, connection => connection.isOpen());
 
 /** Sends one request on a connection of its own. Rejects if there is no response. */
 export async function exchangeOnce(url: string, request: string): Promise<string> {
-  let fail: (error: Error) => void = () => {};
-  const connection = await openConnection(url, error => fail(error));
+  const connection = await openConnection(url);
   const late = setTimeout(connection.close, ONE_RESPONSE_MAX_MS);
   try {
-    return await new Promise<string>((resolve, reject) => {
-      fail = reject;
-      connection.exchange(request, resolve);
-    });
+    return await connection.exchange(request);
   } finally {
     clearTimeout(late);
     connection.close();
   }
-}
-
-function isWhole(response: string): boolean {
-  const headEnd = response.indexOf('\r\n\r\n');
-  if (headEnd < 0) return false;
-  const length = /\ncontent-length: *(\d+)/i.exec(response.slice(0, headEnd))?.[1];
-  if (length !== undefined) return response.length - headEnd - 4 >= Number(length);
-  return response.endsWith('\r\n0\r\n\r\n');
 }
 
 /** Returns the address in a response, without its prefix length, or null. */
@@ -116,6 +139,8 @@ export function errorIn(response: string): string | null {
   return at < 0 ? null : response.slice(at).trim();
 }
 
+const noAnswers = (): Answers => ({ duplicates: 0, errors: 0, firstError: null });
+
 function countError(answers: Answers, response: string): void {
   const error = errorIn(response);
   if (error === null) return;
@@ -123,155 +148,116 @@ function countError(answers: Answers, response: string): void {
   answers.firstError ??= error;
 }
 
-export const newHistogram = (): Histogram => build();
-export const record = (histogram: Histogram, ms: number): void =>
-  histogram.recordValue(Math.round(ms * US_PER_MS));
-export const encode = (histogram: Histogram): Latencies => encodeIntoCompressedBase64(histogram);
+/** Adds an address to those that are held. */
+function countAddress(answers: Answers, held: Set<string>, ip: string): void {
+  if (held.has(ip)) answers.duplicates++;
+  held.add(ip);
+}
 
-/** Returns quantiles over all windows, in whole microseconds and at most 0.1 % too high. NaN: no latency. */
-export function latencyOf(windows: readonly Latencies[]): Latency {
-  const all = newHistogram();
-  for (const window of windows) all.add(decodeFromCompressedBase64(window));
+/** Returns quantiles in whole microseconds and at most 0.1 % too high. NaN: no latency. */
+export function latencyOf(latenciesMs: readonly number[]): Latency {
+  const all = build();
+  for (const latencyMs of latenciesMs) all.recordValue(Math.round(latencyMs * US_PER_MS));
   const ms = (percentile: number) =>
     all.totalCount === 0 ? Number.NaN : all.getValueAtPercentile(percentile) / US_PER_MS;
   return { p50: ms(50), p95: ms(95), p99: ms(99) };
 }
 
-/** Runs `client` on every connection, until each has called `end`. */
-const forEachClient = (
-  connections: readonly Connection[],
-  client: (connection: Connection, index: number, end: () => void) => void,
-): Promise<unknown> =>
-  Promise.all(
-    connections.map((connection, i) => new Promise<void>(resolve => client(connection, i, resolve))),
-  );
-
-interface Window extends Answers {
-  readonly deadline: number;
-  calls: number;
+interface Client {
+  readonly eni: string;
+  isOver(): boolean;
+  /** Returns the response, and counts it if it comes within the time. */
+  send(request: string, latenciesMs: number[]): Promise<string>;
 }
 
-const openWindow = (ms: number): Window => ({
-  deadline: performance.now() + ms,
-  calls: 0,
-  duplicates: 0,
-  errors: 0,
-  firstError: null,
-});
-
-/** Sends a request, and counts it if the response comes before the deadline. */
-function timed(
-  window: Window,
-  connection: Connection,
-  request: string,
-  latencies: Histogram,
-  done: (response: string) => void,
-): void {
-  const startedAt = performance.now();
-  connection.exchange(request, response => {
-    const now = performance.now();
-    record(latencies, now - startedAt);
-    if (now <= window.deadline) window.calls++;
-    countError(window, response);
-    done(response);
-  });
-}
-
-export async function noopWindow(
-  { enis, ms }: HttpWindow,
-  connections: readonly Connection[],
+async function runWindow(
+  { url, clients, enis, ms }: HttpWindow,
+  run: (client: Client, result: WindowResult) => Promise<void>,
 ): Promise<WindowResult> {
-  const window = openWindow(ms);
-  const latencies = newHistogram();
-  await forEachClient(connections, (connection, i, end) => {
-    const request = noopFor(enis[i % enis.length] ?? '');
-    const send = () => {
-      if (performance.now() >= window.deadline) end();
-      else timed(window, connection, request, latencies, send);
+  const connections = await connectionsTo(url, clients);
+  const result: WindowResult = { calls: 0, requestsMs: [], releasesMs: [], ...noAnswers() };
+  const deadline = performance.now() + ms;
+  const runOn = async (connection: Connection, index: number) => {
+    const send = async (request: string, latenciesMs: number[]) => {
+      const startedAt = performance.now();
+      const response = await connection.exchange(request);
+      const now = performance.now();
+      latenciesMs.push(now - startedAt);
+      if (now <= deadline) result.calls++;
+      countError(result, response);
+      return response;
     };
-    send();
-  });
-  return { ...window, requests: encode(latencies), releases: encode(newHistogram()) };
+    const eni = enis[index % enis.length] ?? '';
+    await run({ eni, isOver: () => performance.now() >= deadline, send }, result);
+  };
+  await Promise.all(connections.map(runOn));
+  return result;
 }
+
+/** POSTs as large as RequestAddress, on which the server does no work. */
+export const noopWindow = (asked: HttpWindow): Promise<WindowResult> =>
+  runWindow(asked, async ({ eni, isOver, send }, { requestsMs }) => {
+    const request = noopFor(eni);
+    while (!isOver()) await send(request, requestsMs);
+  });
 
 /** Each client requests an address while it holds one, then releases the older one, so that an address
  *  given to two clients is seen. It releases the last one after the deadline. */
-export async function loadWindow(
-  { enis, ms }: HttpWindow,
-  connections: readonly Connection[],
-): Promise<WindowResult> {
-  const window = openWindow(ms);
-  const [requests, releases] = [newHistogram(), newHistogram()];
+export function loadWindow(asked: HttpWindow): Promise<WindowResult> {
   const held = new Set<string>();
-  await forEachClient(connections, (connection, i, end) => {
-    const eni = enis[i % enis.length] ?? '';
+  return runWindow(asked, async ({ eni, isOver, send }, result) => {
     const request = requestFor(eni);
-    const take = (kept: string | null) => {
-      if (performance.now() >= window.deadline) return kept === null ? end() : give(kept, end);
-      timed(window, connection, request, requests, response => {
-        const ip = addressIn(response);
-        if (ip === null) return take(kept);
-        if (held.has(ip)) window.duplicates++;
-        held.add(ip);
-        if (kept === null) take(ip);
-        else give(kept, () => take(ip));
-      });
-    };
-    const give = (ip: string, then: () => void) => {
+    const release = async (ip: string) => {
       held.delete(ip); // once the request is sent, the server may give it to another client
-      timed(window, connection, releaseFor({ eni, ip }), releases, then);
+      await send(releaseFor({ eni, ip }), result.releasesMs);
     };
-    take(null);
+    let kept: string | null = null;
+    while (!isOver()) {
+      const ip = addressIn(await send(request, result.requestsMs));
+      if (ip === null) continue;
+      countAddress(result, held, ip);
+      if (kept !== null) await release(kept);
+      kept = ip;
+    }
+    if (kept !== null) await release(kept);
   });
-  return { ...window, requests: encode(requests), releases: encode(releases) };
 }
 
-/** Sends a request for each item, as many at a time as there are connections. */
-const exchangeAll = <T>(
+/** Sends a request for each item, one after another on each connection. */
+async function exchangeAll<T>(
   items: readonly T[],
   connections: readonly Connection[],
   requestOf: (item: T) => string,
   answered: (item: T, response: string, ms: number) => void,
-): Promise<unknown> => {
+): Promise<void> {
   const left = items.values();
-  return forEachClient(connections, (connection, _, end) => {
-    const next = () => {
-      const { value: item, done } = left.next();
-      if (done) return end();
+  const sendOn = async (connection: Connection) => {
+    for (const item of left) {
       const startedAt = performance.now();
-      connection.exchange(requestOf(item), response => {
-        answered(item, response, performance.now() - startedAt);
-        next();
-      });
-    };
-    next();
-  });
-};
+      const response = await connection.exchange(requestOf(item));
+      answered(item, response, performance.now() - startedAt);
+    }
+  };
+  await Promise.all(connections.map(sendOn));
+}
 
-/** Requests an address for each ENI in the list. The addresses stay allocated. */
-export async function burst(
-  enis: readonly string[],
-  connections: readonly Connection[],
-): Promise<BurstResult> {
-  const result: BurstResult = { leases: [], latenciesMs: [], duplicates: 0, errors: 0, firstError: null };
+export async function burst({ url, enis, each, atOnce, thenRelease }: Burst): Promise<BurstResult> {
+  const all = enis.flatMap(eni => Array<string>(each).fill(eni));
+  const connections = await connectionsTo(url, atOnce ? all.length : 1);
+  const result: BurstResult = { latenciesMs: [], ...noAnswers() };
   const held = new Set<string>();
-  await exchangeAll(enis, connections, requestFor, (eni, response, ms) => {
+  const leases: { eni: string; ip: string }[] = [];
+  await exchangeAll(all, connections, requestFor, (eni, response, ms) => {
     result.latenciesMs.push(ms);
     countError(result, response);
     const ip = addressIn(response);
     if (ip === null) return;
-    if (held.has(ip)) result.duplicates++;
-    held.add(ip);
-    result.leases.push({ eni, ip });
+    countAddress(result, held, ip);
+    leases.push({ eni, ip });
   });
-  return result;
-}
-
-export async function release(
-  leases: readonly Lease[],
-  connections: readonly Connection[],
-): Promise<Answers> {
-  const result: Answers = { duplicates: 0, errors: 0, firstError: null };
-  await exchangeAll(leases, connections, releaseFor, (_, response) => countError(result, response));
+  if (thenRelease)
+    await exchangeAll(leases, connections.slice(0, 1), releaseFor, (_, response) =>
+      countError(result, response),
+    );
   return result;
 }

@@ -1,41 +1,22 @@
 /** Programs under test: processes on any of the three runtimes, their memory, and servers with a ledger
  *  and a simulated VPC of their own. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import process from 'node:process';
-import type { Readable, Writable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
-import { freePort, type Simulator, startSimulator } from '../../test/kit/servers/bundle.ts';
+import {
+  freePort,
+  type Program,
+  type Simulator,
+  startProgram,
+  startSimulator,
+} from '../../test/kit/servers/bundle.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, post } from './load.ts';
+import { sum } from './rows.ts';
 import type { EmptyStore } from './stores.ts';
 
-const OUTPUT_LIMIT_MS = 30_000;
-const STOP_LIMIT_MS = 10_000;
-const OUTPUT_CHARS_MAX = 100_000;
 const SAMPLE_EVERY_MS = 10;
 const KB_PER_MB = 1024;
-
-export interface Program {
-  readonly pid: number;
-  readonly stdin: Writable;
-  readonly stdout: Readable;
-  /** Returns the last of what it has written. */
-  output(): string;
-  /** Resolves when it has written the text. */
-  says(text: string): Promise<void>;
-  /** Resolves with its exit status. */
-  readonly ended: Promise<number | null>;
-  kill(): void;
-  /** Sends SIGTERM, and SIGKILL if it does not end. */
-  stop(): Promise<number | null>;
-}
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
 
 /** Runs a script with nothing in its environment but PATH and `env`. */
 export function start(
@@ -45,53 +26,11 @@ export function start(
   env: Readonly<Record<string, string>>,
 ): Program {
   const flags = runtime === 'deno' ? ['run', '-A', '--no-npm', '--no-remote'] : [];
-  const child = spawn(join(ROOT, 'node_modules/.bin', runtime), [...flags, script, ...args], {
-    env: { PATH: process.env.PATH ?? '', ...env },
-  });
-  running.add(child);
-  let output = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (chunk: string) => {
-      output = (output + chunk).slice(-OUTPUT_CHARS_MAX);
-    });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', code => {
-      running.delete(child);
-      resolve(code);
-    });
-  });
-  return {
-    pid: child.pid ?? 0,
-    stdin: child.stdin,
-    stdout: child.stdout,
-    output: () => output,
-    ended,
-    kill: () => void child.kill('SIGKILL'),
-    async says(text) {
-      const deadline = performance.now() + OUTPUT_LIMIT_MS;
-      while (!output.includes(text)) {
-        if (!running.has(child)) throw new Error(`${script} ${args[0]} has ended: ${output}`);
-        if (performance.now() > deadline)
-          throw new Error(`${script} ${args[0]} does not write ${text}: ${output}`);
-        await pause(SAMPLE_EVERY_MS);
-      }
-    },
-    async stop() {
-      child.kill('SIGTERM');
-      const late = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
-      const code = await ended;
-      clearTimeout(late);
-      return code;
-    },
-  };
+  return startProgram(join(ROOT, 'node_modules/.bin', runtime), [...flags, script, ...args], env);
 }
 
-/** Resident memory of a process, now and at its highest. 0 if it has ended. */
-export const residentMb = (pid: number): number => statusMb(pid, 'VmRSS');
-export const peakMb = (pid: number): number => statusMb(pid, 'VmHWM');
-
-function statusMb(pid: number, field: string): number {
+/** Returns the resident memory of a process, now or at its highest. 0 if it has ended. */
+export function memoryMb(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / KB_PER_MB;
@@ -119,34 +58,23 @@ export async function highestDuring<T>(
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 /** As on the largest instances: the primary, and 49 for containers. */
 export const CONTAINERS_PER_ENI = 49;
-const INSTANCE_TYPE = 'bench.large';
-/** More than any instance type has: an embedded server serves one instance only. */
-const ENIS_PER_INSTANCE = 64;
+const INSTANCE = 'i-0000000000be0c000';
 
-const hexId = (prefix: string, index: number): string =>
-  `${prefix}-${(0xbe0c0000 + index).toString(16).padStart(17, '0')}`;
-export const eniName = (index: number): string => hexId('eni', index);
+export const eniName = (index: number): string =>
+  `eni-${(0xbe0c0000 + index).toString(16).padStart(17, '0')}`;
 
-/** Returns a VPC for the simulator: a subnet with that many ENIs, each with its primary address only. */
-export function worldOf(cidr: string, enis: number): object {
-  const instances = Array.from({ length: Math.ceil(enis / ENIS_PER_INSTANCE) }, (_, i) => ({
-    id: hexId('i', i),
-    type: INSTANCE_TYPE,
-  }));
-  return {
-    subnets: [{ id: SUBNET, cidr }],
-    instanceTypes: { [INSTANCE_TYPE]: { enis: ENIS_PER_INSTANCE, addressesPerEni: CONTAINERS_PER_ENI + 1 } },
-    instances,
-    enis: Array.from({ length: enis }, (_, i) => ({
-      id: eniName(i),
-      subnet: SUBNET,
-      attachment: {
-        instance: instances[Math.floor(i / ENIS_PER_INSTANCE)]?.id,
-        deviceIndex: i % ENIS_PER_INSTANCE,
-      },
-    })),
-  };
-}
+/** Returns a VPC for the simulator: one instance, since an embedded server serves no other, with that many ENIs,
+ *  each with its primary address only. */
+export const worldOf = (cidr: string, enis: number): object => ({
+  subnets: [{ id: SUBNET, cidr }],
+  instanceTypes: { 'bench.large': { enis, addressesPerEni: CONTAINERS_PER_ENI + 1 } },
+  instances: [{ id: INSTANCE, type: 'bench.large' }],
+  enis: Array.from({ length: enis }, (_, deviceIndex) => ({
+    id: eniName(deviceIndex),
+    subnet: SUBNET,
+    attachment: { instance: INSTANCE, deviceIndex },
+  })),
+});
 
 const QUIET_FOR_MS = 500;
 const QUIET_LIMIT_MS = 30_000;
@@ -207,7 +135,7 @@ export async function openFixture(options: FixtureOptions): Promise<Fixture> {
   }
   const ec2Calls = async () => {
     const calls = (await (await fetch(`${ec2.url}/simulator/calls`)).json()) as Record<string, number>;
-    return Object.values(calls).reduce((sum, count) => sum + count, 0);
+    return sum(Object.values(calls));
   };
   const quiet = async () => {
     const limit = performance.now() + QUIET_LIMIT_MS;

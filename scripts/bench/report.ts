@@ -39,161 +39,131 @@ const waitedOverAssigns = (row: ColdRow) => row.waited / row.assignCalls;
 const startOverNoop = (row: StartRow) => row.firstAnswerMs / row.noopFirstAnswerMs;
 const idleOverNoop = (row: StartRow) => row.idleResidentMb / row.noopIdleResidentMb;
 
-const runtimeOf = ({ runtime }: Row) => runtime;
-const kindOf = ({ store, runtime }: WarmRow | ColdRow) => `${store} ${runtime}`;
-const kindAndClients = ({ store, runtime, clients }: EarlyRow) => `${store} ${runtime} ${clients}`;
-const kindAndRows = ({ store, runtime, rows }: WarmRow) => `${store} ${runtime} ${rows}`;
-const runtimeAndClients = ({ runtime, clients }: WarmRow) => `${runtime} ${clients}`;
-const runtimeAndEnis = ({ runtime, enis }: InitRow) => `${runtime} ${enis} ENIs`;
-const assignCallsOf = (row: ColdRow) => row.assignCalls;
-const peakMbOf = (row: WarmRow | InitRow) => row.peakResidentMb;
-const secondsOf = (row: InitRow) => row.seconds;
+type Wanted = `${'≤' | '≥'} ${number}`;
 
-const atMost = (name: string, limit: number, measured: readonly Case[]): Target => ({
-  what: 'target',
-  name,
-  wanted: `≤ ${limit}`,
-  measured,
-  met: measured.every(({ value }) => value <= limit),
-});
-const atLeast = (name: string, limit: number, measured: readonly Case[]): Target => ({
-  what: 'target',
-  name,
-  wanted: `≥ ${limit}`,
-  measured,
-  met: measured.every(({ value }) => value >= limit),
-});
-const cases = <R>(rows: readonly R[], label: (row: R) => string, value: (row: R) => number): Case[] =>
-  rows.map(row => ({ label: label(row), value: value(row) }));
+/** A case for each row, named by some of its columns. Met if each is at most (≤) or at least (≥) the number. */
+function target<R>(
+  wanted: Wanted,
+  name: string,
+  rows: readonly R[],
+  labels: readonly (keyof R)[],
+  figureOf: (row: R) => number,
+): Target {
+  const limit = Number(wanted.slice(2));
+  const measured = rows.map(row => ({ label: labels.map(one => row[one]).join(' '), value: figureOf(row) }));
+  const isMet = ({ value }: Case) => (wanted.startsWith('≤') ? value <= limit : value >= limit);
+  return { what: 'target', name, wanted, measured, met: measured.every(isMet) };
+}
 
 /** Returns the targets that the rows can answer. */
 export function targetsOf(rows: readonly Row[]): Target[] {
   const all = [
-    ...countTargets(rows),
+    ...loadTargets(rowsOf(rows, 'warm'), rowsOf(rows, 'early'), rowsOf(rows, 'cold')),
     ...warmTargets(rowsOf(rows, 'warm')),
-    ...earlyTargets(rowsOf(rows, 'early')),
     ...coldTargets(rowsOf(rows, 'cold')),
-    ...startTargets(rowsOf(rows, 'start')),
-    ...initTargets(rowsOf(rows, 'init')),
+    ...processTargets(rowsOf(rows, 'start'), rowsOf(rows, 'init')),
   ];
   return all.filter(({ measured }) => measured.length > 0);
 }
 
-function countTargets(rows: readonly Row[]): Target[] {
-  const total = <W extends Row['what']>(
-    what: W,
-    count: (row: Extract<Row, { what: W }>) => number,
-  ): Case[] => {
-    const some = rowsOf(rows, what);
-    return some.length === 0 ? [] : [{ label: what, value: sum(some.map(count)) }];
-  };
-  const allTotals = (of: 'duplicates' | 'errors') =>
-    (['warm', 'early', 'cold'] as const).flatMap(what => total(what, row => row[of]));
+function loadTargets(
+  warm: readonly WarmRow[],
+  early: readonly EarlyRow[],
+  cold: readonly ColdRow[],
+): Target[] {
+  const kinds = [warm, early, cold].filter(rows => rows.length > 0);
+  const totals = kinds.map(rows => ({
+    what: rows[0]?.what,
+    duplicates: sum(rows.map(row => row.duplicates)),
+    errors: sum(rows.map(row => row.errors)),
+  }));
+  const row = ['store', 'runtime', 'clients'] as const;
   return [
-    atMost('addresses given twice', 0, allTotals('duplicates')),
-    atMost('errors as answers', 0, allTotals('errors')),
-    atMost(
-      'EC2 calls of warm starts',
-      0,
-      total('warm', row => row.ec2Calls),
-    ),
+    target('≤ 0', 'addresses given twice', totals, ['what'], total => total.duplicates),
+    target('≤ 0', 'errors as answers', totals, ['what'], total => total.errors),
+    // An early reuse costs one commit, as a warm start does, and a line in the log.
+    target('≤ 1.5', 'nothing rested on the ENI: RequestAddress p50 ÷ warm', early, row, p50OverWarm),
+    target('≥ 0.6', 'nothing rested on the ENI: calls/s ÷ warm', early, row, callsOverWarm),
   ];
 }
 
 function warmTargets(warm: readonly WarmRow[]): Target[] {
-  const of = (store: WarmRow['store'] | null, ...clients: number[]) =>
-    warm.filter(
-      row =>
-        row.rows === ROW_COUNTS['4k'] &&
-        (store === null || row.store === store) &&
-        clients.includes(row.clients),
-    );
-  const at50 = of('mariadb', 50);
-  const at200 = of('mariadb', 200).flatMap(({ runtime, callsPerSecond }) => {
-    const fewer = at50.find(row => row.runtime === runtime);
-    return fewer === undefined ? [] : [{ label: runtime, value: callsPerSecond / fewer.callsPerSecond }];
-  });
+  const small = warm.filter(({ rows }) => rows === ROW_COUNTS['4k']);
+  const of = (store: WarmRow['store'], ...clients: number[]) =>
+    small.filter(row => row.store === store && clients.includes(row.clients));
+  const of1 = small.filter(({ clients }) => clients === 1);
   const of200 = warm.filter(({ clients }) => clients === 200);
+  const at50 = of('mariadb', 50);
+  const over50 = of('mariadb', 200).flatMap(({ runtime, callsPerSecond }) => {
+    const fewer = at50.find(row => row.runtime === runtime);
+    return fewer === undefined ? [] : [{ runtime, value: callsPerSecond / fewer.callsPerSecond }];
+  });
+  const many = of('mariadb', 50, 200);
+  const kind = ['store', 'runtime'] as const;
+  const kindAndRows = ['store', 'runtime', 'rows'] as const;
   return [
-    atMost(
-      '1 client: RequestAddress p50 ÷ (commit p50 + no-op p50)',
-      2,
-      cases(of(null, 1), kindOf, p50OverLimits),
+    target('≤ 0', 'EC2 calls of warm starts', warm, [...kindAndRows, 'clients'], row => row.ec2Calls),
+    target('≤ 2', '1 client: RequestAddress p50 ÷ (commit p50 + no-op p50)', of1, kind, p50OverLimits),
+    target('≥ 0.55', 'MariaDB, 50 clients: calls/s ÷ no-op calls/s', at50, ['runtime'], callsOverNoop),
+    target('≥ 2', 'MariaDB, 50 clients: pairs/s ÷ durable pairs/s', at50, ['runtime'], pairsOverDurable),
+    target('≥ 1', 'MariaDB: calls/s of 200 clients ÷ of 50', over50, ['runtime'], row => row.value),
+    target('≤ 5', 'MariaDB: RequestAddress p99 ÷ p50', many, ['runtime', 'clients'], p99OverP50),
+    target('≥ 1', 'SQLite, 50 clients: calls/s ÷ commits/s', of('sqlite', 50), kind, callsOverCommits),
+    target('≤ 160', '200 clients: resident MB', of200, kindAndRows, row => row.peakResidentMb),
+    target(
+      '≥ 0.9',
+      'calls/s at 65,536 rows ÷ at 4,096',
+      largeOverSmall(warm, small),
+      ['kind'],
+      row => row.ratio,
     ),
-    atLeast('MariaDB, 50 clients: calls/s ÷ no-op calls/s', 0.55, cases(at50, runtimeOf, callsOverNoop)),
-    atLeast(
-      'MariaDB, 50 clients: pairs/s ÷ durable one-statement pairs/s',
-      2,
-      cases(at50, runtimeOf, pairsOverDurable),
-    ),
-    atLeast('MariaDB: calls/s of 200 clients ÷ of 50', 1, at200),
-    atMost(
-      'MariaDB, 50 and 200 clients: RequestAddress p99 ÷ p50',
-      5,
-      cases(of('mariadb', 50, 200), runtimeAndClients, p99OverP50),
-    ),
-    atLeast(
-      'SQLite, 50 clients: calls/s ÷ commits/s',
-      1,
-      cases(of('sqlite', 50), runtimeOf, callsOverCommits),
-    ),
-    atMost('200 clients: resident MB', 160, cases(of200, kindAndRows, peakMbOf)),
-    atLeast('calls/s at 65,536 rows ÷ at 4,096', 0.9, largeOverSmall(warm)),
   ];
 }
 
 /** Returns the geometric mean over all numbers of clients, since single rows vary too much. */
-function largeOverSmall(warm: readonly WarmRow[]): Case[] {
-  const logs = new Map<string, number[]>();
-  for (const large of warm.filter(row => row.rows === ROW_COUNTS['65k'])) {
-    const label = kindOf(large);
-    const small = warm.find(
-      row => row.rows === ROW_COUNTS['4k'] && kindOf(row) === label && row.clients === large.clients,
+function largeOverSmall(warm: readonly WarmRow[], small: readonly WarmRow[]) {
+  const pairs = small.flatMap(row => {
+    const { store, runtime, clients } = row;
+    const large = warm.find(
+      other =>
+        other.rows === ROW_COUNTS['65k'] &&
+        other.store === store &&
+        other.runtime === runtime &&
+        other.clients === clients,
     );
-    if (small === undefined) continue;
-    logs.set(label, [...(logs.get(label) ?? []), Math.log(large.callsPerSecond / small.callsPerSecond)]);
-  }
-  return [...logs].map(([label, all]) => ({ label, value: Math.exp(sum(all) / all.length) }));
+    if (large === undefined) return [];
+    return [{ store, runtime, log: Math.log(large.callsPerSecond / row.callsPerSecond) }];
+  });
+  const kinds = Map.groupBy(pairs, ({ store, runtime }) => `${store} ${runtime}`);
+  return [...kinds].map(([kind, all]) => ({
+    kind,
+    ratio: Math.exp(sum(all.map(({ log }) => log)) / all.length),
+  }));
 }
 
-/** An early reuse costs one commit, as a warm start does, and a line in the log. */
-const earlyTargets = (early: readonly EarlyRow[]): Target[] => [
-  atMost(
-    'nothing rested on the ENI: RequestAddress p50 ÷ warm',
-    1.5,
-    cases(early, kindAndClients, p50OverWarm),
-  ),
-  atLeast('nothing rested on the ENI: calls/s ÷ warm', 0.6, cases(early, kindAndClients, callsOverWarm)),
-];
-
 function coldTargets(cold: readonly ColdRow[]): Target[] {
-  const of = (shape: ColdRow['shape'], value: (row: ColdRow) => number) =>
-    cases(
-      cold.filter(row => row.shape === shape),
-      kindOf,
-      value,
-    );
+  const of = (shape: ColdRow['shape']) => cold.filter(row => row.shape === shape);
+  const [atOnce, oneByOne, many] = [of('at once'), of('one by one'), of('many ENIs')];
+  const kind = ['store', 'runtime'] as const;
   return [
-    atMost('49 at once on a fresh ENI: assign calls', 2, of('at once', assignCallsOf)),
-    atMost('49 at once: slowest ÷ one assign', 1.4, of('at once', maxOverAssign)),
-    atMost('49 one by one: assign calls', 5, of('one by one', assignCallsOf)),
-    atMost('49 one by one: answers that waited ÷ assign calls', 1, of('one by one', waitedOverAssigns)),
-    atMost('50 ENIs, 8 each at once: assign calls', 50, of('many ENIs', assignCallsOf)),
+    target('≤ 2', '49 at once on a fresh ENI: assign calls', atOnce, kind, row => row.assignCalls),
+    target('≤ 1.4', '49 at once: slowest ÷ one assign', atOnce, kind, maxOverAssign),
+    target('≤ 5', '49 one by one: assign calls', oneByOne, kind, row => row.assignCalls),
+    target('≤ 1', '49 one by one: answers that waited ÷ assign calls', oneByOne, kind, waitedOverAssigns),
+    target('≤ 50', '50 ENIs, 8 each at once: assign calls', many, kind, row => row.assignCalls),
     // A request that waits for the call of another ENI waits for two.
-    atMost('50 ENIs, 8 each at once: slowest ÷ one assign', 2, of('many ENIs', maxOverAssign)),
+    target('≤ 2', '50 ENIs, 8 each at once: slowest ÷ one assign', many, kind, maxOverAssign),
   ];
 }
 
-const startTargets = (starts: readonly StartRow[]): Target[] => [
-  atMost('start to first answer ÷ no-op bundle', 2.5, cases(starts, runtimeOf, startOverNoop)),
-  atMost('idle resident memory ÷ no-op bundle', 1.6, cases(starts, runtimeOf, idleOverNoop)),
-];
-
-function initTargets(inits: readonly InitRow[]): Target[] {
-  const mariadb = inits.filter(row => row.store === 'mariadb');
+function processTargets(starts: readonly StartRow[], inits: readonly InitRow[]): Target[] {
+  const mariadb = inits.filter(({ store }) => store === 'mariadb');
+  const init = ['runtime', 'enis'] as const;
   return [
-    atMost('MariaDB, init of a /16: seconds', 2, cases(mariadb, runtimeAndEnis, secondsOf)),
-    atMost('MariaDB, init of a /16: peak resident MB', 120, cases(mariadb, runtimeAndEnis, peakMbOf)),
+    target('≤ 2.5', 'start to first answer ÷ no-op bundle', starts, ['runtime'], startOverNoop),
+    target('≤ 1.6', 'idle resident memory ÷ no-op bundle', starts, ['runtime'], idleOverNoop),
+    target('≤ 2', 'MariaDB, init of a /16, by ENIs: seconds', mariadb, init, row => row.seconds),
+    target('≤ 120', 'MariaDB, init of a /16, by ENIs: peak MB', mariadb, init, row => row.peakResidentMb),
   ];
 }
 
@@ -204,60 +174,64 @@ const GAP = '  ';
 
 const whole = (number: number): string => Math.round(number).toLocaleString('en');
 const ms = (number: number): string => number.toFixed(number < 10 ? 2 : number < 100 ? 1 : 0);
-const ratio = (number: number): string => number.toFixed(2);
-const numberOrNone = (number: number, format: (number: number) => string): string =>
-  Number.isNaN(number) ? '' : format(number);
+const ratio = (number: number): string => (Number.isNaN(number) ? '' : number.toFixed(2));
 const figure = (number: number): string =>
   Number.isInteger(number) || number >= 100 ? whole(number) : ratio(number);
 
+const RUNTIME: Column<Row> = ['', 'runtime', row => row.runtime];
+const STORE: Column<Exclude<Row, StartRow>> = ['', 'store', row => row.store];
+const LATENCIES: readonly Column<WarmRow | EarlyRow>[] = [
+  ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
+  ['', 'p95', row => ms(row.requestMs.p95)],
+  ['', 'p99', row => ms(row.requestMs.p99)],
+  ['Release', 'p50 ms', row => ms(row.releaseMs.p50)],
+];
+const EC2_CALLS: Column<WarmRow | EarlyRow> = ['EC2', 'calls', row => whole(row.ec2Calls)];
+const WRONG: readonly Column<WarmRow | EarlyRow | ColdRow>[] = [
+  ['given', 'twice', row => whole(row.duplicates)],
+  ['', 'errors', row => whole(row.errors)],
+];
+
 const WARM: readonly Column<WarmRow>[] = [
-  ['', 'store', row => row.store],
-  ['', 'runtime', row => row.runtime],
+  STORE,
+  RUNTIME,
   ['', 'rows', row => whole(row.rows)],
   ['', 'clients', row => whole(row.clients)],
   ['', 'calls/s', row => whole(row.callsPerSecond)],
   ['no-op', 'calls/s', row => whole(row.noopPerSecond)],
   ['', 'ratio', row => ratio(callsOverNoop(row))],
   ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
-  ['durable', 'pairs/s', row => numberOrNone(row.durablePairsPerSecond ?? Number.NaN, whole)],
-  ['', 'ratio', row => numberOrNone(pairsOverDurable(row), ratio)],
+  ['durable', 'pairs/s', row => (row.durablePairsPerSecond === null ? '' : whole(row.durablePairsPerSecond))],
+  ['', 'ratio', row => ratio(pairsOverDurable(row))],
   ['durable', 'commits/s', row => whole(row.commitsPerSecond)],
   ['calls', '÷ it', row => ratio(callsOverCommits(row))],
-  ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
-  ['', 'p95', row => ms(row.requestMs.p95)],
-  ['', 'p99', row => ms(row.requestMs.p99)],
-  ['Release', 'p50 ms', row => ms(row.releaseMs.p50)],
+  ...LATENCIES,
   ['no-op', 'p50 ms', row => ms(row.noopMs.p50)],
   ['commit', 'p50 ms', row => ms(row.commitMs.p50)],
   ['p50 ÷', 'limits', row => ratio(p50OverLimits(row))],
   ['', 'MB', row => whole(row.peakResidentMb)],
-  ['EC2', 'calls', row => whole(row.ec2Calls)],
-  ['given', 'twice', row => whole(row.duplicates)],
-  ['', 'errors', row => whole(row.errors)],
+  EC2_CALLS,
+  ...WRONG,
 ];
 
 const EARLY: readonly Column<EarlyRow>[] = [
-  ['', 'store', row => row.store],
-  ['', 'runtime', row => row.runtime],
+  STORE,
+  RUNTIME,
   ['', 'clients', row => whole(row.clients)],
   ['', 'calls/s', row => whole(row.callsPerSecond)],
   ['warm', 'calls/s', row => whole(row.warm.callsPerSecond)],
   ['', 'ratio', row => ratio(callsOverWarm(row))],
   ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
-  ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
-  ['', 'p95', row => ms(row.requestMs.p95)],
-  ['', 'p99', row => ms(row.requestMs.p99)],
+  ...LATENCIES,
   ['warm', 'p50 ms', row => ms(row.warm.requestMs.p50)],
   ['p50 ÷', 'warm', row => ratio(p50OverWarm(row))],
-  ['Release', 'p50 ms', row => ms(row.releaseMs.p50)],
-  ['EC2', 'calls', row => whole(row.ec2Calls)],
-  ['given', 'twice', row => whole(row.duplicates)],
-  ['', 'errors', row => whole(row.errors)],
+  EC2_CALLS,
+  ...WRONG,
 ];
 
 const COLD: readonly Column<ColdRow>[] = [
-  ['', 'store', row => row.store],
-  ['', 'runtime', row => row.runtime],
+  STORE,
+  RUNTIME,
   ['', 'requests', row => row.shape],
   ['', 'ENIs', row => whole(row.enis)],
   ['', 'count', row => whole(row.requests)],
@@ -267,12 +241,11 @@ const COLD: readonly Column<ColdRow>[] = [
   ['max ÷', 'assign', row => ratio(maxOverAssign(row))],
   ['assign', 'calls', row => whole(row.assignCalls)],
   ['answers', 'that waited', row => whole(row.waited)],
-  ['given', 'twice', row => whole(row.duplicates)],
-  ['', 'errors', row => whole(row.errors)],
+  ...WRONG,
 ];
 
 const START: readonly Column<StartRow>[] = [
-  ['', 'runtime', row => row.runtime],
+  RUNTIME,
   ['first', 'answer ms', row => ms(row.firstAnswerMs)],
   ['', 'no-op', row => ms(row.noopFirstAnswerMs)],
   ['', 'ratio', row => ratio(startOverNoop(row))],
@@ -282,8 +255,8 @@ const START: readonly Column<StartRow>[] = [
 ];
 
 const INIT: readonly Column<InitRow>[] = [
-  ['', 'store', row => row.store],
-  ['', 'runtime', row => row.runtime],
+  STORE,
+  RUNTIME,
   ['', 'rows', row => whole(row.rows)],
   ['', 'ENIs', row => whole(row.enis)],
   ['', 'seconds', row => ratio(row.seconds)],

@@ -42,25 +42,18 @@ export interface Latency {
   readonly p99: number;
 }
 
-/** A server under load. */
-interface LoadRow {
+/** Clients request and release addresses that are ready on their ENIs. */
+export interface WarmRow {
+  readonly what: 'warm';
   readonly store: StoreKind;
   readonly runtime: Runtime;
+  /** Addresses of the subnet. */
+  readonly rows: number;
   readonly clients: number;
   /** RequestAddress and ReleaseAddress together. */
   readonly callsPerSecond: number;
   readonly requestMs: Latency;
   readonly releaseMs: Latency;
-  readonly duplicates: number;
-  readonly errors: number;
-  readonly ec2Calls: number;
-}
-
-/** Clients request and release addresses that are ready on their ENIs. */
-export interface WarmRow extends LoadRow {
-  readonly what: 'warm';
-  /** Addresses of the subnet. */
-  readonly rows: number;
   /** The same server, driver and clients, with requests that need no work. */
   readonly noopPerSecond: number;
   readonly noopMs: Latency;
@@ -69,12 +62,15 @@ export interface WarmRow extends LoadRow {
   readonly commitMs: Latency;
   /** Durable claims of one statement, each with its release, by as many connections. Null: SQLite. */
   readonly durablePairsPerSecond: number | null;
+  readonly duplicates: number;
+  readonly errors: number;
+  readonly ec2Calls: number;
   /** Under this load; the process serves the other rows of its runtime and store in turns with this one. */
   readonly peakResidentMb: number;
 }
 
 /** The same on ENIs that hold as many addresses as they may, of which none has rested. */
-export interface EarlyRow extends LoadRow {
+export interface EarlyRow extends Omit<WarmRow, 'what'> {
   readonly what: 'early';
   /** The warm row with as many clients, measured in turns with this one. */
   readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs'>;

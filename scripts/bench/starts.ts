@@ -4,21 +4,11 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { freePort, startSimulator } from '../../test/kit/servers/bundle.ts';
+import { freePort, type Program, startSimulator } from '../../test/kit/servers/bundle.ts';
 import { BUNDLING, plugins } from '../bundling.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, NOOP_PATH, noopFor } from './load.ts';
-import {
-  eniName,
-  highestDuring,
-  type Program,
-  peakMb,
-  residentMb,
-  SERVER_READY,
-  SUBNET,
-  start,
-  worldOf,
-} from './programs.ts';
+import { eniName, highestDuring, memoryMb, SERVER_READY, SUBNET, start, worldOf } from './programs.ts';
 import { type Bench, CIDRS, type InitRow, median, ROW_COUNTS } from './rows.ts';
 import type { StoreKind } from './stores.ts';
 
@@ -56,13 +46,14 @@ export async function starts({ plan, program, folder, stores, progress, found }:
         start(runtime, program, ['serve', '--listen', `http://127.0.0.1:${port}`], env);
       ours.push(await startOnce(serve, SERVER_READY, idleMs));
     }
+    const medianOf = (all: readonly Start[], what: keyof Start) => median(all.map(one => one[what]));
     found({
       what: 'start',
       runtime,
-      firstAnswerMs: median(ours.map(one => one.firstMs)),
-      idleResidentMb: median(ours.map(one => one.idleMb)),
-      noopFirstAnswerMs: median(noops.map(one => one.firstMs)),
-      noopIdleResidentMb: median(noops.map(one => one.idleMb)),
+      firstAnswerMs: medianOf(ours, 'firstMs'),
+      idleResidentMb: medianOf(ours, 'idleMb'),
+      noopFirstAnswerMs: medianOf(noops, 'firstMs'),
+      noopIdleResidentMb: medianOf(noops, 'idleMb'),
     });
   }
 }
@@ -90,29 +81,27 @@ async function startOnce(startOn: (port: number) => Program, ready: string, idle
   const startedAt = performance.now();
   const program = startOn(port);
   try {
-    await firstResponse(program, `http://127.0.0.1:${port}`);
+    const response = await firstResponse(`http://127.0.0.1:${port}`);
     const firstMs = performance.now() - startedAt;
+    if (errorIn(response) !== null) throw new Error(`${NOOP_PATH}: ${response}`);
     await program.says(ready);
     await pause(idleMs);
-    return { firstMs, idleMb: residentMb(program.pid) };
+    return { firstMs, idleMb: memoryMb(program.pid, 'VmRSS') };
   } finally {
     await program.stop();
   }
 }
 
 /** Tries until the server listens. */
-async function firstResponse(program: Program, url: string): Promise<void> {
+async function firstResponse(url: string): Promise<string> {
   const limit = performance.now() + FIRST_RESPONSE_LIMIT_MS;
   for (;;) {
-    const response = await exchangeOnce(url, noopFor(eniName(0))).catch((error: Error) => error);
-    if (typeof response === 'string') {
-      const error = errorIn(response);
-      if (error !== null) throw new Error(`${NOOP_PATH}: ${error}`);
-      return;
+    try {
+      return await exchangeOnce(url, noopFor(eniName(0)));
+    } catch (error) {
+      if (performance.now() > limit) throw error;
+      await pause(TRY_EVERY_MS);
     }
-    if (performance.now() > limit)
-      throw new Error(`no response from ${url}: ${program.output()}`, { cause: response });
-    await pause(TRY_EVERY_MS);
   }
 }
 
@@ -143,7 +132,10 @@ async function initOnce(
   const startedAt = performance.now();
   const command = start(runtime, program, ['init', SUBNET], { ...ec2, ...store.env });
   // The kernel keeps the peak; only the last few milliseconds of the process can be missed.
-  const { result: status, highest } = await highestDuring(() => peakMb(command.pid), command.ended);
+  const { result: status, highest } = await highestDuring(
+    () => memoryMb(command.pid, 'VmHWM'),
+    command.ended,
+  );
   const seconds = (performance.now() - startedAt) / 1000;
   if (status !== 0) throw new Error(`init ended with ${status}: ${command.output()}`);
   const { ms: copyMs } = await store.copy();

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { type Connection, createConnection, type ResultSetHeader, type RowDataPacket } from 'mysql2/promise';
 import type { MariaDb } from '../../test/kit/databases/mariadb.ts';
-import type { StoreResult, StoreWindow } from './driver.ts';
-import { encode, keptConnections, newHistogram, record } from './load.ts';
+import { keptConnections } from './load.ts';
 
 export const STORE_KINDS = ['sqlite', 'mariadb'] as const;
 export type StoreKind = (typeof STORE_KINDS)[number];
@@ -81,7 +80,20 @@ async function mariadbStore(mariadb: MariaDb, name: string, stateFolder: string)
   };
 }
 
-const ANY_ROWS = 'SELECT subnet, ip FROM allocation WHERE status = ? ORDER BY ip LIMIT ?';
+/** What a store does without a server before it: the limit for any ledger that is as durable. */
+interface StoreWindow {
+  readonly store: LedgerCopy;
+  readonly clients: number;
+  readonly enis: readonly string[];
+  readonly ms: number;
+}
+export interface StoreResult {
+  /** Commits, or pairs of them, done within the time. */
+  readonly done: number;
+  readonly latenciesMs: number[];
+}
+
+const FREE_ROWS = "SELECT subnet, ip, spread FROM allocation WHERE status = 'free' ORDER BY ip LIMIT ?";
 const COMMIT = 'UPDATE allocation SET generation = generation + 1 WHERE subnet = ? AND ip = ?';
 // One statement finds a row, claims it and returns which: the OK packet of an UPDATE carries LAST_INSERT_ID.
 const CLAIM =
@@ -91,79 +103,69 @@ const RELEASE =
   "UPDATE allocation SET status = 'ready', generation = generation + 1, moved_at = moved_at + 1," +
   ' rested_since = moved_at, holder = NULL' +
   " WHERE subnet = ? AND ip = ? AND iface = ? AND status = 'allocated'";
-const READY_OF = 'SELECT subnet, ip, spread FROM allocation WHERE iface = ?';
+const ROWS_OF = 'SELECT subnet, ip, spread FROM allocation WHERE iface = ?';
 
-/** Does one commit, or one pair of them. */
-type Step = () => Promise<unknown>;
-interface Key {
+interface Key extends RowDataPacket {
   readonly subnet: string;
   readonly ip: string;
+  readonly spread: number;
 }
 
-/** Measures what a store does in a window of time, in the load driver's process. Nothing is tuned but
- *  what the server tunes too: prepared statements, and READ COMMITTED on MariaDB. */
-export function limitWindows(): (window: StoreWindow) => Promise<StoreResult> {
-  const connectionsTo = keptConnections(openMariadb, () => true);
-  return async ({ kind, store, clients, enis, ms }) => {
-    if (store.kind === 'sqlite') return sqliteCommits(store.at, ms);
-    const connections = await connectionsTo(store.at, clients);
-    return run(kind === 'commits' ? await commits(connections) : await pairs(connections, enis), ms);
-  };
+// Nothing is tuned but what the server tunes too: prepared statements, and READ COMMITTED on MariaDB.
+const connectionsTo = keptConnections(
+  async (url: string) => {
+    const connection = await createConnection(url);
+    await connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
+    return connection;
+  },
+  () => true,
+);
+
+/** An UPDATE of one row by its key, each in a commit of its own. Each client has its own row, so nobody waits
+ *  for a lock. */
+export async function commitWindow({ store, clients, ms }: StoreWindow): Promise<StoreResult> {
+  if (store.kind === 'sqlite') return sqliteCommits(store.at, ms);
+  const connections = await connectionsTo(store.at, clients);
+  const [rows = []] = (await connections[0]?.query<Key[]>(FREE_ROWS, [clients])) ?? [];
+  const step = (connection: Connection, i: number) => () =>
+    changeOne(connection, COMMIT, [rows[i]?.subnet ?? '', rows[i]?.ip ?? '']);
+  return run(connections.map(step), ms);
 }
 
-async function openMariadb(url: string): Promise<Connection> {
-  const connection = await createConnection(url);
-  await connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
-  return connection;
+/** An UPDATE that finds a ready row of the ENI and claims it, then one that releases it, each in a commit of its
+ *  own. MariaDB only. */
+export async function pairWindow({ store, clients, enis, ms }: StoreWindow): Promise<StoreResult> {
+  const steps = (await connectionsTo(store.at, clients)).map(async (connection, i) => {
+    const eni = enis[i % enis.length] ?? '';
+    const [rows] = await connection.query<Key[]>(ROWS_OF, [eni]);
+    const bySpread = new Map(rows.map(row => [row.spread, row]));
+    return async () => {
+      const { insertId } = await changeOne(connection, CLAIM, ['benchmark', eni]);
+      const claimed = bySpread.get(insertId);
+      if (claimed === undefined) throw new Error(`a claim on ${eni} took a row that is not of this ENI`);
+      await changeOne(connection, RELEASE, [claimed.subnet, claimed.ip, eni]);
+    };
+  });
+  return run(await Promise.all(steps), ms);
 }
 
-async function run(steps: readonly Step[], ms: number): Promise<StoreResult> {
-  const latencies = newHistogram();
+/** Each step is a commit, or a pair of them. */
+async function run(steps: readonly (() => Promise<unknown>)[], ms: number): Promise<StoreResult> {
+  const latenciesMs: number[] = [];
   let done = 0;
   for (const step of steps) await step(); // prepares its statements
   const deadline = performance.now() + ms;
-  const client = async (step: Step) => {
+  const client = async (step: () => Promise<unknown>) => {
     for (let startedAt = performance.now(); startedAt < deadline; ) {
       await step();
       const now = performance.now();
-      record(latencies, now - startedAt);
+      latenciesMs.push(now - startedAt);
       if (now <= deadline) done++;
       startedAt = now;
     }
   };
   await Promise.all(steps.map(client));
-  return { done, latencies: encode(latencies) };
-}
-
-async function commits(connections: readonly Connection[]): Promise<Step[]> {
-  const rows = await query<Key>(connections[0], ANY_ROWS, ['free', connections.length]);
-  return connections.map((connection, i) => {
-    const row = rows[i];
-    if (row === undefined) throw new Error(`the ledger has ${rows.length} free rows, fewer than clients`);
-    return () => changeOne(connection, COMMIT, [row.subnet, row.ip]);
-  });
-}
-
-async function pairs(connections: readonly Connection[], enis: readonly string[]): Promise<Step[]> {
-  const rowsBySpread = new Map<string, ReadonlyMap<number, Key>>();
-  for (const eni of enis) {
-    const rows = await query<Key & { spread: number }>(connections[0], READY_OF, [eni]);
-    rowsBySpread.set(eni, new Map(rows.map(row => [row.spread, row])));
-  }
-  return connections.map((connection, i) => {
-    const eni = enis[i % enis.length] ?? '';
-    return async () => {
-      const { insertId } = await changeOne(connection, CLAIM, ['benchmark', eni]);
-      const claimed = rowsBySpread.get(eni)?.get(insertId);
-      if (claimed === undefined) throw new Error(`a claim on ${eni} took a row that is not of this ENI`);
-      await changeOne(connection, RELEASE, [claimed.subnet, claimed.ip, eni]);
-    };
-  });
-}
-
-async function query<R>(connection: Connection | undefined, text: string, values: unknown[]): Promise<R[]> {
-  const [rows = []] = (await connection?.query<(R & RowDataPacket)[]>(text, values)) ?? [];
-  return rows;
+  return { done, latenciesMs };
 }
 
 async function changeOne(connection: Connection, text: string, values: string[]): Promise<ResultSetHeader> {
@@ -178,7 +180,7 @@ async function sqliteCommits(path: string, ms: number): Promise<StoreResult> {
   const db = new DatabaseSync(path);
   try {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-    const row = db.prepare(ANY_ROWS).get('free', 1);
+    const row = db.prepare(FREE_ROWS).get(1);
     const commit = db.prepare(COMMIT);
     const step = async () => {
       if (commit.run(row?.subnet ?? '', row?.ip ?? '').changes !== 1) throw new Error('no row changed');

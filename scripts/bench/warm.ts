@@ -2,10 +2,10 @@
  *  turns: each round gives every row a window of no-ops, one of load, and one of each limit of the store,
  *  so that whatever else the machine does affects all of them. */
 import type { Runtime } from '../tiers.ts';
-import type { Driver, StoreResult, WindowResult } from './driver.ts';
+import type { Driver } from './driver.ts';
 import { latencyOf } from './load.ts';
-import { CONTAINERS_PER_ENI, type Fixture, highestDuring, openFixture, residentMb } from './programs.ts';
-import { type Bench, CIDRS, type EarlyRow, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
+import { CONTAINERS_PER_ENI, type Fixture, highestDuring, memoryMb, openFixture } from './programs.ts';
+import { type Bench, CIDRS, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
 import type { LedgerCopy, StoreKind } from './stores.ts';
 
 const CLIENTS_PER_ENI = 10;
@@ -25,29 +25,21 @@ const EARLY_SETTINGS = { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' };
 const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
 const QUICK_WINDOWS: typeof WINDOWS = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
 
-/** A server, and a copy of its warm ledger for the limits. */
 interface WarmServer {
+  readonly runtime: Runtime;
+  readonly store: StoreKind;
   readonly rows: RowCount;
   /** Nothing on its ENIs has rested. */
   readonly early: boolean;
   readonly fixture: Fixture;
+  /** Of its warm ledger, for the limits. */
   readonly copy: LedgerCopy;
 }
-/** What was measured of one row in one round. */
-interface Round {
-  readonly noop: WindowResult;
-  readonly load: WindowResult;
-  readonly commits: StoreResult;
-  /** Null: SQLite. */
-  readonly pairs: StoreResult | null;
-  readonly ec2Calls: number;
-  readonly residentMb: number;
-}
-/** A row, and its rounds so far. */
+type Round = Awaited<ReturnType<typeof measure>>;
+/** A row, and its rounds so far. In the first, runtimes compile what is hot and connections are opened. */
 interface Series {
   readonly server: WarmServer;
   readonly clients: number;
-  readonly warmUp: Round;
   readonly rounds: Round[];
 }
 
@@ -57,35 +49,35 @@ export async function warm(bench: Bench): Promise<void> {
 }
 
 async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Promise<void> {
-  const { plan } = bench;
+  const { plan, found } = bench;
   const usual = plan.quick ? QUICK_ROWS : runtime === 'node' ? NODE_ROWS : OTHER_ROWS;
   const allClients = plan.clients ?? usual.clients;
   const sizes = plan.rows ?? usual.rows;
   const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
   const servers: WarmServer[] = [];
   const open = async (rows: RowCount, clients: readonly number[], early: boolean) =>
-    void servers.push(await openServer(bench, runtime, store, rows, Math.max(...clients), early));
+    void servers.push(await openServer(bench, { runtime, store, rows, early }, Math.max(...clients)));
   try {
     for (const rows of sizes) await open(rows, allClients, false);
     await open(sizes[0] ?? '4k', EARLY_CLIENTS, true);
-    const all = allClients.flatMap(clients =>
+    const series: Series[] = allClients.flatMap(clients =>
       servers
         .filter(({ early }) => !early || EARLY_CLIENTS.includes(clients))
-        .map(server => ({ server, clients })),
+        .map(server => ({ server, clients, rounds: [] })),
     );
-    bench.progress(`warm, ${store} on ${runtime}: ${all.length} rows`);
-    const series: Series[] = [];
-    for (const { server, clients } of all)
-      series.push({ server, clients, warmUp: await measure(bench, server, clients, windows), rounds: [] });
-    for (let round = 0; round < windows.rounds; round++)
+    bench.progress(`warm, ${store} on ${runtime}: ${series.length} rows`);
+    for (let round = 0; round <= windows.rounds; round++)
       for (const { server, clients, rounds } of series)
         rounds.push(await measure(bench, server, clients, windows));
-    const rows = series.map(one => ({ early: one.server.early, row: rowOf(one, windows, runtime, store) }));
-    const warmRows = rows.filter(({ early }) => !early).map(({ row }) => row);
-    for (const row of warmRows) bench.found(row);
-    for (const { row } of rows.filter(({ early }) => early)) {
+    const rowsWhere = (isEarly: boolean) =>
+      series.filter(({ server }) => server.early === isEarly).map(one => rowOf(one, windows));
+    const warmRows = rowsWhere(false);
+    for (const row of warmRows) found(row);
+    for (const row of rowsWhere(true)) {
       const warm = warmRows.find(({ clients }) => clients === row.clients);
-      if (warm !== undefined) bench.found(earlyRowOf(row, warm));
+      if (warm === undefined) continue;
+      const { callsPerSecond, requestMs } = warm;
+      found({ ...row, what: 'early', warm: { callsPerSecond, requestMs } });
     }
   } finally {
     for (const { fixture } of servers) await fixture.close();
@@ -94,19 +86,17 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
 
 async function openServer(
   { program, driver, stores }: Bench,
-  runtime: Runtime,
-  kind: StoreKind,
-  rows: RowCount,
+  what: Pick<WarmServer, 'runtime' | 'store' | 'rows' | 'early'>,
   clients: number,
-  early: boolean,
 ): Promise<WarmServer> {
+  const { runtime, rows, early } = what;
   const enis = Math.ceil(clients / CLIENTS_PER_ENI);
-  const store = await stores(kind);
+  const store = await stores(what.store);
   const settings = early ? EARLY_SETTINGS : SETTINGS;
   const fixture = await openFixture({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
   try {
     await warmEnis(driver, fixture, early ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
-    return { rows, early, fixture, copy: (await store.copy()).copied };
+    return { ...what, fixture, copy: (await store.copy()).copied };
   } catch (error) {
     await fixture.close();
     throw error;
@@ -116,10 +106,9 @@ async function openServer(
 async function warmEnis(driver: Driver, { url, enis, quiet }: Fixture, each: number): Promise<void> {
   for (let first = 0; first < enis.length; first += ENIS_WARMED_AT_ONCE) {
     const some = enis.slice(first, first + ENIS_WARMED_AT_ONCE);
-    const taken = await driver.ask({ kind: 'burst', url, enis: some, each, atOnce: true });
-    const released = await driver.ask({ kind: 'release', url, leases: taken.leases });
-    const error = taken.firstError ?? released.firstError;
-    if (error !== null) throw new Error(`the ENIs cannot be warmed: ${error}`);
+    const asked = { url, enis: some, each, atOnce: true, thenRelease: true };
+    const { firstError } = await driver.ask('burst', asked);
+    if (firstError !== null) throw new Error(`the ENIs cannot be warmed: ${firstError}`);
   }
   await quiet();
 }
@@ -128,58 +117,49 @@ async function measure(
   { driver, progress }: Bench,
   { fixture, copy }: WarmServer,
   clients: number,
-  windows: typeof WINDOWS,
-): Promise<Round> {
+  { noopMs, loadMs, limitMs }: typeof WINDOWS,
+) {
   const enis = fixture.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
   const http = { url: fixture.url, clients, enis };
-  const noop = await driver.ask({ ...http, kind: 'noop', ms: windows.noopMs });
+  const noop = await driver.ask('noop', { ...http, ms: noopMs });
   const callsBefore = await fixture.ec2Calls();
   const { result: load, highest } = await highestDuring(
-    () => residentMb(fixture.server.pid),
-    driver.ask({ ...http, kind: 'load', ms: windows.loadMs }),
+    () => memoryMb(fixture.server.pid, 'VmRSS'),
+    driver.ask('load', { ...http, ms: loadMs }),
   );
   const ec2Calls = (await fixture.ec2Calls()) - callsBefore;
   const error = load.firstError ?? noop.firstError;
   if (error !== null) progress(`a request failed: ${error}`);
 
-  const limit = { store: copy, clients, enis, ms: windows.limitMs };
-  const commits = await driver.ask({ ...limit, kind: 'commits' });
-  const pairs = copy.kind === 'mariadb' ? await driver.ask({ ...limit, kind: 'pairs' }) : null;
+  const limit = { store: copy, clients, enis, ms: limitMs };
+  const commits = await driver.ask('commits', limit);
+  const pairs = copy.kind === 'mariadb' ? await driver.ask('pairs', limit) : null;
   return { noop, load, commits, pairs, ec2Calls, residentMb: highest };
 }
 
-/** In the warm-up, runtimes compile what is hot and connections are opened: only its errors and
- *  duplicates count. */
-function rowOf(series: Series, windows: typeof WINDOWS, runtime: Runtime, store: StoreKind): WarmRow {
-  const { server, clients, warmUp, rounds } = series;
+/** Of the first round only errors and duplicates count. */
+function rowOf({ server, clients, rounds: all }: Series, windows: typeof WINDOWS): WarmRow {
+  const rounds = all.slice(1);
   const perSecond = (count: (round: Round) => number, windowMs: number) =>
-    sum(rounds.map(count)) / ((windowMs * windows.rounds) / 1000);
-  const all = [warmUp, ...rounds];
+    sum(rounds.map(count)) / ((windowMs * rounds.length) / 1000);
   return {
     what: 'warm',
-    store,
-    runtime,
+    store: server.store,
+    runtime: server.runtime,
     rows: ROW_COUNTS[server.rows],
     clients,
     callsPerSecond: perSecond(({ load }) => load.calls, windows.loadMs),
-    requestMs: latencyOf(rounds.map(({ load }) => load.requests)),
-    releaseMs: latencyOf(rounds.map(({ load }) => load.releases)),
+    requestMs: latencyOf(rounds.flatMap(({ load }) => load.requestsMs)),
+    releaseMs: latencyOf(rounds.flatMap(({ load }) => load.releasesMs)),
     noopPerSecond: perSecond(({ noop }) => noop.calls, windows.noopMs),
-    noopMs: latencyOf(rounds.map(({ noop }) => noop.requests)),
+    noopMs: latencyOf(rounds.flatMap(({ noop }) => noop.requestsMs)),
     commitsPerSecond: perSecond(({ commits }) => commits.done, windows.limitMs),
-    commitMs: latencyOf(rounds.map(({ commits }) => commits.latencies)),
+    commitMs: latencyOf(rounds.flatMap(({ commits }) => commits.latenciesMs)),
     durablePairsPerSecond:
-      store === 'mariadb' ? perSecond(({ pairs }) => pairs?.done ?? 0, windows.limitMs) : null,
+      server.store === 'mariadb' ? perSecond(({ pairs }) => pairs?.done ?? 0, windows.limitMs) : null,
     duplicates: sum(all.map(({ load }) => load.duplicates)),
     errors: sum(all.map(({ load, noop }) => load.errors + noop.errors)),
     ec2Calls: sum(rounds.map(round => round.ec2Calls)),
     peakResidentMb: Math.max(...rounds.map(round => round.residentMb)),
   };
-}
-
-function earlyRowOf(row: WarmRow, warm: WarmRow): EarlyRow {
-  const { store, runtime, clients, callsPerSecond, requestMs, releaseMs, duplicates, errors, ec2Calls } = row;
-  const figures = { callsPerSecond, requestMs, releaseMs, duplicates, errors, ec2Calls };
-  const beside = { callsPerSecond: warm.callsPerSecond, requestMs: warm.requestMs };
-  return { what: 'early', store, runtime, clients, ...figures, warm: beside };
 }

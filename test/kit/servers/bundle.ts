@@ -14,16 +14,19 @@ const STOP_DEADLINE_MS = 20_000;
 
 type Environment = Readonly<Record<string, string>>;
 
-export interface Bundle {
+export interface Program {
   readonly pid: number;
   /** All that it has written. */
   output(): string;
   /** Resolves with what it was waited for, once it has written that. */
   says(text: string | RegExp): Promise<void>;
+  /** Resolves with its exit status. */
+  readonly ended: Promise<number | null>;
   /** SIGTERM; returns the exit status. */
   stop(): Promise<number | null>;
   kill9(): Promise<void>;
 }
+export type Bundle = Program;
 
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
@@ -42,13 +45,9 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Starts the bundle; resolves when it has written `ready`. */
-export async function startBundle(
-  args: readonly string[],
-  env: Environment,
-  ready: string | RegExp,
-): Promise<Bundle> {
-  const child = spawn(NODE, [BUNDLE, ...args], {
+/** Starts a program with nothing in its environment but PATH and `env`. */
+export function startProgram(file: string, args: readonly string[], env: Environment): Program {
+  const child = spawn(file, [...args], {
     env: { PATH: process.env.PATH ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -71,23 +70,33 @@ export async function startBundle(
     clearTimeout(late);
     return code;
   };
-  const says = (text: string | RegExp) =>
-    until(`${args[0]} says ${text}`, () => {
-      if (!running.has(child)) throw new Error(`${args.join(' ')} has ended:\n${output}`);
-      return typeof text === 'string' ? output.includes(text) : text.test(output);
-    });
-  const bundle: Bundle = {
+  const name = args.join(' ');
+  return {
     pid: child.pid ?? 0,
     output: () => output,
-    says,
+    says: text =>
+      until(`${name} says ${text}`, () => {
+        if (!running.has(child)) throw new Error(`${name} has ended:\n${output}`);
+        return typeof text === 'string' ? output.includes(text) : text.test(output);
+      }),
+    ended,
     stop: () => end('SIGTERM'),
     kill9: async () => void (await end('SIGKILL')),
   };
+}
+
+/** Starts the bundle; resolves when it has written `ready`. */
+export async function startBundle(
+  args: readonly string[],
+  env: Environment,
+  ready: string | RegExp,
+): Promise<Bundle> {
+  const bundle = startProgram(NODE, [BUNDLE, ...args], env);
   try {
-    await says(ready);
+    await bundle.says(ready);
   } catch (error) {
     await bundle.kill9();
-    throw new Error(`${(error as Error).message}\n${output}`);
+    throw new Error(`${(error as Error).message}\n${bundle.output()}`);
   }
   return bundle;
 }
