@@ -1,9 +1,14 @@
+/** Rows of the SQL databases as the program has them. */
 import { Buffer } from 'node:buffer';
+import type { Column } from 'drizzle-orm';
 import { type Ipv4, numberOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
 
-/** A row of the table `allocation` as both drivers give it. Written out, since it is on the way of every request. */
-export function toAllocation(row: Readonly<Record<string, unknown>>): Allocation {
+/** A row as both drivers return it, by column name. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Returns a row of the table `allocation`. Written out because it is in the path of every request. */
+export function toAllocation(row: Row): Allocation {
   const allocation: Record<keyof Allocation, unknown> = {
     ip: row.ip,
     subnet: row.subnet,
@@ -27,10 +32,22 @@ export function toAllocation(row: Readonly<Record<string, unknown>>): Allocation
   return allocation as unknown as Allocation;
 }
 
+/** The columns that toAllocation reads, by their keys in the schema. */
+export const ALLOCATION_KEYS = Object.keys(toAllocation({})) as (keyof Allocation)[];
+
+/** Returns a row of another table with the keys and types of the schema. */
+export const decode = <T>(columns: Readonly<Record<string, Column>>, row: Row): T =>
+  Object.fromEntries(
+    Object.entries(columns).map(([key, column]) => {
+      const value = row[column.name] ?? null;
+      return [key, value === null ? null : column.mapFromDriverValue(value)];
+    }),
+  ) as T;
+
 const V4_MAPPED = Buffer.from('00000000000000000000ffff', 'hex');
 
-/** The address as the column `number` holds it, which sorts and ranges as addresses do: 16 bytes, IPv4
- *  mapped into IPv6, as SQL's INET6_ATON(CONCAT('::ffff:', ip)). */
+/** Returns the value of the column `number`: 16 bytes, the IPv4 address mapped into IPv6, as SQL's
+ *  INET6_ATON(CONCAT('::ffff:', ip)). It sorts as addresses do. */
 export function bytesOf(ip: Ipv4): Buffer {
   const last = Buffer.alloc(4);
   last.writeUInt32BE(numberOf(ip));

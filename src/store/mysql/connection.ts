@@ -1,4 +1,5 @@
 import { type Connection, type ConnectionOptions, createConnection } from 'mysql2';
+import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
 import { failureOf, hasSteppedDown, MysqlFailure } from './errors.ts';
 
@@ -7,7 +8,6 @@ export interface Statement {
   readonly sql: string;
   readonly params: readonly unknown[];
 }
-export type Row = Record<string, unknown>;
 
 /** The bounds of a link; the defaults are DESIGN's, tests shorten them. */
 export interface LinkBounds {

@@ -1,22 +1,22 @@
-import { raw } from 'mysql2';
+/** The INSERT statements of `Store.add` on MySQL. */
 import { numberOf, spreadOf } from '../../domain/address.ts';
 import { groupBy } from '../group-commit.ts';
 import { bytesOf } from '../rows.ts';
 import type { NewAllocation } from '../store.ts';
 import type { Statement } from './connection.ts';
-import { BEGIN, COMMIT, plain, setNow } from './sql.ts';
+import { AT_NOW, BEGIN, COMMIT, plain } from './sql.ts';
 
-/** In one transaction; about 150 bytes each if they are all named, so a statement stays under 700 kB. As many as
- *  SELECT_RUN can make. */
+/** Rows of one transaction: as many as INSERT_RUN can make. A row that is named has about 150 bytes, so that a statement
+ *  stays under 700 kB. */
 const ROWS_MAX = 4_096;
-/** From so many neighbours on the database makes the free ones itself. */
+/** The least length of a run of neighbours whose rows the database makes by itself. */
 const RUN_MIN = 16;
 
 const INTO = [
   'INSERT INTO `allocation`',
   '(`subnet`, `ip`, `status`, `iface`, `primary`, `number`, `spread`, `moved_at`, `token`)',
 ].join(' ');
-// Not INSERT IGNORE, which would also swallow what is wrong with a new row.
+// Not INSERT IGNORE, which also ignores invalid values.
 const UNLESS_THERE = 'ON DUPLICATE KEY UPDATE `ip` = `allocation`.`ip`';
 const INSERT = `${INTO} VALUES ? ${UNLESS_THERE}`;
 const digit = (name: string, weight: number): string =>
@@ -31,7 +31,7 @@ const INSERT_RUN = [
 const COUNT =
   'SELECT COUNT(*) AS count FROM `allocation` WHERE `subnet` = ? AND `number` BETWEEN ? AND ? AND `token` = ?';
 
-/** The rows in portions that are one transaction each: of one subnet, in the order of their addresses. */
+/** Splits the rows into portions of one subnet each, in the order of their addresses. */
 export function* portionsOf(rows: readonly NewAllocation[]): Generator<Numbered[]> {
   const numbered = rows.map((row): Numbered => ({ row, number: numberOf(row.ip) }));
   for (const ofSubnet of groupBy(numbered, ({ row }) => row.subnet).values()) {
@@ -45,14 +45,14 @@ interface Numbered {
   readonly number: number;
 }
 
-/** Inserts those of the portion that are not there; the last answer counts them. May be repeated. */
-export function addStatements(portion: readonly Numbered[], token: string, skewMs: number): Statement[] {
+/** Inserts the rows of the portion that are not in the ledger. The last answer counts them. The packet must set `@now`
+ *  before, and may be sent twice. */
+export function addStatements(portion: readonly Numbered[], token: string): Statement[] {
   const first = portion[0]?.row;
   const last = portion.at(-1)?.row;
   if (first === undefined || last === undefined) return [];
   const { named, runs } = split(portion);
   return [
-    setNow(skewMs),
     BEGIN,
     ...(named.length === 0 ? [] : [plain(INSERT, [named.map(row => valuesOf(row, token))])]),
     ...runs.map(run => plain(INSERT_RUN, [first.subnet, token, run.first, run.length])),
@@ -65,8 +65,8 @@ interface Run {
   readonly first: number;
   readonly length: number;
 }
-/** Runs of neighbours, and the rows that have to be named: those inside a run that aren't free, which go first,
- *  so that the run finds them there, and those of shorter runs. */
+/** Splits a portion into runs of neighbours and rows that must be named: rows in shorter runs, and rows in a run that are
+ *  not free. These are inserted first, so that the run skips them. */
 function split(portion: readonly Numbered[]): { named: NewAllocation[]; runs: Run[] } {
   const runs: Run[] = [];
   const named: NewAllocation[] = [];
@@ -84,7 +84,6 @@ function split(portion: readonly Numbered[]): { named: NewAllocation[]; runs: Ru
 const isPlain = ({ status, iface, primary }: NewAllocation): boolean =>
   status === 'free' && iface === null && !primary;
 
-const NOW = raw('@now');
 const valuesOf = ({ subnet, ip, status, iface, primary }: NewAllocation, token: string) => [
   subnet,
   ip,
@@ -93,6 +92,6 @@ const valuesOf = ({ subnet, ip, status, iface, primary }: NewAllocation, token: 
   primary ? 1 : 0,
   bytesOf(ip),
   spreadOf(ip),
-  NOW,
+  AT_NOW,
   token,
 ];

@@ -1,9 +1,11 @@
-import { raw } from 'mysql2';
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import { type Assignment, AT_MOVE, assignmentsOf } from '../effects.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
+import { ALLOCATION_KEYS } from '../rows.ts';
 import type { Statement } from './connection.ts';
 import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
-import { BEGIN, COMMIT, DOMAIN_COLUMNS, plain, ROLLBACK, setNow } from './sql.ts';
+import { allocation } from './schema.ts';
+import { AT_NOW, BEGIN, COMMIT, plain, ROLLBACK, setNow } from './sql.ts';
 
 // Written by hand and once for each move: building a statement cost more than making the move. Lists are what the
 // driver makes of an array; they are compared as bytes, which is quick and the same in any collation.
@@ -90,11 +92,11 @@ const selectMoved = (changes: readonly Change[], token: string): Statement => {
   const { sql, params } = areOf(changes);
   return plain(`${SELECT_MOVED} AND ${sql}`, [token, ...params]);
 };
-const columns = Object.values(DOMAIN_COLUMNS).map(column => `\`${column.name}\``);
+const columns = ALLOCATION_KEYS.map(key => `\`${allocation[key].name}\``);
 const SELECT_MOVED = `SELECT ${columns.join()} FROM \`allocation\` WHERE \`token\` = ?`;
 
 function updateFor(move: MoveName, changes: readonly Change[], token: string): Statement {
-  const { sets, from } = EFFECTS[move];
+  const { sets, from } = UPDATES[move];
   const given = sets.map(set => set(changes));
   const { sql, params } = areOf(changes);
   return plain(
@@ -103,47 +105,26 @@ function updateFor(move: MoveName, changes: readonly Change[], token: string): S
   );
 }
 
-type Assignment = (changes: readonly Change[]) => Statement;
-const always = (sql: string): Assignment => {
-  const set = plain(sql);
-  return () => set;
-};
-/** One value if all changes give the same, else the value by row. */
-const each =
-  (column: string, given: (change: Change) => unknown): Assignment =>
-  changes => {
-    const values = changes.map(given);
-    if (values.every(value => value === values[0])) return plain(`${column} = ?`, [values[0]]);
-    return plain(`${column} = ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
-  };
-const NOW = raw('@now');
+type Setter = (changes: readonly Change[]) => Statement;
 
-/** What `moved` of the domain does, in SQL. MySQL assigns from left to right and a later column sees the
- *  earlier ones' new values, so what comes from `iface` stands before `iface`. */
-function effectsOf(move: MoveName): { sets: Assignment[]; from: string } {
-  const rule = ruleOf(move);
-  const sets: (Assignment | false | undefined)[] = [
-    rule.rests && always('`rested_since` = @now, `rested_from` = `iface`'),
-    rule.leaves && always('`left_at` = @now, `left_iface` = `iface`'),
-    rule.leaves && each('`left_unsure`', change => (change.unsure ? 1 : 0)),
-    rule.places && always('`placed_at` = @now'),
-    rule.iface === 'give' && each('`iface`', change => change.iface ?? null),
-    rule.iface === 'clear' && always('`iface` = NULL'),
-    rule.primary === 'give' && each('`primary`', change => (change.primary ? 1 : 0)),
-    rule.primary === 'clear' && always('`primary` = 0'),
-    rule.holder === 'give' && each('`holder`', change => change.holder ?? null),
-    rule.holder === 'clear' && always('`holder` = NULL'),
-    rule.missing === 'mark' && always('`missing_since` = COALESCE(`missing_since`, @now)'),
-    rule.missing === 'clear' && always('`missing_since` = NULL'),
-    rule.absent === 'mark' && always('`absent_since` = COALESCE(`absent_since`, @now)'),
-    rule.absent === 'clear' && always('`absent_since` = NULL'),
-    rule.refused === 'give' && each('`refused_at`', change => (change.refused ? NOW : null)),
-    rule.refused === 'clear' && always('`refused_at` = NULL'),
-    !rule.goesOn && always('`moved_at` = @now'),
-    always(`\`status\` = '${rule.to}', \`generation\` = \`generation\` + 1, \`token\` = ?`),
-  ];
-  return { sets: sets.filter(set => typeof set === 'function'), from: `\`status\` = '${rule.from}'` };
+function setterOf(assignment: Assignment): Setter {
+  if (typeof assignment !== 'string')
+    return changes => perRow(`\`${assignment.column}\``, changes, assignment.given);
+  const set = plain(assignment);
+  return () => set;
 }
-const EFFECTS = Object.fromEntries(
-  (Object.keys(MOVES) as MoveName[]).map(move => [move, effectsOf(move)]),
-) as Record<MoveName, ReturnType<typeof effectsOf>>;
+
+/** One value if all changes give the same, else the value by row. */
+function perRow(column: string, changes: readonly Change[], given: (change: Change) => unknown): Statement {
+  const values = changes.map(given).map(value => (value === AT_MOVE ? AT_NOW : value));
+  if (values.every(value => value === values[0])) return plain(`${column} = ?`, [values[0]]);
+  return plain(`${column} = ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
+}
+
+const UPDATES = Object.fromEntries(
+  (Object.keys(MOVES) as MoveName[]).map(move => {
+    const { from, to } = ruleOf(move);
+    const always = `\`status\` = '${to}', \`generation\` = \`generation\` + 1, \`token\` = ?`;
+    return [move, { sets: [...assignmentsOf(move), always].map(setterOf), from: `\`status\` = '${from}'` }];
+  }),
+) as Record<MoveName, { sets: Setter[]; from: string }>;

@@ -1,9 +1,9 @@
 import type { Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { BatchError, createGroupCommit, keyOf, LockedError } from '../group-commit.ts';
-import { toAllocation } from '../rows.ts';
+import { type Row, toAllocation } from '../rows.ts';
 import type { Heard, Moved, Store } from '../store.ts';
-import type { Link, Row } from './connection.ts';
+import type { Link } from './connection.ts';
 import { LOCK_TIMEOUT, MysqlFailure } from './errors.ts';
 import {
   endedBeforeCommit,

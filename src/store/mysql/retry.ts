@@ -1,6 +1,7 @@
 import { IpamError } from '../../domain/error.ts';
+import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
-import type { Link, Row, Statement } from './connection.ts';
+import type { Link, Statement } from './connection.ts';
 import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 
 /** For a whole call of the store, all its tries together. */

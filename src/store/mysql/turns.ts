@@ -1,11 +1,12 @@
+/** store/turns.ts in SQL: the token bucket that all servers share. */
+import type { Row } from '../rows.ts';
 import type { TurnQuery } from '../store.ts';
 import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from '../turns.ts';
-import type { Row, Statement } from './connection.ts';
-import { plain, setNow } from './sql.ts';
+import type { Statement } from './connection.ts';
+import { plain } from './sql.ts';
 
-// The arithmetic of store/turns.ts, in one statement each, so that a hot row is locked for no round trip. What it came to
-// is told by LAST_INSERT_ID, which is the connection's own: 0 where no row was changed. A statement that is repeated
-// because its answer was lost gives one turn away, and that is all.
+// One statement each, so that a busy row is not locked for a round trip. LAST_INSERT_ID returns the result, for this
+// connection only: 0 when no row was changed. A statement that is repeated after a lost answer wastes one turn.
 
 const HALVINGS =
   'IF(`throttled_at` > @now + @ahead, 0, ' +
@@ -19,20 +20,17 @@ const MAKE =
   'INSERT IGNORE INTO `bucket` (`name`, `empty_at`, `halvings`, `throttled_at`) VALUES (?, 0, 0, 0)';
 const FORGET = plain('SELECT LAST_INSERT_ID(0)');
 const TAKE = `UPDATE \`bucket\` SET \`empty_at\` = LAST_INSERT_ID(${AFTER}) WHERE \`name\` = ? AND ${AFTER} <= @now + ?`;
-// MySQL assigns from left to right, and the later ones see what the earlier ones have set.
+// MySQL assigns from left to right, and a later expression sees the new values.
 const SLOW =
   `UPDATE \`bucket\` SET \`halvings\` = LAST_INSERT_ID(LEAST(${HALVINGS} + 1, ${HALVINGS_MAX})), ` +
   `\`empty_at\` = GREATEST(${EMPTY_AT}, @now), \`throttled_at\` = \`empty_at\` ` +
   `WHERE \`name\` = ? AND (\`throttled_at\` > @now + @ahead OR @now - \`throttled_at\` >= ${SLOW_AGAIN_MS})`;
 const TOLD = plain('SELECT LAST_INSERT_ID() AS told, @now AS now');
 
-export function takeTurn(
-  { name, capacity, intervalMs, aheadMs, withinMs }: TurnQuery,
-  skewMs: number,
-): Statement[] {
+/** Takes the next turn. The packet must set `@now` before. */
+export function takeTurn({ name, capacity, intervalMs, aheadMs, withinMs }: TurnQuery): Statement[] {
   const after = [capacity, intervalMs, intervalMs];
   return [
-    setNow(skewMs),
     setAhead(aheadMs),
     plain(MAKE, [name]),
     FORGET,
@@ -41,14 +39,14 @@ export function takeTurn(
   ];
 }
 
-/** How long until the turn, as the last answer says; null: none was given. */
+/** Reads the last row of takeTurn: the wait in milliseconds; null when no turn was given. */
 export function waitOf(row: Row | undefined): number | null {
   const emptyAt = Number(row?.told);
   return emptyAt === 0 ? null : Math.max(0, emptyAt - Number(row?.now));
 }
 
-export const slowTurns = (name: string, aheadMs: number, skewMs: number): Statement[] => [
-  setNow(skewMs),
+/** Slows the bucket after a throttle. The packet must set `@now` before. */
+export const slowTurns = (name: string, aheadMs: number): Statement[] => [
   setAhead(aheadMs),
   plain(MAKE, [name]),
   FORGET,
@@ -56,5 +54,5 @@ export const slowTurns = (name: string, aheadMs: number, skewMs: number): Statem
   TOLD,
 ];
 
-/** How often the speed is halved now, as the last answer says; null: nothing has changed. */
+/** Reads the last row of slowTurns: how often the rate is halved; null when nothing was changed. */
 export const halvingsOf = (row: Row | undefined): number | null => Number(row?.told) || null;

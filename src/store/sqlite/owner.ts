@@ -1,5 +1,6 @@
+/** Which instance an embedded ledger belongs to. */
 import { chmodSync, existsSync } from 'node:fs';
-import { eq } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
 import type { InstanceId } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
 import type { SqliteSpec } from '../url.ts';
@@ -9,7 +10,7 @@ import { allocation, bucket, eni, fact, lease, server, subnet } from './schema.t
 
 const NAME = 'instance';
 
-/** The instance that an embedded ledger notes as its own; null: none, or there is no ledger yet. Throws
+/** Returns the instance that is noted in an embedded ledger; null when none is, or when there is no ledger yet. Throws
  *  store-down. */
 export async function ownerOf({ path }: SqliteSpec): Promise<InstanceId | null> {
   if (path === null || !existsSync(path)) return null;
@@ -17,9 +18,9 @@ export async function ownerOf({ path }: SqliteSpec): Promise<InstanceId | null> 
 }
 
 /**
- * Makes sure that an embedded ledger is this instance's own. A new one is marked as such; one of another
- * instance (this machine was started from its image) holds addresses that are not ours to give: it is
- * copied beside the file, for people, and emptied, so that it is filled from EC2 again. Throws store-down.
+ * Makes an embedded ledger this instance's. In a new one it notes the instance. The ledger of another instance, of whose
+ * image this one was started, has addresses that belong to the other: it is copied to a file beside it and emptied, so
+ * that it is filled from EC2 again. Throws store-down.
  */
 export async function settleInstance({ path }: SqliteSpec, instance: InstanceId, log: Log): Promise<void> {
   if (path === null) return;
@@ -57,17 +58,19 @@ function copyTo({ client }: SqliteFile, path: string): void {
   chmodSync(path, 0o600);
 }
 
-const ownerIn = ({ db }: SqliteFile): InstanceId | null =>
-  (db.select().from(fact).where(eq(fact.name, NAME)).get()?.value ?? null) as InstanceId | null;
+const ownerIn = (file: SqliteFile): InstanceId | null => {
+  const [row] = file.rows(sql`SELECT value FROM ${fact} WHERE name = ${NAME}`);
+  return (row?.value ?? null) as InstanceId | null;
+};
 
-/** False: another process was quicker. */
+/** Returns false when another process did it first. */
 function takeOver(file: SqliteFile, instance: InstanceId): boolean {
-  return file.transaction(db => {
+  return file.transaction(() => {
     const owner = ownerIn(file);
     if (owner === instance) return false;
-    if (owner !== null)
-      for (const table of [allocation, subnet, eni, server, lease, bucket, fact]) db.delete(table).run();
-    db.insert(fact).values({ name: NAME, value: instance }).run();
+    if (owner !== null) for (const table of ALL_TABLES) file.rows(sql`DELETE FROM ${table}`);
+    file.rows(sql`INSERT INTO ${fact} (name, value) VALUES (${NAME}, ${instance})`);
     return true;
   });
 }
+const ALL_TABLES = [allocation, subnet, eni, server, lease, bucket, fact];

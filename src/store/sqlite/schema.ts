@@ -4,6 +4,7 @@ import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizz
 import type { Ipv4 } from '../../domain/address.ts';
 import { STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
+import { IS_FREE, IS_INTENT } from '../reads.ts';
 import { bytesOf } from '../rows.ts';
 
 // mysql/schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
@@ -19,10 +20,6 @@ const address = (name: string) => text(name).$type<Ipv4>();
 const time = (name: string) => integer(name);
 const token = (name: string) => text(name);
 
-/** What the partial indexes are for; a query that says so in the same words is led along one. */
-export const IS_FREE = sql.raw("status = 'free'");
-export const IS_INTENT = sql.raw("status IN ('assigning', 'unassigning')");
-
 /** One row, one address. */
 export const allocation = sqliteTable(
   'allocation',
@@ -33,10 +30,7 @@ export const allocation = sqliteTable(
     iface: id('iface').$type<EniId>(),
     primary: bool('primary').notNull(),
     /** For people; it decides nothing. */
-    ts: text('ts')
-      .default(sql`CURRENT_TIMESTAMP`)
-      .$onUpdate(() => sql`CURRENT_TIMESTAMP`)
-      .notNull(),
+    ts: text('ts').default(sql`CURRENT_TIMESTAMP`).notNull(),
     number: addressBytes('number').notNull(),
     /** CRC32(ip): where the search for a free address comes by. */
     spread: integer('spread').notNull(),

@@ -8,9 +8,9 @@ import { parseEniId } from '../../../src/domain/ids.ts';
 import type { Statement } from '../../../src/store/mysql/connection.ts';
 import { addStatements, portionsOf } from '../../../src/store/mysql/insert.ts';
 import { moveStatements, settleStatements } from '../../../src/store/mysql/move-sql.ts';
-import * as rows from '../../../src/store/mysql/queries.ts';
-import { setNow } from '../../../src/store/mysql/sql.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { statement as compile, setNow } from '../../../src/store/mysql/sql.ts';
+import { DIALECT, openMysql } from '../../../src/store/mysql/store.ts';
+import { createReads } from '../../../src/store/reads.ts';
 import type { FreeQuery, Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
@@ -125,6 +125,9 @@ interface Hot {
   readonly statements: readonly Statement[];
   readonly readMax: number;
 }
+
+const reads = createReads(DIALECT);
+
 async function hotStatements(store: Store): Promise<Hot[]> {
   const some = await rowsFrom(store, 2_000, 50);
   const changes = some.map((row, i): Change => ({ row, move: i % 2 === 0 ? 'reserve' : 'foreign' }));
@@ -133,28 +136,30 @@ async function hotStatements(store: Store): Promise<Hot[]> {
     {
       name: 'get',
       statements: [
-        rows.selectIps(
-          SUBNET,
-          some.map(row => row.ip),
+        compile(
+          reads.ips(
+            SUBNET,
+            some.map(row => row.ip),
+          ),
         ),
       ],
       readMax: 110,
     },
-    { name: 'onEni', statements: [rows.selectOnEni(ENI)], readMax: 1_900 },
+    { name: 'onEni', statements: [compile(reads.onEni(ENI))], readMax: 1_900 },
     // All that the ENI holds, which EC2 bounds.
-    { name: 'readyOn', statements: [rows.selectReadyOn(ENI, null, 20)], readMax: 700 },
-    { name: 'freeFor', statements: rows.selectFreeFor(freeFor({})), readMax: 25 },
+    { name: 'readyOn', statements: [compile(reads.readyOn(ENI, null, 20))], readMax: 700 },
+    { name: 'freeFor', statements: reads.freeFor(freeFor({})).map(compile), readMax: 25 },
     {
       name: 'freeFor in a wide range',
-      statements: rows.selectFreeFor(freeFor({ range: parseCidr('10.1.0.0/17') })),
+      statements: reads.freeFor(freeFor({ range: parseCidr('10.1.0.0/17') })).map(compile),
       readMax: 80,
     },
     {
       name: 'freeFor for the ENI that gave up',
-      statements: rows.selectFreeFor(freeFor({ eni: OTHER_ENI })),
+      statements: reads.freeFor(freeFor({ eni: OTHER_ENI })).map(compile),
       readMax: 310,
     },
-    { name: 'intents', statements: [rows.selectIntents(0, 20)], readMax: 25 },
+    { name: 'intents', statements: [compile(reads.intents(0, 20))], readMax: 25 },
     { name: 'move', statements: moveStatements(changes, 'token', 0).filter(isWork), readMax: 110 },
     { name: 'settling a move', statements: settleStatements(changes, 'token'), readMax: 110 },
   ];
@@ -208,7 +213,7 @@ big('of 65,536 addresses each hot statement reads as many rows as of 4,096', asy
 big('a narrow range is found without reading the rows outside it', async ({ store, connection }) => {
   const query = freeFor({ range: parseCidr('10.1.90.0/28') });
   assert.is((await store.freeFor(query)).rows.length, 16);
-  for (const statement of rows.selectFreeFor(query)) {
+  for (const statement of reads.freeFor(query).map(compile)) {
     const reads = await readsOf(connection, statement);
     assert.ok(reads <= 60, `${reads} rows read`);
   }
@@ -229,7 +234,7 @@ big('statements of add and of the largest move stay under 1 MiB', async ({ store
     (_, n) => ({ subnet: SUBNET, ip: nth(n), status: 'occupied', iface: LONG_ENI, primary: true }) as const,
   );
   for (const portion of portionsOf(taken)) {
-    const added = bytesOf(addStatements(portion, 'x'.repeat(36), 0));
+    const added = bytesOf(addStatements(portion, 'x'.repeat(36)));
     assert.ok(added < 1_000_000, `${added} bytes`);
   }
 });

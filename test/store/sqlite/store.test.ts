@@ -4,13 +4,14 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeF
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { type SQL, sql } from 'drizzle-orm';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../../../src/domain/address.ts';
 import { isError } from '../../../src/domain/error.ts';
 import { parseInstanceId } from '../../../src/domain/ids.ts';
+import { createReads } from '../../../src/store/reads.ts';
 import { openFile, type SqliteFile } from '../../../src/store/sqlite/file.ts';
 import { settleInstance } from '../../../src/store/sqlite/owner.ts';
-import * as rows from '../../../src/store/sqlite/queries.ts';
-import { openSqlite } from '../../../src/store/sqlite/store.ts';
+import { DIALECT, openSqlite } from '../../../src/store/sqlite/store.ts';
 import type { FreeQuery } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { contract, ENI, ip, makeReady, OTHER_ENI, one, row, SUBNET } from '../store.contract.ts';
@@ -224,40 +225,23 @@ big.after(({ folder, file }) => {
 });
 
 // Each from the index that begins with what it looks for; a sort only where few rows can match.
-const hot: [name: string, index: string, sorts: boolean, queries: (file: SqliteFile) => Query[]][] = [
-  ['get', 'sqlite_autoindex_allocation_1', false, ({ db }) => [rows.selectIps(db, SUBNET, [nth(5), nth(6)])]],
-  ['onEni', 'iface', true, ({ db }) => [rows.selectOnEni(db, ENI)]],
-  ['readyOn', 'iface', true, ({ db }) => [rows.selectReadyOn(db, ENI, null, 20)]],
-  [
-    'readyOn in a range',
-    'iface',
-    true,
-    ({ db }) => [rows.selectReadyOn(db, ENI, parseCidr('10.1.0.0/28'), 20)],
-  ],
-  ['freeFor', 'free', false, ({ db }) => rows.selectFreeFor(db, freeFor(), 0)],
-  [
-    'freeFor on another ENI',
-    'free',
-    false,
-    ({ db }) => rows.selectFreeFor(db, freeFor({ eni: OTHER_ENI }), 0),
-  ],
-  [
-    'freeFor in a range',
-    'free',
-    false,
-    ({ db }) => rows.selectFreeFor(db, freeFor({ range: parseCidr('10.1.0.0/28') }), 0),
-  ],
-  ['intents', 'intent', false, ({ db }) => [rows.selectIntents(db, 0, 20)]],
-  ['withStatus', 'address', false, ({ db }) => [rows.selectWithStatus(db, SUBNET, ['allocated', 'ready'])]],
+const reads = createReads(DIALECT);
+const narrow = parseCidr('10.1.0.0/28');
+const hot: [name: string, index: string, sorts: boolean, queries: SQL[]][] = [
+  ['get', 'sqlite_autoindex_allocation_1', false, [reads.ips(SUBNET, [nth(5), nth(6)])]],
+  ['onEni', 'iface', true, [reads.onEni(ENI)]],
+  ['readyOn', 'iface', true, [reads.readyOn(ENI, null, 20)]],
+  ['readyOn in a range', 'iface', true, [reads.readyOn(ENI, narrow, 20)]],
+  ['freeFor', 'free', false, reads.freeFor(freeFor())],
+  ['freeFor on another ENI', 'free', false, reads.freeFor(freeFor({ eni: OTHER_ENI }))],
+  ['freeFor in a range', 'free', false, reads.freeFor(freeFor({ range: narrow }))],
+  ['intents', 'intent', false, [reads.intents(0, 20)]],
+  ['withStatus', 'address', false, [reads.withStatus(SUBNET, ['allocated', 'ready'])]],
 ];
-interface Query {
-  toSQL(): { sql: string; params: unknown[] };
-}
 for (const [name, index, sorts, queries] of hot)
   big(`${name} goes along the index "${index}"${sorts ? '' : ' and sorts nothing'}`, ({ file }) => {
-    for (const query of queries(file)) {
-      const { sql, params } = query.toSQL();
-      const plan = file.client.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...(params as string[]));
+    for (const query of queries) {
+      const plan = file.rows(sql`EXPLAIN QUERY PLAN ${query}`);
       const text = plan.map(step => String(step.detail)).join('; ');
       assert.match(text, new RegExp(`^SEARCH allocation USING INDEX ${index} \\(`));
       assert.is(text.includes('TEMP B-TREE'), sorts, text);

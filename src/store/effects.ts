@@ -1,0 +1,34 @@
+/** The effects of a move as SQL assignments, for MySQL and SQLite. They do what `moved` of the domain does. */
+import { type Change, type MoveName, ruleOf } from '../domain/allocation.ts';
+
+/** In place of a value: the time of the move. */
+export const AT_MOVE = Symbol('the time of the move');
+
+/** SQL text in which `@now` is the time of the move; or a column whose value each change gives. */
+export type Assignment = string | { readonly column: string; readonly given: (change: Change) => unknown };
+
+/** MySQL assigns from left to right and a later expression sees the new values. So what reads `iface` stands before the
+ *  assignment to `iface`. Status, generation and token are not in the list. */
+export function assignmentsOf(move: MoveName): Assignment[] {
+  const rule = ruleOf(move);
+  const all: (Assignment | false | undefined)[] = [
+    rule.rests && '`rested_since` = @now, `rested_from` = `iface`',
+    rule.leaves && '`left_at` = @now, `left_iface` = `iface`',
+    rule.leaves && { column: 'left_unsure', given: change => (change.unsure ? 1 : 0) },
+    rule.places && '`placed_at` = @now',
+    rule.iface === 'give' && { column: 'iface', given: change => change.iface ?? null },
+    rule.iface === 'clear' && '`iface` = NULL',
+    rule.primary === 'give' && { column: 'primary', given: change => (change.primary ? 1 : 0) },
+    rule.primary === 'clear' && '`primary` = 0',
+    rule.holder === 'give' && { column: 'holder', given: change => change.holder ?? null },
+    rule.holder === 'clear' && '`holder` = NULL',
+    rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',
+    rule.missing === 'clear' && '`missing_since` = NULL',
+    rule.absent === 'mark' && '`absent_since` = COALESCE(`absent_since`, @now)',
+    rule.absent === 'clear' && '`absent_since` = NULL',
+    rule.refused === 'give' && { column: 'refused_at', given: change => (change.refused ? AT_MOVE : null) },
+    rule.refused === 'clear' && '`refused_at` = NULL',
+    !rule.goesOn && '`moved_at` = @now',
+  ];
+  return all.filter(assignment => typeof assignment === 'string' || typeof assignment === 'object');
+}

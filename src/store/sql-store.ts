@@ -1,0 +1,184 @@
+/** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
+import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
+import { formatCidr, parseCidr } from '../domain/address.ts';
+import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
+import { createReads, type Dialect, NOW } from './reads.ts';
+import { decode, type Row, toAllocation } from './rows.ts';
+import {
+  type LedgerEni,
+  type LedgerServer,
+  type LedgerSubnet,
+  type Reading,
+  SERVER_KEPT_MS,
+  type Store,
+  type Tally,
+} from './store.ts';
+
+/** How the statements are sent. The database may execute a call twice. */
+export interface Database {
+  /** Returns the rows of all selects in their order, at most `limit`, from one state of the database. */
+  read(selects: readonly SQL[], limit?: number): Promise<Reading<Row>>;
+  /** Makes the changes in one transaction. Then it returns the rows of `select`. */
+  write(changes: readonly SQL[], select?: SQL): Promise<Reading<Row>>;
+}
+
+export type SharedStore = Omit<
+  Store,
+  | 'migrate'
+  | 'outdated'
+  | 'close'
+  | 'move'
+  | 'lateOutcomes'
+  | 'add'
+  | 'noteAttachments'
+  | 'takeTurn'
+  | 'slowTurns'
+>;
+
+/** ENIs of one INSERT, and addresses of one list. Both keep a statement well under 1 MiB. */
+const ENIS_MAX = 500;
+const IPS_MAX = 2_000;
+/** Servers that are deleted at a time. */
+const OLD_SERVERS_MAX = 100;
+
+export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
+  const { allocation, subnet, eni, server, lease, fact } = dialect.tables;
+  const reads = createReads(dialect);
+  const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
+  const eniOf = (row: Row): LedgerEni => decode<LedgerEni>(eniColumns, row);
+  /** Servers whose first heartbeat was sent from here. */
+  const begun = new Set<string>();
+
+  const readAllocations = async (selects: readonly SQL[], limit?: number) => {
+    const { now, rows } = await read(selects, limit);
+    return { now, rows: rows.map(toAllocation) };
+  };
+  const upsert = (table: Table, rows: readonly Values[], replaced: readonly string[]) =>
+    upsertInto(dialect, table, rows, replaced);
+
+  /** See SERVER_KEPT_MS and mayBeUnanswered in the domain. It is compared in hexadecimal, since the ancestor's table may
+   *  have another collation. */
+  async function forgetServers(): Promise<void> {
+    const unanswered = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
+      AND ${allocation.movedAt} >= ${server.seenAt} - ${UNANSWERED_MAX_MS}
+      AND SUBSTR(HEX(${allocation.token}), 1, LENGTH(HEX(${server.id}))) = HEX(${server.id})`;
+    const old = sql`SELECT ${server.id} FROM ${server} WHERE ${server.seenAt} < ${NOW} - ${SERVER_KEPT_MS}
+      AND (${server.stoppedAt} IS NOT NULL OR NOT EXISTS (${unanswered}))
+      ORDER BY ${server.seenAt} LIMIT ${OLD_SERVERS_MAX}`;
+    const ids = (await read([old])).rows.map(row => row.id);
+    if (ids.length > 0) await write([sql`DELETE FROM ${server} WHERE ${server.id} IN ${ids}`]);
+  }
+
+  const selectFact = (name: string) => sql`SELECT ${fact.value} FROM ${fact} WHERE ${fact.name} = ${name}`;
+  const factIn = ({ rows: [row] }: Reading<Row>): string | null =>
+    row === undefined ? null : String(row.value);
+
+  return {
+    get: (id, ips) => readAllocations(portions(ips, IPS_MAX).map(some => reads.ips(id, some))),
+    onEni: id => readAllocations([reads.onEni(id)]),
+    readyOn: (id, range, limit) => readAllocations([reads.readyOn(id, range, limit)]),
+    freeFor: query => readAllocations(reads.freeFor(query), query.limit),
+    intents: (ageMs, limit) => readAllocations([reads.intents(ageMs, limit)]),
+    withStatus: (id, statuses) =>
+      readAllocations(statuses.length === 0 ? [] : [reads.withStatus(id, statuses)]),
+    async tally() {
+      const { subnet: id, status } = allocation;
+      const { rows } = await read([
+        sql`SELECT ${id}, ${status}, COUNT(*) AS ${sql.raw('`count`')} FROM ${allocation} GROUP BY ${id}, ${status}`,
+      ]);
+      return rows.map(row => ({
+        ...decode<Omit<Tally, 'count'>>({ subnet: id, status }, row),
+        count: Number(row.count),
+      }));
+    },
+
+    async subnets() {
+      const { rows } = await read([sql`SELECT * FROM ${subnet}`]);
+      const columns = getTableColumns(subnet);
+      return rows
+        .map(row => decode<LedgerSubnet & { cidr: string }>(columns, row))
+        .map(row => ({ ...row, cidr: parseCidr(row.cidr) }));
+    },
+    async saveSubnet({ id, vpc, cidr }) {
+      await write([upsert(subnet, [{ id, vpc, cidr: formatCidr(cidr) }], ['vpc', 'cidr'])]);
+    },
+    async eni(id) {
+      const [row] = (await read([sql`SELECT * FROM ${eni} WHERE ${eni.id} = ${id}`])).rows;
+      return row === undefined ? null : eniOf(row);
+    },
+    async enis() {
+      return (await read([sql`SELECT * FROM ${eni}`])).rows.map(eniOf);
+    },
+    async saveEnis(list) {
+      const replaced = Object.keys(eniColumns).filter(key => !['id', 'ours', 'releasedAt'].includes(key));
+      if (list.length > 0)
+        await write(portions(list, ENIS_MAX).map(some => upsert(eni, some.map(inOrder), replaced)));
+    },
+    async adopt(id) {
+      await write([sql`UPDATE ${eni} SET ours = 1 WHERE ${eni.id} = ${id}`]);
+    },
+    async setReleased(id, released) {
+      const value = released ? sql`COALESCE(${eni.releasedAt}, ${NOW})` : sql`NULL`;
+      await write([sql`UPDATE ${eni} SET released_at = ${value} WHERE ${eni.id} = ${id}`]);
+    },
+
+    async beat(id, stopped) {
+      if (!begun.has(id)) {
+        begun.add(id); // if it fails, the next server that starts does it
+        await forgetServers();
+      }
+      const values = { id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null };
+      return (await write([upsert(server, [values], ['seenAt', 'stoppedAt'])])).now;
+    },
+    async servers() {
+      const { now, rows } = await read([sql`SELECT * FROM ${server}`]);
+      const columns = getTableColumns(server);
+      return { now, rows: rows.map(row => decode<LedgerServer>(columns, row)) };
+    },
+    async lease(name, holder, forMs) {
+      const until = sql`${NOW} + ${forMs}`;
+      const free = upsert(lease, [{ name, server: holder, until: 0 }], []);
+      const take = sql`UPDATE ${lease} SET server = ${holder}, until = ${until} WHERE ${lease.name} = ${name}
+        AND (${lease.server} = ${holder} OR ${lease.until} <= ${NOW} OR ${lease.until} > ${until})`;
+      const select = sql`SELECT ${lease.server} FROM ${lease} WHERE ${lease.name} = ${name}`;
+      const { rows } = await write([free, take], select);
+      return rows[0]?.server === holder;
+    },
+    fact: async name => factIn(await read([selectFact(name)])),
+    async noteFact(name, value) {
+      await write([upsert(fact, [{ name, value }], ['value'])]);
+    },
+    async noteFactOnce(name, value) {
+      return factIn(await write([upsert(fact, [{ name, value }], [])], selectFact(name))) ?? value;
+    },
+  };
+
+  /** The ENI with its members in one order for all rows of an INSERT. */
+  function inOrder(one: LedgerEni): Values {
+    return Object.fromEntries(Object.keys(eniColumns).map(key => [key, one[key as keyof LedgerEni]]));
+  }
+}
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** Inserts the rows. Where the first of its values is the key of a row that is there, it replaces `replaced` or nothing. */
+export function upsertInto(
+  { onConflict }: Pick<Dialect, 'onConflict'>,
+  table: Table,
+  rows: readonly Values[],
+  replaced: readonly string[],
+): SQL {
+  const columns: Record<string, Column> = getTableColumns(table);
+  const keys = Object.keys(rows[0] ?? {});
+  const nameOf = (key: string) => `\`${columns[key]?.name}\``;
+  const values = rows.map(row => sql`${keys.map(key => plain(row[key]))}`);
+  const [first = ''] = keys.map(nameOf);
+  return sql`INSERT INTO ${table} (${sql.raw(keys.map(nameOf).join())}) VALUES ${sql.join(values, sql`, `)}
+    ${sql.raw(onConflict(first, replaced.map(nameOf)))}`;
+}
+// node:sqlite accepts no booleans.
+const plain = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);
+
+/** `list` in portions of at most `max`. */
+export const portions = <T>(list: readonly T[], max: number): T[][] =>
+  Array.from({ length: Math.ceil(list.length / max) }, (_, i) => list.slice(i * max, (i + 1) * max));
