@@ -21,7 +21,7 @@ import type { Log } from './domain/log.ts';
 import type { IpamContext } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
-import { openStore, ownerOf, settleInstance } from './store/open.ts';
+import { createStore, ownerOf, settleInstance } from './store/create-store.ts';
 import { parseStoreUrl } from './store/url.ts';
 
 /** As many characters of a server's id as begin its tokens. */
@@ -31,7 +31,7 @@ const SERVER_ID_CHARS = 8;
 export function assemble(config: Config, log: Log): Parts {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);
-  const store = openStore(spec, { password: config.storePassword, origin: server });
+  const store = createStore(spec, { password: config.storePassword, origin: server });
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {

@@ -3,13 +3,13 @@ import { setFlagsFromString } from 'node:v8';
 import { assemble } from './assemble.ts';
 import { main } from './cli/cli.ts';
 import { unsupportedRuntime } from './cli/runtime.ts';
-import { terminal } from './cli/terminal/terminal.ts';
+import { createTerminal } from './cli/terminal/terminal.ts';
 
 // V8 would let its space for new objects grow to 48 MB and more under load, which saves a server hardly any time: what
 // requests leave behind is dead when it is swept. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
 setFlagsFromString('--semi-space-growth-factor=1');
 
-const io = terminal();
+const io = createTerminal();
 const rejected = unsupportedRuntime(process.versions);
 if (rejected !== null) io.err.write(`${rejected}\n`);
 const status = rejected === null ? await main(process.argv.slice(2), process.env, io, assemble) : 1;

@@ -10,7 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fromNumber } from '../src/domain/address.ts';
 import { openFile, whileLocked } from '../src/store/sqlite/file.ts';
-import { openSqlite } from '../src/store/sqlite/store.ts';
+import { createSqliteStore } from '../src/store/sqlite/store.ts';
 import { CHANGES_MAX } from '../src/store/store.ts';
 import { assert, suite } from './kit/uvu.ts';
 import { ENI, SUBNET } from './store/store.contract.ts';
@@ -78,7 +78,7 @@ const streams = suite('what the program says');
 streams.before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-main-'));
   store = `sqlite:${join(folder, 'ledger.sqlite')}`;
-  const ledger = openSqlite(join(folder, 'ledger.sqlite'));
+  const ledger = createSqliteStore(join(folder, 'ledger.sqlite'));
   await ledger.migrate();
   await ledger.saveSubnet({ id: SUBNET, vpc: 'vpc-1', cidr: { first: 0, last: 65_535, maskLength: 16 } });
   const ips = Array.from({ length: ROWS + 100 }, (_, i) => fromNumber(i));

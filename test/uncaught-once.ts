@@ -2,10 +2,10 @@
 import process from 'node:process';
 import { main } from '../src/cli/cli.ts';
 import { command } from '../src/cli/command.ts';
-import { terminal } from '../src/cli/terminal/terminal.ts';
+import { createTerminal } from '../src/cli/terminal/terminal.ts';
 
 const [kind] = process.argv.slice(2);
-const io = terminal();
+const io = createTerminal();
 const fail = command({
   name: 'fail',
   summary: '',

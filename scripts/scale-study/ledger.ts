@@ -10,11 +10,11 @@ import {
 } from '../../src/domain/allocation.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import { keyOf } from '../../src/store/group-commit.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import type { FreeQuery, Store } from '../../src/store/store.ts';
 
 export function openLedger(clock: () => number): Store {
-  const memory = openMemory({ clock });
+  const memory = createMemoryStore({ clock });
   const rows = new Map<string, Allocation>();
   /** The rows by their ENI, by their status if they are under way, and by subnet and status. */
   const groups = new Map<string, Map<string, Allocation>>();

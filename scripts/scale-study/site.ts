@@ -3,7 +3,7 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { Clock } from '../../test/kit/clock.ts';
 import { Random } from '../../test/kit/random.ts';
 import { type Container, createDockerd, type Dockerd } from './dockerd.ts';
@@ -72,7 +72,7 @@ export function openSite(options: SiteOptions, startAt: number): Site {
     for (const [index, ms] of latencies.entries())
       vpc.faults.add({ kind: 'latency', action, ms, chance: SLOW_CHANCES[index] ?? 0 });
   const ledgers = Array.from({ length: isEmbedded ? count : 1 }, () =>
-    isEmbedded ? openMemory({ clock: now }) : openLedger(now),
+    isEmbedded ? createMemoryStore({ clock: now }) : openLedger(now),
   );
   const failures: unknown[] = [];
   const parts: Parts = {

@@ -7,7 +7,7 @@ import {
   ruleOf,
 } from '../domain/allocation.ts';
 import { IpamError, isError } from '../domain/error.ts';
-import { type LockedCall, lockWait, type TellLocked } from './lock-wait.ts';
+import { createLockWait, type LockedCall, type TellLocked } from './lock-wait.ts';
 import { CHANGES_MAX, type Store } from './store.ts';
 
 /** Makes changes of which each row has at most one, in one durable transaction; returns the rows that moved, in any
@@ -80,7 +80,7 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
   let slow = 0;
   let gathering = false;
   const busyRows = new Set<string>();
-  const aside = lockWait<Call>({ locked, release: goOn, clock, later });
+  const aside = createLockWait<Call>({ locked, release: goOn, clock, later });
 
   function depart(): void {
     gathering = false;
@@ -237,7 +237,7 @@ export function batchOf(changes: readonly Change[]): Change[] {
 export const keyOf = ({ subnet, ip }: Pick<RowState, 'subnet' | 'ip'>): string => `${subnet} ${ip}`;
 
 /** Makes the tokens of one process: 36 characters, each fresh, that begin with `origin`. */
-export const tokensOf =
+export const createTokens =
   (origin = ''): (() => string) =>
   () =>
     origin + randomUUID().slice(origin.length);

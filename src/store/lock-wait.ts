@@ -42,7 +42,7 @@ export interface LockWait<C> {
 
 /** Calls that wait aside for somebody else's lock to go. One look after the other asks which rows are free, without
  *  waiting for any, so that many locked rows cost no more connections than one. */
-export function lockWait<C extends LockedCall>(parts: LockWaitParts<C>): LockWait<C> {
+export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): LockWait<C> {
   const { locked, release, clock, later } = parts;
   let held: { readonly call: C; readonly since: number; readonly tell: TellLocked }[] = [];
   const rows = new Map<string, { readonly until: number; readonly tell: TellLocked }>();

@@ -10,7 +10,7 @@ import {
 } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
-import { batchOf, keyOf, tokensOf } from './group-commit.ts';
+import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import {
   type FreeQuery,
   type LedgerEni,
@@ -24,9 +24,9 @@ import {
 import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
 
 /** The ledger in memory: the executable specification of every store. It is lost with the process. */
-export function openMemory(options: { clock?: () => number; origin?: string } = {}): Store {
+export function createMemoryStore(options: { clock?: () => number; origin?: string } = {}): Store {
   const clock = options.clock ?? Date.now;
-  const newToken = tokensOf(options.origin);
+  const newToken = createTokens(options.origin);
   const allocations = new Map<string, Allocation>();
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();

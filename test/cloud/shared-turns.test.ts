@@ -7,7 +7,7 @@ import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import type { Budget } from '../../src/cloud/shared-turns.ts';
 import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { Clock } from '../kit/clock.ts';
 import { codeOf, crowd, ETH1, ips, SUBNET, seeded, simulated } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -30,7 +30,7 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
   const vpc = simulated({ now: () => clock.now, bucketScale: 1 });
   const skew = { ms: 0 };
   const ledger = { isAway: false, statements: 0 };
-  const store = openMemory({ clock: () => EPOCH + clock.now + skew.ms });
+  const store = createMemoryStore({ clock: () => EPOCH + clock.now + skew.ms });
   const asked = <A extends unknown[], T>(method: (...args: A) => Promise<T>) => {
     return async (...args: A): Promise<T> => {
       ledger.statements++;

@@ -2,7 +2,7 @@
 // upgrade. Method: Docker's requests on the wire, to the whole machine on a small simulated VPC.
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { createDriver } from '../../src/http/driver.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import {
@@ -147,7 +147,7 @@ ancestor('a release by another pool changes nothing', async () => {
 
 ancestor('no error carries a stack, whatever goes wrong', async () => {
   const store = (clock: () => number): Store => ({
-    ...openMemory({ clock }),
+    ...createMemoryStore({ clock }),
     readyOn: () => Promise.reject(new TypeError('SELECT * FROM allocation')),
   });
   const wrongs: [what: string, method: string, body: unknown, fault?: 'a bug'][] = [

@@ -11,7 +11,7 @@ import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { AddressRequest } from '../../src/ipam/request/request.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, type World as VpcDescription } from '../../src/simulator/model/world.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { Clock } from './clock.ts';
 import { Random } from './random.ts';
@@ -113,7 +113,7 @@ export function world(
       bucketScale: null,
       unnamedRefusals,
     });
-  const store = options.store?.(clock) ?? openMemory({ clock });
+  const store = options.store?.(clock) ?? createMemoryStore({ clock });
   const instance = (options.instance ?? null) as InstanceId | null;
   return openServer(time, vpc, store, { ...POLICY, ...options.policy }, instance);
 }

@@ -3,7 +3,7 @@
 // node) and EC2 agree.
 
 import { moveStatements } from '../../src/store/mysql/move-sql.ts';
-import { openMysql } from '../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../src/store/mysql/store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../src/store/url.ts';
 import { type Galera, startGalera } from '../kit/databases/galera.ts';
@@ -47,7 +47,10 @@ const envOf = (node: number, database: string) => ({
 });
 const freeRow = { subnet: SUBNET, ip: ip(10), status: 'free', iface: null, generation: 0 } as const;
 const storeOn = (node: number, database: string): Store =>
-  openMysql({ spec: parseStoreUrl(galera.url(node, database)) as MysqlSpec, password: galera.password });
+  createMysqlStore({
+    spec: parseStoreUrl(galera.url(node, database)) as MysqlSpec,
+    password: galera.password,
+  });
 const ledgerOn = (node: number): Ledger => ({
   env: envOf(node, 'ipam'),
   rows: async () => (await galera.run(node, 'ipam', SELECT)) as unknown as LedgerRow[],
@@ -88,7 +91,10 @@ cluster(
   async () => {
     await galera.create('lag');
     const [here, there] = [0, 1].map(node =>
-      openMysql({ spec: parseStoreUrl(galera.url(node, 'lag')) as MysqlSpec, password: galera.password }),
+      createMysqlStore({
+        spec: parseStoreUrl(galera.url(node, 'lag')) as MysqlSpec,
+        password: galera.password,
+      }),
     ) as [Store, Store];
     await here.migrate();
     await here.add([row(10)]);

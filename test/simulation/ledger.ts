@@ -3,7 +3,7 @@ import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';
@@ -66,7 +66,7 @@ export class Ledger {
     this.skewMs = this.apartMs;
     this.setSkew(0);
     this.steppedAt = Number.NEGATIVE_INFINITY;
-    this.base = openMemory({ clock: this.now });
+    this.base = createMemoryStore({ clock: this.now });
   }
 
   setSkew(ms: number): void {

@@ -5,7 +5,7 @@ import { type Allocation, type Change, moved } from '../../src/domain/allocation
 import { IpamError, isError } from '../../src/domain/error.ts';
 import { parseEniId, parseSubnetId } from '../../src/domain/ids.ts';
 import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { contract } from './store.contract.ts';
@@ -209,7 +209,7 @@ group.run();
 for (const lanesMax of [1, 3])
   contract(`memory by group commit, ${lanesMax} at a time`, async () => {
     let now = 1_700_000_000_000;
-    const store = openMemory({ clock: () => now });
+    const store = createMemoryStore({ clock: () => now });
     const move = createGroupCommit(store.move, { lanesMax });
     return {
       store: { ...store, move },

@@ -1,6 +1,6 @@
 // Goal: a store URL is read, or refused with what is accepted, and never quoted where it may hold a password.
 import { isError } from '../../src/domain/error.ts';
-import { openStore, parseStoreUrl, type StoreSpec } from '../../src/store/open.ts';
+import { createStore, parseStoreUrl, type StoreSpec } from '../../src/store/create-store.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const url = suite('store URLs');
@@ -62,6 +62,6 @@ for (const [text, says] of refused)
   });
 
 url('"sqlite:" needs to be told where', () => {
-  assert.throws(() => openStore({ kind: 'sqlite', path: null }), /names no file/);
+  assert.throws(() => createStore({ kind: 'sqlite', path: null }), /names no file/);
 });
 url.run();

@@ -6,7 +6,7 @@ import { command } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { printJson } from '../terminal/output.ts';
-import { progress } from '../terminal/progress.ts';
+import { createProgress } from '../terminal/progress.ts';
 
 export const init = command({
   name: 'init',
@@ -24,7 +24,7 @@ export const init = command({
     await open();
     await checkIdentity(context);
     for (const { id, range } of wanted) {
-      const bar = progress(io.err, id);
+      const bar = createProgress(io.err, id);
       const { subnet, enis, added, free, available } = await survey(context, id, range, bar.show);
       bar.end();
       const summary = {

@@ -6,7 +6,7 @@ import { command } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { printJson } from '../terminal/output.ts';
-import { progress } from '../terminal/progress.ts';
+import { createProgress } from '../terminal/progress.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const reconcile = command({
@@ -29,7 +29,7 @@ export const reconcile = command({
     const drifts: Drift[] = [];
     let moved = 0;
     let repaired = 0;
-    const bar = progress(io.err, 'reconcile');
+    const bar = createProgress(io.err, 'reconcile');
     for (const [i, subnet] of subnets.entries()) {
       bar.show('subnets compared', i, subnets.length);
       const found = await compare(context, subnet.id);

@@ -5,7 +5,7 @@ import { command } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
 import { ago, printJson, table } from '../terminal/output.ts';
-import { progress } from '../terminal/progress.ts';
+import { createProgress } from '../terminal/progress.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const recycle = command({
@@ -36,7 +36,7 @@ export const recycle = command({
           plan.map(row => [row.ip, row.subnet, row.iface ?? '-', ago(now - row.movedAt)]),
         ),
       );
-    const bar = progress(io.err, 'recycle');
+    const bar = createProgress(io.err, 'recycle');
     let freed = 0;
     let done = 0;
     for (const eni of options['dry-run'] ? [] : new Set(plan.map(row => row.iface))) {

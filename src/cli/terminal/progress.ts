@@ -13,7 +13,7 @@ const CLEAR_LINE = '\r\u001b[K';
 
 /** Shows how far something has come: a bar that stays in its line on a terminal, else a line now and then.
  *  Says nothing of what is over before the first pause. */
-export function progress(to: Output, subject: string, clock = () => performance.now()): Progress {
+export function createProgress(to: Output, subject: string, clock = () => performance.now()): Progress {
   const everyMs = to.isTerminal ? FRAME_EVERY_MS : LINE_EVERY_MS;
   let shownAt = clock();
   let drawn = false;

@@ -13,7 +13,7 @@ export interface Terminal extends Io {
 }
 
 /** The process's own standard streams and signals. */
-export function terminal(): Terminal {
+export function createTerminal(): Terminal {
   const stop = new AbortController();
   // The first signal asks, the second ends the process as if nobody had listened.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());

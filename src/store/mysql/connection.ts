@@ -44,12 +44,12 @@ export interface Link {
  *  statement wait with it. */
 export const LOCK_WAIT_S = 1;
 /** For rows, and for tables. */
-export const lockWait = (seconds: number): string =>
+export const lockWaitLimits = (seconds: number): string =>
   `innodb_lock_wait_timeout = ${seconds}, lock_wait_timeout = ${seconds}`;
 // Pinned, since a server's own defaults change what SQL means: with NO_BACKSLASH_ESCAPES the driver's
 // escaping would be wrong. A lock wait ends before the statement's deadline, so that it stays an answer.
 const SESSION = [
-  `SET time_zone = '+00:00', autocommit = 1, ${lockWait(LOCK_WAIT_S)}, ` +
+  `SET time_zone = '+00:00', autocommit = 1, ${lockWaitLimits(LOCK_WAIT_S)}, ` +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
   "SHOW VARIABLES LIKE 'wsrep_on'",
@@ -64,7 +64,7 @@ interface Idle {
   readonly since: number;
 }
 
-export function openLink(spec: MysqlSpec, password: string | null, bounds: LinkBounds = LINK_BOUNDS): Link {
+export function createLink(spec: MysqlSpec, password: string | null, bounds: LinkBounds = LINK_BOUNDS): Link {
   const options = optionsOf(spec, password, bounds);
   const waiters: (() => void)[] = [];
   let idle: Idle[] = [];

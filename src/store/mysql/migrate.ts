@@ -3,7 +3,7 @@ import type { MigrationMeta } from 'drizzle-orm/migrator';
 import { IpamError } from '../../domain/error.ts';
 import { migrations } from '../migrations.ts';
 import { behindOrAhead } from '../outdated.ts';
-import { type Link, LOCK_WAIT_S, lockWait, type Statement } from './connection.ts';
+import { type Link, LOCK_WAIT_S, lockWaitLimits, type Statement } from './connection.ts';
 import { ALREADY_MADE, isPassing, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 import { insist, pause, repeat } from './retry.ts';
 import { plain, setNow } from './sql.ts';
@@ -114,10 +114,10 @@ async function make(link: Link, migration: MigrationMeta): Promise<void> {
 function runOnce(link: Link, migration: MigrationMeta): Promise<void> {
   const deadline = performance.now() + DDL_TIMEOUT_MS;
   return link.session(deadline, async exchange => {
-    await exchange([plain(`SET ${lockWait(DDL_LOCK_WAIT_S)}`)], deadline);
+    await exchange([plain(`SET ${lockWaitLimits(DDL_LOCK_WAIT_S)}`)], deadline);
     for (const text of migration.sql) await exchange([plain(text)], deadline, DDL_TIMEOUT_MS);
     const note = plain(NOTE, [migration.hash, migration.folderMillis, migration.folderMillis]);
     await exchange([note], deadline);
-    await exchange([plain(`SET ${lockWait(LOCK_WAIT_S)}`)], deadline); // the connection serves others after this
+    await exchange([plain(`SET ${lockWaitLimits(LOCK_WAIT_S)}`)], deadline); // the connection serves others after this
   });
 }

@@ -1,12 +1,12 @@
 /** The ledger on MySQL or MariaDB. */
 import { sql } from 'drizzle-orm';
-import { tokensOf } from '../group-commit.ts';
+import { createTokens } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import type { Row } from '../rows.ts';
 import { createSharedStore, portions } from '../sql-store.ts';
 import type { Reading, Store } from '../store.ts';
 import type { MysqlSpec } from '../url.ts';
-import { LINK_BOUNDS, type LinkBounds, openLink, type Statement } from './connection.ts';
+import { createLink, LINK_BOUNDS, type LinkBounds, type Statement } from './connection.ts';
 import { MysqlFailure } from './errors.ts';
 import { addStatements, portionsOf } from './insert.ts';
 import { migrateMysql, outdatedMysql } from './migrate.ts';
@@ -47,11 +47,11 @@ export const DIALECT: Dialect = {
 };
 
 /** Its clock is the database's. It connects at the first call. */
-export function openMysql(options: MysqlOptions): Store {
+export function createMysqlStore(options: MysqlOptions): Store {
   const { spec, skewMs = () => 0, callTimeoutMs = CALL_TIMEOUT_MS } = options;
   const place = placeOf(spec);
-  const newToken = tokensOf(options.origin);
-  const link = openLink(spec, options.password ?? null, { ...LINK_BOUNDS, ...options.bounds });
+  const newToken = createTokens(options.origin);
+  const link = createLink(spec, options.password ?? null, { ...LINK_BOUNDS, ...options.bounds });
 
   async function throwing<T>(work: Promise<T>): Promise<T> {
     try {

@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm';
 import { spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import { createGroupCommit, tokensOf } from '../group-commit.ts';
+import { createGroupCommit, createTokens } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
 import { createSharedStore, portions, upsertInto } from '../sql-store.ts';
@@ -44,9 +44,9 @@ interface Open extends SqliteFile {
 }
 
 /** Several processes may use the file at once. It is opened at the first call. */
-export function openSqlite(path: string, options: SqliteOptions = {}): Store {
+export function createSqliteStore(path: string, options: SqliteOptions = {}): Store {
   const clock = options.clock ?? Date.now;
-  const newToken = tokensOf(options.origin);
+  const newToken = createTokens(options.origin);
   let opened: Open | null = null;
 
   /** Runs `work`, which must not await, on the open file; again while another process has it locked. */

@@ -14,7 +14,7 @@ import type { Log } from '../../../src/domain/log.ts';
 import { METADATA } from '../../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
-import { openStore, ownerOf } from '../../../src/store/open.ts';
+import { createStore, ownerOf } from '../../../src/store/create-store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { ip, type Served, serve, simulated } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -46,7 +46,7 @@ const before = ENVIRONMENT.map(name => process.env[name]);
 commands.before.each(async context => {
   context.folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-commands-'));
   context.path = join(context.folder, 'ledger.sqlite');
-  context.store = openStore({ kind: 'sqlite', path: context.path });
+  context.store = createStore({ kind: 'sqlite', path: context.path });
   context.vpc = simulated({ now: Date.now }, WORLD);
   context.at = {
     [MINE]: await serve(createSimulator(context.vpc, { instance: MINE })),

@@ -1,7 +1,7 @@
 // Goal: each event is one line that machines or people can read, and shows no secret. Method: a log that writes
 // into an array, at a fixed time.
 import { createLog, type LogOptions } from '../../../src/cli/terminal/logger.ts';
-import { progress } from '../../../src/cli/terminal/progress.ts';
+import { createProgress } from '../../../src/cli/terminal/progress.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { LogLevel } from '../../../src/domain/log.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -110,7 +110,7 @@ logger.run();
 function shown(isTerminal: boolean, steps: [atMs: number, done: number, total: number | null][]): string[] {
   const out: string[] = [];
   let now = 0;
-  const bar = progress({ isTerminal, write: text => void out.push(text) }, 'subnet-0a1', () => now);
+  const bar = createProgress({ isTerminal, write: text => void out.push(text) }, 'subnet-0a1', () => now);
   for (const [atMs, done, total] of steps) {
     now = atMs;
     bar.show('addresses written', done, total);

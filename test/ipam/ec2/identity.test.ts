@@ -10,7 +10,7 @@ import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import type { Caller } from '../../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../../src/simulator/model/records.ts';
-import { openMemory } from '../../../src/store/memory.ts';
+import { createMemoryStore } from '../../../src/store/memory.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -55,7 +55,7 @@ function misplaced(w: World, caller: () => Caller) {
 async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   let notes = !isUpgraded;
   const store = (now: () => number): Store => {
-    const memory = openMemory({ clock: now });
+    const memory = createMemoryStore({ clock: now });
     const noteFactOnce: Store['noteFactOnce'] = async (name, value) =>
       notes ? await memory.noteFactOnce(name, value) : value;
     return { ...memory, noteFactOnce };

@@ -136,8 +136,8 @@ for (const [what, stepMs] of [
 ] as const)
   lateness(`keeps one that began after it arrived although the store's clock was set ${what}`, async () => {
     const skew = { ms: 0 };
-    const { openMemory } = await import('../../../src/store/memory.ts');
-    const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+    const { createMemoryStore } = await import('../../../src/store/memory.ts');
+    const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + skew.ms }) });
     const other = await ignorant(w);
     await request(w, ENI_A, { named: NAMED });
     later(w, 100);
@@ -151,8 +151,8 @@ for (const [what, stepMs] of [
 
 lateness('ends what is dated later than the ledger is, at a server that has just started', async () => {
   const skew = { ms: 300_000 };
-  const { openMemory } = await import('../../../src/store/memory.ts');
-  const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+  const { createMemoryStore } = await import('../../../src/store/memory.ts');
+  const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + skew.ms }) });
   await request(w, ENI_A, { named: NAMED });
   skew.ms = 0;
   later(w, 100);
@@ -164,8 +164,8 @@ lateness(
   'keeps what was given anew after its own first try, on a clock that was set back before',
   async () => {
     const skew = { ms: 100_000 };
-    const { openMemory } = await import('../../../src/store/memory.ts');
-    const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+    const { createMemoryStore } = await import('../../../src/store/memory.ts');
+    const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + skew.ms }) });
     await request(w, ENI_A, { named: NAMED });
     skew.ms = 0;
     later(w, 100);
@@ -228,8 +228,8 @@ for (const [when, beforeMs, afterMs, laterMs] of [
     `keeps what was given anew after its own first try, on a clock that has stepped forward ${when}`,
     async () => {
       const skew = { ms: 0 };
-      const { openMemory } = await import('../../../src/store/memory.ts');
-      const w = world({ vpc: ROOMY, store: now => openMemory({ clock: () => now() + skew.ms }) });
+      const { createMemoryStore } = await import('../../../src/store/memory.ts');
+      const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + skew.ms }) });
       await request(w, ENI_A, { named: NAMED });
       later(w, 60_000);
       const { move } = w.store;

@@ -11,7 +11,7 @@ import {
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
-import { openMemory } from '../../../src/store/memory.ts';
+import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   ENI_A,
@@ -32,7 +32,7 @@ const MINUTE_MS = 60_000;
 /** A world in which ENI A has three holders, and passes of one server's reconciler over it. */
 async function held(policy = {}, aheadMs = 0) {
   const clock = { aheadMs };
-  const store = (now: () => number) => openMemory({ clock: () => now() + clock.aheadMs });
+  const store = (now: () => number) => createMemoryStore({ clock: () => now() + clock.aheadMs });
   const w = world({ vpc: ROOMY, policy, store });
   await w.enis.adopt(ENI_B);
   for (const holder of ['web', 'db', 'cache']) await request(w, ENI_A, { holder });

@@ -3,7 +3,7 @@
 // statement that is done and reported as failed is a block that ends with the error.
 import type { Allocation } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Heard, Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { type Gate, openGate } from '../../kit/databases/gate.ts';
@@ -31,11 +31,11 @@ errors.before(async context => {
   context.gate = await openGate(mariadb.port);
   const spec = parseStoreUrl(mariadb.url('errors')) as MysqlSpec;
   const { password } = mariadb;
-  context.witness = openMysql({ spec, password });
+  context.witness = createMysqlStore({ spec, password });
   await context.witness.migrate();
   await context.witness.add([row(10), row(11)]);
   for (const last of [10, 11]) await makeReady(context.witness, ip(last), ENI);
-  context.store = openMysql({
+  context.store = createMysqlStore({
     spec: { ...spec, port: context.gate.port },
     password,
     callTimeoutMs: CALL_TIMEOUT_MS,

@@ -4,7 +4,7 @@ import { isError } from '../../../src/domain/error.ts';
 import { parseSubnetId, type SubnetId } from '../../../src/domain/ids.ts';
 import { LOCKED_MAX_MS } from '../../../src/store/lock-wait.ts';
 import { LOCK_WAIT_S } from '../../../src/store/mysql/connection.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { openGate } from '../../kit/databases/gate.ts';
@@ -31,7 +31,7 @@ locks.before.each(async context => {
   context.database = `locks_${++databases}`;
   await mariadb.create(context.database);
   const spec = parseStoreUrl(mariadb.url(context.database)) as MysqlSpec;
-  context.store = openMysql({ spec, password: mariadb.password });
+  context.store = createMysqlStore({ spec, password: mariadb.password });
   await context.store.migrate();
   for (const subnet of [SUBNET, OTHER]) {
     await context.store.add(ROWS.map(last => ({ ...row(last), subnet })));
@@ -137,7 +137,7 @@ locks('a server that knows no SKIP LOCKED: other rows go on all the same', async
   const gate = await openGate(mariadb.port);
   gate.rewrite(sql => sql.replace('SKIP LOCKED', 'SKIP NOTHING'));
   const spec = parseStoreUrl(mariadb.url(database)) as MysqlSpec;
-  const store = openMysql({ spec: { ...spec, port: gate.port }, password: mariadb.password });
+  const store = createMysqlStore({ spec: { ...spec, port: gate.port }, password: mariadb.password });
   const locked = LOCKED.slice(0, 2);
   const letGo = await mariadb.hold(database, lockOf(locked));
   const endsAt = performance.now() + LOAD_MS;

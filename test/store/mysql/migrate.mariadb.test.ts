@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { fromNumber, type Ipv4, spreadOf } from '../../../src/domain/address.ts';
 import { parseSubnetId } from '../../../src/domain/ids.ts';
 import { migrations } from '../../../src/store/migrations.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { parseStoreUrl } from '../../../src/store/url.ts';
 import { openGate } from '../../kit/databases/gate.ts';
@@ -72,7 +72,7 @@ async function freshDatabase(...statements: string[]): Promise<string> {
 function storeOf(database: string, port = mariadb.port): Store {
   const spec = parseStoreUrl(mariadb.url(database));
   if (spec.kind !== 'mysql') throw new Error('not a mysql: URL');
-  return openMysql({ spec: { ...spec, port }, password: mariadb.password });
+  return createMysqlStore({ spec: { ...spec, port }, password: mariadb.password });
 }
 async function migrated(database: string, port?: number): Promise<void> {
   const store = storeOf(database, port);

@@ -3,7 +3,7 @@
 import { type IpamError, isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { LINK_BOUNDS, type LinkBounds } from '../../../src/store/mysql/connection.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import type { MysqlSpec } from '../../../src/store/url.ts';
 import { type Gate, openGate } from '../../kit/databases/gate.ts';
@@ -29,7 +29,10 @@ outage.before.each(async context => {
   context.database = `outage_${++databases}`;
   await mariadb.create(context.database);
   context.gate = await openGate(mariadb.port);
-  context.witness = openMysql({ spec: specOf(context.database, mariadb.port), password: mariadb.password });
+  context.witness = createMysqlStore({
+    spec: specOf(context.database, mariadb.port),
+    password: mariadb.password,
+  });
   await context.witness.migrate();
   await context.witness.add([row(10), row(11)]);
   for (const last of [10, 11]) await makeReady(context.witness, ip(last), ENI);
@@ -52,7 +55,12 @@ const specOf = (database: string, port: number, user = mariadb.user): MysqlSpec 
   ssl: 'off',
 });
 const through = ({ database, gate }: Pick<Context, 'database' | 'gate'>, callTimeoutMs = 5_000): Store =>
-  openMysql({ spec: specOf(database, gate.port), password: mariadb.password, callTimeoutMs, bounds: PROMPT });
+  createMysqlStore({
+    spec: specOf(database, gate.port),
+    password: mariadb.password,
+    callTimeoutMs,
+    bounds: PROMPT,
+  });
 const claims = async (store: Store) => [
   { row: await one(store, ip(10)), move: 'claim', holder: 'web-1' } as const,
   { row: await one(store, ip(11)), move: 'unassign' } as const,
@@ -245,7 +253,7 @@ outage('a read-only server is reported as such, and its connections are replaced
     `CREATE OR REPLACE USER 'plain'@'127.0.0.1' IDENTIFIED BY '${mariadb.password}'`,
     `GRANT ALL ON \`${database}\`.* TO 'plain'@'127.0.0.1'`,
   );
-  const store = openMysql({ spec: specOf(database, gate.port, 'plain'), password: mariadb.password });
+  const store = createMysqlStore({ spec: specOf(database, gate.port, 'plain'), password: mariadb.password });
   const changes = await claims(store);
   // As many as the link has connections, which are more than a move has tries.
   const atOnce = LINK_BOUNDS.connectionsMax;
@@ -267,14 +275,14 @@ outage('a read-only server is reported as such, and its connections are replaced
 for (const ssl of ['on', 'Amazon RDS'] as const)
   outage(`ssl=${ssl}: a server whose certificate nobody vouches for is refused`, async ({ database }) => {
     const spec = { ...specOf(database, mariadb.port), ssl };
-    const store = openMysql({ spec, password: mariadb.password });
+    const store = createMysqlStore({ spec, password: mariadb.password });
     assert.match((await downOf(store.servers())).line, /certificate/);
     await store.close();
   });
 
 outage('a wrong password is reported without it', async ({ database }) => {
   const spec = { ...specOf(database, mariadb.port), password: 'not-the-secret' };
-  const store = openMysql({ spec });
+  const store = createMysqlStore({ spec });
   const error = await downOf(store.servers());
   assert.match(error.line, /user or password is wrong/);
   assert.not.match(error.line, /not-the-secret/);
@@ -283,7 +291,7 @@ outage('a wrong password is reported without it', async ({ database }) => {
 
 outage('a schema that is not there is reported with what to do', async () => {
   await mariadb.create('empty');
-  const store = openMysql({ spec: specOf('empty', mariadb.port), password: mariadb.password });
+  const store = createMysqlStore({ spec: specOf('empty', mariadb.port), password: mariadb.password });
   const move = { row: { ...row(10), generation: 0 }, move: 'reserve' } as const;
   for (const call of [() => store.tally(), () => store.move([move])]) {
     const error = await call().then(
@@ -303,7 +311,7 @@ outage(
     await witness.add(lasts.map(last => row(last)));
     const { rows } = await witness.get(row(0).subnet, lasts.map(ip));
     const stores = [1, 2].map(() =>
-      openMysql({ spec: specOf(database, mariadb.port), password: mariadb.password }),
+      createMysqlStore({ spec: specOf(database, mariadb.port), password: mariadb.password }),
     );
     const answers = await Promise.all(
       Array.from({ length: 40 }, (_, i) => {
@@ -320,7 +328,7 @@ outage(
 );
 
 outage('after close every call is refused', async ({ database }) => {
-  const store = openMysql({ spec: specOf(database, mariadb.port), password: mariadb.password });
+  const store = createMysqlStore({ spec: specOf(database, mariadb.port), password: mariadb.password });
   await store.tally();
   await store.close();
   assert.match((await downOf(store.tally())).line, /closed/);

@@ -4,7 +4,7 @@
 import process from 'node:process';
 import { type Allocation, type Change, moveToGiveUp } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
-import { openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { type Galera, startGalera } from '../../kit/databases/galera.ts';
@@ -36,8 +36,12 @@ quorum.before(async () => {
   const spec = (node: number) => parseStoreUrl(galera.url(node, DATABASE)) as MysqlSpec;
   const { password } = galera;
   gate = await openGate(spec(0).port);
-  store = openMysql({ spec: { ...spec(0), port: gate.port }, password, callTimeoutMs: CALL_TIMEOUT_MS });
-  witness = openMysql({ spec: spec(1), password });
+  store = createMysqlStore({
+    spec: { ...spec(0), port: gate.port },
+    password,
+    callTimeoutMs: CALL_TIMEOUT_MS,
+  });
+  witness = createMysqlStore({ spec: spec(1), password });
   await witness.migrate();
   await witness.add(ROWS.map(last => row(last)));
   const { rows } = await witness.get(SUBNET, ROWS.map(ip));

@@ -9,7 +9,7 @@ import type { Statement } from '../../../src/store/mysql/connection.ts';
 import { addStatements, portionsOf } from '../../../src/store/mysql/insert.ts';
 import { moveStatements, settleStatements } from '../../../src/store/mysql/move-sql.ts';
 import { statement as compile, setNow } from '../../../src/store/mysql/sql.ts';
-import { DIALECT, openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore, DIALECT } from '../../../src/store/mysql/store.ts';
 import { createReads } from '../../../src/store/reads.ts';
 import type { FreeQuery, Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
@@ -31,7 +31,11 @@ async function freshSpec(): Promise<MysqlSpec> {
 
 contract('MariaDB', async () => {
   let skewMs = 0;
-  const store = openMysql({ spec: await freshSpec(), password: mariadb.password, skewMs: () => skewMs });
+  const store = createMysqlStore({
+    spec: await freshSpec(),
+    password: mariadb.password,
+    skewMs: () => skewMs,
+  });
   return {
     store,
     advance: ms => {
@@ -75,7 +79,7 @@ big.after(async ({ small, store, connection }) => {
 /** A ledger of so many addresses, and a connection to its database. */
 async function filled(size: number): Promise<Filled> {
   const spec = await freshSpec();
-  const store = openMysql({ spec, password: mariadb.password });
+  const store = createMysqlStore({ spec, password: mariadb.password });
   await store.migrate();
   const list = Array.from({ length: size }, (_, n) => nth(n));
   await store.add(

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { isError } from '../../../src/domain/error.ts';
 import { migrations } from '../../../src/store/migrations.ts';
 import { behindOrAhead } from '../../../src/store/outdated.ts';
-import { openSqlite } from '../../../src/store/sqlite/store.ts';
+import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { row } from '../store.contract.ts';
@@ -23,7 +23,7 @@ const migrate = suite<Context>('migrate: SQLite');
 migrate.before.each(context => {
   context.folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-'));
   context.path = join(context.folder, 'ledger.sqlite');
-  context.store = openSqlite(context.path);
+  context.store = createSqliteStore(context.path);
 });
 migrate.after.each(async ({ folder, store }) => {
   await store.close();

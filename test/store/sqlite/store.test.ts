@@ -11,7 +11,7 @@ import { parseInstanceId } from '../../../src/domain/ids.ts';
 import { createReads } from '../../../src/store/reads.ts';
 import { openFile, type SqliteFile } from '../../../src/store/sqlite/file.ts';
 import { settleInstance } from '../../../src/store/sqlite/owner.ts';
-import { DIALECT, openSqlite } from '../../../src/store/sqlite/store.ts';
+import { createSqliteStore, DIALECT } from '../../../src/store/sqlite/store.ts';
 import type { FreeQuery } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { contract, ENI, ip, makeReady, OTHER_ENI, one, row, SUBNET } from '../store.contract.ts';
@@ -21,7 +21,7 @@ const newFolder = (): string => mkdtempSync(join(tmpdir(), 'ec2-ipam-'));
 contract('SQLite', async () => {
   const folder = newFolder();
   let now = 1_700_000_000_000;
-  const store = openSqlite(join(folder, 'ledger.sqlite'), { clock: () => now });
+  const store = createSqliteStore(join(folder, 'ledger.sqlite'), { clock: () => now });
   return {
     store,
     advance: ms => {
@@ -50,7 +50,7 @@ const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(
 files(
   'opening touches nothing; the first call makes folder and file, for their owner alone',
   async ({ path }) => {
-    const store = openSqlite(path);
+    const store = createSqliteStore(path);
     assert.not(existsSync(path));
     const before = process.umask(0);
     await store.migrate();
@@ -62,7 +62,7 @@ files(
 );
 
 files('two processes’ worth of stores on one file see each other’s writes', async ({ path }) => {
-  const [a, b] = [openSqlite(path), openSqlite(path)];
+  const [a, b] = [createSqliteStore(path), createSqliteStore(path)];
   await a.migrate();
   await b.add([row(10)]);
   const ready = await makeReady(a, ip(10), ENI);
@@ -74,7 +74,7 @@ files('two processes’ worth of stores on one file see each other’s writes', 
 });
 
 files('another process’s lock is waited for without holding up anything else', async ({ path }) => {
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   const other = openFile(path);
   other.client.exec('BEGIN IMMEDIATE');
@@ -93,7 +93,7 @@ files('another process’s lock is waited for without holding up anything else',
 });
 
 files('a lock that stays is one clear error after its bound', async ({ path }) => {
-  const store = openSqlite(path, { lockedMaxMs: 50 });
+  const store = createSqliteStore(path, { lockedMaxMs: 50 });
   await store.migrate();
   const other = openFile(path);
   other.client.exec('BEGIN IMMEDIATE');
@@ -106,7 +106,7 @@ files('a lock that stays is one clear error after its bound', async ({ path }) =
 });
 
 files('what was answered is in the file when it is opened again', async ({ path }) => {
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   await store.add([row(10)]);
   const after = await makeReady(store, ip(10), ENI);
@@ -127,19 +127,23 @@ for (const [name, spoil, says] of unusable)
   files(`a file that is ${name} is one clear error`, async ({ path }) => {
     mkdirSync(join(path, '..'));
     spoil(path);
-    await assertDown(() => openSqlite(path).migrate(), path, says);
+    await assertDown(() => createSqliteStore(path).migrate(), path, says);
   });
 
 files('a folder that cannot be made is one clear error', async ({ folder }) => {
   writeFileSync(join(folder, 'file'), '');
   const path = join(folder, 'file', 'ledger.sqlite');
-  await assertDown(() => openSqlite(path).migrate(), path, /: it cannot be opened \(E\w+\); let the user/);
+  await assertDown(
+    () => createSqliteStore(path).migrate(),
+    path,
+    /: it cannot be opened \(E\w+\); let the user/,
+  );
 });
 
 // Root may write anything; only Node and Bun can stop being root for a moment.
 if (process.getuid?.() !== 0 || (process.seteuid !== undefined && !('Deno' in globalThis)))
   files('a file that may only be read is one clear error', async ({ folder, path }) => {
-    const store = openSqlite(path);
+    const store = createSqliteStore(path);
     await store.migrate();
     await store.close();
     chmodSync(folder, 0o755);
@@ -176,7 +180,7 @@ files('a ledger of this instance stays; one of another is copied aside and empti
   const lines: string[] = [];
   const log = (_: string, message: string) => void lines.push(message);
   await settleInstance(spec, theirs, log);
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.add([row(10)]);
   await settleInstance(spec, theirs, log);
   assert.is((await store.tally()).length, 1);
@@ -188,7 +192,7 @@ files('a ledger of this instance stays; one of another is copied aside and empti
   assert.equal(lines, ['the ledger was that of i-0b and is now rebuilt for i-0a']);
   await store.close();
 
-  const aside = openSqlite(`${path}.of-i-0b`);
+  const aside = createSqliteStore(`${path}.of-i-0b`);
   assert.is((await aside.tally())[0]?.count, 1);
   assert.is(modeOf(`${path}.of-i-0b`), '600');
   await aside.close();
@@ -212,7 +216,7 @@ const big = suite<Context & { file: SqliteFile }>('store: SQLite with 65,536 add
 big.before(async context => {
   context.folder = newFolder();
   const path = join(context.folder, 'ledger.sqlite');
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   const added = await store.add(Array.from({ length: SIZE }, (_, n) => ({ ...row(0), ip: nth(n) })));
   assert.is(added, SIZE);

@@ -1,6 +1,6 @@
 import { IpamError } from '../domain/error.ts';
-import { openMysql } from './mysql/store.ts';
-import { openSqlite } from './sqlite/store.ts';
+import { createMysqlStore } from './mysql/store.ts';
+import { createSqliteStore } from './sqlite/store.ts';
 import type { Store } from './store.ts';
 import type { StoreSpec } from './url.ts';
 
@@ -15,11 +15,11 @@ export interface OpenOptions {
 }
 
 /** The store that the spec names. Nothing is touched before the first call. Throws bad-request. */
-export function openStore(spec: StoreSpec, { password = null, origin = '' }: OpenOptions = {}): Store {
-  if (spec.kind === 'mysql') return openMysql({ spec, password, origin });
+export function createStore(spec: StoreSpec, { password = null, origin = '' }: OpenOptions = {}): Store {
+  if (spec.kind === 'mysql') return createMysqlStore({ spec, password, origin });
   if (spec.path === null)
     throw new IpamError('bad-request', 'the store "sqlite:" names no file', {
       hint: 'give it as sqlite:/absolute/path',
     });
-  return openSqlite(spec.path, { origin });
+  return createSqliteStore(spec.path, { origin });
 }
