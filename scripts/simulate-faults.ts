@@ -1,5 +1,5 @@
 // Attacks the machine with histories from seeds: `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]`.
-// Prints how many histories and steps were run, the faults by kind, and each failure with its shortest history.
+// Prints how many histories and steps were run, how often each operation was carried out, and each failure with its shortest history.
 // `--seed S [--keep 1,2,3]` shows one history, or these of its operations. Exit status 1: a rule was broken.
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -50,7 +50,7 @@ async function show(seed: number, keep: string | undefined): Promise<number> {
 
 async function attack(seeds: number, from: number, jobs: number): Promise<number> {
   const startedAt = performance.now();
-  const sum: Tally = { histories: 0, steps: 0, faults: {}, failures: [] };
+  const sum: Tally = { histories: 0, steps: 0, counts: {}, failures: [] };
   const seconds = () => ((performance.now() - startedAt) / 1000).toFixed(1);
   let next = from;
   const take = () => {
@@ -67,8 +67,8 @@ async function attack(seeds: number, from: number, jobs: number): Promise<number
   await Promise.all(Array.from({ length: jobs }, () => drive(take, told)));
   for (const { seed } of sum.failures.slice(0, FAILURES_SHOWN_MAX)) console.log(`\n${await explain(seed)}`);
   console.log(`\n${sum.histories} histories, ${sum.steps} steps, ${seconds()} s`);
-  for (const [kind, count] of Object.entries(sum.faults).sort())
-    console.log(`${String(count).padStart(9)}  ${kind}`);
+  for (const [operation, count] of Object.entries(sum.counts).sort())
+    console.log(`${String(count).padStart(9)}  ${operation}`);
   console.log(`${sum.failures.length} failures`);
   return sum.failures.length > 0 ? 1 : 0;
 }

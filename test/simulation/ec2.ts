@@ -1,5 +1,4 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
-
 import { type Cloud, type CloudEni, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
 import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
@@ -7,13 +6,12 @@ import type { Allocation } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { type Caller, OWNER } from '../../src/simulator/model/caller.ts';
-import type { Network } from '../../src/simulator/model/network.ts';
+import type { Fault } from '../../src/simulator/model/faults.ts';
 import type { Outcome, Vpc } from '../../src/simulator/model/vpc.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 import { CALL_TIMEOUT_MS, keyOf } from './layout.ts';
-import type { Mirror, Oracle } from './oracle.ts';
+import { type Mirror, ONLY_POOLED, type Oracle } from './oracle.ts';
 import { type Call, watchApplied, watchSending } from './watch-ec2.ts';
-import { ONLY_POOLED } from './watch-enis.ts';
 
 const PAGE_SIZE = 5;
 
@@ -64,18 +62,16 @@ export class Ec2 {
       work: (cloud: Cloud) => Promise<T>,
     ) =>
       through(async () => {
-        const turn = kind === 'unassign' ? 'unassign' : 'assign';
-        this.#oracle.demand(
-          turns[turn]-- > 0,
-          'each call that changes EC2 has had its turn',
-          () => `${kind} on ${eni} by ${process.id}`,
-        );
-        const { subnet } = this.#oracle.layout.ports.find(port => port.eni === eni) ?? { subnet: null };
-        if (subnet === null) {
-          this.#oracle.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
+        const oracle = this.#oracle;
+        oracle.note(`${process.id}: ${kind} on ${eni}`);
+        oracle.demand(turns[kind]-- > 0, 'each call that changes EC2 has had its turn');
+        const port = oracle.layout.ports.find(one => one.eni === eni);
+        if (port === undefined) {
+          oracle.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
           throw new IpamError('ec2-denied', 'not ours');
         }
-        const call: Call = { process, mirror, kind, eni, subnet, ips, intents: new Map(wrote) };
+        const intents = new Map(wrote);
+        const call: Call = { oracle, process, mirror, kind, eni, subnet: port.subnet, ips, intents };
         return await work(createMemoryCloud(this.#watched(call), options).through(door));
       });
     const shown = (eni: CloudEni) => this.#shown(eni);
@@ -123,35 +119,34 @@ export class Ec2 {
   /** The VPC for one call that changes something. */
   #watched(call: Call): Vpc {
     const { vpc } = this;
-    const oracle = this.#oracle;
-    let sent = false;
-    const door: Pick<Vpc, 'read' | 'write'> = {
-      read: (action, look, sweeping) => vpc.read(action, look, sweeping),
-      write: (action, eni, change) => {
-        oracle.demand(
-          !sent,
-          'a call is sent once',
-          () => `${call.kind} on ${call.eni} by ${call.process.id}`,
-        );
-        sent = true;
-        watchSending(oracle, call, this.#clock.now, this.#sent);
-        const outcome = vpc.write(action, eni, network => {
-          const before = secondariesOf(network, call.eni);
-          const value = change(network);
-          watchApplied(oracle, call, before, secondariesOf(network, call.eni), this.#clock.now);
-          oracle.note(
-            `EC2 applies ${call.kind} on ${call.eni} of ${call.process.id}: ${secondariesOf(network, call.eni).join(' ')}`,
-          );
-          return value;
-        });
-        if (outcome.kind !== 'answer') this.lookLater();
-        if (outcome.kind === 'refusal') noteTaken(oracle, vpc.network, call);
-        if (!isAnswered(outcome))
-          for (const ip of call.ips) call.mirror.silent.set(keyOf(call.subnet, ip), call.eni);
-        return outcome;
-      },
+    const { oracle, mirror, eni, subnet, ips } = call;
+    let isSent = false;
+    const write: Vpc['write'] = (action, on, change) => {
+      oracle.demand(!isSent, 'a call is sent once');
+      isSent = true;
+      watchSending(call, this.#sent);
+      const outcome = vpc.write(action, on, network => {
+        const before = oracle.secondaries(eni);
+        const value = change(network);
+        watchApplied(call, before, oracle.secondaries(eni));
+        return value;
+      });
+      if (outcome.kind !== 'answer') this.lookLater();
+      for (const ip of ips) {
+        const key = keyOf(subnet, ip);
+        // Somebody has it.
+        if (outcome.kind === 'refusal' && vpc.network.carrier(subnet, ip) !== null) oracle.taken.add(key);
+        if (!isAnswered(outcome)) mirror.silent.set(key, eni);
+      }
+      return outcome;
     };
-    return door as Vpc;
+    return Object.assign(Object.create(vpc), { write });
+  }
+
+  /** The fault strikes calls from now on. */
+  addFault(fault: Fault): void {
+    if (fault.kind === 'applyLate') this.lateMs.add(fault.ms);
+    this.vpc.faults.add(fault);
   }
 
   lookLater(): void {
@@ -165,11 +160,3 @@ const isAnswered = (outcome: Outcome<unknown>): boolean =>
     ? outcome.afterMs <= CALL_TIMEOUT_MS &&
       !(outcome.kind === 'refusal' && outcome.error.code === 'InternalError')
     : false;
-
-/** EC2 refuses the call: which of its addresses somebody has. */
-function noteTaken(oracle: Oracle, network: Network, { subnet, ips }: Call): void {
-  for (const ip of ips) if (network.carrier(subnet, ip) !== null) oracle.taken.add(keyOf(subnet, ip));
-}
-
-export const secondariesOf = (network: Network, id: EniId): readonly Ipv4[] =>
-  [...network.enis()].find(eni => eni.id === id)?.secondaries ?? [];

@@ -2,10 +2,20 @@
 import { fromNumber } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import { LATENCY_MS_MAX } from '../kit/clock.ts';
-import { type Dice, type Operation, of, spread } from './dice.ts';
-import { secondariesOf } from './ec2.ts';
-import type { Container, Engine } from './engine.ts';
+import type { Container, Engine, Network } from './engine.ts';
 import { STRANGER } from './layout.ts';
+import {
+  anyConnection,
+  anyContainer,
+  anyEngine,
+  anyPlace,
+  type Dice,
+  type Operation,
+  of,
+  on,
+  runningPlaces,
+  spread,
+} from './operation.ts';
 import type { Server } from './server.ts';
 import { giveUp } from './server-operations.ts';
 import type { World } from './world.ts';
@@ -22,148 +32,101 @@ const AWAY_MS = 600_000;
 const GIVES_UP_MS = 500;
 const AWAY_MIN_MS = 5_000;
 
-const engineOf = (world: World, die: number): Engine | undefined =>
-  of(
-    world.engines.filter(engine => engine.process.state === 'running'),
-    die,
+const killEngine = (liveRestore: boolean): Operation =>
+  on(2, anyEngine, (_world, engine, dice) => engine.kill(liveRestore, spread(60_000, dice[1])));
+
+/** The servers of the network's ledger that take requests. */
+const serversOf = ({ servers, ledgers }: World, { port }: Network): Server[] =>
+  servers.filter(
+    ({ ledger, process, isLeaving }) =>
+      ledger === ledgers[port.ledger] && process.state === 'running' && !isLeaving,
   );
 
-function withNetwork(
-  operation: (engine: Engine, network: Engine['networks'][number], dice: Dice, world: World) => unknown,
-): Operation {
-  return (world, dice) => {
-    const engine = engineOf(world, dice[0]);
-    const network = engine && of(engine.networks, dice[1]);
-    if (engine && network) void operation(engine, network, dice, world);
-  };
-}
-
-function withContainer(operation: (engine: Engine, container: Container) => unknown): Operation {
-  return (world, [first, second]) => {
-    const engine = engineOf(world, first);
-    const container = engine && of(engine.containers, second);
-    if (engine && container) void operation(engine, container);
-  };
-}
-
-export const ENGINE_DEEDS = {
-  run: withNetwork((engine, network) => engine.run(network, null)),
-  'run named': withNetwork((engine, network, dice) =>
+export const ENGINE_OPERATIONS = {
+  run: on(26, anyPlace, (_world, { engine, network }) => engine.run(network, null)),
+  'run named': on(6, anyPlace, (_world, { engine, network }, dice) =>
     engine.run(network, fromNumber(network.cidr.first + (dice[2] % 16))),
   ),
-  stop: withContainer((engine, container) => engine.stop(container)),
-  restart: withContainer((engine, container) => engine.restart(container, false)),
-  'restart named': withContainer((engine, container) => engine.restart(container, true)),
-  'hang up': (world, [die]) => {
-    const open = world.engines.flatMap(engine => [...engine.connections]);
-    const connection = of(open, die);
-    if (connection === undefined) return;
-    world.strike('hang up');
-    connection.hangUp();
-  },
+  stop: on(14, anyContainer, (_world, { engine, container }) => engine.stop(container)),
+  restart: on(7, anyContainer, (_world, { engine, container }) => engine.restart(container, false)),
+  'restart named': on(3, anyContainer, (_world, { engine, container }) => engine.restart(container, true)),
+  'hang up': on(5, anyConnection, (_world, connection) => connection.hangUp()),
   // Many clients ask at once, on one ENI or on all, and hang up at once.
-  'crowd hangs up': (world, [where, count, die]) => {
-    const networks = world.engines
-      .filter(engine => engine.process.state === 'running')
-      .flatMap(engine => engine.networks.map(network => ({ engine, network })));
-    const one = of(networks, where >> 1);
-    for (const { engine, network } of where % 2 === 0 ? networks : one === undefined ? [] : [one])
+  'crowd hangs up': on(2, runningPlaces, (world, places, [where, count, die]) => {
+    const one = of(places, where >> 1);
+    for (const { engine, network } of where % 2 === 0 ? places : one === undefined ? [] : [one])
       void engine.crowd(network, 1 + (count % CROWD_MAX));
     const hangUp = () => {
-      for (const { engine } of networks) for (const connection of engine.connections) connection.hangUp();
+      for (const { engine } of places) for (const connection of engine.connections) connection.hangUp();
     };
-    world.strike('crowd hung up');
     world.clock.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
-  },
+  }),
   // A container's address is released and asked for at another server, which then leaves for good or stays.
-  'clients change servers': withNetwork((engine, network, [, , die], world) => {
-    const { ledger } = network.port;
-    const [first, second] = world.servers.filter(
-      one => one.ledger === world.ledgers[ledger] && one.process.state === 'running' && !one.isLeaving,
-    );
+  'clients change servers': on(2, anyPlace, (world, { engine, network }, [, , die]) => {
+    const [first, second] = serversOf(world, network);
     if (first === undefined || second === undefined) return;
-    world.strike('clients changed servers');
     void changeServers(world, engine, network, die % 4 < 2 ? [first, second] : [second, first], die);
   }),
   // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the address up,
   // and another container has it when the server comes back.
-  'release comes late': (world, [where, which, die]) => {
-    const engine = engineOf(world, where);
-    const container = engine && of(engine.containers, which);
-    const ledger = world.ledgers[container?.network.port.ledger ?? 0];
-    const [late, other] = world.servers
-      .filter(one => one.ledger === ledger && one.process.state === 'running' && !one.isLeaving)
-      .sort(() => (die % 2) - 0.5);
-    if (!engine || !container || !ledger || late === undefined || other === undefined) return;
-    world.strike('release came late');
+  'release comes late': on(1.5, anyContainer, (world, { engine, container }, [, , die]) => {
+    const servers = serversOf(world, container.network);
+    const [late, other] = die % 2 === 0 ? servers.reverse() : servers;
+    if (late === undefined || other === undefined) return;
     void comeLate(world, engine, container, [late, other], die);
-  },
-  'network create': withNetwork((engine, network) => engine.createNetwork(network, false)),
-  'network create fails': withNetwork((engine, network) => engine.createNetwork(network, true)),
-  'network rm': withNetwork((engine, network) => engine.removeNetwork(network)),
-  'stray release': withNetwork((engine, network, [, , die], world) => {
-    const elsewhere = [...world.oracle.held.values()].filter(
-      one => one.subnet === network.port.subnet && one.eni !== network.port.eni,
-    );
+  }),
+  'network create': on(2, anyPlace, (_world, { engine, network }) => engine.createNetwork(network, false)),
+  'network create fails': on(2, anyPlace, (_world, { engine, network }) =>
+    engine.createNetwork(network, true),
+  ),
+  'network rm': on(1, anyPlace, (_world, { engine, network }) => engine.removeNetwork(network)),
+  'stray release': on(3, anyPlace, ({ oracle }, { engine, network }, [, , die]) => {
+    const { subnet, eni } = network.port;
+    const elsewhere = [...oracle.held.values()].filter(one => one.subnet === subnet && one.eni !== eni);
     const ip = of(elsewhere, die)?.ip ?? fromNumber(network.cidr.first + (die % 4));
     return engine.strayRelease(network, ip);
   }),
-  'speak of a stranger': (world, dice) => {
-    const { network } = world.ec2.vpc;
-    const engine = engineOf(world, dice[0]);
-    const [subnet] = world.layout.cidrs.keys();
-    const ip = of(
-      [
-        ...secondariesOf(network, STRANGER),
-        network.eni(STRANGER).primary ?? secondariesOf(network, STRANGER)[0],
-      ],
-      dice[1],
-    );
-    if (engine === undefined || subnet === undefined || ip === undefined) return;
-    const ledger = dice[2] % world.ledgers.length;
-    void engine.speakOf({ eni: STRANGER, subnet, instance: engine.host as InstanceId, ledger }, ip);
-  },
+  'speak of a stranger': on(2, anyEngine, speakOfStranger),
   // A container ends while statements fail, and another one wants its address.
-  'stop in trouble': (world, dice) => {
-    const engine = engineOf(world, dice[0]);
-    const container = engine && of(engine.containers, dice[1]);
-    if (engine === undefined || container === undefined) return;
+  'stop in trouble': on(2, anyContainer, (world, { engine, container }, dice) => {
     for (const { ledger, process } of world.servers)
       ledger.failing.set(process, { after: 1 + (dice[2] % 3), left: 1 });
-    world.strike('statement failed');
     void engine.stop(container);
     void engine.run(container.network, container.ip);
-  },
-  'kill engine': (world, dice) => {
-    world.strike('engine killed');
-    engineOf(world, dice[0])?.kill(false, spread(60_000, dice[1]));
-  },
-  'kill engine, live-restore': (world, dice) => {
-    world.strike('engine killed');
-    engineOf(world, dice[0])?.kill(true, spread(60_000, dice[1]));
-  },
+  }),
+  'kill engine': killEngine(false),
+  'kill engine, live-restore': killEngine(true),
 } satisfies Record<string, Operation>;
 
+function speakOfStranger({ oracle, layout, ledgers }: World, engine: Engine, dice: Dice): void {
+  const [subnet] = layout.cidrs.keys();
+  const { secondaries, primary } = oracle.network().eni(STRANGER);
+  const ip = of([...secondaries, primary ?? secondaries[0]], dice[1]);
+  if (subnet === undefined || ip === undefined) return;
+  const ledger = dice[2] % ledgers.length;
+  void engine.speakOf({ eni: STRANGER, subnet, instance: engine.host as InstanceId, ledger }, ip);
+}
+
 async function changeServers(
-  world: World,
+  { routes, clock }: World,
   engine: Engine,
-  network: Engine['networks'][number],
+  network: Network,
   [first, second]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
   const { ledger } = network.port;
   const mine = () => engine.containers.findLast(one => one.network === network);
-  world.routes.set(ledger, first);
+  routes.set(ledger, first);
   await engine.run(network, null);
-  world.routes.set(ledger, second);
+  routes.set(ledger, second);
   const container = mine();
   if (container !== undefined) await engine.restart(container, true);
   if (die % 2 === 0) void second.leave(AWAY_MS);
-  await world.clock.waitIn(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
-  world.routes.set(ledger, first);
+  await clock.waitIn(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
+  routes.set(ledger, first);
   const again = mine();
   if (again !== undefined) await engine.stop(again);
-  world.routes.delete(ledger);
+  routes.delete(ledger);
 }
 
 async function comeLate(
@@ -173,9 +136,9 @@ async function comeLate(
   [late, other]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
+  const { clock, routes } = world;
   const { network, ip, holding } = container;
   const { ledger } = network.port;
-  const { clock, routes } = world;
   const { failing } = late.ledger;
   routes.set(ledger, late);
   failing.set(late.process, { after: 0, left: Number.POSITIVE_INFINITY });

@@ -1,15 +1,14 @@
 /** One ledger: a memory store behind a connection that can be slow, cut, or lose an answer. */
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import type { EniId } from '../../src/domain/ids.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import type { Clock, Process } from '../kit/clock.ts';
+import { wrapStore } from '../kit/world.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
-import { watchAdoption } from './watch-enis.ts';
-import { watchMove } from './watch-ledger.ts';
+import { watchAdoption, watchMove } from './watch-ledger.ts';
 
 /** The clocks at the start, in milliseconds since 1970. */
 export const EPOCH = 1_800_000_000_000;
@@ -19,22 +18,11 @@ const LOCK_LOOK_MS = 100;
 export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
 const tellLocked = (changes: readonly Change[]): IpamError =>
   new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
-const READS = new Set<string>([
-  'outdated',
-  'get',
-  'onEni',
-  'readyOn',
-  'freeFor',
-  'intents',
-  'withStatus',
-  'tally',
-  'subnets',
-  'eni',
-  'enis',
-  'servers',
-  'fact',
-  'lateOutcomes',
-]);
+const READS = new Set(
+  'outdated get onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes'.split(
+    ' ',
+  ),
+);
 
 export class Ledger {
   readonly mirror: Mirror;
@@ -82,35 +70,43 @@ export class Ledger {
 
   /** The ledger as the process reaches it. `wrote` gets what its answered moves say of each row. */
   connect(process: Process, wrote: Map<string, Allocation>): Store {
-    const entries = (Object.keys(this.base) as (keyof Store)[]).map(name => {
-      const method = this.base[name] as (...args: unknown[]) => Promise<unknown>;
-      const statement = (...args: unknown[]) =>
-        this.#clock.call(
-          process,
-          () => this.#carryOut(process, name, args, () => method(...args)),
-          answer => {
-            if (name === 'move') noteWritten(wrote, answer as Allocation[]);
-          },
-        );
-      return [name, statement] as const;
-    });
-    return Object.fromEntries(entries) as unknown as Store;
+    const watched: Store = {
+      ...this.base,
+      move: changes => this.#move(process, changes),
+      add: rows => this.#add(rows),
+      adopt: async id => {
+        await this.base.adopt(id);
+        watchAdoption(this.#oracle, this.mirror, process, id);
+      },
+    };
+    return wrapStore(watched, (name, call, args) =>
+      this.#clock.call(
+        process,
+        () => this.#carryOut(process, name, call, args),
+        answer => {
+          if (name === 'move') noteWritten(wrote, answer as Allocation[]);
+        },
+      ),
+    );
   }
 
   async #carryOut(
     process: Process,
-    name: string,
+    name: keyof Store,
+    call: () => Promise<unknown>,
     args: unknown[],
-    work: () => Promise<unknown>,
   ): Promise<unknown> {
     const failure = this.#failure(process);
     if (name === 'lateOutcomes') return await this.#learn(process, failure);
-    if (name === 'move' && failure === null) await this.#passLocks(args[0] as readonly Change[]);
-    if (failure === null) return await this.#apply(process, name, args, work);
+    const changes = name === 'move' ? (args[0] as readonly Change[]) : [];
+    if (failure === null) {
+      await this.#passLocks(changes);
+      return await call();
+    }
     // It may have been carried out all the same.
     if (!READS.has(name) && this.#clock.random.chance(0.5)) {
-      const answer = await this.#apply(process, name, args, work);
-      if (name === 'move') this.#keepUnheard(process, args[0] as readonly Change[], answer as Allocation[]);
+      const answer = await call();
+      if (name === 'move') this.#keepUnheard(process, changes, answer as Allocation[]);
     }
     throw failure;
   }
@@ -120,7 +116,7 @@ export class Ledger {
     const endsAt = this.#clock.now + LOCK_WAIT_MS;
     while (changes.some(({ row }) => this.isLocked(row))) {
       if (this.#clock.now >= endsAt) throw new LockedError(tellLocked);
-      await this.#clock.waitIn(null, LOCK_LOOK_MS);
+      await this.#clock.wait(LOCK_LOOK_MS);
     }
   }
 
@@ -160,66 +156,36 @@ export class Ledger {
     return new IpamError('store-down', 'the connection to the ledger was lost');
   }
 
-  async #apply(
-    process: Process,
-    name: string,
-    args: unknown[],
-    work: () => Promise<unknown>,
-  ): Promise<unknown> {
-    if (name === 'move') return await this.#move(process, args[0] as readonly Change[]);
-    if (name === 'add') return await this.#add(args[0] as readonly NewAllocation[], work);
-    const answer = await work();
-    if (name === 'adopt')
-      watchAdoption(this.#oracle, this.mirror, process, args[0] as EniId, this.#clock.now);
-    return answer;
-  }
-
   async #move(process: Process, changes: readonly Change[]): Promise<Allocation[]> {
     const answer = await this.base.move(changes);
     const storeNow = this.now();
-    for (const { row } of changes) {
-      const key = keyOf(row.subnet, row.ip);
-      const before = this.mirror.rows.get(key);
-      const [after] = (await this.base.get(row.subnet, [row.ip])).rows;
+    const { mirror } = this;
+    for (const change of changes) {
+      const { subnet, ip } = change.row;
+      const key = keyOf(subnet, ip);
+      const before = mirror.rows.get(key);
+      const [after] = (await this.base.get(subnet, [ip])).rows;
       if (before === undefined || after === undefined || after.generation === before.generation) continue;
-      const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
-      if (change === undefined) continue;
-      const { mirror } = this;
-      watchMove(this.#oracle, {
-        mirror,
-        process,
-        change,
-        before,
-        after,
-        together: answer.filter(one => one.status === after.status && one.iface === after.iface).length,
-        storeNow,
-        now: this.#clock.now,
-      });
+      const together = answer.filter(one => one.status === after.status && one.iface === after.iface).length;
+      watchMove({ oracle: this.#oracle, mirror, process, change, key, before, after, together, storeNow });
       this.#oracle.demand(
         answer.some(one => one.ip === after.ip && one.generation === after.generation),
         'what moved is answered',
-        () => `${key}: ${change.move}`,
       );
     }
     return answer;
   }
 
-  async #add(rows: readonly NewAllocation[], work: () => Promise<unknown>): Promise<unknown> {
-    const answer = await work();
-    const [first] = rows;
-    if (first === undefined) return answer;
-    for (const row of (
-      await this.base.get(
-        first.subnet,
-        rows.map(one => one.ip),
-      )
-    ).rows) {
-      const key = keyOf(row.subnet, row.ip);
-      if (this.mirror.rows.has(key)) continue;
-      this.mirror.rows.set(key, row);
-      this.mirror.since.set(key, this.#clock.now);
-    }
-    return answer;
+  async #add(rows: readonly NewAllocation[]): Promise<number> {
+    const added = await this.base.add(rows);
+    for (const { subnet, ip } of rows)
+      for (const row of (await this.base.get(subnet, [ip])).rows) {
+        const key = keyOf(subnet, ip);
+        if (this.mirror.rows.has(key)) continue;
+        this.mirror.rows.set(key, row);
+        this.mirror.since.set(key, this.#clock.now);
+      }
+    return added;
   }
 }
 

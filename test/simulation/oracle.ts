@@ -3,7 +3,8 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
-import type { Process } from '../kit/clock.ts';
+import type { Eni } from '../../src/simulator/model/records.ts';
+import type { Clock, Process } from '../kit/clock.ts';
 import { keyOf, type Layout } from './layout.ts';
 
 /** A rule that was broken. */
@@ -45,6 +46,8 @@ export interface Mirror {
   /** How often it was claimed. */
   readonly claims: Map<string, number>;
 }
+
+export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
 
 export class Oracle {
   violation: Violation | null = null;
@@ -98,14 +101,16 @@ export class Oracle {
   /** Requests under way, by connection. */
   readonly requests = new Map<object, { process: Process; eni: EniId; ranged: boolean }>();
   readonly lines: string[] | null;
-  readonly #where: () => { step: number; atMs: number };
+  readonly #clock: Clock;
+  /** What was noted last. */
+  #noted = '';
   network: () => Network = () => {
     throw new Error('no VPC yet');
   };
 
-  constructor(layout: Layout, where: () => { step: number; atMs: number }, tracing: boolean) {
+  constructor(layout: Layout, clock: Clock, tracing: boolean) {
     this.layout = layout;
-    this.#where = where;
+    this.#clock = clock;
     this.lines = tracing ? [] : null;
     this.mirrors = layout.servers.map((_, index) => ({
       index,
@@ -119,25 +124,32 @@ export class Oracle {
     }));
   }
 
+  /** True time. */
+  get now(): number {
+    return this.#clock.now;
+  }
+
   /** Notes the first rule that was broken. */
   fail(rule: string, detail: string): void {
     this.note(`*** ${rule}: ${detail}`);
-    this.violation ??= { rule, detail, ...this.#where() };
+    this.violation ??= { rule, detail, step: this.#clock.steps, atMs: this.now };
   }
 
-  demand(holds: boolean, rule: string, detail: () => string): void {
+  /** `detail` is what was noted last, unless it is said. */
+  demand(holds: boolean, rule: string, detail = () => this.#noted): void {
     if (!holds) this.fail(rule, detail());
   }
 
-  /** The machine threw what is none of its errors. */
+  /** The program threw what is none of its errors. */
   crash(error: unknown): void {
     this.fail('crash', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   note(text: string): void {
+    this.#noted = text;
     if (this.lines === null) return;
-    const { step, atMs } = this.#where();
-    this.lines.push(`${String(step).padStart(6)} ${(atMs / 1000).toFixed(3).padStart(10)} s  ${text}`);
+    const seconds = (this.now / 1000).toFixed(3).padStart(10);
+    this.lines.push(`${String(this.#clock.steps).padStart(6)} ${seconds} s  ${text}`);
   }
 
   /** The row of the ledger, which says who holds the address. */
@@ -145,20 +157,42 @@ export class Oracle {
     return this.mirrors[ledger]?.rows.get(keyOf(subnet, ip));
   }
 
-  /** The ENI is detached, or deleted, now. */
-  cut(eni: EniId, now: number): void {
-    this.cuts.set(eni, [...(this.cuts.get(eni) ?? []), now]);
+  /** The ENI is detached, attached or deleted now. */
+  cut(eni: EniId): void {
+    this.cuts.set(eni, [...(this.cuts.get(eni) ?? []), this.now]);
   }
 
+  /** Others have taken the address off the ENI. */
+  takenOff(subnet: SubnetId, eni: EniId, ip: Ipv4): void {
+    const key = keyOf(subnet, ip);
+    if (this.strangers.get(key) !== eni) this.stolen.set(key, eni);
+    else {
+      this.strangers.delete(key);
+      this.ghosts.set(`${eni} ${ip}`, this.now);
+    }
+  }
+
+  /** The ENI in EC2; undefined: it is gone. */
+  eni = (id: EniId): Eni | undefined => [...this.network().enis()].find(one => one.id === id);
+  secondaries = (id: EniId): readonly Ipv4[] => this.eni(id)?.secondaries ?? [];
   /** The instance that the ENI is attached to; null: to none, or there is no such ENI. */
-  instanceOf = (id: EniId): InstanceId | null =>
-    [...this.network().enis()].find(eni => eni.id === id)?.attachment?.instance ?? null;
+  instanceOf = (id: EniId): InstanceId | null => this.eni(id)?.attachment?.instance ?? null;
 
   /** Whether the ENI is where this ledger serves it: anywhere, or on the ledger's own instance. */
   isHere(ledger: number, eni: EniId): boolean {
     const owner = this.layout.owners[ledger] ?? null;
     return owner === null || this.instanceOf(eni) === owner;
   }
+
+  /** Whether what the container holds is of no use to it any more: its ENI has left the instance whose ledger it is in,
+   *  or is gone. Another ledger may give the address in good faith. */
+  hasLeft = ({ ledger, eni }: Pick<Holding, 'ledger' | 'eni'>): boolean =>
+    this.layout.owners[ledger] !== null && !this.isHere(ledger, eni);
+
+  /** Whether the ledger may use the ENI. Embedded, any contact with one that is attached to the instance will do. */
+  mayUse = ({ index }: Mirror, id: EniId): boolean =>
+    this.pooled.has(id) ||
+    (this.layout.owners[index] !== null && this.layout.ports.some(({ eni }) => eni === id));
 
   /** How many requests wait there for an address of the ENI. */
   waiting = (process: Process, eni: EniId | null): number =>

@@ -1,72 +1,28 @@
 /** What is done in a history, in order; each thing a few events or some time after the one before. */
+import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Random } from '../kit/random.ts';
+import { ENGINE_OPERATIONS } from './engine-operations.ts';
+import type { Dice, Operation } from './operation.ts';
+import { OPERATOR_OPERATIONS, SERVER_OPERATIONS } from './server-operations.ts';
+import { EC2_OPERATIONS, STRANGER_OPERATIONS } from './vpc-operations.ts';
+import type { World } from './world.ts';
 
-/** What may be done, and how often it is drawn. */
-const WEIGHTS = {
-  // What engines do.
-  run: 26,
-  'run named': 6,
-  stop: 14,
-  restart: 7,
-  'restart named': 3,
-  'hang up': 5,
-  'crowd hangs up': 2,
-  'clients change servers': 2,
-  'release comes late': 1.5,
-  'network create': 2,
-  'network create fails': 2,
-  'network rm': 1,
-  'stray release': 3,
-  'speak of a stranger': 2,
-  'stop in trouble': 2,
-  'kill engine': 2,
-  'kill engine, live-restore': 2,
-  // What befalls servers and their ledger.
-  'server dies': 5,
-  'server leaves': 2,
-  'server freezes': 4,
-  'server sleeps': 2,
-  'server clock steps': 2,
-  'statements fail': 5,
-  'store away': 2,
-  'server at a wrong place': 2,
-  'store clock steps': 2,
-  'store clock steps back': 1,
-  'stranger locks rows': 3,
-  // What EC2 does.
-  'lost reply': 5,
-  'call hangs': 3,
-  'call applies late': 6,
-  'call refused': 3,
-  throttle: 3,
-  'assigns away': 1,
-  'slow call': 3,
-  'late reads': 5,
-  'bad reads': 2,
-  // What others do.
-  'stranger assigns': 5,
-  'stranger drops': 3,
-  'stranger takes ours off': 4,
-  'stranger crowds an eni': 1,
-  'eni attached anew': 1,
-  'eni deleted': 0.3,
-  'instance terminated': 0.2,
-  'eni detached': 3,
-  'eni attached': 3,
-  'eni moved': 4,
-  'eni of a host deleted': 1,
-  // What the operator does.
-  recycle: 5,
-  init: 2,
-} as const;
-export type OperationName = keyof typeof WEIGHTS;
+const OPERATIONS = {
+  ...ENGINE_OPERATIONS,
+  ...SERVER_OPERATIONS,
+  ...EC2_OPERATIONS,
+  ...STRANGER_OPERATIONS,
+  ...OPERATOR_OPERATIONS,
+};
+export type OperationName = keyof typeof OPERATIONS;
+export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];
 
 export interface Op {
   readonly doing: OperationName;
   /** Waits for so many events after the one before, or for so many milliseconds. */
   readonly gap: { readonly steps: number } | { readonly ms: number };
-  /** Three numbers below 2^16, by which it chooses what it is done to. */
-  readonly dice: readonly [number, number, number];
+  /** By these it chooses what it is done to, when it is done. */
+  readonly dice: Dice;
 }
 
 /** How much more often an operation is drawn that a history is focused on. */
@@ -74,8 +30,11 @@ const FOCUSED = 10;
 
 /** `focus`: what is to be done often. */
 export function drawPlan(random: Random, focus: readonly OperationName[] = []): Op[] {
-  const weights: Record<OperationName, number> = { ...WEIGHTS };
-  for (const doing of focus) weights[doing] *= FOCUSED;
+  const weightOf = (name: OperationName) => OPERATIONS[name].weight * (focus.includes(name) ? FOCUSED : 1);
+  const weights = Object.fromEntries(OPERATION_NAMES.map(name => [name, weightOf(name)])) as Record<
+    OperationName,
+    number
+  >;
   const dice = () => random.below(2 ** 16);
   return Array.from(
     { length: random.between(8, 40) },
@@ -91,4 +50,15 @@ function drawGap(random: Random): Op['gap'] {
   if (random.chance(0.55)) return { steps: random.below(16) };
   const ms = random.weighted({ 10: 3, 1000: 3, 20000: 4, 100000: 2, 400000: 1 });
   return { ms: 1 + random.below(Number(ms)) };
+}
+
+/** What EC2 refuses is not done. */
+export function act(world: World, { doing, dice }: Op): void {
+  world.oracle.note(`> ${doing}`);
+  const operation: Operation = OPERATIONS[doing];
+  try {
+    if (operation.act(world, dice)) world.count(doing);
+  } catch (error) {
+    if (!(error instanceof Ec2Error)) throw error;
+  }
 }

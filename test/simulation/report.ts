@@ -5,7 +5,7 @@ import { type History, planLength, simulate } from './simulate.ts';
 export interface Tally {
   histories: number;
   steps: number;
-  faults: Record<string, number>;
+  counts: Record<string, number>;
   failures: History[];
 }
 
@@ -13,13 +13,13 @@ export interface Tally {
 const LINES_SHOWN_MAX = 80;
 
 export async function runSeeds(from: number, seeds: number, failuresMax = 10): Promise<Tally> {
-  const tally: Tally = { histories: 0, steps: 0, faults: {}, failures: [] };
+  const tally: Tally = { histories: 0, steps: 0, counts: {}, failures: [] };
   for (let seed = from; seed < from + seeds && tally.failures.length < failuresMax; seed++) {
     const history = await simulate(seed);
     tally.histories++;
     tally.steps += history.steps;
-    for (const [kind, count] of history.faults) tally.faults[kind] = (tally.faults[kind] ?? 0) + count;
     if (history.violation !== null) tally.failures.push(history);
+    addCounts(tally.counts, history.counts);
   }
   return tally;
 }
@@ -28,7 +28,11 @@ export function addTally(sum: Tally, more: Tally): void {
   sum.histories += more.histories;
   sum.steps += more.steps;
   sum.failures.push(...more.failures);
-  for (const [kind, count] of Object.entries(more.faults)) sum.faults[kind] = (sum.faults[kind] ?? 0) + count;
+  addCounts(sum.counts, Object.entries(more.counts));
+}
+
+function addCounts(sum: Tally['counts'], more: Iterable<readonly [string, number]>): void {
+  for (const [operation, count] of more) sum[operation] = (sum[operation] ?? 0) + count;
 }
 
 /** What broke, the shortest history found that breaks it, and the command that shows it again. */

@@ -1,14 +1,13 @@
 /** What must be so when nothing goes wrong any more and the keepers have had their time. */
 import { type Allocation, isIntent, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import { secondariesOf } from './ec2.ts';
 import { keyOf, type Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import type { Mirror, Oracle } from './oracle.ts';
 import type { World } from './world.ts';
 
 /** Says what is not so: it must be so at last, however long that takes where EC2 lets few calls through. */
-export type Demand = Oracle['demand'];
+export type Demand = (holds: boolean, rule: string, detail: () => string) => void;
 
 export async function watchRest(world: World, demand: Demand): Promise<void> {
   for (const server of world.servers)
@@ -128,7 +127,7 @@ export function mustServe(world: World, { eni, ledger }: Port): boolean {
   if (rows.some(row => row.status === 'ready' && row.iface === eni && mayServe(row))) return true;
   // What is held but is not there keeps its place.
   const named = rows.filter(row => row.iface === eni && !row.primary).length;
-  const hasRoom = 1 + Math.max(secondariesOf(network, eni).length, named) < network.limitOf(there);
+  const hasRoom = 1 + Math.max(world.oracle.secondaries(eni).length, named) < network.limitOf(there);
   // A subnet that the ledger does not know yet is read for the request.
   if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
   return (

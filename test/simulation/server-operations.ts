@@ -8,10 +8,11 @@ import { idle, recycle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { Process } from '../kit/clock.ts';
-import { type Dice, type Operation, of, spread } from './dice.ts';
 import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX, STEPS_APART_MS } from './layout.ts';
+import type { Ledger } from './ledger.ts';
+import { anyLedger, anyPort, anyServer, type Operation, of, on, spread } from './operation.ts';
 import type { Holding } from './oracle.ts';
-import { contextOf, type Server } from './server.ts';
+import { contextOf } from './server.ts';
 import type { World } from './world.ts';
 
 /** Long enough for all that a server concludes from what it sees again. */
@@ -24,6 +25,7 @@ const WRONG_PLACES: readonly Caller[] = [
 
 /** Longer than a server that has died may still come back. */
 const AWAY_MS_MAX = 1_200_000;
+const FROZEN_MS_MAX = 600_000;
 /** Longer than the grace. */
 const SLEEP_MS_MAX = 2_000_000;
 const DAY_STEP_MS_MAX = 3_600_000;
@@ -34,24 +36,20 @@ const STALL_MS_MIN = 20_000;
 const LOCK_MS_MAX = 60_000;
 const LOCKED_ROWS_MAX = 6;
 
-function withServer(operation: (world: World, server: Server, dice: Dice) => void): Operation {
-  return (world, dice) => {
-    const server = of(
-      world.servers.filter(one => one.process.state === 'running'),
-      dice[0],
-    );
-    if (server === undefined) return;
-    operation(world, server, dice);
-  };
+/** Stands still for so long: the process alone, or with its machine. */
+function suspend({ clock, oracle }: World, process: Process, what: 'freeze' | 'sleep', forMs: number): void {
+  oracle.note(`${process.id}: ${what}`);
+  clock[what](process);
+  clock.effect(null, () => clock.thaw(process), forMs);
 }
 
 /** A command that an operator runs, in a process of its own. */
 async function command(
   world: World,
-  port: Port | undefined,
+  port: Port,
   work: (context: IpamContext) => Promise<unknown>,
 ): Promise<void> {
-  const ledger = world.ledgers[port?.ledger ?? 0];
+  const ledger = world.ledgers[port.ledger];
   if (ledger === undefined) return;
   const context = contextOf(world, ledger, new Process(`command ${world.clock.steps}`));
   await work(context).catch(error => {
@@ -60,128 +58,99 @@ async function command(
 }
 
 /** An operator's order: the holder gives the address up, if nobody has it since. */
-export function giveUp(
+export const giveUp = (
   world: World,
   port: Port,
   { ip, claim }: Pick<Holding, 'ip' | 'claim'>,
-): Promise<void> {
-  return command(world, port, async ({ store }) => {
+): Promise<void> =>
+  command(world, port, async ({ store }) => {
     const [row] = (await store.get(port.subnet, [ip])).rows;
     const mirror = world.ledgers[port.ledger]?.mirror;
     if (mirror === undefined || world.oracle.claimOf(mirror, keyOf(port.subnet, ip)) !== claim) return;
     if (row?.iface === port.eni && row.status === 'allocated' && row.missingSince === null)
       await store.move([{ row, move: 'release' }]);
   });
+
+/** A server with the credentials of another account, or in another Region. */
+function startMisplaced(world: World, ledger: Ledger, where: number, forMs: number): void {
+  const { clock, oracle, layout } = world;
+  const process = new Process(`misplaced ${clock.steps}`);
+  const caller = of(WRONG_PLACES, where);
+  oracle.note(`${process.id} starts: ${JSON.stringify(caller)}`);
+  oracle.misplaced.add(process);
+  const context = contextOf(world, ledger, process, caller);
+  const { keeper } = openIpam(context, {
+    server: process.id,
+    reconcileEveryMs: MISPLACED_PAUSE_MS,
+    pause: () => clock.waitIn(process, MISPLACED_PAUSE_MS),
+  });
+  void keeper.run();
+  void idle(context, layout.ports[0]?.subnet as SubnetId, 0, 4)
+    .then(rows => recycle(context, rows))
+    .catch(() => {});
+  clock.effect(null, () => clock.kill(process), forMs);
 }
 
-export const SERVER_DEEDS = {
-  'server dies': withServer((world, server, dice) => {
-    world.strike('server died');
+export const SERVER_OPERATIONS = {
+  'server dies': on(5, anyServer, ({ clock }, server, dice) => {
     server.die();
-    world.clock.effect(null, () => server.restart(), spread(60_000, dice[1]));
+    clock.effect(null, () => server.restart(), spread(60_000, dice[1]));
   }),
   // For long, so that those that stay believe that they are the only ones.
-  'server leaves': withServer((world, server, dice) => {
-    world.strike('server left');
-    void server.leave(60_000 + spread(AWAY_MS_MAX, dice[1]));
-  }),
-  'server freezes': withServer((world, server, dice) => {
-    const { process } = server;
-    world.strike('server frozen');
-    world.oracle.note(`${process.id} freezes`);
-    world.clock.freeze(process);
-    world.clock.effect(null, () => world.clock.thaw(process), spread(600_000, dice[1]));
-  }),
-  'server sleeps': withServer((world, server, dice) => {
-    const { process } = server;
-    world.strike('server slept');
-    world.oracle.note(`${process.id} sleeps`);
-    world.clock.sleep(process);
-    world.clock.effect(null, () => world.clock.thaw(process), spread(SLEEP_MS_MAX, dice[1]));
-  }),
+  'server leaves': on(2, anyServer, (_world, server, dice) =>
+    server.leave(60_000 + spread(AWAY_MS_MAX, dice[1])),
+  ),
+  'server freezes': on(4, anyServer, (world, { process }, dice) =>
+    suspend(world, process, 'freeze', spread(FROZEN_MS_MAX, dice[1])),
+  ),
+  'server sleeps': on(2, anyServer, (world, { process }, dice) =>
+    suspend(world, process, 'sleep', spread(SLEEP_MS_MAX, dice[1])),
+  ),
   // As after a stall: the machine goes on with another time of day.
-  'server clock steps': withServer((world, server, dice) => {
-    world.strike('server clock stepped');
-    world.clock.freeze(server.process);
-    world.clock.effect(null, () => world.clock.thaw(server.process), STALL_MS_MIN + spread(600_000, dice[0]));
-    server.process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
-    server.process.unsteadyAt = world.clock.now;
-    world.oracle.note(`the time of day of ${server.process.id} is ${server.process.dayAheadMs} ms ahead`);
+  'server clock steps': on(2, anyServer, (world, { process }, dice) => {
+    suspend(world, process, 'freeze', STALL_MS_MIN + spread(FROZEN_MS_MAX, dice[0]));
+    process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
+    process.unsteadyAt = world.clock.now;
+    world.oracle.note(`the time of day of ${process.id} is ${process.dayAheadMs} ms ahead`);
   }),
-  'statements fail': withServer((world, server, dice) => {
-    world.strike('statement failed');
-    server.ledger.failing.set(server.process, { after: dice[1] % 6, left: 1 + (dice[2] % 3) });
+  'statements fail': on(5, anyServer, (_world, { ledger, process }, dice) =>
+    ledger.failing.set(process, { after: dice[1] % 6, left: 1 + (dice[2] % 3) }),
+  ),
+  'store away': on(2, anyLedger, ({ clock }, ledger, [, long]) => {
+    ledger.awayUntil = clock.now + spread(200_000, long);
   }),
-  'server at a wrong place': (world, [die, where, long]) => {
-    const ledger = of(world.ledgers, die);
-    if (ledger === undefined) return;
-    const { clock, oracle } = world;
-    const process = new Process(`misplaced ${clock.steps}`);
-    const caller = of(WRONG_PLACES, where);
-    oracle.note(`${process.id} starts: ${JSON.stringify(caller)}`);
-    oracle.misplaced.add(process);
-    world.strike('misplaced server');
-    const context = contextOf(world, ledger, process, caller);
-    const { keeper } = openIpam(context, {
-      server: process.id,
-      reconcileEveryMs: MISPLACED_PAUSE_MS,
-      pause: () => clock.waitIn(process, MISPLACED_PAUSE_MS),
-    });
-    void keeper.run();
-    void idle(context, world.layout.ports[0]?.subnet as SubnetId, 0, 4)
-      .then(rows => recycle(context, rows))
-      .catch(() => {});
+  'server at a wrong place': on(2, anyLedger, (world, ledger, [, where, long]) => {
     const forMs = spread(MISPLACED_MS_MAX, long);
-    clock.effect(null, () => clock.kill(process), forMs);
+    startMisplaced(world, ledger, where, forMs);
     if (long % 3 > 0) return;
     // It is alone for as long.
     for (const server of world.servers)
-      if (server.ledger === ledger && server.process.state === 'running') {
-        clock.freeze(server.process);
-        clock.effect(null, () => clock.thaw(server.process), forMs);
-      }
-  },
-  'store away': (world, [die, long]) => {
-    const ledger = of(world.ledgers, die);
-    if (ledger === undefined) return;
-    world.strike('store away');
-    ledger.awayUntil = world.clock.now + spread(200_000, long);
-  },
+      if (server.ledger === ledger && server.process.state === 'running')
+        suspend(world, server.process, 'freeze', forMs);
+  }),
+  'store clock steps': on(2, anyLedger, ({ clock }, ledger, [, to]) => {
+    // Of two steps while a release waits, forth and back, nothing is left to tell.
+    if (clock.now - ledger.steppedAt < STEPS_APART_MS) return;
+    ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
+  }),
   // Forward it would make intents look old: that is a bound of the protocol, not a fault that it outlives.
-  'store clock steps back': (world, [die, to]) => {
-    const ledger = of(world.ledgers, die);
-    if (ledger === undefined) return;
-    world.strike('store clock stepped back');
+  'store clock steps back': on(1, anyLedger, (_world, ledger, [, to]) => {
     ledger.apartMs = Math.max(ledger.apartMs - (to % (2 * APART_MS_MAX)), -APART_MS_MAX);
     ledger.setSkew(0);
-  },
-  'store clock steps': (world, [die, to]) => {
-    const ledger = of(world.ledgers, die);
-    if (ledger === undefined) return;
-    // Of two steps while a release waits, forth and back, nothing is left to tell.
-    if (world.clock.now - ledger.steppedAt < STEPS_APART_MS) return;
-    world.strike('store clock stepped');
-    ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
-  },
-  'stranger locks rows': (world, [die, which, long]) => {
-    const ledger = of(world.ledgers, die);
-    if (ledger === undefined) return;
-    world.strike('rows locked');
+  }),
+  'stranger locks rows': on(3, anyLedger, ({ clock }, ledger, [, which, long]) => {
     const keys = [...ledger.mirror.rows.keys()];
-    const until = world.clock.now + spread(LOCK_MS_MAX, long);
+    const until = clock.now + spread(LOCK_MS_MAX, long);
     for (let i = 0; i < 1 + (which % LOCKED_ROWS_MAX); i++)
       ledger.lockedUntil.set(keys[(which * (i + 1)) % keys.length] ?? '', until);
-  },
+  }),
+} satisfies Record<string, Operation>;
 
-  recycle: (world, [where, idleS, limit]) => {
-    const port = of(world.layout.ports, where);
-    if (port === undefined) return;
-    void command(world, port, async context =>
+export const OPERATOR_OPERATIONS = {
+  recycle: on(5, anyPort, (world, port, [, idleS, limit]) =>
+    command(world, port, async context =>
       recycle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
-    );
-  },
-  init: (world, [where]) => {
-    const port = of(world.layout.ports, where);
-    if (port !== undefined) void command(world, port, context => survey(context, port.subnet));
-  },
+    ),
+  ),
+  init: on(2, anyPort, (world, port) => command(world, port, context => survey(context, port.subnet))),
 } satisfies Record<string, Operation>;

@@ -66,7 +66,7 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   const log: Log = (_level, message, { error, eni, ip } = {}) => {
     if (error !== undefined) oracle.note(`${process.id}: ${message}: ${error}`);
     if (message === KEPT) noteKept(world, ledger, process, eni as EniId, ip as Ipv4);
-    const reuse = { eni: eni as EniId, ip: String(ip), now: time.now, storeNow: ledger.now() };
+    const reuse = { eni: eni as EniId, ip: String(ip), storeNow: ledger.now() };
     if (message === 'early reuse') watchEarlyReuse(oracle, mirror, process, reuse);
     if (error instanceof Error && !(error instanceof IpamError)) oracle.crash(error);
   };

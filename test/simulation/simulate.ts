@@ -2,10 +2,9 @@
 
 import type { Process } from '../kit/clock.ts';
 import { Random } from '../kit/random.ts';
-import { act } from './actor.ts';
 import { drawLayout, drawPace } from './layout.ts';
 import type { Violation } from './oracle.ts';
-import { drawPlan, type Op, type OperationName } from './plan.ts';
+import { act, drawPlan, type Op, type OperationName } from './plan.ts';
 import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
 import { REST_MS, World } from './world.ts';
@@ -22,7 +21,8 @@ export interface History {
   readonly seed: number;
   readonly steps: number;
   readonly ops: number;
-  readonly faults: ReadonlyMap<string, number>;
+  /** How often each operation was carried out. */
+  readonly counts: ReadonlyMap<string, number>;
   readonly violation: Violation | null;
   /** What happened, line by line, when that was asked for. */
   readonly lines: readonly string[];
@@ -45,7 +45,7 @@ export async function simulate(
     seed,
     steps: world.clock.steps,
     ops: ops.length,
-    faults: world.faults,
+    counts: world.counts,
     violation: world.oracle.violation,
     lines: world.oracle.lines ?? [],
   };

@@ -1,7 +1,6 @@
 /** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
-import { secondariesOf } from './ec2.ts';
 import type { Engine, Network } from './engine.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
 import type { World } from './world.ts';
@@ -37,9 +36,7 @@ export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>
   const { engine, network } = chosen;
   const { eni } = network.port;
   oracle.note(`> trial: an assign on ${eni} meets ${fault.kind}`);
-  if (fault.kind === 'applyLate') ec2.lateMs.add(fault.ms);
-  ec2.vpc.faults.add({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
-  world.strike('one call in doubt');
+  ec2.addFault({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
   clock.isCalm = true;
   const starts = random.between(1, STARTS_MAX);
   for (let i = 0; i < starts && oracle.violation === null; i++) await start(world, engine, network, pass);
@@ -76,7 +73,7 @@ function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
   if (there === undefined || !oracle.isHere(ledger, eni)) return false;
   const rows = [...(oracle.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
   const here = rows.filter(row => row.iface === eni && !row.primary);
-  const carried = new Set(secondariesOf(network, eni));
+  const carried = new Set(oracle.secondaries(eni));
   const since = oracle.mirrors[ledger]?.since;
   const hasStood = (row: Allocation) =>
     world.clock.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;

@@ -1,42 +1,38 @@
 /** Rules about the ledger, held against every change of it. */
-import type { Ipv4 } from '../../src/domain/address.ts';
-import { isReserved } from '../../src/domain/address.ts';
+import { type Ipv4, isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, isIntent, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
-import type { Holding, Mirror, Oracle } from './oracle.ts';
-import { hasLeft, mayUse, ONLY_POOLED } from './watch-enis.ts';
+import { type Holding, type Mirror, ONLY_POOLED, type Oracle } from './oracle.ts';
 
 /** What only writes down what EC2 says. */
 const OBSERVATIONS: readonly MoveName[] = ['foreign', 'seen', 'unseen', 'vacated'];
 
 /** One row that a statement changed. */
 export interface Moved {
+  readonly oracle: Oracle;
   readonly mirror: Mirror;
   readonly process: Process;
   readonly change: Change;
+  readonly key: string;
   readonly before: Allocation;
   readonly after: Allocation;
   /** Rows that the same commit moved to the same status on the same ENI. */
   readonly together: number;
-  /** By the store's clock, and truly. */
+  /** By the store's clock. */
   readonly storeNow: number;
-  readonly now: number;
 }
 
-export function watchMove(oracle: Oracle, moved: Moved): void {
-  const { mirror, change, before, after } = moved;
-  const key = keyOf(after.subnet, after.ip);
+export function watchMove(moved: Moved): void {
+  const { oracle, mirror, process, change, key, before, after } = moved;
   oracle.note(
-    `${moved.process.id}: ${change.move} ${after.ip} ${before.status}→${after.status} on ${after.iface ?? before.iface} #${after.generation}`,
+    `${process.id}: ${change.move} ${after.ip} ${before.status}→${after.status} on ${after.iface ?? before.iface} #${after.generation}`,
   );
   const rule = MOVES[change.move];
   oracle.demand(
     before.status === rule.from && after.status === rule.to && after.generation === before.generation + 1,
     'every change of a row is a move of the table',
-    () =>
-      `${key}: ${change.move} made #${before.generation} ${before.status} #${after.generation} ${after.status}`,
   );
   const seen = change.row;
   oracle.demand(
@@ -45,53 +41,49 @@ export function watchMove(oracle: Oracle, moved: Moved): void {
     () =>
       `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
   );
-  if (change.move === 'taken' && change.refused === true)
-    oracle.demand(
-      oracle
-        .network()
-        .journalAfter(0)
-        .mutations.some(({ ips }) => ips.includes(after.ip)),
-      "a refusal is taken for somebody else's address only where somebody has had it",
-      () => `${key} by ${moved.process.id}`,
-    );
+  const isRefused = change.move === 'taken' && change.refused === true;
+  const wasThere = () =>
+    oracle
+      .network()
+      .journalAfter(0)
+      .mutations.some(({ ips }) => ips.includes(after.ip));
+  oracle.demand(
+    !isRefused || wasThere(),
+    "a refusal is taken for somebody else's address only where somebody has had it",
+  );
   const eni = before.iface ?? change.iface ?? null;
   oracle.demand(
-    eni === null || mayUse(oracle, mirror, eni) || OBSERVATIONS.includes(change.move),
+    eni === null || oracle.mayUse(mirror, eni) || OBSERVATIONS.includes(change.move),
     ONLY_POOLED,
-    () => `${key}: ${change.move} on ${eni} by ${moved.process.id}`,
   );
   const isFreed = after.status === 'free' && before.status !== 'assigning';
   const isGivenUp = before.status === 'allocated' && after.status !== 'allocated';
   oracle.demand(
-    !oracle.misplaced.has(moved.process) || !(isFreed || isGivenUp),
+    !oracle.misplaced.has(process) || !(isFreed || isGivenUp),
     'a server of another account or Region frees nothing and gives up nobody',
-    () => `${key}: ${change.move} by ${moved.process.id}`,
   );
-  if (before.status === 'allocated' && after.status !== 'allocated') watchGivingUp(oracle, moved, key);
-  if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(oracle, moved, key);
-  if (before.status === 'free' && after.status === 'assigning') watchAssign(oracle, moved, key);
-  oracle.demand(
-    !(change.move === 'taken' && change.refused) || oracle.taken.has(key),
-    'what nobody has is not taken for occupied',
-    () => `${key} by ${moved.process.id}`,
-  );
-  notePresumed(oracle, moved, key);
-  if (change.move === 'assigned') watchArrival(oracle, moved, key);
-  if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(oracle, moved, key);
-  noteRest(moved, key);
+  if (isGivenUp) watchGivingUp(moved);
+  if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(moved);
+  if (before.status === 'free' && after.status === 'assigning') watchAssign(moved);
+  oracle.demand(!isRefused || oracle.taken.has(key), 'what nobody has is not taken for occupied');
+  notePresumed(moved);
+  if (change.move === 'assigned') watchArrival(moved);
+  if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(moved);
+  noteRest(moved);
   mirror.rows.set(key, after);
-  mirror.since.set(key, moved.now);
+  mirror.since.set(key, oracle.now);
 }
 
 /** How long a read may show what others took off. */
 const GHOST_MS = LATE_READ_MS_MAX + 20_000;
 
 /** A read shows what is not ours where a call of ours for just that had no answer: nobody can tell it from ours. */
-function notePresumed(oracle: Oracle, { mirror, change, after, now }: Moved, key: string): void {
+function notePresumed({ oracle, mirror, change, key, after }: Moved): void {
   const { iface } = after;
   if (iface === null) return;
   const place = `${iface} ${after.ip}`;
-  const isGhost = (one: string) => now - (oracle.ghosts.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
+  const isGhost = (one: string) =>
+    oracle.now - (oracle.ghosts.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
   const isShown = (one: string) => {
     const [eni = '', ip = ''] = one.split(' ');
     return isGhost(one) || oracle.network().carrier(after.subnet, ip as Ipv4) === eni;
@@ -115,67 +107,63 @@ const steppedMs = ({ clock }: Mirror): number => clock.mostMs - clock.leastMs;
 /** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
 const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
-function watchGivingUp(oracle: Oracle, { mirror, process, before, now }: Moved, key: string): void {
+function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   for (const claims of oracle.unanswered.values()) claims.delete(key);
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
   // Nobody can tell it from the release of who has been given the address while it was under way.
   const isStray = oracle.strays.has(`${holding.eni} ${holding.ip}`);
   const isAttached = oracle.instanceOf(holding.eni) !== null && oracle.isHere(mirror.index, holding.eni);
-  const cuts = (oracle.cuts.get(holding.eni) ?? []).filter(at => now - at >= PROVED_MS);
+  const cuts = (oracle.cuts.get(holding.eni) ?? []).filter(at => oracle.now - at >= PROVED_MS);
   oracle.demand(
     isStray || cuts.some(at => !isAttached || holding.since <= at),
     'a holder is given up by its own release or on proof only',
-    () => `${key} on ${before.iface} was given up by ${process.id} while ${holding.engine} holds it`,
   );
   oracle.proven.add(holding);
   oracle.held.delete(key);
 }
 
 /** What is on an ENI that has left is let go once that is proven, and what was under way after the grace. */
-function watchStranding(oracle: Oracle, { mirror, before, now, storeNow }: Moved, key: string): void {
+function watchStranding({ oracle, mirror, before, storeNow }: Moved): void {
   const { iface } = before;
   const cuts = iface === null ? [] : (oracle.cuts.get(iface) ?? []);
   oracle.demand(
-    oracle.layout.owners[mirror.index] !== null && cuts.some(at => now - at >= PROVED_MS),
+    oracle.layout.owners[mirror.index] !== null && cuts.some(at => oracle.now - at >= PROVED_MS),
     'what is on an ENI is let go only when it is proven that the ENI has left',
-    () => `${key} ${before.status} on ${iface}, which was detached at ${cuts.join(', ') || 'no time'}`,
   );
   oracle.demand(
     before.status === 'ready' ||
       storeNow - before.movedAt >= oracle.layout.policy.graceMs - steppedMs(mirror),
     'what is under way on an ENI that has left is let go after the grace',
-    () => `${key} ${before.status} on ${iface} for ${storeNow - before.movedAt} ms`,
+    () => `${before.ip} ${before.status} on ${iface} for ${storeNow - before.movedAt} ms`,
   );
 }
 
 /** Two ledgers may each give an address in good faith when one of them gives it on an ENI that is not there any more. */
-const mayBothHave = (oracle: Oracle, other: Holding, { mirror, after }: Moved): boolean =>
-  hasLeft(oracle, other) ||
-  (after.iface !== null && hasLeft(oracle, { ledger: mirror.index, eni: after.iface }));
+const mayBothHave = (other: Holding, { oracle, mirror, after }: Moved): boolean =>
+  oracle.hasLeft(other) ||
+  (after.iface !== null && oracle.hasLeft({ ledger: mirror.index, eni: after.iface }));
 
-function watchClaim(oracle: Oracle, moved: Moved, key: string): void {
-  const { mirror, process, after } = moved;
+function watchClaim(moved: Moved): void {
+  const { oracle, mirror, process, key, after } = moved;
   const cidr = oracle.layout.cidrs.get(after.subnet);
   const holding = oracle.held.get(key);
   oracle.demand(
-    holding === undefined || (holding.ledger !== mirror.index && mayBothHave(oracle, holding, moved)),
+    holding === undefined || (holding.ledger !== mirror.index && mayBothHave(holding, moved)),
     'no address is given twice',
     () => `${key} was claimed on ${after.iface} while ${holding?.engine} holds it on ${holding?.eni}`,
   );
   oracle.demand(
     cidr !== undefined && !isReserved(cidr, after.ip) && !after.primary,
     'no primary and no reserved address is given',
-    () => `${key} was claimed on ${after.iface}`,
   );
   oracle.demand(
     oracle.strangers.get(key) === undefined || oracle.stolen.has(key),
     "a stranger's address is never given",
-    () => `${key} was claimed on ${after.iface}; it is a stranger's on ${oracle.strangers.get(key)}`,
   );
   const isNamed = (oracle.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
-  const isEarly = !isNamed && !isRested(oracle, moved, key);
-  if (isEarly) forbidEarly(oracle, moved, key);
+  const isEarly = !isNamed && !isRested(moved);
+  if (isEarly) forbidEarly(moved);
   oracle.unlogged.delete(key);
   if (isEarly) oracle.unlogged.add(key);
   mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
@@ -187,7 +175,7 @@ function watchClaim(oracle: Oracle, moved: Moved, key: string): void {
 const CONFIRM_MS = 2_000;
 
 /** What was on another ENI just now is ready once EC2 shows it on its new one, or after a while. */
-function watchArrival(oracle: Oracle, { mirror, before, storeNow, now }: Moved, key: string): void {
+function watchArrival({ oracle, mirror, key, before, storeNow }: Moved): void {
   const left = mirror.left.get(key);
   const isMoved =
     left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - steppedMs(mirror);
@@ -195,14 +183,14 @@ function watchArrival(oracle: Oracle, { mirror, before, storeNow, now }: Moved, 
   const appliedAt = oracle.applied.get(place);
   if (!oracle.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
   oracle.demand(
-    now - appliedAt >= CONFIRM_MS || (oracle.shown.get(place) ?? 0) >= appliedAt,
+    oracle.now - appliedAt >= CONFIRM_MS || (oracle.shown.get(place) ?? 0) >= appliedAt,
     'what was on another ENI just now is given once EC2 shows it on its new one',
     () =>
-      `${key} left ${left?.eni}, and was ready on ${before.iface} ${now - appliedAt} ms after it came there`,
+      `${key} left ${left?.eni}, and was ready ${oracle.now - appliedAt} ms after it came to ${before.iface}`,
   );
 }
 
-function noteBatch({ batchOf }: Oracle, { process, after, storeNow }: Moved): void {
+function noteBatch({ oracle: { batchOf }, process, after, storeNow }: Moved): void {
   const batch = `${process.id} ${storeNow} ${after.iface}`;
   const places = batchOf.get(batch) ?? new Set();
   batchOf.set(batch, places.add(`${after.iface} ${after.ip}`));
@@ -212,10 +200,10 @@ function noteBatch({ batchOf }: Oracle, { process, after, storeNow }: Moved): vo
 /** After a definite answer. */
 const STAYS_AWAY_MS = 300_000;
 
-function watchAssign(oracle: Oracle, moved: Moved, key: string): void {
-  const { mirror, after, storeNow } = moved;
+function watchAssign(moved: Moved): void {
+  const { oracle, mirror, process, key, after, storeNow } = moved;
   oracle.blurred.add(`${after.iface} ${after.ip}`);
-  noteBatch(oracle, moved);
+  noteBatch(moved);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? oracle.layout.policy.graceMs : STAYS_AWAY_MS;
   oracle.demand(
@@ -223,33 +211,32 @@ function watchAssign(oracle: Oracle, moved: Moved, key: string): void {
     'an address that was taken off an ENI does not return to it too soon',
     () => `${key} left ${left?.eni} ${storeNow - (left?.at ?? 0)} ms before, unsure: ${left?.unsure}`,
   );
-  if (isRested(oracle, moved, key)) return;
-  forbidEarly(oracle, moved, key);
+  if (isRested(moved)) return;
+  forbidEarly(moved);
   oracle.demand(
-    moved.together <= oracle.waiting(moved.process, after.iface),
+    moved.together <= oracle.waiting(process, after.iface),
     'early reuse is of one address, for a waiting request',
-    () => `${moved.together} for ${after.iface} by ${moved.process.id}, ${key} among them`,
+    () => `${moved.together} for ${after.iface} by ${process.id}, ${key} among them`,
   );
 }
 
-function isRested(oracle: Oracle, { mirror, after, storeNow }: Moved, key: string): boolean {
+function isRested({ oracle, mirror, key, after, storeNow }: Moved): boolean {
   const { cooldownMs, quarantineMs } = oracle.layout.policy;
   const rest = mirror.gaveUp.get(key);
   if (rest === undefined) return true;
   return storeNow - rest.at >= (rest.eni === after.iface ? cooldownMs : quarantineMs) - steppedMs(mirror);
 }
 
-function forbidEarly(oracle: Oracle, { mirror, before, after, storeNow }: Moved, key: string): void {
+function forbidEarly({ oracle, mirror, key, storeNow }: Moved): void {
   const rest = mirror.gaveUp.get(key);
   oracle.demand(
     !oracle.layout.policy.strictReuse,
     'with strictReuse cooldown and quarantine are always kept',
-    () =>
-      `${key} was given up on ${rest?.eni} ${storeNow - (rest?.at ?? 0)} ms before ${before.status} became ${after.status} on ${after.iface}`,
+    () => `${key} was given up on ${rest?.eni} ${storeNow - (rest?.at ?? 0)} ms before`,
   );
 }
 
-function noteRest({ mirror, before, after, storeNow }: Moved, key: string): void {
+function noteRest({ mirror, key, before, after, storeNow }: Moved): void {
   const isGivenUp =
     (before.status === 'allocated' && after.status !== 'allocated') ||
     (before.status === 'occupied' && after.status !== 'occupied');
@@ -271,36 +258,59 @@ export function watchEarlyReuse(
   oracle: Oracle,
   mirror: Mirror,
   process: Process,
-  reuse: { eni: EniId; ip: string; now: number; storeNow: number },
+  { eni, ip, storeNow }: { eni: EniId; ip: string; storeNow: number },
 ): void {
-  const { eni, ip, now, storeNow } = reuse;
+  const { cooldownMs, quarantineMs } = oracle.layout.policy;
   const row = [...mirror.rows.values()].find(one => one.ip === ip);
   if (row === undefined) return;
-  const key = keyOf(row.subnet, row.ip);
-  oracle.unlogged.delete(key);
+  oracle.unlogged.delete(keyOf(row.subnet, row.ip));
   oracle.note(`${process.id}: early reuse of ${ip} for ${eni}`);
-  oracle.demand(
-    oracle.waiting(process, eni) > 0,
-    'early reuse is of one address, for a waiting request',
-    () => `${key} for ${eni} by ${process.id}`,
-  );
+  const waiting = oracle.waiting(process, eni);
+  oracle.demand(waiting > 0, 'early reuse is of one address, for a waiting request');
   if (process.frozenMs > 0 || (oracle.named.get(`${process.id} ${eni} ${ip}`) ?? 0) > 0) return;
   const better = [...mirror.rows.values()].filter(one => {
-    const rest = mirror.gaveUp.get(keyOf(one.subnet, one.ip));
-    const { cooldownMs, quarantineMs } = oracle.layout.policy;
+    const key = keyOf(one.subnet, one.ip);
+    const rest = mirror.gaveUp.get(key);
     const restMs = rest?.eni === eni ? cooldownMs : quarantineMs;
     return (
       one.subnet === row.subnet &&
       one.status === 'ready' &&
       one.iface === eni &&
-      now - (mirror.since.get(keyOf(one.subnet, one.ip)) ?? now) > SURELY_RESTED_MS &&
+      oracle.now - (mirror.since.get(key) ?? oracle.now) > SURELY_RESTED_MS &&
       (rest === undefined || storeNow - rest.at > restMs + SURELY_RESTED_MS)
     );
   });
   oracle.demand(
     // Those who wait together take one each.
-    better.length < oracle.waiting(process, eni) || better.length === 0 || oracle.ranged(process, eni),
+    better.length < waiting || better.length === 0 || oracle.ranged(process, eni),
     'early reuse is for want of a rested address only',
-    () => `${key} on ${eni} while ${better.map(one => one.ip)} is ready there and rested`,
+    () => `${row.ip} on ${eni} while ${better.map(one => one.ip)} is ready there and rested`,
+  );
+}
+
+/** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
+const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
+
+/** What stands on the ENI that the ledger did not put there is written down before the ENI is used. */
+export function watchAdoption(oracle: Oracle, mirror: Mirror, process: Process, id: EniId): void {
+  oracle.note(`${process.id}: adopts ${id}`);
+  oracle.demand(oracle.mayUse(mirror, id), ONLY_POOLED);
+  const eni = oracle.eni(id);
+  if (process.frozenMs > 0 || eni === undefined) return; // what it saw may be as old as that
+  for (const ip of eni.secondaries) {
+    if (oracle.strangers.get(keyOf(eni.subnet, ip)) !== id) continue;
+    const putAt = oracle.put.get(`${id} ${ip}`) ?? Number.NEGATIVE_INFINITY;
+    oracle.demand(
+      oracle.now - putAt < SURELY_SEEN_MS || mirror.rows.get(keyOf(eni.subnet, ip))?.status !== 'free',
+      'what an ENI has is written down before any address of it is offered',
+      () => `${id} was adopted with ${ip} on it, which the ledger calls free`,
+    );
+  }
+  if (eni.primary === null) return;
+  const primary = mirror.rows.get(keyOf(eni.subnet, eni.primary));
+  oracle.demand(
+    primary === undefined || (primary.primary && primary.iface === id),
+    'the primary address of an ENI is known as such before any address of it is offered',
+    () => `${id} was adopted, and ${eni.primary} is ${primary?.status} on ${primary?.iface}`,
   );
 }

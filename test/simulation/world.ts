@@ -6,13 +6,12 @@ import { buildVpc } from '../../src/simulator/model/world.ts';
 import { Clock } from '../kit/clock.ts';
 import { Random } from '../kit/random.ts';
 import type { Reply, Witness } from './connection.ts';
-import { Ec2, secondariesOf } from './ec2.ts';
+import { Ec2 } from './ec2.ts';
 import { Engine, keyFor, type Network } from './engine.ts';
 import { keyOf, LATE_READ_MS_MAX, type Layout, type Port, STRANGER } from './layout.ts';
 import { EPOCH, Ledger } from './ledger.ts';
 import { type Holding, type Mirror, Oracle } from './oracle.ts';
 import { type Request, Server } from './server.ts';
-import { hasLeft } from './watch-enis.ts';
 
 /** Between two rounds of a keeper while things happen. */
 const KEEPER_PAUSE_MS = 15_000;
@@ -38,8 +37,8 @@ export class World {
   readonly servers: Server[];
   readonly engines: Engine[];
   readonly random: Random;
-  /** Faults that struck or were set, by kind. */
-  readonly faults = new Map<string, number>();
+  /** How often each operation was carried out. */
+  readonly counts = new Map<string, number>();
   restingSince: number | null = null;
   /** Releases under way. */
   readonly #releasing = new Set<Holding>();
@@ -49,7 +48,7 @@ export class World {
     this.random = new Random(seed ^ 0x5eed);
     this.clock = new Clock({ seed, isClosed: true });
     const { clock } = this;
-    this.oracle = new Oracle(layout, () => ({ step: clock.steps, atMs: clock.now }), tracing);
+    this.oracle = new Oracle(layout, clock, tracing);
     const vpc = buildVpc(layout.vpc, {
       now: () => EPOCH + clock.now,
       random: this.random.next,
@@ -124,10 +123,9 @@ export class World {
     return REST_LAST_MS;
   }
 
-  /** Counts a fault. */
-  strike = (kind: string): void => {
-    this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
-  };
+  count(operation: string): void {
+    this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1);
+  }
 
   // What engines know and do, for the oracle.
 
@@ -199,14 +197,14 @@ export class World {
     const { oracle } = this;
     const key = keyOf(port.subnet, ip);
     const other = oracle.held.get(key);
-    const isDead = hasLeft(oracle, port);
+    const isDead = oracle.hasLeft(port);
     oracle.demand(
-      other === undefined || hasLeft(oracle, other) || isDead,
+      other === undefined || oracle.hasLeft(other) || isDead,
       'no address is given twice',
       () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
     );
     oracle.demand(
-      isDead || secondariesOf(oracle.network(), port.eni).includes(ip) || oracle.stolen.get(key) === port.eni,
+      isDead || oracle.secondaries(port.eni).includes(ip) || oracle.stolen.get(key) === port.eni,
       'what is answered is on its ENI',
       () => `${key} was answered for ${port.eni}`,
     );

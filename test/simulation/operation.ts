@@ -1,0 +1,81 @@
+/** What an operation of a history is, and how it chooses what it is done to. */
+import type { Connection } from './connection.ts';
+import type { Container, Engine, Network } from './engine.ts';
+import type { Port } from './layout.ts';
+import type { Ledger } from './ledger.ts';
+import type { Server } from './server.ts';
+import type { World } from './world.ts';
+
+/** Three numbers below 2^16. */
+export type Dice = readonly [number, number, number];
+export interface Operation {
+  /** How often it is drawn. */
+  readonly weight: number;
+  /** False: there was nothing that it could be done to. */
+  readonly act: (world: World, dice: Dice) => boolean;
+}
+
+/** One of the items; undefined when there is none. */
+export const of = <T>(items: readonly T[], die: number): T | undefined =>
+  items[die % Math.max(items.length, 1)];
+/** From 1 to `most`, small ones as often as large ones. */
+export const spread = (most: number, die: number): number => Math.ceil(most ** ((die + 1) / 2 ** 16));
+
+/** Is drawn so often, and done to what is found then, if anything is. */
+export const on = <T>(
+  weight: number,
+  find: (world: World, dice: Dice) => T | undefined,
+  act: (world: World, found: T, dice: Dice) => unknown,
+): Operation => ({
+  weight,
+  act(world, dice) {
+    const found = find(world, dice);
+    if (found !== undefined) void act(world, found, dice);
+    return found !== undefined;
+  },
+});
+
+interface Place {
+  readonly engine: Engine;
+  readonly network: Network;
+}
+interface Run {
+  readonly engine: Engine;
+  readonly container: Container;
+}
+
+const runningEngines = ({ engines }: World): Engine[] =>
+  engines.filter(engine => engine.process.state === 'running');
+const placesOf = (engine: Engine | undefined): Place[] =>
+  engine?.networks.map(network => ({ engine, network })) ?? [];
+
+export const runningPlaces = (world: World): Place[] => runningEngines(world).flatMap(placesOf);
+export const anyEngine = (world: World, [die]: Dice): Engine | undefined => of(runningEngines(world), die);
+export const anyPlace = (world: World, dice: Dice): Place | undefined =>
+  of(placesOf(anyEngine(world, dice)), dice[1]);
+export function anyContainer(world: World, dice: Dice): Run | undefined {
+  const engine = anyEngine(world, dice);
+  const container = engine && of(engine.containers, dice[1]);
+  return engine && container && { engine, container };
+}
+export const anyConnection = ({ engines }: World, [die]: Dice): Connection | undefined =>
+  of(
+    engines.flatMap(engine => [...engine.connections]),
+    die,
+  );
+export const anyServer = ({ servers }: World, [die]: Dice): Server | undefined =>
+  of(
+    servers.filter(server => server.process.state === 'running'),
+    die,
+  );
+export const anyLedger = ({ ledgers }: World, [die]: Dice): Ledger | undefined => of(ledgers, die);
+export const anyPort = ({ layout }: World, [die]: Dice): Port | undefined => of(layout.ports, die);
+/** An ENI whose ledger is its host's own. */
+export function embeddedPort(world: World, dice: Dice): Port | undefined {
+  const port = anyPort(world, dice);
+  return port !== undefined && world.layout.owners[port.ledger] !== null ? port : undefined;
+}
+/** An ENI from which others may take our addresses: not between two ledgers, since what the one has lost so the other
+ *  may take in good faith. */
+export const robbedPort = (world: World, dice: Dice): Port | undefined =>
+  world.ledgers.length === 1 ? anyPort(world, dice) : undefined;
