@@ -1,5 +1,4 @@
-// MySQL's, so that plain `drizzle-kit migrate` works. SQLite's files are made with
-// `drizzle-kit generate --dialect sqlite --schema src/store/sqlite/schema.ts --out drizzle/sqlite`.
+/** Settings of drizzle-kit for MySQL. For SQLite, package.json gives them as flags in `db:generate` and `db:check`. */
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { defineConfig } from 'drizzle-kit';

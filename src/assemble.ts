@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Parts } from './cli/parts.ts';
+import type { Parts } from './cli/command.ts';
 import type { Config } from './cli/settings/config.ts';
 import { createEc2Cloud } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';

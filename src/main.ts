@@ -1,3 +1,4 @@
+/** Entry point of the program. */
 import process from 'node:process';
 import { setFlagsFromString } from 'node:v8';
 import { assemble } from './assemble.ts';
@@ -5,8 +6,8 @@ import { main } from './cli/cli.ts';
 import { unsupportedRuntime } from './cli/runtime.ts';
 import { createTerminal } from './cli/terminal/terminal.ts';
 
-// V8 would let its space for new objects grow to 48 MB and more under load, which saves a server hardly any time: what
-// requests leave behind is dead when it is swept. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
+// By default V8's space for new objects grows to 48 MB and more under load. That saves little time here, since most objects
+// of a request are garbage at the next collection. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
 setFlagsFromString('--semi-space-growth-factor=1');
 
 const io = createTerminal();

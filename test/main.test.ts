@@ -139,7 +139,7 @@ streams('serve outlives the reader of its log', async () => {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const { child, ended, says } = start(MAIN, ['serve', '--listen', url, '--store', store]);
-  await says(/the ledger is open/);
+  await says(/ledger opened/);
   child.stderr?.destroy();
   for (let i = 0; i < 5; i++) {
     const refused = await fetch(`${url}/IpamDriver.RequestPool`, { method: 'POST', body: '{}' });
@@ -156,7 +156,7 @@ async function serveWhileLocked(file: string): Promise<void> {
   const url = `http://127.0.0.1:${await freePort()}`;
   const args = ['serve', '--listen', url, '--store', `sqlite:${file}`, '--request-timeout', '2s'];
   const { child, ended, says } = start(MAIN, args);
-  await says(/the ledger is open/);
+  await says(/ledger opened/);
   const other = openFile(file);
   await whileLocked(() => other.client.exec('BEGIN IMMEDIATE'));
   const body = JSON.stringify({ PoolID: ENI, Address: '' });

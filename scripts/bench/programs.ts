@@ -78,7 +78,7 @@ export const worldOf = (cidr: string, enis: number): object => ({
 
 const QUIET_FOR_MS = 500;
 const QUIET_LIMIT_MS = 30_000;
-export const SERVER_READY = 'the ledger is open';
+export const SERVER_READY = 'ledger opened';
 /** All of EC2's tokens, since rate limits are not measured, and no work in the background. */
 const SETTINGS = {
   EC2_IPAM_EC2_SHARE: '100%',

@@ -1,19 +1,19 @@
+/** Splits the command line into flags and arguments, and suggests the word that was meant. */
 import { parseArgs } from 'node:util';
 import { IpamError } from '../domain/error.ts';
 import type { Command, Options } from './command.ts';
-import { nearest } from './nearest.ts';
 import { SETTINGS, type Setting } from './settings/settings.ts';
 import { accept } from './settings/value-parsers.ts';
 
-/** An argv sorted, but for its values not yet looked at. */
+/** The arguments of a command, with values that are not parsed yet. */
 export interface Given {
-  /** By flag, in the order given. A switch without a value is `on`. */
+  /** By flag, in their order. A switch without a value is `on`. */
   readonly flags: ReadonlyMap<string, readonly string[]>;
   readonly args: readonly string[];
   readonly wantsHelp: boolean;
 }
 
-/** Sorts what follows the command's name. Throws one bad-request with every complaint, one a line. */
+/** Splits the arguments after the command's name. Throws one bad-request with all complaints, one a line. */
 export function sortArguments(command: Command, argv: readonly string[]): Given {
   const takesValue = flagsOf(command);
   const { tokens } = parseArgs({
@@ -22,7 +22,7 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
       [...takesValue].map(([flag, takes]) => [flag, { type: takes ? 'string' : 'boolean' }] as const),
     ),
     allowPositionals: true,
-    strict: false, // its messages differ from runtime to runtime
+    strict: false, // the messages of strict mode differ between runtimes
     tokens: true,
   });
   const flags = new Map<string, string[]>();
@@ -41,13 +41,13 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
     else flags.set(name, [...(flags.get(name) ?? []), value ?? 'on']);
   }
   if (wantsHelp) return { flags, args, wantsHelp };
-  // The value of an unknown flag looks like an argument.
+  // The value of an unknown flag counts as an argument, so that only the flag is reported.
   if (complaints.length === 0) complaints.push(...miscounted(command, args));
   if (complaints.length > 0) throw new IpamError('bad-request', complaints.join('\n'));
   return { flags, args, wantsHelp };
 }
 
-/** The values of the command's own options. Complaints are added to `complaints`. */
+/** Parses the values of the command's own options. Adds to `complaints`. */
 export function optionValues(
   options: Options,
   flags: Given['flags'],
@@ -68,7 +68,7 @@ export function optionValues(
 const settingsOf = (command: Command): Setting<unknown>[] =>
   command.settings.map(name => SETTINGS[name]).filter(({ shape }) => shape !== 'secret');
 
-/** Every flag the command accepts, and whether a value must follow it. */
+/** All flags of the command, and whether each needs a value. */
 function flagsOf(command: Command): Map<string, boolean> {
   const flags = new Map<string, boolean>();
   for (const { flag, kind } of settingsOf(command)) flags.set(flag, kind.metavar !== '');
@@ -94,4 +94,29 @@ function miscounted({ name, usage, args: { min, max } }: Command, args: readonly
       ? `${name} takes no argument, but "${args[0]}" was given`
       : `${name} takes at most ${max} arguments: ${call}`,
   ];
+}
+
+const DISTANCE_MAX = 2;
+
+/** Returns the known word that is closest to a misspelled one; null when none is close. */
+export function nearest(given: string, known: readonly string[]): string | null {
+  const ranked = known
+    .map(word => ({ word, distance: distance(given, word) }))
+    .filter(one => one.distance <= DISTANCE_MAX || (given.length >= 3 && one.word.startsWith(given)))
+    .sort((a, b) => a.distance - b.distance);
+  return ranked[0]?.word ?? null;
+}
+
+/** The Levenshtein distance. */
+function distance(a: string, b: string): number {
+  let before = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (before[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(change, (before[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
+    }
+    before = row;
+  }
+  return before[b.length] ?? 0;
 }

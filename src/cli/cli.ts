@@ -1,9 +1,10 @@
+/** Runs the command line: finds the command, reads its configuration, prints errors. */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
-import { optionValues, sortArguments } from './arguments.ts';
-import type { Command, Io } from './command.ts';
+import { nearest, optionValues, sortArguments } from './arguments.ts';
+import type { Assemble, Command, Io } from './command.ts';
 import { adopt } from './commands/adopt.ts';
 import { demo } from './commands/demo.ts';
 import { init } from './commands/init.ts';
@@ -14,12 +15,10 @@ import { release } from './commands/release.ts';
 import { serve } from './commands/serve.ts';
 import { simulate } from './commands/simulate.ts';
 import { status } from './commands/status.ts';
-import { nearest } from './nearest.ts';
-import type { Assemble } from './parts.ts';
+import { version } from './runtime.ts';
 import { type Config, loadConfig } from './settings/config.ts';
 import { createLog } from './terminal/logger.ts';
 import { overview, usageOf } from './usage.ts';
-import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
   serve,
@@ -40,8 +39,7 @@ const WRONG_USAGE = 2;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Runs the command that `argv` names and returns the exit status. Never throws: whatever goes wrong is one
- *  line on stderr. */
+/** Runs the command that `argv` names and returns the exit status. Never throws: an error is one line on stderr. */
 export async function main(
   argv: readonly string[],
   env: Env,
@@ -109,7 +107,7 @@ async function run(
   }
 }
 
-/** The configuration and the command's own options; what is wrong in either is told at once. */
+/** Returns the configuration and the command's options. Throws one bad-request with the complaints about both. */
 function configure(
   command: Command,
   flags: ReadonlyMap<string, readonly string[]>,
@@ -138,7 +136,7 @@ function configure(
 }
 
 function linesOf(error: unknown, isDebugging: boolean): string[] {
-  // Only complaints about the configuration have several lines.
+  // Only errors of the configuration have several lines.
   if (isError(error, 'bad-request') && error.message.includes('\n')) return error.message.split('\n');
   if (error instanceof IpamError && error.code !== 'internal') return [error.line];
   const { message, stack } = error instanceof Error ? error : new Error(String(error));

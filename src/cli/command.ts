@@ -1,27 +1,31 @@
+/** What a command of the program is: its arguments, settings, options, and what it gets to run. */
 import type { Log } from '../domain/log.ts';
-import type { Assemble } from './parts.ts';
+import type { Service } from '../http/driver.ts';
+import type { IpamContext } from '../ipam/context.ts';
+import type { Keeper } from '../ipam/sync/keeper.ts';
+import type { Store } from '../store/store.ts';
 import type { Config, Defaults } from './settings/config.ts';
 import type { SettingName } from './settings/settings.ts';
-import type { Kind } from './settings/value-parsers.ts';
+import { type Kind, onOff } from './settings/value-parsers.ts';
 
 export interface Output {
   write(text: string): void;
   readonly isTerminal: boolean;
 }
 
-/** The world outside the process, as far as a command may touch it. */
+/** The standard streams and signals of the process. */
 export interface Io {
   readonly out: Output;
   readonly err: Output;
-  /** Asks the person at the terminal and returns their line; null when nobody is there to ask. */
+  /** Asks at the terminal and returns the line; null without a terminal, or at its end. */
   ask(question: string): Promise<string | null>;
   /** Aborts on SIGTERM and SIGINT. */
   readonly signal: AbortSignal;
-  /** Rejects with what nobody caught; the process is to end then. */
+  /** Rejects with the first error that nothing caught. The process must end then. */
   readonly crashed: Promise<never>;
 }
 
-/** A flag of one command. `fallback` is text as a user would write it; null: absent is null. */
+/** A flag of one command. `fallback` is written as on the command line; null: without the flag the value is null. */
 export interface Option<T> {
   readonly kind: Kind<T>;
   readonly fallback: string | null;
@@ -29,7 +33,7 @@ export interface Option<T> {
 }
 export type Options = Readonly<Record<string, Option<unknown>>>;
 
-/** The values of `options` by flag. A switch is never null. */
+/** The values of the options by flag. */
 export type OptionValues<O extends Options> = {
   readonly [Flag in keyof O]: O[Flag] extends { kind: Kind<infer T>; fallback: infer F }
     ? F extends null
@@ -38,34 +42,51 @@ export type OptionValues<O extends Options> = {
     : never;
 };
 
+/** The parts of the program for one configuration. To create them touches neither store nor network. */
+export interface Parts {
+  readonly store: Store;
+  readonly context: IpamContext;
+  readonly keeper: Keeper;
+  /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and of
+   *  this boot. The ledger of another instance is copied aside and begun anew. */
+  open(): Promise<void>;
+  /** Checks that an embedded ledger is that of this instance, before EC2 is changed by it. Throws conflict when it is not,
+   *  and store-down when the instance is not known. */
+  own(): Promise<void>;
+  service(opened: Service['opened']): Service;
+}
+export type Assemble = (config: Config, log: Log) => Parts;
+
 export interface Context<O extends Options = Options> {
   readonly config: Config;
-  /** What was given beside the flags. */
+  /** The arguments that are not flags. */
   readonly args: readonly string[];
   readonly options: OptionValues<O>;
   readonly io: Io;
   readonly log: Log;
-  /** Makes the parts that a configuration comes to. */
   readonly assemble: Assemble;
 }
 
-/** One command: what it is called, what it accepts, what it does. */
 export interface Command<O extends Options = Options> {
   readonly name: string;
   readonly summary: string;
-  /** Its arguments in usage, as in `SUBNET[=CIDR]…`; empty: none. */
+  /** Its arguments in the usage text, as in `SUBNET[=CIDR]…`; empty: none. */
   readonly usage: string;
   /** How many arguments are accepted. */
   readonly args: { readonly min: number; readonly max: number };
   readonly settings: readonly SettingName[];
-  /** What stands instead of a setting's own default, as a user would write it. */
+  /** Other defaults of settings, as on the command line. */
   readonly defaults?: Defaults;
   readonly options: O;
-  /** What --help says beyond the flags. */
+  /** Text of --help after the flags. */
   readonly help?: string;
-  /** Answers the exit status: 0 done, 1 failed. Throws an IpamError; bad-request means wrong usage, status 2. */
+  /** Returns the exit status: 0 done, 1 failed. Throws IpamError; bad-request means wrong usage, status 2. */
   run(context: Context<O>): Promise<number>;
 }
 
-/** `spec` as it is, with the types of its options worked out. */
+/** Returns `spec`. It only infers the types of the options. */
 export const command = <const O extends Options>(spec: Command<O>): Command<O> => spec;
+
+/** Options that several commands have. */
+export const JSON_OPTION = { kind: onOff, fallback: 'off', help: 'print JSON' } as const;
+export const dryRunOption = (help: string) => ({ kind: onOff, fallback: 'off', help }) as const;

@@ -1,9 +1,10 @@
+/** The texts of --help. */
 import type { Command, Option, Options } from './command.ts';
 import { environmentName, SETTINGS, type Setting } from './settings/settings.ts';
 
 type Line = [left: string, right: string];
 
-/** All commands, one a line. */
+/** All commands, one in a line. */
 export function overview(commands: readonly Command[]): string {
   return `usage: ec2-ipam COMMAND [ARGUMENT…]
 
@@ -12,7 +13,7 @@ ec2-ipam COMMAND --help tells more; ec2-ipam --version tells the version.
 `;
 }
 
-/** One command with everything it accepts. */
+/** One command with its arguments, options and settings. */
 export function usageOf(command: Command): string {
   const { name, usage, summary, options, settings, help } = command;
   const own = Object.entries(options as Options).map(([flag, option]) => optionLine(flag, option));

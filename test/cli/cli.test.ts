@@ -1,8 +1,9 @@
 // Goal: whatever argv says, the answer is the right exit status and lines that help. Method: main() with a command
 // made for the test, and a world that records what is written.
+
+import { nearest } from '../../src/cli/arguments.ts';
 import { main } from '../../src/cli/cli.ts';
 import { type Command, command, type Io } from '../../src/cli/command.ts';
-import { nearest } from '../../src/cli/nearest.ts';
 import { onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { assert, suite } from '../kit/uvu.ts';

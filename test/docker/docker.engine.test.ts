@@ -72,11 +72,7 @@ for (const kind of STORES) {
 
   const startServer = async () => {
     const socket = `unix:${join(docker.pluginDir, 'ec2-ipam.sock')}`;
-    server = await startBundle(
-      ['serve', '--listen', socket],
-      { ...ec2.env, ...storeEnv },
-      'the ledger is open',
-    );
+    server = await startBundle(['serve', '--listen', socket], { ...ec2.env, ...storeEnv }, 'ledger opened');
   };
   const holders = async (): Promise<Holder[]> => {
     const { code, stdout, stderr } = await runBundle(['status', '--json'], storeEnv);

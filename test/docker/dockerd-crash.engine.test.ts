@@ -92,7 +92,7 @@ for (const liveRestore of LIVE_RESTORE) {
         `unix:${join(docker.pluginDir, 'ec2-ipam.sock')}`,
       ],
       { ...ec2.env, ...TIMES, EC2_IPAM_STATE_DIR: folder },
-      'the ledger is open',
+      'ledger opened',
     );
     const { code, stderr } = await docker.run(['bash', MKNET, '--driver', 'macvlan', 'ens6']);
     assert.is(code, 0, stderr);

@@ -54,7 +54,7 @@ for (const [i, [why, fault]] of FAULTS.entries())
       const ec2 = await startSimulator(WORLD);
       const ledger = sqliteLedger();
       const args = ['serve', '--listen', 'http://127.0.0.1:0', '--log-format', 'json', '--ec2-share', '100%'];
-      const server = await startBundle(args, { ...ec2.env, ...ledger.env }, 'the ledger is open');
+      const server = await startBundle(args, { ...ec2.env, ...ledger.env }, 'ledger opened');
       try {
         const [, url = ''] = /listening on (http:\/\/[\d.:]+)/.exec(server.output()) ?? [];
         await call(url, 'IpamDriver.RequestPool', {
@@ -113,7 +113,7 @@ doubt(
       '--warm-max',
       '0',
     ];
-    const server = await startBundle(args, { ...ec2.env, ...ledger.env, ...times }, 'the ledger is open');
+    const server = await startBundle(args, { ...ec2.env, ...ledger.env, ...times }, 'ledger opened');
     try {
       const [, url = ''] = /listening on (http:\/\/[\d.:]+)/.exec(server.output()) ?? [];
       await call(url, 'IpamDriver.RequestPool', { Pool: '10.0.1.0/24', Options: { 'eni-id': ENI } });

@@ -178,7 +178,7 @@ fuzz.before(async () => {
   server = await startBundle(
     ['serve', '--listen', url()],
     { ...env, EC2_IPAM_LOG_LEVEL: 'info' },
-    'the ledger is open',
+    'ledger opened',
   );
   for (let i = 0; i < 3; i++)
     assert.is((await call(url(), 'IpamDriver.RequestAddress', RequestAddress)).kind, 'answered');

@@ -116,7 +116,7 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
     const start = async (): Promise<Running> => {
       const args = ['serve', ...endpoint.args, '--state-dir', alone.folder];
       const server = alone.start(runtime, args, { ...ec2.env, ...SETTINGS });
-      await server.says(/the ledger is open/);
+      await server.says(/ledger opened/);
       return server;
     };
     let server = await start();

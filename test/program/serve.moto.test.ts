@@ -99,7 +99,7 @@ story('init, serve, request, release, recycle: moto shows the addresses come and
 
   assert.equal(await onEni(), []);
   url = `http://127.0.0.1:${await freePort()}`;
-  server = await startBundle(['serve', '--listen', url], env, 'the ledger is open');
+  server = await startBundle(['serve', '--listen', url], env, 'ledger opened');
   const pool = await post('RequestPool', {
     Pool: '10.0.7.0/24',
     SubPool: '',

@@ -1,3 +1,4 @@
+/** The command `adopt`: makes ENIs belong to this ledger. */
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseEniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../../ipam/context.ts';
@@ -5,7 +6,7 @@ import { createEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
-import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
@@ -14,15 +15,15 @@ interface Line {
   readonly eni: EniId;
   readonly subnet: string;
   readonly instance: string | null;
-  /** Addresses on it, its primary left out. */
+  /** The number of its addresses without the primary. */
   readonly addresses: number;
-  /** It belonged to this ledger before. */
+  /** It belongs to this ledger already. */
   readonly known: boolean;
 }
 
 export const adopt = command({
   name: 'adopt',
-  summary: "make ENIs this ledger's whose networks an earlier ledger served",
+  summary: 'take over ENIs that an earlier ledger served',
   usage: 'ENI…',
   args: { min: 1, max: 100 },
   settings: LEDGER_SETTINGS,
@@ -30,9 +31,9 @@ export const adopt = command({
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
     json: { kind: onOff, fallback: 'off', help: 'print JSON' },
   },
-  help: `For a central ledger that was rebuilt: Docker asks for addresses of the networks that are there, and names their
-ENIs, but says only at network create that they are for this server. What is on them stays occupied until Docker
-releases it. Never adopt an ENI that another ledger serves.
+  help: `For a central ledger that was rebuilt. An ENI belongs to a ledger from the network create on; for networks that
+exist already, Docker sends none. Addresses on the ENI stay occupied until Docker releases them. Never adopt an ENI
+that another ledger serves.
 `,
   async run({ args, config, log, io, options, assemble }) {
     const ids = [...new Set(args.map(arg => parseEniId(arg, 'ENI')))];
@@ -66,7 +67,7 @@ releases it. Never adopt an ENI that another ledger serves.
   },
 });
 
-/** The ENI as EC2 shows it. All are looked at before any is adopted. */
+/** Reads the ENI from EC2. All are read before the first is adopted. */
 async function lineOf(context: IpamContext, id: EniId): Promise<Line> {
   const seen = await context.cloud.eni(id);
   if (context.instance !== null && seen.instance !== context.instance)

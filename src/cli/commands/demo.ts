@@ -1,3 +1,4 @@
+/** The command `demo`: a server with a simulated EC2 and an embedded store, and a tour of Docker's requests. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -9,8 +10,8 @@ import { listen } from '../../http/listen.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
 import { createSimulator } from '../../simulator/simulator.ts';
 import { command, type Output } from '../command.ts';
-import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/command-settings.ts';
 import { loadConfig } from '../settings/config.ts';
+import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
 import { aborted, startServer } from './serve.ts';
 
@@ -91,10 +92,10 @@ export const demo = command({
   },
 });
 
-/** Speaks to the server as dockerd would for a network, three containers and the end of one. */
+/** Sends the requests of dockerd for a network, three containers, and the stop of one. */
 async function tour(socket: string, eni: string, cidr: string, out: Output): Promise<void> {
   out.write(
-    `A simulated subnet ${cidr} with the network interface ${eni}. What dockerd would say, and hear:\n\n`,
+    `A simulated subnet ${cidr} with the network interface ${eni}. The requests of dockerd, and the answers:\n\n`,
   );
   const say = async (method: string, body: unknown, when: string): Promise<Record<string, unknown>> => {
     const startedAt = performance.now();

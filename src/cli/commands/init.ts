@@ -1,12 +1,12 @@
+/** The command `init`: reads subnets from EC2 into the ledger. */
 import { formatCidr, parseCidr } from '../../domain/address.ts';
 import { parseSubnetId } from '../../domain/ids.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { survey } from '../../ipam/ec2/survey.ts';
 import { command } from '../command.ts';
-import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
-import { printJson } from '../terminal/output.ts';
-import { createProgress } from '../terminal/progress.ts';
+import { createProgress, printJson } from '../terminal/output.ts';
 
 export const init = command({
   name: 'init',
@@ -43,7 +43,7 @@ export const init = command({
         );
       if (available < free && range === null)
         io.err.write(
-          `warning: EC2 has ${available} addresses of ${id} available and the ledger ${free} free: somebody uses it out of sight; give containers a subnet of their own or an explicit CIDR reservation\n`,
+          `warning: EC2 has ${available} addresses of ${id} available and the ledger ${free} free: others use this subnet too; give containers a subnet of their own or an explicit CIDR reservation\n`,
         );
     }
     await store.close();

@@ -1,5 +1,6 @@
+/** The command `migrate`: brings the schema of the store up to date. */
 import { command } from '../command.ts';
-import { STORE_SETTINGS } from '../settings/command-settings.ts';
+import { STORE_SETTINGS } from '../settings/settings.ts';
 
 export const migrate = command({
   name: 'migrate',

@@ -1,17 +1,17 @@
+/** The command `reconcile`: compares ledger and EC2, and closes the differences. */
 import { type Drift, describe, planFor } from '../../domain/drift.ts';
 import { checkIdentity, refuseBlind } from '../../ipam/ec2/identity.ts';
 import { takeOver } from '../../ipam/ec2/recover.ts';
 import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
 import { command } from '../command.ts';
-import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
-import { printJson } from '../terminal/output.ts';
-import { createProgress } from '../terminal/progress.ts';
+import { createProgress, printJson } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const reconcile = command({
   name: 'reconcile',
-  summary: 'compare ledger and EC2, print the drift, make the moves that close it',
+  summary: 'compare ledger and EC2, print the drift and close it',
   usage: '[SUBNET…]',
   args: { min: 0, max: 100 },
   settings: LEDGER_SETTINGS,
@@ -35,7 +35,7 @@ export const reconcile = command({
       const found = await compare(context, subnet.id);
       drifts.push(...found);
       bar.end();
-      // Before it is closed, and while it is fresh.
+      // Printed before it is closed, since that may take long.
       if (!options.json) for (const drift of found) io.out.write(`${describe(drift)}: ${planFor(drift)}\n`);
       if (dryRun) continue;
       const closed = await close(context, found);

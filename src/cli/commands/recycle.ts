@@ -1,11 +1,11 @@
+/** The command `recycle`: unassigns idle addresses. */
 import type { Allocation } from '../../domain/allocation.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
 import { command } from '../command.ts';
-import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
-import { ago, printJson, table } from '../terminal/output.ts';
-import { createProgress } from '../terminal/progress.ts';
+import { ago, createProgress, printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const recycle = command({

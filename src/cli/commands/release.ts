@@ -1,17 +1,18 @@
+/** The command `release`: an operator releases the address of a holder. */
 import { parseIpv4 } from '../../domain/address.ts';
 import type { Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
-import { LEDGER_SETTINGS } from '../settings/command-settings.ts';
+import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { ago, printJson } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const release = command({
   name: 'release',
-  summary: "give up a holder's address on an operator's order",
+  summary: "release a holder's address by hand",
   usage: 'SUBNET ADDRESS',
   args: { min: 2, max: 2 },
   settings: LEDGER_SETTINGS,
@@ -43,7 +44,7 @@ export const release = command({
       report(row.status, row.iface, false);
       return 0;
     }
-    if (!options.yes && !(await isOrdered(io))) {
+    if (!options.yes && !(await isConfirmed(io))) {
       io.err.write('nothing was changed\n');
       report(row.status, row.iface, false);
       return 1;
@@ -58,7 +59,7 @@ export const release = command({
   },
 });
 
-async function isOrdered(io: Io): Promise<boolean> {
-  const answer = await io.ask('Give it up? Traffic of a container that still has it goes astray. [y/N] ');
+async function isConfirmed(io: Io): Promise<boolean> {
+  const answer = await io.ask('Release it? A container that still uses it will lose its traffic. [y/N] ');
   return /^y(es)?$/i.test(answer ?? '');
 }

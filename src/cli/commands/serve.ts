@@ -1,25 +1,25 @@
+/** The command `serve`: starts the server, opens the ledger, and stops in good order. */
 import process from 'node:process';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
-import { createDriver } from '../../http/driver.ts';
+import { createDriver, type Service } from '../../http/driver.ts';
 import { InFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { Outage } from '../../ipam/request/retry.ts';
-import { type Context, command } from '../command.ts';
-import type { Parts } from '../parts.ts';
+import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
-import { SERVE_SETTINGS } from '../settings/command-settings.ts';
+import { SERVE_SETTINGS } from '../settings/settings.ts';
 
-/** Between two tries to open a ledger that cannot be reached. */
+/** The pause before the ledger is opened again. */
 const OPEN_AGAIN_MS = 1000;
-/** At the start: how long EC2 may take to show of which account this server is. */
+/** At the start: how long the check of account and Region may take. */
 const IDENTITY_MAX_MS = 5000;
-/** At the end: by how much the last requests may outlast the longest wait of one, since they come while the server
- *  stops already, and how long the undoing of what is cut off then may take. */
+/** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the server
+ *  stops; and how long the rollback of interrupted ones may take. */
 const LAST_REQUESTS_MS = 5000;
-const UNDO_MAX_MS = 5000;
-/** At the end: how long the keeper may take for its chores in hand, and the store for its connections. */
+const ROLLBACK_MAX_MS = 5000;
+/** At the end: how long the background loop may take to stop, and the store to close. */
 const KEEPER_STOP_MAX_MS = 15_000;
 const STORE_CLOSE_MAX_MS = 5000;
 
@@ -34,7 +34,7 @@ export const serve = command({
     const server = await startServer(context);
     try {
       await Promise.race([aborted(context.io.signal), server.opened.then(() => aborted(context.io.signal))]);
-      context.log('info', 'stopping: finishing what is in flight');
+      context.log('info', 'stopping');
     } finally {
       await server.stop();
     }
@@ -44,21 +44,21 @@ export const serve = command({
 
 export interface RunningServer {
   readonly addresses: readonly string[];
-  /** Settles when the ledger is open; rejects for what waiting cannot mend. */
+  /** Resolves when the ledger is open. Rejects with an error that a retry cannot repair. */
   readonly opened: Promise<void>;
-  /** Answers what is in flight and what still comes on open connections. Takes the longest wait of a request and half
-   *  a minute at most; never throws. */
+  /** Finishes the requests in flight and those that still arrive on open connections. It takes at most
+   *  `--request-timeout` and 30 s. Never throws. */
   stop(): Promise<void>;
 }
 
-/** Listens first, so that Docker finds a server even while the ledger cannot be reached. */
+/** Listens first, so that Docker reaches the server also while the store is down. */
 export async function startServer(
   context: Pick<Context, 'config' | 'io' | 'log' | 'assemble'>,
 ): Promise<RunningServer> {
   const { config, io, log } = context;
-  io.crashed.catch(error => log('error', 'ended by an error that nobody caught', { error }));
+  io.crashed.catch(error => log('error', 'uncaught error', { error }));
   const parts = context.assemble(config, log);
-  const ledger = new Ledger(parts, context);
+  const ledger = createOpening(parts, context);
   const inFlight = new InFlight();
   const app = createDriver(parts.service(ledger.opened), log, { inFlight });
   const listening: Listening[] = [];
@@ -67,8 +67,8 @@ export async function startServer(
     const until = performance.now() + lastMs;
     ledger.stop();
     await Promise.all(listening.map(one => one.close(lastMs)));
-    await inFlight.ended(Math.max(UNDO_MAX_MS, until - performance.now()));
-    if (ledger.isOpen) await parts.keeper.stop(KEEPER_STOP_MAX_MS);
+    await inFlight.ended(Math.max(ROLLBACK_MAX_MS, until - performance.now()));
+    if (ledger.isOpen()) await parts.keeper.stop(KEEPER_STOP_MAX_MS);
     await closeStore(parts, log);
   };
   try {
@@ -81,105 +81,95 @@ export async function startServer(
   for (const address of addresses)
     log('info', `listening on ${address}`, { runtime: runtimeName(process.versions), pid: process.pid });
   const opened = ledger.open().then(() => {
-    if (ledger.isOpen) void parts.keeper.run();
+    if (ledger.isOpen()) void parts.keeper.run();
   });
-  opened.catch(() => {}); // whoever awaits it is told
+  opened.catch(() => {}); // it may reject before the caller awaits it
   return { addresses, opened, stop };
 }
 
-/** Throws conflict where the server is at the wrong place. EC2 may be away, and then containers start from what is
- *  ready. */
+/** Throws conflict when the account or the Region is not the ledger's. When EC2 does not answer it only logs, so that
+ *  containers start with ready addresses. */
 async function checkInTime(context: Parts['context']): Promise<void> {
   const tooLate = context.wait(IDENTITY_MAX_MS).then(() => {
     throw new IpamError('ec2-unreachable', `EC2 did not answer within ${IDENTITY_MAX_MS / 1000} s`);
   });
   const checked = checkIdentity(context);
-  for (const one of [tooLate, checked]) one.catch(() => {}); // the one that loses
+  for (const one of [tooLate, checked]) one.catch(() => {}); // the later one is not awaited
   try {
     await Promise.race([checked, tooLate]);
   } catch (error) {
     if (!(error instanceof IpamError && error.code.startsWith('ec2-'))) throw error;
-    context.log('warn', "whether this server is of the ledger's account and Region is not known yet", {
-      error: error.line,
-    });
+    context.log('warn', 'account and Region not checked', { error: error.line });
   }
 }
 
-/** A store that is away must not turn a stop in good order into a failure. */
+/** Logs when the store cannot be closed, since the exit status must not depend on it. */
 async function closeStore({ store }: Parts, log: Log): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(reject, STORE_CLOSE_MAX_MS, new IpamError('unavailable', 'it took too long'));
+    timer = setTimeout(
+      reject,
+      STORE_CLOSE_MAX_MS,
+      new IpamError('unavailable', `not closed within ${STORE_CLOSE_MAX_MS / 1000} s`),
+    );
   });
   try {
     await Promise.race([store.close(), late]);
   } catch (error) {
-    log('warn', 'the store could not be closed', { error });
+    log('warn', 'store not closed', { error });
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** The ledger on its way to being open. */
-class Ledger {
-  isOpen = false;
-  readonly #parts: Parts;
-  readonly #log: Log;
-  readonly #outage: Outage;
-  #error = new IpamError('store-down', 'the ledger is not open yet', { hint: 'try again' });
-  #isStopped = false;
-  #tellStopped = () => {};
-  readonly #stopped = new Promise<void>(resolve => {
-    this.#tellStopped = resolve;
-  });
+interface Opening {
+  readonly isOpen: () => boolean;
+  /** Resolves when the ledger is open. Throws the reason after the longest wait of a request, and when the server stops. */
+  readonly opened: Service['opened'];
+  /** Opens the ledger, with retries until that succeeds or the server stops. Throws what a retry cannot repair. */
+  readonly open: () => Promise<void>;
+  readonly stop: () => void;
+}
 
-  constructor(parts: Parts, { config, log }: Pick<Context, 'config' | 'log'>) {
-    this.#parts = parts;
-    this.#log = log;
-    this.#outage = new Outage(config.requestTimeoutMs, parts.context);
-  }
+function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 'config' | 'log'>): Opening {
+  const outage = new Outage(config.requestTimeoutMs, context);
+  const stopping = new AbortController();
+  const stopped = aborted(stopping.signal);
+  let isOpen = false;
+  let reason = new IpamError('store-down', 'the ledger is not open yet', { hint: 'try again' });
 
-  /** Resolves when it is open; throws what keeps it from that when the longest wait of a request is over, and
-   *  when the server stops. */
-  opened = async (gone: () => boolean): Promise<void> => {
-    // Whoever waits is remembered by what it waits for, until the server stops.
-    if (this.isOpen) return;
-    const isOpen = async () => {
-      if (!this.isOpen) throw this.#error;
+  async function opened(gone: () => boolean): Promise<void> {
+    // Returned early, since each waiter on `stopped` is kept until the server stops.
+    if (isOpen) return;
+    const check = async () => {
+      if (!isOpen) throw reason;
     };
-    const stopped = this.#stopped.then(() => {
-      if (!this.isOpen) throw new IpamError('unavailable', 'the server stops', { hint: 'try again' });
+    const refused = stopped.then(() => {
+      if (!isOpen) throw new IpamError('unavailable', 'the server stops', { hint: 'try again' });
     });
-    await Promise.race([
-      this.#outage.retryWhile(isStoreDown, () => gone() || this.#isStopped, isOpen),
-      stopped,
-    ]);
-  };
-
-  stop(): void {
-    this.#isStopped = true;
-    this.#tellStopped();
+    const isOver = () => gone() || stopping.signal.aborted;
+    await Promise.race([outage.retryWhile(isStoreDown, isOver, check), refused]);
   }
 
-  /** Opens it, however long that takes. */
-  async open(): Promise<void> {
-    while (!this.#isStopped) {
+  async function openWithRetry(): Promise<void> {
+    while (!stopping.signal.aborted) {
       try {
-        await this.#parts.open();
-        await checkInTime(this.#parts.context);
-        if (this.#isStopped) return;
-        this.isOpen = true;
-        this.#log('info', 'the ledger is open');
+        await open();
+        await checkInTime(context);
+        if (stopping.signal.aborted) return;
+        isOpen = true;
+        log('info', 'ledger opened');
         return;
       } catch (error) {
         if (!isStoreDown(error)) throw error;
-        if (error.line !== this.#error.line)
-          this.#log('error', 'the ledger cannot be opened, and is tried again', { error: error.line });
-        this.#error = error;
-        await Promise.race([this.#parts.context.wait(OPEN_AGAIN_MS), this.#stopped]);
+        if (error.line !== reason.line) log('error', 'ledger not opened, retrying', { error: error.line });
+        reason = error;
+        await Promise.race([context.wait(OPEN_AGAIN_MS), stopped]);
       }
     }
   }
+
+  return { isOpen: () => isOpen, opened, open: openWithRetry, stop: () => stopping.abort() };
 }
 
 const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');

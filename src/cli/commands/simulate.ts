@@ -1,3 +1,4 @@
+/** The command `simulate`: the EC2 simulator without a server. */
 import { readFileSync } from 'node:fs';
 import { IpamError } from '../../domain/error.ts';
 import { parseInstanceId } from '../../domain/ids.ts';
@@ -6,7 +7,7 @@ import { ADMIN_HELP } from '../../simulator/admin-help.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
 import { createSimulator } from '../../simulator/simulator.ts';
 import { command } from '../command.ts';
-import { SIMULATE_SETTINGS } from '../settings/command-settings.ts';
+import { SIMULATE_SETTINGS } from '../settings/settings.ts';
 import { text } from '../settings/value-parsers.ts';
 import { aborted } from './serve.ts';
 
@@ -16,7 +17,7 @@ export const simulate = command({
   usage: '',
   args: { min: 0, max: 0 },
   settings: SIMULATE_SETTINGS,
-  defaults: { listen: 'http://127.0.0.1:8032' }, // beside a server at its own
+  defaults: { listen: 'http://127.0.0.1:8032' }, // 8031 is the default of serve
   help: ADMIN_HELP,
   options: {
     world: {
@@ -42,7 +43,7 @@ export const simulate = command({
     for (const listener of config.listen) listening.push(await listen(app, listener, log));
     for (const { address } of listening)
       io.out.write(
-        `EC2 and instance metadata of ${instance} at ${address}; what it can be told: ${address}/simulator\n`,
+        `EC2 and instance metadata of ${instance} at ${address}; its own API: ${address}/simulator\n`,
       );
     await aborted(io.signal);
     await Promise.all(listening.map(one => one.close(0)));

@@ -1,9 +1,10 @@
+/** The command `status`: prints what the ledger has. */
 import { formatCidr } from '../../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command } from '../command.ts';
-import { STORE_SETTINGS } from '../settings/command-settings.ts';
+import { STORE_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { ago, printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
@@ -113,7 +114,7 @@ function text(report: Report): string {
     report.subnets.length === 0 ? 'the ledger has no subnet; run `ec2-ipam init SUBNET`\n' : counts,
     lines('Holders', report.holders, '', () => ''),
     lines(
-      'Suspects: held, but perhaps by nobody',
+      'Suspects: held, but perhaps without a container',
       report.suspects,
       'WHY',
       i => report.suspects[i]?.why ?? '',

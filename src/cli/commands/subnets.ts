@@ -1,9 +1,10 @@
+/** The arguments SUBNET… of a command, looked up in the ledger. */
 import { IpamError } from '../../domain/error.ts';
 import { parseSubnetId } from '../../domain/ids.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 
-/** The ledger's subnets that were named, or all of them. Throws bad-request for one that is not in the ledger,
- *  and when the schema has to be brought up to date first. */
+/** Returns the subnets that the arguments name, or all. Throws bad-request for one that is not in the ledger, and
+ *  unavailable when the schema is out of date. */
 export async function namedSubnets(store: Store, args: readonly string[]): Promise<LedgerSubnet[]> {
   const outdated = await store.outdated();
   if (outdated !== null) throw new IpamError('unavailable', outdated);

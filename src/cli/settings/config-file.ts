@@ -1,12 +1,13 @@
+/** Reads the configuration file. */
 import { jsonKey, SETTINGS, type Setting, settingNames } from './settings.ts';
 
 export interface AwsSettings {
-  /** Null: the SDK's own chain finds it. */
+  /** Null: the SDK finds it. */
   readonly region: string | null;
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
 }
 
-/** A configuration file, read but not yet parsed: texts by flag, and where each stands. */
+/** A configuration file: the text of each setting by its flag, and the place for error messages. */
 export interface ConfigFile {
   readonly values: ReadonlyMap<string, { readonly place: string; readonly texts: readonly string[] }>;
   readonly aws: AwsSettings;
@@ -15,11 +16,11 @@ export interface ConfigFile {
 type Json = Readonly<Record<string, unknown>>;
 type Values = Map<string, { place: string; texts: string[] }>;
 
-// The ancestor's configuration has these two objects and nothing else.
+// The configuration of the ancestor (bearice/ec2-ipam) has the objects `mysql` and `aws` with these keys.
 const MYSQL_KEYS = ['host', 'port', 'user', 'password', 'database'];
 const AWS_KEYS = ['region', 'accessKeyId', 'secretAccessKey'];
 
-/** Reads our own JSON file or the ancestor's, or a mixture. Complaints name the key and the file. */
+/** Reads a JSON file of this program or of the ancestor, or a mixture. Complaints name the key and the file. */
 export function parseConfigFile(text: string, path: string): ConfigFile & { complaints: string[] } {
   const complaints: string[] = [];
   const warnings: string[] = [];
@@ -44,7 +45,7 @@ function parseObject(text: string, path: string, complaints: string[]): Json {
     if (isObject(value)) return value;
     complaints.push(`${path} is not a JSON object: give settings as { "warmMin": 2 }`);
   } catch {
-    // The parser's own message may quote the file, and with it a password.
+    // The message of JSON.parse may quote the file, and so a password.
     complaints.push(`${path} is not JSON: give settings as { "warmMin": 2 }`);
   }
   return {};
@@ -53,7 +54,7 @@ function parseObject(text: string, path: string, complaints: string[]): Json {
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-// A file does not name another file, and a secret has a file of its own.
+// A configuration file cannot name another one, and a secret has its own file.
 function settingOf(key: string): Setting<unknown> | undefined {
   const settings: Setting<unknown>[] = settingNames.map(name => SETTINGS[name]);
   return settings.find(one => jsonKey(one.flag) === key && one.shape !== 'secret' && one.flag !== 'config');

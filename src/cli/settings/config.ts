@@ -1,3 +1,4 @@
+/** The configuration of a command, from flags, environment, file and defaults. */
 import { CLOCK_AHEAD_MS_MAX } from '../../cloud/ec2-time.ts';
 import { isLoopback } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -15,39 +16,38 @@ import {
 } from './settings.ts';
 import { accept } from './value-parsers.ts';
 
-/** Texts by setting, as a user would write them. */
+/** Texts of settings, as on the command line. */
 export type Defaults = Partial<Readonly<Record<SettingName, string>>>;
 
 type Settings = { readonly [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
 
-/** Everything that was configured, checked. Times are milliseconds. */
+/** The checked configuration. Times are in milliseconds. */
 export interface Config extends Omit<Settings, 'listen'> {
   readonly listen: readonly Listener[];
   readonly aws: AwsSettings;
-  /** What works but is unwise, one line each. */
+  /** One line for each setting that is accepted but unwise. */
   readonly warnings: readonly string[];
 }
 
 export interface Sources extends Facts {
-  /** What argv gave, by flag. */
+  /** The flags of the command line. */
   readonly flags: ReadonlyMap<string, readonly string[]>;
   /** The text of a file; throws when it can't be read. */
   readonly readFile: (path: string) => string;
-  /** The settings in use: rules between several settings hold only where all of them are. */
+  /** The settings of the command. A rule between several settings applies only when the command has all of them. */
   readonly uses: readonly SettingName[];
-  /** What stands instead of a setting's own default. */
+  /** Other defaults of settings. */
   readonly defaults?: Defaults;
 }
 
-/** What one source says of one setting. */
+/** The text of one setting in one source. */
 interface Given {
-  /** How the user would find it again: `--warm-min`, `EC2_IPAM_WARM_MIN`, `warmMin in /etc/x.json`. */
+  /** For error messages: `--warm-min`, `EC2_IPAM_WARM_MIN`, `warmMin in /etc/x.json`. */
   readonly place: string;
   readonly texts: readonly string[];
 }
 
-/** Flags beat environment beats file beats default. Throws one bad-request whose message has every
- *  complaint, one a line. */
+/** The order is flag, environment, file, default. Throws one bad-request with all complaints, one a line. */
 export function loadConfig(sources: Sources): Config {
   const complaints: string[] = [];
   const file = configFile(sources, complaints);
@@ -181,9 +181,9 @@ const contradictions = (settings: Settings, uses: readonly SettingName[]): strin
     ([, , complaint]) => complaint,
   );
 
-/** EC2 refuses a call with RequestExpired when its signature is 15 minutes old by EC2's clock, of which ours may be that
- *  far ahead: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html. With the call deadline, no
- *  call is applied after this. */
+/** EC2 refuses a call whose signature is 15 minutes old by its own clock, with RequestExpired. Our clock may be ahead by
+ *  CLOCK_AHEAD_MS_MAX. So no call is applied later than this time after the call deadline.
+ *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html */
 const SIGNATURE_LIFE_MS = 900_000 + CLOCK_AHEAD_MS_MAX;
 
 function unwise(settings: Settings, { flags, env }: Sources): string[] {
@@ -215,7 +215,7 @@ function listener(address: Address, settings: Settings): Listener {
   return { ...address, tls: { cert: tlsCert ?? '', key: tlsKey ?? '', clientCa: tlsClientCa ?? '' } };
 }
 
-/** The environment beats the file here too; what both leave open is for the SDK's own chain to find. */
+/** The environment comes before the file here too. What neither has is found by the SDK. */
 const awsSettings = (env: Facts['env'], file: AwsSettings): AwsSettings => ({
   region: env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? file.region,
   credentials: env.AWS_ACCESS_KEY_ID || env.AWS_PROFILE ? null : file.credentials,

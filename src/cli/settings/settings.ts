@@ -1,3 +1,4 @@
+/** The table of all settings, and which settings each command has. */
 import { resolve } from 'node:path';
 import { LOG_LEVELS } from '../../domain/log.ts';
 import {
@@ -13,22 +14,23 @@ import {
   wholeNumber,
 } from './value-parsers.ts';
 
-/** What a default may depend on: where the process runs, and the settings above it in the table, as text. */
+/** What a default may depend on, besides the settings above it. */
 export interface Facts {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly home: string;
   readonly isRoot: boolean;
   readonly isTerminal: boolean;
 }
+/** The text of a setting that stands above. */
 type Earlier = (flag: string) => string;
 
 export interface Setting<T> {
-  /** The flag without dashes; environment name and JSON key derive from it. */
+  /** The flag without dashes. The names in the environment and in the JSON file derive from it. */
   readonly flag: string;
   readonly kind: Kind<unknown>;
-  /** `list`: repeatable, or with commas in the environment. `secret`: never a flag, only environment or file. */
+  /** `list`: a repeatable flag, or with commas in the environment. `secret`: no flag; only in the environment or a file. */
   readonly shape: 'one' | 'list' | 'secret';
-  /** Text as a user would write it; null: none. `said` tells what a computed one is. */
+  /** As on the command line; null: none. `said` describes a computed one. */
   readonly fallback: string | null | { readonly said: string; of(facts: Facts, earlier: Earlier): string };
   readonly help: string;
   /** Only for the type. */
@@ -52,7 +54,9 @@ const secret = (spec: Omit<Spec<string>, 'fallback'>): Setting<string | null> =>
   shape: 'secret',
 });
 
-/** Every setting, by its name in Config. Later defaults may look at earlier settings. */
+const pemFile = text('FILE', 'the path of a PEM file');
+
+/** All settings, by their names in Config. A default may depend on settings above it. */
 export const SETTINGS = {
   config: optional({
     flag: 'config',
@@ -67,17 +71,17 @@ export const SETTINGS = {
   }),
   tlsCert: optional({
     flag: 'tls-cert',
-    kind: text('FILE', 'the path of a PEM file'),
+    kind: pemFile,
     help: 'certificate chain of an https listener',
   }),
   tlsKey: optional({
     flag: 'tls-key',
-    kind: text('FILE', 'the path of a PEM file'),
+    kind: pemFile,
     help: 'its private key',
   }),
   tlsClientCa: optional({
     flag: 'tls-client-ca',
-    kind: text('FILE', 'the path of a PEM file'),
+    kind: pemFile,
     help: 'authority whose certificates clients of an https listener must show',
   }),
   allowUnauthenticated: one({
@@ -212,9 +216,33 @@ export const jsonKey = (flag: string): string => flag.replace(/-(\w)/g, (_, lett
 
 export const embeddedStore = (stateDir: string): string => `sqlite:${resolve(stateDir)}/ledger.sqlite`;
 
-/** systemd names the folder that it made for the service (several with colons); people have theirs by XDG. */
+/** The state folder of systemd (the first of a list with colons), of root, or of the user by XDG. */
 function stateFolder({ env, home, isRoot }: Facts): string {
   const [fromSystemd = ''] = (env.STATE_DIRECTORY ?? '').split(':');
   if (fromSystemd !== '') return fromSystemd;
   return isRoot ? '/var/lib/ec2-ipam' : `${env.XDG_STATE_HOME || `${home}/.local/state`}/ec2-ipam`;
 }
+
+// Which settings a command has.
+const LOG_AND_FILE = ['config', 'logFormat', 'logLevel'] as const satisfies readonly SettingName[];
+/** The settings of commands that only use the store. */
+export const STORE_SETTINGS: readonly SettingName[] = [...LOG_AND_FILE, 'stateDir', 'store', 'storePassword'];
+/** The settings of commands that call EC2 too. */
+export const LEDGER_SETTINGS: readonly SettingName[] = [
+  ...STORE_SETTINGS,
+  'callDeadlineMs',
+  'intentGraceMs',
+  'cooldownMs',
+  'quarantineMs',
+];
+export const SERVE_SETTINGS: readonly SettingName[] = settingNames;
+export const SIMULATE_SETTINGS: readonly SettingName[] = [
+  ...LOG_AND_FILE,
+  'listen',
+  'socketMode',
+  'tlsCert',
+  'tlsKey',
+  'tlsClientCa',
+  'allowUnauthenticated',
+];
+export const DEMO_SETTINGS: readonly SettingName[] = ['logFormat', 'logLevel'];

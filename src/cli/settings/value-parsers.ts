@@ -1,14 +1,15 @@
+/** Parsers for the values of settings and options. */
 import { IpamError } from '../../domain/error.ts';
 import type { Address } from '../../http/listen.ts';
 import { parseStoreUrl } from '../../store/url.ts';
 
-/** How the text of a setting or an option becomes a value. */
+/** A kind of value, with its parser. */
 export interface Kind<T> {
-  /** Stands for the value in usage, as in `--cooldown DURATION`. Empty: a switch, which needs no value. */
+  /** The value in usage texts, as in `--cooldown DURATION`. Empty: a switch, which needs no value. */
   readonly metavar: string;
-  /** What is accepted, for people. */
+  /** What is accepted, for error messages. */
   readonly accepts: string;
-  /** The value, or undefined when the text is not accepted. May throw bad-request to say more. */
+  /** Returns the value; undefined when the text is not accepted. May throw bad-request with a reason. */
   parse(text: string): T | undefined;
 }
 
@@ -39,7 +40,7 @@ export const percentage = (min: number, max: number): Kind<number> => ({
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** A time with its unit, as milliseconds. The bounds are written the same way. */
+/** A time with its unit, in milliseconds. The bounds are texts of the same form. */
 export function duration(min: string, max: string): Kind<number> {
   const minMs = parseDuration(min) ?? Number.NaN;
   const maxMs = parseDuration(max) ?? Number.NaN;
@@ -84,7 +85,7 @@ export const listenAddress: Kind<Address> = {
   metavar: 'URL',
   accepts: 'http://127.0.0.1:8031, https://0.0.0.0:8031 or unix:/run/docker/plugins/ec2-ipam.sock',
   parse: given => {
-    // sun_path has 108 bytes, its final zero included: unix(7).
+    // The path of a socket has at most 108 bytes with its final zero: unix(7).
     if (/^unix:\/./.test(given))
       return given.length <= 112 ? { kind: 'unix', path: given.slice(5) } : undefined;
     const [, scheme, host = '', digits = ''] = given.match(TCP) ?? [];
@@ -103,7 +104,7 @@ export const storeUrl: Kind<string> = {
   },
 };
 
-/** `given` as `kind` has it; else what is wrong, to be put behind the name of the setting. */
+/** Parses `given`. A complaint continues a sentence that begins with the name of the setting. */
 export function accept<T>(kind: Kind<T>, given: string): { value: T } | { complaint: string } {
   try {
     const value = kind.parse(given);

@@ -1,11 +1,12 @@
+/** The log: one JSON object a line, or one line of text for people. */
 import { IpamError } from '../../domain/error.ts';
 import { LOG_LEVELS, type Log, type LogLevel } from '../../domain/log.ts';
 
 export interface LogOptions {
   readonly format: 'json' | 'pretty';
-  /** The least level that is written. */
+  /** The lowest level that is written. */
   readonly level: LogLevel;
-  /** Takes whole lines. */
+  /** Gets whole lines. */
   readonly write: (line: string) => void;
   /** The time of day, in milliseconds since 1970. */
   readonly now: () => number;
@@ -16,7 +17,7 @@ const DEPTH_MAX = 4;
 const SECRET_NAME = /password|secret|credential|authorization/i;
 const PASSWORD_IN_URL = /(\w:\/\/[^\s/:@]*:)[^\s/@]+@/g;
 
-/** A log of one JSON object a line, or of one readable line each. What looks like a secret is masked. */
+/** Secrets are masked, by the names of fields and in URLs. */
 export function createLog({ format, level, write, now }: LogOptions): Log {
   const least = LOG_LEVELS.indexOf(level);
   const render = format === 'json' ? renderJson : renderPretty;
@@ -47,7 +48,7 @@ function pretty(value: unknown): string {
 
 const RESERVED = ['time', 'level', 'message'];
 
-/** Fields as JSON can have them. An error becomes one line; only one that nobody expected shows its stack. */
+/** Converts fields to JSON values. An error becomes one line. The stack is added only for an unexpected error. */
 function plain(fields: Fields): Fields {
   const result: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(fields)) {
@@ -73,7 +74,7 @@ function plainValue(value: unknown, depth: number): unknown {
   );
 }
 
-/** The places an error passed, of its causes too, in one line. */
+/** The stack frames of an error and of its causes, in one line. */
 function stackOf(error: Error): string {
   const frames = (error.stack ?? '')
     .split('\n')
@@ -83,8 +84,8 @@ function stackOf(error: Error): string {
   return frames.join(' ') + (cause instanceof Error ? ` caused by ${cause.message}: ${stackOf(cause)}` : '');
 }
 
-// Names come from Docker and messages from EC2: neither may end a line or color a terminal.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must go
+// Names come from Docker and messages from EC2. Neither may end a line or send codes to a terminal.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are removed
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f]+/g;
 
 const clean = (text: string): string =>

@@ -1,7 +1,7 @@
-/** What commands print. */
+/** Text output of commands: tables, JSON, durations and progress. */
 import type { Output } from '../command.ts';
 
-/** Rows under a head, in columns as wide as they need to be. */
+/** A table with a head. Each column is as wide as its longest cell. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(...all.map(row => row[column]?.length ?? 0)));
@@ -19,7 +19,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export const printJson = (out: Output, data: unknown): void =>
   out.write(`${JSON.stringify(data, null, 2)}\n`);
 
-/** 90 s as `1m30s`: how long ago or how long for, for people. */
+/** A duration for people, as `1m30s`. */
 export function ago(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   const parts: [number, string][] = [
@@ -35,4 +35,44 @@ export function ago(ms: number): string {
     .filter(([count]) => count > 0)
     .map(([count, unit]) => `${count}${unit}`)
     .join('');
+}
+
+export interface Progress {
+  /** `total` is null while it is not known. */
+  readonly show: (what: string, done: number, total: number | null) => void;
+  readonly end: () => void;
+}
+
+const BAR_CELLS = 30;
+const FRAME_EVERY_MS = 100;
+const LINE_EVERY_MS = 5000;
+const CLEAR_LINE = '\r\u001b[K';
+
+/** Shows progress: a bar on a terminal, else a line every LINE_EVERY_MS. It shows nothing before the first interval is
+ *  over. */
+export function createProgress(to: Output, subject: string, clock = () => performance.now()): Progress {
+  const everyMs = to.isTerminal ? FRAME_EVERY_MS : LINE_EVERY_MS;
+  let shownAt = clock();
+  let drawn = false;
+  return {
+    show(what, done, total) {
+      if (clock() - shownAt < everyMs) return;
+      shownAt = clock();
+      const amount = total === null ? `${done} ${what}` : `${done} of ${total} ${what}`;
+      if (!to.isTerminal) {
+        to.write(`${subject}: ${amount}\n`);
+        return;
+      }
+      drawn = true;
+      to.write(`${CLEAR_LINE}${subject} ${total === null ? '' : `${bar(done / total)} `}${amount}`);
+    },
+    end() {
+      if (drawn) to.write(CLEAR_LINE);
+    },
+  };
+}
+
+function bar(part: number): string {
+  const full = Math.round(Math.min(Math.max(part, 0), 1) * BAR_CELLS);
+  return `[${'#'.repeat(full)}${'.'.repeat(BAR_CELLS - full)}]`;
 }

@@ -1,23 +1,23 @@
+/** Standard streams, signals and questions of the process. */
 import process from 'node:process';
 import { createInterface } from 'node:readline/promises';
 import type { Io, Output } from '../command.ts';
 
-/** How long the end waits for the reader of stderr. That of stdout is waited for as every program does: it may be
- *  a person with a pager. */
+/** How long the end waits for the reader of stderr, in milliseconds. For the reader of stdout it waits without limit, as
+ *  other programs do: it may be a pager. */
 const STDERR_END_MAX_MS = 5000;
 
 export interface Terminal extends Io {
-  /** Resolves when what was written has gone to its readers, or these are gone. False: some of stdout could not
-   *  be written. Nothing may be written after it. */
+  /** Resolves when all output is written or its readers have closed. False: a part of stdout could not be written. Nothing
+   *  may be written afterwards. */
   end(): Promise<boolean>;
 }
 
-/** The process's own standard streams and signals. */
 export function createTerminal(): Terminal {
   const stop = new AbortController();
-  // The first signal asks, the second ends the process as if nobody had listened.
+  // The first signal stops in good order. The second ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
-  const [out, err] = [new Stream(process.stdout), new Stream(process.stderr)];
+  const [out, err] = [createStream(process.stdout), createStream(process.stderr)];
   return {
     out,
     err,
@@ -26,43 +26,35 @@ export function createTerminal(): Terminal {
     crashed: uncaught(),
     async end() {
       await Promise.all([out.end(), Promise.race([err.end(), timeout(STDERR_END_MAX_MS)])]);
-      return out.isWhole;
+      return out.isWhole();
     },
   };
 }
 
-/** A stream whose reader may go: then what is written is lost, and nothing else. */
-class Stream implements Output {
-  readonly isTerminal: boolean;
-  readonly #stream: NodeJS.WriteStream;
-  /** With what the first write failed that did. */
-  #error: { code?: string } | null = null;
-  readonly #failed: Promise<void>;
+interface Stream extends Output {
+  /** False when a write failed. A reader that closes the pipe early, as in `ec2-ipam status | head`, is no failure. */
+  isWhole(): boolean;
+  end(): Promise<void>;
+}
 
-  constructor(stream: NodeJS.WriteStream) {
-    this.#stream = stream;
-    this.isTerminal = stream.isTTY === true;
-    this.#failed = new Promise(resolve =>
-      stream.on('error', error => {
-        this.#error ??= error;
-        resolve();
-      }),
-    );
-  }
-
-  write(text: string): void {
-    if (this.#error === null) this.#stream.write(text);
-  }
-
-  /** All that was written could be, or nobody wanted it: `ec2-ipam status | head` closes the pipe early. */
-  get isWhole(): boolean {
-    return this.#error === null || this.#error.code === 'EPIPE';
-  }
-
-  /** On Bun only the end of a stream is told when its bytes have gone. */
-  async end(): Promise<void> {
-    await Promise.race([this.#failed, new Promise<void>(resolve => this.#stream.end(() => resolve()))]);
-  }
+/** A standard stream. After its first error further writes are dropped. */
+function createStream(stream: NodeJS.WriteStream): Stream {
+  let error: { code?: string } | null = null;
+  const failed = new Promise<void>(resolve =>
+    stream.on('error', first => {
+      error ??= first;
+      resolve();
+    }),
+  );
+  return {
+    isTerminal: stream.isTTY === true,
+    write(text) {
+      if (error === null) stream.write(text);
+    },
+    isWhole: () => error === null || error.code === 'EPIPE',
+    // On Bun only the end of a stream reports that its bytes were written.
+    end: () => Promise.race([failed, new Promise<void>(resolve => stream.end(() => resolve()))]),
+  };
 }
 
 const timeout = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
@@ -72,7 +64,7 @@ function uncaught(): Promise<never> {
   const crashed = new Promise<never>((_, reject) => {
     for (const event of ['uncaughtException', 'unhandledRejection'] as const) process.on(event, reject);
   });
-  crashed.catch(() => {}); // perhaps nobody waits any more
+  crashed.catch(() => {}); // it may reject when nothing awaits it
   return crashed;
 }
 

@@ -31,7 +31,7 @@ export async function settleInstance({ path }: SqliteSpec, instance: InstanceId,
     const aside = owner === null ? null : `${path}.of-${owner}`;
     if (aside !== null && !existsSync(aside)) copyTo(file, aside);
     if (takeOver(file, instance) && aside !== null)
-      log('warn', `the ledger was that of ${owner} and is now rebuilt for ${instance}`, { aside });
+      log('warn', 'ledger of another instance replaced', { owner, instance, aside });
   });
 }
 

@@ -306,7 +306,7 @@ commands(
       await server.opened;
       assert.is(await ownerOf({ kind: 'sqlite', path }), MINE);
       assert.ok(
-        lines.some(line => /cannot be opened.*nothing says which instance this is/.test(line)),
+        lines.some(line => /ledger not opened.*nothing says which instance this is/.test(line)),
         lines.join(),
       );
       assert.not(lines.some(line => line.includes('ENIs of any')));

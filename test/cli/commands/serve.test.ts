@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import type { Parts } from '../../../src/cli/command.ts';
 import { type RunningServer, startServer } from '../../../src/cli/commands/serve.ts';
-import type { Parts } from '../../../src/cli/parts.ts';
 import { loadConfig } from '../../../src/cli/settings/config.ts';
 import { settingNames } from '../../../src/cli/settings/settings.ts';
 import { IpamError } from '../../../src/domain/error.ts';
@@ -195,6 +195,6 @@ stop('is in good order though the store is away', async () => {
   await server.opened;
   isAway = true;
   await soon(server.stop());
-  assert.ok(w.lines.some(line => line.message === 'the store could not be closed'));
+  assert.ok(w.lines.some(line => line.message === 'store not closed'));
 });
 stop.run();

@@ -1,7 +1,7 @@
 // Goal: each event is one line that machines or people can read, and shows no secret. Method: a log that writes
 // into an array, at a fixed time.
 import { createLog, type LogOptions } from '../../../src/cli/terminal/logger.ts';
-import { createProgress } from '../../../src/cli/terminal/progress.ts';
+import { createProgress } from '../../../src/cli/terminal/output.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { LogLevel } from '../../../src/domain/log.ts';
 import { assert, suite } from '../../kit/uvu.ts';

@@ -75,7 +75,7 @@ export class Site {
 
   /** Resolves when the server has its ledger open. */
   async start(): Promise<void> {
-    this.server = await startBundle(['serve', '--listen', this.url], this.#env, 'the ledger is open');
+    this.server = await startBundle(['serve', '--listen', this.url], this.#env, 'ledger opened');
   }
 
   /** A network on each ENI, as `docker network create` makes it: before that, an ENI gives no address. */

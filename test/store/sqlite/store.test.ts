@@ -8,6 +8,7 @@ import { type SQL, sql } from 'drizzle-orm';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../../../src/domain/address.ts';
 import { isError } from '../../../src/domain/error.ts';
 import { parseInstanceId } from '../../../src/domain/ids.ts';
+import type { Log } from '../../../src/domain/log.ts';
 import { createReads } from '../../../src/store/reads.ts';
 import { openFile, type SqliteFile } from '../../../src/store/sqlite/file.ts';
 import { settleInstance } from '../../../src/store/sqlite/owner.ts';
@@ -178,7 +179,7 @@ files('a ledger of this instance stays; one of another is copied aside and empti
   const [mine, theirs] = [parseInstanceId('i-0a'), parseInstanceId('i-0b')];
   const spec = { kind: 'sqlite', path } as const;
   const lines: string[] = [];
-  const log = (_: string, message: string) => void lines.push(message);
+  const log: Log = (_, message, fields) => void lines.push(`${message} ${fields?.owner} ${fields?.instance}`);
   await settleInstance(spec, theirs, log);
   const store = createSqliteStore(path);
   await store.add([row(10)]);
@@ -189,7 +190,7 @@ files('a ledger of this instance stays; one of another is copied aside and empti
   await Promise.all([settleInstance(spec, mine, log), settleInstance(spec, mine, log)]);
   assert.equal(await store.tally(), []);
   assert.is(await store.fact('instance'), mine);
-  assert.equal(lines, ['the ledger was that of i-0b and is now rebuilt for i-0a']);
+  assert.equal(lines, ['ledger of another instance replaced i-0b i-0a']);
   await store.close();
 
   const aside = createSqliteStore(`${path}.of-i-0b`);
