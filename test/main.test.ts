@@ -12,8 +12,8 @@ import { fromNumber } from '../src/domain/address.ts';
 import { openFile, whileLocked } from '../src/store/sqlite/file.ts';
 import { createSqliteStore } from '../src/store/sqlite/store.ts';
 import { CHANGES_MAX } from '../src/store/store.ts';
+import { ENI, SUBNET } from './kit/rows.ts';
 import { assert, suite } from './kit/uvu.ts';
-import { ENI, SUBNET } from './store/store.contract.ts';
 
 const ROWS = 8 * CHANGES_MAX;
 const LIMIT_MS = 30_000;

@@ -2,12 +2,12 @@
 import { type ErrorCode, IpamError, isError } from '../../src/domain/error.ts';
 import { assert } from './uvu.ts';
 
-/** The line of the error that the work throws. */
-export function lineOf(work: () => unknown): string {
+/** The line of the error that the work throws, which has this code if one is given. */
+export function lineOf(work: () => unknown, code?: ErrorCode): string {
   try {
     work();
   } catch (error) {
-    if (error instanceof IpamError) return error.line;
+    if (error instanceof IpamError && (code ?? error.code) === error.code) return error.line;
     throw error;
   }
   throw new Error('it was accepted');

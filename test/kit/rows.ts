@@ -4,6 +4,7 @@ import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
 
 export const SUBNET = 'subnet-0a' as SubnetId;
+export const OTHER_SUBNET = 'subnet-0b' as SubnetId;
 export const ENI = 'eni-0a' as EniId;
 export const OTHER_ENI = 'eni-0b' as EniId;
 

@@ -4,10 +4,10 @@
 
 import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { until } from '../kit/servers/bundle.ts';
-import { Checker, pause } from '../kit/servers/checker.ts';
+import { Checker } from '../kit/servers/checker.ts';
 import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause, until } from '../kit/wait.ts';
 import { bringTo, type Hold, OPERATIONS } from './crash.ts';
 
 const LOAD_MS = 800;
@@ -127,7 +127,6 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   });
   crash.after(async () => {
     await site?.close();
-    await site?.ec2.stop();
     await ledger?.close();
   });
 

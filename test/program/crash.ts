@@ -2,9 +2,8 @@
  *  by holding the store or EC2. Then it can be killed there. */
 
 import type { LetGo, MariaLedger, SqliteLedger } from '../kit/databases/ledgers.ts';
-import { until } from '../kit/servers/bundle.ts';
-import { pause } from '../kit/servers/checker.ts';
 import { type Site, SUBNET } from '../kit/servers/site.ts';
+import { pause, until } from '../kit/wait.ts';
 
 const GRACE_MS = 1000;
 const LATE_MS = 700; // within the grace

@@ -5,19 +5,15 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
-import {
-  type Bundle,
-  freePort,
-  removeFolder,
-  runBundle,
-  startBundle,
-  startSimulator,
-  tempFolder,
-} from '../kit/servers/bundle.ts';
-import { call, pause } from '../kit/servers/checker.ts';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
+import { range } from '../kit/rows.ts';
+import { runBundle, type Simulator, startBundle, startSimulator } from '../kit/servers/bundle.ts';
+import { call } from '../kit/servers/checker.ts';
+import { freePort, type Running } from '../kit/servers/process.ts';
 import { eniName, worldOf } from '../kit/servers/site.ts';
 import { seeded } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause } from '../kit/wait.ts';
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_007);
 const REQUESTS = 1500;
@@ -26,26 +22,11 @@ const CONFIGS = 24;
 const MEGABYTES = 8;
 const ANSWER_MAX_MS = 10_000;
 const GROWTH_MAX_MB = 150;
-const ENDPOINTS = [
-  'Plugin.Activate',
-  'IpamDriver.GetCapabilities',
-  'IpamDriver.GetDefaultAddressSpaces',
-  'IpamDriver.RequestPool',
-  'IpamDriver.ReleasePool',
-  'IpamDriver.RequestAddress',
-  'IpamDriver.ReleaseAddress',
-];
-const FIELDS = [
-  'PoolID',
-  'Address',
-  'Options',
-  'Pool',
-  'SubPool',
-  'V6',
-  'AddressSpace',
-  '__proto__',
-  'constructor',
-];
+const DRIVER =
+  'GetCapabilities GetDefaultAddressSpaces RequestPool ReleasePool RequestAddress ReleaseAddress';
+const ENDPOINTS = ['Plugin.Activate', ...DRIVER.split(' ').map(method => `IpamDriver.${method}`)];
+const FIELDS = 'PoolID Address Options Pool SubPool V6 AddressSpace __proto__ constructor'.split(' ');
+const KEYS = 'listen store warmMin cooldown mysql aws logLevel socketMode nothing'.split(' ');
 const INSIDES = /\b(select|update|insert into|delete from)\b[^"]*`|\.m?[jt]s:\d+|node:internal|\bat \w+ \(/i;
 
 const random = seeded(SEED);
@@ -84,8 +65,8 @@ function nonsense(depth: number): unknown {
     () => oneOf([0, -1, 1e308, 2 ** 53, 0.1, -0]),
     () => oneOf([true, false, null]),
     () => 'x'.repeat(below(5000)),
-    () => Array.from({ length: below(5) }, () => nonsense(depth - 1)),
-    () => Object.fromEntries(Array.from({ length: below(4) }, () => [oneOf(FIELDS), nonsense(depth - 1)])),
+    () => range(below(5)).map(() => nonsense(depth - 1)),
+    () => Object.fromEntries(range(below(4)).map(() => [oneOf(FIELDS), nonsense(depth - 1)])),
   ];
   return oneOf(depth > 0 ? kinds : kinds.slice(0, 4))();
 }
@@ -101,7 +82,7 @@ function oddBody(): Buffer {
     shaped,
     shaped,
     () => Buffer.from(JSON.stringify(nonsense(4)) ?? ''),
-    () => Buffer.from(Array.from({ length: below(300) }, () => below(256))),
+    () => Buffer.from(range(below(300)).map(() => below(256))),
     () => Buffer.from(`${'['.repeat(30_000)}${random() < 0.5 ? ']'.repeat(30_000) : ''}`),
     () => Buffer.from(`${'{"Options":'.repeat(5000)}1${'}'.repeat(5000)}`),
     () => shaped().subarray(0, below(40)),
@@ -149,10 +130,13 @@ function exchange(port: number, bytes: Buffer, quietMs: number): Promise<string>
   });
 }
 
+/** How a request begins, before its framing. */
+const REQUEST_ADDRESS = 'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n';
+
 const fuzz = suite(`nonsense, seed ${SEED} (FUZZ_SEED=${SEED} repeats it)`);
 const folder = tempFolder();
-let ec2: Awaited<ReturnType<typeof startSimulator>>;
-let server: Bundle;
+let ec2: Simulator;
+let server: Running;
 let port = 0;
 let ledgerBefore = '';
 
@@ -164,24 +148,16 @@ const ledger = async (): Promise<string> => {
 const residentMb = (): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1]) / 1024;
 const url = () => `http://127.0.0.1:${port}`;
+const isAnswered = async (method: string, body: unknown) =>
+  assert.is((await call(url(), method, body)).kind, 'answered');
 const RequestAddress = { PoolID: eniName(0), Address: '', Options: null };
 
 fuzz.before(async () => {
   ec2 = await startSimulator(worldOf(1));
   port = await freePort();
-  const env = {
-    ...ec2.env,
-    EC2_IPAM_STATE_DIR: folder,
-    EC2_IPAM_RECONCILE_EVERY: '24h',
-    EC2_IPAM_LOG_LEVEL: 'error',
-  };
-  server = await startBundle(
-    ['serve', '--listen', url()],
-    { ...env, EC2_IPAM_LOG_LEVEL: 'info' },
-    'ledger opened',
-  );
-  for (let i = 0; i < 3; i++)
-    assert.is((await call(url(), 'IpamDriver.RequestAddress', RequestAddress)).kind, 'answered');
+  const env = { ...ec2.env, EC2_IPAM_STATE_DIR: folder, EC2_IPAM_RECONCILE_EVERY: '24h' };
+  server = await startBundle(['serve', '--listen', url()], env, 'the ledger is open');
+  for (let i = 0; i < 3; i++) await isAnswered('IpamDriver.RequestAddress', RequestAddress);
   await pause(2000); // what the keeper does beside a first request
   ledgerBefore = await ledger();
 });
@@ -193,7 +169,7 @@ fuzz.after(async () => {
 
 /** The server lives, gives no insides away, and the ledger is as it was. */
 async function unharmed(before: number): Promise<number> {
-  assert.is((await call(url(), 'Plugin.Activate', '')).kind, 'answered');
+  await isAnswered('Plugin.Activate', '');
   assert.is(await ledger(), ledgerBefore);
   const growth = residentMb() - before;
   assert.ok(growth < GROWTH_MAX_MB, `grew by ${growth.toFixed(0)} MB`);
@@ -214,24 +190,19 @@ fuzz(`${REQUESTS} odd requests: no 5xx, no stack or SQL in an answer, the ledger
       assert.not.match(answer, INSIDES, shown);
     }
   };
-  await Promise.all(Array.from({ length: 10 }, lane));
+  await Promise.all(range(10).map(lane));
   const growth = await unharmed(before);
   const counts = [...statuses].sort().map(([status, count]) => `${status}: ${count}`);
   console.log(`  fuzz: seed ${SEED}, ${counts.join(', ')}, memory +${growth.toFixed(0)} MB`);
 });
 
-fuzz(`bodies of ${MEGABYTES} MB, with and without their length, are refused and not kept`, async () => {
+fuzz(`bodies of ${MEGABYTES} MB, with and without their length: are refused and not kept`, async () => {
   const before = residentMb();
   const chunk = Buffer.alloc(64 * 1024, 0x20);
-  const big = (framing: string, piece: Buffer) =>
-    exchange(
-      port,
-      Buffer.concat([
-        Buffer.from(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n`),
-        ...Array.from({ length: (MEGABYTES * 1024) / 64 }, () => piece),
-      ]),
-      2000,
-    );
+  const big = (framing: string, piece: Buffer) => {
+    const head = Buffer.from(`${REQUEST_ADDRESS}${framing}\r\n\r\n`);
+    return exchange(port, Buffer.concat([head, ...range((MEGABYTES * 1024) / 64).map(() => piece)]), 2000);
+  };
   const chunked = Buffer.concat([Buffer.from('10000\r\n'), chunk, Buffer.from('\r\n')]);
   for (let i = 0; i < 5; i++) {
     const answers = await Promise.all([
@@ -243,22 +214,19 @@ fuzz(`bodies of ${MEGABYTES} MB, with and without their length, are refused and 
   await unharmed(before);
 });
 
-fuzz(`${CONNECTIONS} connections that say nothing, or half of something, keep nobody waiting`, async () => {
+fuzz(`${CONNECTIONS} connections that say nothing, or half of something: keep nobody waiting`, async () => {
   const before = residentMb();
-  const sockets = Array.from({ length: CONNECTIONS }, (_, i) => {
+  const sockets = range(CONNECTIONS).map(i => {
     const socket = connect(port, '127.0.0.1').on('error', () => {});
     if (i % 3 === 1) socket.write('POST /IpamDriver.RequestAddress HT');
-    if (i % 3 === 2)
-      socket.write(
-        'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"PoolID"',
-      );
+    if (i % 3 === 2) socket.write(`${REQUEST_ADDRESS}Content-Length: 100\r\n\r\n{"PoolID"`);
     return socket;
   });
   const drip = setInterval(() => {
     for (const socket of sockets.slice(0, 100)) socket.write(' ');
   }, 100);
   const startedAt = performance.now();
-  for (let i = 0; i < 20; i++) assert.is((await call(url(), 'Plugin.Activate', '')).kind, 'answered');
+  for (let i = 0; i < 20; i++) await isAnswered('Plugin.Activate', '');
   const tookMs = performance.now() - startedAt;
   const held = residentMb() - before;
   clearInterval(drip);
@@ -271,26 +239,15 @@ fuzz(`${CONNECTIONS} connections that say nothing, or half of something, keep no
   );
 });
 
-fuzz('after all that an address is given as before, and the server has logged no bug', async () => {
-  assert.is((await call(url(), 'IpamDriver.RequestAddress', RequestAddress)).kind, 'answered');
+fuzz('after all that: an address is given as before, and the server has logged no bug', async () => {
+  await isAnswered('IpamDriver.RequestAddress', RequestAddress);
   assert.not.match(server.output(), /internal error|"level":"error"/);
 });
 
 fuzz(`${CONFIGS} odd configurations: exit 2, a line for each complaint, no stack`, async () => {
-  const keys = [
-    'listen',
-    'store',
-    'warmMin',
-    'cooldown',
-    'mysql',
-    'aws',
-    'logLevel',
-    'socketMode',
-    'nothing',
-  ];
   const file = join(folder, 'odd.json');
   for (let i = 0; i < CONFIGS; i++) {
-    const settings = Object.fromEntries(keys.filter(() => random() < 0.5).map(key => [key, nonsense(2)]));
+    const settings = Object.fromEntries(KEYS.filter(() => random() < 0.5).map(key => [key, nonsense(2)]));
     // One that is surely wrong, among those that may be.
     const text = random() < 0.7 ? JSON.stringify({ ...settings, cooldown: 'soon' }) : oddBody().toString();
     writeFileSync(file, text.trim() === '' ? '[' : text);

@@ -3,13 +3,14 @@
 import { connect, type Socket } from 'node:net';
 import { type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { until } from '../kit/servers/bundle.ts';
-import { Checker, pause } from '../kit/servers/checker.ts';
+import { range } from '../kit/rows.ts';
+import { Checker } from '../kit/servers/checker.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { eniName, heldOf, Site } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause, until } from '../kit/wait.ts';
 
-const ENIS = Array.from({ length: 16 }, (_, i) => eniName(i));
+const ENIS = range(16).map(eniName);
 const ROUNDS = byLength({ full: 4, short: 1, leftOut: '3 of 4 rounds of clients that hang up' });
 /** On each ENI, in each round. */
 const LEAVE = 16;
@@ -31,7 +32,6 @@ hangUps.before(async () => {
 });
 hangUps.after(async () => {
   await site?.close();
-  await site?.ec2.stop();
   await ledger?.close();
 });
 
@@ -47,7 +47,7 @@ function ask(eni: string): Socket {
 const starts = (each: number) =>
   Promise.all(ENIS.flatMap(eni => Array.from({ length: each }, () => checker.start(site.url, eni))));
 
-hangUps(`${ROUNDS * LEAVE * ENIS.length} of them on ${ENIS.length} ENIs leave nothing held`, async () => {
+hangUps(`${ROUNDS * LEAVE * ENIS.length} hang-ups on ${ENIS.length} ENIs: leave nothing held`, async () => {
   const first = await starts(LEAVE + STAY);
   assert.ok(first.every(ip => ip !== null));
   await Promise.all(first.map(ip => checker.stop(site.url, ip ?? '')));

@@ -5,9 +5,10 @@ import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { Checker, pause } from '../kit/servers/checker.ts';
+import { Checker } from '../kit/servers/checker.ts';
 import { eniName, Site } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause } from '../kit/wait.ts';
 
 const CLIENTS = 8;
 const ENIS = [0, 1, 2, 3].map(eniName);
@@ -30,13 +31,13 @@ let hasty: Site;
 outage.before(async () => {
   ledger = await mariaLedger();
   patient = await Site.open(ledger, ENIS.length, checker, { EC2_IPAM_REQUEST_TIMEOUT: `${PATIENT_S}s` });
-  hasty = await Site.beside(ledger, patient.ec2, checker, { EC2_IPAM_REQUEST_TIMEOUT: `${HASTY_S}s` });
+  hasty = await patient.beside({ EC2_IPAM_REQUEST_TIMEOUT: `${HASTY_S}s` });
   await Promise.all([patient.start(), hasty.start()]);
   await patient.makeNetworks(ENIS);
 });
 outage.after(async () => {
-  await Promise.all([patient?.close(), hasty?.close()]);
-  await patient?.ec2.stop();
+  await hasty?.close();
+  await patient?.close();
   await ledger?.close();
 });
 
@@ -52,7 +53,7 @@ async function loadWhile(happening: () => Promise<void>): Promise<void> {
   assert.equal(await patient.restAndCompare(ENIS, new Set()), []);
 }
 
-outage(`killed with -9 ${KILLS} times and started again, nothing is given twice or lost`, async () => {
+outage(`killed with -9 ${KILLS} times and started again: nothing is given twice or lost`, async () => {
   await loadWhile(async () => {
     for (let kill = 0; kill < KILLS; kill++) {
       await ledger.database.kill9();
@@ -64,7 +65,7 @@ outage(`killed with -9 ${KILLS} times and started again, nothing is given twice 
   console.log(`  MariaDB: ${KILLS} kills, ${checker.figures}`);
 });
 
-outage(`frozen for ${FROZEN_MS / 1000} s, who waits is served and who does not is told why`, async () => {
+outage(`frozen for ${FROZEN_MS / 1000} s: who waits is served and who does not is told why`, async () => {
   const [row] = await ledger.database.run('ipam', 'SELECT @@pid_file AS file');
   const pid = Number(readFileSync(String(row?.file), 'utf8'));
   await loadWhile(async () => {
@@ -81,7 +82,7 @@ outage(`frozen for ${FROZEN_MS / 1000} s, who waits is served and who does not i
   );
 });
 
-outage('the servers have needed nobody: the same two processes answer', async () => {
+outage('the servers: have needed nobody, the same two processes answer', async () => {
   for (const site of [patient, hasty]) assert.ok(await checker.start(site.url, eniName(0)));
 });
 outage.run();

@@ -8,13 +8,14 @@ import { connect as connectTls } from 'node:tls';
 import { RUNTIMES, type Runtime } from '../../scripts/tiers.ts';
 import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { type Alone, bundleAlone, type Running } from '../kit/servers/alone.ts';
-import { freePort, startSimulator } from '../kit/servers/bundle.ts';
+import { type Alone, bundleAlone } from '../kit/servers/alone.ts';
+import { startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
-import { pause } from '../kit/servers/checker.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
+import { freePort, type Running } from '../kit/servers/process.ts';
 import { eniName, worldOf } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause } from '../kit/wait.ts';
 
 const TRANSPORTS = ['tcp', 'tls', 'unix'] as const;
 type Transport = (typeof TRANSPORTS)[number];
@@ -26,6 +27,8 @@ const ENIS = Array.from({ length: 8 }, (_, i) => eniName(i));
 const PAUSE_MAX_MS = 150;
 /** Between a start and the next stop, on average. */
 const LOAD_MS = 150;
+
+const TLS_FILES = '--tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem';
 
 /** Nothing is assigned or unassigned but what a request needs. */
 const SETTINGS = {
@@ -71,9 +74,7 @@ async function endpointOf(transport: Transport, alone: Alone): Promise<Endpoint>
   const [cert, key, authority] = [client.cert, client.key, ca].map(file => readFileSync(file));
   const own = { port, host: '127.0.0.1', cert, key, ca: authority };
   return {
-    args: `--listen https://127.0.0.1:${port} --tls-cert cert.pem --tls-key key.pem --tls-client-ca ca.pem`.split(
-      ' ',
-    ),
+    args: [...`--listen https://127.0.0.1:${port} ${TLS_FILES}`.split(' ')],
     dial: () => ({ socket: connectTls(own as object), ready: 'secureConnect' }),
   };
 }
@@ -107,7 +108,7 @@ async function live(
   }
 }
 
-async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise<string> {
+async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise<void> {
   const ec2 = await startSimulator(worldOf(ENIS.length));
   const alone = bundleAlone();
   const clients: KeepAliveClient[] = [];
@@ -141,10 +142,10 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
     const answered = clients.reduce((sum, client) => sum + client.answered, 0);
     for (const client of clients) client.close();
     assert.is(await server.stop(), 0);
-    const figures =
+    console.log(
       `  ${runtime} over ${transport}: ${RESTARTS} restarts, ${answered} calls answered, ${broken.length} broken, ` +
-      `a stop took ${Math.round(Math.min(...stops))} to ${Math.round(Math.max(...stops))} ms`;
-    console.log(figures);
+        `a stop took ${Math.round(Math.min(...stops))} to ${Math.round(Math.max(...stops))} ms`,
+    );
     assert.equal(broken, []);
     assert.ok(answered > RESTARTS * CLIENTS, 'the clients have not been served between the restarts');
     const ledger = sqliteLedger(alone.folder);
@@ -153,10 +154,9 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
       rows.map(row => `${row.ip} ${row.holder}`).sort(),
       [...held].map(([ip, holder]) => `${ip} ${holder}`).sort(),
     );
-    return figures;
   } finally {
     for (const client of clients) client.close();
-    alone.remove();
+    await alone.remove();
     await ec2.stop();
   }
 }
@@ -174,8 +174,7 @@ for (const [i, runtime] of RUNTIMES.entries())
     short: TRANSPORTS.slice(i, i + 1),
     leftOut: 'restarts under load of each runtime over two of TCP, TLS and a unix socket',
   }))
-    restarts(
-      `${runtime} over ${transport}: no call is broken, and nothing is held but what was answered`,
-      () => restartUnderLoad(runtime, transport).then(() => {}),
+    restarts(`${runtime} over ${transport}: no call breaks, only what was answered is held`, () =>
+      restartUnderLoad(runtime, transport),
     );
 restarts.run();

@@ -1,80 +1,61 @@
 // Goal: init, serve, request, release and recycle of the shipped bundle against an EC2 that others wrote.
-import {
-  AttachNetworkInterfaceCommand,
-  CreateNetworkInterfaceCommand,
-  CreateSubnetCommand,
-  CreateVpcCommand,
-  DescribeImagesCommand,
-  DescribeNetworkInterfacesCommand,
-  EC2Client,
-  RunInstancesCommand,
-} from '@aws-sdk/client-ec2';
-import {
-  type Bundle,
-  freePort,
-  removeFolder,
-  runBundle,
-  startBundle,
-  tempFolder,
-} from '../kit/servers/bundle.ts';
+import { EC2 } from '@aws-sdk/client-ec2';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
+import { runBundle, startBundle } from '../kit/servers/bundle.ts';
 import { startMoto } from '../kit/servers/moto.ts';
+import { freePort, type Running } from '../kit/servers/process.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' };
 const folder = tempFolder();
 let stopMoto = async () => {};
-let client: EC2Client;
+let ec2: EC2;
 let subnet = '';
 let eni = '';
-let server: Bundle;
+let server: Running;
 let url = '';
 let env: Record<string, string> = {};
 
 const onEni = async (): Promise<string[]> => {
-  const { NetworkInterfaces = [] } = await client.send(
-    new DescribeNetworkInterfacesCommand({ NetworkInterfaceIds: [eni] }),
-  );
-  const addresses = NetworkInterfaces[0]?.PrivateIpAddresses ?? [];
+  const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ NetworkInterfaceIds: [eni] });
+  const addresses = NetworkInterfaces?.[0]?.PrivateIpAddresses ?? [];
   return addresses.filter(one => one.Primary !== true).map(one => one.PrivateIpAddress ?? '');
 };
-const post = async (path: string, body: unknown): Promise<Record<string, string>> =>
-  (await (
-    await fetch(`${url}/IpamDriver.${path}`, { method: 'POST', body: JSON.stringify(body) })
-  ).json()) as Record<string, string>;
-const request = async () =>
-  (await post('RequestAddress', { PoolID: eni, Address: '', Options: null })).Address?.replace('/24', '') ??
-  '';
+async function post(path: string, body: unknown): Promise<Record<string, string>> {
+  const answer = await fetch(`${url}/IpamDriver.${path}`, { method: 'POST', body: JSON.stringify(body) });
+  return JSON.parse(await answer.text());
+}
+async function request(): Promise<string> {
+  const { Address = '' } = await post('RequestAddress', { PoolID: eni, Address: '', Options: null });
+  return Address.replace('/24', '');
+}
+const release = (Address: string) => post('ReleaseAddress', { PoolID: eni, Address });
+/** Runs a command that has to succeed; returns its JSON. */
+async function run(...args: string[]) {
+  const { code, stdout, stderr } = await runBundle([...args, '--json'], env);
+  assert.is(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** An ENI at device 1 of an instance, in a subnet of its own. */
+async function makeEni(): Promise<void> {
+  const { Vpc } = await ec2.createVpc({ CidrBlock: '10.0.0.0/16' });
+  const { Subnet } = await ec2.createSubnet({ VpcId: Vpc?.VpcId, CidrBlock: '10.0.7.0/24' });
+  subnet = Subnet?.SubnetId ?? '';
+  const ImageId = (await ec2.describeImages()).Images?.[0]?.ImageId;
+  const one = { ImageId, MinCount: 1, MaxCount: 1, InstanceType: 'm5.large' } as const;
+  const InstanceId = (await ec2.runInstances(one)).Instances?.[0]?.InstanceId;
+  const created = await ec2.createNetworkInterface({ SubnetId: subnet, PrivateIpAddress: '10.0.7.10' });
+  eni = created.NetworkInterface?.NetworkInterfaceId ?? '';
+  await ec2.attachNetworkInterface({ NetworkInterfaceId: eni, InstanceId, DeviceIndex: 1 });
+}
 
 const story = suite('the bundle and moto');
 story.before(async () => {
   const moto = await startMoto();
   stopMoto = moto.stop;
-  client = new EC2Client({ region: 'eu-west-1', credentials, endpoint: moto.endpoint });
-  const { Vpc } = await client.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }));
-  const { Subnet } = await client.send(
-    new CreateSubnetCommand({ VpcId: Vpc?.VpcId ?? '', CidrBlock: '10.0.7.0/24' }),
-  );
-  subnet = Subnet?.SubnetId ?? '';
-  const { Images = [] } = await client.send(new DescribeImagesCommand({}));
-  const { Instances = [] } = await client.send(
-    new RunInstancesCommand({
-      ImageId: Images[0]?.ImageId ?? '',
-      MinCount: 1,
-      MaxCount: 1,
-      InstanceType: 'm5.large',
-    }),
-  );
-  const { NetworkInterface } = await client.send(
-    new CreateNetworkInterfaceCommand({ SubnetId: subnet, PrivateIpAddress: '10.0.7.10' }),
-  );
-  eni = NetworkInterface?.NetworkInterfaceId ?? '';
-  await client.send(
-    new AttachNetworkInterfaceCommand({
-      NetworkInterfaceId: eni,
-      InstanceId: Instances[0]?.InstanceId ?? '',
-      DeviceIndex: 1,
-    }),
-  );
+  ec2 = new EC2({ region: 'eu-west-1', credentials, endpoint: moto.endpoint });
+  await makeEni();
   env = {
     AWS_ENDPOINT_URL_EC2: moto.endpoint,
     AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://127.0.0.1:9',
@@ -91,50 +72,34 @@ story.after(async () => {
 });
 
 story('init, serve, request, release, recycle: moto shows the addresses come and go', async () => {
-  const init = await runBundle(['init', subnet, '--json'], env);
-  assert.is(init.code, 0, init.stderr);
-  const { added, free } = JSON.parse(init.stdout);
+  const { added, free } = await run('init', subnet);
   assert.is(added, 256);
   assert.is(free, 250, 'all but five of AWS and the primary');
 
   assert.equal(await onEni(), []);
   url = `http://127.0.0.1:${await freePort()}`;
-  server = await startBundle(['serve', '--listen', url], env, 'ledger opened');
-  const pool = await post('RequestPool', {
-    Pool: '10.0.7.0/24',
-    SubPool: '',
-    Options: { 'eni-id': eni },
-    V6: false,
-  });
-  assert.is(pool.PoolID, eni);
+  server = await startBundle(['serve', '--listen', url], env, 'the ledger is open');
+  const asked = { Pool: '10.0.7.0/24', SubPool: '', Options: { 'eni-id': eni }, V6: false };
+  assert.is((await post('RequestPool', asked)).PoolID, eni);
 
   const held = [await request(), await request(), await request(), await request()];
   assert.is(new Set(held).size, 4);
   for (const ip of held) assert.ok((await onEni()).includes(ip), `${ip} is on the ENI`);
   const [kept = '', ...given] = held;
-  for (const Address of given) assert.equal(await post('ReleaseAddress', { PoolID: eni, Address }), {});
+  for (const ip of given) assert.equal(await release(ip), {});
 
-  const plan = await runBundle(['recycle', subnet, '--idle', '0s', '--dry-run', '--json'], env);
-  assert.is(plan.code, 0, plan.stderr);
-  const warm = (await onEni()).filter(ip => ip !== kept);
-  assert.equal(
-    JSON.parse(plan.stdout)
-      .plan.map((one: { ip: string }) => one.ip)
-      .sort(),
-    warm.sort(),
-  );
+  const { plan } = await run('recycle', subnet, '--idle', '0s', '--dry-run');
+  const warm = (await onEni()).filter(ip => ip !== kept).sort();
+  assert.equal(plan.map((one: { ip: string }) => one.ip).sort(), warm);
   assert.ok(warm.length >= 3);
-  const recycled = await runBundle(['recycle', subnet, '--idle', '0s', '--json'], env);
-  assert.is(recycled.code, 0, recycled.stderr);
-  assert.is(JSON.parse(recycled.stdout).freed, warm.length);
+  assert.is((await run('recycle', subnet, '--idle', '0s')).freed, warm.length);
   assert.equal(await onEni(), [kept]);
 
-  assert.equal(await post('ReleaseAddress', { PoolID: eni, Address: kept }), {});
-  const rest = await runBundle(['recycle', subnet, '--idle', '0s', '--json'], env);
-  assert.is(JSON.parse(rest.stdout).freed, 1);
+  assert.equal(await release(kept), {});
+  assert.is((await run('recycle', subnet, '--idle', '0s')).freed, 1);
   assert.equal(await onEni(), []);
-  const status = JSON.parse((await runBundle(['status', '--json'], env)).stdout);
-  assert.is(status.subnets[0].counts.free, 250);
-  assert.equal(status.holders, []);
+  const { subnets, holders } = await run('status');
+  assert.is(subnets[0].counts.free, 250);
+  assert.equal(holders, []);
 });
 story.run();

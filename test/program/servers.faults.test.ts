@@ -4,9 +4,10 @@
 
 import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { Checker, pause } from '../kit/servers/checker.ts';
+import { Checker } from '../kit/servers/checker.ts';
 import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { pause } from '../kit/wait.ts';
 
 const CLIENTS = 8;
 const ENIS = [0, 1, 2, 3].map(eniName);
@@ -21,13 +22,12 @@ let sites: [Site, Site];
 servers.before(async () => {
   ledger = await mariaLedger();
   const first = await Site.open(ledger, ENIS.length, checker);
-  sites = [first, await Site.beside(ledger, first.ec2, checker)];
+  sites = [first, await first.beside()];
   await Promise.all(sites.map(site => site.start()));
   await first.makeNetworks(ENIS);
 });
 servers.after(async () => {
-  await Promise.all(sites.map(site => site.close()));
-  await sites[0].ec2.stop();
+  for (const site of sites.toReversed()) await site.close();
   await ledger.close();
 });
 
@@ -42,12 +42,8 @@ servers('one killed with -9 every few seconds: nothing is given twice, nothing i
       await site.start();
     }
   })();
-  await checker.load(
-    CLIENTS,
-    sites.map(site => site.url),
-    ENIS,
-    killing,
-  );
+  const urls = sites.map(site => site.url);
+  await checker.load(CLIENTS, urls, ENIS, killing);
   await killing;
   const unconfirmed = checker.lostStops.size;
   await checker.repeatStops(first.url);

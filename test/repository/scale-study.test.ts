@@ -5,18 +5,9 @@ import { coldStarts, dayAndDeploy, manyServers, restAndNoon } from '../../script
 import { newCounts, type Phase, rowOf, tableOf } from '../../scripts/scale-study/table.ts';
 import { Clock } from '../kit/clock.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { contract } from '../store/store.contract.ts';
+import { contractByClock } from '../store/store.contract.ts';
 
-contract("the scale study's ledger", async () => {
-  let now = 1_700_000_000_000;
-  return {
-    store: openLedger(() => now),
-    advance: ms => {
-      now += ms;
-    },
-    close: async () => {},
-  };
-});
+contractByClock("the scale study's ledger", openLedger);
 
 const SMALL = { hosts: 20, hours: 2, seed: 1 };
 

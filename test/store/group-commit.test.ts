@@ -1,39 +1,19 @@
 // Goal: many calls share few commits and none can tell. Method: a commit that the test holds and lets go; then the
 // whole contract of a store, on the memory store behind a group commit.
-import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
+import { type Ipv4, numberOf } from '../../src/domain/address.ts';
 import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
-import { parseEniId, parseSubnetId } from '../../src/domain/ids.ts';
 import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
-import { createMemoryStore } from '../../src/store/memory.ts';
+import { openMemory } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
+import { ip, range, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { contract } from './store.contract.ts';
+import { contractByClock } from './store.contract.ts';
 
-const ENI = parseEniId('eni-0a');
-const ready = (n: number, generation = 0): Allocation => ({
-  subnet: parseSubnetId('subnet-0a'),
-  ip: fromNumber(numberOf('10.0.0.0' as Ipv4) + n),
-  status: 'ready',
-  iface: ENI,
-  generation,
-  primary: false,
-  movedAt: 0,
-  restedSince: null,
-  restedFrom: null,
-  leftIface: null,
-  leftAt: null,
-  leftUnsure: false,
-  placedAt: null,
-  missingSince: null,
-  absentSince: null,
-  refusedAt: null,
-  holder: null,
-  token: null,
-});
+const ready = (n: number, generation = 0): Allocation => rowWith({ ip: ip(n), status: 'ready', generation });
 const claim = (n: number, generation = 0): Change => ({ row: ready(n, generation), move: 'claim' });
 const claims = (...numbers: number[]): Change[] => numbers.map(n => claim(n));
-const lastOf = ({ ip }: { ip: Ipv4 }): number => numberOf(ip) - numberOf('10.0.0.0' as Ipv4);
+const lastOf = ({ ip: address }: { ip: Ipv4 }): number => numberOf(address) - numberOf(ip(0));
 
 /** A commit that is under way until the test ends it. */
 interface UnderWay {
@@ -81,7 +61,7 @@ const codeOf = (answer: Promise<unknown>): Promise<string> =>
 
 const group = suite('group commit');
 
-group('calls that arrive together share a commit; each gets its own rows, in its own order', async () => {
+group('calls that arrive together: share a commit; each gets its own rows, in its own order', async () => {
   const { move, commits, batches } = grouped();
   const answers = [move(claims(3, 1)), move(claims(2)), move(claims(9, 7, 8))];
   await settle();
@@ -90,14 +70,14 @@ group('calls that arrive together share a commit; each gets its own rows, in its
   assert.equal(await Promise.all(answers.map(numbers)), [[3], [], [9, 7, 8]]);
 });
 
-group('a call alone waits for nobody', async () => {
+group('a call alone: waits for nobody', async () => {
   const { move, batches } = grouped();
   void move(claims(1));
   await new Promise(setImmediate);
   assert.equal(batches(), [[1]]);
 });
 
-group('while all lanes are taken, who comes joins the next commit', async () => {
+group('a call while all lanes are taken: joins the next commit', async () => {
   const { move, commits, batches } = grouped({ lanesMax: 2 });
   for (const n of [1, 2]) {
     void move(claims(n));
@@ -112,7 +92,7 @@ group('while all lanes are taken, who comes joins the next commit', async () => 
   assert.equal(batches(), [[1], [2], [3, 4, 5]]);
 });
 
-group('a commit has a bound, and no call is split', async () => {
+group('a commit: has a bound, and no call is split', async () => {
   const { move, commits, batches } = grouped({ changesMax: 4 });
   const answers = [claims(1, 2, 3), claims(4, 5), claims(6)].map(move);
   await settle();
@@ -126,9 +106,9 @@ group('a commit has a bound, and no call is split', async () => {
   assert.equal(await Promise.all(answers.map(numbers)), [[1, 2, 3], [4, 5], [6]]);
 });
 
-group('a call that is too large is refused, and one that asks nothing costs nothing', async () => {
+group('a call: is refused when too large, and costs nothing when it asks nothing', async () => {
   const { move, batches } = grouped();
-  const many = Array.from({ length: CHANGES_MAX + 1 }, (_, n) => claim(n));
+  const many = claims(...range(CHANGES_MAX + 1));
   assert.match(await codeOf(move(many)), /at most 500/);
   assert.equal(await move([]), []);
   assert.equal(await move([{ row: ready(1), move: 'release' }]), [], 'it does not start there');
@@ -136,7 +116,7 @@ group('a call that is too large is refused, and one that asks nothing costs noth
   assert.equal(batches(), []);
 });
 
-group('changes of one row are made one after the other, in no commit together', async () => {
+group('changes of one row: are made one after the other, in no commit together', async () => {
   const { move, commits, batches } = grouped({ lanesMax: 3 });
   const answers = [[claim(1)], [claim(1), claim(2)], [claim(2)], [claim(3)]].map(move);
   await settle();
@@ -153,7 +133,7 @@ group('changes of one row are made one after the other, in no commit together', 
   assert.equal(await Promise.all(answers.map(numbers)), [[1], [2], [], [3]]);
 });
 
-group('a row on its way holds up nobody else', async () => {
+group('a row on its way: holds up nobody else', async () => {
   const { move, batches } = grouped({ lanesMax: 2 });
   void move(claims(1));
   await settle();
@@ -163,7 +143,7 @@ group('a row on its way holds up nobody else', async () => {
   assert.equal(batches(), [[1], [2]]);
 });
 
-group('a store that is down fails the batch and all who wait, and is asked again by the next', async () => {
+group('a store that is down: fails the batch and all who wait, and is asked again by the next', async () => {
   const { move, commits, batches } = grouped();
   const answers = [move(claims(1)), move(claims(2))].map(codeOf);
   await settle();
@@ -177,7 +157,7 @@ group('a store that is down fails the batch and all who wait, and is asked again
   assert.equal(await numbers(next), [1]);
 });
 
-group('any other error is that of one member: each is tried alone', async () => {
+group('any other error: is that of one member, so each is tried alone', async () => {
   const { move, commits, batches } = grouped();
   const answers = [claims(1), claims(2, 3), claims(4)].map(move);
   const bad = codeOf(answers[1] as Promise<unknown>);
@@ -194,7 +174,7 @@ group('any other error is that of one member: each is tried alone', async () => 
   assert.equal(await numbers(answers[2] as Promise<Allocation[]>), [4]);
 });
 
-group('so many may wait, and not one more', async () => {
+group('callers: so many may wait, and not one more', async () => {
   const { move, commits } = grouped({ waitersMax: 2 });
   const first = move(claims(1));
   await settle();
@@ -207,15 +187,7 @@ group('so many may wait, and not one more', async () => {
 group.run();
 
 for (const lanesMax of [1, 3])
-  contract(`memory by group commit, ${lanesMax} at a time`, async () => {
-    let now = 1_700_000_000_000;
-    const store = createMemoryStore({ clock: () => now });
-    const move = createGroupCommit(store.move, { lanesMax });
-    return {
-      store: { ...store, move },
-      advance: ms => {
-        now += ms;
-      },
-      close: () => store.close(),
-    };
+  contractByClock(`memory by group commit, ${lanesMax} at a time`, clock => {
+    const store = openMemory({ clock });
+    return { ...store, move: createGroupCommit(store.move, { lanesMax }) };
   });

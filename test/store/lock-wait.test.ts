@@ -1,40 +1,24 @@
 // Goal: somebody else's lock keeps back the calls that name its row, and nobody else. Method: a commit that hangs on
 // rows that the test locks and then fails as a database does, on a clock that the test moves.
-import { fromNumber, type Ipv4, numberOf } from '../../src/domain/address.ts';
+import { numberOf } from '../../src/domain/address.ts';
 import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { BatchError, createGroupCommit, keyOf, LockedError } from '../../src/store/group-commit.ts';
 import { LOCKED_MAX_MS } from '../../src/store/lock-wait.ts';
+import { ip, range, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI, SUBNET } from './store.contract.ts';
 
 /** As a database waits for a lock. */
 const LOCK_WAIT_MS = 1_000;
 const COMMIT_MS = 2;
 const TICK_MS = 1;
 
-const ready = (n: number): Allocation => ({
-  subnet: SUBNET,
-  ip: fromNumber(numberOf('10.0.0.0' as Ipv4) + n),
-  status: 'ready',
-  iface: ENI,
-  generation: 0,
-  primary: false,
-  movedAt: 0,
-  restedSince: null,
-  restedFrom: null,
-  leftIface: null,
-  leftAt: null,
-  leftUnsure: false,
-  placedAt: null,
-  missingSince: null,
-  absentSince: null,
-  refusedAt: null,
-  holder: null,
-  token: null,
-});
+const ready = (n: number): Allocation => rowWith({ ip: ip(n), status: 'ready', generation: 0 });
 const claims = (...numbers: number[]): Change[] => numbers.map(n => ({ row: ready(n), move: 'claim' }));
-const numberIn = ({ row: { ip } }: Change): number => numberOf(ip) - numberOf('10.0.0.0' as Ipv4);
+const numberIn = ({ row }: Change): number => numberOf(row.ip) - numberOf(ip(0));
+
+const resultsOf = async (calls: readonly (Promise<Ended> | undefined)[]) =>
+  (await Promise.all(calls)).map(ended => ended?.result);
 
 /** What became of a call, and after how long. */
 interface Ended {
@@ -113,21 +97,19 @@ const locks = suite("group commit and somebody else's locks");
 
 for (const count of [1, 2, 10])
   locks(
-    `${count} locked: other rows go on, and what names them ends in its bound or when they are free`,
+    `${count} locked: others go on; what names them ends in its bound or when they are free`,
     async () => {
       const bench = new Bench();
-      const lockedRows = Array.from({ length: count }, (_, i) => i);
-      for (const n of lockedRows) bench.locked.add(n);
+      for (const n of range(count)) bench.locked.add(n);
       const guilty: Promise<Ended>[] = [];
       const strangers: Promise<Ended>[] = [];
-      const round = async () => {
-        for (const n of lockedRows) guilty.push(bench.call(n));
+      for (let round = 0; round < 40; round++) {
+        for (const n of range(count)) guilty.push(bench.call(n));
         for (let n = 100; n < 300; n += 2) strangers.push(bench.call(n, n + 1));
         await bench.pass(100);
-      };
-      for (let i = 0; i < 40; i++) await round();
+      }
       await bench.pass(3_000);
-      for (const n of lockedRows) guilty.push(bench.call(n));
+      for (const n of range(count)) guilty.push(bench.call(n));
       bench.locked.clear();
       await bench.pass(2 * LOCKED_MAX_MS);
       for (const { result, tookMs } of await Promise.all(strangers)) {
@@ -136,12 +118,13 @@ for (const count of [1, 2, 10])
       }
       const ends = await Promise.all(guilty);
       for (const { tookMs } of ends) assert.ok(tookMs <= LOCKED_MAX_MS + 2 * LOCK_WAIT_MS, `${tookMs} ms`);
-      assert.equal(new Set(ends.map(one => one.result)), new Set(['a row is locked', 'made']));
-      for (const { result } of ends.slice(-count)) assert.is(result, 'made');
+      const results = ends.map(one => one.result);
+      assert.equal(new Set(results), new Set(['a row is locked', 'made']));
+      for (const result of results.slice(-count)) assert.is(result, 'made');
     },
   );
 
-locks('what shares a commit with a locked row waits for it once', async () => {
+locks('what shares a commit with a locked row: waits for it once', async () => {
   const bench = new Bench();
   bench.locked.add(7);
   const calls = [bench.call(1, 2), bench.call(7, 8), bench.call(3)];
@@ -157,13 +140,10 @@ locks('what shares a commit with a locked row waits for it once', async () => {
   ]);
   bench.locked.clear();
   await bench.pass(300);
-  assert.equal(
-    (await Promise.all([...calls, next])).map(one => one.result),
-    ['made', 'made', 'made', 'made'],
-  );
+  assert.equal(await resultsOf([...calls, next]), ['made', 'made', 'made', 'made']);
 });
 
-locks('commits that hang leave their lanes to others', async () => {
+locks('commits that hang: leave their lanes to others', async () => {
   const bench = new Bench();
   for (const n of [1, 2]) bench.unseen.add(n);
   void bench.call(1);
@@ -183,15 +163,12 @@ for (const way of ['nothing says which', 'it is seen on none of them'] as const)
     const calls = [bench.call(1), bench.call(2), bench.call(3), bench.call(4)];
     await bench.pass(2 * LOCK_WAIT_MS + 300);
     const [one, , three, four] = calls;
-    assert.equal(
-      (await Promise.all([one, three, four])).map(ended => ended?.result),
-      ['made', 'made', 'made'],
-    );
+    assert.equal(await resultsOf([one, three, four]), ['made', 'made', 'made']);
     await bench.pass(LOCKED_MAX_MS + 2 * LOCK_WAIT_MS);
     assert.is((await calls[1])?.result, 'a row is locked');
   });
 
-locks('a batch of which nothing was learned fails its own calls only', async () => {
+locks('a batch of which nothing was learned: fails its own calls only', async () => {
   const bench = new Bench(async batch => {
     await bench.wait(COMMIT_MS);
     if (batch.some(change => numberIn(change) === 1)) throw new BatchError(new Error('not known'));
@@ -201,9 +178,6 @@ locks('a batch of which nothing was learned fails its own calls only', async () 
   await bench.pass(1);
   calls.push(bench.call(2), bench.call(1));
   await bench.pass(20);
-  assert.equal(
-    (await Promise.all(calls)).map(one => one.result),
-    ['not known', 'made', 'not known'],
-  );
+  assert.equal(await resultsOf(calls), ['not known', 'made', 'not known']);
 });
 locks.run();

@@ -16,9 +16,9 @@ import type { Vpc } from '../../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { createStore, ownerOf } from '../../../src/store/create-store.ts';
 import type { Store } from '../../../src/store/store.ts';
+import { putOn } from '../../kit/ledger.ts';
 import { ip, type Served, serve, simulated } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { putOn } from '../../store/store.contract.ts';
 
 const SUBNET = 'subnet-0a1b2c3d4e5f60001' as SubnetId;
 const MINE = 'i-0a1b2c3d4e5f60001' as InstanceId;

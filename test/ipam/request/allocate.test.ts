@@ -5,6 +5,7 @@ import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { GLANCE_EVERY_MS } from '../../../src/ipam/request/glances.ts';
+import { putOn } from '../../kit/ledger.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   callsOf,
@@ -22,7 +23,6 @@ import {
   within,
   world,
 } from '../../kit/world.ts';
-import { putOn } from '../../store/store.contract.ts';
 
 const requesting = suite('request');
 

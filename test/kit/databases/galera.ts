@@ -1,14 +1,18 @@
 /** Three MariaDB nodes as a Galera cluster of the test's own: data folders, ports and sockets of their own, bound to
  *  loopback, gone with stop(). They run as the user `mysql`: as root the state transfer between nodes fails. */
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
-import { freePort } from '../servers/bundle.ts';
-import { QUICK_INSTALL, until } from './mariadb.ts';
+import type { MysqlOptions } from '../../../src/store/mysql/store.ts';
+import type { Store } from '../../../src/store/store.ts';
+import type { MysqlSpec } from '../../../src/store/url.ts';
+import { removeFolder, tempFolder } from '../folders.ts';
+import { freePort, type Running, run as runToEnd, start as startProcess } from '../servers/process.ts';
+import { until } from '../wait.ts';
+import { QUICK_INSTALL, storeOpener, writeAccounts } from './mariadb.ts';
 
 const SERVER = '/usr/sbin/mariadbd';
 const INSTALLER = '/usr/bin/mariadb-install-db';
@@ -16,12 +20,13 @@ const PROVIDER = '/usr/lib/galera/libgalera_smm.so';
 const USER = 'ipam';
 const OWNER = 'mysql';
 const NODES = 3;
-const STOP_TIMEOUT_MS = 20_000;
+const START_MAX_MS = 60_000;
 
 export interface Galera {
   readonly password: string;
   /** The store URL of a database on one node, without the password. */
   url(node: number, database: string): string;
+  store(node: number, database: string, options?: Partial<MysqlOptions>, patch?: Partial<MysqlSpec>): Store;
   create(database: string): Promise<void>;
   /** Runs a statement on a node; returns its rows. */
   run(node: number, database: string, text: string): Promise<Record<string, unknown>[]>;
@@ -40,12 +45,12 @@ interface Node {
   readonly groupPort: number;
   readonly stepPort: number;
   readonly wholePort: number;
-  child: ChildProcess | null;
+  running: Running | null;
 }
 
 export async function startGalera(): Promise<Galera> {
   const owner = ownerIds();
-  const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-galera-'));
+  const folder = tempFolder();
   chmodSync(folder, 0o755);
   const password = randomBytes(12).toString('hex');
   const nodes: Node[] = [];
@@ -54,27 +59,19 @@ export async function startGalera(): Promise<Galera> {
     mkdirSync(own);
     chownSync(own, owner.uid, owner.gid);
     const [port = 0, groupPort = 0, stepPort = 0, wholePort = 0] = await freePorts(4);
-    nodes.push({ folder: own, port, groupPort, stepPort, wholePort, child: null });
+    nodes.push({ folder: own, port, groupPort, stepPort, wholePort, running: null });
   }
-  const cleanUp = () => {
-    for (const { child } of nodes) child?.kill('SIGKILL');
-    rmSync(folder, { recursive: true, force: true });
-  };
-  process.once('exit', cleanUp);
+  process.once('exit', () => removeFolder(folder));
 
   const nodeAt = (index: number): Node => {
     const node = nodes[index];
     if (node === undefined) throw new Error(`there is no node ${index}`);
     return node;
   };
-  const connect = (node: Node, database?: string) =>
-    createConnection({
-      host: '127.0.0.1',
-      port: node.port,
-      user: USER,
-      password,
-      ...(database === undefined ? {} : { database }),
-    });
+  const url = (index: number, database: string) =>
+    `mysql://${USER}@127.0.0.1:${nodeAt(index).port}/${database}?ssl=off`;
+  const connect = ({ port }: Node, database = '') =>
+    createConnection({ host: '127.0.0.1', port, user: USER, password, database });
   const run = async (index: number, database: string | undefined, text: string) => {
     const connection = await connect(nodeAt(index), database);
     try {
@@ -87,28 +84,16 @@ export async function startGalera(): Promise<Galera> {
   const start = async (index: number, isFirst: boolean) => {
     const node = nodeAt(index);
     const peers = nodes.filter(one => one !== node).map(one => `127.0.0.1:${one.groupPort}`);
-    const child = spawn(SERVER, flags(node, index, isFirst ? [] : peers), { stdio: 'ignore', ...owner });
-    node.child = child;
-    await until(async () => {
-      if (child.exitCode !== null || child.signalCode !== null)
+    const options = { stdio: 'ignore', ...owner } as const;
+    const started = startProcess(SERVER, flags(node, index, isFirst ? [] : peers), options);
+    node.running = started;
+    const isReady = async () => {
+      if (started.hasEnded())
         throw new Error(`node ${index}: ${readFileSync(join(node.folder, 'log'), 'utf8').slice(-3000)}`);
       const ready = await run(index, undefined, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
       return ready[0]?.Value === 'ON';
-    });
-  };
-  const end = async (index: number, signal: 'SIGTERM' | 'SIGKILL') => {
-    const node = nodeAt(index);
-    const { child } = node;
-    node.child = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    await new Promise<void>(resolve => {
-      const impatience = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-      child.once('exit', () => {
-        clearTimeout(impatience);
-        resolve();
-      });
-      child.kill(signal);
-    });
+    };
+    await until(`node ${index} is ready`, isReady, START_MAX_MS);
   };
 
   await Promise.all(nodes.map(node => install(node, password)));
@@ -116,7 +101,9 @@ export async function startGalera(): Promise<Galera> {
   await Promise.all([start(1, false).then(() => start(2, false))]);
   return {
     password,
-    url: (index, database) => `mysql://${USER}@127.0.0.1:${nodeAt(index).port}/${database}?ssl=off`,
+    url,
+    store: (index, database, options, patch) =>
+      storeOpener(name => url(index, name), password)(database, options, patch),
     create: async database => void (await run(0, undefined, `CREATE DATABASE \`${database}\``)),
     run,
     async hold(index, text) {
@@ -124,12 +111,11 @@ export async function startGalera(): Promise<Galera> {
       await connection.query(text);
       return async () => connection.destroy();
     },
-    kill9: index => end(index, 'SIGKILL'),
+    kill9: async index => nodeAt(index).running?.kill9(),
     rejoin: index => start(index, false),
     async stop() {
-      await Promise.all(nodes.map((_, index) => end(index, 'SIGKILL')));
-      process.removeListener('exit', cleanUp);
-      rmSync(folder, { recursive: true, force: true });
+      await Promise.all(nodes.map(node => node.running?.kill9()));
+      removeFolder(folder);
     },
   };
 }
@@ -143,22 +129,13 @@ function ownerIds(): { uid: number; gid: number } {
 const freePorts = (count: number): Promise<number[]> =>
   Promise.all(Array.from({ length: count }, () => freePort()));
 
-function install(node: Node, password: string): Promise<void> {
-  writeFileSync(
-    join(node.folder, 'accounts.sql'),
-    `CREATE USER IF NOT EXISTS '${USER}'@'127.0.0.1' IDENTIFIED BY '${password}';\n` +
-      `GRANT ALL ON *.* TO '${USER}'@'127.0.0.1' WITH GRANT OPTION;\n`,
-  );
+async function install(node: Node, password: string): Promise<void> {
+  writeAccounts(node.folder, password, 0o644);
   const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
-  options.push(`--user=${OWNER}`);
   // Of its own, since installations side by side take each other's temporary tables away.
-  options.push(`--tmpdir=${node.folder}`);
-  return new Promise((resolve, reject) => {
-    execFile(INSTALLER, [...options, `--datadir=${join(node.folder, 'data')}`], (error, stdout, stderr) => {
-      if (error === null) resolve();
-      else reject(new Error(`mariadb-install-db: ${stdout}${stderr}`));
-    });
-  });
+  options.push(`--user=${OWNER}`, `--tmpdir=${node.folder}`, `--datadir=${join(node.folder, 'data')}`);
+  const { code, stdout, stderr } = await runToEnd(INSTALLER, options, { PATH: process.env.PATH ?? '' });
+  if (code !== 0) throw new Error(`mariadb-install-db: ${stdout}${stderr}`);
 }
 
 const flags = (node: Node, index: number, peers: readonly string[]): string[] => [

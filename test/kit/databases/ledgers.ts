@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import process from 'node:process';
 import type { DatabaseSync } from 'node:sqlite';
-import { removeFolder, tempFolder } from '../servers/bundle.ts';
+import { removeFolder, tempFolder } from '../folders.ts';
 import { type Gate, openGate } from './gate.ts';
 import { type MariaDb, startMariadb } from './mariadb.ts';
 

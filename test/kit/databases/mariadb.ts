@@ -1,16 +1,18 @@
 /** A MariaDB of the test's own: its own data folder, port and socket, bound to loopback, gone with stop(). */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
-import { createConnection } from 'mysql2/promise';
+import { type Connection, createConnection } from 'mysql2/promise';
+import { type MysqlOptions, openMysql } from '../../../src/store/mysql/store.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
+import { removeFolder, tempFolder } from '../folders.ts';
+import { freePort, type Running, start as startProcess } from '../servers/process.ts';
+import { until } from '../wait.ts';
 
-const UNTIL_TIMEOUT_MS = 60_000;
-const UNTIL_POLL_MS = 20;
-const STOP_TIMEOUT_MS = 20_000;
+const START_MAX_MS = 60_000;
 const USER = 'ipam';
 // Debian keeps the server out of a user's PATH.
 const SERVERS = ['/usr/sbin/mariadbd', '/usr/bin/mariadbd', '/usr/local/sbin/mariadbd'];
@@ -23,8 +25,11 @@ export interface MariaDb {
   readonly password: string;
   /** The store URL of a database, without the password. */
   url(database: string): string;
-  /** Makes the databases. */
+  store: OpenStore;
+  connect(database?: string): Promise<Connection>;
   create(...databases: string[]): Promise<void>;
+  /** Makes a database that nobody has used yet; returns its name. */
+  fresh(): Promise<string>;
   /** Runs statements as the store's user on one connection of their own; returns the last one's rows. */
   run(database: string, ...statements: string[]): Promise<Record<string, unknown>[]>;
   /** Runs the statements in a transaction of their own, which keeps its locks until it is let go. */
@@ -37,43 +42,50 @@ export interface MariaDb {
   stop(): Promise<void>;
 }
 
+/** A store in the database, with some of its options and of its URL changed. */
+type OpenStore = (database: string, options?: Partial<MysqlOptions>, patch?: Partial<MysqlSpec>) => Store;
+export const storeOpener =
+  (urlOf: (database: string) => string, password: string): OpenStore =>
+  (database, options = {}, patch = {}) => {
+    const spec = { ...(parseStoreUrl(urlOf(database)) as MysqlSpec), ...patch };
+    return openMysql({ spec, password, ...options });
+  };
+
 export async function startMariadb(): Promise<MariaDb> {
   const server = SERVERS.find(path => existsSync(path));
   if (server === undefined) throw new Error(MISSING);
-  const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-mariadb-'));
+  const folder = tempFolder();
   const password = randomBytes(12).toString('hex');
   const port = await freePort();
-  let child: ChildProcess | null = null;
-  const cleanUp = () => {
-    child?.kill('SIGKILL');
-    rmSync(folder, { recursive: true, force: true });
-  };
-  process.once('exit', cleanUp);
+  let running: Running | null = null;
+  let databases = 0;
+  process.once('exit', () => removeFolder(folder));
 
-  const connect = (database?: string) =>
-    createConnection({
-      host: '127.0.0.1',
-      port,
-      user: USER,
-      password,
-      ...(database === undefined ? {} : { database }),
-    });
+  const url = (database: string) => `mysql://${USER}@127.0.0.1:${port}/${database}?ssl=off`;
+  const connect = (database = '') =>
+    createConnection({ host: '127.0.0.1', port, user: USER, password, database });
+  const run = async (database: string, ...statements: string[]) => {
+    const connection = await connect(database);
+    let rows: unknown = [];
+    for (const text of statements) [rows] = await connection.query(text);
+    await connection.end();
+    return Array.isArray(rows) ? rows : [];
+  };
+  const create = async (...names: string[]) =>
+    void (await run('', ...names.map(name => `CREATE DATABASE \`${name}\``)));
   const start = async () => {
-    child = spawn(server, flags(folder, port), { stdio: 'ignore' });
-    const started = child;
-    await until(async () => {
-      if (started.exitCode !== null)
-        throw new Error(`mariadbd: ${readFileSync(join(folder, 'log'), 'utf8')}`);
+    const started = startProcess(server, flags(folder, port), { stdio: 'ignore' });
+    running = started;
+    const answers = async () => {
+      if (started.hasEnded()) throw new Error(`mariadbd: ${readFileSync(join(folder, 'log'), 'utf8')}`);
       return connect().then(
         connection => connection.end().then(() => true),
         () => false,
       );
-    });
+    };
+    await until('MariaDB answers', answers, START_MAX_MS);
   };
-  const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
-    if (child !== null) await ended(child, signal);
-    child = null;
-  };
+  const halt = async () => void (await running?.stop());
 
   writeAccounts(folder, password);
   installData(join(folder, 'data'));
@@ -82,19 +94,16 @@ export async function startMariadb(): Promise<MariaDb> {
     port,
     user: USER,
     password,
-    url: database => `mysql://${USER}@127.0.0.1:${port}/${database}?ssl=off`,
-    async create(...databases) {
-      const connection = await connect();
-      for (const database of databases) await connection.query(`CREATE DATABASE \`${database}\``);
-      await connection.end();
+    url,
+    store: storeOpener(url, password),
+    connect,
+    create,
+    async fresh() {
+      const database = `fresh_${++databases}`;
+      await create(database);
+      return database;
     },
-    async run(database, ...statements) {
-      const connection = await connect(database);
-      let rows: unknown = [];
-      for (const text of statements) [rows] = await connection.query(text);
-      await connection.end();
-      return Array.isArray(rows) ? rows : [];
-    },
+    run,
     async hold(database, ...statements) {
       const connection = await connect(database);
       for (const text of ['START TRANSACTION', ...statements]) await connection.query(text);
@@ -103,25 +112,24 @@ export async function startMariadb(): Promise<MariaDb> {
         await connection.end();
       };
     },
-    halt: () => end('SIGTERM'),
-    kill9: () => end('SIGKILL'),
+    halt,
+    kill9: async () => running?.kill9(),
     start,
     async stop() {
-      await end('SIGTERM');
-      process.removeListener('exit', cleanUp);
-      rmSync(folder, { recursive: true, force: true });
+      await halt();
+      removeFolder(folder);
     },
   };
 }
 
 const asRoot = (): string[] => (process.getuid?.() === 0 ? ['--user=root'] : []);
 
-function writeAccounts(folder: string, password: string): void {
+export function writeAccounts(folder: string, password: string, mode = 0o600): void {
   writeFileSync(
     join(folder, 'accounts.sql'),
     `CREATE USER IF NOT EXISTS '${USER}'@'127.0.0.1' IDENTIFIED BY '${password}';\n` +
       `GRANT ALL ON *.* TO '${USER}'@'127.0.0.1' WITH GRANT OPTION;\n`,
-    { mode: 0o600 },
+    { mode },
   );
 }
 
@@ -137,11 +145,9 @@ export function installData(folder: string, ...more: string[]): void {
   const installer = INSTALLERS.find(path => existsSync(path));
   if (installer === undefined) throw new Error(MISSING);
   const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
-  options.push(...asRoot(), ...more);
   // Of its own, since installations side by side take each other's temporary tables away.
-  options.push(`--tmpdir=${dirname(folder)}`);
-  const result = spawnSync(installer, [`--datadir=${folder}`, ...options], { encoding: 'utf8' });
-  if (result.status !== 0) throw new Error(`mariadb-install-db: ${result.stdout}${result.stderr}`);
+  options.push(...asRoot(), `--tmpdir=${dirname(folder)}`, `--datadir=${folder}`, ...more);
+  execFileSync(installer, options, { stdio: 'pipe' });
 }
 
 /** Small, but as durable as it comes: a commit is on the disk before it is answered. */
@@ -161,35 +167,3 @@ const flags = (folder: string, port: number): string[] => [
   '--performance-schema=OFF',
   ...asRoot(),
 ];
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-}
-
-/** Resolves when it holds. Throws when it does not within the bound. */
-export async function until(holds: () => Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + UNTIL_TIMEOUT_MS;
-  while (!(await holds())) {
-    if (performance.now() > giveUpAt) throw new Error(`waited ${UNTIL_TIMEOUT_MS} ms in vain`);
-    await new Promise(resolve => setTimeout(resolve, UNTIL_POLL_MS));
-  }
-}
-
-function ended(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-  return new Promise(resolve => {
-    if (child.exitCode !== null || child.signalCode !== null) return resolve();
-    const impatience = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-    child.once('exit', () => {
-      clearTimeout(impatience);
-      resolve();
-    });
-    child.kill(signal);
-  });
-}

@@ -1,97 +1,24 @@
 /** The shipped program as processes of their own: servers, commands, and the simulator that they ask. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../../../scripts/tiers.ts';
+import { removeFolder, tempFolder } from '../folders.ts';
+import { freePort, type Ran, type Running, run, start } from './process.ts';
 
-const BUNDLE = fileURLToPath(new URL('../../../dist/ec2-ipam.mjs', import.meta.url));
-const NODE = fileURLToPath(new URL('../../../node_modules/.bin/node', import.meta.url));
-const READY_DEADLINE_MS = 30_000;
-const STOP_DEADLINE_MS = 20_000;
+const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
+const NODE = join(ROOT, 'node_modules/.bin/node');
 
 type Environment = Readonly<Record<string, string>>;
-
-export interface Program {
-  readonly pid: number;
-  /** All that it has written. */
-  output(): string;
-  /** Resolves with what it was waited for, once it has written that. */
-  says(text: string | RegExp): Promise<void>;
-  /** Resolves with its exit status. */
-  readonly ended: Promise<number | null>;
-  /** SIGTERM; returns the exit status. */
-  stop(): Promise<number | null>;
-  kill9(): Promise<void>;
-}
-export type Bundle = Program;
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
-
-export const tempFolder = (): string => mkdtempSync(join(tmpdir(), 'ec2-ipam-test-'));
-export const removeFolder = (folder: string): void => rmSync(folder, { recursive: true, force: true });
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
-
-/** Starts a program with nothing in its environment but PATH and `env`. */
-export function startProgram(file: string, args: readonly string[], env: Environment): Program {
-  const child = spawn(file, [...args], {
-    env: { PATH: process.env.PATH ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  running.add(child);
-  let output = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', chunk => {
-      output += chunk;
-    });
-  const ended = new Promise<number | null>(resolve =>
-    child.once('close', code => {
-      running.delete(child);
-      resolve(code);
-    }),
-  );
-  const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
-    child.kill(signal);
-    const late = setTimeout(() => child.kill('SIGKILL'), STOP_DEADLINE_MS);
-    const code = await ended;
-    clearTimeout(late);
-    return code;
-  };
-  const name = args.join(' ');
-  return {
-    pid: child.pid ?? 0,
-    output: () => output,
-    says: text =>
-      until(`${name} says ${text}`, () => {
-        if (!running.has(child)) throw new Error(`${name} has ended:\n${output}`);
-        return typeof text === 'string' ? output.includes(text) : text.test(output);
-      }),
-    ended,
-    stop: () => end('SIGTERM'),
-    kill9: async () => void (await end('SIGKILL')),
-  };
-}
+const withPath = (env: Environment): Environment => ({ PATH: process.env.PATH ?? '', ...env });
 
 /** Starts the bundle; resolves when it has written `ready`. */
 export async function startBundle(
   args: readonly string[],
   env: Environment,
   ready: string | RegExp,
-): Promise<Bundle> {
-  const bundle = startProgram(NODE, [BUNDLE, ...args], env);
+): Promise<Running> {
+  const bundle = start(NODE, [BUNDLE, ...args], { env: withPath(env) });
   try {
     await bundle.says(ready);
   } catch (error) {
@@ -101,47 +28,9 @@ export async function startBundle(
   return bundle;
 }
 
-export interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs a command of the bundle to its end. */
-export function runBundle(args: readonly string[], env: Environment): Promise<Ran> {
-  const child = spawn(NODE, [BUNDLE, ...args], {
-    env: { PATH: process.env.PATH ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  running.add(child);
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', chunk => {
-    stdout += chunk;
-  });
-  child.stderr.setEncoding('utf8').on('data', chunk => {
-    stderr += chunk;
-  });
-  return new Promise(resolve =>
-    child.once('close', code => {
-      running.delete(child);
-      resolve({ code, stdout, stderr });
-    }),
-  );
-}
-
-/** Looks again and again until it holds; fails when that takes too long. */
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  deadlineMs = READY_DEADLINE_MS,
-): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${deadlineMs} ms`);
-    await new Promise(resolve => setTimeout(resolve, 20));
-  }
-}
+export const runBundle = (args: readonly string[], env: Environment): Promise<Ran> =>
+  run(NODE, [BUNDLE, ...args], withPath(env));
 
 export interface Simulator {
   readonly url: string;

@@ -1,6 +1,7 @@
 /** Clients that run containers as dockerd would, and know who holds what: the server's word is not taken for it. */
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
+import { pause } from '../wait.ts';
 import { dockerds } from './raw-http.ts';
 
 /** dockerd has no limit of its own; the longest wait of any request in these tests is below this. */
@@ -264,8 +265,6 @@ export class Checker {
     return wrongs;
   }
 }
-
-export const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 function oneOf(list: readonly string[]): string {
   const one = list[Math.floor(Math.random() * list.length)];

@@ -6,7 +6,7 @@ import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from '../simulated.ts';
 import { suite } from '../uvu.ts';
 
-export const REQUEST_TIMEOUT_MS = 300;
+const PATIENT_MS = 10_000;
 
 export interface Simulation {
   readonly vpc: Vpc;
@@ -20,18 +20,7 @@ export interface Simulation {
 async function openSimulation(): Promise<Simulation> {
   const vpc = simulated();
   const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
-  const ec2 = new EC2({
-    endpoint: served.url,
-    region: 'eu-central-1',
-    credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
-    maxAttempts: 1,
-    requestHandler: {
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      throwOnRequestTimeout: true,
-      // Deno sends a request again by itself when a connection that was kept alive drops.
-      httpAgent: new Agent({ keepAlive: false }),
-    },
-  });
+  const ec2 = clientOf(served.url);
   return {
     vpc,
     url: served.url,
@@ -46,6 +35,20 @@ async function openSimulation(): Promise<Simulation> {
     },
   };
 }
+
+export const clientOf = (endpoint: string, requestTimeout = PATIENT_MS): EC2 =>
+  new EC2({
+    endpoint,
+    region: 'eu-central-1',
+    credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
+    maxAttempts: 1,
+    // Deno sends a request again by itself when a connection that was kept alive drops.
+    requestHandler: {
+      requestTimeout,
+      throwOnRequestTimeout: true,
+      httpAgent: new Agent({ keepAlive: false }),
+    },
+  });
 
 /** Each test has a simulation of its own. */
 export function simulatorSuite(name: string) {

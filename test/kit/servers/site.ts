@@ -1,16 +1,10 @@
 /** A server of the bundle, its ledger and its simulated EC2, for tests that break them and then compare all three. */
 
 import type { Ledger, LedgerRow } from '../databases/ledgers.ts';
-import {
-  type Bundle,
-  freePort,
-  runBundle,
-  type Simulator,
-  startBundle,
-  startSimulator,
-  until,
-} from './bundle.ts';
-import { type Checker, call, type Held, pause } from './checker.ts';
+import { pause, until } from '../wait.ts';
+import { runBundle, type Simulator, startBundle, startSimulator } from './bundle.ts';
+import { type Checker, call, type Held } from './checker.ts';
+import { freePort, type Running } from './process.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 const CIDR = '10.0.0.0/22';
@@ -36,9 +30,9 @@ export const TIMES = {
 export const eniName = (index: number): string => `eni-${(0xabc0000 + index).toString(16).padStart(17, '0')}`;
 
 /** An instance with so many ENIs in one subnet of a thousand addresses. */
-export const worldOf = (enis: number) => ({
+export const worldOf = (enis: number, addressesPerEni = ADDRESSES_PER_ENI) => ({
   subnets: [{ id: SUBNET, cidr: CIDR }],
-  instanceTypes: { 'test.big': { enis, addressesPerEni: ADDRESSES_PER_ENI } },
+  instanceTypes: { 'test.big': { enis, addressesPerEni } },
   instances: [{ id: INSTANCE, type: 'test.big' }],
   enis: Array.from({ length: enis }, (_, i) => ({
     id: eniName(i),
@@ -55,22 +49,34 @@ export class Site {
   /** The server's address, the same after each start. */
   readonly url: string;
   readonly #env: Readonly<Record<string, string>>;
-  server: Bundle | null = null;
+  server: Running | null = null;
 
-  private constructor(ledger: Ledger, ec2: Simulator, checker: Checker, url: string, more: object) {
+  readonly #first: Site | null;
+
+  private constructor(
+    ledger: Ledger,
+    ec2: Simulator,
+    checker: Checker,
+    url: string,
+    more: object,
+    first: Site | null,
+  ) {
     this.ledger = ledger;
     this.ec2 = ec2;
     this.checker = checker;
     this.url = url;
     this.#env = { ...ec2.env, ...ledger.env, ...TIMES, ...more };
+    this.#first = first;
   }
 
   /** `more`: settings of its server and commands, as environment. */
   static async open(ledger: Ledger, enis: number, checker: Checker, more: object = {}): Promise<Site> {
-    return Site.beside(ledger, await startSimulator(worldOf(enis)), checker, more);
+    const ec2 = await startSimulator(worldOf(enis));
+    return new Site(ledger, ec2, checker, `http://127.0.0.1:${await freePort()}`, more, null);
   }
-  static async beside(ledger: Ledger, ec2: Simulator, checker: Checker, more: object = {}): Promise<Site> {
-    return new Site(ledger, ec2, checker, `http://127.0.0.1:${await freePort()}`, more);
+  /** Another server for the same EC2, which is the first site's, and for a ledger, by default the first site's. */
+  async beside(more: object = {}, ledger = this.ledger): Promise<Site> {
+    return new Site(ledger, this.ec2, this.checker, `http://127.0.0.1:${await freePort()}`, more, this);
   }
 
   /** Resolves when the server has its ledger open. */
@@ -100,7 +106,7 @@ export class Site {
   }
 
   /** Starts a command, which a test wants to kill; resolves when it has said `ready`. */
-  command(args: readonly string[], ready: RegExp): Promise<Bundle> {
+  command(args: readonly string[], ready: RegExp): Promise<Running> {
     return startBundle(args, this.#env, ready);
   }
 
@@ -146,9 +152,11 @@ export class Site {
     return found;
   }
 
+  /** Ends its server; with the first site its EC2 ends too. */
   async close(): Promise<void> {
     await this.server?.stop();
     this.server = null;
+    if (this.#first === null) await this.ec2.stop();
   }
 }
 

@@ -3,7 +3,7 @@
 import { type _InstanceType, type EC2, paginateDescribeNetworkInterfaces } from '@aws-sdk/client-ec2';
 import { parseCidr } from '../../../src/domain/address.ts';
 import type { EniId, SubnetId } from '../../../src/domain/ids.ts';
-import { assign, failureOf, REQUEST_TIMEOUT_MS, simulatorSuite } from '../../kit/servers/simulator.ts';
+import { assign, clientOf, failureOf, simulatorSuite } from '../../kit/servers/simulator.ts';
 import { ETH0, ETH1, ETH2, INSTANCE, ips, SUBNET } from '../../kit/simulated.ts';
 import { assert } from '../../kit/uvu.ts';
 
@@ -196,21 +196,26 @@ faces('a lost reply: drops the connection after the call was applied', async ({ 
   await assign(ec2, ETH1, '10.0.1.21');
 });
 
-faces('a hang: is never answered, and the server goes on', async ({ vpc, ec2 }) => {
+const TIMEOUT_MS = 300;
+faces('a hang: is never answered, and the server goes on', async ({ vpc, url }) => {
+  const hasty = clientOf(url, TIMEOUT_MS);
   vpc.faults.add({ kind: 'hang', times: 1 });
-  assert.is((await failureOf(assign(ec2, ETH1, '10.0.1.20'))).name, 'TimeoutError');
-  await assign(ec2, ETH1, '10.0.1.20');
+  assert.is((await failureOf(assign(hasty, ETH1, '10.0.1.20'))).name, 'TimeoutError');
+  await assign(hasty, ETH1, '10.0.1.20');
   assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+  hasty.destroy();
 });
 
-faces('latency: delays the answer, past the timeout if it must', async ({ vpc, ec2 }) => {
+faces('latency: delays the answer, past the timeout if it must', async ({ vpc, url }) => {
+  const hasty = clientOf(url, TIMEOUT_MS);
   vpc.faults.add({ kind: 'latency', ms: 100, times: 1 });
   const before = performance.now();
-  await assign(ec2, ETH1, '10.0.1.20');
+  await assign(hasty, ETH1, '10.0.1.20');
   assert.ok(performance.now() - before >= 99, 'it came too soon');
-  vpc.faults.add({ kind: 'latency', ms: 3 * REQUEST_TIMEOUT_MS, times: 1 });
-  assert.is((await failureOf(assign(ec2, ETH1, '10.0.1.21'))).name, 'TimeoutError');
+  vpc.faults.add({ kind: 'latency', ms: 3 * TIMEOUT_MS, times: 1 });
+  assert.is((await failureOf(assign(hasty, ETH1, '10.0.1.21'))).name, 'TimeoutError');
   assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.20', '10.0.1.21']);
+  hasty.destroy();
 });
 
 const SIGNED =

@@ -1,50 +1,27 @@
 // Goal: at whatever step of a move's transaction the server reports whatever error, what the store answers is what
 // the ledger says. Method: a gate that adds to the packet of a move, so that the server stops there by itself; a
 // statement that is done and reported as failed is a block that ends with the error.
-import type { Allocation } from '../../../src/domain/allocation.ts';
+import type { Allocation, Change } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
-import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Heard, Store } from '../../../src/store/store.ts';
-import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
-import { type Gate, openGate } from '../../kit/databases/gate.ts';
+import { type Gated, MOVE_PACKET, openGated, SHAPES, type Shape } from '../../kit/databases/gated.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { make, one, rowsOf } from '../../kit/ledger.ts';
+import { ipsOf } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI, ip, make, makeReady, one, row, SUBNET } from '../store.contract.ts';
 
 const mariadb = await startMariadb();
-const MOVE_PACKET = 'UPDATE `allocation`';
 /** What a server may say of a statement. 1180: a COMMIT failed; 1317: the statement was killed; 3024: it took too
  *  long; 4031: the server closed the session. */
 const ERRNOS = [1020, 1040, 1047, 1053, 1146, 1180, 1205, 1213, 1290, 1317, 1406, 1792, 1836, 3024, 4031];
 const CALL_TIMEOUT_MS = 500;
 
-interface Context {
-  /** Through the gate. */
-  store: Store;
-  /** Straight to the server. */
-  witness: Store;
-  gate: Gate;
-}
-const errors = suite<Context>('store: MariaDB reports an error');
+const errors = suite<Gated>('store: MariaDB reports an error');
 errors.before(async context => {
-  await mariadb.create('errors');
-  context.gate = await openGate(mariadb.port);
-  const spec = parseStoreUrl(mariadb.url('errors')) as MysqlSpec;
-  const { password } = mariadb;
-  context.witness = createMysqlStore({ spec, password });
-  await context.witness.migrate();
-  await context.witness.add([row(10), row(11)]);
-  for (const last of [10, 11]) await makeReady(context.witness, ip(last), ENI);
-  context.store = createMysqlStore({
-    spec: { ...spec, port: context.gate.port },
-    password,
-    callTimeoutMs: CALL_TIMEOUT_MS,
-  });
+  Object.assign(context, await openGated(mariadb, { callTimeoutMs: CALL_TIMEOUT_MS }));
 });
-errors.after(async ({ store, witness, gate }) => {
-  await store.close();
-  await witness.close();
-  await gate.close();
+errors.after(async ({ close }) => {
+  await close();
   await mariadb.stop();
 });
 
@@ -59,22 +36,12 @@ const doneBut =
   statements =>
     statements.with(step, `BEGIN NOT ATOMIC ${statements[step]}; ${signal(errno)}; END`);
 
-const SHAPES = [
-  { name: 'one statement', statements: ['SET', 'UPDATE', 'SELECT'], commits: 1 },
-  {
-    name: 'transaction',
-    statements: ['SET', 'START TRANSACTION', 'UPDATE', 'UPDATE', 'COMMIT', 'SELECT'],
-    commits: 4,
-  },
-] as const;
-type Shape = (typeof SHAPES)[number];
-
 /** Both rows ready again. */
 async function restore(witness: Store): Promise<void> {
   for (const last of [10, 11]) {
-    const { status } = await one(witness, ip(last));
-    if (status === 'allocated') await make(witness, ip(last), 'release');
-    if (status === 'unassigning') await make(witness, ip(last), 'kept');
+    const { status } = await one(witness, last);
+    if (status === 'allocated') await make(witness, last, 'release');
+    if (status === 'unassigning') await make(witness, last, 'kept');
   }
 }
 
@@ -86,14 +53,12 @@ interface Tried {
 /** Claims one address, and takes another off where a transaction is wanted, in one packet that `alter` changes;
  *  everything after it is refused with `then`, as long as the move lasts. Whatever the store answers, what it says was
  *  moved is what was moved. */
-async function tryMove(context: Context, shape: Shape, alter: Alter, then: number | null): Promise<Tried> {
+async function tryMove(context: Gated, shape: Shape, alter: Alter, then: number | null): Promise<Tried> {
   const { store, witness, gate } = context;
   await restore(witness);
-  const first = await one(witness, ip(10));
-  const changes = [
-    { row: first, move: 'claim', holder: 'web-1' } as const,
-    ...(shape.name === 'transaction' ? [{ row: await one(witness, ip(11)), move: 'unassign' } as const] : []),
-  ];
+  const first = await one(witness, 10);
+  const changes: Change[] = [{ row: first, move: 'claim', holder: 'web-1' }];
+  if (shape.name === 'transaction') changes.push({ row: await one(witness, 11), move: 'unassign' });
   let isAltered = false;
   gate.rewrite(sql => {
     if (isAltered) return then !== null && sql.includes('`allocation`') ? signal(then) : sql;
@@ -106,9 +71,8 @@ async function tryMove(context: Context, shape: Shape, alter: Alter, then: numbe
     return await store.lateOutcomes();
   });
   gate.rewrite(null);
-  const { rows } = await witness.get(SUBNET, [ip(10), ip(11)]);
-  const made = rows.filter(one => one.status !== 'ready').map(one => one.ip);
-  assert.equal(told, made, answer);
+  const rows = await rowsOf(witness, [10, 11]);
+  assert.equal(told, ipsOf(rows.filter(({ status }) => status !== 'ready')), answer);
   return { answer, writes: (rows[0]?.generation ?? 0) - first.generation };
 }
 
@@ -116,45 +80,46 @@ async function tryMove(context: Context, shape: Shape, alter: Alter, then: numbe
 async function answerOf(move: Promise<Allocation[]>, learn: () => Promise<Heard>) {
   try {
     const rows = await move;
-    return { told: rows.map(one => one.ip), answer: rows.length === 0 ? 'no' : 'made' };
+    return { told: ipsOf(rows), answer: rows.length === 0 ? 'no' : 'made' };
   } catch (error) {
     assert.ok(isError(error, 'store-down', 'internal'), String(error));
     const { moved, unsettled } = await learn();
     assert.is(unsettled, 0);
-    return { told: moved.map(({ row }) => row.ip), answer: error.code };
+    return { told: ipsOf(moved.map(({ row }) => row)), answer: error.code };
   }
 }
 
+/** Where in the packet the error comes, and what the server does with the statement. */
+const points = (shape: Shape, errno: number): [what: string, alter: Alter][] => [
+  ...shape.steps.map((name, step): [string, Alter] => [`before ${name} (${step})`, before(step, errno)]),
+  ['although it is committed', doneBut(shape.commits, errno)],
+];
+/** Of a statement that commits itself a server reports these only when it has done nothing. */
+const UNDONE = [1205, 1146, 1406];
+
 for (const shape of SHAPES)
   for (const errno of ERRNOS) {
-    for (const [step, statement] of shape.statements.entries())
-      errors(
-        `${errno} before ${statement} (${step}) of a ${shape.name}: the answer is the truth`,
-        async context => {
-          await tryMove(context, shape, before(step, errno), null);
-        },
-      );
-    // Of a statement that commits itself a server reports these only when it has done nothing.
-    if (shape.name === 'one statement' && [1205, 1146, 1406].includes(errno)) continue;
-    errors(`${errno} although a ${shape.name} is committed: the answer is the truth`, async context => {
-      await tryMove(context, shape, doneBut(shape.commits, errno), null);
-    });
+    const all = points(shape, errno);
+    const real = shape.name === 'one statement' && UNDONE.includes(errno) ? all.slice(0, -1) : all;
+    for (const [what, alter] of real)
+      errors(`${errno} ${what} of a ${shape.name}: the answer is the truth`, async context => {
+        await tryMove(context, shape, alter, null);
+      });
   }
 
 for (const shape of SHAPES)
   for (const errno of [1205, 1213, 1047, 1290]) {
-    const alters = shape.statements.map((_, step) => before(step, errno));
-    if (errno !== 1205) alters.push(doneBut(shape.commits, errno));
-    for (const [step, alter] of alters.entries())
-      errors(`${errno} at ${step} of a ${shape.name}, then no quorum: it is told of later`, async context => {
+    const all = points(shape, errno);
+    for (const [what, alter] of errno === 1205 ? all.slice(0, -1) : all)
+      errors(`${errno} ${what} of a ${shape.name}, then no quorum: it is told of later`, async context => {
         await tryMove(context, shape, alter, 1047);
       });
   }
 
 for (const shape of SHAPES)
-  errors(`a lock timeout in a ${shape.name} makes nobody's rows stale: it is tried again`, async context => {
-    const waits = shape.statements.flatMap((name, step) => (name === 'UPDATE' ? step : []));
-    for (const step of waits)
-      assert.equal(await tryMove(context, shape, before(step, 1205), null), { answer: 'made', writes: 1 });
+  errors(`a lock timeout in a ${shape.name}: makes nobody's rows stale, it is tried again`, async context => {
+    for (const [step, name] of shape.steps.entries())
+      if (name === 'UPDATE')
+        assert.equal(await tryMove(context, shape, before(step, 1205), null), { answer: 'made', writes: 1 });
   });
 errors.run();

@@ -4,22 +4,22 @@
 import process from 'node:process';
 import { type Allocation, type Change, moveToGiveUp } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
-import { createMysqlStore } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { type Galera, startGalera } from '../../kit/databases/galera.ts';
 import { type Gate, openGate } from '../../kit/databases/gate.ts';
-import { until } from '../../kit/databases/mariadb.ts';
+import { MOVE_PACKET, SHAPES, type Shape } from '../../kit/databases/gated.ts';
+import { newRows, putOn, rowsOf } from '../../kit/ledger.ts';
 import { byLength } from '../../kit/length.ts';
+import { ENI, range } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI, ip, putOn, row, SUBNET } from '../store.contract.ts';
+import { pause, until } from '../../kit/wait.ts';
 
 const DATABASE = 'quorum';
 /** Long enough for the node to notice that it is alone. */
 const PAUSE_S = 3;
 /** Longer than the pause, so that what the node says is heard. */
 const CALL_TIMEOUT_MS = 5_500;
-const ROWS = Array.from({ length: 24 }, (_, i) => 10 + i);
+const ROWS = range(24, 10);
 const ROUNDS = byLength({ full: 3, short: 1, leftOut: '2 of 3 losses of quorum at random moments' });
 const RANDOM_ROUNDS = Number(process.env.QUORUM_ROUNDS ?? ROUNDS);
 const OFFSET_MAX_MS = 60;
@@ -33,19 +33,12 @@ let witness: Store;
 quorum.before(async () => {
   galera = await startGalera();
   await galera.create(DATABASE);
-  const spec = (node: number) => parseStoreUrl(galera.url(node, DATABASE)) as MysqlSpec;
-  const { password } = galera;
-  gate = await openGate(spec(0).port);
-  store = createMysqlStore({
-    spec: { ...spec(0), port: gate.port },
-    password,
-    callTimeoutMs: CALL_TIMEOUT_MS,
-  });
-  witness = createMysqlStore({ spec: spec(1), password });
+  gate = await openGate(Number(new URL(galera.url(0, DATABASE)).port));
+  store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS }, { port: gate.port });
+  witness = galera.store(1, DATABASE);
   await witness.migrate();
-  await witness.add(ROWS.map(last => row(last)));
-  const { rows } = await witness.get(SUBNET, ROWS.map(ip));
-  await putOn(witness, rows, ENI);
+  await witness.add(newRows(...ROWS));
+  await putOn(witness, await rowsThere(), ENI);
   await galera.run(0, DATABASE, "SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT1S'");
 });
 quorum.after(async () => {
@@ -58,20 +51,17 @@ quorum.after(async () => {
 const isolate = (on: boolean) =>
   galera.run(0, DATABASE, `SET GLOBAL wsrep_provider_options = 'gmcast.isolate=${on ? 1 : 0}'`);
 const rejoined = () =>
-  until(async () => {
+  until('the node is back', async () => {
     const [ready] = await galera.run(0, DATABASE, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
     const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'");
     return ready?.Value === 'ON' && size?.Value === '3';
   });
 
 /** All rows as the other nodes have them. */
-const rowsThere = async (): Promise<readonly Allocation[]> => (await witness.get(SUBNET, ROWS.map(ip))).rows;
+const rowsThere = (): Promise<readonly Allocation[]> => rowsOf(witness, ROWS);
 
 /** The moves that the store says it made, with the token of each, while the node is cut off and after. */
-async function toldOf(
-  moves: readonly Promise<Allocation[]>[],
-  answers: string[],
-): Promise<Map<string, string>> {
+async function toldOf(moves: readonly Promise<Allocation[]>[], answers: string[]) {
   const told = new Map<string, string>();
   const hear = (rows: readonly Allocation[]) => {
     for (const one of rows) told.set(one.ip, one.token ?? '');
@@ -83,7 +73,7 @@ async function toldOf(
   }
   await isolate(false);
   await rejoined();
-  await until(async () => {
+  await until('all is told of', async () => {
     const heard = await store.lateOutcomes().catch(() => null);
     hear(heard?.moved.map(({ row: moved }) => moved) ?? []);
     return heard?.unsettled === 0;
@@ -115,16 +105,7 @@ const claimOf = (row: Allocation | undefined): Change => ({
   move: 'claim',
   holder: 'web-1',
 });
-const SHAPES = [
-  { name: 'one statement', steps: ['SET', 'UPDATE', 'SELECT'], commits: 1 },
-  {
-    name: 'transaction',
-    steps: ['SET', 'START TRANSACTION', 'UPDATE', 'UPDATE', 'COMMIT', 'SELECT'],
-    commits: 4,
-  },
-] as const;
-
-for (const { name, steps, commits } of byLength<readonly (typeof SHAPES)[number][]>({
+for (const { name, steps, commits } of byLength<readonly Shape[]>({
   full: SHAPES,
   short: SHAPES.slice(1),
   leftOut: 'a loss of quorum in a move of one statement',
@@ -135,22 +116,23 @@ for (const { name, steps, commits } of byLength<readonly (typeof SHAPES)[number]
     short: [...steps.entries()].slice(commits, commits + 2),
     leftOut: `a loss of quorum before the first ${commits} statements of a ${name}`,
   }))
-    quorum(`before ${statement} (${step}) of a ${name}`, async () => {
+    quorum(`before ${statement} (${step}) of a ${name}: what was committed is told of later`, async () => {
       const before = await rowsThere();
       const changes = [claimOf(before[0])];
       if (name === 'transaction') changes.push({ row: before[1] as Allocation, move: 'unassign' });
       let packet: readonly string[] = [];
       gate.rewrite(sql => {
-        if (!sql.includes('UPDATE `allocation`')) return sql;
+        if (!sql.includes(MOVE_PACKET)) return sql;
         gate.rewrite(null);
         packet = sql.split('; ');
         return packet.toSpliced(step, 0, `DO SLEEP(${PAUSE_S})`).join('; ');
       });
       const move = store.move(changes);
-      await until(async () => packet.length > 0);
+      await until('the packet is sent', () => packet.length > 0);
       assert.is(packet.length, steps.length, packet.join('; '));
       for (const [i, sql] of packet.entries()) assert.ok(sql.startsWith(steps[i] ?? ''), sql);
-      if (step > commits) await until(async () => (await rowsThere())[0]?.status === 'allocated');
+      if (step > commits)
+        await until('it is committed', async () => (await rowsThere())[0]?.status === 'allocated');
       await isolate(true);
       const answers: string[] = [];
       const told = await toldOf([move], answers);
@@ -163,18 +145,16 @@ for (const { name, steps, commits } of byLength<readonly (typeof SHAPES)[number]
       assert.equal(await judge(before, told), []);
     });
 
-quorum(`at ${RANDOM_ROUNDS} random moments of a load`, async () => {
+quorum(`at ${RANDOM_ROUNDS} random moments of a load: what was committed is told of later`, async () => {
   const tally = new Map<string, number>();
   let changed = 0;
   for (let round = 0; round < RANDOM_ROUNDS; round++) {
     const before = await rowsThere();
-    const cut = new Promise(resolve => setTimeout(resolve, Math.random() * OFFSET_MAX_MS)).then(() =>
-      isolate(true),
-    );
+    const cut = pause(Math.random() * OFFSET_MAX_MS).then(() => isolate(true));
     const moves: Promise<Allocation[]>[] = [];
     for (const [i, row] of before.entries()) {
       moves.push(store.move([i % 6 === 5 ? { row, move: 'unassign' } : claimOf(row)]));
-      await new Promise(resolve => setTimeout(resolve, (2 * OFFSET_MAX_MS) / before.length));
+      await pause((2 * OFFSET_MAX_MS) / before.length);
     }
     await cut;
     const answers: string[] = [];

@@ -1,63 +1,38 @@
 // Goal: the ledger on the real thing. Method: the contract on a MariaDB of the test's own; then the rows that
 // the hot statements read in a subnet of 65,536 addresses, counted by the server itself.
 import process from 'node:process';
-import { type Connection, createConnection } from 'mysql2/promise';
+import type { Connection } from 'mysql2/promise';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../../../src/domain/address.ts';
 import type { Allocation, Change } from '../../../src/domain/allocation.ts';
 import { parseEniId } from '../../../src/domain/ids.ts';
 import type { Statement } from '../../../src/store/mysql/connection.ts';
 import { addStatements, portionsOf } from '../../../src/store/mysql/insert.ts';
 import { moveStatements, settleStatements } from '../../../src/store/mysql/move-sql.ts';
-import { statement as compile, setNow } from '../../../src/store/mysql/sql.ts';
-import { createMysqlStore, DIALECT } from '../../../src/store/mysql/store.ts';
-import { createReads } from '../../../src/store/reads.ts';
-import type { FreeQuery, Store } from '../../../src/store/store.ts';
-import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
+import * as rows from '../../../src/store/mysql/queries.ts';
+import { setNow } from '../../../src/store/mysql/sql.ts';
+import type { Store } from '../../../src/store/store.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { freeFor, newRow } from '../../kit/ledger.ts';
 import { byLength } from '../../kit/length.ts';
+import { ENI, ipsOf, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { contract, ENI, OTHER_ENI, SUBNET } from '../store.contract.ts';
+import { contract } from '../store.contract.ts';
 
 const mariadb = await startMariadb();
-let databases = 0;
-
-async function freshSpec(): Promise<MysqlSpec> {
-  const database = `store_${++databases}`;
-  await mariadb.create(database);
-  const spec = parseStoreUrl(mariadb.url(database));
-  if (spec.kind !== 'mysql') throw new Error('not a mysql: URL');
-  return spec;
-}
 
 contract('MariaDB', async () => {
   let skewMs = 0;
-  const store = createMysqlStore({
-    spec: await freshSpec(),
-    password: mariadb.password,
-    skewMs: () => skewMs,
-  });
-  return {
-    store,
-    advance: ms => {
-      skewMs += ms;
-    },
-    close: () => store.close(),
+  const store = mariadb.store(await mariadb.fresh(), { skewMs: () => skewMs });
+  const advance = (ms: number) => {
+    skewMs += ms;
   };
+  return { store, advance, close: () => store.close() };
 });
 
 const FIRST = numberOf('10.1.0.0' as Ipv4);
 const [SMALL, LARGE] = [4_096, 65_536];
 const LONG_ENI = parseEniId(`eni-${'0'.repeat(24)}`);
 const nth = (n: number): Ipv4 => fromNumber(FIRST + n);
-const freeFor = (patch: Partial<FreeQuery>): FreeQuery => ({
-  subnet: SUBNET,
-  eni: ENI,
-  range: null,
-  rest: { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 },
-  which: 'any',
-  limit: 20,
-  ...patch,
-});
 
 interface Filled {
   readonly store: Store;
@@ -78,99 +53,56 @@ big.after(async ({ small, store, connection }) => {
 
 /** A ledger of so many addresses, and a connection to its database. */
 async function filled(size: number): Promise<Filled> {
-  const spec = await freshSpec();
-  const store = createMysqlStore({ spec, password: mariadb.password });
+  const database = await mariadb.fresh();
+  const store = mariadb.store(database);
   await store.migrate();
-  const list = Array.from({ length: size }, (_, n) => nth(n));
-  await store.add(
-    list.map(ip => ({ subnet: SUBNET, ip, status: 'free', iface: null, primary: false }) as const),
-  );
+  await store.add(range(size).map(n => newRow(0, { ip: nth(n) })));
   await toEveryStatus(store);
-  const { host, port, user, database } = spec;
-  const { password } = mariadb;
-  const connection = await createConnection({ host, port, user, password, database });
+  const connection = await mariadb.connect(database);
   await run(connection, setNow(0));
   return { store, connection };
 }
 
 const rowsFrom = async (store: Store, first: number, count: number): Promise<readonly Allocation[]> =>
-  (
-    await store.get(
-      SUBNET,
-      Array.from({ length: count }, (_, i) => nth(first + i)),
-    )
-  ).rows;
+  (await store.get(SUBNET, range(count, first).map(nth))).rows;
 
 /** 300 rows each: ready on the ENI, given up and free again, held, occupied, being assigned. */
 async function toEveryStatus(store: Store): Promise<void> {
-  let first = 0;
-  let states = await rowsFrom(store, first, 300);
-  const all = async (move: Change['move'], iface = ENI) => {
-    states = await store.move(states.map(row => ({ row, move, iface })));
-  };
-  const next = async () => {
-    first += 300;
-    states = await rowsFrom(store, first, 300);
-  };
-  for (const move of ['assign', 'assigned'] as const) await all(move);
-  await next();
-  for (const move of ['assign', 'assigned', 'claim', 'release', 'unassign', 'unassigned'] as const)
-    await all(move, OTHER_ENI);
-  await next();
-  for (const move of ['assign', 'assigned', 'claim'] as const) await all(move);
-  await next();
-  await all('foreign', OTHER_ENI);
-  await next();
-  await all('assign', OTHER_ENI);
+  const ways: [eni: typeof ENI, ...moves: Change['move'][]][] = [
+    [ENI, 'assign', 'assigned'],
+    [OTHER_ENI, 'assign', 'assigned', 'claim', 'release', 'unassign', 'unassigned'],
+    [ENI, 'assign', 'assigned', 'claim'],
+    [OTHER_ENI, 'foreign'],
+    [OTHER_ENI, 'assign'],
+  ];
+  for (const [i, [iface, ...moves]] of ways.entries()) {
+    let states = await rowsFrom(store, 300 * i, 300);
+    for (const move of moves) states = await store.move(states.map(row => ({ row, move, iface })));
+  }
 }
 
-interface Hot {
-  readonly name: string;
-  readonly statements: readonly Statement[];
-  readonly readMax: number;
-}
-
-const reads = createReads(DIALECT);
-
+type Hot = [name: string, readMax: number, ...statements: Statement[]];
 async function hotStatements(store: Store): Promise<Hot[]> {
   const some = await rowsFrom(store, 2_000, 50);
   const changes = some.map((row, i): Change => ({ row, move: i % 2 === 0 ? 'reserve' : 'foreign' }));
   const isWork = ({ sql }: Statement) => /^(UPDATE|SELECT)/.test(sql);
+  const wide = freeFor({ range: parseCidr('10.1.0.0/17') });
   return [
-    {
-      name: 'get',
-      statements: [
-        compile(
-          reads.ips(
-            SUBNET,
-            some.map(row => row.ip),
-          ),
-        ),
-      ],
-      readMax: 110,
-    },
-    { name: 'onEni', statements: [compile(reads.onEni(ENI))], readMax: 1_900 },
+    ['get', 110, rows.selectIps(SUBNET, ipsOf(some))],
+    ['onEni', 1_900, rows.selectOnEni(ENI)],
     // All that the ENI holds, which EC2 bounds.
-    { name: 'readyOn', statements: [compile(reads.readyOn(ENI, null, 20))], readMax: 700 },
-    { name: 'freeFor', statements: reads.freeFor(freeFor({})).map(compile), readMax: 25 },
-    {
-      name: 'freeFor in a wide range',
-      statements: reads.freeFor(freeFor({ range: parseCidr('10.1.0.0/17') })).map(compile),
-      readMax: 80,
-    },
-    {
-      name: 'freeFor for the ENI that gave up',
-      statements: reads.freeFor(freeFor({ eni: OTHER_ENI })).map(compile),
-      readMax: 310,
-    },
-    { name: 'intents', statements: [compile(reads.intents(0, 20))], readMax: 25 },
-    { name: 'move', statements: moveStatements(changes, 'token', 0).filter(isWork), readMax: 110 },
-    { name: 'settling a move', statements: settleStatements(changes, 'token'), readMax: 110 },
+    ['readyOn', 700, rows.selectReadyOn(ENI, null, 20)],
+    ['freeFor', 25, ...rows.selectFreeFor(freeFor())],
+    [WIDE, 80, ...rows.selectFreeFor(wide)],
+    ['freeFor for the ENI that gave up', 310, ...rows.selectFreeFor(freeFor({ eni: OTHER_ENI }))],
+    ['intents', 25, rows.selectIntents(0, 20)],
+    ['move', 110, ...moveStatements(changes, 'token', 0).filter(isWork)],
+    ['settling a move', 110, ...settleStatements(changes, 'token')],
   ];
 }
+const WIDE = 'freeFor in a wide range';
 
-const run = (connection: Connection, { sql, params }: Statement) =>
-  connection.query(sql, [...params] as never[]);
+const run = (connection: Connection, { sql, params }: Statement) => connection.query(sql, [...params]);
 
 /** What the statement made the server read from a table or an index, and sort, in rows. */
 async function readsOf(connection: Connection, statement: Statement): Promise<number> {
@@ -184,61 +116,54 @@ async function readsOf(connection: Connection, statement: Statement): Promise<nu
   return (counters as { Value: string }[]).reduce((sum, { Value }) => sum + Number(Value), 0);
 }
 
-big('no hot statement scans: each reads about as many rows as it answers', async ({ store, connection }) => {
-  for (const { name, statements, readMax } of await hotStatements(store))
+big('a hot statement: does not scan, and reads about as many rows as it returns', async context => {
+  const { store, connection } = context;
+  for (const [name, readMax, ...statements] of await hotStatements(store))
     for (const [i, statement] of statements.entries()) {
       const reads = await readsOf(connection, statement);
       assert.ok(reads <= readMax, `${name}, statement ${i}: ${reads} rows read, at most ${readMax} expected`);
       const [plans] = await run(connection, { ...statement, sql: `EXPLAIN ${statement.sql}` });
-      for (const plan of plans as { type: string; key: string | null }[])
-        assert.ok(
-          plan.key !== null && !['ALL', 'index'].includes(plan.type),
-          `${name}: ${JSON.stringify(plan)}`,
-        );
+      for (const plan of plans as { type: string; key: string | null }[]) {
+        const isScan = plan.key === null || ['ALL', 'index'].includes(plan.type);
+        assert.not(isScan, `${name}: ${JSON.stringify(plan)}`);
+      }
     }
 });
 
-big('of 65,536 addresses each hot statement reads as many rows as of 4,096', async ({ small, ...large }) => {
+big('a hot statement: reads of 65,536 addresses as many rows as of 4,096', async ({ small, ...large }) => {
   const fewer = await hotStatements(small.store);
-  for (const [i, { name, statements }] of (await hotStatements(large.store)).entries()) {
-    if (name === 'freeFor in a wide range') continue; // all of the small one is inside it
+  for (const [i, [name, , ...statements]] of (await hotStatements(large.store)).entries()) {
+    if (name === WIDE) continue; // all of the small one is inside it
+    const [, , ...others] = fewer[i] ?? [];
     for (const [j, statement] of statements.entries()) {
-      const other = fewer[i]?.statements[j];
+      const other = others[j];
       assert.ok(other);
-      const [few, many] = [
-        await readsOf(small.connection, other),
-        await readsOf(large.connection, statement),
-      ];
+      const few = await readsOf(small.connection, other);
+      const many = await readsOf(large.connection, statement);
       assert.ok(many <= few + 2, `${name}, statement ${j}: ${many} rows read of many, ${few} of few`);
     }
   }
 });
 
-big('a narrow range is found without reading the rows outside it', async ({ store, connection }) => {
+big('a narrow range: is found without reading the rows outside it', async ({ store, connection }) => {
   const query = freeFor({ range: parseCidr('10.1.90.0/28') });
   assert.is((await store.freeFor(query)).rows.length, 16);
-  for (const statement of reads.freeFor(query).map(compile)) {
+  for (const statement of rows.selectFreeFor(query)) {
     const reads = await readsOf(connection, statement);
     assert.ok(reads <= 60, `${reads} rows read`);
   }
 });
 
-big('statements of add and of the largest move stay under 1 MiB', async ({ store, connection }) => {
+big('statements of add and of the largest move: stay under 1 MiB', async ({ store, connection }) => {
   const some = await rowsFrom(store, 10_000, 500);
   const changes = some.map((row): Change => ({ row, move: 'foreign', iface: ENI }));
   const bytesOf = (statements: readonly Statement[]) =>
-    statements.reduce(
-      (sum, { sql, params }) => sum + connection.format(sql, [...params] as never[]).length,
-      0,
-    );
+    statements.reduce((sum, { sql, params }) => sum + connection.format(sql, [...params]).length, 0);
   const moved = bytesOf(moveStatements(changes, 'x'.repeat(36), 0));
   assert.ok(moved < 200_000, `${moved} bytes`);
-  const taken = Array.from(
-    { length: 10_000 },
-    (_, n) => ({ subnet: SUBNET, ip: nth(n), status: 'occupied', iface: LONG_ENI, primary: true }) as const,
-  );
-  for (const portion of portionsOf(taken)) {
-    const added = bytesOf(addStatements(portion, 'x'.repeat(36)));
+  const taken = { status: 'occupied', iface: LONG_ENI, primary: true } as const;
+  for (const portion of portionsOf(range(10_000).map(n => newRow(0, { ip: nth(n), ...taken })))) {
+    const added = bytesOf(addStatements(portion, 'x'.repeat(36), 0));
     assert.ok(added < 1_000_000, `${added} bytes`);
   }
 });

@@ -1,0 +1,101 @@
+/** Programs in processes of their own. None outlives the test. */
+import { type ChildProcess, execFile, type SpawnOptions, spawn } from 'node:child_process';
+import { createServer } from 'node:net';
+import process from 'node:process';
+import { until } from '../wait.ts';
+
+const STOP_MS = 30_000;
+const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
+
+export interface Running {
+  readonly pid: number;
+  /** All that it has written. */
+  output(): string;
+  /** Resolves with what it was waited for, once it has written that; fails when it ends before. */
+  says(text: string | RegExp, deadlineMs?: number): Promise<readonly string[]>;
+  hasEnded(): boolean;
+  /** SIGTERM; returns the exit status. */
+  stop(): Promise<number | null>;
+  /** SIGKILL, if it still runs. */
+  kill9(): Promise<void>;
+}
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+function track(child: ChildProcess): ChildProcess {
+  running.add(child);
+  return child.once('close', () => running.delete(child));
+}
+
+export function start(command: string, args: readonly string[], options: SpawnOptions = {}): Running {
+  const child = track(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options }));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', chunk => {
+      output += chunk;
+    });
+  const ended = new Promise<number | null>(resolve => child.once('close', resolve));
+  const kill9 = async () => {
+    if (running.has(child)) child.kill('SIGKILL');
+    await ended;
+  };
+  const look = (text: string | RegExp) =>
+    typeof text === 'string' ? (output.includes(text) ? [text] : null) : output.match(text);
+  return {
+    pid: child.pid ?? 0,
+    output: () => output,
+    hasEnded: () => !running.has(child),
+    async says(text, deadlineMs) {
+      const what = `${command} ${args.join(' ')} says ${text}`;
+      await until(
+        what,
+        () => {
+          if (look(text) === null && !running.has(child))
+            throw new Error(`${what}: it has ended:\n${output}`);
+          return look(text) !== null;
+        },
+        deadlineMs,
+      );
+      return look(text) ?? [];
+    },
+    async stop() {
+      const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+      // Deno's child.kill forgets the exit status.
+      if (child.pid !== undefined && running.has(child)) process.kill(child.pid);
+      const status = await ended;
+      clearTimeout(late);
+      return status;
+    },
+    kill9,
+  };
+}
+
+export interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+type Environment = Readonly<Record<string, string>>;
+/** Runs a program to its end. */
+export function run(command: string, args: readonly string[], env: Environment, cwd = '.'): Promise<Ran> {
+  return new Promise(resolve => {
+    const options = { env: { ...env }, cwd, maxBuffer: OUTPUT_BYTES_MAX };
+    const child = execFile(command, args, options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+      resolve({ code, stdout, stderr });
+    });
+    track(child);
+  });
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise(resolve => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
