@@ -3,16 +3,14 @@
 // test: it gives out addresses in a row and remembers nothing.
 import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../../src/domain/ids.ts';
 import { createImdsApi } from '../../src/simulator/imds/imds-api.ts';
 import { buildVpc, DEFAULT_WORLD } from '../../src/simulator/model/world.ts';
 import { type Dockerd, dockerdAvailable, IMAGE, startDockerd } from '../kit/docker/dockerd.ts';
-import type { Result } from '../kit/docker/netns.ts';
+import { linesOf, MKNET, type Result, ruleOf } from '../kit/docker/netns.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const SCRIPT = fileURLToPath(new URL('../../mknet.sh', import.meta.url));
 const INSTANCE = parseInstanceId('i-0a1b2c3d4e5f60001');
 const ENI = 'eni-0a1b2c3d4e5f60001';
 
@@ -46,7 +44,7 @@ const imds = createAdaptorServer({ fetch: metadata.fetch, overrideGlobalObjects:
 let engine: Dockerd;
 const missing = await dockerdAvailable();
 const mknet = suite('mknet.sh and a real Docker Engine');
-const rule = missing === null ? mknet : (name: string) => mknet.skip(`${name} (needs ${missing})`, () => {});
+const rule = ruleOf(mknet, missing);
 
 mknet.before(async () => {
   if (missing !== null) return;
@@ -59,9 +57,7 @@ mknet.before(async () => {
 });
 mknet.before.each(() => void pools.splice(0));
 mknet.after.each(async () => {
-  const ids = (await engine.must('network', 'ls', '-q', '--filter', 'type=custom'))
-    .split('\n')
-    .filter(Boolean);
+  const ids = linesOf(await engine.must('network', 'ls', '-q', '--filter', 'type=custom'));
   if (ids.length > 0) await engine.must('network', 'rm', ...ids);
 });
 mknet.after(async () => {
@@ -72,59 +68,46 @@ mknet.after(async () => {
 });
 
 const run = (...args: string[]): Promise<Result> =>
-  engine.run(['bash', SCRIPT, '--driver', 'macvlan', ...args], { AWS_EC2_METADATA_SERVICE_ENDPOINT: '' });
-const inspect = async (name: string) => JSON.parse(await engine.must('network', 'inspect', name))[0];
-
-rule('makes a network that Docker keeps as it was asked for, and containers get its addresses', async () => {
-  const { code, stdout, stderr } = await run('ens6');
+  engine.run(['bash', MKNET, '--driver', 'macvlan', ...args], { AWS_EC2_METADATA_SERVICE_ENDPOINT: '' });
+async function succeeds(says: RegExp | string, ...args: string[]): Promise<void> {
+  const { code, stdout, stderr } = await run(...args);
   assert.is(code, 0, stderr);
-  assert.match(stdout, `network ec2: created on ens6 (${ENI}), 10.0.1.0/24, router 10.0.1.1`);
+  assert.match(stdout, says);
+}
+const inspect = async (name: string) => JSON.parse(await engine.must('network', 'inspect', name))[0];
+const create = (line: string) => engine.must('network', 'create', '-d', 'macvlan', ...line.split(' '));
+
+rule('a network: is kept by Docker as it was asked for, and containers get its addresses', async () => {
+  await succeeds(`network ec2: created on ens6 (${ENI}), 10.0.1.0/24, router 10.0.1.1`, 'ens6');
   const options = { 'eni-id': ENI, 'instance-id': INSTANCE };
-  assert.equal(
-    pools.map(pool => [pool.Pool, pool.Options]),
-    [['10.0.1.0/24', options]],
-  );
+  const asked = pools.map(pool => [pool.Pool, pool.Options]);
+  assert.equal(asked, [['10.0.1.0/24', options]]);
   const network = await inspect('ec2');
   assert.is(network.Options.parent, 'ens6');
-  assert.equal(network.IPAM, {
-    Driver: 'ec2-ipam',
-    Options: options,
-    Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }],
-  });
+  const Config = [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }];
+  assert.equal(network.IPAM, { Driver: 'ec2-ipam', Options: options, Config });
   await engine.importBusybox();
   await engine.must('run', '-d', '--rm', '--name', 'c1', '--network', 'ec2', IMAGE, 'sleep', '600');
   assert.equal(await engine.addressesOf('c1'), ['10.0.1.101/24']);
   await engine.must('rm', '-f', 'c1');
 });
 
-rule('run again it leaves the network alone', async () => {
+rule('a network that is there: is left alone', async () => {
   await run('ens6');
   const before = await inspect('ec2');
-  const { code, stdout } = await run('ens6');
-  assert.is(code, 0);
-  assert.match(stdout, /network ec2: is there already and right; left alone/);
+  await succeeds(/network ec2: is there already and right; left alone/, 'ens6');
   assert.equal(await inspect('ec2'), before);
   assert.is(pools.length, 1);
 });
 
-rule("the ancestor's network, made without subnet and gateway, is right", async () => {
-  const options = [
-    '-o',
-    'parent=ens6',
-    '--ipam-opt',
-    `instance-id=${INSTANCE}`,
-    '--ipam-opt',
-    `eni-id=${ENI}`,
-  ];
-  await engine.must('network', 'create', '-d', 'macvlan', '--ipam-driver', 'ec2-ipam', ...options, 'ec2');
-  const { code, stdout, stderr } = await run('ens6');
-  assert.is(code, 0, stderr);
-  assert.match(stdout, /left alone/);
+rule("the ancestor's network, made without subnet and gateway: is right", async () => {
+  const ipam = `--ipam-driver ec2-ipam --ipam-opt instance-id=${INSTANCE} --ipam-opt eni-id=${ENI}`;
+  await create(`-o parent=ens6 ${ipam} ec2`);
+  await succeeds(/left alone/, 'ens6');
 });
 
-rule('of a network that differs it says each difference, and leaves it as it is', async () => {
-  const subnet = ['--subnet', '10.0.9.0/24', '--gateway', '10.0.9.254'];
-  await engine.must('network', 'create', '-d', 'macvlan', '-o', 'parent=ens7', ...subnet, 'ec2');
+rule('a network that differs: has each difference said, and is left as it is', async () => {
+  await create('-o parent=ens7 --subnet 10.0.9.0/24 --gateway 10.0.9.254 ec2');
   const before = await inspect('ec2');
   const { code, stderr } = await run('ens6');
   assert.is(code, 3);
@@ -140,22 +123,20 @@ rule('of a network that differs it says each difference, and leaves it as it is'
   assert.equal(await inspect('ec2'), before);
 });
 
-rule('an interface that carries another network is told by the name of that network', async () => {
+rule('an interface that carries another network: is told by the name of that network', async () => {
   await run('-n', 'older', 'ens6');
   const { code, stderr } = await run('ens6');
   assert.is(code, 1);
   assert.match(stderr, /ens6 carries network older already/);
 });
 
-rule("a name that is the beginning of another network's id is still free", async () => {
+rule("a name that is the beginning of another network's id: is still free", async () => {
   await run('-n', 'older', 'ens6');
   const name = (await inspect('older')).Id.slice(0, 4);
-  const { code, stdout, stderr } = await run('-n', name, 'ens7');
-  assert.is(code, 0, stderr);
-  assert.match(stdout, `network ${name}: created on ens7`);
+  await succeeds(`network ${name}: created on ens7`, '-n', name, 'ens7');
 });
 
-rule('several ENIs are listed and none is guessed; the primary is refused', async () => {
+rule('several ENIs: are listed and none is guessed; the primary is refused', async () => {
   const several = await run();
   assert.is(several.code, 2);
   assert.match(several.stderr, /ens6 {2}eni-0a1b2c3d4e5f60001 .*\n {2}ens7 {2}eni-0a1b2c3d4e5f60002 /);

@@ -4,61 +4,52 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { parseInstanceId } from '../../src/domain/ids.ts';
 import { createImdsApi } from '../../src/simulator/imds/imds-api.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import {
   execute,
+  linesOf,
   type Machine,
+  MKNET,
   machineUnavailable,
   must,
-  type Program,
   type Result,
+  ruleOf,
   startMachine,
   until,
 } from '../kit/docker/netns.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const SCRIPT = fileURLToPath(new URL('../../mknet.sh', import.meta.url));
 const INSTANCE = parseInstanceId('i-0123456789abcdef0');
 
 const usage = suite('mknet.sh: the command line');
-const wrong: [args: string[], complaint: RegExp][] = [
-  [['--bogus'], /unknown option --bogus/],
-  [['-n'], /-n needs a value/],
-  [['-n', '-x'], /'-x' is no name for a network/],
-  [['-m', 'l4'], /l4 is no ipvlan mode; l2, l3 and l3s are accepted/],
-  [['--mtu', '575'], /575 is out of range; 576 to 9001/],
-  [['--mtu', '9002'], /9002 is out of range/],
-  [['--mtu', '1e3'], /1e3 is out of range/],
-  [['--driver', 'bridge'], /bridge is unknown; ipvlan and macvlan/],
-  [['eth1', 'eth1'], /eth1 is named twice/],
-  [['--link', 'eth1'], /--link takes no other option/],
-  [['--primary', '--persist'], /--persist and --primary exclude each other/],
+const wrong: [line: string, complaint: RegExp][] = [
+  ['--bogus', /unknown option --bogus/],
+  ['-n', /-n needs a value/],
+  ['-n -x', /'-x' is no name for a network/],
+  ['-m l4', /l4 is no ipvlan mode; l2, l3 and l3s are accepted/],
+  ['--mtu 575', /575 is out of range; 576 to 9001/],
+  ['--mtu 9002', /9002 is out of range/],
+  ['--mtu 1e3', /1e3 is out of range/],
+  ['--driver bridge', /bridge is unknown; ipvlan and macvlan/],
+  ['eth1 eth1', /eth1 is named twice/],
+  ['--link eth1', /--link takes no other option/],
+  ['--primary --persist', /--persist and --primary exclude each other/],
 ];
-for (const [args, complaint] of wrong)
-  usage(`${args.join(' ')} is wrong usage: exit 2, one line`, async () => {
-    const { code, stdout, stderr } = await execute('bash', [SCRIPT, ...args]);
+for (const [line, complaint] of wrong)
+  usage(`${line}: is wrong usage, exit 2, one line`, async () => {
+    const { code, stdout, stderr } = await execute('bash', [MKNET, ...line.split(' ')]);
     assert.equal([code, stdout], [2, '']);
     assert.match(stderr, complaint);
     assert.match(stderr, /^mknet\.sh: .+\n$/);
   });
-usage('--help tells every option and every exit status', async () => {
-  const { code, stdout } = await execute('bash', [SCRIPT, '--help']);
+usage('--help: tells every option and every exit status', async () => {
+  const { code, stdout } = await execute('bash', [MKNET, '--help']);
   assert.is(code, 0);
-  for (const option of [
-    '-n',
-    '-m',
-    '--mtu',
-    '--persist',
-    '--link',
-    '--primary',
-    '--driver',
-    '3 there is another',
-  ])
-    assert.ok(stdout.includes(option), option);
+  const options = ['-n', '-m', '--mtu', '--persist', '--link', '--primary', '--driver'];
+  for (const text of [...options, '3 there is another']) assert.ok(stdout.includes(text), text);
 });
 usage.run();
 
@@ -120,7 +111,7 @@ let interfaces: { name: string; remove(): Promise<void> }[] = [];
 
 const missing = await machineUnavailable();
 const mknet = suite('mknet.sh: the host');
-const rule = missing === null ? mknet : (name: string) => mknet.skip(`${name} (needs ${missing})`, () => {});
+const rule = ruleOf(mknet, missing);
 
 mknet.before(async () => {
   if (missing !== null) return;
@@ -140,7 +131,7 @@ mknet.before.each(() => {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder);
   }
-  writeFileSync(join(fake, 'networks'), '');
+  write('networks', '');
 });
 mknet.after.each(async () => {
   for (const one of interfaces) await one.remove();
@@ -152,9 +143,11 @@ mknet.after(async () => {
 });
 
 // The names say nothing of the order or the role of an ENI, as after a reboot.
+const addLink = async (mac: string, name: string) =>
+  void interfaces.push(await machine.makeParent(mac, name));
 async function attach(mac: string, name: string, eni: Eni): Promise<void> {
   enis[mac] = eni;
-  interfaces.push(await machine.makeParent(mac, name));
+  await addLink(mac, name);
 }
 const attachPrimary = () => attach(PRIMARY_MAC, 'lan9', { id: 'eni-0aaa', device: 0, cidr: '10.0.0.0/24' });
 const attachOne = (cidr = '10.0.1.0/24') => attach(MAC, 'lan3', { id: 'eni-0bbb', device: 1, cidr });
@@ -171,249 +164,227 @@ const environment = (env: Record<string, string> = {}): Record<string, string> =
   http_proxy: 'http://127.0.0.1:1', // instance metadata is never reached through a proxy
   ...env,
 });
-const run = (args: string[], env?: Record<string, string>): Promise<Result> =>
-  machine.run(['bash', SCRIPT, ...args], environment(env));
-async function succeed(args: string[], env?: Record<string, string>): Promise<Result> {
-  const result = await run(args, env);
-  assert.is(result.code, 0, result.stderr);
+/** Runs the script with the arguments of the line; fails unless it ends with the status. */
+async function run(line: string, status: number, env?: Record<string, string>): Promise<Result> {
+  const result = await machine.run(['bash', MKNET, ...line.split(' ').filter(Boolean)], environment(env));
+  assert.is(result.code, status, result.stderr);
   return result;
 }
+const succeeds = async (line: string, says: RegExp | string = '', env?: Record<string, string>) =>
+  assert.match((await run(line, 0, env)).stdout, says);
+const warns = async (line: string, says: RegExp | string, env?: Record<string, string>) =>
+  assert.match((await run(line, 0, env)).stderr, says);
+const fails = async (line: string, status: number, says: RegExp | string, env?: Record<string, string>) =>
+  assert.match((await run(line, status, env)).stderr, says);
+const write = (name: string, text: string): void => writeFileSync(join(fake, name), text);
 const read = (name: string): string =>
   existsSync(join(fake, name)) ? readFileSync(join(fake, name), 'utf8') : '';
-const creates = (): string[] =>
-  read('docker.log')
-    .split('\n')
-    .filter(line => line.startsWith('network create'));
+const creates = (): string[] => linesOf(read('docker.log')).filter(line => line.startsWith('network create'));
+/** The state of an interface. */
 async function link(name: string): Promise<{ mtu: number; up: boolean }> {
-  const [found] = JSON.parse(await must(machine, ['ip', '-json', 'link', 'show', 'dev', name]));
+  const [found] = JSON.parse(await must(machine, `ip -json link show dev ${name}`));
   return { mtu: found.mtu, up: found.flags.includes('UP') };
 }
+const UNTOUCHED = { mtu: 1500, up: false };
 const created = (name: string, iface: string, eni: string, subnet: string, gateway: string): string =>
   `network create -d ipvlan -o parent=${iface} -o ipvlan_mode=l2 --ipam-driver ec2-ipam --subnet ${subnet}` +
   ` --gateway ${gateway} --ipam-opt eni-id=${eni} --ipam-opt instance-id=${INSTANCE} ${name}`;
+const ONE = () => created('ec2', 'lan3', 'eni-0bbb', '10.0.1.0/24', '10.0.1.1');
 
-rule('the only ENI besides the primary is taken, brought up with MTU 9001, and named to Docker', async () => {
-  await attachPrimary();
-  await attachOne();
-  const { stdout } = await succeed([]);
-  assert.equal(creates(), [created('ec2', 'lan3', 'eni-0bbb', '10.0.1.0/24', '10.0.1.1')]);
-  assert.match(stdout, 'network ec2: created on lan3 (eni-0bbb), 10.0.1.0/24, router 10.0.1.1');
-  assert.equal(await link('lan3'), { mtu: 9001, up: true });
-  assert.equal(await link('lan9'), { mtu: 1500, up: false });
-});
+rule(
+  'the only ENI besides the primary: is taken, brought up with MTU 9001, and named to Docker',
+  async () => {
+    await attachPrimary();
+    await attachOne();
+    await succeeds('', 'network ec2: created on lan3 (eni-0bbb), 10.0.1.0/24, router 10.0.1.1');
+    assert.equal(creates(), [ONE()]);
+    assert.equal(await link('lan3'), { mtu: 9001, up: true });
+    assert.equal(await link('lan9'), UNTOUCHED);
+  },
+);
 
-const routers = [
+const routers: [cidr: string, router: string][] = [
   ['172.31.16.0/20', '172.31.16.1'],
   ['10.255.255.240/28', '10.255.255.241'],
   ['10.8.0.0/16', '10.8.0.1'],
   ['192.168.9.128/25', '192.168.9.129'],
-] as const;
+];
 for (const [cidr, router] of routers)
-  rule(`the router of ${cidr} is ${router}`, async () => {
+  rule(`the router of ${cidr}: is ${router}`, async () => {
     await attachOne(cidr);
-    await succeed([]);
+    await succeeds('');
     assert.equal(creates(), [created('ec2', 'lan3', 'eni-0bbb', cidr, router)]);
   });
 
-rule('ENIs without an IPv4 address are passed over; one that is named is told what it is', async () => {
+rule('ENIs without an IPv4 address: are passed over; one that is named is told what it is', async () => {
   await attachPrimary();
   await attachOne();
-  for (const [index, withoutIpv4] of ['interface', 'efa-only'].entries())
-    await attach(`02:00:00:00:00:1${index}`, `lan7${index}`, {
-      id: `eni-0dd${index}`,
-      device: 2 + index,
-      cidr: '10.0.1.0/24',
-      withoutIpv4,
-    });
-  await succeed([]);
-  assert.equal(creates(), [created('ec2', 'lan3', 'eni-0bbb', '10.0.1.0/24', '10.0.1.1')]);
+  for (const [index, withoutIpv4] of ['interface', 'efa-only'].entries()) {
+    const eni = { id: `eni-0dd${index}`, device: 2 + index, cidr: '10.0.1.0/24', withoutIpv4 };
+    await attach(`02:00:00:00:00:1${index}`, `lan7${index}`, eni);
+  }
+  await succeeds('');
+  assert.equal(creates(), [ONE()]);
   for (const index of [0, 1]) {
-    const { code, stderr } = await run([`lan7${index}`]);
-    assert.is(code, 2);
-    assert.match(
-      stderr,
-      `eni-0dd${index} (lan7${index}) has no IPv4 address (EFA-only or IPv6-only); name another`,
-    );
+    const eni = `eni-0dd${index} (lan7${index})`;
+    await fails(`lan7${index}`, 2, `${eni} has no IPv4 address (EFA-only or IPv6-only); name another`);
   }
 });
 
-rule('of several ENIs none is guessed: they are listed, exit 2', async () => {
+rule('several ENIs: none is guessed, they are listed, exit 2', async () => {
   await attachPrimary();
   await attachTwo();
-  const { code, stderr } = await run([]);
-  assert.is(code, 2);
+  const { stderr } = await run('', 2);
   assert.match(stderr, /lan1 {2}eni-0ccc {2}02:00:00:00:00:0c {2}10\.0\.2\.0\/24\n {2}lan3 {2}eni-0bbb/);
   assert.not.match(stderr, 'eni-0aaa');
   assert.equal(creates(), []);
 });
 
-rule('several named interfaces get a network each, called NAME-IFACE', async () => {
+rule('several named interfaces: get a network each, called NAME-IFACE', async () => {
   await attachTwo();
-  await succeed(['-n', 'vpc', 'lan3', 'lan1']);
+  await succeeds('-n vpc lan3 lan1');
   assert.equal(creates(), [
     created('vpc-lan3', 'lan3', 'eni-0bbb', '10.0.1.0/24', '10.0.1.1'),
     created('vpc-lan1', 'lan1', 'eni-0ccc', '10.0.2.0/24', '10.0.2.1'),
   ]);
 });
 
-rule('one named interface of several gets the plain name', async () => {
+rule('one named interface of several: gets the plain name', async () => {
   await attachTwo();
-  await succeed(['lan1']);
+  await succeeds('lan1');
   assert.equal(creates(), [created('ec2', 'lan1', 'eni-0ccc', '10.0.2.0/24', '10.0.2.1')]);
 });
 
-rule('the primary ENI is refused by name and by default, and nothing is touched', async () => {
+rule('the primary ENI: is refused by name and by default, and nothing is touched', async () => {
   await attachPrimary();
-  for (const args of [[], ['lan9']]) {
-    const { code, stderr } = await run(args);
-    assert.is(code, 2);
-    assert.match(stderr, /--primary/);
-  }
+  for (const line of ['', 'lan9']) await fails(line, 2, /--primary/);
   assert.equal(creates(), []);
-  assert.equal(await link('lan9'), { mtu: 1500, up: false });
+  assert.equal(await link('lan9'), UNTOUCHED);
 });
 
-rule('--primary takes the primary ENI, and no other', async () => {
+rule('--primary: takes the primary ENI, and no other', async () => {
   await attachPrimary();
   await attachOne();
-  await succeed(['--primary']);
+  await succeeds('--primary');
   assert.equal(creates(), [created('ec2', 'lan9', 'eni-0aaa', '10.0.0.0/24', '10.0.0.1')]);
-  assert.is((await run(['--primary', 'lan3'])).code, 2);
+  await run('--primary lan3', 2);
 });
 
-rule('an interface that is missing or no ENI is told so', async () => {
+rule('an interface that is missing or no ENI: is told so', async () => {
   await attachOne();
-  interfaces.push(await machine.makeParent(SECOND_MAC, 'lan1'));
-  const absent = await run(['lan7']);
-  assert.is(absent.code, 2);
-  assert.match(absent.stderr, /no interface lan7 here/);
-  const stranger = await run(['lan1']);
-  assert.is(stranger.code, 1);
-  assert.match(stranger.stderr, /lan1 \(02:00:00:00:00:0c\) is no ENI/);
+  await addLink(SECOND_MAC, 'lan1');
+  await fails('lan7', 2, /no interface lan7 here/);
+  await fails('lan1', 1, /lan1 \(02:00:00:00:00:0c\) is no ENI/);
 });
 
-rule('an ENI whose interface is not here yet is told so', async () => {
+rule('an ENI whose interface is not here yet: is told so', async () => {
   enis[MAC] = { id: 'eni-0bbb', device: 1, cidr: '10.0.1.0/24' };
-  const { code, stderr } = await run([]);
-  assert.is(code, 1);
-  assert.match(stderr, /eni-0bbb is attached, but no interface has its MAC/);
+  await fails('', 1, /eni-0bbb is attached, but no interface has its MAC/);
 });
 
-rule('--driver macvlan leaves out the ipvlan mode; -m and --mtu are passed on', async () => {
+rule('--driver macvlan: leaves out the ipvlan mode; -m and --mtu are passed on', async () => {
   await attachOne();
-  await succeed(['--driver', 'macvlan', '--mtu', '1500']);
+  await succeeds('--driver macvlan --mtu 1500');
   assert.match(creates()[0] ?? '', /^network create -d macvlan -o parent=lan3 --ipam-driver/);
   assert.is((await link('lan3')).mtu, 1500);
-  await succeed(['-m', 'l3s']);
+  await succeeds('-m l3s');
   assert.match(creates()[1] ?? '', /-o ipvlan_mode=l3s /);
 });
 
-const RIGHT = ['ipvlan', 'ec2-ipam', 'lan3', 'l2', '10.0.1.0/24 ', '10.0.1.1 ', 'eni-0bbb', INSTANCE];
-function exists(name: string, facts: string[]): void {
-  writeFileSync(join(fake, 'networks'), `fedcba ec2x\nabc123 ${name}\n`);
-  writeFileSync(join(fake, 'inspect-abc123'), `${facts.join('\n')}\n`);
+const RIGHT: [fact: string, value: string][] = [
+  ['driver', 'ipvlan'],
+  ['IPAM driver', 'ec2-ipam'],
+  ['parent', 'lan3'],
+  ['ipvlan_mode', 'l2'],
+  ['subnet', '10.0.1.0/24 '],
+  ['gateway', '10.0.1.1 '],
+  ['eni-id', 'eni-0bbb'],
+  ['instance-id', INSTANCE],
+];
+/** A network that is there, and right but for what is said of it. */
+function exists(name: string, but: Record<string, string> = {}): void {
+  write('networks', `fedcba ec2x\nabc123 ${name}\n`);
+  write('inspect-abc123', RIGHT.map(([fact, value]) => `${but[fact] ?? value}\n`).join(''));
 }
 
-rule('a network that is there and right is left alone, and the link is seen to', async () => {
+rule('a network that is there and right: is left alone, and the link is seen to', async () => {
   await attachOne();
-  exists('ec2', RIGHT);
-  const { stdout } = await succeed([]);
-  assert.match(stdout, 'network ec2: is there already and right; left alone');
+  exists('ec2');
+  await succeeds('', 'network ec2: is there already and right; left alone');
   assert.equal(creates(), []);
   assert.equal(await link('lan3'), { mtu: 9001, up: true });
 });
 
-rule('a network made without a mode is an l2 network', async () => {
+rule('a network made without a mode: is an l2 network', async () => {
   await attachOne();
-  exists('ec2', RIGHT.with(3, ''));
-  await succeed([]);
-  assert.is((await run(['-m', 'l3'])).code, 3);
+  exists('ec2', { ipvlan_mode: '' });
+  await succeeds('');
+  await run('-m l3', 3);
 });
 
-const names = [
-  'driver',
-  'IPAM driver',
-  'parent',
-  'ipvlan_mode',
-  'subnet',
-  'gateway',
-  'eni-id',
-  'instance-id',
-];
-for (const [index, fact] of names.entries())
+for (const [fact, value] of RIGHT)
   rule(`another ${fact}: expected and found are said, exit 3, nothing is changed`, async () => {
     await attachOne();
-    exists('ec2', RIGHT.with(index, 'other'));
-    const { code, stderr } = await run(['--persist']);
-    assert.is(code, 3);
-    assert.match(stderr, `  ${fact}: expected ${RIGHT[index]?.trim()}, found other\n`);
+    exists('ec2', { [fact]: 'other' });
+    const { stderr } = await run('--persist', 3);
+    assert.match(stderr, `  ${fact}: expected ${value.trim()}, found other\n`);
     assert.is(stderr.match(/expected/g)?.length, 1, stderr);
     assert.equal(creates(), []);
-    assert.equal(await link('lan3'), { mtu: 1500, up: false });
+    assert.equal(await link('lan3'), UNTOUCHED);
     assert.equal(readdirSync(networkd), []);
   });
 
-rule('what an existing network lacks is found as nothing', async () => {
+rule('what an existing network lacks: is found as nothing', async () => {
   await attachOne();
-  exists('ec2', RIGHT.with(7, ''));
-  assert.match((await run([])).stderr, `instance-id: expected ${INSTANCE}, found nothing`);
+  exists('ec2', { 'instance-id': '' });
+  await fails('', 3, `instance-id: expected ${INSTANCE}, found nothing`);
 });
 
-rule('one wrong network of several keeps all from being made', async () => {
+rule('one wrong network of several: keeps all from being made', async () => {
   await attachTwo();
-  exists('ec2-lan1', RIGHT);
-  assert.is((await run(['lan3', 'lan1'])).code, 3);
+  exists('ec2-lan1');
+  await run('lan3 lan1', 3);
   assert.equal(creates(), []);
 });
 
 rule(
-  "Docker's refusal is passed on in one line; a parent in use is told with its network's name",
+  "Docker's refusal: is passed on in one line; a parent in use is told with its network's name",
   async () => {
     await attachOne();
-    writeFileSync(join(fake, 'refusal'), 'Error response from daemon: plugin "ec2-ipam" not found\n');
-    const away = await run([]);
-    assert.is(away.code, 1);
-    assert.match(away.stderr, /^mknet\.sh: cannot create network ec2: .*plugin "ec2-ipam" not found\n$/);
-    writeFileSync(
-      join(fake, 'refusal'),
-      'Error: network di-0123456789ab is already using parent interface lan3',
-    );
-    writeFileSync(join(fake, 'inspect-0123456789ab'), 'older\n');
-    const used = await run([]);
-    assert.is(used.code, 1);
-    assert.match(used.stderr, /lan3 carries network older already.*docker network rm older/);
+    write('refusal', 'Error response from daemon: plugin "ec2-ipam" not found\n');
+    await fails('', 1, /^mknet\.sh: cannot create network ec2: .*plugin "ec2-ipam" not found\n$/);
+    write('refusal', 'Error: network di-0123456789ab is already using parent interface lan3');
+    write('inspect-0123456789ab', 'older\n');
+    await fails('', 1, /lan3 carries network older already.*docker network rm older/);
   },
 );
 
-rule('a Docker that does not answer is told before anything is changed', async () => {
+rule('a Docker that does not answer: is told before anything is changed', async () => {
   await attachOne();
-  writeFileSync(join(fake, 'down'), 'Cannot connect to the Docker daemon');
-  const { code, stderr } = await run([]);
-  assert.is(code, 1);
-  assert.match(stderr, /Docker does not answer: Cannot connect to the Docker daemon; start it/);
+  write('down', 'Cannot connect to the Docker daemon');
+  await fails('', 1, /Docker does not answer: Cannot connect to the Docker daemon; start it/);
   assert.is((await link('lan3')).up, false);
 });
 
-rule('addresses on the interface are warned of, each', async () => {
+rule('addresses on the interface: are warned of, each', async () => {
   await attachOne();
   for (const address of ['10.0.1.10/24', '10.0.1.77/32'])
-    await must(machine, ['ip', 'address', 'add', address, 'dev', 'lan3']);
-  const { stderr } = await succeed([]);
+    await must(machine, `ip address add ${address} dev lan3`);
+  const { stderr } = await run('', 0);
   assert.match(stderr, /warning: lan3 carries 10\.0\.1\.10\/24 10\.0\.1\.77\/32: the host answers/);
   assert.match(stderr, /; run with --persist, then: ip address flush dev lan3\n$/);
-  assert.match((await succeed(['--persist'])).stderr, /; ip address flush dev lan3\n$/);
+  await warns('--persist', /; ip address flush dev lan3\n$/);
 });
 
-rule('an endpoint of instance metadata that is refused or silent is an error within seconds', async () => {
+rule('instance metadata refused or silent: an error within seconds', async () => {
   await attachOne();
-  await must(machine, ['ip', 'address', 'add', '10.0.1.10/24', 'dev', 'lan3']);
-  await must(machine, ['ip', 'link', 'set', 'dev', 'lan3', 'up']);
+  await must(machine, 'ip address add 10.0.1.10/24 dev lan3');
+  await must(machine, 'ip link set dev lan3 up');
   // With a neighbour that is known, packets leave and nothing ever comes back.
-  await must(machine, ['ip', 'neighbour', 'add', '10.0.1.99', 'lladdr', SECOND_MAC, 'dev', 'lan3']);
+  await must(machine, `ip neighbour add 10.0.1.99 lladdr ${SECOND_MAC} dev lan3`);
   for (const endpoint of ['http://127.0.0.1:1/', 'http://10.0.1.99']) {
     const start = performance.now();
-    const { code, stderr } = await run([], { AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoint });
-    assert.is(code, 1);
+    const { stderr } = await run('', 1, { AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoint });
     assert.match(stderr, `cannot read api/token from instance metadata at ${endpoint}: curl: (`);
     assert.match(stderr, /run this on an EC2 instance with IMDS enabled\n$/);
     assert.ok(performance.now() - start < 6_000, 'took too long');
@@ -421,148 +392,128 @@ rule('an endpoint of instance metadata that is refused or silent is an error wit
 });
 
 const FILE = '05-ec2-ipam-eni-0bbb.network';
+const CONTENTS = `[Match]
+MACAddress=${MAC}
+Driver=!ipvlan
+
+[Link]
+MTUBytes=8500
+ActivationPolicy=up
+RequiredForOnline=no
+
+[Network]
+DHCP=no
+IPv6AcceptRA=no
+LinkLocalAddressing=no
+`;
 rule(
-  '--persist writes the file that networkd reads first, once, and reloads a networkd that runs',
+  '--persist: writes the file that networkd reads first, once, and reloads a networkd that runs',
   async () => {
     await attachOne();
-    writeFileSync(join(fake, 'networkd-runs'), '');
-    await succeed(['--persist', '--mtu', '8500']);
+    write('networkd-runs', '');
+    await succeeds('--persist --mtu 8500');
     assert.equal(readdirSync(networkd), [FILE]);
     assert.is(statSync(join(networkd, FILE)).mode & 0o777, 0o644);
-    const lines = readFileSync(join(networkd, FILE), 'utf8')
-      .split('\n')
-      .filter(line => !line.startsWith('#'));
-    assert.equal(lines, [
-      '[Match]',
-      `MACAddress=${MAC}`,
-      'Driver=!ipvlan',
-      '',
-      '[Link]',
-      'MTUBytes=8500',
-      'ActivationPolicy=up',
-      'RequiredForOnline=no',
-      '',
-      '[Network]',
-      'DHCP=no',
-      'IPv6AcceptRA=no',
-      'LinkLocalAddressing=no',
-      '',
-    ]);
+    assert.is(readFileSync(join(networkd, FILE), 'utf8').replace(/^#.*\n/gm, ''), CONTENTS);
     assert.is(read('networkctl.log'), 'networkctl reload\n');
-    const { stdout } = await succeed(['--persist', '--mtu', '8500']);
-    assert.match(stdout, /is there already/);
+    await succeeds('--persist --mtu 8500', /is there already/);
     assert.is(read('networkctl.log'), 'networkctl reload\n');
   },
 );
 
-rule('--persist leaves a networkd that does not run alone', async () => {
+rule('--persist: leaves a networkd that does not run alone', async () => {
   await attachOne();
-  await succeed(['--persist']);
+  await succeeds('--persist');
   assert.equal([readdirSync(networkd), read('networkctl.log')], [[FILE], '']);
 });
 
 const NETWORKD = '/usr/lib/systemd/systemd-networkd';
-// It brings no bus and no udev: with a /sys that can't be written, networkd doesn't wait for udev.
-const bootNetworkd = async (): Promise<Program> =>
-  machine.start([NETWORKD], 'networkd.log', { SYSTEMD_LOG_LEVEL: 'info' });
+/** Runs networkd until the interface is as it should be. */
+async function withNetworkd(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  // It brings no bus and no udev: with a /sys that can't be written, networkd doesn't wait for udev.
+  const program = await machine.start([NETWORKD], 'networkd.log', { SYSTEMD_LOG_LEVEL: 'info' });
+  await until(what, 10_000, isSo);
+  await program.signal('TERM');
+  await program.ended;
+}
 const prepareNetworkd = `
   mount -t sysfs -o ro sysfs /sys
   mkdir -p /run/systemd/network /run/systemd/netif/{links,leases,lldp}
   chown -R systemd-network: /run/systemd/netif
   printf '%s\\n' '[Match]' 'Name=lan3' '[Network]' 'Address=10.0.1.10/24' 'Address=10.0.1.77/32' \
     >/run/systemd/network/70-lan3.network`;
-const addresses = async (): Promise<string[]> => {
-  const [found] = JSON.parse(await must(machine, ['ip', '-json', '-4', 'address', 'show', 'dev', 'lan3']));
-  return ((found?.addr_info ?? []) as { local: string }[]).map(one => one.local);
+const addresses = async (): Promise<number> => {
+  const [found] = JSON.parse(await must(machine, 'ip -json -4 address show dev lan3'));
+  return (found?.addr_info ?? []).length;
 };
 const networkdRule = process.getuid?.() === 0 && existsSync(NETWORKD) ? rule : mknet.skip;
 networkdRule(
-  "after --persist networkd prefers our file to amazon-ec2-net-utils': no address, its MTU",
+  "networkd after --persist: prefers our file to amazon-ec2-net-utils': no address, its MTU",
   async () => {
     await attachOne();
     await must(machine, ['bash', '-ec', prepareNetworkd]);
-    const first = await bootNetworkd();
-    await until('networkd puts the addresses on', 10_000, async () => (await addresses()).length === 2);
-    await first.signal('TERM');
-    await first.ended;
-    const { stderr } = await succeed(['--persist', '--mtu', '8500'], { EC2_IPAM_NETWORKD_DIR: '' });
-    assert.match(stderr, /warning: lan3 carries/);
-    await must(machine, ['ip', 'link', 'set', 'dev', 'lan3', 'mtu', '1500', 'down']);
-    const second = await bootNetworkd();
-    await until('networkd takes them off and brings the link up', 10_000, async () => {
+    await withNetworkd('networkd puts the addresses on', async () => (await addresses()) === 2);
+    await warns('--persist --mtu 8500', /warning: lan3 carries/, { EC2_IPAM_NETWORKD_DIR: '' });
+    await must(machine, 'ip link set dev lan3 mtu 1500 down');
+    await withNetworkd('networkd takes them off and brings the link up', async () => {
       const { mtu, up } = await link('lan3');
-      return (await addresses()).length === 0 && mtu === 8500 && up;
+      return (await addresses()) === 0 && mtu === 8500 && up;
     });
-    await second.signal('TERM');
-    await second.ended;
   },
 );
 
-function persisted(mac: string, mtu: number, name: string): void {
+const persisted = (mac: string, mtu: number, name: string): void =>
   writeFileSync(
     join(networkd, `05-ec2-ipam-${name}.network`),
     `[Match]\nMACAddress=${mac}\n[Link]\nMTUBytes=${mtu}\n`,
   );
-}
 
-rule('--link waits for an ENI that is late, and asks neither Docker nor instance metadata', async () => {
+rule('--link: waits for an ENI that is late, and asks neither Docker nor instance metadata', async () => {
   persisted(MAC, 8000, 'eni-0bbb');
   const log = 'link.log';
   const env = environment({ AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://127.0.0.1:1' });
   // Tells each look at the interfaces, so that the ENI surely comes after the first.
-  writeFileSync(
-    join(machine.folder, 'bin', 'ip'),
-    `#!/usr/bin/env bash\necho looked >>"$FAKE/ip.log"\nPATH='${process.env.PATH}' exec ip "$@"\n`,
-    { mode: 0o755 },
-  );
+  const ip = join(machine.folder, 'bin', 'ip');
+  const telling = `#!/usr/bin/env bash\necho looked >>"$FAKE/ip.log"\nPATH='${process.env.PATH}' exec ip "$@"\n`;
+  writeFileSync(ip, telling, { mode: 0o755 });
   try {
-    const waiting = await machine.start(['bash', SCRIPT, '--link'], log, env);
-    const looked = async () => read('ip.log').includes('looked\nlooked');
-    await until('it looks a second time', 5_000, looked);
-    interfaces.push(await machine.makeParent(MAC, 'lan5'));
+    const waiting = await machine.start(['bash', MKNET, '--link'], log, env);
+    await until('it looks a second time', 5_000, async () => read('ip.log').includes('looked\nlooked'));
+    await addLink(MAC, 'lan5');
     assert.is(await waiting.ended, 0);
   } finally {
-    rmSync(join(machine.folder, 'bin', 'ip'));
+    rmSync(ip);
   }
   assert.match(readFileSync(join(machine.folder, log), 'utf8'), `lan5 (${MAC}): up, MTU 8000`);
   assert.equal(await link('lan5'), { mtu: 8000, up: true });
   assert.is(read('docker.log'), '');
 });
 
-rule('--link brings up the others when one ENI never comes, and names that one', async () => {
+rule('--link: brings up the others when one ENI never comes, and names that one', async () => {
   persisted(SECOND_MAC, 9001, 'eni-0aaa');
   persisted(MAC, 9001, 'eni-0bbb');
-  interfaces.push(await machine.makeParent(MAC, 'lan5'));
-  const { code, stderr } = await run(['--link'], { EC2_IPAM_LINK_WAIT_S: '1' });
-  assert.is(code, 1);
-  assert.match(
-    stderr,
-    /no interface appeared within 1 s for 05-ec2-ipam-eni-0aaa\.network \(02:00:00:00:00:0c\)/,
-  );
+  await addLink(MAC, 'lan5');
+  const late = /no interface appeared within 1 s for 05-ec2-ipam-eni-0aaa\.network \(02:00:00:00:00:0c\)/;
+  await fails('--link', 1, late, { EC2_IPAM_LINK_WAIT_S: '1' });
   assert.equal(await link('lan5'), { mtu: 9001, up: true });
 });
 
-rule('--link brings up the others when one ENI refuses its MTU, and says so', async () => {
+rule('--link: brings up the others when one ENI refuses its MTU, and says so', async () => {
   persisted(SECOND_MAC, 70_000, 'eni-0aaa');
   persisted(MAC, 9001, 'eni-0bbb');
-  interfaces.push(await machine.makeParent(SECOND_MAC, 'lan4'), await machine.makeParent(MAC, 'lan5'));
-  const { code, stderr } = await run(['--link']);
-  assert.is(code, 1);
-  assert.match(stderr, /^mknet\.sh: cannot bring lan4 up with MTU 70000: .*choose another --mtu\n$/);
+  await addLink(SECOND_MAC, 'lan4');
+  await addLink(MAC, 'lan5');
+  await fails('--link', 1, /^mknet\.sh: cannot bring lan4 up with MTU 70000: .*choose another --mtu\n$/);
   assert.equal(await link('lan5'), { mtu: 9001, up: true });
 });
 
-rule('--link without a persisted ENI has nothing to do', async () => {
-  const { stdout } = await succeed(['--link']);
-  assert.match(stdout, /nothing to bring up/);
-});
+rule('--link without a persisted ENI: has nothing to do', () => succeeds('--link', /nothing to bring up/));
 
-rule('what --persist writes, --link reads', async () => {
+rule('--link: reads what --persist writes', async () => {
   await attachOne();
-  await succeed(['--persist', '--mtu', '7000']);
-  await must(machine, ['ip', 'link', 'set', 'dev', 'lan3', 'mtu', '1500', 'down']);
-  await succeed(['--link']);
+  await succeeds('--persist --mtu 7000');
+  await must(machine, 'ip link set dev lan3 mtu 1500 down');
+  await succeeds('--link');
   assert.equal(await link('lan3'), { mtu: 7000, up: true });
 });
-
 mknet.run();

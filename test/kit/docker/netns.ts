@@ -10,6 +10,10 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { suite } from '../uvu.ts';
+
+export const MKNET = fileURLToPath(new URL('../../../mknet.sh', import.meta.url));
+export const linesOf = (text: string): string[] => text.split('\n').filter(Boolean);
 
 const FOLDER_PREFIX = 'ec2-ipam-test-'; // then the pid of the test and something random
 const RUN_DEADLINE_MS = 60_000;
@@ -80,6 +84,15 @@ export async function machineUnavailable(): Promise<string | null> {
   return code === 0 ? null : `namespaces and veth: ${stderr.trim().split('\n').at(-1) || 'refused here'}`;
 }
 
+/** How a suite is told its rules: where something is missing, each is skipped, and says so. */
+export const ruleOf =
+  (tests: Tests, missing: string | null) =>
+  (name: string, body: () => Promise<void>): void => {
+    if (missing === null) tests(name, body);
+    else tests.skip(`${name} (needs ${missing})`, () => {});
+  };
+type Tests = ReturnType<typeof suite>;
+
 /** A new machine with nothing but its loopback. */
 export async function startMachine(): Promise<Machine> {
   removeStaleFolders();
@@ -97,14 +110,8 @@ export async function startMachine(): Promise<Machine> {
     rmSync(folder, { recursive: true, force: true });
     throw error;
   });
-  const enter = [
-    '--target',
-    pid,
-    '--mount',
-    '--net',
-    '--pid',
-    ...(asRoot ? [] : ['--user', '--preserve-credentials']),
-  ];
+  const user = asRoot ? [] : ['--user', '--preserve-credentials'];
+  const enter = ['--target', pid, '--mount', '--net', '--pid', ...user];
 
   let interfaces = 0;
   const machine: Machine = {
@@ -114,21 +121,10 @@ export async function startMachine(): Promise<Machine> {
     run: (command, env) => execute('nsenter', [...enter, '--', ...command], env),
     start: (command, logName, env) => startInside(enter, command, join(folder, logName), env),
     async makeParent(mac, name = `eth${++interfaces}`) {
-      await must(machine, [
-        'ip',
-        'link',
-        'add',
-        name,
-        'address',
-        mac,
-        'type',
-        'veth',
-        'peer',
-        'name',
-        `${name}-far`,
-      ]);
-      await must(machine, ['ip', 'link', 'set', 'dev', `${name}-far`, 'mtu', '9001', 'up']);
-      return { name, remove: async () => void (await must(machine, ['ip', 'link', 'delete', name])) };
+      const far = `${name}-far`;
+      await must(machine, `ip link add ${name} address ${mac} type veth peer name ${far}`);
+      await must(machine, `ip link set dev ${far} mtu 9001 up`);
+      return { name, remove: async () => void (await must(machine, `ip link delete ${name}`)) };
     },
     async expose(address, port, socketPath) {
       await machine.run(['ip', 'address', 'add', `${address}/32`, 'dev', 'lo']); // 127.0.0.1 is there already
@@ -149,14 +145,11 @@ export async function startMachine(): Promise<Machine> {
   return machine;
 }
 
-/** Runs a command inside that has to succeed; returns its output. */
-export async function must(
-  machine: Machine,
-  command: string[],
-  env?: Record<string, string>,
-): Promise<string> {
-  const { code, stdout, stderr } = await machine.run(command, env);
-  if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}: ${stderr.trim()}`);
+/** Runs a command inside that has to succeed; returns its output. A text is split at its blanks. */
+export async function must(machine: Machine, command: string | string[]): Promise<string> {
+  const words = typeof command === 'string' ? command.split(' ') : command;
+  const { code, stdout, stderr } = await machine.run(words);
+  if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}: ${stderr.trim()}`);
   return stdout.trim();
 }
 
@@ -188,12 +181,7 @@ export function execute(file: string, args: string[], env: Record<string, string
 
 // The shell tells its pid in the machine, then becomes the program: signals have to be sent from inside,
 // since a signal to nsenter doesn't reach the program.
-async function startInside(
-  enter: string[],
-  command: string[],
-  log: string,
-  env: Record<string, string> = {},
-): Promise<Program> {
+async function startInside(enter: string[], command: string[], log: string, env = {}): Promise<Program> {
   const shell = ['bash', '-c', 'echo $$; exec "$@" >>"$0" 2>&1', log, ...command];
   const child = spawn('nsenter', [...enter, '--', ...shell], {
     stdio: ['ignore', 'pipe', 'inherit'],

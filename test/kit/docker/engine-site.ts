@@ -1,0 +1,125 @@
+/** A Docker Engine whose networks have the bundle as their IPAM driver, and the simulated EC2 of both, for tests that
+ *  break them and then compare containers' kernels, ledger and EC2. */
+import { join } from 'node:path';
+import { removeFolder, tempFolder } from '../folders.ts';
+import { runBundle, type Simulator, startBundle, startSimulator } from '../servers/bundle.ts';
+import type { Ran, Running } from '../servers/process.ts';
+import { eniName, worldOf } from '../servers/site.ts';
+import { assert } from '../uvu.ts';
+import { type Dockerd, IMAGE, startDockerd } from './dockerd.ts';
+import { linesOf, MKNET } from './netns.ts';
+
+/** Of the primary ENI, which is the host's, and of the one for containers. */
+const MACS = ['02:0a:1b:2c:3d:00', '02:0a:1b:2c:3d:01'] as const;
+export const ENI = eniName(1);
+
+export class EngineSite {
+  readonly docker: Dockerd;
+  readonly ec2: Simulator;
+  readonly #folder: string;
+  readonly #flags: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
+  server: Running | null = null;
+
+  private constructor(docker: Dockerd, ec2: Simulator, folder: string, flags: string, env: object) {
+    this.docker = docker;
+    this.ec2 = ec2;
+    this.#folder = folder;
+    this.#flags = flags.split(' ').filter(Boolean);
+    this.#env = { ...ec2.env, EC2_IPAM_STATE_DIR: folder, ...env };
+  }
+
+  /** `flags` and `env`: of the server; `env` of the commands too. */
+  static async open(options: { liveRestore: boolean; flags?: string; env?: object }): Promise<EngineSite> {
+    const docker = await startDockerd(options);
+    const imds = join(docker.folder, 'imds.sock');
+    const world = worldOf(MACS.length);
+    const enis = world.enis.map((eni, i) => ({ ...eni, mac: MACS[i] }));
+    const ec2 = await startSimulator({ ...world, enis }, [imds]);
+    await docker.expose('169.254.169.254', 80, imds);
+    await docker.makeParent(MACS[0], 'ens5');
+    await docker.makeParent(MACS[1], 'ens6');
+    await docker.importBusybox();
+    const site = new EngineSite(docker, ec2, tempFolder(), options.flags ?? '', options.env ?? {});
+    await site.startServer();
+    return site;
+  }
+
+  async startServer(): Promise<void> {
+    const socket = `unix:${join(this.docker.pluginDir, 'ec2-ipam.sock')}`;
+    const args = ['serve', '--listen', socket, ...this.#flags];
+    this.server = await startBundle(args, this.#env, 'the ledger is open');
+  }
+  command(...args: string[]): Promise<Ran> {
+    return runBundle(args, this.#env);
+  }
+  /** The network, as mknet.sh makes it; returns what that says. */
+  async makeNetwork(): Promise<string> {
+    const { code, stdout, stderr } = await this.docker.run(['bash', MKNET, '--driver', 'macvlan', 'ens6']);
+    assert.is(code, 0, stderr);
+    return stdout;
+  }
+
+  /** Starts a container on the network. */
+  start(name: string, ...options: string[]): Promise<Ran> {
+    return this.docker.docker(
+      'run',
+      '-d',
+      '--name',
+      name,
+      '--network',
+      'ec2',
+      ...options,
+      IMAGE,
+      'sleep',
+      '3600',
+    );
+  }
+  async mustStart(...names: string[]): Promise<void> {
+    for (const name of names) {
+      const { code, stderr } = await this.start(name);
+      assert.is(code, 0, stderr);
+    }
+  }
+  /** Removes the containers whose names contain the text. */
+  async remove(text = ''): Promise<void> {
+    const ids = linesOf(await this.docker.must('ps', '-aq', '--filter', `name=${text}`));
+    if (ids.length > 0) await this.docker.must('rm', '-f', ...ids);
+  }
+
+  /** What the ledger calls allocated. */
+  async held(): Promise<string[]> {
+    const { code, stdout, stderr } = await this.command('status', '--json');
+    assert.is(code, 0, stderr);
+    const holders: { ip: string }[] = JSON.parse(stdout).holders;
+    return holders.map(one => one.ip).sort();
+  }
+  /** What every running container's kernel says, by name. */
+  async inside(): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for (const name of linesOf(await this.docker.must('ps', '--format', '{{.Names}}'))) {
+      const [address = '', ...more] = await this.docker.addressesOf(name);
+      assert.equal(more, [], `${name} has one address`);
+      found.set(name, address.replace(/\/.*/, ''));
+    }
+    assert.is(new Set(found.values()).size, found.size, 'no address twice');
+    return found;
+  }
+  /** Containers, ledger and EC2 agree; returns the addresses by container. */
+  async agree(running?: number): Promise<Map<string, string>> {
+    const inside = await this.inside();
+    if (running !== undefined) assert.is(inside.size, running, 'containers that run');
+    const addresses = [...inside.values()].sort();
+    assert.equal(addresses, await this.held(), 'what containers have is what the ledger calls allocated');
+    const onEni = await this.ec2.secondaries(ENI);
+    for (const [name, ip] of inside) assert.ok(onEni.includes(ip), `${name}'s ${ip} is on the ENI`);
+    return inside;
+  }
+
+  async close(): Promise<void> {
+    await this.docker.close();
+    await this.server?.stop();
+    await this.ec2.stop();
+    removeFolder(this.#folder);
+  }
+}
