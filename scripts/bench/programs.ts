@@ -3,13 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import {
-  freePort,
-  type Program,
-  type Simulator,
-  startProgram,
-  startSimulator,
-} from '../../test/kit/servers/bundle.ts';
+import { type Simulator, startSimulator } from '../../test/kit/servers/bundle.ts';
+import { freePort, type Program, startProgram } from '../../test/kit/servers/process.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, post } from './load.ts';
 import { sum } from './rows.ts';

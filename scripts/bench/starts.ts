@@ -4,7 +4,8 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { freePort, type Program, startSimulator } from '../../test/kit/servers/bundle.ts';
+import { startSimulator } from '../../test/kit/servers/bundle.ts';
+import { freePort, type Program } from '../../test/kit/servers/process.ts';
 import { BUNDLING, plugins } from '../bundling.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, NOOP_PATH, noopFor } from './load.ts';

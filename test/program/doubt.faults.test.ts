@@ -6,7 +6,7 @@ import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
 import { type Simulator, startBundle, startSimulator } from '../kit/servers/bundle.ts';
 import { type Answer, call } from '../kit/servers/checker.ts';
-import type { Running } from '../kit/servers/process.ts';
+import type { Program } from '../kit/servers/process.ts';
 import { eniName, worldOf } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { pause } from '../kit/wait.ts';
@@ -37,7 +37,7 @@ const doubt = suite('one call in doubt');
 
 interface Stage {
   readonly ec2: Simulator;
-  readonly server: Running;
+  readonly server: Program;
   /** Starts a container; returns the answer and how long it took. */
   start(): Promise<{ answer: Answer; tookMs: number }>;
 }
@@ -46,7 +46,7 @@ async function onStage(flags: string, env: object, work: (stage: Stage) => Promi
   const ec2 = await startSimulator(WORLD);
   const ledger = sqliteLedger();
   const args = `serve --listen http://127.0.0.1:0 --log-format json ${flags}`.split(' ');
-  const server = await startBundle(args, { ...ec2.env, ...ledger.env, ...env }, 'the ledger is open');
+  const server = await startBundle(args, { ...ec2.env, ...ledger.env, ...env }, 'ledger opened');
   try {
     const [, url = ''] = await server.says(/listening on (http:\/\/[\d.:]+)/);
     await call(url, 'IpamDriver.RequestPool', { Pool: '10.0.0.0/22', Options: { 'eni-id': ENI } });

@@ -9,7 +9,7 @@ import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { range } from '../kit/rows.ts';
 import { runBundle, type Simulator, startBundle, startSimulator } from '../kit/servers/bundle.ts';
 import { call } from '../kit/servers/checker.ts';
-import { freePort, type Running } from '../kit/servers/process.ts';
+import { freePort, type Program } from '../kit/servers/process.ts';
 import { eniName, worldOf } from '../kit/servers/site.ts';
 import { seeded } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -136,7 +136,7 @@ const REQUEST_ADDRESS = 'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n
 const fuzz = suite(`nonsense, seed ${SEED} (FUZZ_SEED=${SEED} repeats it)`);
 const folder = tempFolder();
 let ec2: Simulator;
-let server: Running;
+let server: Program;
 let port = 0;
 let ledgerBefore = '';
 
@@ -156,7 +156,7 @@ fuzz.before(async () => {
   ec2 = await startSimulator(worldOf(1));
   port = await freePort();
   const env = { ...ec2.env, EC2_IPAM_STATE_DIR: folder, EC2_IPAM_RECONCILE_EVERY: '24h' };
-  server = await startBundle(['serve', '--listen', url()], env, 'the ledger is open');
+  server = await startBundle(['serve', '--listen', url()], env, 'ledger opened');
   for (let i = 0; i < 3; i++) await isAnswered('IpamDriver.RequestAddress', RequestAddress);
   await pause(2000); // what the keeper does beside a first request
   ledgerBefore = await ledger();

@@ -12,7 +12,7 @@ import { type Alone, bundleAlone } from '../kit/servers/alone.ts';
 import { startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
-import { freePort, type Running } from '../kit/servers/process.ts';
+import { freePort, type Program } from '../kit/servers/process.ts';
 import { eniName, worldOf } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { pause } from '../kit/wait.ts';
@@ -114,7 +114,7 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
   const clients: KeepAliveClient[] = [];
   try {
     const endpoint = await endpointOf(transport, alone);
-    const start = async (): Promise<Running> => {
+    const start = async (): Promise<Program> => {
       const args = ['serve', ...endpoint.args, '--state-dir', alone.folder];
       const server = alone.start(runtime, args, { ...ec2.env, ...SETTINGS });
       await server.says(/ledger opened/);

@@ -3,7 +3,7 @@ import { EC2 } from '@aws-sdk/client-ec2';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { runBundle, startBundle } from '../kit/servers/bundle.ts';
 import { startMoto } from '../kit/servers/moto.ts';
-import { freePort, type Running } from '../kit/servers/process.ts';
+import { freePort, type Program } from '../kit/servers/process.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' };
@@ -12,7 +12,7 @@ let stopMoto = async () => {};
 let ec2: EC2;
 let subnet = '';
 let eni = '';
-let server: Running;
+let server: Program;
 let url = '';
 let env: Record<string, string> = {};
 
@@ -78,7 +78,7 @@ story('init, serve, request, release, recycle: moto shows the addresses come and
 
   assert.equal(await onEni(), []);
   url = `http://127.0.0.1:${await freePort()}`;
-  server = await startBundle(['serve', '--listen', url], env, 'the ledger is open');
+  server = await startBundle(['serve', '--listen', url], env, 'ledger opened');
   const asked = { Pool: '10.0.7.0/24', SubPool: '', Options: { 'eni-id': eni }, V6: false };
   assert.is((await post('RequestPool', asked)).PoolID, eni);
 

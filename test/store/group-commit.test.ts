@@ -4,7 +4,7 @@ import { type Ipv4, numberOf } from '../../src/domain/address.ts';
 import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
 import { ip, range, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -188,6 +188,6 @@ group.run();
 
 for (const lanesMax of [1, 3])
   contractByClock(`memory by group commit, ${lanesMax} at a time`, clock => {
-    const store = openMemory({ clock });
+    const store = createMemoryStore({ clock });
     return { ...store, move: createGroupCommit(store.move, { lanesMax }) };
   });

@@ -1,5 +1,5 @@
 // Goal: the specification itself satisfies the contract. Method: a clock that only tests move.
-import { openMemory } from '../../src/store/memory.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { contractByClock } from './store.contract.ts';
 
-contractByClock('memory', clock => openMemory({ clock }));
+contractByClock('memory', clock => createMemoryStore({ clock }));

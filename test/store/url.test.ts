@@ -1,5 +1,5 @@
 // Goal: a store URL is read, or refused with what is accepted, and never quoted where it may hold a password.
-import { openStore, parseStoreUrl, type StoreSpec } from '../../src/store/open.ts';
+import { createStore, parseStoreUrl, type StoreSpec } from '../../src/store/create-store.ts';
 import { lineOf, refuses } from '../kit/failures.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -56,6 +56,6 @@ for (const [text, says] of refused)
   });
 
 url('sqlite: without a path: needs to be told where', () => {
-  refuses(() => openStore({ kind: 'sqlite', path: null }), /names no file/);
+  refuses(() => createStore({ kind: 'sqlite', path: null }), /names no file/);
 });
 url.run();

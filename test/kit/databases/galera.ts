@@ -10,7 +10,7 @@ import type { MysqlOptions } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import type { MysqlSpec } from '../../../src/store/url.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
-import { freePort, type Running, run as runToEnd, start as startProcess } from '../servers/process.ts';
+import { freePort, type Program, runProgram, startProgram } from '../servers/process.ts';
 import { until } from '../wait.ts';
 import { QUICK_INSTALL, storeOpener, writeAccounts } from './mariadb.ts';
 
@@ -45,7 +45,7 @@ interface Node {
   readonly groupPort: number;
   readonly stepPort: number;
   readonly wholePort: number;
-  running: Running | null;
+  running: Program | null;
 }
 
 export async function startGalera(): Promise<Galera> {
@@ -85,7 +85,7 @@ export async function startGalera(): Promise<Galera> {
     const node = nodeAt(index);
     const peers = nodes.filter(one => one !== node).map(one => `127.0.0.1:${one.groupPort}`);
     const options = { stdio: 'ignore', ...owner } as const;
-    const started = startProcess(SERVER, flags(node, index, isFirst ? [] : peers), options);
+    const started = startProgram(SERVER, flags(node, index, isFirst ? [] : peers), {}, options);
     node.running = started;
     const isReady = async () => {
       if (started.hasEnded())
@@ -134,7 +134,7 @@ async function install(node: Node, password: string): Promise<void> {
   const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
   // Of its own, since installations side by side take each other's temporary tables away.
   options.push(`--user=${OWNER}`, `--tmpdir=${node.folder}`, `--datadir=${join(node.folder, 'data')}`);
-  const { code, stdout, stderr } = await runToEnd(INSTALLER, options, { PATH: process.env.PATH ?? '' });
+  const { code, stdout, stderr } = await runProgram(INSTALLER, options, {});
   if (code !== 0) throw new Error(`mariadb-install-db: ${stdout}${stderr}`);
 }
 

@@ -5,11 +5,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { type Connection, createConnection } from 'mysql2/promise';
-import { type MysqlOptions, openMysql } from '../../../src/store/mysql/store.ts';
+import { createMysqlStore, type MysqlOptions } from '../../../src/store/mysql/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
-import { freePort, type Running, start as startProcess } from '../servers/process.ts';
+import { freePort, type Program, startProgram } from '../servers/process.ts';
 import { until } from '../wait.ts';
 
 const START_MAX_MS = 60_000;
@@ -48,7 +48,7 @@ export const storeOpener =
   (urlOf: (database: string) => string, password: string): OpenStore =>
   (database, options = {}, patch = {}) => {
     const spec = { ...(parseStoreUrl(urlOf(database)) as MysqlSpec), ...patch };
-    return openMysql({ spec, password, ...options });
+    return createMysqlStore({ spec, password, ...options });
   };
 
 export async function startMariadb(): Promise<MariaDb> {
@@ -57,7 +57,7 @@ export async function startMariadb(): Promise<MariaDb> {
   const folder = tempFolder();
   const password = randomBytes(12).toString('hex');
   const port = await freePort();
-  let running: Running | null = null;
+  let running: Program | null = null;
   let databases = 0;
   process.once('exit', () => removeFolder(folder));
 
@@ -74,7 +74,7 @@ export async function startMariadb(): Promise<MariaDb> {
   const create = async (...names: string[]) =>
     void (await run('', ...names.map(name => `CREATE DATABASE \`${name}\``)));
   const start = async () => {
-    const started = startProcess(server, flags(folder, port), { stdio: 'ignore' });
+    const started = startProgram(server, flags(folder, port), {}, { stdio: 'ignore' });
     running = started;
     const answers = async () => {
       if (started.hasEnded()) throw new Error(`mariadbd: ${readFileSync(join(folder, 'log'), 'utf8')}`);

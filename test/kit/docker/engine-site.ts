@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { runBundle, type Simulator, startBundle, startSimulator } from '../servers/bundle.ts';
-import type { Ran, Running } from '../servers/process.ts';
+import type { Program, Ran } from '../servers/process.ts';
 import { eniName, worldOf } from '../servers/site.ts';
 import { assert } from '../uvu.ts';
 import { type Dockerd, IMAGE, startDockerd } from './dockerd.ts';
@@ -19,7 +19,7 @@ export class EngineSite {
   readonly #folder: string;
   readonly #flags: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
-  server: Running | null = null;
+  server: Program | null = null;
 
   private constructor(docker: Dockerd, ec2: Simulator, folder: string, flags: string, env: object) {
     this.docker = docker;
@@ -48,7 +48,7 @@ export class EngineSite {
   async startServer(): Promise<void> {
     const socket = `unix:${join(this.docker.pluginDir, 'ec2-ipam.sock')}`;
     const args = ['serve', '--listen', socket, ...this.#flags];
-    this.server = await startBundle(args, this.#env, 'the ledger is open');
+    this.server = await startBundle(args, this.#env, 'ledger opened');
   }
   command(...args: string[]): Promise<Ran> {
     return runBundle(args, this.#env);

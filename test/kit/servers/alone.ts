@@ -3,7 +3,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, type Runtime } from '../../../scripts/tiers.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
-import { type Running, start } from './process.ts';
+import { type Program, startProgram } from './process.ts';
 
 const NAME = 'ec2-ipam.mjs';
 
@@ -22,8 +22,8 @@ const denoFlags = (folder: string): string[] => [
 
 export interface Alone {
   readonly folder: string;
-  /** Runs `ec2-ipam ARGS` with nothing in its environment but `env`. */
-  start(runtime: Runtime, args: readonly string[], env?: Readonly<Record<string, string>>): Running;
+  /** Runs `ec2-ipam ARGS` with nothing in its environment but PATH, HOME and `env`. */
+  start(runtime: Runtime, args: readonly string[], env?: Readonly<Record<string, string>>): Program;
   /** Removes the folder, and ends what still runs there. */
   remove(): Promise<void>;
 }
@@ -31,14 +31,14 @@ export interface Alone {
 export function bundleAlone(): Alone {
   const folder = tempFolder();
   copyFileSync(join(ROOT, 'dist', NAME), join(folder, NAME));
-  const started: Running[] = [];
+  const started: Program[] = [];
   return {
     folder,
     start: (runtime, args, env = {}) => {
       const flags = runtime === 'deno' ? denoFlags(folder) : [];
       const command = join(ROOT, 'node_modules/.bin', runtime);
-      const options = { cwd: folder, env: { HOME: folder, ...env } };
-      const program = start(command, [...flags, NAME, ...args], options);
+      const own = { HOME: folder, ...env };
+      const program = startProgram(command, [...flags, NAME, ...args], own, { cwd: folder });
       started.push(program);
       return program;
     },

@@ -1,24 +1,20 @@
 /** The shipped program as processes of their own: servers, commands, and the simulator that they ask. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import process from 'node:process';
 import { ROOT } from '../../../scripts/tiers.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
-import { freePort, type Ran, type Running, run, start } from './process.ts';
+import { type Environment, freePort, type Program, type Ran, runProgram, startProgram } from './process.ts';
 
 const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
 const NODE = join(ROOT, 'node_modules/.bin/node');
-
-type Environment = Readonly<Record<string, string>>;
-const withPath = (env: Environment): Environment => ({ PATH: process.env.PATH ?? '', ...env });
 
 /** Starts the bundle; resolves when it has written `ready`. */
 export async function startBundle(
   args: readonly string[],
   env: Environment,
   ready: string | RegExp,
-): Promise<Running> {
-  const bundle = start(NODE, [BUNDLE, ...args], { env: withPath(env) });
+): Promise<Program> {
+  const bundle = startProgram(NODE, [BUNDLE, ...args], env);
   try {
     await bundle.says(ready);
   } catch (error) {
@@ -30,7 +26,7 @@ export async function startBundle(
 
 /** Runs a command of the bundle to its end. */
 export const runBundle = (args: readonly string[], env: Environment): Promise<Ran> =>
-  run(NODE, [BUNDLE, ...args], withPath(env));
+  runProgram(NODE, [BUNDLE, ...args], env);
 
 export interface Simulator {
   readonly url: string;

@@ -7,8 +7,13 @@ import { until } from '../wait.ts';
 const STOP_MS = 30_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 
-export interface Running {
+export type Environment = Readonly<Record<string, string>>;
+const withPath = (env: Environment) => ({ PATH: process.env.PATH ?? '', ...env });
+
+export interface Program {
   readonly pid: number;
+  /** Resolves with its exit status. */
+  readonly ended: Promise<number | null>;
   /** All that it has written. */
   output(): string;
   /** Resolves with what it was waited for, once it has written that; fails when it ends before. */
@@ -30,8 +35,16 @@ function track(child: ChildProcess): ChildProcess {
   return child.once('close', () => running.delete(child));
 }
 
-export function start(command: string, args: readonly string[], options: SpawnOptions = {}): Running {
-  const child = track(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options }));
+/** Starts a program with nothing in its environment but PATH and `env`. */
+export function startProgram(
+  command: string,
+  args: readonly string[],
+  env: Environment = {},
+  options: SpawnOptions = {},
+): Program {
+  const child = track(
+    spawn(command, args, { env: withPath(env), stdio: ['ignore', 'pipe', 'pipe'], ...options }),
+  );
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding('utf8').on('data', chunk => {
@@ -46,6 +59,7 @@ export function start(command: string, args: readonly string[], options: SpawnOp
     typeof text === 'string' ? (output.includes(text) ? [text] : null) : output.match(text);
   return {
     pid: child.pid ?? 0,
+    ended,
     output: () => output,
     hasEnded: () => !running.has(child),
     async says(text, deadlineMs) {
@@ -78,11 +92,15 @@ export interface Ran {
   readonly stdout: string;
   readonly stderr: string;
 }
-type Environment = Readonly<Record<string, string>>;
-/** Runs a program to its end. */
-export function run(command: string, args: readonly string[], env: Environment, cwd = '.'): Promise<Ran> {
+/** Runs a program to its end, with nothing in its environment but PATH and `env`. */
+export function runProgram(
+  command: string,
+  args: readonly string[],
+  env: Environment,
+  cwd = '.',
+): Promise<Ran> {
   return new Promise(resolve => {
-    const options = { env: { ...env }, cwd, maxBuffer: OUTPUT_BYTES_MAX };
+    const options = { env: withPath(env), cwd, maxBuffer: OUTPUT_BYTES_MAX };
     const child = execFile(command, args, options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
       resolve({ code, stdout, stderr });

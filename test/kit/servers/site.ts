@@ -4,7 +4,7 @@ import type { Ledger, LedgerRow } from '../databases/ledgers.ts';
 import { pause, until } from '../wait.ts';
 import { runBundle, type Simulator, startBundle, startSimulator } from './bundle.ts';
 import { type Checker, call, type Held } from './checker.ts';
-import { freePort, type Running } from './process.ts';
+import { freePort, type Program } from './process.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 const CIDR = '10.0.0.0/22';
@@ -49,7 +49,7 @@ export class Site {
   /** The server's address, the same after each start. */
   readonly url: string;
   readonly #env: Readonly<Record<string, string>>;
-  server: Running | null = null;
+  server: Program | null = null;
 
   readonly #first: Site | null;
 
@@ -106,7 +106,7 @@ export class Site {
   }
 
   /** Starts a command, which a test wants to kill; resolves when it has said `ready`. */
-  command(args: readonly string[], ready: RegExp): Promise<Running> {
+  command(args: readonly string[], ready: RegExp): Promise<Program> {
     return startBundle(args, this.#env, ready);
   }
 

@@ -11,7 +11,7 @@ import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { newRow } from '../../kit/ledger.ts';
 import { SUBNET } from '../../kit/rows.ts';
-import { run } from '../../kit/servers/process.ts';
+import { runProgram } from '../../kit/servers/process.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 const ANCESTOR = [
@@ -89,7 +89,7 @@ async function contentsOf(database: string) {
 /** Runs drizzle-kit as people would; returns what it printed. Throws when it failed. */
 async function drizzleKit(args: string[], env: Record<string, string> = {}): Promise<string> {
   const program = join(ROOT, 'node_modules/drizzle-kit/bin.cjs');
-  const { code, stdout, stderr } = await run('node', [program, ...args], { PATH, ...env }, ROOT);
+  const { code, stdout, stderr } = await runProgram('node', [program, ...args], { PATH, ...env }, ROOT);
   if (code !== 0) throw new Error(`${stdout}${stderr}`);
   return `${stdout}${stderr}`;
 }

@@ -8,8 +8,9 @@ import { parseEniId } from '../../../src/domain/ids.ts';
 import type { Statement } from '../../../src/store/mysql/connection.ts';
 import { addStatements, portionsOf } from '../../../src/store/mysql/insert.ts';
 import { moveStatements, settleStatements } from '../../../src/store/mysql/move-sql.ts';
-import * as rows from '../../../src/store/mysql/queries.ts';
-import { setNow } from '../../../src/store/mysql/sql.ts';
+import { setNow, statement } from '../../../src/store/mysql/sql.ts';
+import { DIALECT } from '../../../src/store/mysql/store.ts';
+import { createReads } from '../../../src/store/reads.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { freeFor, newRow } from '../../kit/ledger.ts';
@@ -81,6 +82,7 @@ async function toEveryStatus(store: Store): Promise<void> {
   }
 }
 
+const reads = createReads(DIALECT);
 type Hot = [name: string, readMax: number, ...statements: Statement[]];
 async function hotStatements(store: Store): Promise<Hot[]> {
   const some = await rowsFrom(store, 2_000, 50);
@@ -88,14 +90,14 @@ async function hotStatements(store: Store): Promise<Hot[]> {
   const isWork = ({ sql }: Statement) => /^(UPDATE|SELECT)/.test(sql);
   const wide = freeFor({ range: parseCidr('10.1.0.0/17') });
   return [
-    ['get', 110, rows.selectIps(SUBNET, ipsOf(some))],
-    ['onEni', 1_900, rows.selectOnEni(ENI)],
+    ['get', 110, statement(reads.ips(SUBNET, ipsOf(some)))],
+    ['onEni', 1_900, statement(reads.onEni(ENI))],
     // All that the ENI holds, which EC2 bounds.
-    ['readyOn', 700, rows.selectReadyOn(ENI, null, 20)],
-    ['freeFor', 25, ...rows.selectFreeFor(freeFor())],
-    [WIDE, 80, ...rows.selectFreeFor(wide)],
-    ['freeFor for the ENI that gave up', 310, ...rows.selectFreeFor(freeFor({ eni: OTHER_ENI }))],
-    ['intents', 25, rows.selectIntents(0, 20)],
+    ['readyOn', 700, statement(reads.readyOn(ENI, null, 20))],
+    ['freeFor', 25, ...reads.freeFor(freeFor()).map(statement)],
+    [WIDE, 80, ...reads.freeFor(wide).map(statement)],
+    ['freeFor for the ENI that gave up', 310, ...reads.freeFor(freeFor({ eni: OTHER_ENI })).map(statement)],
+    ['intents', 25, statement(reads.intents(0, 20))],
     ['move', 110, ...moveStatements(changes, 'token', 0).filter(isWork)],
     ['settling a move', 110, ...settleStatements(changes, 'token')],
   ];
@@ -119,10 +121,10 @@ async function readsOf(connection: Connection, statement: Statement): Promise<nu
 big('a hot statement: does not scan, and reads about as many rows as it returns', async context => {
   const { store, connection } = context;
   for (const [name, readMax, ...statements] of await hotStatements(store))
-    for (const [i, statement] of statements.entries()) {
-      const reads = await readsOf(connection, statement);
-      assert.ok(reads <= readMax, `${name}, statement ${i}: ${reads} rows read, at most ${readMax} expected`);
-      const [plans] = await run(connection, { ...statement, sql: `EXPLAIN ${statement.sql}` });
+    for (const [i, one] of statements.entries()) {
+      const count = await readsOf(connection, one);
+      assert.ok(count <= readMax, `${name}, statement ${i}: ${count} rows read, at most ${readMax} expected`);
+      const [plans] = await run(connection, { ...one, sql: `EXPLAIN ${one.sql}` });
       for (const plan of plans as { type: string; key: string | null }[]) {
         const isScan = plan.key === null || ['ALL', 'index'].includes(plan.type);
         assert.not(isScan, `${name}: ${JSON.stringify(plan)}`);
@@ -135,11 +137,11 @@ big('a hot statement: reads of 65,536 addresses as many rows as of 4,096', async
   for (const [i, [name, , ...statements]] of (await hotStatements(large.store)).entries()) {
     if (name === WIDE) continue; // all of the small one is inside it
     const [, , ...others] = fewer[i] ?? [];
-    for (const [j, statement] of statements.entries()) {
+    for (const [j, one] of statements.entries()) {
       const other = others[j];
       assert.ok(other);
       const few = await readsOf(small.connection, other);
-      const many = await readsOf(large.connection, statement);
+      const many = await readsOf(large.connection, one);
       assert.ok(many <= few + 2, `${name}, statement ${j}: ${many} rows read of many, ${few} of few`);
     }
   }
@@ -148,9 +150,9 @@ big('a hot statement: reads of 65,536 addresses as many rows as of 4,096', async
 big('a narrow range: is found without reading the rows outside it', async ({ store, connection }) => {
   const query = freeFor({ range: parseCidr('10.1.90.0/28') });
   assert.is((await store.freeFor(query)).rows.length, 16);
-  for (const statement of rows.selectFreeFor(query)) {
-    const reads = await readsOf(connection, statement);
-    assert.ok(reads <= 60, `${reads} rows read`);
+  for (const one of reads.freeFor(query).map(statement)) {
+    const count = await readsOf(connection, one);
+    assert.ok(count <= 60, `${count} rows read`);
   }
 });
 
@@ -163,7 +165,7 @@ big('statements of add and of the largest move: stay under 1 MiB', async ({ stor
   assert.ok(moved < 200_000, `${moved} bytes`);
   const taken = { status: 'occupied', iface: LONG_ENI, primary: true } as const;
   for (const portion of portionsOf(range(10_000).map(n => newRow(0, { ip: nth(n), ...taken })))) {
-    const added = bytesOf(addStatements(portion, 'x'.repeat(36), 0));
+    const added = bytesOf(addStatements(portion, 'x'.repeat(36)));
     assert.ok(added < 1_000_000, `${added} bytes`);
   }
 });

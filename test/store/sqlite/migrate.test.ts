@@ -11,7 +11,7 @@ import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { newRows } from '../../kit/ledger.ts';
 import { range } from '../../kit/rows.ts';
-import { run } from '../../kit/servers/process.ts';
+import { runProgram } from '../../kit/servers/process.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 interface Context {
@@ -29,8 +29,6 @@ migrate.after.each(async ({ folder, store }) => {
   await store.close();
   removeFolder(folder);
 });
-
-const ENVIRONMENT = process.env as Record<string, string>;
 
 /** Runs statements as somebody else would. */
 function rowsIn(path: string, text: string): Record<string, unknown>[] {
@@ -86,7 +84,7 @@ for (const dialect of ['mysql', 'sqlite'] as const)
 const PROGRAM = fileURLToPath(new URL('./migrate-once.ts', import.meta.url));
 migrate('six processes at once on a new file: all succeed, the migration is noted once', async ({ path }) => {
   const command = 'Deno' in globalThis ? ['run', '-A', PROGRAM] : [PROGRAM];
-  const ended = await Promise.all(range(6).map(() => run(process.execPath, [...command, path], ENVIRONMENT)));
+  const ended = await Promise.all(range(6).map(() => runProgram(process.execPath, [...command, path], {})));
   for (const { code, stderr } of ended) assert.is(code, 0, stderr);
   assert.is(rowsIn(path, 'SELECT * FROM __drizzle_migrations').length, migrations('sqlite').length);
   const added = rowsIn(path, 'SELECT ip FROM allocation').map(one => one.ip);

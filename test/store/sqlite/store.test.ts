@@ -3,12 +3,14 @@
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
+import { type SQL, sql } from 'drizzle-orm';
 import { fromNumber, type Ipv4, numberOf, parseCidr } from '../../../src/domain/address.ts';
 import { parseInstanceId } from '../../../src/domain/ids.ts';
+import type { Log } from '../../../src/domain/log.ts';
+import { createReads } from '../../../src/store/reads.ts';
 import { openFile, type SqliteFile } from '../../../src/store/sqlite/file.ts';
 import { settleInstance } from '../../../src/store/sqlite/owner.ts';
-import * as rows from '../../../src/store/sqlite/queries.ts';
-import { openSqlite } from '../../../src/store/sqlite/store.ts';
+import { createSqliteStore, DIALECT } from '../../../src/store/sqlite/store.ts';
 import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { freeFor, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
@@ -19,7 +21,7 @@ import { contractByClock } from '../store.contract.ts';
 
 contractByClock('SQLite', clock => {
   const folder = tempFolder();
-  const store = openSqlite(join(folder, 'ledger.sqlite'), { clock });
+  const store = createSqliteStore(join(folder, 'ledger.sqlite'), { clock });
   const close = async () => {
     await store.close();
     removeFolder(folder);
@@ -57,7 +59,7 @@ const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(
 files(
   'open: touches nothing; the first call makes folder and file, for their owner alone',
   async ({ path }) => {
-    const store = openSqlite(path);
+    const store = createSqliteStore(path);
     assert.not(existsSync(path));
     const before = process.umask(0);
     await store.migrate();
@@ -69,7 +71,7 @@ files(
 );
 
 files('two processes’ worth of stores on one file: see each other’s writes', async ({ path }) => {
-  const [a, b] = [openSqlite(path), openSqlite(path)];
+  const [a, b] = [createSqliteStore(path), createSqliteStore(path)];
   await a.migrate();
   await b.add(newRows(10));
   const row = await makeReady(a, 10);
@@ -81,7 +83,7 @@ files('two processes’ worth of stores on one file: see each other’s writes',
 });
 
 files('another process’s lock: is waited for without holding up anything else', async ({ path }) => {
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   const letGo = lock(path);
   const adds = Promise.all(range(20).map(i => store.add(newRows(i))));
@@ -98,7 +100,7 @@ files('another process’s lock: is waited for without holding up anything else'
 });
 
 files('a lock that stays: is one clear error after its bound', async ({ path }) => {
-  const store = openSqlite(path, { lockedMaxMs: 50 });
+  const store = createSqliteStore(path, { lockedMaxMs: 50 });
   await store.migrate();
   const letGo = lock(path);
   assert.equal(await store.tally(), [], 'who only reads does not wait');
@@ -109,7 +111,7 @@ files('a lock that stays: is one clear error after its bound', async ({ path }) 
 });
 
 files('what was answered: is in the file when it is opened again', async ({ path }) => {
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   await store.add(newRows(10));
   const after = await makeReady(store, 10);
@@ -130,19 +132,19 @@ for (const [what, spoil, says] of unusable)
   files(`a file that is ${what}: is one clear error`, async ({ path }) => {
     mkdirSync(join(path, '..'));
     spoil(path);
-    await assertDown(openSqlite(path).migrate(), path, says);
+    await assertDown(createSqliteStore(path).migrate(), path, says);
   });
 
 files('a folder that cannot be made: is one clear error', async ({ folder }) => {
   writeFileSync(join(folder, 'file'), '');
   const path = join(folder, 'file', 'ledger.sqlite');
-  await assertDown(openSqlite(path).migrate(), path, /: it cannot be opened \(E\w+\); let the user/);
+  await assertDown(createSqliteStore(path).migrate(), path, /: it cannot be opened \(E\w+\); let the user/);
 });
 
 // Root may write anything; only Node and Bun can stop being root for a moment.
 if (process.getuid?.() !== 0 || (process.seteuid !== undefined && !('Deno' in globalThis)))
   files('a file that may only be read: is one clear error', async ({ folder, path }) => {
-    const store = openSqlite(path);
+    const store = createSqliteStore(path);
     await store.migrate();
     await store.close();
     for (const name of [folder, join(path, '..')]) chmodSync(name, 0o755);
@@ -164,9 +166,9 @@ files('a ledger: of this instance stays; one of another is copied aside and empt
   const [mine, theirs] = [parseInstanceId('i-0a'), parseInstanceId('i-0b')];
   const spec = { kind: 'sqlite', path } as const;
   const lines: string[] = [];
-  const log = (_: string, message: string) => void lines.push(message);
+  const log: Log = (_, message, fields) => void lines.push(`${message} ${fields?.owner} ${fields?.instance}`);
   await settleInstance(spec, theirs, log);
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.add(newRows(10));
   await settleInstance(spec, theirs, log);
   assert.is((await store.tally()).length, 1);
@@ -175,10 +177,10 @@ files('a ledger: of this instance stays; one of another is copied aside and empt
   await Promise.all([settleInstance(spec, mine, log), settleInstance(spec, mine, log)]);
   assert.equal(await store.tally(), []);
   assert.is(await store.fact('instance'), mine);
-  assert.equal(lines, ['the ledger was that of i-0b and is now rebuilt for i-0a']);
+  assert.equal(lines, ['ledger of another instance replaced i-0b i-0a']);
   await store.close();
 
-  const aside = openSqlite(`${path}.of-i-0b`);
+  const aside = createSqliteStore(`${path}.of-i-0b`);
   assert.is((await aside.tally())[0]?.count, 1);
   assert.is(modeOf(`${path}.of-i-0b`), '600');
   await aside.close();
@@ -193,7 +195,7 @@ const big = suite<Context & { file: SqliteFile }>('store: SQLite with 65,536 add
 big.before(async context => {
   context.folder = tempFolder();
   const path = join(context.folder, 'ledger.sqlite');
-  const store = openSqlite(path);
+  const store = createSqliteStore(path);
   await store.migrate();
   assert.is(await store.add(range(SIZE).map(n => newRow(0, { ip: nth(n) }))), SIZE);
   await store.close();
@@ -204,29 +206,24 @@ big.after(({ folder, file }) => {
   removeFolder(folder);
 });
 
-interface Query {
-  toSQL(): { sql: string; params: unknown[] };
-}
-type Db = SqliteFile['db'];
+const reads = createReads(DIALECT);
 const NARROW = parseCidr('10.1.0.0/28');
-const free = (patch: Parameters<typeof freeFor>[0]) => (db: Db) => rows.selectFreeFor(db, freeFor(patch), 0);
 // Each from the index that begins with what it looks for; a sort only where few rows can match.
-const hot: [name: string, index: string, sorts: boolean, query: (db: Db) => Query | Query[]][] = [
-  ['get', 'sqlite_autoindex_allocation_1', false, db => rows.selectIps(db, SUBNET, [nth(5), nth(6)])],
-  ['onEni', 'iface', true, db => rows.selectOnEni(db, ENI)],
-  ['readyOn', 'iface', true, db => rows.selectReadyOn(db, ENI, null, 20)],
-  ['readyOn in a range', 'iface', true, db => rows.selectReadyOn(db, ENI, NARROW, 20)],
-  ['freeFor', 'free', false, free({})],
-  ['freeFor on another ENI', 'free', false, free({ eni: OTHER_ENI })],
-  ['freeFor in a range', 'free', false, free({ range: NARROW })],
-  ['intents', 'intent', false, db => rows.selectIntents(db, 0, 20)],
-  ['withStatus', 'address', false, db => rows.selectWithStatus(db, SUBNET, ['allocated', 'ready'])],
+const hot: [name: string, index: string, sorts: boolean, queries: SQL[]][] = [
+  ['get', 'sqlite_autoindex_allocation_1', false, [reads.ips(SUBNET, [nth(5), nth(6)])]],
+  ['onEni', 'iface', true, [reads.onEni(ENI)]],
+  ['readyOn', 'iface', true, [reads.readyOn(ENI, null, 20)]],
+  ['readyOn in a range', 'iface', true, [reads.readyOn(ENI, NARROW, 20)]],
+  ['freeFor', 'free', false, reads.freeFor(freeFor())],
+  ['freeFor on another ENI', 'free', false, reads.freeFor(freeFor({ eni: OTHER_ENI }))],
+  ['freeFor in a range', 'free', false, reads.freeFor(freeFor({ range: NARROW }))],
+  ['intents', 'intent', false, [reads.intents(0, 20)]],
+  ['withStatus', 'address', false, [reads.withStatus(SUBNET, ['allocated', 'ready'])]],
 ];
-for (const [name, index, sorts, query] of hot)
+for (const [name, index, sorts, queries] of hot)
   big(`${name}: goes along the index "${index}"${sorts ? '' : ' and sorts nothing'}`, ({ file }) => {
-    for (const one of [query(file.db)].flat()) {
-      const { sql, params } = one.toSQL();
-      const plan = file.client.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...(params as string[]));
+    for (const query of queries) {
+      const plan = file.rows(sql`EXPLAIN QUERY PLAN ${query}`);
       const text = plan.map(step => String(step.detail)).join('; ');
       assert.match(text, new RegExp(`^SEARCH allocation USING INDEX ${index} \\(`));
       assert.is(text.includes('TEMP B-TREE'), sorts, text);
