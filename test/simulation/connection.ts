@@ -15,67 +15,60 @@ export interface Witness {
   unread(reply: Reply): void;
 }
 
-export class Connection {
-  readonly client: Process;
-  readonly #clock: Clock;
-  readonly #settle: (outcome: Reply | Broken) => void;
-  readonly witness: Witness;
-  clientGone = false;
-  #serverKnows = false;
-  #answered = false;
-  #reply: Reply | null = null;
-
-  constructor(clock: Clock, client: Process, witness: Witness, settle: (outcome: Reply | Broken) => void) {
-    this.#clock = clock;
-    this.client = client;
-    this.witness = witness;
-    this.#settle = settle;
-  }
-
-  /** What the server can know. */
-  gone = (): boolean => this.#serverKnows;
-
-  /** The engine closes it, or dies; the server is told later. */
-  hangUp(): void {
-    if (this.clientGone) return;
-    this.clientGone = true;
-    if (this.#reply !== null) this.witness.unread(this.#reply);
-    this.#clock.effect(null, () => {
-      this.#serverKnows = true;
-    });
-    this.#clock.resume(this.client, () => this.#settle('hung up'));
-  }
-
-  /** The server is dead. */
-  break(): void {
-    if (this.#answered) return;
-    this.#answered = true;
-    if (!this.clientGone) this.#clock.resume(this.client, () => this.#settle('the connection broke'));
-  }
+export type Connection = ReturnType<typeof createConnection>;
+/** A request of the client; `settle` gets what becomes of it. */
+export function createConnection(
+  clock: Clock,
+  client: Process,
+  witness: Witness | null,
+  settle: (outcome: Reply | Broken) => void,
+) {
+  let clientGone = false;
+  let serverKnows = false;
+  let isAnswered = false;
+  let reply: Reply | null = null;
 
   /** The server's answer goes to the socket. */
-  write(reply: Reply): void {
-    if (this.#answered) return;
-    this.#answered = true;
-    this.witness.written(reply);
-    if (this.clientGone) {
-      this.witness.unread(reply);
+  function write(answer: Reply): void {
+    if (isAnswered) return;
+    isAnswered = true;
+    witness?.written(answer);
+    if (clientGone) {
+      witness?.unread(answer);
       return;
     }
-    this.#reply = reply;
-    this.#clock.resume(this.client, () => {
-      if (this.clientGone) return;
-      this.#reply = null;
-      this.#settle(reply);
+    reply = answer;
+    clock.resume(client, () => {
+      if (clientGone) return;
+      reply = null;
+      settle(answer);
     });
   }
 
-  /** As the server's handlers see it. */
-  context(): Context<Env> {
-    const outgoing = {
-      writeHead: () => {},
-      end: (text: string) => this.write(JSON.parse(text)),
-    };
-    return { env: { outgoing } } as unknown as Context<Env>;
-  }
+  return {
+    write,
+    /** What the server can know. */
+    gone: () => serverKnows,
+    /** The engine closes it, or dies; the server is told later. */
+    hangUp() {
+      if (clientGone) return;
+      clientGone = true;
+      if (reply !== null) witness?.unread(reply);
+      clock.effect(null, () => {
+        serverKnows = true;
+      });
+      clock.resume(client, () => settle('hung up'));
+    },
+    /** The server is dead. */
+    break() {
+      if (isAnswered) return;
+      isAnswered = true;
+      if (!clientGone) clock.resume(client, () => settle('the connection broke'));
+    },
+    /** As the server's handlers see it. */
+    context() {
+      const outgoing = { writeHead: () => {}, end: (text: string) => write(JSON.parse(text)) };
+      return { env: { outgoing } } as unknown as Context<Env>;
+    },
+  };
 }

@@ -100,7 +100,7 @@ export const ENGINE_OPERATIONS = {
 
 function speakOfStranger({ oracle, layout, ledgers }: World, engine: Engine, dice: Dice): void {
   const [subnet] = layout.cidrs.keys();
-  const { secondaries, primary } = oracle.network().eni(STRANGER);
+  const { secondaries, primary } = oracle.network.eni(STRANGER);
   const ip = of([...secondaries, primary ?? secondaries[0]], dice[1]);
   if (subnet === undefined || ip === undefined) return;
   const ledger = dice[2] % ledgers.length;

@@ -5,10 +5,11 @@
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
 import { Process } from '../kit/clock.ts';
-import { type Broken, Connection, type Reply } from './connection.ts';
-import { keyOf, type Port } from './layout.ts';
+import { type Broken, type Connection, createConnection, type Reply } from './connection.ts';
+import type { Port } from './layout.ts';
 import type { Holding } from './oracle.ts';
 import type { Request, Server } from './server.ts';
+import { watchStart, witnessOf } from './watch-engines.ts';
 import type { World } from './world.ts';
 
 /** Between a restart's release and its request. */
@@ -76,7 +77,7 @@ export class Engine {
     const reply = await this.#ask(network.port, { kind: 'RequestAddress', poolId: network.poolId, address });
     const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
     if (ip === undefined) return;
-    const holding = this.#world.began(this, network, ip);
+    const holding = watchStart(this.#world.oracle, this, network, ip);
     this.containers.push({ network, ip, named: named !== null, holding });
   }
 
@@ -95,17 +96,14 @@ export class Engine {
   }
 
   async #release({ network, ip, holding }: Container): Promise<void> {
+    const { oracle } = this.#world;
     // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given up
     // on proof, would end the holding of the next one that has its address.
-    if (this.#world.isProvenOver(holding)) return;
-    this.#world.ended(holding);
-    const reply = await this.#ask(network.port, {
-      kind: 'ReleaseAddress',
-      poolId: network.poolId,
-      address: ip,
-    });
-    if (reply === null || reply.Error !== undefined) this.#world.unreleased(holding);
-    else this.#world.released(holding);
+    if (holding !== null && oracle.proven.has(holding)) return;
+    oracle.ended(holding);
+    const { poolId, port } = network;
+    const reply = await this.#ask(port, { kind: 'ReleaseAddress', poolId, address: ip });
+    oracle.released(holding, reply !== null && reply.Error === undefined);
   }
 
   /** A release of what this network does not have: to be answered as success and to change nothing. */
@@ -150,15 +148,14 @@ export class Engine {
   /** Kill -9, and start again: with live-restore the containers live on, without it their addresses are
    *  released at the start and the containers started anew. */
   kill(liveRestore: boolean, downMs: number): void {
-    const { clock } = this.#world;
+    const { clock, oracle } = this.#world;
     if (this.process.state === 'dead') return;
-    this.#world.oracle.note(`${this.process.id} is killed`);
+    oracle.note(`${this.process.id} is killed`);
     for (const connection of this.connections) connection.hangUp();
     this.connections.clear();
     clock.kill(this.process);
-    for (const holding of this.#world.releasing(this)) this.#world.unreleased(holding);
-    if (this.isLost) return;
-    clock.effect(null, () => this.#begin(liveRestore), downMs);
+    for (const holding of oracle.releasing) if (holding.engine === this.host) oracle.released(holding, false);
+    if (!this.isLost) clock.effect(null, () => this.#begin(liveRestore), downMs);
   }
 
   #begin(liveRestore: boolean): void {
@@ -168,7 +165,7 @@ export class Engine {
     if (liveRestore) return;
     const stale = this.containers;
     this.containers = [];
-    for (const { holding } of stale) this.#world.ended(holding);
+    for (const { holding } of stale) this.#world.oracle.ended(holding);
     void this.#startAnew(stale);
   }
 
@@ -179,10 +176,11 @@ export class Engine {
 
   /** The instance is gone, and with it all that ran there. */
   lose(): void {
+    const { oracle } = this.#world;
     this.isLost = true;
     for (const { holding } of this.containers) {
-      this.#world.ended(holding);
-      this.#world.unreleased(holding);
+      oracle.ended(holding);
+      oracle.released(holding, false);
     }
     this.containers = [];
     this.kill(false, 0);
@@ -209,21 +207,15 @@ export class Engine {
   }
 
   #exchange(server: Server, request: Request): Promise<Reply | Broken> {
+    const { clock, oracle } = this.#world;
     return new Promise(resolve => {
-      const connection = new Connection(
-        this.#world.clock,
-        this.process,
-        this.#world.witness(this, request),
-        outcome => {
-          this.connections.delete(connection);
-          resolve(outcome);
-        },
-      );
+      const settle = (outcome: Reply | Broken) => {
+        this.connections.delete(connection);
+        resolve(outcome);
+      };
+      const connection = createConnection(clock, this.process, witnessOf(oracle, this, request), settle);
       this.connections.add(connection);
       server.accept(connection, request);
     });
   }
 }
-
-/** What the oracle calls the address. */
-export const keyFor = (network: Network, ip: Ipv4): string => keyOf(network.port.subnet, ip);

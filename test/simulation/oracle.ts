@@ -3,9 +3,9 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
-import type { Eni } from '../../src/simulator/model/records.ts';
+import { type Eni, ipv4sOf } from '../../src/simulator/model/records.ts';
 import type { Clock, Process } from '../kit/clock.ts';
-import { keyOf, type Layout } from './layout.ts';
+import { keyOf, type Layout, type Port, STRANGER } from './layout.ts';
 
 /** A rule that was broken. */
 export interface Violation {
@@ -52,8 +52,11 @@ export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
 export class Oracle {
   violation: Violation | null = null;
   readonly layout: Layout;
+  readonly network: Network;
   readonly mirrors: Mirror[];
   readonly held = new Map<string, Holding>();
+  /** Whose releases are under way. */
+  readonly releasing = new Set<Holding>();
   /** Claims that nobody holds, through a loss that was injected and that nobody could see. */
   readonly #lost = new Set<string>();
   /** Addresses that others put on some ENI, and on which. */
@@ -104,12 +107,10 @@ export class Oracle {
   readonly #clock: Clock;
   /** What was noted last. */
   #noted = '';
-  network: () => Network = () => {
-    throw new Error('no VPC yet');
-  };
 
-  constructor(layout: Layout, clock: Clock, tracing: boolean) {
+  constructor(layout: Layout, clock: Clock, network: Network, tracing: boolean) {
     this.layout = layout;
+    this.network = network;
     this.#clock = clock;
     this.lines = tracing ? [] : null;
     this.mirrors = layout.servers.map((_, index) => ({
@@ -122,6 +123,9 @@ export class Oracle {
       clock: { leastMs: Number.POSITIVE_INFINITY, mostMs: Number.NEGATIVE_INFINITY },
       claims: new Map(),
     }));
+    for (const eni of network.enis())
+      for (const ip of eni.id === STRANGER ? ipv4sOf(eni) : eni.secondaries)
+        this.strangers.set(keyOf(eni.subnet, ip), eni.id);
   }
 
   /** True time. */
@@ -152,6 +156,30 @@ export class Oracle {
     this.lines.push(`${String(this.#clock.steps).padStart(6)} ${seconds} s  ${text}`);
   }
 
+  mirrorOf = ({ ledger }: Pick<Port, 'ledger'>): Mirror => this.mirrors[ledger] as Mirror;
+
+  /** Who holds the address there; null: nobody there. */
+  holdingOn({ subnet, eni, ledger }: Port, ip: Ipv4): Holding | null {
+    const holding = this.held.get(keyOf(subnet, ip));
+    return holding?.eni === eni && holding.ledger === ledger ? holding : null;
+  }
+
+  /** A container has ended; its address is about to be released. */
+  ended(holding: Holding | null): void {
+    if (holding === null) return;
+    const key = keyOf(holding.subnet, holding.ip);
+    this.note(`engine ${holding.engine}: the container with ${holding.ip} on ${holding.eni} ends`);
+    if (this.held.get(key) === holding) this.held.delete(key);
+    this.releasing.add(holding);
+  }
+  /** Its release was answered; or it has reached nobody, or nobody knows. */
+  released(holding: Holding | null, isAnswered: boolean): void {
+    if (holding === null) return;
+    this.releasing.delete(holding);
+    const key = keyOf(holding.subnet, holding.ip);
+    if (!isAnswered) this.lose(this.mirrorOf(holding), key, 'its release was not answered', holding.claim);
+  }
+
   /** The row of the ledger, which says who holds the address. */
   rowIn(ledger: number, subnet: SubnetId, ip: Ipv4): Allocation | undefined {
     return this.mirrors[ledger]?.rows.get(keyOf(subnet, ip));
@@ -173,7 +201,7 @@ export class Oracle {
   }
 
   /** The ENI in EC2; undefined: it is gone. */
-  eni = (id: EniId): Eni | undefined => [...this.network().enis()].find(one => one.id === id);
+  eni = (id: EniId): Eni | undefined => [...this.network.enis()].find(one => one.id === id);
   secondaries = (id: EniId): readonly Ipv4[] => this.eni(id)?.secondaries ?? [];
   /** The instance that the ENI is attached to; null: to none, or there is no such ENI. */
   instanceOf = (id: EniId): InstanceId | null => this.eni(id)?.attachment?.instance ?? null;

@@ -85,7 +85,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
     told,
   );
   demand(
-    row.primary === (oracle.network().eni(carrier).primary === row.ip),
+    row.primary === (oracle.network.eni(carrier).primary === row.ip),
     'at rest a primary address is known as one',
     told,
   );

@@ -1,16 +1,13 @@
-/** A server process: the real machine, with a memory of its own, behind connections that can break. */
+/** A server process: the whole program, with a memory of its own, behind connections that can break. */
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
 import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import { type EniId, parsePoolId } from '../../src/domain/ids.ts';
+import { type EniId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
 import { handOver } from '../../src/http/answer.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
-import { openIpam } from '../../src/ipam/ipam.ts';
-import type { Pools } from '../../src/ipam/pools.ts';
-import type { Allocator } from '../../src/ipam/request/allocate.ts';
-import type { Keeper } from '../../src/ipam/sync/keeper.ts';
+import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { createGroupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -32,12 +29,12 @@ const LANES_MAX = 2;
 const LEAVING_LOOK_MS = 50;
 const KEEPER_STOP_MAX_MS = 15_000;
 
+/** What an engine sends. */
 export type Request =
   | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
   | { readonly kind: 'ReleasePool'; readonly poolId: string }
-  | { readonly kind: 'RequestAddress'; readonly poolId: string; readonly address: string }
-  | { readonly kind: 'ReleaseAddress'; readonly poolId: string; readonly address: string }
-  /** What an engine sends after a broken connection. */
+  | { readonly kind: 'RequestAddress' | 'ReleaseAddress'; readonly poolId: string; readonly address: string }
+  /** What it sends after a broken connection. */
   | { readonly kind: 'empty' };
 
 /** The parts of one process that works on a ledger: a server's, or a command's. */
@@ -127,12 +124,9 @@ export class Server {
   readonly #world: World;
   readonly #name: string;
   #lives = 0;
-  process: Process;
+  #life: { readonly process: Process; readonly ipam: Ipam };
   /** It was told to stop, and takes no more requests. */
   isLeaving = false;
-  #allocator: Allocator;
-  #pools: Pools;
-  #keeper: Keeper;
   /** Releases that have come in and have not ended. */
   readonly #inHand = new Set<{ readonly key: string; readonly process: Process }>();
 
@@ -140,24 +134,18 @@ export class Server {
     this.#world = world;
     this.ledger = ledger;
     this.#name = name;
-    ({
-      process: this.process,
-      allocator: this.#allocator,
-      pools: this.#pools,
-      keeper: this.#keeper,
-    } = this.#start());
+    this.#life = this.#start();
+  }
+
+  get process(): Process {
+    return this.#life.process;
   }
 
   /** A new process, with an empty memory. */
   restart(): void {
     if (this.process.state !== 'dead') return;
     this.isLeaving = false;
-    ({
-      process: this.process,
-      allocator: this.#allocator,
-      pools: this.#pools,
-      keeper: this.#keeper,
-    } = this.#start());
+    this.#life = this.#start();
   }
 
   #start() {
@@ -165,38 +153,38 @@ export class Server {
     const process = new Process(`${this.#name}.${++this.#lives}`);
     oracle.note(`${process.id} starts`);
     oracle.unanswered.set(process, new Set());
-    const context = contextOf(this.#world, this.ledger, process);
-    const { allocator, pools, keeper } = openIpam(context, {
+    const ipam = openIpam(contextOf(this.#world, this.ledger, process), {
       server: process.id,
       reconcileEveryMs: RECONCILE_EVERY_MS,
       pause: () => clock.waitIn(process, this.#world.keeperPauseMs()),
     });
-    void keeper.run();
-    return { process, allocator, pools, keeper };
+    void ipam.keeper.run();
+    return { process, ipam };
   }
 
   /** SIGTERM: finishes what it has in hand, notes its end and ends; started anew after a while. */
   async leave(awayMs: number): Promise<void> {
     const { clock, oracle } = this.#world;
-    const { process } = this;
+    const { process, ipam } = this.#life;
     oracle.note(`${process.id} is told to stop`);
     this.isLeaving = true;
     while (this.connections.size > 0) await clock.waitIn(process, LEAVING_LOOK_MS);
-    await this.#keeper.stop(KEEPER_STOP_MAX_MS);
+    await ipam.keeper.stop(KEEPER_STOP_MAX_MS);
     if (this.process !== process || process.state === 'dead') return;
     this.die();
     clock.effect(null, () => this.restart(), this.#world.restingSince === null ? awayMs : 0);
   }
 
   die(): void {
+    const { process, connections } = this;
     const { clock, oracle } = this.#world;
-    oracle.note(`${this.process.id} dies`);
-    clock.kill(this.process);
-    for (const key of oracle.unanswered.get(this.process) ?? [])
-      oracle.lose(this.ledger.mirror, key, `${this.process.id} died before it had answered`);
-    oracle.unanswered.delete(this.process);
-    for (const connection of this.connections) connection.break();
-    this.connections.clear();
+    oracle.note(`${process.id} dies`);
+    clock.kill(process);
+    for (const key of oracle.unanswered.get(process) ?? [])
+      oracle.lose(this.ledger.mirror, key, `${process.id} died before it had answered`);
+    oracle.unanswered.delete(process);
+    for (const connection of connections) connection.break();
+    connections.clear();
   }
 
   /** A request comes in. */
@@ -230,72 +218,74 @@ export class Server {
 
   /** The reply; null when it was handed over already. */
   async #serve(connection: Connection, request: Request): Promise<Reply | null> {
+    const { pools } = this.#life.ipam;
     switch (request.kind) {
       case 'empty':
         return { Error: 'without a body' };
       case 'ReleasePool':
-        await this.#pools.release(parsePoolId(request.poolId));
+        await pools.release(parsePoolId(request.poolId));
         return {};
       case 'RequestPool': {
         const { eni: eniId, pool, subPool } = request;
         this.#world.oracle.pooled.add(eniId);
-        return { PoolID: (await this.#pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
+        return { PoolID: (await pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
       }
       case 'ReleaseAddress':
-        return await this.#steal(request.poolId, request.address);
-      case 'RequestAddress':
-        return await this.#give(connection, request.poolId, request.address as Ipv4 | '');
+        return await this.#release(parsePoolId(request.poolId), parseIpv4(request.address));
+      case 'RequestAddress': {
+        const named = request.address === '' ? null : parseIpv4(request.address);
+        return await this.#give(connection, parsePoolId(request.poolId), named);
+      }
     }
   }
 
-  async #steal(poolId: string, address: string): Promise<Reply> {
-    const pool = parsePoolId(poolId);
-    const release = { key: `${pool.eni} ${address}`, process: this.process };
+  async #release(pool: Pool, ip: Ipv4): Promise<Reply> {
+    const release = { key: `${pool.eni} ${ip}`, process: this.process };
     this.#inHand.add(release);
     try {
-      await this.#allocator.release(pool, parseIpv4(address));
+      await this.#life.ipam.allocator.release(pool, ip);
     } finally {
       this.#inHand.delete(release);
     }
     return {};
   }
 
-  async #give(connection: Connection, poolId: string, address: Ipv4 | ''): Promise<null> {
-    const { process } = this;
+  async #give(connection: Connection, pool: Pool, named: Ipv4 | null): Promise<null> {
+    const { process, ipam } = this.#life;
     const { oracle } = this.#world;
-    const pool = parsePoolId(poolId);
-    const named = address === '' ? null : parseIpv4(address);
     const naming = `${process.id} ${pool.eni} ${named}`;
-    const inHand = [...this.#inHand].filter(one => one.key === `${pool.eni} ${named}`);
-    const startedAt = this.#world.clock.now;
+    const inHand = [...this.#inHand].filter(
+      one => one.process === process && one.key === `${pool.eni} ${named}`,
+    );
+    const startedAt = oracle.now;
     oracle.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
-      const { row, home } = await this.#allocator.request({
-        pool,
-        named,
-        holder: null,
-        gone: connection.gone,
-      });
-      const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
-      await handOver(connection.context(), connection.gone, body, () => this.#allocator.undo(row));
+      const asked = { pool, named, holder: null, gone: connection.gone };
+      const { row, home } = await ipam.allocator.request(asked);
+      const { cidr } = home.subnet;
+      const body = { Address: `${row.ip}/${cidr.maskLength}`, Data: {} };
+      await handOver(connection.context(), connection.gone, body, () => ipam.allocator.undo(row));
       connection.write({ Error: 'the caller has gone' });
       oracle.demand(
-        formatCidr(home.subnet.cidr) === formatCidr(oracle.layout.cidrs.get(row.subnet) ?? home.subnet.cidr),
+        formatCidr(cidr) === formatCidr(oracle.layout.cidrs.get(row.subnet) ?? cidr),
         'the prefix is that of the subnet',
-        () => formatCidr(home.subnet.cidr),
+        () => formatCidr(cidr),
       );
       return null;
     } catch (error) {
-      const tookMs = this.#world.clock.now - startedAt;
-      if (error instanceof IpamError && error.message.includes('is held by'))
-        oracle.demand(
-          !inHand.some(one => one.process === process && this.#inHand.has(one)) ||
-            !error.message.endsWith(` on ${pool.eni}`) ||
-            tookMs >= oracle.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
-          'no request overtakes a release of its address that its server has in hand',
-          () => `${named} on ${pool.eni} after ${tookMs} ms`,
-        );
+      const tookMs = oracle.now - startedAt;
+      const isHeldHere =
+        error instanceof IpamError &&
+        error.message.includes('is held by') &&
+        error.message.endsWith(` on ${pool.eni}`);
+      oracle.demand(
+        !isHeldHere ||
+          !inHand.some(one => this.#inHand.has(one)) ||
+          tookMs >= oracle.layout.policy.requestTimeoutMs - REQUEST_SLACK_MS,
+        'no request overtakes a release of its address that its server has in hand',
+        () => `${named} on ${pool.eni} after ${tookMs} ms`,
+      );
       throw error;
     } finally {
       oracle.requests.delete(connection);

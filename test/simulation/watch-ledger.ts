@@ -42,11 +42,7 @@ export function watchMove(moved: Moved): void {
       `${key}: ${change.move} of #${seen.generation} ${seen.status} applied to #${before.generation} ${before.status}`,
   );
   const isRefused = change.move === 'taken' && change.refused === true;
-  const wasThere = () =>
-    oracle
-      .network()
-      .journalAfter(0)
-      .mutations.some(({ ips }) => ips.includes(after.ip));
+  const wasThere = () => oracle.network.journalAfter(0).mutations.some(({ ips }) => ips.includes(after.ip));
   oracle.demand(
     !isRefused || wasThere(),
     "a refusal is taken for somebody else's address only where somebody has had it",
@@ -86,7 +82,7 @@ function notePresumed({ oracle, mirror, change, key, after }: Moved): void {
     oracle.now - (oracle.ghosts.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
   const isShown = (one: string) => {
     const [eni = '', ip = ''] = one.split(' ');
-    return isGhost(one) || oracle.network().carrier(after.subnet, ip as Ipv4) === eni;
+    return isGhost(one) || oracle.network.carrier(after.subnet, ip as Ipv4) === eni;
   };
   const isStrangers = oracle.strangers.get(key) === iface;
   const isOthers = (oracle.placedBy.get(place) ?? mirror.index) !== mirror.index;
@@ -94,7 +90,7 @@ function notePresumed({ oracle, mirror, change, key, after }: Moved): void {
   if (change.move !== 'assigned' || !(isStrangers || isOthers || isGhost(place))) return;
   if (![...(oracle.batchOf.get(place) ?? [])].every(isShown)) return;
   oracle.mistaken.add(place);
-  const isThere = oracle.network().carrier(after.subnet, after.ip) === iface;
+  const isThere = oracle.network.carrier(after.subnet, after.ip) === iface;
   if (!isThere) oracle.stolen.set(key, iface);
   if (!isStrangers) return;
   oracle.presumed.set(key, iface);

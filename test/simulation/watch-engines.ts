@@ -1,0 +1,64 @@
+/** Rules about what engines are told, held against each answer; and what becomes of the holders of addresses. */
+import type { Ipv4 } from '../../src/domain/address.ts';
+import type { Reply, Witness } from './connection.ts';
+import type { Engine, Network } from './engine.ts';
+import { keyOf, type Port } from './layout.ts';
+import type { Holding, Oracle } from './oracle.ts';
+import type { Request } from './server.ts';
+
+/** A container has its address. */
+export function watchStart(oracle: Oracle, engine: Engine, { port }: Network, ip: Ipv4): Holding | null {
+  oracle.note(`${engine.process.id}: a container has ${ip} on ${port.eni}`);
+  const row = oracle.rowIn(port.ledger, port.subnet, ip);
+  oracle.demand(
+    row?.status === 'allocated' && row.iface === port.eni,
+    'what a container was given is held in the ledger',
+    () => `${ip} is ${row?.status} on ${row?.iface}`,
+  );
+  return oracle.holdingOn(port, ip);
+}
+
+/** What is told of a request for an address; of any other, nothing. */
+export function witnessOf(oracle: Oracle, engine: Engine, request: Request): Witness | null {
+  if (request.kind !== 'RequestAddress') return null;
+  const port = engine.networks.find(one => one.poolId === request.poolId)?.port;
+  if (port === undefined) return null;
+  const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
+  return {
+    written(reply) {
+      const ip = ipOf(reply);
+      oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
+      if (ip !== undefined) watchPromise(oracle, engine, port, ip);
+    },
+    unread(reply) {
+      const ip = ipOf(reply);
+      if (ip === undefined) return;
+      const key = keyOf(port.subnet, ip);
+      if (oracle.holdingOn(port, ip) !== null) oracle.held.delete(key);
+      oracle.lose(oracle.mirrorOf(port), key, 'its answer was read by nobody');
+    },
+  };
+}
+
+function watchPromise(oracle: Oracle, engine: Engine, port: Port, ip: Ipv4): void {
+  const { subnet, eni, ledger } = port;
+  const key = keyOf(subnet, ip);
+  const other = oracle.held.get(key);
+  const isDead = oracle.hasLeft(port);
+  oracle.demand(
+    other === undefined || oracle.hasLeft(other) || isDead,
+    'no address is given twice',
+    () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
+  );
+  oracle.demand(
+    isDead || oracle.secondaries(eni).includes(ip) || oracle.stolen.get(key) === eni,
+    'what is answered is on its ENI',
+  );
+  oracle.demand(!oracle.unlogged.has(key), 'early reuse is logged');
+  for (const claims of oracle.unanswered.values()) claims.delete(key);
+  if (isDead && other !== undefined) return; // the address is the other's
+  // Should its ENI come back to it, its address is its own no more.
+  if (other !== undefined) oracle.lose(oracle.mirrorOf(other), key, 'its ENI had left', other.claim);
+  const claim = oracle.claimOf(oracle.mirrorOf(port), key);
+  oracle.held.set(key, { subnet, ip, eni, engine: engine.host, ledger, claim, since: oracle.now });
+}
