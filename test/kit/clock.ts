@@ -63,6 +63,7 @@ export class Clock {
   isCalm = false;
   readonly random: Random;
   readonly #options: ClockOptions;
+  /** The last is the earliest. */
   readonly #queue: Event[] = [];
   #planned = 0;
   #isRunning = false;
@@ -198,8 +199,8 @@ export class Clock {
 
   #carryOutNext(): boolean {
     for (;;) {
-      const event = take(this.#queue);
-      if (event === null) return false;
+      const event = this.#queue.pop();
+      if (event === undefined) return false;
       if (event.isCancelled) continue;
       this.now = Math.max(this.now, event.at);
       if (event.kind === 'resume' && event.process?.state === 'frozen') {
@@ -214,8 +215,8 @@ export class Clock {
 
   /** When the next event is due. */
   get nextAt(): number {
-    while (this.#queue[0]?.isCancelled) take(this.#queue);
-    return this.#queue[0]?.at ?? Number.POSITIVE_INFINITY;
+    while (this.#queue.at(-1)?.isCancelled) this.#queue.pop();
+    return this.#queue.at(-1)?.at ?? Number.POSITIVE_INFINITY;
   }
 
   #add(kind: Event['kind'], process: Process | null, run: () => void, afterMs: number): Event | null {
@@ -223,7 +224,7 @@ export class Clock {
     const at = this.now + Math.max(0, Math.round(afterMs));
     const order = this.#options.seed === undefined ? this.#planned++ : this.random.next();
     const event = { at, order, process, kind, run, isCancelled: false };
-    push(this.#queue, event);
+    insert(this.#queue, event);
     if (this.#options.isFree && !this.#isRunning) void this.#pass();
     return event;
   }
@@ -237,34 +238,13 @@ export class Clock {
 
 const isBefore = (a: Event, b: Event): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
-/** Adds it to a binary heap, whose first is the earliest. */
-function push(heap: Event[], event: Event): void {
-  let child = heap.push(event) - 1;
-  while (child > 0) {
-    const parent = (child - 1) >> 1;
-    const above = heap[parent] as Event;
-    if (!isBefore(event, above)) break;
-    heap[child] = above;
-    child = parent;
+/** Puts it into its place. */
+function insert(queue: Event[], event: Event): void {
+  let [low, high] = [0, queue.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBefore(event, queue[middle] as Event)) low = middle + 1;
+    else high = middle;
   }
-  heap[child] = event;
-}
-
-/** Takes the earliest out of the heap. */
-function take(heap: Event[]): Event | null {
-  const [first] = heap;
-  const last = heap.pop();
-  if (first === undefined || last === undefined) return null;
-  if (heap.length === 0) return first;
-  let parent = 0;
-  for (;;) {
-    let child = 2 * parent + 1;
-    if (child >= heap.length) break;
-    if (child + 1 < heap.length && isBefore(heap[child + 1] as Event, heap[child] as Event)) child++;
-    if (!isBefore(heap[child] as Event, last)) break;
-    heap[parent] = heap[child] as Event;
-    parent = child;
-  }
-  heap[parent] = last;
-  return first;
+  queue.splice(low, 0, event);
 }

@@ -1,10 +1,10 @@
 /** What an operation of a history is, and how it chooses what it is done to. */
 import type { Connection } from './connection.ts';
-import type { Container, Engine, Network } from './engine.ts';
+import type { Container, Engine } from './engine.ts';
 import type { Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import type { Server } from './server.ts';
-import type { World } from './world.ts';
+import type { Place, World } from './world.ts';
 
 /** Three numbers below 2^16. */
 export type Dice = readonly [number, number, number];
@@ -35,24 +35,22 @@ export const on = <T>(
   },
 });
 
-interface Place {
-  readonly engine: Engine;
-  readonly network: Network;
-}
 interface Run {
   readonly engine: Engine;
   readonly container: Container;
 }
 
-const runningEngines = ({ engines }: World): Engine[] =>
-  engines.filter(engine => engine.process.state === 'running');
-const placesOf = (engine: Engine | undefined): Place[] =>
-  engine?.networks.map(network => ({ engine, network })) ?? [];
+const isRunning = ({ process }: Engine | Server): boolean => process.state === 'running';
 
-export const runningPlaces = (world: World): Place[] => runningEngines(world).flatMap(placesOf);
-export const anyEngine = (world: World, [die]: Dice): Engine | undefined => of(runningEngines(world), die);
-export const anyPlace = (world: World, dice: Dice): Place | undefined =>
-  of(placesOf(anyEngine(world, dice)), dice[1]);
+export const runningPlaces = (world: World): Place[] =>
+  world.places().filter(({ engine }) => isRunning(engine));
+export const anyEngine = ({ engines }: World, [die]: Dice): Engine | undefined =>
+  of(engines.filter(isRunning), die);
+export function anyPlace(world: World, dice: Dice): Place | undefined {
+  const engine = anyEngine(world, dice);
+  const network = engine && of(engine.networks, dice[1]);
+  return engine && network && { engine, network };
+}
 export function anyContainer(world: World, dice: Dice): Run | undefined {
   const engine = anyEngine(world, dice);
   const container = engine && of(engine.containers, dice[1]);
@@ -64,10 +62,7 @@ export const anyConnection = ({ engines }: World, [die]: Dice): Connection | und
     die,
   );
 export const anyServer = ({ servers }: World, [die]: Dice): Server | undefined =>
-  of(
-    servers.filter(server => server.process.state === 'running'),
-    die,
-  );
+  of(servers.filter(isRunning), die);
 export const anyLedger = ({ ledgers }: World, [die]: Dice): Ledger | undefined => of(ledgers, die);
 export const anyPort = ({ layout }: World, [die]: Dice): Port | undefined => of(layout.ports, die);
 /** An ENI whose ledger is its host's own. */

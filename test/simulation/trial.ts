@@ -1,9 +1,8 @@
 /** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
-import type { Engine, Network } from './engine.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
-import type { World } from './world.ts';
+import type { Place, World } from './world.ts';
 
 /** The longest that a start may take when a call has no answer. */
 const START_MS_MAX = 4_000;
@@ -24,35 +23,27 @@ const FAULTS: readonly Fault[] = [
   { kind: 'lostReply' },
 ];
 
-/** Containers start on one ENI of ours; `pass` lets so much time go by. */
-export async function tryDoubt(world: World, pass: (ms: number) => Promise<void>): Promise<void> {
-  const { random, oracle, ec2, engines, clock } = world;
-  const networks = engines.flatMap(engine =>
-    engine.isLost ? [] : engine.networks.map(network => ({ engine, network })),
-  );
-  const chosen = random.pick(networks.filter(({ network }) => !network.poolId.includes(';')));
+/** Containers start on one ENI of ours. */
+export async function tryDoubt(world: World): Promise<void> {
+  const { random, oracle, ec2, clock } = world;
+  const chosen = random.pick(world.places().filter(({ network }) => network.subPool === ''));
   const fault = random.pick(FAULTS);
   if (chosen === undefined || fault === undefined) return;
-  const { engine, network } = chosen;
-  const { eni } = network.port;
+  const { eni } = chosen.network.port;
   oracle.note(`> trial: an assign on ${eni} meets ${fault.kind}`);
   ec2.addFault({ ...fault, action: 'AssignPrivateIpAddresses', eni, times: 1 });
+  world.count('one call in doubt');
   clock.isCalm = true;
   const starts = random.between(1, STARTS_MAX);
-  for (let i = 0; i < starts && oracle.violation === null; i++) await start(world, engine, network, pass);
+  for (let i = 0; i < starts && oracle.violation === null; i++) await start(world, chosen);
   clock.isCalm = false;
 }
 
-async function start(
-  world: World,
-  engine: Engine,
-  network: Network,
-  pass: (ms: number) => Promise<void>,
-): Promise<void> {
+async function start(world: World, { engine, network }: Place): Promise<void> {
   const could = mustStart(world, network.port);
   const before = engine.containers.length;
   void engine.run(network, null);
-  await pass(START_MS_MAX);
+  await world.pass(START_MS_MAX);
   if (engine.containers.length > before || world.oracle.violation !== null) return;
   // The batch that was lost may have had the last addresses.
   world.oracle.demand(
@@ -60,7 +51,7 @@ async function start(
     'a call without an answer delays no start',
     () => `none within ${START_MS_MAX} ms for ${network.port.eni}`,
   );
-  await pass(world.layout.policy.requestTimeoutMs);
+  await world.pass(world.layout.policy.requestTimeoutMs);
 }
 
 /** Whether a start on the ENI must succeed: EC2 has room there and the subnet an address, or one that has been assigned

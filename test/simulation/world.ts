@@ -11,6 +11,8 @@ import { EPOCH, Ledger } from './ledger.ts';
 import { Oracle } from './oracle.ts';
 import { Server } from './server.ts';
 
+/** Events of one history; more mean that something never comes to rest. */
+const STEPS_MAX = 60_000;
 /** Between two rounds of a keeper while things happen. */
 const KEEPER_PAUSE_MS = 15_000;
 /** The same at rest, one after the other and again: long enough for the grace, for what must be seen twice, and for
@@ -25,6 +27,11 @@ export const REST_MS = REST_PAUSES_MS.reduce((sum, ms) => sum + ms, 0) + REST_LA
 
 /** The VPC is older than the latest read. */
 const STARTS_MS = LATE_READ_MS_MAX;
+
+export interface Place {
+  readonly engine: Engine;
+  readonly network: Network;
+}
 
 export class World {
   readonly clock: Clock;
@@ -103,6 +110,20 @@ export class World {
     }
     return REST_LAST_MS;
   }
+
+  /** Whether a rule was broken. */
+  isOver(): boolean {
+    if (this.clock.steps > STEPS_MAX) this.oracle.fail('it comes to rest', `not within ${STEPS_MAX} events`);
+    return this.oracle.violation !== null;
+  }
+
+  pass = (ms: number): Promise<void> => this.clock.advance(ms, () => this.isOver());
+
+  /** The networks of the engines. */
+  places = (): Place[] =>
+    this.engines
+      .filter(engine => !engine.isLost)
+      .flatMap(engine => engine.networks.map(network => ({ engine, network })));
 
   count(operation: string): void {
     this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1);
