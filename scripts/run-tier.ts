@@ -16,6 +16,20 @@ export interface Job {
   readonly leftOut: string | null;
 }
 
+/** Returns a job for each runtime that is wanted and has a file: without one, `bun test` would run all there are. */
+export function jobsOf(
+  tier: Tier,
+  files: readonly string[],
+  { runtimes, isShort }: { readonly runtimes: readonly string[]; readonly isShort: boolean },
+): Job[] {
+  const jobs = tier.runtimes.map(runtime => {
+    const only = isShort && runtime !== 'node' ? tier.shortElsewhere : undefined;
+    const own = files.filter(file => only === undefined || only.files.test(file));
+    return { tier, runtime, files: own, isShort, leftOut: only?.leftOut ?? null };
+  });
+  return jobs.filter(job => runtimes.includes(job.runtime) && job.files.length > 0);
+}
+
 export interface Count {
   passed: number;
   failed: number;

@@ -6,8 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import process from 'node:process';
-import { type Count, createOutputs, endJobs, type Job, type Outcome, runTier } from './run-tier.ts';
-import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, TIERS, type Tier } from './tiers.ts';
+import { type Count, createOutputs, endJobs, type Job, jobsOf, type Outcome, runTier } from './run-tier.ts';
+import { MINUTE_MS, missing, PATH, ROOT, RUNTIMES, TIERS } from './tiers.ts';
 
 const PROVISION = './scripts/provision/install';
 const PROVISION_LIMIT_MS = 15 * MINUTE_MS;
@@ -33,7 +33,9 @@ async function main(words: readonly string[]): Promise<number> {
   const tiers = TIERS.filter(({ name }) => (wanted.files.get(name) ?? []).length > 0);
   if (tiers.some(tier => missing(tier).length > 0)) provision();
   const lacking = tiers.filter(tier => missing(tier).length > 0);
-  const jobs = tiers.filter(tier => !lacking.includes(tier)).flatMap(tier => jobsOf(tier, wanted));
+  const jobs = tiers
+    .filter(tier => !lacking.includes(tier))
+    .flatMap(tier => jobsOf(tier, wanted.files.get(tier.name) ?? [], wanted));
   const outcomes = await runJobs(jobs);
   console.log();
   for (const job of jobs) console.log(outcomes.get(job)?.note);
@@ -90,13 +92,9 @@ function select(words: readonly string[]): Selection | string {
     if (!isTier(tier)) return `${first}: there is no tier ${tier}`;
     if (tiers.length > 0 && !tiers.includes(tier)) files.delete(tier);
   }
-  const isWhole = isCi || tiers.length + named.length > 0;
-  return { runtimes: runtimes.length > 0 ? runtimes : RUNTIMES, files, isShort: isShort(isWhole) };
-}
-
-/** TEST_LENGTH decides where it is set, so that a tier can be tried in its short form. */
-function isShort(isWhole: boolean): boolean {
-  return isCi || process.env.TEST_LENGTH === undefined ? !isWhole : process.env.TEST_LENGTH === 'short';
+  // TEST_LENGTH is for who tries a tier in its short form.
+  const length = process.env.TEST_LENGTH ?? (tiers.length + named.length > 0 ? 'full' : 'short');
+  return { runtimes: runtimes.length > 0 ? runtimes : RUNTIMES, files, isShort: !isCi && length === 'short' };
 }
 
 function testFiles(): string[] {
@@ -120,17 +118,6 @@ function provision(): void {
 
 function rankOf({ tier, runtime }: Job): number {
   return tier.runtimes.length === 1 ? 0 : 1 + tier.runtimes.indexOf(runtime);
-}
-
-function jobsOf(tier: Tier, { runtimes, files, isShort }: Selection): Job[] {
-  const all = files.get(tier.name) ?? [];
-  return tier.runtimes
-    .filter(runtime => runtimes.includes(runtime))
-    .map(runtime => {
-      const only = isShort && runtime !== 'node' ? tier.shortElsewhere : undefined;
-      const own = all.filter(file => only === undefined || only.files.test(file));
-      return { tier, runtime, files: own, isShort, leftOut: only?.leftOut ?? null };
-    });
 }
 
 /** Runs jobs side by side, then those that must be alone. What is long goes first, so that all come to their ends at

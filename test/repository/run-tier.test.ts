@@ -1,6 +1,20 @@
-// Goal: what tiers write that run at the same time can be read. Method: outputs that are written to in turns.
-import { createOutputs } from '../../scripts/run-tier.ts';
+// Goal: a tier runs where it has files, and what tiers write that run at the same time can be read. Method: jobs of
+// the tier `fast`, and outputs that are written to in turns.
+import { createOutputs, jobsOf } from '../../scripts/run-tier.ts';
+import { RUNTIMES, TIERS } from '../../scripts/tiers.ts';
 import { assert, suite } from '../kit/uvu.ts';
+
+const jobs = suite('jobs of a tier');
+jobs('a runtime for which a short run has no file gets none', () => {
+  const runtimesOf = (file: string, isShort: boolean) =>
+    TIERS.filter(({ name }) => name === 'fast')
+      .flatMap(tier => jobsOf(tier, [file], { runtimes: RUNTIMES, isShort }))
+      .map(({ runtime }) => runtime);
+  assert.equal(runtimesOf('test/repository/readme.test.ts', true), ['node']);
+  assert.equal(runtimesOf('test/repository/readme.test.ts', false), [...RUNTIMES]);
+  assert.equal(runtimesOf('test/domain/address.test.ts', true), [...RUNTIMES]);
+});
+jobs.run();
 
 const outputs = suite('outputs of tiers that run together');
 
