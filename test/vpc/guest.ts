@@ -1,8 +1,8 @@
 /** What runs in the machine: the scenarios, their evidence on the console, their outcomes among the results. */
 import { writeFileSync } from 'node:fs';
 import process from 'node:process';
-import { ACTS, type Act, type Scenario } from './scenarios.ts';
-import { Stage } from './stage.ts';
+import { Fixture } from './fixture.ts';
+import { GROUPS, type Group, type Scenario } from './scenarios.ts';
 
 /** Names of scenarios; put in when this is bundled. */
 declare const SCENARIOS_WANTED: readonly string[];
@@ -15,45 +15,46 @@ function say(text: string): void {
 
 /** By scenario: `ok`, or what went wrong. */
 const outcomes: Record<string, string> = {};
-const isWanted = ({ name }: Scenario): boolean => SCENARIOS_WANTED.includes(name);
+const writeOutcomes = () => writeFileSync('/out/outcomes.json', JSON.stringify(outcomes));
 
-async function play(stage: Stage, { name, run }: Scenario): Promise<void> {
+async function run(scenario: Scenario, fixture: Fixture): Promise<void> {
+  const { name } = scenario;
   say(`== ${name}`);
   try {
-    await run(stage, say);
-    stage.fabric.check();
+    await scenario.run(fixture);
+    fixture.fabric.check();
     outcomes[name] = 'ok';
     say(`ok: ${name}`);
   } catch (error) {
     outcomes[name] = (error as Error).message;
     say(`FAILED: ${name}: ${(error as Error).stack}`);
   }
-  writeFileSync('/out/outcomes.json', JSON.stringify(outcomes));
+  writeOutcomes();
 }
 
-async function perform(stage: Stage, { way, tracks }: Act): Promise<void> {
-  await stage.begin(way);
+async function runGroup({ way, tracks }: Group, fixture: Fixture): Promise<void> {
+  await fixture.begin(way);
   say(`two Docker hosts are there, ${way}`);
   await Promise.all(
     tracks.map(async track => {
-      for (const scenario of track) await play(stage, scenario);
+      for (const scenario of track) await run(scenario, fixture);
     }),
   );
 }
 
-const stage = new Stage();
-await stage.open();
+const fixture = new Fixture(say);
+await fixture.open();
 say('EC2, its metadata, a database and a neighbour are there');
-for (const { way, tracks } of ACTS) {
-  const act: Act = { way, tracks: tracks.map(track => track.filter(isWanted)) };
-  const names = act.tracks.flat().map(({ name }) => name);
+for (const { way, tracks: all } of GROUPS) {
+  const tracks = all.map(track => track.filter(({ name }) => SCENARIOS_WANTED.includes(name)));
+  const names = tracks.flat().map(({ name }) => name);
   if (names.length === 0) continue;
-  await perform(stage, act).catch(error => {
+  await runGroup({ way, tracks }, fixture).catch(error => {
     for (const name of names) outcomes[name] ??= `the hosts did not come up: ${(error as Error).message}`;
     say(`FAILED: ${(error as Error).stack}`);
   });
-  if (names.some(name => outcomes[name] !== 'ok')) stage.distrust();
-  say(`frames dropped so far: ${JSON.stringify(stage.fabric.drops())}`);
-  writeFileSync('/out/outcomes.json', JSON.stringify(outcomes));
+  if (names.some(name => outcomes[name] !== 'ok')) fixture.distrust();
+  say(`frames dropped so far: ${JSON.stringify(fixture.fabric.drops())}`);
+  writeOutcomes();
 }
 process.exit(0);

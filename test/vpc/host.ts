@@ -8,7 +8,6 @@ import { Unit } from './unit.ts';
 
 /** How hosts are served: by one server on HTTPS and MySQL; each by its own on one MySQL; or all by itself. */
 export type Way = 'central' | 'shared' | 'embedded';
-export type Say = (text: string) => void;
 export type Environment = Readonly<Record<string, string>>;
 
 /** What any program needs to find the simulated EC2; credentials and Region come from the metadata service. */
@@ -31,7 +30,7 @@ export class Host extends Instance {
     for (const line of linesOf(blockBehind('**2. The files.**', 'sh'))) await this.#workstation(line);
     this.write('/etc/systemd/system/ec2-ipam.service', blockBehind('**4. The unit.**', 'ini'));
     this.#configure(way, settings);
-    await this.must('rm', '-f', '/etc/docker/plugins/ec2-ipam.json');
+    await this.must('rm -f /etc/docker/plugins/ec2-ipam.json');
     if (way === 'central') {
       this.write(
         '/etc/docker/plugins/ec2-ipam.json',
@@ -74,12 +73,17 @@ export class Host extends Instance {
   }
 
   /** Runs the program by hand, with the server's settings. */
-  async ipam(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.run(['ec2-ipam', ...args], { ...this.#environment });
-    if (code !== 0)
-      throw new Error(`${this.name}: ec2-ipam ${args.join(' ')} ended with ${code}: ${stderr || stdout}`);
-    return stdout;
+  ipam(line: string): Promise<string> {
+    return this.must(`ec2-ipam ${line}`, { ...this.#environment });
   }
+
+  /** Throws if its ledger does not say that so many addresses are held. */
+  async mustHold(count: number): Promise<void> {
+    const { holders } = JSON.parse(await this.ipam('status --json')) as { holders: unknown[] };
+    if (holders.length !== count) throw new Error(`${holders.length} addresses are held, not ${count}`);
+  }
+
+  mknet = (line: string): Promise<string> => this.must(`/opt/ec2-ipam/mknet.sh ${line}`);
 
   override powerOff(): Promise<void> {
     this.server.forget();
@@ -88,7 +92,7 @@ export class Host extends Instance {
 
   override async startDocker(): Promise<void> {
     await super.startDocker();
-    if ((await this.run(['docker', 'image', 'inspect', 'busybox'])).code !== 0)
+    if ((await this.run('docker image inspect busybox')).code !== 0)
       await this.sh(`tar -C ${IMAGE_FOLDER} -c . | docker import - busybox:latest`);
   }
 
@@ -105,6 +109,6 @@ export class Host extends Instance {
       const [, folder = ''] = rest.at(-1)?.split(':') ?? [];
       for (const file of rest.slice(0, -1))
         cpSync(join('/vpc', file), join(this.pathOf(folder), basename(file)));
-    } else throw new Error(`the README has a command that is not played: ${line}`);
+    } else throw new Error(`the README has a command that is not known here: ${line}`);
   }
 }

@@ -1,19 +1,26 @@
 /** An EC2 instance: namespaces of its own on this machine's kernel, ENIs on the fabric, and a disk that survives. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import process from 'node:process';
-import { createInterface } from 'node:readline';
-import { execute, type Result, until } from '../kit/docker/netns.ts';
+import { execute, firstLine, type Program, type Result, startInside, until } from '../kit/docker/netns.ts';
 import type { Fabric } from './fabric.ts';
 import { type EniSite, HOSTS_FILE, type InstanceSite, SUBNETS } from './site.ts';
+
+/** A command as words, or as a line, which is split as systemd does it: at spaces, where these are not in '…'. */
+export type Command = string | readonly string[];
+export const wordsOf = (command: Command): readonly string[] =>
+  typeof command === 'string'
+    ? [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '')
+    : command;
 
 const OUT = '/out';
 const DISKS = '/disks';
 /** What of an instance's file system is its own; the rest is the machine's. */
 const DISK_FOLDERS = ['etc', 'opt', 'root', 'usr/local', 'var/lib'];
+const NAMESPACES = '--mount --net --pid --uts --ipc';
 const DOCKER_START_MS = 120_000;
 
 // Process 1 of the instance: when it goes, all go. It says its process id out here, and waits.
@@ -31,21 +38,13 @@ const INIT = `
   read -r _ || true
 `;
 
-/** A program that was started in an instance. */
-export interface Running {
-  readonly ended: Promise<void>;
-  hasEnded(): boolean;
-  /** The signal goes to the program itself. */
-  signal(name: 'TERM' | 'KILL'): Promise<void>;
-}
-
 export class Instance {
   readonly site: InstanceSite;
   readonly #fabric: Fabric;
   readonly #disk: string;
   #init: ChildProcess | null = null;
   #enter: string[] = [];
-  #dockerd: Running | null = null;
+  #dockerd: Program | null = null;
 
   constructor(site: InstanceSite, fabric: Fabric) {
     this.site = site;
@@ -67,6 +66,11 @@ export class Instance {
     return this.site.id;
   }
 
+  /** Of its primary ENI. */
+  get ip(): string {
+    return this.site.enis[0]?.primary ?? '';
+  }
+
   write(path: string, text: string, mode = 0o644): void {
     const target = join(this.#disk, path);
     mkdirSync(join(target, '..'), { recursive: true });
@@ -85,28 +89,13 @@ export class Instance {
   /** Powers it on. Only its primary ENI is configured, as by DHCP; `lateMs` delays others, by interface. */
   async boot(lateMs: Readonly<Record<string, number>> = {}): Promise<void> {
     writeFileSync(join(this.#disk, 'boot_id'), `${randomUUID()}\n`);
-    const namespaces = [
-      '--mount',
-      '--net',
-      '--pid',
-      '--uts',
-      '--ipc',
-      '--fork',
-      '--kill-child',
-      '--propagation',
-      'private',
-    ];
-    const init = spawn('unshare', [...namespaces, 'bash', '-c', INIT, 'init', this.#disk, this.name], {
+    const flags = `${NAMESPACES} --fork --kill-child --propagation private`.split(' ');
+    const init = spawn('unshare', [...flags, 'bash', '-c', INIT, 'init', this.#disk, this.name], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#init = init;
-    let pid = 0;
-    for await (const line of createInterface({ input: init.stdout })) {
-      pid = Number(line);
-      break;
-    }
-    if (pid === 0) throw new Error(`instance ${this.name} did not start`);
-    this.#enter = ['--target', `${pid}`, '--mount', '--net', '--pid', '--uts', '--ipc', '--'];
+    const pid = Number(await firstLine(init));
+    this.#enter = ['--target', `${pid}`, ...NAMESPACES.split(' ')];
     for (const eni of this.site.enis) {
       const plug = () => this.#fabric.plug(eni.id, eni.interface, pid);
       const late = lateMs[eni.interface] ?? 0;
@@ -118,13 +107,12 @@ export class Instance {
   }
 
   async #configure({ interface: name, primary, subnet }: EniSite): Promise<void> {
-    const router = SUBNETS[subnet].cidr.replace(/0\/24$/, '1');
     const commands = [
       `link set dev ${name} mtu 9001 up`,
       `address add ${primary}/24 dev ${name}`,
-      `route add default via ${router}`,
+      `route add default via ${SUBNETS[subnet].router}`,
     ];
-    await this.must('bash', '-c', `printf '%s\\n' "$@" | ip -batch -`, 'ip', ...commands);
+    await this.sh(`printf '%s\\n' '${commands.join("' '")}' | ip -batch -`);
   }
 
   /** Cuts the power. */
@@ -132,7 +120,7 @@ export class Instance {
     const init = this.#init;
     if (init === null) return;
     this.#init = null;
-    const gone = new Promise<void>(resolve => init.once('exit', () => resolve()));
+    const gone = once(init, 'exit');
     init.kill('SIGKILL'); // unshare, and with it process 1 of the instance
     await gone;
     for (const { id } of this.site.enis) this.#fabric.unplug(id);
@@ -140,21 +128,23 @@ export class Instance {
     this.#dockerd = null;
   }
 
-  run(command: readonly string[], env?: Record<string, string>): Promise<Result> {
-    return execute('nsenter', [...this.#enter, ...command], env);
+  run(command: Command, env?: Record<string, string>): Promise<Result> {
+    return execute('nsenter', [...this.#enter, '--', ...wordsOf(command)], env);
   }
 
   /** Runs a command that has to succeed; returns its output. */
-  async must(...command: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.run(command);
+  async must(command: Command, env?: Record<string, string>): Promise<string> {
+    const { code, stdout, stderr } = await this.run(command, env);
     if (code !== 0)
-      throw new Error(`${this.name}: ${command.join(' ')} ended with ${code}: ${(stderr || stdout).trim()}`);
+      throw new Error(
+        `${this.name}: ${wordsOf(command).join(' ')} ended with ${code}: ${(stderr || stdout).trim()}`,
+      );
     return stdout.trim();
   }
 
-  /** A shell's line that has to succeed. */
-  sh = (script: string): Promise<string> => this.must('bash', '-e', '-o', 'pipefail', '-c', script);
-  docker = (...args: string[]): Promise<string> => this.must('docker', ...args);
+  /** Runs a shell's script that has to succeed. */
+  sh = (script: string): Promise<string> => this.must(['bash', '-e', '-o', 'pipefail', '-c', script]);
+  docker = (line: string): Promise<string> => this.must(`docker ${line}`);
 
   /** The root of its file system and processes, for this process. */
   get #root(): string {
@@ -188,45 +178,22 @@ export class Instance {
   }
 
   /** Starts a program; its output goes to a log among the results. */
-  start(command: readonly string[], log: string, env: Record<string, string> = {}): Running {
-    const output = openSync(join(OUT, `${this.name}-${log}.log`), 'a');
-    const child = spawn(
-      'nsenter',
-      [...this.#enter, 'bash', '-c', 'echo $$ >&3; exec 3>&-; exec "$@"', 'bash', ...command],
-      {
-        stdio: ['ignore', output, output, 'pipe'],
-        env: { PATH: process.env.PATH ?? '', HOME: '/root', ...env },
-      },
-    );
-    closeSync(output);
-    let hasEnded = false;
-    const ended = new Promise<void>(resolve =>
-      child.once('exit', () => {
-        hasEnded = true;
-        resolve();
-      }),
-    );
-    // Its process id inside: a signal to nsenter would not reach it.
-    const pid = new Promise<string>(resolve =>
-      child.stdio[3]?.once('data', data => resolve(String(data).trim())),
-    );
-    return {
-      ended,
-      hasEnded: () => hasEnded,
-      signal: async name => void (await this.run(['kill', `-${name}`, await pid])),
-    };
+  start(command: Command, log: string, env: Record<string, string> = {}): Promise<Program> {
+    return startInside(this.#enter, wordsOf(command), join(OUT, `${this.name}-${log}.log`), env);
   }
 
   /** Starts the engine; resolves when it answers. */
   async startDocker(): Promise<void> {
-    await this.run(['rm', '-f', '/var/run/docker.pid']); // of one that was killed
-    const dockerd = this.start(['dockerd'], 'dockerd');
+    await this.run('rm -f /var/run/docker.pid'); // of one that was killed
+    const dockerd = await this.start('dockerd', 'dockerd');
     this.#dockerd = dockerd;
+    let hasEnded = false;
+    void dockerd.ended.then(() => {
+      hasEnded = true;
+    });
     await until(`dockerd of ${this.name} answers`, DOCKER_START_MS, async () => {
-      if (dockerd.hasEnded()) throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
-      return (
-        existsSync(join(this.#root, 'run/docker.sock')) && (await this.run(['docker', 'version'])).code === 0
-      );
+      if (hasEnded) throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
+      return existsSync(join(this.#root, 'run/docker.sock')) && (await this.run('docker version')).code === 0;
     });
   }
 

@@ -1,7 +1,5 @@
-/**
- * A machine whose kernel has ipvlan: QEMU without KVM, Debian's cloud kernel, and on its disk the commands of this
- * machine with their libraries. It has no network to the outside. Its disk is thrown away when it ends.
- */
+/** A machine whose kernel has ipvlan: QEMU without KVM, Debian's cloud kernel, and on its disk the commands of this
+ *  machine with their libraries. It has no network to the outside. Its disk is thrown away when it ends. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
   copyFileSync,
@@ -24,38 +22,13 @@ import { PATH, ROOT } from '../../scripts/tiers.ts';
 /** Where scripts/provision/install unpacks the kernel. */
 const KERNEL = join(ROOT, 'node_modules/.cache/kernel');
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
-const COMMANDS = [
-  'bash',
-  'busybox',
-  'node',
-  'curl',
-  'ip',
-  'bridge',
-  'nft',
-  'kmod',
-  'nsenter',
-  'unshare',
-  'mariadbd',
-  'mariadb',
-  'dockerd',
-  'docker',
-  'docker-init',
-  'docker-proxy',
-  'containerd',
-  'containerd-shim-runc-v2',
-  'runc',
-];
+const COMMANDS = `bash busybox node curl ip bridge nft kmod nsenter unshare mariadbd mariadb dockerd docker
+  docker-init docker-proxy containerd containerd-shim-runc-v2 runc`.split(/\s+/);
 const COMPOSE = '/usr/libexec/docker/cli-plugins/docker-compose';
-const MODULES = [
-  'net',
-  'lib',
-  'crypto',
-  'fs/overlayfs',
-  'drivers/block/virtio_blk',
-  'drivers/net/veth',
-  'drivers/net/ipvlan',
-  'drivers/net/macvlan',
-];
+const MODULES = `net lib crypto fs/overlayfs drivers/block/virtio_blk drivers/net/veth drivers/net/ipvlan
+  drivers/net/macvlan`.split(/\s+/);
+const FOLDERS =
+  'usr/bin usr/sbin usr/lib usr/lib64 usr/local proc sys dev run tmp root out opt etc var/lib'.split(' ');
 const DISK_SPARE_MB = 700;
 const OUT_BYTES = 64 * 1024 * 1024;
 const MEMORY_MB = 3072;
@@ -63,24 +36,19 @@ const MEMORY_MB = 3072;
 const BOOT_LIMIT_MS = 60_000;
 const BOOTS_MAX = 3;
 const POWER_OFF_MS = 60_000;
+const SERIAL_CHARS_SHOWN = 4000;
 
 /** What the machine's disk holds besides commands: paths there, and the files or folders to copy from here. */
 export type Files = Readonly<Record<string, string>>;
+type Show = (text: string) => void;
 
-/** Boots a machine with the files, of which /vpc/guest.mjs is run; what that leaves in /out is in the folder `out` then.
- *  Answers its exit status. `folder` is for what is made on the way. */
-export async function runMachine(
-  folder: string,
-  files: Files,
-  limitS: number,
-  show: (text: string) => void,
-): Promise<number> {
+/** Boots a machine with the files, of which /vpc/guest.mjs is run; what that leaves in /out is in `folder`/out then.
+ *  Returns its exit status. */
+export async function runMachine(folder: string, files: Files, limitS: number, show: Show): Promise<number> {
   makeDisk(folder, files);
-  for (let boot = 1; ; boot++) {
-    const outcome = await bootOnce(folder, limitS, show);
-    if (outcome === 'ended') break;
-    if (boot === BOOTS_MAX)
-      throw new Error(`the machine did not boot:\n${readFileSync(join(folder, 'serial.log'), 'utf8')}`);
+  const serialLog = () => readFileSync(join(folder, 'serial.log'), 'utf8').slice(-SERIAL_CHARS_SHOWN);
+  for (let boot = 1; (await bootOnce(folder, limitS, show)) === 'hung'; boot++) {
+    if (boot === BOOTS_MAX) throw new Error(`the machine did not boot:\n${serialLog()}`);
     show(`the machine did not boot within ${BOOT_LIMIT_MS} ms; again\n`);
   }
   const out = join(folder, 'out');
@@ -89,17 +57,11 @@ export async function runMachine(
     execFileSync('tar', ['-xf', join(folder, 'out.tar'), '-C', out], { stdio: 'pipe' });
     return Number(readFileSync(join(out, 'status'), 'utf8'));
   } catch {
-    throw new Error(
-      `the machine left no results:\n${readFileSync(join(folder, 'serial.log'), 'utf8').slice(-4000)}`,
-    );
+    throw new Error(`the machine left no results:\n${serialLog()}`);
   }
 }
 
-async function bootOnce(
-  folder: string,
-  limitS: number,
-  show: (text: string) => void,
-): Promise<'ended' | 'hung'> {
+async function bootOnce(folder: string, limitS: number, show: Show): Promise<'ended' | 'hung'> {
   writeFileSync(join(folder, 'out.tar'), '');
   truncateSync(join(folder, 'out.tar'), OUT_BYTES);
   const kernel = `root=/dev/nvme0n1 rw init=/sbin/init console=ttyS0 quiet panic=-1 mitigations=off limit_s=${limitS}`;
@@ -122,7 +84,7 @@ async function bootOnce(
   }
 }
 
-function watch(child: ChildProcess, limitS: number, show: (text: string) => void): Promise<'ended' | 'hung'> {
+function watch(child: ChildProcess, limitS: number, show: Show): Promise<'ended' | 'hung'> {
   return new Promise((done, failed) => {
     let alive = false;
     const hung = setTimeout(() => alive || child.kill('SIGKILL'), BOOT_LIMIT_MS);
@@ -144,24 +106,7 @@ function watch(child: ChildProcess, limitS: number, show: (text: string) => void
 function makeDisk(folder: string, files: Files): void {
   const root = join(folder, 'root');
   const at = (path: string) => join(root, path);
-  for (const path of [
-    'usr/bin',
-    'usr/sbin',
-    'usr/lib',
-    'usr/lib64',
-    'proc',
-    'sys',
-    'dev',
-    'run',
-    'tmp',
-    'root',
-    'out',
-    'opt',
-    'usr/local',
-    'var/lib',
-  ])
-    mkdirSync(at(path), { recursive: true });
-  mkdirSync(at('etc'));
+  for (const path of FOLDERS) mkdirSync(at(path), { recursive: true });
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, at(name));
   symlinkSync('/run', at('var/run'));
   for (const command of COMMANDS) addCommand(root, command);
@@ -180,17 +125,7 @@ function makeDisk(folder: string, files: Files): void {
     cpSync(from, at(path), { recursive: true });
   }
   const usedMb = Number(execFileSync('du', ['-sm', root], { encoding: 'utf8' }).split('\t')[0]);
-  const options = [
-    '-q',
-    '-t',
-    'ext4',
-    '-O',
-    '^has_journal',
-    '-m',
-    '0',
-    '-E',
-    'root_owner=0:0,lazy_itable_init=1',
-  ];
+  const options = '-q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0,lazy_itable_init=1'.split(' ');
   const disk = join(folder, 'root.ext4');
   execFileSync('mke2fs', [...options, '-d', root, disk, `${usedMb + DISK_SPARE_MB}M`], {
     stdio: 'pipe',

@@ -1,12 +1,12 @@
 // Goal: packets reach the containers that the ledger says, and only those. Method: a machine whose kernel has ipvlan
-// (test/vpc/machine.ts) plays a VPC of two Docker hosts on a wire that drops what EC2 drops, by the README's own
-// commands; the evidence is what it prints. VPC_SCENARIOS names parts of the scenarios to run, with commas.
+// (test/vpc/machine.ts) holds a VPC of two Docker hosts on a wire that drops what EC2 drops, installed by the commands
+// of the READMEs; the evidence is what it prints. VPC_SCENARIOS names parts of the scenarios to run, with commas.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { ROOT } from '../../scripts/tiers.ts';
 import { installData } from '../kit/databases/mariadb.ts';
 import { byLength } from '../kit/length.ts';
 import { PAGES } from '../kit/pages.ts';
@@ -16,14 +16,13 @@ import { type Files, runMachine } from './machine.ts';
 import { PAGES_FOLDER } from './readme.ts';
 import { SCENARIOS } from './scenarios.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const LIMIT_S = 660;
 const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
 const MYSQL_SHARE = '/usr/share/mariadb';
 
 const all = SCENARIOS.map(({ name }) => name);
 const naming = (parts: readonly string[]) => all.filter(name => parts.some(part => name.includes(part)));
-const SHORT = naming(['what the wire drops', 'the order of the unit']);
+const SHORT = naming(['the wire drops', 'the order of the unit']);
 const LEFT_OUT = all.filter(name => !SHORT.includes(name));
 const chosen =
   process.env.VPC_SCENARIOS === undefined
@@ -39,9 +38,9 @@ const vpc = suite('packets in a VPC');
 let outcomes: Record<string, string> = {};
 
 vpc.before(async () => {
-  let console_ = '';
+  let said = '';
   const show = (text: string): void => {
-    console_ += text;
+    said += text;
     process.stdout.write(text);
   };
   try {
@@ -52,7 +51,7 @@ vpc.before(async () => {
   } catch (error) {
     show(`${(error as Error).stack}\n`);
   }
-  if (chosen.some(name => outcomes[name] !== 'ok')) keepLogs(console_);
+  if (chosen.some(name => outcomes[name] !== 'ok')) keepLogs(said);
 });
 
 /** What the machine's disk needs beside commands: the program, the bundle, the READMEs, a database, certificates. */
@@ -68,18 +67,16 @@ async function filesOfMachine(): Promise<Files> {
   });
   installData(at('mysql'), '--innodb-log-file-size=10M');
   const { ca, server, client, remove } = makeCertificates(['DNS:ipam.internal', 'DNS:db.internal']);
-  mkdirSync(at('certificates'));
-  cpSync(ca, at('certificates/ca.pem'));
-  cpSync(server.cert, at('certificates/server.pem'));
-  cpSync(server.key, at('certificates/server.key'));
-  cpSync(client.cert, at('certificates/host.pem'));
-  cpSync(client.key, at('certificates/host.key'));
-  remove();
+  process.once('exit', remove);
   return {
     '/vpc/guest.mjs': at('guest.mjs'),
     '/vpc/dist': join(ROOT, 'dist'),
     ...Object.fromEntries(PAGES.map(page => [join(PAGES_FOLDER, page), join(ROOT, page)])),
-    '/vpc/certificates': at('certificates'),
+    '/vpc/certificates/ca.pem': ca,
+    '/vpc/certificates/server.pem': server.cert,
+    '/vpc/certificates/server.key': server.key,
+    '/vpc/certificates/host.pem': client.cert,
+    '/vpc/certificates/host.key': client.key,
     '/var/lib/mysql': at('mysql'),
     [`${MYSQL_SHARE}/english`]: `${MYSQL_SHARE}/english`,
     [`${MYSQL_SHARE}/charsets`]: `${MYSQL_SHARE}/charsets`,

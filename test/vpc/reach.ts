@@ -1,22 +1,24 @@
-/** Who reaches whom, and how that is shown. */
+/** Pings between places, and a table of who reaches whom. */
+import { table } from '../../src/cli/terminal/output.ts';
 import type { Result } from '../kit/docker/netns.ts';
+import type { Command } from './instance.ts';
 
 /** Somewhere that commands can be run, with a name for the table. */
 export interface Place {
   readonly name: string;
-  run(command: readonly string[]): Promise<Result>;
+  run(command: Command): Promise<Result>;
 }
 export interface Target {
   readonly name: string;
   readonly ip: string;
 }
-/** Lost: the pings went out and came to nothing. Anything else that is not an answer is an error, not a "no". */
+/** No: the pings were sent, and none was answered. Anything else is an error. */
 export type Answer = 'yes' | 'no';
 
 const PINGS = 2;
 const PING_WAIT_S = 2;
 
-/** Pings all targets at once. Throws where a ping did not run to its end. */
+/** Pings all targets at once. Throws if a ping did not run to its end. */
 export async function pingAll(from: Place, targets: readonly Target[]): Promise<Map<string, Answer>> {
   const script = `for ip; do (ping -q -c ${PINGS} -W ${PING_WAIT_S} $ip 2>&1 | sed "s/^/$ip /") & done; wait`;
   const { stdout } = await from.run(['sh', '-c', script, 'ping', ...targets.map(({ ip }) => ip)]);
@@ -53,21 +55,19 @@ export class Table {
     if (found !== expected) this.#wrong.push(`${from} → ${to}: ${found}, expected ${expected}`);
   }
 
-  /** Throws when something was not as expected. */
+  /** Pings all targets, of which the same is expected. */
+  async ping(from: Place, targets: readonly Target[], expected: Answer): Promise<void> {
+    for (const [to, answer] of await pingAll(from, targets)) this.put(from.name, to, answer, expected);
+  }
+
+  /** Throws if something was not as expected. */
   check(): void {
     if (this.#wrong.length > 0) throw new Error(this.#wrong.join('; '));
   }
 
   toString(): string {
     const columns = [...new Set([...this.#rows.values()].flatMap(row => [...row.keys()]))];
-    const lines = [...this.#rows].map(([from, row]) => [
-      from,
-      ...columns.map(column => row.get(column) ?? ''),
-    ]);
-    const all = [['from \\ to', ...columns], ...lines];
-    const widths = all[0]?.map((_, index) => Math.max(...all.map(line => line[index]?.length ?? 0))) ?? [];
-    return all
-      .map(line => `| ${line.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join(' | ')} |`)
-      .join('\n');
+    const rows = [...this.#rows].map(([from, row]) => [from, ...columns.map(to => row.get(to) ?? '')]);
+    return table(['from \\ to', ...columns], rows).trimEnd();
   }
 }

@@ -1,4 +1,5 @@
-import type { Say, Way } from './host.ts';
+import type { Fixture } from './fixture.ts';
+import type { Way } from './host.ts';
 import { churn } from './scenarios/churn.ts';
 import { everyday } from './scenarios/docker.ts';
 import { modes } from './scenarios/modes.ts';
@@ -10,31 +11,43 @@ import {
 } from './scenarios/networks.ts';
 import { dockerFirst, inOrder } from './scenarios/reboot.ts';
 import { cooldown, quarantine } from './scenarios/rest.ts';
-import type { Stage } from './stage.ts';
 
 export interface Scenario {
+  /** As `subject: rule`. */
   readonly name: string;
-  run(stage: Stage, say: Say): Promise<void>;
+  run(fixture: Fixture): Promise<void>;
 }
 
 /** Scenarios on hosts that are served in one way: one after the other in each track, the tracks at once. */
-export interface Act {
+export interface Group {
   readonly way: Way;
   readonly tracks: readonly (readonly Scenario[])[];
 }
 
-export const ACTS: readonly Act[] = [
-  { way: 'central', tracks: [[{ name: 'one server for all hosts, on HTTPS and MySQL', run: everyNetwork }]] },
+const scenario = (name: string, run: Scenario['run']): Scenario => ({ name, run });
+
+export const GROUPS: readonly Group[] = [
+  {
+    way: 'central',
+    tracks: [
+      [
+        scenario(
+          'central server, on HTTPS and MySQL: containers reach their tenant and no other',
+          everyNetwork,
+        ),
+      ],
+    ],
+  },
   {
     way: 'shared',
     tracks: [
       [
-        {
-          name: 'a server on each host, with a MySQL in common; what the wire drops',
-          run: everyNetworkAndNoMore,
-        },
-        { name: 'what the quarantine is for', run: quarantine },
-        { name: 'churn, with failures of all parts', run: churn },
+        scenario(
+          'server on each host, on one MySQL: containers reach their tenant; the wire drops the rest',
+          everyNetworkAndNoMore,
+        ),
+        scenario('quarantine: what peers send to the former ENI ends before the next holder', quarantine),
+        scenario('churn while all parts fail: no address has two holders', churn),
       ],
     ],
   },
@@ -42,13 +55,16 @@ export const ACTS: readonly Act[] = [
     way: 'embedded',
     tracks: [
       [
-        { name: 'a reboot in the order of the unit', run: inOrder },
-        { name: 'a reboot in the worst order', run: dockerFirst },
+        scenario(
+          'reboot in the order of the unit: containers that restart always are reached again',
+          inOrder,
+        ),
+        scenario('reboot with Docker first: containers stay down until they are started', dockerFirst),
       ],
       [
-        { name: "everyday Docker, and the README's Compose file", run: everyday },
-        { name: 'the modes of ipvlan', run: modes },
-        { name: 'what the cooldown is for', run: cooldown },
+        scenario("everyday Docker, and the README's Compose file: each container is reached", everyday),
+        scenario('modes of ipvlan: containers reach what the README says', modes),
+        scenario('cooldown: nobody answers for the former container', cooldown),
       ],
     ],
   },
@@ -56,11 +72,11 @@ export const ACTS: readonly Act[] = [
     way: 'embedded',
     tracks: [
       [
-        { name: 'embedded, with ranges of their own', run: disjointRanges },
-        { name: 'embedded, over the same range', run: overlappingRanges },
+        scenario('embedded, ranges of their own: no host gives an address of the other', disjointRanges),
+        scenario('embedded, the same range: what EC2 refuses is skipped', overlappingRanges),
       ],
     ],
   },
 ];
 
-export const SCENARIOS: readonly Scenario[] = ACTS.flatMap(({ tracks }) => tracks.flat());
+export const SCENARIOS: readonly Scenario[] = GROUPS.flatMap(({ tracks }) => tracks.flat());

@@ -1,11 +1,13 @@
-/** What the machine plays: a VPC with two Docker hosts and a third instance that only looks on. */
+/** The VPC in the machine: two Docker hosts, and a third instance that only looks on. */
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 
-export const SUBNETS = {
-  hosts: { id: 'subnet-0a1b2c3d4e5f60000' as SubnetId, cidr: '10.0.0.0/24' },
-  red: { id: 'subnet-0a1b2c3d4e5f60001' as SubnetId, cidr: '10.0.1.0/24' },
-  blue: { id: 'subnet-0a1b2c3d4e5f60002' as SubnetId, cidr: '10.0.2.0/24' },
-} as const;
+const subnet = (digit: number) => ({
+  id: `subnet-0a1b2c3d4e5f6000${digit}` as SubnetId,
+  cidr: `10.0.${digit}.0/24`,
+  prefix: `10.0.${digit}.`,
+  router: `10.0.${digit}.1`,
+});
+export const SUBNETS = { hosts: subnet(0), red: subnet(1), blue: subnet(2) };
 export type Tenant = 'red' | 'blue';
 export const TENANTS: readonly Tenant[] = ['red', 'blue'];
 
@@ -19,7 +21,7 @@ export interface EniSite {
 export interface InstanceSite {
   readonly id: InstanceId;
   readonly name: string;
-  /** By device index. */
+  /** In the order of their device indexes. */
   readonly enis: readonly EniSite[];
 }
 
@@ -32,7 +34,7 @@ function instance(name: string, digit: number, subnets: readonly (keyof typeof S
       interface: `ens${index + 5}`,
       subnet,
       mac: `02:0a:1b:2c:${digit}0:0${index}`,
-      primary: `${SUBNETS[subnet].cidr.replace(/0\/24$/, '')}${digit}0`,
+      primary: `${SUBNETS[subnet].prefix}${digit}0`,
     })),
   };
 }
@@ -47,7 +49,7 @@ export const INSTANCES = [A, B, PEER];
 export const interfaceOf = (tenant: Tenant): string => (tenant === 'red' ? 'ens6' : 'ens7');
 
 export const WORLD = {
-  subnets: Object.values(SUBNETS),
+  subnets: Object.values(SUBNETS).map(({ id, cidr }) => ({ id, cidr })),
   instances: INSTANCES.map(({ id }) => ({ id, type: 'm5.4xlarge' })),
   enis: INSTANCES.flatMap(({ id: instance, enis }) =>
     enis.map(({ id, subnet, mac, primary }, deviceIndex) => ({
@@ -72,7 +74,7 @@ ${DATABASE} db.internal
 ${SERVER} ipam.internal
 `;
 
-// Where things are in the machine, and the one password in it.
+// Paths in the machine, and the one password in it.
 export const CERTIFICATES = '/vpc/certificates';
 export const IMAGE_FOLDER = '/tmp/image';
 export const PASSWORD = 'of the tests';

@@ -1,5 +1,6 @@
-/** A systemd unit's text, played: what it orders, in the order that it guarantees, without systemd. */
-import type { Instance, Running } from './instance.ts';
+/** A systemd unit without systemd: runs what its text says, in the order that systemd guarantees. */
+import type { Program } from '../kit/docker/netns.ts';
+import type { Instance } from './instance.ts';
 
 interface Service {
   readonly pre: readonly string[];
@@ -11,7 +12,10 @@ interface Service {
   readonly restartMs: number | null;
 }
 
-/** What a unit's text and its drop-ins say. Throws on a directive of [Service] that is not played. */
+const DIRECTIVES = `Type ExecStartPre ExecStart ExecStartPost Environment Restart RestartSec TimeoutStopSec
+  StateDirectory StateDirectoryMode`.split(/\s+/);
+
+/** Reads a unit's text with its drop-ins. Throws on a directive of [Service] that is not supported here. */
 function parse(text: string): Service {
   const section = text
     .split(/^\[Service\]$/m)
@@ -22,19 +26,8 @@ function parse(text: string): Service {
     ([, key = '', value = '']) => [key, value] as const,
   );
   const all = (key: string) => directives.filter(([name]) => name === key).map(([, value]) => value);
-  const known = [
-    'Type',
-    'ExecStartPre',
-    'ExecStart',
-    'ExecStartPost',
-    'Environment',
-    'Restart',
-    'RestartSec',
-    'TimeoutStopSec',
-    'StateDirectory',
-    'StateDirectoryMode',
-  ];
-  for (const [key] of directives) if (!known.includes(key)) throw new Error(`${key}= is not played`);
+  for (const [key] of directives)
+    if (!DIRECTIVES.includes(key)) throw new Error(`${key}= is not supported here`);
   const [start] = all('ExecStart');
   if (start === undefined) throw new Error('the unit starts nothing');
   const [name] = all('StateDirectory');
@@ -52,7 +45,7 @@ function parse(text: string): Service {
 export class Unit {
   readonly #instance: Instance;
   readonly #name: string;
-  #running: Running | null = null;
+  #running: Program | null = null;
   /** One for each time that it is wanted to run. */
   #wanted: symbol | null = null;
 
@@ -98,7 +91,8 @@ export class Unit {
     for (const command of service.pre) await this.#step(command);
     if (this.#wanted !== wanted) return;
     if (service.oneshot) return this.#step(service.start);
-    const running = this.#instance.start(words(service.start), this.#name, env);
+    const running = await this.#instance.start(service.start, this.#name, env);
+    if (this.#wanted !== wanted) return void (await running.signal('TERM'));
     this.#running = running;
     running.ended.then(() => this.#again(service, env, wanted)).catch(() => {}); // the instance has lost its power meanwhile
     for (const command of service.post) await this.#step(command);
@@ -112,11 +106,7 @@ export class Unit {
 
   async #step(command: string): Promise<void> {
     const mayFail = command.startsWith('-');
-    const { code, stdout, stderr } = await this.#instance.run(words(command.replace(/^-/, '')));
+    const { code, stdout, stderr } = await this.#instance.run(command.replace(/^-/, ''));
     if (code !== 0 && !mayFail) throw new Error(`${command} ended with ${code}: ${stdout}${stderr}`);
   }
 }
-
-/** As systemd splits a command line. */
-const words = (line: string): string[] =>
-  [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');

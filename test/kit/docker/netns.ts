@@ -179,9 +179,14 @@ export function execute(file: string, args: string[], env: Record<string, string
   });
 }
 
-// The shell tells its pid in the machine, then becomes the program: signals have to be sent from inside,
-// since a signal to nsenter doesn't reach the program.
-async function startInside(enter: string[], command: string[], log: string, env = {}): Promise<Program> {
+/** Starts a program in the namespaces; its output goes to the log. The shell tells its pid in there, then becomes the
+ *  program: signals have to be sent from inside, since a signal to nsenter doesn't reach the program. */
+export async function startInside(
+  enter: readonly string[],
+  command: readonly string[],
+  log: string,
+  env = {},
+): Promise<Program> {
   const shell = ['bash', '-c', 'echo $$; exec "$@" >>"$0" 2>&1', log, ...command];
   const child = spawn('nsenter', [...enter, '--', ...shell], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -200,7 +205,7 @@ async function startInside(enter: string[], command: string[], log: string, env 
   };
 }
 
-async function firstLine(child: ChildProcess): Promise<string> {
+export async function firstLine(child: ChildProcess): Promise<string> {
   if (child.stdout === null) throw new Error('the output of the program is not a pipe');
   for await (const line of createInterface({ input: child.stdout })) return line;
   throw new Error(`${child.spawnfile} ended before it said its process id`);

@@ -1,6 +1,7 @@
-/** The VPC and what is around it: EC2's API and metadata, a database, two Docker hosts and a neighbour. */
+/** The fixture of all scenarios: EC2's API and metadata, a database, two Docker hosts and a neighbour in a VPC. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { cpSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -12,7 +13,7 @@ import { buildVpc } from '../../src/simulator/model/world.ts';
 import { execute, until } from '../kit/docker/netns.ts';
 import { Fabric } from './fabric.ts';
 import { EC2_ENVIRONMENT, type Environment, Host, STORE_ENVIRONMENT, type Way } from './host.ts';
-import { Instance } from './instance.ts';
+import { Instance, wordsOf } from './instance.ts';
 import { blockBehind, linesOf } from './readme.ts';
 import {
   A,
@@ -32,11 +33,13 @@ import {
   WORLD,
 } from './site.ts';
 
-/** Between two looks at what has become due in the simulator: a call that is applied late. */
+/** How often the simulator is asked for its network, since it applies late calls only then. */
 const LOOK_MS = 50;
 const START_MS = 60_000;
 
-export class Stage {
+export class Fixture {
+  /** Prints evidence. */
+  readonly say: (text: string) => void;
   readonly vpc: Vpc;
   readonly fabric: Fabric;
   readonly a: Host;
@@ -45,7 +48,8 @@ export class Stage {
   #central: ChildProcess | null = null;
   #way: Way | null = null;
 
-  constructor() {
+  constructor(say: (text: string) => void) {
+    this.say = say;
     this.vpc = buildVpc(WORLD, { now: Date.now, random: Math.random, bucketScale: null });
     const { network } = this.vpc;
     this.fabric = new Fabric(
@@ -62,7 +66,7 @@ export class Stage {
     return [this.a, this.b];
   }
 
-  /** Starts what an account has besides instances, EC2, the metadata service and a database; then the instances. */
+  /** Starts EC2, the metadata service, a database and the neighbour. */
   async open(): Promise<void> {
     for (const address of [EC2, DATABASE, SERVER, METADATA])
       execFileSync('ip', ['address', 'add', `${address}/32`, 'dev', 'lo']);
@@ -88,16 +92,10 @@ export class Stage {
     return eni?.attachment?.instance ?? '';
   }
 
-  /** Starts the server of all hosts, as the README tells. */
+  /** Starts the server of all hosts by the command of the README. */
   async #startCentral(): Promise<void> {
-    for (const [from, to] of [
-      ['ca.pem', 'ca.pem'],
-      ['server.pem', 'server.pem'],
-      ['server.key', 'server.key'],
-    ] as const) {
-      mkdirSync('/etc/ec2-ipam', { recursive: true });
-      copyFileSync(join(CERTIFICATES, from), join('/etc/ec2-ipam', to));
-    }
+    for (const name of ['ca.pem', 'server.pem', 'server.key'])
+      cpSync(join(CERTIFICATES, name), join('/etc/ec2-ipam', name));
     writeFileSync('/etc/ec2-ipam/password', PASSWORD, { mode: 0o600 });
     execFileSync('ln', ['-sf', '/vpc/dist/ec2-ipam.mjs', '/usr/bin/ec2-ipam']);
     const [line = ''] = linesOf(blockBehind('## TLS', 'sh'));
@@ -112,24 +110,20 @@ export class Stage {
       },
       stdio: ['ignore', ...logFile('central')],
     });
-    await until(
-      'the central server listens',
-      START_MS,
-      async () => (await execute('bash', ['-c', `exec 3<>/dev/tcp/${SERVER}/8031`])).code === 0,
-    );
+    await answers(SERVER, 8031);
   }
 
   async #stopCentral(): Promise<void> {
     const child = this.#central;
     if (child === null) return;
     this.#central = null;
-    const gone = new Promise(resolve => child.once('exit', resolve));
+    const gone = once(child, 'exit');
     child.kill('SIGTERM');
     await gone;
   }
 
-  /** Boots both hosts and installs on them what they need to be served in this way. Those that are already embedded
-   *  only forget. */
+  /** Boots both hosts and installs on them what they need for this way. Hosts that are embedded already begin anew
+   *  without a boot. */
   async begin(way: Way): Promise<void> {
     if (way === 'embedded' && this.#way === way) return await this.forget();
     this.#way = way;
@@ -139,13 +133,7 @@ export class Stage {
       this.hosts.map(async host => {
         await host.powerOff();
         await host.boot();
-        await host.must(
-          'rm',
-          '-rf',
-          '/var/lib/ec2-ipam',
-          '/var/lib/docker/containers',
-          '/var/lib/docker/network',
-        );
+        await host.must('rm -rf /var/lib/ec2-ipam /var/lib/docker/containers /var/lib/docker/network');
         this.#takeOff(host);
         await host.install(way);
         if (way === 'central') await host.link.start();
@@ -161,18 +149,18 @@ export class Stage {
     await Promise.all(this.hosts.map(host => host.empty().then(() => host.restart(way, settings))));
   }
 
-  /** Something failed: the hosts are booted anew before anything else. */
+  /** Has the hosts booted before the next group, since something failed. */
   distrust(): void {
     this.#way = null;
   }
 
-  /** The same with ledgers that know nothing, and nothing on the ENIs. */
+  /** Empties the hosts, their ledgers and their ENIs. */
   async forget(): Promise<void> {
     await Promise.all(
       this.hosts.map(async host => {
         await host.empty();
         await host.server.stop();
-        await host.must('rm', '-rf', '/var/lib/ec2-ipam');
+        await host.must('rm -rf /var/lib/ec2-ipam');
         this.#takeOff(host);
         await host.server.start();
       }),
@@ -180,9 +168,9 @@ export class Stage {
     await this.#forgetNeighbours();
   }
 
-  /** A ledger that begins anew knows of no quarantine: nobody may remember the former holders. */
+  /** A new ledger knows of no quarantine, so nobody may remember former holders. */
   async #forgetNeighbours(): Promise<void> {
-    for (const instance of [this.peer, ...this.hosts]) await instance.must('ip', 'neigh', 'flush', 'all');
+    for (const instance of [this.peer, ...this.hosts]) await instance.must('ip neigh flush all');
   }
 
   #takeOff(host: Host): void {
@@ -193,24 +181,14 @@ export class Stage {
     }
   }
 
-  /** Asks the database of the shared ledger; returns the rows. */
+  /** Runs a statement on the shared ledger; returns the rows. */
   async sql(statement: string): Promise<string[][]> {
-    const flags = [
-      '--host',
-      DATABASE,
-      '--user',
-      'ipam',
-      `--password=${PASSWORD}`,
-      '--skip-ssl',
-      '--batch',
-      '--skip-column-names',
-    ];
-    const { code, stdout, stderr } = await execute('mariadb', [...flags, '--execute', statement, 'shared']);
+    const flags = wordsOf(`--host ${DATABASE} --user ipam '--password=${PASSWORD}' --skip-ssl`);
+    const asked = ['--batch', '--skip-column-names', '--execute', statement, 'shared'];
+    const { code, stdout, stderr } = await execute('mariadb', [...flags, ...asked]);
     if (code !== 0) throw new Error(`the database: ${stderr}`);
-    return stdout
-      .split('\n')
-      .filter(Boolean)
-      .map(line => line.split('\t'));
+    const lines = stdout.split('\n').filter(Boolean);
+    return lines.map(line => line.split('\t'));
   }
 }
 
@@ -225,11 +203,11 @@ async function serveOn(address: string, fetch: Fetch): Promise<void> {
 }
 
 function makeImage(): void {
-  mkdirSync(join(IMAGE_FOLDER, 'bin'), { recursive: true });
-  copyFileSync('/usr/bin/busybox', join(IMAGE_FOLDER, 'bin/busybox'));
+  const bin = join(IMAGE_FOLDER, 'bin');
+  mkdirSync(bin, { recursive: true });
+  cpSync('/usr/bin/busybox', join(bin, 'busybox'));
   const applets = execFileSync('busybox', ['--list'], { encoding: 'utf8' }).split('\n');
-  for (const name of applets)
-    if (name !== '' && name !== 'busybox') symlinkSync('busybox', join(IMAGE_FOLDER, 'bin', name));
+  for (const name of applets) if (name !== '' && name !== 'busybox') symlinkSync('busybox', join(bin, name));
 }
 
 async function startDatabase(): Promise<void> {
@@ -239,28 +217,20 @@ async function startDatabase(): Promise<void> {
     .replace('DATABASE ipam', 'DATABASE shared')
     .replace('ipam.*', 'shared.*');
   writeFileSync('/run/accounts.sql', own + shared);
-  const flags = [
-    '--no-defaults',
-    '--user=root',
-    '--datadir=/var/lib/mysql',
-    '--socket=/run/mysql.sock',
-    '--pid-file=/run/mysql.pid',
-    '--init-file=/run/accounts.sql',
-    `--bind-address=${DATABASE}`,
-    '--skip-name-resolve',
-    '--performance-schema=OFF',
-    `--ssl-cert=${CERTIFICATES}/server.pem`,
-    `--ssl-key=${CERTIFICATES}/server.key`,
-    '--innodb-log-file-size=10M',
-    '--innodb-buffer-pool-size=64M',
-  ];
+  const flags = wordsOf(`--no-defaults --user=root --datadir=/var/lib/mysql --socket=/run/mysql.sock
+    --pid-file=/run/mysql.pid --init-file=/run/accounts.sql --bind-address=${DATABASE} --skip-name-resolve
+    --performance-schema=OFF --ssl-cert=${CERTIFICATES}/server.pem --ssl-key=${CERTIFICATES}/server.key
+    --innodb-log-file-size=10M --innodb-buffer-pool-size=64M`);
   spawn('mariadbd', flags, { stdio: ['ignore', ...logFile('mariadb')] });
-  await until(
-    'MariaDB answers',
-    START_MS,
-    async () => (await execute('bash', ['-c', `exec 3<>/dev/tcp/${DATABASE}/3306`])).code === 0,
-  );
+  await answers(DATABASE, 3306);
 }
+
+/** Waits until a server listens. */
+const answers = (address: string, port: number): Promise<void> =>
+  until(`${address}:${port} answers`, START_MS, async () => {
+    const { code } = await execute('bash', ['-c', `exec 3<>/dev/tcp/${address}/${port}`]);
+    return code === 0;
+  });
 
 function logFile(name: string): [number, number] {
   const file = openSync(join('/out', `${name}.log`), 'a');
