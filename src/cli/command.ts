@@ -87,6 +87,5 @@ export interface Command<O extends Options = Options> {
 /** Returns `spec`. It only infers the types of the options. */
 export const command = <const O extends Options>(spec: Command<O>): Command<O> => spec;
 
-/** Options that several commands have. */
+/** The option of all commands that can print JSON. */
 export const JSON_OPTION = { kind: onOff, fallback: 'off', help: 'print JSON' } as const;
-export const dryRunOption = (help: string) => ({ kind: onOff, fallback: 'off', help }) as const;

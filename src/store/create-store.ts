@@ -1,3 +1,4 @@
+/** Creates the store that a URL names. */
 import { IpamError } from '../domain/error.ts';
 import { createMysqlStore } from './mysql/store.ts';
 import { createSqliteStore } from './sqlite/store.ts';
@@ -8,13 +9,13 @@ export { ownerOf, settleInstance } from './sqlite/owner.ts';
 export { parseStoreUrl, type StoreSpec } from './url.ts';
 
 export interface OpenOptions {
-  /** Of a mysql store; goes before one in its URL. */
+  /** For MySQL, instead of a password in the URL. */
   readonly password?: string | null;
-  /** Begins the tokens of this process's moves. */
+  /** The start of each token, which tells the process that made a move. */
   readonly origin?: string;
 }
 
-/** The store that the spec names. Nothing is touched before the first call. Throws bad-request. */
+/** Connects or opens the file at the first call. Throws bad-request. */
 export function createStore(spec: StoreSpec, { password = null, origin = '' }: OpenOptions = {}): Store {
   if (spec.kind === 'mysql') return createMysqlStore({ spec, password, origin });
   if (spec.path === null)

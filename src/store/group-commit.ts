@@ -1,3 +1,4 @@
+/** Group commit: many moves share one durable transaction. */
 import { randomUUID } from 'node:crypto';
 import {
   type Allocation,
@@ -10,12 +11,12 @@ import { IpamError, isError } from '../domain/error.ts';
 import { createLockWait, type LockedCall, type TellLocked } from './lock-wait.ts';
 import { CHANGES_MAX, type Store } from './store.ts';
 
-/** Makes changes of which each row has at most one, in one durable transaction; returns the rows that moved, in any
- *  order. Throws LockedError or BatchError; store-down when the store cannot be used; or whatever else it likes, when
- *  none of the changes was made as far as is known. */
+/** Makes the changes, at most one for each row, in one durable transaction. Returns the rows that moved, in any order.
+ *  Throws LockedError, BatchError, store-down when the store cannot be used, or another error when it made no change as
+ *  far as is known. */
 export type Commit = (batch: readonly Change[]) => Promise<readonly Allocation[]>;
 
-/** Nothing was changed, since somebody else keeps a row of the batch locked. */
+/** Nothing was changed, since another session has locked a row of the batch. */
 export class LockedError extends Error {
   readonly tell: TellLocked;
   constructor(tell: TellLocked, cause?: unknown) {
@@ -24,7 +25,7 @@ export class LockedError extends Error {
   }
 }
 
-/** A failure of this batch, whole, that says nothing of the store. `error`: what its callers are told. */
+/** The whole batch failed, but the store can be used. `error` is thrown to its callers. */
 export class BatchError extends Error {
   readonly error: unknown;
   constructor(error: unknown) {
@@ -34,15 +35,15 @@ export class BatchError extends Error {
 }
 
 export interface GroupBounds {
-  /** Commits under way at a time. */
+  /** The number of commits at a time. */
   readonly lanesMax: number;
   /** Changes in one commit. */
   readonly changesMax?: number;
-  /** Calls that wait for their commit; one more is store-down. */
+  /** The number of calls that wait for their commit. One more fails with store-down. */
   readonly waitersMax?: number;
-  /** Runs `work` once the calls that are arriving now have arrived. */
+  /** Runs `work` after the calls that are arriving now. */
   readonly gather?: (work: () => void) => void;
-  /** Which of the rows somebody else has locked now, without waiting for any. Absent: that cannot be told. */
+  /** Returns the rows that other sessions have locked now, without waiting for them. Absent: not known. */
   readonly locked?: (changes: readonly Change[]) => Promise<ReadonlySet<string>>;
   /** Milliseconds, monotonic. */
   readonly clock?: () => number;
@@ -50,27 +51,28 @@ export interface GroupBounds {
   readonly later?: (work: () => void, ms: number) => () => void;
 }
 const WAITERS_MAX = 10_000;
-/** A commit that takes longer leaves its lane to others: it waits for a lock, or for an answer that may never come. */
+/** A commit that takes longer frees its lane: it waits for a lock, or for an answer that may never come. */
 const LANE_MAX_MS = 200;
-/** Commits that have left their lane. With those in the lanes they leave a link two connections for those who read. */
+/** The number of commits that have freed their lanes. Together with those in the lanes they leave two connections of a
+ *  link for reads. */
 const SLOW_MAX = 4;
 
 interface Call extends LockedCall {
-  /** Its batch failed for one of its members: it may have been this one. */
+  /** A batch with this call failed because of one of its calls. It is tried alone. */
   readonly alone: boolean;
-  /** Its batch met a lock, and none of its rows was locked: it shares no commit with calls that were not looked at. */
+  /** Its batch met a lock, but none of its own rows was locked. It only joins calls of which that is known too. */
   readonly vetted: boolean;
   readonly resolve: (rows: Allocation[]) => void;
 }
 
 /**
- * `Store.move` by way of as few commits as possible: a call that arrives while `lanesMax` commits are under way joins
- * the next one. A call is never split, and changes of one row never share a commit or overtake each other, since the
- * later ones would be answered by what the earlier ones have not written yet. A store that is down fails all who wait,
- * so that nobody waits for more than one outage; any other error is that of one member, and each is tried alone.
+ * Returns a `Store.move` that needs few commits: a call that arrives while `lanesMax` commits are under way joins the next
+ * one. A call is never split. Changes of one row never share a commit and keep their order, since a later one depends on
+ * the result of an earlier one. When the store is down all waiting calls fail, so that no call waits for more than one
+ * outage. After any other error each call of the batch is tried alone.
  *
- * A batch that meets somebody else's lock has changed nothing: those of its calls that name a locked row wait aside for
- * LOCKED_MAX_MS at most, and the others, which may overtake them, go on at once.
+ * When a batch meets the lock of another session, nothing was changed. Its calls for locked rows wait for at most
+ * LOCKED_MAX_MS. The other calls go on at once.
  */
 export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['move'] {
   const { lanesMax, changesMax = CHANGES_MAX, waitersMax = WAITERS_MAX, gather = soon } = bounds;
@@ -86,7 +88,7 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     gathering = false;
     while (lanes < lanesMax && waiting.length > 0) {
       const batch = nextBatch();
-      if (batch.length === 0) return; // all wait for rows that are on their way
+      if (batch.length === 0) return; // all wait for rows of commits under way
       void carryOut(batch);
     }
   }
@@ -95,13 +97,13 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     gathering = true;
     gather(depart);
   }
-  /** The calls go before all that wait. */
+  /** Puts the calls before all that wait. */
   function goOn(calls: readonly Call[], alone = false): void {
     waiting.unshift(...calls.map(call => ({ ...call, alone, vetted: true })));
     departSoon();
   }
 
-  /** Takes the calls that may go now out of the queue. One that may not keeps its place, before later ones of its rows. */
+  /** Takes the calls of the next commit out of the queue. A call that stays keeps its place before later ones of its rows. */
   function nextBatch(): Call[] {
     const batch: Call[] = [];
     const left: Call[] = [];
@@ -139,7 +141,7 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     departSoon();
   }
 
-  /** The lane is free again with the answer, or after LANE_MAX_MS. */
+  /** Takes a lane until the returned function is called, or for LANE_MAX_MS. */
   function takeLane(): () => void {
     lanes++;
     let isSlow = false;
@@ -170,21 +172,23 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     }
   }
 
-  /** After a lock. Where nothing says whose row it was, or nobody's is locked any more and that was so before, each
-   *  call is tried alone; a call that met it alone waits in any case. */
+  /** After a lock: the calls of locked rows wait, the others go on. When it is not known which row was locked, or no row is
+   *  locked any more for the second time, each call is tried alone. A call that was alone waits in any case. */
   async function split(batch: readonly Call[], tell: TellLocked): Promise<void> {
     const changes = batch.flatMap(call => call.changes);
     const keys = await locked(changes).catch(() => null);
-    const isGuilty = ({ keys: own }: Call) => batch.length === 1 || own.some(key => keys?.has(key));
-    for (const call of batch.filter(isGuilty))
+    const isLocked = ({ keys: own }: Call) => batch.length === 1 || own.some(key => keys?.has(key));
+    for (const call of batch.filter(isLocked))
       aside.hold(
         call,
         call.keys.filter(key => keys?.has(key)),
         tell,
       );
-    const innocent = batch.filter(call => !isGuilty(call));
-    const isOpen = keys === null || (keys.size === 0 && batch.every(call => call.vetted));
-    goOn(innocent, isOpen);
+    const isUnknown = keys === null || (keys.size === 0 && batch.every(call => call.vetted));
+    goOn(
+      batch.filter(call => !isLocked(call)),
+      isUnknown,
+    );
   }
 
   return async changes => {
@@ -192,7 +196,7 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     if (batch.length === 0) return [];
     if (waiting.length + aside.size >= waitersMax)
       throw new IpamError('store-down', `over ${waitersMax} moves wait for the store`, {
-        hint: 'look why it is slow',
+        hint: 'find out why it is slow',
       });
     return await new Promise((resolve, reject) => {
       const keys = batch.map(change => keyOf(change.row));
@@ -216,8 +220,8 @@ const cannotTell = async (): Promise<never> => {
   throw new IpamError('internal', 'this store has no locks that could be asked for');
 };
 
-/** The changes of one `move` that can apply at all: a row counts once (the first wins, as it would one by
- *  one), and a change that does not start at its row's status is a "no". Throws internal past CHANGES_MAX. */
+/** Returns the changes of one `move` that can apply: the first one of each row, if it starts at the row's status. Throws
+ *  internal past CHANGES_MAX. */
 export function batchOf(changes: readonly Change[]): Change[] {
   if (changes.length > CHANGES_MAX)
     throw new IpamError(
@@ -233,16 +237,16 @@ export function batchOf(changes: readonly Change[]): Change[] {
   return [...first.values()];
 }
 
-/** Which address of which subnet. */
+/** The key of a row: subnet and address. */
 export const keyOf = ({ subnet, ip }: Pick<RowState, 'subnet' | 'ip'>): string => `${subnet} ${ip}`;
 
-/** Makes the tokens of one process: 36 characters, each fresh, that begin with `origin`. */
+/** Returns a generator of unique tokens of 36 characters that begin with `origin`. */
 export const createTokens =
   (origin = ''): (() => string) =>
   () =>
     origin + randomUUID().slice(origin.length);
 
-/** The items by key, in the order of their first ones. */
+/** Groups the items by key, in the order of the first item of each. */
 export function groupBy<K, T>(items: readonly T[], of: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

@@ -1,47 +1,48 @@
+/** Calls that wait for a row which another database session has locked. */
 import type { Change } from '../domain/allocation.ts';
 import type { IpamError } from '../domain/error.ts';
 import { CHANGES_MAX } from './store.ts';
 
-/** How long a call waits for a row that somebody else keeps locked. */
+/** How long a call waits for a row that another session has locked, in milliseconds. */
 export const LOCKED_MAX_MS = 5_000;
-/** Between two looks whether rows are still locked. */
+/** The interval of the queries for locked rows, in milliseconds. */
 const LOOK_EVERY_MS = 100;
-/** A row that was locked is looked at before a call of it joins others, for so long. */
+/** For so long a call for a row that was locked waits for such a query first. */
 const REMEMBERED_MS = 60_000;
 const REMEMBERED_MAX = 10_000;
 
-/** What a call is told whose row stays locked. */
+/** Makes the error of a call whose row stays locked. */
 export type TellLocked = (changes: readonly Change[]) => IpamError;
 
 export interface LockedCall {
   readonly changes: readonly Change[];
   readonly keys: readonly string[];
-  /** When a lock kept it first; null: none did. */
+  /** When it first met a lock; null: never. */
   readonly lockedSince: number | null;
   readonly reject: (error: unknown) => void;
 }
 
 export interface LockWaitParts<C> {
-  /** Which of the rows somebody else has locked now. Throws when that cannot be told. */
+  /** Returns the rows that other sessions have locked now. Throws when that is not known. */
   readonly locked: (changes: readonly Change[]) => Promise<ReadonlySet<string>>;
-  /** No lock keeps these any more; `alone`: as far as is known. */
+  /** Lets the calls go on. `alone`: it is not known whether their rows are free. */
   readonly release: (calls: readonly C[], alone: boolean) => void;
   readonly clock: () => number;
   readonly later: (work: () => void, ms: number) => () => void;
 }
 
 export interface LockWait<C> {
-  /** Calls that wait. */
+  /** The number of calls that wait. */
   readonly size: number;
-  /** Why the call should wait: a row of it was locked lately. */
+  /** Returns the error for a call of which a row was locked recently; null when there is none. */
   remembered(call: C): TellLocked | null;
-  /** Keeps the call until its rows are free, or LOCKED_MAX_MS have passed: then it fails with what `tell` makes of it.
-   *  `rows`: those that are known to be locked. */
+  /** Keeps the call until its rows are free. After LOCKED_MAX_MS it fails with the error of `tell`. `rows`: those that are
+   *  known to be locked. */
   hold(call: C, rows: Iterable<string>, tell: TellLocked): void;
 }
 
-/** Calls that wait aside for somebody else's lock to go. One look after the other asks which rows are free, without
- *  waiting for any, so that many locked rows cost no more connections than one. */
+/** Only one query for locked rows is sent at a time, and it waits for no lock. So many locked rows need no more connections
+ *  than one. */
 export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): LockWait<C> {
   const { locked, release, clock, later } = parts;
   let held: { readonly call: C; readonly since: number; readonly tell: TellLocked }[] = [];
@@ -55,7 +56,7 @@ export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): L
     }
     for (const [key, { until }] of rows)
       if (rows.size > REMEMBERED_MAX || until < clock()) rows.delete(key);
-      else break; // they stand in the order of their ends
+      else break; // they are in the order of `until`
   }
 
   function hold(call: C, keys: Iterable<string>, tell: TellLocked): void {
@@ -83,7 +84,7 @@ export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): L
       );
       if (keys !== null) for (const key of call.keys) if (!keys.has(key)) rows.delete(key);
     }
-    // Where it cannot be told, one of them is tried.
+    // When it is not known, one of them is tried.
     const free = keys === null ? asked.slice(0, 1) : asked.filter(({ call }) => !isAmong(call, keys));
     held.push(...asked.filter(one => !free.includes(one)));
     release(
@@ -94,7 +95,7 @@ export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): L
     lookLater();
   }
 
-  /** Takes as many as one look may ask for; those left come first the next time. */
+  /** Takes as many calls as one query may ask for. The next query begins with the others. */
   function takeSome(): typeof held {
     let room = CHANGES_MAX;
     const some = held.filter(({ call }) => {
@@ -110,7 +111,7 @@ export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): L
     try {
       return await locked(changes);
     } catch {
-      return null; // the next commit tells what is wrong
+      return null; // the next commit will fail with the reason
     }
   }
 

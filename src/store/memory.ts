@@ -1,3 +1,4 @@
+/** The ledger in memory. It is the executable specification of all stores. */
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
 import {
   type Allocation,
@@ -23,7 +24,7 @@ import {
 } from './store.ts';
 import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
 
-/** The ledger in memory: the executable specification of every store. It is lost with the process. */
+/** It is lost with the process. */
 export function createMemoryStore(options: { clock?: () => number; origin?: string } = {}): Store {
   const clock = options.clock ?? Date.now;
   const newToken = createTokens(options.origin);
@@ -50,7 +51,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
     async close() {},
 
     async lateOutcomes() {
-      return { moved: [], unsettled: 0 }; // a commit here is done or not done, and the caller hears which
+      return { moved: [], unsettled: 0 }; // the outcome of a commit is always known here
     },
     async move(changes) {
       const now = clock();
@@ -207,12 +208,12 @@ const isIn = (range: Cidr | null, ip: Ipv4): boolean => range === null || contai
 const byAddress = (a: Allocation, b: Allocation): number =>
   numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : a.subnet > b.subnet ? 1 : 0);
 
-/** Null (never) comes first, then the longest ago. */
+/** Null (never) comes first, then the oldest. */
 const byTime = (a: number | null, b: number | null): number => (a ?? -1) - (b ?? -1);
 const byRest = (a: Allocation, b: Allocation): number => byTime(a.restedSince, b.restedSince);
 
-/** The order of `Store.freeFor`. Those that have not rested follow all that have: none of them is given
- *  while a rested one is left, not even one that is known from a refusal. */
+/** The order of `Store.freeFor`. An address that has not rested comes after all that have, also after those that EC2
+ *  refused once. */
 function bestFirst(free: Allocation[], query: FreeQuery, now: number): Allocation[] {
   const start = spreadOf(query.eni);
   const turn = (row: Allocation): number => (spreadOf(row.ip) - start + 2 ** 32) % 2 ** 32;

@@ -1,4 +1,4 @@
-// The bundler replaces this module with the folder's contents (scripts/build.ts).
+/** The migrations of a dialect, from the folder drizzle/. scripts/bundling.ts replaces this module by its data. */
 import { fileURLToPath } from 'node:url';
 import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator';
 

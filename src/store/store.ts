@@ -1,8 +1,9 @@
+/** The Store interface: what every store of the ledger does. */
 import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 
-/** What the ledger said, and when by its own clock (milliseconds since 1970). */
+/** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
 export interface Reading<T> {
   readonly now: number;
   readonly rows: readonly T[];
@@ -15,36 +16,36 @@ export interface LedgerSubnet {
   readonly cidr: Cidr;
 }
 
-/** An ENI in the ledger, kept so that a restart costs no EC2 call. */
+/** An ENI in the ledger. It is stored so that a restart needs no EC2 call. */
 export interface LedgerEni {
   readonly id: EniId;
   readonly subnet: SubnetId;
   readonly primary: Ipv4;
   readonly instance: InstanceId | null;
   readonly attachment: string | null;
-  /** Start of the last read that showed `attachment`, in milliseconds; null: it was not noted. */
+  /** The start of the last read that showed `attachment`, in milliseconds; null: not noted. */
   readonly attachmentSeenAt: number | null;
-  /** The attachment before. EC2 uses no attachment id twice, so a read that shows it again is late. */
+  /** The previous attachment. EC2 never uses an attachment id twice, so a read that shows it again is an old state. */
   readonly earlierAttachment: string | null;
-  /** Start of the last read that showed `earlierAttachment`, in milliseconds: what was claimed before then was
-   *  claimed on it. Null: nothing is known of one. */
+  /** The start of the last read that showed `earlierAttachment`, in milliseconds. Earlier claims were made on that
+   *  attachment. Null: not known. */
   readonly claimsEndBefore: number | null;
-  /** Addresses the ENI may hold, its primary included; null when unknown. */
+  /** How many addresses the ENI may have, its primary included; null: not known. */
   readonly addressLimit: number | null;
-  /** IPv4 prefixes on it, each of which takes one of its places. */
+  /** IPv4 prefixes on it. Each counts as one address of the limit. */
   readonly prefixes: number;
-  /** It belongs to this ledger: Docker has used it under its PoolID. Once true it stays true. */
+  /** It belongs to this ledger, since Docker used it under its PoolID. It stays true. */
   readonly ours: boolean;
-  /** Docker has released the last pool on it then, and asked for nothing since, in milliseconds; null: it is used. */
+  /** When Docker released its last pool, in milliseconds; null: it is in use. */
   readonly releasedAt: number | null;
 }
 
-/** A server process that uses this ledger. */
+/** A server process that uses the ledger. */
 export interface LedgerServer {
   readonly id: string;
   readonly startedAt: number;
   readonly seenAt: number;
-  /** Null: still running, or died without a word. */
+  /** Null: it runs, or it died. */
   readonly stoppedAt: number | null;
 }
 
@@ -58,27 +59,27 @@ export interface NewAllocation {
 
 export interface FreeQuery {
   readonly subnet: SubnetId;
-  /** The ENI that wants them. */
+  /** The ENI that needs them. */
   readonly eni: EniId;
   readonly range: Cidr | null;
   readonly rest: Rest;
-  /** `rested`: only those past cooldown or quarantine; `any`: then the others too, longest-resting first. */
+  /** `rested`: only addresses past cooldown or quarantine. `any`: then the others too, the longest-resting first. */
   readonly which: 'rested' | 'any';
   readonly limit: number;
 }
 
-/** A bucket that all servers share. */
+/** A token bucket that all servers share. */
 export interface BucketName {
   readonly name: string;
-  /** No turn of this bucket is ever given further ahead: what is, was written before the store's clock was set
+  /** The largest time from now to a turn, in milliseconds. A later one was written before the store's clock was set
    *  back. */
   readonly aheadMs: number;
 }
 export interface TurnQuery extends BucketName {
-  /** Tokens that the bucket holds at most, and how long one takes to come back. */
+  /** The most tokens in the bucket, and the time for one to return, in milliseconds. */
   readonly capacity: number;
   readonly intervalMs: number;
-  /** The turn must come within this. */
+  /** The longest wait for the turn, in milliseconds. */
   readonly withinMs: number;
 }
 
@@ -88,10 +89,10 @@ export interface Moved {
   readonly row: Allocation;
 }
 
-/** What was learned of moves that had ended in store-down. */
-export interface Heard {
+/** The outcomes of moves that had ended in store-down. */
+export interface LateOutcomes {
   readonly moved: readonly Moved[];
-  /** Calls of the database of which it is still not known what they did. */
+  /** The number of transactions whose outcome is still not known. */
   readonly unsettled: number;
 }
 
@@ -102,41 +103,38 @@ export interface Tally {
 }
 
 /**
- * The ledger, in domain words. Every method is one durable transaction and waits for nothing outside the
- * store. "No" is an answer (a row that is absent from what comes back); errors are `store-down` (nothing
- * was changed by this call, but for what `lateOutcomes` tells of) or `internal`. The memory store is the specification; one contract suite runs
- * on all of them.
+ * The ledger. Each method is one durable transaction and waits for nothing outside the store. A change that does not apply
+ * is no error: its row is absent from the result. Errors are `store-down` (nothing was changed, except for what
+ * `lateOutcomes` returns later) and `internal`. The memory store is the specification; one contract suite tests all stores.
  */
 export interface Store {
-  /** Brings the schema up to date; safe when several start at once. */
+  /** Brings the schema up to date. Several processes may do it at once. */
   migrate(): Promise<void>;
-  /** Why the schema cannot be used as it is, or null. */
+  /** Returns why the schema cannot be used; null when it can. */
   outdated(): Promise<string | null>;
   close(): Promise<void>;
 
-  /** Makes each change whose row still stands as it says; returns the rows that moved, as they now are, in the
-   *  order of `changes`. Calls made at the same time may share a transaction. After a lost connection the outcome
-   *  is settled before it returns: a change that is not in the answer did not happen and will not happen, or
-   *  somebody else has moved its row again before it was read back. A row that a stranger keeps locked ends in
-   *  store-down with its address, after LOCKED_MAX_MS, and nothing was changed. At most CHANGES_MAX. */
+  /** Makes each change whose row still has the state in the change. Returns the rows that moved, as they are now, in the
+   *  order of `changes`. Calls at the same time may share a transaction. After a lost connection it settles the outcome
+   *  first: a change whose row is not in the result was not made and never will be, or its row has moved again since.
+   *  When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address, and nothing was
+   *  changed. At most CHANGES_MAX changes. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
-  /** What a `move` did after all that had to end in store-down because its outcome could not be learned in time;
-   *  each is answered once. Asks the store only when there is something to learn. Throws store-down when nothing could
-   *  be learned. */
-  lateOutcomes(): Promise<Heard>;
-  /** Inserts the rows whose address is not in the ledger yet; returns how many. Any number, in portions that
-   *  are a transaction each: after an error some may be there, and adding again adds the rest. They are rested. */
+  /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
+   *  database only when there are any. Throws store-down when none could be learned. */
+  lateOutcomes(): Promise<LateOutcomes>;
+  /** Inserts the rows whose address is not in the ledger, and returns their number. Many rows take several transactions:
+   *  after an error some may be inserted, and a repetition inserts the rest. New rows are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;
 
   get(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<Allocation>>;
   /** All rows that name the ENI, in any status; primaries included. */
   onEni(eni: EniId): Promise<Reading<Allocation>>;
-  /** Ready, non-primary rows on the ENI, longest-rested first (never given up comes first, then by address). */
+  /** Ready rows on the ENI without its primary: those never released first, then the longest-rested, then by address. */
   readyOn(eni: EniId, range: Cidr | null, limit: number): Promise<Reading<Allocation>>;
-  /** Free rows that may be assigned to the ENI, best first: those that never rested, from hash(ENI) onward
-   *  along `spread` with wrap-around; then the longest-rested; then those that EC2 once refused. Never one that it
-   *  refused within SKIPPED_FOR_MS, nor one
-   *  that must still stay off this same ENI (`staysAwayMs`). */
+  /** Free rows that may be assigned to the ENI, best first: those never released, in the order of `spread` from hash(ENI)
+   *  on with wrap-around; then the longest-rested; then those that EC2 refused once. Without those that it refused within
+   *  SKIPPED_FOR_MS, and without those that must not return to this ENI yet (`staysAwayMs`). */
   freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
   /** Intents written at least `ageMs` ago, oldest first. */
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
@@ -148,41 +146,40 @@ export interface Store {
   saveSubnet(subnet: LedgerSubnet): Promise<void>;
   eni(id: EniId): Promise<LedgerEni | null>;
   enis(): Promise<LedgerEni[]>;
-  /** Inserts or refreshes; `ours` and `releasedAt` of an ENI that is there already are left alone. */
+  /** Inserts or refreshes the ENIs. `ours` and `releasedAt` of an ENI in the ledger are unchanged. */
   saveEnis(enis: readonly LedgerEni[]): Promise<void>;
-  /** Notes that a read that was begun at `readAt` showed these ENIs as they are attached, where the ledger says so too. */
+  /** Notes that a read that began at `readAt` showed these attachments, for ENIs that have them in the ledger. */
   noteAttachments(seen: readonly Pick<LedgerEni, 'id' | 'attachment'>[], readAt: number): Promise<void>;
   /** The ENI belongs to this ledger from now on. */
   adopt(id: EniId): Promise<void>;
-  /** Notes that Docker has released the ENI's last pool, now unless that is noted already; or that it is used again. */
+  /** Notes that Docker released the ENI's last pool, now unless it is noted already; or that the ENI is in use again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 
-  /** Notes that the process lives (or has stopped in good order), and forgets old ones when it does so first; returns
-   *  what the store's clock says. */
+  /** Writes a heartbeat of the server, or that it stopped in good order. The first one of a server deletes old servers.
+   *  Returns the store's clock. */
   beat(server: string, stopped: boolean): Promise<number>;
-  /** All server processes that are noted. */
   servers(): Promise<Reading<LedgerServer>>;
-  /** Takes the named lease for `forMs`, or renews it; false: another server has it. It saves double work and
-   *  fences nothing: who held it may go on working after it has ended. One that would last longer than `forMs` from now
-   *  was taken before the store's clock was set back, and has ended. */
+  /** Takes or renews the lease for `forMs`. Returns false when another server has it. It only saves double work: the
+   *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before the
+   *  store's clock was set back, and counts as ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
-  /** Takes the next turn of the bucket; returns in how many milliseconds it comes, null where that is not soon enough,
-   *  and then nothing was taken. Turns come in the order in which they were asked for. They pace, and fence nothing: a
-   *  turn may be lost, or its time be that of another clock. */
+  /** Takes the next turn of the bucket and returns the wait until then, in milliseconds; null, without taking one, when
+   *  the wait would be too long. Turns are in the order of the calls. They only limit the rate: a turn may be lost, or its
+   *  time may be by another clock. */
   takeTurn(turn: TurnQuery): Promise<number | null>;
-  /** EC2 has throttled a call of the bucket: it is empty, and half as fast until there were no more throttles for a while.
-   *  Answers how often its speed is halved now; null: it was slowed already after that call's turn was given. */
+  /** After EC2 throttled a call: empties the bucket and halves its rate, until throttling stops for a while. Returns how
+   *  often the rate is halved; null when the bucket was slowed already after the turn of that call. */
   slowTurns(bucket: BucketName): Promise<number | null>;
-  /** A fact about the ledger as a whole, by name: null when it was never noted. */
+  /** Returns a fact about the whole ledger; null when it is not noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
-  /** Notes the fact unless it is noted already; returns what is noted now. */
+  /** Notes the fact unless it is noted already, and returns the noted value. */
   noteFactOnce(name: string, value: string): Promise<string>;
 }
 
-/** The most changes that one `move` takes, so that its statement stays well under 1 MiB. */
+/** The most changes of one `move`, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;
 
-/** How long a server that is not seen any more stays noted; one that did not stop in good order for as long, besides,
- *  as a row is held whose claim it may not have answered. */
+/** How long a server stays noted after its last heartbeat, in milliseconds. A server that died stays noted also while an
+ *  address is held whose claim it may not have answered. */
 export const SERVER_KEPT_MS = 7 * 24 * 3_600_000;

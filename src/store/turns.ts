@@ -1,32 +1,31 @@
 /**
- * A token bucket that all servers of a ledger share, by virtual scheduling (GCRA): it is known by the moment at
- * which it is empty, and a turn moves that moment on by the time that one token takes. So turns come in the order
- * in which they were asked for, a turn costs one statement, and nobody has to ask twice. mysql/turns.ts says the
- * same in SQL.
+ * A token bucket that all servers of a ledger share, by virtual scheduling (GCRA).
+ *
+ * Its state is the time of its last turn. A turn moves that time on by the interval of one token. So turns are in the
+ * order of the calls, each needs one statement, and no caller has to ask twice. mysql/turns.ts is the same in SQL.
  */
 import type { TurnQuery } from './store.ts';
 
 export interface Bucket {
-  /** When the last turn that was given may be used, in milliseconds of the store's clock: in the past, where tokens
-   *  are left. */
+  /** The time of the last turn, in milliseconds of the store's clock. It is in the past while tokens are left. */
   readonly emptyAt: number;
-  /** How often its speed was halved by `throttledAt`. */
+  /** How often the rate had been halved at `throttledAt`. */
   readonly halvings: number;
-  /** When the last turn may be used that was given before EC2's last throttle was known, in milliseconds; 0: never. */
+  /** The time of the last turn that was given before EC2's last throttling was known, in milliseconds; 0: never. */
   readonly throttledAt: number;
 }
 
-/** A bucket that nobody has used. */
+/** A bucket without use. */
 export const FULL: Bucket = { emptyAt: 0, halvings: 0, throttledAt: 0 };
 
-/** A sixteenth of the speed is the least. */
+/** The lowest rate is a sixteenth. */
 export const HALVINGS_MAX = 4;
-/** After each such time without a throttle the speed doubles. */
+/** Each time without throttling after which the rate doubles, in milliseconds. */
 export const RECOVERY_MS = 10_000;
-/** Calls that are throttled together slow the bucket once, and so do all whose turns were given before. */
+/** Calls that are throttled within this time, in milliseconds, slow the bucket once; so do all calls with earlier turns. */
 export const SLOW_AGAIN_MS = 1_000;
 
-// What is further ahead than turns are given was written before the store's clock was set back.
+// A time more than `aheadMs` ahead was written before the store's clock was set back, and is ignored.
 
 function halvingsAt({ halvings, throttledAt }: Bucket, aheadMs: number, now: number): number {
   if (throttledAt > now + aheadMs) return 0;
@@ -35,7 +34,7 @@ function halvingsAt({ halvings, throttledAt }: Bucket, aheadMs: number, now: num
 const emptyAtOf = ({ emptyAt }: Bucket, aheadMs: number, now: number): number =>
   emptyAt > now + aheadMs ? now : emptyAt;
 
-/** The bucket after a turn, and how long until that is; null: it would take longer than is asked for. */
+/** Returns the bucket after the next turn, and the wait until then; null when the wait would exceed `withinMs`. */
 export function turnIn(
   bucket: Bucket,
   { capacity, intervalMs, aheadMs, withinMs }: TurnQuery,
@@ -47,8 +46,8 @@ export function turnIn(
   return waitMs > withinMs ? null : { after: { ...bucket, emptyAt }, waitMs };
 }
 
-/** The bucket after a throttle: empty, and half as fast behind the turns that are given; null: it was slowed for this
- *  one already. */
+/** Returns the bucket after a throttling: empty, and with half the rate after the turns that are given; null when it was
+ *  slowed for this one already. */
 export function slowed(bucket: Bucket, aheadMs: number, now: number): Bucket | null {
   const { throttledAt } = bucket;
   if (throttledAt <= now + aheadMs && now - throttledAt < SLOW_AGAIN_MS) return null;

@@ -1,7 +1,7 @@
+/** The URL of the store. */
 import { isLoopback } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 
-/** Where the ledger is. */
 export type StoreSpec = SqliteSpec | MysqlSpec;
 export interface SqliteSpec {
   readonly kind: 'sqlite';
@@ -13,13 +13,13 @@ export interface MysqlSpec {
   readonly host: string;
   readonly port: number;
   readonly user: string;
-  /** One that stood in the URL; it need not. */
+  /** The password in the URL, if any. */
   readonly password: string | null;
   readonly database: string;
   readonly ssl: Ssl;
 }
-/** `on`: the server's certificate is checked against the runtime's authorities, and its name; `Amazon RDS`:
- *  against Amazon's, which mysql2 carries. */
+/** `on`: the certificate and the host name are checked by the runtime's authorities. `Amazon RDS`: by Amazon's, which are
+ *  part of mysql2. */
 export type Ssl = 'off' | 'on' | 'Amazon RDS';
 
 const SSL: readonly Ssl[] = ['off', 'on', 'Amazon RDS'];
@@ -29,7 +29,7 @@ const DEFAULT_PORT = 3306;
 
 const refusal = (what: string, hint = ACCEPTED): IpamError => new IpamError('bad-request', what, { hint });
 
-/** The store's URL, read. Throws bad-request, which never quotes what may hold a password. */
+/** Throws bad-request, which never quotes a part that may be a password. */
 export function parseStoreUrl(text: string): StoreSpec {
   if (text.startsWith('sqlite:')) return parseSqlite(text.slice('sqlite:'.length));
   if (text.startsWith('mysql:')) return parseMysql(text);
@@ -55,7 +55,7 @@ function parseMysql(text: string): MysqlSpec {
     throw refusal('the mysql: URL of the store names no database');
   for (const name of url.searchParams.keys())
     if (name !== 'ssl') throw refusal(`"${name}" is no setting of a mysql: URL`);
-  // IPv6 addresses stand in brackets in a URL, and in none anywhere else.
+  // An IPv6 address has brackets only in a URL.
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   return {
     kind: 'mysql',
@@ -72,7 +72,7 @@ function decoded(text: string, what: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw refusal(`the ${what} in the mysql: URL of the store is not percent-encoded well`);
+    throw refusal(`the ${what} in the mysql: URL of the store has a wrong percent-encoding`);
   }
 }
 
@@ -80,8 +80,8 @@ function sslOf(given: string | null, host: string): Ssl {
   if (given === null) {
     if (isLoopback(host)) return 'off';
     throw refusal(
-      `the store at ${host} would be spoken to without TLS`,
-      'add ?ssl=on or ?ssl=Amazon+RDS to its URL, or ?ssl=off if the network between is yours alone',
+      `the connection to the store at ${host} would be without TLS`,
+      'add ?ssl=on or ?ssl=Amazon+RDS to its URL, or ?ssl=off if nobody else uses the network in between',
     );
   }
   const ssl = SSL.find(name => name.toLowerCase() === given.toLowerCase());

@@ -3,7 +3,7 @@ import type { Allocation, Change } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
-import type { Heard, Moved, NewAllocation, Store } from '../../src/store/store.ts';
+import type { LateOutcomes, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 import { wrapStore } from '../kit/world.ts';
 import { APART_MS_MAX, keyOf } from './layout.ts';
@@ -140,7 +140,7 @@ export class Ledger {
     this.#lateOutcomes.set(process, [...(this.#lateOutcomes.get(process) ?? []), ...told]);
   }
 
-  async #learn(process: Process, failure: IpamError | null): Promise<Heard> {
+  async #learn(process: Process, failure: IpamError | null): Promise<LateOutcomes> {
     const told = this.#lateOutcomes.get(process) ?? [];
     if (told.length > 0 && failure !== null) throw failure;
     this.#lateOutcomes.delete(process);

@@ -46,7 +46,7 @@ const refused: [text: string, says: RegExp][] = [
   ['mysql://ipam:s3cret@10.0.0.9/ledger', /without TLS/],
   ['mysql://ipam:s3cret@db.example/ledger?ssl=maybe', /ssl="maybe" is not known/],
   ['mysql://ipam:s3cret@db.example/ledger?ssl=on&charset=gbk', /"charset" is no setting/],
-  ['mysql://ipam:%zz@db.example/ledger?ssl=on', /not percent-encoded well|cannot be read/],
+  ['mysql://ipam:%zz@db.example/ledger?ssl=on', /wrong percent-encoding|cannot be read/],
 ];
 for (const [text, says] of refused)
   url(`${text || 'nothing'}: is refused`, () => {

@@ -5,7 +5,7 @@ import type { IpamContext } from '../../ipam/context.ts';
 import { createEnis } from '../../ipam/ec2/enis.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
-import { command } from '../command.ts';
+import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { printJson, table } from '../terminal/output.ts';
@@ -29,7 +29,7 @@ export const adopt = command({
   settings: LEDGER_SETTINGS,
   options: {
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
-    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+    json: JSON_OPTION,
   },
   help: `For a central ledger that was rebuilt. An ENI belongs to a ledger from the network create on; for networks that
 exist already, Docker sends none. Addresses on the ENI stay occupied until Docker releases them. Never adopt an ENI

@@ -11,7 +11,7 @@ import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
 import { createSimulator } from '../../simulator/simulator.ts';
 import { command, type Output } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
-import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';
+import { DEMO_SETTINGS, settingNames } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
 import { aborted, startServer } from './serve.ts';
 
@@ -65,7 +65,7 @@ export const demo = command({
       isRoot: false,
       isTerminal: io.err.isTerminal,
       readFile: () => '',
-      uses: SERVE_SETTINGS,
+      uses: settingNames,
     });
     try {
       const server = await startServer({ config: served, io, log, assemble }).catch(error => {

@@ -3,9 +3,8 @@ import { formatCidr, parseCidr } from '../../domain/address.ts';
 import { parseSubnetId } from '../../domain/ids.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { survey } from '../../ipam/ec2/survey.ts';
-import { command } from '../command.ts';
+import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
-import { onOff } from '../settings/value-parsers.ts';
 import { createProgress, printJson } from '../terminal/output.ts';
 
 export const init = command({
@@ -14,7 +13,7 @@ export const init = command({
   usage: 'SUBNET[=CIDR]…',
   args: { min: 1, max: 100 },
   settings: LEDGER_SETTINGS,
-  options: { json: { kind: onOff, fallback: 'off', help: 'print JSON' } },
+  options: { json: JSON_OPTION },
   async run({ args, config, log, io, options, assemble }) {
     const wanted = args.map(arg => {
       const [id = '', cidr] = arg.split('=');

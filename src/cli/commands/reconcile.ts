@@ -3,7 +3,7 @@ import { type Drift, describe, planFor } from '../../domain/drift.ts';
 import { checkIdentity, refuseBlind } from '../../ipam/ec2/identity.ts';
 import { takeOver } from '../../ipam/ec2/recover.ts';
 import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
-import { command } from '../command.ts';
+import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
 import { createProgress, printJson } from '../terminal/output.ts';
@@ -17,7 +17,7 @@ export const reconcile = command({
   settings: LEDGER_SETTINGS,
   options: {
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the drift only' },
-    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+    json: JSON_OPTION,
   },
   async run({ args, config, log, io, options, assemble }) {
     const { context, store, own } = assemble(config, log);

@@ -2,7 +2,7 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
-import { command } from '../command.ts';
+import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
 import { ago, createProgress, printJson, table } from '../terminal/output.ts';
@@ -18,7 +18,7 @@ export const recycle = command({
     limit: { kind: wholeNumber(1, 10_000), fallback: '100', help: 'addresses taken back at most' },
     idle: { kind: duration('0s', '8760h'), fallback: '15m', help: 'how long an address must have been idle' },
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
-    json: { kind: onOff, fallback: 'off', help: 'print JSON' },
+    json: JSON_OPTION,
   },
   async run({ args, config, log, io, options, assemble }) {
     const { context, store, own } = assemble(config, log);

@@ -9,7 +9,7 @@ import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { Outage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
-import { SERVE_SETTINGS } from '../settings/settings.ts';
+import { settingNames } from '../settings/settings.ts';
 
 /** The pause before the ledger is opened again. */
 const OPEN_AGAIN_MS = 1000;
@@ -28,7 +28,7 @@ export const serve = command({
   summary: 'answer Docker, keep the ledger and EC2 in agreement',
   usage: '',
   args: { min: 0, max: 0 },
-  settings: SERVE_SETTINGS,
+  settings: settingNames,
   options: {},
   async run(context) {
     const server = await startServer(context);

@@ -3,9 +3,8 @@ import { formatCidr } from '../../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
-import { command } from '../command.ts';
+import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
-import { onOff } from '../settings/value-parsers.ts';
 import { ago, printJson, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
@@ -15,7 +14,7 @@ export const status = command({
   usage: '[SUBNET…]',
   args: { min: 0, max: 100 },
   settings: STORE_SETTINGS,
-  options: { json: { kind: onOff, fallback: 'off', help: 'print JSON' } },
+  options: { json: JSON_OPTION },
   async run({ args, config, log, io, options, assemble }) {
     const { store } = assemble(config, log);
     const report = await reportOf(store, await namedSubnets(store, args));

@@ -235,7 +235,6 @@ export const LEDGER_SETTINGS: readonly SettingName[] = [
   'cooldownMs',
   'quarantineMs',
 ];
-export const SERVE_SETTINGS: readonly SettingName[] = settingNames;
 export const SIMULATE_SETTINGS: readonly SettingName[] = [
   ...LOG_AND_FILE,
   'listen',

@@ -1,3 +1,4 @@
+/** Connections to MySQL: a pool, one packet for several statements, and timeouts. */
 import { type Connection, type ConnectionOptions, createConnection } from 'mysql2';
 import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
@@ -9,15 +10,15 @@ export interface Statement {
   readonly params: readonly unknown[];
 }
 
-/** The bounds of a link; the defaults are DESIGN's, tests shorten them. */
+/** The bounds of a link. Tests shorten them. */
 export interface LinkBounds {
-  /** For one packet, from sending to the whole answer. */
+  /** For one packet, from sending it to the end of its answer. */
   readonly statementTimeoutMs: number;
-  /** To connect, log in and set the session up. */
+  /** To connect, log in and set up the session. */
   readonly connectTimeoutMs: number;
   readonly connectionsMax: number;
   readonly waitersMax: number;
-  /** A connection idle for longer is not used again: a firewall between may have forgotten it. */
+  /** A connection that was idle for longer is not used again, since a firewall may have dropped it. */
   readonly idleMaxMs: number;
 }
 const STATEMENT_TIMEOUT_MS = 5_000;
@@ -29,34 +30,33 @@ export const LINK_BOUNDS: LinkBounds = {
   idleMaxMs: 60_000,
 };
 
-/** The database, as a few connections. */
+/** A pool of connections to the database. */
 export interface Link {
-  /** Sends the statements as one packet, so that they cost one round trip, and returns the rows of each.
-   *  Throws MysqlFailure before `deadline` (of `performance.now()`); a connection that fails in any way
-   *  is destroyed, which also undoes its open transaction. */
+  /** Sends the statements as one packet, in one round trip, and returns the rows of each. Throws MysqlFailure, at the
+   *  latest at `deadline` (of `performance.now()`). A connection that fails is destroyed, which rolls back its
+   *  transaction. */
   exchange(statements: readonly Statement[], deadline: number, timeoutMs?: number): Promise<Row[][]>;
-  /** One connection of its own, for statements that leave something in the session. */
+  /** Runs `work` with one connection, for statements that depend on the session. */
   session<T>(deadline: number, work: (exchange: Link['exchange']) => Promise<T>): Promise<T>;
   close(): void;
 }
 
-/** How long a statement waits for a row that somebody else keeps locked: InnoDB's least, since all who share the
- *  statement wait with it. */
+/** How long a statement waits for a locked row, in seconds: the minimum of InnoDB, since all calls of a batch wait. */
 export const LOCK_WAIT_S = 1;
-/** For rows, and for tables. */
+/** The settings for rows and for tables. */
 export const lockWaitLimits = (seconds: number): string =>
   `innodb_lock_wait_timeout = ${seconds}, lock_wait_timeout = ${seconds}`;
-// Pinned, since a server's own defaults change what SQL means: with NO_BACKSLASH_ESCAPES the driver's
-// escaping would be wrong. A lock wait ends before the statement's deadline, so that it stays an answer.
+// Set explicitly, since the defaults of the server change the meaning of SQL: with NO_BACKSLASH_ESCAPES the escaping of the
+// driver would be wrong. A lock wait ends before the deadline of the statement, so that the server reports it.
 const SESSION = [
   `SET time_zone = '+00:00', autocommit = 1, ${lockWaitLimits(LOCK_WAIT_S)}, ` +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
   "SHOW VARIABLES LIKE 'wsrep_on'",
 ].join('; ');
-// A Galera node may be behind the others: what was given by way of one would look free, and its release by way of
-// another like somebody else's. So reads and transactions begin once the node has caught up. Other servers do not
-// know the variable. https://mariadb.com/docs/galera-cluster/reference/galera-cluster-system-variables
+// A Galera node may be behind the others, and then shows a held address as free. With this variable, reads and transactions
+// wait until the node has caught up. Other servers do not have it.
+// https://mariadb.com/docs/galera-cluster/reference/galera-cluster-system-variables
 const CATCH_UP = 'SET SESSION wsrep_sync_wait = 1';
 
 interface Idle {
@@ -71,7 +71,7 @@ export function createLink(spec: MysqlSpec, password: string | null, bounds: Lin
   let busy = 0;
   let closed = false;
 
-  async function takeTurn(deadline: number): Promise<void> {
+  async function takePlace(deadline: number): Promise<void> {
     if (closed) throw new MysqlFailure('unsent', 'the store is closed');
     if (busy < bounds.connectionsMax) {
       busy++;
@@ -91,10 +91,10 @@ export function createLink(spec: MysqlSpec, password: string | null, bounds: Lin
       waiters.push(waiter);
     });
   }
-  function endTurn(): void {
+  function leavePlace(): void {
     const next = waiters.shift();
     if (next === undefined) busy--;
-    else next(); // the turn passes on
+    else next(); // it gets this place
   }
 
   async function connectionFor(deadline: number): Promise<Connection> {
@@ -114,7 +114,7 @@ export function createLink(spec: MysqlSpec, password: string | null, bounds: Lin
   }
 
   const session: Link['session'] = async (deadline, work) => {
-    await takeTurn(deadline);
+    await takePlace(deadline);
     try {
       const connection = await connectionFor(deadline);
       try {
@@ -132,7 +132,7 @@ export function createLink(spec: MysqlSpec, password: string | null, bounds: Lin
       if (error instanceof MysqlFailure && hasSteppedDown(error)) dropIdle();
       throw error;
     } finally {
-      endTurn();
+      leavePlace();
     }
   };
 
@@ -165,7 +165,7 @@ function optionsOf(spec: MysqlSpec, password: string | null, bounds: LinkBounds)
   };
 }
 
-/** The driver's destroy() only says goodbye, which a peer that has stalled never answers. */
+/** The driver's destroy() only sends a quit, which a peer that hangs never answers. */
 function sever(connection: Connection): void {
   connection.destroy();
   (connection as unknown as { stream: { destroy(): void } }).stream.destroy();
@@ -188,7 +188,7 @@ function connect(
       () => fail(new MysqlFailure('unsent', 'no connection in time')),
       Math.max(timeoutMs, 0),
     );
-    // Stays for the connection's life: the server may close it while nobody waits for an answer.
+    // For the whole life of the connection: the server may close it while it is idle.
     connection.on('error', error => fail(failureOf(error, null)));
     connection.on('end', () => onLost(connection));
     const done = (error: unknown) => {
@@ -221,9 +221,9 @@ function send(connection: Connection, statements: readonly Statement[], timeoutM
       if (error) reject(failureOf(error, answered));
       else resolve(statements.length === 1 ? [rowsIn(results)] : (results as unknown[]).map(rowsIn));
     });
-    query.on('fields', () => answered++); // once for each statement, with rows or without
+    query.on('fields', () => answered++); // once for each statement, also for one without rows
   });
 }
 
-/** The rows of a statement that has some; an OK without rows otherwise. */
+/** The rows of one statement; none for an UPDATE and the like. */
 const rowsIn = (result: unknown): Row[] => (Array.isArray(result) ? (result as Row[]) : []);

@@ -1,20 +1,22 @@
+/** Failures of MySQL, by what they tell of the packet that failed. */
+
 /**
- * What became of a packet that failed:
- * - `unsent`: no connection was made, so nothing was sent;
- * - `notApplied`: its transaction was seen to be rolled back: try again;
- * - `permanent`: the server will never carry out the statement that failed: a missing table, a wrong password, a bug. What
- *   stood before that statement may have been done;
- * - `unknown`: it may have been done, or may yet be. An error that the server reports says so little since a cluster
- *   node that is cut off reports one behind a COMMIT that the others have made.
+ * The outcome of a packet that failed:
+ * - `unsent`: there was no connection, so nothing was sent.
+ * - `notApplied`: its transaction was rolled back, as the server confirmed. It may be sent again.
+ * - `permanent`: the server will never execute the statement that failed: a missing table, a wrong password, a bug. The
+ *   statements before it may have been executed.
+ * - `unknown`: it may have been executed, or may be later. Most errors that the server reports are of this kind, since a
+ *   cluster node without quorum reports an error after a COMMIT that the other nodes have made.
  */
 export type Outcome = 'unsent' | 'notApplied' | 'permanent' | 'unknown';
 
-/** A failed exchange. Its message is one reason, without SQL, address or password; the cause is the driver's. */
+/** A failed exchange. Its message is the reason, without SQL, address or password. Its cause is the driver's error. */
 export class MysqlFailure extends Error {
   readonly outcome: Outcome;
-  /** The server's own number of the error; 0: it is not the server that reports it. */
+  /** The error number of the server; 0: the server reported none. */
   readonly errno: number;
-  /** Statements of the packet that were answered before: the number of the one that the server reports. */
+  /** The number of statements of the packet that were answered before, so the index of the one that failed. */
   readonly answered: number;
   constructor(outcome: Outcome, reason: string, cause?: unknown, errno = 0, answered = 0) {
     super(reason, { cause });
@@ -31,7 +33,7 @@ export class MysqlFailure extends Error {
 
 export const LOCK_TIMEOUT = 1205;
 export const NO_SUCH_TABLE = 1146;
-/** Two migrators at once: a column, a key or a table that the other one made meanwhile. */
+/** Another process that migrates has made the column, key or table. */
 export const ALREADY_MADE = [1050, 1060, 1061, 1068, 1091];
 
 // https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference
@@ -40,8 +42,8 @@ const PASSING: Record<number, string> = {
   1040: 'the server has too many connections',
   1047: 'the cluster node has no quorum',
   1203: 'the user has too many connections',
-  [LOCK_TIMEOUT]: 'a lock was not given in time', // on Galera also a read on a node that cannot catch up
-  1213: 'deadlock', // on Galera also a COMMIT that lost against another node's
+  [LOCK_TIMEOUT]: 'a lock was not given in time', // on Galera also a read of a node that cannot catch up
+  1213: 'deadlock', // on Galera also a COMMIT that conflicts with another node's
   1226: 'the user has used up a limit of the server',
   1290: 'the server is read-only',
   1792: 'the server is read-only',
@@ -74,7 +76,7 @@ const NETWORK: Record<string, string> = {
   HANDSHAKE_SSL_ERROR: "no TLS: the server's certificate is not trusted, or not for this host name",
 };
 
-/** A server that says this of itself is not the one to ask again on the connections that are open. */
+/** After such an error the open connections to the server are not used again. */
 const STEPPED_DOWN = new Set([1047, 1290, 1792, 1836]);
 export const hasSteppedDown = (failure: MysqlFailure): boolean =>
   failure.errno === 0 || STEPPED_DOWN.has(failure.errno);
@@ -85,14 +87,14 @@ interface DriverError {
   sqlState?: unknown;
 }
 
-/** Whether the server may well carry it out when it is asked again. */
+/** Whether the same statement may succeed later. */
 export const isPassing = (failure: MysqlFailure): boolean => PASSING[failure.errno] !== undefined;
 
-/** The failure behind an error of the driver. `answered`: of the statements that had been handed to a connection,
- *  those that were answered before; null: nothing had been handed to one. */
+/** Converts an error of the driver. `answered`: how many statements were answered before it; null when no statement had
+ *  been sent. */
 export function failureOf(error: unknown, answered: number | null): MysqlFailure {
   const { code, errno, sqlState } = (error ?? {}) as DriverError;
-  // The system's errors have numbers too; only the server's have a state.
+  // Errors of the system have numbers too. Only those of the server have a SQL state.
   const number = typeof sqlState === 'string' && typeof errno === 'number' ? errno : 0;
   const name = typeof code === 'string' ? code : 'no code';
   const outcome = answered === null ? 'unsent' : 'unknown';

@@ -1,26 +1,27 @@
+/** Migrations of a MySQL store. */
 import { randomUUID } from 'node:crypto';
 import type { MigrationMeta } from 'drizzle-orm/migrator';
 import { IpamError } from '../../domain/error.ts';
 import { migrations } from '../migrations.ts';
-import { behindOrAhead } from '../outdated.ts';
+import { schemaMismatch } from '../schema-version.ts';
 import { type Link, LOCK_WAIT_S, lockWaitLimits, type Statement } from './connection.ts';
 import { ALREADY_MADE, isPassing, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 import { insist, pause, repeat } from './retry.ts';
 import { plain, setNow } from './sql.ts';
 
-/** Rebuilding a table of some 100,000 rows takes seconds; this is for a slow disk. */
+/** A table of 100,000 rows is rebuilt in seconds. This is for a slow disk. */
 const DDL_TIMEOUT_MS = 600_000;
-/** A migration writes many rows and has nobody waiting behind it. */
+/** Longer than for other statements, since a migration writes many rows and no request waits for it. */
 const DDL_LOCK_WAIT_S = 30;
 const LOCK_LEASE_MS = 30_000;
 const LOCK_RENEW_MS = 10_000;
-/** How long to wait for another migrator. */
+/** How long to wait for another process that migrates. */
 const LOCK_WAIT_MAX_MS = 120_000;
 const LOCK_POLL_MS = 200;
-/** Runs of a migration that another program (drizzle-kit knows no lock) is making at the same time. */
+/** How often a migration is run while drizzle-kit, which takes no lock, makes it at the same time. */
 const RUNS_MAX = 5;
 
-// As drizzle-kit makes it, so that either finds what the other has done.
+// The same table as drizzle-kit's, so that each program finds the migrations of the other.
 const CREATE_JOURNAL =
   'CREATE TABLE IF NOT EXISTS `__drizzle_migrations` (id serial primary key, hash text not null, created_at bigint)';
 const READ_JOURNAL = plain('SELECT MAX(created_at) AS at FROM `__drizzle_migrations`');
@@ -28,7 +29,7 @@ const NOTE =
   'INSERT INTO `__drizzle_migrations` (`hash`, `created_at`) SELECT ?, ? FROM DUAL ' +
   'WHERE NOT EXISTS (SELECT 1 FROM `__drizzle_migrations` AS made WHERE made.`created_at` = ?)';
 
-// A row, not GET_LOCK, which on a cluster holds on one node only.
+// A row and not GET_LOCK, which locks one node of a cluster only.
 const CREATE_LOCK =
   'CREATE TABLE IF NOT EXISTS `migration_lock` ' +
   '(id tinyint NOT NULL PRIMARY KEY, holder varchar(36), until bigint NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4';
@@ -45,12 +46,12 @@ const renewLock = (holder: string): Statement =>
 const leaveLock = (holder: string): Statement =>
   plain('UPDATE `migration_lock` SET holder = NULL WHERE id = 1 AND holder = ?', [holder]);
 
-/** Why the schema cannot be used as it is, or null. Throws MysqlFailure. */
+/** Returns why the schema cannot be used; null when it can. Throws MysqlFailure. */
 export async function outdatedMysql(link: Link, place: string, timeoutMs: number): Promise<string | null> {
-  return behindOrAhead(place, await journalOf(link, timeoutMs), migrations('mysql'));
+  return schemaMismatch(place, await journalOf(link, timeoutMs), migrations('mysql'));
 }
 
-/** When the newest migration that was made was generated; null: none was. */
+/** When the newest migration in the database was generated; null: it has none. */
 async function journalOf(link: Link, timeoutMs: number): Promise<number | null> {
   try {
     const [[row] = []] = await repeat(link, [READ_JOURNAL], timeoutMs);
@@ -62,14 +63,14 @@ async function journalOf(link: Link, timeoutMs: number): Promise<number | null> 
   }
 }
 
-/** Makes the migrations that are not made yet, one process at a time. Throws MysqlFailure, or IpamError
- *  `unavailable` when another one keeps the lock. */
+/** Runs the missing migrations, in one process at a time. Throws MysqlFailure, or IpamError `unavailable` when another
+ *  process keeps the lock. */
 export async function migrateMysql(link: Link, place: string, timeoutMs: number): Promise<void> {
   if (pendingOf(await journalOf(link, timeoutMs)).length === 0) return;
   await repeat(link, [plain(CREATE_LOCK), plain(SEED_LOCK), plain(CREATE_JOURNAL)], timeoutMs);
   const holder = randomUUID();
   await waitForLock(link, place, holder, timeoutMs);
-  // The lock only keeps two from working at once. A lease that is lost does no harm: see 0001_ledger.sql.
+  // The lock only saves double work. To lose it does no harm: see 0001_ledger.sql.
   const renewal = setInterval(() => {
     repeat(link, [setNow(0), renewLock(holder)], LOCK_RENEW_MS).catch(() => {});
   }, LOCK_RENEW_MS);
@@ -118,6 +119,6 @@ function runOnce(link: Link, migration: MigrationMeta): Promise<void> {
     for (const text of migration.sql) await exchange([plain(text)], deadline, DDL_TIMEOUT_MS);
     const note = plain(NOTE, [migration.hash, migration.folderMillis, migration.folderMillis]);
     await exchange([note], deadline);
-    await exchange([plain(`SET ${lockWaitLimits(LOCK_WAIT_S)}`)], deadline); // the connection serves others after this
+    await exchange([plain(`SET ${lockWaitLimits(LOCK_WAIT_S)}`)], deadline); // the connection is used again
   });
 }

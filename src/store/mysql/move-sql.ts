@@ -1,3 +1,4 @@
+/** The statements of `Store.move` on MySQL. */
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
 import { type Assignment, AT_MOVE, assignmentsOf } from '../effects.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
@@ -7,17 +8,17 @@ import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
 import { allocation } from './schema.ts';
 import { AT_NOW, BEGIN, COMMIT, plain, ROLLBACK, setNow } from './sql.ts';
 
-// Written by hand and once for each move: building a statement cost more than making the move. Lists are what the
-// driver makes of an array; they are compared as bytes, which is quick and the same in any collation.
+// Written by hand and built once for each move: to build a statement with drizzle took longer than the move. The driver
+// expands an array to a list. Values are compared as bytes, which is fast and independent of the collation.
 const WHO = "CAST(CONCAT_WS(' ', `subnet`, `ip`) AS BINARY)";
 const STATE = "CAST(CONCAT_WS(' ', `subnet`, `ip`, `generation`, COALESCE(`iface`, '')) AS BINARY)";
-/** A large part of a small table would be looked for by reading it whole, which waits for every row that is locked. */
+/** Without it MySQL may scan a small table, which waits for every locked row. */
 const BY_KEY = 'FORCE INDEX (PRIMARY)';
 const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.generation} ${row.iface ?? ''}`;
 
-/** All changes in one transaction and one round trip; the last answer has the rows that moved. It is asked after
- *  the COMMIT: on a Galera node a transaction that loses to another node's between two statements of one packet
- *  is rolled back without an error, and its COMMIT is answered as if it had been made. */
+/** Makes all changes in one transaction and one round trip. The last answer has the rows that moved. It is read after the
+ *  COMMIT: a Galera node rolls a transaction back without an error when it conflicts with another node's between two
+ *  statements of a packet, and answers its COMMIT with success. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
   const sorted = inKeyOrder(batch);
   const byMove = groupBy(sorted, change => change.move);
@@ -26,36 +27,35 @@ export function moveStatements(batch: readonly Change[], token: string, skewMs: 
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
 }
 
-/** Whether the failed packet of `moveStatements` ended before anything of it was committed, as far as the server's
- *  report goes: the first error ends a packet, so its number of answers tells which statement it was. On Galera an
- *  error of the statement that commits, and of the read behind it, may come although the cluster has committed. */
+/** Whether a failed packet of `moveStatements` ended before its commit. The first error ends a packet, so the number of
+ *  answers tells which statement failed. On Galera the statement that commits, and the read after it, may fail although the
+ *  cluster has committed. */
 export function endedBeforeCommit(statements: readonly Statement[], failure: MysqlFailure): boolean {
   if (failure.errno === 0) return false;
   const committing = statements.length - 2;
   if (failure.answered !== committing) return failure.answered < committing;
-  // A statement that commits itself waits for locks, and fails permanently, before that.
+  // An UPDATE without a transaction commits at its end: it has changed nothing when it fails for a lock or permanently.
   return (
     statements[committing] !== COMMIT && (failure.outcome === 'permanent' || failure.errno === LOCK_TIMEOUT)
   );
 }
 
-/** Undoes what is left of a packet that has failed; the last answer has the rows that moved all the same. */
+/** Rolls back a packet that failed. The last answer has the rows that moved nevertheless. */
 export const undoStatements = (batch: readonly Change[], token: string): Statement[] => [
   ROLLBACK,
   selectMoved(batch, token),
 ];
 
-/** Which of the rows nobody has locked: the second answer has those that are there, the third those that are free. */
+/** Finds locked rows: the second answer has all rows of the batch, the third those without a lock. */
 export function lockStatements(batch: readonly Change[]): Statement[] {
   const { sql, params } = areOf(batch);
   const select = `SELECT \`subnet\`, \`ip\` FROM \`allocation\` ${BY_KEY} WHERE ${sql}`;
   return [BEGIN, plain(select, params), plain(`${select} FOR UPDATE SKIP LOCKED`, params), ROLLBACK];
 }
 
-/** Ends a move of which nobody knows what became: where the old generation still stands, it stands no more,
- *  so that a statement that is still under way somewhere finds nothing; then the rows are read. A cluster node
- *  that lags has the row in an older generation yet: bumping that meets what is on its way to it, is refused by
- *  the cluster, and comes again once the node has caught up. */
+/** Settles a move with an unknown outcome. It raises the generation of rows that have not moved, so that a statement which
+ *  is still under way does not apply; then it reads the rows. On a cluster node that is behind, a row has an older
+ *  generation: the cluster refuses to raise it, and the packet is sent again when the node has caught up. */
 export function settleStatements(batch: readonly Change[], token: string): Statement[] {
   const sorted = inKeyOrder(batch);
   const groups = groupBy(sorted, ({ row }) => `${row.subnet} ${row.generation}`);
@@ -71,14 +71,14 @@ export function settleStatements(batch: readonly Change[], token: string): State
   return [bump, selectMoved(sorted, token)];
 }
 
-/** Batches that lock rows in one and the same order seldom deadlock. */
+/** Batches that lock rows in the same order seldom deadlock. */
 const inKeyOrder = (batch: readonly Change[]): Change[] =>
   batch.length === 1
     ? [...batch]
     : batch.toSorted((a, b) => compare(a.row.subnet, b.row.subnet) || compare(a.row.ip, b.row.ip));
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The rows of the changes, each found by the primary key. */
+/** The condition for the rows of the changes, by primary key. */
 function areOf(changes: readonly Change[]): Statement {
   const bySubnet = [...groupBy(changes, change => change.row.subnet)];
   const sql = bySubnet.map(() => '(`subnet` = ? AND `ip` IN (?))').join(' OR ');

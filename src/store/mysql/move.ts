@@ -1,8 +1,9 @@
+/** `Store.move` on MySQL: sends a batch, and settles it when its outcome is unknown. */
 import type { Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { BatchError, createGroupCommit, keyOf, LockedError } from '../group-commit.ts';
 import { type Row, toAllocation } from '../rows.ts';
-import type { Heard, Moved, Store } from '../store.ts';
+import type { LateOutcomes, Moved, Store } from '../store.ts';
 import type { Link } from './connection.ts';
 import { LOCK_TIMEOUT, MysqlFailure } from './errors.ts';
 import {
@@ -14,13 +15,13 @@ import {
 } from './move-sql.ts';
 import { insist, ipamErrorOf, once } from './retry.ts';
 
-/** Commits under way at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 claim and release pairs
- *  a second with 50 callers, 19,100, 23,700 and 24,100 with 200; with 4 and 8 each move costs a fifth and a half more
- *  CPU than with 2. And a batch that waits for a lock or a lost answer doesn't hold up every other. */
+/** The number of commits at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 pairs of claim and
+ *  release a second with 50 callers, and 19,100, 23,700 and 24,100 with 200. With 4 and 8 a move needs 20 % and 50 % more
+ *  CPU than with 2. With more than 1, a batch that waits for a lock or an answer does not block the others. */
 const LANES_MAX = 2;
-/** Batches whose outcome is not known; with more of them nothing is moved any more. */
+/** The most batches with an unknown outcome. Beyond it, moves are refused. */
 const UNSETTLED_MAX = 1_000;
-/** For asking which rows are locked. */
+/** For the query for locked rows. */
 const LOCK_LOOK_TIMEOUT_MS = 1_500;
 
 interface Batch {
@@ -38,11 +39,11 @@ interface MoverOptions {
 export function createMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'lateOutcomes'> {
   const { place, newToken, skewMs, callTimeoutMs } = options;
   const unsettled: Batch[] = [];
-  /** Those in `unsettled`, and those that are being settled just now. */
+  /** The batches in `unsettled`, and those that are being settled. */
   let unlearned = 0;
 
-  /** The rows that moved. Once the packet is sent, a failure is `notApplied` or `permanent` only where the server reports a
-   *  statement before the commit, and `notApplied` only when a rollback was answered behind it. */
+  /** Returns the rows that moved. After the packet is sent, a failure is `notApplied` or `permanent` only when a statement
+   *  before the commit failed; and `notApplied` only when the server confirmed a rollback afterwards. */
   const send = ({ changes, token }: Batch, deadline: number): Promise<Row[]> =>
     link.session(deadline, async exchange => {
       const statements = moveStatements(changes, token, skewMs());
@@ -60,10 +61,10 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
       }
     });
 
-  /** The rows that moved. Only when the settling fails as well does nobody know what became of the batch. */
+  /** Returns the rows that moved. The outcome stays unknown only when settling it fails too. */
   async function moveOrSettle(batch: Batch): Promise<Row[]> {
     if (unlearned >= UNSETTLED_MAX)
-      throw new MysqlFailure('unsent', `it is not known what became of ${unlearned} moves`);
+      throw new MysqlFailure('unsent', `the outcome of ${unlearned} moves is not known`);
     try {
       return await once(deadline => send(batch, deadline), callTimeoutMs);
     } catch (error) {
@@ -99,7 +100,7 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
       { hint: 'end its transaction', addresses: changes.map(({ row }) => row.ip) },
     );
 
-  /** Asks once and shortly: this only saves tries. */
+  /** Without retry, since it only saves tries of commits. */
   async function locked(changes: readonly Change[]): Promise<ReadonlySet<string>> {
     const deadline = performance.now() + LOCK_LOOK_TIMEOUT_MS;
     try {
@@ -108,17 +109,17 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
       for (const row of free) keys.delete(keyIn(row));
       return keys;
     } catch (error) {
-      if (isLockTimeout(error)) return new Set(changes.map(({ row }) => keyOf(row))); // all of the table is
+      if (isLockTimeout(error)) return new Set(changes.map(({ row }) => keyOf(row))); // the whole table is locked
       throw error;
     }
   }
 
-  async function lateOutcomes(): Promise<Heard> {
+  async function lateOutcomes(): Promise<LateOutcomes> {
     const moved: Moved[] = [];
     let failed: unknown = null;
     for (const batch of unsettled.splice(0)) {
       if (failed !== null && !isLockTimeout(failed)) {
-        unsettled.push(batch); // the store is away
+        unsettled.push(batch); // the store is down
         continue;
       }
       try {
@@ -144,7 +145,7 @@ const keyIn = (row: Row): string => `${row.subnet} ${row.ip}`;
 const isLockTimeout = (error: unknown): error is MysqlFailure =>
   error instanceof MysqlFailure && error.errno === LOCK_TIMEOUT;
 
-/** The changes that moved these rows, each with its row, in the order of the changes. */
+/** Returns the changes that moved these rows, each with its row, in the order of the changes. */
 function movedBy(changes: readonly Change[], rows: readonly Row[]): Moved[] {
   const byKey = new Map(rows.map(toAllocation).map(row => [keyOf(row), row]));
   return changes.flatMap(change => {

@@ -1,24 +1,24 @@
+/** Retries of MySQL calls, and their errors for callers. */
 import { IpamError } from '../../domain/error.ts';
 import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
 import type { Link, Statement } from './connection.ts';
 import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 
-/** For a whole call of the store, all its tries together. */
+/** For a call of the store with all its tries, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
-/** After this many a call that may be repeated gives up, so that a store that refuses connections is
- *  reported in about a second. */
+/** The tries of a call. A store that refuses connections is reported after about a second. */
 const TRIES_MAX = 6;
 const RETRY_PAUSE_MS = 50;
 
 const NO_COLUMN = 1054;
 const BUGS = new Set([1064, 1406]);
 
-/** Where the store is, for people: no user, no password. */
+/** The store for error messages, without user and password. */
 export const placeOf = (spec: MysqlSpec): string =>
   `mysql://${spec.host.includes(':') ? `[${spec.host}]` : spec.host}:${spec.port}/${spec.database}`;
 
-/** The failure as the store's callers get it. */
+/** Converts a failure to the error of the store's callers. */
 export function ipamErrorOf(failure: MysqlFailure, place: string): IpamError {
   const cause = failure.cause ?? failure;
   if (failure.errno === NO_SUCH_TABLE || failure.errno === NO_COLUMN)
@@ -29,14 +29,14 @@ export function ipamErrorOf(failure: MysqlFailure, place: string): IpamError {
   if (BUGS.has(failure.errno))
     return new IpamError('internal', `the store at ${place}: ${failure.message}`, { cause });
   return new IpamError('store-down', `the store at ${place} cannot be used: ${failure.message}`, {
-    hint: 'look whether the database runs and lets this user in',
+    hint: 'check that the database runs and accepts this user',
     cause,
   });
 }
 
 export const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
-/** Tries `work` until it succeeds, cannot succeed, or a bound is reached. Throws the last MysqlFailure. */
+/** Tries `work` until it succeeds, fails permanently, or reaches a bound. Throws the last MysqlFailure. */
 async function persist<T>(
   work: (deadline: number) => Promise<T>,
   bounds: { deadline: number; triesMax: number; repeatable: (failure: MysqlFailure) => boolean },
@@ -54,7 +54,7 @@ async function persist<T>(
   }
 }
 
-/** Sends a packet that may as well be done twice, and again while it fails. Throws MysqlFailure. */
+/** Sends a packet that may be executed twice, again while it fails. Throws MysqlFailure. */
 export const repeat = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
   persist(deadline => link.exchange(packet, deadline), {
     deadline: performance.now() + timeoutMs,
@@ -62,8 +62,8 @@ export const repeat = (link: Link, packet: readonly Statement[], timeoutMs: numb
     repeatable: () => true,
   });
 
-/** Does `work`, which must not be done twice: again only while it surely was not done. A lock that somebody keeps is
- *  the caller's to deal with. Throws MysqlFailure. */
+/** Runs `work`, which must not be executed twice: again only while it surely was not executed. The caller handles locks.
+ *  Throws MysqlFailure. */
 export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: number): Promise<T> =>
   persist(work, {
     deadline: performance.now() + timeoutMs,
@@ -72,7 +72,7 @@ export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: numbe
       outcome === 'unsent' || (outcome === 'notApplied' && errno !== LOCK_TIMEOUT),
   });
 
-/** As `repeat`, but gives up only when the time is over. */
+/** As `repeat`, but without a limit of tries. */
 export const insist = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
   persist(deadline => link.exchange(packet, deadline), {
     deadline: performance.now() + timeoutMs,

@@ -1,3 +1,4 @@
+/** The schema of the ledger on MySQL. drizzle-kit makes the migrations from it. */
 import type { Buffer } from 'node:buffer';
 import { sql } from 'drizzle-orm';
 import {
@@ -17,7 +18,7 @@ import { HOLDER_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { bytesOf } from '../rows.ts';
 
-// sqlite/schema.ts has the same columns in the same order, but for the generated ones: it has partial indexes instead.
+// sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial indexes.
 // Times are milliseconds of the database's clock.
 
 const bool = customType<{ data: boolean; driverData: number }>({
@@ -35,7 +36,7 @@ const time = (name: string) => bigint(name, { mode: 'number' });
 const token = (name: string) => varchar(name, { length: 36 });
 const ifFree = (name: string) => sql.raw(`IF(\`status\` = 'free',COALESCE(\`${name}\`,0),NULL)`);
 
-/** One row, one address. The first six columns are the ancestor's. */
+/** One row for each address. The first six columns are those of the ancestor's table. */
 export const allocation = mysqlTable(
   'allocation',
   {
@@ -44,10 +45,10 @@ export const allocation = mysqlTable(
     status: mysqlEnum('status', STATUSES).default('free').notNull(),
     iface: id('iface').$type<EniId>(),
     primary: bool('primary').notNull(),
-    /** For people; it decides nothing. */
+    /** For people. The program does not read it. */
     ts: timestamp('ts').default(sql`CURRENT_TIMESTAMP`).onUpdateNow().notNull(),
     number: addressBytes('number').notNull(),
-    /** CRC32(ip): where the search for a free address comes by. */
+    /** CRC32(ip): the order of the search for a free address. */
     spread: int('spread', { unsigned: true }).notNull(),
     generation: int('generation', { unsigned: true }).default(0).notNull(),
     movedAt: time('moved_at').default(0).notNull(),
@@ -62,7 +63,7 @@ export const allocation = mysqlTable(
     token: token('token'),
     leftUnsure: bool('left_unsure').default(false).notNull(),
     placedAt: time('placed_at'),
-    // For the indexes below: null but where they look, 0 for never.
+    // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
     intentAt: time('intent_at').generatedAlwaysAs(
@@ -70,8 +71,8 @@ export const allocation = mysqlTable(
       { mode: 'stored' },
     ),
   },
-  // A claim or release changes no column of an index. With `status`, `moved_at` and `rested_since` in them each took
-  // 180 us of the server's CPU instead of 30 (MariaDB 11.8, 24 moves a commit), most of it for purging.
+  // A claim or release changes no indexed column. With `status`, `moved_at` and `rested_since` in the indexes, each needed
+  // 180 us of the server's CPU instead of 30 (MariaDB 11.8, 24 moves in a commit), most of it for purging.
   row => [
     // Two VPCs may have the same addresses.
     primaryKey({ columns: [row.subnet, row.ip] }),
@@ -97,7 +98,7 @@ export const eni = mysqlTable('eni', {
   addressLimit: int('address_limit'),
   prefixes: int('prefixes').notNull(),
   ours: bool('ours').notNull(),
-  /** Read by servers of the release before only. */
+  /** Only servers of the previous release read it. */
   countIntentAt: time('count_intent_at'),
   releasedAt: time('released_at'),
   generation: int('generation', { unsigned: true }).default(0).notNull(),
@@ -120,7 +121,7 @@ export const lease = mysqlTable('lease', {
   until: time('until').notNull(),
 });
 
-/** A bucket of EC2's, of which all servers take their turns; see store/turns.ts. */
+/** A token bucket that all servers share; see store/turns.ts. */
 export const bucket = mysqlTable('bucket', {
   name: varchar('name', { length: 191 }).primaryKey(),
   emptyAt: time('empty_at').notNull(),

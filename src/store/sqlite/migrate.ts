@@ -1,13 +1,14 @@
+/** Migrations of a SQLite store. */
 import type { DatabaseSync } from 'node:sqlite';
 import { migrations } from '../migrations.ts';
-import { behindOrAhead } from '../outdated.ts';
+import { schemaMismatch } from '../schema-version.ts';
 import { between } from './file.ts';
 
-// As drizzle makes it.
+// The same table as drizzle's.
 const CREATE_JOURNAL =
   'CREATE TABLE IF NOT EXISTS __drizzle_migrations (id INTEGER PRIMARY KEY, hash text NOT NULL, created_at numeric)';
 
-/** When the newest migration that was made was generated; null: none was. */
+/** When the newest migration in the file was generated; null: it has none. */
 function journalOf(client: DatabaseSync): number | null {
   const table = client
     .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '__drizzle_migrations'")
@@ -18,10 +19,10 @@ function journalOf(client: DatabaseSync): number | null {
 }
 
 export const outdatedSqlite = (client: DatabaseSync, path: string): string | null =>
-  behindOrAhead(path, journalOf(client), migrations('sqlite'));
+  schemaMismatch(path, journalOf(client), migrations('sqlite'));
 
-/** Makes the migrations that are not made yet. drizzle's own reads its journal outside the transaction, so
- *  that two processes that start at once collide. */
+/** Runs the missing migrations. drizzle's own function reads its journal outside the transaction, so that two processes
+ *  that start at the same time would collide. */
 export function migrateSqlite(client: DatabaseSync): void {
   between(client, 'BEGIN IMMEDIATE', () => {
     const newest = journalOf(client);

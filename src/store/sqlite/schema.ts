@@ -1,3 +1,4 @@
+/** The schema of the ledger on SQLite. drizzle-kit makes the migrations from it. */
 import type { Buffer } from 'node:buffer';
 import { sql } from 'drizzle-orm';
 import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
@@ -7,8 +8,8 @@ import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { IS_FREE, IS_INTENT } from '../reads.ts';
 import { bytesOf } from '../rows.ts';
 
-// mysql/schema.ts has the same columns in the same order, but for its generated ones. Times are milliseconds of the
-// host's clock.
+// mysql/schema.ts has the same columns in the same order, and generated ones besides. Times are milliseconds of the host's
+// clock.
 
 const bool = (name: string) => integer(name, { mode: 'boolean' });
 const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
@@ -20,7 +21,7 @@ const address = (name: string) => text(name).$type<Ipv4>();
 const time = (name: string) => integer(name);
 const token = (name: string) => text(name);
 
-/** One row, one address. */
+/** One row for each address. */
 export const allocation = sqliteTable(
   'allocation',
   {
@@ -29,10 +30,10 @@ export const allocation = sqliteTable(
     status: text('status', { enum: STATUSES }).default('free').notNull(),
     iface: id('iface').$type<EniId>(),
     primary: bool('primary').notNull(),
-    /** For people; it decides nothing. */
+    /** For people. The program does not read it. */
     ts: text('ts').default(sql`CURRENT_TIMESTAMP`).notNull(),
     number: addressBytes('number').notNull(),
-    /** CRC32(ip): where the search for a free address comes by. */
+    /** CRC32(ip): the order of the search for a free address. */
     spread: integer('spread').notNull(),
     generation: integer('generation').default(0).notNull(),
     movedAt: time('moved_at').default(0).notNull(),
@@ -51,7 +52,7 @@ export const allocation = sqliteTable(
   row => [
     // Two VPCs may have the same addresses.
     primaryKey({ columns: [row.subnet, row.ip] }),
-    // A claim or release touches no index.
+    // A claim or release changes no index.
     index('free').on(row.subnet, row.refusedAt, row.restedSince, row.spread, row.number).where(IS_FREE),
     index('iface').on(row.iface, row.number),
     index('intent').on(row.movedAt, row.number, row.subnet).where(IS_INTENT),
@@ -74,7 +75,7 @@ export const eni = sqliteTable('eni', {
   addressLimit: integer('address_limit'),
   prefixes: integer('prefixes').notNull(),
   ours: bool('ours').notNull(),
-  /** Read by servers of the release before only. */
+  /** Only servers of the previous release read it. */
   countIntentAt: time('count_intent_at'),
   releasedAt: time('released_at'),
   generation: integer('generation').default(0).notNull(),

@@ -3,7 +3,7 @@
 // statement that is done and reported as failed is a block that ends with the error.
 import type { Allocation, Change } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
-import type { Heard, Store } from '../../../src/store/store.ts';
+import type { LateOutcomes, Store } from '../../../src/store/store.ts';
 import { type Gated, MOVE_PACKET, openGated, SHAPES, type Shape } from '../../kit/databases/gated.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { make, one, rowsOf } from '../../kit/ledger.ts';
@@ -77,7 +77,7 @@ async function tryMove(context: Gated, shape: Shape, alter: Alter, then: number 
 }
 
 /** What the store says was moved, be it later. */
-async function answerOf(move: Promise<Allocation[]>, learn: () => Promise<Heard>) {
+async function answerOf(move: Promise<Allocation[]>, learn: () => Promise<LateOutcomes>) {
   try {
     const rows = await move;
     return { told: ipsOf(rows), answer: rows.length === 0 ? 'no' : 'made' };

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { migrations } from '../../../src/store/migrations.ts';
-import { behindOrAhead } from '../../../src/store/outdated.ts';
+import { schemaMismatch } from '../../../src/store/schema-version.ts';
 import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { failureOf } from '../../kit/failures.ts';
@@ -70,7 +70,7 @@ const ledgers: [newest: number | null, says: RegExp][] = [
 ];
 for (const [newest, says] of ledgers)
   migrate(`a ledger migrated at ${newest} of 10, 20 and 30: ${says}`, () =>
-    assert.match(behindOrAhead('here', newest, steps) ?? 'fine', says),
+    assert.match(schemaMismatch('here', newest, steps) ?? 'fine', says),
   );
 
 for (const dialect of ['mysql', 'sqlite'] as const)

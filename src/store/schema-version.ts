@@ -1,8 +1,9 @@
+/** Compares the schema of a store with the migrations of the program. */
 import type { MigrationMeta } from 'drizzle-orm/migrator';
 
-/** Why a schema whose newest migration was generated at `newest` (null: it has none) is not the one that
- *  this program was made for; null when it is. */
-export function behindOrAhead(
+/** Returns why the schema is not the one of this program; null when it is. `newest`: when its newest migration was
+ *  generated, null for none. */
+export function schemaMismatch(
   place: string,
   newest: number | null,
   migrations: readonly MigrationMeta[],
