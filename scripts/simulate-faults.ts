@@ -5,7 +5,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-import { addTally, explain, runSeeds, type Tally } from '../test/simulation/report.ts';
+import { addTally, explain, newTally, runSeeds, type Tally } from '../test/simulation/report.ts';
 import { simulate } from '../test/simulation/simulate.ts';
 
 /** Histories that a worker runs before it says how far it is. */
@@ -35,14 +35,8 @@ async function main(): Promise<number> {
 }
 
 async function show(seed: number, keep: string | undefined): Promise<number> {
-  const kept =
-    keep === undefined
-      ? null
-      : keep
-          .split(',')
-          .filter(text => /^\d+$/.test(text))
-          .map(Number);
-  const { lines, violation } = await simulate(seed, kept, true);
+  const numbers = keep?.split(',').filter(text => /^\d+$/.test(text));
+  const { lines, violation } = await simulate(seed, numbers?.map(Number) ?? null, true);
   console.log(lines.join('\n'));
   console.log(violation === null ? 'no rule was broken' : `${violation.rule}: ${violation.detail}`);
   return violation === null ? 0 : 1;
@@ -50,7 +44,7 @@ async function show(seed: number, keep: string | undefined): Promise<number> {
 
 async function attack(seeds: number, from: number, jobs: number): Promise<number> {
   const startedAt = performance.now();
-  const sum: Tally = { histories: 0, steps: 0, counts: {}, failures: [] };
+  const sum = newTally();
   const seconds = () => ((performance.now() - startedAt) / 1000).toFixed(1);
   let next = from;
   const take = () => {

@@ -10,7 +10,7 @@ import { type Container, createDockerd, type Dockerd } from './dockerd.ts';
 import { fleetOf } from './fleet.ts';
 import { openLedger } from './ledger.ts';
 import { openServer, type Server, type ServerSettings } from './server.ts';
-import { createTally, EC2_MS_MIN, type Tally } from './table.ts';
+import { createTally, EC2_MS_MIN, type Phase, type Tally } from './table.ts';
 import { createWorkload, type Workload } from './workload.ts';
 
 export interface SiteOptions extends ServerSettings {
@@ -51,11 +51,11 @@ export interface Site extends Parts {
   readonly hosts: readonly Dockerd[];
   readonly addresses: number;
   readonly work: Workload;
-  /** Time passes. Throws what went wrong with the study itself. */
+  /** Time passes. Throws what went wrong with the study itself; and when a container runs then whose address the ledger
+   *  does not have as allocated on its ENI, or EC2 does not have there. */
   pass(ms: number): Promise<void>;
-  /** Throws when a container runs whose address the ledger does not have as allocated on its ENI, or EC2 does
-   *  not have there. */
-  audit(): Promise<void>;
+  /** Time passes, and what happens counts for a phase of this name. `begin`: what is done first. */
+  phase(name: string, ms: number, begin?: () => void): Promise<Phase>;
 }
 
 /** Nothing runs yet, and the servers have just started. */
@@ -91,26 +91,33 @@ export function openSite(options: SiteOptions, startAt: number): Site {
   });
   const hosts = fleet.hosts.map((place, index) => createDockerd(parts, place, of<Server>(servers, index)));
   for (const server of servers) server.run();
+
+  async function pass(ms: number): Promise<void> {
+    await clock.advance(ms);
+    for (const failure of failures) throw failure;
+    const held = new Map<string, string | null>();
+    for (const ledger of ledgers)
+      for (const subnet of fleet.vpc.subnets ?? [])
+        for (const row of (await ledger.withStatus(subnet.id as SubnetId, ['allocated'])).rows)
+          held.set(`${row.subnet} ${row.ip}`, row.iface);
+    for (const [address, { place }] of parts.holders) {
+      const carrier = vpc.network.carrier(place.subnet, (address.split(' ')[1] ?? '') as Ipv4);
+      if (held.get(address) !== place.eni || carrier !== place.eni)
+        throw new Error(`${address} is held on ${place.eni}: ledger ${held.get(address)}, EC2 ${carrier}`);
+    }
+  }
+
   return {
     ...parts,
     hosts,
     addresses: fleet.addresses,
     work: createWorkload(parts, hosts, another()),
-    async pass(ms) {
-      await clock.advance(ms);
-      for (const failure of failures) throw failure;
-    },
-    async audit() {
-      const held = new Map<string, string | null>();
-      for (const ledger of ledgers)
-        for (const subnet of fleet.vpc.subnets ?? [])
-          for (const row of (await ledger.withStatus(subnet.id as SubnetId, ['allocated'])).rows)
-            held.set(`${row.subnet} ${row.ip}`, row.iface);
-      for (const [address, { place }] of parts.holders) {
-        const carrier = vpc.network.carrier(place.subnet, (address.split(' ')[1] ?? '') as Ipv4);
-        if (held.get(address) !== place.eni || carrier !== place.eni)
-          throw new Error(`${address} is held on ${place.eni}: ledger ${held.get(address)}, EC2 ${carrier}`);
-      }
+    pass,
+    async phase(name, ms, begin = () => {}) {
+      const phase = parts.tally.begin(name, ms);
+      begin();
+      await pass(ms);
+      return phase;
     },
   };
 }

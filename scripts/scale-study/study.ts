@@ -2,7 +2,7 @@
  *  server on each host; hosts with a ledger each. */
 import { Random } from '../../test/kit/random.ts';
 import type { Dockerd } from './dockerd.ts';
-import { openSite, type Site, type SiteOptions } from './site.ts';
+import { openSite, type SiteOptions } from './site.ts';
 import { grouped, type Phase } from './table.ts';
 import { HOUR_MS } from './workload.ts';
 
@@ -61,54 +61,44 @@ export async function study(options: StudyOptions): Promise<{ phases: Phase[]; a
 export async function dayAndDeploy(options: StudyOptions): Promise<{ phases: Phase[]; addresses: number }> {
   const { hours, progress = () => {} } = options;
   const site = openSite(options, DEPLOY_AT - hours * HOUR_MS - JOIN_MS);
-  const { work, tally, hosts, addresses } = site;
-
-  const join = tally.begin(`${grouped(hosts.length)} hosts join within an hour`, JOIN_MS);
-  work.join(JOIN_MS);
-  await ended(site, JOIN_MS);
-
+  const { work, tally, hosts, addresses, phase } = site;
+  const join = await phase(`${grouped(hosts.length)} hosts join within an hour`, JOIN_MS, () =>
+    work.join(JOIN_MS),
+  );
   const day = tally.begin(hours === 24 ? 'a day' : `${hours} h`, hours * HOUR_MS);
   work.live(DEPLOY_AT + DEPLOY_PHASE_MS);
   for (let hour = 1; hour <= hours; hour++) {
-    await ended(site, HOUR_MS);
+    await site.pass(HOUR_MS);
     progress(`hour ${hour} of ${hours}`);
   }
-
   const containers = hosts.length * DEPLOYED_PER_HOST;
-  const deploy = tally.begin(`deploy of ${grouped(containers)} in a minute`, DEPLOY_PHASE_MS);
-  work.deploy(containers, DEPLOY_MS);
-  await ended(site, DEPLOY_PHASE_MS);
+  const deploy = await phase(`deploy of ${grouped(containers)} in a minute`, DEPLOY_PHASE_MS, () =>
+    work.deploy(containers, DEPLOY_MS),
+  );
   return { phases: [join, day, deploy], addresses };
-}
-
-async function ended(site: Site, ms: number): Promise<void> {
-  await site.pass(ms);
-  await site.audit();
 }
 
 /** Networks are created on new hosts, and after a while containers start on all of them at once. */
 export async function coldStarts(options: SiteOptions): Promise<Phase> {
-  const site = openSite(options, DEPLOY_AT);
-  const { hosts, tally, failed } = site;
+  const { hosts, failed, pass, phase } = openSite(options, DEPLOY_AT);
   for (const host of hosts) host.createNetwork().catch(failed);
-  await site.pass(COLD_PAUSE_MS);
+  await pass(COLD_PAUSE_MS);
   const starts = hosts.length * COLD_PER_HOST;
   const name = `${grouped(starts)} cold starts on ${grouped(hosts.length)} hosts at once`;
-  const phase = tally.begin(name, COLD_MS_MAX);
-  for (const host of hosts) for (let i = 0; i < COLD_PER_HOST; i++) host.start().catch(failed);
-  await ended(site, COLD_MS_MAX);
-  if (phase.counts.latenciesMs.length < starts) throw new Error('some starts have not ended');
-  return phase;
+  const cold = await phase(name, COLD_MS_MAX, () => {
+    for (const host of hosts) for (let i = 0; i < COLD_PER_HOST; i++) host.start().catch(failed);
+  });
+  if (cold.counts.latenciesMs.length < starts) throw new Error('some starts have not ended');
+  return cold;
 }
 
 /** Nothing is kept warm, so that each start costs an assign call: as many in a second as EC2 allows, one on each host
  *  at once, and none. */
 export async function manyServers(options: SiteOptions & { readonly servers: number }): Promise<Phase[]> {
   const { servers, seed } = options;
-  const reconcileEveryMs = DEFAULT_RECONCILE_MS;
   const warm = { warmMin: 0, warmMax: 0 };
-  const site = openSite({ ...options, hosts: servers, reconcileEveryMs, warm }, DEPLOY_AT);
-  const { hosts, tally, clock, failed } = site;
+  const times = { reconcileEveryMs: DEFAULT_RECONCILE_MS, warm };
+  const { hosts, clock, failed, pass, phase } = openSite({ ...options, ...times, hosts: servers }, DEPLOY_AT);
   const random = new Random(seed);
   const of = `${grouped(servers)} servers, nothing warm`;
   const startOn = (host: Dockerd) => {
@@ -116,20 +106,18 @@ export async function manyServers(options: SiteOptions & { readonly servers: num
   };
   for (const [index, host] of hosts.entries())
     clock.at(clock.now + index * JOIN_PAUSE_MS, () => void host.createNetwork().catch(failed));
-  await site.pass(hosts.length * JOIN_PAUSE_MS + AFTER_MS);
+  await pass(hosts.length * JOIN_PAUSE_MS + AFTER_MS);
 
-  const steady = tally.begin(`${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`, STEADY_MS + AFTER_MS);
-  const until = clock.now + STEADY_MS;
-  for (let at = clock.now; at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
-    clock.at(at, () => startOn(random.pick(hosts) as Dockerd));
-  await ended(site, STEADY_MS + AFTER_MS);
-
-  const burst = tally.begin(`${of}: ${grouped(servers)} starts at once`, AFTER_MS);
-  for (const host of hosts) startOn(host);
-  await ended(site, AFTER_MS);
-
-  const rest = tally.begin(`${grouped(servers)} servers: 10 minutes at rest`, MANY_REST_MS);
-  await ended(site, MANY_REST_MS);
+  const name = `${of}: ${COLD_PER_SECOND} starts a second for 5 minutes`;
+  const steady = await phase(name, STEADY_MS + AFTER_MS, () => {
+    const until = clock.now + STEADY_MS;
+    for (let at = clock.now; at < until; at += (-Math.log(1 - random.next()) * 1000) / COLD_PER_SECOND)
+      clock.at(at, () => startOn(random.pick(hosts) as Dockerd));
+  });
+  const burst = await phase(`${of}: ${grouped(servers)} starts at once`, AFTER_MS, () => {
+    for (const host of hosts) startOn(host);
+  });
+  const rest = await phase(`${grouped(servers)} servers: 10 minutes at rest`, MANY_REST_MS);
   return [steady, burst, rest];
 }
 
@@ -137,21 +125,16 @@ export async function manyServers(options: SiteOptions & { readonly servers: num
 export async function restAndNoon(
   options: SiteOptions & { readonly servers: number | 'embedded' },
 ): Promise<Phase[]> {
-  const isEmbedded = options.servers === 'embedded';
-  const reconcileEveryMs = DEFAULT_RECONCILE_MS;
-  const site = openSite({ ...options, reconcileEveryMs }, DEPLOY_AT - REST_JOIN_MS - SETTLE_MS - REST_MS);
-  const { work, tally, hosts } = site;
-  const of = isEmbedded
-    ? `${grouped(hosts.length)} embedded hosts`
-    : `${grouped(hosts.length)} hosts, ${options.servers} servers`;
-  work.join(REST_JOIN_MS);
-  await ended(site, REST_JOIN_MS + SETTLE_MS);
-
-  const rest = tally.begin(`${of}: 20 minutes at rest`, REST_MS);
-  await ended(site, REST_MS);
-
-  const noon = tally.begin(`${of}: 10 minutes from noon`, NOON_MS);
-  work.live(DEPLOY_AT + NOON_MS);
-  await ended(site, NOON_MS);
+  const asOften = { ...options, reconcileEveryMs: DEFAULT_RECONCILE_MS };
+  const site = openSite(asOften, DEPLOY_AT - REST_JOIN_MS - SETTLE_MS - REST_MS);
+  const hosts = grouped(site.hosts.length);
+  const of =
+    options.servers === 'embedded' ? `${hosts} embedded hosts` : `${hosts} hosts, ${options.servers} servers`;
+  site.work.join(REST_JOIN_MS);
+  await site.pass(REST_JOIN_MS + SETTLE_MS);
+  const rest = await site.phase(`${of}: 20 minutes at rest`, REST_MS);
+  const noon = await site.phase(`${of}: 10 minutes from noon`, NOON_MS, () =>
+    site.work.live(DEPLOY_AT + NOON_MS),
+  );
   return [rest, noon];
 }

@@ -12,14 +12,14 @@ export interface Tally {
 /** Lines of the shortest history that are shown. */
 const LINES_SHOWN_MAX = 80;
 
+export const newTally = (): Tally => ({ histories: 0, steps: 0, counts: {}, failures: [] });
+
 export async function runSeeds(from: number, seeds: number, failuresMax = 10): Promise<Tally> {
-  const tally: Tally = { histories: 0, steps: 0, counts: {}, failures: [] };
+  const tally = newTally();
   for (let seed = from; seed < from + seeds && tally.failures.length < failuresMax; seed++) {
     const history = await simulate(seed);
-    tally.histories++;
-    tally.steps += history.steps;
-    if (history.violation !== null) tally.failures.push(history);
-    addCounts(tally.counts, history.counts);
+    const failures = history.violation === null ? [] : [history];
+    addTally(tally, { ...history, histories: 1, counts: Object.fromEntries(history.counts), failures });
   }
   return tally;
 }
@@ -28,11 +28,8 @@ export function addTally(sum: Tally, more: Tally): void {
   sum.histories += more.histories;
   sum.steps += more.steps;
   sum.failures.push(...more.failures);
-  addCounts(sum.counts, Object.entries(more.counts));
-}
-
-function addCounts(sum: Tally['counts'], more: Iterable<readonly [string, number]>): void {
-  for (const [operation, count] of more) sum[operation] = (sum[operation] ?? 0) + count;
+  for (const [operation, count] of Object.entries(more.counts))
+    sum.counts[operation] = (sum.counts[operation] ?? 0) + count;
 }
 
 /** What broke, the shortest history found that breaks it, and the command that shows it again. */
