@@ -7,16 +7,16 @@ export type Reply = { readonly Address?: string; readonly PoolID?: string; reado
 /** How a request ends without an answer. */
 export type Broken = 'the connection broke' | 'hung up';
 
-/** What is told of a connection's fate. */
+/** Is told what becomes of the answer. */
 export interface Witness {
-  /** The answer has gone to the socket and stands. */
+  /** The answer was written to the socket. */
   written(reply: Reply): void;
-  /** It has reached nobody. */
+  /** The client has closed the connection before it read the answer. */
   unread(reply: Reply): void;
 }
 
 export type Connection = ReturnType<typeof createConnection>;
-/** A request of the client; `settle` gets what becomes of it. */
+/** A connection for one request of the client; `settle` gets its outcome. */
 export function createConnection(
   clock: Clock,
   client: Process,
@@ -47,7 +47,7 @@ export function createConnection(
 
   return {
     write,
-    /** What the server can know. */
+    /** Whether the server can know that the client has gone. */
     gone: () => serverKnows,
     /** The engine closes it, or dies; the server is told later. */
     hangUp() {

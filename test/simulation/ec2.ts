@@ -17,7 +17,7 @@ const PAGE_SIZE = 5;
 
 export class Ec2 {
   readonly vpc: Vpc;
-  /** Calls are applied so late that were made to be late: moments to look, since the model moves when looked at. */
+  /** The delays of calls that were made late. The model applies a late call when it is next read: it is read then. */
   readonly lateMs = new Set<number>();
   readonly #clock: Clock;
   readonly #oracle: Oracle;
@@ -112,7 +112,7 @@ export class Ec2 {
 
   /** EC2 shows the ENI. */
   #shown(eni: CloudEni): CloudEni {
-    for (const ip of eni.secondaries) this.#oracle.shown.set(`${eni.id} ${ip}`, this.#clock.now);
+    for (const ip of eni.secondaries) this.#oracle.shownAt.set(`${eni.id} ${ip}`, this.#clock.now);
     return eni;
   }
 
@@ -134,16 +134,17 @@ export class Ec2 {
       if (outcome.kind !== 'answer') this.lookLater();
       for (const ip of ips) {
         const key = keyOf(subnet, ip);
-        // Somebody has it.
-        if (outcome.kind === 'refusal' && vpc.network.carrier(subnet, ip) !== null) oracle.taken.add(key);
-        if (!isAnswered(outcome)) mirror.silent.set(key, eni);
+        // Some ENI carries it.
+        if (outcome.kind === 'refusal' && vpc.network.carrier(subnet, ip) !== null)
+          oracle.refusedAsTaken.add(key);
+        if (!isAnswered(outcome)) mirror.unansweredCalls.set(key, eni);
       }
       return outcome;
     };
     return Object.assign(Object.create(vpc), { write });
   }
 
-  /** The fault strikes calls from now on. */
+  /** Adds a fault that calls meet from now on. */
   addFault(fault: Fault): void {
     if (fault.kind === 'applyLate') this.lateMs.add(fault.ms);
     this.vpc.faults.add(fault);

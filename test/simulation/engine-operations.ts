@@ -1,4 +1,4 @@
-/** What engines do, and what befalls them. */
+/** What engines do, and faults of engines. */
 import { fromNumber } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import { LATENCY_MS_MAX } from '../kit/clock.ts';
@@ -20,11 +20,11 @@ import type { Server } from './server.ts';
 import { giveUp } from './server-operations.ts';
 import type { World } from './world.ts';
 
-/** Requests for one ENI in a crowd, and how long it waits before it hangs up. */
+/** How many clients ask at once for one ENI, and how long they wait before they hang up. */
 const CROWD_MAX = 6;
 const CROWD_STAYS_MS_MAX = 400;
 
-/** For a server to notice that it is the only one, and for how long it is. */
+/** How long a server needs to notice that it is the only one, and how long the other stays away. */
 const ALONE_MS = 60_000;
 const AWAY_MS = 600_000;
 
@@ -144,7 +144,7 @@ async function comeLate(
   failing.set(late.process, { after: 0, left: Number.POSITIVE_INFINITY });
   clock.effect(null, () => failing.delete(late.process), AWAY_MIN_MS + spread(ALONE_MS, die));
   const stopped = engine.stop(container);
-  // A release that is still on its way then arrives after the next holding began: nobody could tell.
+  // Long enough for the release to arrive: one that arrives after the next holding began cannot be told from its own.
   await clock.waitIn(engine.process, LATENCY_MS_MAX + GIVES_UP_MS);
   const hasArrived = late.process.state === 'running';
   for (const connection of engine.connections) connection.hangUp();

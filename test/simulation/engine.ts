@@ -99,7 +99,7 @@ export class Engine {
     const { oracle } = this.#world;
     // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given up
     // on proof, would end the holding of the next one that has its address.
-    if (holding !== null && oracle.proven.has(holding)) return;
+    if (holding !== null && oracle.provenOver.has(holding)) return;
     oracle.ended(holding);
     const { poolId, port } = network;
     const reply = await this.#ask(port, { kind: 'ReleaseAddress', poolId, address: ip });
@@ -108,11 +108,11 @@ export class Engine {
 
   /** A release of what this network does not have: to be answered as success and to change nothing. */
   async strayRelease(network: Network, ip: Ipv4): Promise<void> {
-    const { strays } = this.#world.oracle;
+    const { strayReleases } = this.#world.oracle;
     const place = `${network.port.eni} ${ip}`;
-    strays.add(place);
+    strayReleases.add(place);
     await this.#ask(network.port, { kind: 'ReleaseAddress', poolId: network.poolId, address: ip });
-    strays.delete(place);
+    strayReleases.delete(place);
   }
 
   /** Whatever a client may say of an ENI that nobody has made a network on. */

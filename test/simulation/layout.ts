@@ -1,25 +1,25 @@
-/** Where a history takes place: drawn from its seed, so small that things run out. */
+/** The VPC, the ledgers and the settings of one history: drawn from its seed, and so small that addresses run out. */
 import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Policy } from '../../src/ipam/context.ts';
 import type { World as VpcDescription } from '../../src/simulator/model/world.ts';
 import type { Random } from '../kit/random.ts';
 
-/** What EC2 and the clocks are taken to keep to, in milliseconds. */
+/** Bounds that EC2 and the clocks keep, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
-/** A call is applied at the latest so long after it was sent: with its deadline and the skew below the grace. */
+/** The longest between sending a call and its application. With the call deadline and the skew it is below the grace. */
 export const LATE_CALL_MS_MAX = 900_000;
-/** Reads show what was so at most this long ago. */
+/** The oldest state that a read shows. */
 export const LATE_READ_MS_MAX = 50_000;
-/** The store's clock is at most this far from EC2's at the start; and steps back from there no further than twice. */
+/** How far the store's clock is from EC2's at most. */
 export const APART_MS_MAX = 150_000;
-/** It goes forth and back by at most this much. */
+/** The largest small step of the store's clock, forward or back. */
 export const SKEW_MS_MAX = 2_000;
 
-/** Small steps are at least so far apart, in milliseconds. */
+/** The least time between two small steps. */
 export const STEPS_APART_MS = 300_000;
 
-/** Their ENIs hold 4, 6 and 10 addresses. */
+/** Types whose ENIs hold 4, 6 and 10 addresses. */
 const INSTANCE_TYPES = ['m6g.medium', 't2.medium', 'm5.large'] as const;
 
 /** One ENI of ours. */
@@ -36,7 +36,7 @@ export interface Layout {
   readonly ports: readonly Port[];
   /** Servers of each ledger. */
   readonly servers: readonly number[];
-  /** Of each ledger the instance whose it is, embedded; null: it is central. */
+  /** The instance of each embedded ledger; null: the ledger is central. */
   readonly owners: readonly (InstanceId | null)[];
   readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
   readonly unnamedRefusals: boolean;
@@ -44,19 +44,19 @@ export interface Layout {
   readonly vpc: VpcDescription;
 }
 
-/** With which the account of the ledgers shares its subnets, or not. */
+/** An account with which some subnets are shared. */
 export const OTHER_ACCOUNT = '210987654321';
 /** How many calls EC2 takes, and how the servers share them. */
 export interface Pace {
   /** Of EC2's token buckets; null: they are off. */
   readonly bucketScale: number | null;
-  /** The part of the account's calls for what nobody waits for. */
+  /** The part of the account's calls for calls that no request waits for. */
   readonly share: number;
   /** Servers of one ledger take their turns from it. */
   readonly isShared: boolean;
 }
 const UNPACED: Pace = { bucketScale: null, share: 1, isShared: false };
-/** Of so many histories one has a crowd of servers on its first ledger. */
+/** One in so many histories has this many servers on its first ledger. */
 const CROWDS_OF = 100;
 const CROWD = 24;
 
@@ -157,5 +157,5 @@ const drawPolicy = (random: Random): Policy => ({
   ]) ?? { warmMin: 2, warmMax: 6 }),
 });
 
-/** One address, by its subnet. */
+/** Identifies an address within all subnets. */
 export const keyOf = (subnet: SubnetId, ip: Ipv4): string => `${subnet} ${ip}`;

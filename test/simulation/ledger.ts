@@ -31,7 +31,7 @@ export class Ledger {
   skewMs = 0;
   /** When its clock was last set back; true time. */
   setBackAt = Number.NEGATIVE_INFINITY;
-  /** How far it is apart from EC2's but for small steps. */
+  /** How far its clock is from EC2's, small steps left out. */
   apartMs: number;
   /** When it was last set. */
   steppedAt = Number.NEGATIVE_INFINITY;
@@ -39,9 +39,9 @@ export class Ledger {
   awayUntil = 0;
   /** Rows that a stranger has locked, by key, and until when. */
   readonly lockedUntil = new Map<string, number>();
-  /** Of each process: what its moves did although they were reported as failed. */
+  /** By process: what its moves did although they were reported as failed. */
   readonly #lateOutcomes = new Map<Process, Moved[]>();
-  /** Of each process: how many statements fail from now on, and how many are let through before. */
+  /** By process: how many statements fail, and how many succeed before those. */
   readonly failing = new Map<Process, { after: number; left: number }>();
   readonly #clock: Clock;
   readonly #oracle: Oracle;
@@ -106,12 +106,12 @@ export class Ledger {
     // It may have been carried out all the same.
     if (!READS.has(name) && this.#clock.random.chance(0.5)) {
       const answer = await call();
-      if (name === 'move') this.#keepUnheard(process, changes, answer as Allocation[]);
+      if (name === 'move') this.#keepLateOutcome(process, changes, answer as Allocation[]);
     }
     throw failure;
   }
 
-  /** As a database: it waits for the rows, and gives up with nothing changed. */
+  /** Waits for locked rows as a database does, and gives up with nothing changed. */
   async #passLocks(changes: readonly Change[]): Promise<void> {
     const endsAt = this.#clock.now + LOCK_WAIT_MS;
     while (changes.some(({ row }) => this.isLocked(row))) {
@@ -123,7 +123,7 @@ export class Ledger {
   isLocked = ({ subnet, ip }: Pick<Allocation, 'subnet' | 'ip'>): boolean =>
     (this.lockedUntil.get(keyOf(subnet, ip)) ?? 0) > this.#clock.now;
 
-  /** Which of the rows are locked, as the process may ask. */
+  /** Which of the rows are locked; the process asks this. */
   locked = (process: Process, changes: readonly Change[]): Promise<ReadonlySet<string>> =>
     this.#clock.call(process, async () => {
       const failure = this.#failure(process);
@@ -131,8 +131,8 @@ export class Ledger {
       return new Set(changes.flatMap(({ row }) => (this.isLocked(row) ? storeKeyOf(row) : [])));
     });
 
-  /** By its contract a move that was made although its caller heard of a failure is told of later. */
-  #keepUnheard(process: Process, changes: readonly Change[], rows: readonly Allocation[]): void {
+  /** A move that was made although its caller was told of a failure: `lateOutcomes` returns it, as the contract says. */
+  #keepLateOutcome(process: Process, changes: readonly Change[], rows: readonly Allocation[]): void {
     const told = rows.flatMap(row => {
       const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
       return change === undefined ? [] : [{ change, row }];
@@ -189,7 +189,7 @@ export class Ledger {
   }
 }
 
-/** Answers may overtake each other: the newest generation counts. */
+/** Answers may arrive in another order than the moves were made: the newest generation counts. */
 function noteWritten(wrote: Map<string, Allocation>, rows: readonly Allocation[]): void {
   for (const row of rows) {
     const key = keyOf(row.subnet, row.ip);

@@ -39,7 +39,7 @@ function start(): void {
   }
 }
 
-/** A history that breaks a rule without the mutant too shows nothing of it. */
+/** Leaves out histories that break a rule without the mutant too. */
 async function huntDown(mutant: Mutant): Promise<Found | null> {
   let from = 1;
   for (let tries = 0; tries < TRIES_MAX; tries++) {

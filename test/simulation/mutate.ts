@@ -11,7 +11,7 @@ import type { Mutant } from './mutants.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HUNT = relative(ROOT, fileURLToPath(new URL('./hunt.ts', import.meta.url)));
 const COPIED = ['src', 'test/kit', 'test/simulation', 'package.json', 'tsconfig.json'];
-/** Of one hunt. */
+/** The longest that one hunt may take. */
 const LIMIT_MS = 120_000;
 
 export interface Found {
@@ -20,8 +20,8 @@ export interface Found {
   readonly detail: string;
 }
 
-/** The first of `seeds` histories, those from `from` on, that breaks a rule with the mutant applied, or null. Throws when its text
- *  does not occur in its file exactly once. */
+/** The first of `seeds` histories, from the seed `from` on, that breaks a rule with the mutant applied, or null. Throws
+ *  when the mutant's text does not occur in its file exactly once. */
 export async function hunt(mutant: Mutant, seeds: number, from = 1): Promise<Found | null> {
   const folder = await mkdtemp(join(tmpdir(), 'ec2-ipam-mutant-'));
   try {

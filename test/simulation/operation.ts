@@ -1,4 +1,4 @@
-/** What an operation of a history is, and how it chooses what it is done to. */
+/** An operation of a history, and how its target is chosen. */
 import type { Connection } from './connection.ts';
 import type { Container, Engine } from './engine.ts';
 import type { Port } from './layout.ts';
@@ -9,9 +9,9 @@ import type { Place, World } from './world.ts';
 /** Three numbers below 2^16. */
 export type Dice = readonly [number, number, number];
 export interface Operation {
-  /** How often it is drawn. */
+  /** How often it is drawn, relative to the others. */
   readonly weight: number;
-  /** False: there was nothing that it could be done to. */
+  /** Returns false when there was no target. */
   readonly act: (world: World, dice: Dice) => boolean;
 }
 
@@ -21,7 +21,7 @@ export const of = <T>(items: readonly T[], die: number): T | undefined =>
 /** From 1 to `most`, small ones as often as large ones. */
 export const spread = (most: number, die: number): number => Math.ceil(most ** ((die + 1) / 2 ** 16));
 
-/** Is drawn so often, and done to what is found then, if anything is. */
+/** An operation on the target that `find` returns when it is carried out. */
 export const on = <T>(
   weight: number,
   find: (world: World, dice: Dice) => T | undefined,
@@ -65,12 +65,12 @@ export const anyServer = ({ servers }: World, [die]: Dice): Server | undefined =
   of(servers.filter(isRunning), die);
 export const anyLedger = ({ ledgers }: World, [die]: Dice): Ledger | undefined => of(ledgers, die);
 export const anyPort = ({ layout }: World, [die]: Dice): Port | undefined => of(layout.ports, die);
-/** An ENI whose ledger is its host's own. */
+/** An ENI of a host with an embedded ledger. */
 export function embeddedPort(world: World, dice: Dice): Port | undefined {
   const port = anyPort(world, dice);
   return port !== undefined && world.layout.owners[port.ledger] !== null ? port : undefined;
 }
-/** An ENI from which others may take our addresses: not between two ledgers, since what the one has lost so the other
- *  may take in good faith. */
+/** An ENI from which others may take our addresses. None with two ledgers: an address that one of them lost in this way
+ *  may be taken by the other in good faith. */
 export const robbedPort = (world: World, dice: Dice): Port | undefined =>
   world.ledgers.length === 1 ? anyPort(world, dice) : undefined;

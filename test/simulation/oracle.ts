@@ -1,4 +1,4 @@
-/** What is really so, kept beside the driver and hidden from it: the rules are checked against it. */
+/** The true state, which the program cannot see, and the check of rules against it. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
@@ -9,14 +9,14 @@ import { keyOf, type Layout, type Port, STRANGER } from './layout.ts';
 
 /** A rule that was broken. */
 export interface Violation {
-  /** Short, and the same for the same rule: by it histories are compared when they are shrunk. */
+  /** The same text each time: shrinking looks for a shorter history with the same rule. */
   readonly rule: string;
   readonly detail: string;
   readonly step: number;
   readonly atMs: number;
 }
 
-/** Somebody who was promised an address and has not given it up. */
+/** A container that was promised an address and has not given it up. */
 export interface Holding {
   readonly subnet: SubnetId;
   readonly ip: Ipv4;
@@ -40,8 +40,8 @@ export interface Mirror {
   readonly gaveUp: Map<string, { at: number; eni: EniId | null }>;
   readonly left: Map<string, { at: number; eni: EniId | null; unsure: boolean }>;
   /** Addresses that an intent names for whose call EC2 gave no answer, and on which ENI. */
-  readonly silent: Map<string, EniId>;
-  /** How far its clock has been off. */
+  readonly unansweredCalls: Map<string, EniId>;
+  /** The least and the most that its clock has been ahead. */
   readonly clock: { leastMs: number; mostMs: number };
   /** How often it was claimed. */
   readonly claims: Map<string, number>;
@@ -57,48 +57,48 @@ export class Oracle {
   readonly held = new Map<string, Holding>();
   /** Whose releases are under way. */
   readonly releasing = new Set<Holding>();
-  /** Claims that nobody holds, through a loss that was injected and that nobody could see. */
+  /** Claims whose holder is unknown because of an injected fault that the program could not see. */
   readonly #lost = new Set<string>();
   /** Addresses that others put on some ENI, and on which. */
   readonly strangers = new Map<string, EniId>();
-  /** Addresses that others put on an ENI just before a call of ours for all of them, and for no other, had no answer:
-   *  nobody can tell them from ours. By their keys, and on which ENI. */
-  readonly presumed = new Map<string, EniId>();
-  /** `eni ip` of such addresses: the call of ours may come to them yet. */
-  readonly mistaken = new Set<string>();
-  /** `eni ip` of such a call that came late: nobody can tell it from the stranger's that was there. */
-  readonly untold = new Set<string>();
-  /** `eni ip`: all such places of the batch in which it was last to be assigned there. */
+  /** Addresses that others put on an ENI just before a call of ours for exactly these had no answer: they cannot be told
+   *  from ours. With the ENI. */
+  readonly presumedOurs = new Map<string, EniId>();
+  /** `eni ip` of such addresses, to which our call may still be applied. */
+  readonly takenForOurs = new Set<string>();
+  /** `eni ip` of such addresses, to which our call was applied late. */
+  readonly indistinguishable = new Set<string>();
+  /** By `eni ip`: all of them in the last batch that was to assign it. */
   readonly batchOf = new Map<string, Set<string>>();
   /** Addresses that somebody had when EC2 refused a call for them. */
-  readonly taken = new Set<string>();
+  readonly refusedAsTaken = new Set<string>();
   /** `eni ip`: when others put it there. */
-  readonly put = new Map<string, number>();
+  readonly putByOthers = new Map<string, number>();
   /** `eni ip`: when others took theirs off there; a read that is late shows it still. */
-  readonly ghosts = new Map<string, number>();
+  readonly removedByOthers = new Map<string, number>();
   /** `eni ip`: the ledger whose call put it there last. */
   readonly placedBy = new Map<string, number>();
   /** `eni ip`: when EC2 put it there for us, and when it last began to answer with it. */
-  readonly applied = new Map<string, number>();
-  readonly shown = new Map<string, number>();
+  readonly appliedAt = new Map<string, number>();
+  readonly shownAt = new Map<string, number>();
   /** Servers whose client is of another account or Region. */
   readonly misplaced = new Set<Process>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
-  /** `eni ip` of releases under way of what nobody had there when they were sent. */
-  readonly strays = new Set<string>();
+  /** `eni ip` of releases under way for addresses that had no holder there when they were sent. */
+  readonly strayReleases = new Set<string>();
   /** Holders that were given up on proof, though their containers run on. */
-  readonly proven = new Set<Holding>();
+  readonly provenOver = new Set<Holding>();
   /** When each ENI was detached, deleted, or attached again after a while, the last time last. */
-  readonly cuts = new Map<EniId, number[]>();
-  /** Ours, taken off their ENI by others. */
-  readonly stolen = new Map<string, EniId>();
-  /** Claimed by a server for a caller that has no answer yet. */
+  readonly detachedAt = new Map<EniId, number[]>();
+  /** Addresses of ours that others took off their ENI. */
+  readonly takenByOthers = new Map<string, EniId>();
+  /** Claims of each server whose callers have no answer yet. */
   readonly unanswered = new Map<Process, Set<string>>();
-  /** `eni ip` that we meant to assign since others put it there: whether we did may have been lost. */
-  readonly blurred = new Set<string>();
-  /** Claimed before they had rested, of which no log line has told yet. */
-  readonly unlogged = new Set<string>();
+  /** `eni ip` that others put there and that we have tried to assign since: the outcome may be unknown. */
+  readonly maybeOurs = new Set<string>();
+  /** Claimed before they had rested, and not logged yet. */
+  readonly unloggedReuses = new Set<string>();
   /** Named requests under way: `process eni ip`. */
   readonly named = new Map<string, number>();
   /** Requests under way, by connection. */
@@ -119,7 +119,7 @@ export class Oracle {
       since: new Map(),
       gaveUp: new Map(),
       left: new Map(),
-      silent: new Map(),
+      unansweredCalls: new Map(),
       clock: { leastMs: Number.POSITIVE_INFINITY, mostMs: Number.NEGATIVE_INFINITY },
       claims: new Map(),
     }));
@@ -139,12 +139,12 @@ export class Oracle {
     this.violation ??= { rule, detail, step: this.#clock.steps, atMs: this.now };
   }
 
-  /** `detail` is what was noted last, unless it is said. */
+  /** Fails unless it holds. `detail`: by default what was noted last. */
   demand(holds: boolean, rule: string, detail = () => this.#noted): void {
     if (!holds) this.fail(rule, detail());
   }
 
-  /** The program threw what is none of its errors. */
+  /** The program threw an error that is not an IpamError. */
   crash(error: unknown): void {
     this.fail('crash', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
@@ -158,7 +158,7 @@ export class Oracle {
 
   mirrorOf = ({ ledger }: Pick<Port, 'ledger'>): Mirror => this.mirrors[ledger] as Mirror;
 
-  /** Who holds the address there; null: nobody there. */
+  /** The holder of the address on this ENI; null: there is none. */
   holdingOn({ subnet, eni, ledger }: Port, ip: Ipv4): Holding | null {
     const holding = this.held.get(keyOf(subnet, ip));
     return holding?.eni === eni && holding.ledger === ledger ? holding : null;
@@ -172,7 +172,7 @@ export class Oracle {
     if (this.held.get(key) === holding) this.held.delete(key);
     this.releasing.add(holding);
   }
-  /** Its release was answered; or it has reached nobody, or nobody knows. */
+  /** Its release has ended. Without an answer it is unknown whether it was made. */
   released(holding: Holding | null, isAnswered: boolean): void {
     if (holding === null) return;
     this.releasing.delete(holding);
@@ -186,17 +186,17 @@ export class Oracle {
   }
 
   /** The ENI is detached, attached or deleted now. */
-  cut(eni: EniId): void {
-    this.cuts.set(eni, [...(this.cuts.get(eni) ?? []), this.now]);
+  noteDetached(eni: EniId): void {
+    this.detachedAt.set(eni, [...(this.detachedAt.get(eni) ?? []), this.now]);
   }
 
   /** Others have taken the address off the ENI. */
   takenOff(subnet: SubnetId, eni: EniId, ip: Ipv4): void {
     const key = keyOf(subnet, ip);
-    if (this.strangers.get(key) !== eni) this.stolen.set(key, eni);
+    if (this.strangers.get(key) !== eni) this.takenByOthers.set(key, eni);
     else {
       this.strangers.delete(key);
-      this.ghosts.set(`${eni} ${ip}`, this.now);
+      this.removedByOthers.set(`${eni} ${ip}`, this.now);
     }
   }
 
@@ -212,8 +212,8 @@ export class Oracle {
     return owner === null || this.instanceOf(eni) === owner;
   }
 
-  /** Whether what the container holds is of no use to it any more: its ENI has left the instance whose ledger it is in,
-   *  or is gone. Another ledger may give the address in good faith. */
+  /** Whether the ENI has left the instance of its embedded ledger, or is gone: the address is of no use to its holder, and
+   *  another ledger may give it in good faith. */
   hasLeft = ({ ledger, eni }: Pick<Holding, 'ledger' | 'eni'>): boolean =>
     this.layout.owners[ledger] !== null && !this.isHere(ledger, eni);
 
@@ -222,7 +222,7 @@ export class Oracle {
     this.pooled.has(id) ||
     (this.layout.owners[index] !== null && this.layout.ports.some(({ eni }) => eni === id));
 
-  /** How many requests wait there for an address of the ENI. */
+  /** How many requests of the process wait for an address of the ENI. */
   waiting = (process: Process, eni: EniId | null): number =>
     [...this.requests.values()].filter(one => one.process === process && one.eni === eni).length;
 
@@ -239,7 +239,7 @@ export class Oracle {
     return (instance !== null && this.mirrors[this.layout.owners.indexOf(instance)]) || null;
   }
 
-  /** Nobody knows any more that this address is held; whoever could have said so was made to fail. */
+  /** It is unknown from now on whether the address is held: a fault was injected into those that know. */
   lose(mirror: Mirror, key: string, why: string, claim = this.claimOf(mirror, key)): void {
     this.note(`lost: ${key}, ${why}`);
     this.#lost.add(`${mirror.index} ${key} ${claim}`);

@@ -1,4 +1,4 @@
-/** What is done in a history, in order; each thing a few events or some time after the one before. */
+/** The operations of a history in their order, each some events or some time after the one before. */
 import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Random } from '../kit/random.ts';
 import { ENGINE_OPERATIONS } from './engine-operations.ts';
@@ -21,14 +21,14 @@ export interface Op {
   readonly doing: OperationName;
   /** Waits for so many events after the one before, or for so many milliseconds. */
   readonly gap: { readonly steps: number } | { readonly ms: number };
-  /** By these it chooses what it is done to, when it is done. */
+  /** They choose the target when the operation is carried out. */
   readonly dice: Dice;
 }
 
-/** How much more often an operation is drawn that a history is focused on. */
+/** Operations in focus are drawn so many times as often. */
 const FOCUSED = 10;
 
-/** `focus`: what is to be done often. */
+/** `focus`: operations that are drawn more often. */
 export function drawPlan(random: Random, focus: readonly OperationName[] = []): Op[] {
   const weightOf = (name: OperationName) => OPERATIONS[name].weight * (focus.includes(name) ? FOCUSED : 1);
   const weights = Object.fromEntries(OPERATION_NAMES.map(name => [name, weightOf(name)])) as Record<

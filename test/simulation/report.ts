@@ -1,4 +1,4 @@
-/** Runs many histories, and tells of a failure so that anybody can see it again. */
+/** Runs many histories, and describes a failure so that it can be repeated. */
 import { shrink } from './shrink.ts';
 import { type History, planLength, simulate } from './simulate.ts';
 
@@ -32,7 +32,7 @@ export function addTally(sum: Tally, more: Tally): void {
     sum.counts[operation] = (sum.counts[operation] ?? 0) + count;
 }
 
-/** What broke, the shortest history found that breaks it, and the command that shows it again. */
+/** The broken rule, the shortest history found that breaks it, and the command that repeats it. */
 export async function explain(seed: number): Promise<string> {
   const whole = await simulate(seed);
   if (whole.violation === null) return `seed ${seed} breaks no rule`;

@@ -1,4 +1,4 @@
-/** What must be so when nothing goes wrong any more and the keepers have had their time. */
+/** What must hold once faults have ended and the keepers have had time. */
 import { type Allocation, isIntent, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, type Port } from './layout.ts';
@@ -6,7 +6,7 @@ import type { Ledger } from './ledger.ts';
 import type { Mirror, Oracle } from './oracle.ts';
 import type { World } from './world.ts';
 
-/** Says what is not so: it must be so at last, however long that takes where EC2 lets few calls through. */
+/** Notes what does not hold. It must hold in the end, however long that takes where EC2 allows few calls. */
 export type Demand = (holds: boolean, rule: string, detail: () => string) => void;
 
 export async function watchRest(world: World, demand: Demand): Promise<void> {
@@ -24,7 +24,7 @@ async function watchLedger(world: World, ledger: Ledger, demand: Demand): Promis
   const { network } = world.ec2.vpc;
   const adopted = new Set((await ledger.base.enis()).filter(eni => eni.ours).map(eni => eni.subnet));
   for (const subnet of await ledger.base.subnets()) {
-    if (!adopted.has(subnet.id)) continue; // nobody keeps it
+    if (!adopted.has(subnet.id)) continue; // no keeper works on it
     const { rows } = await ledger.base.withStatus(subnet.id, STATUSES);
     demand(
       rows.length === 16 && rows.every(row => same(row, ledger.mirror.rows.get(keyOf(row.subnet, row.ip)))),
@@ -38,9 +38,9 @@ async function watchLedger(world: World, ledger: Ledger, demand: Demand): Promis
   }
 }
 
-/** Whether the ENI has been away from the instance of its ledger, which lets go of what is on it then. */
-const hasWandered = ({ layout, cuts }: Oracle, { index }: Mirror, eni: EniId): boolean =>
-  layout.owners[index] !== null && cuts.has(eni);
+/** Whether the ENI was detached from the instance of its embedded ledger, which gives up what is on it then. */
+const hasWandered = ({ layout, detachedAt }: Oracle, { index }: Mirror, eni: EniId): boolean =>
+  layout.owners[index] !== null && detachedAt.has(eni);
 
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
@@ -78,7 +78,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
   demand(
     row.primary ||
       oracle.strangers.has(key) ||
-      oracle.untold.has(`${carrier} ${row.ip}`) ||
+      oracle.indistinguishable.has(`${carrier} ${row.ip}`) ||
       oracle.servedBy(carrier) !== mirror ||
       hasWandered(oracle, mirror, carrier),
     "at rest nothing of ours is taken for a stranger's",
@@ -102,8 +102,8 @@ function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );
     const there = [...network.enis()].find(one => one.id === eni);
-    if (!oracle.isHere(ledger, eni)) continue; // it is no ENI of its engine any more
-    if (there === undefined || network.carrier(subnet, ip) !== null) continue; // there, or somebody else's now
+    if (!oracle.isHere(ledger, eni)) continue; // the ENI has left the engine's instance
+    if (there === undefined || network.carrier(subnet, ip) !== null) continue; // it is there, or on another ENI now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
     demand(
       !hasRoom,
@@ -125,10 +125,10 @@ export function mustServe(world: World, { eni, ledger }: Port): boolean {
   const now = world.ledgers[ledger]?.now() ?? 0;
   const mayServe = (row: Allocation) => !policy.strictReuse || isRested(row, eni, policy, now);
   if (rows.some(row => row.status === 'ready' && row.iface === eni && mayServe(row))) return true;
-  // What is held but is not there keeps its place.
+  // An address that is held but absent keeps its place on the ENI.
   const named = rows.filter(row => row.iface === eni && !row.primary).length;
   const hasRoom = 1 + Math.max(world.oracle.secondaries(eni).length, named) < network.limitOf(there);
-  // A subnet that the ledger does not know yet is read for the request.
+  // The request reads a subnet that the ledger does not know yet.
   if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
   return (
     hasRoom &&

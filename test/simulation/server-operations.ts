@@ -1,4 +1,4 @@
-/** What befalls servers and their ledger, and what operators do. */
+/** Faults of servers and of their ledger, and what operators do. */
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
@@ -15,7 +15,7 @@ import type { Holding } from './oracle.ts';
 import { contextOf } from './server.ts';
 import type { World } from './world.ts';
 
-/** Long enough for all that a server concludes from what it sees again. */
+/** Long enough for every conclusion that a server draws from repeated reads. */
 const MISPLACED_MS_MAX = 2_000_000;
 const MISPLACED_PAUSE_MS = 40_000;
 const WRONG_PLACES: readonly Caller[] = [
@@ -23,7 +23,7 @@ const WRONG_PLACES: readonly Caller[] = [
   { account: OTHER_ACCOUNT, region: null },
 ];
 
-/** Longer than a server that has died may still come back. */
+/** Longer than a dead server is waited for. */
 const AWAY_MS_MAX = 1_200_000;
 const FROZEN_MS_MAX = 600_000;
 /** Longer than the grace. */
@@ -57,7 +57,7 @@ async function command(
   });
 }
 
-/** An operator's order: the holder gives the address up, if nobody has it since. */
+/** An operator releases the address, if it still has the holder that he saw. */
 export const giveUp = (
   world: World,
   port: Port,
@@ -96,7 +96,7 @@ export const SERVER_OPERATIONS = {
     server.die();
     clock.effect(null, () => server.restart(), spread(60_000, dice[1]));
   }),
-  // For long, so that those that stay believe that they are the only ones.
+  // For so long that the servers that stay take themselves for the only ones.
   'server leaves': on(2, anyServer, (_world, server, dice) =>
     server.leave(60_000 + spread(AWAY_MS_MAX, dice[1])),
   ),
@@ -106,7 +106,7 @@ export const SERVER_OPERATIONS = {
   'server sleeps': on(2, anyServer, (world, { process }, dice) =>
     suspend(world, process, 'sleep', spread(SLEEP_MS_MAX, dice[1])),
   ),
-  // As after a stall: the machine goes on with another time of day.
+  // As after a stall of the machine, which continues with another time of day.
   'server clock steps': on(2, anyServer, (world, { process }, dice) => {
     suspend(world, process, 'freeze', STALL_MS_MIN + spread(FROZEN_MS_MAX, dice[0]));
     process.dayAheadMs = (dice[2] % 2 === 0 ? 1 : -1) * spread(DAY_STEP_MS_MAX, dice[1]);
@@ -123,17 +123,17 @@ export const SERVER_OPERATIONS = {
     const forMs = spread(MISPLACED_MS_MAX, long);
     startMisplaced(world, ledger, where, forMs);
     if (long % 3 > 0) return;
-    // It is alone for as long.
+    // The other servers of the ledger are frozen for as long.
     for (const server of world.servers)
       if (server.ledger === ledger && server.process.state === 'running')
         suspend(world, server.process, 'freeze', forMs);
   }),
   'store clock steps': on(2, anyLedger, ({ clock }, ledger, [, to]) => {
-    // Of two steps while a release waits, forth and back, nothing is left to tell.
+    // Two steps that cancel each other while a release waits could not be detected.
     if (clock.now - ledger.steppedAt < STEPS_APART_MS) return;
     ledger.setSkew((to % (2 * SKEW_MS_MAX + 1)) - SKEW_MS_MAX);
   }),
-  // Forward it would make intents look old: that is a bound of the protocol, not a fault that it outlives.
+  // Not forward: intents would look old, which the protocol excludes.
   'store clock steps back': on(1, anyLedger, (_world, ledger, [, to]) => {
     ledger.apartMs = Math.max(ledger.apartMs - (to % (2 * APART_MS_MAX)), -APART_MS_MAX);
     ledger.setSkew(0);

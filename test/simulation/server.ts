@@ -25,7 +25,7 @@ const KEPT = 'not released: it may have been given anew since';
 const RECONCILE_EVERY_MS = 30_000;
 /** Commits of one process at a time, as with a database. */
 const LANES_MAX = 2;
-/** Of a server that stops: between two looks whether it has answered everybody, and what its keeper may take. */
+/** A server that stops looks this often whether all requests are answered, and gives its keeper this long. */
 const LEAVING_LOOK_MS = 50;
 const KEEPER_STOP_MAX_MS = 15_000;
 
@@ -37,7 +37,7 @@ export type Request =
   /** What it sends after a broken connection. */
   | { readonly kind: 'empty' };
 
-/** The parts of one process that works on a ledger: a server's, or a command's. */
+/** What one process works with: a server, or a command. */
 export function contextOf(world: World, ledger: Ledger, process: Process, caller?: Caller): IpamContext {
   const { clock: time, oracle, layout, ec2 } = world;
   const { mirror } = ledger;
@@ -81,7 +81,7 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   });
 }
 
-/** A lock fails those moves only that name its row. */
+/** Demands that a lock fails only moves of its row. */
 function watchLocks(oracle: Oracle, ledger: Ledger, move: Store['move']): Store['move'] {
   return async changes => {
     const locks = new Map(ledger.lockedUntil);
@@ -102,10 +102,10 @@ function watchLocks(oracle: Oracle, ledger: Ledger, move: Store['move']): Store[
   };
 }
 
-/** What a process believed of a clock that was wrong it believes no longer than that. */
+/** A process notices within this time that a clock was wrong. */
 const CLOCKS_LEARNT_MS = 60_000;
 
-/** Whose clock was wrong since can't tell whether the holding began before the release arrived: it is kept. */
+/** A process whose clock was wrong since the claim cannot know whether the release came before it, and keeps the holder. */
 function noteKept({ oracle, layout }: World, ledger: Ledger, process: Process, eni: EniId, ip: Ipv4): void {
   const subnet = layout.ports.find(port => port.eni === eni)?.subnet;
   if (subnet === undefined) return;
@@ -125,7 +125,7 @@ export class Server {
   readonly #name: string;
   #lives = 0;
   #life: { readonly process: Process; readonly ipam: Ipam };
-  /** It was told to stop, and takes no more requests. */
+  /** It was told to stop and accepts no more requests. */
   isLeaving = false;
   /** Releases that have come in and have not ended. */
   readonly #inHand = new Set<{ readonly key: string; readonly process: Process }>();
@@ -162,7 +162,7 @@ export class Server {
     return { process, ipam };
   }
 
-  /** SIGTERM: finishes what it has in hand, notes its end and ends; started anew after a while. */
+  /** SIGTERM: finishes its requests, notes its end and exits; it is started again later. */
   async leave(awayMs: number): Promise<void> {
     const { clock, oracle } = this.#world;
     const { process, ipam } = this.#life;
@@ -294,7 +294,7 @@ export class Server {
   }
 }
 
-/** Only another server takes what was assigned for a request of this one. */
+/** A request of the only server must get what was assigned for it. */
 function watchRefusal({ oracle, layout }: World, server: Server, poolId: string, error: unknown): void {
   if (!(error instanceof IpamError) || !error.message.startsWith('others kept taking')) return;
   if (server.process.frozenMs > 0 || layout.servers[server.ledger.mirror.index] !== 1) return;

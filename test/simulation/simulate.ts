@@ -1,4 +1,4 @@
-/** One history: from a seed to what came of it. */
+/** Runs the history of one seed. */
 import { Random } from '../kit/random.ts';
 import { drawLayout, drawPace } from './layout.ts';
 import type { Violation } from './oracle.ts';
@@ -7,9 +7,9 @@ import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
 import { REST_MS, World } from './world.ts';
 
-/** When clocks are set right at rest. */
+/** Clocks are set right this long after the faults end. */
 const CLOCK_RIGHT_AFTER_MS = 5_000;
-/** A rest is more than three hours. */
+/** Rests of more than three hours each. */
 const RESTS_MAX = 4;
 
 export interface History {
@@ -74,8 +74,8 @@ async function passGap(world: World, gap: Op['gap']): Promise<void> {
   await world.clock.run(() => world.isOver() || world.clock.steps >= until);
 }
 
-/** No fault any more, every server runs, and time passes. What must be so at rest is so at last: where EC2 lets few
- *  calls through, after some rests more. */
+/** Ends all faults, starts all servers and lets time pass until the rules of rest hold. Where EC2 allows few calls that
+ *  takes several rests. */
 async function comeToRest(world: World): Promise<void> {
   const { clock, servers, ledgers, ec2, oracle } = world;
   oracle.note('> rest');
@@ -93,7 +93,7 @@ async function comeToRest(world: World): Promise<void> {
       process.dayAheadMs = 0;
     };
     clock.thaw(process);
-    // Not in the moment in which it wakes: who is set back then by as long as it slept can't know that it slept.
+    // Later than it wakes: a clock that is set back by the length of the sleep hides the sleep from its process.
     clock.effect(null, setRight, CLOCK_RIGHT_AFTER_MS);
     server.restart();
   }

@@ -1,4 +1,4 @@
-/** At rest, one assign goes wrong, and containers start on its ENI: none waits for it, whatever room the ENI has. */
+/** At rest one assign fails while containers start on its ENI: none of them may wait for it, whatever room the ENI has. */
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
@@ -6,7 +6,7 @@ import type { Place, World } from './world.ts';
 
 /** The longest that a start may take when a call has no answer. */
 const START_MS_MAX = 4_000;
-/** What has stood for so long has been looked for since. */
+/** A row that has stood for so long was read since. */
 const STOOD_MS = 3_000;
 /** The part of the histories that end with it: it needs another rest, which takes as long as many operations. */
 export const TRIED = 0.15;
@@ -54,8 +54,8 @@ async function start(world: World, { engine, network }: Place): Promise<void> {
   await world.pass(world.layout.policy.requestTimeoutMs);
 }
 
-/** Whether a start on the ENI must succeed: EC2 has room there and the subnet an address, or one that has been assigned
- *  there has yet to be noticed. */
+/** Whether a start on the ENI must succeed: there is room and a free address, or an address that was assigned there and
+ *  is not noted yet. */
 function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
   const { oracle, ec2, ledgers } = world;
   const { network } = ec2.vpc;
@@ -78,7 +78,7 @@ function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
   return hasRoom && free.some(row => isGood(world, row, now) && !isSkipped(row, now));
 }
 
-/** Whether it may be given on any ENI: nothing of its past stands against it. */
+/** Whether nothing in the row's past keeps it from being given on any ENI. */
 function isGood({ layout: { policy } }: World, row: Allocation, now: number): boolean {
   const isLongAgo = (at: number | null, ms: number) => at === null || now - at > ms;
   return (

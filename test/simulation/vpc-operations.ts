@@ -27,7 +27,7 @@ const REFUSALS = [
   ['UnauthorizedOperation', 'not allowed'],
   ['InvalidParameterValue', 'for some reason'],
   ['InternalError', 'an error'],
-  // What nobody has listed, or has anything to do with our addresses.
+  // Unknown codes and texts, and those that have nothing to do with our addresses.
   ['InvalidParameterValue', 'secondary-addresses'],
   ['InvalidPrivateIpAddress.Unheard', 'nobody has heard of it'],
   ['NetworkAddressUsageLimitExceeded', 'too many in the VPC'],
@@ -37,7 +37,7 @@ const REFUSALS = [
   ['SignatureDoesNotMatch', 'Signature not yet current'],
 ] as const;
 
-/** An EC2 fault for the next one to three calls that it strikes. */
+/** An EC2 fault that one to three calls meet. */
 const fault = (weight: number, made: (dice: Dice) => Fault): Operation =>
   on(
     weight,
@@ -61,7 +61,7 @@ export const EC2_OPERATIONS = {
     return { kind: 'error', code, message, action: either(dice[1]), times: 1 + (dice[0] % 6) };
   }),
   throttle: fault(3, dice => ({ kind: 'throttle', times: 1 + (dice[1] % 6) })),
-  // For longer than requests wait; then one more asks on each ENI.
+  // For longer than requests wait; then another request follows on each ENI.
   'assigns away': on(1, runningPlaces, (world, _places, [long]) => {
     const { ec2, layout, clock, oracle } = world;
     const runAll = () => {
@@ -104,7 +104,7 @@ export const STRANGER_OPERATIONS = {
     ec2.vpc.network.unassign(eni, [ip]);
     oracle.note(`a stranger takes its ${ip} off ${eni}`);
     oracle.strangers.delete(keyOf(subnet, ip));
-    oracle.ghosts.set(`${eni} ${ip}`, clock.now);
+    oracle.removedByOthers.set(`${eni} ${ip}`, clock.now);
   }),
   'stranger takes ours off': on(4, robbedPort, (world, port, [, which]) => {
     const ip = of(world.oracle.secondaries(port.eni), which);
@@ -122,7 +122,7 @@ export const STRANGER_OPERATIONS = {
     const { attachment } = network.eni(eni);
     if (attachment === null) return;
     oracle.note(`${eni} is attached anew`);
-    oracle.cut(eni);
+    oracle.noteDetached(eni);
     network.detach(attachment.id);
     network.attach(eni, attachment.instance, attachment.deviceIndex);
   }),
@@ -134,13 +134,13 @@ export const STRANGER_OPERATIONS = {
       const ports = layout.ports.filter(port => port.instance === engine.host);
       const [first] = ports;
       if (engine.isLost || first === undefined) return;
-      for (const { eni } of ports) oracle.cut(eni);
+      for (const { eni } of ports) oracle.noteDetached(eni);
       ec2.vpc.network.terminate(first.instance);
       oracle.note(`${first.instance} is terminated`);
       engine.lose();
     },
   ),
-  // What befalls the ENIs of hosts whose ledger is their own: it serves those only that are attached to its instance.
+  // ENIs of embedded ledgers, which serve only what is attached to their instance.
   'eni detached': on(3, embeddedPort, (world, { eni }) => detach(world, eni)),
   'eni attached': on(3, embeddedPort, (world, port, [, which]) => {
     const instance = of(world.layout.owners, which) ?? null;
@@ -170,7 +170,7 @@ function putStranger({ layout, oracle, ec2, clock }: World, subnet: SubnetId, en
   if (cidr === undefined) return;
   const isFree = (ip: Ipv4): boolean =>
     network.carrier(subnet, ip) === null &&
-    // On an ENI that the ledger names for it, or that it has just left, nobody could tell it from ours.
+    // On an ENI that the ledger names for it, or that it has just left, it could not be told from ours.
     oracle.mirrors.every(
       ({ rows, left }) =>
         rows.get(keyOf(subnet, ip))?.iface !== eni && left.get(keyOf(subnet, ip))?.eni !== eni,
@@ -181,8 +181,8 @@ function putStranger({ layout, oracle, ec2, clock }: World, subnet: SubnetId, en
   network.assign({ eni, ips: [ip] });
   oracle.note(`a stranger puts ${ip} on ${eni}`);
   oracle.strangers.set(keyOf(subnet, ip), eni);
-  oracle.put.set(`${eni} ${ip}`, clock.now);
-  oracle.blurred.delete(`${eni} ${ip}`);
+  oracle.putByOthers.set(`${eni} ${ip}`, clock.now);
+  oracle.maybeOurs.delete(`${eni} ${ip}`);
 }
 
 /** Others take an address off an ENI of ours. */
@@ -195,31 +195,31 @@ function takeOff({ ec2, oracle }: World, { subnet, eni }: Port, ip: Ipv4): void 
 function deleteEni(world: World, { eni, subnet }: Port): void {
   const { oracle, ec2 } = world;
   const { secondaries } = ec2.vpc.network.eni(eni);
-  if (!detach(world, eni)) oracle.cut(eni);
+  if (!detach(world, eni)) oracle.noteDetached(eni);
   for (const ip of secondaries) oracle.takenOff(subnet, eni, ip);
   ec2.vpc.network.deleteEni(eni);
   oracle.note(`${eni} is deleted`);
 }
 
-/** False: it is attached to nothing. */
+/** Returns false when it is attached to nothing. */
 function detach({ ec2, oracle }: World, id: EniId): boolean {
   const { attachment } = ec2.vpc.network.eni(id);
   if (attachment === null) return false;
   ec2.vpc.network.detach(attachment.id);
-  oracle.cut(id);
+  oracle.noteDetached(id);
   oracle.note(`${id} is detached from ${attachment.instance}`);
   return true;
 }
 
-/** Of the first device that an ENI gets when it is attached again; each ENI has one of its own. */
+/** The device index of the first ENI when it is attached again; each ENI has an index of its own. */
 const DEVICE_INDEX_MIN = 5;
 
-/** Whoever moves an ENI makes the network on its new host. */
+/** Attaches the ENI, and creates its network on the new host. */
 function attach(world: World, port: Port, instance: InstanceId): void {
   const { ec2, oracle, layout, engines } = world;
   ec2.vpc.network.attach(port.eni, instance, DEVICE_INDEX_MIN + layout.ports.indexOf(port));
-  // Who began in between began on neither attachment.
-  oracle.cut(port.eni);
+  // A container that started in between belongs to neither attachment.
+  oracle.noteDetached(port.eni);
   oracle.note(`${port.eni} is attached to ${instance}`);
   const engine = engines.find(one => one.host === instance);
   if (engine === undefined || engine.process.state !== 'running') return;

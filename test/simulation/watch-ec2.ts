@@ -1,4 +1,4 @@
-/** Rules about EC2, held against every change of it. */
+/** Rules about EC2, checked at each change. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
@@ -19,8 +19,8 @@ export interface Call {
   readonly intents: ReadonlyMap<string, Allocation>;
 }
 
-/** An embedded ledger knows after so long that an ENI has left its instance: it asks before it takes anything off, and
- *  before it puts anything on where it has not been told for a while. */
+/** After so long an embedded ledger knows that an ENI has left its instance: it reads the ENI before each unassign, and
+ *  before an assign when its last reading is old. */
 const ASKED_MS = LATE_READ_MS_MAX + CALL_TIMEOUT_MS;
 const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as const;
 
@@ -28,15 +28,15 @@ const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as con
 function watchPlace({ oracle, process, mirror, kind, eni }: Call): void {
   if (oracle.eni(eni) === undefined || process.frozenMs > 0 || oracle.isHere(mirror.index, eni)) return;
   oracle.demand(
-    oracle.now - (oracle.cuts.get(eni)?.at(-1) ?? 0) < KNOWN_AFTER_MS[kind],
+    oracle.now - (oracle.detachedAt.get(eni)?.at(-1) ?? 0) < KNOWN_AFTER_MS[kind],
     'an embedded ledger changes nothing on an ENI that has left its instance',
   );
 }
 
-/** Together with the life of a signature and the call deadline below the grace. */
+/** With the life of a signature and the call deadline it is below the grace. */
 const DAY_AHEAD_MS_MAX = 5_000;
 
-/** Held against a call when it leaves. */
+/** Checks a call when it is sent. */
 export function watchSending(call: Call, sent: Set<string>): void {
   const { oracle, process, mirror } = call;
   oracle.note(`${process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
@@ -53,7 +53,7 @@ export function watchSending(call: Call, sent: Set<string>): void {
     oracle.demand(!sent.has(id), 'an intent has one call');
     sent.add(id);
     const row = mirror.rows.get(key);
-    if (row?.generation !== intent?.generation) continue; // seen when it is applied
+    if (row?.generation !== intent?.generation) continue; // checked when it is applied
     const ageMs = oracle.now - (mirror.since.get(key) ?? oracle.now);
     oracle.demand(
       ageMs <= oracle.layout.policy.callDeadlineMs,
@@ -63,16 +63,16 @@ export function watchSending(call: Call, sent: Set<string>): void {
   }
 }
 
-/** Held against a call when EC2 applies it: `before` and `after` are the secondaries of its ENI. */
+/** Checks a call when EC2 applies it: `before` and `after` are the secondaries of its ENI. */
 export function watchApplied(call: Call, before: readonly Ipv4[], after: readonly Ipv4[]): void {
   const { oracle, mirror, eni } = call;
   oracle.note(`EC2 applies ${call.kind} on ${eni} of ${call.process.id}: ${after.join(' ')}`);
   for (const ip of after)
     if (!before.includes(ip)) {
       const key = keyOf(call.subnet, ip);
-      oracle.applied.set(`${eni} ${ip}`, oracle.now);
+      oracle.appliedAt.set(`${eni} ${ip}`, oracle.now);
       oracle.placedBy.set(`${eni} ${ip}`, mirror.index);
-      if (oracle.stolen.get(key) === eni) oracle.stolen.delete(key);
+      if (oracle.takenByOthers.get(key) === eni) oracle.takenByOthers.delete(key);
       watchIntent(call, ip, ['assigning', 'allocated', 'unassigning']);
     }
   for (const ip of before) if (!after.includes(ip)) watchRemoval(call, ip);
@@ -88,7 +88,7 @@ function watchRemoval(call: Call, ip: Ipv4): void {
     () => `${call.process.id} unassigned ${key} from ${eni}, where ${holding?.engine} holds it`,
   );
   oracle.demand(
-    oracle.strangers.get(key) !== eni || oracle.blurred.has(`${eni} ${ip}`),
+    oracle.strangers.get(key) !== eni || oracle.maybeOurs.has(`${eni} ${ip}`),
     "a stranger's address is never unassigned",
     () => `${call.process.id} unassigned ${key} from ${eni}`,
   );
@@ -102,14 +102,14 @@ function watchIntent(call: Call, ip: Ipv4, allowed: readonly Allocation['status'
   const key = keyOf(call.subnet, ip);
   const row = call.mirror.rows.get(key);
   const intent = call.intents.get(key);
-  // A read showed somebody else's address instead, so that its row went on before the call came.
-  if (kind === 'assign' && oracle.mistaken.delete(`${eni} ${ip}`)) {
-    oracle.untold.add(`${eni} ${ip}`);
+  // A read showed another's address and took it for ours: the row has moved on since.
+  if (kind === 'assign' && oracle.takenForOurs.delete(`${eni} ${ip}`)) {
+    oracle.indistinguishable.add(`${eni} ${ip}`);
     return;
   }
   const isRepair = kind === 'assign' && intent?.status === 'allocated';
-  // Of several repairs one may be applied late, when another has long been made and the address was given up and taken
-  // off: the next comparison finds it lingering.
+  // One of several repairs may be applied late, after the address was given up and unassigned: the next reconcile pass
+  // takes it off.
   if (isRepair && row?.status === 'free' && row.leftIface === eni) return;
   oracle.demand(
     row !== undefined &&
@@ -124,8 +124,7 @@ function watchIntent(call: Call, ip: Ipv4, allowed: readonly Allocation['status'
   );
 }
 
-/** How far a request may go past its longest wait: the call that is under way then, and what it takes to
- *  write down what came of it. */
+/** How much longer than its limit a request may take: for the call under way, and for writing its outcome. */
 export const REQUEST_SLACK_MS = CALL_TIMEOUT_MS + 15_000;
 /** The same for a pool: its ENI is read from EC2, and a read is sent three times. */
 export const POOL_SLACK_MS = REQUEST_SLACK_MS + 4 * CALL_TIMEOUT_MS;

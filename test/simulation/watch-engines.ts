@@ -1,4 +1,4 @@
-/** Rules about what engines are told, held against each answer; and what becomes of the holders of addresses. */
+/** Rules about the answers that engines get. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Reply, Witness } from './connection.ts';
 import type { Engine, Network } from './engine.ts';
@@ -6,7 +6,7 @@ import { keyOf, type Port } from './layout.ts';
 import type { Holding, Oracle } from './oracle.ts';
 import type { Request } from './server.ts';
 
-/** A container has its address. */
+/** A container has got its address. */
 export function watchStart(oracle: Oracle, engine: Engine, { port }: Network, ip: Ipv4): Holding | null {
   oracle.note(`${engine.process.id}: a container has ${ip} on ${port.eni}`);
   const row = oracle.rowIn(port.ledger, port.subnet, ip);
@@ -18,7 +18,7 @@ export function watchStart(oracle: Oracle, engine: Engine, { port }: Network, ip
   return oracle.holdingOn(port, ip);
 }
 
-/** What is told of a request for an address; of any other, nothing. */
+/** Watches the answer to a request for an address; null for any other request. */
 export function witnessOf(oracle: Oracle, engine: Engine, request: Request): Witness | null {
   if (request.kind !== 'RequestAddress') return null;
   const port = engine.networks.find(one => one.poolId === request.poolId)?.port;
@@ -51,13 +51,13 @@ function watchPromise(oracle: Oracle, engine: Engine, port: Port, ip: Ipv4): voi
     () => `${key} was answered to ${engine.host} while ${other?.engine} holds it on ${other?.eni}`,
   );
   oracle.demand(
-    isDead || oracle.secondaries(eni).includes(ip) || oracle.stolen.get(key) === eni,
+    isDead || oracle.secondaries(eni).includes(ip) || oracle.takenByOthers.get(key) === eni,
     'what is answered is on its ENI',
   );
-  oracle.demand(!oracle.unlogged.has(key), 'early reuse is logged');
+  oracle.demand(!oracle.unloggedReuses.has(key), 'early reuse is logged');
   for (const claims of oracle.unanswered.values()) claims.delete(key);
-  if (isDead && other !== undefined) return; // the address is the other's
-  // Should its ENI come back to it, its address is its own no more.
+  if (isDead && other !== undefined) return; // the other keeps the address
+  // The ENI may return to the other's instance; the address is not its own any more.
   if (other !== undefined) oracle.lose(oracle.mirrorOf(other), key, 'its ENI had left', other.claim);
   const claim = oracle.claimOf(oracle.mirrorOf(port), key);
   oracle.held.set(key, { subnet, ip, eni, engine: engine.host, ledger, claim, since: oracle.now });

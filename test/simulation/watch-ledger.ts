@@ -1,4 +1,4 @@
-/** Rules about the ledger, held against every change of it. */
+/** Rules about the ledger, checked at each change. */
 import { type Ipv4, isReserved } from '../../src/domain/address.ts';
 import { type Allocation, type Change, isIntent, MOVES, type MoveName } from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
@@ -6,7 +6,7 @@ import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
 import { type Holding, type Mirror, ONLY_POOLED, type Oracle } from './oracle.ts';
 
-/** What only writes down what EC2 says. */
+/** Moves that only note what EC2 says. */
 const OBSERVATIONS: readonly MoveName[] = ['foreign', 'seen', 'unseen', 'vacated'];
 
 /** One row that a statement changed. */
@@ -61,7 +61,7 @@ export function watchMove(moved: Moved): void {
   if (isGivenUp) watchGivingUp(moved);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(moved);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(moved);
-  oracle.demand(!isRefused || oracle.taken.has(key), 'what nobody has is not taken for occupied');
+  oracle.demand(!isRefused || oracle.refusedAsTaken.has(key), 'what nobody has is not taken for occupied');
   notePresumed(moved);
   if (change.move === 'assigned') watchArrival(moved);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(moved);
@@ -73,56 +73,56 @@ export function watchMove(moved: Moved): void {
 /** How long a read may show what others took off. */
 const GHOST_MS = LATE_READ_MS_MAX + 20_000;
 
-/** A read shows what is not ours where a call of ours for just that had no answer: nobody can tell it from ours. */
+/** A read shows an address of others where a call of ours for it had no answer: it cannot be told from ours. */
 function notePresumed({ oracle, mirror, change, key, after }: Moved): void {
   const { iface } = after;
   if (iface === null) return;
   const place = `${iface} ${after.ip}`;
   const isGhost = (one: string) =>
-    oracle.now - (oracle.ghosts.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
+    oracle.now - (oracle.removedByOthers.get(one) ?? Number.NEGATIVE_INFINITY) < GHOST_MS;
   const isShown = (one: string) => {
     const [eni = '', ip = ''] = one.split(' ');
     return isGhost(one) || oracle.network.carrier(after.subnet, ip as Ipv4) === eni;
   };
   const isStrangers = oracle.strangers.get(key) === iface;
   const isOthers = (oracle.placedBy.get(place) ?? mirror.index) !== mirror.index;
-  if (change.move === 'usurped' && oracle.presumed.delete(key)) oracle.strangers.set(key, iface);
+  if (change.move === 'usurped' && oracle.presumedOurs.delete(key)) oracle.strangers.set(key, iface);
   if (change.move !== 'assigned' || !(isStrangers || isOthers || isGhost(place))) return;
   if (![...(oracle.batchOf.get(place) ?? [])].every(isShown)) return;
-  oracle.mistaken.add(place);
+  oracle.takenForOurs.add(place);
   const isThere = oracle.network.carrier(after.subnet, after.ip) === iface;
-  if (!isThere) oracle.stolen.set(key, iface);
+  if (!isThere) oracle.takenByOthers.set(key, iface);
   if (!isStrangers) return;
-  oracle.presumed.set(key, iface);
+  oracle.presumedOurs.set(key, iface);
   oracle.strangers.delete(key);
 }
 
-/** By how much less than it says a time by the store's clock may be: as far as that clock has stepped in this history. */
+/** How far off a duration by the store's clock may be: as far as the clock has stepped in this history. */
 const steppedMs = ({ clock }: Mirror): number => clock.mostMs - clock.leastMs;
 
-/** A holder is proved to have ended when its ENI has been detached, or gone, for so long. */
+/** It is proof that a holder has ended when its ENI has been detached, or gone, for so long. */
 const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
 function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   for (const claims of oracle.unanswered.values()) claims.delete(key);
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
-  // Nobody can tell it from the release of who has been given the address while it was under way.
-  const isStray = oracle.strays.has(`${holding.eni} ${holding.ip}`);
+  // It cannot be told from the release by a container that was given the address meanwhile.
+  const isStray = oracle.strayReleases.has(`${holding.eni} ${holding.ip}`);
   const isAttached = oracle.instanceOf(holding.eni) !== null && oracle.isHere(mirror.index, holding.eni);
-  const cuts = (oracle.cuts.get(holding.eni) ?? []).filter(at => oracle.now - at >= PROVED_MS);
+  const cuts = (oracle.detachedAt.get(holding.eni) ?? []).filter(at => oracle.now - at >= PROVED_MS);
   oracle.demand(
     isStray || cuts.some(at => !isAttached || holding.since <= at),
     'a holder is given up by its own release or on proof only',
   );
-  oracle.proven.add(holding);
+  oracle.provenOver.add(holding);
   oracle.held.delete(key);
 }
 
-/** What is on an ENI that has left is let go once that is proven, and what was under way after the grace. */
+/** Addresses on an ENI that has left are given up once that is proven; intents, after the grace. */
 function watchStranding({ oracle, mirror, before, storeNow }: Moved): void {
   const { iface } = before;
-  const cuts = iface === null ? [] : (oracle.cuts.get(iface) ?? []);
+  const cuts = iface === null ? [] : (oracle.detachedAt.get(iface) ?? []);
   oracle.demand(
     oracle.layout.owners[mirror.index] !== null && cuts.some(at => oracle.now - at >= PROVED_MS),
     'what is on an ENI is let go only when it is proven that the ENI has left',
@@ -154,32 +154,32 @@ function watchClaim(moved: Moved): void {
     'no primary and no reserved address is given',
   );
   oracle.demand(
-    oracle.strangers.get(key) === undefined || oracle.stolen.has(key),
+    oracle.strangers.get(key) === undefined || oracle.takenByOthers.has(key),
     "a stranger's address is never given",
   );
   const isNamed = (oracle.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
   const isEarly = !isNamed && !isRested(moved);
   if (isEarly) forbidEarly(moved);
-  oracle.unlogged.delete(key);
-  if (isEarly) oracle.unlogged.add(key);
+  oracle.unloggedReuses.delete(key);
+  if (isEarly) oracle.unloggedReuses.add(key);
   mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
   if (process.state === 'dead') oracle.lose(mirror, key, `${process.id} died as it claimed it`);
   else oracle.unanswered.get(process)?.add(key);
 }
 
-/** How long an address that was on another ENI just now is looked for before it is ready. */
+/** How long a read is waited for that shows a moved address on its new ENI. */
 const CONFIRM_MS = 2_000;
 
-/** What was on another ENI just now is ready once EC2 shows it on its new one, or after a while. */
+/** An address that was on another ENI just now is ready once EC2 shows it on its new one, or after CONFIRM_MS. */
 function watchArrival({ oracle, mirror, key, before, storeNow }: Moved): void {
   const left = mirror.left.get(key);
   const isMoved =
     left !== undefined && left.eni !== before.iface && storeNow - left.at < STAYS_AWAY_MS - steppedMs(mirror);
   const place = `${before.iface} ${before.ip}`;
-  const appliedAt = oracle.applied.get(place);
+  const appliedAt = oracle.appliedAt.get(place);
   if (!oracle.layout.policy.confirmMoves || !isMoved || appliedAt === undefined) return;
   oracle.demand(
-    oracle.now - appliedAt >= CONFIRM_MS || (oracle.shown.get(place) ?? 0) >= appliedAt,
+    oracle.now - appliedAt >= CONFIRM_MS || (oracle.shownAt.get(place) ?? 0) >= appliedAt,
     'what was on another ENI just now is given once EC2 shows it on its new one',
     () =>
       `${key} left ${left?.eni}, and was ready ${oracle.now - appliedAt} ms after it came to ${before.iface}`,
@@ -198,7 +198,7 @@ const STAYS_AWAY_MS = 300_000;
 
 function watchAssign(moved: Moved): void {
   const { oracle, mirror, process, key, after, storeNow } = moved;
-  oracle.blurred.add(`${after.iface} ${after.ip}`);
+  oracle.maybeOurs.add(`${after.iface} ${after.ip}`);
   noteBatch(moved);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? oracle.layout.policy.graceMs : STAYS_AWAY_MS;
@@ -241,15 +241,15 @@ function noteRest({ mirror, key, before, after, storeNow }: Moved): void {
     mirror.left.set(key, {
       at: storeNow,
       eni: before.iface,
-      unsure: mirror.silent.get(key) === before.iface,
+      unsure: mirror.unansweredCalls.get(key) === before.iface,
     });
-  if (!isIntent(after) && after.missingSince === null) mirror.silent.delete(key);
+  if (!isIntent(after) && after.missingSince === null) mirror.unansweredCalls.delete(key);
 }
 
-/** A row that rested for so long was surely among those that were read before early reuse was decided. */
+/** A row that has rested for so long was read before the server decided on early reuse. */
 const SURELY_RESTED_MS = 90_000;
 
-/** The server says that it gave the address before it had rested: that must have been for want of another. */
+/** The server logs that it gave the address before it had rested: no rested one may have been left. */
 export function watchEarlyReuse(
   oracle: Oracle,
   mirror: Mirror,
@@ -259,7 +259,7 @@ export function watchEarlyReuse(
   const { cooldownMs, quarantineMs } = oracle.layout.policy;
   const row = [...mirror.rows.values()].find(one => one.ip === ip);
   if (row === undefined) return;
-  oracle.unlogged.delete(keyOf(row.subnet, row.ip));
+  oracle.unloggedReuses.delete(keyOf(row.subnet, row.ip));
   oracle.note(`${process.id}: early reuse of ${ip} for ${eni}`);
   const waiting = oracle.waiting(process, eni);
   oracle.demand(waiting > 0, 'early reuse is of one address, for a waiting request');
@@ -277,25 +277,25 @@ export function watchEarlyReuse(
     );
   });
   oracle.demand(
-    // Those who wait together take one each.
+    // Requests that wait together take one each.
     better.length < waiting || better.length === 0 || oracle.ranged(process, eni),
     'early reuse is for want of a rested address only',
     () => `${row.ip} on ${eni} while ${better.map(one => one.ip)} is ready there and rested`,
   );
 }
 
-/** Whatever was on an ENI for so long was seen when the ENI was read to be adopted. */
+/** What was on an ENI for so long was shown when the ENI was read before its adoption. */
 const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
 
-/** What stands on the ENI that the ledger did not put there is written down before the ENI is used. */
+/** Addresses on the ENI that the ledger did not put there are noted before the ENI is used. */
 export function watchAdoption(oracle: Oracle, mirror: Mirror, process: Process, id: EniId): void {
   oracle.note(`${process.id}: adopts ${id}`);
   oracle.demand(oracle.mayUse(mirror, id), ONLY_POOLED);
   const eni = oracle.eni(id);
-  if (process.frozenMs > 0 || eni === undefined) return; // what it saw may be as old as that
+  if (process.frozenMs > 0 || eni === undefined) return; // its reading may be as old as that
   for (const ip of eni.secondaries) {
     if (oracle.strangers.get(keyOf(eni.subnet, ip)) !== id) continue;
-    const putAt = oracle.put.get(`${id} ${ip}`) ?? Number.NEGATIVE_INFINITY;
+    const putAt = oracle.putByOthers.get(`${id} ${ip}`) ?? Number.NEGATIVE_INFINITY;
     oracle.demand(
       oracle.now - putAt < SURELY_SEEN_MS || mirror.rows.get(keyOf(eni.subnet, ip))?.status !== 'free',
       'what an ENI has is written down before any address of it is offered',

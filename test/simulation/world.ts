@@ -11,13 +11,13 @@ import { EPOCH, Ledger } from './ledger.ts';
 import { Oracle } from './oracle.ts';
 import { Server } from './server.ts';
 
-/** Events of one history; more mean that something never comes to rest. */
+/** A history with more events than this does not come to rest. */
 const STEPS_MAX = 60_000;
-/** Between two rounds of a keeper while things happen. */
+/** Between two rounds of a keeper while operations are carried out. */
 const KEEPER_PAUSE_MS = 15_000;
-/** The same at rest, one after the other and again: long enough for the grace, for what must be seen twice, and for
- *  addresses known from a refusal only; then for the last idle addresses to be given back, and for other ledgers to see
- *  that they are on no ENI any more. */
+/** The same at rest, in this order and again from the start: long enough for the grace, for evidence that takes two
+ *  reads, and for addresses known from a refusal only; then for the last idle addresses to be unassigned, and for other
+ *  ledgers to read that they are on no ENI. */
 const REST_PAUSES_MS = [
   1_000, 935_000, 65_000, 65_000, 65_000, 935_000, 3_600_000, 65_000, 65_000, 610_000, 935_000, 65_000,
   3_600_000, 65_000, 65_000, 65_000,
@@ -60,7 +60,7 @@ export class World {
       unnamedRefusals: layout.unnamedRefusals,
     });
     this.oracle = new Oracle(layout, clock, vpc.network, tracing);
-    clock.now = STARTS_MS; // a read that is late sees the VPC as it was made
+    clock.now = STARTS_MS; // even the oldest read shows the VPC as it was made
     this.ec2 = new Ec2(clock, this.oracle, vpc);
     this.ledgers = this.oracle.mirrors.map(mirror => new Ledger(clock, this.oracle, mirror));
     this.servers = this.ledgers.flatMap((ledger, index) =>
