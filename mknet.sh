@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Docker network through which containers get addresses of the VPC: finds the ENI, brings its
-# interface up, and names it to Docker. Needs bash, coreutils, curl, ip and docker. See --help.
+# Creates the Docker network whose containers get addresses of the VPC: finds the ENI, brings up its interface, and passes
+# both to Docker. Needs bash, coreutils, curl, ip and docker. See --help.
 set -euo pipefail
 
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_DIFFERS=3 ABSENT=4
@@ -8,34 +8,34 @@ readonly IMDS="${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}"
 readonly NETWORKD_DIR="${EC2_IPAM_NETWORKD_DIR:-/etc/systemd/network}"
 readonly LINK_WAIT_S="${EC2_IPAM_LINK_WAIT_S:-30}"
 readonly IMDS_CONNECT_S=2 IMDS_ANSWER_S=5 FLUSH_WAIT_S=5
-readonly MTU_MIN=576 MTU_MAX=9001 # EC2 carries no larger frame
-# systemd-networkd takes the first file by name that matches, whatever its folder: before cloud-init's and
-# netplan's 10-, and before amazon-ec2-net-utils' 70-.
+readonly MTU_MIN=576 MTU_MAX=9001 # the largest MTU of EC2
+# systemd-networkd uses the first matching file by name, from all folders. This prefix sorts before 10- of cloud-init and
+# netplan, and before 70- of amazon-ec2-net-utils.
 readonly FILE_PREFIX=05-ec2-ipam-
 
 usage() {
   cat <<'HELP'
 Usage: mknet.sh [options] [IFACE…]
 
-Makes a Docker network on an ENI, for the IPAM driver ec2-ipam. Without IFACE it takes the instance's only ENI
-besides the primary. Several IFACEs make one network each, called NAME-IFACE. A network that is there already
-and right is left alone, so it may be run again at any time.
+Creates a Docker network on an ENI, for the IPAM driver ec2-ipam. Without IFACE it takes the instance's only ENI
+besides the primary. Several IFACEs get one network each, called NAME-IFACE. A correct network that exists already
+is not changed, so the command may be repeated at any time.
 
   -n NAME          name of the network (ec2)
   -m MODE          ipvlan mode: l2, l3 or l3s (l2)
   --mtu N          MTU of the interface, 576 to 9001 bytes (9001)
-  --persist        keep systemd-networkd (amazon-ec2-net-utils, netplan) from putting addresses on the ENI,
-                   and have it brought up at boot: writes /etc/systemd/network/05-ec2-ipam-ENI.network
-  --link           only bring up the ENIs that --persist wrote down, waiting up to 30 s for each to appear;
-                   needs neither Docker nor instance metadata, and takes no other option
+  --persist        keep systemd-networkd (amazon-ec2-net-utils, netplan) from adding addresses to the ENI, and
+                   bring it up at boot: writes /etc/systemd/network/05-ec2-ipam-ENI.network
+  --link           only bring up the ENIs of --persist, waiting up to 30 s for each to appear; needs neither
+                   Docker nor instance metadata, and takes no other option
   --primary        take the primary ENI, which is refused otherwise
-  --driver DRIVER  ipvlan, or macvlan for tests on kernels without ipvlan; EC2 does not carry macvlan (ipvlan)
+  --driver DRIVER  ipvlan, or macvlan for tests on kernels without ipvlan; EC2 drops macvlan's frames (ipvlan)
   --help           this text
 
 Environment: AWS_EC2_METADATA_SERVICE_ENDPOINT, instead of http://169.254.169.254
              EC2_IPAM_NETWORKD_DIR, instead of /etc/systemd/network
              EC2_IPAM_LINK_WAIT_S, instead of 30
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 there is another network of that name; nothing was changed
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 another network has that name; nothing was changed
 HELP
 }
 
@@ -53,7 +53,7 @@ need() {
   done
 }
 
-# --- what was asked
+# --- arguments
 
 name=ec2 mode=l2 mtu=9001 driver=ipvlan persist='' link='' primary=''
 ifaces=()
@@ -82,7 +82,7 @@ parse() {
     esac
     shift
   done
-  [[ -z $link ]] || ((given == 1)) || die $EXIT_USAGE "--link takes no other option; it brings up what --persist wrote down"
+  [[ -z $link ]] || ((given == 1)) || die $EXIT_USAGE "--link takes no other option; it brings up the ENIs of --persist"
   [[ $name =~ ^[a-zA-Z0-9][a-zA-Z0-9_.-]*$ ]] ||
     die $EXIT_USAGE "-n '$name' is no name for a network; letters, digits and _.- are accepted"
   [[ $mode == l2 || $mode == l3 || $mode == l3s ]] || die $EXIT_USAGE "-m $mode is no ipvlan mode; l2, l3 and l3s are accepted"
@@ -90,12 +90,12 @@ parse() {
   [[ $mtu =~ ^[1-9][0-9]{2,3}$ && $mtu -ge $MTU_MIN && $mtu -le $MTU_MAX ]] ||
     die $EXIT_USAGE "--mtu $mtu is out of range; $MTU_MIN to $MTU_MAX bytes are accepted"
   [[ -z $primary || -z $persist ]] ||
-    die $EXIT_USAGE "--persist and --primary exclude each other; without its address the host is gone at the next boot"
+    die $EXIT_USAGE "--persist and --primary exclude each other; the host would have no address after the next boot"
 }
 
 # --- interfaces of this host
 
-# Reads `ip`'s lines into iface_of (by MAC). Slaves that share their parent's MAC don't count.
+# Reads the output of `ip` into iface_of (by MAC). Interfaces with the MAC of their parent are left out.
 declare -A iface_of
 read_links() {
   local lines line
@@ -116,7 +116,7 @@ mac_of() { # IFACE
       return
     fi
   done
-  die $EXIT_USAGE "no interface $1 here; these could be used: ${iface_of[*]-none}"
+  die $EXIT_USAGE "there is no interface $1; these could be used: ${iface_of[*]-none}"
 }
 
 bring_up() { # IFACE MTU
@@ -139,18 +139,18 @@ warn_of_addresses() { # IFACE
   addresses=$(addresses_on "$1")
   [[ -n $addresses ]] || return 0
   if [[ -n $primary ]]; then
-    warn "$1 carries the host's $addresses: containers on it reach everybody but this host"
+    warn "$1 has the host's $addresses: its containers cannot reach this host"
   else
     [[ -n $persist ]] || advice="run with --persist, then: $advice"
-    warn "$1 carries $addresses: the host answers for what belongs to containers (amazon-ec2-net-utils and the like" \
-      "do that); $advice"
+    warn "$1 has $addresses: the host answers for addresses of containers (amazon-ec2-net-utils and others add them);" \
+      "$advice"
   fi
 }
 
 # --- instance metadata
 
 token=
-imds() { # METHOD PATH HEADER; ABSENT when there is nothing at PATH
+imds() { # METHOD PATH HEADER; returns ABSENT when PATH does not exist
   local answer status advice="run this on an EC2 instance with IMDS enabled"
   answer=$(curl -q --silent --show-error --noproxy '*' --connect-timeout $IMDS_CONNECT_S --max-time $IMDS_ANSWER_S \
     --write-out '\n%{http_code}' --request "$1" --header "$3" "${IMDS%/}/latest/$2" 2>&1) ||
@@ -162,7 +162,7 @@ imds() { # METHOD PATH HEADER; ABSENT when there is nothing at PATH
     *) die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: HTTP status $status; $advice" ;;
   esac
 }
-metadata_if_any() { # PATH: nothing when there is none
+metadata_if_any() { # PATH: prints nothing when it does not exist
   local status=0
   imds GET "meta-data/$1" "X-aws-ec2-metadata-token: $token" || status=$?
   ((status == 0 || status == ABSENT)) || exit $status
@@ -196,7 +196,7 @@ read_enis() {
   done
 }
 
-router_in() { # CIDR: the VPC router is the subnet's first address after its own
+router_in() { # CIDR: the VPC router has the second address of the subnet
   [[ $1 =~ ^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})/([0-9]{1,2})$ ]] ||
     die $EXIT_FAILED "instance metadata gives '$1' as the subnet; a CIDR such as 10.0.1.0/24 was expected"
   local octets=("${BASH_REMATCH[@]:1:4}") length=$((10#${BASH_REMATCH[5]})) base=0 octet
@@ -205,7 +205,7 @@ router_in() { # CIDR: the VPC router is the subnet's first address after its own
   say "$((router >> 24 & 255)).$((router >> 16 & 255)).$((router >> 8 & 255)).$((router & 255))"
 }
 
-# --- which ENIs
+# --- choice of ENIs
 
 chosen=() # MACs
 choose_named() {
@@ -215,9 +215,9 @@ choose_named() {
     [[ -z ${without_ipv4[$mac]-} ]] ||
       die $EXIT_USAGE "${without_ipv4[$mac]} ($iface) has no IPv4 address (EFA-only or IPv6-only); name another interface"
     [[ -n ${eni_of[$mac]-} ]] ||
-      die $EXIT_FAILED "$iface ($mac) is no ENI of $instance as instance metadata tells; a new one takes some seconds: try again"
+      die $EXIT_FAILED "$iface ($mac) is no ENI of $instance by instance metadata; a new ENI appears after some seconds: try again"
     [[ ${device_of[$mac]} != 0 || -n $primary ]] ||
-      die $EXIT_USAGE "$iface is the primary ENI; the host lives by it; name another interface, or add --primary"
+      die $EXIT_USAGE "$iface is the primary ENI, which the host uses; name another interface, or add --primary"
     [[ ${device_of[$mac]} == 0 || -z $primary ]] ||
       die $EXIT_USAGE "--primary was given, but $iface is not the primary ENI; leave it out"
     chosen+=("$mac")
@@ -254,7 +254,7 @@ network_of() { # MAC
 
 # --- the network
 
-id_of() { # NETWORK: its id, or nothing. (`inspect NAME` would take "ec2" for the beginning of an id.)
+id_of() { # NETWORK: its id, or nothing. Not by `inspect NAME`, which takes "ec2" for the start of an id.
   local lines id found
   lines=$(docker network ls --no-trunc --format '{{.ID}} {{.Name}}' 2>&1) ||
     die $EXIT_FAILED "Docker does not answer: $lines; start it, or run as root"
@@ -276,7 +276,7 @@ readonly FACTS_FORMAT='{{.Driver}}
 {{index .IPAM.Options "eni-id"}}
 {{index .IPAM.Options "instance-id"}}'
 
-# Says on stderr what an existing network has that it should not have; false when there is something.
+# Prints on stderr how an existing network differs; false when it does.
 compare() { # MAC NETWORK ID
   local mac=$1 text found expected index differences=()
   expected=("$driver" ec2-ipam "${iface_of[$mac]}" "$mode" "${cidr_of[$mac]}" "${router_of[$mac]}"
@@ -308,10 +308,10 @@ create() { # MAC NETWORK
 
 refuse() { # MAC NETWORK TEXT
   local other
-  # Docker names the other network by the device it would make for it: di- or dm- and the start of its id.
+  # Docker names the other network by its device: di- or dm- and the start of its id.
   if [[ $3 =~ d[im]-([0-9a-f]{12})\ is\ already\ using\ parent ]]; then
     other=$(docker network inspect --format '{{.Name}}' "${BASH_REMATCH[1]}" 2>/dev/null) || other=${BASH_REMATCH[1]}
-    die $EXIT_FAILED "cannot create network $2: ${iface_of[$1]} carries network $other already, and one interface carries one;" \
+    die $EXIT_FAILED "cannot create network $2: ${iface_of[$1]} has network $other already, and an interface can have one;" \
       "use $other (-n), or remove it (docker network rm $other)"
   fi
   die $EXIT_FAILED "cannot create network $2: $3"
@@ -321,10 +321,10 @@ refuse() { # MAC NETWORK TEXT
 
 persist_link() { # MAC
   local file="$NETWORKD_DIR/$FILE_PREFIX${eni_of[$1]}.network" text
-  text="# Written by mknet.sh. The addresses of ${eni_of[$1]} belong to containers: the host takes none of them.
+  text="# Written by mknet.sh. The addresses of ${eni_of[$1]} belong to containers: the host has none of them.
 [Match]
 MACAddress=$1
-# Containers' interfaces carry the same MAC address while Docker makes them.
+# Interfaces of containers have the same MAC address while Docker creates them.
 Driver=!ipvlan
 
 [Link]
@@ -337,7 +337,7 @@ DHCP=no
 IPv6AcceptRA=no
 LinkLocalAddressing=no"
   if [[ -e $file && $(<"$file") == "$text" ]]; then
-    say "$file: is there already"
+    say "$file: exists already"
     return
   fi
   { mkdir -p "$NETWORKD_DIR" && printf '%s\n' "$text" >"$file.new" && chmod 0644 "$file.new" && mv "$file.new" "$file"; } ||
@@ -351,7 +351,7 @@ reload_networkd() { # IFACE
   systemctl is-active --quiet systemd-networkd.service 2>/dev/null || return 0
   local text deadline=$((SECONDS + FLUSH_WAIT_S))
   if ! text=$(networkctl reload 2>&1); then
-    warn "systemd-networkd does not reload: ${text//$'\n'/ }; the file counts from the next boot"
+    warn "systemd-networkd does not reload: ${text//$'\n'/ }; the file takes effect at the next boot"
     return 0
   fi
   while [[ -n $(addresses_on "$1") ]] && ((SECONDS < deadline)); do sleep 0.1; done
@@ -374,7 +374,7 @@ link_persisted() {
       late+=("${file##*/} (${mac:-no MACAddress=})")
       continue
     fi
-    # In a subshell: one that fails doesn't keep the others down.
+    # In a subshell, so that the others are brought up when one fails.
     if (bring_up "${iface_of[$mac]}" "$persisted_mtu"); then
       say "${iface_of[$mac]} ($mac): up, MTU $persisted_mtu"
     else
@@ -399,7 +399,7 @@ main() {
   read_links
   read_enis
   choose
-  for mac in "${chosen[@]}"; do # all are looked at before anything is changed
+  for mac in "${chosen[@]}"; do # all are checked before the first change
     network=$(network_of "$mac")
     id=$(id_of "$network")
     existing+=("$id")
@@ -416,7 +416,7 @@ main() {
     if [[ -z ${existing[index]} ]]; then
       create "$mac" "$network"
     else
-      say "network $network: is there already and right; left alone"
+      say "network $network: exists and is correct; not changed"
     fi
   done
 }

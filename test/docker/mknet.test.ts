@@ -49,7 +49,7 @@ usage('--help: tells every option and every exit status', async () => {
   const { code, stdout } = await execute('bash', [MKNET, '--help']);
   assert.is(code, 0);
   const options = ['-n', '-m', '--mtu', '--persist', '--link', '--primary', '--driver'];
-  for (const text of [...options, '3 there is another']) assert.ok(stdout.includes(text), text);
+  for (const text of [...options, '3 another network']) assert.ok(stdout.includes(text), text);
 });
 usage.run();
 
@@ -273,7 +273,7 @@ rule('--primary: takes the primary ENI, and no other', async () => {
 rule('an interface that is missing or no ENI: is told so', async () => {
   await attachOne();
   await addLink(SECOND_MAC, 'lan1');
-  await fails('lan7', 2, /no interface lan7 here/);
+  await fails('lan7', 2, /there is no interface lan7/);
   await fails('lan1', 1, /lan1 \(02:00:00:00:00:0c\) is no ENI/);
 });
 
@@ -310,7 +310,7 @@ function exists(name: string, but: Record<string, string> = {}): void {
 rule('a network that is there and right: is left alone, and the link is seen to', async () => {
   await attachOne();
   exists('ec2');
-  await succeeds('', 'network ec2: is there already and right; left alone');
+  await succeeds('', 'network ec2: exists and is correct; not changed');
   assert.equal(creates(), []);
   assert.equal(await link('lan3'), { mtu: 9001, up: true });
 });
@@ -355,7 +355,7 @@ rule(
     await fails('', 1, /^mknet\.sh: cannot create network ec2: .*plugin "ec2-ipam" not found\n$/);
     write('refusal', 'Error: network di-0123456789ab is already using parent interface lan3');
     write('inspect-0123456789ab', 'older\n');
-    await fails('', 1, /lan3 carries network older already.*docker network rm older/);
+    await fails('', 1, /lan3 has network older already.*docker network rm older/);
   },
 );
 
@@ -371,7 +371,7 @@ rule('addresses on the interface: are warned of, each', async () => {
   for (const address of ['10.0.1.10/24', '10.0.1.77/32'])
     await must(machine, `ip address add ${address} dev lan3`);
   const { stderr } = await run('', 0);
-  assert.match(stderr, /warning: lan3 carries 10\.0\.1\.10\/24 10\.0\.1\.77\/32: the host answers/);
+  assert.match(stderr, /warning: lan3 has 10\.0\.1\.10\/24 10\.0\.1\.77\/32: the host answers/);
   assert.match(stderr, /; run with --persist, then: ip address flush dev lan3\n$/);
   await warns('--persist', /; ip address flush dev lan3\n$/);
 });
@@ -416,7 +416,7 @@ rule(
     assert.is(statSync(join(networkd, FILE)).mode & 0o777, 0o644);
     assert.is(readFileSync(join(networkd, FILE), 'utf8').replace(/^#.*\n/gm, ''), CONTENTS);
     assert.is(read('networkctl.log'), 'networkctl reload\n');
-    await succeeds('--persist --mtu 8500', /is there already/);
+    await succeeds('--persist --mtu 8500', /exists already/);
     assert.is(read('networkctl.log'), 'networkctl reload\n');
   },
 );
@@ -453,7 +453,7 @@ networkdRule(
     await attachOne();
     await must(machine, ['bash', '-ec', prepareNetworkd]);
     await withNetworkd('networkd puts the addresses on', async () => (await addresses()) === 2);
-    await warns('--persist --mtu 8500', /warning: lan3 carries/, { EC2_IPAM_NETWORKD_DIR: '' });
+    await warns('--persist --mtu 8500', /warning: lan3 has/, { EC2_IPAM_NETWORKD_DIR: '' });
     await must(machine, 'ip link set dev lan3 mtu 1500 down');
     await withNetworkd('networkd takes them off and brings the link up', async () => {
       const { mtu, up } = await link('lan3');

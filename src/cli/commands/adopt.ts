@@ -8,7 +8,7 @@ import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
-import { printJson, table } from '../terminal/output.ts';
+import { print, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 interface Line {
@@ -59,9 +59,8 @@ that another ledger serves.
       );
     const enis = createEnis(context);
     for (const { eni } of dryRun ? [] : plan) await enis.refresh(eni);
-    if (options.json) printJson(io.out, { adopted: plan, dryRun });
-    else
-      io.out.write(dryRun ? `would adopt ${plan.length}; nothing was changed\n` : `adopted ${plan.length}\n`);
+    const text = dryRun ? `would adopt ${plan.length}; nothing was changed\n` : `adopted ${plan.length}\n`;
+    print(io.out, options.json, { adopted: plan, dryRun }, text);
     await store.close();
     return 0;
   },

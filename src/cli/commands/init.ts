@@ -5,7 +5,7 @@ import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { survey } from '../../ipam/ec2/survey.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
-import { createProgress, printJson } from '../terminal/output.ts';
+import { createProgress, print } from '../terminal/output.ts';
 
 export const init = command({
   name: 'init',
@@ -35,11 +35,8 @@ export const init = command({
         free,
         available,
       };
-      if (options.json) printJson(io.out, summary);
-      else
-        io.out.write(
-          `${id} ${summary.cidr}: ${added} addresses added, ${free} free, ${enis} network interfaces\n`,
-        );
+      const text = `${id} ${summary.cidr}: ${added} addresses added, ${free} free, ${enis} network interfaces\n`;
+      print(io.out, options.json, summary, text);
       if (available < free && range === null)
         io.err.write(
           `warning: EC2 has ${available} addresses of ${id} available and the ledger ${free} free: others use this subnet too; give containers a subnet of their own or an explicit CIDR reservation\n`,

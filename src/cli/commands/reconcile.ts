@@ -6,7 +6,7 @@ import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
-import { createProgress, printJson } from '../terminal/output.ts';
+import { createProgress, print } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const reconcile = command({
@@ -43,30 +43,18 @@ export const reconcile = command({
       repaired += closed.repaired;
     }
     const settled = dryRun ? 0 : await takeOver(context);
-    if (options.json)
-      printJson(io.out, {
-        drift: drifts.map(({ kind, row, seenOn, change }) => ({
-          kind,
-          plan: planFor({ kind, row, seenOn, change }),
-          subnet: row.subnet,
-          ip: row.ip,
-          status: row.status,
-          iface: row.iface,
-          seenOn,
-        })),
-        ec2Calls: costOf(drifts),
-        moved,
-        repaired,
-        settled,
-        dryRun,
-      });
-    else
-      io.out.write(
-        dryRun
-          ? `${drifts.length} differences, to be closed with ${costOf(drifts)} EC2 calls; nothing was changed\n`
-          : `${drifts.length} differences, ${moved} moves, ${repaired} repaired, ${settled} unfinished ones settled\n`,
-      );
+    const ec2Calls = costOf(drifts);
+    const data = { drift: drifts.map(dataOf), ec2Calls, moved, repaired, settled, dryRun };
+    const text = dryRun
+      ? `${drifts.length} differences, to be closed with ${ec2Calls} EC2 calls; nothing was changed\n`
+      : `${drifts.length} differences, ${moved} moves, ${repaired} repaired, ${settled} unfinished ones settled\n`;
+    print(io.out, options.json, data, text);
     await store.close();
     return 0;
   },
 });
+
+const dataOf = (drift: Drift) => {
+  const { subnet, ip, status, iface } = drift.row;
+  return { kind: drift.kind, plan: planFor(drift), subnet, ip, status, iface, seenOn: drift.seenOn };
+};

@@ -5,7 +5,7 @@ import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
-import { ago, createProgress, printJson, table } from '../terminal/output.ts';
+import { ago, createProgress, print, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const recycle = command({
@@ -15,16 +15,17 @@ export const recycle = command({
   args: { min: 1, max: 100 },
   settings: LEDGER_SETTINGS,
   options: {
-    limit: { kind: wholeNumber(1, 10_000), fallback: '100', help: 'addresses taken back at most' },
+    limit: { kind: wholeNumber(1, 10_000), fallback: '100', help: 'most addresses that are unassigned' },
     idle: { kind: duration('0s', '8760h'), fallback: '15m', help: 'how long an address must have been idle' },
     'dry-run': { kind: onOff, fallback: 'off', help: 'print the plan only' },
     json: JSON_OPTION,
   },
   async run({ args, config, log, io, options, assemble }) {
+    const dryRun = options['dry-run'];
     const { context, store, own } = assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
-    if (!options['dry-run']) await checkIdentity(context);
+    if (!dryRun) await checkIdentity(context);
     const plan: Allocation[] = [];
     for (const subnet of subnets)
       plan.push(...(await idle(context, subnet.id, options.idle, options.limit - plan.length)));
@@ -39,24 +40,17 @@ export const recycle = command({
     const bar = createProgress(io.err, 'recycle');
     let freed = 0;
     let done = 0;
-    for (const eni of options['dry-run'] ? [] : new Set(plan.map(row => row.iface))) {
+    for (const eni of dryRun ? [] : new Set(plan.map(row => row.iface))) {
       const rows = plan.filter(row => row.iface === eni);
       freed += await steal(context, rows);
       done += rows.length;
       bar.show('addresses', done, plan.length);
     }
     bar.end();
-    if (options.json)
-      printJson(io.out, {
-        plan: plan.map(({ ip, subnet, iface }) => ({ ip, subnet, iface })),
-        freed,
-        dryRun: options['dry-run'],
-      });
-    else
-      io.out.write(
-        options['dry-run'] ? `would take back ${plan.length}\n` : `took back ${freed} of ${plan.length}\n`,
-      );
+    const data = { plan: plan.map(({ ip, subnet, iface }) => ({ ip, subnet, iface })), freed, dryRun };
+    const text = dryRun ? `would unassign ${plan.length}\n` : `unassigned ${freed} of ${plan.length}\n`;
+    print(io.out, options.json, data, text);
     await store.close();
-    return !options['dry-run'] && freed < plan.length ? 1 : 0;
+    return !dryRun && freed < plan.length ? 1 : 0;
   },
 });

@@ -5,7 +5,7 @@ import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
-import { ago, printJson, table } from '../terminal/output.ts';
+import { ago, print, table } from '../terminal/output.ts';
 import { namedSubnets } from './subnets.ts';
 
 export const status = command({
@@ -18,8 +18,7 @@ export const status = command({
   async run({ args, config, log, io, options, assemble }) {
     const { store } = assemble(config, log);
     const report = await reportOf(store, await namedSubnets(store, args));
-    if (options.json) printJson(io.out, report);
-    else io.out.write(text(report));
+    print(io.out, options.json, report, text(report));
     await store.close();
     return 0;
   },

@@ -161,8 +161,8 @@ const RULES: Rule[] = [
   [
     ['listen'],
     s => !s.allowUnauthenticated && s.listen.some(a => a.kind === 'http' && !isLoopback(a.host)),
-    '--listen http beyond loopback lets anybody on the network command the pool: use https with ' +
-      'client certificates, a unix socket, or --allow-unauthenticated where the network is closed',
+    '--listen http beyond loopback gives every client on the network access to the pool: use https with ' +
+      'client certificates, a unix socket, or --allow-unauthenticated in a closed network',
   ],
   [
     ['warmMin', 'warmMax'],
@@ -172,7 +172,7 @@ const RULES: Rule[] = [
   [
     ['intentGraceMs', 'callDeadlineMs'],
     s => s.intentGraceMs <= s.callDeadlineMs,
-    '--intent-grace is not longer than --call-deadline: an intent would be taken over while its call is sent',
+    '--intent-grace is not longer than --call-deadline: an intent could be taken over before its call is sent',
   ],
 ];
 

@@ -67,7 +67,7 @@ export const SETTINGS = {
     flag: 'listen',
     kind: listenAddress,
     fallback: 'http://127.0.0.1:8031',
-    help: 'where to answer Docker; repeatable',
+    help: 'address of the server for Docker; repeatable',
   }),
   tlsCert: optional({
     flag: 'tls-cert',
@@ -77,18 +77,18 @@ export const SETTINGS = {
   tlsKey: optional({
     flag: 'tls-key',
     kind: pemFile,
-    help: 'its private key',
+    help: 'private key of that certificate',
   }),
   tlsClientCa: optional({
     flag: 'tls-client-ca',
     kind: pemFile,
-    help: 'authority whose certificates clients of an https listener must show',
+    help: 'authority that must have signed the certificates of clients of an https listener',
   }),
   allowUnauthenticated: one({
     flag: 'allow-unauthenticated',
     kind: onOff,
     fallback: 'off',
-    help: 'permit http beyond loopback, where whoever reaches the port commands the pool',
+    help: 'permit http beyond loopback, where every client that reaches the port can use the pool',
   }),
   socketMode: one({
     flag: 'socket-mode',
@@ -100,7 +100,7 @@ export const SETTINGS = {
     flag: 'state-dir',
     kind: text('FOLDER', 'the path of a folder'),
     fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
-    help: 'where an embedded store lives',
+    help: 'folder of an embedded store',
   }),
   store: one({
     flag: 'store',
@@ -132,31 +132,31 @@ export const SETTINGS = {
     flag: 'cooldown',
     kind: duration('0s', '24h'),
     fallback: '30s',
-    help: 'rest of an address before it is given again on the same ENI',
+    help: 'rest of a released address before it is given again on the same ENI',
   }),
   quarantineMs: one({
     flag: 'quarantine',
     kind: duration('0s', '24h'),
     fallback: '10m',
-    help: 'rest of an address before it is given on another ENI',
+    help: 'rest of a released address before it is given on another ENI',
   }),
   strictReuse: one({
     flag: 'strict-reuse',
     kind: onOff,
     fallback: 'off',
-    help: 'refuse a start rather than give an address that has not rested',
+    help: 'refuse a start instead of giving an address that has not rested',
   }),
   confirmMoves: one({
     flag: 'confirm-moves',
     kind: onOff,
     fallback: 'on',
-    help: 'give an address that was just on another ENI once EC2 shows it on its new one, or after 2 s',
+    help: 'give an address that was just on another ENI only when EC2 shows it on the new one, or after 2 s',
   }),
   requestTimeoutMs: one({
     flag: 'request-timeout',
     kind: duration('100ms', '10m'),
     fallback: '120s',
-    help: 'longest wait of a request of Docker',
+    help: 'longest wait of a request from Docker',
   }),
   ec2SharePercent: one({
     flag: 'ec2-share',
@@ -171,19 +171,19 @@ export const SETTINGS = {
     flag: 'call-deadline',
     kind: duration('100ms', '60s'),
     fallback: '20s',
-    help: 'age of an intent past which its EC2 call is not sent any more',
+    help: 'age of an intent after which its EC2 call is not sent',
   }),
   intentGraceMs: one({
     flag: 'intent-grace',
     kind: duration('1s', '1h'),
     fallback: '930s',
-    help: 'age past which an unfinished intent is taken over; below 925s only for tests with the simulator',
+    help: 'age after which an unfinished intent is taken over; below 925s only for tests with the simulator',
   }),
   reconcileEveryMs: one({
     flag: 'reconcile-every',
     kind: duration('1s', '24h'),
     fallback: '60s',
-    help: 'pause between two comparisons of ledger and EC2; at rest an embedded ledger waits 10 minutes',
+    help: 'pause between two comparisons of ledger and EC2; 10 minutes for an embedded ledger at rest',
   }),
   logFormat: one({
     flag: 'log-format',
@@ -192,13 +192,13 @@ export const SETTINGS = {
       said: 'pretty on a terminal, else json',
       of: facts => (facts.isTerminal ? 'pretty' : 'json'),
     },
-    help: 'form of the log',
+    help: 'format of the log',
   }),
   logLevel: one({
     flag: 'log-level',
     kind: oneOf(...LOG_LEVELS),
     fallback: 'info',
-    help: 'least level that is logged',
+    help: 'lowest level that is logged',
   }),
 } as const satisfies Record<string, Setting<unknown>>;
 

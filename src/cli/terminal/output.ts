@@ -19,6 +19,10 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export const printJson = (out: Output, data: unknown): void =>
   out.write(`${JSON.stringify(data, null, 2)}\n`);
 
+/** Prints the data with `--json`, else the text. */
+export const print = (out: Output, json: boolean, data: unknown, text: string): void =>
+  json ? printJson(out, data) : out.write(text);
+
 /** A duration for people, as `1m30s`. */
 export function ago(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

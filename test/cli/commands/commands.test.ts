@@ -142,7 +142,7 @@ commands('recycle takes back what is idle, of each ENI in turn', async context =
   await used(context);
   const { status, out, all } = await run(context, MINE, `recycle ${SUBNET} --idle 0s`);
   assert.is(status, 0, all);
-  assert.match(out, /took back 1 of 1\n$/);
+  assert.match(out, /unassigned 1 of 1\n$/);
   assert.equal(context.vpc.network.eni(ENI).secondaries, [HELD]);
 });
 
