@@ -28,10 +28,10 @@ import { parseStoreUrl } from './store/url.ts';
 const SERVER_ID_CHARS = 8;
 
 /** Ties the parts together: configuration → store, cloud, context, service. Touches nothing yet. */
-export function assemble(config: Config, log: Log): Parts {
+export async function assemble(config: Config, log: Log): Promise<Parts> {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);
-  const store = createStore(spec, { password: config.storePassword, origin: server });
+  const store = await createStore(spec, { password: config.storePassword, origin: server });
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {

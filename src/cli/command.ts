@@ -55,7 +55,7 @@ export interface Parts {
   own(): Promise<void>;
   service(opened: Service['opened']): Service;
 }
-export type Assemble = (config: Config, log: Log) => Parts;
+export type Assemble = (config: Config, log: Log) => Promise<Parts>;
 
 export interface Context<O extends Options = Options> {
   readonly config: Config;

@@ -1,7 +1,5 @@
 /** Creates the store that a URL names. */
 import { IpamError } from '../domain/error.ts';
-import { createMysqlStore } from './mysql/store.ts';
-import { createSqliteStore } from './sqlite/store.ts';
 import type { Store } from './store.ts';
 import type { StoreSpec } from './url.ts';
 
@@ -15,12 +13,19 @@ export interface OpenOptions {
   readonly origin?: string;
 }
 
-/** Connects or opens the file at the first call. Throws bad-request. */
-export function createStore(spec: StoreSpec, { password = null, origin = '' }: OpenOptions = {}): Store {
-  if (spec.kind === 'mysql') return createMysqlStore({ spec, password, origin });
+/** Loads the driver that the URL needs. Connects or opens the file at the first call. Throws bad-request. */
+export async function createStore(
+  spec: StoreSpec,
+  { password = null, origin = '' }: OpenOptions = {},
+): Promise<Store> {
+  if (spec.kind === 'mysql') {
+    const { createMysqlStore } = await import('./mysql/store.ts');
+    return createMysqlStore({ spec, password, origin });
+  }
   if (spec.path === null)
     throw new IpamError('bad-request', 'the store "sqlite:" names no file', {
       hint: 'give it as sqlite:/absolute/path',
     });
+  const { createSqliteStore } = await import('./sqlite/store.ts');
   return createSqliteStore(spec.path, { origin });
 }

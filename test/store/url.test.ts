@@ -1,6 +1,6 @@
 // Goal: a store URL is read, or refused with what is accepted, and never quoted where it may hold a password.
 import { createStore, parseStoreUrl, type StoreSpec } from '../../src/store/create-store.ts';
-import { lineOf, refuses } from '../kit/failures.ts';
+import { failureOf, lineOf } from '../kit/failures.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const url = suite('store URL');
@@ -55,7 +55,7 @@ for (const [text, says] of refused)
     assert.not.match(line, /s3cret/);
   });
 
-url('sqlite: without a path: needs to be told where', () => {
-  refuses(() => createStore({ kind: 'sqlite', path: null }), /names no file/);
+url('sqlite: without a path: needs to be told where', async () => {
+  assert.match(await failureOf(createStore({ kind: 'sqlite', path: null }), 'bad-request'), /names no file/);
 });
 url.run();

@@ -37,7 +37,7 @@ that another ledger serves.
 `,
   async run({ args, config, log, io, options, assemble }) {
     const ids = [...new Set(args.map(arg => parseEniId(arg, 'ENI')))];
-    const { context, store, own } = assemble(config, log);
+    const { context, store, own } = await assemble(config, log);
     await namedSubnets(store, []);
     await own();
     await checkIdentity(context);

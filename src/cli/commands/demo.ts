@@ -7,8 +7,6 @@ import process from 'node:process';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listen.ts';
-import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
-import { createSimulator } from '../../simulator/simulator.ts';
 import { command, type Output } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
 import { DEMO_SETTINGS, settingNames } from '../settings/settings.ts';
@@ -31,6 +29,8 @@ export const demo = command({
     },
   },
   async run({ config, io, log, options, assemble }) {
+    const { buildVpc, DEFAULT_WORLD } = await import('../../simulator/model/world.ts');
+    const { createSimulator } = await import('../../simulator/simulator.ts');
     const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-demo-'));
     const vpc = buildVpc(DEFAULT_WORLD, { now: Date.now, random: Math.random });
     const [instance] = vpc.network.instances();

@@ -19,7 +19,7 @@ export const init = command({
       const [id = '', cidr] = arg.split('=');
       return { id: parseSubnetId(id), range: cidr === undefined ? null : parseCidr(cidr) };
     });
-    const { context, store, open } = assemble(config, log);
+    const { context, store, open } = await assemble(config, log);
     await open();
     await checkIdentity(context);
     for (const { id, range } of wanted) {

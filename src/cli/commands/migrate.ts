@@ -10,7 +10,7 @@ export const migrate = command({
   settings: STORE_SETTINGS,
   options: {},
   async run({ config, log, io, assemble }) {
-    const { store } = assemble(config, log);
+    const { store } = await assemble(config, log);
     const before = await store.outdated();
     await store.migrate();
     await store.close();

@@ -20,7 +20,7 @@ export const reconcile = command({
     json: JSON_OPTION,
   },
   async run({ args, config, log, io, options, assemble }) {
-    const { context, store, own } = assemble(config, log);
+    const { context, store, own } = await assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
     await checkIdentity(context);

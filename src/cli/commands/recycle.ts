@@ -22,7 +22,7 @@ export const recycle = command({
   },
   async run({ args, config, log, io, options, assemble }) {
     const dryRun = options['dry-run'];
-    const { context, store, own } = assemble(config, log);
+    const { context, store, own } = await assemble(config, log);
     const subnets = await namedSubnets(store, args);
     await own();
     if (!dryRun) await checkIdentity(context);

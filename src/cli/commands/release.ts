@@ -24,7 +24,7 @@ export const release = command({
   async run({ args: [subnetArg = '', ipArg = ''], config, log, io, options, assemble }) {
     const subnet = parseSubnetId(subnetArg);
     const ip = parseIpv4(ipArg);
-    const { store, own } = assemble(config, log);
+    const { store, own } = await assemble(config, log);
     await namedSubnets(store, [subnet]);
     await own();
     const { rows, now } = await store.get(subnet, [ip]);

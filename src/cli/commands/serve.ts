@@ -57,7 +57,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { config, io, log } = context;
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
-  const parts = context.assemble(config, log);
+  const parts = await context.assemble(config, log);
   const ledger = createOpening(parts, context);
   const inFlight = new InFlight();
   const app = createDriver(parts.service(ledger.opened), log, { inFlight });

@@ -4,8 +4,6 @@ import { IpamError } from '../../domain/error.ts';
 import { parseInstanceId } from '../../domain/ids.ts';
 import { listen } from '../../http/listen.ts';
 import { ADMIN_HELP } from '../../simulator/admin-help.ts';
-import { buildVpc, DEFAULT_WORLD } from '../../simulator/model/world.ts';
-import { createSimulator } from '../../simulator/simulator.ts';
 import { command } from '../command.ts';
 import { SIMULATE_SETTINGS } from '../settings/settings.ts';
 import { text } from '../settings/value-parsers.ts';
@@ -32,6 +30,8 @@ export const simulate = command({
     },
   },
   async run({ config, io, log, options }) {
+    const { buildVpc, DEFAULT_WORLD } = await import('../../simulator/model/world.ts');
+    const { createSimulator } = await import('../../simulator/simulator.ts');
     const description = options.world === null ? DEFAULT_WORLD : readWorld(options.world);
     const vpc = buildVpc(description, { now: Date.now, random: Math.random });
     const [first] = vpc.network.instances();

@@ -16,7 +16,7 @@ export const status = command({
   settings: STORE_SETTINGS,
   options: { json: JSON_OPTION },
   async run({ args, config, log, io, options, assemble }) {
-    const { store } = assemble(config, log);
+    const { store } = await assemble(config, log);
     const report = await reportOf(store, await namedSubnets(store, args));
     print(io.out, options.json, report, text(report));
     await store.close();

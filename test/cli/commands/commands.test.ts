@@ -46,7 +46,7 @@ const before = ENVIRONMENT.map(name => process.env[name]);
 commands.before.each(async context => {
   context.folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-commands-'));
   context.path = join(context.folder, 'ledger.sqlite');
-  context.store = createStore({ kind: 'sqlite', path: context.path });
+  context.store = await createStore({ kind: 'sqlite', path: context.path });
   context.vpc = simulated({ now: Date.now }, WORLD);
   context.at = {
     [MINE]: await serve(createSimulator(context.vpc, { instance: MINE })),

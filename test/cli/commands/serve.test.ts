@@ -80,7 +80,7 @@ async function start(
     signal: new AbortController().signal,
     crashed: new Promise<never>(() => {}),
   };
-  return await startServer({ config, io, log: w.context.log, assemble: () => parts });
+  return await startServer({ config, io, log: w.context.log, assemble: async () => parts });
 }
 
 /** Asks for an address; `hangUp` ends the call. */
