@@ -3,9 +3,10 @@
 
 import { nearest } from '../../src/cli/arguments.ts';
 import { main } from '../../src/cli/cli.ts';
-import { type Command, command, type Io } from '../../src/cli/command.ts';
+import { type Command, command } from '../../src/cli/command.ts';
 import { onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../src/domain/error.ts';
+import { keptIo } from '../kit/cli.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 let ran: unknown = null;
@@ -29,119 +30,89 @@ const paint = command({
     return args[0] === 'ghost' ? 1 : 0;
   },
 });
-const wait: Command = command({
-  ...paint,
-  name: 'wait',
-  args: { min: 0, max: 0 },
-  usage: '',
-  options: {},
-  run: async () => 0,
-});
+const NONE = { args: { min: 0, max: 0 }, usage: '', options: {} };
+const wait: Command = command({ ...paint, ...NONE, name: 'wait', run: async () => 0 });
 
 async function cli(line: string, env: Record<string, string> = {}) {
-  const out: string[] = [];
-  const err: string[] = [];
   ran = null;
-  const io: Io = {
-    out: { write: chunk => void out.push(chunk), isTerminal: false },
-    err: { write: chunk => void err.push(chunk), isTerminal: false },
-    ask: async () => null,
-    signal: new AbortController().signal,
-    crashed: new Promise(() => {}),
-  };
+  const { io, written } = keptIo();
+  const argv = line === '' ? [] : line.split(' ');
   const nothing = () => {
     throw new Error('no parts are needed');
   };
-  const argv = line === '' ? [] : line.split(' ');
   const status = await main(argv, env, io, nothing, [paint, wait]);
-  return { status, out: out.join(''), err: err.join(''), ran };
+  return { status, out: written.out, err: written.err, ran };
 }
+/** What paint ran with, where nothing else was said. */
+const ranWith = (more: object) => ({
+  coats: 2,
+  note: null,
+  'dry-run': false,
+  warmMin: 2,
+  strictReuse: false,
+  ...more,
+});
 
 const commands = suite('the command line');
 commands.before.each(() => {
   failure = null;
 });
 
-commands('runs the command with its arguments, options and settings', async () => {
-  const { status, ran } = await cli('paint door --coats 3 --dry-run --strict-reuse red', {
-    EC2_IPAM_WARM_MIN: '4',
-  });
+commands('a command: runs with its arguments, options and settings', async () => {
+  const env = { EC2_IPAM_WARM_MIN: '4' };
+  const { status, ran } = await cli('paint door --coats 3 --dry-run --strict-reuse red', env);
   assert.is(status, 0);
-  assert.equal(ran, {
-    args: ['door', 'red'],
-    coats: 3,
-    note: null,
-    'dry-run': true,
-    warmMin: 4,
-    strictReuse: true,
-  });
+  const given = { args: ['door', 'red'], coats: 3, 'dry-run': true, warmMin: 4, strictReuse: true };
+  assert.equal(ran, ranWith(given));
 });
 
-commands(
-  'an option may stand anywhere, with = or without; a switch can be turned off; the last one counts',
-  async () => {
-    const { ran } = await cli('paint --note=a=b --coats 1 --coats=4 --strict-reuse=off door', {
-      EC2_IPAM_STRICT_REUSE: 'on',
-    });
-    assert.equal(ran, {
-      args: ['door'],
-      coats: 4,
-      note: 'a=b',
-      'dry-run': false,
-      warmMin: 2,
-      strictReuse: false,
-    });
-  },
-);
-
-commands('-- ends the flags', async () => {
-  assert.equal((await cli('paint -- --coats')).ran, {
-    args: ['--coats'],
-    coats: 2,
-    note: null,
-    'dry-run': false,
-    warmMin: 2,
-    strictReuse: false,
-  });
+commands('an option: may stand anywhere, with = or without; the last one counts', async () => {
+  const env = { EC2_IPAM_STRICT_REUSE: 'on' };
+  const { ran } = await cli('paint --note=a=b --coats 1 --coats=4 --strict-reuse=off door', env);
+  assert.equal(ran, ranWith({ args: ['door'], coats: 4, note: 'a=b' }));
 });
 
-commands("the command's own failure is status 1", async () => {
+commands('--: ends the flags', async () => {
+  assert.equal((await cli('paint -- --coats')).ran, ranWith({ args: ['--coats'] }));
+});
+
+commands("the command's own failure: is status 1", async () => {
   assert.is((await cli('paint ghost')).status, 1);
 });
 
-const usage: [line: string, said: string][] = [
-  ['pant door', 'ec2-ipam: there is no command "pant": did you mean paint?\n'],
-  ['xyzzy', 'ec2-ipam: there is no command "xyzzy": see ec2-ipam --help\n'],
-  ['help pant', 'ec2-ipam: there is no command "pant": did you mean paint?\n'],
-  ['--coats 3 paint', 'ec2-ipam: the command comes before its flags: ec2-ipam COMMAND --coats\n'],
-  ['paint door --cots 3', 'ec2-ipam: paint has no --cots: did you mean --coats?\n'],
-  ['paint door --quarantine 1s', 'ec2-ipam: paint has no --quarantine: see ec2-ipam paint --help\n'],
-  ['paint door --store-password x', 'ec2-ipam: paint has no --store-password: see ec2-ipam paint --help\n'],
-  ['paint door -n', 'ec2-ipam: paint has no -n: see ec2-ipam paint --help\n'],
-  ['paint door --note', 'ec2-ipam: --note needs a value: give any text\n'],
-  ['paint door --coats --dry-run', 'ec2-ipam: --coats needs a value: give a whole number from 1 to 9\n'],
-  ['paint', 'ec2-ipam: paint needs more arguments: ec2-ipam paint THING [COLOR]\n'],
-  ['paint a b c', 'ec2-ipam: paint takes at most 2 arguments: ec2-ipam paint THING [COLOR]\n'],
-  ['wait here', 'ec2-ipam: wait takes no argument, but "here" was given\n'],
+const usage: [line: string, ...said: string[]][] = [
+  ['pant door', 'there is no command "pant": did you mean paint?'],
+  ['xyzzy', 'there is no command "xyzzy": see ec2-ipam --help'],
+  ['help pant', 'there is no command "pant": did you mean paint?'],
+  ['--coats 3 paint', 'the command comes before its flags: ec2-ipam COMMAND --coats'],
+  ['paint door --cots 3', 'paint has no --cots: did you mean --coats?'],
+  ['paint door --quarantine 1s', 'paint has no --quarantine: see ec2-ipam paint --help'],
+  ['paint door --store-password x', 'paint has no --store-password: see ec2-ipam paint --help'],
+  ['paint door -n', 'paint has no -n: see ec2-ipam paint --help'],
+  ['paint door --note', '--note needs a value: give any text'],
+  ['paint door --coats --dry-run', '--coats needs a value: give a whole number from 1 to 9'],
+  ['paint', 'paint needs more arguments: ec2-ipam paint THING [COLOR]'],
+  ['paint a b c', 'paint takes at most 2 arguments: ec2-ipam paint THING [COLOR]'],
+  ['wait here', 'wait takes no argument, but "here" was given'],
   [
     'paint door --coats 10 --warm-min x',
-    'ec2-ipam: --coats "10": give a whole number from 1 to 9\nec2-ipam: --warm-min "x": give a whole number from 0 to 1000\n',
+    '--coats "10": give a whole number from 1 to 9',
+    '--warm-min "x": give a whole number from 0 to 1000',
   ],
 ];
-for (const [line, said] of usage)
-  commands(`"${line}" is wrong usage`, async () => {
-    const { status, out, err, ran } = await cli(line);
-    assert.equal({ status, out, err, ran }, { status: 2, out: '', err: said, ran: null });
+for (const [line, ...said] of usage)
+  commands(`"${line}": is wrong usage`, async () => {
+    const expected = said.map(one => `ec2-ipam: ${one}\n`).join('');
+    assert.equal(await cli(line), { status: 2, out: '', err: expected, ran: null });
   });
 
-commands('help is asked for in many ways, and is told on stdout', async () => {
+commands('help: is asked for in many ways, and is told on stdout', async () => {
   for (const line of ['help', '--help', '-h']) {
     const { status, out, err } = await cli(line);
     assert.equal({ status, err }, { status: 0, err: '' });
-    assert.match(
-      out,
-      /^usage: ec2-ipam COMMAND.*\n {2}paint THING \[COLOR\] {2}give a thing a color\n {2}wait /s,
-    );
+    const listed =
+      /^usage: ec2-ipam COMMAND.*\n {2}paint THING \[COLOR\] {2}give a thing a color\n {2}wait /s;
+    assert.match(out, listed);
   }
   const said = [];
   for (const line of ['help paint', 'paint --help', 'paint -h', 'paint door --nonsense --help'])
@@ -160,17 +131,17 @@ commands('help is asked for in many ways, and is told on stdout', async () => {
   assert.not.match(out, /--quarantine|--store-password/);
 });
 
-commands('nothing at all is wrong usage, and shows the commands', async () => {
+commands('nothing at all: is wrong usage, and shows the commands', async () => {
   const { status, out, err } = await cli('');
   assert.equal({ status, out }, { status: 2, out: '' });
   assert.match(err, /^usage: /);
 });
 
-commands('the version is told', async () => {
+commands('--version: is told', async () => {
   assert.match((await cli('--version')).out, /^\d+\.\d+\.\d+\n$/);
 });
 
-commands('an error of ours is its line and status 1; wrong usage found later is status 2', async () => {
+commands('an error of ours: is its line and status 1; wrong usage found later is status 2', async () => {
   failure = new IpamError('conflict', 'somebody has it', { hint: 'ask' });
   assert.equal((await cli('paint door')).err, 'ec2-ipam: somebody has it; ask\n');
   assert.is((await cli('paint door')).status, 1);
@@ -178,7 +149,7 @@ commands('an error of ours is its line and status 1; wrong usage found later is 
   assert.is((await cli('paint door')).status, 2);
 });
 
-commands('anything else is an internal error in one line; its stack is for debugging', async () => {
+commands('any other error: is internal, in one line; its stack is for debugging', async () => {
   failure = new TypeError('x is\nundefined');
   const brief = await cli('paint door');
   assert.equal(brief.err, 'ec2-ipam: internal error: x is undefined; --log-level debug shows where\n');
@@ -191,7 +162,7 @@ commands('anything else is an internal error in one line; its stack is for debug
   assert.match((await cli('paint door')).err, /internal error: a string/);
 });
 
-commands('warnings of the configuration are logged on stderr, and stdout is for data', async () => {
+commands('warnings of the configuration: are logged on stderr, and stdout is for data', async () => {
   const { out, err, status } = await cli('paint door', { EC2_IPAM_WRAM_MIN: '1' });
   assert.equal({ out, status }, { out: '', status: 0 });
   assert.match(err, /"level":"warn","message":"EC2_IPAM_WRAM_MIN in the environment is no setting"/);
@@ -210,5 +181,5 @@ const slips: [given: string, found: string | null][] = [
   ['frobnicate', null],
 ];
 for (const [given, found] of slips)
-  close(`${given} is a slip of ${found ?? 'nothing'}`, () => assert.is(nearest(given, KNOWN), found));
+  close(`${given}: is a slip of ${found ?? 'nothing'}`, () => assert.is(nearest(given, KNOWN), found));
 close.run();

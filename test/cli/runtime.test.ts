@@ -11,7 +11,7 @@ const rows: [versions: Record<string, string>, name: string, fits: boolean][] = 
   [{ node: '20.1.0', deno: '2.9.6' }, 'deno 2.9.6', true],
 ];
 for (const [versions, name, fits] of rows)
-  runtime(`${name} ${fits ? 'is fit' : 'is told what to use instead'}`, () => {
+  runtime(`${name}: ${fits ? 'is fit' : 'is told what to use instead'}`, () => {
     assert.is(runtimeName(versions), name);
     const line = unsupportedRuntime(versions);
     if (fits) assert.is(line, null);

@@ -5,11 +5,10 @@ import { dirname, join, normalize } from 'node:path';
 import { newCounts, rowOf, tableOf as studyTable } from '../../scripts/scale-study/table.ts';
 import { ROOT, TIERS } from '../../scripts/tiers.ts';
 import { main } from '../../src/cli/cli.ts';
-import type { Io } from '../../src/cli/command.ts';
-import { loadConfig } from '../../src/cli/settings/config.ts';
 import { SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../../src/domain/allocation.ts';
 import { marksOf } from '../../src/domain/warmth.ts';
+import { configOf, keptIo } from '../kit/cli.ts';
 import { blockBehind, blocksIn, linesOf, PAGES, type Page, readPages } from '../kit/pages.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -40,6 +39,10 @@ function tableOf(page: Page, ...head: string[]): string[][] {
   return lines.slice(at + 2, end).map(line => line.slice(2, -2).split(' | '));
 }
 
+/** What names the rows of the table. */
+const firstColumn = (page: Page, ...head: string[]): string[] =>
+  tableOf(page, ...head).map(([cell = '']) => plain(cell));
+
 const blocks = (language: string): string[] => [...TEXTS.values()].flatMap(text => blocksIn(text, language));
 const codeIn = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
 const proseOf = (text: string): string => text.replace(/^```.*?^```$/gms, '');
@@ -49,24 +52,15 @@ const sorted = (words: Iterable<string>): string[] => [...words].sort();
 
 /** What the command line answers to `argv`. */
 async function said(...argv: string[]): Promise<string> {
-  let text = '';
-  const output = {
-    write: (more: string) => {
-      text += more;
-    },
-    isTerminal: false,
-  };
-  const io: Io = {
-    out: output,
-    err: output,
-    ask: async () => null,
-    signal: AbortSignal.timeout(60_000),
-    crashed: new Promise(() => {}),
-  };
+  const { io, written } = keptIo();
   await main(argv, {}, io, () => {
     throw new Error('help needs no parts');
   });
-  return text;
+  return written.all;
+}
+/** Fails with the first of these that is not so. */
+function each<T>(list: Iterable<T>, isSo: (one: T) => boolean, complaint: (one: T) => string = String): void {
+  for (const one of list) assert.ok(isSo(one), complaint(one));
 }
 const leftColumn = (text: string): string[] =>
   [...text.matchAll(/^ {2}(\S.*?) {2,}\S/gm)].map(([, left = '']) => left);
@@ -80,43 +74,33 @@ const flagsIn = (text: string): string[] => text.match(/--[a-z][a-z0-9-]+/g) ?? 
 
 const readme = suite('READMEs');
 
-readme('README.md is short, and leads to each other page from its beginning', () => {
+const TITLES =
+  'Try it, Install on a host, Central or embedded, Settings, What to do when, Upgrade from the ancestor, Links';
+readme('README.md: is short, and leads to each other page from its beginning', () => {
   assert.ok(Buffer.byteLength(README) <= README_BYTES_MAX, `${Buffer.byteLength(README)} bytes`);
-  assert.equal(
-    [...README.matchAll(/^## (.*)$/gm)].map(([, title]) => title),
-    [
-      'Try it',
-      'Install on a host',
-      'Central or embedded',
-      'Settings',
-      'What to do when',
-      'Upgrade from the ancestor',
-      'Links',
-    ],
-  );
-  const [contents = ''] = README.split('\n## ');
-  for (const page of PAGES) if (page !== 'README.md') assert.ok(contents.includes(`](${page})`), page);
-  for (const [, title = ''] of README.matchAll(/^## (.*)$/gm))
-    assert.ok(contents.replaceAll('\n', ' ').includes(`[${title}](#`), title);
+  const titles = [...README.matchAll(/^## (.*)$/gm)].map(([, title = '']) => title);
+  assert.is(titles.join(', '), TITLES);
+  const contents = (README.split('\n## ')[0] ?? '').replaceAll('\n', ' ');
+  each(PAGES.slice(1), page => contents.includes(`](${page})`));
+  each(titles, title => contents.includes(`[${title}](#`));
 });
 
-readme('a newcomer types two commands, of which CI runs the second', () => {
+readme('a newcomer: types two commands, of which CI runs the second', () => {
   assert.equal(linesOf(blocksIn(README, 'sh')[0] ?? ''), ['npm run demo', 'npm test']);
   assert.match(read('.ci/run'), /^exec npm test$/m);
 });
 
-readme('the picture of README.md is there, and names statuses and moves as the ledger does', () => {
+readme('the picture of README.md: is there, and names statuses and moves as the ledger does', () => {
   const [, path = ''] = README.match(/!\[[^\]]+\]\(([^)]+\.svg)\)/) ?? [];
   const picture = read(path);
   assert.match(picture, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="[^"]+"/);
   const words = [...picture.matchAll(/<text [^>]*>([a-z]+)<\/text>/g)].map(([, word]) => word);
   const known: readonly unknown[] = [...STATUSES, ...Object.keys(MOVES), 'dockerd', 'ledger', 'ipvlan'];
-  for (const word of ['free', 'assign', 'ready', 'claim', 'allocated', 'release', 'unassign'])
-    assert.ok(words.includes(word), `no ${word}`);
-  for (const word of words) assert.ok(known.includes(word), `${word} is no status and no move`);
+  each('free assign ready claim allocated release unassign'.split(' '), word => words.includes(word));
+  each(words, word => known.includes(word));
 });
 
-readme('each setting of the table in README.md has its default', () => {
+readme('each setting of the table in README.md: has its default', () => {
   const rows = tableOf('README.md', 'flag', 'default', 'meaning');
   assert.is(rows.length, 10);
   for (const [flag = '', fallback = ''] of rows) {
@@ -127,30 +111,38 @@ readme('each setting of the table in README.md has its default', () => {
   }
 });
 
-readme('what the demo prints is printed by the program', () => {
+readme('what the demo prints: is printed by the program', () => {
   const [shown = ''] = blocksIn(section('README.md', 'Try it'), 'text');
   const source = read('src/cli/commands/demo.ts');
   const labels = [...shown.matchAll(/^ {2}(docker \w+)/gm)].map(([, label = '']) => label);
   assert.ok(labels.length > 4);
-  for (const label of [...labels, 'A simulated subnet', 'The server listens on', 'until Ctrl-C.'])
-    assert.ok(source.includes(label), label);
+  const texts = ['A simulated subnet', 'The server listens on', 'until Ctrl-C.'];
+  each([...labels, ...texts], text => source.includes(text));
 });
 
-readme('every ec2-ipam and mknet.sh command that it shows is accepted as it is written', () => {
+readme('every ec2-ipam and mknet.sh command: is accepted as it is written', () => {
   const shown = [...blocks('sh'), ...blocks('ini'), ...codeIn(prose)].join('\n').replace(/\\\n/g, ' ');
   const lines = [...shown.matchAll(/\bec2-ipam(?:\.mjs)? ([a-z]+)(?!\S)([^\n]*)/g)];
   assert.ok(lines.length > 15, 'few commands were found');
   for (const [line, name = '', rest = ''] of lines) {
     const known = flagsIn(helps.get(name) ?? '');
     assert.ok(helps.has(name), `${line}: there is no command ${name}`);
-    for (const flag of flagsIn(rest)) assert.ok(known.includes(flag), `${line}: ${name} has no ${flag}`);
+    each(
+      flagsIn(rest),
+      flag => known.includes(flag),
+      flag => `${line}: ${name} has no ${flag}`,
+    );
   }
   const options = flagsIn(read('mknet.sh').match(/<<'HELP'\n(.*?)\nHELP/s)?.[1] ?? '');
   for (const [line] of shown.matchAll(/mknet\.sh[^\n]*/g))
-    for (const flag of flagsIn(line)) assert.ok(options.includes(flag), `${line}: mknet.sh has no ${flag}`);
+    each(
+      flagsIn(line),
+      flag => options.includes(flag),
+      flag => `${line}: mknet.sh has no ${flag}`,
+    );
 });
 
-readme('each status is told with all the moves out of it, and each move stands in the picture', () => {
+readme('each status: is told with all the moves out of it, and each move stands in the picture', () => {
   const moves = Object.entries(MOVES).filter(([, { from, to }]) => from !== (to as string));
   const rows = tableOf('src/README.md', 'status', 'means', 'on the ENI?', 'moves out of it');
   assert.equal(sorted(rows.map(([status = '']) => plain(status))), sorted(STATUSES));
@@ -159,17 +151,12 @@ readme('each status is told with all the moves out of it, and each move stands i
     assert.equal(sorted(names.split(', ')), out.length === 0 ? ['none'] : sorted(out), status);
   }
   const picture = blocksIn(section('src/README.md', 'The life of an address'), 'text')[0] ?? '';
-  const drawn = new Set(
-    picture
-      .split(/ {2,}|[-+|<>^]+|\bv\b/)
-      .map(word => word.trim())
-      .filter(word => /^[a-z][a-z ]*$/.test(word)),
-  );
+  const drawn = picture.split(/ {2,}|[-+|<>^]+|\bv\b/).map(word => word.trim());
   const words = [...moves.map(([name]) => name), ...STATUSES];
-  assert.equal(sorted(drawn), sorted(words));
+  assert.equal(sorted(new Set(drawn.filter(word => /^[a-z][a-z ]*$/.test(word)))), sorted(words));
 });
 
-readme('every error and log message that it explains stands in the source', () => {
+readme('every error and log message that is explained: stands in the source', () => {
   const rows = [
     ...tableOf('src/cli/README.md', 'the line says', 'do'),
     ...tableOf('src/cli/README.md', 'message', 'means'),
@@ -177,39 +164,27 @@ readme('every error and log message that it explains stands in the source', () =
   ];
   assert.ok(rows.length > 20);
   const foreign = 'connection refused'; // dockerd's own
-  for (const message of rows.flatMap(([cell = '']) => codeIn(cell)))
-    assert.ok(message === foreign || SOURCES.includes(message), `no source says "${message}"`);
+  const messages = rows.flatMap(([cell = '']) => codeIn(cell)).filter(message => message !== foreign);
+  each(messages, message => SOURCES.includes(message));
 });
 
-readme(
-  'every JSON block parses; the plugin spec verifies the server, and the configuration is accepted',
-  () => {
-    for (const block of blocks('json')) JSON.parse(block);
-    const spec = JSON.parse(blockBehind(TEXTS, 'Each host, in `/etc/docker/plugins/', 'json'));
-    const file = JSON.parse(blockBehind(TEXTS, '### Files', 'json'));
-    assert.is(spec.TLSConfig.InsecureSkipVerify, false);
-    for (const name of ['CAFile', 'CertFile', 'KeyFile']) assert.type(spec.TLSConfig[name], 'string');
-    const config = loadConfig({
-      flags: new Map([['config', ['example.json']]]),
-      env: {},
-      readFile: () => JSON.stringify(file),
-      home: '/root',
-      isRoot: true,
-      isTerminal: false,
-      uses: settingNames,
-    });
-    assert.is(config.strictReuse, file.strictReuse);
-    assert.equal(config.warnings, []);
-  },
-);
+readme('every JSON block: parses; the plugin spec verifies the server, the configuration is accepted', () => {
+  for (const block of blocks('json')) JSON.parse(block);
+  const { TLSConfig } = JSON.parse(blockBehind(TEXTS, 'Each host, in `/etc/docker/plugins/', 'json'));
+  assert.is(TLSConfig.InsecureSkipVerify, false);
+  for (const name of ['CAFile', 'CertFile', 'KeyFile']) assert.type(TLSConfig[name], 'string');
+  const file = JSON.parse(blockBehind(TEXTS, '### Files', 'json'));
+  const config = configOf({ file });
+  assert.is(config.strictReuse, file.strictReuse);
+  assert.equal(config.warnings, []);
+});
 
-readme('the policy allows the actions that the program calls, and no other', () => {
-  const called = [...read('src/cloud/ec2.ts').matchAll(/new (\w+)Command\(/g)].map(
-    ([, name]) => `ec2:${name}`,
-  );
+readme('the policy: allows the actions that the program calls, and no other', () => {
+  const commands = read('src/cloud/ec2.ts').matchAll(/new (\w+)Command\(/g);
+  const called = new Set([...commands].map(([, name]) => `ec2:${name}`));
   const policy = JSON.parse(blockBehind(TEXTS, '## IAM', 'json'));
   const allowed = policy.Statement.flatMap((statement: { Action: string[] }) => statement.Action);
-  assert.equal(sorted(allowed), sorted(new Set(called)));
+  assert.equal(sorted(allowed), sorted(called));
   for (const { Action, Condition } of policy.Statement)
     if (Action.includes('ec2:AssignPrivateIpAddresses'))
       assert.ok(Condition.StringEquals['aws:ResourceTag/ec2-ipam']);
@@ -233,12 +208,12 @@ const UNIT: [section: string, lines: RegExp[]][] = [
   ['Install', [/^WantedBy=docker\.service$/m]],
 ];
 for (const [name, lines] of UNIT)
-  readme(`the unit has what [${name}] needs to have the socket there before Docker, for good`, () => {
+  readme(`the unit: has what [${name}] needs to have the socket there before Docker, for good`, () => {
     for (const line of lines)
       assert.match(sectionOf(blockBehind(TEXTS, '**4. The unit.**', 'ini'), name), line);
   });
 
-readme('a host without a server has a unit that brings its ENIs up before Docker', () => {
+readme('a host without a server: has a unit that brings its ENIs up before Docker', () => {
   const link = blockBehind(TEXTS, '`/etc/systemd/system/ec2-ipam-link.service`', 'ini');
   assert.is(blocks('ini').length, 2);
   assert.match(sectionOf(link, 'Unit'), /^Before=docker\.service$/m);
@@ -246,25 +221,23 @@ readme('a host without a server has a unit that brings its ENIs up before Docker
   assert.match(sectionOf(link, 'Install'), /^WantedBy=docker\.service$/m);
 });
 
-readme('every path and script that they name is there', () => {
+readme('every path and script that is named: is there', () => {
   const top = readdirSync(ROOT);
   const made = ['dist', 'node_modules']; // not in a fresh clone, so not looked into
-  const named = [...codeIn(prose), ...blocks('sh').flatMap(text => text.split(/\s+/))].concat(
-    blocks('text')
-      .filter(text => text.startsWith('src/'))
-      .flatMap(text => text.match(/^src\/\S+|(?<= )src\/\S+/gm) ?? []),
-  );
+  const lists = blocks('text').filter(text => text.startsWith('src/'));
+  const named = [
+    ...codeIn(prose),
+    ...blocks('sh').flatMap(text => text.split(/\s+/)),
+    ...lists.flatMap(text => text.match(/^src\/\S+|(?<= )src\/\S+/gm) ?? []),
+  ];
   const paths = named.filter(name => /^\.?[\w.-]+(\/[\w.-]+)*\/?$/.test(name) && /[./]/.test(name));
-  const own = paths.filter(
-    path => top.includes(path.split('/')[0] ?? '') || /^(src|test|scripts|drizzle)\//.test(path),
-  );
+  const folderOf = (path: string) => path.split('/')[0] ?? '';
+  const own = paths.filter(path => [...top, 'src', 'test', 'scripts', 'drizzle'].includes(folderOf(path)));
   assert.ok(own.length > 80, 'few paths were found');
-  for (const path of own)
-    if (!made.includes(path.split('/')[0] ?? ''))
-      assert.ok(existsSync(join(ROOT, path)), `${path} is not there`);
+  each(own, path => made.includes(folderOf(path)) || existsSync(join(ROOT, path)));
 });
 
-readme('every npm script that they name is there, and takes the flags that they give it', () => {
+readme('every npm script that is named: is there, and takes the flags that it is given', () => {
   const { scripts } = JSON.parse(read('package.json'));
   const asked = [...TEXTS.values()].flatMap(text => [
     ...text.matchAll(/\bnpm (?:run ([\w:-]+)|(test)\b)(?: --([^\n`|]*))?/g),
@@ -277,11 +250,12 @@ readme('every npm script that they name is there, and takes the flags that they 
     const folder = `scripts/${name}`;
     const sources =
       rest === '' ? [] : [read(file), ...(existsSync(join(ROOT, folder)) ? filesIn(folder) : [])];
-    for (const flag of flagsIn(rest))
-      assert.ok(
-        sources.some(text => new RegExp(`${flag}[ \\]]|\\b${flag.slice(2)}: \\{ type:`).test(text)),
-        `${line}: ${name} has no ${flag}`,
-      );
+    const isTaken = (flag: string) => new RegExp(`${flag}[ \\]]|\\b${flag.slice(2)}: \\{ type:`);
+    each(
+      flagsIn(rest),
+      flag => sources.some(text => isTaken(flag).test(text)),
+      flag => `${line}: ${flag}`,
+    );
   }
 });
 
@@ -294,7 +268,7 @@ const anchorsOf = (page: string): string[] =>
       .replaceAll(' ', '-'),
   );
 for (const page of PAGES)
-  readme(`every link of ${page} leads to a file or a heading`, () => {
+  readme(`every link of ${page}: leads to a file or a heading`, () => {
     for (const [, target = ''] of proseOf(textOf(page)).matchAll(/\]\(([^)]+)\)/g)) {
       if (target.startsWith('https://')) continue;
       const [path = '', anchor] = target.split('#');
@@ -305,15 +279,14 @@ for (const page of PAGES)
     }
   });
 
-readme('every name of the program that src/README.md gives is in the sources', () => {
-  const names = codeIn(proseOf(textOf('src/README.md'))).filter(code =>
-    /^[a-z]+[A-Z]\w+$|^[A-Z]\w+$/.test(code),
-  );
+readme('every name of the program that src/README.md gives: is in the sources', () => {
+  const isName = (code: string) => /^[a-z]+[A-Z]\w+$|^[A-Z]\w+$/.test(code);
+  const names = codeIn(proseOf(textOf('src/README.md'))).filter(isName);
   assert.ok(names.length > 10);
-  for (const name of names) assert.match(SOURCES, new RegExp(`\\b${name}\\b`), name);
+  each(names, name => new RegExp(`\\b${name}\\b`).test(SOURCES));
 });
 
-readme('the marks of a warm pool are those of the table', () => {
+readme('the marks of a warm pool: are those of the table', () => {
   const target = { warmMin: Number(SETTINGS.warmMin.fallback), warmMax: Number(SETTINGS.warmMax.fallback) };
   const rows = tableOf('src/cli/README.md', 'gained lately', 'refilled below', 'up to');
   assert.ok(rows.length > 3);
@@ -323,43 +296,31 @@ readme('the marks of a warm pool are those of the table', () => {
   }
 });
 
-readme('the table of chores has each chore of the background loop', () => {
+readme('the table of chores: has each chore of the background loop', () => {
   const chores = [...read('src/ipam/sync/keeper.ts').matchAll(/\{ name: '([^']+)', everyMs/g)];
-  assert.equal(
-    tableOf('src/README.md', 'chore', 'every').map(([chore = '']) => plain(chore)),
-    chores.map(([, name]) => name),
-  );
+  const names = chores.map(([, name]) => name);
+  assert.equal(firstColumn('src/README.md', 'chore', 'every'), names);
 });
 
-readme('the table of tiers has each tier of the tests', () => {
-  assert.equal(
-    tableOf('test/README.md', 'tier', 'files').map(([tier = '']) => plain(tier)),
-    TIERS.map(tier => tier.name),
-  );
+readme('the table of tiers: has each tier of the tests', () => {
+  const names = TIERS.map(tier => tier.name);
+  assert.equal(firstColumn('test/README.md', 'tier', 'files'), names);
 });
 
-readme('each rule of the table of tests has its test', () => {
+readme('each rule of the table of tests: has its test', () => {
   const rows = tableOf('test/README.md', 'rule', 'test', 'name');
   assert.ok(rows.length > 10);
-  for (const [rule = '', files = '', name = ''] of rows)
-    assert.ok(
-      codeIn(files).some(file => read(file).includes(plain(name))),
-      `${rule}: no test ${name}`,
-    );
+  each(rows, ([, files = '', name = '']) => codeIn(files).some(file => read(file).includes(plain(name))));
 });
 
-readme('a test that it shows stands in the tests as it is shown', () => {
+readme('a test that is shown: stands in the tests as it is shown', () => {
   const shown = blocks('ts');
   const tests = filesIn('test');
   assert.ok(shown.length > 0);
-  for (const block of shown)
-    assert.ok(
-      tests.some(text => text.includes(block)),
-      block,
-    );
+  each(shown, block => tests.some(text => text.includes(block)));
 });
 
-readme('the table of scripts has the files that package.json runs', () => {
+readme('the table of scripts: has the files that package.json runs', () => {
   const { scripts } = JSON.parse(read('package.json'));
   for (const [command = '', file = ''] of tableOf('scripts/README.md', 'command', 'file', 'does')) {
     const script: string = scripts[plain(command).split(' ').at(-1) ?? ''];
@@ -368,22 +329,17 @@ readme('the table of scripts has the files that package.json runs', () => {
   }
 });
 
-readme('the figures of the scale study stand in columns that it has, by phases that it has', () => {
+readme('the figures of the scale study: stand in columns that it has, by phases that it has', () => {
   const columns = studyTable([rowOf({ name: '', lastsMs: 1000, counts: newCounts() })]).split('\n')[0] ?? '';
   const [head = ''] = textOf('scripts/README.md').match(/^\| phase \|.*$/m) ?? [];
-  for (const column of head.split('|').filter(Boolean))
-    assert.ok(columns.includes(`|${column}|`), `no column ${column}`);
+  each(head.split('|').filter(Boolean), column => columns.includes(`|${column}|`));
   const names = [...read('scripts/scale-study/study.ts').matchAll(/`([^`]+)`|'([^']+)'/g)].map(
     ([, template, text = '']) => new RegExp(`^${template?.replace(/\$\{[^}]+\}/g, '.+') ?? text}$`),
   );
-  for (const [phase = ''] of tableOf('scripts/README.md', 'phase'))
-    assert.ok(
-      names.some(name => name.test(phase)),
-      `no phase ${phase}`,
-    );
+  each(tableOf('scripts/README.md', 'phase'), ([phase = '']) => names.some(name => name.test(phase)));
 });
 
-readme('each block that the tests read by the text before it stands in one page', () => {
+readme('each block that the tests read by the text before it: stands in one page', () => {
   const readers = filesIn('test/vpc').flatMap(text => [
     ...text.matchAll(/blockBehind\(\s*'((?:[^'\\]|\\.)+)',\s*'(\w+)',?\s*\)/g),
   ]);
@@ -391,12 +347,11 @@ readme('each block that the tests read by the text before it stands in one page'
   for (const [, text = '', language = ''] of readers) assert.ok(blockBehind(TEXTS, text, language) !== '');
 });
 
-readme('each block is of a kind that a test reads', () => {
+readme('each block: is of a kind that a test reads', () => {
   const languages = [...TEXTS.values()].flatMap(text =>
     [...text.matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language = '']) => language),
   );
-  for (const language of languages)
-    assert.ok(['sh', 'ini', 'json', 'yaml', 'sql', 'text', 'ts'].includes(language), language);
+  each(languages, language => ['sh', 'ini', 'json', 'yaml', 'sql', 'text', 'ts'].includes(language));
   // The tier vpc runs these.
   assert.is(languages.filter(language => ['yaml', 'sql'].includes(language)).length, 2);
 });

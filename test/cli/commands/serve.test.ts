@@ -1,19 +1,19 @@
 // Goal: a server that stops loses nothing and ends in its bounds. Method: a server in this process, on a real socket,
 // with a machine in memory whose parts are slow or away.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Parts } from '../../../src/cli/command.ts';
 import { type RunningServer, startServer } from '../../../src/cli/commands/serve.ts';
-import { loadConfig } from '../../../src/cli/settings/config.ts';
-import { settingNames } from '../../../src/cli/settings/settings.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { Allocator } from '../../../src/ipam/request/allocate.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
+import { configOf, keptIo } from '../../kit/cli.ts';
+import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { pause, until } from '../../kit/wait.ts';
 import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from '../../kit/world.ts';
 
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
@@ -31,9 +31,9 @@ function collectGarbage(): void {
 let folder = '';
 const stop = suite('the stop of a server');
 stop.before.each(() => {
-  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-serve-'));
+  folder = tempFolder();
 });
-stop.after.each(() => rmSync(folder, { recursive: true }));
+stop.after.each(() => removeFolder(folder));
 const socketPath = () => join(folder, 'x.sock');
 
 type Opened = Parameters<Parts['service']>[0];
@@ -49,7 +49,7 @@ async function start(
   const context = {
     ...w.context,
     clock: () => performance.now(),
-    wait: (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms)),
+    wait: pause,
   };
   const { open = async () => {}, store = w.store, allocator = w.allocator } = more;
   const parts: Parts = {
@@ -63,24 +63,8 @@ async function start(
     },
     keeper: more.keeper ?? createKeeper({ ...context, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
-  const config = loadConfig({
-    flags: new Map([['listen', [`unix:${socketPath()}`]]]),
-    env: {},
-    readFile: () => '',
-    home: folder,
-    isRoot: false,
-    isTerminal: false,
-    uses: settingNames,
-  });
-  const output = { write: () => {}, isTerminal: false };
-  const io = {
-    out: output,
-    err: output,
-    ask: async () => null,
-    signal: new AbortController().signal,
-    crashed: new Promise<never>(() => {}),
-  };
-  return await startServer({ config, io, log: w.context.log, assemble: async () => parts });
+  const config = configOf({ flags: { listen: [`unix:${socketPath()}`] }, home: folder, isRoot: false });
+  return await startServer({ config, io: keptIo().io, log: w.context.log, assemble: async () => parts });
 }
 
 /** Asks for an address; `hangUp` ends the call. */
@@ -99,14 +83,6 @@ function ask(): { answer: Promise<string>; hangUp(): void } {
   return { answer, hangUp: () => void sent.destroy() };
 }
 
-async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within 10 s`);
-    await new Promise(resolve => setTimeout(resolve, 5));
-  }
-}
-
 /** Fails when it takes longer than it should. */
 async function soon(work: Promise<void>): Promise<void> {
   const startedAt = performance.now();
@@ -114,7 +90,7 @@ async function soon(work: Promise<void>): Promise<void> {
   assert.ok(performance.now() - startedAt < SOON_MS, 'it took too long');
 }
 
-stop('fails at once what waits for a ledger that is not open', async () => {
+stop('what waits for a ledger that is not open: fails at once', async () => {
   let tries = 0;
   const open = async () => {
     tries++;
@@ -123,19 +99,16 @@ stop('fails at once what waits for a ledger that is not open', async () => {
   const server = await start(world(), { open });
   const { answer } = ask();
   await until('a try', () => tries > 0);
-  await new Promise(resolve => setTimeout(resolve, 100));
+  await pause(100);
   await soon(server.stop());
   assert.is(JSON.parse(await answer).Error, 'the server stops; try again');
   assert.not(existsSync(socketPath()));
 });
 
-stop('waits for the undo of a caller that hung up, and only then closes the store', async () => {
+stop('the undo of a caller that hung up: is waited for, and only then the store is closed', async () => {
   const w = await pooled({ vpc: ROOMY });
   const steps: string[] = [];
-  const store = {
-    ...w.store,
-    close: async () => void steps.push('closed'),
-  };
+  const store = { ...w.store, close: async () => void steps.push('closed') };
   const allocator: Allocator = {
     ...w.allocator,
     request: async asked => {
@@ -145,7 +118,7 @@ stop('waits for the undo of a caller that hung up, and only then closes the stor
     },
     undo: async row => {
       steps.push('undoing');
-      await new Promise(resolve => setTimeout(resolve, 200));
+      await pause(200);
       await w.allocator.undo(row);
       steps.push('undone');
     },
@@ -162,7 +135,7 @@ stop('waits for the undo of a caller that hung up, and only then closes the stor
   assert.equal(await ipsWith(w, 'allocated'), []);
 });
 
-stop('nothing is left of the requests that a server has answered', async () => {
+stop('requests that a server has answered: nothing is left of them', async () => {
   let opened: Opened = async () => {};
   const server = await start(world(), {
     serving: given => {
@@ -176,14 +149,14 @@ stop('nothing is left of the requests that a server has answered', async () => {
     callers.push(new WeakRef(gone));
     await opened(gone);
   }
-  await new Promise(resolve => setTimeout(resolve, 1)); // what a WeakRef was made for lives as long as its tick
+  await pause(1); // what a WeakRef was made for lives as long as its tick
   collectGarbage();
   const left = callers.filter(caller => caller.deref() !== undefined).length;
   assert.ok(left < 10, `${left} of 100 callers are remembered`);
   await soon(server.stop());
 });
 
-stop('is in good order though the store is away', async () => {
+stop('a store that is away: leaves the stop in good order', async () => {
   const w = await pooled();
   let isAway = false;
   const store = {

@@ -12,13 +12,8 @@ function written(
 ): string[] {
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
-  createLog({
-    format: 'json',
-    level: 'debug',
-    write,
-    now: () => Date.UTC(2026, 0, 2, 3, 4, 5, 6),
-    ...options,
-  })(...event);
+  const now = () => Date.UTC(2026, 0, 2, 3, 4, 5, 6);
+  createLog({ format: 'json', level: 'debug', write, now, ...options })(...event);
   return lines;
 }
 const json = (fields: Record<string, unknown>) => JSON.parse(written({}, 'info', 'm', fields)[0] ?? '');
@@ -33,73 +28,61 @@ logger('JSON: time, level and message come first, then the fields', () => {
 });
 
 logger('pretty: one line, and quotes only where they are needed', () => {
-  const line = pretty('assigned', {
-    eni: 'eni-0a',
-    ips: ['10.0.1.9', '10.0.1.10'],
-    holder: 'a b',
-    none: null,
-  });
+  const fields = { eni: 'eni-0a', ips: ['10.0.1.9', '10.0.1.10'], holder: 'a b', none: null };
+  const line = pretty('assigned', fields);
   assert.is(
     line,
     '03:04:05.006 \u001b[36minfo \u001b[0m assigned eni=eni-0a ips=10.0.1.9,10.0.1.10 holder="a b" none=null\n',
   );
 });
 
-logger('what is below the level is not written', () => {
+logger('a level: what is below it is not written', () => {
   const levels: LogLevel[] = ['debug', 'info', 'warn', 'error'];
-  const kept = levels.map(
-    least => levels.filter(level => written({ level: least }, level, 'm').length === 1).length,
-  );
-  assert.equal(kept, [4, 3, 2, 1]);
+  const kept = (least: LogLevel) =>
+    levels.filter(level => written({ level: least }, level, 'm').length === 1);
+  assert.equal(levels.map(kept), [levels, levels.slice(1), levels.slice(2), levels.slice(3)]);
 });
 
-logger('an error of ours is its code and its line, without a stack', () => {
-  const error = new IpamError('ec2-taken', 'taken\nby others', {
-    hint: 'try again',
-    cause: new Error('inner'),
-  });
+logger('an error of ours: is its code and its line, without a stack', () => {
+  const more = { hint: 'try again', cause: new Error('inner') };
+  const error = new IpamError('ec2-taken', 'taken\nby others', more);
   const { time, level, message, ...fields } = json({ error });
   assert.equal(fields, { error: 'ec2-taken: taken by others; try again' });
 });
 
-logger('an error that nobody expected has its stack, and that of its cause, in a field', () => {
+logger('an error that nobody expected: has its stack, and that of its cause, in a field', () => {
   const { error, stack } = json({ error: new TypeError('no\nsuch', { cause: new Error('root') }) });
   assert.is(error, 'TypeError: no such');
   assert.match(stack, /logger\.test\.ts.* caused by root: .*logger\.test\.ts/);
   assert.not.match(stack, /\n/);
 });
 
-logger('no secret is written, under whatever name it comes', () => {
-  const text = JSON.stringify(
-    json({
-      storePassword: 'hunter2',
-      options: { secretAccessKey: 'hunter2', headers: { Authorization: 'hunter2' } },
-      store: 'mysql://ipam:hunter2@db/ipam',
-      error: new Error('connect mysql://ipam:hunter2@db/ipam'),
-      credentials: ['hunter2'],
-    }),
-  );
+logger('a secret: is not written, under whatever name it comes', () => {
+  const fields = {
+    storePassword: 'hunter2',
+    options: { secretAccessKey: 'hunter2', headers: { Authorization: 'hunter2' } },
+    store: 'mysql://ipam:hunter2@db/ipam',
+    error: new Error('connect mysql://ipam:hunter2@db/ipam'),
+    credentials: ['hunter2'],
+  };
+  const text = JSON.stringify(json(fields));
   assert.not.match(text, /hunter2/);
   assert.match(text, /mysql:\/\/ipam:\*\*\*@db\/ipam/);
   assert.not.match(written({}, 'info', 'at mysql://a:hunter2@b')[0] ?? '', /hunter2/);
 });
 
-logger('nobody can forge a line, color a terminal or take the place of a field of ours', () => {
+logger('a text of others: cannot forge a line, color a terminal or take the place of a field of ours', () => {
   const line = pretty('a\nb', { holder: 'x\n03:04:05 info all is well\u001b[31m' }, 'error');
   assert.is(line.split('\n').length, 2);
   assert.is(line.split('\u001b').length, 3); // the two of the level
   assert.is(json({ level: 'error', time: 0, message: 'x' }).level, 'info');
 });
 
-logger('whatever is in a field, a line comes out, and no longer than it may be', () => {
+logger('a field: whatever is in it, a line comes out, and no longer than it may be', () => {
   const circular: Record<string, unknown> = {};
   circular.self = circular;
-  const { big, missing, deep, long } = json({
-    big: 10n,
-    missing: undefined,
-    deep: circular,
-    long: 'x'.repeat(9999),
-  });
+  const fields = { big: 10n, missing: undefined, deep: circular, long: 'x'.repeat(9999) };
+  const { big, missing, deep, long } = json(fields);
   assert.is(big, '10');
   assert.is(missing, undefined);
   assert.type(deep, 'object');
@@ -107,7 +90,8 @@ logger('whatever is in a field, a line comes out, and no longer than it may be',
 });
 logger.run();
 
-function shown(isTerminal: boolean, steps: [atMs: number, done: number, total: number | null][]): string[] {
+type Step = [atMs: number, done: number, total: number | null];
+function shown(isTerminal: boolean, ...steps: Step[]): string[] {
   const out: string[] = [];
   let now = 0;
   const bar = createProgress({ isTerminal, write: text => void out.push(text) }, 'subnet-0a1', () => now);
@@ -120,31 +104,18 @@ function shown(isTerminal: boolean, steps: [atMs: number, done: number, total: n
 }
 
 const progressed = suite('progress');
-progressed('is a bar on a terminal, in one line that is cleared at the end', () => {
-  assert.equal(
-    shown(true, [
-      [200, 50, 200],
-      [210, 60, 200],
-      [400, 200, 200],
-    ]),
-    [
-      '\r\u001b[Ksubnet-0a1 [########......................] 50 of 200 addresses written',
-      `\r\u001b[Ksubnet-0a1 [${'#'.repeat(30)}] 200 of 200 addresses written`,
-      '\r\u001b[K',
-    ],
-  );
+progressed('on a terminal: a bar in one line that is cleared at the end', () => {
+  assert.equal(shown(true, [200, 50, 200], [210, 60, 200], [400, 200, 200]), [
+    '\r\u001b[Ksubnet-0a1 [########......................] 50 of 200 addresses written',
+    `\r\u001b[Ksubnet-0a1 [${'#'.repeat(30)}] 200 of 200 addresses written`,
+    '\r\u001b[K',
+  ]);
 });
-progressed('is a line now and then elsewhere, without cursor codes', () => {
-  assert.equal(
-    shown(false, [
-      [200, 50, null],
-      [5000, 60, null],
-      [5100, 61, null],
-    ]),
-    ['subnet-0a1: 60 addresses written\n'],
-  );
+progressed('elsewhere: a line now and then, without cursor codes', () => {
+  const lines = shown(false, [200, 50, null], [5000, 60, null], [5100, 61, null]);
+  assert.equal(lines, ['subnet-0a1: 60 addresses written\n']);
 });
-progressed('says nothing of what is over at once', () => {
-  assert.equal(shown(true, [[50, 1, 1]]), []);
+progressed('what is over at once: nothing is said of it', () => {
+  assert.equal(shown(true, [50, 1, 1]), []);
 });
 progressed.run();
