@@ -35,7 +35,7 @@ export interface Server extends Ipam {
   run(): void;
 }
 
-export interface ServerOptions {
+interface ServerOptions {
   readonly name: string;
   /** Whose ledger it is; null: servers share it. */
   readonly host: HostPlace | null;

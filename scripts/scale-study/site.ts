@@ -11,7 +11,7 @@ import { fleetOf } from './fleet.ts';
 import { openLedger } from './ledger.ts';
 import { openServer, type Server, type ServerSettings } from './server.ts';
 import { createTally, EC2_MS_MIN, type Phase, type Tally } from './table.ts';
-import { createWorkload, type Workload } from './workload.ts';
+import { createWorkload } from './workload.ts';
 
 export interface SiteOptions extends ServerSettings {
   readonly hosts: number;
@@ -47,19 +47,8 @@ export interface Parts {
   readonly failed: (error: unknown) => void;
 }
 
-export interface Site extends Parts {
-  readonly hosts: readonly Dockerd[];
-  readonly addresses: number;
-  readonly work: Workload;
-  /** Time passes. Throws what went wrong with the study itself; and when a container runs then whose address the ledger
-   *  does not have as allocated on its ENI, or EC2 does not have there. */
-  pass(ms: number): Promise<void>;
-  /** Time passes, and what happens counts for a phase of this name. `begin`: what is done first. */
-  phase(name: string, ms: number, begin?: () => void): Promise<Phase>;
-}
-
 /** Nothing runs yet, and the servers have just started. */
-export function openSite(options: SiteOptions, startAt: number): Site {
+export function openSite(options: SiteOptions, startAt: number) {
   const { hosts: count, seed, bucketScale = 1, servers: many = SERVERS } = options;
   const isEmbedded = many === 'embedded';
   const random = new Random(seed);
@@ -92,6 +81,8 @@ export function openSite(options: SiteOptions, startAt: number): Site {
   const hosts = fleet.hosts.map((place, index) => createDockerd(parts, place, of<Server>(servers, index)));
   for (const server of servers) server.run();
 
+  /** Time passes. Throws what went wrong with the study itself; and when a container runs then whose address the ledger
+   *  does not have as allocated on its ENI, or EC2 does not have there. */
   async function pass(ms: number): Promise<void> {
     await clock.advance(ms);
     for (const failure of failures) throw failure;
@@ -113,7 +104,8 @@ export function openSite(options: SiteOptions, startAt: number): Site {
     addresses: fleet.addresses,
     work: createWorkload(parts, hosts, another()),
     pass,
-    async phase(name, ms, begin = () => {}) {
+    /** Time passes, and what happens counts for a phase of this name. `begin`: what is done first. */
+    async phase(name: string, ms: number, begin = () => {}): Promise<Phase> {
       const phase = parts.tally.begin(name, ms);
       begin();
       await pass(ms);

@@ -46,16 +46,7 @@ const SLOW_CRASH_MS = 11_000;
 const RESTART_PAUSE_MIN_MS = 100;
 const RESTART_PAUSE_MAX_MS = 60_000;
 
-export interface Workload {
-  /** `docker network create` on each host, and its residents, evenly over the time. */
-  join(overMs: number): void;
-  /** Containers come and go from now until then. */
-  live(until: number): void;
-  /** That many residents are stopped and started anew, wherever there is room. */
-  deploy(containers: number, overMs: number): void;
-}
-
-export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: Random): Workload {
+export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: Random) {
   const { clock, failed, residents } = parts;
   const background = (work: Promise<unknown>): void => void work.catch(failed);
 
@@ -108,7 +99,8 @@ export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: 
   }
 
   return {
-    join(overMs) {
+    /** `docker network create` on each host, and its residents, evenly over the time. */
+    join(overMs: number) {
       const from = clock.now;
       for (const host of hosts)
         clock.at(from + random.below(overMs / 2), () => {
@@ -117,7 +109,8 @@ export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: 
             clock.at(from + overMs / 2 + random.below(overMs / 4), () => background(host.start(true)));
         });
     },
-    live(until) {
+    /** Containers come and go from now until then. */
+    live(until: number) {
       const most = hosts.length * STARTS_PER_HOST_AND_HOUR * RATE_MAX;
       arrivals(
         most,
@@ -136,7 +129,8 @@ export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: 
       );
       cron(until);
     },
-    deploy(containers, overMs) {
+    /** That many residents are stopped and started anew, wherever there is room. */
+    deploy(containers: number, overMs: number) {
       for (const container of chosen([...residents], containers, random))
         clock.at(clock.now + random.below(overMs), () => background(replace(container)));
     },

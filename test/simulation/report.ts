@@ -2,17 +2,16 @@
 import { shrink } from './shrink.ts';
 import { type History, planLength, simulate } from './simulate.ts';
 
-export interface Tally {
-  histories: number;
-  steps: number;
-  counts: Record<string, number>;
-  failures: History[];
-}
-
 /** Lines of the shortest history that are shown. */
 const LINES_SHOWN_MAX = 80;
 
-export const newTally = (): Tally => ({ histories: 0, steps: 0, counts: {}, failures: [] });
+export type Tally = ReturnType<typeof newTally>;
+export const newTally = () => ({
+  histories: 0,
+  steps: 0,
+  counts: {} as Record<string, number>,
+  failures: [] as History[],
+});
 
 export async function runSeeds(from: number, seeds: number, failuresMax = 10): Promise<Tally> {
   const tally = newTally();

@@ -1,7 +1,6 @@
 /** Runs the history of one seed. */
 import { Random } from '../kit/random.ts';
 import { drawLayout, drawPace } from './layout.ts';
-import type { Violation } from './oracle.ts';
 import { act, drawPlan, type Op, type OperationName } from './plan.ts';
 import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
@@ -12,24 +11,14 @@ const CLOCK_RIGHT_AFTER_MS = 5_000;
 /** Rests of more than three hours each. */
 const RESTS_MAX = 4;
 
-export interface History {
-  readonly seed: number;
-  readonly steps: number;
-  readonly ops: number;
-  /** How often each operation was carried out. */
-  readonly counts: ReadonlyMap<string, number>;
-  readonly violation: Violation | null;
-  /** What happened, line by line, when that was asked for. */
-  readonly lines: readonly string[];
-}
-
+export type History = Awaited<ReturnType<typeof simulate>>;
 /** `kept`: only these of the plan's operations, by number. `focus`: operations that are drawn more often. */
 export async function simulate(
   seed: number,
   kept: readonly number[] | null = null,
   tracing = false,
   focus: readonly OperationName[] = [],
-): Promise<History> {
+) {
   const random = new Random(seed);
   const layout = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
   const plan = drawPlan(random, focus);
@@ -40,8 +29,10 @@ export async function simulate(
     seed,
     steps: world.clock.steps,
     ops: ops.length,
+    /** How often each operation was carried out. */
     counts: world.counts,
     violation: world.oracle.violation,
+    /** What happened, line by line, when that was asked for. */
     lines: world.oracle.lines ?? [],
   };
 }
