@@ -92,8 +92,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a release believes what its server remembers of holders',
     file: RELEASE,
-    find: "        if (tried.isRead) return 'later';\n",
-    replace: "        if (row.iface !== null) return 'later';\n",
+    find: "      if (tried?.isRead) return 'later';\n",
+    replace: "      if (tried !== null && row.iface !== null) return 'later';\n",
   },
   {
     name: 'a release that comes late ends whatever holding it finds',
