@@ -366,8 +366,10 @@ filling('a prefix that comes or goes changes the room by one place', async () =>
       },
     });
   prefixed([parseCidr('10.0.1.64/28')]);
+  w.vpc.faults.add({ kind: 'error', action: ASSIGN, code: 'PrivateIpAddressLimitExceeded', message: 'full' });
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
   prefixed([]);
+  w.vpc.faults.clear();
   w.time.now += 60_000;
   assert.ok(await request(w, ENI_A));
 });
