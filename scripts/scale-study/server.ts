@@ -3,7 +3,7 @@ import type { OpenCloud } from '../../src/cloud/cloud.ts';
 import { createMemoryCloud } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import type { Log } from '../../src/domain/log.ts';
-import type { WarmTarget } from '../../src/domain/warmth.ts';
+import type { WarmTarget } from '../../src/domain/pool-size.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { Store } from '../../src/store/store.ts';

@@ -2,7 +2,7 @@ import type { Cloud, Urgency } from '../cloud/cloud.ts';
 import type { Allocation, Rest } from '../domain/allocation.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
-import type { WarmTarget } from '../domain/warmth.ts';
+import type { WarmTarget } from '../domain/pool-size.ts';
 import type { Store } from '../store/store.ts';
 
 /** The times and sizes of the driver, in milliseconds where the name says so. */

@@ -5,7 +5,7 @@ import { formatCidr } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { parseEniId, parseInstanceId } from '../domain/ids.ts';
 import { ADMIN_HELP } from './admin-help.ts';
-import { BODY_BYTES_MAX, bodyText } from './exchange.ts';
+import { BODY_BYTES_MAX, bodyText } from './http.ts';
 import { Ec2Error, refuse } from './model/ec2-error.ts';
 import type { Fault } from './model/faults.ts';
 import { HISTORY_MS_MAX } from './model/records.ts';

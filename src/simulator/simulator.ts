@@ -2,7 +2,7 @@
 import { Hono } from 'hono';
 import { createAdminApi } from './admin-api.ts';
 import { createEc2Api, type Ec2ApiOptions } from './ec2/ec2-api.ts';
-import type { ConnectionEnv } from './exchange.ts';
+import type { ConnectionEnv } from './http.ts';
 import { createImdsApi, type ImdsOptions } from './imds/imds-api.ts';
 import type { Vpc } from './model/vpc.ts';
 

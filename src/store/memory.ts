@@ -22,7 +22,7 @@ import {
   type Store,
   type Tally,
 } from './store.ts';
-import { type Bucket, FULL, slowed, turnIn } from './turns.ts';
+import { type Bucket, FULL, slowed, turnIn } from './token-bucket.ts';
 
 /** It is lost with the process. */
 export function createMemoryStore(options: { clock?: () => number; origin?: string } = {}): Store {

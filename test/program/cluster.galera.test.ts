@@ -1,7 +1,7 @@
 // Goal: a cluster of databases is one ledger. Method: three Galera nodes, a server on each of two of them, clients
 // that choose between the servers at random, and nodes killed with -9 that rejoin; at rest clients, ledger (on every
 // node) and EC2 agree.
-import { moveStatements } from '../../src/store/mysql/move-sql.ts';
+import { moveStatements } from '../../src/store/mysql/move-statements.ts';
 import type { Store } from '../../src/store/store.ts';
 import { type Galera, startGalera } from '../kit/databases/galera.ts';
 import type { Ledger, LedgerRow } from '../kit/databases/ledgers.ts';

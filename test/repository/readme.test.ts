@@ -7,7 +7,7 @@ import { ROOT, TIERS } from '../../scripts/tiers.ts';
 import { main } from '../../src/cli/cli.ts';
 import { SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../../src/domain/allocation.ts';
-import { marksOf } from '../../src/domain/warmth.ts';
+import { marksOf } from '../../src/domain/pool-size.ts';
 import { configOf, keptIo } from '../kit/cli.ts';
 import { blockBehind, blocksIn, linesOf, PAGES, type Page, readPages } from '../kit/pages.ts';
 import { assert, suite } from '../kit/uvu.ts';

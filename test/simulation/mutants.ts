@@ -23,7 +23,7 @@ const HINTS = 'src/ipam/pool/cache.ts';
 const GIVE_BACK = 'src/ipam/request/rollback.ts';
 const OBSERVE = 'src/ipam/ec2/survey.ts';
 const EC2 = 'src/cloud/memory.ts';
-const DOUBT = 'src/domain/doubt.ts';
+const DOUBT = 'src/domain/unanswered.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   // The compare-and-set.

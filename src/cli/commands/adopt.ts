@@ -8,8 +8,8 @@ import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
 import { print, table } from '../terminal/output.ts';
-import { namedSubnets } from './subnets.ts';
 
 interface Line {
   readonly eni: EniId;

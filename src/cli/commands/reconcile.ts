@@ -6,8 +6,8 @@ import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
 import { createProgress, print } from '../terminal/output.ts';
-import { namedSubnets } from './subnets.ts';
 
 export const reconcile = command({
   name: 'reconcile',

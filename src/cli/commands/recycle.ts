@@ -5,8 +5,8 @@ import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
 import { ago, createProgress, print, table } from '../terminal/output.ts';
-import { namedSubnets } from './subnets.ts';
 
 export const recycle = command({
   name: 'recycle',

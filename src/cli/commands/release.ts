@@ -7,8 +7,8 @@ import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
 import { ago, printJson } from '../terminal/output.ts';
-import { namedSubnets } from './subnets.ts';
 
 export const release = command({
   name: 'release',

@@ -5,8 +5,8 @@ import { suspects } from '../../domain/suspects.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
 import { ago, print, table } from '../terminal/output.ts';
-import { namedSubnets } from './subnets.ts';
 
 export const status = command({
   name: 'status',

@@ -2,9 +2,9 @@
 import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, LATE_READS_MS } from '../../domain/allocation.ts';
-import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/doubt.ts';
 import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
+import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import { notOurs } from './enis.ts';
 import { CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, type Written, write } from './intents.ts';

@@ -1,8 +1,8 @@
 /** Takes addresses off their ENIs. */
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import { ANSWERED_WITHIN_MS } from '../../domain/doubt.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
+import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from './identity.ts';
 import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';

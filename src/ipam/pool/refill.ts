@@ -1,10 +1,10 @@
 /** Assigns addresses to an ENI for one of its pools: for requests that wait, and to keep the pool warm. */
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
-import { askedFor } from '../../domain/doubt.ts';
 import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/warmth.ts';
+import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/pool-size.ts';
+import { askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import { ASSIGN_CALLS_MAX, assign, isSeenSoon, REJECTED_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';

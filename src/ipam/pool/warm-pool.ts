@@ -1,10 +1,10 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
 import { type Cidr, formatCidr } from '../../domain/address.ts';
 import { restsForMs } from '../../domain/allocation.ts';
-import { ANSWERED_WITHIN_MS } from '../../domain/doubt.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/warmth.ts';
+import { type Growth, grown, type Marks, marksOf, NO_GROWTH } from '../../domain/pool-size.ts';
+import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { noAnswer } from '../ec2/intents.ts';

@@ -1,7 +1,7 @@
 /** Gives back what the pools of a subnet have too much of. */
 import type { Allocation } from '../../domain/allocation.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
-import { excessOf } from '../../domain/warmth.ts';
+import { excessOf } from '../../domain/pool-size.ts';
 import type { LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';

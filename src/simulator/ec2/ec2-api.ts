@@ -1,6 +1,6 @@
 /** The EC2 Query API over HTTP: form bodies in, XML out. */
 import { type Context, Hono } from 'hono';
-import { bodyText, type ConnectionEnv, drop, hang, sleep } from '../exchange.ts';
+import { bodyText, type ConnectionEnv, drop, hang, sleep } from '../http.ts';
 import { type Caller, OWNER } from '../model/caller.ts';
 import { Ec2Error } from '../model/ec2-error.ts';
 import type { Outcome, Vpc } from '../model/vpc.ts';

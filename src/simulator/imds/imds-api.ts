@@ -3,7 +3,7 @@ import { type Context, Hono } from 'hono';
 import { formatCidr } from '../../domain/address.ts';
 import type { InstanceId } from '../../domain/ids.ts';
 import { dnsName } from '../ec2/ec2-xml.ts';
-import { type ConnectionEnv, drop, hang, sleep } from '../exchange.ts';
+import { type ConnectionEnv, drop, hang, sleep } from '../http.ts';
 import { METADATA } from '../model/faults.ts';
 import { ACCOUNT_ID, type Eni, ipv4sOf } from '../model/records.ts';
 import type { Vpc } from '../model/vpc.ts';

@@ -12,7 +12,7 @@ import {
   moveStatements,
   settleStatements,
   undoStatements,
-} from './move-sql.ts';
+} from './move-statements.ts';
 import { insist, ipamErrorOf, once } from './retry.ts';
 
 /** The number of commits at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 pairs of claim and

@@ -121,7 +121,7 @@ export const lease = mysqlTable('lease', {
   until: time('until').notNull(),
 });
 
-/** A token bucket that all servers share; see store/turns.ts. */
+/** A token bucket that all servers share; see store/token-bucket.ts. */
 export const bucket = mysqlTable('bucket', {
   name: varchar('name', { length: 191 }).primaryKey(),
   emptyAt: time('empty_at').notNull(),

@@ -14,7 +14,7 @@ import { createMover } from './move.ts';
 import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './retry.ts';
 import * as tables from './schema.ts';
 import { BEGIN, COMMIT, plain, SELECT_NOW, setNow, statement } from './sql.ts';
-import * as turns from './turns.ts';
+import * as turns from './token-bucket.ts';
 
 export interface MysqlOptions {
   readonly spec: MysqlSpec;

@@ -1,7 +1,7 @@
 /** Makes one move of one row in SQLite, by a statement that is prepared once for each move. */
 import type { StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
-import { AT_MOVE, assignmentsOf } from '../effects.ts';
+import { AT_MOVE, assignmentsOf } from '../move-effects.ts';
 import { ALLOCATION_KEYS, toAllocation } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
 import { allocation } from './schema.ts';

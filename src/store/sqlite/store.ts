@@ -7,7 +7,7 @@ import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
 import { createSharedStore, portions, upsertInto } from '../sql-store.ts';
 import type { NewAllocation, Store } from '../store.ts';
-import { type Bucket, FULL, slowed, turnIn } from '../turns.ts';
+import { type Bucket, FULL, slowed, turnIn } from '../token-bucket.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
 import { createMover, type Mover } from './move.ts';

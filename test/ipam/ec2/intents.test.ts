@@ -2,8 +2,8 @@
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS, SKIPPED_FOR_MS } from '../../../src/domain/allocation.ts';
-import { ANSWERED_WITHIN_MS } from '../../../src/domain/doubt.ts';
 import { IpamError } from '../../../src/domain/error.ts';
+import { ANSWERED_WITHIN_MS } from '../../../src/domain/unanswered.ts';
 import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';

@@ -1,7 +1,7 @@
 // Goal: a call of which nobody knows what became keeps no container from its start. Method: the whole machine on a
 // simulated VPC whose assign takes 250 ms; one assign goes wrong, and 46 containers start on that ENI.
 import type { Allocation } from '../../../src/domain/allocation.ts';
-import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/doubt.ts';
+import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/unanswered.ts';
 import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';

@@ -7,7 +7,7 @@ import type { Allocation, Change } from '../../../src/domain/allocation.ts';
 import { parseEniId } from '../../../src/domain/ids.ts';
 import type { Statement } from '../../../src/store/mysql/connection.ts';
 import { addStatements, portionsOf } from '../../../src/store/mysql/insert.ts';
-import { moveStatements, settleStatements } from '../../../src/store/mysql/move-sql.ts';
+import { moveStatements, settleStatements } from '../../../src/store/mysql/move-statements.ts';
 import { setNow, statement } from '../../../src/store/mysql/sql.ts';
 import { DIALECT } from '../../../src/store/mysql/store.ts';
 import { createReads } from '../../../src/store/reads.ts';

@@ -1,7 +1,7 @@
 /** The arguments SUBNET… of a command, looked up in the ledger. */
-import { IpamError } from '../../domain/error.ts';
-import { parseSubnetId } from '../../domain/ids.ts';
-import type { LedgerSubnet, Store } from '../../store/store.ts';
+import { IpamError } from '../domain/error.ts';
+import { parseSubnetId } from '../domain/ids.ts';
+import type { LedgerSubnet, Store } from '../store/store.ts';
 
 /** Returns the subnets that the arguments name, or all. Throws bad-request for one that is not in the ledger, and
  *  unavailable when the schema is out of date. */

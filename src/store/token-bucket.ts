@@ -2,7 +2,7 @@
  * A token bucket that all servers of a ledger share, by virtual scheduling (GCRA).
  *
  * Its state is the time of its last turn. A turn moves that time on by the interval of one token. So turns are in the
- * order of the calls, each needs one statement, and no caller has to ask twice. mysql/turns.ts is the same in SQL.
+ * order of the calls, each needs one statement, and no caller has to ask twice. mysql/token-bucket.ts is the same in SQL.
  */
 import type { TurnQuery } from './store.ts';
 

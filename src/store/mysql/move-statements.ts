@@ -1,7 +1,7 @@
 /** The statements of `Store.move` on MySQL. */
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
-import { type Assignment, AT_MOVE, assignmentsOf } from '../effects.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
+import { type Assignment, AT_MOVE, assignmentsOf } from '../move-effects.ts';
 import { ALLOCATION_KEYS } from '../rows.ts';
 import type { Statement } from './connection.ts';
 import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';

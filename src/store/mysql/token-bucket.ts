@@ -1,7 +1,7 @@
-/** store/turns.ts in SQL: the token bucket that all servers share. */
+/** store/token-bucket.ts in SQL: the token bucket that all servers share. */
 import type { Row } from '../rows.ts';
 import type { TurnQuery } from '../store.ts';
-import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from '../turns.ts';
+import { HALVINGS_MAX, RECOVERY_MS, SLOW_AGAIN_MS } from '../token-bucket.ts';
 import type { Statement } from './connection.ts';
 import { plain } from './sql.ts';
 

@@ -13,7 +13,7 @@ import {
   placesTaken,
   refillOf,
   type Stock,
-} from '../../src/domain/warmth.ts';
+} from '../../src/domain/pool-size.ts';
 import { rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
