@@ -47,9 +47,9 @@ export const ENGINE_OPERATIONS = {
   'run named': on(6, anyPlace, (_world, { engine, network }, dice) =>
     engine.run(network, fromNumber(network.cidr.first + (dice[2] % 16))),
   ),
-  stop: on(14, anyContainer, (_world, { engine, container }) => engine.stop(container)),
-  restart: on(7, anyContainer, (_world, { engine, container }) => engine.restart(container, false)),
-  'restart named': on(3, anyContainer, (_world, { engine, container }) => engine.restart(container, true)),
+  stop: on(14, anyContainer, (_world, container) => container.engine.stop(container)),
+  restart: on(7, anyContainer, (_world, container) => container.engine.restart(container, false)),
+  'restart named': on(3, anyContainer, (_world, container) => container.engine.restart(container, true)),
   'hang up': on(5, anyConnection, (_world, connection) => connection.hangUp()),
   // Many clients ask at once, on one ENI or on all, and hang up at once.
   'crowd hangs up': on(2, runningPlaces, (world, places, [where, count, die]) => {
@@ -69,11 +69,11 @@ export const ENGINE_OPERATIONS = {
   }),
   // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the address up,
   // and another container has it when the server comes back.
-  'release comes late': on(1.5, anyContainer, (world, { engine, container }, [, , die]) => {
+  'release comes late': on(1.5, anyContainer, (world, container, [, , die]) => {
     const servers = serversOf(world, container.network);
     const [late, other] = die % 2 === 0 ? servers.reverse() : servers;
     if (late === undefined || other === undefined) return;
-    void comeLate(world, engine, container, [late, other], die);
+    void comeLate(world, container, [late, other], die);
   }),
   'network create': on(2, anyPlace, (_world, { engine, network }) => engine.createNetwork(network, false)),
   'network create fails': on(2, anyPlace, (_world, { engine, network }) =>
@@ -88,11 +88,11 @@ export const ENGINE_OPERATIONS = {
   }),
   'speak of a stranger': on(2, anyEngine, speakOfStranger),
   // A container ends while statements fail, and another one wants its address.
-  'stop in trouble': on(2, anyContainer, (world, { engine, container }, dice) => {
+  'stop in trouble': on(2, anyContainer, (world, container, dice) => {
     for (const { ledger, process } of world.servers)
       ledger.failing.set(process, { after: 1 + (dice[2] % 3), left: 1 });
-    void engine.stop(container);
-    void engine.run(container.network, container.ip);
+    void container.engine.stop(container);
+    void container.engine.run(container.network, container.ip);
   }),
   'kill engine': killEngine(false),
   'kill engine, live-restore': killEngine(true),
@@ -131,13 +131,12 @@ async function changeServers(
 
 async function comeLate(
   world: World,
-  engine: Engine,
   container: Container,
   [late, other]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
   const { clock, routes } = world;
-  const { network, ip, holding } = container;
+  const { engine, network, ip, holding } = container;
   const { ledger } = network.port;
   const { failing } = late.ledger;
   routes.set(ledger, late);

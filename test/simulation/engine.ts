@@ -30,6 +30,7 @@ export interface Network {
 
 /** A running container, as the engine's own store has it. */
 export interface Container {
+  readonly engine: Engine;
   readonly network: Network;
   readonly ip: Ipv4;
   readonly named: boolean;
@@ -78,7 +79,7 @@ export class Engine {
     const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
     if (ip === undefined) return;
     const holding = watchStart(this.#world.oracle, this, network, ip);
-    this.containers.push({ network, ip, named: named !== null, holding });
+    this.containers.push({ engine: this, network, ip, named: named !== null, holding });
   }
 
   /** `docker stop`. */

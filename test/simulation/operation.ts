@@ -35,11 +35,6 @@ export const on = <T>(
   },
 });
 
-interface Run {
-  readonly engine: Engine;
-  readonly container: Container;
-}
-
 const isRunning = ({ process }: Engine | Server): boolean => process.state === 'running';
 
 export const runningPlaces = (world: World): Place[] =>
@@ -51,11 +46,8 @@ export function anyPlace(world: World, dice: Dice): Place | undefined {
   const network = engine && of(engine.networks, dice[1]);
   return engine && network && { engine, network };
 }
-export function anyContainer(world: World, dice: Dice): Run | undefined {
-  const engine = anyEngine(world, dice);
-  const container = engine && of(engine.containers, dice[1]);
-  return engine && container && { engine, container };
-}
+export const anyContainer = (world: World, dice: Dice): Container | undefined =>
+  of(anyEngine(world, dice)?.containers ?? [], dice[1]);
 export const anyConnection = ({ engines }: World, [die]: Dice): Connection | undefined =>
   of(
     engines.flatMap(engine => [...engine.connections]),

@@ -101,7 +101,7 @@ function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
       'at rest every container is held in the ledger',
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );
-    const there = [...network.enis()].find(one => one.id === eni);
+    const there = oracle.eni(eni);
     if (!oracle.isHere(ledger, eni)) continue; // the ENI has left the engine's instance
     if (there === undefined || network.carrier(subnet, ip) !== null) continue; // it is there, or on another ENI now
     const hasRoom = 1 + there.secondaries.length < network.limitOf(there);
@@ -113,31 +113,34 @@ function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
   }
 }
 
+/** What there is for a request on the ENI; null: the ledger does not serve it now. */
+export function offerOn({ oracle, ledgers }: World, { eni, ledger, subnet }: Port) {
+  const { network } = oracle;
+  const there = oracle.eni(eni);
+  if (there === undefined || !oracle.isHere(ledger, eni)) return null;
+  const rows = [...(oracle.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
+  return {
+    /** By the store's clock. */
+    now: ledgers[ledger]?.now() ?? 0,
+    rows,
+    here: rows.filter(row => row.iface === eni && !row.primary),
+    free: rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null),
+    /** An address that is in the ledger but absent keeps its place on the ENI. */
+    hasRoom: (known: readonly Allocation[]) =>
+      1 + Math.max(there.secondaries.length, known.length) < network.limitOf(there),
+  };
+}
+
 /** Whether a request for the ENI must succeed: there is a ready address on it, or a free one and room. */
-export function mustServe(world: World, { eni, ledger }: Port): boolean {
-  const { network } = world.ec2.vpc;
-  const there = [...network.enis()].find(one => one.id === eni);
-  if (there === undefined || !world.oracle.isHere(ledger, eni)) return false;
-  const rows = [...(world.oracle.mirrors[ledger]?.rows.values() ?? [])].filter(
-    row => row.subnet === there.subnet,
-  );
+export function mustServe(world: World, port: Port): boolean {
+  const offer = offerOn(world, port);
+  if (offer === null) return false;
   const { policy } = world.layout;
-  const now = world.ledgers[ledger]?.now() ?? 0;
-  const mayServe = (row: Allocation) => !policy.strictReuse || isRested(row, eni, policy, now);
-  if (rows.some(row => row.status === 'ready' && row.iface === eni && mayServe(row))) return true;
-  // An address that is held but absent keeps its place on the ENI.
-  const named = rows.filter(row => row.iface === eni && !row.primary).length;
-  const hasRoom = 1 + Math.max(world.oracle.secondaries(eni).length, named) < network.limitOf(there);
+  const { now, rows, here, free, hasRoom } = offer;
+  const mayServe = (row: Allocation) => !policy.strictReuse || isRested(row, port.eni, policy, now);
+  if (here.some(row => row.status === 'ready' && mayServe(row))) return true;
+  if (!hasRoom(here)) return false;
   // The request reads a subnet that the ledger does not know yet.
-  if (rows.length === 0) return hasRoom && network.available(there.subnet) > 0;
-  return (
-    hasRoom &&
-    rows.some(
-      row =>
-        row.status === 'free' &&
-        mayServe(row) &&
-        network.carrier(row.subnet, row.ip) === null &&
-        !mayStillLeave(row, eni, policy, now),
-    )
-  );
+  if (rows.length === 0) return world.oracle.network.available(port.subnet) > 0;
+  return free.some(row => mayServe(row) && !mayStillLeave(row, port.eni, policy, now));
 }

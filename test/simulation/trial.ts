@@ -2,6 +2,7 @@
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
+import { offerOn } from './rest.ts';
 import type { Place, World } from './world.ts';
 
 /** The longest that a start may take when a call has no answer. */
@@ -56,26 +57,21 @@ async function start(world: World, { engine, network }: Place): Promise<void> {
 
 /** Whether a start on the ENI must succeed: there is room and a free address, or an address that was assigned there and
  *  is not noted yet. */
-function mustStart(world: World, { eni, ledger, subnet }: Port): boolean {
-  const { oracle, ec2, ledgers } = world;
-  const { network } = ec2.vpc;
-  const there = [...network.enis()].find(one => one.id === eni);
-  const now = ledgers[ledger]?.now() ?? 0;
-  if (there === undefined || !oracle.isHere(ledger, eni)) return false;
-  const rows = [...(oracle.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
-  const here = rows.filter(row => row.iface === eni && !row.primary);
-  const carried = new Set(oracle.secondaries(eni));
+function mustStart(world: World, port: Port): boolean {
+  const { oracle } = world;
+  const { eni, ledger, subnet } = port;
+  const offer = offerOn(world, port);
+  if (offer === null) return false;
+  const { now, here, free, hasRoom } = offer;
+  const carried = oracle.secondaries(eni);
   const since = oracle.mirrors[ledger]?.since;
-  const hasStood = (row: Allocation) =>
-    world.clock.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
+  const hasStood = (row: Allocation) => oracle.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
   if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;
   const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
-  const isSeen = (row: Allocation) => carried.has(row.ip) && !mayShowPast(row, eni, now);
+  const isSeen = (row: Allocation) => carried.includes(row.ip) && !mayShowPast(row, eni, now);
   if (asked.length > 0 && asked.every(isSeen)) return true;
-  const known = here.filter(row => !isIntent(row)).length;
-  const hasRoom = 1 + Math.max(carried.size, known) < network.limitOf(there);
-  const free = rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null);
-  return hasRoom && free.some(row => isGood(world, row, now) && !isSkipped(row, now));
+  if (!hasRoom(here.filter(row => !isIntent(row)))) return false;
+  return free.some(row => isGood(world, row, now) && !isSkipped(row, now));
 }
 
 /** Whether nothing in the row's past keeps it from being given on any ENI. */
