@@ -28,12 +28,13 @@ const STATUSES: Record<string, number> = {
 };
 const statusOf = (code: string): number => STATUSES[code] ?? 400;
 
-const invalidValue = (message: string) => new Ec2Error('InvalidParameterValue', message);
+const error = (code: string, message: string) => new Ec2Error(code, message);
+const invalidValue = (message: string) => error('InvalidParameterValue', message);
 
 /** EC2's refusals, in its own texts where bug reports and code of its users show them. */
 export const refuse = {
   taken: (ips: readonly Ipv4[]) => invalidValue(`[${ips.join(', ')}] assigned, but move is not allowed.`),
-  takenUnnamed: () => new Ec2Error('InvalidIPAddress.InUse', 'The specified address is already in use.'),
+  takenUnnamed: () => error('InvalidIPAddress.InUse', 'The specified address is already in use.'),
   notAssigned: (eni: string) =>
     invalidValue(`Some of the specified addresses are not assigned to interface ${eni}`),
   primary: (ip: Ipv4) =>
@@ -46,63 +47,57 @@ export const refuse = {
   inPrefixReservation: (ip: Ipv4, cidr: string) =>
     invalidValue(`Address ${ip} is in the subnet's CIDR reservation ${cidr} of type prefix`),
   /** EC2's code and text are not known. */
-  withoutIpv4: () =>
-    new Ec2Error('UnsupportedOperation', 'The network interface does not support IPv4 addresses'),
+  withoutIpv4: () => error('UnsupportedOperation', 'The network interface does not support IPv4 addresses'),
   notAnAddress: (text: string) => invalidValue(`invalid value for parameter address: ${text}`),
   repeated: (ip: Ipv4) => invalidValue(`Address ${ip} is given more than once`),
   badCount: (count: number) =>
     invalidValue(`Value (${count}) for parameter secondaryPrivateIpAddressCount is invalid.`),
-  overLimit: () =>
-    new Ec2Error('PrivateIpAddressLimitExceeded', 'Number of private addresses will exceed limit.'),
+  overLimit: () => error('PrivateIpAddressLimitExceeded', 'Number of private addresses will exceed limit.'),
   subnetFull: (subnet: string) =>
-    new Ec2Error(
+    error(
       'InsufficientFreeAddressesInSubnet',
       `The specified subnet '${subnet}' does not contain enough free private IP addresses to complete the request.`,
     ),
   noSuchEni: (id: string) =>
-    new Ec2Error('InvalidNetworkInterfaceID.NotFound', `The networkInterface ID '${id}' does not exist`),
-  noSuchSubnet: (id: string) =>
-    new Ec2Error('InvalidSubnetID.NotFound', `The subnet ID '${id}' does not exist`),
+    error('InvalidNetworkInterfaceID.NotFound', `The networkInterface ID '${id}' does not exist`),
+  noSuchSubnet: (id: string) => error('InvalidSubnetID.NotFound', `The subnet ID '${id}' does not exist`),
   noSuchInstance: (id: string) =>
-    new Ec2Error('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`),
+    error('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`),
   noSuchAttachment: (id: string) =>
-    new Ec2Error('InvalidAttachmentID.NotFound', `The attachment ID '${id}' does not exist`),
+    error('InvalidAttachmentID.NotFound', `The attachment ID '${id}' does not exist`),
   noSuchInstanceType: (type: string) =>
-    new Ec2Error('InvalidInstanceType', `The following supplied instance types do not exist: [${type}]`),
+    error('InvalidInstanceType', `The following supplied instance types do not exist: [${type}]`),
   listAndCount: () =>
-    new Ec2Error(
+    error(
       'InvalidParameterCombination',
       'The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together',
     ),
   missing: (parameter: string) =>
-    new Ec2Error('MissingParameter', `The request must contain the parameter ${parameter}`),
-  notYours: () => new Ec2Error('AuthFailure', 'You do not have permission to access the specified resource.'),
+    error('MissingParameter', `The request must contain the parameter ${parameter}`),
+  notYours: () => error('AuthFailure', 'You do not have permission to access the specified resource.'),
   inUse: (eni: string) => invalidValue(`Network interface '${eni}' is currently in use.`),
   deviceTaken: (instance: string, index: number) =>
     invalidValue(`Instance '${instance}' already has an interface attached at device index '${index}'.`),
   deviceZero: () =>
-    new Ec2Error('OperationNotPermitted', 'The network interface at device index 0 cannot be detached.'),
+    error('OperationNotPermitted', 'The network interface at device index 0 cannot be detached.'),
   tooManyEnis: (count: number, type: string) =>
-    new Ec2Error('AttachmentLimitExceeded', `Interface count ${count} exceeds the limit for ${type}`),
+    error('AttachmentLimitExceeded', `Interface count ${count} exceeds the limit for ${type}`),
   otherZone: () =>
-    new Ec2Error(
+    error(
       'InvalidParameterCombination',
       'You may not attach a network interface to an instance if they are not in the same availability zone',
     ),
   notRunning: (instance: string) =>
-    new Ec2Error('IncorrectState', `Instance '${instance}' is not 'running' or 'stopped'.`),
-  throttled: () => new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.'),
+    error('IncorrectState', `Instance '${instance}' is not 'running' or 'stopped'.`),
+  throttled: () => error('RequestLimitExceeded', 'Request limit exceeded.'),
   paginate: () =>
-    new Ec2Error(
-      'OperationNotPermitted',
-      'The result is too large for one answer. Use MaxResults to paginate it.',
-    ),
+    error('OperationNotPermitted', 'The result is too large for one answer. Use MaxResults to paginate it.'),
   badMaxResults: (text: string) =>
     invalidValue(
       `Value ( ${text} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.`,
     ),
   idsAndPages: () =>
-    new Ec2Error(
+    error(
       'InvalidParameterCombination',
       'The parameter networkInterfaceIdSet cannot be used with the parameter maxResults',
     ),
@@ -113,8 +108,5 @@ export const refuse = {
   badToken: () => invalidValue('Value for parameter nextToken is invalid.'),
   badFilter: (name: string) => invalidValue(`The filter '${name}' is invalid`),
   tooManyFilterValues: () =>
-    new Ec2Error(
-      'FilterLimitExceeded',
-      'The maximum number of filter values specified on a single call is 200',
-    ),
+    error('FilterLimitExceeded', 'The maximum number of filter values specified on a single call is 200'),
 } as const;

@@ -39,16 +39,18 @@ export const pause = (ms: number): Promise<void> => new Promise(resolve => setTi
 /** Tries `work` until it succeeds, fails permanently, or reaches a bound. Throws the last MysqlFailure. */
 async function persist<T>(
   work: (deadline: number) => Promise<T>,
-  bounds: { deadline: number; triesMax: number; repeatable: (failure: MysqlFailure) => boolean },
+  timeoutMs: number,
+  triesMax: number,
+  mayRepeat: (failure: MysqlFailure) => boolean = () => true,
 ): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
   for (let tries = 1; ; tries++) {
     try {
-      return await work(bounds.deadline);
+      return await work(deadline);
     } catch (error) {
       if (!(error instanceof MysqlFailure) || error.outcome === 'permanent') throw error;
       const pauseMs = RETRY_PAUSE_MS * Math.min(tries, 10);
-      if (!bounds.repeatable(error) || tries >= bounds.triesMax) throw error;
-      if (performance.now() + pauseMs >= bounds.deadline) throw error;
+      if (!mayRepeat(error) || tries >= triesMax || performance.now() + pauseMs >= deadline) throw error;
       await pause(pauseMs);
     }
   }
@@ -56,26 +58,18 @@ async function persist<T>(
 
 /** Sends a packet that may be executed twice, again while it fails. Throws MysqlFailure. */
 export const repeat = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
-  persist(deadline => link.exchange(packet, deadline), {
-    deadline: performance.now() + timeoutMs,
-    triesMax: TRIES_MAX,
-    repeatable: () => true,
-  });
+  persist(deadline => link.exchange(packet, deadline), timeoutMs, TRIES_MAX);
+
+/** As `repeat`, but without a limit of tries. */
+export const insist = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
+  persist(deadline => link.exchange(packet, deadline), timeoutMs, Number.POSITIVE_INFINITY);
 
 /** Runs `work`, which must not be executed twice: again only while it surely was not executed. The caller handles locks.
  *  Throws MysqlFailure. */
 export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: number): Promise<T> =>
-  persist(work, {
-    deadline: performance.now() + timeoutMs,
-    triesMax: TRIES_MAX,
-    repeatable: ({ outcome, errno }) =>
-      outcome === 'unsent' || (outcome === 'notApplied' && errno !== LOCK_TIMEOUT),
-  });
-
-/** As `repeat`, but without a limit of tries. */
-export const insist = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
-  persist(deadline => link.exchange(packet, deadline), {
-    deadline: performance.now() + timeoutMs,
-    triesMax: Number.POSITIVE_INFINITY,
-    repeatable: () => true,
-  });
+  persist(
+    work,
+    timeoutMs,
+    TRIES_MAX,
+    ({ outcome, errno }) => outcome === 'unsent' || (outcome === 'notApplied' && errno !== LOCK_TIMEOUT),
+  );
