@@ -1,8 +1,10 @@
 // Goal: no address is ever given twice, lost or dead, whatever crashes. Method: seeded histories in which servers
 // die and freeze at any await, EC2 and the ledger fail in every way that they may, engines behave as dockerd does,
 // and what must be so is checked after each event and at rest. `npm run simulate-faults` runs many more.
-
+import { readFile } from 'node:fs/promises';
 import { assert, suite } from '../kit/uvu.ts';
+import { MUTANTS } from './mutants.ts';
+import { mutated } from './mutate.ts';
 import { OPERATION_NAMES } from './plan.ts';
 import { explain, runSeeds } from './report.ts';
 import { shrink } from './shrink.ts';
@@ -40,6 +42,11 @@ simulation('a history is shrunk to the operations that matter', async () => {
   });
   assert.equal(kept, [3, 31]);
   assert.ok(tried.length < 100);
+});
+
+simulation('the text of each mutant stands in the code once', async () => {
+  for (const mutant of MUTANTS)
+    mutated(await readFile(new URL(`../../${mutant.file}`, import.meta.url), 'utf8'), mutant);
 });
 
 simulation('shrinking is bounded', async () => {
