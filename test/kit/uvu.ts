@@ -56,54 +56,43 @@ interface Case {
 }
 
 function hostSuite(name: string, host: Host, extra: Record<string, unknown> = {}) {
-  let cases: Case[] = [];
-  let hooks = {
+  const cases: Case[] = [];
+  const hooks = {
     before: [] as Body[],
     after: [] as Body[],
     beforeEach: [] as Body[],
     afterEach: [] as Body[],
   };
+  const context: Record<string, unknown> = { ...extra, __suite__: name, __test__: '' };
   const add = (mode: Case['mode']) => (caseName: string, body: Body) =>
     void cases.push({ name: caseName, body, mode });
-  const run = () => {
-    const mine = cases;
-    const around = hooks;
-    cases = []; // uvu's exported `test` is shared by all files of a process
-    hooks = { before: [], after: [], beforeEach: [], afterEach: [] };
-    const context: Record<string, unknown> = { ...extra, __suite__: name, __test__: '' };
-    const all = async (bodies: Body[]) => {
-      for (const body of bodies) await body(context);
-    };
-    host.describe(name || 'tests', () => {
-      const someOnly = mine.some(one => one.mode === 'only');
-      host.before(() => all(around.before));
-      host.after(() => all(around.after));
-      for (const one of mine) {
-        if (one.mode === 'skip' || (someOnly && one.mode !== 'only')) {
-          host.skip(one.name, () => {});
-          continue;
-        }
-        host.test(one.name, async () => {
-          context.__test__ = one.name;
-          try {
-            await all(around.beforeEach);
-            await one.body(context);
-          } finally {
-            await all(around.afterEach);
-          }
-        });
-      }
-    });
+  const hook = (when: keyof typeof hooks) => (body: Body) => void hooks[when].push(body);
+  const all = async (when: keyof typeof hooks) => {
+    for (const body of hooks[when]) await body(context);
   };
+  const runCase = async (one: Case) => {
+    context.__test__ = one.name;
+    try {
+      await all('beforeEach');
+      await one.body(context);
+    } finally {
+      await all('afterEach');
+    }
+  };
+  const run = () =>
+    host.describe(name, () => {
+      const someOnly = cases.some(one => one.mode === 'only');
+      host.before(() => all('before'));
+      host.after(() => all('after'));
+      for (const one of cases)
+        if (one.mode === 'skip' || (someOnly && one.mode !== 'only')) host.skip(one.name, () => {});
+        else host.test(one.name, () => runCase(one));
+    });
   return Object.assign(add('run'), {
     skip: add('skip'),
     only: add('only'),
-    before: Object.assign((body: Body) => void hooks.before.push(body), {
-      each: (body: Body) => void hooks.beforeEach.push(body),
-    }),
-    after: Object.assign((body: Body) => void hooks.after.push(body), {
-      each: (body: Body) => void hooks.afterEach.push(body),
-    }),
+    before: Object.assign(hook('before'), { each: hook('beforeEach') }),
+    after: Object.assign(hook('after'), { each: hook('afterEach') }),
     run,
   });
 }

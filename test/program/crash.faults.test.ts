@@ -23,90 +23,90 @@ const TRIES_MAX = 6;
 
 /** What the dead process leaves: the status of the row on the ENI, and whether EC2 has the address there. */
 type Left = readonly [status: string | null, onEni: boolean];
-type Point = readonly [
-  operation: keyof typeof OPERATIONS,
-  title: string,
-  hold: Hold,
-  left: Left,
-  only?: 'mariadb' | 'sqlite',
-];
+type StoreKind = 'mariadb' | 'sqlite';
+type Case = readonly [title: string, hold: Hold, left: Left, only?: StoreKind];
+const NOTHING: Left = [null, false];
 
-const POINTS: readonly Point[] = [
+const CASES: readonly (readonly [operation: keyof typeof OPERATIONS, ...cases: Case[]])[] = [
   // First, so that its suspects are old enough to be listed at the end.
   [
     'start',
-    'the claim is committed, the answer is not written',
-    { after: 'allocated' },
-    ['allocated', true],
-    'mariadb',
+    [
+      'the claim is committed, the answer not written',
+      { after: 'allocated' },
+      ['allocated', true],
+      'mariadb',
+    ],
   ],
   [
     'start unread',
-    'the claim is committed, the answer is not read',
-    { unread: true },
-    ['allocated', true],
-    'sqlite',
+    ['the claim is committed, the answer not read', { unread: true }, ['allocated', true], 'sqlite'],
   ],
-  ['start', 'the intent is not committed', { before: 'assigning' }, [null, false]],
   [
     'start',
-    'the intent is committed once its writer is dead',
-    { late: 'assigning' },
-    ['assigning', false],
-    'mariadb',
+    ['the intent is not committed', { before: 'assigning' }, NOTHING],
+    [
+      'the intent is committed once its writer is dead',
+      { late: 'assigning' },
+      ['assigning', false],
+      'mariadb',
+    ],
+    ['the intent is committed, the call not applied', { ec2: 'hang' }, ['assigning', false]],
+    ['the call is applied once its caller is dead', { ec2: 'applyLate' }, ['assigning', false]],
+    ['the call is applied, the reply lost', { ec2: 'latency' }, ['assigning', true]],
+    ['the call is answered, the settlement not committed', { before: 'ready' }, ['assigning', true]],
+    // In a file the one follows the other too soon for anybody to come between.
+    ['it is settled, the claim not committed', { before: 'allocated' }, ['ready', true], 'mariadb'],
   ],
-  ['start', 'the intent is committed, the call not applied', { ec2: 'hang' }, ['assigning', false]],
-  ['start', 'the call is applied once its caller is dead', { ec2: 'applyLate' }, ['assigning', false]],
-  ['start', 'the call is applied, the reply lost', { ec2: 'latency' }, ['assigning', true]],
-  ['start', 'the call is answered, the settlement not committed', { before: 'ready' }, ['assigning', true]],
-  // In a file the one follows the other too soon for anybody to come between.
-  ['start', 'it is settled, the claim not committed', { before: 'allocated' }, ['ready', true], 'mariadb'],
-  ['stop', 'the release is not committed', { before: 'ready' }, ['allocated', true]],
   [
     'stop',
-    'the release is committed, the answer not written',
-    { after: 'ready' },
-    ['ready', true],
-    'mariadb',
+    ['the release is not committed', { before: 'ready' }, ['allocated', true]],
+    ['the release is committed, the answer not written', { after: 'ready' }, ['ready', true], 'mariadb'],
   ],
-  ['recycle', 'the intent is not committed', { before: 'unassigning' }, ['ready', true]],
-  ['recycle', 'the intent is committed, the call not applied', { ec2: 'hang' }, ['unassigning', true]],
-  ['recycle', 'the call is applied once its caller is dead', { ec2: 'applyLate' }, ['unassigning', true]],
-  ['recycle', 'the call is applied, the reply lost', { ec2: 'latency' }, ['unassigning', false]],
   [
     'recycle',
-    'the call is answered, the settlement not committed',
-    { before: 'free' },
-    ['unassigning', false],
+    ['the intent is not committed', { before: 'unassigning' }, ['ready', true]],
+    ['the intent is committed, the call not applied', { ec2: 'hang' }, ['unassigning', true]],
+    ['the call is applied once its caller is dead', { ec2: 'applyLate' }, ['unassigning', true]],
+    ['the call is applied, the reply lost', { ec2: 'latency' }, ['unassigning', false]],
+    ['the call is answered, the settlement not committed', { before: 'free' }, ['unassigning', false]],
+    ['it is settled, the command not ended', { after: 'free' }, NOTHING, 'mariadb'],
   ],
-  ['recycle', 'it is settled, the command not ended', { after: 'free' }, [null, false], 'mariadb'],
-  // A held file would keep the server from starting at all.
-  ['take over', 'it is not committed', { before: 'unassigning' }, ['assigning', false], 'mariadb'],
-  ['take over', 'it is committed, the call not applied', { ec2: 'hang' }, ['unassigning', false]],
   [
     'take over',
-    'the call is answered, the settlement not committed',
-    { before: 'free' },
-    ['unassigning', false],
+    // A held file would keep the server from starting at all.
+    ['it is not committed', { before: 'unassigning' }, ['assigning', false], 'mariadb'],
+    ['it is committed, the call not applied', { ec2: 'hang' }, ['unassigning', false]],
+    ['the call is answered, the settlement not committed', { before: 'free' }, ['unassigning', false]],
   ],
 ];
+interface Point {
+  readonly operation: keyof typeof OPERATIONS;
+  readonly title: string;
+  readonly hold: Hold;
+  readonly left: Left;
+  readonly only?: StoreKind | undefined;
+}
+const POINTS: readonly Point[] = CASES.flatMap(([operation, ...cases]) =>
+  cases.map(([title, hold, left, only]) => ({ operation, title, hold, left, only })),
+);
 
 const holdOf = (hold: Hold): string => ('ec2' in hold ? hold.ec2 : (Object.keys(hold)[0] ?? ''));
 
 /** Those whose operation or kind of hold no earlier one has. */
-const KINDS = POINTS.filter(([operation, , hold], index) => {
+const KINDS = POINTS.filter(({ operation, hold }, index) => {
   const earlier = POINTS.slice(0, index);
   return (
-    earlier.every(([other]) => other !== operation) ||
-    earlier.every(([, , other]) => holdOf(other) !== holdOf(hold))
+    earlier.every(other => other.operation !== operation) ||
+    earlier.every(other => holdOf(other.hold) !== holdOf(hold))
   );
 });
 
 for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
-  const isOn = ([, , , , only]: Point) => only === undefined || only === store;
+  const isOn = ({ only }: Point) => only === undefined || only === store;
   const all = POINTS.filter(isOn);
   // What both stores can be held at is tried on one of them, in turns.
-  const chosen = KINDS.filter((point, k) => isOn(point) && (point[4] === store || k % 2 === i));
+  const chosen = KINDS.filter((point, k) => isOn(point) && (point.only === store || k % 2 === i));
   const points = byLength({
     full: all,
     short: chosen,
@@ -149,8 +149,7 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   };
 
   /** Kills the process at the point; returns the ENI that it was at. */
-  async function killAt(point: Point): Promise<string> {
-    const [operation, , hold, left] = point;
+  async function killAt({ operation, hold, left }: Point): Promise<string> {
     for (let tries = 1; ; tries++) {
       if (site.server === null) await site.start();
       const eni = nextEni();
@@ -175,8 +174,7 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   }
 
   for (const point of points) {
-    const [operation, title] = point;
-    crash(`${OPERATIONS[operation].subject}: ${title}`, async () => {
+    crash(`${OPERATIONS[point.operation].subject}: ${point.title}`, async () => {
       const eni = await killAt(point);
       const started = site.server === null ? site.start() : Promise.resolve();
       const over = started.then(() => pause(LOAD_MS));
@@ -187,15 +185,13 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
     });
   }
 
-  crash('at the end everything that nobody holds is ready, free or a listed suspect', async () => {
+  crash('at the end: everything that nobody holds is ready, free or a listed suspect', async () => {
     const adrift = checker.adrift(heldOf(await site.ledger.rows()));
     assert.equal(await site.restAndCompare(enis, await site.suspects(adrift)), []);
     for (const ip of adrift) await site.run('release', SUBNET, ip, '--yes');
     for (const ip of [...checker.live.keys()]) assert.ok(await checker.stop(site.url, ip));
-    assert.equal(
-      (await site.ledger.rows()).filter(row => !['ready', 'occupied'].includes(row.status)),
-      [],
-    );
+    const unfinished = (await site.ledger.rows()).filter(row => !['ready', 'occupied'].includes(row.status));
+    assert.equal(unfinished, []);
     assert.equal(JSON.parse(await site.run('reconcile', '--dry-run', '--json')).drift, []);
     console.log(`  ${store}: ${kills} kills, ${checker.figures}, ${adrift.length} held by nobody and listed`);
   });

@@ -51,18 +51,18 @@ async function startOn(site: Site, eni: string): Promise<string> {
 const called = (site: Site, action: string, before: number): Promise<void> =>
   until(`${action} is called`, async () => (await site.ec2.calls(action)) > before);
 
+/** Kills the server; then whoever asked learns it. */
+const killing = (site: Site, asked: Promise<unknown>) => async (): Promise<void> => {
+  await site.kill9();
+  await asked;
+};
+
 export const OPERATIONS = {
   start: {
     subject: 'the server that gives an address',
     action: ASSIGN,
     prepare: async () => {},
-    begin(site, eni) {
-      const asked = site.checker.start(site.url, eni);
-      return async () => {
-        await site.kill9();
-        await asked;
-      };
-    },
+    begin: (site, eni) => killing(site, site.checker.start(site.url, eni)),
   },
   'start unread': {
     subject: 'the server that gives an address',
@@ -82,11 +82,7 @@ export const OPERATIONS = {
     prepare: async (site, eni) => void (await startOn(site, eni)),
     begin(site, eni) {
       const [ip = ''] = [...site.checker.live].find(([, container]) => container.eni === eni) ?? [];
-      const asked = site.checker.stop(site.url, ip);
-      return async () => {
-        await site.kill9();
-        await asked;
-      };
+      return killing(site, site.checker.stop(site.url, ip));
     },
   },
   recycle: {
@@ -109,8 +105,7 @@ export const OPERATIONS = {
       await site.ec2.tell('POST', 'faults', { kind: 'hang', action: ASSIGN, eni });
       const asked = site.checker.start(site.url, eni);
       await called(site, ASSIGN, before);
-      await site.kill9();
-      await asked;
+      await killing(site, asked)();
       await site.ec2.tell('DELETE', 'faults');
       await pause(GRACE_MS);
     },
@@ -152,13 +147,8 @@ export async function bringTo(
     // the row says when it is reached
   } else if ('gate' in ledger) armed = armGate(ledger, hold);
   else {
-    if (operation.action !== null)
-      await site.ec2.tell('POST', 'faults', {
-        kind: 'latency',
-        ms: SHORT_LATENCY_MS,
-        action: operation.action,
-        eni,
-      });
+    const late = { kind: 'latency', ms: SHORT_LATENCY_MS, action: operation.action, eni };
+    if (operation.action !== null) await site.ec2.tell('POST', 'faults', late);
     armed = await armLock(ledger, hold, operation, answering);
   }
   const kill = operation.begin(site, eni);

@@ -36,15 +36,15 @@ export const WORLD = {
 
 const post = (method: string, body: unknown): string =>
   dockerds(`/IpamDriver.${method}`, typeof body === 'string' ? body : `${JSON.stringify(body)}\n`);
-const pool = (more: object = {}) =>
-  post('RequestPool', {
-    AddressSpace: 'ec2-ipam',
-    Pool: '10.0.1.0/24',
-    SubPool: '',
-    Options: { 'eni-id': A },
-    V6: false,
-    ...more,
-  });
+const POOL = {
+  AddressSpace: 'ec2-ipam',
+  Pool: '10.0.1.0/24',
+  SubPool: '',
+  Options: { 'eni-id': A },
+  V6: false,
+};
+const pool = (more: object = {}) => post('RequestPool', { ...POOL, ...more });
+const words = (text: string): string[] => text.split(' ');
 const start = (PoolID: string, Address = '', Options: unknown = null) =>
   post('RequestAddress', { PoolID, Address, Options });
 const stop = (PoolID: string, Address: string) => post('ReleaseAddress', { PoolID, Address });
@@ -71,9 +71,7 @@ const GOOD = [
   stop(A, '10.0.1.77'),
   stop(A, '10.0.1.77'),
   start(A, '10.0.1.77', named('été')),
-  stop(A, '10.0.1.1'),
-  stop(A, '10.0.1.10'),
-  stop(A, '10.9.9.9'),
+  ...words('10.0.1.1 10.0.1.10 10.9.9.9').map(ip => stop(A, ip)),
   stop(B, '10.0.1.77'),
   start(B, '', named('x'.repeat(300))),
   ...times(10, () => start(B)), // more than there are
@@ -83,36 +81,18 @@ const GOOD = [
 ];
 
 const REFUSED = [
-  pool({ Pool: '10.0.2.0/24' }),
-  pool({ Pool: '0.0.0.0/24' }),
-  pool({ Pool: '10.0.1.0' }),
+  ...words('10.0.2.0/24 0.0.0.0/24 10.0.1.0').map(Pool => pool({ Pool })),
   pool({ Pool: 'fd00::/64', V6: true }),
   pool({ SubPool: '10.0.9.0/25' }),
   pool({ SubPool: '10.0.1.1/25' }),
-  pool({ Options: null }),
-  pool({ Options: {} }),
-  pool({ Options: { 'eni-id': 'eth1' } }),
-  pool({ Options: { 'eni-id': 'eni-0fff' } }),
-  pool({ Options: { 'eni-id': C } }),
+  ...[null, {}, { 'eni-id': 'eth1' }, { 'eni-id': 'eni-0fff' }, { 'eni-id': C }].map(Options =>
+    pool({ Options }),
+  ),
   pool({ Options: { 'eni-id': A, 'instance-id': ELSEWHERE } }),
-  start(A, '10.0.1.78'),
-  start(A, '10.0.1.0'),
-  start(A, '10.0.1.1'),
-  start(A, '10.0.1.255'),
-  start(A, '10.0.1.10'),
-  start(A, '10.0.1.11'),
-  start(A, '10.0.1.12'),
-  start(A, '10.9.9.9'),
-  start(A, '010.0.1.7'),
-  start(A, '10.0.1.7/24'),
-  start(A, 'fd00::1'),
+  ...words('10.0.1.78 10.0.1.0 10.0.1.1 10.0.1.255 10.0.1.10 10.0.1.11 10.0.1.12').map(ip => start(A, ip)),
+  ...words('10.9.9.9 010.0.1.7 10.0.1.7/24 fd00::1').map(ip => start(A, ip)),
   start(A, '10.0.1.7', GATEWAY),
-  start('eni-0fff'),
-  start(C),
-  start('pool-7'),
-  start(`${A};v6`),
-  start(`${A};range=10.0.1.1/25`),
-  start(''),
+  ...['eni-0fff', C, 'pool-7', `${A};v6`, `${A};range=10.0.1.1/25`, ''].map(eni => start(eni)),
   stop('pool-7', '10.0.1.77'),
   stop(A, ''),
   stop(A, '10.0.1.256'),
@@ -128,10 +108,9 @@ const ELSE = [
   raw('DELETE /Plugin.Activate'),
   raw('OPTIONS /Plugin.Activate'),
   raw('POST /', '{}'),
-  raw('POST /plugin.activate'),
-  raw('POST /Plugin.Activate/'),
-  raw('POST //Plugin.Activate'),
-  raw('POST /Plugin.Activate?x=1'),
+  ...words('/plugin.activate /Plugin.Activate/ //Plugin.Activate /Plugin.Activate?x=1').map(path =>
+    raw(`POST ${path}`),
+  ),
   raw('POST /IpamDriver.Nothing', '{}'),
   raw(`POST /${'x'.repeat(500)}`),
   raw('POST /%00%ff%2e%2e/'),

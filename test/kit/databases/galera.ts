@@ -134,7 +134,7 @@ async function install(node: Node, password: string): Promise<void> {
   const options = ['--no-defaults', '--skip-test-db', '--skip-name-resolve', ...QUICK_INSTALL];
   // Of its own, since installations side by side take each other's temporary tables away.
   options.push(`--user=${OWNER}`, `--tmpdir=${node.folder}`, `--datadir=${join(node.folder, 'data')}`);
-  const { code, stdout, stderr } = await runProgram(INSTALLER, options, {});
+  const { code, stdout, stderr } = await runProgram(INSTALLER, options);
   if (code !== 0) throw new Error(`mariadb-install-db: ${stdout}${stderr}`);
 }
 

@@ -26,7 +26,7 @@ export async function startBundle(
 
 /** Runs a command of the bundle to its end. */
 export const runBundle = (args: readonly string[], env: Environment): Promise<Ran> =>
-  runProgram(NODE, [BUNDLE, ...args], env);
+  runProgram(NODE, [BUNDLE, ...args], { env });
 
 export interface Simulator {
   readonly url: string;

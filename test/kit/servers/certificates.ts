@@ -1,8 +1,7 @@
 // Certificates for tests, made by the openssl command: an authority and what it signed, and a rogue one.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeFolder, tempFolder } from '../folders.ts';
 
 export interface Certificates {
   readonly ca: string;
@@ -20,33 +19,17 @@ interface Pair {
 
 /** Valid for a day, the server's for these names. */
 export function makeCertificates(serverNames = ['DNS:localhost', 'IP:127.0.0.1']): Certificates {
-  const folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-certificates-'));
+  const folder = tempFolder();
   const file = (name: string) => join(folder, name);
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder });
   const make = (name: string, signer: string | null): Pair => {
     const pair = { cert: file(`${name}.pem`), key: file(`${name}.key`) };
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc', '-keyout', pair.key];
-    const signed =
+    const whose =
       signer === null
-        ? ['-addext', 'basicConstraints=critical,CA:TRUE']
-        : ['-CA', file(`${signer}.pem`), '-CAkey', file(`${signer}.key`)];
-    const names =
-      signer === null
-        ? []
-        : ['-addext', `subjectAltName=${serverNames}`, '-addext', 'basicConstraints=CA:FALSE'];
-    openssl(
-      'req',
-      '-x509',
-      ...key,
-      '-out',
-      pair.cert,
-      '-days',
-      '1',
-      '-subj',
-      `/CN=${name}`,
-      ...signed,
-      ...names,
-    );
+        ? '-addext basicConstraints=critical,CA:TRUE'
+        : `-CA ${signer}.pem -CAkey ${signer}.key -addext subjectAltName=${serverNames} -addext basicConstraints=CA:FALSE`;
+    const key = `-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -keyout ${pair.key}`;
+    const line = `req -x509 ${key} -out ${pair.cert} -days 1 -subj /CN=${name} ${whose}`;
+    execFileSync('openssl', line.split(' '), { stdio: 'pipe', cwd: folder });
     return pair;
   };
   const ca = make('authority', null).cert;
@@ -56,6 +39,6 @@ export function makeCertificates(serverNames = ['DNS:localhost', 'IP:127.0.0.1']
     server: make('server', 'authority'),
     client: make('host-1', 'authority'),
     rogue: make('rogue', 'nobody'),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
+    remove: () => removeFolder(folder),
   };
 }

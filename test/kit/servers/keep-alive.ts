@@ -1,9 +1,9 @@
 /** A client that keeps its connection from call to call, as dockerd does, and knows which of its requests were lost. */
 import type { Socket } from 'node:net';
-import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
-import { bodyOf, dockerds, isWhole } from './raw-http.ts';
+import { setImmediate as turn } from 'node:timers/promises';
+import { pause } from '../wait.ts';
+import { bodyOf, dockerds, exchange, isWhole } from './raw-http.ts';
 
-const ANSWER_MAX_MS = 30_000;
 /** As long as dockerd tries to reach a server that is not there. */
 const KNOCK_MAX_MS = 15_000;
 const KNOCK_AGAIN_MS = 20;
@@ -69,7 +69,7 @@ export class KeepAliveClient {
         break;
       }
       if (performance.now() > until) throw new Error(`nobody listens for ${KNOCK_MAX_MS} ms`);
-      await wait(KNOCK_AGAIN_MS);
+      await pause(KNOCK_AGAIN_MS);
     }
     return this.#socket;
   }
@@ -85,25 +85,4 @@ export class KeepAliveClient {
       socket.on('error', over).on('end', over).on('close', over);
     });
   }
-}
-
-/** What came for the request until it was whole, or until the connection ended. */
-function exchange(socket: Socket, request: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let response = '';
-    const settle = () => {
-      clearTimeout(late);
-      socket.off('data', onData).off('close', settle).off('end', settle);
-      resolve(response);
-    };
-    const onData = (chunk: Buffer) => {
-      response += chunk.toString('latin1');
-      if (isWhole(response)) settle();
-    };
-    const late = setTimeout(() => {
-      reject(new Error(`no whole answer within ${ANSWER_MAX_MS} ms: ${response}`));
-    }, ANSWER_MAX_MS);
-    socket.on('data', onData).on('close', settle).on('end', settle);
-    socket.write(request);
-  });
 }

@@ -96,8 +96,7 @@ export interface Ran {
 export function runProgram(
   command: string,
   args: readonly string[],
-  env: Environment,
-  cwd = '.',
+  { env = {}, cwd = '.' }: { env?: Environment; cwd?: string } = {},
 ): Promise<Ran> {
   return new Promise(resolve => {
     const options = { env: withPath(env), cwd, maxBuffer: OUTPUT_BYTES_MAX };

@@ -32,28 +32,34 @@ export async function open(to: NetConnectOpts): Promise<Connection> {
     socket.once('connect', resolve);
     socket.once('error', reject);
   });
-  return { exchange: request => exchange(socket, request), close: () => socket.destroy() };
+  socket.on('error', () => {}); // the end of the connection tells of it
+  return {
+    async exchange(request) {
+      const response = await exchange(socket, request);
+      if (response === '') throw new Error('closed without a response');
+      return response;
+    },
+    close: () => socket.destroy(),
+  };
 }
 
-function exchange(socket: Socket, request: string): Promise<string> {
+/** What comes for the request until it is whole, or until the connection ends. */
+export function exchange(socket: Socket, request: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let response = '';
-    const settle = (error: Error | null) => {
-      clearTimeout(deadline);
-      socket.off('data', onData).off('close', onClose).off('error', settle);
-      if (error === null) resolve(response);
-      else reject(error);
+    const settle = () => {
+      clearTimeout(late);
+      socket.off('data', onData).off('close', settle).off('end', settle);
+      resolve(response);
     };
     const onData = (chunk: Buffer) => {
       response += chunk.toString('latin1');
-      if (isWhole(response)) settle(null);
+      if (isWhole(response)) settle();
     };
-    const onClose = () => settle(response === '' ? new Error('closed without a response') : null);
-    const deadline = setTimeout(
-      () => settle(new Error(`no whole response within ${ANSWER_DEADLINE_MS} ms: ${response}`)),
-      ANSWER_DEADLINE_MS,
-    );
-    socket.on('data', onData).on('close', onClose).on('error', settle);
+    const late = setTimeout(() => {
+      reject(new Error(`no whole response within ${ANSWER_DEADLINE_MS} ms: ${response}`));
+    }, ANSWER_DEADLINE_MS);
+    socket.on('data', onData).on('close', settle).on('end', settle);
     socket.write(request);
   });
 }

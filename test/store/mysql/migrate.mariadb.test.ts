@@ -89,7 +89,10 @@ async function contentsOf(database: string) {
 /** Runs drizzle-kit as people would; returns what it printed. Throws when it failed. */
 async function drizzleKit(args: string[], env: Record<string, string> = {}): Promise<string> {
   const program = join(ROOT, 'node_modules/drizzle-kit/bin.cjs');
-  const { code, stdout, stderr } = await runProgram('node', [program, ...args], { PATH, ...env }, ROOT);
+  const { code, stdout, stderr } = await runProgram('node', [program, ...args], {
+    env: { PATH, ...env },
+    cwd: ROOT,
+  });
   if (code !== 0) throw new Error(`${stdout}${stderr}`);
   return `${stdout}${stderr}`;
 }

@@ -84,7 +84,7 @@ for (const dialect of ['mysql', 'sqlite'] as const)
 const PROGRAM = fileURLToPath(new URL('./migrate-once.ts', import.meta.url));
 migrate('six processes at once on a new file: all succeed, the migration is noted once', async ({ path }) => {
   const command = 'Deno' in globalThis ? ['run', '-A', PROGRAM] : [PROGRAM];
-  const ended = await Promise.all(range(6).map(() => runProgram(process.execPath, [...command, path], {})));
+  const ended = await Promise.all(range(6).map(() => runProgram(process.execPath, [...command, path])));
   for (const { code, stderr } of ended) assert.is(code, 0, stderr);
   assert.is(rowsIn(path, 'SELECT * FROM __drizzle_migrations').length, migrations('sqlite').length);
   const added = rowsIn(path, 'SELECT ip FROM allocation').map(one => one.ip);
