@@ -4,9 +4,8 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/command.ts';
 import type { Config } from './cli/settings/config.ts';
-import { createEc2Cloud } from './cloud/ec2.ts';
+import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
-import { createGate } from './cloud/gate.ts';
 import {
   IMDS_ENDPOINT,
   IMDS_ENDPOINT_IPV6,
@@ -14,6 +13,7 @@ import {
   metadataDisabled,
   type ReadMetadata,
 } from './cloud/imds.ts';
+import { createRateLimiter } from './cloud/rate-limiter.ts';
 import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
@@ -39,13 +39,16 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   };
   const metadata = instanceMetadata(process);
   const time = createEc2Time(clock, Date.now, log);
-  const cloud = createGate(createEc2Cloud({ ...config.aws, metadata, time, deadlineClock: deadlines, log }), {
-    clock,
-    wait,
-    share: config.ec2SharePercent / 100,
-    budget: spec.kind === 'mysql' ? store : null,
-    log,
-  });
+  const cloud = createRateLimiter(
+    createEc2Client({ ...config.aws, metadata, time, deadlineClock: deadlines, log }),
+    {
+      clock,
+      wait,
+      share: config.ec2SharePercent / 100,
+      budget: spec.kind === 'mysql' ? store : null,
+      log,
+    },
+  );
   const embedded: { instance: InstanceId | null } = { instance: null };
   const context: IpamContext = {
     store,

@@ -65,7 +65,7 @@ export function createDockerd(parts: Parts, place: HostPlace, { allocator, pools
   async function request(): Promise<Ipv4> {
     if (underWay++ > 0) throw new Error(`two requests of ${place.eni} at once`);
     try {
-      const asked = { pool, named: null, holder: null, gone: () => false };
+      const asked = { pool, named: null, holder: null, caller: new AbortController().signal };
       return (await allocator.request(asked)).row.ip;
     } finally {
       underWay--;

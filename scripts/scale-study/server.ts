@@ -1,6 +1,6 @@
 /** Server processes: the whole program, on simulated time, EC2 and ledger; what they ask of EC2 is counted. */
-import type { OpenCloud } from '../../src/cloud/cloud.ts';
-import { createMemoryCloud } from '../../src/cloud/memory.ts';
+import type { Ec2Client } from '../../src/cloud/cloud.ts';
+import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import type { Log } from '../../src/domain/log.ts';
 import type { WarmTarget } from '../../src/domain/pool-size.ts';
@@ -60,11 +60,11 @@ export function openServer(
     tally.logged(level, message, fields);
     if (fields.error instanceof Error && !(fields.error instanceof IpamError)) failed(fields.error);
   };
-  const cloud = createMemoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now });
+  const client = createMemoryClient(vpc, { wait: clock.wait, deadlineClock: () => clock.now });
   const context = createContext(clock, {
     store,
-    cloud: counted(cloud, tally),
-    gate: host === null ? { share: EC2_SHARE, budget: store } : { share: EMBEDDED_EC2_SHARE, budget: null },
+    client: counted(client, tally),
+    limits: host === null ? { share: EC2_SHARE, budget: store } : { share: EMBEDDED_EC2_SHARE, budget: null },
     policy: { ...POLICY, ...warm },
     random,
     log,
@@ -87,11 +87,11 @@ function rowsIn(answer: unknown): number {
   return answer !== null && typeof answer === 'object' && 'rows' in answer ? rowsIn(answer.rows) : 1;
 }
 
-const counted = (cloud: OpenCloud, tally: Tally): OpenCloud => ({
-  ...cloud,
-  through: door =>
-    cloud.through((action, send) =>
-      door(action, async () => {
+const counted = (client: Ec2Client, tally: Tally): Ec2Client => ({
+  ...client,
+  sendingBy: sender =>
+    client.sendingBy((action, send) =>
+      sender(action, async () => {
         tally.called(action);
         try {
           return await send();

@@ -1,8 +1,8 @@
 /**
- * One of EC2's token buckets as a process believes it to be that knows of no other servers: the account's, which other programs draw from too, and
- * within it our share. Calls take from both. What waits for nobody keeps to the share at all times. A cold
- * call, for which a container waits, may draw ahead of the share as far as the account's bucket goes, and
- * until that debt is paid nothing else is sent: the share limits what is used in the long run, not how fast a
+ * A model of one of EC2's token buckets, for a process that shares no ledger: the account's bucket, which other programs
+ * draw from too, and within it our share. Each call takes a token of both. Calls for which no container waits keep to the
+ * share at all times. A cold call, for which a container waits, may draw ahead of the share as far as the account's bucket
+ * goes, and until that debt is paid nothing else is sent: the share limits what is used in the long run, not how fast a
  * burst of containers starts.
  *
  * Worked, for assign (100 and 5 a second) with a share of 5 %: after a quiet time 100 cold calls go at once,
@@ -20,9 +20,11 @@ export interface Rate {
 export interface TokenBucket {
   /** Takes a token, if a call of the urgency may have one now. */
   take(urgency: Urgency): boolean;
+  /** Puts a token back that such a call has not used. */
+  giveBack(): void;
   /** No earlier than after this long, in milliseconds, can `take` do so; Infinity where the share is 0. */
   readyInMs(urgency: Urgency): number;
-  /** EC2 said that there are too many calls: the bucket is empty and fills at half its speed. Answers
+  /** EC2 said that there are too many calls: the bucket is empty and fills at half its speed. Returns
    *  whether it was at full speed before. */
   slow(): boolean;
   /** Tokens of our own that come in a second, by now. */
@@ -86,6 +88,10 @@ export function createTokenBucket(rate: Rate, { clock, share }: Parts): TokenBuc
       account--;
       own--;
       return true;
+    },
+    giveBack() {
+      account = Math.min(account + 1, rate.capacity);
+      own = Math.min(own + 1, ownCapacity);
     },
     readyInMs(urgency) {
       const [ofAccount, ofOurs] = missing(urgency);

@@ -48,20 +48,14 @@ export interface CidrReservation {
 export const URGENCIES = ['cold', 'refill', 'reconcile', 'recycle'] as const;
 export type Urgency = (typeof URGENCIES)[number];
 
-/**
- * What we ask of EC2, in lists, since EC2 counts and throttles calls. Reads may be late by seconds.
- * Errors are IpamErrors, but for what is said below with a code `ec2-…`; any but `ec2-unknown` means that nothing was changed or ever will.
- */
-export interface Cloud {
-  /** The same cloud; its calls are as urgent as `urgency` says when a turn is given, so that one that waits
-   *  already can become more urgent. */
-  as(urgency: () => Urgency): Cloud;
-  /** Resolves when one call of the kind may be sent. Each assign and unassign must have had a
-   *  turn of its own, taken before its intent is written, so that no intent grows old in a queue. Throws
-   *  ec2-throttled, and nothing was sent, when none came in time, or by `until` on the process's monotonic clock; absent, a
-   *  cold call waits some seconds only. */
-  turn(action: 'assign' | 'unassign', until?: number): Promise<void>;
+/** A change that EC2 is asked for: to put addresses on an ENI, or to take them off. */
+export type ChangeKind = 'assign' | 'unassign';
 
+/**
+ * What EC2 is asked without changing anything, in lists, since EC2 counts and throttles calls. Reads may be seconds old.
+ * Errors are IpamErrors, but for what is said below with a code `ec2-…`.
+ */
+export interface Ec2Reads {
   /** The Region that this client asks. Asks EC2 nothing. Throws ec2-denied where none is configured. */
   region(): Promise<string>;
   /** Some ENI that fits, of those that a listing by filter shows this client; null: it shows none. A client is shown
@@ -82,21 +76,38 @@ export interface Cloud {
   /** IPv4 addresses that one ENI of an instance of the type may hold, its primary included; null when EC2
    *  does not say. */
   addressLimit(type: string): Promise<number | null>;
-
-  /** Puts all the addresses on the ENI, or none. Sent once, and only before `sendBefore` on the
-   *  deadline clock (milliseconds; domain/clock.ts): later it throws ec2-unreachable and nothing was sent. */
-  assign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
-  /** Takes all the addresses off the ENI, or none. */
-  unassign(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
 }
 
-/** Sends one request of an EC2 API: a read when and as often as it sees fit, a change at once and once. */
-export type Door = <T>(action: string, send: () => Promise<T>) => Promise<T>;
-
-/** A cloud that has no gate: `as` and `turn` do nothing, and each request is sent at once, and once. */
-export interface OpenCloud extends Cloud {
-  /** The same cloud, all of whose requests go through the door: each page, and each part of a long list. */
-  through(door: Door): Cloud;
+/** EC2 as the driver asks it, within the rate that EC2 allows the account. */
+export interface Cloud extends Ec2Reads {
+  /** The same cloud. Its calls are as urgent as `urgency` says at the time that one may be sent, so that a waiting call
+   *  can become more urgent. */
+  as(urgency: () => Urgency): Cloud;
+  /** Resolves when one change of the kind may be sent. It is waited for before the intent is written, so that no intent
+   *  grows old in a queue. Throws ec2-throttled when that is not within a minute or before the signal aborts, and
+   *  caller-gone when the signal aborts with that. */
+  permit(kind: ChangeKind, signal?: AbortSignal): Promise<Permit>;
 }
 
-export const OPEN_DOOR: Door = (_action, send) => send();
+/** Leave to send one change. Disposing of a permit gives it back, unless it was used. */
+export interface Permit extends Disposable {
+  /** Puts all the addresses on the ENI or takes all of them off, by the permit's kind; or none. Sent at once and once, and
+   *  only before `sendBefore` on the deadline clock (milliseconds; domain/clock.ts): later it throws ec2-unreachable.
+   *  A permit is used up by one call, whatever EC2 answers, and expires: then this throws ec2-throttled.
+   *  Any error but `ec2-unknown` means that nothing was changed, and that nothing ever will be. */
+  send(eni: EniId, ips: readonly Ipv4[], sendBefore: number): Promise<void>;
+}
+
+/** How a client sends one request of an EC2 API: a read when and as often as it likes, a change at once and once. */
+export type Sender = <T>(action: string, send: () => Promise<T>) => Promise<T>;
+
+/** A client of EC2 that knows of no rate. It sends each request at once, and once. */
+export interface Ec2Client extends Ec2Reads {
+  /** As a permit sends it. */
+  readonly assign: Permit['send'];
+  readonly unassign: Permit['send'];
+  /** The same client, which sends each request by the sender: each page, and each part of a long list. */
+  sendingBy(sender: Sender): Ec2Client;
+}
+
+export const SEND_AT_ONCE: Sender = (_action, send) => send();

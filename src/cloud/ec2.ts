@@ -17,9 +17,9 @@ import {
   type CidrReservation,
   type CloudEni,
   type CloudSubnet,
-  type Door,
-  OPEN_DOOR,
-  type OpenCloud,
+  type Ec2Client,
+  SEND_AT_ONCE,
+  type Sender,
 } from './cloud.ts';
 import {
   AFTER_SIGNING,
@@ -44,8 +44,8 @@ const FILTER_VALUES_MAX = 199;
 const ENI_IDS_MAX = 200;
 
 /** EC2 itself, or what AWS_ENDPOINT_URL_EC2 puts in its place. */
-export const createEc2Cloud = (options: Ec2Options): OpenCloud =>
-  cloudBehind(OPEN_DOOR, {
+export const createEc2Client = (options: Ec2Options): Ec2Client =>
+  clientSendingBy(SEND_AT_ONCE, {
     call: createEc2Call(options),
     read: createEniReader(options.log, options.time.now),
     checks: options,
@@ -57,9 +57,9 @@ interface Parts {
   readonly checks: SendChecks;
 }
 
-function cloudBehind(door: Door, parts: Parts): OpenCloud {
+function clientSendingBy(sender: Sender, parts: Parts): Ec2Client {
   const { call, read, checks } = parts;
-  const send: Ec2Call = (action, ask) => door(action, () => call(action, ask));
+  const send: Ec2Call = (action, ask) => sender(action, () => call(action, ask));
 
   const describe = (input: DescribeNetworkInterfacesCommandInput) =>
     send('DescribeNetworkInterfaces', (client, limits) =>
@@ -93,10 +93,8 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
     }
   }
 
-  const cloud: OpenCloud = {
-    as: () => cloud,
-    async turn() {},
-    through: another => cloudBehind(another, parts),
+  const client: Ec2Client = {
+    sendingBy: another => clientSendingBy(another, parts),
     enis,
 
     region: () => call('the call', client => client.config.region()),
@@ -240,7 +238,7 @@ function cloudBehind(door: Door, parts: Parts): OpenCloud {
       });
     },
   };
-  return cloud;
+  return client;
 }
 
 /** The items of each page, until EC2 names no next one. */

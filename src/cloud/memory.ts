@@ -17,9 +17,9 @@ import {
   type CidrReservation,
   type CloudEni,
   type CloudSubnet,
-  type Door,
-  OPEN_DOOR,
-  type OpenCloud,
+  type Ec2Client,
+  SEND_AT_ONCE,
+  type Sender,
 } from './cloud.ts';
 import { CLOCK_AHEAD_MS_MAX, clockAhead } from './ec2-time.ts';
 import { nullWhenRefused, refusal, withoutIpv4 } from './refusals.ts';
@@ -44,10 +44,10 @@ const PAGE_SIZE = 1000;
 const SOME_ENI_PAGE_SIZE = 5;
 
 /** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
-export const createMemoryCloud = (vpc: Vpc, options: MemoryCloudOptions): OpenCloud =>
-  cloudBehind(OPEN_DOOR, vpc, options);
+export const createMemoryClient = (vpc: Vpc, options: MemoryCloudOptions): Ec2Client =>
+  clientSendingBy(SEND_AT_ONCE, vpc, options);
 
-function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenCloud {
+function clientSendingBy(sender: Sender, vpc: Vpc, options: MemoryCloudOptions): Ec2Client {
   const {
     wait,
     deadlineClock,
@@ -69,9 +69,9 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
   }
 
   const read = <T>(action: string, look: (network: Network, at?: number) => T, sweeping = false) =>
-    door(action, async () => answerOf(action, vpc.read(action, look, sweeping)));
+    sender(action, async () => answerOf(action, vpc.read(action, look, sweeping)));
   const write = <T>(action: string, eni: EniId, change: (network: Network) => T) =>
-    door(action, async () => {
+    sender(action, async () => {
       const asked = caller(); // it may be applied when the caller is another one
       const checked = (network: Network): T => {
         createView(network, vpc.region, asked).checkOwner(eni);
@@ -107,10 +107,8 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
     } while (nextToken !== null);
   }
 
-  const cloud: OpenCloud = {
-    as: () => cloud,
-    async turn() {},
-    through: another => cloudBehind(another, vpc, options),
+  const client: Ec2Client = {
+    sendingBy: another => clientSendingBy(another, vpc, options),
     enis,
 
     region: async () => caller().region ?? vpc.region,
@@ -203,7 +201,7 @@ function cloudBehind(door: Door, vpc: Vpc, options: MemoryCloudOptions): OpenClo
       await write('UnassignPrivateIpAddresses', eni, network => network.unassign(eni, ips));
     },
   };
-  return cloud;
+  return client;
 }
 
 const unknown = (message: string) =>

@@ -26,35 +26,49 @@ export function errorAnswer(error: unknown, log: Log, path: string): Response {
   return json({ Error: 'ec2-ipam: internal error; look into the log of the server' });
 }
 
-/** Watches for the caller to hang up, from now on. */
-export function watchCaller(c: Context<Env>): () => boolean {
-  const { signal } = c.req.raw; // made on first access: it must exist before the caller can go
-  const socket = c.env?.incoming?.socket;
-  return () => signal.aborted || socket?.destroyed === true || socket?.readableEnded === true;
+/** Who sent a request. */
+export interface Caller {
+  /** Aborted, with caller-gone, some time after the connection has closed. */
+  readonly signal: AbortSignal;
+  /** Whether the connection is closed by now. After a reset it is known here before the signal aborts. */
+  isGone(): boolean;
 }
+
+export function watchCaller(c: Context<Env>): Caller {
+  const closed = c.req.raw.signal; // made on first access: it must exist before the caller can go
+  const socket = c.env?.incoming?.socket;
+  const left = new AbortController();
+  closed.addEventListener('abort', () => left.abort(callerGone()), { once: true });
+  return {
+    signal: left.signal,
+    isGone: () => closed.aborted || socket?.destroyed === true || socket?.readableEnded === true,
+  };
+}
+
+const callerGone = () => new IpamError('caller-gone', 'the caller has gone');
 
 /** Resolves when the next answer on the connection is the one to this request. Before that it could not be written: it
  *  would wait behind those to what the client sent before, and be lost without notice if the connection closed. Throws
  *  caller-gone. */
-export async function inTurn(c: Context<Env>, gone: () => boolean): Promise<void> {
+export async function inTurn(c: Context<Env>, caller: Caller): Promise<void> {
   const outgoing = c.env?.outgoing;
   if (outgoing === undefined || outgoing.socket !== null) return;
-  if (!gone())
+  if (!caller.isGone())
     await new Promise<void>(resolve => {
       outgoing.once('socket', () => resolve()).once('close', () => resolve());
     });
-  if (gone()) throw new IpamError('caller-gone', 'the caller has gone');
+  if (caller.isGone()) throw callerGone();
 }
 
 /** Hands the answer to the caller, or undoes what it promises when the caller has gone. That is decided in the
  *  tick in which the first byte goes to the socket, so there is no moment at which both or neither happens. */
 export async function handOver(
   c: Context<Env>,
-  gone: () => boolean,
+  caller: Caller,
   body: unknown,
   undo: () => Promise<void>,
 ): Promise<Response> {
-  if (gone()) {
+  if (caller.isGone()) {
     await undo();
     return json({ Error: 'the caller has gone' });
   }

@@ -36,7 +36,7 @@ export interface Service {
   readonly pools: Pools;
   readonly allocator: Allocator;
   /** Resolves when the ledger is open; bounded as every wait of a request is. */
-  opened(gone: () => boolean): Promise<void>;
+  opened(caller?: AbortSignal): Promise<void>;
 }
 
 interface DriverOptions {
@@ -64,7 +64,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   );
 
   app.post('/IpamDriver.RequestPool', async c => {
-    const gone = watchCaller(c);
+    const caller = watchCaller(c);
     const asked = await bodyOf(c, RequestPool);
     if (asked.V6) throw new IpamError('bad-request', 'IPv6 is not served', { hint: 'leave out --ipv6' });
     const eniId = option(asked.Options, 'eni-id');
@@ -72,14 +72,14 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       throw new IpamError('bad-request', 'the network does not say which ENI it is for', {
         hint: 'add --ipam-opt eni-id=eni-… (mknet.sh does it)',
       });
-    await service.opened(gone);
+    await service.opened(caller.signal);
     const instanceId = option(asked.Options, 'instance-id');
     const { poolId, subnet, gateway } = await service.pools.request({
       eniId,
       instanceId,
       pool: asked.Pool,
       subPool: asked.SubPool,
-      gone,
+      caller: caller.signal,
     });
     // Engine 29 asks for no gateway on ipvlan and macvlan: without this its containers get no default route.
     return json({
@@ -102,27 +102,27 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   });
 
   app.post('/IpamDriver.RequestAddress', async c => {
-    const gone = watchCaller(c);
+    const caller = watchCaller(c);
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
-    await inTurn(c, gone);
-    await service.opened(gone);
+    await inTurn(c, caller);
+    await service.opened(caller.signal);
     if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
       return await gatewayAnswer(service, pool, named);
     const holder = option(asked.Options, ENDPOINT_NAME);
-    const { row, home } = await service.allocator.request({ pool, named, holder, gone });
+    const { row, home } = await service.allocator.request({ pool, named, holder, caller: caller.signal });
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
     // A caller that had gone before its connection was accepted is known to have gone when the kernel is asked again.
     await turn();
-    return await handOver(c, gone, body, () => service.allocator.undo(row));
+    return await handOver(c, caller, body, () => service.allocator.undo(row));
   });
 
   app.post('/IpamDriver.ReleaseAddress', async c => {
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
-    await service.allocator.release(pool, ip, () => service.opened(() => false));
+    await service.allocator.release(pool, ip, () => service.opened());
     return send(c, {});
   });
   return app;

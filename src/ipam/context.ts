@@ -55,7 +55,7 @@ export interface IpamContext {
 export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
-/** The same context, whose EC2 calls are as urgent as it says by the time their turn comes. */
+/** The same context, whose EC2 calls are as urgent as it says by the time that they may be sent. */
 export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
   changed(context, { cloud: context.cloud.as(urgency) });
 

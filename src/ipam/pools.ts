@@ -12,7 +12,7 @@ import {
 import type { IpamContext } from './context.ts';
 import { type Enis, type Home, notOurs } from './ec2/enis.ts';
 import type { WarmPools } from './pool/warm-pool.ts';
-import { type Outages, patience } from './request/retry.ts';
+import { type Outages, withRetry } from './request/retry.ts';
 
 /** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
  *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */
@@ -26,8 +26,8 @@ export interface PoolRequest {
   readonly pool: string;
   /** `--ip-range`, or empty. */
   readonly subPool: string;
-  /** Whether nobody waits for the answer any more. */
-  readonly gone?: () => boolean;
+  /** Aborted when the caller has gone. */
+  readonly caller?: AbortSignal | undefined;
 }
 export interface PoolAnswer {
   readonly poolId: string;
@@ -61,8 +61,8 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
       asked.instanceId === null ? null : parseInstanceId(asked.instanceId, '--ipam-opt instance-id');
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
-    const withRetry = patience(outages, id, asked.gone ?? (() => false), context.clock());
-    const { eni, subnet } = await withRetry(() => enis.look(id));
+    const retrying = withRetry(outages, id, { startedAt: context.clock(), caller: asked.caller });
+    const { eni, subnet } = await retrying(() => enis.look(id));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
       throw new IpamError(
@@ -74,8 +74,8 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
       );
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
-    await withRetry(() => checkInstance({ eni, subnet }, instance));
-    const home = await withRetry(async () => {
+    await retrying(() => checkInstance({ eni, subnet }, instance));
+    const home = await retrying(async () => {
       const adopted = await enis.adopt(id);
       const { instance: known } = adopted.eni;
       const isOld = known === null || (instance !== null && known !== instance);

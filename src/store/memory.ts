@@ -22,7 +22,7 @@ import {
   type Store,
   type Tally,
 } from './store.ts';
-import { type Bucket, FULL, slowed, turnIn } from './token-bucket.ts';
+import { type Bucket, FULL, permitIn, slowed, withoutPermit } from './token-bucket.ts';
 
 /** It is lost with the process. */
 export function createMemoryStore(options: { clock?: () => number; origin?: string } = {}): Store {
@@ -158,12 +158,16 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       leases.set(name, { server, until: now + forMs });
       return true;
     },
-    async takeTurn(turn) {
-      const taken = turnIn(buckets.get(turn.name) ?? FULL, turn, clock());
-      if (taken !== null) buckets.set(turn.name, taken.after);
+    async takePermit(query) {
+      const taken = permitIn(buckets.get(query.name) ?? FULL, query, clock());
+      if (taken !== null) buckets.set(query.name, taken.after);
       return taken?.waitMs ?? null;
     },
-    async slowTurns({ name, aheadMs }) {
+    async giveBackPermit(query) {
+      const bucket = buckets.get(query.name);
+      if (bucket !== undefined) buckets.set(query.name, withoutPermit(bucket, query, clock()));
+    },
+    async slowBucket({ name, aheadMs }) {
       const after = slowed(buckets.get(name) ?? FULL, aheadMs, clock());
       if (after !== null) buckets.set(name, after);
       return after?.halvings ?? null;

@@ -31,8 +31,9 @@ export type SharedStore = Omit<
   | 'lateOutcomes'
   | 'add'
   | 'noteAttachments'
-  | 'takeTurn'
-  | 'slowTurns'
+  | 'takePermit'
+  | 'giveBackPermit'
+  | 'slowBucket'
 >;
 
 /** ENIs of one INSERT, and addresses of one list. Both keep a statement well under 1 MiB. */

@@ -71,15 +71,15 @@ export interface FreeQuery {
 /** A token bucket that all servers share. */
 export interface BucketName {
   readonly name: string;
-  /** The largest time from now to a turn, in milliseconds. A later one was written before the store's clock was set
+  /** The largest time from now to a permit, in milliseconds. A later one was written before the store's clock was set
    *  back. */
   readonly aheadMs: number;
 }
-export interface TurnQuery extends BucketName {
+export interface PermitQuery extends BucketName {
   /** The most tokens in the bucket, and the time for one to return, in milliseconds. */
   readonly capacity: number;
   readonly intervalMs: number;
-  /** The longest wait for the turn, in milliseconds. */
+  /** The longest wait for the permit, in milliseconds. */
   readonly withinMs: number;
 }
 
@@ -164,12 +164,14 @@ export interface Store {
    *  store's clock was set back, and counts as ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
   /** Takes the next turn of the bucket and returns the wait until then, in milliseconds; null, without taking one, when
-   *  the wait would be too long. Turns are in the order of the calls. They only limit the rate: a turn may be lost, or its
+   *  the wait would be too long. Permits are in the order of the calls. They only limit the rate: a permit may be lost, or its
    *  time may be by another clock. */
-  takeTurn(turn: TurnQuery): Promise<number | null>;
+  takePermit(query: PermitQuery): Promise<number | null>;
+  /** Gives a permit back that was not used. */
+  giveBackPermit(query: PermitQuery): Promise<void>;
   /** After EC2 throttled a call: empties the bucket and halves its rate, until throttling stops for a while. Returns how
-   *  often the rate is halved; null when the bucket was slowed already after the turn of that call. */
-  slowTurns(bucket: BucketName): Promise<number | null>;
+   *  often the rate is halved; null when the bucket was slowed already after the permit of that call. */
+  slowBucket(bucket: BucketName): Promise<number | null>;
   /** Returns a fact about the whole ledger; null when it is not noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;

@@ -12,7 +12,7 @@ import {
   RunInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import type { CloudEni } from '../../src/cloud/cloud.ts';
-import { createEc2Cloud } from '../../src/cloud/ec2.ts';
+import { createEc2Client } from '../../src/cloud/ec2.ts';
 import { createEc2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataDisabled } from '../../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../../src/domain/address.ts';
@@ -31,7 +31,7 @@ let subnet = '' as SubnetId;
 let eni = '' as EniId;
 let instance = '' as InstanceId;
 const cloud = () =>
-  createEc2Cloud({
+  createEc2Client({
     region: 'eu-west-1',
     credentials,
     log: () => {},

@@ -2,8 +2,8 @@
 // the strict simulator over HTTP on loopback, with its faults; for what no EC2 sends, an answer made by hand.
 import process from 'node:process';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Door, OpenCloud } from '../../src/cloud/cloud.ts';
-import { createEc2Cloud } from '../../src/cloud/ec2.ts';
+import type { Ec2Client, Sender } from '../../src/cloud/cloud.ts';
+import { createEc2Client } from '../../src/cloud/ec2.ts';
 import type { Ec2Options } from '../../src/cloud/ec2-call.ts';
 import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataAt, metadataDisabled } from '../../src/cloud/imds.ts';
@@ -45,8 +45,8 @@ function knownTime(): Ec2Time {
   return time;
 }
 const freshTime = (log: Log = () => {}): Ec2Time => createEc2Time(() => performance.now(), Date.now, log);
-const cloud = (options: Partial<Ec2Options> = {}): OpenCloud =>
-  createEc2Cloud({
+const cloud = (options: Partial<Ec2Options> = {}): Ec2Client =>
+  createEc2Client({
     region: 'eu-central-1',
     credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' },
     deadlineClock: () => 0,
@@ -312,11 +312,11 @@ ec2("EC2's refusals keep their meaning, and a mutation is sent once", async () =
 
 ec2('each request goes through the door once: every page, and every part of a long list', async () => {
   const passed: string[] = [];
-  const door: Door = (action, send) => {
+  const door: Sender = (action, send) => {
     passed.push(action);
     return send();
   };
-  const behind = cloud().through(door);
+  const behind = cloud().sendingBy(door);
   for await (const page of behind.enis(SUBNET)) assert.is(page.length, 2);
   await behind.eni(ENI);
   await behind.carriers(

@@ -1,11 +1,11 @@
 // Goal: the in-process twin answers and refuses like EC2 over the wire, and every refusal of EC2 gets the code
 // that our machine branches on. Method: a table of EC2's codes and texts; the same story told to both clouds.
 import process from 'node:process';
-import type { Cloud, CloudEni } from '../../src/cloud/cloud.ts';
-import { createEc2Cloud } from '../../src/cloud/ec2.ts';
+import type { CloudEni, Ec2Client } from '../../src/cloud/cloud.ts';
+import { createEc2Client } from '../../src/cloud/ec2.ts';
 import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataDisabled } from '../../src/cloud/imds.ts';
-import { createMemoryCloud } from '../../src/cloud/memory.ts';
+import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { refusal } from '../../src/cloud/refusals.ts';
 import { parseCidr } from '../../src/domain/address.ts';
 import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
@@ -119,7 +119,7 @@ refusals.run();
 function twin(vpc: Vpc, callTimeoutMs = 10_000) {
   const waits: number[] = [];
   const clock = { ms: 0 };
-  const cloud = createMemoryCloud(vpc, {
+  const cloud = createMemoryClient(vpc, {
     wait: async ms => void waits.push(ms),
     deadlineClock: () => clock.ms,
     callTimeoutMs,
@@ -188,13 +188,13 @@ memory.run();
 
 const bothClouds = suite('memory cloud and EC2 over the wire');
 /** Tells the story to both clouds, each on a VPC of its own that luck has made the same. */
-async function both(story: (cloud: Cloud, vpc: Vpc) => Promise<unknown>): Promise<unknown> {
+async function both(story: (cloud: Ec2Client, vpc: Vpc) => Promise<unknown>): Promise<unknown> {
   const [inside, outside] = [simulated({ random: seeded(7) }), simulated({ random: seeded(7) })];
   const served = await serve(createSimulator(outside, { instance: INSTANCE }));
   const before = process.env.AWS_ENDPOINT_URL_EC2;
   process.env.AWS_ENDPOINT_URL_EC2 = served.url;
   try {
-    const wired = createEc2Cloud({
+    const wired = createEc2Client({
       region: 'eu-central-1',
       credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
       deadlineClock: () => 0,
@@ -339,13 +339,13 @@ bothClouds(
     const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
     const before = process.env.AWS_ENDPOINT_URL_EC2;
     process.env.AWS_ENDPOINT_URL_EC2 = served.url;
-    const cloudsOf = (account: string): Cloud[] => [
-      createMemoryCloud(vpc, {
+    const cloudsOf = (account: string): Ec2Client[] => [
+      createMemoryClient(vpc, {
         wait: async () => {},
         deadlineClock: () => 0,
         caller: () => ({ account, region: null }),
       }),
-      createEc2Cloud({
+      createEc2Client({
         region: vpc.region,
         credentials: { accessKeyId: account, secretAccessKey: 'x' },
         deadlineClock: () => 0,
@@ -377,7 +377,7 @@ bothClouds(
   },
 );
 
-async function idsOf(cloud: Cloud): Promise<EniId[]> {
+async function idsOf(cloud: Ec2Client): Promise<EniId[]> {
   const ids: EniId[] = [];
   for await (const page of cloud.enis(SUBNET)) ids.push(...page.map(eni => eni.id));
   return ids;

@@ -74,14 +74,14 @@ class CountedInFlight extends InFlight {
 }
 
 /** A server whose first request waits for `first`, and a client of it. */
-async function served(transport: Transport, first: (gone: () => boolean) => Promise<void>) {
+async function served(transport: Transport, first: (isGone: () => boolean) => Promise<void>) {
   const w = await pooled({ vpc: ROOMY });
   const seen = { requests: 0, releases: 0 };
   const allocator: World['allocator'] = {
     ...w.allocator,
     async request(asked) {
       seen.requests++;
-      if (seen.requests === 1) await first(asked.gone);
+      if (seen.requests === 1) await first(() => asked.caller.aborted);
       return await w.allocator.request(asked);
     },
     async release(...asked) {

@@ -1,7 +1,7 @@
 // Goal: Docker's protocol on the wire. Method: the app called directly, and over a socket where the socket matters.
 import { connect } from 'node:net';
 import { IpamError } from '../../src/domain/error.ts';
-import { createDriver } from '../../src/http/driver.ts';
+import { createDriver, type Service } from '../../src/http/driver.ts';
 import { InFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -9,7 +9,7 @@ import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world 
 
 const appOf = (
   w: World,
-  opened: (gone: () => boolean) => Promise<void> = async () => {},
+  opened: Service['opened'] = async () => {},
   options: Parameters<typeof createDriver>[2] = {},
 ) => createDriver({ pools: w.pools, allocator: w.allocator, opened }, w.context.log, options);
 type App = ReturnType<typeof appOf>;
@@ -262,7 +262,7 @@ onTheWire('a caller that hangs up before the answer leaves no holder behind', as
       const given = await w.allocator.request(asked);
       claimed();
       await hold;
-      await until('the hang-up to arrive', asked.gone);
+      await until('the hang-up to arrive', () => asked.caller.aborted);
       return given;
     },
   };
@@ -310,7 +310,7 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
     ...w.allocator,
     request: async asked => {
       const given = await w.allocator.request(asked);
-      await until('the hang-up to arrive', asked.gone);
+      await until('the hang-up to arrive', () => asked.caller.aborted);
       return given;
     },
     undo: async row => {

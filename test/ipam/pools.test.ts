@@ -7,6 +7,7 @@ import {
   callsOf,
   ENI_A,
   failure,
+  GONE,
   ipsWith,
   POLICY,
   ROOMY,
@@ -156,7 +157,7 @@ pools('while EC2 throttles, docker network create waits, for as long as a reques
   const before = w.time.now;
   assert.is((await failure(asking(w, { eniId: 'eni-0b' }))).code, 'ec2-throttled');
   assert.is(w.time.now - before, POLICY.requestTimeoutMs);
-  assert.is((await failure(asking(w, { eniId: 'eni-0b', gone: () => true }))).code, 'caller-gone');
+  assert.is((await failure(asking(w, { eniId: 'eni-0b', caller: GONE }))).code, 'caller-gone');
 });
 
 pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {

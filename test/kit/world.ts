@@ -1,12 +1,13 @@
 /** The whole program in one process: memory store, simulated VPC, and a time that passes only while all wait. */
-import type { OpenCloud } from '../../src/cloud/cloud.ts';
-import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
-import { createMemoryCloud } from '../../src/cloud/memory.ts';
+import type { Cloud, Ec2Client } from '../../src/cloud/cloud.ts';
+import { createMemoryClient } from '../../src/cloud/memory.ts';
+import { createRateLimiter, type RateLimiterOptions } from '../../src/cloud/rate-limiter.ts';
 import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { Allocation, Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../../src/domain/ids.ts';
 import type { IpamContext, Policy } from '../../src/ipam/context.ts';
+import { type Assigned, assign } from '../../src/ipam/ec2/assign.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
 import type { AddressRequest } from '../../src/ipam/request/request.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
@@ -50,14 +51,14 @@ export const POLICY: Policy = {
 export function createContext(
   time: Clock,
   {
-    cloud,
-    gate,
+    client,
+    limits,
     ...more
   }: Pick<IpamContext, 'store'> &
-    Partial<IpamContext> & {
-      readonly cloud: OpenCloud;
+    Partial<Omit<IpamContext, 'cloud'>> & {
+      readonly client: Ec2Client;
       /** How it shares the account's calls with others; absent: it sends as many as it likes. */
-      readonly gate?: Pick<GateOptions, 'share' | 'budget'>;
+      readonly limits?: Pick<RateLimiterOptions, 'share' | 'budget'>;
     },
 ): IpamContext {
   const clock = () => time.now;
@@ -71,7 +72,19 @@ export function createContext(
     instance: null,
     ...more,
   };
-  return { ...parts, cloud: gate === undefined ? cloud : createGate(cloud, { ...parts, ...gate }) };
+  const cloud =
+    limits === undefined ? withoutLimits(client) : createRateLimiter(client, { ...parts, ...limits });
+  return { ...parts, cloud };
+}
+
+/** A cloud whose permits are there at once. */
+function withoutLimits({ assign, unassign, sendingBy: _, ...reads }: Ec2Client): Cloud {
+  const cloud: Cloud = {
+    ...reads,
+    as: () => cloud,
+    permit: async kind => ({ send: kind === 'assign' ? assign : unassign, [Symbol.dispose]() {} }),
+  };
+  return cloud;
 }
 
 export interface LogLine {
@@ -122,7 +135,7 @@ function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instanc
   const lines: LogLine[] = [];
   const context = createContext(time, {
     store,
-    cloud: createMemoryCloud(vpc, { wait: time.wait, deadlineClock: () => time.now }),
+    client: createMemoryClient(vpc, { wait: time.wait, deadlineClock: () => time.now }),
     policy,
     instance,
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
@@ -148,6 +161,18 @@ export async function pooled(options: Parameters<typeof world>[0] = {}): Promise
 const poolOf = (eni: EniId, range?: string): Pool =>
   parsePoolId(range === undefined ? eni : `${eni};range=${range}`);
 
+/** A caller that waits for its answer, and one that has gone. */
+export const STAYS = new AbortController().signal;
+export const GONE = AbortSignal.abort(new IpamError('caller-gone', 'the caller has gone'));
+
+/** Puts rows on the ENI, with a permit of its own. */
+export const assignTo = async (
+  context: IpamContext,
+  eni: EniId,
+  rows: readonly Allocation[],
+  count?: number,
+): Promise<Assigned> => assign(context, eni, await context.cloud.permit('assign'), rows, count);
+
 /** Requests an address on the ENI as dockerd would that has made a network on it; returns the row. */
 export async function request(
   w: World,
@@ -158,7 +183,7 @@ export async function request(
   await w.enis.adopt(eni);
   const asked = {
     holder: null,
-    gone: () => false,
+    caller: STAYS,
     ...rest,
     pool: poolOf(eni, range),
     named: (named ?? null) as Ipv4 | null,

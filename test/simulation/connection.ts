@@ -1,5 +1,6 @@
 /** One request of an engine to a server, and what becomes of it. */
 import type { Context } from 'hono';
+import { IpamError } from '../../src/domain/error.ts';
 import type { Env } from '../../src/http/answer.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 
@@ -19,12 +20,13 @@ export type Connection = ReturnType<typeof createConnection>;
 /** A connection for one request of the client; `settle` gets its outcome. */
 export function createConnection(
   clock: Clock,
+  server: Process,
   client: Process,
   witness: Witness | null,
   settle: (outcome: Reply | Broken) => void,
 ) {
   let clientGone = false;
-  let serverKnows = false;
+  const closed = new AbortController();
   let isAnswered = false;
   let reply: Reply | null = null;
 
@@ -47,16 +49,15 @@ export function createConnection(
 
   return {
     write,
-    /** Whether the server can know that the client has gone. */
-    gone: () => serverKnows,
+    /** What the server can know. */
+    signal: closed.signal,
+    isGone: () => closed.signal.aborted,
     /** The engine closes it, or dies; the server is told later. */
     hangUp() {
       if (clientGone) return;
       clientGone = true;
       if (reply !== null) witness?.unread(reply);
-      clock.effect(null, () => {
-        serverKnows = true;
-      });
+      clock.resume(server, () => closed.abort(new IpamError('caller-gone', 'the caller has gone')));
       clock.resume(client, () => settle('hung up'));
     },
     /** The server is dead. */

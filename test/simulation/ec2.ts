@@ -1,6 +1,6 @@
 /** EC2 as a process reaches it: slow on the way there and back, and watched where it changes. */
-import { type Cloud, type CloudEni, type Door, OPEN_DOOR, type OpenCloud } from '../../src/cloud/cloud.ts';
-import { createMemoryCloud } from '../../src/cloud/memory.ts';
+import { type CloudEni, type Ec2Client, SEND_AT_ONCE, type Sender } from '../../src/cloud/cloud.ts';
+import { createMemoryClient } from '../../src/cloud/memory.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
@@ -35,7 +35,7 @@ export class Ec2 {
     deadlineClock: () => number,
     wrote: ReadonlyMap<string, Allocation>,
     caller: Caller = OWNER,
-  ): OpenCloud {
+  ): Ec2Client {
     const options = {
       caller: () => caller,
       wait: (ms: number) => this.#clock.waitIn(process, ms),
@@ -44,7 +44,6 @@ export class Ec2 {
       callTimeoutMs: CALL_TIMEOUT_MS,
       pageSize: PAGE_SIZE,
     };
-    const turns = { assign: 0, unassign: 0 };
     const way = () => this.#clock.waitIn(process, this.#clock.latencyMs());
     const through = async <T>(call: () => Promise<T>): Promise<T> => {
       await way();
@@ -55,16 +54,14 @@ export class Ec2 {
       }
     };
     const writing = <T>(
-      door: Door,
+      sender: Sender,
       kind: Call['kind'],
       eni: EniId,
       ips: readonly Ipv4[],
-      work: (cloud: Cloud) => Promise<T>,
+      work: (client: Ec2Client) => Promise<T>,
     ) =>
       through(async () => {
         const oracle = this.#oracle;
-        oracle.note(`${process.id}: ${kind} on ${eni}`);
-        oracle.demand(turns[kind]-- > 0, 'each call that changes EC2 has had its turn');
         const port = oracle.layout.ports.find(one => one.eni === eni);
         if (port === undefined) {
           oracle.fail(ONLY_POOLED, `${kind} on ${eni} by ${process.id}`);
@@ -72,18 +69,13 @@ export class Ec2 {
         }
         const intents = new Map(wrote);
         const call: Call = { oracle, process, mirror, kind, eni, subnet: port.subnet, ips, intents };
-        return await work(createMemoryCloud(this.#watched(call), options).through(door));
+        return await work(createMemoryClient(this.#watched(call), options).sendingBy(sender));
       });
     const shown = (eni: CloudEni) => this.#shown(eni);
-    const behind = (door: Door): OpenCloud => {
-      const reader = createMemoryCloud(this.vpc, options).through(door);
-      const cloud: OpenCloud = {
-        as: () => cloud,
-        async turn(action) {
-          await way();
-          turns[action]++;
-        },
-        through: behind,
+    const sendingBy = (sender: Sender): Ec2Client => {
+      const reader = createMemoryClient(this.vpc, options).sendingBy(sender);
+      return {
+        sendingBy,
         region: () => reader.region(),
         someEni: filter => through(() => reader.someEni(filter)),
         eni: id => through(async () => shown(await reader.eni(id))),
@@ -101,13 +93,12 @@ export class Ec2 {
         instanceType: id => through(() => reader.instanceType(id)),
         addressLimit: type => through(() => reader.addressLimit(type)),
         assign: (eni, ips, before) =>
-          writing(door, 'assign', eni, ips, cloud => cloud.assign(eni, ips, before)),
+          writing(sender, 'assign', eni, ips, client => client.assign(eni, ips, before)),
         unassign: (eni, ips, before) =>
-          writing(door, 'unassign', eni, ips, cloud => cloud.unassign(eni, ips, before)),
+          writing(sender, 'unassign', eni, ips, client => client.unassign(eni, ips, before)),
       };
-      return cloud;
     };
-    return behind(OPEN_DOOR);
+    return sendingBy(SEND_AT_ONCE);
   }
 
   /** EC2 shows the ENI. */

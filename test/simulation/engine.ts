@@ -214,7 +214,13 @@ export class Engine {
         this.connections.delete(connection);
         resolve(outcome);
       };
-      const connection = createConnection(clock, this.process, witnessOf(oracle, this, request), settle);
+      const connection = createConnection(
+        clock,
+        server.process,
+        this.process,
+        witnessOf(oracle, this, request),
+        settle,
+      );
       this.connections.add(connection);
       server.accept(connection, request);
     });

@@ -18,6 +18,7 @@ const ASSIGN = 'src/ipam/ec2/assign.ts';
 const UNASSIGN = 'src/ipam/ec2/unassign.ts';
 const RECOVER = 'src/ipam/ec2/recover.ts';
 const ALLOCATOR = 'src/ipam/request/allocate.ts';
+const HOLDING = 'src/domain/holding.ts';
 const RELEASE = 'src/ipam/request/release.ts';
 const HINTS = 'src/ipam/pool/cache.ts';
 const GIVE_BACK = 'src/ipam/request/rollback.ts';
@@ -91,13 +92,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a release believes what its server remembers of holders',
-    file: RELEASE,
-    find: "      if (tried?.isRead) return 'later';\n",
-    replace: "      if (tried !== null && row.iface !== null) return 'later';\n",
+    file: HOLDING,
+    find: "  if (tried?.isRead) return 'later';\n",
+    replace: "  if (tried !== null) return 'later';\n",
   },
   {
     name: 'a release that comes late ends whatever holding it finds',
-    file: RELEASE,
+    file: HOLDING,
     find: "return 'kept';\n",
     replace: "return 'meant';\n",
   },
@@ -105,7 +106,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a named request overtakes the release that its server has in hand',
     file: 'src/ipam/request/named.ts',
     find: 'row.iface === home.eni.id && releasing !== null) {',
-    replace: 'row.iface === home.eni.id && releasing !== null && clock() < 0) {',
+    replace: 'row.iface === home.eni.id && releasing !== null && row.primary) {',
   },
   {
     name: 'a holder is given up because one read does not show the address',
@@ -230,8 +231,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'retries left on for what changes something',
-    file: 'src/cloud/gate.ts',
-    find: 'CHANGES.includes(action) ? change(action, send) : read(action, send, urgency);',
+    file: 'src/cloud/rate-limiter.ts',
+    find: 'CHANGES.includes(action) ? sent(action, send) : read(action, send, urgency);',
     replace: 'read(action, send, urgency);',
   },
   {
@@ -359,8 +360,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'early reuse with --strict-reuse',
     file: ALLOCATOR,
-    find: 'const reused = policy.strictReuse ? null : await claimEarly(asked, filled);',
-    replace: 'const reused = await claimEarly(asked, filled);',
+    find: 'const reused = policy.strictReuse ? null : await claimResting(asked, filled);',
+    replace: 'const reused = await claimResting(asked, filled);',
   },
   // What others do.
   {
@@ -448,14 +449,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the bound of an outage ignored',
     file: 'src/ipam/request/retry.ts',
-    find: 'const left = this.deadline(startedAt) - now;',
-    replace: 'const left = this.deadline(now) - now;',
+    find: 'const left = deadline(startedAt) - clock();',
+    replace: 'const left = deadline(clock()) - clock();',
   },
   {
     name: 'every try of a request has the whole bound',
     file: ALLOCATOR,
-    find: 'outage.retryWhile(isEc2Away, asked.gone, work, startedAt);',
-    replace: 'outage.retryWhile(isEc2Away, asked.gone, work);',
+    find: 'outage.retryWhile(isEc2Away, work, patience);',
+    replace: 'outage.retryWhile(isEc2Away, work, { caller: patience.caller });',
   },
   {
     name: 'a request that comes late in an outage does not get what was assigned for it',

@@ -69,8 +69,8 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   };
   return createContext(time, {
     store: { ...connected, move: watchLocks(oracle, ledger, move) },
-    cloud: ec2.connect(process, mirror, deadlines, wrote, caller),
-    gate: { share: layout.pace.share, budget: layout.pace.isShared ? connected : null },
+    client: ec2.connect(process, mirror, deadlines, wrote, caller),
+    limits: { share: layout.pace.share, budget: layout.pace.isShared ? connected : null },
     policy: layout.policy,
     clock,
     deadlineClock: deadlines,
@@ -261,11 +261,11 @@ export class Server {
     oracle.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
-      const asked = { pool, named, holder: null, gone: connection.gone };
+      const asked = { pool, named, holder: null, caller: connection.signal };
       const { row, home } = await ipam.allocator.request(asked);
       const { cidr } = home.subnet;
       const body = { Address: `${row.ip}/${cidr.maskLength}`, Data: {} };
-      await handOver(connection.context(), connection.gone, body, () => ipam.allocator.undo(row));
+      await handOver(connection.context(), connection, body, () => ipam.allocator.undo(row));
       connection.write({ Error: 'the caller has gone' });
       oracle.demand(
         formatCidr(cidr) === formatCidr(oracle.layout.cidrs.get(row.subnet) ?? cidr),

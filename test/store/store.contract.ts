@@ -5,7 +5,7 @@ import { suite } from '../kit/uvu.ts';
 import { choosingFree } from './contract/free.ts';
 import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
-import { enis, leases, servers, turns } from './contract/servers.ts';
+import { enis, leases, permits, servers } from './contract/servers.ts';
 
 export interface Opened {
   readonly store: Store;
@@ -22,7 +22,17 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     await context.store.migrate();
   });
   test.after.each(context => context.close());
-  for (const group of [everyMove, compareAndSet, adding, reading, choosingFree, enis, servers, leases, turns])
+  for (const group of [
+    everyMove,
+    compareAndSet,
+    adding,
+    reading,
+    choosingFree,
+    enis,
+    servers,
+    leases,
+    permits,
+  ])
     group(test);
   test.run();
 }

@@ -4,6 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { aborted } from '../../domain/abort.ts';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listen.ts';
@@ -11,7 +12,7 @@ import { command, type Output } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
 import { DEMO_SETTINGS, settingNames } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
-import { aborted, startServer } from './serve.ts';
+import { startServer } from './serve.ts';
 
 const CONTAINERS = ['web', 'db', 'cache'];
 

@@ -1,12 +1,13 @@
 /** The command `serve`: starts the server, opens the ledger, and stops in good order. */
 import process from 'node:process';
+import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
 import { InFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
-import { Outage } from '../../ipam/request/retry.ts';
+import { createOutage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
 import { settingNames } from '../settings/settings.ts';
@@ -132,23 +133,20 @@ interface Opening {
 }
 
 function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 'config' | 'log'>): Opening {
-  const outage = new Outage(config.requestTimeoutMs, context);
+  const outage = createOutage(config.requestTimeoutMs, context);
   const stopping = new AbortController();
-  const stopped = aborted(stopping.signal);
   let isOpen = false;
   let reason = new IpamError('store-down', 'the ledger is not open yet', { hint: 'try again' });
 
-  async function opened(gone: () => boolean): Promise<void> {
-    // Returned early, since each waiter on `stopped` is kept until the server stops.
+  async function opened(caller?: AbortSignal): Promise<void> {
     if (isOpen) return;
     const check = async () => {
       if (!isOpen) throw reason;
     };
-    const refused = stopped.then(() => {
-      if (!isOpen) throw new IpamError('unavailable', 'the server stops', { hint: 'try again' });
+    const { signal } = stopping;
+    await outage.retryWhile(isStoreDown, check, {
+      caller: caller === undefined ? signal : AbortSignal.any([caller, signal]),
     });
-    const isOver = () => gone() || stopping.signal.aborted;
-    await Promise.race([outage.retryWhile(isStoreDown, isOver, check), refused]);
   }
 
   async function openWithRetry(): Promise<void> {
@@ -164,19 +162,13 @@ function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 
         if (!isStoreDown(error)) throw error;
         if (error.line !== reason.line) log('error', 'ledger not opened, retrying', { error: error.line });
         reason = error;
-        await Promise.race([context.wait(OPEN_AGAIN_MS), stopped]);
+        await context.wait(OPEN_AGAIN_MS, stopping.signal);
       }
     }
   }
 
-  return { isOpen: () => isOpen, opened, open: openWithRetry, stop: () => stopping.abort() };
+  const stop = () => stopping.abort(new IpamError('unavailable', 'the server stops', { hint: 'try again' }));
+  return { isOpen: () => isOpen, opened, open: openWithRetry, stop };
 }
 
 const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');
-
-/** Resolves when the signal aborts. */
-export const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise(resolve => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });

@@ -1,5 +1,6 @@
 /** The command `simulate`: the EC2 simulator without a server. */
 import { readFileSync } from 'node:fs';
+import { aborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';
 import { parseInstanceId } from '../../domain/ids.ts';
 import { listen } from '../../http/listen.ts';
@@ -7,7 +8,6 @@ import { ADMIN_HELP } from '../../simulator/admin-help.ts';
 import { command } from '../command.ts';
 import { SIMULATE_SETTINGS } from '../settings/settings.ts';
 import { text } from '../settings/value-parsers.ts';
-import { aborted } from './serve.ts';
 
 export const simulate = command({
   name: 'simulate',

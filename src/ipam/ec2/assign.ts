@@ -1,5 +1,6 @@
 /** Puts addresses on an ENI, and finds out what became of a call that had no answer. */
-import type { CloudEni } from '../../cloud/cloud.ts';
+import type { CloudEni, Permit } from '../../cloud/cloud.ts';
+import { aborted } from '../../domain/abort.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, LATE_READS_MS } from '../../domain/allocation.ts';
 import { IpamError, isError, isRefusal } from '../../domain/error.ts';
@@ -7,7 +8,16 @@ import type { EniId } from '../../domain/ids.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import { notOurs } from './enis.ts';
-import { CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, type Written, write } from './intents.ts';
+import {
+  CALL_ADDRESSES_MAX,
+  change,
+  ipsOf,
+  noAnswer,
+  outcome,
+  resultOf,
+  type Written,
+  write,
+} from './intents.ts';
 
 /** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
 export const ASSIGN_CALLS_MAX = 8;
@@ -38,36 +48,37 @@ export interface Assigned {
   readonly unanswered: readonly Allocation[];
 }
 
-/** Puts free rows on the ENI: the first `count` of those given that nobody else moves meanwhile. The caller has had the
- *  turn for the first call, since which rows it should be is decided after that. Of a batch that EC2 refuses for an
- *  address, those that are found to be the cause are left out and others tried, so that one foreign address never blocks
- *  a subnet: at most `callsMax` calls. */
+/** Puts free rows on the ENI: the first `count` of the candidates that nobody else moves meanwhile. The first call uses
+ *  the caller's permit. When EC2 refuses a batch for an address, those that are found to be the cause are left out and
+ *  others tried, so that one foreign address never blocks a subnet: at most `callsMax` calls. */
 export async function assign(
   context: IpamContext,
   eni: EniId,
-  rows: readonly Allocation[],
-  count = rows.length,
+  permit: Permit,
+  candidates: readonly Allocation[],
+  count = candidates.length,
   callsMax = ASSIGN_CALLS_MAX,
 ): Promise<Assigned> {
   const taken: Allocation[] = [];
   let [calls, rejected] = [0, 0];
   let error: IpamError | null = null;
   const size = Math.min(count, CALL_ADDRESSES_MAX);
-  let next: Candidates = { first: rows, later: [], size };
+  let next: Candidates = { first: candidates, later: [], size };
   const ended = (ready: readonly Allocation[] = [], unanswered: readonly Allocation[] = []): Assigned => ({
     ...{ ready, taken, calls, rejected, unanswered },
     error: isError(error, 'ec2-taken') ? null : error,
   });
   while (calls < callsMax && rejected < REJECTED_MAX) {
-    const noTurn = calls > 0 ? await outcome(context.cloud.turn('assign')) : null;
-    if (noTurn !== null) {
-      error = noTurn;
+    const granted = calls === 0 ? permit : await resultOf(context.cloud.permit('assign'));
+    if (granted instanceof IpamError) {
+      error = granted;
       return ended();
     }
+    using one = granted;
     await refuseElsewhere(context, eni);
     const { intents, left, sendBefore } = await intend(context, eni, next);
     if (intents.length === 0) return ended();
-    const answer = await callAssign(context, eni, intents, sendBefore);
+    const answer = await callAssign(context, eni, one, intents, sendBefore);
     calls++;
     ({ error } = answer);
     if (error === null) return ended(answer.ready);
@@ -160,13 +171,14 @@ const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-take
 async function callAssign(
   context: IpamContext,
   eni: EniId,
+  permit: Permit,
   intents: readonly Allocation[],
   sendBefore: number,
 ): Promise<Answer> {
   const sentAt = context.clock();
   const waiting = new AbortController();
   let isAnswered = false;
-  const settled = outcome(context.cloud.assign(eni, ipsOf(intents), sendBefore)).then(error => {
+  const settled = outcome(permit.send(eni, ipsOf(intents), sendBefore)).then(error => {
     isAnswered = true;
     return settleAssign(context, eni, intents, { error, sentAt });
   });
@@ -209,16 +221,17 @@ export async function stopInDoubt({ store }: IpamContext, eni: EniId): Promise<v
 }
 
 /** EC2 says that the ENI is full: whether a read soon shows there what a call without an answer has put there. */
-export async function isSeenSoon(context: IpamContext, eni: EniId, until: number): Promise<boolean> {
+export async function isSeenSoon(context: IpamContext, eni: EniId, signal?: AbortSignal): Promise<boolean> {
   const { store, sights, wait, clock } = context;
   const { rows, now } = await store.onEni(eni);
   const newest = Math.max(...rows.filter(row => row.status === 'assigning').map(row => row.movedAt));
   if (sights === undefined || !Number.isFinite(newest)) return false;
   sights.watch(eni, clock() - Math.max(now - newest, 0));
   const over = new AbortController();
-  const late = wait(Math.min(Math.max(until - clock(), 0), SIGHT_MAX_MS), over.signal).then(() => []);
+  const late = wait(SIGHT_MAX_MS, over.signal).then(() => []);
+  const ended = signal === undefined ? late : aborted(signal).then(() => []);
   try {
-    return (await Promise.race([sights.next(eni), late])).length > 0;
+    return (await Promise.race([sights.next(eni), late, ended])).length > 0;
   } finally {
     over.abort();
   }

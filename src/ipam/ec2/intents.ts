@@ -19,15 +19,20 @@ export const change =
   (row: Allocation): Change => ({ row, move, ...more });
 export const ipsOf = (rows: readonly Allocation[]): Ipv4[] => rows.map(row => row.ip);
 
-/** Runs one EC2 call; returns its error, or null. What is not EC2's error is a bug and thrown. */
-export async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
+/** What an EC2 call returns, or its error. An error that is not EC2's is a bug, and thrown. */
+export async function resultOf<T>(call: Promise<T>): Promise<T | IpamError> {
   try {
-    await call;
-    return null;
+    return await call;
   } catch (error) {
     if (error instanceof IpamError) return error;
     throw error;
   }
+}
+
+/** The error of an EC2 call, or null. */
+export async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
+  const result = await resultOf(call);
+  return result instanceof IpamError ? result : null;
 }
 
 /** Intents of this process, and when it is too late to send their call. */

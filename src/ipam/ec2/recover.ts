@@ -24,15 +24,15 @@ export async function takeOff(context: IpamContext, rows: readonly Allocation[])
   for (const [eni, batch] of batchesByEni(rows)) {
     const again = (row: Allocation) =>
       change(row.status === 'assigning' ? 'take over' : 'unassign again')(row);
-    await context.cloud.turn('unassign');
+    using permit = await context.cloud.permit('unassign');
     if (!(await isHere(context, eni))) continue;
-    freed += (await callUnassign(context, eni, batch.map(again), null)).freed.length;
+    freed += (await callUnassign(context, eni, batch.map(again), permit, null)).freed.length;
   }
   return freed;
 }
 
 /** Assigns held addresses again that are missing from their ENI, with one call for each ENI, and more where EC2
- *  takes some of them only. They stay allocated whatever comes. Answers how many are back. */
+ *  takes some of them only. They stay allocated whatever comes. Returns how many are back. */
 export async function repair(context: IpamContext, rows: readonly Allocation[]): Promise<number> {
   let repaired = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
@@ -40,7 +40,7 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
       repaired += await repairOn(context, eni, batch);
     } catch (error) {
       if (!isError(error, 'ec2-throttled')) throw error;
-      context.log('warn', 'a repair had no turn, and is tried again', { eni, error: error.line });
+      context.log('warn', 'repair postponed', { eni, error: error.line });
     }
   }
   return repaired;
@@ -50,11 +50,11 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
  *  one that somebody else has nor the limit of the ENI keeps the others away. */
 async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = context;
-  await cloud.turn('assign');
+  using permit = await cloud.permit('assign');
   const sendBefore = callDeadline(context);
   const missed = await store.move(rows.map(change('missed')));
   if (missed.length === 0) return 0;
-  const error = await outcome(cloud.assign(eni, ipsOf(missed), sendBefore));
+  const error = await outcome(permit.send(eni, ipsOf(missed), sendBefore));
   log('warn', 'drift: held addresses were missing from their ENI', {
     eni,
     ips: ipsOf(missed),

@@ -1,4 +1,5 @@
 /** Takes addresses off their ENIs. */
+import type { Permit } from '../../cloud/cloud.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
@@ -27,8 +28,8 @@ export async function unassign(context: IpamContext, rows: readonly Allocation[]
   const freed: Allocation[] = [];
   let error: IpamError | null = null;
   for (const [eni, batch] of batchesByEni(rows)) {
-    await context.cloud.turn('unassign');
-    const result = await unassignFrom(context, eni, batch);
+    const permit = await context.cloud.permit('unassign');
+    const result = await unassignFrom(context, eni, batch, permit);
     freed.push(...result.freed);
     error = result.error ?? error;
   }
@@ -53,31 +54,34 @@ export async function inTime(
   }
 }
 
-/** Takes ready rows off the ENI; the caller has had the turn, since which rows it should be is decided after it. */
+/** Takes ready rows off the ENI. Uses the permit or gives it back. */
 export async function unassignFrom(
   context: IpamContext,
   eni: EniId,
   rows: readonly Allocation[],
+  permit: Permit,
 ): Promise<Unassigned> {
+  using unassigning = permit;
   if (!(await isHere(context, eni))) return { freed: [], error: null };
   const changes = rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign'));
-  return await callUnassign(context, eni, changes, 'kept');
+  return await callUnassign(context, eni, changes, unassigning, 'kept');
 }
 
-/** Writes the intents, for which there has been a turn, sends their call and settles them; halves a batch that is refused for an address in it.
+/** Writes the intents, sends their call and settles them. Halves a batch that is refused for an address in it.
  *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later, and says that a
  *  call for them before this one may have had no answer. */
 export async function callUnassign(
   context: IpamContext,
   eni: EniId,
   changes: readonly Change[],
+  permit: Permit,
   otherwise: 'kept' | null,
 ): Promise<Unassigned> {
   const { store, cloud, log } = context;
   const { intents, sendBefore } = await write(context, changes);
   if (intents.length === 0) return { freed: [], error: null };
   const ips = ipsOf(intents);
-  const error = await outcome(cloud.unassign(eni, ips, sendBefore));
+  const error = await outcome(permit.send(eni, ips, sendBefore));
   log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
   const gone =
     (isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||
@@ -92,8 +96,8 @@ export async function callUnassign(
     const halves = [intents.slice(0, middle), intents.slice(middle)];
     const results: Unassigned[] = [];
     for (const half of halves) {
-      await cloud.turn('unassign');
-      results.push(await callUnassign(context, eni, half.map(change('unassign again')), otherwise));
+      using again = await cloud.permit('unassign');
+      results.push(await callUnassign(context, eni, half.map(change('unassign again')), again, otherwise));
     }
     return {
       freed: results.flatMap(result => result.freed),

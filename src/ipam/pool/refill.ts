@@ -1,4 +1,5 @@
 /** Assigns addresses to an ENI for one of its pools: for requests that wait, and to keep the pool warm. */
+import type { Permit } from '../../cloud/cloud.ts';
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { type IpamError, isError } from '../../domain/error.ts';
@@ -37,21 +38,27 @@ export interface FillRequest {
   /** How many requests wait for it, by now; with none it is a refill. */
   readonly waiting: () => number;
   readonly marks: () => Marks;
-  /** When nobody waits any longer, on the process's monotonic clock. */
-  readonly until: () => number;
+  /** Aborted when nobody waits any longer; undefined: nobody does, by now. */
+  readonly signal: () => AbortSignal | undefined;
   /** Waits for requests that come together, which one call then serves. */
   readonly gather: () => Promise<void>;
-  /** Waits until EC2 may be asked once. */
-  readonly turn: () => Promise<void>;
+  /** Leave to assign once. */
+  readonly permit: () => Promise<Permit>;
 }
 
 /** What is to be done next. */
 type Next =
-  | { readonly do: 'assign'; readonly count: number; readonly free: readonly Allocation[] }
+  | Assign
   | { readonly do: 'nothing' }
   | { readonly do: 'wait' }
   | { readonly do: 'evict'; readonly held: number; readonly inFlight: boolean; readonly inDoubt: boolean }
   | { readonly do: 'steal' };
+
+interface Assign {
+  readonly do: 'assign';
+  readonly count: number;
+  readonly free: readonly Allocation[];
+}
 
 /** What has been learned since the request began. */
 interface Learned {
@@ -90,20 +97,23 @@ export async function fill(
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
-    let next = await nextFor(parts, 'glance');
-    if (next.do === 'assign') {
-      if (round === 0) await asked.gather();
-      await asked.turn();
-      next = await nextFor(parts, 'choose'); // whoever began to wait in the meantime is served by the same call
-    }
-    // All that is ready is being claimed: whoever waits would look for it again before that is done.
-    if (next.do === 'nothing' && asked.waiting() > 0 && isNothingLeft(parts)) await asked.gather();
-    const filled = await carryOut(parts, next);
+    const next = await nextFor(parts, 'glance');
+    const filled = next.do === 'assign' ? await assignNext(parts, round) : await carryOut(parts, next);
     if (filled !== null) return filled;
   }
   if (await isInDoubt(parts)) throw noAnswer(home.eni.id);
   if (learned.refusal !== null) throw learned.refusal;
   return { outcome: 'subnet dry', resting: null };
+}
+
+/** The addresses are chosen once there is a permit, so that requests that came in the meantime are served by the same
+ *  call. */
+async function assignNext(parts: Parts, round: number): Promise<Filled | null> {
+  const { asked } = parts;
+  if (round === 0) await asked.gather();
+  using permit = await asked.permit();
+  const next = await nextFor(parts, 'choose');
+  return next.do === 'assign' ? await assignOn(parts, next, permit) : await carryOut(parts, next);
 }
 
 /** Whether calls for the ENI have had no answer, ours or another server's. */
@@ -116,16 +126,19 @@ const isNothingLeft = ({ cache, home, asked }: Parts): boolean =>
   cache.count(home.eni.id, asked.range).usable === 0;
 
 /** What came of it, or null: others changed what it was about, and it has to be looked at again. */
-async function carryOut(parts: Parts, next: Next): Promise<Filled | null> {
+async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Filled | null> {
   const { context, enis, home, asked } = parts;
-  if (next.do === 'nothing') return { outcome: 'ready', assigned: 0 };
+  if (next.do === 'nothing') {
+    // All that is ready is being claimed: requests that wait would look for it again before that is done.
+    if (asked.waiting() > 0 && isNothingLeft(parts)) await asked.gather();
+    return { outcome: 'ready', assigned: 0 };
+  }
   if (next.do === 'wait') return await untilNextCall(parts);
   if (next.do === 'evict') return await roomOn(parts, next);
-  if (next.do === 'assign') return await assignOn(parts, next);
   const { range } = asked;
   const count = Math.max(asked.waiting(), 1);
-  const wanted = { range, count, which: 'rested', until: asked.until() } as const;
-  if ((await steal(context, enis, home, wanted)).length > 0) return null;
+  const wanted = { range, count, which: 'rested' } as const;
+  if ((await steal(context, enis, home, wanted, asked.signal())).length > 0) return null;
   const [resting = null] = await freeFor(context, home, range, 'any', 1);
   return { outcome: 'subnet dry', resting };
 }
@@ -158,16 +171,17 @@ async function roomOn(
   if (changed) return null;
   if (inFlight) throw noAnswer(home.eni.id);
   // What has no answer may be what fills it, and EC2 doesn't show it yet.
-  if (inDoubt && (await isSeenSoon(context, home.eni.id, asked.until()))) return null;
+  if (inDoubt && (await isSeenSoon(context, home.eni.id, asked.signal()))) return null;
   return { outcome: 'eni full', held, inDoubt };
 }
 
 async function assignOn(
   { context, enis, cache, learned }: Parts,
-  { count, free }: Extract<Next, { do: 'assign' }>,
+  { count, free }: Assign,
+  permit: Permit,
 ): Promise<Filled | null> {
   const { eni } = learned;
-  const result = await assign(context, eni.id, free, count, ASSIGN_CALLS_MAX - learned.calls);
+  const result = await assign(context, eni.id, permit, free, count, ASSIGN_CALLS_MAX - learned.calls);
   const { ready, error, calls, rejected, unanswered } = result;
   for (const row of ready) cache.note(row);
   if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };
@@ -215,7 +229,7 @@ async function nextFor(
   if (next === 'none') return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
   if (next === 'one') return await tryOne(context, { eni, subnet }, range, Math.max(reserve, 1));
-  // For a request that waits one is enough to have a turn for, of which there may be few.
+  // One free address is reason enough to wait for a permit.
   const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
   const free = await freeFor(context, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);

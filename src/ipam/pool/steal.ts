@@ -12,8 +12,6 @@ export interface StealRequest {
   readonly count: number;
   /** `rested`: only those past the quarantine; `any`: then those that have rested longest. */
   readonly which: 'rested' | 'any';
-  /** When nobody waits any longer, on the process's monotonic clock; absent: for as long as it takes. */
-  readonly until?: number;
 }
 
 /** Others may take what is chosen, or choose the same. */
@@ -22,12 +20,14 @@ const TRIES_MAX = 8;
 const TRIES_ON_ENI_MAX = 2;
 
 /** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
- *  them; returns those that are free now. Throws what EC2 said when that is why there are none. */
+ *  them; returns those that are free now. The signal ends it between two calls. Throws what EC2 said when that is why
+ *  there are none. */
 export async function steal(
   context: IpamContext,
   enis: Enis,
   home: Home,
-  { range, count, which, until = Number.POSITIVE_INFINITY }: StealRequest,
+  { range, count, which }: StealRequest,
+  signal?: AbortSignal,
 ): Promise<Allocation[]> {
   const freed: Allocation[] = [];
   const inVain = new Map<EniId, number>();
@@ -36,13 +36,16 @@ export async function steal(
       ({ iface }) => iface !== null && (inVain.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
     );
   for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
-    if (tries > 0 && context.clock() >= until) break;
+    if (tries > 0 && signal?.aborted) break;
     if ((await idle()).length === 0) break;
-    await context.cloud.turn('unassign', until);
+    const permit = await context.cloud.permit('unassign', signal);
     const chosen = chooseFrom(await idle(), context.random);
     const eni = chosen[0]?.iface ?? null;
-    if (eni === null) break;
-    const asked = unassignFrom(context, eni, chosen.slice(0, count - freed.length));
+    if (eni === null) {
+      permit[Symbol.dispose]();
+      break;
+    }
+    const asked = unassignFrom(context, eni, chosen.slice(0, count - freed.length), permit);
     const result = await inTime(context, eni, asked);
     freed.push(...result.freed);
     if (result.freed.length === 0) inVain.set(eni, (inVain.get(eni) ?? 0) + 1);

@@ -1,4 +1,5 @@
 /** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
+import { aborted } from '../../domain/abort.ts';
 import { type Cidr, formatCidr } from '../../domain/address.ts';
 import { restsForMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -37,10 +38,10 @@ export interface WarmPools {
   claimed(pool: PoolOf): void;
   /** A container has given one up. */
   released(pool: PoolOf): void;
-  /** All who wait for a pool share one call. `until`: how long the caller does, on the process's monotonic clock, though
-   *  for one try in any case. Later it throws ec2-unknown or ec2-throttled, and what the call still brings is there for
+  /** Assigns addresses to the pool. All requests that wait for one pool share one call. When the signal is aborted, and
+   *  the call had the time for an answer, it throws ec2-unknown or ec2-throttled; what the call still brings is there for
    *  others. */
-  fill(pool: PoolOf, until: () => number): Promise<Filled>;
+  fill(pool: PoolOf, signal: AbortSignal): Promise<Filled>;
   /** Since when, by the store's clock, those of the ENI's ready addresses have rested at the least that may be given
    *  early now, without another look; null: the ledger has to be asked. */
   earlySince(pool: PoolOf): number | null;
@@ -57,7 +58,8 @@ export interface WarmPools {
 interface Pool {
   growth: Growth;
   waiting: number;
-  until: number;
+  /** Aborted when nobody waits any longer; null: nobody does. */
+  waiters: AbortController | null;
   filling: Promise<Filled> | null;
   /** The fill waits for its turn to ask EC2. */
   queues: boolean;
@@ -86,7 +88,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     const pool = ofEni.get(key) ?? {
       growth: NO_GROWTH,
       waiting: 0,
-      until: Number.NEGATIVE_INFINITY,
+      waiters: null,
       filling: null,
       queues: false,
       quietUntil: Number.NEGATIVE_INFINITY,
@@ -143,12 +145,12 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
 
   function begin(of: PoolOf, pool: Pool): Promise<Filled> {
     const hurried = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
-    const until = () => (pool.waiting > 0 ? pool.until : Number.POSITIVE_INFINITY);
+    const signal = () => pool.waiters?.signal;
     const asked = {
-      ...{ range: of.range, waiting: () => pool.waiting, marks: () => marks(pool), until },
-      async turn() {
+      ...{ range: of.range, waiting: () => pool.waiting, marks: () => marks(pool), signal },
+      async permit() {
         pool.queues = true;
-        await hurried.cloud.turn('assign', until()).finally(() => {
+        return await hurried.cloud.permit('assign', signal()).finally(() => {
           pool.queues = false;
         });
       },
@@ -183,31 +185,35 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     }
   }
 
-  async function fillFor(of: PoolOf, until: () => number): Promise<Filled> {
+  async function fillFor(of: PoolOf, signal: AbortSignal): Promise<Filled> {
     const pool = poolAt(of);
-    const tried = clock() + ANSWERED_WITHIN_MS;
     const over = new AbortController();
     pool.waiting++;
-    pool.until = Math.max(pool.until, until());
+    pool.waiters ??= new AbortController();
     try {
       const filling = pool.filling ?? begin(of, pool);
-      return await Promise.race([filling, tooLate(of, pool, () => Math.max(until(), tried), over.signal)]);
+      return await Promise.race([filling, tooLate(of, pool, signal, over.signal)]);
     } finally {
       over.abort();
       pool.waiting--;
+      if (pool.waiting === 0) {
+        pool.waiters?.abort();
+        pool.waiters = null;
+      }
     }
   }
 
-  /** Throws when the caller has waited for long enough: for those who come later the fill goes on. */
+  /** Throws when the request stops waiting: for those that come later the fill goes on. `over`: it has ended. */
   async function tooLate(
     { home: { eni } }: PoolOf,
     pool: Pool,
-    until: () => number,
     signal: AbortSignal,
+    over: AbortSignal,
   ): Promise<never> {
-    // By the end of an outage it becomes later.
-    while (!signal.aborted && clock() < until()) await context.wait(until() - clock(), signal);
-    throw pool.queues ? noTurn(eni.id) : noAnswer(eni.id);
+    const answeredAt = clock() + ANSWERED_WITHIN_MS;
+    await aborted(signal);
+    if (!isError(signal.reason, 'caller-gone')) await context.wait(Math.max(answeredAt - clock(), 0), over);
+    throw pool.queues ? noPermit(eni.id) : noAnswer(eni.id);
   }
 
   function highOf(eni: EniId): number {
@@ -241,10 +247,10 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
   };
 }
 
-const noTurn = (eni: EniId): IpamError =>
+const noPermit = (eni: EniId): IpamError =>
   new IpamError(
     'ec2-throttled',
-    `EC2 was not asked for an address on ${eni}: the turn for that did not come in time`,
+    `EC2 was not asked for an address on ${eni}: the permit for that did not come in time`,
     {
       hint: 'raise --ec2-share if the other programs of the account leave room',
     },

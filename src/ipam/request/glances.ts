@@ -1,4 +1,5 @@
 /** Embedded, a look at the whole subnet before a request hears that there is no address left. */
+import { aborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
@@ -8,9 +9,9 @@ export const GLANCE_EVERY_MS = 60_000;
 
 export interface Glances {
   /** Reads the whole subnet, unless that was done within a minute or the ledger is central, which has it read all the
-   *  time; returns whether the ledger says something else now. Waits until `until` on the process's monotonic clock at
-   *  most, and never throws: it is a second opinion. All who ask meanwhile share one read. */
-  changed(subnet: SubnetId, until: number): Promise<boolean>;
+   *  time; returns whether the ledger says something else now. The signal ends the wait for it. Never throws: it is a
+   *  second opinion. All who ask meanwhile share one read. */
+  changed(subnet: SubnetId, signal: AbortSignal): Promise<boolean>;
 }
 
 /** `glance` reads the subnet, writes down what others have taken or left, and returns how many rows changed. */
@@ -18,7 +19,7 @@ export function createGlances(
   context: IpamContext,
   glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,
 ): Glances {
-  const { clock, wait, log } = context;
+  const { clock, log } = context;
   const begunAt = new Map<SubnetId, number>();
   const underWay = new Map<SubnetId, Promise<boolean>>();
 
@@ -32,7 +33,7 @@ export function createGlances(
     }
   }
 
-  async function changed(subnet: SubnetId, until: number): Promise<boolean> {
+  async function changed(subnet: SubnetId, signal: AbortSignal): Promise<boolean> {
     if (context.instance === null) return false;
     let looking = underWay.get(subnet);
     if (looking === undefined) {
@@ -41,8 +42,7 @@ export function createGlances(
       looking = look(subnet).finally(() => underWay.delete(subnet));
       underWay.set(subnet, looking);
     }
-    const tooLate = wait(Math.max(until - clock(), 0)).then(() => false);
-    return await Promise.race([looking, tooLate]);
+    return await Promise.race([looking, aborted(signal).then(() => false)]);
   }
 
   return { changed };

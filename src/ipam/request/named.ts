@@ -3,9 +3,11 @@ import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../dom
 import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
-import { assign, isSeenSoon } from '../ec2/assign.ts';
+import { isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
 import { evict } from '../pool/steal.ts';
+import { claimFree } from './claim-free.ts';
+import { isTimeUp } from './deadline.ts';
 import type { Asked } from './request.ts';
 
 /** Between two looks at what somebody else is about to settle. */
@@ -13,11 +15,11 @@ const LOOK_AGAIN_MS = 100;
 
 /** Gives the address, or throws who or what has it. */
 export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): Promise<Allocation> {
-  const { store, clock, wait, policy } = context;
+  const { store, wait, policy } = context;
   const { home } = asked;
   refuseUnfit(ip, home);
   for (;;) {
-    asked.stopIfGone();
+    asked.caller.throwIfAborted();
     const releasing = asked.releasing(ip); // looked up first: it may be made while the row is read
     const { rows, now } = await store.get(home.subnet.id, [ip]);
     const [row] = rows;
@@ -32,58 +34,42 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
       if (claimed !== undefined) return claimed;
     } else if (row.status === 'free') {
-      const claimed = await asked.withRetry(() => claimFree(context, asked, row, now));
+      const claimed = await asked.withRetry(() => assignNamed(context, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
-      if (clock() >= asked.until()) throw conflict(row);
-      await Promise.race([releasing, wait(LOOK_AGAIN_MS)]);
+      if (isTimeUp(asked.signal)) throw conflict(row);
+      await Promise.race([releasing, wait(LOOK_AGAIN_MS, asked.signal)]);
       continue;
     } else if (!isIntent(row)) throw conflict(row);
-    if (clock() >= asked.until()) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
-    await wait(LOOK_AGAIN_MS);
+    if (isTimeUp(asked.signal)) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
+    await wait(LOOK_AGAIN_MS, asked.signal);
   }
 }
 
 /** An address that nobody has: it is given even while it rests, since nothing else will do. */
-async function claimFree(
+async function assignNamed(
   context: IpamContext,
   asked: Asked,
   row: Allocation,
   now: number,
 ): Promise<Allocation | null> {
-  const { policy, store, log } = context;
   const { eni } = asked.home;
-  const awayMs = staysAwayMs(row, eni.id, policy, now);
-  if (awayMs > 0) {
+  const awayMs = staysAwayMs(row, eni.id, context.policy, now);
+  if (awayMs > 0)
     throw new IpamError(
       'conflict',
       `${row.ip} was taken off ${eni.id} just now and may return to it in ${Math.ceil(awayMs / 1000)} s`,
-      {
-        hint: 'try again then, or leave out --ip',
-      },
+      { hint: 'try again then, or leave out --ip' },
     );
-  }
-  const rested = isRested(row, eni.id, policy, now);
-  if (!rested && policy.strictReuse) return null;
-  await context.cloud.turn('assign', asked.until());
-  const { ready, taken, error } = await assign(context, eni.id, [row]);
-  if (isError(error, 'ec2-limit')) {
+  if (context.policy.strictReuse && !isRested(row, eni.id, context.policy, now)) return null;
+  const claimed = await claimFree(context, asked, async () => ({ rows: [row], now }));
+  if (isError(claimed.error, 'ec2-limit')) {
     if ((await evict(context, asked.home, () => false, 1)) > 0) return null;
-    if (await isSeenSoon(context, eni.id, asked.until())) return null;
+    if (await isSeenSoon(context, eni.id, asked.signal)) return null;
   }
-  if (error !== null) throw error;
-  if (taken[0] !== undefined) throw conflict(taken[0]);
-  const [here] = ready;
-  if (here === undefined) return null;
-  const [claimed] = await store.move([{ row: here, move: 'claim', holder: asked.holder }]);
-  if (claimed !== undefined && !rested)
-    log('warn', 'early reuse', {
-      eni: eni.id,
-      ip: row.ip,
-      restedMs: now - (row.restedSince ?? now),
-      restedFrom: row.restedFrom,
-    });
-  return claimed ?? null;
+  if (claimed.error !== null) throw claimed.error;
+  if (claimed.taken[0] !== undefined) throw conflict(claimed.taken[0]);
+  return claimed.row;
 }
 
 function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {

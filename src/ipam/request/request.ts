@@ -10,8 +10,8 @@ export interface AddressRequest {
   readonly named: Ipv4 | null;
   /** The container's name, where the engine tells it. */
   readonly holder: string | null;
-  /** Whether nobody waits for the answer any more. */
-  readonly gone: () => boolean;
+  /** Aborted when the caller has gone, with caller-gone. It ends waits: an EC2 call or a commit is seen through. */
+  readonly caller: AbortSignal;
 }
 export interface Given {
   readonly row: Allocation;
@@ -21,12 +21,10 @@ export interface Given {
 /** A request on its way. */
 export interface Asked extends AddressRequest {
   readonly home: Home;
-  /** When it has waited long enough, on the process's monotonic clock. */
-  readonly until: () => number;
+  /** Aborted, too, when the request has waited for long enough. */
+  readonly signal: AbortSignal;
   /** Tries again while EC2 is away, until then. */
   withRetry<T>(work: () => Promise<T>): Promise<T>;
-  /** Throws caller-gone. */
-  stopIfGone(): void;
   /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has
    *  none. */
   releasing(ip: Ipv4): Promise<unknown> | null;

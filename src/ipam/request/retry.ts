@@ -1,4 +1,4 @@
-import { IpamError, isError } from '../../domain/error.ts';
+import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 
@@ -10,59 +10,72 @@ const FORGOTTEN_AFTER_MS = 60_000;
 
 interface Waiting {
   readonly clock: () => number;
-  readonly wait: (ms: number) => Promise<void>;
+  readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
+}
+
+/** How long a request waits. */
+export interface Patience {
+  /** When the request started, on the process's monotonic clock, in milliseconds; absent: now. The work may be one of
+   *  several tries. */
+  readonly startedAt?: number;
+  /** Aborted when the caller has gone. */
+  readonly caller?: AbortSignal | undefined;
 }
 
 /**
- * Something that we depend on is away. Requests that meet it wait, but only until `boundMs` after it began, so
- * that a queue of them fails together instead of each waiting its own turn: Docker sends the requests of one
- * network one after the other and has no time limit of its own.
+ * A dependency that is away: the store, or EC2 for one ENI. Requests that meet its outage wait, but only until a bound
+ * after it began, so that a queue of them fails together instead of each waiting for itself: Docker sends the requests of
+ * one network one after the other and has no time limit of its own.
  */
-export class Outage {
-  readonly #boundMs: number;
-  readonly #waiting: Waiting;
-  #since: number | null = null;
-  #metAt = 0;
-
-  constructor(boundMs: number, waiting: Waiting) {
-    this.#boundMs = boundMs;
-    this.#waiting = waiting;
-  }
-
+export interface Outage {
   /** When a request that started at `startedAt` has waited long enough, on the same clock. */
-  deadline(startedAt: number): number {
-    const forgotten = startedAt - this.#metAt > FORGOTTEN_AFTER_MS;
-    return Math.min(startedAt, (forgotten ? null : this.#since) ?? startedAt) + this.#boundMs;
+  deadline(startedAt: number): number;
+  /** Tries `work` until it does not fail for this outage's reason, the deadline has passed, or the caller's signal aborts,
+   *  whose reason it then throws. Always tries once. */
+  retryWhile<T>(
+    passing: (error: unknown) => error is IpamError,
+    work: () => Promise<T>,
+    patience?: Patience,
+  ): Promise<T>;
+}
+
+/** `boundMs`: the longest wait after an outage began. */
+export function createOutage(boundMs: number, { clock, wait }: Waiting): Outage {
+  let since: number | null = null;
+  let metAt = 0;
+
+  function deadline(startedAt: number): number {
+    const forgotten = startedAt - metAt > FORGOTTEN_AFTER_MS;
+    return Math.min(startedAt, (forgotten ? null : since) ?? startedAt) + boundMs;
   }
 
-  /** Tries `work` until it does not fail for this outage's reason, the bound has passed, or the caller has gone.
-   *  Always tries once. `startedAt`: when the request did, of which this may be one of several tries. */
-  async retryWhile<T>(
-    passing: (error: unknown) => error is IpamError,
-    gone: () => boolean,
-    work: () => Promise<T>,
-    startedAt = this.#waiting.clock(),
-  ): Promise<T> {
-    for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
-      try {
-        const result = await work();
-        this.#since = null;
-        return result;
-      } catch (error) {
-        if (!passing(error)) {
-          if (!isError(error, 'caller-gone')) this.#since = null;
-          throw error;
-        }
-        const now = this.#waiting.clock();
-        if (this.#since === null || now - this.#metAt > FORGOTTEN_AFTER_MS) this.#since = now;
-        this.#metAt = now;
-        const left = this.deadline(startedAt) - now;
-        if (left <= 0) throw error;
-        if (gone()) throw new IpamError('caller-gone', 'the caller has gone');
-        await this.#waiting.wait(Math.min(pauseMs, left));
-      }
-    }
+  function met(now: number): void {
+    if (since === null || now - metAt > FORGOTTEN_AFTER_MS) since = now;
+    metAt = now;
   }
+
+  return {
+    deadline,
+    async retryWhile(passing, work, { startedAt = clock(), caller } = {}) {
+      for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
+        try {
+          const result = await work();
+          since = null;
+          return result;
+        } catch (error) {
+          if (!passing(error)) {
+            if (!isError(error, 'caller-gone')) since = null;
+            throw error;
+          }
+          met(clock());
+          const left = deadline(startedAt) - clock();
+          if (left <= 0) throw error;
+          caller?.throwIfAborted();
+          await wait(Math.min(pauseMs, left), caller);
+        }
+      }
+    },
+  };
 }
 
 /** ENIs whose outages are remembered: whoever asks may name any. */
@@ -79,13 +92,13 @@ export function createOutages(context: IpamContext): Outages {
   const boundMs = context.policy.requestTimeoutMs;
   const ofEnis = new Map<EniId, Outage>();
   return {
-    store: new Outage(boundMs, context),
+    store: createOutage(boundMs, context),
     ec2(eni) {
       const known = ofEnis.get(eni);
       if (known !== undefined) return known;
       const [oldest] = ofEnis.size >= ENIS_MAX ? ofEnis.keys() : [];
       if (oldest !== undefined) ofEnis.delete(oldest);
-      const outage = new Outage(boundMs, context);
+      const outage = createOutage(boundMs, context);
       ofEnis.set(eni, outage);
       return outage;
     },
@@ -96,13 +109,12 @@ export const isStoreDown = (error: unknown): error is IpamError => isError(error
 export const isEc2Away = (error: unknown): error is IpamError =>
   isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
 
-/** Tries again while the store or EC2 is away, for as long as a request that started at `startedAt` may take. */
-export const patience =
-  (outages: Outages, eni: EniId, gone: () => boolean, startedAt: number) =>
+/** Tries again while the store or EC2 is away, for as long as the request may wait. */
+export const withRetry =
+  (outages: Outages, eni: EniId, patience: Patience) =>
   <T>(work: () => Promise<T>): Promise<T> =>
     outages.store.retryWhile(
       isStoreDown,
-      gone,
-      () => outages.ec2(eni).retryWhile(isEc2Away, gone, work, startedAt),
-      startedAt,
+      () => outages.ec2(eni).retryWhile(isEc2Away, work, patience),
+      patience,
     );

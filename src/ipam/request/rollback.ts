@@ -1,5 +1,6 @@
 /** Rolls back claims whose client had gone before the response was written. Retries until the store accepts. */
 import type { Allocation, Change } from '../../domain/allocation.ts';
+import { isSameHolding } from '../../domain/holding.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 
@@ -106,7 +107,3 @@ export function createRollbacks(context: IpamContext): Rollbacks {
 }
 
 const claimKeyOf = ({ subnet, ip, generation }: Allocation): string => `${subnet} ${ip} ${generation}`;
-
-/** Whether the row still is in the holding that `claimed` began: whoever gives an address up lets it rest anew. */
-export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
-  row.status === claimed.status && row.iface === claimed.iface && row.restedSince === claimed.restedSince;

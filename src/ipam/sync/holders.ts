@@ -4,11 +4,11 @@ import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/evidence.ts';
+import { isSameHolding } from '../../domain/holding.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from '../ec2/identity.ts';
-import { isSameHolding } from '../request/rollback.ts';
 
 /** Holders given up in one pass: what looks like the end of many may be the fault of one reader. */
 const FREES_MAX = 10;

@@ -14,7 +14,7 @@ import { createMover } from './move.ts';
 import { CALL_TIMEOUT_MS, insist, ipamErrorOf, placeOf, repeat } from './retry.ts';
 import * as tables from './schema.ts';
 import { BEGIN, COMMIT, plain, SELECT_NOW, setNow, statement } from './sql.ts';
-import * as turns from './token-bucket.ts';
+import * as bucket from './token-bucket.ts';
 
 export interface MysqlOptions {
   readonly spec: MysqlSpec;
@@ -106,13 +106,16 @@ export function createMysqlStore(options: MysqlOptions): Store {
       );
       if (statements.length > 0) await send(statements);
     },
-    async takeTurn(turn) {
-      const { rows } = await send(turns.takeTurn(turn), insist);
-      return turns.waitOf(rows.at(-1));
+    async takePermit(query) {
+      const { rows } = await send(bucket.takePermit(query), insist);
+      return bucket.waitOf(rows.at(-1));
     },
-    async slowTurns({ name, aheadMs }) {
-      const { rows } = await send(turns.slowTurns(name, aheadMs));
-      return turns.halvingsOf(rows.at(-1));
+    async giveBackPermit(query) {
+      await send(bucket.giveBackPermit(query));
+    },
+    async slowBucket({ name, aheadMs }) {
+      const { rows } = await send(bucket.slowBucket(name, aheadMs));
+      return bucket.halvingsOf(rows.at(-1));
     },
   };
 }

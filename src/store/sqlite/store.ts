@@ -7,7 +7,7 @@ import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
 import { createSharedStore, portions, upsertInto } from '../sql-store.ts';
 import type { NewAllocation, Store } from '../store.ts';
-import { type Bucket, FULL, slowed, turnIn } from '../token-bucket.ts';
+import { type Bucket, FULL, permitIn, slowed, withoutPermit } from '../token-bucket.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
 import { createMover, type Mover } from './move.ts';
@@ -115,13 +115,17 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
           file.rows(sql`UPDATE ${tables.eni} SET attachment_seen_at = ${readAt}
             WHERE ${tables.eni.id} = ${id} AND ${tables.eni.attachment} IS ${attachment}`);
       }),
-    takeTurn: turn =>
+    takePermit: query =>
       write((file, now) => {
-        const taken = turnIn(bucketNamed(file, turn.name), turn, now);
-        if (taken !== null) saveBucket(file, turn.name, taken.after);
+        const taken = permitIn(bucketNamed(file, query.name), query, now);
+        if (taken !== null) saveBucket(file, query.name, taken.after);
         return taken?.waitMs ?? null;
       }),
-    slowTurns: ({ name, aheadMs }) =>
+    giveBackPermit: query =>
+      write((file, now) =>
+        saveBucket(file, query.name, withoutPermit(bucketNamed(file, query.name), query, now)),
+      ),
+    slowBucket: ({ name, aheadMs }) =>
       write((file, now) => {
         const after = slowed(bucketNamed(file, name), aheadMs, now);
         if (after !== null) saveBucket(file, name, after);

@@ -113,7 +113,7 @@ stop('the undo of a caller that hung up: is waited for, and only then the store 
     ...w.allocator,
     request: async asked => {
       const given = await w.allocator.request(asked);
-      await until('the hang-up to arrive', asked.gone);
+      await until('the hang-up to arrive', () => asked.caller.aborted);
       return given;
     },
     undo: async row => {
@@ -143,11 +143,11 @@ stop('requests that a server has answered: nothing is left of them', async () =>
     },
   });
   await server.opened;
-  const callers: WeakRef<() => boolean>[] = [];
+  const callers: WeakRef<AbortSignal>[] = [];
   for (let i = 0; i < 100; i++) {
-    const gone = () => i < 0;
-    callers.push(new WeakRef(gone));
-    await opened(gone);
+    const { signal } = new AbortController();
+    callers.push(new WeakRef(signal));
+    await opened(signal);
   }
   await pause(1); // what a WeakRef was made for lives as long as its tick
   collectGarbage();

@@ -1,7 +1,8 @@
 // Goal: what EC2 does not show counts only from a client of the ledger's account and Region. Method: servers on one
 // ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
-import { createMemoryCloud } from '../../../src/cloud/memory.ts';
+import { createMemoryClient } from '../../../src/cloud/memory.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
+import type { IpamContext } from '../../../src/ipam/context.ts';
 import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
@@ -14,6 +15,7 @@ import { createMemoryStore } from '../../../src/store/memory.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  createContext,
   ENI_A,
   ENI_B,
   failure,
@@ -44,13 +46,12 @@ const PLACES: [what: string, vpc: typeof ROOMY, caller: Caller][] = [
   ],
 ];
 
-/** The machine of a server whose client is `caller`'s, by now. */
-function misplaced(w: World, caller: () => Caller) {
-  return {
+/** The context of a server whose client is `caller`'s, by now. */
+const misplaced = (w: World, caller: () => Caller): IpamContext =>
+  createContext(w.time, {
     ...w.context,
-    cloud: createMemoryCloud(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
-  };
-}
+    client: createMemoryClient(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
+  });
 /** Two ENIs in use: holders, what is ready, and a stranger's address. `isUpgraded`: nobody noted whose they are. */
 async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   let notes = !isUpgraded;

@@ -1,20 +1,22 @@
 // Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
+import type { Cloud } from '../../../src/cloud/cloud.ts';
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS, SKIPPED_FOR_MS } from '../../../src/domain/allocation.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { ANSWERED_WITHIN_MS } from '../../../src/domain/unanswered.ts';
-import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { Ec2Error } from '../../../src/simulator/model/ec2-error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  assignTo,
   callsOf,
   ENI_A,
   ENI_B,
   failure,
+  GONE,
   ipsWith,
   POLICY,
   ROOMY,
@@ -57,7 +59,7 @@ assigning('the intent is written before EC2 is asked', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 2);
   w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
-  const under = assign(w.context, ENI_A, rows);
+  const under = assignTo(w.context, ENI_A, rows);
   await w.time.wait(100);
   assert.equal((await ipsWith(w, 'assigning')).sort(), rows.map(row => row.ip).sort());
   assert.is((await under).ready.length, 2);
@@ -67,7 +69,7 @@ assigning('an address that EC2 names as taken becomes occupied and the rest is s
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 1));
-  const result = await assign(w.context, ENI_A, rows);
+  const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
   assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
   assert.is((await rowOf(w, nth(rows, 1))).iface, ENI_B);
@@ -78,7 +80,7 @@ assigning('one that EC2 does not name is found by its carrier', async () => {
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 2));
-  const result = await assign(w.context, ENI_A, rows);
+  const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
   assert.is((await rowOf(w, nth(rows, 2))).status, 'occupied');
 });
@@ -93,7 +95,7 @@ assigning('one that no read shows is found by halving, and is known from its ref
     message: 'no reads today',
     action: 'DescribeNetworkInterfaces',
   });
-  const result = await assign(w.context, ENI_A, rows);
+  const result = await assignTo(w.context, ENI_A, rows);
   assert.equal(
     result.taken.map(row => row.ip),
     [nth(rows, 0)],
@@ -108,7 +110,7 @@ assigning('a read that hangs after a refusal keeps the other addresses for two s
   foreign(w, nth(rows, 0));
   w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
   const before = w.time.now;
-  assert.is((await assign(w.context, ENI_A, rows)).ready.length, 3);
+  assert.is((await assignTo(w.context, ENI_A, rows)).ready.length, 3);
   assert.ok(w.time.now - before <= 4 * ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
 });
 
@@ -159,7 +161,7 @@ assigning(
     const rows = await freeRows(w, 60);
     const bad = nth(rows, 0);
     rejected(w, bad);
-    const { ready, error, calls, rejected: found } = await assign(w.context, ENI_A, rows, 49);
+    const { ready, error, calls, rejected: found } = await assignTo(w.context, ENI_A, rows, 49);
     assert.is(error, null);
     assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
     assert.is(found, 1);
@@ -179,7 +181,7 @@ assigning('those of a batch that was refused are suspects, and tried last', asyn
   const rows = await freeRows(w, 6);
   rejected(w, nth(rows, 0));
   // 0 to 3, 0 and 1, and 0 alone are refused; 4 and 5 were in none of these.
-  const { ready, calls } = await assign(w.context, ENI_A, rows, 4);
+  const { ready, calls } = await assignTo(w.context, ENI_A, rows, 4);
   assert.equal(ipsOf(ready), [nth(rows, 4)]);
   assert.is(calls, 4);
 });
@@ -227,7 +229,7 @@ assigning(
       times: 1,
     });
     w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
-    const { error, unanswered } = await assign(w.context, ENI_A, rows);
+    const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
     assert.is(error?.code, 'ec2-unknown');
     assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
     assert.equal((await ipsWith(w, 'assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
@@ -246,7 +248,7 @@ for (const [code, ends] of refusals)
     const w = world({ vpc: ROOMY });
     const rows = await freeRows(w, 3);
     w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
-    assert.is((await assign(w.context, ENI_A, rows)).error?.code, ends);
+    assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, ends);
     for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
   });
 
@@ -257,7 +259,7 @@ for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate
       const w = world({ vpc: ROOMY });
       const rows = await freeRows(w, 2);
       w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
-      assert.is((await assign(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
+      assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
       assert.is((await ipsWith(w, 'assigning')).length, 2);
       const writtenAt = (await rowOf(w, nth(rows, 0))).movedAt;
       w.time.now = writtenAt + POLICY.graceMs - 1;
@@ -287,15 +289,17 @@ assigning(
   },
 );
 
-assigning('when there is no turn for the rest, it is free again, and the caller is told why', async () => {
+assigning('when there is no permit for the rest, it is free again, and the caller is told why', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 1));
-  const turn = async () => {
-    throw new IpamError('ec2-throttled', 'not sent');
+  let given = 0;
+  const permit: Cloud['permit'] = async kind => {
+    if (given++ > 0) throw new IpamError('ec2-throttled', 'not sent');
+    return await w.context.cloud.permit(kind);
   };
-  const context = { ...w.context, cloud: { ...w.context.cloud, turn } };
-  const result = await assign(context, ENI_A, rows);
+  const context = { ...w.context, cloud: { ...w.context.cloud, permit } };
+  const result = await assignTo(context, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-throttled');
   assert.equal(await ipsWith(w, 'assigning'), []);
   assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
@@ -306,7 +310,7 @@ assigning('others that look for free addresses at the same time do not make a ba
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 6);
   await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
-  const result = await assign(w.context, ENI_A, rows, 3);
+  const result = await assignTo(w.context, ENI_A, rows, 3);
   assert.equal(
     result.ready.map(row => row.ip),
     rows.slice(2, 5).map(row => row.ip),
@@ -325,7 +329,7 @@ assigning('a call is not sent when its intent took too long to write', async () 
       return moved;
     },
   };
-  const result = await assign({ ...w.context, store: slow }, ENI_A, rows);
+  const result = await assignTo({ ...w.context, store: slow }, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-unreachable');
   assert.is(callsOf(w, ASSIGN), 0);
   assert.equal(await ipsWith(w, 'assigning'), []);
@@ -334,7 +338,7 @@ assigning('a call is not sent when its intent took too long to write', async () 
 const unassigning = suite('unassign');
 
 async function readyRows(w: World, count: number) {
-  return (await assign(w.context, ENI_A, await freeRows(w, count))).ready;
+  return (await assignTo(w.context, ENI_A, await freeRows(w, count))).ready;
 }
 
 unassigning('takes many off in one call', async () => {
@@ -524,7 +528,7 @@ bounds('a named address whose call has no answer is refused at once, not at the 
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 1);
   w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
-  await assign(w.context, ENI_A, rows);
+  await assignTo(w.context, ENI_A, rows);
   w.time.now += POLICY.callDeadlineMs;
   const before = w.time.now;
   assert.match((await failure(request(w, ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
@@ -543,7 +547,7 @@ bounds('a request whose caller has gone stops waiting', async () => {
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
-  assert.is((await failure(request(w, ENI_A, { gone: () => true }))).code, 'caller-gone');
+  assert.is((await failure(request(w, ENI_A, { caller: GONE }))).code, 'caller-gone');
   assert.ok(w.time.now - before < 1000);
 });
 

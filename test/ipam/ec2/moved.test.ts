@@ -2,10 +2,11 @@
 // than its bound. Method: the simulated VPC with late reads, and a time that passes only while all wait.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
-import { assign, CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
+import { CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  assignTo,
   callsOf,
   ENI_A,
   ENI_B,
@@ -60,7 +61,7 @@ moved('is ready when EC2 shows it on its new ENI', async () => {
   const ips = await moving(w, 1);
   lag(w, 700);
   const before = w.time.now;
-  const { ready, error } = await assign(w.context, ENI_A, await rowsOf(w, ips));
+  const { ready, error } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
   assert.is(error, null);
   assert.equal(
     ready.map(row => row.ip),
@@ -80,7 +81,7 @@ for (const [what, fault] of [
     const ips = await moving(w, 1);
     w.vpc.faults.add({ ...fault, action: DESCRIBE });
     const before = w.time.now;
-    const { ready, error, unanswered } = await assign(w.context, ENI_A, await rowsOf(w, ips));
+    const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
     assert.equal([error, unanswered], [null, []]);
     assert.equal(
       ready.map(row => row.ip),
@@ -94,7 +95,7 @@ moved('is looked for after a slow answer too, which is not taken for none', asyn
   const ips = await moving(w, 1);
   w.vpc.faults.add({ kind: 'latency', ms: 1_900, action: 'AssignPrivateIpAddresses' });
   lag(w, 1_000);
-  const { ready, error, unanswered } = await assign(w.context, ENI_A, await rowsOf(w, ips));
+  const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
   assert.equal([error, unanswered, ready.map(row => row.ip)], [null, [], ips]);
 });
 
@@ -104,7 +105,7 @@ moved('does not keep the others of its batch waiting', async () => {
   lag(w, 60_000);
   const fresh = await others(w, 2);
   const before = w.time.now;
-  const { ready } = await assign(w.context, ENI_A, [...(await rowsOf(w, ips)), ...fresh]);
+  const { ready } = await assignTo(w.context, ENI_A, [...(await rowsOf(w, ips)), ...fresh]);
   assert.equal(ready.map(row => row.ip).sort(), fresh.map(row => row.ip).sort());
   assert.is(w.time.now, before);
   assert.is((await rowOf(w, ips[0] ?? '')).status, 'assigning');
@@ -128,7 +129,7 @@ for (const [what, more, passed] of [
     const ips = await moving(w, 1);
     w.time.now += passed;
     const before = [w.time.now, callsOf(w, DESCRIBE)];
-    assert.is((await assign(w.context, ENI_A, await rowsOf(w, ips))).ready.length, 1);
+    assert.is((await assignTo(w.context, ENI_A, await rowsOf(w, ips))).ready.length, 1);
     assert.equal([w.time.now, callsOf(w, DESCRIBE)], before);
   });
 
@@ -137,7 +138,7 @@ moved('back to the ENI that it left asks nothing either', async () => {
   const ips = await moving(w, 1);
   w.time.now += LATE_READS_MS;
   const before = callsOf(w, DESCRIBE);
-  await assign(w.context, ENI_B, await rowsOf(w, ips));
+  await assignTo(w.context, ENI_B, await rowsOf(w, ips));
   assert.is(callsOf(w, DESCRIBE), before);
   assert.ok((await ipsWith(w, 'ready')).includes(ips[0] ?? ''));
 });

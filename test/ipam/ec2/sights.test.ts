@@ -4,13 +4,13 @@ import type { Ipv4 } from '../../../src/domain/address.ts';
 import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
-import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { createSights } from '../../../src/ipam/ec2/sights.ts';
 import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  assignTo,
   callsOf,
   ENI_A,
   ENI_B,
@@ -35,7 +35,7 @@ async function freeRows(w: World, count: number) {
 /** Calls for rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
 async function lost(w: World, rows: readonly Allocation[], applied: boolean) {
   w.vpc.faults.add({ kind: applied ? 'lostReply' : 'hang', action: ASSIGN, times: 1 });
-  const { error } = await assign(w.context, ENI_A, rows);
+  const { error } = await assignTo(w.context, ENI_A, rows);
   assert.ok(isError(error, 'ec2-unknown'));
 }
 const statuses = async (w: World, rows: readonly Allocation[]) =>
@@ -102,7 +102,7 @@ for (const [how, held] of [
       assert.ok(row);
       w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
       w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-      const { ready } = await assign({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
+      const { ready } = await assignTo({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
       assert.is(ready.length, 1, 'a read showed it there');
       if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
       await w.time.wait(10_000);

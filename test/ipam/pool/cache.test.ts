@@ -15,6 +15,7 @@ import {
   release,
   request,
   rowOf,
+  STAYS,
   SUBNET,
   world,
 } from '../../kit/world.ts';
@@ -237,7 +238,7 @@ serving(
       answered = 0;
       if (remembered) {
         await release(other, ENI_A, ip);
-        await allocator.request({ pool, named: ip as never, holder: null, gone: () => false });
+        await allocator.request({ pool, named: ip as never, holder: null, caller: STAYS });
       }
       w.time.now += 1000;
       assert.is(await allocator.release(pool, ip as never), true);

@@ -234,7 +234,8 @@ filling('learns by the way what is ready', async () => {
   const home = await w.enis.adopt(ENI_A);
   const marks = () => ({ low: 2, high: 6 });
   const nothing = async () => {};
-  const asked = { range: null, waiting: () => 0, marks, until: () => 0, gather: nothing, turn: nothing };
+  const permit = () => w.context.cloud.permit('assign');
+  const asked = { range: null, waiting: () => 0, marks, signal: () => undefined, gather: nothing, permit };
   assert.equal(await fill(w.context, w.enis, cache, home, asked), { outcome: 'ready', assigned: 0 });
   assert.is(cache.count(ENI_A, null).usable, 12);
 });
@@ -246,9 +247,10 @@ filling('a refill that a container has come to wait for is as urgent as that con
   const cloud = (urgency: () => Urgency): Cloud => ({
     ...w.context.cloud,
     as: cloud,
-    async turn() {
+    async permit(kind) {
       await free;
       turns.push(urgency());
+      return await w.context.cloud.permit(kind);
     },
   });
   const spied = openIpam(
@@ -356,15 +358,7 @@ filling('one prefix takes one place: an m5.large with a /28 holds eight of ours'
 filling('a prefix that comes or goes changes the room by one place', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
   for (let i = 0; i < 8; i++) await request(w, ENI_A);
-  const { network } = w.vpc;
-  const real = network.eni;
-  const prefixed = (prefixes: Cidr[]) =>
-    Object.assign(network, {
-      eni: (...asked: Parameters<typeof real>) => {
-        const eni = real.apply(network, asked);
-        return asked[0] === ENI_A ? { ...eni, prefixes } : eni;
-      },
-    });
+  const prefixed = (prefixes: Cidr[]) => Object.assign(w.vpc.network.eni(ENI_A), { prefixes });
   prefixed([parseCidr('10.0.1.64/28')]);
   w.vpc.faults.add({ kind: 'error', action: ASSIGN, code: 'PrivateIpAddressLimitExceeded', message: 'full' });
   assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
@@ -386,21 +380,24 @@ filling('none for an ENI that is attached to nothing', async () => {
   assert.is(callsOf(w, ASSIGN), 1);
 });
 
-/** The machine with a cloud whose turns come late. */
-async function queued(turnMs: number, requestTimeoutMs: number): Promise<World> {
+/** A server with a cloud whose permits come late. */
+async function queued(permitMs: number, requestTimeoutMs: number): Promise<World> {
   const w = await slow({ vpc: LARGE, policy: { requestTimeoutMs } });
-  const turn = () => w.time.wait(turnMs);
-  const cloud: Cloud = { ...w.context.cloud, as: () => ({ ...w.context.cloud, turn }), turn };
+  const permit: Cloud['permit'] = async kind => {
+    await w.time.wait(permitMs);
+    return await w.context.cloud.permit(kind);
+  };
+  const cloud: Cloud = { ...w.context.cloud, as: () => ({ ...w.context.cloud, permit }), permit };
   return { ...w, ...openIpam({ ...w.context, cloud }, { server: 'a', reconcileEveryMs: 60_000 }) };
 }
 
-filling('who has waited for a turn until the time was over is told that', async () => {
+filling('who has waited for a permit until the time was over is told that', async () => {
   const w = await queued(60_000, 30_000);
   const before = w.time.now;
   const first = failure(request(w, ENI_A));
   await w.time.wait(10_000);
   const second = failure(request(w, ENI_A));
-  assert.match((await first).line, /the turn for that did not come in time; raise --ec2-share/);
+  assert.match((await first).line, /the permit for that did not come in time; raise --ec2-share/);
   assert.is(w.time.now - before, 30_000, 'although another one waits for longer');
   assert.is((await second).code, 'ec2-throttled');
   assert.is(w.time.now - before, 40_000);
@@ -732,7 +729,7 @@ takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async
 takingBack('nothing more is tried when nobody waits any longer', async () => {
   const { w, home } = await movedAway();
   const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  assert.equal(await steal(w.context, w.enis, home, { ...anyTwo, until: w.context.clock() }), []);
+  assert.equal(await steal(w.context, w.enis, home, anyTwo, AbortSignal.abort()), []);
   assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
 });
 

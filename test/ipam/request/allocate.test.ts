@@ -12,6 +12,7 @@ import {
   ENI_A,
   ENI_B,
   failure,
+  GONE,
   ipsWith,
   POLICY,
   ROOMY,
@@ -19,6 +20,7 @@ import {
   request,
   rowOf,
   SMALL,
+  STAYS,
   secondariesOf,
   within,
   world,
@@ -104,7 +106,7 @@ requesting('whose address a stranger keeps locked in the store takes another one
   const { allocator } = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
   const pool = { eni: ENI_A, range: null };
   const before = w.time.now;
-  const { row } = await allocator.request({ pool, named: null, holder: null, gone: () => false });
+  const { row } = await allocator.request({ pool, named: null, holder: null, caller: STAYS });
   assert.is.not(row.ip, locked);
   assert.ok(w.time.now - before < 5_000);
 });
@@ -135,7 +137,7 @@ requesting("an instance type's limit is asked of EC2 once, also by a server that
 requesting('nobody is given an address who has gone before it is claimed', async () => {
   const w = world({ vpc: ROOMY });
   await request(w, ENI_A);
-  assert.is((await failure(request(w, ENI_A, { gone: () => true }))).code, 'caller-gone');
+  assert.is((await failure(request(w, ENI_A, { caller: GONE }))).code, 'caller-gone');
   assert.is((await ipsWith(w, 'allocated')).length, 1);
 });
 

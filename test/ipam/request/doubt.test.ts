@@ -221,9 +221,9 @@ for (const [how, count] of [
     },
   );
 
-for (const [whose, turn] of [
+for (const [whose, before] of [
   ['its own calls', async () => {}],
-  // Each time that it has its turn, the other one has just asked for two addresses.
+  // Each time that it has a permit, the other one has just asked for two addresses.
   ["another server's calls", otherAsks],
 ] as const)
   starting(
@@ -232,11 +232,15 @@ for (const [whose, turn] of [
       const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
       const home = await w.enis.adopt(ENI_A);
       w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
-      await turn(w);
+      await before(w);
       await w.time.wait(6_000);
       const asked: FillRequest = {
         ...{ range: null, waiting: () => 1, marks: () => ({ low: 0, high: 0 }), gather: async () => {} },
-        ...{ until: () => Number.POSITIVE_INFINITY, turn: () => turn(w) },
+        signal: () => undefined,
+        permit: async () => {
+          await before(w);
+          return await w.context.cloud.permit('assign');
+        },
       };
       assert.is((await failure(fill(w.context, w.enis, w.cache, home, asked))).code, 'ec2-unknown');
     },

@@ -12,6 +12,7 @@ import {
   ROOMY,
   release,
   rowOf,
+  STAYS,
   SUBNET,
   secondariesOf,
   type World,
@@ -22,7 +23,7 @@ const FOREIGN = '10.0.1.77';
 
 /** The request of a container of a network that was made elsewhere, or before this ledger. */
 const ask = ({ allocator }: World, more: Partial<AddressRequest> = {}) =>
-  allocator.request({ pool: parsePoolId(ENI_A), named: null, holder: null, gone: () => false, ...more });
+  allocator.request({ pool: parsePoolId(ENI_A), named: null, holder: null, caller: STAYS, ...more });
 
 async function initialised(instance?: string): Promise<World> {
   const w = world({ vpc: ROOMY, ...(instance === undefined ? {} : { instance }) });

@@ -1,13 +1,12 @@
 // Goal: what waits for something that is away waits long enough, not too long, and not one after the other.
 // Method: a clock that only waiting moves.
 import { IpamError, isError } from '../../../src/domain/error.ts';
-import { Outage } from '../../../src/ipam/request/retry.ts';
+import { createOutage } from '../../../src/ipam/request/retry.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 const BOUND_MS = 10_000;
 const PAUSE_MAX_MS = 2_000;
 const isDown = (error: unknown): error is IpamError => isError(error, 'store-down');
-const here = () => false;
 const down = async (): Promise<never> => {
   throw new IpamError('store-down', 'down');
 };
@@ -19,7 +18,7 @@ function outage() {
     pauses.push(ms);
     time.now += ms;
   };
-  return { time, pauses, outage: new Outage(BOUND_MS, { clock: () => time.now, wait }) };
+  return { time, pauses, outage: createOutage(BOUND_MS, { clock: () => time.now, wait }) };
 }
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
@@ -36,13 +35,13 @@ const enduring = suite('outage');
 enduring('what succeeds is done once, without a wait', async () => {
   const { outage: it, pauses } = outage();
   let tries = 0;
-  assert.is(await it.retryWhile(isDown, here, async () => ++tries), 1);
+  assert.is(await it.retryWhile(isDown, async () => ++tries), 1);
   assert.equal(pauses, []);
 });
 
 enduring('a wait doubles up to its longest, and ends at the bound with the error itself', async () => {
   const { outage: it, pauses, time } = outage();
-  assert.is(await codeOf(it.retryWhile(isDown, here, down)), 'store-down');
+  assert.is(await codeOf(it.retryWhile(isDown, down)), 'store-down');
   assert.equal(pauses.slice(0, 7), [50, 100, 200, 400, 800, 1_600, PAUSE_MAX_MS]);
   assert.is(Math.max(...pauses), PAUSE_MAX_MS);
   assert.is(time.now, 50_000 + BOUND_MS, 'the last wait is cut short');
@@ -51,54 +50,54 @@ enduring('a wait doubles up to its longest, and ends at the bound with the error
 enduring('what comes back in time is only a wait', async () => {
   const { outage: it, time } = outage();
   const back = time.now + 3_000;
-  assert.is(await it.retryWhile(isDown, here, async () => (time.now < back ? await down() : 'done')), 'done');
+  assert.is(await it.retryWhile(isDown, async () => (time.now < back ? await down() : 'done')), 'done');
 });
 
 enduring('whoever comes later waits only as long as the first is still to wait', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.retryWhile(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, down));
   const before = time.now;
   let tries = 0;
   const counted = () => {
     tries++;
     return down();
   };
-  assert.is(await codeOf(it.retryWhile(isDown, here, counted)), 'store-down');
+  assert.is(await codeOf(it.retryWhile(isDown, counted)), 'store-down');
   assert.is(tries, 1, 'but it is tried');
   assert.is(time.now, before);
 });
 
 enduring('a success ends the outage, and the next one begins anew', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.retryWhile(isDown, here, down));
-  await it.retryWhile(isDown, here, async () => {});
+  await codeOf(it.retryWhile(isDown, down));
+  await it.retryWhile(isDown, async () => {});
   const before = time.now;
-  await codeOf(it.retryWhile(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, down));
   assert.is(time.now, before + BOUND_MS);
 });
 
 enduring('another error is no outage: it is thrown at once, and shows that there is an answer', async () => {
   const { outage: it, pauses, time } = outage();
-  await codeOf(it.retryWhile(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, down));
   pauses.length = 0;
   const conflict = async () => {
     throw new IpamError('conflict', 'taken');
   };
-  assert.is(await codeOf(it.retryWhile(isDown, here, conflict)), 'conflict');
+  assert.is(await codeOf(it.retryWhile(isDown, conflict)), 'conflict');
   assert.equal(pauses, []);
   assert.is(it.deadline(time.now), time.now + BOUND_MS);
 });
 
 enduring('a caller that has gone ends its own wait, and not the outage', async () => {
   const { outage: it, time } = outage();
-  let gone = false;
+  const caller = new AbortController();
   let tries = 0;
   const began = time.now;
   const work = async () => {
-    gone = ++tries === 3;
+    if (++tries === 3) caller.abort(new IpamError('caller-gone', 'gone'));
     return await down();
   };
-  assert.is(await codeOf(it.retryWhile(isDown, () => gone, work)), 'caller-gone');
+  assert.is(await codeOf(it.retryWhile(isDown, work, { caller: caller.signal })), 'caller-gone');
   assert.is(tries, 3);
   assert.is(it.deadline(time.now), began + BOUND_MS);
 });
@@ -106,11 +105,11 @@ enduring('a caller that has gone ends its own wait, and not the outage', async (
 enduring('work that finds its caller gone does not end the outage either', async () => {
   const { outage: it, time } = outage();
   const began = time.now;
-  await codeOf(it.retryWhile(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, down));
   const left = async () => {
     throw new IpamError('caller-gone', 'gone');
   };
-  assert.is(await codeOf(it.retryWhile(isDown, here, left)), 'caller-gone');
+  assert.is(await codeOf(it.retryWhile(isDown, left)), 'caller-gone');
   assert.is(it.deadline(time.now), began + BOUND_MS);
 });
 
@@ -120,7 +119,7 @@ enduring(
     const { outage: it, time } = outage();
     assert.is(it.deadline(time.now + 7), time.now + 7 + BOUND_MS);
     const began = time.now;
-    await codeOf(it.retryWhile(isDown, here, down));
+    await codeOf(it.retryWhile(isDown, down));
     assert.is(it.deadline(began + 9_000), began + BOUND_MS);
     assert.is(it.deadline(began - 1_000), began - 1_000 + BOUND_MS);
   },
@@ -128,12 +127,12 @@ enduring(
 
 enduring('an outage that nobody has met for long is over, and the next one begins anew', async () => {
   const { outage: it, time } = outage();
-  await codeOf(it.retryWhile(isDown, here, down));
+  await codeOf(it.retryWhile(isDown, down));
   time.now += 6 * 3_600_000;
   assert.is(it.deadline(time.now), time.now + BOUND_MS);
   let tries = 0;
   const back = async () => (tries++ === 0 ? await down() : 'done');
-  assert.is(await it.retryWhile(isDown, here, back), 'done');
+  assert.is(await it.retryWhile(isDown, back), 'done');
 });
 
 enduring('two outages that take turns have one bound between them', async () => {
@@ -144,16 +143,14 @@ enduring('two outages that take turns have one bound between them', async () => 
       time.now += ms;
     },
   };
-  const inner = new Outage(BOUND_MS, { clock, wait });
+  const inner = createOutage(BOUND_MS, { clock, wait });
   const isAway = (error: unknown): error is IpamError => isError(error, 'ec2-throttled');
   const startedAt = time.now;
   let tries = 0;
   const work = async (): Promise<never> => {
     throw new IpamError(++tries % 4 === 0 ? 'store-down' : 'ec2-throttled', 'away');
   };
-  await codeOf(
-    outer.retryWhile(isDown, here, () => inner.retryWhile(isAway, here, work, startedAt), startedAt),
-  );
+  await codeOf(outer.retryWhile(isDown, () => inner.retryWhile(isAway, work, { startedAt }), { startedAt }));
   assert.ok(time.now - startedAt <= BOUND_MS, `${time.now - startedAt} ms`);
 });
 

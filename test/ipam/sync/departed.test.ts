@@ -12,6 +12,7 @@ import { createEvidence, type Evidence } from '../../../src/ipam/sync/holders.ts
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  assignTo,
   callsOf,
   ENI_A,
   failure,
@@ -157,8 +158,7 @@ for (const [what, kind] of [
           which: 'rested',
           limit: 2,
         } as const;
-        const { assign } = await import('../../../src/ipam/ec2/assign.ts');
-        await assign(s.w.context, ENI_A, (await s.w.store.freeFor(query)).rows);
+        await assignTo(s.w.context, ENI_A, (await s.w.store.freeFor(query)).rows);
       }
       const intents = await ipsWith(s.w, 'assigning', 'unassigning');
       assert.is(intents.length, 2);

@@ -5,7 +5,6 @@ import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS, REFUSED_FOR_MS } from '../../../src/domain/drift.ts';
 import { IpamError } from '../../../src/domain/error.ts';
-import { assign } from '../../../src/ipam/ec2/assign.ts';
 import { createEnis } from '../../../src/ipam/ec2/enis.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
@@ -17,6 +16,7 @@ import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { close, compare, reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  assignTo,
   ENI_A,
   ENI_B,
   failure,
@@ -97,7 +97,7 @@ reconciling('an address known only from a refusal leaves after an hour, and is t
     action: 'AssignPrivateIpAddresses',
     times: 1,
   });
-  await assign(w.context, ENI_A, row === undefined ? [] : [row]);
+  await assignTo(w.context, ENI_A, row === undefined ? [] : [row]);
   assert.equal(await reconcile(w), [`unseen ${row?.ip}`]);
   w.time.now += REFUSED_FOR_MS - 1;
   assert.equal(await reconcile(w), []);
@@ -183,7 +183,7 @@ reconciling('what a late call of ours put back on our ENI within the hour is tak
   const w = world({ vpc: ROOMY });
   const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 1 };
   await w.enis.adopt(ENI_A);
-  const [row] = (await assign(w.context, ENI_A, (await w.store.freeFor(query)).rows)).ready;
+  const [row] = (await assignTo(w.context, ENI_A, (await w.store.freeFor(query)).rows)).ready;
   assert.ok(row);
   if (row === undefined) return;
   w.vpc.faults.add({ kind: 'hang', action: 'UnassignPrivateIpAddresses', times: 1 });
@@ -340,7 +340,7 @@ keeping('settles what a dead server left, reconciles, and ends in good order', a
   const held = await request(w, ENI_A);
   w.vpc.faults.add({ kind: 'lostReply', action: 'AssignPrivateIpAddresses', times: 1 });
   const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: POLICY, which: 'rested' as const, limit: 2 };
-  await assign(w.context, ENI_A, (await w.store.freeFor(query)).rows);
+  await assignTo(w.context, ENI_A, (await w.store.freeFor(query)).rows);
   assert.is((await ipsWith(w, 'assigning')).length, 2);
   w.time.now += POLICY.graceMs;
   w.vpc.network.unassign(ENI_A, [held.ip]);
@@ -624,9 +624,10 @@ keeping(
     const cloud = (urgency: () => Urgency): Cloud => ({
       ...w.context.cloud,
       as: cloud,
-      async turn() {
+      async permit(kind) {
         turns.push(urgency());
         if (turns.length === 1) throw new IpamError('ec2-throttled', 'not sent');
+        return await w.context.cloud.permit(kind);
       },
     });
     const context = { ...w.context, cloud: cloud(() => 'cold') };

@@ -1,8 +1,8 @@
-/** The contract of a store: subnets, ENIs, servers, leases, turns and facts. */
+/** The contract of a store: subnets, ENIs, servers, leases, permits and facts. */
 import { parseCidr } from '../../../src/domain/address.ts';
 import { type EniId, type InstanceId, parseEniId } from '../../../src/domain/ids.ts';
 import { UNANSWERED_MAX_MS } from '../../../src/domain/suspects.ts';
-import { type LedgerEni, SERVER_KEPT_MS, type Store, type TurnQuery } from '../../../src/store/store.ts';
+import { type LedgerEni, type PermitQuery, SERVER_KEPT_MS, type Store } from '../../../src/store/store.ts';
 import { make, makeReady, newRows } from '../../kit/ledger.ts';
 import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
@@ -202,81 +202,100 @@ export function leases(test: Test): void {
   });
 }
 
-const TURN = { name: 'assign', capacity: 3, intervalMs: 2_000, withinMs: 60_000, aheadMs: 600_000 };
+const PERMIT = { name: 'assign', capacity: 3, intervalMs: 2_000, withinMs: 60_000, aheadMs: 600_000 };
 /** How long so many have to wait: in seconds, since the clock of a real database runs on. */
-async function turnsOf(
+async function permitsOf(
   store: Store,
   count: number,
-  more: Partial<TurnQuery> = {},
+  more: Partial<PermitQuery> = {},
 ): Promise<(number | null)[]> {
   const waits: (number | null)[] = [];
   for (let i = 0; i < count; i++) {
-    const waitMs = await store.takeTurn({ ...TURN, ...more });
+    const waitMs = await store.takePermit({ ...PERMIT, ...more });
     waits.push(waitMs === null ? null : Math.ceil(waitMs / 1_000));
   }
   return waits;
 }
 
-export function turns(test: Test): void {
-  test('turns: what the bucket holds at once, the rest in turn, none beyond', async ({ store, advance }) => {
-    assert.equal(await turnsOf(store, 5), [0, 0, 0, 2, 4]);
-    assert.equal(await turnsOf(store, 2, { withinMs: 5_000 }), [null, null]);
-    assert.equal(await turnsOf(store, 1), [6], 'what was not given was not taken');
-    assert.equal(await turnsOf(store, 1, { name: 'unassign' }), [0], 'each bucket for itself');
+export function permits(test: Test): void {
+  test('permits: what the bucket holds at once, the rest one by one, none beyond', async ({
+    store,
+    advance,
+  }) => {
+    assert.equal(await permitsOf(store, 5), [0, 0, 0, 2, 4]);
+    assert.equal(await permitsOf(store, 2, { withinMs: 5_000 }), [null, null]);
+    assert.equal(await permitsOf(store, 1), [6], 'what was not given was not taken');
+    assert.equal(await permitsOf(store, 1, { name: 'unassign' }), [0], 'each bucket for itself');
     advance(4_000);
-    assert.equal(await turnsOf(store, 1), [4]);
+    assert.equal(await permitsOf(store, 1), [4]);
     advance(3_600_000);
-    assert.equal(await turnsOf(store, 4), [0, 0, 0, 2], 'it holds no more than its capacity');
+    assert.equal(await permitsOf(store, 4), [0, 0, 0, 2], 'it holds no more than its capacity');
   });
 
-  test('turns: of many who ask at once each has one of its own', async ({ store }) => {
-    const waits = await Promise.all(range(12).map(() => store.takeTurn(TURN)));
+  test('permits: one that is given back goes to the next, and the bucket stays as large', async ({
+    store,
+    advance,
+  }) => {
+    assert.equal(await permitsOf(store, 5), [0, 0, 0, 2, 4]);
+    await store.giveBackPermit(PERMIT);
+    assert.equal(await permitsOf(store, 2), [4, 6]);
+    for (let i = 0; i < 20; i++) await store.giveBackPermit(PERMIT);
+    await store.giveBackPermit({ ...PERMIT, name: 'nobody has used' });
+    advance(3_600_000);
+    assert.equal(await permitsOf(store, 4), [0, 0, 0, 2]);
+  });
+
+  test('permits: of many who ask at once each has one of its own', async ({ store }) => {
+    const waits = await Promise.all(range(12).map(() => store.takePermit(PERMIT)));
     const seconds = waits.map(ms => (ms ?? Number.NaN) / 1_000).sort((a, b) => a - b);
     // A database's clock goes on while they ask.
     for (const [i, due] of [0, 0, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18].entries()) {
       const offBy = Math.abs((seconds[i] ?? Number.NaN) - due);
-      assert.ok(offBy < 1, `turn ${i} after ${seconds[i]} s, not ${due}`);
+      assert.ok(offBy < 1, `permit ${i} after ${seconds[i]} s, not ${due}`);
     }
   });
 
-  test('turns: a throttle empties the bucket and halves its speed, once for all', async ({
+  test('permits: a throttle empties the bucket and halves its speed, once for all', async ({
     store,
     advance,
   }) => {
-    const slow = { ...TURN, intervalMs: 1_000, capacity: 100 };
-    assert.is(await store.slowTurns(TURN), 1);
-    assert.is(await store.slowTurns(TURN), null);
-    assert.equal(await turnsOf(store, 2, slow), [2, 4]);
+    const slow = { ...PERMIT, intervalMs: 1_000, capacity: 100 };
+    assert.is(await store.slowBucket(PERMIT), 1);
+    assert.is(await store.slowBucket(PERMIT), null);
+    assert.equal(await permitsOf(store, 2, slow), [2, 4]);
     advance(6_000);
-    assert.is(await store.slowTurns(TURN), 2);
-    assert.equal(await turnsOf(store, 1, slow), [4]);
+    assert.is(await store.slowBucket(PERMIT), 2);
+    assert.equal(await permitsOf(store, 1, slow), [4]);
     advance(11_000);
-    assert.equal(await turnsOf(store, 2, slow), [0, 0], 'faster again');
-    assert.is(await store.slowTurns(TURN), 2, 'one of the two halvings was over');
+    assert.equal(await permitsOf(store, 2, slow), [0, 0], 'faster again');
+    assert.is(await store.slowBucket(PERMIT), 2, 'one of the two halvings was over');
     advance(40_000);
-    assert.is(await store.slowTurns(TURN), 1);
+    assert.is(await store.slowBucket(PERMIT), 1);
     for (let i = 2; i <= 6; i++) {
       advance(1_000);
-      assert.is(await store.slowTurns(TURN), Math.min(i, 4));
+      assert.is(await store.slowBucket(PERMIT), Math.min(i, 4));
     }
   });
 
-  test('turns: a throttle slows what is not given yet, once for all that is', async ({ store, advance }) => {
-    await turnsOf(store, 8); // the last one in 10 s
-    assert.is(await store.slowTurns(TURN), 1);
-    assert.equal(await turnsOf(store, 2), [14, 18]);
+  test('permits: a throttle slows what is not given yet, once for all that is', async ({
+    store,
+    advance,
+  }) => {
+    await permitsOf(store, 8); // the last one in 10 s
+    assert.is(await store.slowBucket(PERMIT), 1);
+    assert.equal(await permitsOf(store, 2), [14, 18]);
     advance(8_000);
-    assert.is(await store.slowTurns(TURN), null, 'that one was given before');
+    assert.is(await store.slowBucket(PERMIT), null, 'that one was given before');
     advance(4_000);
-    assert.is(await store.slowTurns(TURN), 2);
-    assert.equal(await turnsOf(store, 1), [14]);
+    assert.is(await store.slowBucket(PERMIT), 2);
+    assert.equal(await permitsOf(store, 1), [14]);
   });
 
-  test('turns: a clock that was set back holds nobody up', async ({ store, advance }) => {
-    await turnsOf(store, 4);
-    await store.slowTurns(TURN);
+  test('permits: a clock that was set back holds nobody up', async ({ store, advance }) => {
+    await permitsOf(store, 4);
+    await store.slowBucket(PERMIT);
     advance(-3_600_000);
-    assert.equal(await turnsOf(store, 2), [2, 4]);
-    assert.is(await store.slowTurns(TURN), 1);
+    assert.equal(await permitsOf(store, 2), [2, 4]);
+    assert.is(await store.slowBucket(PERMIT), 1);
   });
 }

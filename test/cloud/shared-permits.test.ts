@@ -1,11 +1,11 @@
 // Goal: many servers on one ledger use what EC2 lets the account do, and in the order in which they were asked.
-// Method: 300 gates, as many processes have them, on one memory ledger and one simulated VPC with EC2's token
+// Method: 300 rate limiters, as many processes have them, on one memory ledger and one simulated VPC with EC2's token
 // buckets, in virtual time.
-import type { Cloud, Urgency } from '../../src/cloud/cloud.ts';
-import { createGate, type GateOptions } from '../../src/cloud/gate.ts';
-import { createMemoryCloud } from '../../src/cloud/memory.ts';
-import type { Budget } from '../../src/cloud/shared-turns.ts';
-import { TURN_MAX_MS } from '../../src/cloud/turns.ts';
+import type { Cloud, Permit, Urgency } from '../../src/cloud/cloud.ts';
+import { createMemoryClient } from '../../src/cloud/memory.ts';
+import { PERMIT_WAIT_MS_MAX } from '../../src/cloud/permit-queue.ts';
+import { createRateLimiter, type RateLimiterOptions } from '../../src/cloud/rate-limiter.ts';
+import type { Budget } from '../../src/cloud/shared-permits.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { Clock } from '../kit/clock.ts';
@@ -39,10 +39,14 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
       return await method(...args);
     };
   };
-  const budget: Budget = { takeTurn: asked(store.takeTurn), slowTurns: asked(store.slowTurns) };
-  const lines: Parameters<GateOptions['log']>[] = [];
+  const budget: Budget = {
+    takePermit: asked(store.takePermit),
+    giveBackPermit: asked(store.giveBackPermit),
+    slowBucket: asked(store.slowBucket),
+  };
+  const lines: Parameters<RateLimiterOptions['log']>[] = [];
   const clouds = Array.from({ length: servers }, () =>
-    createGate(createMemoryCloud(vpc, { wait: clock.wait, deadlineClock: () => clock.now }), {
+    createRateLimiter(createMemoryClient(vpc, { wait: clock.wait, deadlineClock: () => clock.now }), {
       clock: () => clock.now,
       wait: clock.wait,
       share,
@@ -63,9 +67,9 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
     }
   }
   async function assignOnce(cloud: Cloud): Promise<void> {
-    await cloud.turn('assign', LATER);
+    const one = await cloud.permit('assign');
     await clock.wait(WAY_MS + Math.floor(random() * JITTER_MS));
-    await cloud.assign(ETH1, ips('10.0.1.99'), LATER); // taken or not: it costs a token
+    await one.send(ETH1, ips('10.0.1.99'), LATER); // taken or not: it costs a token
   }
   /** Moments of so many calls a second, on average. */
   function* arrivals(perSecond: number, forMs: number): Generator<number> {
@@ -75,9 +79,9 @@ function scene({ servers = SERVERS, share = 0.5 } = {}) {
 }
 
 const as = (cloud: Cloud, urgency: Urgency): Cloud => cloud.as(() => urgency);
-const turn = (cloud: Cloud) => () => cloud.turn('assign', LATER);
+const permit = (cloud: Cloud) => () => cloud.permit('assign');
 
-const shared = suite('shared turns');
+const shared = suite('shared permits');
 
 shared('five cold starts a second among 300 servers take less than 5 s each', async () => {
   const { clock, vpc, lines, pick, coldStart, arrivals } = scene();
@@ -111,7 +115,7 @@ shared('300 at once drain as fast as the account allows, in the order in which t
   const order: number[] = [];
   for (let i = 0; i < 300; i++)
     void cloudOf(i * 7)
-      .turn('assign', LATER)
+      .permit('assign')
       .then(() => order.push(i));
   await clock.advance(10);
   assert.is(order.length, AT_ONCE);
@@ -160,30 +164,62 @@ shared('what others of the account leave is used, however much they ask for', as
 
 shared('what servers had in hand that have died delays the others by no more than its own time', async () => {
   const { clock, cloudOf } = scene();
-  for (let i = 0; i < 200; i++) crowd(1, turn(cloudOf(i))); // their processes die: nobody uses these
+  for (let i = 0; i < 200; i++) crowd(1, permit(cloudOf(i))); // their processes die: nobody uses these
   await clock.advance(10);
-  const later = crowd(50, turn(cloudOf(250)));
+  const later = crowd(50, permit(cloudOf(250)));
   await clock.advance(((200 - AT_ONCE + 50) / ASSIGNS_PER_SECOND) * 1000);
   assert.is(later.done, 50);
 });
 
-shared('more than a minute of turns is not given away', async () => {
+shared('more than a minute of permits is not given away', async () => {
   const { clock, cloudOf } = scene();
-  const turns = Array.from({ length: 500 }, (_, i) => crowd(1, turn(cloudOf(i))));
+  const permits = Array.from({ length: 500 }, (_, i) => crowd(1, permit(cloudOf(i))));
   await clock.advance(10);
-  const refused = turns.flatMap(one => one.errors);
-  assert.is(refused.length, 500 - AT_ONCE - (TURN_MAX_MS / 1000) * ASSIGNS_PER_SECOND);
+  const refused = permits.flatMap(one => one.errors);
+  assert.is(refused.length, 500 - AT_ONCE - (PERMIT_WAIT_MS_MAX / 1000) * ASSIGNS_PER_SECOND);
   assert.is(refused[0]?.code, 'ec2-throttled');
-  assert.match(refused[0]?.line ?? '', /^not sent: AssignPrivateIpAddresses: its turn did not come in time/);
-  const late = crowd(1, () => cloudOf(0).turn('assign', clock.now + 30_000));
+  assert.match(
+    refused[0]?.line ?? '',
+    /^not sent: AssignPrivateIpAddresses: its permit did not come in time/,
+  );
+});
+
+shared('permits that nobody waits for any more, or that were not used, go to the next', async () => {
+  const { clock, cloudOf } = scene();
+  const given: Permit[] = [];
+  for (let i = 0; i < AT_ONCE; i++)
+    void cloudOf(i)
+      .permit('assign')
+      .then(one => given.push(one));
   await clock.advance(10);
-  assert.is(late.errors[0]?.code, 'ec2-throttled', 'nor one that comes when nobody waits any more');
+  assert.is(given.length, AT_ONCE);
+  const stopped = new AbortController();
+  const left = Array.from({ length: 50 }, (_, i) =>
+    crowd(1, () => cloudOf(i).permit('assign', stopped.signal)),
+  );
+  await clock.advance(10);
+  stopped.abort();
+  await clock.advance(10);
+  assert.is(left.flatMap(one => one.errors).length, 50);
+  const next = Array.from({ length: 10 }, (_, i) => crowd(1, permit(cloudOf(i))));
+  const done = () => next.reduce((sum, one) => sum + one.done, 0);
+  await clock.advance((5 / ASSIGNS_PER_SECOND) * 1000 + 10);
+  assert.is(done(), 5, 'the fifty are not waited for');
+  for (const one of given.slice(0, 3)) one[Symbol.dispose]();
+  await clock.advance(10);
+  const more = Array.from({ length: 3 }, (_, i) => crowd(1, permit(cloudOf(i))));
+  await clock.advance((5 / ASSIGNS_PER_SECOND) * 1000);
+  assert.is(done(), 10);
+  assert.is(
+    more.reduce((sum, one) => sum + one.done, 0),
+    3,
+  );
 });
 
 shared('what waits for nobody keeps to the share, all servers together', async () => {
   const { clock, cloudOf } = scene();
-  const turns = Array.from({ length: 80 }, (_, i) => crowd(1, turn(as(cloudOf(i), 'refill'))));
-  const done = () => turns.reduce((sum, one) => sum + one.done, 0);
+  const permits = Array.from({ length: 80 }, (_, i) => crowd(1, permit(as(cloudOf(i), 'refill'))));
+  const done = () => permits.reduce((sum, one) => sum + one.done, 0);
   await clock.advance(10);
   assert.is(done(), 50);
   await clock.advance(10_000);
@@ -192,17 +228,17 @@ shared('what waits for nobody keeps to the share, all servers together', async (
 
 shared('a cold call does not wait for those that wait for nobody, and they make up for it', async () => {
   const { clock, cloudOf } = scene();
-  const refills = Array.from({ length: 60 }, (_, i) => crowd(1, turn(as(cloudOf(i), 'refill'))));
+  const refills = Array.from({ length: 60 }, (_, i) => crowd(1, permit(as(cloudOf(i), 'refill'))));
   const done = () => refills.reduce((sum, one) => sum + one.done, 0);
   await clock.advance(10);
   assert.is(done(), 50);
-  const cold = Array.from({ length: 40 }, (_, i) => crowd(1, turn(cloudOf(100 + i))));
+  const cold = Array.from({ length: 40 }, (_, i) => crowd(1, permit(cloudOf(100 + i))));
   await clock.advance(10);
   assert.is(
     cold.reduce((sum, one) => sum + one.done, 0),
     40,
   );
-  const refill = crowd(1, turn(as(cloudOf(200), 'refill')));
+  const refill = crowd(1, permit(as(cloudOf(200), 'refill')));
   await clock.advance(((10 + 40) / 2.5) * 1000);
   assert.equal([done(), refill.done], [60, 0]);
   await clock.advance(400);
@@ -211,10 +247,10 @@ shared('a cold call does not wait for those that wait for nobody, and they make 
 
 shared('one that waits for its share goes at once when a container waits for it', async () => {
   const { clock, cloudOf } = scene({ share: 0.05 });
-  crowd(5, turn(as(cloudOf(0), 'refill')));
+  crowd(5, permit(as(cloudOf(0), 'refill')));
   await clock.advance(10);
   let urgency: Urgency = 'refill';
-  const hurried = crowd(1, turn(cloudOf(1).as(() => urgency)));
+  const hurried = crowd(1, permit(cloudOf(1).as(() => urgency)));
   await clock.advance(1_000);
   assert.is(hurried.done, 0);
   urgency = 'cold';
@@ -235,13 +271,13 @@ shared('reads share too: 300 networks that are created at once need 10 s', async
 shared('while the ledger is away the own bucket paces, and what waits already goes on', async () => {
   const { clock, ledger, cloudOf } = scene({ share: 0.05 });
   ledger.isAway = true;
-  const turns = crowd(8, turn(as(cloudOf(0), 'refill')));
+  const permits = crowd(8, permit(as(cloudOf(0), 'refill')));
   await clock.advance(10);
-  assert.is(turns.done, 5);
+  assert.is(permits.done, 5);
   await clock.advance(4_000);
-  assert.is(turns.done, 6);
+  assert.is(permits.done, 6);
   ledger.isAway = false;
-  const others = crowd(6, turn(as(cloudOf(1), 'refill')));
+  const others = crowd(6, permit(as(cloudOf(1), 'refill')));
   await clock.advance(10);
   assert.is(others.done, 5);
 });
@@ -249,7 +285,7 @@ shared('while the ledger is away the own bucket paces, and what waits already go
 shared('a store clock that jumps holds nobody up for longer than a minute', async () => {
   for (const jumpMs of [-3_600_000, 3_600_000, -20_000]) {
     const { clock, skew, cloudOf, coldStart } = scene();
-    crowd(AT_ONCE + 20, turn(cloudOf(0)));
+    crowd(AT_ONCE + 20, permit(cloudOf(0)));
     await clock.advance(10_000);
     skew.ms += jumpMs;
     const starts = Array.from({ length: 50 }, (_, i) => crowd(1, () => coldStart(cloudOf(i))));
@@ -264,7 +300,7 @@ shared('a store clock that jumps holds nobody up for longer than a minute', asyn
 
 shared('a turn costs a cold call two statements, one of which it waits for', async () => {
   const { clock, ledger, cloudOf } = scene();
-  crowd(10, turn(cloudOf(0)));
+  crowd(10, permit(cloudOf(0)));
   await clock.advance(1);
   assert.is(ledger.statements, 20);
 });

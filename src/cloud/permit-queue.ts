@@ -1,34 +1,38 @@
-/** Who may send next: the most urgent of those that wait for a bucket's tokens, among them the first come. */
-import { IpamError } from '../domain/error.ts';
+/** Gives the permits of one EC2 API to those that wait: the most urgent first, and of these the first come. */
+import { IpamError, isError } from '../domain/error.ts';
 import type { TokenBucket } from './bucket.ts';
 import { URGENCIES, type Urgency } from './cloud.ts';
 
-export interface Turns {
-  /** Resolves when the caller may send one call. Throws ec2-throttled when that is not by `until` on the
-   *  clock, or when too many wait that go before it. `urgency` may change meanwhile. */
-  take(urgency: () => Urgency, until: number): Promise<void>;
+export interface PermitQueue {
+  /** Resolves when the caller may send one call. Throws ec2-throttled when that is not by `until` on the process's
+   *  monotonic clock or before the signal aborts, and when too many wait that go before it; caller-gone when the signal
+   *  aborts with that. `urgency` may change meanwhile. */
+  take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<void>;
+  /** A permit was not used: another may be given in its place. */
+  giveBack(): void;
 }
 
 interface Waiter {
   readonly urgency: () => Urgency;
   readonly until: number;
+  readonly signal: AbortSignal | undefined;
   readonly go: () => void;
   readonly refuse: (error: IpamError) => void;
 }
 
-/** The longest wait for turns: of a change for its own, of a read for those of all its tries. */
-export const TURN_MAX_MS = 60_000;
+/** The longest wait for permits, in milliseconds: of a change for its own, of a read for those of all its tries. */
+export const PERMIT_WAIT_MS_MAX = 60_000;
 /** When more wait, the least urgent, last come is refused. */
 export const WAITING_MAX = 1000;
-/** By now a waiter may be more urgent, or too late. */
+/** Between two looks at a queue, in milliseconds: a waiter may have become more urgent. */
 export const LOOK_AGAIN_MS = 100;
 
-export function createTurns(
+export function createPermitQueue(
   action: string,
   bucket: TokenBucket,
   clock: () => number,
   wait: (ms: number) => Promise<void>,
-): Turns {
+): PermitQueue {
   /** In the order in which they came. */
   let waiting: Waiter[] = [];
   let looking = false;
@@ -39,16 +43,16 @@ export function createTurns(
       .sort((a, b) => URGENCIES.indexOf(a.urgency) - URGENCIES.indexOf(b.urgency));
     const done = new Set<Waiter>();
     for (const { waiter, urgency } of line) {
+      if (waiter.signal?.aborted) continue;
       if (!bucket.take(urgency)) break;
       waiter.go();
       done.add(waiter);
     }
     const left = line.filter(({ waiter }) => !done.has(waiter));
     for (const [place, { waiter }] of left.entries()) {
-      if (place < WAITING_MAX && clock() < waiter.until) continue;
-      waiter.refuse(
-        notSent(action, place < WAITING_MAX ? 'its turn did not come in time' : 'too many calls wait'),
-      );
+      const { signal, until } = waiter;
+      if (place < WAITING_MAX && clock() < until && !signal?.aborted) continue;
+      waiter.refuse(place < WAITING_MAX ? tooLate(action, signal) : notSent(action, 'too many calls wait'));
       done.add(waiter);
     }
     waiting = waiting.filter(waiter => !done.has(waiter));
@@ -66,14 +70,24 @@ export function createTurns(
   }
 
   return {
-    take: (urgency, until) =>
+    take: (urgency, until, signal) =>
       new Promise((go, refuse) => {
-        waiting.push({ urgency, until, go, refuse });
+        waiting.push({ urgency, until, signal, go, refuse });
         serve();
         if (!looking) void look();
       }),
+    giveBack() {
+      bucket.giveBack();
+      serve();
+    },
   };
 }
+
+/** Why one that waited has no permit. `signal`: that of its wait, if it had one. */
+export const tooLate = (action: string, signal?: AbortSignal, hint?: string): IpamError =>
+  isError(signal?.reason, 'caller-gone')
+    ? signal.reason
+    : notSent(action, 'its permit did not come in time', hint);
 
 export const notSent = (
   action: string,

@@ -1,0 +1,140 @@
+/**
+ * Gives permits of a bucket that all servers of a ledger share, so that they come in the order in which any server asked,
+ * and together use what EC2 lets the account do, however many servers there are. A cold call takes a permit of the
+ * account's bucket. A call for which no container waits needs one of our share before that. A cold call takes one of our
+ * share too, without waiting for it, so that after a burst nothing else is sent until that debt is paid.
+ */
+import { isError } from '../domain/error.ts';
+import type { Rate } from './bucket.ts';
+import type { Urgency } from './cloud.ts';
+import {
+  LOOK_AGAIN_MS,
+  notSent,
+  PERMIT_WAIT_MS_MAX,
+  type PermitQueue,
+  tooLate,
+  WAITING_MAX,
+} from './permit-queue.ts';
+
+interface PermitQuery {
+  readonly name: string;
+  readonly capacity: number;
+  readonly intervalMs: number;
+  readonly withinMs: number;
+  readonly aheadMs: number;
+}
+
+/** The buckets that all servers share; the ledger is one. */
+export interface Budget {
+  /** Takes the next permit; returns in how many milliseconds it may be used, null when that is not within `withinMs`. */
+  takePermit(query: PermitQuery): Promise<number | null>;
+  giveBackPermit(query: PermitQuery): Promise<void>;
+  /** EC2 throttles; returns how often the bucket's speed is halved now, null when it was slowed already. */
+  slowBucket(bucket: { readonly name: string; readonly aheadMs: number }): Promise<number | null>;
+}
+
+export interface SharedPermits extends PermitQueue {
+  /** EC2 throttles; returns the calls a second that are left when it was at full speed before, else null. */
+  slow(): Promise<number | null>;
+}
+
+interface Parts {
+  readonly budget: Budget;
+  /** Of the account's calls, for what waits for nobody, 0 to 1. */
+  readonly share: number;
+  readonly clock: () => number;
+  readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
+  /** While the ledger is away. */
+  readonly alone: PermitQueue;
+}
+
+/** The part of the account's bucket that is never used: calls overtake each other on their way to EC2. */
+const SPARE = 0.05;
+const TRY_AGAIN = 'try again; EC2 lets an account make no more of these calls, whoever makes them';
+
+export function createSharedPermits(
+  api: string,
+  rate: Rate,
+  { budget, share, clock, wait, alone }: Parts,
+): SharedPermits {
+  const account = {
+    name: api,
+    capacity: rate.capacity * (1 - SPARE),
+    intervalMs: 1000 / rate.perSecond,
+    aheadMs: PERMIT_WAIT_MS_MAX,
+  };
+  const ownCapacity = Math.max(1, rate.capacity * share);
+  const ownIntervalMs = 1000 / (rate.perSecond * share);
+  const debtMs = Math.max(0, rate.capacity - ownCapacity) * ownIntervalMs;
+  const own = {
+    name: `${api} share`,
+    capacity: ownCapacity,
+    intervalMs: ownIntervalMs,
+    aheadMs: debtMs + PERMIT_WAIT_MS_MAX,
+  };
+  let waiting = 0;
+
+  const withinMs = (until: number): number => Math.max(0, Math.min(until - clock(), PERMIT_WAIT_MS_MAX));
+  const giveBackTo = (bucket: typeof own): void =>
+    void budget.giveBackPermit({ ...bucket, withinMs: 0 }).catch(unlessAway);
+  const giveBack = (): void => {
+    giveBackTo(account);
+    giveBackTo(own);
+  };
+
+  /** Resolves when there is one of our share; false: it is not needed, or not any more, and was not taken. */
+  async function takeOwn(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<boolean> {
+    if (urgency() === 'cold') return false;
+    const waitMs = await budget.takePermit({ ...own, withinMs: withinMs(until) });
+    if (waitMs === null) {
+      if (urgency() === 'cold') return false;
+      throw tooLate(api, signal);
+    }
+    const at = clock() + waitMs;
+    while (urgency() !== 'cold' && clock() < at && !signal?.aborted)
+      await wait(Math.min(LOOK_AGAIN_MS, at - clock()), signal);
+    return true;
+  }
+
+  async function take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<void> {
+    const hasOwn = await takeOwn(urgency, until, signal);
+    const waitMs = signal?.aborted
+      ? null
+      : await budget.takePermit({ ...account, withinMs: withinMs(until) });
+    if (waitMs === null) {
+      if (hasOwn) giveBackTo(own);
+      throw tooLate(api, signal, TRY_AGAIN);
+    }
+    if (!hasOwn) budget.takePermit({ ...own, withinMs: debtMs }).catch(unlessAway);
+    if (waitMs > 0) await wait(waitMs, signal);
+    if (!signal?.aborted) return;
+    giveBack();
+    throw tooLate(api, signal, TRY_AGAIN);
+  }
+
+  return {
+    async take(urgency, until, signal) {
+      if (waiting >= WAITING_MAX) throw notSent(api, 'too many calls wait', TRY_AGAIN);
+      waiting++;
+      try {
+        await take(urgency, until, signal);
+      } catch (error) {
+        unlessAway(error);
+        await alone.take(urgency, until, signal);
+      } finally {
+        waiting--;
+      }
+    },
+    giveBack,
+    async slow() {
+      const halvings = await budget.slowBucket(account).catch(unlessAway);
+      return halvings === 1 ? rate.perSecond / 2 : null;
+    },
+  };
+}
+
+/** Permits only pace: without a ledger they are taken of the process's own bucket. */
+function unlessAway(error: unknown): null {
+  if (!isError(error, 'store-down')) throw error;
+  return null;
+}

@@ -1,0 +1,58 @@
+/** Early reuse: with nothing left that has rested, a request gets the address that has rested longest. */
+import type { Allocation } from '../../domain/allocation.ts';
+import { isError } from '../../domain/error.ts';
+import type { IpamContext } from '../context.ts';
+import { stopInDoubt } from '../ec2/assign.ts';
+import type { Enis } from '../ec2/enis.ts';
+import { since } from '../pool/cache.ts';
+import { steal } from '../pool/steal.ts';
+import { claimFree, claimReady } from './claim-free.ts';
+import { type Exhausted, exhausted } from './exhausted.ts';
+import type { Asked } from './request.ts';
+
+/** Ready addresses read together: those that have rested longest. */
+export const READY_LOOK = 256;
+/** Free ones, of which others take some meanwhile. */
+const FREE_LOOK = 32;
+/** Ready ones that are tried before looking again. */
+const TRIES_MAX = 8;
+
+/** Claims one of those ready here, those free and, when there are none, those ready on other ENIs; null: there is none, or
+ *  others were quicker. Throws exhausted when the ENI can take none. */
+export async function claimEarly(
+  context: IpamContext,
+  enis: Enis,
+  asked: Asked,
+  why: Exhausted,
+): Promise<Allocation | null> {
+  const { home, pool, signal } = asked;
+  const { rows, now } = await context.store.readyOn(home.eni.id, pool.range, READY_LOOK);
+  const ready = rows.at(0) ?? null;
+  const free = why.outcome === 'subnet dry' ? why.resting : null;
+  if (free !== null && (ready === null || since(free) < since(ready)))
+    return await claimLongestFree(context, asked);
+  if (ready === null && why.outcome === 'subnet dry') {
+    const wanted = { range: pool.range, count: 1, which: 'any' } as const;
+    const stolen = await steal(context, enis, home, wanted, signal);
+    if (stolen.length > 0) return await claimLongestFree(context, asked);
+  }
+  for (const row of rows.slice(0, TRIES_MAX)) {
+    const claimed = await claimReady(context, asked, row, { now });
+    if (claimed !== null) return claimed;
+  }
+  return null;
+}
+
+async function claimLongestFree(context: IpamContext, asked: Asked): Promise<Allocation | null> {
+  const { home, pool } = asked;
+  const { eni, subnet } = home;
+  await stopInDoubt(context, eni.id);
+  const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: context.policy } as const;
+  const choose = () => context.store.freeFor({ ...query, which: 'any', limit: FREE_LOOK });
+  const { row, error } = await claimFree(context, asked, choose);
+  if (isError(error, 'ec2-limit')) throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
+  if (isError(error, 'ec2-subnet-full'))
+    throw exhausted(context.policy, home, { outcome: 'subnet dry', resting: null });
+  if (error !== null) throw error;
+  return row;
+}

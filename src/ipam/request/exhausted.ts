@@ -1,0 +1,26 @@
+/** Why there is no address to give, and what to do about it. */
+import { formatCidr } from '../../domain/address.ts';
+import { IpamError } from '../../domain/error.ts';
+import type { Policy } from '../context.ts';
+import type { Home } from '../ec2/enis.ts';
+import type { Filled } from '../pool/refill.ts';
+
+/** `held` is null when EC2 refused one more without saying how many there are. */
+export type Exhausted =
+  | Extract<Filled, { outcome: 'subnet dry' }>
+  | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };
+
+export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: Exhausted): IpamError {
+  const strict = strictReuse ? ' that has rested (--strict-reuse is on)' : '';
+  if (why.outcome === 'eni full')
+    return new IpamError(
+      'exhausted',
+      `${eni.id} has no address left${strict}: it holds ${why.held ?? 'as many as it may'} beside its primary`,
+      { hint: 'stop a container there, or use a larger instance type or a further ENI' },
+    );
+  return new IpamError(
+    'exhausted',
+    `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}`,
+    { hint: 'run `ec2-ipam recycle` to take back idle ones, or use a larger subnet' },
+  );
+}
