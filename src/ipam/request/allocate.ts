@@ -9,7 +9,7 @@ import type { Cache } from '../pool/cache.ts';
 import { idleElsewhere } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { logEarlyReuse } from './claim-free.ts';
-import { createDeadline, isTimeUp } from './deadline.ts';
+import { createDeadline } from './deadline.ts';
 import { claimEarly, READY_LOOK } from './early-reuse.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Glances } from './glances.ts';
@@ -83,6 +83,7 @@ export function createAllocator(
     const going: Asked = {
       ...{ ...asked, home, withRetry },
       releasing: ip => releases.underWay(pool.eni, ip),
+      isTimeUp: deadline.isPast,
       get signal() {
         return deadline.signal;
       },
@@ -110,7 +111,7 @@ export function createAllocator(
         row === null
           ? await asked.withRetry(() => warm.fill({ home, range: pool.range }, asked.signal))
           : ({ outcome: 'ready' } as const);
-      const late = isTimeUp(asked.signal);
+      const late = asked.isTimeUp();
       if (filled.outcome === 'ready') {
         isLast = late; // but what was assigned for it, it gets
         continue;

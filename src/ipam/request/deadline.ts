@@ -1,13 +1,15 @@
 /** How long one request waits. */
-import { IpamError, isError } from '../../domain/error.ts';
+import { IpamError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 
 /** An outage that begins or ends meanwhile moves the deadline, which is looked at again so often, in milliseconds. */
 const LOOK_AGAIN_MS = 1_000;
 
 export interface Deadline {
-  /** Aborted when the caller has gone, with caller-gone, or when the deadline has passed. */
+  /** Aborted when the caller has gone, with caller-gone, or when the deadline has passed: it ends waits. */
   readonly signal: AbortSignal;
+  /** Whether the deadline has passed, as the clock says. Throws caller-gone. */
+  isPast(): boolean;
   /** The request has ended. */
   end(): void;
 }
@@ -37,15 +39,13 @@ export function createDeadline(
       }
       return signal;
     },
+    isPast() {
+      caller.throwIfAborted();
+      return clock() >= until();
+    },
     end: () => ended.abort(),
   };
 }
 
 const tooLate = (): IpamError =>
   new IpamError('unavailable', 'the request has waited for long enough', { hint: 'try again' });
-
-/** Whether the request has waited for long enough. Throws caller-gone when that is why its signal is aborted. */
-export function isTimeUp({ aborted, reason }: AbortSignal): boolean {
-  if (isError(reason, 'caller-gone')) throw reason;
-  return aborted;
-}

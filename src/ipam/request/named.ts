@@ -7,7 +7,6 @@ import { isSeenSoon } from '../ec2/assign.ts';
 import type { Home } from '../ec2/enis.ts';
 import { evict } from '../pool/steal.ts';
 import { claimFree } from './claim-free.ts';
-import { isTimeUp } from './deadline.ts';
 import type { Asked } from './request.ts';
 
 /** Between two looks at what somebody else is about to settle. */
@@ -37,11 +36,11 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       const claimed = await asked.withRetry(() => assignNamed(context, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
-      if (isTimeUp(asked.signal)) throw conflict(row);
+      if (asked.isTimeUp()) throw conflict(row);
       await Promise.race([releasing, wait(LOOK_AGAIN_MS, asked.signal)]);
       continue;
     } else if (!isIntent(row)) throw conflict(row);
-    if (isTimeUp(asked.signal)) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
+    if (asked.isTimeUp()) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
     await wait(LOOK_AGAIN_MS, asked.signal);
   }
 }

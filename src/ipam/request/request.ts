@@ -23,6 +23,8 @@ export interface Asked extends AddressRequest {
   readonly home: Home;
   /** Aborted, too, when the request has waited for long enough. */
   readonly signal: AbortSignal;
+  /** Whether it has, by now. Throws caller-gone. */
+  isTimeUp(): boolean;
   /** Tries again while EC2 is away, until then. */
   withRetry<T>(work: () => Promise<T>): Promise<T>;
   /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has
