@@ -6,8 +6,8 @@ import { main } from './cli/cli.ts';
 import { unsupportedRuntime } from './cli/runtime.ts';
 import { createTerminal } from './cli/terminal/terminal.ts';
 
-// By default V8's space for new objects grows to 48 MB and more under load. That saves little time here, since most objects
-// of a request are garbage at the next collection. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
+// By default V8's space for new objects grows to 48 MB and more under load. That saves little time here, since most
+// objects of a request are garbage at the next collection. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
 setFlagsFromString('--semi-space-growth-factor=1');
 
 const io = createTerminal();

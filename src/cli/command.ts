@@ -47,11 +47,11 @@ export interface Parts {
   readonly store: Store;
   readonly context: IpamContext;
   readonly keeper: Keeper;
-  /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and of
-   *  this boot. The ledger of another instance is copied aside and begun anew. */
+  /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
+   *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;
-  /** Checks that an embedded ledger is that of this instance, before EC2 is changed by it. Throws conflict when it is not,
-   *  and store-down when the instance is not known. */
+  /** Checks that an embedded ledger is that of this instance, before EC2 is changed by it. Throws conflict when it is
+   *  not, and store-down when the instance is not known. */
   own(): Promise<void>;
   service(opened: Service['opened']): Service;
 }

@@ -14,8 +14,8 @@ export interface Cidr {
 const DECIMAL = /^(0|[1-9]\d{0,2})$/;
 const [DOT, ZERO, NINE] = ['.', '0', '9'].map(char => char.charCodeAt(0)) as [number, number, number];
 
-/** Returns the address as a number from 0 to 2^32 - 1; null when `text` is not in dotted decimals. It creates no strings,
- *  because a survey calls it several times for each of 65,536 addresses. */
+/** Returns the address as a number from 0 to 2^32 - 1; null when `text` is not in dotted decimals. It creates no
+ *  strings, because a survey calls it several times for each of 65,536 addresses. */
 export function toNumber(text: string): number | null {
   let [number, part, digits, dots] = [0, 0, 0, 0];
   for (let i = 0; i < text.length; i++) {

@@ -226,8 +226,8 @@ export function staysAwayMs(row: Allocation, eni: EniId, rest: Rest, now: number
   return Math.max(row.leftAt + awayMs(row.leftUnsure, rest) - now, 0);
 }
 
-/** For how long an unassigned address must not return to its ENI, in milliseconds. Tests may set a grace that is shorter
- *  than LATE_READS_MS. */
+/** For how long an unassigned address must not return to its ENI, in milliseconds. Tests may set a grace that is
+ *  shorter than LATE_READS_MS. */
 export const awayMs = (unsure: boolean, { graceMs }: Rest): number =>
   unsure ? graceMs : Math.min(graceMs, LATE_READS_MS);
 
@@ -235,8 +235,8 @@ export const awayMs = (unsure: boolean, { graceMs }: Rest): number =>
 export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: number): boolean =>
   staysAwayMs(row, eni, rest, now) > 0;
 
-/** Whether a read that shows the address on `eni` may date from before it left that ENI. Only the last ENI that it left is
- *  noted. If it was placed there long ago, it left all others even earlier. */
+/** Whether a read that shows the address on `eni` may date from before it left that ENI. Only the last ENI that it
+ *  left is noted. If it was placed there long ago, it left all others even earlier. */
 export function mayShowPast(row: Allocation, eni: EniId, now: number): boolean {
   const isRecent = (at: number | null) => at === null || now - at < LATE_READS_MS;
   return row.leftAt !== null && isRecent(row.leftAt) && (row.leftIface === eni || isRecent(row.placedAt));

@@ -3,9 +3,9 @@
 const STEP_MS_MIN = 50;
 
 /**
- * Returns a clock in milliseconds with no fixed origin. A monotonic clock stops while its machine sleeps, and the time of
- * day may be set back; so each reading adds the larger step of the two. A deadline may pass early when the time of day is
- * set forward, but never late.
+ * Returns a clock in milliseconds with no fixed origin. A monotonic clock stops while its machine sleeps, and the
+ * time of day may be set back; so each reading adds the larger step of the two. A deadline may pass early when the
+ * time of day is set forward, but never late.
  */
 export function createDeadlineClock(monotonic: () => number, timeOfDay: () => number): () => number {
   let aheadMs = 0;

@@ -21,8 +21,8 @@ export const ABSENT_FOR_MS = 60_000; // at least, between the two reads that sho
 export const LINGERS_FOR_MS = 3_600_000; // after an unassign that a late assign may have reverted
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal becomes free
 
-/** Whether the address was placed on its ENI before the oldest state that a read can show. Claims and releases since then
- *  do not matter. */
+/** Whether the address was placed on its ENI before the oldest state that a read can show. Claims and releases since
+ *  then do not matter. */
 export const isSettled = (row: Allocation, now: number): boolean =>
   row.placedAt === null || now - row.placedAt >= LATE_READS_MS;
 

@@ -1,7 +1,8 @@
 /** What EC2 must show of an ENI, and for how long, before its holders are given up. */
 import { type Allocation, LATE_READS_MS } from './allocation.ts';
 
-/** A state of an ENI that ends its holders when EC2 shows it for STANDS_FOR_MS. Absence from a list of ENIs ends none. */
+/** A state of an ENI that ends its holders when EC2 shows it for STANDS_FOR_MS. Absence from a list of ENIs ends
+ *  none. */
 export type Ending =
   /** EC2 has no such ENI, and shows the same client another ENI of its owner. */
   | { readonly kind: 'gone' }
@@ -57,17 +58,17 @@ export interface Shown {
 }
 export const DETACHED: Shown = { attachment: null, attachedForMs: null };
 
-/** Returns the time before which each claim was made on the old attachment; null: not known. Such a claim is older than
- *  the last read of the old attachment and older than the new attachment. CLOCK_STEPS_BACK_MS_MAX is subtracted, since a
- *  claim looks older than it is after the store's clock was set back. */
+/** Returns the time before which each claim was made on the old attachment; null: not known. Such a claim is older
+ *  than the last read of the old attachment and older than the new attachment. CLOCK_STEPS_BACK_MS_MAX is subtracted,
+ *  since a claim looks older than it is after the store's clock was set back. */
 function claimsBefore(seenAt: number | null, readAt: number, { attachedForMs }: Shown): number | null {
   if (seenAt === null) return null;
   if (attachedForMs === null) return seenAt - CLAIMS_MARGIN_MS;
   return Math.min(seenAt, readAt - attachedForMs - ATTACHED_MARGIN_MS) - CLOCK_STEPS_BACK_MS_MAX;
 }
 
-/** Returns the attachments after a read that began at `readAt`; null when the read shows an old state: EC2 never uses an
- *  attachment id twice. */
+/** Returns the attachments after a read that began at `readAt`; null when the read shows an old state: EC2 never uses
+ *  an attachment id twice. */
 export function attachmentsAfter(known: Attachments, shown: Shown, readAt: number): Attachments | null {
   const { attachment, attachmentSeenAt, earlierAttachment, claimsEndBefore } = known;
   const now = { attachment: shown.attachment, attachmentSeenAt: readAt };

@@ -36,8 +36,9 @@ export interface Evidence {
   readonly aheadMaxMs: number;
 }
 
-/** What a look says of the row: it is the holding that was meant; it began later, after the release's own move had ended
- *  the one before (`later`) or somebody else had (`kept`); another look may tell (`again`); none can (`unsure`). */
+/** What a look says of the row: it is the holding that was meant; it began later, after the release's own move had
+ *  ended the one before (`later`) or somebody else had (`kept`); another look may tell (`again`); none can
+ *  (`unsure`). */
 export type Judgement = 'meant' | 'later' | 'kept' | 'again' | 'unsure';
 
 /** Looks at a row that may have been given anew: the quicker the answer, the closer it tells when. */
@@ -93,16 +94,16 @@ export function judge(known: Evidence, look: Look): Judgement {
   return judged === 'unsure' || (judged === 'meant' && follows === 'maybe') ? unsure : judged;
 }
 
-/** No later than that by the store's clock. What we took for its time when the release arrived counts only if it fits the
- *  looks: the clock may have been set back before. */
+/** No later than that by the store's clock. What we took for its time when the release arrived counts only if it fits
+ *  the looks: the clock may have been set back before. */
 function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { most }: Moment): number {
   const fits = storeAt !== null && storeAt <= arrivedAt.least + aheadMaxMs;
   return fits ? Math.max(most + aheadMinMs, storeAt) : most + aheadMinMs;
 }
 
-/** Whether the row was given anew after the first try, which was made after all, had given it up. What was remembered may
- *  as well have ended before, at another server: then the row was given up before the try was sent. `maybe`: it was if the
- *  store's clock has been set forward between a try without an answer and the look. */
+/** Whether the row was given anew after the first try, which was made after all, had given it up. What was remembered
+ *  may as well have ended before, at another server: then the row was given up before the try was sent. `maybe`: it
+ *  was if the store's clock has been set forward between a try without an answer and the look. */
 function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'maybe' | 'no' {
   const { arrivedAt, storeAt, tried, unanswered } = known;
   if (tried === null || restedSince === null) return 'no';
@@ -119,8 +120,8 @@ function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation):
   // Every move that ends a holding writes down when: since the release arrived none was made.
   if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
   const isPrompt = heardAt.most - arrivedAt.most <= PROMPT_MS;
-  // One that is dated after the look began before the store's clock was set back: before the release arrived, if what we
-  // took for the store's time then fits the look, or if we had not heard it since we started.
+  // One that is dated after the look began before the store's clock was set back: before the release arrived, if what
+  // we took for the store's time then fits the look, or if we had not heard it since we started.
   const isDatedLater = row.movedAt > now && (isPrompt || storeAt === null || storeAt <= to);
   if (isDatedLater) return 'meant';
   if (row.movedAt > to) return 'kept';

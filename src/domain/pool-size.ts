@@ -84,10 +84,10 @@ export function batchFor(waiting: number, stock: Stock, target: WarmTarget, { hi
 /** A /28 prefix has 2^4 addresses. */
 const PREFIX_BITS = 4;
 
-/** How much of the limit of an ENI is used by `rows` (all that name it, without its primary) and by the `prefixes` that
- *  EC2 showed last. Each address and each prefix counts one; addresses inside a prefix count nothing. The ledger does not
- *  tell which those are, so the largest /28 blocks of foreign addresses are taken for prefixes, and whole blocks for
- *  prefixes that are gone. The result is rather too small: EC2 refuses a call that exceeds the limit. */
+/** How much of the limit of an ENI is used by `rows` (all that name it, without its primary) and by the `prefixes`
+ *  that EC2 showed last. Each address and each prefix counts one; addresses inside a prefix count nothing. The ledger
+ *  does not tell which those are, so the largest /28 blocks of foreign addresses are taken for prefixes, and whole
+ *  blocks for prefixes that are gone. The result is rather too small: EC2 refuses a call that exceeds the limit. */
 export function placesTaken(rows: readonly Allocation[], prefixes: number): number {
   const [strangers, ours] = [rows.filter(isStrangers), rows.filter(row => !isStrangers(row))];
   const present = strangers.filter(row => row.absentSince === null);
@@ -98,8 +98,8 @@ export function placesTaken(rows: readonly Allocation[], prefixes: number): numb
 }
 const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 
-/** The size of a batch in a subnet with `free` addresses. Beyond the requests that wait, it leaves `reserve` addresses for
- *  requests on other ENIs. */
+/** The size of a batch in a subnet with `free` addresses. Beyond the requests that wait, it leaves `reserve`
+ *  addresses for requests on other ENIs. */
 export const affordable = (batch: number, waiting: number, free: number, reserve: number): number =>
   Math.min(batch, Math.max(waiting, free - reserve), free);
 

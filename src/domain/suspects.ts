@@ -17,13 +17,13 @@ export interface Witness {
 /** A server that has not written its heartbeat for so long counts as dead. It writes one every five seconds. */
 export const DEAD_AFTER_MS = 30_000;
 
-/** For how long a claim may be unanswered while its server is alive, in milliseconds: 5 s for a lost reply of the store,
- *  10 s to learn its outcome, as much again when that fails or the client has disconnected, and 30 s for the rollback. A
- *  larger bound only lists more suspects. */
+/** For how long a claim may be unanswered while its server is alive, in milliseconds: 5 s for a lost reply of the
+ *  store, 10 s to learn its outcome, as much again when that fails or the client has disconnected, and 30 s for the
+ *  rollback. A larger bound only lists more suspects. */
 export const UNANSWERED_MAX_MS = 60_000;
 
-/** Whether the server made the claim less than UNANSWERED_MAX_MS before its last heartbeat, or after it: dockerd may have
- *  no answer. A token begins with the id of the server that wrote it. */
+/** Whether the server made the claim less than UNANSWERED_MAX_MS before its last heartbeat, or after it: dockerd may
+ *  have no answer. A token begins with the id of the server that wrote it. */
 export const mayBeUnanswered = ({ token, movedAt }: Allocation, { id, seenAt }: Witness): boolean =>
   token?.startsWith(id) === true && movedAt >= seenAt - UNANSWERED_MAX_MS;
 

@@ -1,21 +1,21 @@
 /**
  * When the next assign call of an ENI may be sent while earlier ones have no answer.
  *
- * It is not known whether such a call was applied. Its rows do not count against the limit of the ENI, since EC2 refuses
- * a call when the ENI is full. The calls are limited, so that they do not use up the subnet: one companion call at once,
- * then calls for one address each, at growing intervals, until EC2 answers again.
+ * It is not known whether such a call was applied. Its rows do not count against the limit of the ENI, since EC2
+ * refuses a call when the ENI is full. The calls are limited, so that they do not use up the subnet: one companion
+ * call at once, then calls for one address each, at growing intervals, until EC2 answers again.
  */
 import type { Allocation } from './allocation.ts';
 
 /** After this time without an answer, in milliseconds, a companion call is sent for a request that waits. */
 export const ANSWERED_WITHIN_MS = 2_000;
-/** Calls that may be sent together; and the time before the next one for each batch in doubt, in milliseconds. The third
- *  call is sent 10 s after the first. */
+/** Calls that may be sent together; and the time before the next one for each batch in doubt, in milliseconds. The
+ *  third call is sent 10 s after the first. */
 const TOGETHER_MAX = 2;
 const PACE_MS = 5_000;
 const PACE_MS_MAX = 60_000;
-/** The interval between calls for one address, in milliseconds: at least, and for each batch in doubt. It is short after a
- *  short outage, so that the end is found soon; after 15 minutes it is 30 s. */
+/** The interval between calls for one address, in milliseconds: at least, and for each batch in doubt. It is short
+ *  after a short outage, so that the end is found soon; after 15 minutes it is 30 s. */
 const AGAIN_MS = 4_000;
 const AGAIN_EACH_MS = 400;
 
@@ -29,8 +29,8 @@ export interface Asked {
   readonly next: 'all' | 'one' | 'none';
 }
 
-/** `rows`: all that name the ENI. `now`: the time of that read, by the store's clock. `unanswered`: tokens of batches that
- *  are already known to have no answer. */
+/** `rows`: all that name the ENI. `now`: the time of that read, by the store's clock. `unanswered`: tokens of batches
+ *  that are already known to have no answer. */
 export function askedFor(
   rows: readonly Allocation[],
   now: number,

@@ -66,10 +66,10 @@ interface Call extends LockedCall {
 }
 
 /**
- * Returns a `Store.move` that needs few commits: a call that arrives while `lanesMax` commits are under way joins the next
- * one. A call is never split. Changes of one row never share a commit and keep their order, since a later one depends on
- * the result of an earlier one. When the store is down all waiting calls fail, so that no call waits for more than one
- * outage. After any other error each call of the batch is tried alone.
+ * Returns a `Store.move` that needs few commits: a call that arrives while `lanesMax` commits are under way joins the
+ * next one. A call is never split. Changes of one row never share a commit and keep their order, since a later one
+ * depends on the result of an earlier one. When the store is down all waiting calls fail, so that no call waits for
+ * more than one outage. After any other error each call of the batch is tried alone.
  *
  * When a batch meets the lock of another session, nothing was changed. Its calls for locked rows wait for at most
  * LOCKED_MAX_MS. The other calls go on at once.
@@ -103,7 +103,8 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     departSoon();
   }
 
-  /** Takes the calls of the next commit out of the queue. A call that stays keeps its place before later ones of its rows. */
+  /** Takes the calls of the next commit out of the queue. A call that stays keeps its place before later ones of its
+   *  rows. */
   function nextBatch(): Call[] {
     const batch: Call[] = [];
     const left: Call[] = [];
@@ -172,8 +173,8 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     }
   }
 
-  /** After a lock: the calls of locked rows wait, the others go on. When it is not known which row was locked, or no row is
-   *  locked any more for the second time, each call is tried alone. A call that was alone waits in any case. */
+  /** After a lock: the calls of locked rows wait, the others go on. When it is not known which row was locked, or no
+   *  row is locked any more for the second time, each call is tried alone. A call that was alone waits in any case. */
   async function split(batch: readonly Call[], tell: TellLocked): Promise<void> {
     const changes = batch.flatMap(call => call.changes);
     const keys = await locked(changes).catch(() => null);
@@ -220,8 +221,8 @@ const cannotTell = async (): Promise<never> => {
   throw new IpamError('internal', 'this store has no locks that could be asked for');
 };
 
-/** Returns the changes of one `move` that can apply: the first one of each row, if it starts at the row's status. Throws
- *  internal past CHANGES_MAX. */
+/** Returns the changes of one `move` that can apply: the first one of each row, if it starts at the row's status.
+ *  Throws internal past CHANGES_MAX. */
 export function batchOf(changes: readonly Change[]): Change[] {
   if (changes.length > CHANGES_MAX)
     throw new IpamError(

@@ -36,13 +36,13 @@ export interface LockWait<C> {
   readonly size: number;
   /** Returns the error for a call of which a row was locked recently; null when there is none. */
   remembered(call: C): TellLocked | null;
-  /** Keeps the call until its rows are free. After LOCKED_MAX_MS it fails with the error of `tell`. `rows`: those that are
-   *  known to be locked. */
+  /** Keeps the call until its rows are free. After LOCKED_MAX_MS it fails with the error of `tell`. `rows`: those
+   *  that are known to be locked. */
   hold(call: C, rows: Iterable<string>, tell: TellLocked): void;
 }
 
-/** Only one query for locked rows is sent at a time, and it waits for no lock. So many locked rows need no more connections
- *  than one. */
+/** Only one query for locked rows is sent at a time, and it waits for no lock. So many locked rows need no more
+ *  connections than one. */
 export function createLockWait<C extends LockedCall>(parts: LockWaitParts<C>): LockWait<C> {
   const { locked, release, clock, later } = parts;
   let held: { readonly call: C; readonly since: number; readonly tell: TellLocked }[] = [];

@@ -29,7 +29,8 @@ export interface Dialect {
   readonly numberOfFree: SQL;
   /** The first column of the index `intent`. */
   readonly intentAt: Column;
-  /** The end of an INSERT for a row whose key is there already: the columns are replaced, or nothing if there are none. */
+  /** The end of an INSERT for a row whose key is there already: the columns are replaced, or nothing if there are
+   *  none. */
   onConflict(key: string, replaced: readonly string[]): string;
 }
 
@@ -58,7 +59,8 @@ export function createReads({ tables, refusedAt, restedSince, isNever, numberOfF
       sql`${select} WHERE ${iface} = ${eni} AND ${status} = 'ready' AND ${primary} = 0 AND ${isIn(range)}
         ORDER BY ${allocation.restedSince}, ${number} LIMIT ${limit}`,
     intents: (ageMs: number, limit: number): SQL =>
-      sql`${select} WHERE ${IS_INTENT} AND ${intentAt} <= ${NOW} - ${ageMs} ORDER BY ${intentAt}, ${byAddress} LIMIT ${limit}`,
+      sql`${select} WHERE ${IS_INTENT} AND ${intentAt} <= ${NOW} - ${ageMs}
+        ORDER BY ${intentAt}, ${byAddress} LIMIT ${limit}`,
     withStatus: (subnet: SubnetId, statuses: readonly Status[]): SQL =>
       sql`${select} WHERE ${allocation.subnet} = ${subnet} AND ${status} IN ${statuses} ORDER BY ${byAddress}`,
     freeFor,

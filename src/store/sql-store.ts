@@ -57,8 +57,8 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
   const upsert = (table: Table, rows: readonly Values[], replaced: readonly string[]) =>
     upsertInto(dialect, table, rows, replaced);
 
-  /** See SERVER_KEPT_MS and mayBeUnanswered in the domain. It is compared in hexadecimal, since the ancestor's table may
-   *  have another collation. */
+  /** See SERVER_KEPT_MS and mayBeUnanswered in the domain. It is compared in hexadecimal, since the ancestor's table
+   *  may have another collation. */
   async function forgetServers(): Promise<void> {
     const unanswered = sql`SELECT 1 FROM ${allocation} WHERE ${allocation.status} = 'allocated'
       AND ${allocation.movedAt} >= ${server.seenAt} - ${UNANSWERED_MAX_MS}
@@ -162,7 +162,8 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** Inserts the rows. Where the first of its values is the key of a row that is there, it replaces `replaced` or nothing. */
+/** Inserts the rows. Where the first of its values is the key of a row that is there, it replaces `replaced` or
+ *  nothing. */
 export function upsertInto(
   { onConflict }: Pick<Dialect, 'onConflict'>,
   table: Table,

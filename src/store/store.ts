@@ -103,9 +103,10 @@ export interface Tally {
 }
 
 /**
- * The ledger. Each method is one durable transaction and waits for nothing outside the store. A change that does not apply
- * is no error: its row is absent from the result. Errors are `store-down` (nothing was changed, except for what
- * `lateOutcomes` returns later) and `internal`. The memory store is the specification; one contract suite tests all stores.
+ * The ledger. Each method is one durable transaction and waits for nothing outside the store. A change that does not
+ * apply is no error: its row is absent from the result. Errors are `store-down` (nothing was changed, except for what
+ * `lateOutcomes` returns later) and `internal`. The memory store is the specification; one contract suite tests all
+ * stores.
  */
 export interface Store {
   /** Brings the schema up to date. Several processes may do it at once. */
@@ -114,17 +115,17 @@ export interface Store {
   outdated(): Promise<string | null>;
   close(): Promise<void>;
 
-  /** Makes each change whose row still has the state in the change. Returns the rows that moved, as they are now, in the
-   *  order of `changes`. Calls at the same time may share a transaction. After a lost connection it settles the outcome
-   *  first: a change whose row is not in the result was not made and never will be, or its row has moved again since.
-   *  When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address, and nothing was
-   *  changed. At most CHANGES_MAX changes. */
+  /** Makes each change whose row still has the state in the change. Returns the rows that moved, as they are now, in
+   *  the order of `changes`. Calls at the same time may share a transaction. After a lost connection it settles the
+   *  outcome first: a change whose row is not in the result was not made and never will be, or its row has moved
+   *  again since. When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address,
+   *  and nothing was changed. At most CHANGES_MAX changes. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
    *  database only when there are any. Throws store-down when none could be learned. */
   lateOutcomes(): Promise<LateOutcomes>;
-  /** Inserts the rows whose address is not in the ledger, and returns their number. Many rows take several transactions:
-   *  after an error some may be inserted, and a repetition inserts the rest. New rows are rested. */
+  /** Inserts the rows whose address is not in the ledger, and returns their number. Many rows take several
+   *  transactions: after an error some may be inserted, and a repetition inserts the rest. New rows are rested. */
   add(rows: readonly NewAllocation[]): Promise<number>;
 
   get(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<Allocation>>;
@@ -132,9 +133,9 @@ export interface Store {
   onEni(eni: EniId): Promise<Reading<Allocation>>;
   /** Ready rows on the ENI without its primary: those never released first, then the longest-rested, then by address. */
   readyOn(eni: EniId, range: Cidr | null, limit: number): Promise<Reading<Allocation>>;
-  /** Free rows that may be assigned to the ENI, best first: those never released, in the order of `spread` from hash(ENI)
-   *  on with wrap-around; then the longest-rested; then those that EC2 refused once. Without those that it refused within
-   *  SKIPPED_FOR_MS, and without those that must not return to this ENI yet (`staysAwayMs`). */
+  /** Free rows that may be assigned to the ENI, best first: those never released, in the order of `spread` from
+   *  hash(ENI) on with wrap-around; then the longest-rested; then those that EC2 refused once. Without those that it
+   *  refused within SKIPPED_FOR_MS, and without those that must not return to this ENI yet (`staysAwayMs`). */
   freeFor(query: FreeQuery): Promise<Reading<Allocation>>;
   /** Intents written at least `ageMs` ago, oldest first. */
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
@@ -160,17 +161,17 @@ export interface Store {
   beat(server: string, stopped: boolean): Promise<number>;
   servers(): Promise<Reading<LedgerServer>>;
   /** Takes or renews the lease for `forMs`. Returns false when another server has it. It only saves double work: the
-   *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before the
-   *  store's clock was set back, and counts as ended. */
+   *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before
+   *  the store's clock was set back, and counts as ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
-  /** Takes the next turn of the bucket and returns the wait until then, in milliseconds; null, without taking one, when
-   *  the wait would be too long. Permits are in the order of the calls. They only limit the rate: a permit may be lost, or its
-   *  time may be by another clock. */
+  /** Takes the next turn of the bucket and returns the wait until then, in milliseconds; null, without taking one,
+   *  when the wait would be too long. Permits are in the order of the calls. They only limit the rate: a permit may
+   *  be lost, or its time may be by another clock. */
   takePermit(query: PermitQuery): Promise<number | null>;
   /** Gives a permit back that was not used. */
   giveBackPermit(query: PermitQuery): Promise<void>;
-  /** After EC2 throttled a call: empties the bucket and halves its rate, until throttling stops for a while. Returns how
-   *  often the rate is halved; null when the bucket was slowed already after the permit of that call. */
+  /** After EC2 throttled a call: empties the bucket and halves its rate, until throttling stops for a while. Returns
+   *  how often the rate is halved; null when the bucket was slowed already after the permit of that call. */
   slowBucket(bucket: BucketName): Promise<number | null>;
   /** Returns a fact about the whole ledger; null when it is not noted. */
   fact(name: string): Promise<string | null>;
@@ -182,6 +183,6 @@ export interface Store {
 /** The most changes of one `move`, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;
 
-/** How long a server stays noted after its last heartbeat, in milliseconds. A server that died stays noted also while an
- *  address is held whose claim it may not have answered. */
+/** How long a server stays noted after its last heartbeat, in milliseconds. A server that died stays noted also while
+ *  an address is held whose claim it may not have answered. */
 export const SERVER_KEPT_MS = 7 * 24 * 3_600_000;

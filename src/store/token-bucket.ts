@@ -1,8 +1,9 @@
 /**
  * A token bucket that all servers of a ledger share, by virtual scheduling (GCRA).
  *
- * Its state is the time of its last permit. A permit moves that time on by the interval of one token. So permits are in the
- * order of the calls, each needs one statement, and no caller has to ask twice. mysql/token-bucket.ts is the same in SQL.
+ * Its state is the time of its last permit. A permit moves that time on by the interval of one token. So permits are
+ * in the order of the calls, each needs one statement, and no caller has to ask twice. mysql/token-bucket.ts is the
+ * same in SQL.
  */
 import type { PermitQuery } from './store.ts';
 
@@ -22,7 +23,8 @@ export const FULL: Bucket = { emptyAt: 0, halvings: 0, throttledAt: 0 };
 export const HALVINGS_MAX = 4;
 /** Each time without throttling after which the rate doubles, in milliseconds. */
 export const RECOVERY_MS = 10_000;
-/** Calls that are throttled within this time, in milliseconds, slow the bucket once; so do all calls with earlier permits. */
+/** Calls that are throttled within this time, in milliseconds, slow the bucket once; so do all calls with earlier
+ *  permits. */
 export const SLOW_AGAIN_MS = 1_000;
 
 // A time more than `aheadMs` ahead was written before the store's clock was set back, and is ignored.
@@ -52,8 +54,8 @@ export function withoutPermit(bucket: Bucket, { intervalMs, aheadMs }: PermitQue
   return { ...bucket, emptyAt: Math.max(0, Math.round(emptyAtOf(bucket, aheadMs, now) - tokenMs)) };
 }
 
-/** Returns the bucket after a throttling: empty, and with half the rate after the permits that are given; null when it was
- *  slowed for this one already. */
+/** Returns the bucket after a throttling: empty, and with half the rate after the permits that are given; null when
+ *  it was slowed for this one already. */
 export function slowed(bucket: Bucket, aheadMs: number, now: number): Bucket | null {
   const { throttledAt } = bucket;
   if (throttledAt <= now + aheadMs && now - throttledAt < SLOW_AGAIN_MS) return null;

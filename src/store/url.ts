@@ -18,8 +18,8 @@ export interface MysqlSpec {
   readonly database: string;
   readonly ssl: Ssl;
 }
-/** `on`: the certificate and the host name are checked by the runtime's authorities. `Amazon RDS`: by Amazon's, which are
- *  part of mysql2. */
+/** `on`: the certificate and the host name are checked by the runtime's authorities. `Amazon RDS`: by Amazon's, which
+ *  are part of mysql2. */
 export type Ssl = 'off' | 'on' | 'Amazon RDS';
 
 const SSL: readonly Ssl[] = ['off', 'on', 'Amazon RDS'];

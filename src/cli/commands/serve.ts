@@ -16,8 +16,8 @@ import { settingNames } from '../settings/settings.ts';
 const OPEN_AGAIN_MS = 1000;
 /** At the start: how long the check of account and Region may take. */
 const IDENTITY_MAX_MS = 5000;
-/** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the server
- *  stops; and how long the rollback of interrupted ones may take. */
+/** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the
+ *  server stops; and how long the rollback of interrupted ones may take. */
 const LAST_REQUESTS_MS = 5000;
 const ROLLBACK_MAX_MS = 5000;
 /** At the end: how long the background loop may take to stop, and the store to close. */
@@ -125,7 +125,8 @@ async function closeStore({ store }: Parts, log: Log): Promise<void> {
 
 interface Opening {
   readonly isOpen: () => boolean;
-  /** Resolves when the ledger is open. Throws the reason after the longest wait of a request, and when the server stops. */
+  /** Resolves when the ledger is open. Throws the reason after the longest wait of a request, and when the server
+   *  stops. */
   readonly opened: Service['opened'];
   /** Opens the ledger, with retries until that succeeds or the server stops. Throws what a retry cannot repair. */
   readonly open: () => Promise<void>;

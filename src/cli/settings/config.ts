@@ -181,8 +181,8 @@ const contradictions = (settings: Settings, uses: readonly SettingName[]): strin
     ([, , complaint]) => complaint,
   );
 
-/** EC2 refuses a call whose signature is 15 minutes old by its own clock, with RequestExpired. Our clock may be ahead by
- *  CLOCK_AHEAD_MS_MAX. So no call is applied later than this time after the call deadline.
+/** EC2 refuses a call whose signature is 15 minutes old by its own clock, with RequestExpired. Our clock may be ahead
+ *  by CLOCK_AHEAD_MS_MAX. So no call is applied later than this time after the call deadline.
  *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html */
 const SIGNATURE_LIFE_MS = 900_000 + CLOCK_AHEAD_MS_MAX;
 

@@ -28,7 +28,8 @@ export interface Setting<T> {
   /** The flag without dashes. The names in the environment and in the JSON file derive from it. */
   readonly flag: string;
   readonly kind: Kind<unknown>;
-  /** `list`: a repeatable flag, or with commas in the environment. `secret`: no flag; only in the environment or a file. */
+  /** `list`: a repeatable flag, or with commas in the environment. `secret`: no flag; only in the environment or a
+   *  file. */
   readonly shape: 'one' | 'list' | 'secret';
   /** As on the command line; null: none. `said` describes a computed one. */
   readonly fallback: string | null | { readonly said: string; of(facts: Facts, earlier: Earlier): string };

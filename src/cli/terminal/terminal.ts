@@ -3,13 +3,13 @@ import process from 'node:process';
 import { createInterface } from 'node:readline/promises';
 import type { Io, Output } from '../command.ts';
 
-/** How long the end waits for the reader of stderr, in milliseconds. For the reader of stdout it waits without limit, as
- *  other programs do: it may be a pager. */
+/** How long the end waits for the reader of stderr, in milliseconds. For the reader of stdout it waits without limit,
+ *  as other programs do: it may be a pager. */
 const STDERR_END_MAX_MS = 5000;
 
 export interface Terminal extends Io {
-  /** Resolves when all output is written or its readers have closed. False: a part of stdout could not be written. Nothing
-   *  may be written afterwards. */
+  /** Resolves when all output is written or its readers have closed. False: a part of stdout could not be written.
+   *  Nothing may be written afterwards. */
   end(): Promise<boolean>;
 }
 

@@ -46,16 +46,16 @@ export const LOCK_WAIT_S = 1;
 /** The settings for rows and for tables. */
 export const lockWaitLimits = (seconds: number): string =>
   `innodb_lock_wait_timeout = ${seconds}, lock_wait_timeout = ${seconds}`;
-// Set explicitly, since the defaults of the server change the meaning of SQL: with NO_BACKSLASH_ESCAPES the escaping of the
-// driver would be wrong. A lock wait ends before the deadline of the statement, so that the server reports it.
+// Set explicitly, since the defaults of the server change the meaning of SQL: with NO_BACKSLASH_ESCAPES the escaping
+// of the driver would be wrong. A lock wait ends before the deadline of the statement, so that the server reports it.
 const SESSION = [
   `SET time_zone = '+00:00', autocommit = 1, ${lockWaitLimits(LOCK_WAIT_S)}, ` +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
   "SHOW VARIABLES LIKE 'wsrep_on'",
 ].join('; ');
-// A Galera node may be behind the others, and then shows a held address as free. With this variable, reads and transactions
-// wait until the node has caught up. Other servers do not have it.
+// A Galera node may be behind the others, and then shows a held address as free. With this variable, reads and
+// transactions wait until the node has caught up. Other servers do not have it.
 // https://mariadb.com/docs/galera-cluster/reference/galera-cluster-system-variables
 const CATCH_UP = 'SET SESSION wsrep_sync_wait = 1';
 

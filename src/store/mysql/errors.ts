@@ -4,10 +4,10 @@
  * The outcome of a packet that failed:
  * - `unsent`: there was no connection, so nothing was sent.
  * - `notApplied`: its transaction was rolled back, as the server confirmed. It may be sent again.
- * - `permanent`: the server will never execute the statement that failed: a missing table, a wrong password, a bug. The
- *   statements before it may have been executed.
- * - `unknown`: it may have been executed, or may be later. Most errors that the server reports are of this kind, since a
- *   cluster node without quorum reports an error after a COMMIT that the other nodes have made.
+ * - `permanent`: the server will never execute the statement that failed: a missing table, a wrong password, a bug.
+ *   The statements before it may have been executed.
+ * - `unknown`: it may have been executed, or may be later. Most errors that the server reports are of this kind,
+ *   since a cluster node without quorum reports an error after a COMMIT that the other nodes have made.
  */
 export type Outcome = 'unsent' | 'notApplied' | 'permanent' | 'unknown';
 

@@ -6,8 +6,8 @@ import type { NewAllocation } from '../store.ts';
 import type { Statement } from './connection.ts';
 import { AT_NOW, BEGIN, COMMIT, plain } from './sql.ts';
 
-/** Rows of one transaction: as many as INSERT_RUN can make. A row that is named has about 150 bytes, so that a statement
- *  stays under 700 kB. */
+/** Rows of one transaction: as many as INSERT_RUN can make. A row that is named has about 150 bytes, so that a
+ *  statement stays under 700 kB. */
 const ROWS_MAX = 4_096;
 /** The least length of a run of neighbours whose rows the database makes by itself. */
 const RUN_MIN = 16;
@@ -65,8 +65,8 @@ interface Run {
   readonly first: number;
   readonly length: number;
 }
-/** Splits a portion into runs of neighbours and rows that must be named: rows in shorter runs, and rows in a run that are
- *  not free. These are inserted first, so that the run skips them. */
+/** Splits a portion into runs of neighbours and rows that must be named: rows in shorter runs, and rows in a run that
+ *  are not free. These are inserted first, so that the run skips them. */
 function split(portion: readonly Numbered[]): { named: NewAllocation[]; runs: Run[] } {
   const runs: Run[] = [];
   const named: NewAllocation[] = [];

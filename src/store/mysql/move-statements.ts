@@ -16,9 +16,9 @@ const STATE = "CAST(CONCAT_WS(' ', `subnet`, `ip`, `generation`, COALESCE(`iface
 const BY_KEY = 'FORCE INDEX (PRIMARY)';
 const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.generation} ${row.iface ?? ''}`;
 
-/** Makes all changes in one transaction and one round trip. The last answer has the rows that moved. It is read after the
- *  COMMIT: a Galera node rolls a transaction back without an error when it conflicts with another node's between two
- *  statements of a packet, and answers its COMMIT with success. */
+/** Makes all changes in one transaction and one round trip. The last answer has the rows that moved. It is read after
+ *  the COMMIT: a Galera node rolls a transaction back without an error when it conflicts with another node's between
+ *  two statements of a packet, and answers its COMMIT with success. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
   const sorted = inKeyOrder(batch);
   const byMove = groupBy(sorted, change => change.move);
@@ -27,9 +27,9 @@ export function moveStatements(batch: readonly Change[], token: string, skewMs: 
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
 }
 
-/** Whether a failed packet of `moveStatements` ended before its commit. The first error ends a packet, so the number of
- *  answers tells which statement failed. On Galera the statement that commits, and the read after it, may fail although the
- *  cluster has committed. */
+/** Whether a failed packet of `moveStatements` ended before its commit. The first error ends a packet, so the number
+ *  of answers tells which statement failed. On Galera the statement that commits, and the read after it, may fail
+ *  although the cluster has committed. */
 export function endedBeforeCommit(statements: readonly Statement[], failure: MysqlFailure): boolean {
   if (failure.errno === 0) return false;
   const committing = statements.length - 2;
@@ -53,9 +53,9 @@ export function lockStatements(batch: readonly Change[]): Statement[] {
   return [BEGIN, plain(select, params), plain(`${select} FOR UPDATE SKIP LOCKED`, params), ROLLBACK];
 }
 
-/** Settles a move with an unknown outcome. It raises the generation of rows that have not moved, so that a statement which
- *  is still under way does not apply; then it reads the rows. On a cluster node that is behind, a row has an older
- *  generation: the cluster refuses to raise it, and the packet is sent again when the node has caught up. */
+/** Settles a move with an unknown outcome. It raises the generation of rows that have not moved, so that a statement
+ *  which is still under way does not apply; then it reads the rows. On a cluster node that is behind, a row has an
+ *  older generation: the cluster refuses to raise it, and the packet is sent again when the node has caught up. */
 export function settleStatements(batch: readonly Change[], token: string): Statement[] {
   const sorted = inKeyOrder(batch);
   const groups = groupBy(sorted, ({ row }) => `${row.subnet} ${row.generation}`);

@@ -16,8 +16,8 @@ import {
 import { insist, ipamErrorOf, once } from './retry.ts';
 
 /** The number of commits at a time. On two cores 1, 2 and 3 of them made 10,700, 12,100 and 11,700 pairs of claim and
- *  release a second with 50 callers, and 19,100, 23,700 and 24,100 with 200. With 4 and 8 a move needs 20 % and 50 % more
- *  CPU than with 2. With more than 1, a batch that waits for a lock or an answer does not block the others. */
+ *  release a second with 50 callers, and 19,100, 23,700 and 24,100 with 200. With 4 and 8 a move needs 20 % and 50 %
+ *  more CPU than with 2. With more than 1, a batch that waits for a lock or an answer does not block the others. */
 const LANES_MAX = 2;
 /** The most batches with an unknown outcome. Beyond it, moves are refused. */
 const UNSETTLED_MAX = 1_000;
@@ -42,8 +42,8 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
   /** The batches in `unsettled`, and those that are being settled. */
   let unlearned = 0;
 
-  /** Returns the rows that moved. After the packet is sent, a failure is `notApplied` or `permanent` only when a statement
-   *  before the commit failed; and `notApplied` only when the server confirmed a rollback afterwards. */
+  /** Returns the rows that moved. After the packet is sent, a failure is `notApplied` or `permanent` only when a
+   *  statement before the commit failed; and `notApplied` only when the server confirmed a rollback afterwards. */
   const send = ({ changes, token }: Batch, deadline: number): Promise<Row[]> =>
     link.session(deadline, async exchange => {
       const statements = moveStatements(changes, token, skewMs());

@@ -64,8 +64,8 @@ export const repeat = (link: Link, packet: readonly Statement[], timeoutMs: numb
 export const insist = (link: Link, packet: readonly Statement[], timeoutMs: number): Promise<Row[][]> =>
   persist(deadline => link.exchange(packet, deadline), timeoutMs, Number.POSITIVE_INFINITY);
 
-/** Runs `work`, which must not be executed twice: again only while it surely was not executed. The caller handles locks.
- *  Throws MysqlFailure. */
+/** Runs `work`, which must not be executed twice: again only while it surely was not executed. The caller handles
+ *  locks. Throws MysqlFailure. */
 export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: number): Promise<T> =>
   persist(
     work,

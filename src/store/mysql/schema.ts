@@ -18,8 +18,8 @@ import { HOLDER_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { bytesOf } from '../rows.ts';
 
-// sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial indexes.
-// Times are milliseconds of the database's clock.
+// sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial
+// indexes. Times are milliseconds of the database's clock.
 
 const bool = customType<{ data: boolean; driverData: number }>({
   dataType: () => 'tinyint(1)',
@@ -71,8 +71,8 @@ export const allocation = mysqlTable(
       { mode: 'stored' },
     ),
   },
-  // A claim or release changes no indexed column. With `status`, `moved_at` and `rested_since` in the indexes, each needed
-  // 180 us of the server's CPU instead of 30 (MariaDB 11.8, 24 moves in a commit), most of it for purging.
+  // A claim or release changes no indexed column. With `status`, `moved_at` and `rested_since` in the indexes, each
+  // needed 180 us of the server's CPU instead of 30 (MariaDB 11.8, 24 moves in a commit), most of it for purging.
   row => [
     // Two VPCs may have the same addresses.
     primaryKey({ columns: [row.subnet, row.ip] }),

@@ -19,8 +19,8 @@ export function statement(query: SQL): Statement {
   );
 }
 
-/** The first statement of a packet that needs the time: the database's clock in milliseconds, set forward by `skewMs`. All
- *  statements of the packet then have the same time. */
+/** The first statement of a packet that needs the time: the database's clock in milliseconds, set forward by
+ *  `skewMs`. All statements of the packet then have the same time. */
 export const setNow = (skewMs: number): Statement =>
   plain('SET @now = CAST(ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000) AS SIGNED) + ?', [Math.round(skewMs)]);
 export const SELECT_NOW = plain('SELECT @now AS now');

@@ -42,8 +42,10 @@ export const DIALECT: Dialect = {
   isNever: column => sql`${column} = 0`,
   numberOfFree: sql`${tables.allocation.number}`,
   intentAt: tables.allocation.intentAt,
-  onConflict: (key, replaced) =>
-    `ON DUPLICATE KEY UPDATE ${(replaced.length > 0 ? replaced : [key]).map(name => `${name} = VALUES(${name})`).join()}`,
+  onConflict(key, replaced) {
+    const sets = (replaced.length > 0 ? replaced : [key]).map(name => `${name} = VALUES(${name})`);
+    return `ON DUPLICATE KEY UPDATE ${sets.join()}`;
+  },
 };
 
 /** Its clock is the database's. It connects at the first call. */

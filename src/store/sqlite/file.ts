@@ -40,7 +40,8 @@ export async function whileLocked<T>(work: () => T, boundMs = LOCKED_MAX_MS): Pr
   }
 }
 
-/** Opens the file. Creates it and its folder where they are absent, for their owner only. Throws what the system throws. */
+/** Opens the file. Creates it and its folder where they are absent, for their owner only. Throws what the system
+ *  throws. */
 export function openFile(path: string): SqliteFile {
   createPrivately(path);
   // Not imported, since Node 22 prints a warning for the import, also when the store is MySQL.

@@ -18,9 +18,9 @@ export async function ownerOf({ path }: SqliteSpec): Promise<InstanceId | null> 
 }
 
 /**
- * Makes an embedded ledger this instance's. In a new one it notes the instance. The ledger of another instance, of whose
- * image this one was started, has addresses that belong to the other: it is copied to a file beside it and emptied, so
- * that it is filled from EC2 again. Throws store-down.
+ * Makes an embedded ledger this instance's. In a new one it notes the instance. The ledger of another instance, of
+ * whose image this one was started, has addresses that belong to the other: it is copied to a file beside it and
+ * emptied, so that it is filled from EC2 again. Throws store-down.
  */
 export async function settleInstance({ path }: SqliteSpec, instance: InstanceId, log: Log): Promise<void> {
   if (path === null) return;

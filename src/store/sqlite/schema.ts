@@ -8,8 +8,8 @@ import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { IS_FREE, IS_INTENT } from '../reads.ts';
 import { bytesOf } from '../rows.ts';
 
-// mysql/schema.ts has the same columns in the same order, and generated ones besides. Times are milliseconds of the host's
-// clock.
+// mysql/schema.ts has the same columns in the same order, and generated ones besides. Times are milliseconds of the
+// host's clock.
 
 const bool = (name: string) => integer(name, { mode: 'boolean' });
 const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
