@@ -164,7 +164,7 @@ export interface Store {
    *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before
    *  the store's clock was set back, and counts as ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;
-  /** Takes the next turn of the bucket and returns the wait until then, in milliseconds; null, without taking one,
+  /** Takes the next permit of the bucket and returns the wait until then, in milliseconds; null, without taking one,
    *  when the wait would be too long. Permits are in the order of the calls. They only limit the rate: a permit may
    *  be lost, or its time may be by another clock. */
   takePermit(query: PermitQuery): Promise<number | null>;
