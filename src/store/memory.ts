@@ -220,11 +220,11 @@ const byRest = (a: Allocation, b: Allocation): number => byTime(a.restedSince, b
  *  refused once. */
 function bestFirst(free: Allocation[], query: FreeQuery, now: number): Allocation[] {
   const start = spreadOf(query.eni);
-  const turn = (row: Allocation): number => (spreadOf(row.ip) - start + 2 ** 32) % 2 ** 32;
+  const distance = (row: Allocation): number => (spreadOf(row.ip) - start + 2 ** 32) % 2 ** 32;
   const order = (a: Allocation, b: Allocation): number =>
     byTime(a.refusedAt, b.refusedAt) ||
     byRest(a, b) ||
-    (a.restedSince === null ? turn(a) - turn(b) : spreadOf(a.ip) - spreadOf(b.ip)) ||
+    (a.restedSince === null ? distance(a) - distance(b) : spreadOf(a.ip) - spreadOf(b.ip)) ||
     byAddress(a, b);
   const usable = free
     .filter(row => isIn(query.range, row.ip) && !isSkipped(row, now))
