@@ -24,8 +24,11 @@ export function start(
   return startProgram(join(ROOT, 'node_modules/.bin', runtime), [...flags, script, ...args], env);
 }
 
-/** Returns the resident memory of a process, now or at its highest. 0 if it has ended. */
-export function memoryMb(pid: number, field: 'VmRSS' | 'VmHWM'): number {
+/** Resident memory: now, and at its highest so far. */
+type MemoryField = 'VmRSS' | 'VmHWM';
+
+/** 0 if the process has ended. */
+export function memoryMb(pid: number, field: MemoryField): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / KB_PER_MB;
@@ -34,20 +37,16 @@ export function memoryMb(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   }
 }
 
-/** Returns the result of the work, and the highest sample taken meanwhile. */
-export async function highestDuring<T>(
-  sample: () => number,
-  work: Promise<T>,
-): Promise<{ result: T; highest: number }> {
-  let highest = sample();
-  const timer = setInterval(() => {
-    highest = Math.max(highest, sample());
-  }, SAMPLE_EVERY_MS);
-  try {
-    return { result: await work, highest };
-  } finally {
-    clearInterval(timer);
-  }
+/** Returns the result of the work, and the highest sample of a process's memory taken meanwhile. */
+export async function withMemory<T>(pid: number, field: MemoryField, work: Promise<T>) {
+  let peakMb = 0;
+  const sample = () => {
+    peakMb = Math.max(peakMb, memoryMb(pid, field));
+  };
+  sample();
+  const timer = setInterval(sample, SAMPLE_EVERY_MS);
+  const result = await work.finally(() => clearInterval(timer));
+  return { result, peakMb };
 }
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';

@@ -9,7 +9,7 @@ import { freePort, type Program } from '../../test/kit/servers/process.ts';
 import { BUNDLING, plugins } from '../bundling.ts';
 import { ROOT, type Runtime } from '../tiers.ts';
 import { errorIn, exchangeOnce, NOOP_PATH, noopFor } from './load.ts';
-import { eniName, highestDuring, memoryMb, SERVER_READY, SUBNET, start, worldOf } from './programs.ts';
+import { eniName, memoryMb, SERVER_READY, SUBNET, start, withMemory, worldOf } from './programs.ts';
 import { type Bench, CIDRS, type InitRow, median, ROW_COUNTS } from './rows.ts';
 import type { StoreKind } from './stores.ts';
 
@@ -133,10 +133,7 @@ async function initOnce(
   const startedAt = performance.now();
   const command = start(runtime, program, ['init', SUBNET], { ...ec2, ...store.env });
   // The kernel keeps the peak; only the last few milliseconds of the process can be missed.
-  const { result: status, highest } = await highestDuring(
-    () => memoryMb(command.pid, 'VmHWM'),
-    command.ended,
-  );
+  const { result: status, peakMb } = await withMemory(command.pid, 'VmHWM', command.ended);
   const seconds = (performance.now() - startedAt) / 1000;
   if (status !== 0) throw new Error(`init ended with ${status}: ${command.output()}`);
   const { ms: copyMs } = await store.copy();
@@ -147,7 +144,7 @@ async function initOnce(
     rows: ROW_COUNTS['65k'],
     enis,
     seconds,
-    peakResidentMb: highest,
+    peakResidentMb: peakMb,
     copySeconds: copyMs / 1000,
   };
 }

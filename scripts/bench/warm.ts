@@ -4,7 +4,7 @@
 import type { Runtime } from '../tiers.ts';
 import type { Driver } from './driver.ts';
 import { latencyOf } from './load.ts';
-import { CONTAINERS_PER_ENI, type Fixture, highestDuring, memoryMb, openFixture } from './programs.ts';
+import { CONTAINERS_PER_ENI, type Fixture, openFixture, withMemory } from './programs.ts';
 import { type Bench, CIDRS, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
 import type { LedgerCopy, StoreKind } from './stores.ts';
 
@@ -54,12 +54,21 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   const allClients = plan.clients ?? usual.clients;
   const sizes = plan.rows ?? usual.rows;
   const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
-  const servers: WarmServer[] = [];
-  const open = async (rows: RowCount, clients: readonly number[], early: boolean) =>
-    void servers.push(await openServer(bench, { runtime, store, rows, early }, Math.max(...clients)));
+  const fixtures: Fixture[] = [];
+  const open = async (rows: RowCount, clients: readonly number[], early: boolean): Promise<WarmServer> => {
+    const ledger = await bench.stores(store);
+    const enis = Math.ceil(Math.max(...clients) / CLIENTS_PER_ENI);
+    const settings = early ? EARLY_SETTINGS : SETTINGS;
+    const { program } = bench;
+    const fixture = await openFixture({ program, runtime, store: ledger, cidr: CIDRS[rows], enis, settings });
+    fixtures.push(fixture);
+    await warmEnis(bench.driver, fixture, early ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    return { runtime, store, rows, early, fixture, copy: (await ledger.copy()).copied };
+  };
   try {
-    for (const rows of sizes) await open(rows, allClients, false);
-    await open(sizes[0] ?? '4k', EARLY_CLIENTS, true);
+    const servers: WarmServer[] = [];
+    for (const rows of sizes) servers.push(await open(rows, allClients, false));
+    servers.push(await open(sizes[0] ?? '4k', EARLY_CLIENTS, true));
     const series: Series[] = allClients.flatMap(clients =>
       servers
         .filter(({ early }) => !early || EARLY_CLIENTS.includes(clients))
@@ -80,26 +89,7 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
       found({ ...row, what: 'early', warm: { callsPerSecond, requestMs } });
     }
   } finally {
-    for (const { fixture } of servers) await fixture.close();
-  }
-}
-
-async function openServer(
-  { program, driver, stores }: Bench,
-  what: Pick<WarmServer, 'runtime' | 'store' | 'rows' | 'early'>,
-  clients: number,
-): Promise<WarmServer> {
-  const { runtime, rows, early } = what;
-  const enis = Math.ceil(clients / CLIENTS_PER_ENI);
-  const store = await stores(what.store);
-  const settings = early ? EARLY_SETTINGS : SETTINGS;
-  const fixture = await openFixture({ program, runtime, store, cidr: CIDRS[rows], enis, settings });
-  try {
-    await warmEnis(driver, fixture, early ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
-    return { ...what, fixture, copy: (await store.copy()).copied };
-  } catch (error) {
-    await fixture.close();
-    throw error;
+    for (const fixture of fixtures) await fixture.close();
   }
 }
 
@@ -123,10 +113,8 @@ async function measure(
   const http = { url: fixture.url, clients, enis };
   const noop = await driver.ask('noop', { ...http, ms: noopMs });
   const callsBefore = await fixture.ec2Calls();
-  const { result: load, highest } = await highestDuring(
-    () => memoryMb(fixture.server.pid, 'VmRSS'),
-    driver.ask('load', { ...http, ms: loadMs }),
-  );
+  const asked = driver.ask('load', { ...http, ms: loadMs });
+  const { result: load, peakMb } = await withMemory(fixture.server.pid, 'VmRSS', asked);
   const ec2Calls = (await fixture.ec2Calls()) - callsBefore;
   const error = load.firstError ?? noop.firstError;
   if (error !== null) progress(`a request failed: ${error}`);
@@ -134,7 +122,7 @@ async function measure(
   const limit = { store: copy, clients, enis, ms: limitMs };
   const commits = await driver.ask('commits', limit);
   const pairs = copy.kind === 'mariadb' ? await driver.ask('pairs', limit) : null;
-  return { noop, load, commits, pairs, ec2Calls, residentMb: highest };
+  return { noop, load, commits, pairs, ec2Calls, peakMb };
 }
 
 /** Of the first round only errors and duplicates count. */
@@ -159,7 +147,7 @@ function rowOf({ server, clients, rounds: all }: Series, windows: typeof WINDOWS
       server.store === 'mariadb' ? perSecond(({ pairs }) => pairs?.done ?? 0, windows.limitMs) : null,
     duplicates: sum(all.map(({ load }) => load.duplicates)),
     errors: sum(all.map(({ load, noop }) => load.errors + noop.errors)),
-    ec2Calls: sum(rounds.map(round => round.ec2Calls)),
-    peakResidentMb: Math.max(...rounds.map(round => round.residentMb)),
+    ec2Calls: sum(rounds.map(({ ec2Calls }) => ec2Calls)),
+    peakResidentMb: Math.max(...rounds.map(({ peakMb }) => peakMb)),
   };
 }

@@ -1,11 +1,11 @@
 /**
- * The wire between the instances, in the network namespace of this process: it carries what the simulator's VPC
- * carries at this moment, and drops what EC2 drops. A bridge is a subnet, a port of it an ENI.
- * - ARP requests are answered by the bridge, with the MAC address of the ENI that carries the address now, and go no
- *   further; for an address that no ENI carries there is no answer.
- * - A frame gets in with the MAC address of its port's ENI and one of that ENI's addresses as source, not otherwise.
- * - A frame gets out to the ENI that has both its destination MAC address and its destination address.
- * - Between the two tenants' subnets the router passes nothing, as their access lists have it.
+ * The wire between the instances, in the network namespace of this process. It carries what the simulator's VPC carries
+ * at the moment, and drops what EC2 drops. A bridge is a subnet, a port of it an ENI.
+ * - The bridge answers ARP requests with the MAC address of the ENI that carries the address now, and forwards none. For
+ *   an address that no ENI carries there is no answer.
+ * - A frame is accepted if its source is the MAC address and an address of its port's ENI.
+ * - A frame is delivered to the ENI that has both its destination MAC address and its destination address.
+ * - The router forwards nothing between the two tenants' subnets, as their access lists demand.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { formatCidr, routerOf } from '../../src/domain/address.ts';
@@ -16,8 +16,8 @@ import { type Eni, ipv4sOf, type Subnet } from '../../src/simulator/model/record
 const MTU = 9001;
 const ROUTER_MAC = '02:ff:ff:ff:ff:01';
 
-// Drop counters, by reason. `nobody` is the router's, for an address that no ENI carries: it is silent about that, as
-// EC2 is. Fragments are dropped so that a long packet gets through only where all links are long enough for it.
+// Drop counters, by reason. `nobody` is the router's, for an address that no ENI carries: like EC2 it says nothing then.
+// Fragments are dropped so that a long packet arrives only if the MTU of all links allows it.
 const RULES = (tenants: readonly string[]) => `
 table bridge vpc {
   counter foreign-mac { }
@@ -78,12 +78,8 @@ export class Fabric {
   /** `tenants`: subnets that don't reach each other. */
   constructor(network: Network, tenants: readonly Subnet[]) {
     this.#network = network;
-    for (const setting of [
-      'net.ipv6.conf.all.disable_ipv6=1',
-      'net.ipv6.conf.default.disable_ipv6=1',
-      'net.ipv4.ip_forward=1',
-    ])
-      run('sysctl', ['-qw', setting]);
+    const noIpv6 = ['all', 'default'].map(name => `net.ipv6.conf.${name}.disable_ipv6=1`);
+    run('sysctl', ['-qw', ...noIpv6, 'net.ipv4.ip_forward=1']);
     run('nft', ['-f', '-'], RULES(tenants.map(({ cidr }) => formatCidr(cidr))));
     for (const subnet of network.subnets()) this.#addBridge(subnet);
     // The simulator is in the middle of a change: what fails here must not undo half of that.
@@ -118,7 +114,7 @@ export class Fabric {
     this.#carry(id, port, new Set());
     this.#ports.delete(id);
     nft(`delete element bridge vpc ports { "${port.name}" . ${port.mac} }`);
-    spawnSync('ip', ['link', 'del', port.name]); // gone with the other end, perhaps
+    spawnSync('ip', ['link', 'del', port.name]); // may be gone with the other end
   }
 
   /** Throws when the wire could not follow a change. */
@@ -126,25 +122,16 @@ export class Fabric {
     if (this.#failures.length > 0) throw new Error(`the wire did not follow: ${this.#failures}`);
   }
 
-  /** What the kernel carries: `MAC address`, sorted. */
+  /** What the kernel carries: `MAC address`. */
   carried(): string[] {
-    const text = run('nft', ['-j', 'list', 'set', 'bridge', 'vpc', 'carried']);
-    const { nftables } = JSON.parse(text) as { nftables: { set?: { elem?: { concat: string[] }[] } }[] };
-    return nftables
-      .flatMap(({ set }) => set?.elem ?? [])
-      .map(({ concat }) => concat.join(' '))
-      .sort();
+    const elements = listed('set', 'bridge', 'vpc', 'carried').flatMap(({ set }) => set?.elem ?? []);
+    return elements.map(({ concat }) => concat.join(' '));
   }
 
   /** Frames dropped so far, by reason. */
   drops(): Record<string, number> {
-    const counters = ['bridge', 'ip'].flatMap(family => {
-      const text = run('nft', ['-j', 'list', 'counters', 'table', family, 'vpc']);
-      return (JSON.parse(text) as { nftables: { counter?: { name: string; packets: number } }[] }).nftables;
-    });
-    return Object.fromEntries(
-      counters.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : [])),
-    );
+    const counters = ['bridge', 'ip'].flatMap(family => listed('counters', 'table', family, 'vpc'));
+    return Object.fromEntries(counters.flatMap(({ counter: one }) => (one ? [[one.name, one.packets]] : [])));
   }
 
   #addBridge(subnet: Subnet): void {
@@ -176,7 +163,7 @@ export class Fabric {
       ]);
     if (more.length + less.length === 0) return;
     this.#carried.set(id, new Set(wanted));
-    // Nothing passes that has no neighbour entry any more or not yet, else the bridge would learn one by itself.
+    // An address without a neighbour entry is not forwarded, or the bridge would learn an entry by itself.
     if (less.length > 0) nft(...elements('delete', less));
     ip(
       ...less.map(address => `neigh del ${address} dev ${bridge}`),
@@ -193,10 +180,11 @@ const ip = (...commands: string[]): void => void run('ip', ['-batch', '-'], `${c
 const nft = (...commands: string[]): void => void run('nft', ['-f', '-'], `${commands.join('\n')}\n`);
 
 // Waits for its end: an address works on the wire before EC2's caller hears of it, and stops before.
-function run(command: string, args: readonly string[], input?: string): string {
-  return execFileSync(command, args, {
-    encoding: 'utf8',
-    stdio: ['pipe', 'pipe', 'pipe'],
-    ...(input === undefined ? {} : { input }),
-  });
+const run = (command: string, args: readonly string[], input = ''): string =>
+  execFileSync(command, args, { encoding: 'utf8', stdio: 'pipe', input });
+
+interface Listed {
+  readonly set?: { readonly elem?: { readonly concat: string[] }[] };
+  readonly counter?: { readonly name: string; readonly packets: number };
 }
+const listed = (...what: string[]): Listed[] => JSON.parse(run('nft', ['-j', 'list', ...what])).nftables;

@@ -1,4 +1,4 @@
-/** A Docker host, and the ways in which ec2-ipam is installed on it: by the README. */
+/** A Docker host, on which ec2-ipam is installed by the commands of the READMEs. */
 import { cpSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Instance } from './instance.ts';
@@ -6,7 +6,7 @@ import { blockBehind, linesOf } from './readme.ts';
 import { CERTIFICATES, EC2, IMAGE_FOLDER, PASSWORD, type Tenant } from './site.ts';
 import { Unit } from './unit.ts';
 
-/** How hosts are served: by one server on HTTPS and MySQL; each by its own on one MySQL; or all by itself. */
+/** How hosts are served: by one server on HTTPS and MySQL, each by its own on one MySQL, or each by its own ledger. */
 export type Way = 'central' | 'shared' | 'embedded';
 export type Environment = Readonly<Record<string, string>>;
 
@@ -20,7 +20,7 @@ export const STORE_ENVIRONMENT: Environment = {
 
 export class Host extends Instance {
   readonly server = new Unit(this, 'ec2-ipam');
-  /** Where no server runs, this one brings the ENIs up. */
+  /** Brings the ENIs up on a host without a server. */
   readonly link = new Unit(this, 'ec2-ipam-link');
   #environment: Environment = {};
 
@@ -32,15 +32,11 @@ export class Host extends Instance {
     this.#configure(way, settings);
     await this.must('rm -f /etc/docker/plugins/ec2-ipam.json');
     if (way === 'central') {
-      this.write(
-        '/etc/docker/plugins/ec2-ipam.json',
-        blockBehind('Each host, in `/etc/docker/plugins/', 'json'),
-      );
+      const plugin = blockBehind('Each host, in `/etc/docker/plugins/', 'json');
+      this.write('/etc/docker/plugins/ec2-ipam.json', plugin);
       for (const name of ['ca.pem', 'host.pem', 'host.key']) this.#certificate(name, '/etc/docker/ec2-ipam');
-      this.write(
-        '/etc/systemd/system/ec2-ipam-link.service',
-        blockBehind('`/etc/systemd/system/ec2-ipam-link.service`', 'ini'),
-      );
+      const link = blockBehind('`/etc/systemd/system/ec2-ipam-link.service`', 'ini');
+      this.write('/etc/systemd/system/ec2-ipam-link.service', link);
     } else if (way === 'shared') {
       this.#certificate('ca.pem', '/etc/ec2-ipam');
       this.write('/etc/ec2-ipam/password', PASSWORD, 0o600);

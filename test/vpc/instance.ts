@@ -3,11 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { execute, firstLine, type Program, type Result, startInside, until } from '../kit/docker/netns.ts';
 import type { Fabric } from './fabric.ts';
-import { type EniSite, HOSTS_FILE, type InstanceSite, SUBNETS } from './site.ts';
+import { HOSTS_FILE, type InstanceSite, SUBNETS } from './site.ts';
 
 /** A command as words, or as a line, which is split as systemd does it: at spaces, where these are not in '…'. */
 export type Command = string | readonly string[];
@@ -18,12 +19,12 @@ export const wordsOf = (command: Command): readonly string[] =>
 
 const OUT = '/out';
 const DISKS = '/disks';
-/** What of an instance's file system is its own; the rest is the machine's. */
+/** The parts of the file system that are the instance's own; the rest is the machine's. */
 const DISK_FOLDERS = ['etc', 'opt', 'root', 'usr/local', 'var/lib'];
 const NAMESPACES = '--mount --net --pid --uts --ipc';
 const DOCKER_START_MS = 120_000;
 
-// Process 1 of the instance: when it goes, all go. It says its process id out here, and waits.
+// Process 1 of the instance: all others end with it. It prints its process id as seen from outside, and waits.
 const INIT = `
   set -e
   read -r pid _ </proc/self/stat
@@ -77,14 +78,8 @@ export class Instance {
     writeFileSync(target, text, { mode });
   }
 
-  read(path: string): string {
-    return readFileSync(join(this.#disk, path), 'utf8');
-  }
-
   /** Where a path of its disk is, for this process. */
-  pathOf(path: string): string {
-    return join(this.#disk, path);
-  }
+  pathOf = (path: string): string => join(this.#disk, path);
 
   /** Powers it on. Only its primary ENI is configured, as by DHCP; `lateMs` delays others, by interface. */
   async boot(lateMs: Readonly<Record<string, number>> = {}): Promise<void> {
@@ -102,17 +97,10 @@ export class Instance {
       if (late === 0) plug();
       else setTimeout(() => this.#init === init && plug(), late);
     }
-    const [primary] = this.site.enis;
-    if (primary !== undefined) await this.#configure(primary);
-  }
-
-  async #configure({ interface: name, primary, subnet }: EniSite): Promise<void> {
-    const commands = [
-      `link set dev ${name} mtu 9001 up`,
-      `address add ${primary}/24 dev ${name}`,
-      `route add default via ${SUBNETS[subnet].router}`,
-    ];
-    await this.sh(`printf '%s\\n' '${commands.join("' '")}' | ip -batch -`);
+    const [{ interface: name = '', primary = '', subnet = 'hosts' } = {}] = this.site.enis;
+    await this.sh(`ip link set dev ${name} mtu 9001 up
+      ip address add ${primary}/24 dev ${name}
+      ip route add default via ${SUBNETS[subnet].router}`);
   }
 
   /** Cuts the power. */
@@ -151,30 +139,19 @@ export class Instance {
     return join('/proc', this.#enter[1] ?? '', 'root');
   }
 
-  /** Docker's API, without the command: a process less, which under emulation is most of the time. */
-  api(method: 'GET' | 'POST', path: string, body?: object): Promise<{ status: number; text: string }> {
-    return new Promise((done, failed) => {
-      const headers = { 'content-type': 'application/json' };
-      const asked = request(
-        { socketPath: join(this.#root, 'run/docker.sock'), method, path, headers },
-        answer => {
-          let text = '';
-          answer.setEncoding('utf8').on('data', chunk => {
-            text += chunk;
-          });
-          answer.once('end', () => done({ status: answer.statusCode ?? 0, text }));
-          answer.once('error', failed);
-        },
-      );
-      asked.once('error', failed);
-      asked.end(body === undefined ? undefined : JSON.stringify(body));
-    });
+  /** Docker's API, without the command: under emulation a process takes most of the time. */
+  async api(method: 'GET' | 'POST', path: string, body?: object): Promise<{ status: number; text: string }> {
+    const headers = { 'content-type': 'application/json' };
+    const asked = request({ socketPath: join(this.#root, 'run/docker.sock'), method, path, headers });
+    asked.end(body === undefined ? undefined : JSON.stringify(body));
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    return { status: answer.statusCode ?? 0, text: await text(answer) };
   }
 
   /** The addresses in the network of one of its processes, as the kernel tells them. */
   addressesOf(pid: string | number): string[] {
-    const text = readFileSync(join(this.#root, 'proc', `${pid}`, 'net/fib_trie'), 'utf8');
-    return [...text.matchAll(/\|-- ([\d.]+)\n\s+\/32 host LOCAL/g)].map(([, ip = '']) => ip);
+    const addresses = readFileSync(join(this.#root, 'proc', `${pid}`, 'net/fib_trie'), 'utf8');
+    return [...addresses.matchAll(/\|-- ([\d.]+)\n\s+\/32 host LOCAL/g)].map(([, ip = '']) => ip);
   }
 
   /** Starts a program; its output goes to a log among the results. */

@@ -24,59 +24,37 @@ export interface Group {
   readonly tracks: readonly (readonly Scenario[])[];
 }
 
+const group = (way: Way, ...tracks: Scenario[][]): Group => ({ way, tracks });
 const scenario = (name: string, run: Scenario['run']): Scenario => ({ name, run });
 
 export const GROUPS: readonly Group[] = [
-  {
-    way: 'central',
-    tracks: [
-      [
-        scenario(
-          'central server, on HTTPS and MySQL: containers reach their tenant and no other',
-          everyNetwork,
-        ),
-      ],
+  group('central', [
+    scenario('central server, on HTTPS and MySQL: containers reach their tenant and no other', everyNetwork),
+  ]),
+  group('shared', [
+    scenario(
+      'server on each host, on one MySQL: containers reach their tenant; the wire drops the rest',
+      everyNetworkAndNoMore,
+    ),
+    scenario('quarantine: what peers send to the former ENI ends before the next holder', quarantine),
+    scenario('churn while all parts fail: no address has two holders', churn),
+  ]),
+  group(
+    'embedded',
+    [
+      scenario('reboot in the order of the unit: containers that restart always are reached again', inOrder),
+      scenario('reboot with Docker first: containers stay down until they are started', dockerFirst),
     ],
-  },
-  {
-    way: 'shared',
-    tracks: [
-      [
-        scenario(
-          'server on each host, on one MySQL: containers reach their tenant; the wire drops the rest',
-          everyNetworkAndNoMore,
-        ),
-        scenario('quarantine: what peers send to the former ENI ends before the next holder', quarantine),
-        scenario('churn while all parts fail: no address has two holders', churn),
-      ],
+    [
+      scenario("everyday Docker, and the README's Compose file: each container is reached", everyday),
+      scenario('modes of ipvlan: containers reach what the README says', modes),
+      scenario('cooldown: nobody answers for the former container', cooldown),
     ],
-  },
-  {
-    way: 'embedded',
-    tracks: [
-      [
-        scenario(
-          'reboot in the order of the unit: containers that restart always are reached again',
-          inOrder,
-        ),
-        scenario('reboot with Docker first: containers stay down until they are started', dockerFirst),
-      ],
-      [
-        scenario("everyday Docker, and the README's Compose file: each container is reached", everyday),
-        scenario('modes of ipvlan: containers reach what the README says', modes),
-        scenario('cooldown: nobody answers for the former container', cooldown),
-      ],
-    ],
-  },
-  {
-    way: 'embedded',
-    tracks: [
-      [
-        scenario('embedded, ranges of their own: no host gives an address of the other', disjointRanges),
-        scenario('embedded, the same range: what EC2 refuses is skipped', overlappingRanges),
-      ],
-    ],
-  },
+  ),
+  group('embedded', [
+    scenario('embedded, ranges of their own: no host gives an address of the other', disjointRanges),
+    scenario('embedded, the same range: what EC2 refuses is skipped', overlappingRanges),
+  ]),
 ];
 
 export const SCENARIOS: readonly Scenario[] = GROUPS.flatMap(({ tracks }) => tracks.flat());

@@ -11,7 +11,7 @@ export const SUBNETS = { hosts: subnet(0), red: subnet(1), blue: subnet(2) };
 export type Tenant = 'red' | 'blue';
 export const TENANTS: readonly Tenant[] = ['red', 'blue'];
 
-export interface EniSite {
+interface EniSite {
   readonly id: EniId;
   readonly interface: string;
   readonly subnet: keyof typeof SUBNETS;

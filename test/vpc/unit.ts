@@ -2,41 +2,28 @@
 import type { Program } from '../kit/docker/netns.ts';
 import type { Instance } from './instance.ts';
 
-interface Service {
-  readonly pre: readonly string[];
-  readonly start: string;
-  readonly post: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-  readonly stateDirectory: { readonly name: string; readonly mode: string } | null;
-  readonly oneshot: boolean;
-  readonly restartMs: number | null;
-}
-
 const DIRECTIVES = `Type ExecStartPre ExecStart ExecStartPost Environment Restart RestartSec TimeoutStopSec
   StateDirectory StateDirectoryMode`.split(/\s+/);
 
+type Service = ReturnType<typeof parse>;
+
 /** Reads a unit's text with its drop-ins. Throws on a directive of [Service] that is not supported here. */
-function parse(text: string): Service {
-  const section = text
-    .split(/^\[Service\]$/m)
-    .slice(1)
-    .map(rest => rest.split(/^\[/m)[0] ?? '')
-    .join('\n');
-  const directives = [...section.matchAll(/^(\w+)=(.*)$/gm)].map(
-    ([, key = '', value = '']) => [key, value] as const,
-  );
-  const all = (key: string) => directives.filter(([name]) => name === key).map(([, value]) => value);
-  for (const [key] of directives)
-    if (!DIRECTIVES.includes(key)) throw new Error(`${key}= is not supported here`);
+function parse(text: string) {
+  const sections = text.split(/^\[(\w+)\]$/m); // in turns the name of a section and its text
+  const lines = sections.filter((_, i) => sections[i - 1] === 'Service').join('\n');
+  const directives = [...lines.matchAll(/^(\w+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value]);
+  const unknown = directives.find(([key = '']) => !DIRECTIVES.includes(key));
+  if (unknown !== undefined) throw new Error(`${unknown[0]}= is not supported here`);
+  const all = (key: string) => directives.flatMap(([name, value = '']) => (name === key ? [value] : []));
   const [start] = all('ExecStart');
   if (start === undefined) throw new Error('the unit starts nothing');
-  const [name] = all('StateDirectory');
   return {
     pre: all('ExecStartPre'),
     start,
     post: all('ExecStartPost'),
     environment: Object.fromEntries(all('Environment').map(value => value.split(/=(.*)/).slice(0, 2))),
-    stateDirectory: name === undefined ? null : { name, mode: all('StateDirectoryMode')[0] ?? '0755' },
+    stateDirectory: all('StateDirectory')[0],
+    stateMode: all('StateDirectoryMode')[0] ?? '0755',
     oneshot: all('Type')[0] === 'oneshot',
     restartMs: all('Restart')[0] === 'always' ? Number(all('RestartSec')[0] ?? 0.1) * 1000 : null,
   };
@@ -46,7 +33,7 @@ export class Unit {
   readonly #instance: Instance;
   readonly #name: string;
   #running: Program | null = null;
-  /** One for each time that it is wanted to run. */
+  /** Changes with each start and stop, so that a restart can tell whether it is still wanted. */
   #wanted: symbol | null = null;
 
   /** The unit of that name in the instance's /etc/systemd/system. */
@@ -55,17 +42,16 @@ export class Unit {
     this.#name = name;
   }
 
-  /** Resolves when what is ordered after it may start. Throws where systemd would call the start failed. */
+  /** Resolves when what is ordered after it may start. Throws if systemd would call the start failed. */
   async start(): Promise<void> {
     const wanted = Symbol(this.#name);
     this.#wanted = wanted;
     const files = `/etc/systemd/system/${this.#name}.service`;
     const service = parse(await this.#instance.sh(`shopt -s nullglob; cat ${files} ${files}.d/*.conf`));
-    const { stateDirectory } = service;
     const env: Record<string, string> = { ...service.environment };
-    if (stateDirectory !== null) {
-      const path = `/var/lib/${stateDirectory.name}`;
-      await this.#instance.sh(`mkdir -p ${path} && chmod ${stateDirectory.mode} ${path}`);
+    if (service.stateDirectory !== undefined) {
+      const path = `/var/lib/${service.stateDirectory}`;
+      await this.#instance.sh(`mkdir -p ${path} && chmod ${service.stateMode} ${path}`);
       env.STATE_DIRECTORY = path;
     }
     await this.#launch(service, env, wanted);
@@ -94,7 +80,7 @@ export class Unit {
     const running = await this.#instance.start(service.start, this.#name, env);
     if (this.#wanted !== wanted) return void (await running.signal('TERM'));
     this.#running = running;
-    running.ended.then(() => this.#again(service, env, wanted)).catch(() => {}); // the instance has lost its power meanwhile
+    running.ended.then(() => this.#again(service, env, wanted)).catch(() => {}); // the instance has lost its power
     for (const command of service.post) await this.#step(command);
   }
 
