@@ -39,20 +39,21 @@ export function askedFor(
   const isInDoubt = (row: Allocation) =>
     now - row.movedAt >= ANSWERED_WITHIN_MS || (row.token !== null && unanswered.has(row.token));
   const assigning = rows.filter(row => row.status === 'assigning');
-  const lost = assigning.filter(isInDoubt);
   const leaving = rows.filter(row => row.status === 'unassigning' && isInDoubt(row));
+  const since = assigning.filter(row => row.movedAt >= answeredAt(rows));
   return {
     inFlight: assigning.filter(row => !isInDoubt(row)),
-    inDoubt: [...lost, ...leaving],
-    next: lost.length === 0 || hasAnswered(rows, lost) ? 'all' : nextInDoubt(assigning, now),
+    inDoubt: [...assigning.filter(isInDoubt), ...leaving],
+    next: since.some(isInDoubt) ? nextInDoubt(since, now) : 'all',
   };
 }
 
-/** Whether EC2 answered a call for the ENI that was sent after all those in doubt. */
-function hasAnswered(rows: readonly Allocation[], lost: readonly Allocation[]): boolean {
-  const newest = Math.max(...lost.map(row => row.movedAt));
-  return rows.some(row => row.status !== 'assigning' && row.placedAt !== null && row.placedAt > newest);
-}
+/** When EC2 last put one of our addresses on the ENI. A call from before that says nothing about EC2 now. */
+const answeredAt = (rows: readonly Allocation[]): number =>
+  rows.reduce(
+    (last, { status, placedAt }) => (status === 'assigning' ? last : Math.max(last, placedAt ?? last)),
+    Number.NEGATIVE_INFINITY,
+  );
 
 /** Batches of all servers count. */
 function nextInDoubt(assigning: readonly Allocation[], now: number): Asked['next'] {

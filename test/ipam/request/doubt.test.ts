@@ -190,6 +190,29 @@ starting('who waits when EC2 is well again after a minute is served within secon
   assert.ok(latestMs <= 10_000, `${latestMs} ms`);
 });
 
+for (const outageMs of [60_000, 150_000])
+  starting(
+    `one call that hangs after ${outageMs / 1000} s of outage and an answer delays no start by more than 4 s`,
+    async () => {
+      const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+      await w.enis.adopt(ENI_A);
+      w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
+      const endsAt = w.time.now + outageMs;
+      const during: Promise<unknown>[] = [];
+      while (w.time.now < endsAt) {
+        during.push(request(w, ENI_A).catch(error => error));
+        await w.time.wait(5_000);
+      }
+      w.vpc.faults.clear();
+      await Promise.all(during);
+      await w.time.wait(10_000);
+      await start(w, 1, 'at once');
+      w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+      const [took = 0] = await start(w, 3, 'at once');
+      assert.ok(took <= START_MS_MAX, `${took} ms`);
+    },
+  );
+
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
   const ends: Promise<{ code: string; tookMs: number }>[] = [];
@@ -306,11 +329,23 @@ for (const [ages, next, why] of cases)
       next,
     ),
   );
+const placed = (ageMs: number) => ({ status: 'allocated', placedAt: -ageMs }) as Allocation;
 asking('once EC2 has answered a later call, all that wait are asked for', () => {
   const lost = [intent('a', 5_000), intent('b', 3_000)];
-  const placed = (ageMs: number) => ({ status: 'allocated', placedAt: -ageMs }) as Allocation;
-  assert.is(askedFor([...lost, placed(3_000)], 0).next, 'none');
+  assert.is(askedFor([...lost, placed(5_001)], 0).next, 'none');
   assert.is(askedFor([...lost, placed(2_000)], 0).next, 'all');
+});
+asking('calls from before the last answer do not delay what follows a call that came after it', () => {
+  const lost = Array.from({ length: 40 }, (_, i) => intent(`${i}`, 60_000 + i));
+  const hung = [intent('a', 2_000), intent('b', 100)];
+  assert.is(askedFor([...lost, placed(50_000), ...hung.slice(0, 1)], 0).next, 'all', 'a companion');
+  assert.is(askedFor([...lost, placed(50_000), ...hung], 0).next, 'none');
+  const later = [intent('a', 6_000), intent('b', 4_000)];
+  assert.is(askedFor([...lost, placed(50_000), ...later], 0).next, 'one');
+});
+asking('a call that was written when EC2 last answered still has no answer', () => {
+  const lost = [intent('a', 5_000), intent('b', 3_000), intent('c', 3_000)];
+  assert.is(askedFor([...lost, placed(3_000)], 0).next, 'none');
 });
 asking('a batch that is known to have had no answer is in doubt at once', () => {
   const rows = [intent('a', 100), intent('b', 100)];
