@@ -34,7 +34,7 @@ async function main(): Promise<number> {
   return phases.some(({ counts }) => counts.duplicates + counts.dead > 0) ? 1 : 0;
 }
 
-/** What went wrong, as far as it was told. */
+/** Prints errors, warnings and broken rules. */
 function explain({ name, counts }: Phase): void {
   const tell = (times: number, text: string) =>
     void process.stderr.write(`${name}: ${times} times: ${text}\n`);

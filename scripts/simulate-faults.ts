@@ -1,5 +1,6 @@
-// Attacks the machine with histories from seeds: `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]`.
-// Prints how many histories and steps were run, how often each operation was carried out, and each failure with its shortest history.
+// Runs histories of the whole program from seeds: `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]`.
+// Prints how many histories and steps were run, how often each operation was carried out, and each failure with its
+// shortest history.
 // `--seed S [--keep 1,2,3]` shows one history, or these of its operations. Exit status 1: a rule was broken.
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +9,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { addTally, explain, newTally, runSeeds, type Tally } from '../test/simulation/report.ts';
 import { simulate } from '../test/simulation/simulate.ts';
 
-/** Histories that a worker runs before it says how far it is. */
+/** Histories that a worker runs between two reports. */
 const CHUNK = 500;
 const FAILURES_SHOWN_MAX = 3;
 
@@ -67,7 +68,7 @@ async function attack(seeds: number, from: number, jobs: number): Promise<number
   return sum.failures.length > 0 ? 1 : 0;
 }
 
-/** One worker, until there is nothing more to do. */
+/** Runs one worker until there is nothing more to do. */
 function drive(take: () => object | null, told: (tally: Tally) => void): Promise<void> {
   const worker = new Worker(fileURLToPath(import.meta.url));
   return new Promise((resolve, reject) => {

@@ -8,7 +8,7 @@ import type { Server } from './server.ts';
 import type { Parts } from './site.ts';
 import { count } from './table.ts';
 
-/** What creates networks, such as mknet.sh at boot, tries again when that fails. */
+/** As mknet.sh at boot, the study tries to create a network several times. */
 const CREATE_TRIES_MAX = 20;
 const CREATE_AGAIN_MS = 5_000;
 
@@ -25,7 +25,7 @@ export interface Dockerd {
   readonly load: number;
   /** `docker network create`. */
   createNetwork(): Promise<void>;
-  /** Null: the start failed. */
+  /** Returns null when the start failed. */
   start(isResident?: boolean): Promise<Container | null>;
   stop(container: Container): Promise<void>;
 }

@@ -5,21 +5,22 @@ import { INSTANCE_TYPES } from '../../src/simulator/model/instance-types.ts';
 import type { World } from '../../src/simulator/model/world.ts';
 import type { Random } from '../../test/kit/random.ts';
 
-/** The part of the hosts that is of a type. */
+/** The part of the hosts with each instance type. */
 const TYPES = { 'm5.4xlarge': 0.7, 'm5.2xlarge': 0.15, 'm5.16xlarge': 0.15 };
 
-/** Beyond it a subnet would be larger than EC2 lets one be. */
+/** With more hosts a subnet would exceed EC2's largest. */
 export const HOSTS_MAX = 1_000;
 
-/** Addresses for each host of the fleet, rounded up to a CIDR, and the part of the hosts up to which it is the subnet of
- *  the next ones. The last subnet is tight: some 20 addresses for each host in it, where the others have a hundred. */
+/** Addresses per host of the fleet, rounded up to a CIDR; the hosts up to the part `upTo` are in the subnet,
+ *  unless in an earlier one. The last subnet is small: some 20 addresses for each host in it, the others have a
+ *  hundred. */
 const SUBNETS = [
   { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, upTo: 0.6 },
   { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 32, upTo: 0.9 },
   { id: 'subnet-0a3', cidr: '10.2.0.0', perHost: 2, upTo: 1 },
 ];
 const MASK_LENGTH_MAX = 28;
-/** Of embedded hosts each has a range of its own, so that no ledger is larger than that. */
+/** Each embedded host has a range of its own, which bounds its ledger. */
 const EMBEDDED_SUBNETS = [
   { id: 'subnet-0a1', cidr: '10.0.0.0', perHost: 64, upTo: 0.6 },
   { id: 'subnet-0a2', cidr: '10.1.0.0', perHost: 64, upTo: 1 },
@@ -31,9 +32,9 @@ export interface HostPlace {
   readonly instance: InstanceId;
   readonly type: string;
   readonly subnet: SubnetId;
-  /** Of the subnet. */
+  /** CIDR of the subnet. */
   readonly cidr: string;
-  /** The part of it that is this host's, where it has a ledger of its own. */
+  /** The range of this host, if its ledger is embedded. */
   readonly range: Cidr;
   /** Containers that its ENI can hold. */
   readonly room: number;

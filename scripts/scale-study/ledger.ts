@@ -1,5 +1,4 @@
-/** The memory store with an index for its reads, for a hundred thousand addresses: the store's own, which is the
- *  specification, looks at every row each time. */
+/** The memory store with indexes, for a hundred thousand addresses. Without them each read looks at every row. */
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../../src/domain/address.ts';
 import {
   type Allocation,
@@ -83,7 +82,7 @@ const byTime = (a: number | null, b: number | null): number => (a ?? -1) - (b ??
 const byAddress = (a: Allocation, b: Allocation): number =>
   numbersOf(a.ip).number - numbersOf(b.ip).number || (a.subnet < b.subnet ? -1 : 1);
 
-/** What an address comes to in numbers is worked out once. */
+/** The numbers of an address, computed once. */
 const known = new Map<Ipv4, { readonly number: number; readonly spread: number }>();
 function numbersOf(ip: Ipv4) {
   const numbers = known.get(ip) ?? { number: numberOf(ip), spread: spreadOf(ip) };
@@ -98,11 +97,11 @@ const bestFirst = (a: Allocation, b: Allocation): number =>
   numbersOf(a.ip).spread - numbersOf(b.ip).spread ||
   byAddress(a, b);
 
-/** Where the row is in the sorted list, or belongs. */
+/** The index of the row in the sorted list, or where to insert it. */
 const placeOf = (list: readonly Allocation[], row: Allocation): number =>
   firstWhere(list, other => bestFirst(other, row) >= 0);
 
-/** The index of the first for which it holds; it holds for all behind that one. */
+/** The index of the first row for which it holds, as it does for all rows after it. */
 function firstWhere(list: readonly Allocation[], holds: (row: Allocation) => boolean): number {
   let [low, high] = [0, list.length];
   while (low < high) {
@@ -113,7 +112,8 @@ function firstWhere(list: readonly Allocation[], holds: (row: Allocation) => boo
   return low;
 }
 
-/** What `Store.freeFor` returns: of those that never rested first the ones from the hash of the ENI onward. */
+/** What `Store.freeFor` returns. Rows that never rested come in the order of `spread` from the hash of the ENI
+ *  onward. */
 function bestOf(free: readonly Allocation[], query: FreeQuery, now: number): Allocation[] {
   const { eni, range, rest, limit, which } = query;
   const start = spreadOf(eni);

@@ -1,4 +1,4 @@
-/** Server processes: the whole program, on simulated time, EC2 and ledger; what they ask of EC2 is counted. */
+/** Server processes: the whole program on simulated time, EC2 and ledger. Their EC2 calls are counted. */
 import type { Ec2Client } from '../../src/cloud/cloud.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
@@ -17,7 +17,8 @@ import type { Tally } from './table.ts';
 const RECONCILE_EVERY_MS = 300_000;
 const EC2_SHARE = 0.5;
 const EMBEDDED_EC2_SHARE = 0.05;
-/** Between two looks at what is due, twenty times the default: a thousand look, and nothing here is due so often. */
+/** Pause of an embedded keeper: twenty times the default, since there are a thousand of them and nothing is due
+ *  so often. */
 const EMBEDDED_PAUSE_MS = 20_000;
 /** How long the database takes for each call. */
 const STORE_MS = 1;
@@ -29,9 +30,9 @@ export interface ServerSettings {
 }
 
 export interface Server extends Ipam {
-  /** What goes before the first network: an embedded ledger takes its range. */
+  /** Must precede the first network: fills an embedded ledger with its range. */
   init(): Promise<void>;
-  /** Begins what it does in the background. */
+  /** Starts its keeper. */
   run(): void;
 }
 

@@ -23,8 +23,8 @@ export interface SiteOptions extends ServerSettings {
 }
 
 const SERVERS = 2;
-/** EC2's latencies: each call takes the first, one in twenty the second more, one in five hundred the third
- *  more. */
+/** EC2's latencies: each call takes the first; one in twenty takes the second in addition, one in five hundred
+ *  the third. */
 const WRITE_MS = [230, 300, 2_000];
 const READ_MS = [EC2_MS_MIN, 150, 1_500];
 const LATENCIES = {
@@ -43,11 +43,11 @@ export interface Parts {
   /** Who holds which address, by the containers that run. */
   readonly holders: Map<string, Dockerd>;
   readonly residents: Set<Container>;
-  /** Notes what has gone wrong with the study itself. */
+  /** Notes an error of the study itself. */
   readonly failed: (error: unknown) => void;
 }
 
-/** Nothing runs yet, and the servers have just started. */
+/** A site whose servers have just started and which has no containers yet. */
 export function openSite(options: SiteOptions, startAt: number) {
   const { hosts: count, seed, bucketScale = 1, servers: many = SERVERS } = options;
   const isEmbedded = many === 'embedded';
@@ -81,8 +81,8 @@ export function openSite(options: SiteOptions, startAt: number) {
   const hosts = fleet.hosts.map((place, index) => createDockerd(parts, place, of<Server>(servers, index)));
   for (const server of servers) server.run();
 
-  /** Time passes. Throws what went wrong with the study itself; and when a container runs then whose address the ledger
-   *  does not have as allocated on its ENI, or EC2 does not have there. */
+  /** Lets time pass. Throws errors of the study itself, and when the address of a running container is then not
+   *  allocated on its ENI in the ledger, or not there in EC2. */
   async function pass(ms: number): Promise<void> {
     await clock.advance(ms);
     for (const failure of failures) throw failure;
@@ -104,7 +104,7 @@ export function openSite(options: SiteOptions, startAt: number) {
     addresses: fleet.addresses,
     work: createWorkload(parts, hosts, another()),
     pass,
-    /** Time passes, and what happens counts for a phase of this name. `begin`: what is done first. */
+    /** Calls `begin` and lets time pass; what happens meanwhile is counted for a phase of this name. */
     async phase(name: string, ms: number, begin = () => {}): Promise<Phase> {
       const phase = parts.tally.begin(name, ms);
       begin();

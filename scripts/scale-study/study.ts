@@ -16,26 +16,26 @@ const JOIN_MS = HOUR_MS;
 const DEPLOY_AT = Date.UTC(2030, 0, 16, 12);
 const DEPLOYED_PER_HOST = 5;
 const DEPLOY_MS = 60_000;
-/** The deploy and what it leaves to be done. */
+/** The deploy and the work that follows from it. */
 const DEPLOY_PHASE_MS = 300_000;
 const COLD_PER_HOST = 10;
-/** Of so many hosts one takes part in the cold starts. */
+/** One in so many hosts takes part in the cold starts. */
 const COLD_HOSTS_OF = 10;
-/** For the token buckets to be full again. */
+/** Long enough for the token buckets to be full again. */
 const COLD_PAUSE_MS = 900_000;
 const COLD_MS_MAX = 150_000;
 
-/** Of servers, one for each host, on one ledger. */
+/** Servers on one ledger, one for each host. */
 const SERVERS = 300;
 const COLD_PER_SECOND = 5;
 const STEADY_MS = 300_000;
-/** For the last ones to be served, and for the token buckets to be full again. */
+/** Long enough for the last requests to be answered and for the token buckets to be full again. */
 const AFTER_MS = 60_000;
 /** Between two hosts that join: a subnet is surveyed once. */
 const JOIN_PAUSE_MS = 200;
 const MANY_REST_MS = 600_000;
 
-/** A comparison of ledger and EC2 as often as by default, where that is what is looked at. */
+/** The default, for phases that are about these reads. */
 const DEFAULT_RECONCILE_MS = 60_000;
 /** Hosts join, and come to rest: nothing has moved for 10 minutes. */
 const REST_JOIN_MS = 1_200_000;
@@ -121,7 +121,7 @@ export async function manyServers(options: SiteOptions & { readonly servers: num
   return [steady, burst, rest];
 }
 
-/** What it costs when nothing happens, and when much does. */
+/** The cost at rest, and when much happens. */
 export async function restAndNoon(
   options: SiteOptions & { readonly servers: number | 'embedded' },
 ): Promise<Phase[]> {

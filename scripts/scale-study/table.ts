@@ -1,4 +1,4 @@
-/** What is counted, phase by phase, and how people and programs read it. */
+/** Counters of each phase, and the table made of them. */
 import type { LogLevel } from '../../src/domain/log.ts';
 
 export const newCounts = () => ({
@@ -16,7 +16,7 @@ export const newCounts = () => ({
   ledgerRows: 0,
   throttles: 0,
   earlyReuses: 0,
-  /** What containers were told instead of an address, and how often. */
+  /** Errors that containers got instead of an address, and how often. */
   errors: new Map<string, number>(),
   /** Warnings of the servers, and how often they came. */
   warnings: new Map<string, number>(),
@@ -36,7 +36,7 @@ export type Tally = ReturnType<typeof createTally>;
 export function createTally() {
   let now = newCounts();
   return {
-    /** From now on everything counts for a phase of this name, which lasts so long. */
+    /** Starts a phase: what is counted from now on belongs to it. */
     begin(name: string, lastsMs: number): Phase {
       now = newCounts();
       return { name, lastsMs, counts: now };
@@ -73,7 +73,7 @@ export function count(map: Map<string, number>, message: string): void {
 }
 const sumOf = (map: ReadonlyMap<string, number>): number => [...map.values()].reduce((a, b) => a + b, 0);
 
-/** Whoever waited for EC2 waited at least so long. */
+/** A start that waited for EC2 took at least so long. */
 export const EC2_MS_MIN = 70;
 /** https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: of each API. */
 const READS_PER_SECOND = 20;
@@ -100,7 +100,7 @@ export function rowOf({ name, lastsMs, counts }: Phase) {
     assigned,
     unassigned,
     reads,
-    /** The part that they are of what EC2 lets the account read in the long run, by the API that is used most. */
+    /** The reads of the most used API as a part of what EC2 allows the account in the long run. */
     readShare: perSecond(Math.max(0, ...counts.reads.values())) / READS_PER_SECOND,
     ledgerCalls: perSecond(counts.ledgerCalls),
     ledgerRows: perSecond(counts.ledgerRows),

@@ -1,10 +1,11 @@
 /**
  * What containers do. Residents, the services, run until a deploy replaces them. The others come and go: the rate at
  * which they start swings between 0.4 and 1.6 times its mean through the day, least at one in the night and most at
- * lunch time. That aggregate rates have such a daily period is what https://arxiv.org/abs/2312.10127 shows of production
- * traces. How long they live is as the Sysdig container usage report of 2019 counted it, up to six hours
- * (https://sysdig.com/blog/sysdig-2019-container-usage-report/); what lives longer is a resident here. And there are
- * - bursts of short jobs at each full hour, since that is when people let cron run;
+ * lunch time. Production traces have such a daily period (https://arxiv.org/abs/2312.10127). Their lifetimes up to
+ * six hours are those of the Sysdig container usage report of 2019
+ * (https://sysdig.com/blog/sysdig-2019-container-usage-report/); those that live longer are residents here. There
+ * are also
+ * - bursts of short jobs at each full hour, when cron jobs are usually due;
  * - crash loops: Docker starts such a container again after a pause that doubles from 100 ms to a minute, or
  *   begins at 100 ms again when it ran for ten seconds
  *   (https://docs.docker.com/reference/cli/docker/container/run/).
@@ -18,7 +19,7 @@ export const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const PEAK_MS = 13 * HOUR_MS;
 const SWING = 0.6;
-/** The highest rate, of the mean. */
+/** The highest rate, relative to the mean. */
 const RATE_MAX = 1 + SWING;
 /** Containers of each hundred that live so long, in milliseconds; evenly on a logarithmic scale within each class. */
 const LIFETIMES: readonly [part: number, fromMs: number, toMs: number][] = [
@@ -39,8 +40,8 @@ const CRON_SPREAD_MS = 3_000;
 const CRON_JOB_MS = [5_000, 120_000] as const;
 const LOOPS_PER_HOST_AND_HOUR = 0.01;
 const LOOP_MS = 900_000;
-/** How long a container runs before it crashes; of one in three loops, past the ten seconds that Docker
- *  forgives. */
+/** How long a container runs before it crashes. In one of three loops that is more than ten seconds, after which
+ *  Docker starts again with the shortest pause. */
 const CRASH_MS = [200, 3_000] as const;
 const SLOW_CRASH_MS = 11_000;
 const RESTART_PAUSE_MIN_MS = 100;
@@ -142,7 +143,7 @@ export function createWorkload(parts: Parts, hosts: readonly Dockerd[], random: 
   }
 }
 
-/** The rate at that moment, of the mean. */
+/** The rate at that moment, relative to the mean. */
 const rateAt = (at: number): number =>
   1 + SWING * Math.cos((2 * Math.PI * ((at - PEAK_MS) % DAY_MS)) / DAY_MS);
 

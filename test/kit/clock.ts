@@ -1,25 +1,25 @@
 /**
- * Simulated time: it jumps from one event to the next. Programs in it can be frozen and can die. An `effect` happens
- * outside the program that caused it: the database carries out a statement, whatever becomes of who sent it. Everything
- * else waits for its program.
+ * Simulated time: it jumps from one event to the next. Simulated processes can be frozen and can die. An `effect`
+ * happens outside its process, as when a database carries out a statement of a client that has died. All other events
+ * wait until their process runs.
  */
 import { Random } from './random.ts';
 
-/** A program that can be frozen and can die: a server, an engine, a command. */
+/** A simulated process: a server, an engine or a command. */
 export class Process {
   readonly id: string;
   state: 'running' | 'frozen' | 'dead' = 'running';
-  /** What came due while it was frozen. */
+  /** Events that were due while it was frozen. */
   readonly held: Event[] = [];
-  /** How long it has been frozen, all in all, and since when it is; in milliseconds. */
+  /** How long it was frozen in all, and since when it is frozen, in milliseconds. */
   frozenMs = 0;
   frozenSince = 0;
-  /** Frozen with its machine, whose monotonic clock stands still meanwhile; for how long that was, all in all. */
+  /** Frozen with its machine, whose monotonic clock stands still; and for how long in all. */
   isAsleep = false;
   asleepMs = 0;
   /** How far the time of day on its machine is ahead. */
   dayAheadMs = 0;
-  /** When its clocks last went wrong: it woke up, or its time of day was set. */
+  /** When its machine last woke up, or its time of day was last set. */
   unsteadyAt = Number.NEGATIVE_INFINITY;
 
   constructor(id: string) {
@@ -38,28 +38,30 @@ interface Event {
 
 export interface ClockOptions {
   readonly startAt?: number;
-  /** Draws how long things take, and the order of the events of one millisecond. Absent: nothing takes time, and they
-   *  happen as they were planned. */
+  /** Draws latencies, and the order of the events of one millisecond. Absent: there are no latencies, and these
+   *  events happen in the order in which they were planned. */
   readonly seed?: number;
-  /** Nothing simulated waits for the event loop: between two events only promises go on, which is quicker. */
+  /** Nothing that is simulated uses the event loop, so that promises alone are left to run between two events.
+   *  Quicker. */
   readonly isClosed?: boolean;
-  /** Time passes by itself as long as somebody waits. Absent: only in `advance` and `run`. */
+  /** Time passes by itself while anything waits. Absent: only in `advance` and `run`. */
   readonly isFree?: boolean;
 }
 
-/** A thing takes less than this. */
+/** Every latency is below this. */
 export const LATENCY_MS_MAX = 2_000;
-/** Turns of the event loop before each event, so that all that the one before has begun has ended, or waits for time. */
+/** Turns of the event loop before each event: by then the work of the one before has ended or waits for time to
+ *  pass. */
 const IDLE_TURNS = 3;
-/** Events that share one turn of it where only promises go on between them. */
+/** Events in one turn of the event loop, if the clock is closed. */
 const EVENTS_PER_TURN = 16;
-/** The part of the statements under way that reach the database although their process has died. */
+/** The part of the effects under way that still happen when their process dies. */
 const EFFECT_OUTLIVES = 0.5;
 
 export class Clock {
   now: number;
   steps = 0;
-  /** Nothing takes long. */
+  /** Latencies are short. */
   isCalm = false;
   readonly random: Random;
   readonly #options: ClockOptions;
@@ -74,22 +76,22 @@ export class Clock {
     this.#options = options;
   }
 
-  /** Happens then, or now if that has passed. */
+  /** Runs it at that time, or now if it has passed. */
   at(moment: number, run: () => void): void {
     this.#add('effect', null, run, moment - this.now);
   }
 
-  /** Happens outside its process, after a while. */
+  /** Runs it outside the process, after a latency. */
   effect(process: Process | null, run: () => void, afterMs = this.latencyMs()): void {
     this.#add('effect', process, run, afterMs);
   }
 
-  /** The process goes on, after a while; never, when it has died by then. */
+  /** Runs it in the process, after a latency; never if the process has died by then. */
   resume(process: Process | null, run: () => void, afterMs = this.latencyMs()): void {
     this.#add('resume', process, run, afterMs);
   }
 
-  /** Resolves after `ms`, or as soon as the signal is aborted; never in a process that has died by then. */
+  /** Resolves after `ms`, or when the signal is aborted; never if the process has died by then. */
   waitIn(process: Process | null, ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise(resolve => {
       if (signal?.aborted) return resolve();
@@ -104,7 +106,7 @@ export class Clock {
   }
   wait = (ms: number, signal?: AbortSignal): Promise<void> => this.waitIn(null, ms, signal);
 
-  /** Work outside the process, whose answer comes back to it: two events. */
+  /** Work outside the process whose answer returns to it: two events. */
   call<T>(process: Process, work: () => Promise<T>, answered: (value: T) => void = () => {}): Promise<T> {
     return new Promise((resolve, reject) => {
       this.effect(process, () => {
@@ -120,7 +122,7 @@ export class Clock {
     });
   }
 
-  /** How long a thing takes: most of them about as long as each other, so that their order is open. */
+  /** A latency. Most are about as long as each other, so that the order of what they delay is open. */
   latencyMs(): number {
     if (this.#options.seed === undefined) return 0;
     const draw = this.random.next();
@@ -134,7 +136,7 @@ export class Clock {
     process.frozenSince = this.now;
   }
 
-  /** Its machine is suspended. */
+  /** Suspends its machine. */
   sleep(process: Process): void {
     if (process.state !== 'running') return;
     this.freeze(process);
@@ -162,15 +164,14 @@ export class Clock {
         event.isCancelled = true;
   }
 
-  /** Time passes by so much. */
+  /** Lets so much time pass. */
   async advance(ms: number, isOver = () => false): Promise<void> {
     const until = this.now + ms;
     await this.run(() => isOver() || this.nextAt > until);
     this.now = Math.max(this.now, until);
   }
 
-  /** Carries out one event after the other, each with all that follows from it at once, until `isOver` or none
-   *  is left. Throws what an event throws. */
+  /** Runs one event after the other until `isOver` or none is left. Throws what an event throws. */
   run(isOver: () => boolean): Promise<void> {
     const { isClosed } = this.#options;
     return new Promise((resolve, reject) => {
@@ -187,7 +188,7 @@ export class Clock {
           reject(error);
         }
       };
-      // Each time that its queue runs empty costs a turn of the event loop: many are queued at a time.
+      // Many are queued at a time, since each time that the queue runs empty costs a turn of the event loop.
       const turns = () => {
         if (ended) return;
         for (let i = 0; i < (isClosed ? EVENTS_PER_TURN : 1); i++) setImmediate(turn);
@@ -238,7 +239,7 @@ export class Clock {
 
 const isBefore = (a: Event, b: Event): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
-/** Puts it into its place. */
+/** Inserts the event before those that are due earlier. */
 function insert(queue: Event[], event: Event): void {
   let [low, high] = [0, queue.length];
   while (low < high) {

@@ -1,4 +1,4 @@
-/** A simulated VPC whose clock and luck are the test's, and a server for its faces. */
+/** A simulated VPC with the test's clock and random numbers, and an HTTP server for the simulator's apps. */
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
@@ -25,7 +25,7 @@ export const times = <T>(count: number, act: () => T): T[] => Array.from({ lengt
 
 export const addressesOf = (network: Network, eni: EniId): string => network.eni(eni).secondaries.join(' ');
 
-/** What EC2 says against it. */
+/** EC2's refusal. */
 export function refusalOf(act: () => unknown): string {
   try {
     act();

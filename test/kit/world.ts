@@ -47,7 +47,7 @@ export const POLICY: Policy = {
   warmMax: 6,
 };
 
-/** What a process works with. Whatever is not said is as in a server that has all of EC2 to itself. */
+/** What a process works with; defaults are those of a central server without a rate limit. */
 export function createContext(
   time: Clock,
   {
@@ -57,7 +57,7 @@ export function createContext(
   }: Pick<IpamContext, 'store'> &
     Partial<Omit<IpamContext, 'cloud'>> & {
       readonly client: Ec2Client;
-      /** How it shares the account's calls with others; absent: it sends as many as it likes. */
+      /** Its share of the account's calls; absent: it has no limit. */
       readonly limits?: Pick<RateLimiterOptions, 'share' | 'budget'>;
     },
 ): IpamContext {
@@ -218,7 +218,7 @@ export async function failure(work: Promise<unknown>): Promise<IpamError> {
   throw new Error('it was expected to fail');
 }
 
-/** The same store, each of whose calls goes through `around`. */
+/** The same store with each call passed through `around`. */
 export function wrapStore(
   store: Store,
   around: (name: keyof Store, call: () => Promise<unknown>, args: unknown[]) => Promise<unknown>,

@@ -67,8 +67,8 @@ export const ENGINE_OPERATIONS = {
     if (first === undefined || second === undefined) return;
     void changeServers(world, engine, network, die % 4 < 2 ? [first, second] : [second, first], die);
   }),
-  // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the address up,
-  // and another container has it when the server comes back.
+  // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the
+  // address up, and another container has it when the server comes back.
   'release comes late': on(1.5, anyContainer, (world, container, [, , die]) => {
     const servers = serversOf(world, container.network);
     const [late, other] = die % 2 === 0 ? servers.reverse() : servers;

@@ -98,8 +98,8 @@ export class Engine {
 
   async #release({ network, ip, holding }: Container): Promise<void> {
     const { oracle } = this.#world;
-    // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given up
-    // on proof, would end the holding of the next one that has its address.
+    // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given
+    // up on proof, would end the holding of the next one that has its address.
     if (holding !== null && oracle.provenOver.has(holding)) return;
     oracle.ended(holding);
     const { poolId, port } = network;

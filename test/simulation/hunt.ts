@@ -1,5 +1,5 @@
-// Runs seeds until one breaks a rule: `hunt.ts FROM SEEDS [OPERATION…]`; these operations are drawn more often. Prints the
-// failure as JSON, or null.
+// Runs seeds until one breaks a rule: `hunt.ts FROM SEEDS [OPERATION…]`; these operations are drawn more often.
+// Prints the failure as JSON, or null.
 import process from 'node:process';
 import type { OperationName } from './plan.ts';
 import { simulate } from './simulate.ts';

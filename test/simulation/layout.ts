@@ -7,7 +7,8 @@ import type { Random } from '../kit/random.ts';
 
 /** Bounds that EC2 and the clocks keep, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
-/** The longest between sending a call and its application. With the call deadline and the skew it is below the grace. */
+/** The longest between sending a call and its application. With the call deadline and the skew it is below the
+ *  grace. */
 export const LATE_CALL_MS_MAX = 900_000;
 /** The oldest state that a read shows. */
 export const LATE_READ_MS_MAX = 50_000;

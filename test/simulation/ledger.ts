@@ -131,7 +131,8 @@ export class Ledger {
       return new Set(changes.flatMap(({ row }) => (this.isLocked(row) ? storeKeyOf(row) : [])));
     });
 
-  /** A move that was made although its caller was told of a failure: `lateOutcomes` returns it, as the contract says. */
+  /** A move that was made although its caller was told of a failure: `lateOutcomes` returns it, as the contract
+   *  says. */
   #keepLateOutcome(process: Process, changes: readonly Change[], rows: readonly Allocation[]): void {
     const told = rows.flatMap(row => {
       const change = changes.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);

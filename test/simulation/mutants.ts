@@ -1,6 +1,7 @@
 import type { OperationName } from './plan.ts';
 
-/** Small wrong changes to the real code, each of which the simulation must find: by breaking a rule, not by a crash. */
+/** Small wrong changes to the real code, each of which the simulation must find: by breaking a rule, not by a
+ *  crash. */
 export interface Mutant {
   readonly name: string;
   readonly file: string;

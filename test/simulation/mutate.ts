@@ -20,8 +20,8 @@ export interface Found {
   readonly detail: string;
 }
 
-/** The first of `seeds` histories, from the seed `from` on, that breaks a rule with the mutant applied, or null. Throws
- *  when the mutant's text does not occur in its file exactly once. */
+/** The first of `seeds` histories, from the seed `from` on, that breaks a rule with the mutant applied, or null.
+ *  Throws when the mutant's text does not occur in its file exactly once. */
 export async function hunt(mutant: Mutant, seeds: number, from = 1): Promise<Found | null> {
   const folder = await mkdtemp(join(tmpdir(), 'ec2-ipam-mutant-'));
   try {

@@ -62,7 +62,7 @@ export function embeddedPort(world: World, dice: Dice): Port | undefined {
   const port = anyPort(world, dice);
   return port !== undefined && world.layout.owners[port.ledger] !== null ? port : undefined;
 }
-/** An ENI from which others may take our addresses. None with two ledgers: an address that one of them lost in this way
- *  may be taken by the other in good faith. */
+/** An ENI from which others may take our addresses. None with two ledgers: an address that one of them lost in
+ *  this way may be taken by the other in good faith. */
 export const robbedPort = (world: World, dice: Dice): Port | undefined =>
   world.ledgers.length === 1 ? anyPort(world, dice) : undefined;

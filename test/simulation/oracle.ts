@@ -61,8 +61,8 @@ export class Oracle {
   readonly #lost = new Set<string>();
   /** Addresses that others put on some ENI, and on which. */
   readonly strangers = new Map<string, EniId>();
-  /** Addresses that others put on an ENI just before a call of ours for exactly these had no answer: they cannot be told
-   *  from ours. With the ENI. */
+  /** Addresses that others put on an ENI just before a call of ours for exactly these had no answer: they cannot
+   *  be told from ours. With the ENI. */
   readonly presumedOurs = new Map<string, EniId>();
   /** `eni ip` of such addresses, to which our call may still be applied. */
   readonly takenForOurs = new Set<string>();
@@ -212,8 +212,8 @@ export class Oracle {
     return owner === null || this.instanceOf(eni) === owner;
   }
 
-  /** Whether the ENI has left the instance of its embedded ledger, or is gone: the address is of no use to its holder, and
-   *  another ledger may give it in good faith. */
+  /** Whether the ENI has left the instance of its embedded ledger, or is gone: the address is of no use to its
+   *  holder, and another ledger may give it in good faith. */
   hasLeft = ({ ledger, eni }: Pick<Holding, 'ledger' | 'eni'>): boolean =>
     this.layout.owners[ledger] !== null && !this.isHere(ledger, eni);
 

@@ -105,7 +105,8 @@ function watchLocks(oracle: Oracle, ledger: Ledger, move: Store['move']): Store[
 /** A process notices within this time that a clock was wrong. */
 const CLOCKS_LEARNT_MS = 60_000;
 
-/** A process whose clock was wrong since the claim cannot know whether the release came before it, and keeps the holder. */
+/** A process whose clock was wrong since the claim cannot know whether the release came before it, and keeps the
+ *  holder. */
 function noteKept({ oracle, layout }: World, ledger: Ledger, process: Process, eni: EniId, ip: Ipv4): void {
   const subnet = layout.ports.find(port => port.eni === eni)?.subnet;
   if (subnet === undefined) return;

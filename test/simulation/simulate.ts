@@ -65,8 +65,8 @@ async function passGap(world: World, gap: Op['gap']): Promise<void> {
   await world.clock.run(() => world.isOver() || world.clock.steps >= until);
 }
 
-/** Ends all faults, starts all servers and lets time pass until the rules of rest hold. Where EC2 allows few calls that
- *  takes several rests. */
+/** Ends all faults, starts all servers and lets time pass until the rules of rest hold. Where EC2 allows few
+ *  calls that takes several rests. */
 async function comeToRest(world: World): Promise<void> {
   const { clock, servers, ledgers, ec2, oracle } = world;
   oracle.note('> rest');

@@ -1,4 +1,5 @@
-/** At rest one assign fails while containers start on its ENI: none of them may wait for it, whatever room the ENI has. */
+/** At rest one assign fails while containers start on its ENI: none of them may wait for it, whatever room the
+ *  ENI has. */
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
@@ -55,8 +56,8 @@ async function start(world: World, { engine, network }: Place): Promise<void> {
   await world.pass(world.layout.policy.requestTimeoutMs);
 }
 
-/** Whether a start on the ENI must succeed: there is room and a free address, or an address that was assigned there and
- *  is not noted yet. */
+/** Whether a start on the ENI must succeed: there is room and a free address, or an address that was assigned
+ *  there and is not noted yet. */
 function mustStart(world: World, port: Port): boolean {
   const { oracle } = world;
   const { eni, ledger, subnet } = port;

@@ -19,8 +19,8 @@ export interface Call {
   readonly intents: ReadonlyMap<string, Allocation>;
 }
 
-/** After so long an embedded ledger knows that an ENI has left its instance: it reads the ENI before each unassign, and
- *  before an assign when its last reading is old. */
+/** After so long an embedded ledger knows that an ENI has left its instance: it reads the ENI before each
+ *  unassign, and before an assign when its last reading is old. */
 const ASKED_MS = LATE_READ_MS_MAX + CALL_TIMEOUT_MS;
 const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as const;
 
@@ -108,8 +108,8 @@ function watchIntent(call: Call, ip: Ipv4, allowed: readonly Allocation['status'
     return;
   }
   const isRepair = kind === 'assign' && intent?.status === 'allocated';
-  // One of several repairs may be applied late, after the address was given up and unassigned: the next reconcile pass
-  // takes it off.
+  // One of several repairs may be applied late, after the address was given up and unassigned: the next reconcile
+  // pass takes it off.
   if (isRepair && row?.status === 'free' && row.leftIface === eni) return;
   oracle.demand(
     row !== undefined &&

@@ -135,7 +135,8 @@ function watchStranding({ oracle, mirror, before, storeNow }: Moved): void {
   );
 }
 
-/** Two ledgers may each give an address in good faith when one of them gives it on an ENI that is not there any more. */
+/** Two ledgers may each give an address in good faith when one of them gives it on an ENI that is not there any
+ *  more. */
 const mayBothHave = (other: Holding, { oracle, mirror, after }: Moved): boolean =>
   oracle.hasLeft(other) ||
   (after.iface !== null && oracle.hasLeft({ ledger: mirror.index, eni: after.iface }));

@@ -15,9 +15,9 @@ import { Server } from './server.ts';
 const STEPS_MAX = 60_000;
 /** Between two rounds of a keeper while operations are carried out. */
 const KEEPER_PAUSE_MS = 15_000;
-/** The same at rest, in this order and again from the start: long enough for the grace, for evidence that takes two
- *  reads, and for addresses known from a refusal only; then for the last idle addresses to be unassigned, and for other
- *  ledgers to read that they are on no ENI. */
+/** The same at rest, in this order and again from the start: long enough for the grace, for evidence that takes
+ *  two reads, and for addresses known from a refusal only; then for the last idle addresses to be unassigned,
+ *  and for other ledgers to read that they are on no ENI. */
 const REST_PAUSES_MS = [
   1_000, 935_000, 65_000, 65_000, 65_000, 935_000, 3_600_000, 65_000, 65_000, 610_000, 935_000, 65_000,
   3_600_000, 65_000, 65_000, 65_000,
