@@ -1,10 +1,9 @@
 /**
  * Decides whether a release may end the present holding of an address: only one that existed when the release arrived.
  *
- * The ledger keeps no history. So the decision rests on the row that the process remembers, and on the time of the last
- * release in the row. That time is by the store's clock; each read of the row (a look) compares the store's clock with
- * the clocks of the process. When the store's clock is set between the arrival and a look, the comparison is wrong by
- * as much.
+ * The ledger keeps no history. So the decision rests on the row that the process remembers, and on the time of the
+ * last release in the row, by the store's clock. Each read of the row (a look) compares that clock with the clocks of
+ * the process, and is wrong by as much as the store's clock was set between the arrival and the look.
  */
 import type { Allocation } from './allocation.ts';
 
