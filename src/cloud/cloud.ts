@@ -1,3 +1,4 @@
+/** EC2 as the driver sees it: what it reads, and what it may change. */
 import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 

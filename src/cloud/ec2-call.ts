@@ -1,3 +1,4 @@
+/** Sends single requests to EC2, and turns every failure into one of our errors. */
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import process from 'node:process';
@@ -9,37 +10,37 @@ import type { Metadata, ReadMetadata } from './imds.ts';
 import { isExpired, refusal } from './refusals.ts';
 
 export interface Ec2Options {
-  /** Null: the SDK's own chain: AWS_REGION, the profile, the instance's metadata. */
+  /** Null: the Region is found by the SDK: AWS_REGION, the profile, the instance's metadata. */
   readonly region: string | null;
-  /** Null: the SDK's own chain: the environment, the profile, the instance's role and others. */
+  /** Null: credentials are found by the SDK: the environment, the profile, the instance's role and others. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null;
-  /** Where that chain ends. */
+  /** The instance's metadata, which the SDK asks last. */
   readonly metadata: ReadMetadata;
   readonly time: Ec2Time;
-  /** Against which `sendBefore` is held, in milliseconds: see domain/clock.ts. */
+  /** The clock of `sendBefore`, in milliseconds: see domain/clock.ts. */
   readonly deadlineClock: () => number;
   readonly log: Log;
-  /** How long EC2 may take to begin its answer. */
+  /** The longest time until EC2 begins its answer, in milliseconds. */
   readonly requestTimeoutMs?: number;
-  /** How long the metadata service may take, each time that the SDK asks it for credentials. */
+  /** The longest time of each request of the SDK to the metadata service, in milliseconds. */
   readonly metadataTimeoutMs?: number;
 }
 
 const CONNECTION_TIMEOUT_MS = 2000;
 const REQUEST_TIMEOUT_MS = 10_000;
-/** The SDK's own are 1 s and no second try. */
+/** The SDK's defaults are 1 s and no second try. */
 const METADATA_TIMEOUT_MS = 5_000;
 const METADATA_RETRIES = 1;
 
 type Limits = { readonly abortSignal: AbortSignal };
 type Ask<T> = (client: EC2Client, limits: Limits) => Promise<T>;
 
-/** Sends one request to EC2, once; its errors are ours. */
+/** Sends one request to EC2, once. Throws IpamErrors. */
 export type Ec2Call = <T>(action: string, ask: Ask<T>) => Promise<T>;
 
 export function createEc2Call(options: Ec2Options): Ec2Call {
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, metadataTimeoutMs = METADATA_TIMEOUT_MS, time } = options;
-  /** By the signal that each request has: what is done when it leaves. */
+  /** What is called when a request has been sent, by the signal of that request. */
   const leaving = new WeakMap<object, () => void>();
   let client = clientFor(options.region);
 
@@ -47,17 +48,17 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
     const made = new EC2Client({
       ...(region === null ? {} : { region }),
       ...(options.credentials === null ? {} : { credentials: options.credentials }),
-      // The SDK hands its settings on to the providers of credentials, which take these two.
+      // The SDK passes its settings to the providers of credentials, which use these two.
       ...({ timeout: metadataTimeoutMs, maxRetries: METADATA_RETRIES } as object),
-      // Retries belong to us: a repeated change is a second intent.
+      // No retries: a repeated change would need an intent of its own.
       maxAttempts: 1,
       requestHandler: {
         connectionTimeout: CONNECTION_TIMEOUT_MS,
         requestTimeout: requestTimeoutMs,
-        throwOnRequestTimeout: true, // without it the timeout only warns
-        // Deno sends a POST again by itself when a connection that it kept alive breaks under it, which would
-        // be a second call of one intent: each request has a connection of its own. The SDK's own agents also
-        // hold no more than 50 sockets: as many hung calls would hold up all others.
+        throwOnRequestTimeout: true, // without this the SDK only logs a warning
+        // Each request has a connection of its own. Deno repeats a POST by itself when a kept connection breaks, which
+        // would be a second call for one intent. The SDK's own agents also have at most 50 sockets, so that 50 hung calls
+        // would block all others.
         httpAgent: new HttpAgent({ keepAlive: false }),
         httpsAgent: new HttpsAgent({ keepAlive: false }),
       },
@@ -80,14 +81,14 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
     let timer: NodeJS.Timeout | undefined;
     leaving.set(ending.signal, () => {
       hasLeft = true;
-      // requestTimeout ends with the first byte of an answer; this also bounds the rest of it.
+      // requestTimeout ends with the first byte of an answer; this bounds the rest of the answer too.
       timer = setTimeout(() => ending.abort(), CONNECTION_TIMEOUT_MS + requestTimeoutMs);
     });
     try {
       return await ask(client, { abortSignal: ending.signal });
     } catch (error) {
       if (!hasLeft) throw error instanceof IpamError ? error : new NeverLeft(error);
-      // The next try has others, if there are any. Without this the SDK keeps those of a role for minutes more.
+      // The next try asks for new credentials. Without this the SDK keeps those of a role for minutes.
       if (error instanceof EC2ServiceException && isExpired(error.name))
         await client.config.credentials({ forceRefresh: true }).catch(() => {});
       throw asIpamError(action, error);
@@ -103,7 +104,7 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
       if (!(error instanceof NeverLeft)) throw error;
       if (error.message !== 'Region is missing') throw await notSent(action, error, options);
     }
-    // The SDK has asked the metadata too, for a second, and does not ask again for a minute.
+    // The SDK has asked the metadata service once, for a second, and does not ask again for a minute.
     const region = await options.metadata('placement/region');
     if (region.kind !== 'value') throw noRegion(action, region);
     client = clientFor(region.text);
@@ -115,7 +116,7 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
   };
 }
 
-/** Something went wrong before the request was sent. */
+/** The error of a request that was not sent. */
 class NeverLeft extends Error {
   override readonly name = 'NeverLeft';
 
@@ -137,7 +138,7 @@ const noRegion = (action: string, { kind, why }: Exclude<Metadata, { kind: 'valu
         },
       );
 
-/** The SDK says the same of credentials that are nowhere and of metadata that were late: the metadata tell. */
+/** The SDK throws the same error for missing credentials and for a slow metadata service; this asks the service. */
 async function notSent(
   action: string,
   { cause, message }: NeverLeft,
@@ -155,7 +156,7 @@ async function notSent(
     (relative ?? full) === undefined
       ? await metadata('iam/security-credentials/')
       : { kind: 'late', why: 'the address that the environment names for them does not give any' };
-  // A profile or a file that the settings name, and that is wrong.
+  // The settings name a profile or a file that is wrong.
   const isChosen = !message.startsWith('Could not load credentials from any providers');
   if (isChosen || role.kind === 'absent')
     return new IpamError(
@@ -178,11 +179,10 @@ async function notSent(
 }
 
 /**
- * A middleware behind the signature that doesn't send once the deadline clock is past `sendBefore`. A process
- * may be frozen (a paused machine, a long stall) between its decision and the send, and others may meanwhile
- * have taken its intent over. What was signed before the freeze, and so passes here with the old time, EC2
- * refuses 15 minutes after the signature; that, the call deadline and a margin are why intents rest for 930 s
- * before anybody takes them over.
+ * Returns a middleware after the signature that refuses to send when the deadline clock is past `sendBefore`. A process may
+ * be frozen (a paused host, a long stall) between its decision and the send, and another server may have taken over its
+ * intent meanwhile. A request that was signed before the freeze passes this check, but EC2 refuses it 15 minutes after the
+ * signature. That time, the call deadline and a margin are the grace of 930 s after which intents are taken over.
  */
 export function sentBefore(action: string, sendBefore: number, { deadlineClock, time }: SendChecks) {
   return <Handler extends (args: never) => Promise<unknown>>(next: Handler): Handler =>
@@ -200,7 +200,7 @@ export function checkDeadline(action: string, sendBefore: number, deadlineClock:
     throw new IpamError('ec2-unreachable', `not sent: ${action} came too late for its intent`);
 }
 
-/** The SDK signs for its own estimate of EC2's time, which goes by our time of day and by the last answer's Date. */
+/** The SDK signs with its estimate of EC2's time, from this process's time of day and the last answer's Date. */
 function signedFor({ 'x-amz-date': date = '' }: Record<string, string>): number {
   const iso = date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z');
   const at = Date.parse(iso);
@@ -215,21 +215,22 @@ export const AFTER_SIGNING = {
   toMiddleware: 'httpSigningMiddleware',
 } as const;
 
-/** What the SDK calls an error without a code: some proxy's, not EC2's. */
+/** The SDK's name for an error without a code: it comes from a proxy, not from EC2. */
 const FORMLESS = ['Unknown', 'NotFound'];
 
-/** What the system says before a connection stands. A connection that times out is not among them: the
- *  handler's timer says nothing of what the system has sent. */
+/** System errors before a connection is established. A connection timeout is not among them: it comes from the handler's
+ *  timer, which does not know what the system has sent. */
 const NEVER_CONNECTED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
 
-/** No answer is told apart from a refusal: only an error that EC2 itself formed is one. */
+/** Returns the error as ours. Only an error that EC2 itself formed is a refusal; any other means that the outcome is
+ *  unknown. */
 function asIpamError(action: string, error: unknown): IpamError {
   if (error instanceof IpamError && error.code.startsWith('ec2-')) return error;
   const { name, message } = error instanceof Error ? error : new Error(String(error));
   if (error instanceof EC2ServiceException && !FORMLESS.includes(name)) {
     const { httpStatusCode = 0, requestId } = error.$metadata;
     const refused = refusal(name, message, requestId);
-    // Throttling comes with status 503.
+    // EC2 throttles with status 503.
     if (refused.code === 'ec2-throttled' || (httpStatusCode >= 400 && httpStatusCode < 500)) return refused;
   }
   const reason = reasonOf(error, name, message);

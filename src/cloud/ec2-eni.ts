@@ -1,4 +1,4 @@
-/** ENIs as EC2 describes them, and as we do. One that is strange is left out of a list, and never stops the others. */
+/** Reads ENIs from EC2's descriptions. A list leaves out an ENI that can't be read, and logs it once. */
 import type { NetworkInterface } from '@aws-sdk/client-ec2';
 import { parseCidr, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
@@ -14,10 +14,10 @@ export interface EniReader {
   all(enis: readonly NetworkInterface[] | undefined): CloudEni[];
 }
 
-/** Strange things that are remembered, so that each is logged once. */
+/** Unreadable ENIs that are remembered, so that each is logged once. */
 const LOGGED_MAX = 1000;
 
-/** `now`: EC2's time of day, which the answer that is read has just told. */
+/** `now`: EC2's time of day, as the answer that is read has set it. */
 export function createEniReader(log: Log, now: () => number | null): EniReader {
   const logged = new Set<string>();
 
@@ -28,7 +28,7 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
     log('warn', what, { eni: eni.NetworkInterfaceId ?? null, error: error.line });
   }
 
-  /** The items that can be read. An address that can't is none that the ledger could name. */
+  /** The items that can be read. The ledger has no address that can't be read. */
   const readable = <T, R>(eni: NetworkInterface, items: readonly T[], read: (item: T) => R): R[] =>
     items.flatMap(item => {
       try {
@@ -55,7 +55,7 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
         parseIpv4(one.PrivateIpAddress ?? '', `address of ${id}`),
       ),
       prefixes: readable(eni, Ipv4Prefixes, one => parseCidr(one.Ipv4Prefix ?? '', `prefix of ${id}`)),
-      // An attachment to a service of AWS has no instance; the id's form is EC2's affair.
+      // An attachment to an AWS service has no instance.
       instance: (attachment?.InstanceId ?? null) as InstanceId | null,
       attachment: attachment?.AttachmentId ?? null,
       attachedAt: attachment?.AttachTime?.getTime() ?? null,
@@ -84,6 +84,6 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
   };
 }
 
-/** EC2 leaves the primary address out. An ENI with addresses and no primary one is not of this kind, but strange. */
+/** EC2 shows no primary address for it. An ENI with addresses but without a primary one can't be read. */
 const hasNoIpv4 = ({ PrivateIpAddress = '', PrivateIpAddresses = [] }: NetworkInterface): boolean =>
   PrivateIpAddress === '' && PrivateIpAddresses.length === 0;

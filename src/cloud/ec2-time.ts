@@ -1,38 +1,38 @@
 /**
- * EC2's time of day, by the `Date` of its answers. A signature lives for 15 minutes of EC2's time, and one from the
- * future longer, so that nothing may be changed while our time of day is ahead: the grace counts on that.
+ * Follows EC2's time of day, from the `Date` of its answers. EC2 accepts a signature for 15 minutes of its time, and one
+ * from the future for longer. So no change is sent while this process's time of day is ahead: the grace relies on that.
  */
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 
-/** How far our time of day may be ahead of EC2's. An answer's way to us, and the part of a second that `Date` leaves out,
- *  make it look up to that much more ahead than it is. */
+/** The largest accepted lead of our time of day over EC2's, in milliseconds. The latency of an answer and the fraction of
+ *  a second that `Date` omits make the lead look larger than it is. */
 export const CLOCK_AHEAD_MS_MAX = 5_000;
-/** Clocks drift apart: what was heard longer ago says nothing. */
+/** Clocks drift apart: an older reading is not used, in milliseconds. */
 const HEARD_MS_MAX = 3_600_000;
 /** https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats */
 const HTTP_DATE = /[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT/g;
 const HINT = "set this machine's clock right, for example with chrony";
 
 export interface Ec2Time {
-  /** An answer of EC2 has just come, with these headers. */
+  /** Notes the headers of an answer that EC2 has just given. */
   heard(headers: Readonly<Record<string, string | undefined>>): void;
-  /** EC2's time of day, in milliseconds since 1970; null: it is not known. */
+  /** Returns EC2's time of day, in milliseconds since 1970; null when it is not known. */
   now(): number | null;
   /** Whether EC2's time is known. */
   readonly isKnown: boolean;
-  /** Whether it is, and ours is not too far ahead. */
+  /** Whether EC2's time is known, and ours is not too far ahead. */
   readonly isSafe: boolean;
-  /** Throws ec2-unreachable unless it is safe to send the action, which was signed for this time of day. */
+  /** Throws ec2-unreachable unless it is safe to send the action, whose signature has this time of day. */
   check(action: string, signedFor: number): void;
 }
 
-/** `clock` is monotonic, `timeOfDay` what signatures are made with; both in milliseconds. */
+/** `clock` is monotonic, `timeOfDay` the clock of signatures; both in milliseconds. */
 export function createEc2Time(clock: () => number, timeOfDay: () => number, log: Log): Ec2Time {
   let heard: { readonly date: number; readonly at: number } | null = null;
   let isLogged = false;
 
-  /** While the machine slept EC2's time went on unseen: then ours looks too far ahead until the next answer. */
+  /** After a sleep of the host our time looks too far ahead until the next answer. */
   function now(): number | null {
     if (heard === null || clock() - heard.at > HEARD_MS_MAX) return null;
     return heard.date + clock() - heard.at;
@@ -47,11 +47,11 @@ export function createEc2Time(clock: () => number, timeOfDay: () => number, log:
 
   return {
     heard({ date = '', age }) {
-      // Something on the way may add one of its own; the earliest counts.
+      // A proxy may add a Date of its own; the earliest counts.
       const ms = Math.min(...(date.match(HTTP_DATE) ?? []).map(Date.parse));
-      if (!Number.isFinite(ms) || age !== undefined) return; // with an age it comes from a cache
+      if (!Number.isFinite(ms) || age !== undefined) return; // an answer with an Age comes from a cache
       heard = { date: ms, at: clock() };
-      if (isLogged && isSafe()) log('info', "this machine's clock agrees with EC2's again");
+      if (isLogged && isSafe()) log('info', "this host's clock agrees with EC2's again");
       if (isSafe()) isLogged = false;
     },
     now,
@@ -70,7 +70,7 @@ export function createEc2Time(clock: () => number, timeOfDay: () => number, log:
         });
       const error = clockAhead(action, ms);
       if (!isLogged)
-        log('error', "nothing is changed in EC2 while this machine's clock is ahead", { error: error.line });
+        log('error', "changes of EC2 suspended: this host's clock is ahead", { error: error.line });
       isLogged = true;
       throw error;
     },

@@ -1,3 +1,4 @@
+/** A client of EC2, by the AWS SDK. */
 import {
   type _InstanceType,
   AssignPrivateIpAddressesCommand,

@@ -1,16 +1,16 @@
-/** The instance metadata service, by its version 2.
+/** Reads the instance metadata service, version 2.
  *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html */
 import { request } from 'node:http';
 
 export const IMDS_ENDPOINT = 'http://169.254.169.254';
 export const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
-/** Of one request; the service is slow while an instance boots, and on a busy one. */
+/** The longest time of one request, in milliseconds. The service is slow while an instance boots, and on a busy one. */
 const TIMEOUT_MS = 5_000;
 const TOKEN_SECONDS = 60;
 const BODY_CHARS_MAX = 65_536;
 
-/** What the service says of a value. `absent`: there is none, and asking again will not help. `late`: no answer that
- *  means anything, and another time there may be one. */
+/** An answer of the service. `absent`: there is no such value, and a retry will not help. `late`: there was no usable
+ *  answer, and a retry may get one. */
 export type Metadata =
   | { readonly kind: 'value'; readonly text: string }
   | { readonly kind: 'absent' | 'late'; readonly why: string };
@@ -18,10 +18,10 @@ export type Metadata =
 /** Reads one value, such as `instance-id`. */
 export type ReadMetadata = (path: string) => Promise<Metadata>;
 
-/** Nothing listens, or no way leads there: this is no EC2 instance. */
+/** No process listens, or there is no route: this is no EC2 instance. */
 const NOWHERE = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EADDRNOTAVAIL'];
-/** Refused, and may be answered later. The rest of the 400s means that there is no such value, that the service is
- *  turned off (403), or that it is no EC2 instance's. */
+/** Statuses after which a retry may succeed. Other 400s mean that there is no such value, that the service is turned off
+ *  (403), or that it belongs to no EC2 instance. */
 const PASSING_STATUSES = [401, 408, 429];
 
 export const metadataDisabled: ReadMetadata = async () => ({
@@ -47,7 +47,7 @@ export function metadataAt(endpoint: string, timeoutMs = TIMEOUT_MS): ReadMetada
 
   return async path => {
     const first = await once(path);
-    // A token may have ended by then; a new one tells.
+    // The token may have expired: a new one tells.
     return first.kind === 'late' && first.why === statusText(401) ? await once(path) : first;
   };
 }

@@ -1,3 +1,4 @@
+/** A client of a simulated VPC in this process. */
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
@@ -43,7 +44,7 @@ const CALL_TIMEOUT_MS = 10_000;
 const PAGE_SIZE = 1000;
 const SOME_ENI_PAGE_SIZE = 5;
 
-/** A simulated VPC as a Cloud, in this process: refused, throttled, late and lost like the one over HTTP. */
+/** Returns a client whose calls are refused, throttled, delayed and lost as over HTTP. */
 export const createMemoryClient = (vpc: Vpc, options: MemoryCloudOptions): Ec2Client =>
   clientSendingBy(SEND_AT_ONCE, vpc, options);
 

@@ -1,3 +1,4 @@
+/** EC2's errors as ours. */
 import { type Ipv4, toNumber } from '../domain/address.ts';
 import { type ErrorCode, IpamError, isError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
@@ -5,27 +6,27 @@ import type { EniId } from '../domain/ids.ts';
 interface Rule {
   /** EC2's error code. */
   readonly when: RegExp;
-  /** What its message must say besides, where the code alone decides nothing. */
+  /** What the message must match, where the code alone does not decide. */
   readonly says?: RegExp;
   readonly code: Extract<ErrorCode, `ec2-${string}`>;
   readonly hint?: string;
 }
 
-/** All that EC2 is known to say of an address that somebody else has: on assigning "[10.0.0.5] assigned, but move is
+/** All known texts of EC2 for an address that is in use: on assigning "[10.0.0.5] assigned, but move is
  *  not allowed.", on making an ENI "10.0.0.5 is already assigned." and "The specified address is already in use.",
  *  on starting an instance "Address 10.0.0.5 is in use." */
 const TAKEN =
   /assigned, but move is not allowed|is already assigned\.?$|already in use|^Address \S+ is in use/i;
 
-/** The credentials have ended, or the date of the signature is wrong: EC2 says RequestExpired of either. Another try may
- *  have new credentials, and has the date right, since the SDK learns EC2's time from its answers. */
+/** The credentials have expired, or the date of the signature is wrong: EC2 says RequestExpired for both. A retry may have
+ *  new credentials, and has the right date, since the SDK learns EC2's time from its answers. */
 const EXPIRED = /^(ExpiredToken\w*|RequestExpired|RequestTimeTooSkewed)$/;
 const WRONG_TIME = /^Signature (expired|not yet current)/i;
 export const isExpired = (code: string): boolean => EXPIRED.test(code);
 
-/** The first rule that fits decides. Codes are those of
- *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; InvalidParameterValue is
- *  told apart by EC2's texts, since it has no other mark. */
+/** The first rule that matches decides. Codes are those of
+ *  https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; InvalidParameterValue has
+ *  several meanings that only EC2's texts distinguish. */
 const RULES: readonly Rule[] = [
   {
     when: /^(InvalidParameterValue|PrivateIpAddress\w*)$/,
@@ -54,7 +55,7 @@ const RULES: readonly Rule[] = [
     code: 'ec2-subnet-full',
     hint: 'run recycle, or use another subnet',
   },
-  // The rest of the family may be for an address that is reserved, for the ENI, or for what nobody has met yet.
+  // Other codes of the family may be for a reserved address, for the ENI, or for a reason that is not known yet.
   {
     when: /^(InvalidParameterValue|InvalidIPAddress(\.\w+)?|InvalidPrivateIpAddress[\w.]*)$/,
     code: 'ec2-invalid',
@@ -93,7 +94,7 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** EC2's error code and message as ours. `addresses` are those that the message names. */
+/** Returns EC2's error as ours. Its `addresses` are those that the message names. */
 export function refusal(code: string, message: string, requestId?: string): IpamError {
   const rule = RULES.find(({ when, says }) => when.test(code) && (says === undefined || says.test(message)));
   const ours = rule?.code ?? 'ec2-refused';
@@ -105,13 +106,13 @@ export function refusal(code: string, message: string, requestId?: string): Ipam
   });
 }
 
-/** For an ENI that is asked for by id; lists leave it out. */
+/** The error for an ENI that is read by id and has no IPv4 address; lists leave such an ENI out. */
 export const withoutIpv4 = (id: EniId): IpamError =>
   new IpamError('bad-request', `${id} has no IPv4 address: it is an EFA-only or IPv6-only ENI`, {
     hint: 'use an ENI that has one',
   });
 
-/** For what EC2 need not tell us, or not know. Throws what is no refusal. */
+/** Returns null for a refusal, where EC2 may not know or not say; throws any other error. */
 export function nullWhenRefused(error: unknown): null {
   if (isError(error, 'ec2-denied', 'ec2-not-found', 'ec2-refused', 'ec2-invalid')) return null;
   throw error;
