@@ -55,8 +55,8 @@ export function createTally() {
     },
     logged(level: LogLevel, message: string, { error, ips }: Readonly<Record<string, unknown>>) {
       const addresses = Array.isArray(ips) && error === undefined ? ips.length : 0;
-      if (message === 'assign') now.assigned += addresses;
-      if (message === 'unassign') now.unassigned += addresses;
+      if (message === 'assigned') now.assigned += addresses;
+      if (message === 'unassigned') now.unassigned += addresses;
       if (message === 'early reuse') now.earlyReuses++;
       else if (level === 'warn' || level === 'error')
         count(now.warnings, error === undefined ? message : `${message}: ${error}`);

@@ -78,7 +78,7 @@ export function createRateLimiter(
 
   async function slowDown(action: string): Promise<void> {
     const perSecond = await apiOf(action).slow();
-    if (perSecond !== null) log('warn', 'EC2 throttles; slowing down', { action, perSecond });
+    if (perSecond !== null) log('warn', 'throttled by EC2, slowing down', { action, perSecond });
   }
 
   /** Asks again, with growing pauses, while there is no answer. */

@@ -19,7 +19,7 @@ export const json = (body: unknown): Response =>
  *  every engine shows as it is. What we did not foresee is logged whole and shown as nothing. */
 export function errorAnswer(error: unknown, log: Log, path: string): Response {
   if (error instanceof IpamError && error.code !== 'internal') {
-    log('warn', 'refused', { path, code: error.code, error: error.line });
+    log('warn', 'request refused', { path, code: error.code, error: error.line });
     return json({ Error: error.line });
   }
   log('error', 'internal error', { path, error });

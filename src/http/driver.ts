@@ -96,7 +96,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     try {
       await service.pools.release(parsePoolId(asked.PoolID));
     } catch (error) {
-      log('warn', 'a released pool could not be noted', { error });
+      log('warn', 'pool release not noted', { error });
     }
     return json({});
   });

@@ -180,7 +180,7 @@ limiter('a throttle empties the bucket and halves its rate, once for those that 
   await clock.advance(9999);
   assert.is(permits.done, 24); // 2.5 a second
   assert.equal(lines, [
-    ['warn', 'EC2 throttles; slowing down', { action: 'AssignPrivateIpAddresses', perSecond: 2.5 }],
+    ['warn', 'throttled by EC2, slowing down', { action: 'AssignPrivateIpAddresses', perSecond: 2.5 }],
   ]);
   await clock.advance(2001);
   assert.is(permits.done, 25 + 10, 'ten seconds without a throttle: full speed');

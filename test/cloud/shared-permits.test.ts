@@ -156,7 +156,7 @@ shared('what others of the account leave is used, however much they ask for', as
   assert.ok(throttles > 0 && throttles < 150, `${throttles} throttles`);
   assert.equal(lines[0], [
     'warn',
-    'EC2 throttles; slowing down',
+    'throttled by EC2, slowing down',
     { action: 'AssignPrivateIpAddresses', perSecond: 2.5 },
   ]);
   assert.ok(lines.length < 5, 'not each server says so');

@@ -183,7 +183,7 @@ async function callAssign(
     return settleAssign(context, eni, intents, { error, sentAt });
   });
   context.sights?.sent(settled);
-  settled.catch(error => context.log('warn', 'an assign is not settled yet', { eni, error }));
+  settled.catch(error => context.log('warn', 'assign not settled yet', { eni, error }));
   try {
     const silent = silence(context, eni, intents, sentAt, waiting.signal);
     return await Promise.race([settled, silent.then(none => (isAnswered ? settled : none))]);
@@ -247,7 +247,8 @@ async function settleAssign(
   const { store, log, sights } = context;
   const none = { error, ready: [], guilty: [], innocent: [] };
   const ips = ipsOf(intents);
-  log(error === null ? 'info' : 'warn', 'assign', { eni, ips, ...(error ? { error: error.line } : {}) });
+  if (error === null) log('info', 'assigned', { eni, ips });
+  else log('warn', 'assign failed', { eni, ips, error: error.line });
   if (error === null) return { ...none, ready: await assigned(context, eni, intents) };
   if (!isRefusal(error)) {
     sights?.watch(eni, sentAt);
@@ -292,7 +293,7 @@ async function assigned(
   const confirmed = confirm(context, eni, arriving);
   if (others.length === 0) return await confirmed;
   sights?.sent(confirmed);
-  confirmed.catch(error => log('warn', 'an assign is not settled yet', { eni, error }));
+  confirmed.catch(error => log('warn', 'assign not settled yet', { eni, error }));
   return ready;
 }
 
@@ -318,7 +319,7 @@ async function confirm(
     const arrived = left.filter(row => isLate || shown.has(row.ip));
     left = left.filter(row => !arrived.includes(row));
     if (arrived.length > 0) ready.push(...(await store.move(arrived.map(change('assigned')))));
-    if (isLate) log('info', 'given although EC2 does not show them there yet', { eni, ips: ipsOf(arrived) });
+    if (isLate) log('info', 'given before EC2 shows them on the ENI', { eni, ips: ipsOf(arrived) });
     if (left.length > 0) await wait(Math.min(pauseMs, Math.max(until - clock(), 0)));
   }
   over.abort();
@@ -356,7 +357,7 @@ async function disown(
     .map(change('usurped', { iface: eni, primary: false }));
   const usurped = await context.store.move(changes);
   if (usurped.length > 0)
-    context.log('warn', 'EC2 refused what it showed on the ENI: it is not ours', {
+    context.log('warn', 'read contradicted by a refusal: addresses not ours', {
       eni,
       ips: ipsOf(usurped),
     });

@@ -13,7 +13,7 @@ const TAKE_OVER_MAX = 200;
  *  returns how many are free now. */
 export async function takeOver(context: IpamContext): Promise<number> {
   const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);
-  if (rows.length > 0) context.log('warn', 'take over', { ips: ipsOf(rows) });
+  if (rows.length > 0) context.log('warn', 'intents taken over', { ips: ipsOf(rows) });
   return await takeOff(context, rows);
 }
 
@@ -55,7 +55,7 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
   const missed = await store.move(rows.map(change('missed')));
   if (missed.length === 0) return 0;
   const error = await outcome(permit.send(eni, ipsOf(missed), sendBefore));
-  log('warn', 'drift: held addresses were missing from their ENI', {
+  log('warn', 'drift: held addresses missing from their ENI', {
     eni,
     ips: ipsOf(missed),
     ...(error === null ? { repaired: true } : { error: error.line }),

@@ -83,10 +83,10 @@ export function createSights(context: IpamContext): Sights {
       const shown = await cloud.eni(eni);
       const isOurs = context.instance === null || shown.instance === context.instance;
       const seen = isOurs ? await store.move(arrivedOn(shown, asked, now)) : [];
-      if (seen.length > 0) log('info', 'assigned, as a read shows', { eni, ips: seen.map(row => row.ip) });
+      if (seen.length > 0) log('info', 'assign confirmed by a read', { eni, ips: seen.map(row => row.ip) });
       return { seen, left: asked.length - seen.length };
     } catch (error) {
-      log('warn', 'what a call without an answer has done cannot be read', {
+      log('warn', 'ENI not read after an unanswered assign', {
         eni,
         error: error instanceof IpamError ? error.line : error,
       });

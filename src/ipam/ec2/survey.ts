@@ -110,7 +110,7 @@ async function prefixReservations({ cloud, log }: IpamContext, subnet: SubnetId)
     return reservations.filter(one => one.type === 'prefix').map(one => one.cidr);
   } catch (error) {
     if (!(error instanceof IpamError)) throw error;
-    log('warn', `the CIDR reservations of ${subnet} cannot be read; taken as none`, { error: error.line });
+    log('warn', 'CIDR reservations not read, taken as none', { subnet, error: error.line });
     return [];
   }
 }

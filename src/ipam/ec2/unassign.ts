@@ -44,7 +44,7 @@ export async function inTime(
 ): Promise<Unassigned> {
   const { wait, sights, log } = context;
   sights?.sent(work);
-  work.catch(error => log('warn', 'an unassign is not settled yet', { eni, error }));
+  work.catch(error => log('warn', 'unassign not settled yet', { eni, error }));
   const over = new AbortController();
   const late = wait(ANSWERED_WITHIN_MS, over.signal).then(() => ({ freed: [], error: noAnswer(eni) }));
   try {
@@ -82,7 +82,8 @@ export async function callUnassign(
   if (intents.length === 0) return { freed: [], error: null };
   const ips = ipsOf(intents);
   const error = await outcome(permit.send(eni, ips, sendBefore));
-  log(error === null ? 'info' : 'warn', 'unassign', { eni, ips, ...(error ? { error: error.line } : {}) });
+  if (error === null) log('info', 'unassigned', { eni, ips });
+  else log('warn', 'unassign failed', { eni, ips, error: error.line });
   const gone =
     (isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||
     (isError(error, 'ec2-not-assigned') && intents.length === 1);

@@ -52,7 +52,7 @@ export async function steal(
     if (result.error !== null && freed.length === 0) throw result.error;
   }
   if (freed.length > 0)
-    context.log('info', 'taken back: the subnet has run dry', {
+    context.log('info', 'addresses stolen: subnet exhausted', {
       subnet: home.subnet.id,
       for: home.eni.id,
       ips: freed.map(row => row.ip),

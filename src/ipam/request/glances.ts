@@ -28,7 +28,7 @@ export function createGlances(
       return (await glance(context, subnet)) > 0;
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
-      log('warn', `${subnet} could not be read before a request was refused`, { error: error.line });
+      log('warn', 'subnet not read before a refusal', { subnet, error: error.line });
       return false;
     }
   }

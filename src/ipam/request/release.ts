@@ -170,7 +170,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     const judged = judge(one.known, seen);
     if (judged === 'again') return 'again';
     if (judged === 'kept' || judged === 'unsure')
-      log('warn', 'not released: it may have been given anew since', {
+      log('warn', 'release refused: the address may have been given anew', {
         ...{ eni: eni.id, ip, holder: seen.row?.holder },
       });
     if (judged === 'unsure')

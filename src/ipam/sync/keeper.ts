@@ -174,7 +174,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     try {
       await work();
     } catch (error) {
-      log('warn', `${what} failed, and is tried again`, {
+      log('warn', `${what} failed, retrying`, {
         error: error instanceof IpamError ? error.line : error,
       });
     }

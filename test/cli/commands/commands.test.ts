@@ -30,7 +30,7 @@ const WORLD = {
 };
 const HELD = ip('10.0.1.9');
 const NOWHERE = 'http://127.0.0.1:9';
-const ANY_WARNING = /"level":"warn","message":"there is no instance metadata here: ENIs of any/;
+const ANY_WARNING = /"level":"warn","message":"no instance metadata found: ENIs of any/;
 
 interface Context {
   folder: string;

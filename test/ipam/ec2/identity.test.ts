@@ -131,7 +131,7 @@ identity('a server at the wrong place is told so in one line', async () => {
   );
   const unseen = await used(ROOMY);
   await checkIdentity(misplaced(unseen, () => blind as Caller));
-  assert.match(unseen.lines.at(-1)?.message ?? '', /EC2 shows no network interface here/);
+  assert.match(unseen.lines.at(-1)?.message ?? '', /no network interface shown by EC2/);
 });
 
 identity('it cannot make a network there either', async () => {
