@@ -1,3 +1,4 @@
+/** Wires store, cloud, pools and HTTP from the configuration. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
@@ -27,7 +28,8 @@ import { parseStoreUrl } from './store/url.ts';
 /** As many characters of a server's id as begin its tokens. */
 const SERVER_ID_CHARS = 8;
 
-/** Ties the parts together: configuration → store, cloud, context, service. Touches nothing yet. */
+/** Builds the parts, each from those before it. Asks nothing of the store or of EC2 yet; an embedded ledger's instance is
+ *  known when it has been opened. */
 export async function assemble(config: Config, log: Log): Promise<Parts> {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);

@@ -1,3 +1,4 @@
+/** What every part of src/ipam works with: store, EC2, policy, clocks and log. */
 import type { Cloud, Urgency } from '../cloud/cloud.ts';
 import type { Allocation, Rest } from '../domain/allocation.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
@@ -5,7 +6,7 @@ import type { Log } from '../domain/log.ts';
 import type { WarmTarget } from '../domain/pool-size.ts';
 import type { Store } from '../store/store.ts';
 
-/** The times and sizes of the driver, in milliseconds where the name says so. */
+/** The times and sizes that the settings give, in milliseconds where the name says so. */
 export interface Policy extends Rest, WarmTarget {
   /** An EC2 call is sent only while its intent is younger than this. */
   readonly callDeadlineMs: number;
@@ -30,12 +31,12 @@ export interface Sights {
   stop(): Promise<void>;
 }
 
-/** What every part of this floor works with. Clocks and waiting come in from the roof. */
+/** What every part works with. The entry point provides clocks and waiting; tests provide their own. */
 export interface IpamContext {
   readonly store: Store;
   readonly cloud: Cloud;
   readonly policy: Policy;
-  /** The process's monotonic clock, in milliseconds. It stands still while the machine sleeps. */
+  /** The process's monotonic clock, in milliseconds. It stops while the host sleeps. */
   readonly clock: () => number;
   /** Passes at least as fast as real time, in milliseconds: for deadlines on which others rely. See domain/clock.ts. */
   readonly deadlineClock: () => number;
@@ -46,23 +47,23 @@ export interface IpamContext {
   readonly log: Log;
   /** Embedded: the instance this process runs on; only its ENIs are served. Null: any. */
   readonly instance: InstanceId | null;
-  /** Finds what calls without an answer have put on ENIs; absent in commands, for which no request waits. */
+  /** Absent in commands, which have no waiting requests. */
   readonly sights?: Sights;
 }
 
-/** Until when the call of an intent that is written now may be sent, on the deadline clock. To be read before the intent
- *  is written, since its age counts from then. */
+/** Returns until when the call of an intent that is written now may be sent, on the deadline clock. It is called before the
+ *  intent is written, since the intent's age counts from then. */
 export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
-/** The same context, whose EC2 calls are as urgent as it says by the time that they may be sent. */
+/** Returns the context with EC2 calls of this urgency, read when a call may be sent. */
 export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
   changed(context, { cloud: context.cloud.as(urgency) });
 
-/** The same context, whose calls without an answer are followed up. */
+/** Returns the context with `sights`, which follow up calls without an answer. */
 export const withSights = (context: IpamContext, sights: Sights): IpamContext => changed(context, { sights });
 
-/** Its instance may be learned later. */
+/** A copy that still reads the instance from the original, where it may be set later. */
 const changed = (context: IpamContext, parts: Partial<IpamContext>): IpamContext => ({
   ...context,
   ...parts,

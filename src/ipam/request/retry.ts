@@ -1,3 +1,4 @@
+/** Retries while the store or EC2 is away, within the longest wait of a request. */
 import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
