@@ -13,7 +13,7 @@ import type { AddressRequest } from '../../src/ipam/request/request.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc, type World as VpcDescription } from '../../src/simulator/model/world.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { FreeQuery, Store } from '../../src/store/store.ts';
 import { Clock } from './clock.ts';
 import { Random } from './random.ts';
 
@@ -34,6 +34,15 @@ export const SMALL: VpcDescription = {
 };
 /** The same two ENIs in a /24. */
 export const ROOMY: VpcDescription = { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/24' }] };
+/** The same, on instances whose ENIs hold 49 beside their primary. */
+export const LARGE: VpcDescription = {
+  ...ROOMY,
+  instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })),
+};
+
+export const ASSIGN = 'AssignPrivateIpAddresses';
+export const UNASSIGN = 'UnassignPrivateIpAddresses';
+export const DESCRIBE = 'DescribeNetworkInterfaces';
 
 export const POLICY: Policy = {
   callDeadlineMs: 20_000,
@@ -46,6 +55,8 @@ export const POLICY: Policy = {
   warmMin: 2,
   warmMax: 6,
 };
+/** Only what requests wait for is assigned. */
+export const NOT_WARM = { warmMin: 0, warmMax: 0 };
 
 /** What a process works with; defaults are those of a central server without a rate limit. */
 export function createContext(
@@ -191,6 +202,13 @@ export async function request(
   return (await w.allocator.request(asked)).row;
 }
 
+/** So many requests, one after the other. */
+export async function requests(w: World, eni: EniId, count: number): Promise<Allocation[]> {
+  const rows = [];
+  for (let i = 0; i < count; i++) rows.push(await request(w, eni));
+  return rows;
+}
+
 export const release = ({ allocator }: World, eni: EniId, ip: string): Promise<boolean> =>
   allocator.release(poolOf(eni), ip as Ipv4);
 
@@ -206,6 +224,63 @@ export const ipsWith = async ({ store }: World, ...statuses: Status[]): Promise<
 
 export const secondariesOf = ({ vpc }: World, eni: EniId): readonly string[] =>
   vpc.network.eni(eni).secondaries;
+
+export const ipsOf = (rows: readonly { readonly ip: Ipv4 }[]): Ipv4[] => rows.map(row => row.ip);
+
+/** Free rows in the order in which the ENI tries them. */
+export async function freeRows(w: World, limit: number, more: Partial<FreeQuery> = {}) {
+  const eni = more.eni ?? ENI_A;
+  await w.enis.adopt(eni);
+  const query = { subnet: SUBNET, eni, range: null, rest: w.context.policy, which: 'rested', limit } as const;
+  return (await w.store.freeFor({ ...query, ...more })).rows;
+}
+
+/** Somebody else puts addresses on the ENI. */
+export const putOn = ({ vpc }: World, eni: EniId, ...ips: string[]) =>
+  vpc.network.assign({ eni, ips: ips as Ipv4[] });
+/** Somebody else takes addresses off the ENI. */
+export const takeOff = ({ vpc }: World, eni: EniId, ...ips: string[]) =>
+  vpc.network.unassign(eni, ips as Ipv4[]);
+
+export const detach = ({ vpc }: World, eni: EniId) =>
+  vpc.network.detach(vpc.network.eni(eni).attachment?.id ?? '');
+export const attach = ({ vpc }: World, eni: EniId, instance: string, deviceIndex = 2) =>
+  vpc.network.attach(eni, instance as InstanceId, deviceIndex);
+/** The ENI moves to another instance. */
+export function reattach(w: World, eni: EniId, instance: string): void {
+  detach(w, eni);
+  attach(w, eni, instance);
+}
+
+/** EC2 refuses calls with this code: so many, or all. */
+export const refuseCalls = ({ vpc }: World, action: string, code: string, message = 'no', times?: number) =>
+  vpc.faults.add({ kind: 'error', action, code, message, ...(times === undefined ? {} : { times }) });
+
+export const storeAway = async (): Promise<never> => {
+  throw new IpamError('store-down', 'away');
+};
+/** Puts `instead` in place of a method of the store, for all servers on it. Returns what puts the method back. */
+export function intercept<M extends keyof Store>(
+  { store }: World,
+  method: M,
+  instead: (real: Store[M]) => Store[M],
+): () => void {
+  const real = store[method];
+  store[method] = instead(real);
+  return () => {
+    store[method] = real;
+  };
+}
+
+/** How much time passes until the work has ended. */
+export async function tookMs({ time }: World, work: Promise<unknown>): Promise<number> {
+  const before = time.now;
+  await work;
+  return time.now - before;
+}
+
+export const linesOf = ({ lines }: World, message: string): number =>
+  lines.filter(line => line.message.startsWith(message)).length;
 
 /** The error that the work ends with; fails when it ends well. */
 export async function failure(work: Promise<unknown>): Promise<IpamError> {
