@@ -1,19 +1,20 @@
 // Goal: the process itself: all that it says arrives, and whatever ends it is told in a line. Method: the program
 // from source in processes of its own, with readers that are slow or gone.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, copyFileSync, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { closeSync, copyFileSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fromNumber } from '../src/domain/address.ts';
 import { openFile, whileLocked } from '../src/store/sqlite/file.ts';
 import { createSqliteStore } from '../src/store/sqlite/store.ts';
 import { CHANGES_MAX } from '../src/store/store.ts';
-import { ENI, SUBNET } from './kit/rows.ts';
+import { removeFolder, tempFolder } from './kit/folders.ts';
+import { eniWith, newRow } from './kit/ledger.ts';
+import { ENI, range, SUBNET } from './kit/rows.ts';
+import { freePort } from './kit/servers/process.ts';
 import { assert, suite } from './kit/uvu.ts';
+import { pause, until } from './kit/wait.ts';
 
 const ROWS = 8 * CHANGES_MAX;
 const LIMIT_MS = 30_000;
@@ -54,19 +55,18 @@ function start(file: string, args: readonly string[], reader: 'slow' | 'gone' | 
     await read;
     return { status, ...said };
   });
-  const says = async (pattern: RegExp) => {
-    while (!pattern.test(said.err)) {
+  const says = (pattern: RegExp) =>
+    until(`it says ${pattern}`, () => {
       if (!running.has(child)) throw new Error(`it ended before it said ${pattern}: ${said.err}`);
-      await wait(10);
-    }
-  };
+      return pattern.test(said.err);
+    });
   return { child, ended, says };
 }
 
 async function readSlowly(child: ChildProcess, said: { out: string }): Promise<void> {
   for await (const chunk of child.stdout ?? []) {
     said.out += chunk;
-    await wait(10);
+    await pause(10);
   }
 }
 
@@ -76,66 +76,54 @@ let store = '';
 let served: Promise<void>;
 const streams = suite('what the program says');
 streams.before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-main-'));
+  folder = tempFolder();
   store = `sqlite:${join(folder, 'ledger.sqlite')}`;
   const ledger = createSqliteStore(join(folder, 'ledger.sqlite'));
   await ledger.migrate();
   await ledger.saveSubnet({ id: SUBNET, vpc: 'vpc-1', cidr: { first: 0, last: 65_535, maskLength: 16 } });
-  const ips = Array.from({ length: ROWS + 100 }, (_, i) => fromNumber(i));
-  await ledger.add(ips.map(ip => ({ subnet: SUBNET, ip, status: 'free', iface: null, primary: false })));
+  await ledger.add(range(ROWS + 100).map(i => newRow(0, { ip: fromNumber(i) })));
   const { rows } = await ledger.withStatus(SUBNET, ['free']);
   for (let i = 0; i < ROWS; i += CHANGES_MAX)
     await ledger.move(rows.slice(i, i + CHANGES_MAX).map(row => ({ row, move: 'assign', iface: ENI })));
-  const eni = { id: ENI, subnet: SUBNET, primary: fromNumber(ROWS), instance: null, attachment: null };
-  const before = { attachmentSeenAt: null, earlierAttachment: null, claimsEndBefore: null };
-  await ledger.saveEnis([
-    { ...eni, ...before, addressLimit: 9000, prefixes: 0, ours: true, releasedAt: null },
-  ]);
+  const eni = { primary: fromNumber(ROWS), instance: null, attachment: null, addressLimit: 9000, ours: true };
+  await ledger.saveEnis([eniWith(eni)]);
   await ledger.close();
   // Takes its time, so it begins first, with a ledger of its own.
   copyFileSync(join(folder, 'ledger.sqlite'), join(folder, 'locked.sqlite'));
   served = serveWhileLocked(join(folder, 'locked.sqlite'));
   served.catch(() => {});
 });
-streams.after(() => rmSync(folder, { recursive: true, force: true }));
+streams.after(() => removeFolder(folder));
 
-streams('a reader that is slow gets all of it', async () => {
+streams('a reader that is slow: gets all of it', async () => {
   const { status, out, err } = await start(MAIN, ['status', '--json', '--store', store]).ended;
   assert.equal({ status, err }, { status: 0, err: '' });
   assert.ok(out.length > 700_000, `${out.length} characters`);
   assert.is(JSON.parse(out).drift.length, ROWS);
 });
 
-streams('a reader that goes away is no error, and nothing waits for it', async () => {
+streams('a reader that goes away: is no error, and nothing waits for it', async () => {
   const { status, err } = await start(MAIN, ['status', '--json', '--store', store], 'gone').ended;
   assert.equal({ status, err }, { status: 0, err: '' });
 });
 
 // Deno itself loses the error of a write to a file.
 if (!('Deno' in globalThis))
-  streams('output that cannot be written is status 1', async () => {
+  streams('output that cannot be written: is status 1', async () => {
     const full = openSync('/dev/full', 'w');
     const { status } = await start(MAIN, ['status', '--store', store], full).ended;
     closeSync(full);
     assert.is(status, 1);
   });
 
-for (const [what, kind] of [
-  ['an exception', 'throw'],
-  ['a rejection', 'reject'],
-] as const)
-  streams(`${what} that nobody caught ends it with status 1, in one line`, async () => {
+for (const [what, kind] of Object.entries({ 'an exception': 'throw', 'a rejection': 'reject' }))
+  streams(`${what} that nobody caught: ends it with status 1, in one line`, async () => {
     const { status, err } = await start(UNCAUGHT, [kind]).ended;
-    assert.equal(
-      { status, err },
-      {
-        status: 1,
-        err: 'ec2-ipam: internal error: nobody caught this; --log-level debug shows where\n',
-      },
-    );
+    const line = 'ec2-ipam: internal error: nobody caught this; --log-level debug shows where\n';
+    assert.equal({ status, err }, { status: 1, err: line });
   });
 
-streams('serve outlives the reader of its log', async () => {
+streams('serve: outlives the reader of its log', async () => {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const { child, ended, says } = start(MAIN, ['serve', '--listen', url, '--store', store]);
@@ -149,7 +137,7 @@ streams('serve outlives the reader of its log', async () => {
   assert.is((await ended).status, 0);
 });
 
-streams('serve answers and stops in good order while another process has its ledger locked', () => served);
+streams('serve: answers and stops in good order while another process has its ledger locked', () => served);
 streams.run();
 
 async function serveWhileLocked(file: string): Promise<void> {
@@ -160,9 +148,8 @@ async function serveWhileLocked(file: string): Promise<void> {
   const other = openFile(file);
   await whileLocked(() => other.client.exec('BEGIN IMMEDIATE'));
   const body = JSON.stringify({ PoolID: ENI, Address: '' });
-  const asked = Array.from({ length: 20 }, () =>
-    fetch(`${url}/IpamDriver.RequestAddress`, { method: 'POST', body }).catch(() => {}),
-  );
+  const ask = () => fetch(`${url}/IpamDriver.RequestAddress`, { method: 'POST', body }).catch(() => {});
+  const asked = range(20).map(ask);
   const startedAt = performance.now();
   await (await fetch(`${url}/Plugin.Activate`, { method: 'POST' })).text();
   assert.ok(performance.now() - startedAt < 1000, 'Plugin.Activate waited for the ledger');
@@ -172,12 +159,4 @@ async function serveWhileLocked(file: string): Promise<void> {
   other.client.close();
   assert.is(status, 0, err);
   await Promise.all(asked);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return typeof address === 'object' ? (address?.port ?? 0) : 0;
 }

@@ -62,20 +62,17 @@ const addresses = async (): Promise<number> => {
   return (found?.addr_info ?? []).length;
 };
 const networkdRule = process.getuid?.() === 0 && existsSync(NETWORKD) ? rule : mknet.skip;
-networkdRule(
-  "networkd after --persist: prefers our file to amazon-ec2-net-utils': no address, its MTU",
-  async () => {
-    await host.attachOne();
-    await must(host.machine, ['bash', '-ec', prepareNetworkd]);
-    await withNetworkd('networkd puts the addresses on', async () => (await addresses()) === 2);
-    await host.warns('--persist --mtu 8500', /warning: lan3 has/, { EC2_IPAM_NETWORKD_DIR: '' });
-    await must(host.machine, 'ip link set dev lan3 mtu 1500 down');
-    await withNetworkd('networkd takes them off and brings the link up', async () => {
-      const { mtu, up } = await host.link('lan3');
-      return (await addresses()) === 0 && mtu === 8500 && up;
-    });
-  },
-);
+networkdRule("networkd after --persist: prefers our file to amazon-ec2-net-utils'", async () => {
+  await host.attachOne();
+  await must(host.machine, ['bash', '-ec', prepareNetworkd]);
+  await withNetworkd('networkd puts the addresses on', async () => (await addresses()) === 2);
+  await host.warns('--persist --mtu 8500', /warning: lan3 has/, { EC2_IPAM_NETWORKD_DIR: '' });
+  await must(host.machine, 'ip link set dev lan3 mtu 1500 down');
+  await withNetworkd('networkd takes them off and brings the link up', async () => {
+    const { mtu, up } = await host.link('lan3');
+    return (await addresses()) === 0 && mtu === 8500 && up;
+  });
+});
 
 const persisted = (mac: string, mtu: number, name: string): void =>
   writeFileSync(

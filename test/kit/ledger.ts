@@ -1,7 +1,7 @@
 /** A ledger as tests fill it: rows of 10.0.1.0, named by their last byte. */
 import type { Allocation, Change, MoveName, Rest } from '../../src/domain/allocation.ts';
-import type { EniId } from '../../src/domain/ids.ts';
-import type { FreeQuery, NewAllocation, Store } from '../../src/store/store.ts';
+import type { EniId, InstanceId } from '../../src/domain/ids.ts';
+import type { FreeQuery, LedgerEni, NewAllocation, Store } from '../../src/store/store.ts';
 import { ENI, ip, SUBNET } from './rows.ts';
 
 export const REST: Rest = { cooldownMs: 30_000, quarantineMs: 600_000, graceMs: 930_000 };
@@ -15,6 +15,22 @@ export const newRow = (last: number, more: Partial<NewAllocation> = {}): NewAllo
   ...more,
 });
 export const newRows = (...lasts: number[]): NewAllocation[] => lasts.map(last => newRow(last));
+
+export const eniWith = (patch: Partial<LedgerEni> = {}): LedgerEni => ({
+  id: ENI,
+  subnet: SUBNET,
+  primary: ip(5),
+  instance: 'i-0a' as InstanceId,
+  attachment: 'eni-attach-0a',
+  attachmentSeenAt: null,
+  earlierAttachment: null,
+  claimsEndBefore: null,
+  addressLimit: 10,
+  prefixes: 0,
+  ours: false,
+  releasedAt: null,
+  ...patch,
+});
 
 export const freeFor = (patch: Partial<FreeQuery> = {}): FreeQuery => ({
   subnet: SUBNET,

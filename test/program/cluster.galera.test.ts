@@ -10,7 +10,6 @@ import { makeReady, newRows, one } from '../kit/ledger.ts';
 import { byLength } from '../kit/length.ts';
 import { ENI, ip, range, rowWith, SUBNET } from '../kit/rows.ts';
 import { runBundle } from '../kit/servers/bundle.ts';
-import { Checker } from '../kit/servers/checker.ts';
 import { eniName, Site } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { pause } from '../kit/wait.ts';
@@ -34,7 +33,6 @@ const SELECT =
   "SELECT ip, status, iface, holder FROM allocation WHERE status NOT IN ('free', 'reserved') ORDER BY ip";
 
 const cluster = suite('a ledger on three Galera nodes');
-const checker = new Checker();
 const folder = tempFolder();
 let galera: Galera;
 let first: Site;
@@ -65,7 +63,6 @@ cluster.before(async () => {
   await galera.create('ipam');
 });
 cluster.after(async () => {
-  await second?.close();
   await first?.close();
   await galera?.stop();
   removeFolder(folder);
@@ -134,16 +131,9 @@ const killAndRejoin = async (node: number) => {
   await pause(LOAD_MS);
   await galera.rejoin(node);
 };
-/** Load on both servers while `happening`, then rest, in which nothing is wrong on any node. */
-async function loadWhile(happening: () => Promise<void>): Promise<void> {
-  const over = pause(LOAD_MS)
-    .then(happening)
-    .then(() => pause(LOAD_MS));
-  await checker.load(CLIENTS, [first.url, second.url], ENIS, over);
-  await over;
-  await checker.repeatStops(first.url);
-  await pause(2000); // two rounds of the keepers, which give back what was claimed unheard
-  assert.equal(await first.restAndCompare(ENIS, new Set()), []);
+/** Load on both servers while something happens; then, at rest, nothing is wrong on any node. */
+async function loadBoth(happening: () => Promise<void>): Promise<void> {
+  await first.loadWhile(CLIENTS, ENIS, LOAD_MS, happening);
   const rows = await Promise.all([0, 1, 2].map(node => galera.run(node, 'ipam', SELECT)));
   assert.equal(rows[1], rows[0]);
   assert.equal(rows[2], rows[0]);
@@ -151,25 +141,25 @@ async function loadWhile(happening: () => Promise<void>): Promise<void> {
 
 cluster('writes to two nodes: nothing is given twice, conflicts are tried again', async () => {
   const more = { EC2_IPAM_REQUEST_TIMEOUT: `${TIMEOUT_S}s` };
-  first = await Site.open(ledgerOn(0), ENIS.length, checker, more);
+  first = await Site.open(ledgerOn(0), ENIS.length, more);
   second = await first.beside(more, ledgerOn(1));
   await Promise.all([first.start(), second.start()]);
   await first.makeNetworks(ENIS);
-  await loadWhile(async () => {});
+  await loadBoth(async () => {});
   const undone = await conflicts();
-  console.log(`  cluster: ${undone} conflicts, ${checker.figures}`);
+  console.log(`  cluster: ${undone} conflicts, ${first.checker.figures}`);
   assert.ok(undone > 0, 'the nodes never met');
 });
 
 if (byLength({ full: true, short: false, leftOut: 'the death of a node that no server uses' }))
   cluster('a node that no server uses: is killed with -9 and rejoins', async () => {
-    await loadWhile(() => killAndRejoin(2));
-    console.log(`  cluster: other node killed, ${await conflicts()} conflicts, ${checker.figures}`);
+    await loadBoth(() => killAndRejoin(2));
+    console.log(`  cluster: other node killed, ${await conflicts()} conflicts, ${first.checker.figures}`);
   });
 
 cluster("a server's own node, killed with -9 and back: its requests wait or are told why", async () => {
-  await loadWhile(() => killAndRejoin(1));
-  console.log(`  cluster: own node killed, ${await conflicts()} conflicts, ${checker.figures}`);
-  assert.ok(checker.longestMs() < TIMEOUT_S * 1000, `longest wait ${checker.longestMs()} ms`);
+  await loadBoth(() => killAndRejoin(1));
+  console.log(`  cluster: own node killed, ${await conflicts()} conflicts, ${first.checker.figures}`);
+  assert.ok(first.checker.longestMs() < TIMEOUT_S * 1000, `longest wait ${first.checker.longestMs()} ms`);
 });
 cluster.run();

@@ -4,9 +4,8 @@
 
 import { type MariaLedger, mariaLedger, type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { Checker } from '../kit/servers/checker.ts';
-import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
-import { assert, suite } from '../kit/uvu.ts';
+import { eniName, heldOf, type OnSite, type Site, SUBNET, siteSuite } from '../kit/servers/site.ts';
+import { assert } from '../kit/uvu.ts';
 import { pause, until } from '../kit/wait.ts';
 import { bringTo, type Hold, OPERATIONS } from './crash.ts';
 
@@ -91,6 +90,7 @@ const POINTS: readonly Point[] = CASES.flatMap(([operation, ...cases]) =>
   cases.map(([title, hold, left, only]) => ({ operation, title, hold, left, only })),
 );
 
+type AnyLedger = MariaLedger | SqliteLedger;
 const holdOf = (hold: Hold): string => ('ec2' in hold ? hold.ec2 : (Object.keys(hold)[0] ?? ''));
 
 /** Those whose operation or kind of hold no earlier one has. */
@@ -112,27 +112,18 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
     short: chosen,
     leftOut: `${all.length - chosen.length} of ${all.length} points at which a process on ${store} is killed`,
   });
-  const crash = suite(`killed with -9, ledger in ${store}`);
-  const checker = new Checker();
+  const crash = siteSuite<AnyLedger>(
+    `killed with -9, ledger in ${store}`,
+    store === 'mariadb' ? mariaLedger : () => sqliteLedger(),
+    LOAD_ENIS,
+    { spare: points.length * TRIES_MAX },
+  );
   const enis = [...LOAD_ENIS];
-  let ledger: MariaLedger | SqliteLedger;
-  let site: Site;
   let kills = 0;
-
-  crash.before(async () => {
-    ledger = store === 'mariadb' ? await mariaLedger() : sqliteLedger();
-    site = await Site.open(ledger, LOAD_ENIS.length + points.length * TRIES_MAX, checker);
-    await site.start();
-    await site.makeNetworks(LOAD_ENIS);
-  });
-  crash.after(async () => {
-    await site?.close();
-    await ledger?.close();
-  });
 
   /** What was found last, for who has to find out why a point was not reached. */
   let found = '';
-  const isLeft = async (eni: string, [status, onEni]: Left): Promise<boolean> => {
+  const isLeft = async (site: Site, eni: string, [status, onEni]: Left): Promise<boolean> => {
     const rows = await site.rowsOn(eni);
     const there = await site.ec2.secondaries(eni);
     found = `${rows.map(row => row.status).join(', ')}; ${there.length} on the ENI`;
@@ -149,14 +140,17 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   };
 
   /** Kills the process at the point; returns the ENI that it was at. */
-  async function killAt({ operation, hold, left }: Point): Promise<string> {
+  async function killAt(
+    { site, ledger }: OnSite<AnyLedger>,
+    { operation, hold, left }: Point,
+  ): Promise<string> {
     for (let tries = 1; ; tries++) {
       if (site.server === null) await site.start();
       const eni = nextEni();
       await site.makeNetworks([eni]);
       await OPERATIONS[operation].prepare(site, eni);
       const kill = await bringTo(hold, OPERATIONS[operation], eni, site, ledger);
-      const untilLeft = () => until(`it has left ${left}`, () => isLeft(eni, left), LEFT_MAX_MS);
+      const untilLeft = () => until(`it has left ${left}`, () => isLeft(site, eni, left), LEFT_MAX_MS);
       const lines = () => site.server?.output().trim().split('\n').slice(-LINES_SHOWN).join('\n');
       try {
         if (!('late' in hold)) await untilLeft();
@@ -174,8 +168,10 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   }
 
   for (const point of points) {
-    crash(`${OPERATIONS[point.operation].subject}: ${point.title}`, async () => {
-      const eni = await killAt(point);
+    crash(`${OPERATIONS[point.operation].subject}: ${point.title}`, async context => {
+      const { site } = context;
+      const { checker } = site;
+      const eni = await killAt(context, point);
       const started = site.server === null ? site.start() : Promise.resolve();
       const over = started.then(() => pause(LOAD_MS));
       await checker.load(CLIENTS, [site.url], [...LOAD_ENIS, eni], over);
@@ -185,7 +181,8 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
     });
   }
 
-  crash('at the end: everything that nobody holds is ready, free or a listed suspect', async () => {
+  crash('at the end: everything that nobody holds is ready, free or a listed suspect', async ({ site }) => {
+    const { checker } = site;
     const adrift = checker.adrift(heldOf(await site.ledger.rows()));
     assert.equal(await site.restAndCompare(enis, await site.suspects(adrift)), []);
     for (const ip of adrift) await site.run('release', SUBNET, ip, '--yes');

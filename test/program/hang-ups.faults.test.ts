@@ -1,13 +1,12 @@
 // Goal: whoever hangs up before the answer holds nothing, however many do so at once. Method: the bundle, clients whose
 // claims are held up by a lock on the ledger while most of them leave; then the ledger names those who stayed.
 import { connect, type Socket } from 'node:net';
-import { type SqliteLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
+import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
 import { range } from '../kit/rows.ts';
-import { Checker } from '../kit/servers/checker.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
-import { eniName, heldOf, Site } from '../kit/servers/site.ts';
-import { assert, suite } from '../kit/uvu.ts';
+import { eniName, heldOf, type Site, siteSuite } from '../kit/servers/site.ts';
+import { assert } from '../kit/uvu.ts';
 import { pause, until } from '../kit/wait.ts';
 
 const ENIS = range(16).map(eniName);
@@ -15,46 +14,34 @@ const ROUNDS = byLength({ full: 4, short: 1, leftOut: '3 of 4 rounds of clients 
 /** On each ENI, in each round. */
 const LEAVE = 16;
 const STAY = 2;
+const HANG_UPS = ROUNDS * LEAVE * ENIS.length;
 /** For requests to come to their claims, and for the server to see who has left. */
 const ARRIVE_MS = 300;
 const UNDONE_MAX_MS = 15_000;
 
-const hangUps = suite('many clients hang up at once');
-const checker = new Checker();
-let ledger: SqliteLedger;
-let site: Site;
-
-hangUps.before(async () => {
-  ledger = sqliteLedger();
-  site = await Site.open(ledger, ENIS.length, checker);
-  await site.start();
-  await site.makeNetworks(ENIS);
-});
-hangUps.after(async () => {
-  await site?.close();
-  await ledger?.close();
-});
+const hangUps = siteSuite('many clients hang up at once', () => sqliteLedger(), ENIS);
 
 /** A client that leaves without reading anything. */
-function ask(eni: string): Socket {
-  const { hostname, port } = new URL(site.url);
+function ask({ url }: Site, eni: string): Socket {
+  const { hostname, port } = new URL(url);
   const body = JSON.stringify({ PoolID: eni, Address: '', Options: null });
   const socket = connect(Number(port), hostname).on('error', () => {});
   socket.write(dockerds('/IpamDriver.RequestAddress', body));
   return socket;
 }
 
-const starts = (each: number) =>
-  Promise.all(ENIS.flatMap(eni => Array.from({ length: each }, () => checker.start(site.url, eni))));
+const starts = ({ url, checker }: Site, each: number) =>
+  Promise.all(ENIS.flatMap(eni => range(each).map(() => checker.start(url, eni))));
 
-hangUps(`${ROUNDS * LEAVE * ENIS.length} hang-ups on ${ENIS.length} ENIs: leave nothing held`, async () => {
-  const first = await starts(LEAVE + STAY);
+hangUps(`${HANG_UPS} hang-ups on ${ENIS.length} ENIs: leave nothing held`, async ({ site, ledger }) => {
+  const { checker } = site;
+  const first = await starts(site, LEAVE + STAY);
   assert.ok(first.every(ip => ip !== null));
   await Promise.all(first.map(ip => checker.stop(site.url, ip ?? '')));
   for (let round = 0; round < ROUNDS; round++) {
     const letGo = ledger.lock();
-    const leaving = ENIS.flatMap(eni => Array.from({ length: LEAVE }, () => ask(eni)));
-    const staying = starts(STAY);
+    const leaving = ENIS.flatMap(eni => range(LEAVE).map(() => ask(site, eni)));
+    const staying = starts(site, STAY);
     await pause(ARRIVE_MS);
     for (const socket of leaving) socket.destroy();
     await pause(ARRIVE_MS);
@@ -68,7 +55,7 @@ hangUps(`${ROUNDS * LEAVE * ENIS.length} hang-ups on ${ENIS.length} ENIs: leave 
   }
   const undone = site.server?.output().match(/claim rolled back/g) ?? [];
   assert.ok(undone.length > ENIS.length, 'claims were made whose clients had left');
-  console.log(`  ${ROUNDS * LEAVE * ENIS.length} hang-ups, ${undone.length} claims undone`);
+  console.log(`  ${HANG_UPS} hang-ups, ${undone.length} claims undone`);
   assert.equal(await site.restAndCompare(ENIS, new Set()), []);
 });
 hangUps.run();

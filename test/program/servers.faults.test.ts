@@ -2,11 +2,10 @@
 // servers on one MariaDB, clients that choose between them at random, one of the two killed with -9 every few
 // seconds; at rest clients, ledger and EC2 agree.
 
-import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
+import { mariaLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
-import { Checker } from '../kit/servers/checker.ts';
-import { eniName, heldOf, Site, SUBNET } from '../kit/servers/site.ts';
-import { assert, suite } from '../kit/uvu.ts';
+import { eniName, heldOf, SUBNET, siteSuite } from '../kit/servers/site.ts';
+import { assert } from '../kit/uvu.ts';
 import { pause } from '../kit/wait.ts';
 
 const CLIENTS = 8;
@@ -14,25 +13,13 @@ const ENIS = [0, 1, 2, 3].map(eniName);
 const KILLS = byLength({ full: 8, short: 3, leftOut: '5 of 8 kills of one of two servers' });
 const BETWEEN_KILLS_MS = 1500;
 
-const servers = suite('two servers on one MariaDB');
-const checker = new Checker();
-let ledger: MariaLedger;
-let sites: [Site, Site];
+const servers = siteSuite('two servers on one MariaDB', mariaLedger, ENIS);
 
-servers.before(async () => {
-  ledger = await mariaLedger();
-  const first = await Site.open(ledger, ENIS.length, checker);
-  sites = [first, await first.beside()];
-  await Promise.all(sites.map(site => site.start()));
-  await first.makeNetworks(ENIS);
-});
-servers.after(async () => {
-  for (const site of sites.toReversed()) await site.close();
-  await ledger.close();
-});
-
-servers('one killed with -9 every few seconds: nothing is given twice, nothing is lost unseen', async () => {
-  const [first] = sites;
+servers('one killed with -9 every few seconds: nothing is given twice or lost unseen', async context => {
+  const { site: first, ledger } = context;
+  const { checker } = first;
+  const sites = [first, await first.beside()];
+  await sites[1]?.start();
   const killing = (async () => {
     for (let kill = 0; kill < KILLS; kill++) {
       const site = sites[kill % 2] ?? first;

@@ -30,7 +30,7 @@ function shown() {
   return { to, text: () => texts.join('') };
 }
 
-outputs('the first is shown as it comes, the second when the first has ended', () => {
+outputs('the first: is shown as it comes, the second when the first has ended', () => {
   const { to, text } = shown();
   const open = createOutputs();
   const [one, two] = [open(), open()];
@@ -44,7 +44,7 @@ outputs('the first is shown as it comes, the second when the first has ended', (
   assert.is(text(), 'ab12');
 });
 
-outputs('one that ends beside another is shown after it, and before what came later', () => {
+outputs('one that ends beside another: is shown after it, and before what came later', () => {
   const { to, text } = shown();
   const open = createOutputs();
   const [one, two] = [open(), open()];
@@ -59,7 +59,7 @@ outputs('one that ends beside another is shown after it, and before what came la
   assert.is(text(), 'ab1x');
 });
 
-outputs('one that is opened when no other is open is shown at once', () => {
+outputs('one that is opened when no other is open: is shown at once', () => {
   const { to, text } = shown();
   const open = createOutputs();
   const one = open();

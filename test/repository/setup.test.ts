@@ -1,23 +1,16 @@
 // Goal: a fresh clone gets its packages and its bundle, and what is up to date is left alone. Method: the script in
 // a folder of its own, with an npm and a build that only note that they ran.
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../../scripts/tiers.ts';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const SCRIPT = fileURLToPath(new URL('../../scripts/setup.mjs', import.meta.url));
-const NODE = fileURLToPath(new URL('../../node_modules/.bin/node', import.meta.url));
+const SCRIPT = join(ROOT, 'scripts/setup.mjs');
+const NODE = join(ROOT, 'node_modules/.bin/node');
 const NPM = `
   import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
   if (process.argv[2] !== 'ci' || process.env.NPM_FAILS) process.exit(7);
@@ -31,6 +24,14 @@ const BUILD = `
   mkdirSync('dist', { recursive: true });
   writeFileSync('dist/ec2-ipam.mjs', '');
 `;
+
+const FILES = {
+  'npm-cli.js': NPM,
+  'scripts/build.ts': BUILD,
+  'src/main.ts': '',
+  'package.json': '{ "type": "module" }',
+  'package-lock.json': '{}',
+};
 
 let folder = '';
 const path = (name: string) => join(folder, name);
@@ -49,32 +50,25 @@ const touch = (name: string) => utimesSync(path(name), new Date(), new Date(Date
 
 const tests = suite('setup');
 tests.before.each(() => {
-  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-setup-'));
+  folder = tempFolder();
   for (const name of ['scripts', 'src']) mkdirSync(path(name));
   copyFileSync(SCRIPT, path('scripts/setup.mjs'));
-  for (const [name, text] of [
-    ['npm-cli.js', NPM],
-    ['scripts/build.ts', BUILD],
-    ['src/main.ts', ''],
-    ['package.json', '{ "type": "module" }'],
-    ['package-lock.json', '{}'],
-  ] as const)
-    writeFileSync(path(name), text);
+  for (const [name, text] of Object.entries(FILES)) writeFileSync(path(name), text);
 });
-tests.after.each(() => rmSync(folder, { recursive: true, force: true }));
+tests.after.each(() => removeFolder(folder));
 
-tests('a fresh clone gets packages and a bundle, and then nothing more is done', () => {
+tests('a fresh clone: gets packages and a bundle, and then nothing more is done', () => {
   assert.equal(setup(), { status: 0, did: ['installing packages', 'building'], stderr: '' });
   assert.equal(setup(), { status: 0, did: [], stderr: '' });
 });
 
-tests('a changed source is built', () => {
+tests('a changed source: is built', () => {
   setup();
   touch('src/main.ts');
   assert.equal(setup().did, ['building']);
 });
 
-tests('another lockfile is installed, whatever its date', () => {
+tests('another lockfile: is installed, whatever its date', () => {
   setup();
   writeFileSync(path('package-lock.json'), '{ "other": true }');
   utimesSync(path('package-lock.json'), new Date(0), new Date(0));
@@ -82,14 +76,14 @@ tests('another lockfile is installed, whatever its date', () => {
   assert.equal(setup().did, []);
 });
 
-tests('packages that somebody installed by hand since the lockfile changed are taken as they are', () => {
+tests('packages installed by hand since the lockfile changed: are taken as they are', () => {
   execFileSync(NODE, [path('npm-cli.js'), 'ci'], { cwd: folder });
   assert.equal(setup().did, ['building']);
   touch('package-lock.json');
   assert.equal(setup().did, ['installing packages', 'building']);
 });
 
-tests('an install that failed, or left no node, is an error and is tried again', () => {
+tests('an install that failed, or left no node: is an error and is tried again', () => {
   const failed = setup({ NPM_FAILS: '1' });
   assert.is(failed.status, 1);
   assert.match(failed.stderr, /^setup: installing packages: .* ended with status 7$/m);
@@ -99,10 +93,8 @@ tests('an install that failed, or left no node, is an error and is tried again',
   assert.equal(setup().did, ['installing packages', 'building']);
 });
 
-tests('works with what a system has: nothing in it is newer than Node 18', () => {
-  assert.not.match(
-    readFileSync(SCRIPT, 'utf8'),
-    /import\.meta\.(dirname|filename|main)|with \{ type|\busing\b|toSorted|groupBy/,
-  );
+tests('the script: works with what a system has, nothing in it is newer than Node 18', () => {
+  const newer = /import\.meta\.(dirname|filename|main)|with \{ type|\busing\b|toSorted|groupBy/;
+  assert.not.match(readFileSync(SCRIPT, 'utf8'), newer);
 });
 tests.run();

@@ -178,14 +178,11 @@ commands('init without instance metadata: leaves a ledger that has an owner alon
   await refuses(context, null, `init ${SUBNET}`, says);
 });
 
-commands(
-  'without instance metadata: a ledger without an owner serves ENIs of any, with a warning',
-  async context => {
-    const { err } = await run(context, null, `init ${SUBNET}`);
-    assert.match(err, ANY_WARNING);
-    await run(context, null, 'reconcile');
-  },
-);
+commands('without instance metadata: a ledger of nobody serves ENIs of any, and warns', async context => {
+  const { err } = await run(context, null, `init ${SUBNET}`);
+  assert.match(err, ANY_WARNING);
+  await run(context, null, 'reconcile');
+});
 
 commands("adopt: shows what it does, and makes the ENI this ledger's", async context => {
   const { vpc, store } = context;
@@ -202,19 +199,16 @@ commands("adopt: shows what it does, and makes the ENI this ledger's", async con
   assert.match((await run(context, MINE, `adopt ${ENI}`)).out, /this ledger's, as it is\nadopted 1\n$/);
 });
 
-commands(
-  'adopt: refuses what EC2 does not show, and the ENI of another instance, and adopts none',
-  async context => {
-    await run(context, MINE, `init ${SUBNET}`);
-    await refuses(context, MINE, `adopt ${ENI} eni-0ff`, /eni-0ff.*InvalidNetworkInterfaceID\.NotFound/);
-    assert.is((await context.store.eni(ENI))?.ours, false);
-    await run(context, MINE, 'adopt eth1', 2);
-    const { network } = context.vpc;
-    network.detach(network.eni(ENI).attachment?.id ?? '');
-    const { err } = await run(context, MINE, `adopt ${ENI}`, 1);
-    assert.match(err, /is attached to no instance, and this ledger is that of i-/);
-  },
-);
+commands('adopt: refuses what EC2 does not show, or another instance has, and adopts none', async context => {
+  await run(context, MINE, `init ${SUBNET}`);
+  await refuses(context, MINE, `adopt ${ENI} eni-0ff`, /eni-0ff.*InvalidNetworkInterfaceID\.NotFound/);
+  assert.is((await context.store.eni(ENI))?.ours, false);
+  await run(context, MINE, 'adopt eth1', 2);
+  const { network } = context.vpc;
+  network.detach(network.eni(ENI).attachment?.id ?? '');
+  const { err } = await run(context, MINE, `adopt ${ENI}`, 1);
+  assert.match(err, /is attached to no instance, and this ledger is that of i-/);
+});
 
 const broken: [what: string, code: string, message: string][] = [
   ['is broken', '500', 'no'],
@@ -233,28 +227,25 @@ for (const [what, code, message] of broken)
     await run(context, MINE, `init ${SUBNET}`);
   });
 
-commands(
-  'serve: asks until instance metadata say which instance this is, and serves that one',
-  async context => {
-    const { folder, path, vpc, at } = context;
-    process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = at[MINE]?.url;
-    for (const message of ['', 'i-'])
-      vpc.faults.add({ kind: 'error', code: '200', message, action: METADATA, times: 2 });
-    const flags = { listen: [`unix:${join(folder, 'x.sock')}`], store: [`sqlite:${path}`] };
-    const config = configOf({ flags, env: { AWS_REGION: 'eu-central-1' }, home: folder, isRoot: false });
-    const lines: string[] = [];
-    const log: Log = (_level, message, fields) => void lines.push(`${message} ${fields?.error ?? ''}`);
-    const server = await startServer({ config, io: keptIo().io, log, assemble });
-    try {
-      await server.opened;
-      assert.is(await ownerOf({ kind: 'sqlite', path }), MINE);
-      assert.match(lines.join('\n'), /ledger not opened.*nothing says which instance this is/);
-      assert.not.match(lines.join('\n'), 'ENIs of any');
-    } finally {
-      await server.stop();
-    }
-  },
-);
+commands('serve: asks until instance metadata say which instance this is, and serves it', async context => {
+  const { folder, path, vpc, at } = context;
+  process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = at[MINE]?.url;
+  for (const message of ['', 'i-'])
+    vpc.faults.add({ kind: 'error', code: '200', message, action: METADATA, times: 2 });
+  const flags = { listen: [`unix:${join(folder, 'x.sock')}`], store: [`sqlite:${path}`] };
+  const config = configOf({ flags, env: { AWS_REGION: 'eu-central-1' }, home: folder, isRoot: false });
+  const lines: string[] = [];
+  const log: Log = (_level, message, fields) => void lines.push(`${message} ${fields?.error ?? ''}`);
+  const server = await startServer({ config, io: keptIo().io, log, assemble });
+  try {
+    await server.opened;
+    assert.is(await ownerOf({ kind: 'sqlite', path }), MINE);
+    assert.match(lines.join('\n'), /ledger not opened.*nothing says which instance this is/);
+    assert.not.match(lines.join('\n'), 'ENIs of any');
+  } finally {
+    await server.stop();
+  }
+});
 
 commands('instance metadata turned off: it is as where there are none', async context => {
   context.vpc.faults.add({ kind: 'error', code: '403', message: 'no', action: METADATA });
@@ -280,28 +271,25 @@ commands('simulate: has a port of its own', async context => {
   assert.match((await run(context, MINE, 'serve --help')).out, /default http:\/\/127\.0\.0\.1:8031 \[/);
 });
 
-commands(
-  'a client of another Region or account: ends commands that act, and serve, with 1',
-  async context => {
-    await used(context);
-    const { vpc, store, folder } = context;
-    const serve = `serve --listen unix:${join(folder, 'x.sock')}`;
-    const refused = async (says: RegExp) => {
-      for (const line of ['reconcile', `recycle ${SUBNET}`, `init ${SUBNET}`, `adopt ${ENI}`, serve])
-        await refuses(context, MINE, line, says);
-    };
-    await store.noteFact('region and account', 'us-east-1 123456789012');
-    await refused(
-      /^ec2-ipam: EC2 is asked in eu-central-1, and the ledger is of us-east-1; set AWS_REGION=us-east-1/m,
-    );
-    await store.noteFact('region and account', 'eu-central-1 123456789012');
-    vpc.network.createEni({ subnet: SUBNET, owner: '210987654321' });
-    process.env.AWS_ACCESS_KEY_ID = '210987654321';
-    await refused(
-      /^ec2-ipam: the credentials are of account 210987654321, and the ledger is of 123456789012; /m,
-    );
-  },
-);
+commands('a client of another Region or account: ends what acts, and serve, with 1', async context => {
+  await used(context);
+  const { vpc, store, folder } = context;
+  const serve = `serve --listen unix:${join(folder, 'x.sock')}`;
+  const refused = async (says: RegExp) => {
+    for (const line of ['reconcile', `recycle ${SUBNET}`, `init ${SUBNET}`, `adopt ${ENI}`, serve])
+      await refuses(context, MINE, line, says);
+  };
+  await store.noteFact('region and account', 'us-east-1 123456789012');
+  await refused(
+    /^ec2-ipam: EC2 is asked in eu-central-1, and the ledger is of us-east-1; set AWS_REGION=us-east-1/m,
+  );
+  await store.noteFact('region and account', 'eu-central-1 123456789012');
+  vpc.network.createEni({ subnet: SUBNET, owner: '210987654321' });
+  process.env.AWS_ACCESS_KEY_ID = '210987654321';
+  await refused(
+    /^ec2-ipam: the credentials are of account 210987654321, and the ledger is of 123456789012; /m,
+  );
+});
 
 commands('reconcile: ends with 1 where EC2 shows its client nothing of the ledger', async context => {
   await used(context);

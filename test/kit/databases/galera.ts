@@ -12,7 +12,7 @@ import type { MysqlSpec } from '../../../src/store/url.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { freePort, type Program, runProgram, startProgram } from '../servers/process.ts';
 import { until } from '../wait.ts';
-import { QUICK_INSTALL, storeOpener, writeAccounts } from './mariadb.ts';
+import { commonFlags, QUICK_INSTALL, storeOpener, writeAccounts } from './mariadb.ts';
 
 const SERVER = '/usr/sbin/mariadbd';
 const INSTALLER = '/usr/bin/mariadb-install-db';
@@ -139,19 +139,9 @@ async function install(node: Node, password: string): Promise<void> {
 }
 
 const flags = (node: Node, index: number, peers: readonly string[]): string[] => [
-  '--no-defaults',
-  `--datadir=${join(node.folder, 'data')}`,
-  `--socket=${join(node.folder, 'socket')}`,
-  `--pid-file=${join(node.folder, 'pid')}`,
-  `--log-error=${join(node.folder, 'log')}`,
+  ...commonFlags(node.folder, node.port),
   // The first node's account comes to the others with its state; they would fail to make it themselves.
   ...(peers.length === 0 ? [`--init-file=${join(node.folder, 'accounts.sql')}`, '--wsrep-new-cluster'] : []),
-  `--port=${node.port}`,
-  '--bind-address=127.0.0.1',
-  '--skip-name-resolve',
-  '--innodb-buffer-pool-size=64M',
-  '--innodb-log-file-size=64M',
-  '--performance-schema=OFF',
   '--binlog-format=ROW',
   '--innodb-autoinc-lock-mode=2',
   // So that a test can set the provider's options while it runs: the plugin knows not all of them.

@@ -150,20 +150,25 @@ export function installData(folder: string, ...more: string[]): void {
   execFileSync(installer, options, { stdio: 'pipe' });
 }
 
-/** Small, but as durable as it comes: a commit is on the disk before it is answered. */
-const flags = (folder: string, port: number): string[] => [
+/** A small server, on loopback only, with all that it has in the folder. */
+export const commonFlags = (folder: string, port: number): string[] => [
   '--no-defaults',
   `--datadir=${join(folder, 'data')}`,
   `--socket=${join(folder, 'socket')}`,
   `--pid-file=${join(folder, 'pid')}`,
   `--log-error=${join(folder, 'log')}`,
-  `--init-file=${join(folder, 'accounts.sql')}`,
   `--port=${port}`,
   '--bind-address=127.0.0.1',
   '--skip-name-resolve',
-  '--innodb-flush-log-at-trx-commit=1',
   '--innodb-buffer-pool-size=64M',
   '--innodb-log-file-size=64M',
   '--performance-schema=OFF',
+];
+
+/** As durable as it comes: a commit is on the disk before it is answered. */
+const flags = (folder: string, port: number): string[] => [
+  ...commonFlags(folder, port),
+  `--init-file=${join(folder, 'accounts.sql')}`,
+  '--innodb-flush-log-at-trx-commit=1',
   ...asRoot(),
 ];

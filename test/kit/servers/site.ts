@@ -1,9 +1,9 @@
 /** A server of the bundle, its ledger and its simulated EC2, for tests that break them and then compare all three. */
-
 import type { Ledger, LedgerRow } from '../databases/ledgers.ts';
+import { assert, suite } from '../uvu.ts';
 import { pause, until } from '../wait.ts';
 import { runBundle, type Simulator, startBundle, startSimulator } from './bundle.ts';
-import { type Checker, call, type Held } from './checker.ts';
+import { Checker, call, type Held } from './checker.ts';
 import { freePort, type Program } from './process.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
@@ -45,38 +45,32 @@ export const worldOf = (enis: number, addressesPerEni = ADDRESSES_PER_ENI) => ({
 export class Site {
   readonly ledger: Ledger;
   readonly ec2: Simulator;
-  readonly checker: Checker;
   /** The server's address, the same after each start. */
   readonly url: string;
-  readonly #env: Readonly<Record<string, string>>;
+  readonly checker: Checker;
   server: Program | null = null;
-
+  readonly #env: Readonly<Record<string, string>>;
   readonly #first: Site | null;
+  /** Servers that ask its EC2 too. */
+  readonly #besides: Site[] = [];
 
-  private constructor(
-    ledger: Ledger,
-    ec2: Simulator,
-    checker: Checker,
-    url: string,
-    more: object,
-    first: Site | null,
-  ) {
+  private constructor(ledger: Ledger, ec2: Simulator, url: string, more: object, first: Site | null) {
     this.ledger = ledger;
     this.ec2 = ec2;
-    this.checker = checker;
     this.url = url;
+    this.checker = first?.checker ?? new Checker();
     this.#env = { ...ec2.env, ...ledger.env, ...TIMES, ...more };
     this.#first = first;
+    if (first !== null) first.#besides.push(this);
   }
 
   /** `more`: settings of its server and commands, as environment. */
-  static async open(ledger: Ledger, enis: number, checker: Checker, more: object = {}): Promise<Site> {
-    const ec2 = await startSimulator(worldOf(enis));
-    return new Site(ledger, ec2, checker, `http://127.0.0.1:${await freePort()}`, more, null);
+  static async open(ledger: Ledger, enis: number, more: object = {}): Promise<Site> {
+    return new Site(ledger, await startSimulator(worldOf(enis)), await freeUrl(), more, null);
   }
-  /** Another server for the same EC2, which is the first site's, and for a ledger, by default the first site's. */
+  /** Another server for the same EC2, on this ledger or another, which is closed with the first one. */
   async beside(more: object = {}, ledger = this.ledger): Promise<Site> {
-    return new Site(ledger, this.ec2, this.checker, `http://127.0.0.1:${await freePort()}`, more, this);
+    return new Site(ledger, this.ec2, await freeUrl(), more, this);
   }
 
   /** Resolves when the server has its ledger open. */
@@ -152,8 +146,28 @@ export class Site {
     return found;
   }
 
-  /** Ends its server; with the first site its EC2 ends too. */
+  /** Clients at this server and those beside it while something happens, and for `aroundMs` before and after it; then,
+   *  at rest, nothing is wrong. */
+  async loadWhile(
+    clients: number,
+    enis: readonly string[],
+    aroundMs: number,
+    happening: () => Promise<void>,
+  ) {
+    const over = pause(aroundMs)
+      .then(happening)
+      .then(() => pause(aroundMs));
+    const urls = [this, ...this.#besides].map(site => site.url);
+    await this.checker.load(clients, urls, enis, over);
+    await over;
+    await this.checker.repeatStops(this.url);
+    await pause(2000); // two rounds of the keepers, which give back what was claimed unheard
+    assert.equal(await this.restAndCompare(enis, new Set()), []);
+  }
+
+  /** Ends its server; with the first site those beside it end too, and EC2. */
   async close(): Promise<void> {
+    await Promise.all(this.#besides.map(site => site.close()));
     await this.server?.stop();
     this.server = null;
     if (this.#first === null) await this.ec2.stop();
@@ -164,3 +178,30 @@ export const heldOf = (rows: readonly LedgerRow[]): Held[] =>
   rows
     .filter(row => row.status === 'allocated')
     .map(({ ip, iface, holder }) => ({ ip, eni: iface, container: holder }));
+
+const freeUrl = async (): Promise<string> => `http://127.0.0.1:${await freePort()}`;
+
+export interface OnSite<L extends Ledger> {
+  ledger: L;
+  site: Site;
+}
+/** A suite whose tests share a ledger, and a server that has networks on the ENIs; on `spare` more it has none. */
+export function siteSuite<L extends Ledger>(
+  name: string,
+  openLedger: () => Promise<L> | L,
+  enis: readonly string[],
+  { spare = 0, more = {} } = {},
+) {
+  const test = suite<OnSite<L>>(name);
+  test.before(async context => {
+    context.ledger = await openLedger();
+    context.site = await Site.open(context.ledger, enis.length + spare, more);
+    await context.site.start();
+    await context.site.makeNetworks(enis);
+  });
+  test.after(async ({ site, ledger }) => {
+    await site?.close();
+    await ledger?.close();
+  });
+  return test;
+}

@@ -9,20 +9,17 @@ import { assert } from '../../kit/uvu.ts';
 
 const faces = simulatorSuite('EC2 of the simulator');
 
-faces(
-  'assign: returns what it assigned, by list and by count, and unassign takes it off',
-  async ({ vpc, ec2 }) => {
-    const listed = await assign(ec2, ETH1, '10.0.1.20', '10.0.1.21');
-    const addressesIn = ({ AssignedPrivateIpAddresses: all = [] }: typeof listed) =>
-      all.map(one => one.PrivateIpAddress ?? '');
-    assert.equal(addressesIn(listed), ['10.0.1.20', '10.0.1.21']);
-    const byCount = { NetworkInterfaceId: ETH1, SecondaryPrivateIpAddressCount: 2 };
-    const chosen = addressesIn(await ec2.assignPrivateIpAddresses(byCount));
-    assert.is(chosen.length, 2);
-    await ec2.unassignPrivateIpAddresses({ NetworkInterfaceId: ETH1, PrivateIpAddresses: ['10.0.1.20'] });
-    assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.21', ...chosen]);
-  },
-);
+faces('assign: returns what it assigned, by list or count; unassign takes it off', async ({ vpc, ec2 }) => {
+  const listed = await assign(ec2, ETH1, '10.0.1.20', '10.0.1.21');
+  const addressesIn = ({ AssignedPrivateIpAddresses: all = [] }: typeof listed) =>
+    all.map(one => one.PrivateIpAddress ?? '');
+  assert.equal(addressesIn(listed), ['10.0.1.20', '10.0.1.21']);
+  const byCount = { NetworkInterfaceId: ETH1, SecondaryPrivateIpAddressCount: 2 };
+  const chosen = addressesIn(await ec2.assignPrivateIpAddresses(byCount));
+  assert.is(chosen.length, 2);
+  await ec2.unassignPrivateIpAddresses({ NetworkInterfaceId: ETH1, PrivateIpAddresses: ['10.0.1.20'] });
+  assert.equal(vpc.network.eni(ETH1).secondaries, ['10.0.1.21', ...chosen]);
+});
 
 faces("time of day: is that of its answers' Date, of refusals too, and may be set", async ({ url, json }) => {
   const aheadMs = -3_600_000;
@@ -33,46 +30,32 @@ faces("time of day: is that of its answers' Date, of refusals too, and may be se
   assert.ok(Math.abs(errorMs) < 60_000, `${errorMs} ms off`);
 });
 
-faces(
-  'an ENI without an IPv4 address: is described without one, and takes none',
-  async ({ vpc, ec2, json }) => {
-    await json('POST', '/enis', { id: 'eni-0e', subnet: SUBNET, primary: null, interfaceType: 'efa-only' });
-    const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ NetworkInterfaceIds: ['eni-0e'] });
-    const [eni] = NetworkInterfaces ?? [];
-    assert.is(eni?.NetworkInterfaceId, 'eni-0e');
-    assert.is(eni?.PrivateIpAddress, undefined);
-    assert.equal(eni?.PrivateIpAddresses ?? [], []);
-    assert.is((await failureOf(assign(ec2, 'eni-0e', '10.0.1.20'))).status, 400);
-    assert.equal(vpc.network.eni('eni-0e' as EniId).secondaries, []);
-  },
-);
+faces('an ENI without an IPv4 address: is shown without one, and takes none', async ({ vpc, ec2, json }) => {
+  await json('POST', '/enis', { id: 'eni-0e', subnet: SUBNET, primary: null, interfaceType: 'efa-only' });
+  const { NetworkInterfaces } = await ec2.describeNetworkInterfaces({ NetworkInterfaceIds: ['eni-0e'] });
+  const [eni] = NetworkInterfaces ?? [];
+  assert.is(eni?.NetworkInterfaceId, 'eni-0e');
+  assert.is(eni?.PrivateIpAddress, undefined);
+  assert.equal(eni?.PrivateIpAddresses ?? [], []);
+  assert.is((await failureOf(assign(ec2, 'eni-0e', '10.0.1.20'))).status, 400);
+  assert.equal(vpc.network.eni('eni-0e' as EniId).secondaries, []);
+});
 
 const assignMore = (more: object) => (ec2: EC2) =>
   ec2.assignPrivateIpAddresses({ NetworkInterfaceId: ETH1, ...more });
 const INVALID = 'InvalidParameterValue';
 const NO_TYPE = { InstanceTypes: ['x9.tiny' as _InstanceType] };
+const TAKEN = /^\[10\.0\.1\.10\] assigned, but move is not allowed\.$/;
+const LIMIT = 'PrivateIpAddressLimitExceeded';
+const NO_ENI = 'InvalidNetworkInterfaceID.NotFound';
+const NO_ID = { SubnetIds: ['<net>'] };
 const refusals: [why: string, send: (ec2: EC2) => Promise<unknown>, name: string, message: RegExp][] = [
-  [
-    'a taken address',
-    ec2 => assign(ec2, ETH1, '10.0.1.10'),
-    INVALID,
-    /^\[10\.0\.1\.10\] assigned, but move is not allowed\.$/,
-  ],
-  [
-    'too many for the type',
-    assignMore({ SecondaryPrivateIpAddressCount: 10 }),
-    'PrivateIpAddressLimitExceeded',
-    /will exceed limit/,
-  ],
-  [
-    'no such ENI',
-    ec2 => assign(ec2, 'eni-0bad', '10.0.1.20'),
-    'InvalidNetworkInterfaceID.NotFound',
-    /'eni-0bad' does not exist/,
-  ],
+  ['a taken address', ec2 => assign(ec2, ETH1, '10.0.1.10'), INVALID, TAKEN],
+  ['too many for the type', assignMore({ SecondaryPrivateIpAddressCount: 10 }), LIMIT, /will exceed limit/],
+  ['no such ENI', ec2 => assign(ec2, 'eni-0bad', '10.0.1.20'), NO_ENI, /'eni-0bad' does not exist/],
   [
     'an id that is none',
-    ec2 => ec2.describeSubnets({ SubnetIds: ['<net>'] }),
+    ec2 => ec2.describeSubnets(NO_ID),
     'InvalidSubnetID.Malformed',
     /^Invalid id: "<net>"$/,
   ],
@@ -104,24 +87,20 @@ faces('throttling: is a 503 that the SDK knows as throttling', async ({ vpc, ec2
   assert.equal([name, status], ['RequestLimitExceeded', 503]);
 });
 
-faces(
-  'the paginator: sees each of thousands of ENIs once, with its addresses',
-  async ({ vpc, ec2, json }) => {
-    const subnet = 'subnet-0f1' as SubnetId;
-    await json('POST', '/subnets', { id: subnet, cidr: '10.8.0.0/16' });
-    for (let i = 0; i < 2500; i++)
-      vpc.network.assign({ eni: vpc.network.createEni({ subnet }).id, count: 1 });
-    const seen: (string | undefined)[] = [];
-    const addresses = new Set<string | undefined>();
-    const inSubnet = { Filters: [{ Name: 'subnet-id', Values: [subnet] }] };
-    for await (const page of paginateDescribeNetworkInterfaces({ client: ec2, pageSize: 1000 }, inSubnet))
-      for (const { NetworkInterfaceId, PrivateIpAddresses = [] } of page.NetworkInterfaces ?? []) {
-        seen.push(NetworkInterfaceId);
-        for (const one of PrivateIpAddresses) addresses.add(one.PrivateIpAddress);
-      }
-    assert.equal([seen.length, new Set(seen).size, addresses.size], [2500, 2500, 5000]);
-  },
-);
+faces('the paginator: sees each of thousands of ENIs once, and its addresses', async ({ vpc, ec2, json }) => {
+  const subnet = 'subnet-0f1' as SubnetId;
+  await json('POST', '/subnets', { id: subnet, cidr: '10.8.0.0/16' });
+  for (let i = 0; i < 2500; i++) vpc.network.assign({ eni: vpc.network.createEni({ subnet }).id, count: 1 });
+  const seen: (string | undefined)[] = [];
+  const addresses = new Set<string | undefined>();
+  const inSubnet = { Filters: [{ Name: 'subnet-id', Values: [subnet] }] };
+  for await (const page of paginateDescribeNetworkInterfaces({ client: ec2, pageSize: 1000 }, inSubnet))
+    for (const { NetworkInterfaceId, PrivateIpAddresses = [] } of page.NetworkInterfaces ?? []) {
+      seen.push(NetworkInterfaceId);
+      for (const one of PrivateIpAddresses) addresses.add(one.PrivateIpAddress);
+    }
+  assert.equal([seen.length, new Set(seen).size, addresses.size], [2500, 2500, 5000]);
+});
 
 faces('an ENI: is described whole, and its texts are escaped', async ({ vpc, ec2 }) => {
   const description = `<"&'> \u{1f433} ]]>`;

@@ -184,19 +184,16 @@ addresses('an unattached ENI: has a default limit', () => {
   ec2Refuses(() => network.assign({ eni: id, count: 1 }), /^PrivateIpAddressLimitExceeded/);
 });
 
-addresses(
-  'a terminated instance: leaves its ENIs with their addresses, but for those that die with it',
-  () => {
-    const { network } = simulated();
-    network.assign({ eni: ETH1, ips: ips('10.0.1.20') });
-    network.terminate(INSTANCE);
-    assert.is(network.instance(INSTANCE).state, 'terminated');
-    ec2Refuses(() => network.eni(ETH0), /^InvalidNetworkInterfaceID\.NotFound/);
-    assert.is(network.carrier(SUBNET, ip('10.0.1.10')), null);
-    assert.is(network.eni(ETH1).attachment, null);
-    assert.is(addressesOf(network, ETH1), '10.0.1.20');
-  },
-);
+addresses('a terminated instance: leaves its ENIs with addresses, but for those that die with it', () => {
+  const { network } = simulated();
+  network.assign({ eni: ETH1, ips: ips('10.0.1.20') });
+  network.terminate(INSTANCE);
+  assert.is(network.instance(INSTANCE).state, 'terminated');
+  ec2Refuses(() => network.eni(ETH0), /^InvalidNetworkInterfaceID\.NotFound/);
+  assert.is(network.carrier(SUBNET, ip('10.0.1.10')), null);
+  assert.is(network.eni(ETH1).attachment, null);
+  assert.is(addressesOf(network, ETH1), '10.0.1.20');
+});
 
 addresses('an ENI attached anew: has another attachment id', () => {
   const { network } = simulated();

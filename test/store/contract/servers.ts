@@ -1,30 +1,16 @@
 /** The contract of a store: subnets, ENIs, servers, leases, permits and facts. */
 import { parseCidr } from '../../../src/domain/address.ts';
-import { type EniId, type InstanceId, parseEniId } from '../../../src/domain/ids.ts';
+import { type EniId, parseEniId } from '../../../src/domain/ids.ts';
 import { UNANSWERED_MAX_MS } from '../../../src/domain/suspects.ts';
 import { type LedgerEni, type PermitQuery, SERVER_KEPT_MS, type Store } from '../../../src/store/store.ts';
-import { make, makeReady, newRows } from '../../kit/ledger.ts';
-import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
+import { eniWith, make, makeReady, newRows } from '../../kit/ledger.ts';
+import { ENI, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
 import type { Test } from '../store.contract.ts';
 
 const byId = (a: { readonly id: string }, b: { readonly id: string }): number => (a.id < b.id ? -1 : 1);
 
-const eni = (id: EniId, patch: Partial<LedgerEni> = {}): LedgerEni => ({
-  id,
-  subnet: SUBNET,
-  primary: ip(5),
-  instance: 'i-0a' as InstanceId,
-  attachment: 'eni-attach-0a',
-  attachmentSeenAt: null,
-  earlierAttachment: null,
-  claimsEndBefore: null,
-  addressLimit: 10,
-  prefixes: 0,
-  ours: false,
-  releasedAt: null,
-  ...patch,
-});
+const eni = (id: EniId, patch: Partial<LedgerEni> = {}) => eniWith({ id, ...patch });
 const DETACHED = { instance: null, attachment: null };
 
 export function enis(test: Test): void {

@@ -56,40 +56,31 @@ for (const trap of ['lose reply', 'swallow reply'] as const)
     assert.equal(after, await rowsOf(witness, [10, 11]));
   });
 
-outage(
-  'lose reply: moves that share a commit are each answered as made',
-  async ({ store, witness, gate }) => {
-    const changes = await claims(store);
-    const sprung = gate.trap('lose reply', MOVE_PACKET);
-    const after = await Promise.all(changes.map(change => store.move([change])));
-    await sprung;
-    assert.equal(after, [[await one(witness, 10)], [await one(witness, 11)]]);
-  },
-);
+outage('lose reply: moves of one commit are each answered as made', async ({ store, witness, gate }) => {
+  const changes = await claims(store);
+  const sprung = gate.trap('lose reply', MOVE_PACKET);
+  const after = await Promise.all(changes.map(change => store.move([change])));
+  await sprung;
+  assert.equal(after, [[await one(witness, 10)], [await one(witness, 11)]]);
+});
 
-outage(
-  'a move that the server cannot make: takes down no other that shares its commit',
-  async ({ store }) => {
-    const [claim, { row }] = await claims(store);
-    const iface = ENI.padEnd(40, '0') as EniId; // longer than its column
-    const usurp = { row, move: 'usurped', iface } as const;
-    const [made, refused] = await Promise.allSettled([store.move([claim]), store.move([usurp])]);
-    assert.is(made.status === 'fulfilled' && made.value[0]?.status, 'allocated');
-    assert.ok(refused.status === 'rejected' && isError(refused.reason, 'internal'));
-    assert.is((await one(store, 11)).status, 'ready');
-  },
-);
+outage('a move that the server cannot make: takes down no other in its commit', async ({ store }) => {
+  const [claim, { row }] = await claims(store);
+  const iface = ENI.padEnd(40, '0') as EniId; // longer than its column
+  const usurp = { row, move: 'usurped', iface } as const;
+  const [made, refused] = await Promise.allSettled([store.move([claim]), store.move([usurp])]);
+  assert.is(made.status === 'fulfilled' && made.value[0]?.status, 'allocated');
+  assert.ok(refused.status === 'rejected' && isError(refused.reason, 'internal'));
+  assert.is((await one(store, 11)).status, 'ready');
+});
 
-outage(
-  'lose request: a move that never arrived is answered as not made',
-  async ({ store, witness, gate }) => {
-    const changes = await claims(store);
-    const sprung = gate.trap('lose request', MOVE_PACKET);
-    assert.equal(await store.move(changes), []);
-    await sprung;
-    assert.equal(ipsOf((await witness.readyOn(ENI, null, 10)).rows), [10, 11].map(ip));
-  },
-);
+outage('lose request: what never arrived is answered as not made', async ({ store, witness, gate }) => {
+  const changes = await claims(store);
+  const sprung = gate.trap('lose request', MOVE_PACKET);
+  assert.equal(await store.move(changes), []);
+  await sprung;
+  assert.equal(ipsOf((await witness.readyOn(ENI, null, 10)).rows), [10, 11].map(ip));
+});
 
 outage('hold: a move that was answered as not made is not made later either', async context => {
   const { store, witness, gate } = context;
@@ -248,25 +239,20 @@ outage('a schema that is not there: is reported with what to do', async () =>
   }),
 );
 
-outage(
-  'batches that overlap in every order: all end, and each row moves once',
-  async ({ database, witness }) => {
-    const lasts = range(40, 50);
-    await witness.add(newRows(...lasts));
-    const rows = await rowsOf(witness, lasts);
-    const stores = [mariadb.store(database), mariadb.store(database)] as const;
-    const moveAll = (i: number) => {
-      const turned = rows.toSorted((a, b) => Number(b.ip > a.ip) * (i % 2 === 0 ? 1 : -1));
-      const moves = turned.map(
-        (row, j) => ({ row, move: (i + j) % 2 === 0 ? 'reserve' : 'foreign' }) as const,
-      );
-      return stores[i % 2 === 0 ? 0 : 1].move(moves);
-    };
-    const answers = await Promise.all(range(40).map(moveAll));
-    assert.is(answers.flat().length, lasts.length);
-    for (const store of stores) await store.close();
-  },
-);
+outage('batches that overlap in every order: all end, rows move once', async ({ database, witness }) => {
+  const lasts = range(40, 50);
+  await witness.add(newRows(...lasts));
+  const rows = await rowsOf(witness, lasts);
+  const stores = [mariadb.store(database), mariadb.store(database)] as const;
+  const moveAll = (i: number) => {
+    const turned = rows.toSorted((a, b) => Number(b.ip > a.ip) * (i % 2 === 0 ? 1 : -1));
+    const moves = turned.map((row, j) => ({ row, move: (i + j) % 2 === 0 ? 'reserve' : 'foreign' }) as const);
+    return stores[i % 2 === 0 ? 0 : 1].move(moves);
+  };
+  const answers = await Promise.all(range(40).map(moveAll));
+  assert.is(answers.flat().length, lasts.length);
+  for (const store of stores) await store.close();
+});
 
 outage('after close: every call is refused', async ({ database }) => {
   const store = mariadb.store(database);

@@ -11,6 +11,7 @@ import { createReads } from '../../../src/store/reads.ts';
 import { openFile, type SqliteFile } from '../../../src/store/sqlite/file.ts';
 import { settleInstance } from '../../../src/store/sqlite/owner.ts';
 import { createSqliteStore, DIALECT } from '../../../src/store/sqlite/store.ts';
+import type { Store } from '../../../src/store/store.ts';
 import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { freeFor, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
@@ -32,13 +33,19 @@ contractByClock('SQLite', clock => {
 interface Context {
   folder: string;
   path: string;
+  /** In a file that is not there yet. */
+  store: Store;
 }
 const files = suite<Context>('store: a SQLite file');
 files.before.each(context => {
   context.folder = tempFolder();
   context.path = join(context.folder, 'state', 'ledger.sqlite');
+  context.store = createSqliteStore(context.path);
 });
-files.after.each(({ folder }) => removeFolder(folder));
+files.after.each(async ({ folder, store }) => {
+  await store.close();
+  removeFolder(folder);
+});
 
 /** A file that somebody else holds. */
 function lock(path: string): () => void {
@@ -56,34 +63,27 @@ async function assertDown(call: Promise<unknown>, path: string, says: RegExp): P
 }
 const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(8);
 
-files(
-  'open: touches nothing; the first call makes folder and file, for their owner alone',
-  async ({ path }) => {
-    const store = createSqliteStore(path);
-    assert.not(existsSync(path));
-    const before = process.umask(0);
-    await store.migrate();
-    process.umask(before);
-    await store.add(newRows(10));
-    assert.equal([join(path, '..'), path, `${path}-wal`].map(modeOf), ['700', '600', '600']);
-    await store.close();
-  },
-);
+files('open: touches nothing; the first call makes folder and file, private', async ({ path, store }) => {
+  assert.not(existsSync(path));
+  const before = process.umask(0);
+  await store.migrate();
+  process.umask(before);
+  await store.add(newRows(10));
+  assert.equal([join(path, '..'), path, `${path}-wal`].map(modeOf), ['700', '600', '600']);
+});
 
-files('two processes’ worth of stores on one file: see each other’s writes', async ({ path }) => {
-  const [a, b] = [createSqliteStore(path), createSqliteStore(path)];
+files('two processes’ worth of stores on one file: see each other’s writes', async ({ path, store: a }) => {
+  const b = createSqliteStore(path);
   await a.migrate();
   await b.add(newRows(10));
   const row = await makeReady(a, 10);
   const answers = await Promise.all([a, b].map(store => store.move([{ row, move: 'claim' }])));
   assert.is(answers.flat().length, 1);
   assert.equal(await one(a, 10), await one(b, 10));
-  await a.close();
   await b.close();
 });
 
-files('another process’s lock: is waited for without holding up anything else', async ({ path }) => {
-  const store = createSqliteStore(path);
+files('another process’s lock: is waited for without holding up anything else', async ({ path, store }) => {
   await store.migrate();
   const letGo = lock(path);
   const adds = Promise.all(range(20).map(i => store.add(newRows(i))));
@@ -96,7 +96,6 @@ files('another process’s lock: is waited for without holding up anything else'
   letGo();
   assert.is((await adds).length, 20);
   assert.ok(heldMs < 100, `the event loop was held for ${heldMs} ms`);
-  await store.close();
 });
 
 files('a lock that stays: is one clear error after its bound', async ({ path }) => {
@@ -110,29 +109,24 @@ files('a lock that stays: is one clear error after its bound', async ({ path }) 
   await store.close();
 });
 
-files('what was answered: is in the file when it is opened again', async ({ path }) => {
-  const store = createSqliteStore(path);
+files('what was answered: is in the file when it is opened again', async ({ store }) => {
   await store.migrate();
   await store.add(newRows(10));
   const after = await makeReady(store, 10);
   await store.close();
   assert.equal(await one(store, 10), after, 'a closed store opens itself again');
-  await store.close();
 });
 
+const NO_DATABASE = /: it is not a SQLite database; name another/;
 const unusable: [what: string, spoil: (path: string) => void, says: RegExp][] = [
-  [
-    'no database',
-    path => writeFileSync(path, 'hello '.repeat(1_000)),
-    /: it is not a SQLite database; name another/,
-  ],
+  ['no database', path => writeFileSync(path, 'hello '.repeat(1_000)), NO_DATABASE],
   ['a folder', path => mkdirSync(path), /: it cannot be opened.*; let the user that ec2-ipam runs as write/],
 ];
 for (const [what, spoil, says] of unusable)
-  files(`a file that is ${what}: is one clear error`, async ({ path }) => {
+  files(`a file that is ${what}: is one clear error`, async ({ path, store }) => {
     mkdirSync(join(path, '..'));
     spoil(path);
-    await assertDown(createSqliteStore(path).migrate(), path, says);
+    await assertDown(store.migrate(), path, says);
   });
 
 files('a folder that cannot be made: is one clear error', async ({ folder }) => {
@@ -143,8 +137,7 @@ files('a folder that cannot be made: is one clear error', async ({ folder }) => 
 
 // Root may write anything; only Node and Bun can stop being root for a moment.
 if (process.getuid?.() !== 0 || (process.seteuid !== undefined && !('Deno' in globalThis)))
-  files('a file that may only be read: is one clear error', async ({ folder, path }) => {
-    const store = createSqliteStore(path);
+  files('a file that may only be read: is one clear error', async ({ folder, path, store }) => {
     await store.migrate();
     await store.close();
     for (const name of [folder, join(path, '..')]) chmodSync(name, 0o755);
@@ -162,13 +155,12 @@ async function asNobody(work: () => Promise<void>): Promise<void> {
   }
 }
 
-files('a ledger: of this instance stays; one of another is copied aside and emptied', async ({ path }) => {
+files('a ledger: of this instance stays; one of another is copied and emptied', async ({ path, store }) => {
   const [mine, theirs] = [parseInstanceId('i-0a'), parseInstanceId('i-0b')];
   const spec = { kind: 'sqlite', path } as const;
   const lines: string[] = [];
   const log: Log = (_, message, fields) => void lines.push(`${message} ${fields?.owner} ${fields?.instance}`);
   await settleInstance(spec, theirs, log);
-  const store = createSqliteStore(path);
   await store.add(newRows(10));
   await settleInstance(spec, theirs, log);
   assert.is((await store.tally()).length, 1);
@@ -178,7 +170,6 @@ files('a ledger: of this instance stays; one of another is copied aside and empt
   assert.equal(await store.tally(), []);
   assert.is(await store.fact('instance'), mine);
   assert.equal(lines, ['ledger of another instance replaced i-0b i-0a']);
-  await store.close();
 
   const aside = createSqliteStore(`${path}.of-i-0b`);
   assert.is((await aside.tally())[0]?.count, 1);
