@@ -115,7 +115,7 @@ function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'mayb
 }
 
 function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation): Judgement {
-  const { arrivedAt, storeAt, looks, aheadMaxMs } = known;
+  const { arrivedAt, storeAt, aheadMaxMs } = known;
   const [from, to] = [earliest(known, arrivedAt), arrivedAt.least + aheadMaxMs];
   // Every move that ends a holding notes its time, so none was made since the release arrived.
   if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
@@ -127,5 +127,5 @@ function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation):
   if (row.movedAt > to) return 'kept';
   if (isPrompt || row.movedAt <= from) return 'meant';
   // It began while a statement was under way; or our clocks disagree, since the process was suspended or they were set.
-  return to - from <= PROMPT_MS && looks >= LOOKS_MAX ? 'meant' : 'unsure';
+  return 'unsure';
 }

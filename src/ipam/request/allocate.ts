@@ -175,10 +175,12 @@ export function createAllocator(
     return cache.take(id, pool.range);
   }
 
-  /** Whether waiting could help: something rests, others were quicker with what is idle elsewhere, or a call that
-   *  somebody has just sent is under way. */
+  /** Whether waiting could help: a release is under way or owed, something rests, others were quicker with what is idle
+   *  elsewhere, or a call that somebody has just sent is under way. */
   async function mayChangeSoon({ home, pool }: Asked, why: Exhausted): Promise<boolean> {
-    const isOfUse = (row: Allocation) => pool.range === null || contains(pool.range, row.ip);
+    const isOfUse = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
+    const releasing = releases.pending(home, why.outcome === 'eni full' ? 'eni' : 'subnet');
+    if (releasing.some(ip => isOfUse({ ip }))) return true;
     if (why.outcome === 'subnet dry') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;

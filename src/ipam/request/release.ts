@@ -22,6 +22,9 @@ import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
 const TRIES_MAX = 5;
 /** Releases that are remembered while the store is away; more are lost, as the log says. */
 const OWED_MAX = 10_000;
+/** Owed releases that are made at a time: the requests of the server share the store's connections with them. */
+const OWED_AT_ONCE = 50;
+
 export interface Releases {
   /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's to
    *  give up. `opened` resolves when the ledger can be used. */
@@ -29,8 +32,12 @@ export interface Releases {
   /** Resolves when those releases of the address have ended that are under way in this process, or owed; null: there is
    *  none. */
   underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
+  /** The addresses whose releases are under way in this process, or owed: those on the ENI, or on all ENIs of its
+   *  subnet. */
+  pending(home: Home, on: 'eni' | 'subnet'): Ipv4[];
   /** Makes the releases that failed since the store was away for longer than a request waits: Docker sends a release
-   *  once. Throws store-down, and keeps what is left. */
+   *  once. Keeps those whose row somebody has locked. Throws store-down, and keeps what is left. Calls made while one is
+   *  under way share it. */
   settleOwed(): Promise<void>;
   /** The addresses of those. */
   owed(): Ipv4[];
@@ -60,22 +67,23 @@ type Place = Home & { readonly isAway: boolean };
 export function createReleases(context: IpamContext, { enis, cache, warm, outages }: Parts): Releases {
   const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
-  const pending = new Map<string, Set<Promise<unknown>>>();
+  const underWay = new Map<EniId, Map<Ipv4, Set<Promise<unknown>>>>();
   /** Releases to be made later, and what tells that one has ended. */
   const owing = new Map<Release, () => void>();
+  let settling: Promise<void> | null = null;
 
   function release(
     pool: Pool,
     ip: Ipv4,
     opened: () => Promise<void> = () => Promise.resolve(),
   ): Promise<boolean> {
-    const key = `${pool.eni} ${ip}`;
     const known = onArrival(moment(), cache.storeNow());
     const one: Release = { pool, ip, remembered: cache.holding(pool.eni, ip), known };
-    const work = opened().then(() => carryOut(one, context.clock()));
-    const over = () => forget(key, ended);
+    const work = opened().then(() => makeInTime(one));
+    const over = () => forget(one, ended);
     const ended: Promise<void> = work.then(over, error => owe(one, error).then(over));
-    pending.set(key, (pending.get(key) ?? new Set()).add(ended));
+    const onEni = underWay.get(pool.eni) ?? new Map<Ipv4, Set<Promise<unknown>>>();
+    underWay.set(pool.eni, onEni.set(ip, (onEni.get(ip) ?? new Set()).add(ended)));
     return work;
   }
 
@@ -87,52 +95,77 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   }
 
   async function settleOwed(): Promise<void> {
-    const [first, ...others] = owing.keys();
-    if (first === undefined) return;
-    try {
-      await settleOne(first);
-    } catch (error) {
-      // One is enough to find the store away; where somebody keeps its row locked, the others are made.
-      if (!isStoreDown(error) || error.addresses.length === 0) throw error;
-    }
-    await Promise.all(others.map(settleOne));
+    settling ??= settleAll().finally(() => {
+      settling = null;
+    });
+    await settling;
+  }
+
+  /** The first alone: one is enough to find the store away. */
+  async function settleAll(): Promise<void> {
+    const left = [...owing.keys()];
+    let isAway = false;
+    const settleNext = async () => {
+      const one = left.shift();
+      if (one !== undefined) await settleOne(one);
+    };
+    const settleLeft = async () => {
+      try {
+        while (left.length > 0 && !isAway) await settleNext();
+      } catch (error) {
+        isAway = true;
+        throw error;
+      }
+    };
+    await settleNext();
+    await Promise.all(Array.from({ length: OWED_AT_ONCE }, settleLeft));
   }
 
   async function settleOne(one: Release): Promise<void> {
     const { pool, ip } = one;
+    const ended = owing.get(one);
     try {
-      const made = await carryOut(one, Number.NEGATIVE_INFINITY);
+      const made = await make(one);
       log('info', 'release made late', { eni: pool.eni, ip, made });
     } catch (error) {
-      if (isStoreDown(error)) throw error;
+      if (isStoreDown(error)) {
+        if (error.addresses.length === 0) throw error;
+        // Its row is locked: next time the others go first.
+        owing.delete(one);
+        if (ended !== undefined) owing.set(one, ended);
+        return;
+      }
       log('error', 'release lost', { eni: pool.eni, ip, error });
     }
-    owing.get(one)?.();
+    ended?.();
     owing.delete(one);
   }
 
-  function forget(key: string, ended: Promise<unknown>): void {
-    const left = pending.get(key);
+  function forget({ pool, ip }: Release, ended: Promise<unknown>): void {
+    const onEni = underWay.get(pool.eni);
+    const left = onEni?.get(ip);
     left?.delete(ended);
-    if (left?.size === 0) pending.delete(key);
+    if (left?.size === 0) onEni?.delete(ip);
+    if (onEni?.size === 0) underWay.delete(pool.eni);
   }
 
-  /** `startedAt`: since when it may wait for a store or EC2 that is away; long ago, it is tried once. */
-  async function carryOut(one: Release, startedAt: number): Promise<boolean> {
-    const { pool } = one;
-    const own = () => enis.own(pool.eni);
-    return await outages.store.retryWhile(
-      isStoreDown,
-      async () => {
-        const known = enis.recall(pool.eni);
-        const away = known === null ? await enis.away(pool.eni) : null;
-        if (away !== null) return await endIn({ ...away, isAway: true }, one);
-        const home = known ?? (await outages.ec2(pool.eni).retryWhile(isEc2Away, own, { startedAt }));
-        // What stands on it is not this ledger's to give up, even where the ledger writes it down.
-        return home !== null && (await endIn({ ...home, isAway: false }, one));
-      },
-      { startedAt },
-    );
+  /** Tries again while the store or EC2 is away, for as long as a request waits. */
+  async function makeInTime(one: Release): Promise<boolean> {
+    const { eni } = one.pool;
+    const patience = { startedAt: context.clock() };
+    const own = () => outages.ec2(eni).retryWhile(isEc2Away, () => enis.own(eni), patience);
+    return await outages.store.retryWhile(isStoreDown, () => make(one, own), patience);
+  }
+
+  /** Once. What fails here is no outage that a request has met: it shortens no request's wait. */
+  async function make(one: Release, own = () => enis.own(one.pool.eni)): Promise<boolean> {
+    const { eni } = one.pool;
+    const known = enis.recall(eni);
+    const away = known === null ? await enis.away(eni) : null;
+    if (away !== null) return await endIn({ ...away, isAway: true }, one);
+    const home = known ?? (await own());
+    // What stands on it is not this ledger's to give up, even where the ledger writes it down.
+    return home !== null && (await endIn({ ...home, isAway: false }, one));
   }
 
   async function endIn(home: Place, one: Release): Promise<boolean> {
@@ -184,9 +217,15 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
 
   return {
     release,
-    underWay: (eni, ip) => {
-      const all = pending.get(`${eni} ${ip}`);
+    underWay(eni, ip) {
+      const all = underWay.get(eni)?.get(ip);
       return all === undefined ? null : Promise.all(all);
+    },
+    pending({ eni, subnet }, on) {
+      // An ENI that this process has not read yet may be in any subnet.
+      const isOfUse = (id: EniId) =>
+        id === eni.id || (on === 'subnet' && (enis.recall(id)?.subnet.id ?? subnet.id) === subnet.id);
+      return [...underWay].flatMap(([id, onEni]) => (isOfUse(id) ? [...onEni.keys()] : []));
     },
     settleOwed,
     owed: () => [...owing.keys()].map(one => one.ip),

@@ -8,6 +8,7 @@ import { assert, suite } from '../../kit/uvu.ts';
 import {
   countingCalls,
   ENI_A,
+  ENI_B,
   failure,
   intercept,
   linesOf,
@@ -15,7 +16,9 @@ import {
   ROOMY,
   release,
   request,
+  requests,
   rowOf,
+  SMALL,
   storeAway,
   tookMs,
   type World,
@@ -23,6 +26,11 @@ import {
 } from '../../kit/world.ts';
 
 const NAMED = '10.0.1.77' as Ipv4;
+const LARGE_ENI = {
+  ...ROOMY,
+  instanceTypes: { 'test.large': { enis: 2, addressesPerEni: 250 } },
+  instances: ROOMY.instances?.map(instance => ({ ...instance, type: 'test.large' })) ?? [],
+};
 const later = ({ time }: World, ms: number) => {
   time.now += ms;
 };
@@ -141,7 +149,7 @@ late('keeps one that began after it arrived, and says so', async () => {
   const { w, other } = await heldByFirst();
   await whileAway(other, () => giveAnew(w));
   await isHeldBy(w, 'next');
-  assert.is(linesOf(other, 'not released'), 1);
+  assert.is(linesOf(other, 'release refused'), 1);
 });
 
 for (const [what, stepMs] of [
@@ -182,12 +190,12 @@ late('keeps what was given anew after its own first try, on a clock that was set
   await isHeldBy(w, 'next');
 });
 
-/** A store that is far away: each look takes two seconds, and reads in the middle of them. */
-const farAway = (w: World) =>
+/** A store that is far away: each look takes so long, and reads in the middle of that. */
+const farAway = (w: World, lookMs = 2_000) =>
   intercept(w, 'get', get => async (...asked) => {
-    later(w, 1_000);
+    later(w, lookMs / 2);
     const read = await get(...asked);
-    later(w, 1_000);
+    later(w, lookMs / 2);
     return read;
   });
 
@@ -229,6 +237,18 @@ for (const [when, beforeMs, afterMs, laterMs] of [
     else assert.match((await failure(released)).line, /may have been given anew/);
     await isHeldBy(w, 'next');
   });
+
+late('is refused where the holding began within the time that a late look takes', async () => {
+  const { w, other } = await heldByFirst();
+  const released = whileAway(other, async () => {
+    w.time.now -= 60_000 - 20;
+    await giveAnew(w);
+    w.time.now += 60_000;
+    farAway(other, 100);
+  });
+  assert.match((await failure(released)).line, /may have been given anew/);
+  await isHeldBy(w, 'next');
+});
 
 late('is refused where nobody can tell what it was to end', async () => {
   const { w, other } = servers();
@@ -305,6 +325,86 @@ owing('is not kept back by one whose row somebody has locked', async () => {
   unlock();
   await w.releases.settleOwed();
   assert.is((await rowOf(w, locked.ip)).status, 'ready');
+});
+
+owing('is made once, so many at a time, however often the loop comes round meanwhile', async () => {
+  const w = world({ vpc: LARGE_ENI, policy: { warmMin: 0, warmMax: 200 } });
+  const held = await Promise.all(Array.from({ length: 200 }, () => request(w, ENI_A)));
+  const back = intercept(w, 'move', () => storeAway);
+  await Promise.all(held.map(({ ip }) => failure(release(w, ENI_A, ip))));
+  back();
+  let [reads, most] = [0, 0];
+  intercept(w, 'get', get => async (...asked) => {
+    most = Math.max(most, ++reads);
+    await w.time.wait(1_000);
+    reads--;
+    return await get(...asked);
+  });
+  const rounds = [w.releases.settleOwed()];
+  for (let round = 0; round < 3; round++) {
+    await w.time.wait(500);
+    rounds.push(w.releases.settleOwed());
+  }
+  await Promise.all(rounds);
+  assert.equal(w.releases.owed(), []);
+  assert.is(linesOf(w, 'release made late'), 200);
+  assert.ok(most <= 50, `${most} reads at once`);
+});
+
+owing('is tried alone until the store is back', async () => {
+  const { w } = servers();
+  const held = [await request(w, ENI_A), await request(w, ENI_A)];
+  await owed(w, ...held.map(row => row.ip));
+  const tries = countingCalls(w, 'move');
+  await failure(w.releases.settleOwed());
+  assert.is(tries.move, 1);
+});
+
+owing('whose row somebody has locked: a start that meets an outage waits for it all the same', async () => {
+  const { w } = servers();
+  const [locked] = [await request(w, ENI_A), await request(w, ENI_A)];
+  let awayUntil = 0;
+  intercept(w, 'move', move => async changes => {
+    if (w.time.now < awayUntil) return await storeAway();
+    if (!changes.some(({ row }) => row.ip === locked.ip)) return await move(changes);
+    await w.time.wait(5_000);
+    throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
+  });
+  await failure(release(w, ENI_A, locked.ip));
+  for (let i = 0; i < 100; i++) {
+    await w.releases.settleOwed();
+    await w.time.wait(1_000);
+  }
+  awayUntil = w.time.now + 15_000;
+  assert.is((await request(w, ENI_A)).status, 'allocated');
+});
+
+for (const [what, vpc, eni] of [
+  ['on an ENI that it leaves full', ROOMY, ENI_A],
+  ['in a subnet that it leaves dry', SMALL, ENI_B],
+] as const)
+  owing(`is waited for by a request ${what}`, async () => {
+    const w = world({ vpc, policy: { warmMin: 0, warmMax: 0 } });
+    const [first] = await requests(w, ENI_A, 9);
+    const ip = first?.ip ?? '';
+    (await owed(w, ip))();
+    const asked = request(w, eni, { holder: 'next' });
+    await w.time.wait(3_000);
+    await w.releases.settleOwed();
+    const { ip: given, holder, iface } = await asked;
+    assert.equal({ given, holder, iface }, { given: ip, holder: 'next', iface: eni });
+  });
+
+owing('is not waited for by a request that it does not help', async () => {
+  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  await request(w, ENI_B, { named: NAMED });
+  await requests(w, ENI_A, 9);
+  const back = intercept(w, 'move', () => storeAway);
+  await failure(release(w, ENI_B, NAMED));
+  back();
+  const refused = failure(request(w, ENI_A));
+  assert.ok((await tookMs(w, refused)) < 1_000);
+  assert.is((await refused).code, 'exhausted');
 });
 
 owing('ends no holding that began after it arrived', async () => {
