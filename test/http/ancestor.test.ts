@@ -5,20 +5,7 @@ import { createDriver } from '../../src/http/driver.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import {
-  callsOf,
-  ENI_A,
-  ENI_B,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  rowOf,
-  SMALL,
-  SUBNET,
-  secondariesOf,
-  type World,
-  world,
-} from '../kit/world.ts';
+import { ENI_A, ENI_B, POLICY, ROOMY, SMALL, SUBNET, type World, world } from '../kit/world.ts';
 
 type Answer = Readonly<Record<string, unknown>>;
 
@@ -53,9 +40,9 @@ function served(options: Parameters<typeof world>[0] = { vpc: ROOMY }) {
 
 /** The rows of the ledger in the statuses that a fault would change. */
 const holders = async (w: World) => [
-  await ipsWith(w, 'allocated'),
-  await ipsWith(w, 'ready'),
-  await ipsWith(w, 'reserved'),
+  await w.ipsWith('allocated'),
+  await w.ipsWith('ready'),
+  await w.ipsWith('reserved'),
 ];
 
 const ancestor = suite('faults of the ancestor');
@@ -85,7 +72,7 @@ ancestor("an ENI's primary address is never given", async () => {
   for (const primary of ['10.0.1.4', '10.0.1.5']) {
     assert.not.ok(given.includes(`${primary}/28`));
     assert.ok((await post('RequestAddress', { PoolID: ENI_A, Address: primary })).Error);
-    assert.is((await rowOf(w, primary)).status, 'occupied');
+    assert.is((await w.rowOf(primary)).status, 'occupied');
   }
 });
 
@@ -105,11 +92,11 @@ ancestor('addresses that others took behind our back do not block a subnet', asy
   for (const { unnamedRefusals, warmMin } of ways) {
     const { w, start, create } = served({ vpc: SMALL, policy: { warmMin }, unnamedRefusals });
     await create('10.0.1.0/28');
-    const foreign = (await ipsWith(w, 'free')).slice(0, 8) as Ipv4[];
+    const foreign = (await w.ipsWith('free')).slice(0, 8) as Ipv4[];
     w.vpc.network.assign({ eni: ENI_B, ips: foreign });
     const ip = await start();
     assert.not.ok(foreign.some(one => one === ip));
-    assert.ok(secondariesOf(w, ENI_A).includes(ip));
+    assert.ok(w.secondariesOf(ENI_A).includes(ip));
   }
 });
 
@@ -123,7 +110,7 @@ ancestor('an assign that hangs on one ENI delays no start on another', async () 
     order.push(ENI_A);
     assert.match(String(error), /EC2 has not answered what was asked of it for eni-0a/);
   });
-  while (order.length === 0 && callsOf(w, 'AssignPrivateIpAddresses') === 0)
+  while (order.length === 0 && w.callsOf('AssignPrivateIpAddresses') === 0)
     await new Promise(resolve => setImmediate(resolve));
   const before = w.time.now;
   await start(ENI_B);
@@ -193,9 +180,9 @@ async function upgraded() {
 upgrade('a network of the ancestor works on, though Docker asks for no pool again', async () => {
   const { w, start, release } = await upgraded();
   const ip = await start(ENI_A);
-  assert.is((await rowOf(w, ip)).status, 'allocated');
+  assert.is((await w.rowOf(ip)).status, 'allocated');
   assert.equal(await release(ENI_A, ip), {});
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is((await w.rowOf(ip)).status, 'ready');
 });
 
 upgrade(
@@ -204,11 +191,11 @@ upgrade(
     const { w, start, release } = await upgraded();
     w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
     for (let i = 0; i < 7; i++) assert.is.not(await start(ENI_A), '10.0.1.9');
-    assert.is((await rowOf(w, '10.0.1.9')).status, 'occupied');
+    assert.is((await w.rowOf('10.0.1.9')).status, 'occupied');
     assert.equal(await release(ENI_B, '10.0.1.9'), {});
-    assert.is((await rowOf(w, '10.0.1.9')).status, 'occupied', 'not by another ENI');
+    assert.is((await w.rowOf('10.0.1.9')).status, 'occupied', 'not by another ENI');
     assert.equal(await release(ENI_A, '10.0.1.9'), {});
-    assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
+    assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
   },
 );
 
@@ -216,7 +203,7 @@ upgrade("the first word about an ENI may be the release of the ancestor's contai
   const { w, release } = await upgraded();
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
   assert.equal(await release(ENI_A, '10.0.1.9'), {});
-  assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
+  assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
 });
 
 for (const s of [ancestor, upgrade]) s.run();

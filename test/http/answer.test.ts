@@ -11,7 +11,7 @@ import { type Listener, listen } from '../../src/http/listen.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ipsWith, pooled, ROOMY, type World } from '../kit/world.ts';
+import { pooled, ROOMY, type World } from '../kit/world.ts';
 
 const BOUND_MS = 10_000;
 const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
@@ -130,7 +130,7 @@ for (const transport of TRANSPORTS) {
       assert.is(client.received, '');
       client.socket.destroy();
       await until('the end of all', () => inFlight.endedCount === 4);
-      assert.equal(await ipsWith(w, 'allocated'), []);
+      assert.equal(await w.ipsWith('allocated'), []);
       await close();
     },
   );
@@ -148,7 +148,7 @@ for (const transport of TRANSPORTS) {
       proceed();
       await until('the answers', () => client.received.split('HTTP/1.1 200').length === 5);
       const given = addressesIn(client.received);
-      assert.equal([...given].sort(), (await ipsWith(w, 'allocated')).sort());
+      assert.equal([...given].sort(), (await w.ipsWith('allocated')).sort());
       assert.is(given.length, 3);
       assert.match(client.received, /\r\n\r\n\{\}\n$/, 'the release, which came last');
       await close();

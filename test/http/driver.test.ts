@@ -5,7 +5,7 @@ import { createDriver, type Service } from '../../src/http/driver.ts';
 import { InFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI_A, ipsWith, pooled, ROOMY, rowOf, secondariesOf, type World, world } from '../kit/world.ts';
+import { ENI_A, pooled, ROOMY, type World, world } from '../kit/world.ts';
 
 const appOf = (
   w: World,
@@ -59,7 +59,7 @@ protocol("an address has the subnet's prefix length and the container's name", a
     Options,
   });
   assert.match(String(Address), /^10\.0\.1\.\d+\/24$/);
-  assert.is((await rowOf(w, String(Address).split('/')[0] ?? '')).holder, 'web');
+  assert.is((await w.rowOf(String(Address).split('/')[0] ?? '')).holder, 'web');
 });
 
 protocol('Options may be null or absent', async () => {
@@ -87,7 +87,7 @@ protocol('the gateway is answered and given back by arithmetic', async () => {
     /not the VPC router/,
   );
   assert.equal(await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.1' }), {});
-  assert.is((await rowOf(w, '10.0.1.1')).status, 'reserved');
+  assert.is((await w.rowOf('10.0.1.1')).status, 'reserved');
 });
 
 protocol('a pool is released with success, whatever it is', async () => {
@@ -242,7 +242,7 @@ if (!('Deno' in globalThis))
       socket.destroy();
     }
     await until('the undo', () => undone.length === sockets.length);
-    assert.is((await ipsWith(w, 'allocated')).length, 1);
+    assert.is((await w.ipsWith('allocated')).length, 1);
     await close();
   });
 
@@ -270,11 +270,11 @@ onTheWire('a caller that hangs up before the answer leaves no holder behind', as
   const socket = connect(port, '127.0.0.1');
   socket.write(REQUEST);
   await claim;
-  assert.is((await ipsWith(w, 'allocated')).length, 1);
+  assert.is((await w.ipsWith('allocated')).length, 1);
   socket.destroy();
   proceed();
-  await until('the undo', async () => (await ipsWith(w, 'allocated')).length === 0);
-  assert.is(secondariesOf(w, ENI_A).length, 9, 'and the addresses stay warm');
+  await until('the undo', async () => (await w.ipsWith('allocated')).length === 0);
+  assert.is(w.secondariesOf(ENI_A).length, 9, 'and the addresses stay warm');
   await close();
 });
 
@@ -322,7 +322,7 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
   const { port, close } = await served({ ...w, allocator: slow }, { inFlight });
   const socket = connect(port, '127.0.0.1');
   socket.write(REQUEST);
-  await until('the claim', async () => (await ipsWith(w, 'allocated')).length === 1);
+  await until('the claim', async () => (await w.ipsWith('allocated')).length === 1);
   socket.destroy();
   await until('the undo', () => undoing);
   await close();
@@ -334,7 +334,7 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
   assert.not(ended, 'the undo is still under way');
   undo();
   await all;
-  assert.is((await ipsWith(w, 'allocated')).length, 0);
+  assert.is((await w.ipsWith('allocated')).length, 0);
 });
 
 onTheWire('an answer that was handed over stands, though the caller closes straight after', async () => {
@@ -348,7 +348,7 @@ onTheWire('an answer that was handed over stands, though the caller closes strai
   await answered;
   socket.destroy();
   await close();
-  assert.is((await ipsWith(w, 'allocated')).length, 1);
+  assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
 for (const s of [protocol, onTheWire]) s.run();

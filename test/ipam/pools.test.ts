@@ -3,20 +3,7 @@ import { IpamError } from '../../src/domain/error.ts';
 import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import {
-  callsOf,
-  ENI_A,
-  failure,
-  GONE,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  request,
-  rowOf,
-  SUBNET,
-  type World,
-  world,
-} from '../kit/world.ts';
+import { ENI_A, failure, GONE, POLICY, ROOMY, SUBNET, type World, world } from '../kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
@@ -40,7 +27,7 @@ pools('the same request twice has the same answer, also from a server that knows
 pools('an unknown subnet is initialised on the spot', async () => {
   const w = world({ vpc: ROOMY });
   await asking(w);
-  assert.is((await ipsWith(w, 'free')).length, 249);
+  assert.is((await w.ipsWith('free')).length, 249);
 });
 
 /** Networks on so many ENIs of a subnet that is new to the ledger, made at once; answers how often it was read. */
@@ -54,8 +41,8 @@ async function atOnce(count: number, prepare: (w: World) => void = () => {}): Pr
   const servers = [w, w.another()];
   await Promise.all(ids.map(async (eniId, i) => asking(servers[i % 2] ?? w, { eniId })));
   assert.is((await w.store.enis()).filter(eni => eni.ours).length, count);
-  assert.is((await ipsWith(w, 'occupied')).length, count, 'their primaries');
-  return callsOf(w, 'GetSubnetCidrReservations');
+  assert.is((await w.ipsWith('occupied')).length, count, 'their primaries');
+  return w.callsOf('GetSubnetCidrReservations');
 }
 
 pools('networks that are made at once in an unknown subnet share a survey for each server', async () => {
@@ -76,11 +63,11 @@ pools('and when that fails, the next one', async () => {
 
 pools('a request for a pool whose containers live changes none of them', async () => {
   const w = world({ vpc: ROOMY });
-  const held = await request(w, ENI_A);
+  const held = await w.request(ENI_A);
   w.time.now += 5_000;
   await asking(w);
   await asking(w.another());
-  assert.equal(await rowOf(w, held.ip), held);
+  assert.equal(await w.rowOf(held.ip), held);
 });
 
 const refused: [what: string, more: Partial<PoolRequest>, line: RegExp][] = [
@@ -146,7 +133,7 @@ pools('an ENI that was detached when it was last seen is looked at again, and wa
   await asking(w, { instanceId: 'i-0b' });
   assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
   await w.time.wait(1000);
-  assert.is((await ipsWith(w, 'ready')).length, 6);
+  assert.is((await w.ipsWith('ready')).length, 6);
 });
 
 pools('while EC2 throttles, docker network create waits, for as long as a request may', async () => {

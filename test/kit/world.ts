@@ -104,7 +104,9 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export interface World extends Ipam {
+type Steps = typeof steps;
+/** A server, and what tests do with it. */
+export interface World extends Ipam, Steps {
   readonly time: Clock;
   readonly vpc: Vpc;
   readonly store: Store;
@@ -153,6 +155,7 @@ function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instanc
   });
   return {
     ...openIpam(context, { server: 'server-1', reconcileEveryMs: 60_000 }),
+    ...steps,
     time,
     vpc,
     store,
@@ -184,103 +187,120 @@ export const assignTo = async (
   count?: number,
 ): Promise<Assigned> => assign(context, eni, await context.cloud.permit('assign'), rows, count);
 
-/** Requests an address on the ENI as dockerd would that has made a network on it; returns the row. */
-export async function request(
-  w: World,
-  eni: EniId,
-  more: Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string; range?: string } = {},
-): Promise<Allocation> {
-  const { named, range, ...rest } = more;
-  await w.enis.adopt(eni);
-  const asked = {
-    holder: null,
-    caller: STAYS,
-    ...rest,
-    pool: poolOf(eni, range),
-    named: (named ?? null) as Ipv4 | null,
-  };
-  return (await w.allocator.request(asked)).row;
-}
+type Asked = Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string; range?: string };
 
-/** So many requests, one after the other. */
-export async function requests(w: World, eni: EniId, count: number): Promise<Allocation[]> {
-  const rows = [];
-  for (let i = 0; i < count; i++) rows.push(await request(w, eni));
-  return rows;
-}
+/** What tests do with a server, with its ledger and behind its back. */
+const steps = {
+  /** Requests an address on the ENI as dockerd would that has made a network on it; returns the row. */
+  async request(this: World, eni: EniId, { named, range, ...more }: Asked = {}): Promise<Allocation> {
+    await this.enis.adopt(eni);
+    const address = { named: (named ?? null) as Ipv4 | null, pool: poolOf(eni, range) };
+    return (await this.allocator.request({ holder: null, caller: STAYS, ...more, ...address })).row;
+  },
+  /** So many requests, one after the other. */
+  async requests(this: World, eni: EniId, count: number): Promise<Allocation[]> {
+    const rows = [];
+    for (let i = 0; i < count; i++) rows.push(await this.request(eni));
+    return rows;
+  },
+  async release(this: World, eni: EniId, ip: string): Promise<boolean> {
+    return await this.allocator.release(poolOf(eni), ip as Ipv4);
+  },
 
-export const release = ({ allocator }: World, eni: EniId, ip: string): Promise<boolean> =>
-  allocator.release(poolOf(eni), ip as Ipv4);
+  async rowOf(this: World, ip: string): Promise<Allocation> {
+    const [row] = (await this.store.get(SUBNET, [ip as Ipv4])).rows;
+    if (row === undefined) throw new Error(`${ip} is not in the ledger`);
+    return row;
+  },
+  async statusOf(this: World, ip: string): Promise<Status> {
+    return (await this.rowOf(ip)).status;
+  },
+  /** The addresses in one of the statuses, in order. */
+  async ipsWith(this: World, ...statuses: Status[]): Promise<string[]> {
+    return ipsOf((await this.store.withStatus(SUBNET, statuses)).rows);
+  },
+  /** Free rows in the order in which the ENI tries them. */
+  async freeRows(this: World, limit: number, more: Partial<FreeQuery> = {}): Promise<readonly Allocation[]> {
+    const eni = more.eni ?? ENI_A;
+    await this.enis.adopt(eni);
+    const rest = this.context.policy;
+    const query: FreeQuery = { subnet: SUBNET, eni, range: null, rest, which: 'rested', limit, ...more };
+    return (await this.store.freeFor(query)).rows;
+  },
 
-export async function rowOf({ store }: World, ip: string): Promise<Allocation> {
-  const [row] = (await store.get(SUBNET, [ip as Ipv4])).rows;
-  if (row === undefined) throw new Error(`${ip} is not in the ledger`);
-  return row;
-}
+  secondariesOf(this: World, eni: EniId): readonly string[] {
+    return this.vpc.network.eni(eni).secondaries;
+  },
+  /** Somebody else puts addresses on the ENI. */
+  putOn(this: World, eni: EniId, ...ips: string[]): void {
+    this.vpc.network.assign({ eni, ips: ips as Ipv4[] });
+  },
+  /** Somebody else takes addresses off the ENI. */
+  takeOff(this: World, eni: EniId, ...ips: string[]): void {
+    this.vpc.network.unassign(eni, ips as Ipv4[]);
+  },
+  detach(this: World, eni: EniId): void {
+    this.vpc.network.detach(this.vpc.network.eni(eni).attachment?.id ?? '');
+  },
+  attach(this: World, eni: EniId, instance: string, deviceIndex = 2): void {
+    this.vpc.network.attach(eni, instance as InstanceId, deviceIndex);
+  },
+  /** The ENI moves to another instance. */
+  reattach(this: World, eni: EniId, instance: string): void {
+    this.detach(eni);
+    this.attach(eni, instance);
+  },
+  /** EC2 refuses calls with this code: so many, or all. */
+  refuseCalls(this: World, action: string, code: string, message = 'no', times?: number): void {
+    this.vpc.faults.add({ kind: 'error', action, code, message, ...(times === undefined ? {} : { times }) });
+  },
+  /** How many calls EC2 had: of the action, or all. */
+  callsOf(this: World, action?: string): number {
+    if (action !== undefined) return this.vpc.calls.get(action) ?? 0;
+    return [...this.vpc.calls.values()].reduce((sum, calls) => sum + calls, 0);
+  },
 
-/** The addresses in one of the statuses, in order. */
-export const ipsWith = async ({ store }: World, ...statuses: Status[]): Promise<string[]> =>
-  (await store.withStatus(SUBNET, statuses)).rows.map(row => row.ip);
+  /** Puts `instead` in place of a method of the store, for all servers on it. Returns what puts the method back. */
+  intercept<M extends keyof Store>(
+    this: World,
+    method: M,
+    instead: (real: Store[M]) => Store[M],
+  ): () => void {
+    const { store } = this;
+    const real = store[method];
+    store[method] = instead(real);
+    return () => {
+      store[method] = real;
+    };
+  },
+  /** Counts the calls of these methods of the store from now on. */
+  countingCalls<M extends keyof Store>(this: World, ...methods: M[]): Record<M, number> {
+    const counts = Object.fromEntries(methods.map(method => [method, 0])) as Record<M, number>;
+    const counted = wrapStore(this.store, (name, call) => {
+      if (name in counts) counts[name as M]++;
+      return call();
+    });
+    Object.assign(this.store, counted);
+    return counts;
+  },
 
-export const secondariesOf = ({ vpc }: World, eni: EniId): readonly string[] =>
-  vpc.network.eni(eni).secondaries;
+  /** How much time passes until the work has ended. */
+  async tookMs(this: World, work: Promise<unknown>): Promise<number> {
+    const before = this.time.now;
+    await work;
+    return this.time.now - before;
+  },
+  /** How many lines of its log begin so. */
+  linesOf(this: World, message: string): number {
+    return this.lines.filter(line => line.message.startsWith(message)).length;
+  },
+};
 
 export const ipsOf = (rows: readonly { readonly ip: Ipv4 }[]): Ipv4[] => rows.map(row => row.ip);
-
-/** Free rows in the order in which the ENI tries them. */
-export async function freeRows(w: World, limit: number, more: Partial<FreeQuery> = {}) {
-  const eni = more.eni ?? ENI_A;
-  await w.enis.adopt(eni);
-  const query = { subnet: SUBNET, eni, range: null, rest: w.context.policy, which: 'rested', limit } as const;
-  return (await w.store.freeFor({ ...query, ...more })).rows;
-}
-
-/** Somebody else puts addresses on the ENI. */
-export const putOn = ({ vpc }: World, eni: EniId, ...ips: string[]) =>
-  vpc.network.assign({ eni, ips: ips as Ipv4[] });
-/** Somebody else takes addresses off the ENI. */
-export const takeOff = ({ vpc }: World, eni: EniId, ...ips: string[]) =>
-  vpc.network.unassign(eni, ips as Ipv4[]);
-
-export const detach = ({ vpc }: World, eni: EniId) =>
-  vpc.network.detach(vpc.network.eni(eni).attachment?.id ?? '');
-export const attach = ({ vpc }: World, eni: EniId, instance: string, deviceIndex = 2) =>
-  vpc.network.attach(eni, instance as InstanceId, deviceIndex);
-/** The ENI moves to another instance. */
-export function reattach(w: World, eni: EniId, instance: string): void {
-  detach(w, eni);
-  attach(w, eni, instance);
-}
-
-/** EC2 refuses calls with this code: so many, or all. */
-export const refuseCalls = ({ vpc }: World, action: string, code: string, message = 'no', times?: number) =>
-  vpc.faults.add({ kind: 'error', action, code, message, ...(times === undefined ? {} : { times }) });
 
 export const storeAway = async (): Promise<never> => {
   throw new IpamError('store-down', 'away');
 };
-/** Puts `instead` in place of a method of the store, for all servers on it. Returns what puts the method back. */
-export function intercept<M extends keyof Store>(
-  { store }: World,
-  method: M,
-  instead: (real: Store[M]) => Store[M],
-): () => void {
-  const real = store[method];
-  store[method] = instead(real);
-  return () => {
-    store[method] = real;
-  };
-}
-
-/** How much time passes until the work has ended. */
-export async function tookMs({ time }: World, work: Promise<unknown>): Promise<number> {
-  const before = time.now;
-  await work;
-  return time.now - before;
-}
-
-export const linesOf = ({ lines }: World, message: string): number =>
-  lines.filter(line => line.message.startsWith(message)).length;
 
 /** The error that the work ends with; fails when it ends well. */
 export async function failure(work: Promise<unknown>): Promise<IpamError> {
@@ -306,18 +326,6 @@ export function wrapStore(
   return Object.assign({ ...store }, Object.fromEntries(wrapped));
 }
 
-/** Counts the calls of these methods of the store from now on. */
-export function countingCalls<M extends keyof Store>({ store }: World, ...methods: M[]): Record<M, number> {
-  const counts = Object.fromEntries(methods.map(method => [method, 0])) as Record<M, number>;
-  const counted = wrapStore(store, (name, call) => {
-    if (name in counts) counts[name as M]++;
-    return call();
-  });
-  Object.assign(store, counted);
-  return counts;
-}
-
-export const callsOf = ({ vpc }: World, action: string): number => vpc.calls.get(action) ?? 0;
 export const within = (cidr: string, ip: string): boolean => {
   const { first, last } = parseCidr(cidr);
   const number = ip.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);

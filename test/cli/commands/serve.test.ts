@@ -14,7 +14,7 @@ import { configOf, keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause, until } from '../../kit/wait.ts';
-import { ENI_A, ipsWith, pooled, ROOMY, type World, world } from '../../kit/world.ts';
+import { ENI_A, pooled, ROOMY, type World, world } from '../../kit/world.ts';
 
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
 const SOON_MS = 3000;
@@ -127,12 +127,12 @@ stop('the undo of a caller that hung up: is waited for, and only then the store 
   const server = await start(w, { store, allocator, keeper: idle });
   await server.opened;
   const { hangUp } = ask();
-  await until('the claim', async () => (await ipsWith(w, 'allocated')).length === 1);
+  await until('the claim', async () => (await w.ipsWith('allocated')).length === 1);
   hangUp();
   await until('the undo', () => steps.length > 0);
   await soon(server.stop());
   assert.equal(steps, ['undoing', 'undone', 'keeper stopped', 'closed']);
-  assert.equal(await ipsWith(w, 'allocated'), []);
+  assert.equal(await w.ipsWith('allocated'), []);
 });
 
 stop('requests that a server has answered: nothing is left of them', async () => {

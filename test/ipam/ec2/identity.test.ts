@@ -19,10 +19,8 @@ import {
   ENI_A,
   ENI_B,
   failure,
-  ipsWith,
   POLICY,
   ROOMY,
-  request,
   SUBNET,
   type World,
   world,
@@ -62,7 +60,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
     return { ...memory, noteFactOnce };
   };
   const w = world({ vpc, store, policy: { warmMin: 1, warmMax: 3 } });
-  for (const eni of [ENI_A, ENI_B]) await request(w, eni, { holder: 'web' });
+  for (const eni of [ENI_A, ENI_B]) await w.request(eni, { holder: 'web' });
   w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.77' as never] });
   await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   w.time.now += 3_600_000;
@@ -70,7 +68,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   return w;
 }
 const stateOf = async (w: World) =>
-  await Promise.all(['allocated', 'ready', 'occupied'].map(status => ipsWith(w, status as never)));
+  await Promise.all(['allocated', 'ready', 'occupied'].map(status => w.ipsWith(status as never)));
 
 const identity = suite('identity');
 
@@ -109,7 +107,7 @@ for (const [what, vpc, caller] of PLACES) {
     await w.store.move(rows.slice(0, 1).map(row => ({ row, move: 'unassign' })));
     w.time.now += POLICY.graceMs;
     assert.is(await takeOver(misplaced(w, () => caller)), 0);
-    assert.is((await ipsWith(w, 'unassigning')).length, 1);
+    assert.is((await w.ipsWith('unassigning')).length, 1);
     w.time.now += POLICY.graceMs;
     assert.is(await takeOver(w.context), 1, 'the right one makes an end of it');
   });
@@ -193,13 +191,13 @@ identity('an ENI is gone only where another one of its owner is shown', async ()
     await reconcile(w.context, w.enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
-  assert.is((await ipsWith(w, 'allocated')).length, 2, 'as good as no rights to see any');
+  assert.is((await w.ipsWith('allocated')).length, 2, 'as good as no rights to see any');
   w.vpc.network.createEni({ subnet: SUBNET });
   for (let i = 0; i < 2; i++) {
     await reconcile(w.context, w.enis, proof, SUBNET);
     w.time.now += STANDS_FOR_MS.gone;
   }
-  assert.is((await ipsWith(w, 'allocated')).length, 0);
+  assert.is((await w.ipsWith('allocated')).length, 0);
 });
 
 identity.run();

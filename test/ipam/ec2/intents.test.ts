@@ -12,19 +12,13 @@ import { Ec2Error } from '../../../src/simulator/model/ec2-error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   assignTo,
-  callsOf,
   ENI_A,
   ENI_B,
   failure,
   GONE,
-  ipsWith,
   POLICY,
   ROOMY,
-  release,
-  request,
-  rowOf,
   SUBNET,
-  secondariesOf,
   type World,
   world,
 } from '../../kit/world.ts';
@@ -61,7 +55,7 @@ assigning('the intent is written before EC2 is asked', async () => {
   w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
   const under = assignTo(w.context, ENI_A, rows);
   await w.time.wait(100);
-  assert.equal((await ipsWith(w, 'assigning')).sort(), rows.map(row => row.ip).sort());
+  assert.equal((await w.ipsWith('assigning')).sort(), rows.map(row => row.ip).sort());
   assert.is((await under).ready.length, 2);
 });
 
@@ -71,9 +65,9 @@ assigning('an address that EC2 names as taken becomes occupied and the rest is s
   foreign(w, nth(rows, 1));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
-  assert.is((await rowOf(w, nth(rows, 1))).iface, ENI_B);
-  assert.is(callsOf(w, ASSIGN), 2);
+  assert.is((await w.rowOf(nth(rows, 1))).status, 'occupied');
+  assert.is((await w.rowOf(nth(rows, 1))).iface, ENI_B);
+  assert.is(w.callsOf(ASSIGN), 2);
 });
 
 assigning('one that EC2 does not name is found by its carrier', async () => {
@@ -82,7 +76,7 @@ assigning('one that EC2 does not name is found by its carrier', async () => {
   foreign(w, nth(rows, 2));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is((await rowOf(w, nth(rows, 2))).status, 'occupied');
+  assert.is((await w.rowOf(nth(rows, 2))).status, 'occupied');
 });
 
 assigning('one that no read shows is found by halving, and is known from its refusal only', async () => {
@@ -100,8 +94,8 @@ assigning('one that no read shows is found by halving, and is known from its ref
     result.taken.map(row => row.ip),
     [nth(rows, 0)],
   );
-  assert.is((await rowOf(w, nth(rows, 0))).refusedAt, w.time.now);
-  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.is((await w.rowOf(nth(rows, 0))).refusedAt, w.time.now);
+  assert.equal(await w.ipsWith('assigning'), []);
 });
 
 assigning('a read that hangs after a refusal keeps the other addresses for two seconds only', async () => {
@@ -119,9 +113,9 @@ assigning('a subnet full of strangers does not block a request', async () => {
   const rows = await freeRows(w, 9);
   w.vpc.network.createEni({ subnet: SUBNET, primary: nth(rows, 0) });
   foreign(w, ...rows.slice(1, 9).map(row => row.ip));
-  const row = await request(w, ENI_A);
-  assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
-  assert.equal((await ipsWith(w, 'occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
+  const row = await w.request(ENI_A);
+  assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
+  assert.equal((await w.ipsWith('occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
 });
 
 assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {
@@ -133,13 +127,13 @@ assigning('a refusal that is not about addresses is told as it is, and marks non
     message: 'The ENI is in a bad way.',
     action: ASSIGN,
   });
-  const occupied = await ipsWith(w, 'occupied');
+  const occupied = await w.ipsWith('occupied');
   assert.match(
-    (await failure(request(w, ENI_A))).line,
+    (await failure(w.request(ENI_A))).line,
     /EC2 refused: The ENI is in a bad way \(IncorrectState/,
   );
-  assert.is(callsOf(w, ASSIGN), 1);
-  assert.equal(await ipsWith(w, 'occupied'), occupied);
+  assert.is(w.callsOf(ASSIGN), 1);
+  assert.equal(await w.ipsWith('occupied'), occupied);
 });
 
 /** EC2 refuses each call that names one of these, in words that nobody knows. */
@@ -166,9 +160,9 @@ assigning(
     assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
     assert.is(found, 1);
     assert.is(ready.length, 1);
-    assert.is((await rowOf(w, bad)).status, 'free');
-    assert.is((await rowOf(w, bad)).refusedAt, w.time.now);
-    assert.equal(await ipsWith(w, 'occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
+    assert.is((await w.rowOf(bad)).status, 'free');
+    assert.is((await w.rowOf(bad)).refusedAt, w.time.now);
+    assert.equal(await w.ipsWith('occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
     const asked = await freeRows(w, 500);
     assert.not.ok(asked.some(row => row.ip === bad));
     w.time.now += SKIPPED_FOR_MS;
@@ -190,12 +184,12 @@ assigning('after three that EC2 refuses alone the request is refused in its word
   const w = world({ vpc: ROOMY });
   await freeRows(w, 1);
   w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
-  const before = await ipsWith(w, 'occupied');
-  const error = await failure(request(w, ENI_A));
+  const before = await w.ipsWith('occupied');
+  const error = await failure(w.request(ENI_A));
   assert.match(error.line, /EC2 refused: The moon is in the wrong house \(InvalidParameterValue\)/);
-  assert.ok(callsOf(w, ASSIGN) <= 8, `${callsOf(w, ASSIGN)} calls`);
-  assert.equal(await ipsWith(w, 'occupied'), before);
-  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.ok(w.callsOf(ASSIGN) <= 8, `${w.callsOf(ASSIGN)} calls`);
+  assert.equal(await w.ipsWith('occupied'), before);
+  assert.equal(await w.ipsWith('assigning'), []);
   const { rows } = await w.store.withStatus(SUBNET, ['free']);
   assert.is(rows.filter(row => row.refusedAt !== null).length, 3);
 });
@@ -204,16 +198,16 @@ assigning('a request makes eight calls at most, whatever it meets', async () => 
   const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
   await freeRows(w, 1);
   w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
-  assert.is((await failure(request(w, ENI_A))).code, 'ec2-invalid');
-  assert.is(callsOf(w, ASSIGN), 8);
+  assert.is((await failure(w.request(ENI_A))).code, 'ec2-invalid');
+  assert.is(w.callsOf(ASSIGN), 8);
 });
 
 assigning('`--ip`: EC2 is quoted', async () => {
   const w = world({ vpc: ROOMY });
   const [row] = await freeRows(w, 1);
   rejected(w, row?.ip ?? '');
-  assert.match((await failure(request(w, ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
-  assert.ok(await request(w, ENI_A), 'and another is given at once');
+  assert.match((await failure(w.request(ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
+  assert.ok(await w.request(ENI_A), 'and another is given at once');
 });
 
 assigning(
@@ -232,7 +226,7 @@ assigning(
     const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
     assert.is(error?.code, 'ec2-unknown');
     assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
-    assert.equal((await ipsWith(w, 'assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
+    assert.equal((await w.ipsWith('assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
   },
 );
 
@@ -249,7 +243,7 @@ for (const [code, ends] of refusals)
     const rows = await freeRows(w, 3);
     w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
     assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, ends);
-    for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+    for (const row of rows) assert.is((await w.rowOf(row.ip)).status, 'free');
   });
 
 for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
@@ -260,15 +254,15 @@ for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate
       const rows = await freeRows(w, 2);
       w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
       assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
-      assert.is((await ipsWith(w, 'assigning')).length, 2);
-      const writtenAt = (await rowOf(w, nth(rows, 0))).movedAt;
+      assert.is((await w.ipsWith('assigning')).length, 2);
+      const writtenAt = (await w.rowOf(nth(rows, 0))).movedAt;
       w.time.now = writtenAt + POLICY.graceMs - 1;
       assert.is(await takeOver(w.another().context), 0);
-      assert.is((await ipsWith(w, 'assigning')).length, 2, 'not before the grace is over');
+      assert.is((await w.ipsWith('assigning')).length, 2, 'not before the grace is over');
       w.time.now += 1;
       assert.is(await takeOver(w.another().context), 2);
-      assert.equal(secondariesOf(w, ENI_A), []);
-      for (const row of rows) assert.is((await rowOf(w, row.ip)).status, 'free');
+      assert.equal(w.secondariesOf(ENI_A), []);
+      for (const row of rows) assert.is((await w.rowOf(row.ip)).status, 'free');
     },
   );
 
@@ -278,14 +272,14 @@ assigning(
     const w = world({ policy: { warmMin: 0, warmMax: 0 } });
     await freeRows(w, 1);
     const rows = [];
-    for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+    for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
     const gone = rows[0]?.ip ?? '';
-    await release(w, ENI_A, gone);
-    assert.is((await unassign(w.context, [await rowOf(w, gone)])).freed.length, 1);
-    assert.match((await failure(request(w, ENI_A, { named: gone }))).line, /may return to it in 300 s/);
-    assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'early reuse or not');
+    await w.release(ENI_A, gone);
+    assert.is((await unassign(w.context, [await w.rowOf(gone)])).freed.length, 1);
+    assert.match((await failure(w.request(ENI_A, { named: gone }))).line, /may return to it in 300 s/);
+    assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'early reuse or not');
     w.time.now += LATE_READS_MS;
-    assert.is((await request(w, ENI_A, { named: gone })).ip, gone);
+    assert.is((await w.request(ENI_A, { named: gone })).ip, gone);
   },
 );
 
@@ -301,9 +295,9 @@ assigning('when there is no permit for the rest, it is free again, and the calle
   const context = { ...w.context, cloud: { ...w.context.cloud, permit } };
   const result = await assignTo(context, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-throttled');
-  assert.equal(await ipsWith(w, 'assigning'), []);
-  assert.is((await rowOf(w, nth(rows, 1))).status, 'occupied');
-  assert.is(callsOf(w, ASSIGN), 1);
+  assert.equal(await w.ipsWith('assigning'), []);
+  assert.is((await w.rowOf(nth(rows, 1))).status, 'occupied');
+  assert.is(w.callsOf(ASSIGN), 1);
 });
 
 assigning('others that look for free addresses at the same time do not make a batch smaller', async () => {
@@ -331,8 +325,8 @@ assigning('a call is not sent when its intent took too long to write', async () 
   };
   const result = await assignTo({ ...w.context, store: slow }, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-unreachable');
-  assert.is(callsOf(w, ASSIGN), 0);
-  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.is(w.callsOf(ASSIGN), 0);
+  assert.equal(await w.ipsWith('assigning'), []);
 });
 
 const unassigning = suite('unassign');
@@ -345,17 +339,17 @@ unassigning('takes many off in one call', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
   assert.is((await unassign(w.context, rows)).freed.length, 5);
-  assert.equal(secondariesOf(w, ENI_A), []);
-  assert.is(callsOf(w, UNASSIGN), 1);
+  assert.equal(w.secondariesOf(ENI_A), []);
+  assert.is(w.callsOf(UNASSIGN), 1);
 });
 
 unassigning('what was claimed meanwhile stays', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
-  const held = await request(w, ENI_A);
+  const held = await w.request(ENI_A);
   assert.is((await unassign(w.context, rows)).freed.length, 2);
-  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
-  assert.is((await rowOf(w, held.ip)).status, 'allocated');
+  assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
+  assert.is((await w.rowOf(held.ip)).status, 'allocated');
 });
 
 unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
@@ -363,7 +357,7 @@ unassigning('a batch refused for one that is off already is halved until each is
   const rows = await readyRows(w, 5);
   w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
   assert.is((await unassign(w.context, rows)).freed.length, 5);
-  assert.equal(secondariesOf(w, ENI_A), []);
+  assert.equal(w.secondariesOf(ENI_A), []);
 });
 
 unassigning('on an ENI that is gone confirms them all', async () => {
@@ -379,7 +373,7 @@ unassigning('refused for the rate, they are ready again', async () => {
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
   assert.is((await unassign(w.context, rows)).freed.length, 0);
-  assert.is((await ipsWith(w, 'ready')).length, 3);
+  assert.is((await w.ipsWith('ready')).length, 3);
 });
 
 unassigning('after a lost reply nobody gets them until the grace is over and they are off', async () => {
@@ -388,12 +382,12 @@ unassigning('after a lost reply nobody gets them until the grace is over and the
   w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
   assert.is((await unassign(w.context, rows)).freed.length, 0);
   const others = [];
-  for (let i = 0; i < 6; i++) others.push((await request(w, ENI_A)).ip);
+  for (let i = 0; i < 6; i++) others.push((await w.request(ENI_A)).ip);
   for (const row of rows) assert.not.ok(others.includes(row.ip));
   w.time.now += POLICY.graceMs;
   assert.is(await takeOver(w.context), 3);
-  for (const row of rows) assert.not.ok(secondariesOf(w, ENI_A).includes(row.ip));
-  for (const row of rows) assert.ok((await rowOf(w, row.ip)).leftUnsure, 'and they stay off for the grace');
+  for (const row of rows) assert.not.ok(w.secondariesOf(ENI_A).includes(row.ip));
+  for (const row of rows) assert.ok((await w.rowOf(row.ip)).leftUnsure, 'and they stay off for the grace');
 });
 
 unassigning('what EC2 took off for certain stays off for late reads only, halved batches too', async () => {
@@ -401,21 +395,21 @@ unassigning('what EC2 took off for certain stays off for late reads only, halved
   const rows = await readyRows(w, 3);
   w.vpc.network.unassign(ENI_A, [ip(rows[0]?.ip ?? '')]);
   assert.is((await unassign(w.context, rows)).freed.length, 3);
-  for (const row of rows) assert.not.ok((await rowOf(w, row.ip)).leftUnsure);
+  for (const row of rows) assert.not.ok((await w.rowOf(row.ip)).leftUnsure);
 });
 
 const repairing = suite('repair');
 
 repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
   const w = world({ vpc: ROOMY });
-  const held = await request(w, ENI_A, { holder: 'web' });
+  const held = await w.request(ENI_A, { holder: 'web' });
   w.vpc.network.unassign(ENI_A, [held.ip]);
   assert.is(await repair(w.context, [held]), 1);
-  const row = await rowOf(w, held.ip);
+  const row = await w.rowOf(held.ip);
   assert.is(row.status, 'allocated');
   assert.is(row.holder, 'web');
   assert.is(row.missingSince, null);
-  assert.ok(secondariesOf(w, ENI_A).includes(held.ip));
+  assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
 });
 
 repairing('whatever EC2 answers, the holder keeps it, and it stays marked as missing', async () => {
@@ -425,11 +419,11 @@ repairing('whatever EC2 answers, the holder keeps it, and it stays marked as mis
     { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
   ] as const) {
     const w = world({ vpc: ROOMY });
-    const held = await request(w, ENI_A);
+    const held = await w.request(ENI_A);
     w.vpc.network.unassign(ENI_A, [held.ip]);
     w.vpc.faults.add({ ...fault, action: ASSIGN });
     assert.is(await repair(w.context, [held]), 0);
-    const row = await rowOf(w, held.ip);
+    const row = await w.rowOf(held.ip);
     assert.is(row.status, 'allocated');
     assert.is.not(row.missingSince, null);
   }
@@ -439,39 +433,39 @@ repairing(
   'released while missing, it is taken off after the grace, since its repair may yet apply',
   async () => {
     const w = world({ vpc: ROOMY });
-    const held = await request(w, ENI_A);
+    const held = await w.request(ENI_A);
     w.vpc.network.unassign(ENI_A, [held.ip]);
     w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
     await repair(w.context, [held]);
-    assert.is(await release(w, ENI_A, held.ip), true);
-    assert.is((await rowOf(w, held.ip)).status, 'unassigning');
+    assert.is(await w.release(ENI_A, held.ip), true);
+    assert.is((await w.rowOf(held.ip)).status, 'unassigning');
     assert.is(await takeOver(w.context), 0);
     w.time.now += POLICY.graceMs;
     assert.is(await takeOver(w.context), 1);
-    assert.not.ok(secondariesOf(w, ENI_A).includes(held.ip));
-    assert.is((await rowOf(w, held.ip)).status, 'free');
+    assert.not.ok(w.secondariesOf(ENI_A).includes(held.ip));
+    assert.is((await w.rowOf(held.ip)).status, 'free');
   },
 );
 
 repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
   const w = world({ vpc: ROOMY });
   const held = [];
-  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  for (let i = 0; i < 5; i++) held.push(await w.request(ENI_A));
   w.vpc.network.unassign(
     ENI_A,
     held.map(row => row.ip),
   );
   foreign(w, held[2]?.ip ?? '');
-  const before = callsOf(w, ASSIGN);
+  const before = w.callsOf(ASSIGN);
   assert.is(await repair(w.context, held), 4);
-  assert.is(callsOf(w, ASSIGN) - before, 2);
-  for (const row of held) assert.is((await rowOf(w, row.ip)).status, 'allocated');
+  assert.is(w.callsOf(ASSIGN) - before, 2);
+  for (const row of held) assert.is((await w.rowOf(row.ip)).status, 'allocated');
 });
 
 repairing('where the ENI has room for one only, one is put back', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   const held = [];
-  for (let i = 0; i < 9; i++) held.push(await request(w, ENI_A));
+  for (let i = 0; i < 9; i++) held.push(await w.request(ENI_A));
   const [first, second] = held;
   w.vpc.network.unassign(ENI_A, [first?.ip ?? ip(''), second?.ip ?? ip('')]);
   w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
@@ -481,7 +475,7 @@ repairing('where the ENI has room for one only, one is put back', async () => {
 repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
   const held = [];
-  for (let i = 0; i < 5; i++) held.push(await request(w, ENI_A));
+  for (let i = 0; i < 5; i++) held.push(await w.request(ENI_A));
   w.vpc.network.unassign(
     ENI_A,
     held.map(row => row.ip),
@@ -497,9 +491,9 @@ bounds('a hung assign on one ENI does not delay another', async () => {
   await w.enis.adopt(ENI_A);
   await w.enis.adopt(ENI_B);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN, eni: ENI_A });
-  const stuck = failure(request(w, ENI_A));
+  const stuck = failure(w.request(ENI_A));
   const before = w.time.now;
-  await request(w, ENI_B);
+  await w.request(ENI_B);
   assert.is(w.time.now, before + GATHER_MS);
   assert.is((await stuck).code, 'ec2-unknown');
 });
@@ -509,7 +503,7 @@ bounds('a queue of requests fails together, counted from the start of the outage
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
-  for (let i = 0; i < 5; i++) assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
+  for (let i = 0; i < 5; i++) assert.is((await failure(w.request(ENI_A))).code, 'ec2-throttled');
   assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
   assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000, `${w.time.now - before} ms`);
 });
@@ -520,7 +514,7 @@ bounds('a cold start ends at its bound though EC2 answers each call, late', asyn
   w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
   w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN });
   const before = w.time.now;
-  assert.is((await failure(request(w, ENI_A))).code, 'ec2-unknown');
+  assert.is((await failure(w.request(ENI_A))).code, 'ec2-unknown');
   assert.ok(w.time.now - before <= 20_000 + ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
 });
 
@@ -531,7 +525,7 @@ bounds('a named address whose call has no answer is refused at once, not at the 
   await assignTo(w.context, ENI_A, rows);
   w.time.now += POLICY.callDeadlineMs;
   const before = w.time.now;
-  assert.match((await failure(request(w, ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
+  assert.match((await failure(w.request(ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
   assert.is(w.time.now, before);
 });
 
@@ -539,7 +533,7 @@ bounds('an outage that ends in time is only a wait', async () => {
   const w = world({ vpc: ROOMY });
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 5 });
-  assert.is((await request(w, ENI_A)).status, 'allocated');
+  assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 bounds('a request whose caller has gone stops waiting', async () => {
@@ -547,7 +541,7 @@ bounds('a request whose caller has gone stops waiting', async () => {
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
-  assert.is((await failure(request(w, ENI_A, { caller: GONE }))).code, 'caller-gone');
+  assert.is((await failure(w.request(ENI_A, { caller: GONE }))).code, 'caller-gone');
   assert.ok(w.time.now - before < 1000);
 });
 

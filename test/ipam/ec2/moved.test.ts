@@ -5,26 +5,14 @@ import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  assignTo,
-  callsOf,
-  ENI_A,
-  ENI_B,
-  ipsWith,
-  ROOMY,
-  request,
-  rowOf,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { assignTo, ENI_A, ENI_B, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const DESCRIBE = 'DescribeNetworkInterfaces';
 const options = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
 
 /** `count` addresses that have just left ENI B. */
 async function moving(w: World, count: number): Promise<Ipv4[]> {
-  for (let i = 0; i < count; i++) await request(w, ENI_B);
+  for (let i = 0; i < count; i++) await w.request(ENI_B);
   await w.enis.adopt(ENI_A);
   const { rows } = await w.store.onEni(ENI_B);
   const held = rows.filter(row => row.status === 'allocated').slice(0, count);
@@ -108,16 +96,16 @@ moved('does not keep the others of its batch waiting', async () => {
   const { ready } = await assignTo(w.context, ENI_A, [...(await rowsOf(w, ips)), ...fresh]);
   assert.equal(ready.map(row => row.ip).sort(), fresh.map(row => row.ip).sort());
   assert.is(w.time.now, before);
-  assert.is((await rowOf(w, ips[0] ?? '')).status, 'assigning');
+  assert.is((await w.rowOf(ips[0] ?? '')).status, 'assigning');
   await w.time.wait(CONFIRM_MS_MAX + 1);
-  assert.is((await rowOf(w, ips[0] ?? '')).status, 'ready');
+  assert.is((await w.rowOf(ips[0] ?? '')).status, 'ready');
 });
 
 moved('is given to the request that waits for it, by name too', async () => {
   const w = world(options);
   const [ip = ''] = await moving(w, 1);
   lag(w, 700);
-  assert.is((await request(w, ENI_A, { named: ip })).ip, ip);
+  assert.is((await w.request(ENI_A, { named: ip })).ip, ip);
 });
 
 for (const [what, more, passed] of [
@@ -128,19 +116,19 @@ for (const [what, more, passed] of [
     const w = world({ ...options, policy: { ...options.policy, ...more } });
     const ips = await moving(w, 1);
     w.time.now += passed;
-    const before = [w.time.now, callsOf(w, DESCRIBE)];
+    const before = [w.time.now, w.callsOf(DESCRIBE)];
     assert.is((await assignTo(w.context, ENI_A, await rowsOf(w, ips))).ready.length, 1);
-    assert.equal([w.time.now, callsOf(w, DESCRIBE)], before);
+    assert.equal([w.time.now, w.callsOf(DESCRIBE)], before);
   });
 
 moved('back to the ENI that it left asks nothing either', async () => {
   const w = world(options);
   const ips = await moving(w, 1);
   w.time.now += LATE_READS_MS;
-  const before = callsOf(w, DESCRIBE);
+  const before = w.callsOf(DESCRIBE);
   await assignTo(w.context, ENI_B, await rowsOf(w, ips));
-  assert.is(callsOf(w, DESCRIBE), before);
-  assert.ok((await ipsWith(w, 'ready')).includes(ips[0] ?? ''));
+  assert.is(w.callsOf(DESCRIBE), before);
+  assert.ok((await w.ipsWith('ready')).includes(ips[0] ?? ''));
 });
 
 moved.run();

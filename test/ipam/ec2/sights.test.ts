@@ -9,19 +9,7 @@ import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  assignTo,
-  callsOf,
-  ENI_A,
-  ENI_B,
-  ipsWith,
-  ROOMY,
-  request,
-  rowOf,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { assignTo, ENI_A, ENI_B, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const READ = 'DescribeNetworkInterfaces';
@@ -39,7 +27,7 @@ async function lost(w: World, rows: readonly Allocation[], applied: boolean) {
   assert.ok(isError(error, 'ec2-unknown'));
 }
 const statuses = async (w: World, rows: readonly Allocation[]) =>
-  (await Promise.all(rows.map(row => rowOf(w, row.ip)))).map(row => row.status);
+  (await Promise.all(rows.map(row => w.rowOf(row.ip)))).map(row => row.status);
 /** What a read of the ENI settles that begins now. */
 async function look(w: World) {
   const { rows, now } = await w.store.onEni(ENI_A);
@@ -51,7 +39,7 @@ sights('what a read shows on its ENI is ready at once, and when it came there is
   const rows = await freeRows(w, 3);
   await lost(w, rows, true);
   assert.is((await look(w)).length, 3);
-  for (const row of rows) assert.is((await rowOf(w, row.ip)).placedAt, w.time.now);
+  for (const row of rows) assert.is((await w.rowOf(row.ip)).placedAt, w.time.now);
 });
 
 sights('what it does not show stays in doubt', async () => {
@@ -76,18 +64,18 @@ sights('a row that moved since it was read is let be', async () => {
   await lost(w, rows, true);
   const { rows: before, now } = await w.store.onEni(ENI_A);
   const shown = await w.context.cloud.eni(ENI_A);
-  await w.store.move([{ row: await rowOf(w, rows[0]?.ip ?? ''), move: 'take over' }]);
+  await w.store.move([{ row: await w.rowOf(rows[0]?.ip ?? ''), move: 'take over' }]);
   assert.equal(await w.store.move(arrivedOn(shown, before, now)), []);
 });
 
 sights('an answer that comes after the read finds its rows moved, and takes nothing back', async () => {
   const w = world({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-  const given = await request(w, ENI_A);
+  const given = await w.request(ENI_A);
   await w.time.wait(10_000);
-  const row = await rowOf(w, given.ip);
+  const row = await w.rowOf(given.ip);
   assert.equal([row.status, row.generation], ['allocated', given.generation]);
-  assert.equal(await ipsWith(w, 'assigning'), []);
+  assert.equal(await w.ipsWith('assigning'), []);
 });
 
 for (const [how, held] of [
@@ -106,7 +94,7 @@ for (const [how, held] of [
       assert.is(ready.length, 1, 'a read showed it there');
       if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
       await w.time.wait(10_000);
-      assert.is((await rowOf(w, row.ip)).status, held ? 'allocated' : 'occupied');
+      assert.is((await w.rowOf(row.ip)).status, held ? 'allocated' : 'occupied');
     },
   );
 
@@ -123,7 +111,7 @@ sights('so does the look at an ENI that EC2 calls full', async () => {
   const rows = await freeRows(w, 9);
   await lost(w, rows, true);
   const before = w.time.now;
-  const { ip } = await request(w, ENI_A);
+  const { ip } = await w.request(ENI_A);
   assert.ok(rows.some(row => row.ip === ip));
   assert.is(w.time.now - before < 4_000, true);
 });
@@ -144,7 +132,7 @@ sights('all who wait share its reads: five within half a minute', async () => {
   const w = world({ vpc: ROOMY });
   await lost(w, await freeRows(w, 1), false);
   const watching = createSights(w.context);
-  const [before, startedAt] = [callsOf(w, READ), w.time.now];
+  const [before, startedAt] = [w.callsOf(READ), w.time.now];
   const at: number[] = [];
   for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
   for (let i = 0; i < 5; i++) {
@@ -154,7 +142,7 @@ sights('all who wait share its reads: five within half a minute', async () => {
   assert.equal(at, [1_000, 2_000, 5_000, 10_000, 30_000]);
   watching.watch(ENI_A, startedAt);
   assert.equal(await watching.next(ENI_A), [], 'it has been read just now');
-  assert.is(callsOf(w, READ) - before, 5);
+  assert.is(w.callsOf(READ) - before, 5);
 });
 
 sights('a newer call is looked for in its own time', async () => {

@@ -5,20 +5,7 @@ import { IpamError } from '../../../src/domain/error.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
 import { type Cache, createCache } from '../../../src/ipam/pool/cache.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  countingCalls,
-  ENI_A,
-  ENI_B,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  release,
-  request,
-  rowOf,
-  STAYS,
-  SUBNET,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, POLICY, ROOMY, STAYS, SUBNET, world } from '../../kit/world.ts';
 
 const NOW = 1_000_000;
 const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
@@ -159,41 +146,41 @@ const serving = suite('servers that remember');
 
 serving('a warm start costs one commit and no read, a stop one commit and no read', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
-  const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
-  const { ip } = await request(w, ENI_A);
+  await w.request(ENI_A);
+  const calls = w.countingCalls('get', 'readyOn', 'onEni', 'move');
+  const { ip } = await w.request(ENI_A);
   assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 1 });
-  await release(w, ENI_A, ip);
+  await w.release(ENI_A, ip);
   assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 2 });
 });
 
 serving('what a server took back itself it need not look for', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
-  const { ip } = await request(w, ENI_A);
-  await release(w, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
   w.time.now += POLICY.cooldownMs;
-  const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'move');
-  assert.is((await request(w, ENI_A)).ip, ip);
+  const calls = w.countingCalls('get', 'readyOn', 'onEni', 'move');
+  assert.is((await w.request(ENI_A)).ip, ip);
   assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, move: 1 });
 });
 
 serving('those who find nothing remembered read together', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const other = w.another();
   await other.enis.adopt(ENI_A);
-  const calls = countingCalls(w, 'readyOn');
-  await Promise.all(Array.from({ length: 8 }, () => request(other, ENI_A)));
+  const calls = w.countingCalls('readyOn');
+  await Promise.all(Array.from({ length: 8 }, () => other.request(ENI_A)));
   assert.is(calls.readyOn, 1);
 });
 
 serving('what one gave and the other took back is given by neither before it has rested', async () => {
   const w = world({ vpc: ROOMY });
   const other = w.another();
-  const { ip } = await request(w, ENI_A);
-  await release(other, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await other.release(ENI_A, ip);
   const ips = [];
-  for (let i = 0; i < 8; i++) ips.push((await request(i % 2 === 0 ? w : other, ENI_A)).ip);
+  for (let i = 0; i < 8; i++) ips.push((await (i % 2 === 0 ? w : other).request(ENI_A)).ip);
   assert.not.ok(ips.includes(ip));
   assert.is(new Set(ips).size, 8);
 });
@@ -201,13 +188,13 @@ serving('what one gave and the other took back is given by neither before it has
 serving('a holding that another server ended and began anew is ended all the same', async () => {
   const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
   const other = w.another();
-  const { ip } = await request(w, ENI_A);
-  await release(other, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await other.release(ENI_A, ip);
   w.time.now += 1000;
-  assert.is((await request(other, ENI_A, { named: ip })).ip, ip);
+  assert.is((await other.request(ENI_A, { named: ip })).ip, ip);
   w.time.now += 1000;
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is((await w.rowOf(ip)).status, 'ready');
 });
 
 serving(
@@ -215,7 +202,7 @@ serving(
   async () => {
     const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
     const other = w.another();
-    const { ip } = await request(w, ENI_A);
+    const { ip } = await w.request(ENI_A);
     const { move } = w.store;
     let answered = 0;
     const context = {
@@ -226,7 +213,7 @@ serving(
         async move(changes: Parameters<typeof move>[0]) {
           const moved = await move(changes);
           if (changes[0]?.move !== 'release' || answered++ > 0) return moved;
-          await request(other, ENI_A, { named: ip });
+          await other.request(ENI_A, { named: ip });
           return [];
         },
       },
@@ -237,12 +224,12 @@ serving(
     for (const remembered of [true, false]) {
       answered = 0;
       if (remembered) {
-        await release(other, ENI_A, ip);
+        await other.release(ENI_A, ip);
         await allocator.request({ pool, named: ip as never, holder: null, caller: STAYS });
       }
       w.time.now += 1000;
       assert.is(await allocator.release(pool, ip as never), true);
-      assert.is((await rowOf(w, ip)).status, 'allocated', remembered ? 'remembered' : 'read');
+      assert.is((await w.rowOf(ip)).status, 'allocated', remembered ? 'remembered' : 'read');
     }
   },
 );
@@ -250,8 +237,8 @@ serving(
 serving('a holding that another server began is ended by a server whose store answered late', async () => {
   const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
   const other = w.another();
-  const { ip } = await request(w, ENI_A);
-  await release(w, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
   const { move } = w.store;
   const late = async (changes: Parameters<typeof move>[0]) => {
     const moved = await move(changes);
@@ -259,14 +246,14 @@ serving('a holding that another server began is ended by a server whose store an
     return moved;
   };
   Object.assign(w.store, { move: late });
-  await request(w, ENI_A, { named: ip });
+  await w.request(ENI_A, { named: ip });
   Object.assign(w.store, { move });
   w.time.now += 1;
-  await release(other, ENI_A, ip);
-  await request(other, ENI_A, { named: ip });
+  await other.release(ENI_A, ip);
+  await other.request(ENI_A, { named: ip });
   w.time.now += 1;
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is((await w.rowOf(ip)).status, 'ready');
 });
 
 for (const [applied, isAlone] of [
@@ -280,7 +267,7 @@ for (const [applied, isAlone] of [
     async () => {
       const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
       const other = w.another();
-      const { ip } = await request(w, ENI_A);
+      const { ip } = await w.request(ENI_A);
       const { move } = w.store;
       w.time.now += 1000;
       let failures = 0;
@@ -290,23 +277,23 @@ for (const [applied, isAlone] of [
           if (applied) {
             await move(changes);
             w.time.now += 10;
-            await request(other, ENI_A, { named: ip });
+            await other.request(ENI_A, { named: ip });
           }
           throw new IpamError('store-down', 'nobody knows');
         },
       });
-      assert.is(await release(w, ENI_A, ip), true);
-      assert.is((await ipsWith(w, 'allocated')).includes(ip), applied);
+      assert.is(await w.release(ENI_A, ip), true);
+      assert.is((await w.ipsWith('allocated')).includes(ip), applied);
     },
   );
 
 serving('what is remembered of another holding does not hide the one that is to be ended', async () => {
   const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
   const other = w.another();
-  const { ip } = await request(w, ENI_A);
-  await release(other, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await other.release(ENI_A, ip);
   w.time.now += 1000;
-  await request(other, ENI_A, { named: ip });
+  await other.request(ENI_A, { named: ip });
   w.time.now += 1000;
   const { move } = w.store;
   let failures = 0;
@@ -316,8 +303,8 @@ serving('what is remembered of another holding does not hide the one that is to 
       throw new IpamError('store-down', 'not made');
     },
   });
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.not.ok((await ipsWith(w, 'allocated')).includes(ip));
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.not.ok((await w.ipsWith('allocated')).includes(ip));
 });
 
 serving.run();

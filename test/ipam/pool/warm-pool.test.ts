@@ -13,19 +13,13 @@ import type { World as VpcDescription } from '../../../src/simulator/model/world
 import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
-  callsOf,
-  countingCalls,
   ENI_A,
   ENI_B,
   failure,
-  ipsWith,
   POLICY,
   ROOMY,
-  release,
-  request,
   SMALL,
   SUBNET,
-  secondariesOf,
   type World,
   within,
   world,
@@ -63,28 +57,28 @@ const filling = suite('refill');
 
 filling('the claim that leaves too few begins it, and waits for nothing', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
-  assert.is(callsOf(w, ASSIGN), 1);
+  await w.request(ENI_A);
+  assert.is(w.callsOf(ASSIGN), 1);
   assert.is(await ready(w, ENI_A), 12);
   const before = w.time.now;
-  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  for (let i = 0; i < 6; i++) await w.request(ENI_A);
   assert.is(w.time.now, before, 'nobody waited');
-  assert.is(callsOf(w, ASSIGN), 1, 'the call has its turn only when the claim has been answered');
+  assert.is(w.callsOf(ASSIGN), 1, 'the call has its turn only when the claim has been answered');
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), 2);
+  assert.is(w.callsOf(ASSIGN), 2);
   assert.is(await ready(w, ENI_A), 20, 'up to the high mark of a pool that gained 7');
 });
 
 filling('between the marks nothing is asked of EC2', async () => {
   const w = await slow({ vpc: LARGE });
   const held = [];
-  for (let i = 0; i < 3; i++) held.push(await request(w, ENI_A));
+  for (let i = 0; i < 3; i++) held.push(await w.request(ENI_A));
   await settled(w);
-  const before = callsOf(w, ASSIGN);
-  for (const { ip } of held) await release(w, ENI_A, ip);
-  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  const before = w.callsOf(ASSIGN);
+  for (const { ip } of held) await w.release(ENI_A, ip);
+  for (let i = 0; i < 3; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), before);
+  assert.is(w.callsOf(ASSIGN), before);
 });
 
 filling(
@@ -95,12 +89,12 @@ filling(
     let waited = 0;
     for (let i = 0; i < 49; i++) {
       const before = w.time.now;
-      ips.add((await request(w, ENI_A)).ip);
+      ips.add((await w.request(ENI_A)).ip);
       if (w.time.now > before) waited++;
     }
     assert.is(ips.size, 49);
-    assert.ok(callsOf(w, ASSIGN) <= 5, `${callsOf(w, ASSIGN)} calls`);
-    assert.ok(waited <= callsOf(w, ASSIGN), `${waited} waited`);
+    assert.ok(w.callsOf(ASSIGN) <= 5, `${w.callsOf(ASSIGN)} calls`);
+    assert.ok(waited <= w.callsOf(ASSIGN), `${waited} waited`);
   },
 );
 
@@ -120,19 +114,19 @@ filling('50 ENIs at once with 8 each: a call each, and none waits for another', 
   for (const id of ids) await w.enis.adopt(id);
   w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
   const before = w.time.now;
-  const rows = await Promise.all(ids.flatMap(id => Array.from({ length: 8 }, () => request(w, id))));
+  const rows = await Promise.all(ids.flatMap(id => Array.from({ length: 8 }, () => w.request(id))));
   assert.is(new Set(rows.map(row => row.ip)).size, 400);
   assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS);
-  assert.is(callsOf(w, ASSIGN), 50);
+  assert.is(w.callsOf(ASSIGN), 50);
 });
 
 filling('those who come within a moment of the first share its call', async () => {
   const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
-  const first = request(w, ENI_A);
+  const first = w.request(ENI_A);
   await w.time.wait(GATHER_MS - 1);
-  const second = request(w, ENI_A);
+  const second = w.request(ENI_A);
   assert.is(new Set([(await first).ip, (await second).ip]).size, 2);
-  assert.is(callsOf(w, ASSIGN), 1);
+  assert.is(w.callsOf(ASSIGN), 1);
 });
 
 filling('those who find that all is being claimed let the claims be made', async () => {
@@ -147,12 +141,12 @@ filling('those who find that all is being claimed let the claims be made', async
       return readyOn(...args);
     },
   });
-  const rows = await Promise.all(Array.from({ length: 49 }, () => request(w, ENI_A)));
+  const rows = await Promise.all(Array.from({ length: 49 }, () => w.request(ENI_A)));
   assert.is(new Set(rows.map(row => row.ip)).size, 49);
-  for (const { ip } of rows.slice(0, 3)) await release(w, ENI_A, ip);
+  for (const { ip } of rows.slice(0, 3)) await w.release(ENI_A, ip);
   w.time.now += 60_000;
   reads = 0;
-  const more = await Promise.allSettled(Array.from({ length: 5 }, () => request(w, ENI_A)));
+  const more = await Promise.allSettled(Array.from({ length: 5 }, () => w.request(ENI_A)));
   assert.is(
     more.filter(({ status }) => status === 'fulfilled').length,
     3,
@@ -164,21 +158,21 @@ filling('those who find that all is being claimed let the claims be made', async
 filling('a container that crashes and starts again makes no pool grow beyond what cools down', async () => {
   const w = await slow({ vpc: LARGE });
   for (let i = 0; i < 200; i++) {
-    const { ip } = await request(w, ENI_A);
+    const { ip } = await w.request(ENI_A);
     await w.time.wait(10_000);
-    await release(w, ENI_A, ip);
+    await w.release(ENI_A, ip);
     await w.time.wait(50);
   }
-  assert.ok(secondariesOf(w, ENI_A).length <= 13, `${secondariesOf(w, ENI_A).length} addresses`);
+  assert.ok(w.secondariesOf(ENI_A).length <= 13, `${w.secondariesOf(ENI_A).length} addresses`);
 });
 
 filling('who comes while a refill is under way is served by it', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 13; i++) await request(w, ENI_A);
+  for (let i = 0; i < 13; i++) await w.request(ENI_A);
   const before = w.time.now;
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   assert.ok(w.time.now - before <= GATHER_MS + ASSIGN_MS);
-  assert.is(callsOf(w, ASSIGN), 2);
+  assert.is(w.callsOf(ASSIGN), 2);
 });
 
 filling('a network is warm before its first container comes', async () => {
@@ -191,12 +185,12 @@ filling('a network is warm before its first container comes', async () => {
 
 filling('what was claimed while it was under way begins the next one, without another claim', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  for (let i = 0; i < 6; i++) await w.request(ENI_A);
   await w.time.wait(GATHER_MS + 1);
-  assert.is(callsOf(w, ASSIGN), 2);
-  for (let i = 0; i < 6; i++) await request(w, ENI_A);
+  assert.is(w.callsOf(ASSIGN), 2);
+  for (let i = 0; i < 6; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), 3);
+  assert.is(w.callsOf(ASSIGN), 3);
   assert.is(await ready(w, ENI_A), 30);
 });
 
@@ -204,8 +198,8 @@ filling('pools of one ENI by their ranges are each their own', async () => {
   const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 1 } });
   const before = w.time.now;
   const [low, high] = await Promise.all([
-    request(w, ENI_A, { range: '10.0.0.64/26' }),
-    request(w, ENI_A, { range: '10.0.2.0/24' }),
+    w.request(ENI_A, { range: '10.0.0.64/26' }),
+    w.request(ENI_A, { range: '10.0.2.0/24' }),
   ]);
   assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS, 'neither waits for the other');
   assert.ok(within('10.0.0.64/26', low.ip), low.ip);
@@ -215,21 +209,21 @@ filling('pools of one ENI by their ranges are each their own', async () => {
 filling('finds what another server has made ready, and then needs no read for it', async () => {
   const w = await slow({ vpc: LARGE });
   const other = w.another();
-  await request(w, ENI_A);
-  const before = callsOf(w, ASSIGN);
-  for (let i = 0; i < 14; i++) await request(other, ENI_A);
+  await w.request(ENI_A);
+  const before = w.callsOf(ASSIGN);
+  for (let i = 0; i < 14; i++) await other.request(ENI_A);
   await settled(w);
-  const made = callsOf(w, ASSIGN) - before;
+  const made = w.callsOf(ASSIGN) - before;
   assert.ok(made > 0);
-  const calls = countingCalls(w, 'readyOn');
-  await request(w, ENI_A); // all that it remembers is gone: it reads once
-  await request(w, ENI_A);
+  const calls = w.countingCalls('readyOn');
+  await w.request(ENI_A); // all that it remembers is gone: it reads once
+  await w.request(ENI_A);
   assert.is(calls.readyOn, 1);
 });
 
 filling('learns by the way what is ready', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const cache = createCache(POLICY, w.context.clock);
   const home = await w.enis.adopt(ENI_A);
   const marks = () => ({ low: 2, high: 6 });
@@ -257,7 +251,7 @@ filling('a refill that a container has come to wait for is as urgent as that con
     { ...w.context, cloud: cloud(() => 'cold') },
     { server: 'a', reconcileEveryMs: 60_000 },
   );
-  const ask = () => request({ ...w, ...spied }, ENI_A);
+  const ask = () => ({ ...w, ...spied }).request(ENI_A);
   await ask();
   let open = () => {};
   free = new Promise(resolve => {
@@ -291,30 +285,30 @@ filling(
 
 filling('off with --warm-max 0: each call brings just what waits', async () => {
   const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  for (let i = 0; i < 3; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), 3);
-  assert.is(secondariesOf(w, ENI_A).length, 3);
+  assert.is(w.callsOf(ASSIGN), 3);
+  assert.is(w.secondariesOf(ENI_A).length, 3);
 });
 
 filling('leaves the last addresses of the subnet for requests that wait', async () => {
   const w = await slow({ vpc: SMALL });
   await w.enis.adopt(ENI_B);
-  await request(w, ENI_A); // of 9, four are left: two for each ENI
-  assert.is(secondariesOf(w, ENI_A).length, 5);
-  for (let i = 0; i < 4; i++) await request(w, ENI_A);
+  await w.request(ENI_A); // of 9, four are left: two for each ENI
+  assert.is(w.secondariesOf(ENI_A).length, 5);
+  for (let i = 0; i < 4; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(secondariesOf(w, ENI_A).length, 5, 'a refill takes none of them');
-  await request(w, ENI_A);
-  assert.is(secondariesOf(w, ENI_A).length, 6, 'a request that waits takes what it needs');
+  assert.is(w.secondariesOf(ENI_A).length, 5, 'a refill takes none of them');
+  await w.request(ENI_A);
+  assert.is(w.secondariesOf(ENI_A).length, 6, 'a request that waits takes what it needs');
 });
 
 filling('one that fails is not tried again with every claim', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   for (let i = 0; i < 12; i++) {
-    await request(w, ENI_A);
+    await w.request(ENI_A);
     await w.time.wait(100);
   }
   assert.is(w.lines.filter(line => line.message === 'refill failed').length, 1);
@@ -322,13 +316,13 @@ filling('one that fails is not tried again with every claim', async () => {
 
 filling('what a failed refill would have brought, the next start that waits brings: one call', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 1 });
-  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  for (let i = 0; i < 12; i++) await w.request(ENI_A);
   await w.time.wait(ASSIGN_MS);
-  const before = callsOf(w, ASSIGN);
-  for (let i = 0; i < 12; i++) await request(w, ENI_A);
-  assert.ok(callsOf(w, ASSIGN) - before <= 1, `${callsOf(w, ASSIGN) - before} calls`);
+  const before = w.callsOf(ASSIGN);
+  for (let i = 0; i < 12; i++) await w.request(ENI_A);
+  assert.ok(w.callsOf(ASSIGN) - before <= 1, `${w.callsOf(ASSIGN) - before} calls`);
 });
 
 filling(
@@ -337,11 +331,11 @@ filling(
     const w = await slow({ vpc: LARGE });
     const other = w.another();
     await other.enis.adopt(ENI_A);
-    const theirs = request(other, ENI_A, { range: '10.0.2.0/24' });
+    const theirs = other.request(ENI_A, { range: '10.0.2.0/24' });
     await w.time.wait(GATHER_MS + 1);
-    for (let i = 0; i < 3; i++) await request(w, ENI_A, { range: '10.0.1.0/24' });
+    for (let i = 0; i < 3; i++) await w.request(ENI_A, { range: '10.0.1.0/24' });
     await theirs;
-    assert.is(callsOf(w, ASSIGN), 3, 'theirs, and one and its refill of ours');
+    assert.is(w.callsOf(ASSIGN), 3, 'theirs, and one and its refill of ours');
   },
 );
 
@@ -350,34 +344,34 @@ filling('one prefix takes one place: an m5.large with a /28 holds eight of ours'
   assert.ok(a && b);
   const w = world({ vpc: { ...ROOMY, enis: [{ ...a, prefixes: ['10.0.1.64/28'] }, b] } });
   const given = [];
-  for (let i = 0; i < 8; i++) given.push((await request(w, ENI_A)).ip);
+  for (let i = 0; i < 8; i++) given.push((await w.request(ENI_A)).ip);
   assert.not.ok(given.some(ip => within('10.0.1.64/28', ip)));
-  assert.match((await failure(request(w, ENI_A))).line, /no address left: it holds 9 beside its primary/);
+  assert.match((await failure(w.request(ENI_A))).line, /no address left: it holds 9 beside its primary/);
 });
 
 filling('a prefix that comes or goes changes the room by one place', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 8; i++) await request(w, ENI_A);
+  for (let i = 0; i < 8; i++) await w.request(ENI_A);
   const prefixed = (prefixes: Cidr[]) => Object.assign(w.vpc.network.eni(ENI_A), { prefixes });
   prefixed([parseCidr('10.0.1.64/28')]);
   w.vpc.faults.add({ kind: 'error', action: ASSIGN, code: 'PrivateIpAddressLimitExceeded', message: 'full' });
-  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   prefixed([]);
   w.vpc.faults.clear();
   w.time.now += 60_000;
-  assert.ok(await request(w, ENI_A));
+  assert.ok(await w.request(ENI_A));
 });
 
 filling('none for an ENI that is attached to nothing', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const eni = await w.store.eni(ENI_A);
   assert.ok(eni);
   await w.store.saveEnis([{ ...eni, instance: null, attachment: null }]);
   w.enis.forget(ENI_A);
-  for (let i = 0; i < 12; i++) await request(w, ENI_A);
+  for (let i = 0; i < 12; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), 1);
+  assert.is(w.callsOf(ASSIGN), 1);
 });
 
 /** A server with a cloud whose permits come late. */
@@ -394,9 +388,9 @@ async function queued(permitMs: number, requestTimeoutMs: number): Promise<World
 filling('who has waited for a permit until the time was over is told that', async () => {
   const w = await queued(60_000, 30_000);
   const before = w.time.now;
-  const first = failure(request(w, ENI_A));
+  const first = failure(w.request(ENI_A));
   await w.time.wait(10_000);
-  const second = failure(request(w, ENI_A));
+  const second = failure(w.request(ENI_A));
   assert.match((await first).line, /the permit for that did not come in time; raise --ec2-share/);
   assert.is(w.time.now - before, 30_000, 'although another one waits for longer');
   assert.is((await second).code, 'ec2-throttled');
@@ -407,22 +401,22 @@ filling(
   'what nobody waits for any more ends before the server does, and brings what a refill would',
   async () => {
     const w = await queued(60_000, 30_000);
-    await failure(request(w, ENI_A));
+    await failure(w.request(ENI_A));
     await w.warm.stop();
-    assert.equal(await ipsWith(w, 'assigning'), []);
+    assert.equal(await w.ipsWith('assigning'), []);
     assert.is(await ready(w, ENI_A), 6);
   },
 );
 
 filling('ends before the server does, and no other begins', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 7; i++) await request(w, ENI_A);
+  for (let i = 0; i < 7; i++) await w.request(ENI_A);
   await w.warm.stop();
-  assert.is(callsOf(w, ASSIGN), 2);
-  assert.equal(await ipsWith(w, 'assigning'), []);
-  for (let i = 0; i < 17; i++) await request(w, ENI_A);
+  assert.is(w.callsOf(ASSIGN), 2);
+  assert.equal(await w.ipsWith('assigning'), []);
+  for (let i = 0; i < 17; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, ASSIGN), 2);
+  assert.is(w.callsOf(ASSIGN), 2);
 });
 
 filling.run();
@@ -431,30 +425,30 @@ const draining = suite('drain');
 
 draining('gives back what is beyond the high mark once it has long been idle, in one call', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.time.now += IDLE_MS - 1;
   assert.is(await drainAll(w), 0);
   w.time.now += 1;
   assert.is(await drainAll(w), 6);
-  assert.is(callsOf(w, UNASSIGN), 1);
+  assert.is(w.callsOf(UNASSIGN), 1);
   assert.is(await ready(w, ENI_A), 6);
   assert.is(await drainAll(w), 0);
 });
 
 draining('those that would be given last', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
-  const late = (await request(w, ENI_A)).ip;
+  await w.request(ENI_A);
+  const late = (await w.request(ENI_A)).ip;
   await w.time.wait(1000);
-  await release(w, ENI_A, late);
+  await w.release(ENI_A, late);
   w.time.now += IDLE_MS;
   await drainAll(w);
-  assert.not.ok((await ipsWith(w, 'ready')).includes(late));
+  assert.not.ok((await w.ipsWith('ready')).includes(late));
 });
 
 draining('a few wait for others to go with them, but not for ever', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 2; i++) await request(w, ENI_A);
+  for (let i = 0; i < 2; i++) await w.request(ENI_A);
   w.time.now += IDLE_MS;
   assert.is(await ready(w, ENI_A), 11);
   assert.is(await drainAll(w), 0, 'five that are too many are not worth a call');
@@ -464,19 +458,19 @@ draining('a few wait for others to go with them, but not for ever', async () => 
 
 draining('never a primary, even when the ledger calls it ready', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
   const primary = { ...row, primary: true, movedAt: 0 };
   const store = { ...w.store, withStatus: async () => ({ now: w.time.now, rows: [primary] }) };
   const enis = (await w.enis.readAll()).map(eni => ({ ...eni, releasedAt: 1 }));
   assert.is(await drain({ ...w.context, store }, w.warm, SUBNET, enis), 0);
-  assert.is(callsOf(w, UNASSIGN), 0);
+  assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 draining('what a pool gained before Docker released it is forgotten', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 10; i++) await request(w, ENI_A);
+  for (let i = 0; i < 10; i++) await w.request(ENI_A);
   assert.ok(w.warm.highOf(ENI_A) > 6);
   await w.pools.release({ eni: ENI_A, range: null });
   assert.is(w.warm.highOf(ENI_A), 6);
@@ -484,36 +478,36 @@ draining('what a pool gained before Docker released it is forgotten', async () =
 
 draining('a server that remembers the ENI as wanted learns that it was released', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const other = w.another();
-  await request(other, ENI_A);
+  await other.request(ENI_A);
   await w.pools.release({ eni: ENI_A, range: null });
   await other.enis.readAll();
-  await request(other, ENI_A);
+  await other.request(ENI_A);
   assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
 });
 
 draining('an ENI that is attached to nothing keeps none', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const eni = await w.store.eni(ENI_A);
   assert.ok(eni);
   await w.store.saveEnis([{ ...eni, instance: null, attachment: null }]);
   w.time.now += IDLE_MS;
   await drainAll(w);
   assert.is(await ready(w, ENI_A), 0);
-  assert.is((await ipsWith(w, 'allocated')).length, 1);
+  assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
 draining('nor one whose pool Docker has released, until the next request', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   await w.pools.release({ eni: ENI_A, range: null });
   w.time.now += IDLE_MS;
   await drainAll(w);
   assert.is(await ready(w, ENI_A), 0);
-  assert.is((await ipsWith(w, 'allocated')).length, 1, 'no address changed its holder');
-  await request(w, ENI_A);
+  assert.is((await w.ipsWith('allocated')).length, 1, 'no address changed its holder');
+  await w.request(ENI_A);
   w.time.now += IDLE_MS;
   await drainAll(w);
   assert.is(await ready(w, ENI_A), 6);
@@ -521,20 +515,20 @@ draining('nor one whose pool Docker has released, until the next request', async
 
 draining('another server knows of it from the ledger', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const other = w.another();
   await w.pools.release({ eni: ENI_A, range: null });
   assert.is.not((await w.store.eni(ENI_A))?.releasedAt, null);
   w.time.now += IDLE_MS;
   await drainAll(other);
   assert.is(await ready(w, ENI_A), 0);
-  await request(other, ENI_A);
+  await other.request(ENI_A);
   assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
 });
 
 draining('a pool that was asked for again is wanted again', async () => {
   const w = await slow({ vpc: LARGE });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   await w.pools.release({ eni: ENI_A, range: null });
   await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.0.0/22', subPool: '' });
   assert.is((await w.store.eni(ENI_A))?.releasedAt, null);
@@ -555,13 +549,13 @@ takingBack(
   'serves a request from the idle addresses of our other ENIs, in an unassign and an assign',
   async () => {
     const w = world({ policy: { warmMin: 0, warmMax: 3 } });
-    for (let i = 0; i < 3; i++) await request(w, ENI_A); // takes 7 of 9
-    for (let i = 0; i < 2; i++) await request(w, ENI_B);
-    const before = { assign: callsOf(w, ASSIGN), unassign: callsOf(w, UNASSIGN) };
-    const row = await request(w, ENI_B);
-    assert.ok(secondariesOf(w, ENI_B).includes(row.ip));
-    assert.is(callsOf(w, ASSIGN) - before.assign, 1);
-    assert.is(callsOf(w, UNASSIGN) - before.unassign, 1);
+    for (let i = 0; i < 3; i++) await w.request(ENI_A); // takes 7 of 9
+    for (let i = 0; i < 2; i++) await w.request(ENI_B);
+    const before = { assign: w.callsOf(ASSIGN), unassign: w.callsOf(UNASSIGN) };
+    const row = await w.request(ENI_B);
+    assert.ok(w.secondariesOf(ENI_B).includes(row.ip));
+    assert.is(w.callsOf(ASSIGN) - before.assign, 1);
+    assert.is(w.callsOf(UNASSIGN) - before.unassign, 1);
     assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nobody ever had it');
   },
 );
@@ -574,10 +568,10 @@ for (const [what, fault] of [
     const w = world({ policy: { warmMin: 0, warmMax: 4 } });
     await w.enis.adopt(ENI_A);
     w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
-    const first = request(w, ENI_B);
-    while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1); // all that there are
-    const row = await request(w, ENI_A);
-    assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+    const first = w.request(ENI_B);
+    while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1); // all that there are
+    const row = await w.request(ENI_A);
+    assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
     assert.is.not((await first).ip, row.ip);
   });
 
@@ -585,10 +579,10 @@ takingBack('waits no longer than a call may be sent', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 4 } });
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
-  const first = failure(request(w, ENI_B));
-  while ((await ipsWith(w, 'assigning')).length < 9) await w.time.wait(1);
+  const first = failure(w.request(ENI_B));
+  while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1);
   const since = w.time.now;
-  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   assert.ok(w.time.now - since < POLICY.callDeadlineMs + 2_500);
   await first;
 });
@@ -596,32 +590,32 @@ takingBack('waits no longer than a call may be sent', async () => {
 takingBack('those past the quarantine first, the others by early reuse', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
-  await release(w, ENI_A, ips[0] ?? '');
+  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
-  await release(w, ENI_A, ips[1] ?? '');
-  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  await w.release(ENI_A, ips[1] ?? '');
+  assert.is((await w.request(ENI_B)).ip, ips[0]);
   assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
-  assert.is((await request(w, ENI_B)).ip, ips[1]);
+  assert.is((await w.request(ENI_B)).ip, ips[1]);
   assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
 });
 
 takingBack('with strict reuse only those past the quarantine', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true, requestTimeoutMs: 1_000 } });
   const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
-  await release(w, ENI_A, ips[0] ?? '');
-  assert.is((await failure(request(w, ENI_B))).code, 'exhausted');
-  assert.is(callsOf(w, UNASSIGN), 0);
+  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  await w.release(ENI_A, ips[0] ?? '');
+  assert.is((await failure(w.request(ENI_B))).code, 'exhausted');
+  assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack('and those it does take', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true } });
   const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
-  await release(w, ENI_A, ips[0] ?? '');
+  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
-  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  assert.is((await w.request(ENI_B)).ip, ips[0]);
 });
 
 const anyTwo = { range: null, count: 2, which: 'any' } as const;
@@ -640,25 +634,25 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
   });
   const held = [];
   for (const eni of [ENI_A, ENI_A, ENI_A, ENI_A, ENI_B, ENI_B, ENI_B, ENI_B, ENI_B, C, C])
-    held.push(await request(w, eni));
-  for (const { iface, ip } of held) if (iface !== null) await release(w, iface, ip);
+    held.push(await w.request(eni));
+  for (const { iface, ip } of held) if (iface !== null) await w.release(iface, ip);
   w.time.now += POLICY.quarantineMs;
   const home = await w.enis.adopt(ENI_B);
   await steal(w.context, w.enis, home, anyTwo);
   assert.equal([await ready(w, ENI_A), await ready(w, ENI_B), await ready(w, C)], [2, 5, 2]);
   assert.is((await steal(w.context, w.enis, home, { ...anyTwo, count: 3 })).length, 3);
   assert.is(await ready(w, ENI_B), 5);
-  assert.is(callsOf(w, UNASSIGN), 3, 'one call for each ENI that is needed');
+  assert.is(w.callsOf(UNASSIGN), 3, 'one call for each ENI that is needed');
 });
 
 takingBack('when EC2 does not take them off, the request is told that, and waits as for EC2', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
   const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
-  await release(w, ENI_A, ips[0] ?? '');
+  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 3 });
-  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  assert.is((await w.request(ENI_B)).ip, ips[0]);
 });
 
 takingBack('many ENIs that ask at once each get one of what is idle', async () => {
@@ -691,8 +685,8 @@ takingBack('many ENIs that ask at once each get one of what is idle', async () =
     };
   };
   const held = [];
-  while ((await ipsWith(w, 'free')).length > 0 || held.length === 0) held.push(await request(w, ENI_A));
-  for (const { ip } of held) await release(w, ENI_A, ip);
+  while ((await w.ipsWith('free')).length > 0 || held.length === 0) held.push(await w.request(ENI_A));
+  for (const { ip } of held) await w.release(ENI_A, ip);
   w.time.now += POLICY.quarantineMs;
   Object.assign(w.store, {
     readyOn: late(readyOn),
@@ -701,7 +695,7 @@ takingBack('many ENIs that ask at once each get one of what is idle', async () =
     freeFor: late(freeFor),
     onEni: late(onEni),
   });
-  const given = await Promise.all(asking.map(id => request(w, id)));
+  const given = await Promise.all(asking.map(id => w.request(id)));
   assert.is(new Set(given.map(row => row.ip)).size, asking.length);
 });
 
@@ -711,8 +705,8 @@ async function movedAway() {
   const attachment = { instance: 'i-0a', deviceIndex: 2 };
   const enis = [...(ROOMY.enis ?? []), { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment }];
   const w = world({ vpc: { ...ROOMY, enis }, instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
-  const held = [await request(w, C), await request(w, C)];
-  for (const { ip } of held) await release(w, C, ip);
+  const held = [await w.request(C), await w.request(C)];
+  for (const { ip } of held) await w.release(C, ip);
   const home = await w.enis.adopt(ENI_A);
   w.vpc.network.detach(w.vpc.network.eni(C).attachment?.id ?? '');
   return { w, home };
@@ -720,22 +714,22 @@ async function movedAway() {
 
 takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
   const { w, home } = await movedAway();
-  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  const reads = w.callsOf('DescribeNetworkInterfaces');
   assert.equal(await steal(w.context, w.enis, home, anyTwo), []);
-  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 2);
-  assert.is(callsOf(w, UNASSIGN), 0);
+  assert.is(w.callsOf('DescribeNetworkInterfaces') - reads, 2);
+  assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack('nothing more is tried when nobody waits any longer', async () => {
   const { w, home } = await movedAway();
-  const reads = callsOf(w, 'DescribeNetworkInterfaces');
+  const reads = w.callsOf('DescribeNetworkInterfaces');
   assert.equal(await steal(w.context, w.enis, home, anyTwo, AbortSignal.abort()), []);
-  assert.is(callsOf(w, 'DescribeNetworkInterfaces') - reads, 1);
+  assert.is(w.callsOf('DescribeNetworkInterfaces') - reads, 1);
 });
 
 takingBack('only addresses of the range, and never a primary', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 2 } });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const home = await w.enis.adopt(ENI_B);
   const range = { ...anyTwo, range: parseCidr('10.0.1.0/30') };
   assert.equal(await steal(w.context, w.enis, home, range), []);
@@ -749,24 +743,24 @@ takingBack('only addresses of the range, and never a primary', async () => {
 
 const fullOfWarmth = async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
-  assert.is(secondariesOf(w, ENI_A).length, 9);
+  await w.request(ENI_A);
+  assert.is(w.secondariesOf(ENI_A).length, 9);
   return w;
 };
 
 makingRoom('a named address gets the place of an idle one', async () => {
   const w = await fullOfWarmth();
-  const named = (await ipsWith(w, 'free'))[0] ?? '';
-  assert.is((await request(w, ENI_A, { named })).ip, named);
-  assert.is(secondariesOf(w, ENI_A).length, 9);
+  const named = (await w.ipsWith('free'))[0] ?? '';
+  assert.is((await w.request(ENI_A, { named })).ip, named);
+  assert.is(w.secondariesOf(ENI_A).length, 9);
 });
 
 makingRoom('and so does one of a range of which none is ready', async () => {
   const w = await fullOfWarmth();
   const range = '10.0.1.240/28';
-  assert.not.ok((await ipsWith(w, 'ready')).some(ip => within(range, ip)));
-  assert.ok(within(range, (await request(w, ENI_A, { range })).ip));
-  assert.is(secondariesOf(w, ENI_A).length, 9);
+  assert.not.ok((await w.ipsWith('ready')).some(ip => within(range, ip)));
+  assert.ok(within(range, (await w.request(ENI_A, { range })).ip));
+  assert.is(w.secondariesOf(ENI_A).length, 9);
 });
 
 for (const more of [{}, { named: '10.0.1.240' }])
@@ -774,36 +768,36 @@ for (const more of [{}, { named: '10.0.1.240' }])
     `a range outside of the subnet gets none of them${more.named ? ', nor for a named one' : ''}`,
     async () => {
       const w = await fullOfWarmth();
-      const error = await failure(request(w, ENI_A, { ...more, range: '10.9.0.0/24' }));
+      const error = await failure(w.request(ENI_A, { ...more, range: '10.9.0.0/24' }));
       assert.is(error.code, 'bad-request');
       assert.match(error.line, /--ip-range 10\.9\.0\.0\/24 is not inside 10\.0\.1\.0\/24/);
-      assert.is(callsOf(w, UNASSIGN), 0);
+      assert.is(w.callsOf(UNASSIGN), 0);
     },
   );
 
 makingRoom('held ones keep theirs', async () => {
   const w = await fullOfWarmth();
-  for (let i = 0; i < 8; i++) await request(w, ENI_A);
-  const named = (await ipsWith(w, 'free'))[0] ?? '';
-  assert.is((await failure(request(w, ENI_A, { named }))).code, 'ec2-limit');
-  assert.is(callsOf(w, UNASSIGN), 0);
+  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  const named = (await w.ipsWith('free'))[0] ?? '';
+  assert.is((await failure(w.request(ENI_A, { named }))).code, 'ec2-limit');
+  assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 makingRoom.run();
 
 takingBack('a refill takes nothing back', async () => {
   const w = await slow({ policy: { warmMin: 2, warmMax: 3 } });
-  await request(w, ENI_B);
-  for (let i = 0; i < 3; i++) await request(w, ENI_A);
+  await w.request(ENI_B);
+  for (let i = 0; i < 3; i++) await w.request(ENI_A);
   await settled(w);
-  assert.is(callsOf(w, UNASSIGN), 0);
+  assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack("nor does a request from an ENI that is not this ledger's", async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 8; i++) await request(w, ENI_A);
-  const { ip } = await request(w, ENI_A);
-  await release(w, ENI_A, ip);
+  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
   const other = w.another();
   const enis = await w.store.enis();
   const foreign = { ...w.store, enis: async () => enis.map(eni => ({ ...eni, ours: eni.id !== ENI_A })) };

@@ -2,19 +2,7 @@
 // the ledger away until requests have failed for it, and then back; the next request on a cold ENI is the first to see.
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  callsOf,
-  ENI_A,
-  ENI_B,
-  failure,
-  POLICY,
-  ROOMY,
-  release,
-  request,
-  SMALL,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, POLICY, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 
@@ -23,8 +11,8 @@ async function ec2Away(w: World): Promise<void> {
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
-  assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
-  assert.is((await failure(request(w, ENI_A))).code, 'ec2-throttled');
+  assert.is((await failure(w.request(ENI_A))).code, 'ec2-throttled');
+  assert.is((await failure(w.request(ENI_A))).code, 'ec2-throttled');
   assert.ok(w.time.now - before > POLICY.requestTimeoutMs);
   w.vpc.faults.clear();
 }
@@ -36,8 +24,8 @@ async function storeAway(w: World): Promise<void> {
     throw new IpamError('store-down', 'away');
   };
   Object.assign(w.store, { onEni: away, readyOn: away, move: away });
-  assert.is((await failure(request(w, ENI_A))).code, 'store-down');
-  assert.is((await failure(request(w, ENI_A))).code, 'store-down');
+  assert.is((await failure(w.request(ENI_A))).code, 'store-down');
+  assert.is((await failure(w.request(ENI_A))).code, 'store-down');
   Object.assign(w.store, { onEni, readyOn, move });
 }
 
@@ -50,42 +38,42 @@ for (const [what, away] of [
   after(`${what} gets what was assigned for it`, async () => {
     const w = world({ vpc: ROOMY });
     await away(w);
-    assert.is((await request(w, ENI_A)).status, 'allocated');
-    assert.is(callsOf(w, ASSIGN) > 0, true);
+    assert.is((await w.request(ENI_A)).status, 'allocated');
+    assert.is(w.callsOf(ASSIGN) > 0, true);
   });
 
   after(`${what} gets what was assigned for it, however slow EC2 is`, async () => {
     const w = world({ vpc: ROOMY });
     await away(w);
     w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
-    assert.is((await request(w, ENI_A)).status, 'allocated');
+    assert.is((await w.request(ENI_A)).status, 'allocated');
   });
 
   after(`${what} gets a named address`, async () => {
     const w = world({ vpc: ROOMY });
     await away(w);
-    assert.is((await request(w, ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
+    assert.is((await w.request(ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
   });
 
   after(`${what} gets what first has to be taken off another ENI`, async () => {
     const policy = { warmMin: 0, warmMax: 0, cooldownMs: 0, quarantineMs: 0 };
     const w = world({ vpc: SMALL, policy });
     const rows = [];
-    for (let i = 0; i < 8; i++) rows.push(await request(w, ENI_B));
+    for (let i = 0; i < 8; i++) rows.push(await w.request(ENI_B));
     await away(w);
-    rows.push(await request(w, ENI_B));
-    for (const { ip } of rows) await release(w, ENI_B, ip);
-    assert.is((await request(w, ENI_A)).iface, ENI_A);
+    rows.push(await w.request(ENI_B));
+    for (const { ip } of rows) await w.release(ENI_B, ip);
+    assert.is((await w.request(ENI_A)).iface, ENI_A);
   });
 
   after(`${what} gets early what rests`, async () => {
     const w = world({ vpc: ROOMY, policy: { cooldownMs: 600_000 } });
-    for (let i = 0; i < 8; i++) await request(w, ENI_A);
-    const last = await request(w, ENI_A);
+    for (let i = 0; i < 8; i++) await w.request(ENI_A);
+    const last = await w.request(ENI_A);
     await away(w).catch(() => {});
     w.vpc.faults.clear();
-    await release(w, ENI_A, last.ip);
-    assert.is((await request(w, ENI_A)).ip, last.ip);
+    await w.release(ENI_A, last.ip);
+    assert.is((await w.request(ENI_A)).ip, last.ip);
   });
 }
 
@@ -98,19 +86,19 @@ after('that waits in vain for others is told why, within the bound', async () =>
     return changes[0]?.move === 'claim' ? [] : await move(changes);
   };
   const before = w.time.now;
-  const error = await failure(request(w, ENI_A));
+  const error = await failure(w.request(ENI_A));
   assert.match(error.line, /others kept taking what became ready on eni-0a/);
   assert.ok(w.time.now - before <= POLICY.requestTimeoutMs + 1_000);
 });
 
 after('for a named address that others keep moving is told so', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A, { named: '10.0.1.77' });
-  await release(w, ENI_A, '10.0.1.77');
+  await w.request(ENI_A, { named: '10.0.1.77' });
+  await w.release(ENI_A, '10.0.1.77');
   const { move } = w.store;
   w.store.move = async changes => (changes[0]?.move === 'claim' ? [] : await move(changes));
   assert.is(
-    (await failure(request(w, ENI_A, { named: '10.0.1.77' }))).line,
+    (await failure(w.request(ENI_A, { named: '10.0.1.77' }))).line,
     'others kept moving 10.0.1.77; try again',
   );
 });

@@ -7,43 +7,26 @@ import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { GLANCE_EVERY_MS } from '../../../src/ipam/request/glances.ts';
 import { putOn } from '../../kit/ledger.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  callsOf,
-  ENI_A,
-  ENI_B,
-  failure,
-  GONE,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  release,
-  request,
-  rowOf,
-  SMALL,
-  STAYS,
-  secondariesOf,
-  within,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, GONE, POLICY, ROOMY, SMALL, STAYS, within, world } from '../../kit/world.ts';
 
 const requesting = suite('request');
 
 requesting('a cold request assigns what it needs and twice the warm maximum, in one call', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 1, warmMax: 2 } });
-  const row = await request(w, ENI_A, { holder: 'web' });
+  const row = await w.request(ENI_A, { holder: 'web' });
   assert.is(row.status, 'allocated');
   assert.is(row.holder, 'web');
-  assert.is(secondariesOf(w, ENI_A).length, 5);
-  assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
-  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
-  assert.is((await ipsWith(w, 'ready')).length, 4);
+  assert.is(w.secondariesOf(ENI_A).length, 5);
+  assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
+  assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
+  assert.is((await w.ipsWith('ready')).length, 4);
 });
 
 requesting('a warm request asks EC2 nothing', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const before = [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   assert.is(
     [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0),
     before,
@@ -54,17 +37,17 @@ requesting('nobody gets an address twice, from two servers on one ledger', async
   const w = world({ vpc: ROOMY });
   const other = w.another();
   const rows = await Promise.all(
-    [w, other, w, other, w, other, w, other].map(server => request(server, ENI_A)),
+    [w, other, w, other, w, other, w, other].map(server => server.request(ENI_A)),
   );
   assert.is(new Set(rows.map(row => row.ip)).size, 8);
-  for (const row of rows) assert.ok(secondariesOf(w, ENI_A).includes(row.ip));
+  for (const row of rows) assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
 });
 
 requesting('requests that wait for one cold ENI share its assign', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
   w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
-  await Promise.all([request(w, ENI_A), request(w, ENI_A), request(w, ENI_A)]);
-  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+  await Promise.all([w.request(ENI_A), w.request(ENI_A), w.request(ENI_A)]);
+  assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
 });
 
 for (const [waiting, type] of [
@@ -85,16 +68,16 @@ for (const [waiting, type] of [
     w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
     await w.enis.adopt(ENI_A);
     const before = w.time.now;
-    const rows = await Promise.all(Array.from({ length: waiting }, () => request(w, ENI_A)));
+    const rows = await Promise.all(Array.from({ length: waiting }, () => w.request(ENI_A)));
     assert.is(new Set(rows.map(row => row.ip)).size, waiting);
-    assert.is(callsOf(w, 'AssignPrivateIpAddresses'), 1);
+    assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
     assert.is(w.time.now - before, GATHER_MS + 250);
   });
 
 requesting('whose address a stranger keeps locked in the store takes another one', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
-  const [first, second] = [await request(w, ENI_A), await request(w, ENI_A)];
-  for (const { ip } of [first, second]) await release(w, ENI_A, ip);
+  const [first, second] = [await w.request(ENI_A), await w.request(ENI_A)];
+  for (const { ip } of [first, second]) await w.release(ENI_A, ip);
   w.time.now += POLICY.cooldownMs;
   const locked = (await w.store.readyOn(ENI_A, null, 1)).rows[0]?.ip ?? first.ip;
   const move: typeof w.store.move = async changes => {
@@ -117,34 +100,34 @@ requesting('an ENI that was moved to a larger instance is not full any more', as
     { id: 'i-0b', type: 'm5.large' },
   ];
   const w = world({ vpc: { ...ROOMY, instances }, policy: { warmMin: 0, warmMax: 0 } });
-  await request(w, ENI_A);
-  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  await w.request(ENI_A);
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
   w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
-  assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'what was read within a minute will do');
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'what was read within a minute will do');
   w.time.now += 60_000;
-  assert.is((await request(w, ENI_A)).status, 'allocated');
+  assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 requesting("an instance type's limit is asked of EC2 once, also by a server that starts anew", async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
-  await request(w.another(), ENI_B);
-  assert.is(callsOf(w, 'DescribeInstanceTypes'), 1);
+  await w.request(ENI_A);
+  await w.another().request(ENI_B);
+  assert.is(w.callsOf('DescribeInstanceTypes'), 1);
   assert.is((await w.store.eni(ENI_B))?.addressLimit, 10);
 });
 
 requesting('nobody is given an address who has gone before it is claimed', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
-  assert.is((await failure(request(w, ENI_A, { caller: GONE }))).code, 'caller-gone');
-  assert.is((await ipsWith(w, 'allocated')).length, 1);
+  await w.request(ENI_A);
+  assert.is((await failure(w.request(ENI_A, { caller: GONE }))).code, 'caller-gone');
+  assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
 requesting('the primary and the reserved addresses are never given', async () => {
   const w = world();
   const given = new Set<string>();
-  for (let i = 0; i < 9; i++) given.add((await request(w, ENI_A)).ip);
+  for (let i = 0; i < 9; i++) given.add((await w.request(ENI_A)).ip);
   for (const ip of ['10.0.1.0', '10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4', '10.0.1.5', '10.0.1.15'])
     assert.not.ok(given.has(ip), ip);
   assert.is(given.size, 9);
@@ -161,9 +144,9 @@ requesting('the primary is not given even when the ledger calls it ready', async
       primary: false,
     },
   ]);
-  await request(w, ENI_A);
-  assert.is((await rowOf(w, '10.0.1.4')).status, 'occupied');
-  assert.is((await rowOf(w, '10.0.1.4')).primary, true);
+  await w.request(ENI_A);
+  assert.is((await w.rowOf('10.0.1.4')).status, 'occupied');
+  assert.is((await w.rowOf('10.0.1.4')).primary, true);
 });
 
 requesting(
@@ -173,41 +156,41 @@ requesting(
     const primary = '10.0.1.4' as never;
     const subnet = SMALL.subnets?.[0]?.id as never;
     await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
-    await putOn(w.store, [await rowOf(w, primary)], ENI_A);
+    await putOn(w.store, [await w.rowOf(primary)], ENI_A);
     await w.enis.adopt(ENI_A);
-    assert.is((await rowOf(w, primary)).status, 'occupied');
-    assert.is((await rowOf(w, primary)).primary, true);
+    assert.is((await w.rowOf(primary)).status, 'occupied');
+    assert.is((await w.rowOf(primary)).primary, true);
   },
 );
 
 requesting('a range narrows the choice', async () => {
   const w = world({ vpc: ROOMY });
   for (let i = 0; i < 6; i++) {
-    const { ip } = await request(w, ENI_A, { range: '10.0.1.128/25' });
+    const { ip } = await w.request(ENI_A, { range: '10.0.1.128/25' });
     assert.ok(within('10.0.1.128/25', ip), ip);
   }
 });
 
 requesting('a full ENI is said to be full, with what to do', async () => {
   const w = world({ vpc: ROOMY });
-  for (let i = 0; i < 9; i++) await request(w, ENI_A);
-  const error = await failure(request(w, ENI_A));
+  for (let i = 0; i < 9; i++) await w.request(ENI_A);
+  const error = await failure(w.request(ENI_A));
   assert.is(error.code, 'exhausted');
   assert.match(error.line, /eni-0a has no address left: it holds 9 beside its primary; stop a container/);
 });
 
 requesting('an empty subnet is said to be empty', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 5; i++) await request(w, ENI_A);
-  for (let i = 0; i < 4; i++) await request(w, ENI_B);
-  const error = await failure(request(w, ENI_B));
+  for (let i = 0; i < 5; i++) await w.request(ENI_A);
+  for (let i = 0; i < 4; i++) await w.request(ENI_B);
+  const error = await failure(w.request(ENI_B));
   assert.is(error.code, 'exhausted');
   assert.match(error.line, /subnet-0a1 \(10\.0\.1\.0\/28\) has no free address left for eni-0b/);
 });
 
 requesting('an unknown ENI is an error and changes nothing', async () => {
   const w = world();
-  const error = await failure(request(w, 'eni-0ff' as EniId));
+  const error = await failure(w.request('eni-0ff' as EniId));
   assert.is(error.code, 'ec2-not-found');
   assert.equal(await w.store.tally(), []);
 });
@@ -218,53 +201,53 @@ requesting(
     const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
     const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
     w.vpc.network.assign({ eni: ENI_B, ips: theirs });
-    for (let i = 0; i < 4; i++) await request(w, ENI_A);
-    const reads = () => callsOf(w, 'DescribeNetworkInterfaces');
+    for (let i = 0; i < 4; i++) await w.request(ENI_A);
+    const reads = () => w.callsOf('DescribeNetworkInterfaces');
     const before = reads();
     const line = /subnet-0a1 .* has no free address left/;
-    assert.match((await failure(request(w, ENI_A))).line, line);
+    assert.match((await failure(w.request(ENI_A))).line, line);
     assert.is(reads() - before, 1);
-    assert.match((await failure(request(w, ENI_A))).line, line);
+    assert.match((await failure(w.request(ENI_A))).line, line);
     assert.is(reads() - before, 1, 'what was read within a minute will do');
     w.vpc.network.unassign(ENI_B, theirs);
     w.time.now += GLANCE_EVERY_MS;
-    const both = [failure(request(w, ENI_A)), failure(request(w, ENI_A))];
+    const both = [failure(w.request(ENI_A)), failure(w.request(ENI_A))];
     for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
     assert.is(reads() - before, 2, 'all who ask share it');
     w.time.now += GLANCE_EVERY_MS;
-    assert.ok(theirs.includes((await request(w, ENI_A)).ip as Ipv4));
+    assert.ok(theirs.includes((await w.request(ENI_A)).ip as Ipv4));
     assert.is(reads() - before, 4, 'and one that tells where the ENI is');
   },
 );
 
 requesting('an embedded ledger assigns nothing on an ENI that has moved to another instance', async () => {
   const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const { attachment } = w.vpc.network.eni(ENI_A);
   w.vpc.network.detach(attachment?.id ?? '');
   w.vpc.network.attach(ENI_A, 'i-0b' as InstanceId, 2);
   w.time.now += 90_000;
-  const assigns = callsOf(w, 'AssignPrivateIpAddresses');
-  const { line } = await failure(request(w, ENI_A));
+  const assigns = w.callsOf('AssignPrivateIpAddresses');
+  const { line } = await failure(w.request(ENI_A));
   assert.match(line, /^eni-0a is not attached to i-0a, whose ENIs alone are served here; attach it here/);
-  assert.is(callsOf(w, 'AssignPrivateIpAddresses'), assigns);
+  assert.is(w.callsOf('AssignPrivateIpAddresses'), assigns);
 });
 
 requesting('an embedded ledger asks where an ENI is only when it has not been told for a while', async () => {
   const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
-  await request(w, ENI_A);
-  const reads = callsOf(w, 'DescribeNetworkInterfaces');
-  await request(w, ENI_A);
-  assert.is(callsOf(w, 'DescribeNetworkInterfaces'), reads);
+  await w.request(ENI_A);
+  const reads = w.callsOf('DescribeNetworkInterfaces');
+  await w.request(ENI_A);
+  assert.is(w.callsOf('DescribeNetworkInterfaces'), reads);
   w.time.now += 90_000;
-  await request(w, ENI_A);
-  await request(w, ENI_A);
-  assert.is(callsOf(w, 'DescribeNetworkInterfaces'), reads + 1);
+  await w.request(ENI_A);
+  await w.request(ENI_A);
+  assert.is(w.callsOf('DescribeNetworkInterfaces'), reads + 1);
 });
 
 requesting('an ENI that another process has found to have left is looked up again', async () => {
   const w = world({ instance: 'i-0a' });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const noted = await w.store.eni(ENI_A);
   if (noted !== null) await w.store.saveEnis([{ ...noted, instance: null, attachment: null }]);
   await w.enis.readAll();
@@ -279,15 +262,15 @@ requesting('is not refused while what another server tried in vain is free again
     if (query.which === 'any') w.store.freeFor = freeFor;
     return { ...(await freeFor(query)), rows: [] };
   };
-  assert.is((await request(w, ENI_A)).status, 'allocated');
+  assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 requesting('a request is refused in time although the read before hangs', async () => {
   const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0, requestTimeoutMs: 5_000 } });
-  for (let i = 0; i < 9; i++) await request(w, ENI_A);
+  for (let i = 0; i < 9; i++) await w.request(ENI_A);
   w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
   const before = w.time.now;
-  assert.is((await failure(request(w, ENI_A))).code, 'exhausted');
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
 });
 
@@ -295,9 +278,9 @@ const named = suite('request of a named address');
 
 named('is honoured, and a second request for it is refused with the reason', async () => {
   const w = world({ vpc: ROOMY });
-  const row = await request(w, ENI_A, { named: '10.0.1.77', holder: 'db' });
+  const row = await w.request(ENI_A, { named: '10.0.1.77', holder: 'db' });
   assert.is(row.ip, '10.0.1.77');
-  const error = await failure(request(w, ENI_B, { named: '10.0.1.77' }));
+  const error = await failure(w.request(ENI_B, { named: '10.0.1.77' }));
   assert.is(
     error.line,
     '10.0.1.77 is held by container db on eni-0a; choose another address or leave out --ip',
@@ -306,16 +289,16 @@ named('is honoured, and a second request for it is refused with the reason', asy
 
 named('is served while it cools on its ENI, as docker restart needs', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
-  await request(w, ENI_A, { named: '10.0.1.77' });
-  assert.is(await release(w, ENI_A, '10.0.1.77'), true);
-  assert.is((await request(w, ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
+  await w.request(ENI_A, { named: '10.0.1.77' });
+  assert.is(await w.release(ENI_A, '10.0.1.77'), true);
+  assert.is((await w.request(ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
 });
 
 named('that is ready on another ENI is refused, naming that ENI', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A, { named: '10.0.1.77' });
-  await release(w, ENI_A, '10.0.1.77');
-  const error = await failure(request(w, ENI_B, { named: '10.0.1.77' }));
+  await w.request(ENI_A, { named: '10.0.1.77' });
+  await w.release(ENI_A, '10.0.1.77');
+  const error = await failure(w.request(ENI_B, { named: '10.0.1.77' }));
   assert.match(error.line, /10\.0\.1\.77 is kept ready on eni-0a, another ENI/);
 });
 
@@ -329,27 +312,27 @@ const rejected: [ip: string, why: RegExp][] = [
 for (const [ip, why] of rejected)
   named(`${ip} is refused: ${why.source}`, async () => {
     const w = world({ vpc: ROOMY });
-    assert.match((await failure(request(w, ENI_A, { named: ip }))).line, why);
+    assert.match((await failure(w.request(ENI_A, { named: ip }))).line, why);
   });
 
 named('that somebody else has at EC2 is refused, and written down', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.99' as never] });
-  const error = await failure(request(w, ENI_A, { named: '10.0.1.99' }));
+  const error = await failure(w.request(ENI_A, { named: '10.0.1.99' }));
   assert.match(error.line, /10\.0\.1\.99 is in use on eni-0b/);
-  assert.is((await rowOf(w, '10.0.1.99')).status, 'occupied');
+  assert.is((await w.rowOf('10.0.1.99')).status, 'occupied');
 });
 
 const resting = suite('rest');
 
 resting('an address cools down before it is given again on its ENI', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
-  const { ip } = await request(w, ENI_A);
-  await release(w, ENI_A, ip);
-  assert.is.not((await request(w, ENI_A)).ip, ip);
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
+  assert.is.not((await w.request(ENI_A)).ip, ip);
   w.time.now += POLICY.cooldownMs;
-  assert.is((await request(w, ENI_A)).ip, ip);
+  assert.is((await w.request(ENI_A)).ip, ip);
 });
 
 resting(
@@ -357,55 +340,55 @@ resting(
   async () => {
     const w = world({ vpc: ROOMY });
     const rows = [];
-    for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+    for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
     const [first, second] = rows.map(row => row.ip);
-    await release(w, ENI_A, first ?? '');
+    await w.release(ENI_A, first ?? '');
     w.time.now += 1000;
-    await release(w, ENI_A, second ?? '');
-    assert.is((await request(w, ENI_A)).ip, first);
+    await w.release(ENI_A, second ?? '');
+    assert.is((await w.request(ENI_A)).ip, first);
     assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
   },
 );
 
 resting('early reuse asks EC2 once when the ENI can hold no more, and says so', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
-  for (let i = 0; i < 4; i++) await request(w, ENI_B);
-  for (const ip of await ipsWith(w, 'allocated')) await release(w, ENI_B, ip);
+  for (let i = 0; i < 4; i++) await w.request(ENI_B);
+  for (const ip of await w.ipsWith('allocated')) await w.release(ENI_B, ip);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.context, (await w.store.readyOn(ENI_B, null, 9)).rows);
-  for (let i = 0; i < 5; i++) await request(w, ENI_A);
+  for (let i = 0; i < 5; i++) await w.request(ENI_A);
   w.vpc.faults.add({
     kind: 'error',
     code: 'PrivateIpAddressLimitExceeded',
     message: 'no',
     action: 'AssignPrivateIpAddresses',
   });
-  const before = callsOf(w, 'AssignPrivateIpAddresses');
+  const before = w.callsOf('AssignPrivateIpAddresses');
   assert.match(
-    (await failure(request(w, ENI_A))).line,
+    (await failure(w.request(ENI_A))).line,
     /eni-0a has no address left: it holds as many as it may/,
   );
-  assert.is(callsOf(w, 'AssignPrivateIpAddresses') - before, 1);
+  assert.is(w.callsOf('AssignPrivateIpAddresses') - before, 1);
   assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nothing was given');
 });
 
 resting('with strict reuse the start waits, and gets the address once it has rested', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
   const rows = [];
-  for (let i = 0; i < 9; i++) rows.push(await request(w, ENI_A));
+  for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
   const ip = rows[0]?.ip ?? '';
-  await release(w, ENI_A, ip);
+  await w.release(ENI_A, ip);
   const before = w.time.now;
-  assert.is((await request(w, ENI_A)).ip, ip);
+  assert.is((await w.request(ENI_A)).ip, ip);
   assert.ok(w.time.now - before >= POLICY.cooldownMs);
 });
 
 resting('with strict reuse the start is refused at its bound', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true, cooldownMs: 600_000 } });
-  for (let i = 0; i < 8; i++) await request(w, ENI_A);
-  await release(w, ENI_A, (await request(w, ENI_A)).ip);
+  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  await w.release(ENI_A, (await w.request(ENI_A)).ip);
   const before = w.time.now;
-  assert.match((await failure(request(w, ENI_A))).line, /has no address left that has rested/);
+  assert.match((await failure(w.request(ENI_A))).line, /has no address left that has rested/);
   assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
   assert.ok(w.time.now - before < POLICY.requestTimeoutMs + 5_000);
 });
@@ -413,16 +396,16 @@ resting('with strict reuse the start is refused at its bound', async () => {
 resting('quarantine holds before another ENI, and is longer than the cooldown', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
   const ips = [];
-  for (let i = 0; i < 8; i++) ips.push((await request(w, ENI_A)).ip);
-  await release(w, ENI_A, ips[0] ?? '');
+  for (let i = 0; i < 8; i++) ips.push((await w.request(ENI_A)).ip);
+  await w.release(ENI_A, ips[0] ?? '');
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   assert.is((await unassign(w.context, row === undefined ? [] : [row])).freed.length, 1);
   w.time.now += POLICY.quarantineMs - 1;
-  assert.is.not((await request(w, ENI_B)).ip, ips[0], 'the other free address comes first');
+  assert.is.not((await w.request(ENI_B)).ip, ips[0], 'the other free address comes first');
   w.time.now += 1;
-  assert.is((await request(w, ENI_B)).ip, ips[0]);
+  assert.is((await w.request(ENI_B)).ip, ips[0]);
   assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
 });
 
@@ -430,9 +413,9 @@ const releasing = suite('release');
 
 releasing('of an address by its holder makes it ready and lets it rest', async () => {
   const w = world();
-  const { ip } = await request(w, ENI_A, { holder: 'web' });
-  assert.is(await release(w, ENI_A, ip), true);
-  const row = await rowOf(w, ip);
+  const { ip } = await w.request(ENI_A, { holder: 'web' });
+  assert.is(await w.release(ENI_A, ip), true);
+  const row = await w.rowOf(ip);
   assert.is(row.status, 'ready');
   assert.is(row.restedSince, w.time.now);
   assert.is(row.holder, null);
@@ -448,7 +431,7 @@ const rollbacks: [what: string, eni: EniId, ip: (held: string) => string][] = [
 for (const [what, eni, ip] of rollbacks)
   releasing(`${what} is a no and changes nothing`, async () => {
     const w = world();
-    const { ip: held } = await request(w, ENI_A);
+    const { ip: held } = await w.request(ENI_A);
     await w.enis.adopt(eni);
     const before = (
       await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
@@ -459,7 +442,7 @@ for (const [what, eni, ip] of rollbacks)
         'free',
       ])
     ).rows;
-    assert.is(await release(w, eni, ip(held)), false);
+    assert.is(await w.release(eni, ip(held)), false);
     const after = (
       await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
         'allocated',
@@ -474,17 +457,17 @@ for (const [what, eni, ip] of rollbacks)
 
 releasing('a second time is a no', async () => {
   const w = world();
-  const { ip } = await request(w, ENI_A);
-  await release(w, ENI_A, ip);
-  assert.is(await release(w, ENI_A, ip), false);
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
+  assert.is(await w.release(ENI_A, ip), false);
 });
 
 releasing('of an occupied secondary by the ENI that carries it frees it: its record was lost', async () => {
   const w = world();
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
   await w.enis.adopt(ENI_A);
-  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
-  assert.is((await rowOf(w, '10.0.1.9')).status, 'ready');
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
+  assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
 });
 
 releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at once', async () => {
@@ -492,21 +475,21 @@ releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
   await w.enis.adopt(ENI_A);
   w.vpc.network.unassign(ENI_A, ['10.0.1.9' as never]);
-  await w.store.move([{ row: await rowOf(w, '10.0.1.9'), move: 'unseen' }]);
-  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
-  assert.is((await rowOf(w, '10.0.1.9')).status, 'free');
+  await w.store.move([{ row: await w.rowOf('10.0.1.9'), move: 'unseen' }]);
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
+  assert.is((await w.rowOf('10.0.1.9')).status, 'free');
 });
 
 releasing('endures an EC2 that is away for a moment', async () => {
   const w = world({ instance: 'i-0a' });
   w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
-  assert.is(await release(w, ENI_A, '10.0.1.9'), true);
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
 });
 
 releasing('that was made though the store failed does not end the next holding', async () => {
   const w = world();
-  const { ip } = await request(w, ENI_A);
+  const { ip } = await w.request(ENI_A);
   const { move } = w.store;
   let failed = false;
   w.store.move = async changes => {
@@ -523,14 +506,14 @@ releasing('that was made though the store failed does not end the next holding',
     );
     throw new IpamError('store-down', 'lost');
   };
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.is((await rowOf(w, ip)).holder, 'next');
-  assert.is((await rowOf(w, ip)).status, 'allocated');
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is((await w.rowOf(ip)).holder, 'next');
+  assert.is((await w.rowOf(ip)).status, 'allocated');
 });
 
 releasing('an undo that the store fails is made up for by the keeper', async () => {
   const w = world();
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   const { move } = w.store;
   w.store.move = async () => {
     throw new IpamError('store-down', 'away');
@@ -540,12 +523,12 @@ releasing('an undo that the store fails is made up for by the keeper', async () 
   w.store.move = move;
   await w.rollbacks.settle();
   assert.is(w.rollbacks.isEmpty, true);
-  assert.is((await rowOf(w, row.ip)).status, 'ready');
+  assert.is((await w.rowOf(row.ip)).status, 'ready');
 });
 
 releasing('an undo that meets another move in the middle is tried again', async () => {
   const w = world();
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   const { move } = w.store;
   w.store.move = async () => {
     w.store.move = move;
@@ -553,26 +536,26 @@ releasing('an undo that meets another move in the middle is tried again', async 
     return [];
   };
   await w.allocator.undo(row);
-  assert.is((await rowOf(w, row.ip)).status, 'unassigning');
+  assert.is((await w.rowOf(row.ip)).status, 'unassigning');
   assert.is(w.rollbacks.isEmpty, true);
 });
 
 releasing('an undo whose row changed meanwhile is made all the same', async () => {
   const w = world();
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   await w.store.move([{ row, move: 'missed' }]);
   await w.allocator.undo(row);
-  assert.is((await rowOf(w, row.ip)).status, 'unassigning', 'it was missing: its repair may yet apply');
+  assert.is((await w.rowOf(row.ip)).status, 'unassigning', 'it was missing: its repair may yet apply');
 });
 
 releasing('undo gives back a claim whose answer reached nobody, and only that claim', async () => {
   const w = world();
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   await w.allocator.undo(row);
-  assert.is((await rowOf(w, row.ip)).status, 'ready');
-  const again = await request(w, ENI_A, { named: row.ip });
+  assert.is((await w.rowOf(row.ip)).status, 'ready');
+  const again = await w.request(ENI_A, { named: row.ip });
   await w.allocator.undo(row);
-  assert.is((await rowOf(w, again.ip)).status, 'allocated', 'the next holder is not touched');
+  assert.is((await w.rowOf(again.ip)).status, 'allocated', 'the next holder is not touched');
 });
 
 for (const s of [requesting, named, resting, releasing]) s.run();

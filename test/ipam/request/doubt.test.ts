@@ -6,18 +6,7 @@ import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  callsOf,
-  ENI_A,
-  failure,
-  ipsWith,
-  ROOMY,
-  request,
-  rowOf,
-  secondariesOf,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, failure, ROOMY, type World, world } from '../../kit/world.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const ASSIGN_MS = 250;
@@ -47,13 +36,13 @@ async function start(w: World, count: number, how: 'at once' | 'one after anothe
   const ips: string[] = [];
   const one = async () => {
     const before = w.time.now;
-    ips.push((await request(w, ENI_A)).ip);
+    ips.push((await w.request(ENI_A)).ip);
     took.push(w.time.now - before);
   };
   if (how === 'at once') await Promise.all(Array.from({ length: count }, one));
   else for (let i = 0; i < count; i++) await one();
   assert.is(new Set(ips).size, count, 'no address is given twice');
-  for (const ip of ips) assert.ok(secondariesOf(w, ENI_A).includes(ip), `${ip} is not on the ENI`);
+  for (const ip of ips) assert.ok(w.secondariesOf(ENI_A).includes(ip), `${ip} is not on the ENI`);
   return took.sort((a, b) => b - a);
 }
 
@@ -76,7 +65,7 @@ for (const [why, fault] of FAULTS)
       if (how === 'one after another') await first;
       const took = await start(w, STARTS, how);
       await first;
-      console.log(`  ${why}, ${how}: longest ${took[0]} ms, ${callsOf(w, ASSIGN)} calls`);
+      console.log(`  ${why}, ${how}: longest ${took[0]} ms, ${w.callsOf(ASSIGN)} calls`);
       assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
     });
 
@@ -98,7 +87,7 @@ for (const [room, held] of ROOMS)
         const took = await start(w, 49 - held, 'at once');
         assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
         const before = w.time.now;
-        assert.is((await failure(request(w, ENI_A))).code, 'exhausted', 'one more is refused');
+        assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'one more is refused');
         assert.ok(w.time.now - before <= START_MS_MAX, 'and needs no long wait for that');
       },
     );
@@ -129,41 +118,39 @@ starting('`--ip`: its address is given as soon as a read shows it', async () => 
   const w = await scene({ kind: 'latency', ms: 60_000 });
   const named = '10.0.1.77';
   const before = w.time.now;
-  assert.is((await request(w, ENI_A, { named })).ip, named);
+  assert.is((await w.request(ENI_A, { named })).ip, named);
   assert.ok(w.time.now - before <= START_MS_MAX);
-  assert.is(callsOf(w, ASSIGN), 1);
+  assert.is(w.callsOf(ASSIGN), 1);
 });
 
 starting('while rows are in doubt a call names no more than wait, and a refill none', async () => {
   const w = await scene({ kind: 'hang' });
   await start(w, 1, 'at once');
-  const inDoubt = (await ipsWith(w, 'assigning')).length;
+  const inDoubt = (await w.ipsWith('assigning')).length;
   assert.ok(inDoubt > 1);
   await start(w, 3, 'at once');
-  assert.is(secondariesOf(w, ENI_A).length, 4);
+  assert.is(w.secondariesOf(ENI_A).length, 4);
   await w.time.wait(10_000);
-  assert.is(secondariesOf(w, ENI_A).length, 4);
-  assert.is((await ipsWith(w, 'assigning')).length, inDoubt);
+  assert.is(w.secondariesOf(ENI_A).length, 4);
+  assert.is((await w.ipsWith('assigning')).length, inDoubt);
 });
 
 starting('EC2 that answers nothing for a quarter of an hour does not use up the subnet', async () => {
   const w = await scene({ kind: 'error', ...INTERNAL, times: 1_000_000 });
   const until = w.time.now + 900_000;
   while (w.time.now < until) {
-    const waiting = Array.from({ length: 10 }, () => failure(request(w, ENI_A)));
+    const waiting = Array.from({ length: 10 }, () => failure(w.request(ENI_A)));
     await w.time.wait(1_000);
     for (const error of await Promise.all(waiting))
       assert.ok(['ec2-unknown', 'unavailable'].includes(error.code), error.line);
   }
-  const inDoubt = (await ipsWith(w, 'assigning')).length;
-  console.log(
-    `  EC2 away for 15 min, 10 waiting: ${callsOf(w, ASSIGN)} calls, ${inDoubt} addresses in doubt`,
-  );
+  const inDoubt = (await w.ipsWith('assigning')).length;
+  console.log(`  EC2 away for 15 min, 10 waiting: ${w.callsOf(ASSIGN)} calls, ${inDoubt} addresses in doubt`);
   assert.ok(inDoubt <= 100, `${inDoubt}`);
   w.vpc.faults.clear();
   const clearedAt = w.time.now;
   for (let given = false; !given; ) {
-    given = await request(w, ENI_A).then(
+    given = await w.request(ENI_A).then(
       () => true,
       () => false,
     );
@@ -180,7 +167,7 @@ starting('who waits when EC2 is well again after a minute is served within secon
   const wellAt = w.time.now + 60_000;
   const starts: Promise<number>[] = [];
   for (let i = 0; i < 20; i++) {
-    starts.push(request(w, ENI_A).then(() => w.time.now - wellAt));
+    starts.push(w.request(ENI_A).then(() => w.time.now - wellAt));
     await w.time.wait(1_000);
   }
   await w.time.wait(wellAt - w.time.now);
@@ -200,7 +187,7 @@ for (const outageMs of [60_000, 150_000])
       const endsAt = w.time.now + outageMs;
       const during: Promise<unknown>[] = [];
       while (w.time.now < endsAt) {
-        during.push(request(w, ENI_A).catch(error => error));
+        during.push(w.request(ENI_A).catch(error => error));
         await w.time.wait(5_000);
       }
       w.vpc.faults.clear();
@@ -218,7 +205,7 @@ async function startsWhileHung(w: World, count: number): Promise<{ code: string;
   const ends: Promise<{ code: string; tookMs: number }>[] = [];
   for (let i = 0; i < count; i++) {
     const before = w.time.now;
-    ends.push(failure(request(w, ENI_A)).then(({ code }) => ({ code, tookMs: w.time.now - before })));
+    ends.push(failure(w.request(ENI_A)).then(({ code }) => ({ code, tookMs: w.time.now - before })));
     await w.time.wait(2_000);
   }
   return await Promise.all(ends);
@@ -240,7 +227,7 @@ for (const [how, count] of [
       assert.equal([...new Set(ends.map(end => end.code))], ['ec2-unknown']);
       const longestMs = Math.max(...ends.map(end => end.tookMs));
       assert.ok(longestMs <= 60_000 + ANSWERED_WITHIN_MS, `${longestMs} ms`);
-      assert.is((await ipsWith(first, 'allocated')).length, 0);
+      assert.is((await first.ipsWith('allocated')).length, 0);
     },
   );
 
@@ -270,19 +257,19 @@ for (const [whose, before] of [
   );
 
 async function otherAsks(w: World): Promise<void> {
-  for (const ip of (await ipsWith(w, 'free')).slice(0, 2)) {
-    const row = await rowOf(w, ip);
+  for (const ip of (await w.ipsWith('free')).slice(0, 2)) {
+    const row = await w.rowOf(ip);
     await w.store.move([{ row, move: 'assign', iface: ENI_A }]);
   }
 }
 
 starting('an unassign that hangs keeps nobody waiting for a place', async () => {
   const w = world({ vpc: ROOMY });
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.vpc.faults.add({ kind: 'hang', action: 'UnassignPrivateIpAddresses', times: 1 });
   const before = w.time.now;
-  const [named = ''] = await ipsWith(w, 'free');
-  assert.is((await request(w, ENI_A, { named })).ip, named);
+  const [named = ''] = await w.ipsWith('free');
+  assert.is((await w.request(ENI_A, { named })).ip, named);
   assert.ok(w.time.now - before <= START_MS_MAX + 1_000, `${w.time.now - before} ms`);
 });
 
@@ -293,10 +280,10 @@ starting(
     await w.enis.adopt(ENI_A);
     const action = 'AssignPrivateIpAddresses';
     w.vpc.faults.add({ kind: 'error', code: 'Unavailable', message: 'away', action });
-    for (let i = 0; i < 2; i++) assert.ok(await request(w, ENI_A).catch(error => error instanceof Error));
+    for (let i = 0; i < 2; i++) assert.ok(await w.request(ENI_A).catch(error => error instanceof Error));
     w.vpc.faults.clear();
     const before = w.time.now;
-    assert.is((await request(w, ENI_A)).status, 'allocated');
+    assert.is((await w.request(ENI_A)).status, 'allocated');
     assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
   },
 );

@@ -1,28 +1,17 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  countingCalls,
-  ENI_A,
-  ENI_B,
-  failure,
-  ROOMY,
-  release,
-  request,
-  SMALL,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
 
 const early = suite('early reuse');
 
 /** Nine addresses on the ENI, given up one after the other; none has rested. */
 async function resting(w: World, apartMs = 1_000): Promise<string[]> {
   const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await request(w, ENI_A)).ip);
+  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
   w.time.now += 60_000;
   for (const ip of ips) {
-    await release(w, ENI_A, ip);
+    await w.release(ENI_A, ip);
     w.time.now += apartMs;
   }
   return ips;
@@ -32,11 +21,11 @@ const reuses = ({ lines }: World) => lines.filter(line => line.message === 'earl
 early('costs one commit and no read, once a plain read has shown that nothing has rested', async () => {
   const w = world({ vpc: ROOMY });
   const ips = await resting(w);
-  assert.is((await request(w, ENI_A)).ip, ips[0]);
-  const calls = countingCalls(w, 'get', 'readyOn', 'onEni', 'freeFor', 'move');
+  assert.is((await w.request(ENI_A)).ip, ips[0]);
+  const calls = w.countingCalls('get', 'readyOn', 'onEni', 'freeFor', 'move');
   const now = w.time.now;
-  assert.is((await request(w, ENI_A)).ip, ips[1]);
-  assert.is((await request(w, ENI_A)).ip, ips[2]);
+  assert.is((await w.request(ENI_A)).ip, ips[1]);
+  assert.is((await w.request(ENI_A)).ip, ips[2]);
   assert.equal(calls, { get: 0, readyOn: 0, onEni: 0, freeFor: 0, move: 2 });
   assert.is(w.time.now, now);
   assert.is(reuses(w), 3);
@@ -46,35 +35,35 @@ early('waits for nobody to come also where it has to read', async () => {
   const w = world({ vpc: ROOMY });
   const [first] = await resting(w);
   const now = w.time.now;
-  assert.is((await request(w, ENI_A)).ip, first);
+  assert.is((await w.request(ENI_A)).ip, first);
   assert.is(w.time.now, now);
 });
 
 early('reads again a second later', async () => {
   const w = world({ vpc: ROOMY });
   await resting(w);
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   w.time.now += 1_000;
-  const calls = countingCalls(w, 'onEni');
-  await request(w, ENI_A);
+  const calls = w.countingCalls('onEni');
+  await w.request(ENI_A);
   assert.ok(calls.onEni > 0);
 });
 
 early('gives one that has rested meanwhile first', async () => {
   const w = world({ vpc: ROOMY, policy: { cooldownMs: 950 } });
   const ips = await resting(w, 100);
-  assert.is((await request(w, ENI_A)).ip, ips[0]);
+  assert.is((await w.request(ENI_A)).ip, ips[0]);
   w.time.now += 200;
   const before = reuses(w);
-  assert.is((await request(w, ENI_A)).ip, ips[1], 'which has rested now');
+  assert.is((await w.request(ENI_A)).ip, ips[1], 'which has rested now');
   assert.is(reuses(w), before);
 });
 
 early('never happens with --strict-reuse', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true, cooldownMs: 600_000 } });
   await resting(w);
-  await failure(request(w, ENI_A));
-  await failure(request(w, ENI_A));
+  await failure(w.request(ENI_A));
+  await failure(w.request(ENI_A));
   assert.is(reuses(w), 0);
 });
 
@@ -82,56 +71,56 @@ early('of one that another server was quicker with is of another one', async () 
   const w = world({ vpc: ROOMY });
   const ips = await resting(w);
   const other = w.another();
-  await request(w, ENI_A);
-  assert.is((await request(other, ENI_A)).ip, ips[1]);
-  assert.is((await request(w, ENI_A)).ip, ips[2]);
+  await w.request(ENI_A);
+  assert.is((await other.request(ENI_A)).ip, ips[1]);
+  assert.is((await w.request(ENI_A)).ip, ips[2]);
 });
 
 early('gives what is free and has rested longer than what is ready', async () => {
   const policy = { warmMin: 0, warmMax: 0, graceMs: 0, quarantineMs: 3_600_000, cooldownMs: 3_600_000 };
   const w = world({ vpc: SMALL, policy });
   const rows = [];
-  for (let i = 0; i < 5; i++) rows.push(await request(w, ENI_A));
-  for (let i = 0; i < 4; i++) rows.push(await request(w, ENI_B));
+  for (let i = 0; i < 5; i++) rows.push(await w.request(ENI_A));
+  for (let i = 0; i < 4; i++) rows.push(await w.request(ENI_B));
   const [old, ...ofB] = rows.slice(4).map(row => row.ip);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  await release(w, ENI_A, old ?? '');
+  await w.release(ENI_A, old ?? '');
   w.time.now += 1_000;
-  await release(w, ENI_B, ofB[0] ?? '');
+  await w.release(ENI_B, ofB[0] ?? '');
   w.time.now += 1_000;
-  await release(w, ENI_B, ofB[1] ?? '');
+  await w.release(ENI_B, ofB[1] ?? '');
   await unassign(w.context, (await w.store.readyOn(ENI_A, null, 9)).rows);
-  assert.is((await request(w, ENI_B)).ip, old, 'the one that is free');
-  assert.is((await request(w, ENI_B)).ip, ofB[0]);
-  assert.is((await request(w, ENI_B)).ip, ofB[1]);
+  assert.is((await w.request(ENI_B)).ip, old, 'the one that is free');
+  assert.is((await w.request(ENI_B)).ip, ofB[0]);
+  assert.is((await w.request(ENI_B)).ip, ofB[1]);
 });
 
 early('ends when another server has made room, a second later at the latest', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
   const ips = await resting(w);
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.context, (await w.store.readyOn(ENI_A, null, 3)).rows);
   w.time.now += 1_000;
-  assert.not.ok(ips.includes((await request(w, ENI_A)).ip));
+  assert.not.ok(ips.includes((await w.request(ENI_A)).ip));
 });
 
 early('is bounded by the quarantine of what is free', async () => {
   const policy = { warmMin: 0, warmMax: 0, graceMs: 0, quarantineMs: 20_000, cooldownMs: 3_600_000 };
   const w = world({ vpc: SMALL, policy });
   const ips = [];
-  for (let i = 0; i < 5; i++) ips.push((await request(w, ENI_A)).ip);
+  for (let i = 0; i < 5; i++) ips.push((await w.request(ENI_A)).ip);
   const ofB = [];
-  for (let i = 0; i < 4; i++) ofB.push((await request(w, ENI_B)).ip);
-  for (const ip of ofB.slice(0, 3)) await release(w, ENI_B, ip);
+  for (let i = 0; i < 4; i++) ofB.push((await w.request(ENI_B)).ip);
+  for (const ip of ofB.slice(0, 3)) await w.release(ENI_B, ip);
   w.time.now += 1;
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  await release(w, ENI_A, ips[0] ?? '');
+  await w.release(ENI_A, ips[0] ?? '');
   await unassign(w.context, (await w.store.readyOn(ENI_A, null, 9)).rows);
   w.time.now += 19_500;
-  assert.ok(ofB.includes((await request(w, ENI_B)).ip));
+  assert.ok(ofB.includes((await w.request(ENI_B)).ip));
   w.time.now += 500;
-  assert.is((await request(w, ENI_B)).ip, ips[0], 'its quarantine is over');
+  assert.is((await w.request(ENI_B)).ip, ips[0], 'its quarantine is over');
 });
 
 early.run();

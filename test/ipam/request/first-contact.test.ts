@@ -5,19 +5,7 @@ import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ENI_A,
-  ENI_B,
-  failure,
-  ROOMY,
-  release,
-  rowOf,
-  STAYS,
-  SUBNET,
-  secondariesOf,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, ROOMY, STAYS, SUBNET, type World, world } from '../../kit/world.ts';
 
 const FOREIGN = '10.0.1.77';
 
@@ -45,15 +33,15 @@ central('a release for an ENI that nobody has pooled changes nothing and asks EC
   const w = await initialised();
   const before = await stateOf(w);
   const calls = callsOf(w);
-  assert.is(await release(w, ENI_A, FOREIGN), false);
+  assert.is(await w.release(ENI_A, FOREIGN), false);
   assert.equal(await stateOf(w), before);
   assert.is(callsOf(w), calls);
-  assert.equal(secondariesOf(w, ENI_A), [FOREIGN]);
+  assert.equal(w.secondariesOf(ENI_A), [FOREIGN]);
 });
 
 central('so does one for an ENI that the ledger has never heard of', async () => {
   const w = world({ vpc: ROOMY });
-  assert.is(await release(w, ENI_A, FOREIGN), false);
+  assert.is(await w.release(ENI_A, FOREIGN), false);
   assert.is(callsOf(w), 0);
   assert.equal(await w.store.enis(), []);
 });
@@ -82,7 +70,7 @@ central('RequestPool makes it ours, for all servers of the ledger', async () => 
   const calls = callsOf(w);
   const another = w.another();
   assert.is((await another.pools.gateway(parsePoolId(ENI_A), null)).gateway, '10.0.1.1');
-  assert.is(await release(another, ENI_A, FOREIGN), true);
+  assert.is(await another.release(ENI_A, FOREIGN), true);
   assert.is(callsOf(w), calls);
   assert.is((await ask(another)).row.iface, ENI_A);
 });
@@ -108,14 +96,14 @@ central('an ENI that only the rows of the ancestor tell of is read at its first 
   };
   await w.store.saveEnis([unread]);
   await w.store.adopt(ENI_A);
-  assert.is(await release(w, ENI_A, FOREIGN), true);
+  assert.is(await w.release(ENI_A, FOREIGN), true);
   assert.is((await w.store.eni(ENI_A))?.primary, '10.0.1.4');
-  assert.is((await rowOf(w, FOREIGN)).status, 'ready', 'a container of the old days gave it up');
+  assert.is((await w.rowOf(FOREIGN)).status, 'ready', 'a container of the old days gave it up');
 });
 
 central('an operator may not give up what stands on it either', async () => {
   const w = await initialised();
-  const { move, refusal } = operatorRelease(await rowOf(w, FOREIGN), false);
+  const { move, refusal } = operatorRelease(await w.rowOf(FOREIGN), false);
   assert.is(move, null);
   assert.match(refusal, /eni-0a is not an ENI of this ledger.*`ec2-ipam adopt eni-0a`/);
 });
@@ -125,7 +113,7 @@ const embedded = suite('first contact with an embedded server');
 embedded('an ENI of this instance becomes ours by a request, a release or a gateway request', async () => {
   for (const contact of [
     (w: World) => ask(w),
-    (w: World) => release(w, ENI_A, FOREIGN),
+    (w: World) => w.release(ENI_A, FOREIGN),
     (w: World) => w.pools.gateway(parsePoolId(ENI_A), null),
   ]) {
     const w = await initialised('i-0a');
@@ -137,8 +125,8 @@ embedded('an ENI of this instance becomes ours by a request, a release or a gate
 embedded('that of another instance does not', async () => {
   const w = await initialised('i-0b');
   const before = await stateOf(w);
-  assert.is(await release(w, ENI_A, FOREIGN), false);
-  assert.is(await release(w, 'eni-0ff' as never, FOREIGN), false);
+  assert.is(await w.release(ENI_A, FOREIGN), false);
+  assert.is(await w.release('eni-0ff' as never, FOREIGN), false);
   assert.match(
     (await failure(ask(w))).line,
     /^eni-0a is not attached to i-0b, whose ENIs alone are served here;/,

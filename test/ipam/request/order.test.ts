@@ -1,11 +1,11 @@
 // Goal: what an operator may give up, and what not.
 import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ROOMY, request, rowOf, world } from '../../kit/world.ts';
+import { ENI_A, ROOMY, world } from '../../kit/world.ts';
 
 const ordering = suite('order');
 ordering('the holder of an address, and an occupied one on an ENI of ours', async () => {
-  const held = await request(world({ vpc: ROOMY }), ENI_A);
+  const held = await world({ vpc: ROOMY }).request(ENI_A);
   assert.is(operatorRelease(held, true).move, 'release');
   assert.is(operatorRelease({ ...held, missingSince: 1 }, true).move, 'retire');
   assert.is(operatorRelease({ ...held, status: 'occupied' }, true).move, 'surrender');
@@ -13,13 +13,13 @@ ordering('the holder of an address, and an occupied one on an ENI of ours', asyn
 });
 ordering('nothing else', async () => {
   const w = world({ vpc: ROOMY });
-  const held = await request(w, ENI_A);
+  const held = await w.request(ENI_A);
   const refused: [row: Parameters<typeof operatorRelease>[0], ours: boolean, why: RegExp][] = [
-    [await rowOf(w, '10.0.1.4'), true, /primary address of eni-0a/],
+    [await w.rowOf('10.0.1.4'), true, /primary address of eni-0a/],
     [{ ...held, status: 'occupied' }, false, /eni-0a is not an ENI of this ledger/],
     [{ ...held, status: 'occupied', iface: null }, true, /on no ENI that is known/],
     [{ ...held, status: 'ready' }, true, /is ready: nobody holds it/],
-    [await rowOf(w, '10.0.1.1'), true, /is reserved: nobody holds it/],
+    [await w.rowOf('10.0.1.1'), true, /is reserved: nobody holds it/],
   ];
   for (const [row, ours, why] of refused) {
     assert.is(operatorRelease(row, ours).move, null);

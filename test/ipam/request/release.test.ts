@@ -6,21 +6,13 @@ import { IpamError } from '../../../src/domain/error.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
-  countingCalls,
   ENI_A,
   ENI_B,
   failure,
-  intercept,
-  linesOf,
   POLICY,
   ROOMY,
-  release,
-  request,
-  requests,
-  rowOf,
   SMALL,
   storeAway,
-  tookMs,
   type World,
   world,
 } from '../../kit/world.ts';
@@ -41,20 +33,20 @@ function servers(skewMs = 0) {
   return { w, other: w.another(), skew };
 }
 const hold = (w: World, holder: string | null = null): Promise<Allocation> =>
-  request(w, ENI_A, { named: NAMED, holder });
+  w.request(ENI_A, { named: NAMED, holder });
 /** The address is released at one server and given to the next holder by another. */
 async function giveAnew(ends: World, begins = ends): Promise<void> {
-  await release(ends, ENI_A, NAMED);
+  await ends.release(ENI_A, NAMED);
   await hold(begins, 'next');
 }
 async function endsHolding(w: World, released: Promise<boolean>, ip: string = NAMED): Promise<void> {
   assert.is(await released, true);
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is((await w.rowOf(ip)).status, 'ready');
 }
-const isHeldBy = async (w: World, holder: string) => assert.is((await rowOf(w, NAMED)).holder, holder);
+const isHeldBy = async (w: World, holder: string) => assert.is((await w.rowOf(NAMED)).holder, holder);
 /** The next move is made and the answer lost, and meanwhile `work` is done. */
 function loseAnswer(w: World, work: () => Promise<unknown>): void {
-  const back = intercept(w, 'move', move => async changes => {
+  const back = w.intercept('move', move => async changes => {
     back();
     await move(changes);
     await work();
@@ -71,10 +63,10 @@ const several = suite('a release at one of several servers');
 
 several('costs one commit and no read where that server gave the address', async () => {
   const { w, other } = servers();
-  await request(other, ENI_A);
-  const { ip } = await request(w, ENI_A);
-  const calls = countingCalls(w, 'get', 'move');
-  assert.is(await release(w, ENI_A, ip), true);
+  await other.request(ENI_A);
+  const { ip } = await w.request(ENI_A);
+  const calls = w.countingCalls('get', 'move');
+  assert.is(await w.release(ENI_A, ip), true);
   assert.equal(calls, { get: 0, move: 1 });
 });
 
@@ -84,37 +76,37 @@ for (const [what, restMs] of [
 ] as const)
   several(`ends what another server took back and gave again ${what}`, async () => {
     const { w, other } = servers();
-    const { ip } = await request(w, ENI_A);
+    const { ip } = await w.request(ENI_A);
     later(w, 1_000);
-    await release(other, ENI_A, ip);
+    await other.release(ENI_A, ip);
     later(w, restMs);
-    await request(other, ENI_A, { named: ip });
+    await other.request(ENI_A, { named: ip });
     later(w, restMs);
-    await endsHolding(w, release(w, ENI_A, ip), ip);
+    await endsHolding(w, w.release(ENI_A, ip), ip);
   });
 
 several('is answered as a no only after the ledger was read', async () => {
   const { w, other } = servers();
-  const { ip } = await request(w, ENI_A);
-  await release(other, ENI_A, ip);
-  const calls = countingCalls(w, 'get');
-  await release(w, ENI_A, ip);
+  const { ip } = await w.request(ENI_A);
+  await other.release(ENI_A, ip);
+  const calls = w.countingCalls('get');
+  await w.release(ENI_A, ip);
   assert.equal(calls, { get: 1 });
 });
 
 several('that was made, and answered "no" since another server has given the address anew', async () => {
   const { w, other } = servers();
-  const { ip } = await request(w, ENI_A);
+  const { ip } = await w.request(ENI_A);
   later(w, 1_000);
-  const back = intercept(w, 'move', move => async changes => {
+  const back = w.intercept('move', move => async changes => {
     back();
     await move(changes);
     later(w, 1);
-    await request(other, ENI_A, { named: ip });
+    await other.request(ENI_A, { named: ip });
     return [];
   });
-  assert.is(await release(w, ENI_A, ip), true);
-  assert.is((await rowOf(w, ip)).status, 'allocated');
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is((await w.rowOf(ip)).status, 'allocated');
 });
 
 several.run();
@@ -123,18 +115,18 @@ const late = suite('a release that comes to the ledger late');
 
 /** `changes` happen while the release waits for the store for a minute. */
 function whileAway(w: World, changes: () => Promise<unknown> = async () => {}): Promise<boolean> {
-  const back = intercept(w, 'get', () => async () => {
+  const back = w.intercept('get', () => async () => {
     later(w, 60_000);
     back();
     await changes();
     return await storeAway();
   });
-  return release(w, ENI_A, NAMED);
+  return w.release(ENI_A, NAMED);
 }
 /** The other server knows the ENI and the store's clock, and does not remember who has the address. */
 async function heldByFirst() {
   const parts = servers();
-  await request(parts.other, ENI_A, { named: '10.0.1.88' });
+  await parts.other.request(ENI_A, { named: '10.0.1.88' });
   await hold(parts.w);
   later(parts.w, 100);
   return parts;
@@ -149,7 +141,7 @@ late('keeps one that began after it arrived, and says so', async () => {
   const { w, other } = await heldByFirst();
   await whileAway(other, () => giveAnew(w));
   await isHeldBy(w, 'next');
-  assert.is(linesOf(other, 'release refused'), 1);
+  assert.is(other.linesOf('release refused'), 1);
 });
 
 for (const [what, stepMs] of [
@@ -181,18 +173,18 @@ late('keeps what was given anew after its own first try, on a clock that was set
   loseAnswer(w, async () => {
     later(w, 5_000);
     await hold(other, 'next');
-    intercept(w, 'get', get => async (...asked) => {
+    w.intercept('get', get => async (...asked) => {
       later(w, 10_000); // so that a look tells little of the store's clock
       return await get(...asked);
     });
   });
-  await release(w, ENI_A, NAMED);
+  await w.release(ENI_A, NAMED);
   await isHeldBy(w, 'next');
 });
 
 /** A store that is far away: each look takes so long, and reads in the middle of that. */
 const farAway = (w: World, lookMs = 2_000) =>
-  intercept(w, 'get', get => async (...asked) => {
+  w.intercept('get', get => async (...asked) => {
     later(w, lookMs / 2);
     const read = await get(...asked);
     later(w, lookMs / 2);
@@ -204,17 +196,17 @@ late('ends what nobody else has ended since, however far away the store is', asy
   await hold(w);
   later(w, 10);
   farAway(other);
-  await endsHolding(w, release(other, ENI_A, NAMED));
+  await endsHolding(w, other.release(ENI_A, NAMED));
 });
 
 late('ends what began a moment ago and was last given up long before', async () => {
   const { w, other } = servers();
   await hold(w);
-  await release(w, ENI_A, NAMED);
+  await w.release(ENI_A, NAMED);
   later(w, 60_000);
   await hold(w);
   farAway(other);
-  await endsHolding(w, release(other, ENI_A, NAMED));
+  await endsHolding(w, other.release(ENI_A, NAMED));
 });
 
 for (const [when, beforeMs, afterMs, laterMs] of [
@@ -232,7 +224,7 @@ for (const [when, beforeMs, afterMs, laterMs] of [
       await hold(other, 'next');
       skew.ms += afterMs;
     });
-    const released = release(w, ENI_A, NAMED);
+    const released = w.release(ENI_A, NAMED);
     if (afterMs === 0) assert.is(await released, true);
     else assert.match((await failure(released)).line, /may have been given anew/);
     await isHeldBy(w, 'next');
@@ -256,7 +248,7 @@ late('is refused where nobody can tell what it was to end', async () => {
   await giveAnew(w);
   farAway(other);
   assert.match(
-    (await failure(release(other, ENI_A, NAMED))).line,
+    (await failure(other.release(ENI_A, NAMED))).line,
     /^10\.0\.1\.77 may have been given anew .*; if nobody uses it, run `ec2-ipam release subnet-0a1 10/,
   );
   await isHeldBy(w, 'next');
@@ -265,7 +257,7 @@ late('is refused where nobody can tell what it was to end', async () => {
 late('since the ledger was not open yet, keeps what began after it arrived', async () => {
   const { w, other } = await heldByFirst();
   const { released, open } = waitingRelease(other);
-  await release(w, ENI_A, NAMED);
+  await w.release(ENI_A, NAMED);
   later(w, 5_000);
   await hold(w, 'next');
   later(w, 60_000);
@@ -293,48 +285,48 @@ const owing = suite('a release while the store is away for longer than a request
 
 /** The store took no move while the releases arrived. */
 async function owed(w: World, ...ips: string[]): Promise<() => void> {
-  const back = intercept(w, 'move', () => storeAway);
-  for (const ip of ips) assert.is((await failure(release(w, ENI_A, ip))).code, 'store-down');
+  const back = w.intercept('move', () => storeAway);
+  for (const ip of ips) assert.is((await failure(w.release(ENI_A, ip))).code, 'store-down');
   return back;
 }
 
 owing('is refused in time, and made once the store is back', async () => {
   const { w } = servers();
-  const { ip } = await request(w, ENI_A);
+  const { ip } = await w.request(ENI_A);
   const back = await owed(w, ip);
   await failure(w.releases.settleOwed());
   back();
   assert.equal(w.releases.owed(), [ip]);
   await w.releases.settleOwed();
   assert.equal(w.releases.owed(), []);
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is((await w.rowOf(ip)).status, 'ready');
 });
 
 owing('is not kept back by one whose row somebody has locked', async () => {
   const { w } = servers();
-  const [locked, { ip }] = [await request(w, ENI_A), await request(w, ENI_A)];
+  const [locked, { ip }] = [await w.request(ENI_A), await w.request(ENI_A)];
   (await owed(w, locked.ip, ip))();
-  const unlock = intercept(w, 'move', move => async changes => {
+  const unlock = w.intercept('move', move => async changes => {
     if (changes.some(({ row }) => row.ip === locked.ip))
       throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
     return await move(changes);
   });
   await w.releases.settleOwed();
-  assert.is((await rowOf(w, ip)).status, 'ready');
+  assert.is((await w.rowOf(ip)).status, 'ready');
   assert.equal(w.releases.owed(), [locked.ip]);
   unlock();
   await w.releases.settleOwed();
-  assert.is((await rowOf(w, locked.ip)).status, 'ready');
+  assert.is((await w.rowOf(locked.ip)).status, 'ready');
 });
 
 owing('is made once, so many at a time, however often the loop comes round meanwhile', async () => {
   const w = world({ vpc: LARGE_ENI, policy: { warmMin: 0, warmMax: 200 } });
-  const held = await Promise.all(Array.from({ length: 200 }, () => request(w, ENI_A)));
-  const back = intercept(w, 'move', () => storeAway);
-  await Promise.all(held.map(({ ip }) => failure(release(w, ENI_A, ip))));
+  const held = await Promise.all(Array.from({ length: 200 }, () => w.request(ENI_A)));
+  const back = w.intercept('move', () => storeAway);
+  await Promise.all(held.map(({ ip }) => failure(w.release(ENI_A, ip))));
   back();
   let [reads, most] = [0, 0];
-  intercept(w, 'get', get => async (...asked) => {
+  w.intercept('get', get => async (...asked) => {
     most = Math.max(most, ++reads);
     await w.time.wait(1_000);
     reads--;
@@ -347,36 +339,36 @@ owing('is made once, so many at a time, however often the loop comes round meanw
   }
   await Promise.all(rounds);
   assert.equal(w.releases.owed(), []);
-  assert.is(linesOf(w, 'release made late'), 200);
+  assert.is(w.linesOf('release made late'), 200);
   assert.ok(most <= 50, `${most} reads at once`);
 });
 
 owing('is tried alone until the store is back', async () => {
   const { w } = servers();
-  const held = [await request(w, ENI_A), await request(w, ENI_A)];
+  const held = [await w.request(ENI_A), await w.request(ENI_A)];
   await owed(w, ...held.map(row => row.ip));
-  const tries = countingCalls(w, 'move');
+  const tries = w.countingCalls('move');
   await failure(w.releases.settleOwed());
   assert.is(tries.move, 1);
 });
 
 owing('whose row somebody has locked: a start that meets an outage waits for it all the same', async () => {
   const { w } = servers();
-  const [locked] = [await request(w, ENI_A), await request(w, ENI_A)];
+  const [locked] = [await w.request(ENI_A), await w.request(ENI_A)];
   let awayUntil = 0;
-  intercept(w, 'move', move => async changes => {
+  w.intercept('move', move => async changes => {
     if (w.time.now < awayUntil) return await storeAway();
     if (!changes.some(({ row }) => row.ip === locked.ip)) return await move(changes);
     await w.time.wait(5_000);
     throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
   });
-  await failure(release(w, ENI_A, locked.ip));
+  await failure(w.release(ENI_A, locked.ip));
   for (let i = 0; i < 100; i++) {
     await w.releases.settleOwed();
     await w.time.wait(1_000);
   }
   awayUntil = w.time.now + 15_000;
-  assert.is((await request(w, ENI_A)).status, 'allocated');
+  assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 for (const [what, vpc, eni] of [
@@ -385,10 +377,10 @@ for (const [what, vpc, eni] of [
 ] as const)
   owing(`is waited for by a request ${what}`, async () => {
     const w = world({ vpc, policy: { warmMin: 0, warmMax: 0 } });
-    const [first] = await requests(w, ENI_A, 9);
+    const [first] = await w.requests(ENI_A, 9);
     const ip = first?.ip ?? '';
     (await owed(w, ip))();
-    const asked = request(w, eni, { holder: 'next' });
+    const asked = w.request(eni, { holder: 'next' });
     await w.time.wait(3_000);
     await w.releases.settleOwed();
     const { ip: given, holder, iface } = await asked;
@@ -397,13 +389,13 @@ for (const [what, vpc, eni] of [
 
 owing('is not waited for by a request that it does not help', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
-  await request(w, ENI_B, { named: NAMED });
-  await requests(w, ENI_A, 9);
-  const back = intercept(w, 'move', () => storeAway);
-  await failure(release(w, ENI_B, NAMED));
+  await w.request(ENI_B, { named: NAMED });
+  await w.requests(ENI_A, 9);
+  const back = w.intercept('move', () => storeAway);
+  await failure(w.release(ENI_B, NAMED));
   back();
-  const refused = failure(request(w, ENI_A));
-  assert.ok((await tookMs(w, refused)) < 1_000);
+  const refused = failure(w.request(ENI_A));
+  assert.ok((await w.tookMs(refused)) < 1_000);
   assert.is((await refused).code, 'exhausted');
 });
 
@@ -432,16 +424,16 @@ for (const [by, isRunning] of [
 ] as const)
   owing(`is made by ${by}`, async () => {
     const { w } = servers();
-    const { ip } = await request(w, ENI_A);
+    const { ip } = await w.request(ENI_A);
     (await owed(w, ip))();
     if (isRunning) void w.keeper.run();
     await w.keeper.stop(60_000);
-    assert.is((await rowOf(w, ip)).status, 'ready');
+    assert.is((await w.rowOf(ip)).status, 'ready');
   });
 
 owing('is named in the log of a server that stops before', async () => {
   const { w } = servers();
-  const { ip } = await request(w, ENI_A);
+  const { ip } = await w.request(ENI_A);
   await owed(w, ip);
   void w.keeper.run();
   await w.keeper.stop(60_000);
@@ -456,7 +448,7 @@ const named = suite('--ip and the release of the same address');
 
 /** The next read of a row calls `work` once it has read. */
 function afterRead(w: World, work: () => unknown): void {
-  const back = intercept(w, 'get', get => async (...asked) => {
+  const back = w.intercept('get', get => async (...asked) => {
     back();
     const read = await get(...asked);
     await work();
@@ -478,7 +470,7 @@ named('waits for one that is made while the row is read', async () => {
   const { w } = servers();
   await hold(w);
   afterRead(w, () => released);
-  const released = release(w, ENI_A, NAMED);
+  const released = w.release(ENI_A, NAMED);
   assert.is((await hold(w, 'after')).holder, 'after');
 });
 
@@ -486,11 +478,11 @@ named('waits for one that is tried again, since the store has failed', async () 
   const { w } = servers();
   await hold(w);
   let failures = 0;
-  intercept(w, 'move', move => async changes => {
+  w.intercept('move', move => async changes => {
     if (changes[0]?.move === 'release' && failures++ < 3) return await storeAway();
     return await move(changes);
   });
-  const released = release(w, ENI_A, NAMED);
+  const released = w.release(ENI_A, NAMED);
   assert.is((await hold(w, 'after')).holder, 'after');
   assert.is(await released, true);
 });
@@ -508,7 +500,7 @@ named('is refused when the release does not end within its bound', async () => {
 named('is refused at once when no release is in hand', async () => {
   const { w } = servers();
   await hold(w);
-  assert.is(await tookMs(w, failure(hold(w))), 0);
+  assert.is(await w.tookMs(failure(hold(w))), 0);
 });
 
 named.run();

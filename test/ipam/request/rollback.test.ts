@@ -2,32 +2,22 @@
 // on a small simulated VPC, and a store that fails or takes its time.
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  countingCalls,
-  ENI_A,
-  ENI_B,
-  failure,
-  ipsWith,
-  ROOMY,
-  request,
-  rowOf,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, ROOMY, world } from '../../kit/world.ts';
 
 const undoing = suite('undo');
 
 const held = async (w: ReturnType<typeof world>) => {
   const rows = [];
-  for (const eni of [ENI_A, ENI_B]) for (let i = 0; i < 9; i++) rows.push(await request(w, eni));
+  for (const eni of [ENI_A, ENI_B]) for (let i = 0; i < 9; i++) rows.push(await w.request(eni));
   return rows;
 };
 
 undoing('of many at once, on several ENIs, loses none', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await held(w);
-  const calls = countingCalls(w, 'move', 'get');
+  const calls = w.countingCalls('move', 'get');
   await Promise.all([...rows.map(row => w.allocator.undo(row)), w.rollbacks.settle()]);
-  assert.equal(await ipsWith(w, 'allocated'), []);
+  assert.equal(await w.ipsWith('allocated'), []);
   assert.is(w.rollbacks.isEmpty, true);
   assert.ok(calls.move <= 2 && calls.get <= 2, 'those that come together go together');
 });
@@ -43,13 +33,13 @@ undoing('while the store fails now and then loses none', async () => {
   };
   await Promise.all(rows.map(row => w.allocator.undo(row)));
   for (let i = 0; i < 10; i++) await w.rollbacks.settle().catch(() => {});
-  assert.equal(await ipsWith(w, 'allocated'), []);
+  assert.equal(await w.ipsWith('allocated'), []);
   assert.is(w.rollbacks.isEmpty, true);
 });
 
 undoing('ends within its bound while the store does not answer, and is made up for', async () => {
   const w = world({ vpc: ROOMY });
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   const { get } = w.store;
   let answer = () => {};
   w.store.get = async (subnet, ips) => {
@@ -65,27 +55,27 @@ undoing('ends within its bound while the store does not answer, and is made up f
   w.store.get = get;
   answer();
   await w.rollbacks.settle();
-  assert.is((await rowOf(w, row.ip)).status, 'ready');
+  assert.is((await w.rowOf(row.ip)).status, 'ready');
 });
 
 undoing('a row that others keep moving does not keep the others waiting', async () => {
   const w = world({ vpc: ROOMY });
-  const [restless, other] = [await request(w, ENI_A), await request(w, ENI_A)];
+  const [restless, other] = [await w.request(ENI_A), await w.request(ENI_A)];
   const { move } = w.store;
   w.store.move = async changes => move(changes.filter(({ row }) => row.ip !== restless.ip));
   await Promise.all([w.allocator.undo(restless), w.allocator.undo(other)]);
-  assert.equal(await ipsWith(w, 'allocated'), [restless.ip]);
+  assert.equal(await w.ipsWith('allocated'), [restless.ip]);
   assert.is(w.rollbacks.isEmpty, false);
 });
 
 undoing('of more than can be kept is never given up: no more addresses are given instead', async () => {
   const w = world({ vpc: ROOMY });
-  const row = await request(w, ENI_A);
+  const row = await w.request(ENI_A);
   for (let generation = 0; generation < 10_000; generation++) w.rollbacks.add({ ...row, generation });
-  assert.match((await failure(request(w, ENI_A))).line, /too many claims wait to be rolled back/);
+  assert.match((await failure(w.request(ENI_A))).line, /too many claims wait to be rolled back/);
   await w.rollbacks.settle();
   assert.is(w.rollbacks.isEmpty, true);
-  assert.is((await request(w, ENI_A)).status, 'allocated');
+  assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 undoing.run();

@@ -11,22 +11,7 @@ import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence, type Evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  assignTo,
-  callsOf,
-  ENI_A,
-  failure,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  release,
-  request,
-  rowOf,
-  SUBNET,
-  secondariesOf,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { assignTo, ENI_A, failure, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
 const THERE = 'i-0b' as InstanceId;
@@ -44,7 +29,7 @@ const site = (): Site => {
 const pass = ({ w, proof }: Site, scope: 'own' | 'whole' = 'whole') =>
   reconcile(w.context, w.enis, proof, SUBNET, scope);
 
-const changesOf = (w: World) => callsOf(w, ASSIGN) + callsOf(w, UNASSIGN);
+const changesOf = (w: World) => w.callsOf(ASSIGN) + w.callsOf(UNASSIGN);
 
 function detach({ vpc }: World, id: EniId): void {
   const attachment = vpc.network.eni(id).attachment?.id;
@@ -73,16 +58,16 @@ for (const scope of ['own', 'whole'] as const)
     `detached: its holders end after two reads five minutes apart, its rows are occupied (${scope})`,
     async () => {
       const s = site();
-      const held = await request(s.w, ENI_A);
+      const held = await s.w.request(ENI_A);
       detach(s.w, ENI_A);
       await seenFor(s, STANDS_FOR_MS.detached - 1, scope);
-      assert.is((await rowOf(s.w, held.ip)).status, 'allocated', 'not before');
+      assert.is((await s.w.rowOf(held.ip)).status, 'allocated', 'not before');
       s.w.time.now += 1;
       await pass(s, scope);
       await pass(s, scope);
-      assert.equal(await ipsWith(s.w, 'allocated', 'ready'), []);
-      assert.is((await rowOf(s.w, held.ip)).status, 'occupied');
-      assert.is((await rowOf(s.w, held.ip)).iface, ENI_A, 'that is where it is');
+      assert.equal(await s.w.ipsWith('allocated', 'ready'), []);
+      assert.is((await s.w.rowOf(held.ip)).status, 'occupied');
+      assert.is((await s.w.rowOf(held.ip)).iface, ENI_A, 'that is where it is');
       assert.is(changesOf(s.w), 1, 'the one assign of the request');
     },
   );
@@ -91,25 +76,25 @@ departing(
   'deleted: its addresses are free once EC2 has said twice that it is gone, and shown them nowhere',
   async () => {
     const s = site();
-    const held = await request(s.w, ENI_A);
-    const ready = await ipsWith(s.w, 'ready');
+    const held = await s.w.request(ENI_A);
+    const ready = await s.w.ipsWith('ready');
     assert.ok(ready.length > 0);
     remove(s.w, ENI_A);
     s.w.time.now += LATE_READS_MS;
     await seenFor(s, STANDS_FOR_MS.gone);
-    assert.is.not((await rowOf(s.w, held.ip)).status, 'allocated');
+    assert.is.not((await s.w.rowOf(held.ip)).status, 'allocated');
     await pass(s);
     s.w.time.now += ABSENT_FOR_MS;
     await pass(s);
-    for (const ip of ready) assert.is((await rowOf(s.w, ip)).status, 'free');
+    for (const ip of ready) assert.is((await s.w.rowOf(ip)).status, 'free');
     s.w.time.now += POLICY.graceMs; // what the holder had is settled like an intent
     await takeOver(s.w.context);
     for (let i = 0; i < 3; i++) {
       await pass(s);
       s.w.time.now += ABSENT_FOR_MS;
     }
-    assert.is((await rowOf(s.w, held.ip)).status, 'free');
-    assert.is(callsOf(s.w, UNASSIGN), 0);
+    assert.is((await s.w.rowOf(held.ip)).status, 'free');
+    assert.is(s.w.callsOf(UNASSIGN), 0);
   },
 );
 
@@ -118,10 +103,10 @@ departing(
   async () => {
     const s = site();
     const other = world({ beside: s.w, instance: THERE, policy: { warmMin: 0, warmMax: 1 } });
-    const held = await request(s.w, ENI_A);
+    const held = await s.w.request(ENI_A);
     move(s.w, ENI_A, THERE);
     await pass(s);
-    const theirs = await request(other, ENI_A);
+    const theirs = await other.request(ENI_A);
     assert.is.not(theirs.ip, held.ip);
     const before = changesOf(s.w);
     await seenFor(s, STANDS_FOR_MS.detached);
@@ -131,9 +116,9 @@ departing(
     assert.is(await drain(s.w.context, s.w.warm, SUBNET, []), 0);
     assert.equal(await idle(s.w.context, SUBNET, 0, 99), []);
     assert.is(changesOf(s.w), before);
-    assert.is((await rowOf(s.w, theirs.ip)).status, 'occupied');
-    assert.is((await rowOf(s.w, held.ip)).status, 'occupied');
-    assert.match((await failure(request(s.w, ENI_A))).line, /eni-0a is .*attached to/);
+    assert.is((await s.w.rowOf(theirs.ip)).status, 'occupied');
+    assert.is((await s.w.rowOf(held.ip)).status, 'occupied');
+    assert.match((await failure(s.w.request(ENI_A))).line, /eni-0a is .*attached to/);
   },
 );
 
@@ -145,7 +130,7 @@ for (const [what, kind] of [
     `an intent to ${what} is settled after the grace by what EC2 shows, never by a call`,
     async () => {
       const s = site();
-      await request(s.w, ENI_A);
+      await s.w.request(ENI_A);
       const rows = (await s.w.store.readyOn(ENI_A, null, 2)).rows;
       s.w.vpc.faults.add({ kind: 'hang', action: kind });
       if (what === 'unassign') await unassign(s.w.context, rows);
@@ -160,69 +145,69 @@ for (const [what, kind] of [
         } as const;
         await assignTo(s.w.context, ENI_A, (await s.w.store.freeFor(query)).rows);
       }
-      const intents = await ipsWith(s.w, 'assigning', 'unassigning');
+      const intents = await s.w.ipsWith('assigning', 'unassigning');
       assert.is(intents.length, 2);
       const writtenAt = s.w.time.now;
       s.w.vpc.faults.clear();
       move(s.w, ENI_A, THERE);
       await seenFor(s, STANDS_FOR_MS.detached);
-      assert.equal(await ipsWith(s.w, 'assigning', 'unassigning'), intents, 'not within the grace');
+      assert.equal(await s.w.ipsWith('assigning', 'unassigning'), intents, 'not within the grace');
       const before = changesOf(s.w);
       s.w.time.now = writtenAt + POLICY.graceMs;
       assert.is(await takeOver(s.w.context), 0);
       await pass(s);
-      for (const ip of intents) assert.is((await rowOf(s.w, ip)).status, 'occupied');
+      for (const ip of intents) assert.is((await s.w.rowOf(ip)).status, 'occupied');
       await pass(s);
       s.w.time.now += ABSENT_FOR_MS;
       await pass(s);
       const want = what === 'assign' ? 'free' : 'occupied';
-      for (const ip of intents) assert.is((await rowOf(s.w, ip)).status, want, 'EC2 shows where it is');
+      for (const ip of intents) assert.is((await s.w.rowOf(ip)).status, want, 'EC2 shows where it is');
       assert.is(changesOf(s.w), before);
     },
   );
 
 departing('back within five minutes, nothing has changed', async () => {
   const s = site();
-  const held = await request(s.w, ENI_A);
-  const ready = await ipsWith(s.w, 'ready');
+  const held = await s.w.request(ENI_A);
+  const ready = await s.w.ipsWith('ready');
   detach(s.w, ENI_A);
   await pass(s);
   s.w.time.now += STANDS_FOR_MS.detached - 1;
   s.w.vpc.network.attach(ENI_A, HERE, 1);
   await pass(s);
-  assert.equal(await ipsWith(s.w, 'ready'), ready);
-  assert.is((await rowOf(s.w, held.ip)).status, 'allocated');
-  assert.ok(ready.includes((await request(s.w, ENI_A)).ip));
+  assert.equal(await s.w.ipsWith('ready'), ready);
+  assert.is((await s.w.rowOf(held.ip)).status, 'allocated');
+  assert.ok(ready.includes((await s.w.request(ENI_A)).ip));
 });
 
 departing('back after that, it is ours again, and what it brings along is occupied', async () => {
   const s = site();
-  const held = await request(s.w, ENI_A);
+  const held = await s.w.request(ENI_A);
   detach(s.w, ENI_A);
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
-  const brought = secondariesOf(s.w, ENI_A);
+  const brought = s.w.secondariesOf(ENI_A);
   s.w.vpc.network.unassign(ENI_A, [held.ip]);
   s.w.vpc.network.attach(ENI_A, HERE, 1);
   await pass(s);
-  const row = await request(s.w, ENI_A);
+  const row = await s.w.request(ENI_A);
   assert.is(row.iface, ENI_A);
   assert.ok(!brought.includes(row.ip));
 });
 
 departing('what was seen of an earlier absence does not count for a later one', async () => {
   const s = site();
-  const held = await request(s.w, ENI_A);
+  const held = await s.w.request(ENI_A);
   detach(s.w, ENI_A);
   await pass(s);
   s.w.vpc.network.attach(ENI_A, HERE, 1);
-  await release(s.w, ENI_A, held.ip);
+  await s.w.release(ENI_A, held.ip);
   await pass(s);
   s.w.time.now += STANDS_FOR_MS.detached;
-  const ready = await ipsWith(s.w, 'ready');
+  const ready = await s.w.ipsWith('ready');
   detach(s.w, ENI_A);
   await pass(s);
-  assert.equal(await ipsWith(s.w, 'ready'), ready);
+  assert.equal(await s.w.ipsWith('ready'), ready);
 });
 
 departing('deleted with a prefix on it: the sixteen addresses come back with the others', async () => {
@@ -230,43 +215,43 @@ departing('deleted with a prefix on it: the sixteen addresses come back with the
   const prefix = parseCidr('10.0.1.64/28');
   const made = s.w.vpc.network.createEni({ subnet: SUBNET, prefixes: [prefix] });
   s.w.vpc.network.attach(made.id, HERE, 4);
-  await request(s.w, made.id);
-  assert.is((await rowOf(s.w, '10.0.1.70')).status, 'occupied');
+  await s.w.request(made.id);
+  assert.is((await s.w.rowOf('10.0.1.70')).status, 'occupied');
   remove(s.w, made.id);
   s.w.time.now += LATE_READS_MS;
   await seenFor(s, STANDS_FOR_MS.gone);
-  assert.is((await rowOf(s.w, '10.0.1.70')).status, 'free');
-  assert.is((await rowOf(s.w, '10.0.1.70')).iface, null);
+  assert.is((await s.w.rowOf('10.0.1.70')).status, 'free');
+  assert.is((await s.w.rowOf('10.0.1.70')).iface, null);
 });
 
 departing('a release ends what is held there, with no word to EC2, and gives up nothing else', async () => {
   const s = site();
-  const [first, second] = [await request(s.w, ENI_A), await request(s.w, ENI_A)];
+  const [first, second] = [await s.w.request(ENI_A), await s.w.request(ENI_A)];
   move(s.w, ENI_A, THERE);
   await pass(s);
   const calls = () => [...s.w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
   const before = calls();
-  assert.is(await release(s.w, ENI_A, first.ip), true);
-  assert.is((await rowOf(s.w, first.ip)).status, 'ready');
-  assert.is(await release(s.w, ENI_A, first.ip), false);
+  assert.is(await s.w.release(ENI_A, first.ip), true);
+  assert.is((await s.w.rowOf(first.ip)).status, 'ready');
+  assert.is(await s.w.release(ENI_A, first.ip), false);
   assert.is(calls(), before);
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
-  assert.is((await rowOf(s.w, second.ip)).status, 'occupied');
-  assert.is(await release(s.w, ENI_A, second.ip), false, 'it may be another ledger’s by now');
-  assert.is((await rowOf(s.w, second.ip)).status, 'occupied');
+  assert.is((await s.w.rowOf(second.ip)).status, 'occupied');
+  assert.is(await s.w.release(ENI_A, second.ip), false, 'it may be another ledger’s by now');
+  assert.is((await s.w.rowOf(second.ip)).status, 'occupied');
 });
 
 departing('a central ledger keeps an ENI that is attached to nothing', async () => {
   const w = world({ vpc: ROOMY });
   const s = { w, proof: createEvidence(w.context) };
-  const held = await request(w, ENI_A);
-  const ready = await ipsWith(w, 'ready');
+  const held = await w.request(ENI_A);
+  const ready = await w.ipsWith('ready');
   detach(w, ENI_A);
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
-  assert.equal((await ipsWith(w, 'ready')).sort(), [...ready, held.ip].sort());
-  assert.is((await unassign(w.context, [await rowOf(w, held.ip)])).freed.length, 1);
+  assert.equal((await w.ipsWith('ready')).sort(), [...ready, held.ip].sort());
+  assert.is((await unassign(w.context, [await w.rowOf(held.ip)])).freed.length, 1);
 });
 
 departing.run();

@@ -13,19 +13,7 @@ import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ENI_A,
-  ENI_B,
-  ipsWith,
-  POLICY,
-  ROOMY,
-  release,
-  request,
-  rowOf,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -35,14 +23,14 @@ async function held(policy = {}, aheadMs = 0) {
   const store = (now: () => number) => createMemoryStore({ clock: () => now() + clock.aheadMs });
   const w = world({ vpc: ROOMY, policy, store });
   await w.enis.adopt(ENI_B);
-  for (const holder of ['web', 'db', 'cache']) await request(w, ENI_A, { holder });
+  for (const holder of ['web', 'db', 'cache']) await w.request(ENI_A, { holder });
   w.time.now += 10 * MINUTE_MS;
   const proof = createEvidence(w.context);
   return {
     w,
     clock,
     pass: () => reconcile(w.context, w.enis, proof, SUBNET),
-    holders: () => ipsWith(w, 'allocated'),
+    holders: () => w.ipsWith('allocated'),
   };
 }
 const detach = ({ vpc }: World) => vpc.network.detach(vpc.network.eni(ENI_A).attachment?.id ?? '');
@@ -64,7 +52,7 @@ proof('an ENI that is gone, twice ten minutes apart, ends its holders', async ()
   w.time.now += POLICY.graceMs;
   const { takeOver } = await import('../../../src/ipam/ec2/recover.ts');
   assert.ok((await takeOver(w.context)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
-  assert.equal(await ipsWith(w, 'unassigning'), []);
+  assert.equal(await w.ipsWith('unassigning'), []);
 });
 
 proof('a detached ENI, twice five minutes apart, ends its holders, whose addresses stay on it', async () => {
@@ -77,7 +65,7 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
   w.time.now += 1;
   await pass();
   assert.equal(await holders(), []);
-  assert.is((await ipsWith(w, 'ready')).length, 9);
+  assert.is((await w.ipsWith('ready')).length, 9);
 });
 
 /** The same, whose ENI is read while it has its holders, long after they came. */
@@ -93,7 +81,7 @@ proof('an ENI attached anew ends those who held before, and not those who hold s
   const { w, pass, holders } = await seenLater();
   detach(w);
   attachTo(w, 'i-0b');
-  const since = await request(w, ENI_A, { holder: 'new' });
+  const since = await w.request(ENI_A, { holder: 'new' });
   w.time.now += MINUTE_MS;
   await pass();
   w.time.now += STANDS_FOR_MS['attached anew'] - 1;
@@ -109,7 +97,7 @@ for (const apartMs of [-3_600_000, -90_000, 90_000, 3_600_000])
     const { w, pass, holders } = await seenLater({}, apartMs);
     detach(w);
     attachTo(w, 'i-0b');
-    const since = await request(w, ENI_A, { holder: 'new' });
+    const since = await w.request(ENI_A, { holder: 'new' });
     for (let i = 0; i < 3; i++) {
       w.time.now += STANDS_FOR_MS['attached anew'];
       await pass();
@@ -122,7 +110,7 @@ proof("a clock of the ledger's that steps back after the move gives up nobody wh
   detach(w);
   attachTo(w, 'i-0b');
   clock.aheadMs = -240_000;
-  const since = await request(w, ENI_A, { holder: 'new' });
+  const since = await w.request(ENI_A, { holder: 'new' });
   for (let i = 0; i < 3; i++) {
     await pass();
     w.time.now += STANDS_FOR_MS['attached anew'];
@@ -157,9 +145,9 @@ proof('who claims after the first read that showed the end holds on', async () =
   const [ip = ''] = await holders();
   detach(w);
   await pass();
-  await release(w, ENI_A, ip);
+  await w.release(ENI_A, ip);
   w.time.now += MINUTE_MS;
-  await request(w, ENI_A, { named: ip, holder: 'next' });
+  await w.request(ENI_A, { named: ip, holder: 'next' });
   w.time.now += STANDS_FOR_MS.detached;
   await pass();
   assert.equal(await holders(), [ip]);
@@ -253,22 +241,22 @@ proof('one pass gives up ten at the most', async () => {
       ],
     },
   });
-  for (let i = 0; i < 14; i++) await request(w, ENI_A);
+  for (let i = 0; i < 14; i++) await w.request(ENI_A);
   w.time.now += 10 * MINUTE_MS;
   const weighing = createEvidence(w.context);
   detach(w);
   await reconcile(w.context, w.enis, weighing, SUBNET);
   w.time.now += STANDS_FOR_MS.detached;
   await reconcile(w.context, w.enis, weighing, SUBNET);
-  assert.is((await ipsWith(w, 'allocated')).length, 4);
+  assert.is((await w.ipsWith('allocated')).length, 4);
   await reconcile(w.context, w.enis, weighing, SUBNET);
-  assert.is((await ipsWith(w, 'allocated')).length, 0);
+  assert.is((await w.ipsWith('allocated')).length, 0);
 });
 
 proof('a holder that changed since it was read is let be', async () => {
   const { w, holders } = await held();
   const [ip = ''] = await holders();
-  const row = await rowOf(w, ip);
+  const row = await w.rowOf(ip);
   const weighing = createEvidence(w.context);
   detach(w);
   const seen = new Map([[ENI_A, await w.context.cloud.eni(ENI_A)]]);
@@ -276,7 +264,7 @@ proof('a holder that changed since it was read is let be', async () => {
   w.time.now += STANDS_FOR_MS.detached;
   await w.store.move([{ row, move: 'missed' }]);
   await weighing.weigh([row], seen, w.time.now);
-  assert.is((await rowOf(w, ip)).status, 'allocated');
+  assert.is((await w.rowOf(ip)).status, 'allocated');
 });
 
 const boot = suite('boot');
@@ -288,7 +276,7 @@ boot('a ledger of an earlier boot of its host gives all holders up, once', async
   assert.is(await endHoldersBefore(w.context, 'boot-1'), 0);
   assert.is(await endHoldersBefore(w.context, 'boot-2'), 3);
   assert.equal(await holders(), []);
-  await request(w, ENI_A);
+  await w.request(ENI_A);
   assert.is(await endHoldersBefore(w.context, 'boot-2'), 0);
   assert.is((await holders()).length, 1);
 });
