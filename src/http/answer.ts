@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
+import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
+import type { EniId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 
 /** What @hono/node-server hands to a handler; absent when the app is called without a socket. */
@@ -17,12 +19,16 @@ export const json = (body: unknown): Response =>
 
 /** The answer to what went wrong: one line under `Error`, with status 200, which is the only form whose text
  *  every engine shows as it is. What we did not foresee is logged whole and shown as nothing. */
-export function errorAnswer(error: unknown, log: Log, path: string): Response {
+export function errorAnswer(
+  error: unknown,
+  log: Log,
+  about: { path: string; eni?: EniId; ip?: Ipv4 },
+): Response {
   if (error instanceof IpamError && error.code !== 'internal') {
-    log('warn', 'request refused', { path, code: error.code, error: error.line });
+    log('warn', 'request refused', { ...about, code: error.code, error: error.line });
     return json({ Error: error.line });
   }
-  log('error', 'internal error', { path, error });
+  log('error', 'internal error', { ...about, error });
   return json({ Error: 'ec2-ipam: internal error; look into the log of the server' });
 }
 

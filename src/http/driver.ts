@@ -52,7 +52,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
-  app.onError((error, c) => errorAnswer(error, log, c.req.path));
+  app.onError((error, c) => errorAnswer(error, log, { path: c.req.path }));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
 
   app.post('/Plugin.Activate', () => json({ Implements: ['IpamDriver'] }));
@@ -122,7 +122,12 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
-    await service.allocator.release(pool, ip, () => service.opened());
+    try {
+      await service.allocator.release(pool, ip, () => service.opened());
+    } catch (error) {
+      // Docker sends a release once, so an operator has to know which address stays held.
+      return errorAnswer(error, log, { path: c.req.path, eni: pool.eni, ip });
+    }
     return send(c, {});
   });
   return app;

@@ -96,6 +96,19 @@ protocol('a pool is released with success, whatever it is', async () => {
   assert.equal(await post(app, '/IpamDriver.ReleasePool', { PoolID: 'nonsense' }), {});
 });
 
+protocol('a release that is refused: the log names the address and its ENI', async () => {
+  const w = world();
+  const away = () => Promise.reject(new IpamError('unavailable', 'the server stops'));
+  const { Error: told } = await post(appOf(w, away), '/IpamDriver.ReleaseAddress', {
+    PoolID: `${ENI_A};range=10.0.1.0/25`,
+    Address: '10.0.1.7',
+  });
+  assert.is(told, 'the server stops');
+  const [line] = w.lines.filter(({ message }) => message === 'request refused');
+  assert.is(line?.fields.eni, ENI_A);
+  assert.is(line?.fields.ip, '10.0.1.7');
+});
+
 const BAD: [what: string, body: unknown, error: RegExp][] = [
   [
     'an empty body',

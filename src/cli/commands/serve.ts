@@ -70,6 +70,7 @@ export async function startServer(
     await Promise.all(listening.map(one => one.close(lastMs)));
     await inFlight.ended(Math.max(ROLLBACK_MAX_MS, until - performance.now()));
     if (ledger.isOpen()) await parts.keeper.stop(KEEPER_STOP_MAX_MS);
+    else parts.keeper.logLeft();
     await closeStore(parts, log);
   };
   try {

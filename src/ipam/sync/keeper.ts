@@ -39,6 +39,9 @@ export interface Keeper {
   /** Ends the loop after the chores in hand, and notes that the server stopped in good order: unless there is
    *  something left to roll back. Takes `boundMs` at most, and never throws. */
   stop(boundMs: number): Promise<void>;
+  /** Logs what is left that the ledger has not taken. Part of `stop`; alone where the ledger was never open, and must not
+   *  be written. */
+  logLeft(): void;
 }
 
 export interface KeeperOptions {
@@ -186,11 +189,14 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     await Promise.all([ended, warm.stop()]);
     await logged('rollback', () => rollbacks.settle());
     await logged('release', () => releases.settleOwed());
+    if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
+  }
+
+  function logLeft(): void {
     const ips = releases.owed();
     if (ips.length > 0)
       log('error', 'stopped before the ledger took these releases: the addresses stay held', { ips });
-    if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
-    else
+    if (!rollbacks.isEmpty)
       log(
         'error',
         'stopped while claims are left that nobody was told of: `ec2-ipam status` lists them as suspects',
@@ -204,6 +210,8 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     },
     stop: async boundMs => {
       await Promise.race([lastChores(), wait(boundMs)]);
+      logLeft();
     },
+    logLeft,
   };
 }

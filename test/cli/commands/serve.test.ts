@@ -43,6 +43,7 @@ async function start(
   w: World,
   more: Partial<Pick<Parts, 'open' | 'store' | 'keeper'>> & {
     allocator?: Allocator;
+    requestTimeout?: string;
     serving?: (opened: Opened) => void;
   } = {},
 ): Promise<RunningServer> {
@@ -63,13 +64,15 @@ async function start(
     },
     keeper: more.keeper ?? createKeeper({ ...context, store }, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };
-  const config = configOf({ flags: { listen: [`unix:${socketPath()}`] }, home: folder, isRoot: false });
+  const { requestTimeout = '120s' } = more;
+  const flags = { listen: [`unix:${socketPath()}`], 'request-timeout': [requestTimeout] };
+  const config = configOf({ flags, home: folder, isRoot: false });
   return await startServer({ config, io: keptIo().io, log: w.context.log, assemble: async () => parts });
 }
 
-/** Asks for an address; `hangUp` ends the call. */
-function ask(): { answer: Promise<string>; hangUp(): void } {
-  const sent = request({ socketPath: socketPath(), path: '/IpamDriver.RequestAddress', method: 'POST' });
+/** Asks for an address, or gives one up; `hangUp` ends the call. */
+function ask(what = 'RequestAddress', address = ''): { answer: Promise<string>; hangUp(): void } {
+  const sent = request({ socketPath: socketPath(), path: `/IpamDriver.${what}`, method: 'POST' });
   const answer = new Promise<string>((resolve, reject) => {
     sent.on('error', reject);
     sent.on('response', async response => {
@@ -79,7 +82,7 @@ function ask(): { answer: Promise<string>; hangUp(): void } {
     });
   });
   answer.catch(() => {}); // of those that hang up
-  sent.end(JSON.stringify({ PoolID: ENI_A, Address: '' }));
+  sent.end(JSON.stringify({ PoolID: ENI_A, Address: address }));
   return { answer, hangUp: () => void sent.destroy() };
 }
 
@@ -105,6 +108,20 @@ stop('what waits for a ledger that is not open: fails at once', async () => {
   assert.not(existsSync(socketPath()));
 });
 
+stop('releases that came while the ledger was never open: are named in the log', async () => {
+  const w = world();
+  const open = () => Promise.reject(AWAY);
+  const server = await start(w, { open, requestTimeout: '1s' });
+  const { answer } = ask('ReleaseAddress', '10.0.1.77');
+  assert.match(JSON.parse(await answer).Error, /^the store is away/);
+  await soon(server.stop());
+  const told = w.lines.filter(line => line.message.startsWith('stopped before'));
+  assert.equal(
+    told.map(line => line.fields.ips),
+    [['10.0.1.77']],
+  );
+});
+
 stop('the undo of a caller that hung up: is waited for, and only then the store is closed', async () => {
   const w = await pooled({ vpc: ROOMY });
   const steps: string[] = [];
@@ -123,7 +140,7 @@ stop('the undo of a caller that hung up: is waited for, and only then the store 
       steps.push('undone');
     },
   };
-  const idle = { run: async () => {}, stop: async () => void steps.push('keeper stopped') };
+  const idle = { run: async () => {}, stop: async () => void steps.push('keeper stopped'), logLeft() {} };
   const server = await start(w, { store, allocator, keeper: idle });
   await server.opened;
   const { hangUp } = ask();
