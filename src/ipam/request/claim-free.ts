@@ -1,4 +1,4 @@
-/** Assigns a free address for one request, and claims it: for an address that the pool would not be filled with. */
+/** Assigns and claims a free address for one request: a named one, or one that has not rested. */
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { IpamError } from '../../domain/error.ts';
 import type { Reading } from '../../store/store.ts';
@@ -7,18 +7,17 @@ import { assign } from '../ec2/assign.ts';
 import { since } from '../pool/cache.ts';
 import type { Asked } from './request.ts';
 
-/** What came of it. */
 export interface Claimed {
-  /** Null: others were quicker, or the rest says why. */
+  /** The claimed row. Null if another request claimed it first, or for the reason in the other fields. */
   readonly row: Allocation | null;
-  /** Found to be taken by somebody else. */
+  /** The rows whose addresses EC2 says are on another ENI. */
   readonly taken: readonly Allocation[];
-  /** What EC2 said last. */
+  /** The last error of EC2. */
   readonly error: IpamError | null;
 }
 
-/** Assigns the first of the candidates that EC2 accepts, and claims it. They are chosen once there is a permit, so that the
- *  choice is not old. */
+/** Assigns the first candidate that EC2 accepts, and claims it. `choose` reads the candidates; it runs after the
+ *  wait for a permit, so that they are not stale. */
 export async function claimFree(
   context: IpamContext,
   asked: Asked,
@@ -34,8 +33,8 @@ export async function claimFree(
   return { row, taken, error };
 }
 
-/** Claims a ready row; null: others were quicker. `before`: the row as it was at `now`, by the store's clock, when it was
- *  chosen. */
+/** Claims a ready row. Returns null if another request claimed it first. `before` is the row as it was read at
+ *  `now`, by the store's clock. */
 export async function claimReady(
   context: IpamContext,
   { home, holder }: Asked,
@@ -47,7 +46,7 @@ export async function claimReady(
   return claimed;
 }
 
-/** Notes that the row, as it was at `now`, was claimed before it had rested, if so. */
+/** Logs an early reuse if the row, as it was at `now`, had not rested. */
 export function logEarlyReuse(
   { policy, log }: IpamContext,
   eni: Asked['home']['eni']['id'],

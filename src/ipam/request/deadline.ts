@@ -1,21 +1,21 @@
-/** How long one request waits. */
+/** The deadline of one request, as an `AbortSignal` that ends its waits. */
 import { IpamError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 
-/** An outage that begins or ends meanwhile moves the deadline, which is looked at again so often, in milliseconds. */
+/** How often the deadline is computed anew, in milliseconds: it moves when an outage begins or ends. */
 const LOOK_AGAIN_MS = 1_000;
 
 export interface Deadline {
-  /** Aborted when the caller has gone, with caller-gone, or when the deadline has passed: it ends waits. */
+  /** Aborted with caller-gone when the caller has disconnected, or with unavailable when the deadline has passed. */
   readonly signal: AbortSignal;
-  /** Whether the deadline has passed, as the clock says. Throws caller-gone. */
+  /** Returns whether the deadline has passed. Throws caller-gone. */
   isPast(): boolean;
-  /** The request has ended. */
+  /** Stops the timer. Call it when the request has ended. */
   end(): void;
 }
 
-/** Aborts when the caller does, and at `until` on the process's monotonic clock, which may change. Costs nothing before its
- *  signal is asked for: most requests never wait. */
+/** `until` returns the deadline on the process's monotonic clock; it may change. The timer starts when `signal` is
+ *  first read: most requests never wait. */
 export function createDeadline(
   { clock, wait }: Pick<IpamContext, 'clock' | 'wait'>,
   caller: AbortSignal,
@@ -48,4 +48,4 @@ export function createDeadline(
 }
 
 const tooLate = (): IpamError =>
-  new IpamError('unavailable', 'the request has waited for long enough', { hint: 'try again' });
+  new IpamError('unavailable', 'the request has reached its time limit', { hint: 'try again' });

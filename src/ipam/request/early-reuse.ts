@@ -1,4 +1,4 @@
-/** Early reuse: with nothing left that has rested, a request gets the address that has rested longest. */
+/** Early reuse: if no rested address is left, a request gets the address that has rested longest. */
 import type { Allocation } from '../../domain/allocation.ts';
 import { isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
@@ -10,15 +10,16 @@ import { claimFree, claimReady } from './claim-free.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Asked } from './request.ts';
 
-/** Ready addresses read together: those that have rested longest. */
+/** Ready addresses in one read: those that have rested longest. */
 export const READY_LOOK = 256;
-/** Free ones, of which others take some meanwhile. */
+/** Free addresses in one read. More than one, since other requests may take some first. */
 const FREE_LOOK = 32;
-/** Ready ones that are tried before looking again. */
+/** Ready addresses that are tried after one read. */
 const TRIES_MAX = 8;
 
-/** Claims one of those ready here, those free and, when there are none, those ready on other ENIs; null: there is none, or
- *  others were quicker. Throws exhausted when the ENI can take none. */
+/** Claims the address that has rested longest: ready on this ENI, or free, or, without any of those, ready on
+ *  another ENI. Returns null if there is none, or if other requests claimed them first. Throws exhausted if the ENI
+ *  or the subnet is full. */
 export async function claimEarly(
   context: IpamContext,
   enis: Enis,

@@ -1,11 +1,11 @@
-/** Why there is no address to give, and what to do about it. */
+/** The error of a request that finds no address: it names the full ENI or subnet, and what to do. */
 import { formatCidr } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { Policy } from '../context.ts';
 import type { Home } from '../ec2/enis.ts';
 import type { Filled } from '../pool/refill.ts';
 
-/** `held` is null when EC2 refused one more without saying how many there are. */
+/** `held` is the number of addresses on the ENI; null if EC2 refused one more and the number is unknown. */
 export type Exhausted =
   | Extract<Filled, { outcome: 'subnet dry' }>
   | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };

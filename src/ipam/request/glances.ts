@@ -1,20 +1,22 @@
-/** Embedded, a look at the whole subnet before a request hears that there is no address left. */
+/** Embedded only: reads the whole subnet from EC2 before a request is refused because no address is left. */
 import { aborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 
-/** Between two such looks at one subnet: what others have left is free after two looks that are this far apart. */
+/** The shortest time between two reads of one subnet. An address that others have left is free after two reads that
+ *  are this far apart. */
 export const GLANCE_EVERY_MS = 60_000;
 
 export interface Glances {
-  /** Reads the whole subnet, unless that was done within a minute or the ledger is central, which has it read all the
-   *  time; returns whether the ledger says something else now. The signal ends the wait for it. Never throws: it is a
-   *  second opinion. All who ask meanwhile share one read. */
+  /** Reads the whole subnet from EC2 and returns whether rows of the ledger changed. Returns false without a read
+   *  if the last one is less than a minute old, and on a central server, which compares its subnets in the
+   *  background. Concurrent calls share one read. The signal ends the wait. Errors of EC2 or the store are logged,
+   *  not thrown. */
   changed(subnet: SubnetId, signal: AbortSignal): Promise<boolean>;
 }
 
-/** `glance` reads the subnet, writes down what others have taken or left, and returns how many rows changed. */
+/** `glance` reads the subnet, records what others have taken or left, and returns how many rows changed. */
 export function createGlances(
   context: IpamContext,
   glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,

@@ -1,4 +1,4 @@
-/** `--ip`: one address and no other. */
+/** Claims the address that a request names (`docker run --ip`). */
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
 import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -9,23 +9,24 @@ import { evict } from '../pool/steal.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
 
-/** Between two looks at what somebody else is about to settle. */
+/** The pause before a row is read again that another request, or a release, is about to change. */
 const LOOK_AGAIN_MS = 100;
 
-/** Gives the address, or throws who or what has it. */
+/** Claims the address and returns it. Throws conflict with who or what has it, bad-request if it is not in the
+ *  ledger, and unavailable if others changed it until the request's time was over. */
 export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): Promise<Allocation> {
   const { store, wait, policy } = context;
   const { home } = asked;
   refuseUnfit(ip, home);
   for (;;) {
     asked.caller.throwIfAborted();
-    const releasing = asked.releasing(ip); // looked up first: it may be made while the row is read
+    const releasing = asked.releasing(ip); // before the row is read: the release may end during the read
     const { rows, now } = await store.get(home.subnet.id, [ip]);
     const [row] = rows;
     if (row === undefined)
       throw new IpamError(
         'bad-request',
-        `${ip} is not among the addresses that this ledger was given of ${home.subnet.id}`,
+        `${ip} is not among the addresses of ${home.subnet.id} that this ledger manages`,
       );
     const isResting = row.status === 'free' && policy.strictReuse;
     if (isIntent(row) && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
@@ -45,7 +46,8 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
   }
 }
 
-/** An address that nobody has: it is given even while it rests, since nothing else will do. */
+/** Assigns the free address and claims it, even while it rests (unless --strict-reuse is on). Returns null if it
+ *  has to be tried again. */
 async function assignNamed(
   context: IpamContext,
   asked: Asked,
@@ -91,7 +93,7 @@ function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
 const beaten = ({ ip }: Allocation): IpamError =>
   new IpamError('unavailable', `others kept moving ${ip}`, { hint: 'try again' });
 
-/** Why a named address cannot be had. */
+/** Returns the error that says why the named address cannot be claimed. */
 function conflict(row: Allocation): IpamError {
   const hint = 'choose another address or leave out --ip';
   const where = row.iface === null ? '' : ` on ${row.iface}`;

@@ -1,4 +1,4 @@
-/** What is asked for an address, and what is given. */
+/** The types of a request for an address and of its result. */
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import type { Pool } from '../../domain/ids.ts';
@@ -6,11 +6,11 @@ import type { Home } from '../ec2/enis.ts';
 
 export interface AddressRequest {
   readonly pool: Pool;
-  /** The address that must be given, or null for any. */
+  /** The only address that will do, or null for any. */
   readonly named: Ipv4 | null;
-  /** The container's name, where the engine tells it. */
+  /** The container's name; null if the engine does not send it. */
   readonly holder: string | null;
-  /** Aborted when the caller has gone, with caller-gone. It ends waits: an EC2 call or a commit is seen through. */
+  /** Aborted with caller-gone when the caller has disconnected. Ends waits, never an EC2 call or a commit. */
   readonly caller: AbortSignal;
 }
 export interface Given {
@@ -18,16 +18,16 @@ export interface Given {
   readonly home: Home;
 }
 
-/** A request on its way. */
+/** A request that is being served. */
 export interface Asked extends AddressRequest {
   readonly home: Home;
-  /** Aborted, too, when the request has waited for long enough. */
+  /** Aborted when the caller has disconnected or the request's deadline has passed. */
   readonly signal: AbortSignal;
-  /** Whether it has, by now. Throws caller-gone. */
+  /** Returns whether the deadline has passed. Throws caller-gone. */
   isTimeUp(): boolean;
-  /** Tries again while EC2 is away, until then. */
+  /** Retries `work` while EC2 is unavailable, until the deadline. */
   withRetry<T>(work: () => Promise<T>): Promise<T>;
-  /** Resolves when those releases of the address on the ENI have ended that this process has in hand; null: it has
-   *  none. */
+  /** Resolves when the releases of the address on the ENI that this process is serving have ended; null if there
+   *  are none. */
   releasing(ip: Ipv4): Promise<unknown> | null;
 }

@@ -1,4 +1,4 @@
-/** Retries while the store or EC2 is away, within the longest wait of a request. */
+/** Retries work that failed because the store or EC2 is unavailable, within the longest wait of a request. */
 import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
@@ -6,7 +6,7 @@ import type { IpamContext } from '../context.ts';
 /** The pauses between tries, in milliseconds: doubling from the first to the last. */
 const PAUSE_MIN_MS = 50;
 const PAUSE_MAX_MS = 2000;
-/** An outage that nobody has met for this long counts as over. */
+/** An outage that no request has met for this long counts as over. */
 const FORGOTTEN_AFTER_MS = 60_000;
 
 interface Waiting {
@@ -16,23 +16,23 @@ interface Waiting {
 
 /** How long a request waits. */
 export interface Patience {
-  /** When the request started, on the process's monotonic clock, in milliseconds; absent: now. The work may be one of
-   *  several tries. */
+  /** When the request started, on the process's monotonic clock, in milliseconds. Default: now. The request may
+   *  have tried other work before. */
   readonly startedAt?: number;
-  /** Aborted when the caller has gone. */
+  /** Aborted when the caller has disconnected. */
   readonly caller?: AbortSignal | undefined;
 }
 
 /**
- * A dependency that is away: the store, or EC2 for one ENI. Requests that meet its outage wait, but only until a bound
- * after it began, so that a queue of them fails together instead of each waiting for itself: Docker sends the requests of
- * one network one after the other and has no time limit of its own.
+ * The outages of one dependency: the store, or EC2 for one ENI. Requests that meet an outage wait until a deadline
+ * that counts from its beginning, so that a queue of them fails together. Docker sends the requests of one network
+ * one after the other, without a time limit: deadlines of their own would add up.
  */
 export interface Outage {
-  /** When a request that started at `startedAt` has waited long enough, on the same clock. */
+  /** Returns the deadline of a request that started at `startedAt`, on the same clock. */
   deadline(startedAt: number): number;
-  /** Tries `work` until it does not fail for this outage's reason, the deadline has passed, or the caller's signal aborts,
-   *  whose reason it then throws. Always tries once. */
+  /** Repeats `work` while it fails with a `passing` error. Throws that error after the deadline, and the reason of
+   *  the caller's signal once that is aborted. Tries at least once. */
   retryWhile<T>(
     passing: (error: unknown) => error is IpamError,
     work: () => Promise<T>,
@@ -40,7 +40,7 @@ export interface Outage {
   ): Promise<T>;
 }
 
-/** `boundMs`: the longest wait after an outage began. */
+/** `boundMs` is the longest wait after the beginning of an outage. */
 export function createOutage(boundMs: number, { clock, wait }: Waiting): Outage {
   let since: number | null = null;
   let metAt = 0;
@@ -79,13 +79,13 @@ export function createOutage(boundMs: number, { clock, wait }: Waiting): Outage 
   };
 }
 
-/** ENIs whose outages are remembered: whoever asks may name any. */
+/** ENIs whose outages are remembered. Bounded, since a request may name any ENI. */
 const ENIS_MAX = 10_000;
 
-/** The outages that the requests of one server meet. */
+/** The outages of the dependencies of one server. */
 export interface Outages {
   readonly store: Outage;
-  /** An EC2 outage is an ENI's own: a call that hangs on one ENI delays no other. */
+  /** Each ENI has an outage of its own, so that a call that hangs for one ENI delays no other. */
   ec2(eni: EniId): Outage;
 }
 
@@ -110,7 +110,7 @@ export const isStoreDown = (error: unknown): error is IpamError => isError(error
 export const isEc2Away = (error: unknown): error is IpamError =>
   isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');
 
-/** Tries again while the store or EC2 is away, for as long as the request may wait. */
+/** Returns a function that retries work while the store or EC2 is unavailable, until the request's deadline. */
 export const withRetry =
   (outages: Outages, eni: EniId, patience: Patience) =>
   <T>(work: () => Promise<T>): Promise<T> =>

@@ -1,24 +1,24 @@
-/** Rolls back claims whose client had gone before the response was written. Retries until the store accepts. */
+/** Rolls back claims whose client disconnected before the response was written. Retries until the store accepts. */
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { isSameHolding } from '../../domain/holding.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 
-/** While so many wait no address is given any more: none is ever dropped, since nobody would list
- *  what a server that lives has dropped. */
+/** With so many rollbacks waiting, no address is given any more. None is dropped: the address would stay allocated,
+ *  and `status` would not list it as a suspect while this server lives. */
 const WAITING_MAX = 10_000;
-/** Looks at rows that others keep moving, in one settlement. */
+/** Reads of rows that other servers change, in one call of `settle`. */
 const LOOKS_MAX = 5;
 
 export interface Rollbacks {
-  /** Notes a claim that is nobody's. */
+  /** Records a claim that has to be rolled back. */
   add(claimed: Allocation): void;
-  /** Gives back all that was noted before the call, and what the store could not tell of when it was claimed. Calls
-   *  made while one is under way share the next one. Throws store-down, and keeps what is left. */
+  /** Rolls back the claims recorded before the call, and those whose commit had an unknown outcome and was applied.
+   *  Concurrent calls share the next run. Throws store-down, and keeps the claims that are left. */
   settle(): Promise<void>;
-  /** Whether nothing is noted, and the store could tell of all claims when it was asked last. */
+  /** Whether no claim is recorded, and the last run left no commit with an unknown outcome. */
   readonly isEmpty: boolean;
-  /** Whether so many are noted that nothing more may be claimed. */
+  /** Whether so many claims are recorded that no address may be claimed. */
   readonly isFull: boolean;
 }
 
@@ -55,7 +55,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     for (let looks = 0; looks < LOOKS_MAX && left.length > 0; looks++) left = await settleOnce(left);
   }
 
-  /** Answers those that changed in between and have to be looked at again. */
+  /** Returns the claims whose row changed between read and move; they have to be read again. */
   async function settleOnce(claims: readonly Allocation[]): Promise<Allocation[]> {
     const again: Allocation[] = [];
     for (const ofSubnet of Map.groupBy(claims, ({ subnet }) => subnet).values())
@@ -64,7 +64,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     return again;
   }
 
-  /** Undoes claims of one subnet in one move; returns those that changed in between. */
+  /** Rolls back claims of one subnet in one move. Returns those whose row changed between read and move. */
   async function undo(claims: readonly Allocation[]): Promise<Allocation[]> {
     const [first] = claims;
     if (first === undefined) return [];

@@ -1,4 +1,5 @@
-/** Gives back what the pools of a subnet have too much of. */
+/** Unassigns idle ready addresses: the surplus of the pools of a subnet (`drain`), and what an operator asks for
+ *  (`recycle`). */
 import type { Allocation } from '../../domain/allocation.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { excessOf } from '../../domain/pool-size.ts';
@@ -9,17 +10,18 @@ import { unassign } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 
-/** A ready address is too many only when nobody wanted it for this long: the longest quarantine that is usual, so that
- *  what comes back is good for any ENI. */
+/** Ready addresses that have been idle for less are kept. It is the default quarantine, so that a drained address
+ *  has rested for every ENI. */
 const IDLE_MS = 600_000;
-/** Fewer than `warmMax` wait to be given back together, but no longer than this: a pool that breathes would else cost a
- *  call for each address that it can do without. */
+/** A surplus smaller than `warmMax` is collected for at most this long. Otherwise a pool whose size varies would
+ *  cost an EC2 call for each address. */
 const ALONE_MS = 3_600_000;
-/** Addresses taken off in one go. */
+/** Addresses unassigned in one call of `drain`. */
 const DRAINED_MAX = 500;
 
-/** Takes off those ready addresses that have long been idle and are beyond the high mark of their ENI; returns how many are free now. ENIs that are attached to nothing, or whose last pool Docker has
- *  released, keep none. */
+/** Unassigns the ready addresses above the high mark of their ENI that have been idle for ten minutes. ENIs that
+ *  are attached to no instance, or whose pool Docker has released, keep none. Returns how many addresses are free
+ *  now. */
 export async function drain(
   context: IpamContext,
   warm: WarmPools,
@@ -37,7 +39,7 @@ export async function drain(
     const isWanted = eni.instance !== null && eni.releasedAt === null;
     const excess = isWanted ? excessOf(ready.length, warm.highOf(eni.id)) : ready.length;
     const idle = ready.filter(row => now - row.movedAt >= IDLE_MS);
-    // Those that would be given last: other servers still remember the first ones as ready.
+    // The most recently released ones, which would be given last: other servers may still offer the others.
     const back = idle.sort((a, b) => since(b) - since(a)).slice(0, excess);
     const isWorthACall =
       back.length >= context.policy.warmMax || back.some(row => now - row.movedAt >= ALONE_MS);
@@ -46,9 +48,7 @@ export async function drain(
   return await recycle(context, chosen.slice(0, DRAINED_MAX));
 }
 
-// Gives idle addresses back to their subnets.
-
-/** The ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
+/** Returns the ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
 export async function idle(
   context: IpamContext,
   subnet: SubnetId,
@@ -63,7 +63,8 @@ export async function idle(
     .slice(0, limit);
 }
 
-/** Takes them off their ENIs, many per call; returns how many are free now. What was claimed meanwhile stays. */
+/** Unassigns the rows, many in one call. Returns how many are free now. A row that was claimed since it was read
+ *  stays. */
 export const recycle = async (context: IpamContext, rows: readonly Allocation[]): Promise<number> =>
   (
     await unassign(

@@ -1,4 +1,5 @@
-/** Gives up holders whose end EC2 proves, and no others. */
+/** Ends holdings whose ENI is gone, detached or attached anew, as EC2 shows in two reads, or whose host has
+ *  rebooted. */
 import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
@@ -10,18 +11,18 @@ import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from '../ec2/identity.ts';
 
-/** Holders given up in one pass: what looks like the end of many may be the fault of one reader. */
+/** Holdings ended in one pass. Bounded, since the apparent end of many may be a fault of this client. */
 const FREES_MAX = 10;
 
-/** A moment by the store's clock and by this process's monotonic one: either may step or stop, so that a time has passed
- *  only when it has by both. */
+/** A time on the store's clock and on the process's monotonic clock. Either may step or stop, so that a duration
+ *  has passed only when it has passed on both. */
 interface Moment {
   readonly store: number;
   readonly here: number;
 }
 const passedMs = (from: Moment, to: Moment): number => Math.min(to.store - from.store, to.here - from.here);
 
-/** What EC2 has shown since some read, and since when each holding has stood with it. */
+/** An ending that EC2 has shown since `since`, and for each holding the first read that showed both. */
 interface Standing {
   readonly ending: Ending;
   readonly since: Moment;
@@ -29,9 +30,9 @@ interface Standing {
 }
 
 export interface Evidence {
-  /** Weighs what EC2 has just shown of the ENIs of ours that these rows are on against what it showed before, and gives up
-   *  the holders among them whose end is proven. Answers the ENIs that have left: gone or detached, as is proven. `rows`
-   *  and `now` were read before EC2 was; the subnet's ENIs were seen. */
+  /** Compares what EC2 has just shown of the ENIs of these rows with what it showed before, and ends the holdings
+   *  whose end is proved. Returns the ENIs that are proved to be gone or detached. `rows` and `now` must have been
+   *  read before EC2 was; `seen` has all ENIs of the subnet that EC2 shows. */
   weigh(
     rows: readonly Allocation[],
     seen: ReadonlyMap<EniId, CloudEni>,
@@ -39,7 +40,7 @@ export interface Evidence {
   ): Promise<ReadonlySet<EniId>>;
 }
 
-/** What stands is remembered by this process alone: after a restart it has to be seen twice again. */
+/** The evidence is kept in this process only: after a restart two new reads are needed. */
 export function createEvidence(context: IpamContext): Evidence {
   const standing = new Map<EniId, Standing>();
 
@@ -53,7 +54,7 @@ export function createEvidence(context: IpamContext): Evidence {
     const known = new Map((await context.store.enis()).map(eni => [eni.id, eni]));
     const moment: Moment = { store: now, here: context.clock() };
     const byEni = Map.groupBy(weighed, row => row.iface);
-    // Where there is nothing to weigh nobody watches: what stood there before is too old to count later.
+    // An ENI without rows is not observed, so that its earlier evidence must not count later.
     for (const eni of standing.keys()) if (seen.has(eni) && !byEni.has(eni)) standing.delete(eni);
     for (const [eni, rows] of byEni) {
       if (eni === null) continue;
@@ -76,8 +77,8 @@ export function createEvidence(context: IpamContext): Evidence {
     return left;
   }
 
-  /** Whoever claims after the first read that showed the end may hold the address on what came after it, unless EC2 goes on
-   *  showing the end for as long again. */
+  /** Returns whether the holding has ended. A claim made after the first read that showed the end may be on a later
+   *  attachment. So the time counts anew from the first read after the claim. */
   function isEnded({ ending, rows }: Standing, row: Allocation, now: Moment): boolean {
     const then = rows.get(row.ip);
     if (then === undefined || !isSameHolding(row, then.row)) {
@@ -87,7 +88,8 @@ export function createEvidence(context: IpamContext): Evidence {
     return passedMs(then.since, now) >= STANDS_FOR_MS[ending.kind] && endedWith(row, ending);
   }
 
-  /** Null: it lives as it did. Undefined: nobody knows, so what stands goes on standing. */
+  /** Returns the ENI's ending; null if it is attached as before; undefined if unknown, so that earlier evidence
+   *  stays. */
   async function endingOf(
     eni: EniId,
     seen: CloudEni | undefined,
@@ -109,8 +111,8 @@ export function createEvidence(context: IpamContext): Evidence {
     }
   }
 
-  /** On an ENI that is gone there is nothing to keep ready: those go the way of an Unassign, which EC2 answers
-   *  with its absence. */
+  /** Ends the holdings. On a deleted ENI no address can be ready, so its rows go to `unassigning`: EC2 answers the
+   *  unassign with NotFound, and the rows become free. */
   async function giveUp(proven: readonly { row: Allocation; ending: Ending }[]): Promise<void> {
     const given = await context.store.move(
       proven.map(({ row, ending }) => ({
@@ -134,8 +136,8 @@ export function createEvidence(context: IpamContext): Evidence {
 
 const FACT = 'boot';
 
-/** Embedded: a ledger that was last used before its host booted as `boot` names holders that ended with that.
- *  To be called before anybody is served; returns how many were given up. */
+/** Embedded: ends all holdings if the host has booted since the ledger was last used. `boot` is the boot id. Call
+ *  it before the first request is served. Returns how many holdings ended. */
 export async function endHoldersBefore(context: IpamContext, boot: string): Promise<number> {
   const { store, log } = context;
   const before = await store.fact(FACT);
