@@ -12,58 +12,60 @@ export interface Policy extends Rest, WarmTarget {
   readonly callDeadlineMs: number;
   /** The longest a request waits, counted from the start of an outage. */
   readonly requestTimeoutMs: number;
-  /** Refuse a start rather than give an address that has not rested. */
+  /** Refuses a request rather than give an address that has not rested. */
   readonly strictReuse: boolean;
-  /** Give an address that was on another ENI just now only once EC2 shows it on its new one, or after 2 s. */
+  /** Gives an address that was on another ENI within the quarantine only when EC2 shows it on its new ENI, or after
+   *  2 s. */
   readonly confirmMoves: boolean;
 }
 
-/** Finds what calls without an answer have put on ENIs. */
+/** Reads ENIs after assigns that had no answer, and makes the addresses that arrived ready. */
 export interface Sights {
-  /** A call for the ENI, sent at `sentAt` on the process's monotonic clock, has no answer: reads the ENI until none of
-   *  its rows is in doubt, or 30 s after it was sent. Those who watch one ENI share its reads. */
+  /** Reads the ENI because a call for it had no answer, until none of its rows is in doubt or 30 s after the call.
+   *  `sentAt` is the time of the call on the process's monotonic clock. Several calls of one ENI share its reads. */
   watch(eni: EniId, sentAt: number): void;
-  /** The rows that the next read of the ENI makes ready; none at once where it is not being watched. Never throws. */
+  /** Resolves with the rows that the next read of the ENI makes ready; with none at once if the ENI is not watched.
+   *  Never throws. */
   next(eni: EniId): Promise<readonly Allocation[]>;
-  /** A call has been sent; it is waited for when the process stops. */
+  /** Registers a call that was sent; `stop` waits for it. */
   sent(settled: Promise<unknown>): void;
-  /** Reads no more; resolves when the calls that were sent have been settled, or had no answer. Never throws. */
+  /** Ends the reads. Resolves when every call that was sent has been settled or has timed out. Never throws. */
   stop(): Promise<void>;
 }
 
-/** What every part works with. The entry point provides clocks and waiting; tests provide their own. */
+/** What every part of src/ipam works with. The entry point provides clocks and waiting; tests provide their own. */
 export interface IpamContext {
   readonly store: Store;
   readonly cloud: Cloud;
   readonly policy: Policy;
   /** The process's monotonic clock, in milliseconds. It stops while the host sleeps. */
   readonly clock: () => number;
-  /** Passes at least as fast as real time, in milliseconds: for deadlines on which others rely. See domain/clock.ts. */
+  /** Runs at least as fast as real time, in milliseconds. For deadlines that other servers rely on; see
+   *  domain/clock.ts. */
   readonly deadlineClock: () => number;
   /** Resolves after `ms`, or as soon as the signal is aborted. */
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** 0 to 1, exclusive. */
   readonly random: () => number;
   readonly log: Log;
-  /** Embedded: the instance this process runs on; only its ENIs are served. Null: any. */
+  /** Embedded: the instance that this process runs on; only its ENIs are served. Null on a central server. */
   readonly instance: InstanceId | null;
-  /** Absent in commands, which have no waiting requests. */
+  /** Undefined in commands, which have no waiting requests. */
   readonly sights?: Sights;
 }
 
-/** Returns until when the call of an intent that is written now may be sent, on the deadline clock. It is called before the
- *  intent is written, since the intent's age counts from then. */
+/** Returns the time on the deadline clock until which the call of an intent may be sent. Read it before the intent
+ *  is written: the intent's age counts from the write. */
 export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
-/** Returns the context with EC2 calls of this urgency, read when a call may be sent. */
+/** Returns the context with EC2 calls of this urgency. `urgency` is read at each call. */
 export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
   changed(context, { cloud: context.cloud.as(urgency) });
 
-/** Returns the context with `sights`, which follow up calls without an answer. */
 export const withSights = (context: IpamContext, sights: Sights): IpamContext => changed(context, { sights });
 
-/** A copy that still reads the instance from the original, where it may be set later. */
+/** Returns a copy that reads the instance from the original, where it may be set later. */
 const changed = (context: IpamContext, parts: Partial<IpamContext>): IpamContext => ({
   ...context,
   ...parts,

@@ -1,4 +1,4 @@
-/** The parts of this floor, tied together: all that one server process does about addresses. */
+/** Creates the parts of src/ipam of one server process and connects them. */
 
 import { type IpamContext, withSights } from './context.ts';
 import { createEnis, type Enis } from './ec2/enis.ts';

@@ -1,4 +1,4 @@
-/** Docker's pools: one ENI's view of its subnet. They hold no state; a PoolID says all there is to know. */
+/** Docker's pools, each one ENI's view of its subnet. A pool has no state: its PoolID contains everything. */
 import { type Cidr, formatCidr, type Ipv4, parseCidr, routerOf, sameCidr } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import {
@@ -14,19 +14,19 @@ import { type Enis, type Home, notOurs } from './ec2/enis.ts';
 import type { WarmPools } from './pool/warm-pool.ts';
 import { type Outages, withRetry } from './request/retry.ts';
 
-/** Engines up to 26 ask again and again, about a thousand times a second, when the pool of a request without
- *  --subnet overlaps a route of the host, which the ENI's subnet always does. Only an error ends it. */
+/** Engines up to 26 repeat a RequestPool without --subnet, about a thousand times a second, as long as the pool
+ *  overlaps a route of the host. The ENI's subnet always does. Only an error ends the loop. */
 const LOOP_WINDOW_MS = 1000;
 
 export interface PoolRequest {
-  /** `--ipam-opt eni-id=`, and `instance-id=` where it was given. */
+  /** `--ipam-opt eni-id=`, and `instance-id=` if given. */
   readonly eniId: string;
   readonly instanceId: string | null;
-  /** `--subnet`, or empty. */
+  /** `--subnet`; empty if absent. */
   readonly pool: string;
-  /** `--ip-range`, or empty. */
+  /** `--ip-range`; empty if absent. */
   readonly subPool: string;
-  /** Aborted when the caller has gone. */
+  /** Aborted when the caller has disconnected. */
   readonly caller?: AbortSignal | undefined;
 }
 export interface PoolAnswer {
@@ -42,12 +42,12 @@ export interface PoolParts {
 }
 
 export interface Pools {
-  /** Checks the request against the ENI and makes the ENI ours; no address changes its holder. */
+  /** Checks the request against the ENI and marks the ENI as this ledger's. No address changes its holder. */
   request(asked: PoolRequest): Promise<PoolAnswer>;
-  /** The answer to a gateway request: the VPC router is the only gateway a subnet has. Throws conflict for an ENI that
-   *  is not this ledger's. */
+  /** Returns the VPC router, the only gateway that a subnet has. Throws conflict if the ENI is not this ledger's,
+   *  and bad-request if `named` is another address. */
   gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }>;
-  /** Docker has released the pool: its ENI is not kept warm until something is asked for on it again. No address
+  /** Records that Docker released the pool. Its ENI is not kept warm until the next request for it. No address
    *  changes its holder. Throws store-down. */
   release(pool: Pool): Promise<void>;
 }
@@ -92,14 +92,14 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
     if (now - last < LOOP_WINDOW_MS)
       throw new IpamError(
         'bad-request',
-        `the network of ${id} needs its subnet named: without it this engine asks for ever`,
+        `the network of ${id} needs --subnet: without it this engine repeats the request for ever`,
         {
           hint: advice,
         },
       );
   }
 
-  /** What the ledger knows of the attachment may be old, so a mismatch is looked up again before it counts. */
+  /** The ledger's record of the attachment may be old, so EC2 is asked before a mismatch counts. */
   async function checkInstance(home: Home, instance: InstanceId | null): Promise<void> {
     if (instance === null || home.eni.instance === instance) return;
     const { instance: now } = await context.cloud.eni(home.eni.id);

@@ -108,7 +108,7 @@ ancestor('an assign that hangs on one ENI delays no start on another', async () 
   const order: string[] = [];
   const hung = post('RequestAddress', { PoolID: ENI_A, Address: '' }).then(({ Error: error }) => {
     order.push(ENI_A);
-    assert.match(String(error), /EC2 has not answered what was asked of it for eni-0a/);
+    assert.match(String(error), /EC2 has not answered a call for eni-0a/);
   });
   while (order.length === 0 && w.callsOf('AssignPrivateIpAddresses') === 0)
     await new Promise(resolve => setImmediate(resolve));

@@ -1,17 +1,18 @@
 /**
- * Of which account and Region a ledger is. To a client of another one `NotFound` and an empty list are true answers, and
- * in a shared subnet it sees the subnet and not the ENIs of others: so what EC2 does not show counts only from a client
- * that EC2 shows another ENI of the ledger's account at the same time.
+ * Checks that the EC2 client belongs to the account and Region of the ledger. A client of another account or Region
+ * gets `NotFound` or an empty list for ENIs that exist; in a shared subnet it sees the subnet but not the ENIs of
+ * other accounts. So a missing ENI counts only if EC2 shows the client another ENI of the ledger's account at the
+ * same time.
  */
 import type { CloudEni } from '../../cloud/cloud.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 
-/** One fact, so that account and Region are always those of one client. */
+/** Account and Region are one fact, so that both come from the same client. */
 const FACT = 'region and account';
 
-/** ENIs of the ledger that are asked for, of which one will do. */
+/** ENIs of the ledger that one call asks for. One that is shown is enough. */
 const SHOWN_MAX = 100;
 
 interface Identity {
@@ -24,8 +25,9 @@ async function identityOf({ store }: IpamContext): Promise<Identity | null> {
   return region === undefined || account === undefined ? null : { region, account };
 }
 
-/** Notes account and Region, once and for all. To be told of an ENI only that EC2 has shown this client and that is the
- *  ledger's: so a server at the wrong place never makes the ledger one of its own. */
+/** Records the account and Region of the ledger, unless they are recorded already; returns the record. Pass only an
+ *  ENI of the ledger that EC2 has shown this client: otherwise a server with wrong credentials could record its own
+ *  account. */
 export async function learnIdentity(
   context: IpamContext,
   { owner }: Pick<CloudEni, 'owner'>,
@@ -36,20 +38,20 @@ export async function learnIdentity(
   return await identityOf(context);
 }
 
-/** To be called before an ENI that EC2 has shown becomes the ledger's. Throws conflict for one of another account, or that
- *  is shown in another Region; and where the ledger has ENIs already, of which nobody has noted whose they are and EC2
- *  shows this client none. */
+/** Call this before an ENI that EC2 has shown becomes the ledger's. Throws conflict if the ENI is of another
+ *  account or Region. Also throws conflict if the ledger has ENIs but no recorded account, and EC2 shows this
+ *  client none of them. */
 export async function refuseForeign(context: IpamContext, eni: CloudEni): Promise<void> {
   const { store, cloud, instance } = context;
   let identity = await identityOf(context);
   const ours = identity === null ? (await store.enis()).filter(one => one.ours) : [];
   const isKnown = ours.length === 0 || ours.some(one => one.id === eni.id);
-  // An embedded ledger is an instance's, and so are the ENIs on it.
+  // An embedded ledger belongs to its instance, and so do the ENIs of that instance.
   if (isKnown || instance !== null) identity ??= await learnIdentity(context, eni);
   else {
     const [shown] = await cloud.enisById(ours.slice(0, SHOWN_MAX).map(one => one.id));
     if (shown === undefined)
-      throw new IpamError('conflict', `EC2 shows this server no ENI of its ledger, but ${eni.id}`, {
+      throw new IpamError('conflict', `EC2 shows this server ${eni.id} and no ENI of its ledger`, {
         hint: 'check its credentials and AWS_REGION; each account and Region needs a ledger of its own',
       });
     identity = await learnIdentity(context, shown);
@@ -59,7 +61,7 @@ export async function refuseForeign(context: IpamContext, eni: CloudEni): Promis
   if (eni.owner !== null && eni.owner !== identity.account)
     throw new IpamError(
       'conflict',
-      `${eni.id} is of account ${eni.owner}, and the ledger of ${identity.account}`,
+      `${eni.id} belongs to account ${eni.owner}, the ledger to ${identity.account}`,
       { hint: 'give each account a ledger of its own' },
     );
 }
@@ -67,13 +69,13 @@ export async function refuseForeign(context: IpamContext, eni: CloudEni): Promis
 async function checkRegion({ cloud }: IpamContext, { region }: Identity): Promise<void> {
   const ours = await cloud.region();
   if (ours !== region)
-    throw new IpamError('conflict', `EC2 is asked in ${ours}, and the ledger is of ${region}`, {
+    throw new IpamError('conflict', `the EC2 client is in ${ours}, the ledger in ${region}`, {
       hint: `set AWS_REGION=${region}, or give each Region a ledger of its own`,
     });
 }
 
-/** Throws conflict where this client is of another account or Region than the ledger. One that is shown nothing at all
- *  may be of any: it is warned about, and what it is not shown counts for nothing. */
+/** Throws conflict if this client is of another account or Region than the ledger. A client that EC2 shows no ENI
+ *  at all cannot be judged: it causes a warning, and an ENI that is missing for it does not count as deleted. */
 export async function checkIdentity(context: IpamContext): Promise<void> {
   const identity = await identityOf(context);
   if (identity === null) return;
@@ -90,12 +92,12 @@ export async function checkIdentity(context: IpamContext): Promise<void> {
   }
   throw new IpamError(
     'conflict',
-    `the credentials are of account ${other.owner ?? 'nobody knows'}, and the ledger is of ${identity.account}`,
-    { hint: 'give the role of that account, or each account a ledger of its own' },
+    `the credentials belong to account ${other.owner ?? '(unknown)'}, the ledger to ${identity.account}`,
+    { hint: 'use credentials of that account, or give each account a ledger of its own' },
   );
 }
 
-/** Throws conflict where EC2 shows this client none of the ledger's ENIs: what it is not shown tells nothing then. */
+/** Throws conflict if EC2 shows this client none of the ledger's ENIs: then a missing ENI proves nothing. */
 export async function refuseBlind({ store, cloud }: IpamContext): Promise<void> {
   const ours = (await store.enis()).filter(eni => eni.ours);
   for (let from = 0; from < ours.length; from += SHOWN_MAX) {
@@ -108,7 +110,7 @@ export async function refuseBlind({ store, cloud }: IpamContext): Promise<void> 
     });
 }
 
-/** Whether this client is of the ledger's account and Region by what EC2 has just shown it. */
+/** Returns whether the ENIs that EC2 has just shown prove that this client is of the ledger's account and Region. */
 export async function isProvedBy(context: IpamContext, shown: Iterable<CloudEni>): Promise<boolean> {
   const identity = await identityOf(context);
   if (identity === null || !(await isInRegion(context, identity))) return false;
@@ -116,7 +118,7 @@ export async function isProvedBy(context: IpamContext, shown: Iterable<CloudEni>
   return false;
 }
 
-/** Whether EC2 shows this client another ENI of the ledger's account in the VPC of this one. */
+/** Returns whether EC2 shows this client another ENI of the ledger's account in the VPC of this one. */
 export async function seesAnother(context: IpamContext, id: EniId): Promise<boolean> {
   const identity = await identityOf(context);
   if (identity === null || !(await isInRegion(context, identity))) return false;
@@ -126,10 +128,11 @@ export async function seesAnother(context: IpamContext, id: EniId): Promise<bool
   return (await context.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;
 }
 
-/** Whether there is no such ENI: EC2 says so to a client that it shows another one. False where EC2 does not answer. */
+/** Returns whether the ENI is deleted: EC2 answers NotFound to a client to which it shows another ENI. False if EC2
+ *  does not answer. */
 export async function isGone(context: IpamContext, id: EniId): Promise<boolean> {
   try {
-    // In this order: credentials that change in between change once.
+    // In this order: callers have had a NotFound before, so that one change of credentials cannot fake both.
     if (!(await seesAnother(context, id))) return false;
     await context.cloud.eni(id);
     return false;

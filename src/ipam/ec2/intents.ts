@@ -1,8 +1,9 @@
 /**
- * The protocol between ledger and EC2. An intent is written first; its writer sends one call, once and only
- * while the intent is young, and settles it by that call's own answer. An intent whose call had no answer is
- * left as it is: after the grace no call of ours can still change EC2, and whoever comes by takes it over,
- * only forward, to an Unassign. A process that dies or freezes anywhere in here leaves a row that says so.
+ * Intents: rows that record an EC2 call before it is sent. The process that writes an intent sends its call once,
+ * while the intent is younger than the call deadline, and settles the row by the answer to that call. Without an
+ * answer the row stays. After the grace no call of ours can still change EC2: any server then takes the intent over
+ * and unassigns its address. A process that dies between the two leaves the intent, so that others know what may
+ * have happened.
  */
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, isIntent, type MoveName } from '../../domain/allocation.ts';
@@ -10,8 +11,8 @@ import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { callDeadline, type IpamContext } from '../context.ts';
 
-/** Addresses in one call. EC2 documents no bound of its own, and what an ENI may hold comes from EC2; where EC2 does not
- *  tell that, a batch that it refuses is halved down to one address in as many calls as a request makes. */
+/** Addresses in one call. EC2 documents no bound for a call, only one for an ENI. Where even that is unknown, a
+ *  refused batch of this size can still be halved down to one address within the calls that a request may make. */
 export const CALL_ADDRESSES_MAX = 128;
 
 export const change =
@@ -19,7 +20,7 @@ export const change =
   (row: Allocation): Change => ({ row, move, ...more });
 export const ipsOf = (rows: readonly Allocation[]): Ipv4[] => rows.map(row => row.ip);
 
-/** What an EC2 call returns, or its error. An error that is not EC2's is a bug, and thrown. */
+/** Returns what an EC2 call returned, or its IpamError. Throws any other error, which is a bug. */
 export async function resultOf<T>(call: Promise<T>): Promise<T | IpamError> {
   try {
     return await call;
@@ -29,19 +30,20 @@ export async function resultOf<T>(call: Promise<T>): Promise<T | IpamError> {
   }
 }
 
-/** The error of an EC2 call, or null. */
+/** Returns the error of an EC2 call, or null. */
 export async function outcome(call: Promise<unknown>): Promise<IpamError | null> {
   const result = await resultOf(call);
   return result instanceof IpamError ? result : null;
 }
 
-/** Intents of this process, and when it is too late to send their call. */
 export interface Written {
+  /** The intents that this process owns. */
   readonly intents: Allocation[];
+  /** The time on the deadline clock until which their call may be sent. */
   readonly sendBefore: number;
 }
 
-/** Writes intents. Their age counts from before they are written. */
+/** Makes moves, and returns which of the moved rows are intents. `sendBefore` counts from before they are written. */
 export async function write(
   context: IpamContext,
   changes: readonly Change[],
@@ -52,11 +54,12 @@ export async function write(
 }
 
 export const noAnswer = (eni: EniId): IpamError =>
-  new IpamError('ec2-unknown', `EC2 has not answered what was asked of it for ${eni}`, {
+  new IpamError('ec2-unknown', `EC2 has not answered a call for ${eni}`, {
     hint: 'see the log of the server, and try again',
   });
 
-/** Rows grouped by the ENI they name, at most one call's worth in each. */
+/** Groups rows by the ENI that they name, in batches of at most CALL_ADDRESSES_MAX. Leaves out rows without an ENI.
+ */
 export function batchesByEni(rows: readonly Allocation[]): [EniId, Allocation[]][] {
   const byEni = new Map<EniId, Allocation[]>();
   for (const row of rows) {

@@ -1,4 +1,5 @@
-/** Goes on where somebody stopped: intents that nobody settled, and held addresses that left their ENI. */
+/** Recovers addresses: takes over intents that were not settled, and assigns held addresses that are missing from
+ *  their ENI again. */
 import type { Allocation } from '../../domain/allocation.ts';
 import { isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
@@ -6,19 +7,19 @@ import { callDeadline, type IpamContext } from '../context.ts';
 import { batchesByEni, change, ipsOf, outcome } from './intents.ts';
 import { callUnassign, isHere } from './unassign.ts';
 
-/** Intents taken over in one go. */
+/** Intents taken over in one call of `takeOver`. */
 const TAKE_OVER_MAX = 200;
 
-/** Takes over the intents that nobody settled within the grace, and those that nobody has called for yet;
- *  returns how many are free now. */
+/** Takes over the intents that were not settled within the grace, and unassigns their addresses. Returns how many
+ *  are free now. */
 export async function takeOver(context: IpamContext): Promise<number> {
   const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);
   if (rows.length > 0) context.log('warn', 'intents taken over', { ips: ipsOf(rows) });
   return await takeOff(context, rows);
 }
 
-/** Makes intents for which no call can be under way any more this process's own, and takes their addresses off;
- *  returns how many are free now. */
+/** Takes over the given intents, whose calls can no longer apply, and unassigns their addresses. Returns how many
+ *  are free now. */
 export async function takeOff(context: IpamContext, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
@@ -31,8 +32,8 @@ export async function takeOff(context: IpamContext, rows: readonly Allocation[])
   return freed;
 }
 
-/** Assigns held addresses again that are missing from their ENI, with one call for each ENI, and more where EC2
- *  takes some of them only. They stay allocated whatever comes. Returns how many are back. */
+/** Assigns held addresses that are missing from their ENI again, with one call for each ENI, and more calls where
+ *  EC2 refuses a batch. The rows stay allocated whatever EC2 answers. Returns how many are back on their ENI. */
 export async function repair(context: IpamContext, rows: readonly Allocation[]): Promise<number> {
   let repaired = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
@@ -46,8 +47,8 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
   return repaired;
 }
 
-/** Of a batch that is refused, those are asked for again that EC2 does not name, or half and half, so that neither
- *  one that somebody else has nor the limit of the ENI keeps the others away. */
+/** Sends a refused batch again without the addresses that EC2 names, or in two halves if it names none. So neither
+ *  a foreign address nor the limit of the ENI blocks the rest of the batch. */
 async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = context;
   using permit = await cloud.permit('assign');

@@ -1,24 +1,24 @@
-/** Finds what calls without an answer have put on ENIs. */
+/** Reads an ENI from time to time after an assign that had no answer, and makes the addresses that arrived ready. */
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext, Sights } from '../context.ts';
 import { arrivedOn } from './survey.ts';
 
-/** When the ENI is read, in milliseconds after its call was sent. */
+/** The times of the reads, in milliseconds after the call was sent. */
 const LOOKS_AFTER_MS = [1_000, 2_000, 5_000, 10_000, 30_000] as const;
-/** Before an ENI is read again for calls that were sent longer ago, in milliseconds. */
+/** The shortest time between two reads of an ENI whose calls are all older than the last of these times. */
 const LOOK_AGAIN_MS = 30_000;
-/** ENIs that are remembered; past it the longest remembered is forgotten. */
+/** ENIs that are remembered; at this size the oldest entry is evicted. */
 const ENIS_MAX = 10_000;
 
 interface Watch {
   sentAt: number;
-  /** When the ENI was last read for this; on the process's monotonic clock. */
+  /** The time of the last read, on the process's monotonic clock. */
   lookedAt: number;
   /** Ends the wait for the next read. */
   wake: () => void;
-  /** Resolves with what the next read makes ready; null: nothing is being watched. */
+  /** Resolves with the rows that the next read makes ready; null while the ENI is not watched. */
   next: PromiseWithResolvers<readonly Allocation[]> | null;
 }
 
@@ -56,7 +56,7 @@ export function createSights(context: IpamContext): Sights {
     for (let due = dueAt(watching); due !== undefined; due = dueAt(watching)) {
       await until(due, watching);
       if (stopping) break;
-      if (clock() < due) continue; // a newer call is waited for
+      if (clock() < due) continue; // a newer call has ended the wait: its first read is due later
       watching.lookedAt = clock();
       const { sentAt, next } = watching;
       const { seen, left } = await look(eni);
@@ -74,7 +74,8 @@ export function createSights(context: IpamContext): Sights {
     await wait(Math.max(due - clock(), 0), waiting.signal);
   }
 
-  /** What a read makes ready, and how many rows are left in doubt. The rows are read before EC2 is. */
+  /** Reads the ENI once. Returns the rows that it makes ready, and how many are left in doubt. The rows are read
+   *  before EC2 is. */
   async function look(eni: EniId): Promise<{ seen: readonly Allocation[]; left: number }> {
     try {
       const { rows, now } = await store.onEni(eni);

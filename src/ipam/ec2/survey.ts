@@ -1,4 +1,5 @@
-/** Reads a subnet and its ENIs from EC2 and fills the ledger. Done again it refreshes, and never downgrades a holder. */
+/** Reads a subnet and its ENIs from EC2 and writes them to the ledger. A repeat refreshes the rows; no address
+ *  changes its holder. */
 import type { CloudEni } from '../../cloud/cloud.ts';
 import {
   type Cidr,
@@ -18,8 +19,9 @@ import type { SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni, type LedgerSubnet, type NewAllocation } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 
-/** Rows written at a time, so that neither memory nor a statement grows with the subnet, and how many times at once. */
+/** Rows in one write, so that neither memory nor a statement grows with the subnet. */
 const ADD_CHUNK = 4096;
+/** Writes that run at the same time. */
 const ADD_LANES = 2;
 const READ_CHUNK = 500;
 
@@ -29,7 +31,7 @@ export interface Survey {
   /** Rows that were not in the ledger before. */
   readonly added: number;
   readonly free: number;
-  /** EC2's count of addresses that nobody has; fewer than our `free` means use out of our sight. */
+  /** EC2's count of available addresses. Fewer than `free` means that others use the subnet too. */
   readonly available: number;
 }
 export type Progress = (what: string, done: number, total: number | null) => void;
@@ -102,8 +104,8 @@ function* chunksOf(scope: Cidr): Generator<Ipv4[]> {
   }
 }
 
-/** The CIDRs from which EC2 gives prefixes only. Without the right to read them the survey goes on: EC2 refuses
- *  their addresses one by one. */
+/** Returns the CIDR reservations of type prefix, whose single addresses EC2 does not assign. Returns none without
+ *  the right to read them: EC2 then refuses their addresses one by one. */
 async function prefixReservations({ cloud, log }: IpamContext, subnet: SubnetId): Promise<Cidr[]> {
   try {
     const reservations = await cloud.reservations(subnet);
@@ -115,7 +117,8 @@ async function prefixReservations({ cloud, log }: IpamContext, subnet: SubnetId)
   }
 }
 
-/** Addresses that were free before a prefix reservation was made are not ours to give from now on. */
+/** Marks the free addresses of prefix reservations as reserved. They may be older in the ledger than the
+ *  reservation. */
 async function reserveHeld(
   context: IpamContext,
   subnet: SubnetId,
@@ -135,7 +138,7 @@ async function reserveHeld(
   }
 }
 
-// What EC2 shows, and how the ledger comes to say it.
+// From what EC2 shows to rows of the ledger.
 
 export const toLedger = (observed: CloudEni, addressLimit: number | null): LedgerEni => ({
   id: observed.id,
@@ -152,8 +155,9 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   releasedAt: null,
 });
 
-/** The ENI as a read shows it that was begun at `readAt` by the store's clock. A late read of an attachment that is over
- *  changes nothing. `addressLimit`: of the instance that it is attached to. */
+/** Returns the ledger's record of the ENI after EC2 has shown it as `seen`, in a read that began at `readAt` by the
+ *  store's clock. A late read, of an attachment that has ended, changes nothing. `addressLimit` is that of the type
+ *  of the instance that the ENI is attached to. */
 export function refreshed(
   known: LedgerEni | null,
   seen: CloudEni,
@@ -168,7 +172,7 @@ export function refreshed(
   return { ...fresh, ours, releasedAt, ...attachments };
 }
 
-/** Every address that EC2 shows on the ENI, those inside its prefixes included. */
+/** Returns every address that EC2 shows on the ENI, including those inside its prefixes. */
 export function sightingsOn(eni: CloudEni): [Ipv4, Sighting][] {
   const inPrefixes = eni.prefixes.flatMap(({ first, last }) =>
     Array.from({ length: last - first + 1 }, (_, i) => fromNumber(first + i)),
@@ -180,9 +184,10 @@ export function sightingsOn(eni: CloudEni): [Ipv4, Sighting][] {
   ];
 }
 
-/** Of the rows, all read before EC2 was, those that are being assigned to the ENI and have come to it: a call is sent once
- *  and can't be applied twice. It is applied as a whole, so what shows a part of a batch shows somebody else's addresses,
- *  which the ledger has not noted yet. Nor where the read may be older than the call. */
+/** Returns the moves of the rows whose assign to this ENI is proved by what EC2 shows. The rows must have been read
+ *  before EC2 was. A call is sent once, so presence proves that it was applied. EC2 applies a call as a whole: if
+ *  only a part of a batch is present, those addresses are foreign, and none of the batch is returned. Nor is a row
+ *  that left this ENI so recently that the read may be older than its call. */
 export function arrivedOn(
   eni: CloudEni,
   rows: readonly Allocation[],
@@ -197,9 +202,9 @@ export function arrivedOn(
     .map(row => ({ row, move: 'assigned' }));
 }
 
-/** Writes what EC2 shows on ENIs of one subnet, and the ledger did not put there, down as occupied; returns
- *  the rows that changed. The ledger is read after EC2, and a row that an Unassign of ours has just freed is
- *  let be: what EC2 showed may be older than that. */
+/** Marks the addresses that EC2 shows on ENIs of one subnet, and that the ledger did not put there, as occupied.
+ *  Returns the rows that changed. The ledger is read after EC2. A row that an unassign of ours has just freed stays
+ *  as it is: the read of EC2 may be older than the unassign. */
 export async function noteObserved(context: IpamContext, enis: readonly CloudEni[]): Promise<Allocation[]> {
   const sightings = new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn));
   const ips = [...sightings.keys()];
@@ -216,8 +221,8 @@ export async function noteObserved(context: IpamContext, enis: readonly CloudEni
   return noted;
 }
 
-/** The change by which a row comes to say what EC2 shows; none when it is ours there, when a container holds it
- *  (a holder is never given up on a read), or when it is said already. */
+/** Returns the change that brings a row in line with what EC2 shows. None if the address is ours there, if a
+ *  container holds it (a read never ends a holding), or if the row says so already. */
 function noteOf(row: Allocation, { eni, primary }: Sighting, now: number): Change[] {
   if (row.status === 'free') return [{ row, move: 'foreign', iface: eni, primary }];
   if (row.status === 'ready' && primary && (row.iface === eni || isSettled(row, now)))

@@ -1,4 +1,4 @@
-/** Takes addresses off their ENIs. */
+/** Unassigns addresses from their ENIs. */
 import type { Permit } from '../../cloud/cloud.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
@@ -8,8 +8,9 @@ import type { IpamContext } from '../context.ts';
 import { isGone } from './identity.ts';
 import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';
 
-/** Whether an address may be taken off the ENI: embedded, only while EC2 shows it on this instance. What the ledger says
- *  of that may be old, and the ENI another ledger's by now, which may have put the same address there. */
+/** Returns whether addresses may be unassigned from the ENI. Embedded, only while EC2 shows it on this instance:
+ *  the ledger's record may be old, and the ledger of another instance may have assigned the same address there
+ *  since. */
 export async function isHere({ cloud, instance }: IpamContext, eni: EniId): Promise<boolean> {
   if (instance === null) return true;
   const [seen] = await cloud.enisById([eni]);
@@ -17,13 +18,13 @@ export async function isHere({ cloud, instance }: IpamContext, eni: EniId): Prom
 }
 
 export interface Unassigned {
-  /** Those that are free now. */
+  /** The rows that are free now. */
   readonly freed: readonly Allocation[];
-  /** Why others are not: what EC2 said last. Null: it took off all that was still ready. */
+  /** The last error of EC2; null if every row that was still ready is free now. */
   readonly error: IpamError | null;
 }
 
-/** Takes ready rows off their ENIs, one call for each. */
+/** Unassigns ready rows, with one call for each ENI and batch. */
 export async function unassign(context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> {
   const freed: Allocation[] = [];
   let error: IpamError | null = null;
@@ -36,7 +37,8 @@ export async function unassign(context: IpamContext, rows: readonly Allocation[]
   return { freed, error };
 }
 
-/** For a request that waits: what came of the work, or after a while that EC2 doesn't answer. The work goes on. */
+/** Returns the result of `work`, or an ec2-unknown error after ANSWERED_WITHIN_MS. For a waiting request. The work
+ *  goes on in the background. */
 export async function inTime(
   context: IpamContext,
   eni: EniId,
@@ -54,7 +56,7 @@ export async function inTime(
   }
 }
 
-/** Takes ready rows off the ENI. Uses the permit or gives it back. */
+/** Unassigns ready rows of one ENI, at most CALL_ADDRESSES_MAX. Uses the permit or gives it back. */
 export async function unassignFrom(
   context: IpamContext,
   eni: EniId,
@@ -67,9 +69,9 @@ export async function unassignFrom(
   return await callUnassign(context, eni, changes, unassigning, 'kept');
 }
 
-/** Writes the intents, sends their call and settles them. Halves a batch that is refused for an address in it.
- *  `otherwise`: what a definite refusal for another reason makes of them; null leaves them for later, and says that a
- *  call for them before this one may have had no answer. */
+/** Writes the intents, sends their call and settles them. A batch that is refused for one of its addresses is
+ *  halved. `otherwise` is the move after a definite refusal for another reason. Null leaves the intents as they
+ *  are, and means that an earlier call for them may have had no answer. */
 export async function callUnassign(
   context: IpamContext,
   eni: EniId,

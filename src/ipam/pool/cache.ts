@@ -1,47 +1,48 @@
 /**
- * What this process remembers of the ledger, so that a container's start costs one commit and no read: the ready
- * addresses of its ENIs, and who holds what. All of it is a hint: others move the same rows, and only the
- * compare-and-set of a move tells the truth.
+ * Caches the ready and the allocated addresses of the ENIs, so that the start of a container costs one commit and
+ * no read. An entry may be stale, since other servers change the same rows: the compare-and-set of a move decides.
  */
 import { type Cidr, contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, isRested, type Rest } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Reading } from '../../store/store.ts';
 
-/** Past these the longest remembered is forgotten. */
+/** At these sizes the oldest entry is evicted. */
 const ENIS_MAX = 10_000;
 const HOLDINGS_MAX = 50_000;
 const AVOIDED_MAX = 10_000;
-/** How long a row that somebody kept locked is offered last. */
+/** How long a row that was locked in the store is offered last. */
 const AVOIDED_MS = 60_000;
 
 export interface Cache {
-  /** All that the ledger has ready on the ENI. Rows that this process is claiming are left out. */
+  /** Replaces the ENI's ready addresses by a reading of all of them. Rows that this process is claiming are left
+   *  out. */
   learn(eni: EniId, ready: Reading<Allocation>): void;
-  /** A row that a move of this process made ready or allocated. */
+  /** Records a row that a move of this process made ready or allocated. */
   note(row: Allocation): void;
-  /** The rested address that has rested longest, in the range, before those to `avoid`; it is not offered again until
-   *  `settled`. */
+  /** Returns the rested address in the range that has rested longest, and one marked by `avoid` only if there is no
+   *  other; null if none has rested. It is not offered again before `settled`. */
   take(eni: EniId, range: Cidr | null): Allocation | null;
-  /** With none that has rested: the address that has rested longest, in the range, if it was given up at `sinceMax` at
-   *  the latest; it is not offered again until `settled`. */
+  /** Returns the address in the range that has rested longest, rested or not, if it was released at `sinceMax` or
+   *  before; null if there is none. It is not offered again before `settled`. */
   takeResting(eni: EniId, range: Cidr | null, sinceMax: number): Allocation | null;
-  /** The claim of a row that was taken has ended. If it failed, others move the ENI's rows, and nothing of what is
-   *  remembered of them is offered any more. */
+  /** Ends the claim of a row that was taken. If the claim failed, another server has changed rows of the ENI, and
+   *  the cached ones are dropped. */
   settled(row: Allocation, claimed: boolean): void;
-  /** Somebody else keeps the row locked in the store: others are offered first for a while. */
+  /** Offers the row last for a minute, since another transaction keeps it locked in the store. */
   avoid(row: Allocation): void;
-  /** The row as this process last saw it held on the ENI, and forgets it; null when it doesn't know. Another server
-   *  may have ended that holding since, and begun others. */
+  /** Returns the row as this process last saw it allocated on the ENI, and drops it; null if unknown. Another
+   *  server may have ended that holding and begun others. */
   holding(eni: EniId, ip: Ipv4): Allocation | null;
-  /** What the store's clock said just now. */
+  /** Records the current time of the store's clock. */
   hear(now: number): void;
-  /** The store's clock by what it last said: never ahead of it, but for its own steps back. Null: it said nothing. */
+  /** Returns the time of the store's clock, counted from its last reading; null before the first one. It is never
+   *  ahead of the store's clock unless that clock steps back. */
   storeNow(): number | null;
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
 }
 
-/** An ENI is in one subnet. */
+/** The subnet is not part of the key, since an ENI is in one subnet. */
 const keyOf = ({ iface, ip }: Pick<Allocation, 'iface' | 'ip'>): string => `${iface} ${ip}`;
 
 export function createCache(rest: Rest, clock: () => number): Cache {
@@ -155,4 +156,5 @@ function evict(map: Map<unknown, unknown>, max: number): void {
   map.delete(oldest);
 }
 
+/** Returns since when the row rests, by the store's clock; negative infinity if it has rested. */
 export const since = (row: Allocation): number => row.restedSince ?? Number.NEGATIVE_INFINITY;

@@ -1,4 +1,5 @@
-/** For requests that wait: idle addresses are taken off where they are in the way. */
+/** Unassigns idle addresses while a request waits: from other ENIs when the subnet is exhausted (`steal`), or on
+ *  this ENI when it is full (`evict`). */
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
@@ -10,18 +11,18 @@ import { since } from './cache.ts';
 export interface StealRequest {
   readonly range: Cidr | null;
   readonly count: number;
-  /** `rested`: only those past the quarantine; `any`: then those that have rested longest. */
+  /** `rested`: only addresses past the quarantine. `any`: without any of those, the one that has rested longest. */
   readonly which: 'rested' | 'any';
 }
 
-/** Others may take what is chosen, or choose the same. */
+/** Calls of one `steal`. Another request may claim the chosen addresses first, or choose the same. */
 const TRIES_MAX = 8;
-/** The same on one ENI: EC2 may show it somewhere else by now, so that nothing is taken off it. */
+/** Calls for one ENI that free nothing. Its addresses may be on another ENI by now, so that a repeat frees none. */
 const TRIES_ON_ENI_MAX = 2;
 
-/** The subnet has run dry: takes up to `count` ready addresses off our other ENIs, from those first that have most of
- *  them; returns those that are free now. The signal ends it between two calls. Throws what EC2 said when that is why
- *  there are none. */
+/** Takes up to `count` ready addresses off our other ENIs, since the subnet has no free ones. Starts with the ENI
+ *  that has most of them. Returns the rows that are free now. The signal ends it between two calls. Throws EC2's
+ *  error if no address was freed because of it. */
 export async function steal(
   context: IpamContext,
   enis: Enis,
@@ -30,10 +31,10 @@ export async function steal(
   signal?: AbortSignal,
 ): Promise<Allocation[]> {
   const freed: Allocation[] = [];
-  const inVain = new Map<EniId, number>();
+  const failures = new Map<EniId, number>();
   const idle = async () =>
     (await idleElsewhere(context, enis, home, range, which)).filter(
-      ({ iface }) => iface !== null && (inVain.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
+      ({ iface }) => iface !== null && (failures.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
     );
   for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
     if (tries > 0 && signal?.aborted) break;
@@ -48,7 +49,7 @@ export async function steal(
     const asked = unassignFrom(context, eni, chosen.slice(0, count - freed.length), permit);
     const result = await inTime(context, eni, asked);
     freed.push(...result.freed);
-    if (result.freed.length === 0) inVain.set(eni, (inVain.get(eni) ?? 0) + 1);
+    if (result.freed.length === 0) failures.set(eni, (failures.get(eni) ?? 0) + 1);
     if (result.error !== null && freed.length === 0) throw result.error;
   }
   if (freed.length > 0)
@@ -60,8 +61,8 @@ export async function steal(
   return freed;
 }
 
-/** The ready addresses on our other ENIs of the subnet: those past the quarantine; with none of them and `any`, the one
- *  that has rested longest. */
+/** Returns the ready addresses past the quarantine on our other ENIs of the subnet. If there are none and `which`
+ *  is `any`, returns the one that has rested longest. */
 export async function idleElsewhere(
   context: IpamContext,
   enis: Enis,
@@ -84,8 +85,9 @@ export async function idleElsewhere(
   return elsewhere.sort((a, b) => since(a) - since(b)).slice(0, 1);
 }
 
-/** The rows of the ENI that has most of them, those first that would be given last there; of several such ENIs any,
- *  and from somewhere on, so that those who choose at the same time seldom choose the same. */
+/** Returns the rows of the ENI that has most of them, last released first, since that ENI would give those last.
+ *  The ENI (of several with as many) and the start are random, so that concurrent calls seldom choose the same
+ *  rows. */
 function chooseFrom(rows: readonly Allocation[], random: () => number): Allocation[] {
   const groups = [...Map.groupBy(rows, row => row.iface).values()];
   const most = Math.max(...groups.map(group => group.length));
@@ -96,8 +98,8 @@ function chooseFrom(rows: readonly Allocation[], random: () => number): Allocati
   return [...order.slice(start), ...order.slice(0, start)];
 }
 
-/** The ENI may hold no more: takes up to `count` of its ready addresses off that are of no use to the request; returns how
- *  many. Those that would be given last go first. */
+/** Takes up to `count` ready addresses that the request cannot use off the ENI, since the ENI is full. Those that
+ *  would be given last go first. Returns how many were taken off. */
 export async function evict(
   context: IpamContext,
   { eni }: Home,

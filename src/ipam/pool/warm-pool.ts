@@ -1,4 +1,4 @@
-/** Keeps the pools of our ENIs warm: a claim that leaves too few ready addresses begins a refill. */
+/** Keeps ready addresses on our ENIs: a claim that leaves too few of them starts a refill. */
 import { aborted } from '../../domain/abort.ts';
 import { type Cidr, formatCidr } from '../../domain/address.ts';
 import { restsForMs } from '../../domain/allocation.ts';
@@ -12,59 +12,59 @@ import { noAnswer } from '../ec2/intents.ts';
 import { type Cache, since } from './cache.ts';
 import { type Filled, fill } from './refill.ts';
 
-/** Pools that are remembered; past it the one that was first asked for is forgotten. */
+/** ENIs whose pools are remembered; at this size the oldest entry is evicted. */
 const POOLS_MAX = 10_000;
-/** The same of one ENI: whoever asks may name any range. */
+/** Pools of one ENI that are remembered. Bounded, since a request may name any range. */
 const RANGES_MAX = 16;
-/** Before EC2 is asked, so long is waited for requests that come together, which the same call then serves: little
- *  beside what EC2 takes. */
+/** How long a refill waits for further requests before its EC2 call, which then serves them all. Short compared
+ *  with the call. */
 export const GATHER_MS = 20;
-/** After a refill that brought nothing: the ENI is full, the subnet dry, EC2 away. */
+/** The pause after a refill that brought no address: the ENI is full, the subnet exhausted or EC2 unavailable. */
 const REFILL_AGAIN_MS = 5_000;
 
-/** So long after a plain read of the ledger there still is nothing rested to be had for a pool, as far as is known. */
+/** How long a plain read of the ledger that found nothing rested for a pool is taken as current. */
 const NOTHING_RESTED_FOR_MS = 1_000;
 
-/** One ENI, or the part of it that a `--ip-range` leaves. */
+/** The addresses of one ENI, or those of them in an `--ip-range`. */
 export interface PoolOf {
   readonly home: Home;
   readonly range: Cidr | null;
 }
 
 export interface WarmPools {
-  /** Docker has made a network with the pool: it is warm before the first container comes. */
+  /** Refills the pool if it is low, since Docker has made a network with it: before the first container starts. */
   wanted(pool: PoolOf): void;
-  /** A container has got an address of the pool. */
+  /** Records that a container got an address of the pool, and refills the pool if it is low. */
   claimed(pool: PoolOf): void;
-  /** A container has given one up. */
+  /** Records that a container released an address of the pool. */
   released(pool: PoolOf): void;
-  /** Assigns addresses to the pool. All requests that wait for one pool share one call. When the signal is aborted, and
-   *  the call had the time for an answer, it throws ec2-unknown or ec2-throttled; what the call still brings is there for
-   *  others. */
+  /** Assigns addresses to the pool. All requests that wait for a pool share one EC2 call. Throws ec2-unknown or
+   *  ec2-throttled once the signal is aborted and the call had 2 s for an answer. The call goes on for later
+   *  requests. */
   fill(pool: PoolOf, signal: AbortSignal): Promise<Filled>;
-  /** Since when, by the store's clock, those of the ENI's ready addresses have rested at the least that may be given
-   *  early now, without another look; null: the ledger has to be asked. */
+  /** Returns the latest release time, on the store's clock, of a ready address that may be given early without a
+   *  read of the ledger; null if the ledger has to be read. */
   earlySince(pool: PoolOf): number | null;
-  /** Others have changed what that was about. */
+  /** Drops what `earlySince` returned, since other servers have changed rows of the pool. */
   changed(pool: PoolOf): void;
-  /** Ready addresses that the ENI should have at most. */
+  /** Returns how many ready addresses the ENI should have at most. */
   highOf(eni: EniId): number;
-  /** Docker has released the ENI's pool: nothing is remembered of its growth. */
+  /** Resets the growth of the ENI's pools, since Docker has released them. */
   forget(eni: EniId): void;
-  /** Begins no more refills; resolves when those under way have ended, and the calls that were sent. Never throws. */
+  /** Starts no more refills. Resolves when those under way and the calls that were sent have ended. Never throws. */
   stop(): Promise<void>;
 }
 
 interface Pool {
   growth: Growth;
   waiting: number;
-  /** Aborted when nobody waits any longer; null: nobody does. */
+  /** Aborted when the last waiting request ends; null while none waits. */
   waiters: AbortController | null;
   filling: Promise<Filled> | null;
-  /** The fill waits for its turn to ask EC2. */
+  /** Whether the fill waits for a permit. */
   queues: boolean;
   quietUntil: number;
-  /** The last fill found nothing rested, and no place or no address to assign. */
+  /** Set if the last fill found nothing rested: the ENI is full or the subnet exhausted. See `earlySince`. */
   dry: { readonly until: number; readonly sinceMax: number } | null;
 }
 
@@ -128,7 +128,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     untilEnded(work);
   }
 
-  /** A server that stops waits for it. */
+  /** Registers work; `stop` waits for it. */
   function untilEnded(work: Promise<unknown>): void {
     const ended: Promise<unknown> = work.then(
       () => underWay.delete(ended),
@@ -137,7 +137,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     underWay.add(ended);
   }
 
-  /** More may have been claimed meanwhile than it brought. */
+  /** Refills again if needed: more addresses may have been claimed during the refill than it brought. */
   function refilled(of: PoolOf, pool: Pool, brought: boolean): void {
     if (brought) refillIfLow(of, pool);
     else pool.quietUntil = clock() + REFILL_AGAIN_MS;
@@ -203,7 +203,8 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     }
   }
 
-  /** Throws when the request stops waiting: for those that come later the fill goes on. `over`: it has ended. */
+  /** Throws when the request's signal is aborted; the fill goes on for later requests. `over` is aborted when the
+   *  request has its result, and ends the wait for an answer. */
   async function tooLate(
     { home: { eni } }: PoolOf,
     pool: Pool,
@@ -250,7 +251,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
 const noPermit = (eni: EniId): IpamError =>
   new IpamError(
     'ec2-throttled',
-    `EC2 was not asked for an address on ${eni}: the permit for that did not come in time`,
+    `EC2 was not asked for an address on ${eni}: no permit for the call in time`,
     {
       hint: 'raise --ec2-share if the other programs of the account leave room',
     },

@@ -281,14 +281,12 @@ commands('a client of another Region or account: ends what acts, and serve, with
   };
   await store.noteFact('region and account', 'us-east-1 123456789012');
   await refused(
-    /^ec2-ipam: EC2 is asked in eu-central-1, and the ledger is of us-east-1; set AWS_REGION=us-east-1/m,
+    /^ec2-ipam: the EC2 client is in eu-central-1, the ledger in us-east-1; set AWS_REGION=us-east-1/m,
   );
   await store.noteFact('region and account', 'eu-central-1 123456789012');
   vpc.network.createEni({ subnet: SUBNET, owner: '210987654321' });
   process.env.AWS_ACCESS_KEY_ID = '210987654321';
-  await refused(
-    /^ec2-ipam: the credentials are of account 210987654321, and the ledger is of 123456789012; /m,
-  );
+  await refused(/^ec2-ipam: the credentials belong to account 210987654321, the ledger to 123456789012; /m);
 });
 
 commands('reconcile: ends with 1 where EC2 shows its client nothing of the ledger', async context => {

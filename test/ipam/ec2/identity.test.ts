@@ -121,11 +121,11 @@ identity('a server at the wrong place is told so in one line', async () => {
     (await failure(checkIdentity(misplaced(w, () => caller as Caller)))).line;
   assert.match(
     await line(elsewhere),
-    /^EC2 is asked in us-east-1, and the ledger is of eu-central-1; set AWS_REGION/,
+    /^the EC2 client is in us-east-1, the ledger in eu-central-1; set AWS_REGION/,
   );
   assert.match(
     await line(participant),
-    /^the credentials are of account 210987654321, and the ledger is of 123456/,
+    /^the credentials belong to account 210987654321, the ledger to 123456/,
   );
   const unseen = await used(ROOMY);
   await checkIdentity(misplaced(unseen, () => blind as Caller));
@@ -142,7 +142,7 @@ identity('it cannot make a network there either', async () => {
   const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
   assert.match(
     (await failure(pools.request(asked))).line,
-    /^eni-0f is of account 210987654321, and the ledger of 12/,
+    /^eni-0f belongs to account 210987654321, the ledger to 12/,
   );
   assert.is((await w.store.eni(STRANGER as never))?.ours ?? false, false);
 });
@@ -156,7 +156,7 @@ identity(
     const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
     await reconcile(strange, enis, createEvidence(strange), SUBNET);
     const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
-    const line = /^EC2 shows this server no ENI of its ledger, but eni-0f;/;
+    const line = /^EC2 shows this server eni-0f and no ENI of its ledger;/;
     assert.match((await failure(pools.request(asked))).line, line);
     assert.is(await w.store.fact(FACT), null);
     await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);

@@ -391,7 +391,7 @@ filling('who has waited for a permit until the time was over is told that', asyn
   const first = failure(w.request(ENI_A));
   await w.time.wait(10_000);
   const second = failure(w.request(ENI_A));
-  assert.match((await first).line, /the permit for that did not come in time; raise --ec2-share/);
+  assert.match((await first).line, /no permit for the call in time; raise --ec2-share/);
   assert.is(w.time.now - before, 30_000, 'although another one waits for longer');
   assert.is((await second).code, 'ec2-throttled');
   assert.is(w.time.now - before, 40_000);
