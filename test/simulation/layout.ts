@@ -4,6 +4,7 @@ import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Policy } from '../../src/ipam/context.ts';
 import type { World as VpcDescription } from '../../src/simulator/model/world.ts';
 import type { Random } from '../kit/random.ts';
+import { POLICY } from '../kit/world.ts';
 
 /** Bounds that EC2 and the clocks keep, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
@@ -141,21 +142,20 @@ export function drawPace(layout: Layout, random: Random): Layout {
   return { ...layout, pace, servers: isCrowded ? [CROWD, ...layout.servers.slice(1)] : layout.servers };
 }
 
+const WARM_POOLS = [
+  { warmMin: 0, warmMax: 0 },
+  { warmMin: 0, warmMax: 3 },
+  { warmMin: 1, warmMax: 2 },
+  { warmMin: 2, warmMax: 6 },
+  { warmMin: 9, warmMax: 9 },
+];
 const drawPolicy = (random: Random): Policy => ({
-  callDeadlineMs: 20_000,
-  graceMs: 930_000,
-  cooldownMs: 30_000,
+  ...POLICY,
   quarantineMs: random.chance(0.5) ? 120_000 : 600_000,
   requestTimeoutMs: random.chance(0.5) ? 30_000 : 120_000,
   strictReuse: random.chance(0.3),
   confirmMoves: random.chance(0.7),
-  ...(random.pick([
-    { warmMin: 0, warmMax: 0 },
-    { warmMin: 0, warmMax: 3 },
-    { warmMin: 1, warmMax: 2 },
-    { warmMin: 2, warmMax: 6 },
-    { warmMin: 9, warmMax: 9 },
-  ]) ?? { warmMin: 2, warmMax: 6 }),
+  ...random.pick(WARM_POOLS),
 });
 
 /** Identifies an address within all subnets. */
