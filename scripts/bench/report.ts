@@ -180,53 +180,47 @@ const figure = (number: number): string =>
 
 const RUNTIME: Column<Row> = ['', 'runtime', row => row.runtime];
 const STORE: Column<Exclude<Row, StartRow>> = ['', 'store', row => row.store];
-const LATENCIES: readonly Column<WarmRow | EarlyRow>[] = [
+const WRONG: readonly Column<WarmRow | EarlyRow | ColdRow>[] = [
+  ['given', 'twice', row => whole(row.duplicates)],
+  ['', 'errors', row => whole(row.errors)],
+];
+const LOAD: readonly Column<WarmRow | EarlyRow>[] = [
+  ['', 'clients', row => whole(row.clients)],
   ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
   ['', 'p95', row => ms(row.requestMs.p95)],
   ['', 'p99', row => ms(row.requestMs.p99)],
   ['Release', 'p50 ms', row => ms(row.releaseMs.p50)],
-];
-const EC2_CALLS: Column<WarmRow | EarlyRow> = ['EC2', 'calls', row => whole(row.ec2Calls)];
-const WRONG: readonly Column<WarmRow | EarlyRow | ColdRow>[] = [
-  ['given', 'twice', row => whole(row.duplicates)],
-  ['', 'errors', row => whole(row.errors)],
+  ['EC2', 'calls', row => whole(row.ec2Calls)],
+  ...WRONG,
+  ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
+  ['', 'calls/s', row => whole(row.callsPerSecond)],
 ];
 
 const WARM: readonly Column<WarmRow>[] = [
   STORE,
   RUNTIME,
   ['', 'rows', row => whole(row.rows)],
-  ['', 'clients', row => whole(row.clients)],
-  ['', 'calls/s', row => whole(row.callsPerSecond)],
+  ...LOAD,
   ['no-op', 'calls/s', row => whole(row.noopPerSecond)],
   ['', 'ratio', row => ratio(callsOverNoop(row))],
-  ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
-  ['durable', 'pairs/s', row => (row.durablePairsPerSecond === null ? '' : whole(row.durablePairsPerSecond))],
-  ['', 'ratio', row => ratio(pairsOverDurable(row))],
   ['durable', 'commits/s', row => whole(row.commitsPerSecond)],
   ['calls', '÷ it', row => ratio(callsOverCommits(row))],
-  ...LATENCIES,
+  ['durable', 'pairs/s', row => (row.durablePairsPerSecond === null ? '' : whole(row.durablePairsPerSecond))],
+  ['', 'ratio', row => ratio(pairsOverDurable(row))],
   ['no-op', 'p50 ms', row => ms(row.noopMs.p50)],
   ['commit', 'p50 ms', row => ms(row.commitMs.p50)],
   ['p50 ÷', 'limits', row => ratio(p50OverLimits(row))],
   ['', 'MB', row => whole(row.peakResidentMb)],
-  EC2_CALLS,
-  ...WRONG,
 ];
 
 const EARLY: readonly Column<EarlyRow>[] = [
   STORE,
   RUNTIME,
-  ['', 'clients', row => whole(row.clients)],
-  ['', 'calls/s', row => whole(row.callsPerSecond)],
+  ...LOAD,
   ['warm', 'calls/s', row => whole(row.warm.callsPerSecond)],
   ['', 'ratio', row => ratio(callsOverWarm(row))],
-  ['', 'pairs/s', row => whole(row.callsPerSecond / 2)],
-  ...LATENCIES,
   ['warm', 'p50 ms', row => ms(row.warm.requestMs.p50)],
   ['p50 ÷', 'warm', row => ratio(p50OverWarm(row))],
-  EC2_CALLS,
-  ...WRONG,
 ];
 
 const COLD: readonly Column<ColdRow>[] = [

@@ -71,13 +71,10 @@ async function buildNoop(folder: string): Promise<string> {
   return outfile;
 }
 
-interface Start {
-  readonly firstMs: number;
-  readonly idleMb: number;
-}
+type Start = Awaited<ReturnType<typeof startOnce>>;
 
 /** The process is idle for `idleMs` after its first response, and after it has written `ready`. */
-async function startOnce(startOn: (port: number) => Program, ready: string, idleMs: number): Promise<Start> {
+async function startOnce(startOn: (port: number) => Program, ready: string, idleMs: number) {
   const port = await freePort();
   const startedAt = performance.now();
   const program = startOn(port);
