@@ -5,7 +5,18 @@ import { createDriver } from '../../src/http/driver.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI_A, ENI_B, POLICY, ROOMY, SMALL, SUBNET, type World, world } from '../kit/world.ts';
+import {
+  ASSIGN,
+  ENI_A,
+  ENI_B,
+  NOT_WARM,
+  POLICY,
+  ROOMY,
+  SMALL,
+  SUBNET,
+  type World,
+  world,
+} from '../kit/world.ts';
 
 type Answer = Readonly<Record<string, unknown>>;
 
@@ -72,7 +83,7 @@ ancestor("an ENI's primary address is never given", async () => {
   for (const primary of ['10.0.1.4', '10.0.1.5']) {
     assert.not.ok(given.includes(`${primary}/28`));
     assert.ok((await post('RequestAddress', { PoolID: ENI_A, Address: primary })).Error);
-    assert.is((await w.rowOf(primary)).status, 'occupied');
+    assert.is(await w.statusOf(primary), 'occupied');
   }
 });
 
@@ -101,17 +112,16 @@ ancestor('addresses that others took behind our back do not block a subnet', asy
 });
 
 ancestor('an assign that hangs on one ENI delays no start on another', async () => {
-  const { w, post, start, create } = served({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const { w, post, start, create } = served({ vpc: ROOMY, policy: NOT_WARM });
   await create();
   await create('10.0.1.0/24', ENI_B);
-  w.vpc.faults.add({ kind: 'hang', action: 'AssignPrivateIpAddresses', eni: ENI_A });
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, eni: ENI_A });
   const order: string[] = [];
   const hung = post('RequestAddress', { PoolID: ENI_A, Address: '' }).then(({ Error: error }) => {
     order.push(ENI_A);
     assert.match(String(error), /EC2 has not answered a call for eni-0a/);
   });
-  while (order.length === 0 && w.callsOf('AssignPrivateIpAddresses') === 0)
-    await new Promise(resolve => setImmediate(resolve));
+  while (order.length === 0 && w.callsOf(ASSIGN) === 0) await new Promise(resolve => setImmediate(resolve));
   const before = w.time.now;
   await start(ENI_B);
   order.push(ENI_B);
@@ -149,12 +159,7 @@ ancestor('no error carries a stack, whatever goes wrong', async () => {
   for (const [what, method, body, fault] of wrongs) {
     const { w, post, create } = served(fault === undefined ? { vpc: ROOMY } : { vpc: ROOMY, store });
     await create();
-    w.vpc.faults.add({
-      kind: 'error',
-      action: 'AssignPrivateIpAddresses',
-      code: 'UnauthorizedOperation',
-      message: 'You are not authorized to perform this operation.',
-    });
+    w.refuseCalls(ASSIGN, 'UnauthorizedOperation', 'You are not authorized to perform this operation.');
     const error = String((await post(method, body)).Error);
     assert.match(error, /^[^\n]{20,}$/, what);
     assert.not.match(error, /SELECT|TypeError|node:|\.ts\b| at /, what);
@@ -180,30 +185,30 @@ async function upgraded() {
 upgrade('a network of the ancestor works on, though Docker asks for no pool again', async () => {
   const { w, start, release } = await upgraded();
   const ip = await start(ENI_A);
-  assert.is((await w.rowOf(ip)).status, 'allocated');
+  assert.is(await w.statusOf(ip), 'allocated');
   assert.equal(await release(ENI_A, ip), {});
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 upgrade(
   'a container of the ancestor keeps its address, which is given to nobody until it is released',
   async () => {
     const { w, start, release } = await upgraded();
-    w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
+    w.putOn(ENI_A, '10.0.1.9');
     for (let i = 0; i < 7; i++) assert.is.not(await start(ENI_A), '10.0.1.9');
-    assert.is((await w.rowOf('10.0.1.9')).status, 'occupied');
+    assert.is(await w.statusOf('10.0.1.9'), 'occupied');
     assert.equal(await release(ENI_B, '10.0.1.9'), {});
-    assert.is((await w.rowOf('10.0.1.9')).status, 'occupied', 'not by another ENI');
+    assert.is(await w.statusOf('10.0.1.9'), 'occupied', 'not by another ENI');
     assert.equal(await release(ENI_A, '10.0.1.9'), {});
-    assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
+    assert.is(await w.statusOf('10.0.1.9'), 'ready');
   },
 );
 
 upgrade("the first word about an ENI may be the release of the ancestor's container", async () => {
   const { w, release } = await upgraded();
-  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as Ipv4] });
+  w.putOn(ENI_A, '10.0.1.9');
   assert.equal(await release(ENI_A, '10.0.1.9'), {});
-  assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
+  assert.is(await w.statusOf('10.0.1.9'), 'ready');
 });
 
 for (const s of [ancestor, upgrade]) s.run();

@@ -138,10 +138,7 @@ for (const transport of TRANSPORTS) {
   several(
     `of ${transport.name} are answered one after the other, each with an address of its own`,
     async () => {
-      let proceed = () => {};
-      const hold = new Promise<void>(resolve => {
-        proceed = resolve;
-      });
+      const { promise: hold, resolve: proceed } = Promise.withResolvers<void>();
       const { w, seen, client, close } = await served(transport, () => hold);
       client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
       await until('all of them', () => seen.releases === 1);

@@ -87,7 +87,7 @@ protocol('the gateway is answered and given back by arithmetic', async () => {
     /not the VPC router/,
   );
   assert.equal(await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.1' }), {});
-  assert.is((await w.rowOf('10.0.1.1')).status, 'reserved');
+  assert.is(await w.statusOf('10.0.1.1'), 'reserved');
 });
 
 protocol('a pool is released with success, whatever it is', async () => {
@@ -261,14 +261,8 @@ if (!('Deno' in globalThis))
 
 onTheWire('a caller that hangs up before the answer leaves no holder behind', async () => {
   const w = await pooled({ vpc: ROOMY });
-  let claimed = () => {};
-  const claim = new Promise<void>(resolve => {
-    claimed = resolve;
-  });
-  let proceed = () => {};
-  const hold = new Promise<void>(resolve => {
-    proceed = resolve;
-  });
+  const { promise: claim, resolve: claimed } = Promise.withResolvers<void>();
+  const { promise: hold, resolve: proceed } = Promise.withResolvers<void>();
   const slow: World['allocator'] = {
     ...w.allocator,
     request: async asked => {
@@ -314,10 +308,7 @@ for (const [what, head] of [
 onTheWire('a handler whose caller has hung up is in flight until it has undone its claim', async () => {
   const w = await pooled({ vpc: ROOMY });
   const inFlight = new InFlight();
-  let undo = () => {};
-  const undone = new Promise<void>(resolve => {
-    undo = resolve;
-  });
+  const { promise: undone, resolve: undo } = Promise.withResolvers<void>();
   let undoing = false;
   const slow: World['allocator'] = {
     ...w.allocator,

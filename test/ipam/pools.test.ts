@@ -3,7 +3,7 @@ import { IpamError } from '../../src/domain/error.ts';
 import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI_A, failure, GONE, POLICY, ROOMY, SUBNET, type World, world } from '../kit/world.ts';
+import { DESCRIBE, ENI_A, failure, GONE, POLICY, ROOMY, SUBNET, type World, world } from '../kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
@@ -138,9 +138,9 @@ pools('an ENI that was detached when it was last seen is looked at again, and wa
 
 pools('while EC2 throttles, docker network create waits, for as long as a request may', async () => {
   const w = world({ vpc: ROOMY });
-  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE, times: 3 });
   assert.is((await asking(w)).poolId, 'eni-0a');
-  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces' });
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE });
   const before = w.time.now;
   assert.is((await failure(asking(w, { eniId: 'eni-0b' }))).code, 'ec2-throttled');
   assert.is(w.time.now - before, POLICY.requestTimeoutMs);

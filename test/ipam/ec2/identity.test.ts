@@ -61,7 +61,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   };
   const w = world({ vpc, store, policy: { warmMin: 1, warmMax: 3 } });
   for (const eni of [ENI_A, ENI_B]) await w.request(eni, { holder: 'web' });
-  w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.77' as never] });
+  w.putOn(ENI_B, '10.0.1.77');
   await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   w.time.now += 3_600_000;
   notes = true;
@@ -183,7 +183,7 @@ identity('credentials that change while a server runs prove nothing from then on
 identity('an ENI is gone only where another one of its owner is shown', async () => {
   const w = await used(ROOMY);
   for (const eni of [ENI_A, ENI_B]) {
-    w.vpc.network.detach(w.vpc.network.eni(eni).attachment?.id ?? '');
+    w.detach(eni);
     w.vpc.network.deleteEni(eni);
   }
   const proof = createEvidence(w.context);

@@ -11,24 +11,26 @@ import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { Ec2Error } from '../../../src/simulator/model/ec2-error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  ASSIGN,
   assignTo,
+  DESCRIBE,
   ENI_A,
   ENI_B,
   failure,
   GONE,
+  ipsOf,
+  NOT_WARM,
   POLICY,
   ROOMY,
   SUBNET,
+  UNASSIGN,
   type World,
   world,
 } from '../../kit/world.ts';
 
-const ASSIGN = 'AssignPrivateIpAddresses';
-const UNASSIGN = 'UnassignPrivateIpAddresses';
 const ip = (text: string) => text as Ipv4;
 const foreign = (w: World, ...ips: string[]) => w.vpc.network.assign({ eni: ENI_B, ips: ips.map(ip) });
 
-const ipsOf = (rows: readonly { ip: Ipv4 }[]): string[] => rows.map(row => row.ip);
 /** ENIs that hold 49 beside their primary. */
 const LARGE = { ...ROOMY, instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })) };
 
@@ -55,7 +57,7 @@ assigning('the intent is written before EC2 is asked', async () => {
   w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
   const under = assignTo(w.context, ENI_A, rows);
   await w.time.wait(100);
-  assert.equal((await w.ipsWith('assigning')).sort(), rows.map(row => row.ip).sort());
+  assert.equal((await w.ipsWith('assigning')).sort(), ipsOf(rows).sort());
   assert.is((await under).ready.length, 2);
 });
 
@@ -65,7 +67,7 @@ assigning('an address that EC2 names as taken becomes occupied and the rest is s
   foreign(w, nth(rows, 1));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is((await w.rowOf(nth(rows, 1))).status, 'occupied');
+  assert.is(await w.statusOf(nth(rows, 1)), 'occupied');
   assert.is((await w.rowOf(nth(rows, 1))).iface, ENI_B);
   assert.is(w.callsOf(ASSIGN), 2);
 });
@@ -76,24 +78,16 @@ assigning('one that EC2 does not name is found by its carrier', async () => {
   foreign(w, nth(rows, 2));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is((await w.rowOf(nth(rows, 2))).status, 'occupied');
+  assert.is(await w.statusOf(nth(rows, 2)), 'occupied');
 });
 
 assigning('one that no read shows is found by halving, and is known from its refusal only', async () => {
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 0));
-  w.vpc.faults.add({
-    kind: 'error',
-    code: 'InternalError',
-    message: 'no reads today',
-    action: 'DescribeNetworkInterfaces',
-  });
+  w.refuseCalls(DESCRIBE, 'InternalError', 'no reads today');
   const result = await assignTo(w.context, ENI_A, rows);
-  assert.equal(
-    result.taken.map(row => row.ip),
-    [nth(rows, 0)],
-  );
+  assert.equal(ipsOf(result.taken), [nth(rows, 0)]);
   assert.is((await w.rowOf(nth(rows, 0))).refusedAt, w.time.now);
   assert.equal(await w.ipsWith('assigning'), []);
 });
@@ -102,7 +96,7 @@ assigning('a read that hangs after a refusal keeps the other addresses for two s
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
   const rows = await freeRows(w, 4);
   foreign(w, nth(rows, 0));
-  w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
+  w.vpc.faults.add({ kind: 'hang', action: DESCRIBE });
   const before = w.time.now;
   assert.is((await assignTo(w.context, ENI_A, rows)).ready.length, 3);
   assert.ok(w.time.now - before <= 4 * ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);
@@ -112,7 +106,7 @@ assigning('a subnet full of strangers does not block a request', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 9);
   w.vpc.network.createEni({ subnet: SUBNET, primary: nth(rows, 0) });
-  foreign(w, ...rows.slice(1, 9).map(row => row.ip));
+  foreign(w, ...ipsOf(rows.slice(1, 9)));
   const row = await w.request(ENI_A);
   assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
   assert.equal((await w.ipsWith('occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
@@ -121,12 +115,7 @@ assigning('a subnet full of strangers does not block a request', async () => {
 assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {
   const w = world({ vpc: ROOMY });
   await freeRows(w, 1);
-  w.vpc.faults.add({
-    kind: 'error',
-    code: 'IncorrectState',
-    message: 'The ENI is in a bad way.',
-    action: ASSIGN,
-  });
+  w.refuseCalls(ASSIGN, 'IncorrectState', 'The ENI is in a bad way.');
   const occupied = await w.ipsWith('occupied');
   assert.match(
     (await failure(w.request(ENI_A))).line,
@@ -160,7 +149,7 @@ assigning(
     assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
     assert.is(found, 1);
     assert.is(ready.length, 1);
-    assert.is((await w.rowOf(bad)).status, 'free');
+    assert.is(await w.statusOf(bad), 'free');
     assert.is((await w.rowOf(bad)).refusedAt, w.time.now);
     assert.equal(await w.ipsWith('occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
     const asked = await freeRows(w, 500);
@@ -183,7 +172,7 @@ assigning('those of a batch that was refused are suspects, and tried last', asyn
 assigning('after three that EC2 refuses alone the request is refused in its words', async () => {
   const w = world({ vpc: ROOMY });
   await freeRows(w, 1);
-  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  w.refuseCalls(ASSIGN, 'InvalidParameterValue', UNKNOWN);
   const before = await w.ipsWith('occupied');
   const error = await failure(w.request(ENI_A));
   assert.match(error.line, /EC2 refused: The moon is in the wrong house \(InvalidParameterValue\)/);
@@ -197,7 +186,7 @@ assigning('after three that EC2 refuses alone the request is refused in its word
 assigning('a request makes eight calls at most, whatever it meets', async () => {
   const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
   await freeRows(w, 1);
-  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: UNKNOWN, action: ASSIGN });
+  w.refuseCalls(ASSIGN, 'InvalidParameterValue', UNKNOWN);
   assert.is((await failure(w.request(ENI_A))).code, 'ec2-invalid');
   assert.is(w.callsOf(ASSIGN), 8);
 });
@@ -215,13 +204,7 @@ assigning(
   async () => {
     const w = world({ vpc: ROOMY });
     const rows = await freeRows(w, 8);
-    w.vpc.faults.add({
-      kind: 'error',
-      code: 'InvalidParameterValue',
-      message: 'no',
-      action: ASSIGN,
-      times: 1,
-    });
+    w.refuseCalls(ASSIGN, 'InvalidParameterValue', 'no', 1);
     w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
     const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
     assert.is(error?.code, 'ec2-unknown');
@@ -241,9 +224,9 @@ for (const [code, ends] of refusals)
   assigning(`after ${code} the addresses are free again at once`, async () => {
     const w = world({ vpc: ROOMY });
     const rows = await freeRows(w, 3);
-    w.vpc.faults.add({ kind: 'error', code, message: 'refused', action: ASSIGN, times: 1 });
+    w.refuseCalls(ASSIGN, code, 'refused', 1);
     assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, ends);
-    for (const row of rows) assert.is((await w.rowOf(row.ip)).status, 'free');
+    for (const row of rows) assert.is(await w.statusOf(row.ip), 'free');
   });
 
 for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
@@ -262,17 +245,16 @@ for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate
       w.time.now += 1;
       assert.is(await takeOver(w.another().context), 2);
       assert.equal(w.secondariesOf(ENI_A), []);
-      for (const row of rows) assert.is((await w.rowOf(row.ip)).status, 'free');
+      for (const row of rows) assert.is(await w.statusOf(row.ip), 'free');
     },
   );
 
 assigning(
   'an address that an Unassign took off does not return to that ENI while reads may be late',
   async () => {
-    const w = world({ policy: { warmMin: 0, warmMax: 0 } });
+    const w = world({ policy: NOT_WARM });
     await freeRows(w, 1);
-    const rows = [];
-    for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
+    const rows = await w.requests(ENI_A, 9);
     const gone = rows[0]?.ip ?? '';
     await w.release(ENI_A, gone);
     assert.is((await unassign(w.context, [await w.rowOf(gone)])).freed.length, 1);
@@ -296,7 +278,7 @@ assigning('when there is no permit for the rest, it is free again, and the calle
   const result = await assignTo(context, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-throttled');
   assert.equal(await w.ipsWith('assigning'), []);
-  assert.is((await w.rowOf(nth(rows, 1))).status, 'occupied');
+  assert.is(await w.statusOf(nth(rows, 1)), 'occupied');
   assert.is(w.callsOf(ASSIGN), 1);
 });
 
@@ -305,10 +287,7 @@ assigning('others that look for free addresses at the same time do not make a ba
   const rows = await freeRows(w, 6);
   await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
   const result = await assignTo(w.context, ENI_A, rows, 3);
-  assert.equal(
-    result.ready.map(row => row.ip),
-    rows.slice(2, 5).map(row => row.ip),
-  );
+  assert.equal(ipsOf(result.ready), ipsOf(rows.slice(2, 5)));
 });
 
 assigning('a call is not sent when its intent took too long to write', async () => {
@@ -349,13 +328,13 @@ unassigning('what was claimed meanwhile stays', async () => {
   const held = await w.request(ENI_A);
   assert.is((await unassign(w.context, rows)).freed.length, 2);
   assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
-  assert.is((await w.rowOf(held.ip)).status, 'allocated');
+  assert.is(await w.statusOf(held.ip), 'allocated');
 });
 
 unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 5);
-  w.vpc.network.unassign(ENI_A, [nth(rows, 3)]);
+  w.takeOff(ENI_A, nth(rows, 3));
   assert.is((await unassign(w.context, rows)).freed.length, 5);
   assert.equal(w.secondariesOf(ENI_A), []);
 });
@@ -363,7 +342,7 @@ unassigning('a batch refused for one that is off already is halved until each is
 unassigning('on an ENI that is gone confirms them all', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
-  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
+  w.detach(ENI_A);
   w.vpc.network.deleteEni(ENI_A);
   assert.is((await unassign(w.context, rows)).freed.length, 3);
 });
@@ -381,8 +360,7 @@ unassigning('after a lost reply nobody gets them until the grace is over and the
   const rows = await readyRows(w, 3);
   w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
   assert.is((await unassign(w.context, rows)).freed.length, 0);
-  const others = [];
-  for (let i = 0; i < 6; i++) others.push((await w.request(ENI_A)).ip);
+  const others: string[] = ipsOf(await w.requests(ENI_A, 6));
   for (const row of rows) assert.not.ok(others.includes(row.ip));
   w.time.now += POLICY.graceMs;
   assert.is(await takeOver(w.context), 3);
@@ -393,7 +371,7 @@ unassigning('after a lost reply nobody gets them until the grace is over and the
 unassigning('what EC2 took off for certain stays off for late reads only, halved batches too', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await readyRows(w, 3);
-  w.vpc.network.unassign(ENI_A, [ip(rows[0]?.ip ?? '')]);
+  w.takeOff(ENI_A, rows[0]?.ip ?? '');
   assert.is((await unassign(w.context, rows)).freed.length, 3);
   for (const row of rows) assert.not.ok((await w.rowOf(row.ip)).leftUnsure);
 });
@@ -403,7 +381,7 @@ const repairing = suite('repair');
 repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
   const w = world({ vpc: ROOMY });
   const held = await w.request(ENI_A, { holder: 'web' });
-  w.vpc.network.unassign(ENI_A, [held.ip]);
+  w.takeOff(ENI_A, held.ip);
   assert.is(await repair(w.context, [held]), 1);
   const row = await w.rowOf(held.ip);
   assert.is(row.status, 'allocated');
@@ -420,7 +398,7 @@ repairing('whatever EC2 answers, the holder keeps it, and it stays marked as mis
   ] as const) {
     const w = world({ vpc: ROOMY });
     const held = await w.request(ENI_A);
-    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.takeOff(ENI_A, held.ip);
     w.vpc.faults.add({ ...fault, action: ASSIGN });
     assert.is(await repair(w.context, [held]), 0);
     const row = await w.rowOf(held.ip);
@@ -434,52 +412,43 @@ repairing(
   async () => {
     const w = world({ vpc: ROOMY });
     const held = await w.request(ENI_A);
-    w.vpc.network.unassign(ENI_A, [held.ip]);
+    w.takeOff(ENI_A, held.ip);
     w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
     await repair(w.context, [held]);
     assert.is(await w.release(ENI_A, held.ip), true);
-    assert.is((await w.rowOf(held.ip)).status, 'unassigning');
+    assert.is(await w.statusOf(held.ip), 'unassigning');
     assert.is(await takeOver(w.context), 0);
     w.time.now += POLICY.graceMs;
     assert.is(await takeOver(w.context), 1);
     assert.not.ok(w.secondariesOf(ENI_A).includes(held.ip));
-    assert.is((await w.rowOf(held.ip)).status, 'free');
+    assert.is(await w.statusOf(held.ip), 'free');
   },
 );
 
 repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
   const w = world({ vpc: ROOMY });
-  const held = [];
-  for (let i = 0; i < 5; i++) held.push(await w.request(ENI_A));
-  w.vpc.network.unassign(
-    ENI_A,
-    held.map(row => row.ip),
-  );
+  const held = await w.requests(ENI_A, 5);
+  w.vpc.network.unassign(ENI_A, ipsOf(held));
   foreign(w, held[2]?.ip ?? '');
   const before = w.callsOf(ASSIGN);
   assert.is(await repair(w.context, held), 4);
   assert.is(w.callsOf(ASSIGN) - before, 2);
-  for (const row of held) assert.is((await w.rowOf(row.ip)).status, 'allocated');
+  for (const row of held) assert.is(await w.statusOf(row.ip), 'allocated');
 });
 
 repairing('where the ENI has room for one only, one is put back', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  const held = [];
-  for (let i = 0; i < 9; i++) held.push(await w.request(ENI_A));
+  const w = world({ policy: NOT_WARM });
+  const held = await w.requests(ENI_A, 9);
   const [first, second] = held;
-  w.vpc.network.unassign(ENI_A, [first?.ip ?? ip(''), second?.ip ?? ip('')]);
+  w.takeOff(ENI_A, first?.ip ?? ip(''), second?.ip ?? ip(''));
   w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
   assert.is(await repair(w.context, held.slice(0, 2)), 2);
 });
 
 repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
   const w = world({ vpc: ROOMY, unnamedRefusals: true });
-  const held = [];
-  for (let i = 0; i < 5; i++) held.push(await w.request(ENI_A));
-  w.vpc.network.unassign(
-    ENI_A,
-    held.map(row => row.ip),
-  );
+  const held = await w.requests(ENI_A, 5);
+  w.vpc.network.unassign(ENI_A, ipsOf(held));
   foreign(w, held[3]?.ip ?? '');
   assert.is(await repair(w.context, held), 4);
 });
@@ -512,7 +481,7 @@ bounds('a cold start ends at its bound though EC2 answers each call, late', asyn
   const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 20_000 } });
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
-  w.vpc.faults.add({ kind: 'error', code: 'InvalidParameterValue', message: 'no', action: ASSIGN });
+  w.refuseCalls(ASSIGN, 'InvalidParameterValue');
   const before = w.time.now;
   assert.is((await failure(w.request(ENI_A))).code, 'ec2-unknown');
   assert.ok(w.time.now - before <= 20_000 + ANSWERED_WITHIN_MS, `${w.time.now - before} ms`);

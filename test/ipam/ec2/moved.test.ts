@@ -5,9 +5,19 @@ import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { assignTo, ENI_A, ENI_B, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  assignTo,
+  DESCRIBE,
+  ENI_A,
+  ENI_B,
+  ipsOf,
+  ROOMY,
+  SUBNET,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
-const DESCRIBE = 'DescribeNetworkInterfaces';
 const options = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
 
 /** `count` addresses that have just left ENI B. */
@@ -17,12 +27,7 @@ async function moving(w: World, count: number): Promise<Ipv4[]> {
   const { rows } = await w.store.onEni(ENI_B);
   const held = rows.filter(row => row.status === 'allocated').slice(0, count);
   await w.store.move(held.map(row => ({ row, move: 'release' as const })));
-  const ready = (
-    await w.store.get(
-      SUBNET,
-      held.map(row => row.ip),
-    )
-  ).rows;
+  const ready = (await w.store.get(SUBNET, ipsOf(held))).rows;
   const { freed } = await unassign(w.context, ready);
   assert.is(freed.length, count);
   return freed.map(row => row.ip as Ipv4);
@@ -51,10 +56,7 @@ moved('is ready when EC2 shows it on its new ENI', async () => {
   const before = w.time.now;
   const { ready, error } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
   assert.is(error, null);
-  assert.equal(
-    ready.map(row => row.ip),
-    ips,
-  );
+  assert.equal(ipsOf(ready), ips);
   const tookMs = w.time.now - before;
   assert.ok(tookMs >= 700 && tookMs < CONFIRM_MS_MAX, `${tookMs} ms`);
 });
@@ -71,20 +73,17 @@ for (const [what, fault] of [
     const before = w.time.now;
     const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
     assert.equal([error, unanswered], [null, []]);
-    assert.equal(
-      ready.map(row => row.ip),
-      ips,
-    );
+    assert.equal(ipsOf(ready), ips);
     assert.is(w.time.now - before, CONFIRM_MS_MAX);
   });
 
 moved('is looked for after a slow answer too, which is not taken for none', async () => {
   const w = world(options);
   const ips = await moving(w, 1);
-  w.vpc.faults.add({ kind: 'latency', ms: 1_900, action: 'AssignPrivateIpAddresses' });
+  w.vpc.faults.add({ kind: 'latency', ms: 1_900, action: ASSIGN });
   lag(w, 1_000);
   const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
-  assert.equal([error, unanswered, ready.map(row => row.ip)], [null, [], ips]);
+  assert.equal([error, unanswered, ipsOf(ready)], [null, [], ips]);
 });
 
 moved('does not keep the others of its batch waiting', async () => {
@@ -94,11 +93,11 @@ moved('does not keep the others of its batch waiting', async () => {
   const fresh = await others(w, 2);
   const before = w.time.now;
   const { ready } = await assignTo(w.context, ENI_A, [...(await rowsOf(w, ips)), ...fresh]);
-  assert.equal(ready.map(row => row.ip).sort(), fresh.map(row => row.ip).sort());
+  assert.equal(ipsOf(ready).sort(), ipsOf(fresh).sort());
   assert.is(w.time.now, before);
-  assert.is((await w.rowOf(ips[0] ?? '')).status, 'assigning');
+  assert.is(await w.statusOf(ips[0] ?? ''), 'assigning');
   await w.time.wait(CONFIRM_MS_MAX + 1);
-  assert.is((await w.rowOf(ips[0] ?? '')).status, 'ready');
+  assert.is(await w.statusOf(ips[0] ?? ''), 'ready');
 });
 
 moved('is given to the request that waits for it, by name too', async () => {

@@ -9,10 +9,19 @@ import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { assignTo, ENI_A, ENI_B, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  assignTo,
+  DESCRIBE,
+  ENI_A,
+  ENI_B,
+  ROOMY,
+  SUBNET,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
-const ASSIGN = 'AssignPrivateIpAddresses';
-const READ = 'DescribeNetworkInterfaces';
+const READ = DESCRIBE;
 const sights = suite('sights');
 
 async function freeRows(w: World, count: number) {
@@ -88,13 +97,13 @@ for (const [how, held] of [
       const w = world({ vpc: ROOMY });
       const [row] = await freeRows(w, 1);
       assert.ok(row);
-      w.vpc.network.assign({ eni: ENI_A, ips: [row.ip] });
+      w.putOn(ENI_A, row.ip);
       w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
       const { ready } = await assignTo({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
       assert.is(ready.length, 1, 'a read showed it there');
       if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
       await w.time.wait(10_000);
-      assert.is((await w.rowOf(row.ip)).status, held ? 'allocated' : 'occupied');
+      assert.is(await w.statusOf(row.ip), held ? 'allocated' : 'occupied');
     },
   );
 
@@ -161,7 +170,7 @@ sights('reads that fail are made again', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 1);
   await lost(w, rows, true);
-  w.vpc.faults.add({ kind: 'error', code: 'InternalError', message: 'no', action: READ, times: 1 });
+  w.refuseCalls(READ, 'InternalError', 'no', 1);
   const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);

@@ -5,7 +5,7 @@ import { IpamError } from '../../../src/domain/error.ts';
 import { openIpam } from '../../../src/ipam/ipam.ts';
 import { type Cache, createCache } from '../../../src/ipam/pool/cache.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, POLICY, ROOMY, STAYS, SUBNET, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, NOT_WARM, POLICY, ROOMY, STAYS, SUBNET, world } from '../../kit/world.ts';
 
 const NOW = 1_000_000;
 const row = (ip: string, more: Partial<Allocation> = {}): Allocation => ({
@@ -155,7 +155,7 @@ serving('a warm start costs one commit and no read, a stop one commit and no rea
 });
 
 serving('what a server took back itself it need not look for', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
   const { ip } = await w.request(ENI_A);
   await w.release(ENI_A, ip);
   w.time.now += POLICY.cooldownMs;
@@ -194,7 +194,7 @@ serving('a holding that another server ended and began anew is ended all the sam
   assert.is((await other.request(ENI_A, { named: ip })).ip, ip);
   w.time.now += 1000;
   assert.is(await w.release(ENI_A, ip), true);
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 serving(
@@ -229,7 +229,7 @@ serving(
       }
       w.time.now += 1000;
       assert.is(await allocator.release(pool, ip as never), true);
-      assert.is((await w.rowOf(ip)).status, 'allocated', remembered ? 'remembered' : 'read');
+      assert.is(await w.statusOf(ip), 'allocated', remembered ? 'remembered' : 'read');
     }
   },
 );
@@ -253,7 +253,7 @@ serving('a holding that another server began is ended by a server whose store an
   await other.request(ENI_A, { named: ip });
   w.time.now += 1;
   assert.is(await w.release(ENI_A, ip), true);
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 for (const [applied, isAlone] of [

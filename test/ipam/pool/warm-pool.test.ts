@@ -13,20 +13,23 @@ import type { World as VpcDescription } from '../../../src/simulator/model/world
 import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  ASSIGN,
+  DESCRIBE,
   ENI_A,
   ENI_B,
   failure,
+  ipsOf,
+  NOT_WARM,
   POLICY,
   ROOMY,
   SMALL,
   SUBNET,
+  UNASSIGN,
   type World,
   within,
   world,
 } from '../../kit/world.ts';
 
-const ASSIGN = 'AssignPrivateIpAddresses';
-const UNASSIGN = 'UnassignPrivateIpAddresses';
 const ASSIGN_MS = 250;
 const IDLE_MS = 600_000;
 /** ENIs that hold 49 beside their primary. */
@@ -61,7 +64,7 @@ filling('the claim that leaves too few begins it, and waits for nothing', async 
   assert.is(w.callsOf(ASSIGN), 1);
   assert.is(await ready(w, ENI_A), 12);
   const before = w.time.now;
-  for (let i = 0; i < 6; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 6);
   assert.is(w.time.now, before, 'nobody waited');
   assert.is(w.callsOf(ASSIGN), 1, 'the call has its turn only when the claim has been answered');
   await settled(w);
@@ -71,12 +74,11 @@ filling('the claim that leaves too few begins it, and waits for nothing', async 
 
 filling('between the marks nothing is asked of EC2', async () => {
   const w = await slow({ vpc: LARGE });
-  const held = [];
-  for (let i = 0; i < 3; i++) held.push(await w.request(ENI_A));
+  const held = await w.requests(ENI_A, 3);
   await settled(w);
   const before = w.callsOf(ASSIGN);
   for (const { ip } of held) await w.release(ENI_A, ip);
-  for (let i = 0; i < 3; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 3);
   await settled(w);
   assert.is(w.callsOf(ASSIGN), before);
 });
@@ -115,13 +117,13 @@ filling('50 ENIs at once with 8 each: a call each, and none waits for another', 
   w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
   const before = w.time.now;
   const rows = await Promise.all(ids.flatMap(id => Array.from({ length: 8 }, () => w.request(id))));
-  assert.is(new Set(rows.map(row => row.ip)).size, 400);
+  assert.is(new Set(ipsOf(rows)).size, 400);
   assert.is(w.time.now - before, GATHER_MS + ASSIGN_MS);
   assert.is(w.callsOf(ASSIGN), 50);
 });
 
 filling('those who come within a moment of the first share its call', async () => {
-  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const w = await slow({ vpc: LARGE, policy: NOT_WARM });
   const first = w.request(ENI_A);
   await w.time.wait(GATHER_MS - 1);
   const second = w.request(ENI_A);
@@ -130,7 +132,7 @@ filling('those who come within a moment of the first share its call', async () =
 });
 
 filling('those who find that all is being claimed let the claims be made', async () => {
-  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const w = await slow({ vpc: LARGE, policy: NOT_WARM });
   const { move, readyOn } = w.store;
   let reads = 0;
   Object.assign(w.store, {
@@ -142,7 +144,7 @@ filling('those who find that all is being claimed let the claims be made', async
     },
   });
   const rows = await Promise.all(Array.from({ length: 49 }, () => w.request(ENI_A)));
-  assert.is(new Set(rows.map(row => row.ip)).size, 49);
+  assert.is(new Set(ipsOf(rows)).size, 49);
   for (const { ip } of rows.slice(0, 3)) await w.release(ENI_A, ip);
   w.time.now += 60_000;
   reads = 0;
@@ -168,7 +170,7 @@ filling('a container that crashes and starts again makes no pool grow beyond wha
 
 filling('who comes while a refill is under way is served by it', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 13; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 13);
   const before = w.time.now;
   await w.request(ENI_A);
   assert.ok(w.time.now - before <= GATHER_MS + ASSIGN_MS);
@@ -185,10 +187,10 @@ filling('a network is warm before its first container comes', async () => {
 
 filling('what was claimed while it was under way begins the next one, without another claim', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 6; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 6);
   await w.time.wait(GATHER_MS + 1);
   assert.is(w.callsOf(ASSIGN), 2);
-  for (let i = 0; i < 6; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 6);
   await settled(w);
   assert.is(w.callsOf(ASSIGN), 3);
   assert.is(await ready(w, ENI_A), 30);
@@ -211,7 +213,7 @@ filling('finds what another server has made ready, and then needs no read for it
   const other = w.another();
   await w.request(ENI_A);
   const before = w.callsOf(ASSIGN);
-  for (let i = 0; i < 14; i++) await other.request(ENI_A);
+  await other.requests(ENI_A, 14);
   await settled(w);
   const made = w.callsOf(ASSIGN) - before;
   assert.ok(made > 0);
@@ -284,8 +286,8 @@ filling(
 );
 
 filling('off with --warm-max 0: each call brings just what waits', async () => {
-  const w = await slow({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 3; i++) await w.request(ENI_A);
+  const w = await slow({ vpc: LARGE, policy: NOT_WARM });
+  await w.requests(ENI_A, 3);
   await settled(w);
   assert.is(w.callsOf(ASSIGN), 3);
   assert.is(w.secondariesOf(ENI_A).length, 3);
@@ -296,7 +298,7 @@ filling('leaves the last addresses of the subnet for requests that wait', async 
   await w.enis.adopt(ENI_B);
   await w.request(ENI_A); // of 9, four are left: two for each ENI
   assert.is(w.secondariesOf(ENI_A).length, 5);
-  for (let i = 0; i < 4; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 4);
   await settled(w);
   assert.is(w.secondariesOf(ENI_A).length, 5, 'a refill takes none of them');
   await w.request(ENI_A);
@@ -311,17 +313,17 @@ filling('one that fails is not tried again with every claim', async () => {
     await w.request(ENI_A);
     await w.time.wait(100);
   }
-  assert.is(w.lines.filter(line => line.message === 'refill failed').length, 1);
+  assert.is(w.linesOf('refill failed'), 1);
 });
 
 filling('what a failed refill would have brought, the next start that waits brings: one call', async () => {
   const w = await slow({ vpc: LARGE });
   await w.request(ENI_A);
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 1 });
-  for (let i = 0; i < 12; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 12);
   await w.time.wait(ASSIGN_MS);
   const before = w.callsOf(ASSIGN);
-  for (let i = 0; i < 12; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 12);
   assert.ok(w.callsOf(ASSIGN) - before <= 1, `${w.callsOf(ASSIGN) - before} calls`);
 });
 
@@ -343,18 +345,17 @@ filling('one prefix takes one place: an m5.large with a /28 holds eight of ours'
   const [a, b] = ROOMY.enis ?? [];
   assert.ok(a && b);
   const w = world({ vpc: { ...ROOMY, enis: [{ ...a, prefixes: ['10.0.1.64/28'] }, b] } });
-  const given = [];
-  for (let i = 0; i < 8; i++) given.push((await w.request(ENI_A)).ip);
+  const given: string[] = ipsOf(await w.requests(ENI_A, 8));
   assert.not.ok(given.some(ip => within('10.0.1.64/28', ip)));
   assert.match((await failure(w.request(ENI_A))).line, /no address left: it holds 9 beside its primary/);
 });
 
 filling('a prefix that comes or goes changes the room by one place', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  await w.requests(ENI_A, 8);
   const prefixed = (prefixes: Cidr[]) => Object.assign(w.vpc.network.eni(ENI_A), { prefixes });
   prefixed([parseCidr('10.0.1.64/28')]);
-  w.vpc.faults.add({ kind: 'error', action: ASSIGN, code: 'PrivateIpAddressLimitExceeded', message: 'full' });
+  w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full');
   assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   prefixed([]);
   w.vpc.faults.clear();
@@ -369,7 +370,7 @@ filling('none for an ENI that is attached to nothing', async () => {
   assert.ok(eni);
   await w.store.saveEnis([{ ...eni, instance: null, attachment: null }]);
   w.enis.forget(ENI_A);
-  for (let i = 0; i < 12; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 12);
   await settled(w);
   assert.is(w.callsOf(ASSIGN), 1);
 });
@@ -410,11 +411,11 @@ filling(
 
 filling('ends before the server does, and no other begins', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 7; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 7);
   await w.warm.stop();
   assert.is(w.callsOf(ASSIGN), 2);
   assert.equal(await w.ipsWith('assigning'), []);
-  for (let i = 0; i < 17; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 17);
   await settled(w);
   assert.is(w.callsOf(ASSIGN), 2);
 });
@@ -448,7 +449,7 @@ draining('those that would be given last', async () => {
 
 draining('a few wait for others to go with them, but not for ever', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 2; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 2);
   w.time.now += IDLE_MS;
   assert.is(await ready(w, ENI_A), 11);
   assert.is(await drainAll(w), 0, 'five that are too many are not worth a call');
@@ -470,7 +471,7 @@ draining('never a primary, even when the ledger calls it ready', async () => {
 
 draining('what a pool gained before Docker released it is forgotten', async () => {
   const w = await slow({ vpc: LARGE });
-  for (let i = 0; i < 10; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 10);
   assert.ok(w.warm.highOf(ENI_A) > 6);
   await w.pools.release({ eni: ENI_A, range: null });
   assert.is(w.warm.highOf(ENI_A), 6);
@@ -549,14 +550,14 @@ takingBack(
   'serves a request from the idle addresses of our other ENIs, in an unassign and an assign',
   async () => {
     const w = world({ policy: { warmMin: 0, warmMax: 3 } });
-    for (let i = 0; i < 3; i++) await w.request(ENI_A); // takes 7 of 9
-    for (let i = 0; i < 2; i++) await w.request(ENI_B);
+    await w.requests(ENI_A, 3); // takes 7 of 9
+    await w.requests(ENI_B, 2);
     const before = { assign: w.callsOf(ASSIGN), unassign: w.callsOf(UNASSIGN) };
     const row = await w.request(ENI_B);
     assert.ok(w.secondariesOf(ENI_B).includes(row.ip));
     assert.is(w.callsOf(ASSIGN) - before.assign, 1);
     assert.is(w.callsOf(UNASSIGN) - before.unassign, 1);
-    assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nobody ever had it');
+    assert.is(w.linesOf('early reuse'), 0, 'nobody ever had it');
   },
 );
 
@@ -588,31 +589,28 @@ takingBack('waits no longer than a call may be sent', async () => {
 });
 
 takingBack('those past the quarantine first, the others by early reuse', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  const w = world({ policy: NOT_WARM });
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
   await w.release(ENI_A, ips[1] ?? '');
   assert.is((await w.request(ENI_B)).ip, ips[0]);
-  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
+  assert.is(w.linesOf('early reuse'), 0);
   assert.is((await w.request(ENI_B)).ip, ips[1]);
-  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
+  assert.is(w.linesOf('early reuse'), 1);
 });
 
 takingBack('with strict reuse only those past the quarantine', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true, requestTimeoutMs: 1_000 } });
-  const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  const w = world({ policy: { ...NOT_WARM, strictReuse: true, requestTimeoutMs: 1_000 } });
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ips[0] ?? '');
   assert.is((await failure(w.request(ENI_B))).code, 'exhausted');
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack('and those it does take', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0, strictReuse: true } });
-  const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  const w = world({ policy: { ...NOT_WARM, strictReuse: true } });
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
   assert.is((await w.request(ENI_B)).ip, ips[0]);
@@ -630,7 +628,7 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
         { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment: { instance: 'i-0a', deviceIndex: 2 } },
       ],
     },
-    policy: { warmMin: 0, warmMax: 0 },
+    policy: NOT_WARM,
   });
   const held = [];
   for (const eni of [ENI_A, ENI_A, ENI_A, ENI_A, ENI_B, ENI_B, ENI_B, ENI_B, ENI_B, C, C])
@@ -646,9 +644,8 @@ takingBack('from the ENI that has most of them, and not from the one that asks',
 });
 
 takingBack('when EC2 does not take them off, the request is told that, and waits as for EC2', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  const w = world({ policy: NOT_WARM });
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ips[0] ?? '');
   w.time.now += POLICY.quarantineMs;
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 3 });
@@ -674,7 +671,7 @@ takingBack('many ENIs that ask at once each get one of what is idle', async () =
         })),
       ],
     },
-    policy: { warmMin: 0, warmMax: 0 },
+    policy: NOT_WARM,
   });
   const { readyOn, withStatus, move, freeFor, onEni } = w.store;
   // Each call of the store takes a moment, in which others look and choose too.
@@ -696,7 +693,7 @@ takingBack('many ENIs that ask at once each get one of what is idle', async () =
     onEni: late(onEni),
   });
   const given = await Promise.all(asking.map(id => w.request(id)));
-  assert.is(new Set(given.map(row => row.ip)).size, asking.length);
+  assert.is(new Set(ipsOf(given)).size, asking.length);
 });
 
 /** An embedded ledger with two ready addresses on an ENI that EC2 has meanwhile given to another instance. */
@@ -704,27 +701,27 @@ async function movedAway() {
   const C = 'eni-0c' as EniId;
   const attachment = { instance: 'i-0a', deviceIndex: 2 };
   const enis = [...(ROOMY.enis ?? []), { id: C, subnet: SUBNET, primary: '10.0.1.6', attachment }];
-  const w = world({ vpc: { ...ROOMY, enis }, instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: { ...ROOMY, enis }, instance: 'i-0a', policy: NOT_WARM });
   const held = [await w.request(C), await w.request(C)];
   for (const { ip } of held) await w.release(C, ip);
   const home = await w.enis.adopt(ENI_A);
-  w.vpc.network.detach(w.vpc.network.eni(C).attachment?.id ?? '');
+  w.detach(C);
   return { w, home };
 }
 
 takingBack('an ENI that EC2 shows elsewhere is not tried again and again', async () => {
   const { w, home } = await movedAway();
-  const reads = w.callsOf('DescribeNetworkInterfaces');
+  const reads = w.callsOf(DESCRIBE);
   assert.equal(await steal(w.context, w.enis, home, anyTwo), []);
-  assert.is(w.callsOf('DescribeNetworkInterfaces') - reads, 2);
+  assert.is(w.callsOf(DESCRIBE) - reads, 2);
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack('nothing more is tried when nobody waits any longer', async () => {
   const { w, home } = await movedAway();
-  const reads = w.callsOf('DescribeNetworkInterfaces');
+  const reads = w.callsOf(DESCRIBE);
   assert.equal(await steal(w.context, w.enis, home, anyTwo, AbortSignal.abort()), []);
-  assert.is(w.callsOf('DescribeNetworkInterfaces') - reads, 1);
+  assert.is(w.callsOf(DESCRIBE) - reads, 1);
 });
 
 takingBack('only addresses of the range, and never a primary', async () => {
@@ -777,7 +774,7 @@ for (const more of [{}, { named: '10.0.1.240' }])
 
 makingRoom('held ones keep theirs', async () => {
   const w = await fullOfWarmth();
-  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 8);
   const named = (await w.ipsWith('free'))[0] ?? '';
   assert.is((await failure(w.request(ENI_A, { named }))).code, 'ec2-limit');
   assert.is(w.callsOf(UNASSIGN), 0);
@@ -788,14 +785,14 @@ makingRoom.run();
 takingBack('a refill takes nothing back', async () => {
   const w = await slow({ policy: { warmMin: 2, warmMax: 3 } });
   await w.request(ENI_B);
-  for (let i = 0; i < 3; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 3);
   await settled(w);
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
 takingBack("nor does a request from an ENI that is not this ledger's", async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  const w = world({ policy: NOT_WARM });
+  await w.requests(ENI_A, 8);
   const { ip } = await w.request(ENI_A);
   await w.release(ENI_A, ip);
   const other = w.another();

@@ -2,9 +2,18 @@
 // the ledger away until requests have failed for it, and then back; the next request on a cold ENI is the first to see.
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, POLICY, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
-
-const ASSIGN = 'AssignPrivateIpAddresses';
+import {
+  ASSIGN,
+  ENI_A,
+  ENI_B,
+  failure,
+  NOT_WARM,
+  POLICY,
+  ROOMY,
+  SMALL,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
 /** Requests that come one after the other fail for EC2, until one fails at once. */
 async function ec2Away(w: World): Promise<void> {
@@ -56,10 +65,9 @@ for (const [what, away] of [
   });
 
   after(`${what} gets what first has to be taken off another ENI`, async () => {
-    const policy = { warmMin: 0, warmMax: 0, cooldownMs: 0, quarantineMs: 0 };
+    const policy = { ...NOT_WARM, cooldownMs: 0, quarantineMs: 0 };
     const w = world({ vpc: SMALL, policy });
-    const rows = [];
-    for (let i = 0; i < 8; i++) rows.push(await w.request(ENI_B));
+    const rows = await w.requests(ENI_B, 8);
     await away(w);
     rows.push(await w.request(ENI_B));
     for (const { ip } of rows) await w.release(ENI_B, ip);
@@ -68,7 +76,7 @@ for (const [what, away] of [
 
   after(`${what} gets early what rests`, async () => {
     const w = world({ vpc: ROOMY, policy: { cooldownMs: 600_000 } });
-    for (let i = 0; i < 8; i++) await w.request(ENI_A);
+    await w.requests(ENI_A, 8);
     const last = await w.request(ENI_A);
     await away(w).catch(() => {});
     w.vpc.faults.clear();
@@ -80,11 +88,10 @@ for (const [what, away] of [
 after('that waits in vain for others is told why, within the bound', async () => {
   const w = world({ vpc: ROOMY });
   await ec2Away(w);
-  const { move } = w.store;
-  w.store.move = async changes => {
+  w.intercept('move', move => async changes => {
     w.time.now += 10;
     return changes[0]?.move === 'claim' ? [] : await move(changes);
-  };
+  });
   const before = w.time.now;
   const error = await failure(w.request(ENI_A));
   assert.match(error.line, /others kept taking what became ready on eni-0a/);
@@ -95,8 +102,7 @@ after('for a named address that others keep moving is told so', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A, { named: '10.0.1.77' });
   await w.release(ENI_A, '10.0.1.77');
-  const { move } = w.store;
-  w.store.move = async changes => (changes[0]?.move === 'claim' ? [] : await move(changes));
+  w.intercept('move', move => async changes => (changes[0]?.move === 'claim' ? [] : await move(changes)));
   assert.is(
     (await failure(w.request(ENI_A, { named: '10.0.1.77' }))).line,
     'others kept moving 10.0.1.77; try again',

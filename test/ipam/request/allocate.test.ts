@@ -7,7 +7,23 @@ import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { GLANCE_EVERY_MS } from '../../../src/ipam/request/glances.ts';
 import { putOn } from '../../kit/ledger.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, GONE, POLICY, ROOMY, SMALL, STAYS, within, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  DESCRIBE,
+  ENI_A,
+  ENI_B,
+  failure,
+  GONE,
+  ipsOf,
+  NOT_WARM,
+  POLICY,
+  ROOMY,
+  SMALL,
+  STAYS,
+  storeAway,
+  within,
+  world,
+} from '../../kit/world.ts';
 
 const requesting = suite('request');
 
@@ -18,7 +34,7 @@ requesting('a cold request assigns what it needs and twice the warm maximum, in 
   assert.is(row.holder, 'web');
   assert.is(w.secondariesOf(ENI_A).length, 5);
   assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
-  assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
+  assert.is(w.callsOf(ASSIGN), 1);
   assert.is((await w.ipsWith('ready')).length, 4);
 });
 
@@ -39,15 +55,15 @@ requesting('nobody gets an address twice, from two servers on one ledger', async
   const rows = await Promise.all(
     [w, other, w, other, w, other, w, other].map(server => server.request(ENI_A)),
   );
-  assert.is(new Set(rows.map(row => row.ip)).size, 8);
+  assert.is(new Set(ipsOf(rows)).size, 8);
   for (const row of rows) assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
 });
 
 requesting('requests that wait for one cold ENI share its assign', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
-  w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
+  w.vpc.faults.add({ kind: 'latency', ms: 250, action: ASSIGN });
   await Promise.all([w.request(ENI_A), w.request(ENI_A), w.request(ENI_A)]);
-  assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
+  assert.is(w.callsOf(ASSIGN), 1);
 });
 
 for (const [waiting, type] of [
@@ -65,12 +81,12 @@ for (const [waiting, type] of [
         ],
       },
     });
-    w.vpc.faults.add({ kind: 'latency', ms: 250, action: 'AssignPrivateIpAddresses' });
+    w.vpc.faults.add({ kind: 'latency', ms: 250, action: ASSIGN });
     await w.enis.adopt(ENI_A);
     const before = w.time.now;
     const rows = await Promise.all(Array.from({ length: waiting }, () => w.request(ENI_A)));
-    assert.is(new Set(rows.map(row => row.ip)).size, waiting);
-    assert.is(w.callsOf('AssignPrivateIpAddresses'), 1);
+    assert.is(new Set(ipsOf(rows)).size, waiting);
+    assert.is(w.callsOf(ASSIGN), 1);
     assert.is(w.time.now - before, GATHER_MS + 250);
   });
 
@@ -99,11 +115,10 @@ requesting('an ENI that was moved to a larger instance is not full any more', as
     { id: 'i-0a', type: 't3.nano' },
     { id: 'i-0b', type: 'm5.large' },
   ];
-  const w = world({ vpc: { ...ROOMY, instances }, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: { ...ROOMY, instances }, policy: NOT_WARM });
   await w.request(ENI_A);
   assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
-  w.vpc.network.detach(w.vpc.network.eni(ENI_A).attachment?.id ?? '');
-  w.vpc.network.attach(ENI_A, 'i-0b' as never, 2);
+  w.reattach(ENI_A, 'i-0b');
   assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'what was read within a minute will do');
   w.time.now += 60_000;
   assert.is((await w.request(ENI_A)).status, 'allocated');
@@ -145,7 +160,7 @@ requesting('the primary is not given even when the ledger calls it ready', async
     },
   ]);
   await w.request(ENI_A);
-  assert.is((await w.rowOf('10.0.1.4')).status, 'occupied');
+  assert.is(await w.statusOf('10.0.1.4'), 'occupied');
   assert.is((await w.rowOf('10.0.1.4')).primary, true);
 });
 
@@ -158,7 +173,7 @@ requesting(
     await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
     await putOn(w.store, [await w.rowOf(primary)], ENI_A);
     await w.enis.adopt(ENI_A);
-    assert.is((await w.rowOf(primary)).status, 'occupied');
+    assert.is(await w.statusOf(primary), 'occupied');
     assert.is((await w.rowOf(primary)).primary, true);
   },
 );
@@ -173,16 +188,16 @@ requesting('a range narrows the choice', async () => {
 
 requesting('a full ENI is said to be full, with what to do', async () => {
   const w = world({ vpc: ROOMY });
-  for (let i = 0; i < 9; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 9);
   const error = await failure(w.request(ENI_A));
   assert.is(error.code, 'exhausted');
   assert.match(error.line, /eni-0a has no address left: it holds 9 beside its primary; stop a container/);
 });
 
 requesting('an empty subnet is said to be empty', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  for (let i = 0; i < 5; i++) await w.request(ENI_A);
-  for (let i = 0; i < 4; i++) await w.request(ENI_B);
+  const w = world({ policy: NOT_WARM });
+  await w.requests(ENI_A, 5);
+  await w.requests(ENI_B, 4);
   const error = await failure(w.request(ENI_B));
   assert.is(error.code, 'exhausted');
   assert.match(error.line, /subnet-0a1 \(10\.0\.1\.0\/28\) has no free address left for eni-0b/);
@@ -198,11 +213,11 @@ requesting('an unknown ENI is an error and changes nothing', async () => {
 requesting(
   'an embedded ledger has the subnet read before it says that it is dry, once a minute at most',
   async () => {
-    const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+    const w = world({ instance: 'i-0a', policy: NOT_WARM });
     const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
     w.vpc.network.assign({ eni: ENI_B, ips: theirs });
-    for (let i = 0; i < 4; i++) await w.request(ENI_A);
-    const reads = () => w.callsOf('DescribeNetworkInterfaces');
+    await w.requests(ENI_A, 4);
+    const reads = () => w.callsOf(DESCRIBE);
     const before = reads();
     const line = /subnet-0a1 .* has no free address left/;
     assert.match((await failure(w.request(ENI_A))).line, line);
@@ -221,28 +236,28 @@ requesting(
 );
 
 requesting('an embedded ledger assigns nothing on an ENI that has moved to another instance', async () => {
-  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ instance: 'i-0a', policy: NOT_WARM });
   await w.request(ENI_A);
   const { attachment } = w.vpc.network.eni(ENI_A);
   w.vpc.network.detach(attachment?.id ?? '');
   w.vpc.network.attach(ENI_A, 'i-0b' as InstanceId, 2);
   w.time.now += 90_000;
-  const assigns = w.callsOf('AssignPrivateIpAddresses');
+  const assigns = w.callsOf(ASSIGN);
   const { line } = await failure(w.request(ENI_A));
   assert.match(line, /^eni-0a is not attached to i-0a, whose ENIs alone are served here; attach it here/);
-  assert.is(w.callsOf('AssignPrivateIpAddresses'), assigns);
+  assert.is(w.callsOf(ASSIGN), assigns);
 });
 
 requesting('an embedded ledger asks where an ENI is only when it has not been told for a while', async () => {
-  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ instance: 'i-0a', policy: NOT_WARM });
   await w.request(ENI_A);
-  const reads = w.callsOf('DescribeNetworkInterfaces');
+  const reads = w.callsOf(DESCRIBE);
   await w.request(ENI_A);
-  assert.is(w.callsOf('DescribeNetworkInterfaces'), reads);
+  assert.is(w.callsOf(DESCRIBE), reads);
   w.time.now += 90_000;
   await w.request(ENI_A);
   await w.request(ENI_A);
-  assert.is(w.callsOf('DescribeNetworkInterfaces'), reads + 1);
+  assert.is(w.callsOf(DESCRIBE), reads + 1);
 });
 
 requesting('an ENI that another process has found to have left is looked up again', async () => {
@@ -255,20 +270,19 @@ requesting('an ENI that another process has found to have left is looked up agai
 });
 
 requesting('is not refused while what another server tried in vain is free again', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0 } });
-  const { freeFor } = w.store;
+  const w = world({ policy: NOT_WARM });
   // Another server has every free address in hand until this one has looked for any that rests.
-  w.store.freeFor = async query => {
-    if (query.which === 'any') w.store.freeFor = freeFor;
+  const back = w.intercept('freeFor', freeFor => async query => {
+    if (query.which === 'any') back();
     return { ...(await freeFor(query)), rows: [] };
-  };
+  });
   assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 requesting('a request is refused in time although the read before hangs', async () => {
-  const w = world({ instance: 'i-0a', policy: { warmMin: 0, warmMax: 0, requestTimeoutMs: 5_000 } });
-  for (let i = 0; i < 9; i++) await w.request(ENI_A);
-  w.vpc.faults.add({ kind: 'hang', action: 'DescribeNetworkInterfaces' });
+  const w = world({ instance: 'i-0a', policy: { ...NOT_WARM, requestTimeoutMs: 5_000 } });
+  await w.requests(ENI_A, 9);
+  w.vpc.faults.add({ kind: 'hang', action: DESCRIBE });
   const before = w.time.now;
   assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
@@ -318,16 +332,16 @@ for (const [ip, why] of rejected)
 named('that somebody else has at EC2 is refused, and written down', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A);
-  w.vpc.network.assign({ eni: ENI_B, ips: ['10.0.1.99' as never] });
+  w.putOn(ENI_B, '10.0.1.99');
   const error = await failure(w.request(ENI_A, { named: '10.0.1.99' }));
   assert.match(error.line, /10\.0\.1\.99 is in use on eni-0b/);
-  assert.is((await w.rowOf('10.0.1.99')).status, 'occupied');
+  assert.is(await w.statusOf('10.0.1.99'), 'occupied');
 });
 
 const resting = suite('rest');
 
 resting('an address cools down before it is given again on its ENI', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
   const { ip } = await w.request(ENI_A);
   await w.release(ENI_A, ip);
   assert.is.not((await w.request(ENI_A)).ip, ip);
@@ -339,43 +353,36 @@ resting(
   'with nothing else left the longest-resting address is reused early, and that is logged',
   async () => {
     const w = world({ vpc: ROOMY });
-    const rows = [];
-    for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
-    const [first, second] = rows.map(row => row.ip);
+    const rows = await w.requests(ENI_A, 9);
+    const [first, second] = ipsOf(rows);
     await w.release(ENI_A, first ?? '');
     w.time.now += 1000;
     await w.release(ENI_A, second ?? '');
     assert.is((await w.request(ENI_A)).ip, first);
-    assert.is(w.lines.filter(line => line.message === 'early reuse').length, 1);
+    assert.is(w.linesOf('early reuse'), 1);
   },
 );
 
 resting('early reuse asks EC2 once when the ENI can hold no more, and says so', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
-  for (let i = 0; i < 4; i++) await w.request(ENI_B);
+  const w = world({ policy: { ...NOT_WARM, graceMs: 0 } });
+  await w.requests(ENI_B, 4);
   for (const ip of await w.ipsWith('allocated')) await w.release(ENI_B, ip);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.context, (await w.store.readyOn(ENI_B, null, 9)).rows);
-  for (let i = 0; i < 5; i++) await w.request(ENI_A);
-  w.vpc.faults.add({
-    kind: 'error',
-    code: 'PrivateIpAddressLimitExceeded',
-    message: 'no',
-    action: 'AssignPrivateIpAddresses',
-  });
-  const before = w.callsOf('AssignPrivateIpAddresses');
+  await w.requests(ENI_A, 5);
+  w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded');
+  const before = w.callsOf(ASSIGN);
   assert.match(
     (await failure(w.request(ENI_A))).line,
     /eni-0a has no address left: it holds as many as it may/,
   );
-  assert.is(w.callsOf('AssignPrivateIpAddresses') - before, 1);
-  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0, 'nothing was given');
+  assert.is(w.callsOf(ASSIGN) - before, 1);
+  assert.is(w.linesOf('early reuse'), 0, 'nothing was given');
 });
 
 resting('with strict reuse the start waits, and gets the address once it has rested', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
-  const rows = [];
-  for (let i = 0; i < 9; i++) rows.push(await w.request(ENI_A));
+  const rows = await w.requests(ENI_A, 9);
   const ip = rows[0]?.ip ?? '';
   await w.release(ENI_A, ip);
   const before = w.time.now;
@@ -385,7 +392,7 @@ resting('with strict reuse the start waits, and gets the address once it has res
 
 resting('with strict reuse the start is refused at its bound', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true, cooldownMs: 600_000 } });
-  for (let i = 0; i < 8; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 8);
   await w.release(ENI_A, (await w.request(ENI_A)).ip);
   const before = w.time.now;
   assert.match((await failure(w.request(ENI_A))).line, /has no address left that has rested/);
@@ -394,9 +401,8 @@ resting('with strict reuse the start is refused at its bound', async () => {
 });
 
 resting('quarantine holds before another ENI, and is longer than the cooldown', async () => {
-  const w = world({ policy: { warmMin: 0, warmMax: 0, graceMs: 0 } });
-  const ips = [];
-  for (let i = 0; i < 8; i++) ips.push((await w.request(ENI_A)).ip);
+  const w = world({ policy: { ...NOT_WARM, graceMs: 0 } });
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 8));
   await w.release(ENI_A, ips[0] ?? '');
   const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
   assert.ok(row);
@@ -406,7 +412,7 @@ resting('quarantine holds before another ENI, and is longer than the cooldown', 
   assert.is.not((await w.request(ENI_B)).ip, ips[0], 'the other free address comes first');
   w.time.now += 1;
   assert.is((await w.request(ENI_B)).ip, ips[0]);
-  assert.is(w.lines.filter(line => line.message === 'early reuse').length, 0);
+  assert.is(w.linesOf('early reuse'), 0);
 });
 
 const releasing = suite('release');
@@ -464,35 +470,34 @@ releasing('a second time is a no', async () => {
 
 releasing('of an occupied secondary by the ENI that carries it frees it: its record was lost', async () => {
   const w = world();
-  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  w.putOn(ENI_A, '10.0.1.9');
   await w.enis.adopt(ENI_A);
   assert.is(await w.release(ENI_A, '10.0.1.9'), true);
-  assert.is((await w.rowOf('10.0.1.9')).status, 'ready');
+  assert.is(await w.statusOf('10.0.1.9'), 'ready');
 });
 
 releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at once', async () => {
   const w = world();
-  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
+  w.putOn(ENI_A, '10.0.1.9');
   await w.enis.adopt(ENI_A);
-  w.vpc.network.unassign(ENI_A, ['10.0.1.9' as never]);
+  w.takeOff(ENI_A, '10.0.1.9');
   await w.store.move([{ row: await w.rowOf('10.0.1.9'), move: 'unseen' }]);
   assert.is(await w.release(ENI_A, '10.0.1.9'), true);
-  assert.is((await w.rowOf('10.0.1.9')).status, 'free');
+  assert.is(await w.statusOf('10.0.1.9'), 'free');
 });
 
 releasing('endures an EC2 that is away for a moment', async () => {
   const w = world({ instance: 'i-0a' });
-  w.vpc.network.assign({ eni: ENI_A, ips: ['10.0.1.9' as never] });
-  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces', times: 3 });
+  w.putOn(ENI_A, '10.0.1.9');
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE, times: 3 });
   assert.is(await w.release(ENI_A, '10.0.1.9'), true);
 });
 
 releasing('that was made though the store failed does not end the next holding', async () => {
   const w = world();
   const { ip } = await w.request(ENI_A);
-  const { move } = w.store;
   let failed = false;
-  w.store.move = async changes => {
+  w.intercept('move', move => async changes => {
     const moved = await move(changes);
     if (failed || changes[0]?.move !== 'release') return moved;
     failed = true;
@@ -505,38 +510,34 @@ releasing('that was made though the store failed does not end the next holding',
       })),
     );
     throw new IpamError('store-down', 'lost');
-  };
+  });
   assert.is(await w.release(ENI_A, ip), true);
   assert.is((await w.rowOf(ip)).holder, 'next');
-  assert.is((await w.rowOf(ip)).status, 'allocated');
+  assert.is(await w.statusOf(ip), 'allocated');
 });
 
 releasing('an undo that the store fails is made up for by the keeper', async () => {
   const w = world();
   const row = await w.request(ENI_A);
-  const { move } = w.store;
-  w.store.move = async () => {
-    throw new IpamError('store-down', 'away');
-  };
+  const back = w.intercept('move', () => storeAway);
   await w.allocator.undo(row);
   assert.is(w.rollbacks.isEmpty, false);
-  w.store.move = move;
+  back();
   await w.rollbacks.settle();
   assert.is(w.rollbacks.isEmpty, true);
-  assert.is((await w.rowOf(row.ip)).status, 'ready');
+  assert.is(await w.statusOf(row.ip), 'ready');
 });
 
 releasing('an undo that meets another move in the middle is tried again', async () => {
   const w = world();
   const row = await w.request(ENI_A);
-  const { move } = w.store;
-  w.store.move = async () => {
-    w.store.move = move;
+  const back = w.intercept('move', move => async () => {
+    back();
     await move([{ row, move: 'missed' }]);
     return [];
-  };
+  });
   await w.allocator.undo(row);
-  assert.is((await w.rowOf(row.ip)).status, 'unassigning');
+  assert.is(await w.statusOf(row.ip), 'unassigning');
   assert.is(w.rollbacks.isEmpty, true);
 });
 
@@ -545,17 +546,17 @@ releasing('an undo whose row changed meanwhile is made all the same', async () =
   const row = await w.request(ENI_A);
   await w.store.move([{ row, move: 'missed' }]);
   await w.allocator.undo(row);
-  assert.is((await w.rowOf(row.ip)).status, 'unassigning', 'it was missing: its repair may yet apply');
+  assert.is(await w.statusOf(row.ip), 'unassigning', 'it was missing: its repair may yet apply');
 });
 
 releasing('undo gives back a claim whose answer reached nobody, and only that claim', async () => {
   const w = world();
   const row = await w.request(ENI_A);
   await w.allocator.undo(row);
-  assert.is((await w.rowOf(row.ip)).status, 'ready');
+  assert.is(await w.statusOf(row.ip), 'ready');
   const again = await w.request(ENI_A, { named: row.ip });
   await w.allocator.undo(row);
-  assert.is((await w.rowOf(again.ip)).status, 'allocated', 'the next holder is not touched');
+  assert.is(await w.statusOf(again.ip), 'allocated', 'the next holder is not touched');
 });
 
 for (const s of [requesting, named, resting, releasing]) s.run();

@@ -6,9 +6,18 @@ import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, failure, ROOMY, type World, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  DESCRIBE,
+  ENI_A,
+  failure,
+  NOT_WARM,
+  ROOMY,
+  UNASSIGN,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
-const ASSIGN = 'AssignPrivateIpAddresses';
 const ASSIGN_MS = 250;
 const STARTS = 46;
 /** The longest that a start may take. */
@@ -79,7 +88,7 @@ for (const [room, held] of ROOMS)
     starting(
       `an ENI that is ${room}, one assign ${why}: all places are given, none later than 4 s`,
       async () => {
-        const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+        const w = world({ vpc: LARGE, policy: NOT_WARM });
         await w.enis.adopt(ENI_A);
         if (held > 0) await start(w, held, 'at once');
         w.vpc.faults.add({ action: ASSIGN, times: 1, ...fault });
@@ -93,13 +102,13 @@ for (const [room, held] of ROOMS)
     );
 
 starting('where the lost batch fills the ENI and reads are late, the start waits for the read', async () => {
-  const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: LARGE, policy: NOT_WARM });
   await w.enis.adopt(ENI_A);
   await start(w, 48, 'at once');
   const lagMs = 8_000;
   w.time.now += 60_000; // what is there already, every read shows
   w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
-  w.vpc.faults.add({ kind: 'readLag', ms: lagMs, action: 'DescribeNetworkInterfaces' });
+  w.vpc.faults.add({ kind: 'readLag', ms: lagMs, action: DESCRIBE });
   const [took = 0] = await start(w, 1, 'at once');
   assert.ok(took >= lagMs - 1_000 && took <= lagMs + 4_000, `${took} ms`);
 });
@@ -161,7 +170,7 @@ starting('EC2 that answers nothing for a quarter of an hour does not use up the 
 });
 
 starting('who waits when EC2 is well again after a minute is served within seconds', async () => {
-  const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: LARGE, policy: NOT_WARM });
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
   const wellAt = w.time.now + 60_000;
@@ -181,7 +190,7 @@ for (const outageMs of [60_000, 150_000])
   starting(
     `one call that hangs after ${outageMs / 1000} s of outage and an answer delays no start by more than 4 s`,
     async () => {
-      const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+      const w = world({ vpc: LARGE, policy: NOT_WARM });
       await w.enis.adopt(ENI_A);
       w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
       const endsAt = w.time.now + outageMs;
@@ -239,7 +248,7 @@ for (const [whose, before] of [
   starting(
     `who has used up all tries on ${whose} without answers is told so, not that there are no addresses`,
     async () => {
-      const w = world({ vpc: LARGE, policy: { warmMin: 0, warmMax: 0 } });
+      const w = world({ vpc: LARGE, policy: NOT_WARM });
       const home = await w.enis.adopt(ENI_A);
       w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
       await before(w);
@@ -266,7 +275,7 @@ async function otherAsks(w: World): Promise<void> {
 starting('an unassign that hangs keeps nobody waiting for a place', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A);
-  w.vpc.faults.add({ kind: 'hang', action: 'UnassignPrivateIpAddresses', times: 1 });
+  w.vpc.faults.add({ kind: 'hang', action: UNASSIGN, times: 1 });
   const before = w.time.now;
   const [named = ''] = await w.ipsWith('free');
   assert.is((await w.request(ENI_A, { named })).ip, named);
@@ -278,8 +287,8 @@ starting(
   async () => {
     const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
     await w.enis.adopt(ENI_A);
-    const action = 'AssignPrivateIpAddresses';
-    w.vpc.faults.add({ kind: 'error', code: 'Unavailable', message: 'away', action });
+    const action = ASSIGN;
+    w.refuseCalls(action, 'Unavailable', 'away');
     for (let i = 0; i < 2; i++) assert.ok(await w.request(ENI_A).catch(error => error instanceof Error));
     w.vpc.faults.clear();
     const before = w.time.now;

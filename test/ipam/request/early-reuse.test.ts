@@ -1,14 +1,13 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, ipsOf, NOT_WARM, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
 
 const early = suite('early reuse');
 
 /** Nine addresses on the ENI, given up one after the other; none has rested. */
 async function resting(w: World, apartMs = 1_000): Promise<string[]> {
-  const ips = [];
-  for (let i = 0; i < 9; i++) ips.push((await w.request(ENI_A)).ip);
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   w.time.now += 60_000;
   for (const ip of ips) {
     await w.release(ENI_A, ip);
@@ -77,12 +76,11 @@ early('of one that another server was quicker with is of another one', async () 
 });
 
 early('gives what is free and has rested longer than what is ready', async () => {
-  const policy = { warmMin: 0, warmMax: 0, graceMs: 0, quarantineMs: 3_600_000, cooldownMs: 3_600_000 };
+  const policy = { ...NOT_WARM, graceMs: 0, quarantineMs: 3_600_000, cooldownMs: 3_600_000 };
   const w = world({ vpc: SMALL, policy });
-  const rows = [];
-  for (let i = 0; i < 5; i++) rows.push(await w.request(ENI_A));
+  const rows = await w.requests(ENI_A, 5);
   for (let i = 0; i < 4; i++) rows.push(await w.request(ENI_B));
-  const [old, ...ofB] = rows.slice(4).map(row => row.ip);
+  const [old, ...ofB] = ipsOf(rows.slice(4));
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await w.release(ENI_A, old ?? '');
   w.time.now += 1_000;
@@ -96,7 +94,7 @@ early('gives what is free and has rested longer than what is ready', async () =>
 });
 
 early('ends when another server has made room, a second later at the latest', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
   const ips = await resting(w);
   await w.request(ENI_A);
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
@@ -106,12 +104,10 @@ early('ends when another server has made room, a second later at the latest', as
 });
 
 early('is bounded by the quarantine of what is free', async () => {
-  const policy = { warmMin: 0, warmMax: 0, graceMs: 0, quarantineMs: 20_000, cooldownMs: 3_600_000 };
+  const policy = { ...NOT_WARM, graceMs: 0, quarantineMs: 20_000, cooldownMs: 3_600_000 };
   const w = world({ vpc: SMALL, policy });
-  const ips = [];
-  for (let i = 0; i < 5; i++) ips.push((await w.request(ENI_A)).ip);
-  const ofB = [];
-  for (let i = 0; i < 4; i++) ofB.push((await w.request(ENI_B)).ip);
+  const ips: string[] = ipsOf(await w.requests(ENI_A, 5));
+  const ofB: string[] = ipsOf(await w.requests(ENI_B, 4));
   for (const ip of ofB.slice(0, 3)) await w.release(ENI_B, ip);
   w.time.now += 1;
   const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');

@@ -15,7 +15,7 @@ const ask = ({ allocator }: World, more: Partial<AddressRequest> = {}) =>
 
 async function initialised(instance?: string): Promise<World> {
   const w = world({ vpc: ROOMY, ...(instance === undefined ? {} : { instance }) });
-  w.vpc.network.assign({ eni: ENI_A, ips: [FOREIGN as never] });
+  w.putOn(ENI_A, FOREIGN);
   await survey(w.context, SUBNET);
   return w;
 }
@@ -98,7 +98,7 @@ central('an ENI that only the rows of the ancestor tell of is read at its first 
   await w.store.adopt(ENI_A);
   assert.is(await w.release(ENI_A, FOREIGN), true);
   assert.is((await w.store.eni(ENI_A))?.primary, '10.0.1.4');
-  assert.is((await w.rowOf(FOREIGN)).status, 'ready', 'a container of the old days gave it up');
+  assert.is(await w.statusOf(FOREIGN), 'ready', 'a container of the old days gave it up');
 });
 
 central('an operator may not give up what stands on it either', async () => {

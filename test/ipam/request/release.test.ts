@@ -9,6 +9,8 @@ import {
   ENI_A,
   ENI_B,
   failure,
+  ipsOf,
+  NOT_WARM,
   POLICY,
   ROOMY,
   SMALL,
@@ -41,7 +43,7 @@ async function giveAnew(ends: World, begins = ends): Promise<void> {
 }
 async function endsHolding(w: World, released: Promise<boolean>, ip: string = NAMED): Promise<void> {
   assert.is(await released, true);
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
 }
 const isHeldBy = async (w: World, holder: string) => assert.is((await w.rowOf(NAMED)).holder, holder);
 /** The next move is made and the answer lost, and meanwhile `work` is done. */
@@ -106,7 +108,7 @@ several('that was made, and answered "no" since another server has given the add
     return [];
   });
   assert.is(await w.release(ENI_A, ip), true);
-  assert.is((await w.rowOf(ip)).status, 'allocated');
+  assert.is(await w.statusOf(ip), 'allocated');
 });
 
 several.run();
@@ -299,7 +301,7 @@ owing('is refused in time, and made once the store is back', async () => {
   assert.equal(w.releases.owed(), [ip]);
   await w.releases.settleOwed();
   assert.equal(w.releases.owed(), []);
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 owing('is not kept back by one whose row somebody has locked', async () => {
@@ -312,11 +314,11 @@ owing('is not kept back by one whose row somebody has locked', async () => {
     return await move(changes);
   });
   await w.releases.settleOwed();
-  assert.is((await w.rowOf(ip)).status, 'ready');
+  assert.is(await w.statusOf(ip), 'ready');
   assert.equal(w.releases.owed(), [locked.ip]);
   unlock();
   await w.releases.settleOwed();
-  assert.is((await w.rowOf(locked.ip)).status, 'ready');
+  assert.is(await w.statusOf(locked.ip), 'ready');
 });
 
 owing('is made once, so many at a time, however often the loop comes round meanwhile', async () => {
@@ -346,7 +348,7 @@ owing('is made once, so many at a time, however often the loop comes round meanw
 owing('is tried alone until the store is back', async () => {
   const { w } = servers();
   const held = [await w.request(ENI_A), await w.request(ENI_A)];
-  await owed(w, ...held.map(row => row.ip));
+  await owed(w, ...ipsOf(held));
   const tries = w.countingCalls('move');
   await failure(w.releases.settleOwed());
   assert.is(tries.move, 1);
@@ -376,7 +378,7 @@ for (const [what, vpc, eni] of [
   ['in a subnet that it leaves dry', SMALL, ENI_B],
 ] as const)
   owing(`is waited for by a request ${what}`, async () => {
-    const w = world({ vpc, policy: { warmMin: 0, warmMax: 0 } });
+    const w = world({ vpc, policy: NOT_WARM });
     const [first] = await w.requests(ENI_A, 9);
     const ip = first?.ip ?? '';
     (await owed(w, ip))();
@@ -388,7 +390,7 @@ for (const [what, vpc, eni] of [
   });
 
 owing('is not waited for by a request that it does not help', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 0, warmMax: 0 } });
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
   await w.request(ENI_B, { named: NAMED });
   await w.requests(ENI_A, 9);
   const back = w.intercept('move', () => storeAway);
@@ -428,7 +430,7 @@ for (const [by, isRunning] of [
     (await owed(w, ip))();
     if (isRunning) void w.keeper.run();
     await w.keeper.stop(60_000);
-    assert.is((await w.rowOf(ip)).status, 'ready');
+    assert.is(await w.statusOf(ip), 'ready');
   });
 
 for (const [what, isHung] of [

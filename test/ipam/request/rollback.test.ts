@@ -25,12 +25,11 @@ undoing('of many at once, on several ENIs, loses none', async () => {
 undoing('while the store fails now and then loses none', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await held(w);
-  const { move } = w.store;
   let calls = 0;
-  w.store.move = async changes => {
+  w.intercept('move', move => async changes => {
     if (++calls % 2 === 1) throw new IpamError('store-down', 'away');
     return await move(changes.slice(0, 5));
-  };
+  });
   await Promise.all(rows.map(row => w.allocator.undo(row)));
   for (let i = 0; i < 10; i++) await w.rollbacks.settle().catch(() => {});
   assert.equal(await w.ipsWith('allocated'), []);
@@ -40,29 +39,27 @@ undoing('while the store fails now and then loses none', async () => {
 undoing('ends within its bound while the store does not answer, and is made up for', async () => {
   const w = world({ vpc: ROOMY });
   const row = await w.request(ENI_A);
-  const { get } = w.store;
   let answer = () => {};
-  w.store.get = async (subnet, ips) => {
+  const back = w.intercept('get', get => async (subnet, ips) => {
     await new Promise<void>(resolve => {
       answer = resolve;
     });
     return await get(subnet, ips);
-  };
+  });
   const before = w.time.now;
   await w.allocator.undo(row);
   assert.is(w.time.now - before, 10_000);
   assert.is(w.rollbacks.isEmpty, false);
-  w.store.get = get;
+  back();
   answer();
   await w.rollbacks.settle();
-  assert.is((await w.rowOf(row.ip)).status, 'ready');
+  assert.is(await w.statusOf(row.ip), 'ready');
 });
 
 undoing('a row that others keep moving does not keep the others waiting', async () => {
   const w = world({ vpc: ROOMY });
   const [restless, other] = [await w.request(ENI_A), await w.request(ENI_A)];
-  const { move } = w.store;
-  w.store.move = async changes => move(changes.filter(({ row }) => row.ip !== restless.ip));
+  w.intercept('move', move => async changes => move(changes.filter(({ row }) => row.ip !== restless.ip)));
   await Promise.all([w.allocator.undo(restless), w.allocator.undo(other)]);
   assert.equal(await w.ipsWith('allocated'), [restless.ip]);
   assert.is(w.rollbacks.isEmpty, false);

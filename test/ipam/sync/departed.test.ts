@@ -11,12 +11,21 @@ import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence, type Evidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { assignTo, ENI_A, failure, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  assignTo,
+  ENI_A,
+  failure,
+  POLICY,
+  ROOMY,
+  SUBNET,
+  UNASSIGN,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
 const THERE = 'i-0b' as InstanceId;
-const UNASSIGN = 'UnassignPrivateIpAddresses';
-const ASSIGN = 'AssignPrivateIpAddresses';
 
 interface Site {
   readonly w: World;
@@ -61,12 +70,12 @@ for (const scope of ['own', 'whole'] as const)
       const held = await s.w.request(ENI_A);
       detach(s.w, ENI_A);
       await seenFor(s, STANDS_FOR_MS.detached - 1, scope);
-      assert.is((await s.w.rowOf(held.ip)).status, 'allocated', 'not before');
+      assert.is(await s.w.statusOf(held.ip), 'allocated', 'not before');
       s.w.time.now += 1;
       await pass(s, scope);
       await pass(s, scope);
       assert.equal(await s.w.ipsWith('allocated', 'ready'), []);
-      assert.is((await s.w.rowOf(held.ip)).status, 'occupied');
+      assert.is(await s.w.statusOf(held.ip), 'occupied');
       assert.is((await s.w.rowOf(held.ip)).iface, ENI_A, 'that is where it is');
       assert.is(changesOf(s.w), 1, 'the one assign of the request');
     },
@@ -82,18 +91,18 @@ departing(
     remove(s.w, ENI_A);
     s.w.time.now += LATE_READS_MS;
     await seenFor(s, STANDS_FOR_MS.gone);
-    assert.is.not((await s.w.rowOf(held.ip)).status, 'allocated');
+    assert.is.not(await s.w.statusOf(held.ip), 'allocated');
     await pass(s);
     s.w.time.now += ABSENT_FOR_MS;
     await pass(s);
-    for (const ip of ready) assert.is((await s.w.rowOf(ip)).status, 'free');
+    for (const ip of ready) assert.is(await s.w.statusOf(ip), 'free');
     s.w.time.now += POLICY.graceMs; // what the holder had is settled like an intent
     await takeOver(s.w.context);
     for (let i = 0; i < 3; i++) {
       await pass(s);
       s.w.time.now += ABSENT_FOR_MS;
     }
-    assert.is((await s.w.rowOf(held.ip)).status, 'free');
+    assert.is(await s.w.statusOf(held.ip), 'free');
     assert.is(s.w.callsOf(UNASSIGN), 0);
   },
 );
@@ -116,8 +125,8 @@ departing(
     assert.is(await drain(s.w.context, s.w.warm, SUBNET, []), 0);
     assert.equal(await idle(s.w.context, SUBNET, 0, 99), []);
     assert.is(changesOf(s.w), before);
-    assert.is((await s.w.rowOf(theirs.ip)).status, 'occupied');
-    assert.is((await s.w.rowOf(held.ip)).status, 'occupied');
+    assert.is(await s.w.statusOf(theirs.ip), 'occupied');
+    assert.is(await s.w.statusOf(held.ip), 'occupied');
     assert.match((await failure(s.w.request(ENI_A))).line, /eni-0a is .*attached to/);
   },
 );
@@ -156,12 +165,12 @@ for (const [what, kind] of [
       s.w.time.now = writtenAt + POLICY.graceMs;
       assert.is(await takeOver(s.w.context), 0);
       await pass(s);
-      for (const ip of intents) assert.is((await s.w.rowOf(ip)).status, 'occupied');
+      for (const ip of intents) assert.is(await s.w.statusOf(ip), 'occupied');
       await pass(s);
       s.w.time.now += ABSENT_FOR_MS;
       await pass(s);
       const want = what === 'assign' ? 'free' : 'occupied';
-      for (const ip of intents) assert.is((await s.w.rowOf(ip)).status, want, 'EC2 shows where it is');
+      for (const ip of intents) assert.is(await s.w.statusOf(ip), want, 'EC2 shows where it is');
       assert.is(changesOf(s.w), before);
     },
   );
@@ -176,7 +185,7 @@ departing('back within five minutes, nothing has changed', async () => {
   s.w.vpc.network.attach(ENI_A, HERE, 1);
   await pass(s);
   assert.equal(await s.w.ipsWith('ready'), ready);
-  assert.is((await s.w.rowOf(held.ip)).status, 'allocated');
+  assert.is(await s.w.statusOf(held.ip), 'allocated');
   assert.ok(ready.includes((await s.w.request(ENI_A)).ip));
 });
 
@@ -187,7 +196,7 @@ departing('back after that, it is ours again, and what it brings along is occupi
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
   const brought = s.w.secondariesOf(ENI_A);
-  s.w.vpc.network.unassign(ENI_A, [held.ip]);
+  s.w.takeOff(ENI_A, held.ip);
   s.w.vpc.network.attach(ENI_A, HERE, 1);
   await pass(s);
   const row = await s.w.request(ENI_A);
@@ -216,11 +225,11 @@ departing('deleted with a prefix on it: the sixteen addresses come back with the
   const made = s.w.vpc.network.createEni({ subnet: SUBNET, prefixes: [prefix] });
   s.w.vpc.network.attach(made.id, HERE, 4);
   await s.w.request(made.id);
-  assert.is((await s.w.rowOf('10.0.1.70')).status, 'occupied');
+  assert.is(await s.w.statusOf('10.0.1.70'), 'occupied');
   remove(s.w, made.id);
   s.w.time.now += LATE_READS_MS;
   await seenFor(s, STANDS_FOR_MS.gone);
-  assert.is((await s.w.rowOf('10.0.1.70')).status, 'free');
+  assert.is(await s.w.statusOf('10.0.1.70'), 'free');
   assert.is((await s.w.rowOf('10.0.1.70')).iface, null);
 });
 
@@ -232,14 +241,14 @@ departing('a release ends what is held there, with no word to EC2, and gives up 
   const calls = () => [...s.w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
   const before = calls();
   assert.is(await s.w.release(ENI_A, first.ip), true);
-  assert.is((await s.w.rowOf(first.ip)).status, 'ready');
+  assert.is(await s.w.statusOf(first.ip), 'ready');
   assert.is(await s.w.release(ENI_A, first.ip), false);
   assert.is(calls(), before);
   await seenFor(s, STANDS_FOR_MS.detached);
   await pass(s);
-  assert.is((await s.w.rowOf(second.ip)).status, 'occupied');
+  assert.is(await s.w.statusOf(second.ip), 'occupied');
   assert.is(await s.w.release(ENI_A, second.ip), false, 'it may be another ledger’s by now');
-  assert.is((await s.w.rowOf(second.ip)).status, 'occupied');
+  assert.is(await s.w.statusOf(second.ip), 'occupied');
 });
 
 departing('a central ledger keeps an ENI that is attached to nothing', async () => {

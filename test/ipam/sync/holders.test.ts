@@ -13,7 +13,7 @@ import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import { DESCRIBE, ENI_A, ENI_B, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -213,7 +213,7 @@ proof('absence from the list of the subnet proves nothing', async () => {
 
 proof('an EC2 that does not answer proves nothing', async () => {
   const { w, pass, holders } = await held();
-  w.vpc.faults.add({ kind: 'throttle', action: 'DescribeNetworkInterfaces' });
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE });
   for (let i = 0; i < 3; i++) {
     await pass().catch(() => {});
     w.time.now += STANDS_FOR_MS.gone;
@@ -241,7 +241,7 @@ proof('one pass gives up ten at the most', async () => {
       ],
     },
   });
-  for (let i = 0; i < 14; i++) await w.request(ENI_A);
+  await w.requests(ENI_A, 14);
   w.time.now += 10 * MINUTE_MS;
   const weighing = createEvidence(w.context);
   detach(w);
@@ -264,7 +264,7 @@ proof('a holder that changed since it was read is let be', async () => {
   w.time.now += STANDS_FOR_MS.detached;
   await w.store.move([{ row, move: 'missed' }]);
   await weighing.weigh([row], seen, w.time.now);
-  assert.is((await w.rowOf(ip)).status, 'allocated');
+  assert.is(await w.statusOf(ip), 'allocated');
 });
 
 const boot = suite('boot');
@@ -350,7 +350,7 @@ attachments('a late read brings back neither an attachment that is over nor its 
   const known = await w.store.eni(ENI_A);
   assert.is(known?.instance, 'i-0b');
   w.time.now += 10_000;
-  w.vpc.faults.add({ kind: 'readLag', ms: 30_000, action: 'DescribeNetworkInterfaces' });
+  w.vpc.faults.add({ kind: 'readLag', ms: 30_000, action: DESCRIBE });
   await pass();
   await survey(w.context, SUBNET);
   await w.enis.refresh(ENI_A);
