@@ -56,15 +56,14 @@ function report(outcomes: readonly Count[], isIncomplete: boolean): number {
 
 /** What the short forms of the tests left out, by tier. */
 function sayLeftOut(outcomes: ReadonlyMap<Job, Outcome>): void {
-  const leftOut = new Map<string, Set<string>>();
-  for (const [{ tier }, outcome] of outcomes)
-    leftOut.set(tier.name, new Set([...(leftOut.get(tier.name) ?? []), ...outcome.leftOut]));
   console.log(
     'this run was short; `npm test TIER` runs a tier at full length, `CI=true npm test` all. Left out:',
   );
-  for (const { name } of TIERS)
-    if ((leftOut.get(name)?.size ?? 0) > 0)
-      console.log(`  ${name}: ${[...(leftOut.get(name) ?? [])].join('; ')}`);
+  for (const { name } of TIERS) {
+    const own = [...outcomes].filter(([{ tier }]) => tier.name === name);
+    const leftOut = new Set(own.flatMap(([, outcome]) => outcome.leftOut));
+    if (leftOut.size > 0) console.log(`  ${name}: ${[...leftOut].join('; ')}`);
+  }
 }
 
 interface Selection {
