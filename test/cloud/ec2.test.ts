@@ -178,57 +178,54 @@ ec2('the ENIs of a subnet come page by page', async () => {
 const described = (id: string, rest: string) =>
   `<item><networkInterfaceId>${id}</networkInterfaceId><subnetId>${SUBNET}</subnetId>${rest}</item>`;
 const address = (ip: string) => `<item><privateIpAddress>${ip}</privateIpAddress></item>`;
-ec2(
-  'ENIs without an IPv4 address, and what cannot be read, are left out of lists and stop nothing',
-  async () => {
-    const all = [
-      described(
-        'eni-0e1',
-        '<ipv6AddressesSet><item><ipv6Address>2600::1</ipv6Address></item></ipv6AddressesSet>',
-      ),
-      described('eni-0e2', '<interfaceType>efa-only</interfaceType>'),
-      described('eni-0e3', '<privateIpAddress>10.0.1</privateIpAddress>'),
-      described('nobody', '<privateIpAddress>10.0.1.9</privateIpAddress>'),
-      described('eni-0e4', `<privateIpAddressesSet>${address('10.0.1.8')}</privateIpAddressesSet>`),
-      described(
-        ENI,
-        `<privateIpAddress>10.0.1.4</privateIpAddress>
+ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', async () => {
+  const all = [
+    described(
+      'eni-0e1',
+      '<ipv6AddressesSet><item><ipv6Address>2600::1</ipv6Address></item></ipv6AddressesSet>',
+    ),
+    described('eni-0e2', '<interfaceType>efa-only</interfaceType>'),
+    described('eni-0e3', '<privateIpAddress>10.0.1</privateIpAddress>'),
+    described('nobody', '<privateIpAddress>10.0.1.9</privateIpAddress>'),
+    described('eni-0e4', `<privateIpAddressesSet>${address('10.0.1.8')}</privateIpAddressesSet>`),
+    described(
+      ENI,
+      `<privateIpAddress>10.0.1.4</privateIpAddress>
        <privateIpAddressesSet>${address('10.0.1.6')}${address('x')}<item/></privateIpAddressesSet>
        <ipv4PrefixSet><item><ipv4Prefix>10.0.1.17/28</ipv4Prefix></item></ipv4PrefixSet>`,
-      ),
-    ];
-    byHand = () =>
-      new Response(
-        `<DescribeNetworkInterfacesResponse><networkInterfaceSet>${all.join('')}</networkInterfaceSet></DescribeNetworkInterfacesResponse>`,
-        { headers: { 'content-type': 'text/xml' } },
-      );
-    const logged: string[] = [];
-    const log: Ec2Options['log'] = (level, message, fields) =>
-      void logged.push(`${level} ${message} ${fields?.eni}`);
-    const one = cloud({ log });
-    for (let reads = 0; reads < 2; reads++) {
-      const seen = [];
-      for await (const page of one.enis(SUBNET)) seen.push(...page);
-      assert.equal(
-        seen.map(eni => [eni.id, eni.primary, eni.secondaries, eni.prefixes]),
-        [[ENI, '10.0.1.4', ips(6), []]],
-      );
-      assert.equal([...(await one.carriers(SUBNET, ips(4, 6, 8, 9))).keys()], ips(4, 6));
-    }
-    const [eni, part] = [
-      'warn an ENI cannot be read, and is left out',
-      'warn an address of an ENI cannot be read, and is left out',
-    ];
-    assert.equal(logged, [
-      `${eni} eni-0e3`,
-      `${eni} nobody`,
-      `${eni} eni-0e4`,
-      `${part} ${ENI}`,
-      `${part} ${ENI}`,
-      `${part} ${ENI}`,
-    ]);
-  },
-);
+    ),
+  ];
+  byHand = () =>
+    new Response(
+      `<DescribeNetworkInterfacesResponse><networkInterfaceSet>${all.join('')}</networkInterfaceSet></DescribeNetworkInterfacesResponse>`,
+      { headers: { 'content-type': 'text/xml' } },
+    );
+  const logged: string[] = [];
+  const log: Ec2Options['log'] = (level, message, fields) =>
+    void logged.push(`${level} ${message} ${fields?.eni}`);
+  const one = cloud({ log });
+  for (let reads = 0; reads < 2; reads++) {
+    const seen = [];
+    for await (const page of one.enis(SUBNET)) seen.push(...page);
+    assert.equal(
+      seen.map(eni => [eni.id, eni.primary, eni.secondaries, eni.prefixes]),
+      [[ENI, '10.0.1.4', ips(6), []]],
+    );
+    assert.equal([...(await one.carriers(SUBNET, ips(4, 6, 8, 9))).keys()], ips(4, 6));
+  }
+  const [eni, part] = [
+    'warn an ENI cannot be read, and is left out',
+    'warn an address of an ENI cannot be read, and is left out',
+  ];
+  assert.equal(logged, [
+    `${eni} eni-0e3`,
+    `${eni} nobody`,
+    `${eni} eni-0e4`,
+    `${part} ${ENI}`,
+    `${part} ${ENI}`,
+    `${part} ${ENI}`,
+  ]);
+});
 
 ec2('an ENI without an IPv4 address that is asked for by id is an error that says so', async () => {
   vpc.network.createEni({ id: 'eni-0e' as EniId, subnet: SUBNET, primary: null });
@@ -489,24 +486,21 @@ const broken: [what: string, fault: Fault, code: ErrorCode][] = [
 ];
 for (const [what, fault, code] of broken)
   for (const region of [null, 'eu-central-1'])
-    ec2(
-      `when metadata ${what} for ${region === null ? 'region and ' : ''}credentials, that is ${code}`,
-      async () => {
-        onlyMetadata();
-        vpc.faults.add({ ...fault, action: METADATA });
-        const here = cloud({
-          region,
-          credentials: null,
-          metadata: metadataAt(server.address, TIMEOUT_MS),
-          metadataTimeoutMs: TIMEOUT_MS,
-        });
-        const { line } = await refusalOf(here.assign(ENI, ips(20), LATER), code);
-        assert.match(line, /^AssignPrivateIpAddresses was not sent: .*; /);
-        assert.is(vpc.calls.size, 0);
-        vpc.faults.clear();
-        await here.assign(ENI, ips(20), LATER);
-      },
-    );
+    ec2(`metadata that ${what} for ${region ?? 'the region and'} credentials: ${code}`, async () => {
+      onlyMetadata();
+      vpc.faults.add({ ...fault, action: METADATA });
+      const here = cloud({
+        region,
+        credentials: null,
+        metadata: metadataAt(server.address, TIMEOUT_MS),
+        metadataTimeoutMs: TIMEOUT_MS,
+      });
+      const { line } = await refusalOf(here.assign(ENI, ips(20), LATER), code);
+      assert.match(line, /^AssignPrivateIpAddresses was not sent: .*; /);
+      assert.is(vpc.calls.size, 0);
+      vpc.faults.clear();
+      await here.assign(ENI, ips(20), LATER);
+    });
 
 ec2('credentials of a role that have ended are read anew', async () => {
   onlyMetadata();

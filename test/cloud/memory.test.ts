@@ -323,59 +323,56 @@ bothClouds('do not know what a failure of EC2 itself did', async () => {
 });
 
 const OTHER_ACCOUNT = '210987654321';
-bothClouds(
-  'a participant of a shared subnet sees it and its own ENIs, its owner sees all of them',
-  async () => {
-    const vpc = buildVpc(
-      {
-        subnets: [{ id: SUBNET, cidr: '10.0.1.0/24', sharedWith: [OTHER_ACCOUNT] }],
-        enis: [
-          { id: ETH1, subnet: SUBNET, primary: '10.0.1.11' },
-          { id: ETH2, subnet: SUBNET, primary: '10.0.1.12', owner: OTHER_ACCOUNT },
-        ],
-      },
-      { now: Date.now, random: () => 0.5 },
-    );
-    const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
-    const before = process.env.AWS_ENDPOINT_URL_EC2;
-    process.env.AWS_ENDPOINT_URL_EC2 = served.url;
-    const cloudsOf = (account: string): Ec2Client[] => [
-      createMemoryClient(vpc, {
-        wait: async () => {},
-        deadlineClock: () => 0,
-        caller: () => ({ account, region: null }),
-      }),
-      createEc2Client({
-        region: vpc.region,
-        credentials: { accessKeyId: account, secretAccessKey: 'x' },
-        deadlineClock: () => 0,
-        log: () => {},
-        metadata: metadataDisabled,
-        time: knownTime(),
-      }),
-    ];
-    try {
-      for (const cloud of cloudsOf(ACCOUNT_ID)) {
-        assert.is((await cloud.eni(ETH2)).owner, OTHER_ACCOUNT);
-        assert.equal(await cloud.someEni({ owner: OTHER_ACCOUNT }), { id: ETH2, owner: OTHER_ACCOUNT });
-        assert.is(await codeOf(cloud.assign(ETH2, ips('10.0.1.20'), LATER)), 'ec2-denied');
-      }
-      for (const cloud of cloudsOf(OTHER_ACCOUNT)) {
-        assert.is((await cloud.subnet(SUBNET)).id, SUBNET);
-        assert.is(await codeOf(cloud.eni(ETH1)), 'ec2-not-found');
-        assert.is(await codeOf(cloud.unassign(ETH1, ips('10.0.1.20'), LATER)), 'ec2-not-found');
-        assert.equal(await idsOf(cloud), [ETH2]);
-        assert.is(await cloud.someEni({ owner: ACCOUNT_ID }), null);
-        assert.is(await cloud.someEni({ owner: OTHER_ACCOUNT, but: ETH2 }), null);
-        assert.is(await cloud.region(), vpc.region);
-      }
-    } finally {
-      served.close();
-      if (before === undefined) delete process.env.AWS_ENDPOINT_URL_EC2;
-      else process.env.AWS_ENDPOINT_URL_EC2 = before;
+bothClouds('a participant of a shared subnet sees its own ENIs, its owner all of them', async () => {
+  const vpc = buildVpc(
+    {
+      subnets: [{ id: SUBNET, cidr: '10.0.1.0/24', sharedWith: [OTHER_ACCOUNT] }],
+      enis: [
+        { id: ETH1, subnet: SUBNET, primary: '10.0.1.11' },
+        { id: ETH2, subnet: SUBNET, primary: '10.0.1.12', owner: OTHER_ACCOUNT },
+      ],
+    },
+    { now: Date.now, random: () => 0.5 },
+  );
+  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
+  const before = process.env.AWS_ENDPOINT_URL_EC2;
+  process.env.AWS_ENDPOINT_URL_EC2 = served.url;
+  const cloudsOf = (account: string): Ec2Client[] => [
+    createMemoryClient(vpc, {
+      wait: async () => {},
+      deadlineClock: () => 0,
+      caller: () => ({ account, region: null }),
+    }),
+    createEc2Client({
+      region: vpc.region,
+      credentials: { accessKeyId: account, secretAccessKey: 'x' },
+      deadlineClock: () => 0,
+      log: () => {},
+      metadata: metadataDisabled,
+      time: knownTime(),
+    }),
+  ];
+  try {
+    for (const cloud of cloudsOf(ACCOUNT_ID)) {
+      assert.is((await cloud.eni(ETH2)).owner, OTHER_ACCOUNT);
+      assert.equal(await cloud.someEni({ owner: OTHER_ACCOUNT }), { id: ETH2, owner: OTHER_ACCOUNT });
+      assert.is(await codeOf(cloud.assign(ETH2, ips('10.0.1.20'), LATER)), 'ec2-denied');
     }
-  },
-);
+    for (const cloud of cloudsOf(OTHER_ACCOUNT)) {
+      assert.is((await cloud.subnet(SUBNET)).id, SUBNET);
+      assert.is(await codeOf(cloud.eni(ETH1)), 'ec2-not-found');
+      assert.is(await codeOf(cloud.unassign(ETH1, ips('10.0.1.20'), LATER)), 'ec2-not-found');
+      assert.equal(await idsOf(cloud), [ETH2]);
+      assert.is(await cloud.someEni({ owner: ACCOUNT_ID }), null);
+      assert.is(await cloud.someEni({ owner: OTHER_ACCOUNT, but: ETH2 }), null);
+      assert.is(await cloud.region(), vpc.region);
+    }
+  } finally {
+    served.close();
+    if (before === undefined) delete process.env.AWS_ENDPOINT_URL_EC2;
+    else process.env.AWS_ENDPOINT_URL_EC2 = before;
+  }
+});
 
 async function idsOf(cloud: Ec2Client): Promise<EniId[]> {
   const ids: EniId[] = [];

@@ -205,22 +205,19 @@ limiter('throttles that go on slow it to a sixteenth, and it recovers in steps',
   assert.is(lines.length, 1);
 });
 
-limiter(
-  'slowed, a cold call goes as fast as the account fills, and any other as our share does',
-  async () => {
-    for (const [urgency, done] of [
-      ['cold', 10],
-      ['refill', 5],
-    ] as const) {
-      const { clock, vpc, cloud, as } = scene({ share: 0.5 });
-      vpc.faults.add({ kind: 'throttle', times: 1 });
-      await codeOf(assignOne(cloud));
-      const permits = crowd(50, permit(as(urgency)));
-      await clock.advance(4000);
-      assert.is(permits.done, done, urgency);
-    }
-  },
-);
+limiter('slowed, cold calls keep to the rate of the account, others to our share', async () => {
+  for (const [urgency, done] of [
+    ['cold', 10],
+    ['refill', 5],
+  ] as const) {
+    const { clock, vpc, cloud, as } = scene({ share: 0.5 });
+    vpc.faults.add({ kind: 'throttle', times: 1 });
+    await codeOf(assignOne(cloud));
+    const permits = crowd(50, permit(as(urgency)));
+    await clock.advance(4000);
+    assert.is(permits.done, done, urgency);
+  }
+});
 
 limiter('with a thousand waiting, the least urgent that came last is refused', async () => {
   const { clock, as } = scene({ share: 0.05 });
@@ -328,30 +325,27 @@ limiter('each page has a token', async () => {
   assert.equal([listing.done, seen.enis], [1, 32]);
 });
 
-limiter(
-  'a read is repeated twice with growing pauses, each with a token, then there is no answer',
-  async () => {
-    const { clock, vpc, as, calls } = scene({ share: 0.02 });
-    const asked = () => calls('DescribeNetworkInterfaces');
-    vpc.faults.add({ kind: 'lostReply', times: 2 });
-    const first = crowd(1, () => as('refill').eni(ETH1));
-    await clock.advance(399);
-    assert.is(asked(), 1);
-    await clock.advance(1);
-    assert.is(asked(), 2);
-    await clock.advance(2099); // the pause is over after 800; at 0.4 tokens a second one takes 2500 ms
-    assert.is(asked(), 2);
-    await clock.advance(1);
-    assert.equal([asked(), first.done], [3, 1]);
+limiter('a read is made thrice at most, with growing pauses and a token for each', async () => {
+  const { clock, vpc, as, calls } = scene({ share: 0.02 });
+  const asked = () => calls('DescribeNetworkInterfaces');
+  vpc.faults.add({ kind: 'lostReply', times: 2 });
+  const first = crowd(1, () => as('refill').eni(ETH1));
+  await clock.advance(399);
+  assert.is(asked(), 1);
+  await clock.advance(1);
+  assert.is(asked(), 2);
+  await clock.advance(2099); // the pause is over after 800; at 0.4 tokens a second one takes 2500 ms
+  assert.is(asked(), 2);
+  await clock.advance(1);
+  assert.equal([asked(), first.done], [3, 1]);
 
-    await clock.advance(10_000);
-    vpc.faults.add({ kind: 'lostReply', times: 3 });
-    const second = codeOf(as('refill').eni(ETH1));
-    await clock.advance(10_000);
-    assert.is(await second, 'ec2-unknown');
-    assert.is(asked(), 6);
-  },
-);
+  await clock.advance(10_000);
+  vpc.faults.add({ kind: 'lostReply', times: 3 });
+  const second = codeOf(as('refill').eni(ETH1));
+  await clock.advance(10_000);
+  assert.is(await second, 'ec2-unknown');
+  assert.is(asked(), 6);
+});
 
 limiter('a permit is good for one call, whatever EC2 answers', async () => {
   const { clock, vpc, as, calls } = scene();
@@ -408,31 +402,28 @@ limiter('two processes with half the account each are never throttled', async ()
   assert.equal(lines, []);
 });
 
-limiter(
-  'two bursts of cold calls together get what the account has, and are throttled only once',
-  async () => {
-    const { clock, before, open, vpc, lines } = scene({ share: 0.5, bucketScale: 1 });
-    const told = { done: 0, throttled: 0, late: 0 };
-    for (const cloud of [before(open), before(open)])
-      for (let i = 0; i < 300; i++)
-        void (async () => {
-          for (;;) {
-            const one = await cloud.permit('unassign');
-            const code = await codeOf(one.send(ETH1, ips('10.0.1.99'), LATER));
-            if (code !== 'ec2-throttled') break;
-            told.throttled++;
-            if (clock.now > 0) told.late++;
-          }
-          told.done++;
-        })();
-    await clock.advance(0);
-    // Each had its hundred tokens, and the account no more than that.
-    assert.equal(told, { done: 100, throttled: 100, late: 0 });
-    await clock.advance(40_000);
-    assert.is(told.done + told.throttled, vpc.calls.get('UnassignPrivateIpAddresses'));
-    assert.ok(told.done > 100 + 0.9 * 40 * 5, `${told.done} were done`);
-    assert.ok(told.late <= 2, `${told.late} throttles after the first burst`);
-    assert.ok(lines.length <= 2);
-  },
-);
+limiter('two bursts of cold calls get what the account has, and one throttle', async () => {
+  const { clock, before, open, vpc, lines } = scene({ share: 0.5, bucketScale: 1 });
+  const told = { done: 0, throttled: 0, late: 0 };
+  for (const cloud of [before(open), before(open)])
+    for (let i = 0; i < 300; i++)
+      void (async () => {
+        for (;;) {
+          const one = await cloud.permit('unassign');
+          const code = await codeOf(one.send(ETH1, ips('10.0.1.99'), LATER));
+          if (code !== 'ec2-throttled') break;
+          told.throttled++;
+          if (clock.now > 0) told.late++;
+        }
+        told.done++;
+      })();
+  await clock.advance(0);
+  // Each had its hundred tokens, and the account no more than that.
+  assert.equal(told, { done: 100, throttled: 100, late: 0 });
+  await clock.advance(40_000);
+  assert.is(told.done + told.throttled, vpc.calls.get('UnassignPrivateIpAddresses'));
+  assert.ok(told.done > 100 + 0.9 * 40 * 5, `${told.done} were done`);
+  assert.ok(told.late <= 2, `${told.late} throttles after the first burst`);
+  assert.ok(lines.length <= 2);
+});
 limiter.run();

@@ -190,19 +190,16 @@ upgrade('a network of the ancestor works on, though Docker asks for no pool agai
   assert.is(await w.statusOf(ip), 'ready');
 });
 
-upgrade(
-  'a container of the ancestor keeps its address, which is given to nobody until it is released',
-  async () => {
-    const { w, start, release } = await upgraded();
-    w.putOn(ENI_A, '10.0.1.9');
-    for (let i = 0; i < 7; i++) assert.is.not(await start(ENI_A), '10.0.1.9');
-    assert.is(await w.statusOf('10.0.1.9'), 'occupied');
-    assert.equal(await release(ENI_B, '10.0.1.9'), {});
-    assert.is(await w.statusOf('10.0.1.9'), 'occupied', 'not by another ENI');
-    assert.equal(await release(ENI_A, '10.0.1.9'), {});
-    assert.is(await w.statusOf('10.0.1.9'), 'ready');
-  },
-);
+upgrade('a container of the ancestor keeps its address until it is released', async () => {
+  const { w, start, release } = await upgraded();
+  w.putOn(ENI_A, '10.0.1.9');
+  for (let i = 0; i < 7; i++) assert.is.not(await start(ENI_A), '10.0.1.9');
+  assert.is(await w.statusOf('10.0.1.9'), 'occupied');
+  assert.equal(await release(ENI_B, '10.0.1.9'), {});
+  assert.is(await w.statusOf('10.0.1.9'), 'occupied', 'not by another ENI');
+  assert.equal(await release(ENI_A, '10.0.1.9'), {});
+  assert.is(await w.statusOf('10.0.1.9'), 'ready');
+});
 
 upgrade("the first word about an ENI may be the release of the ancestor's container", async () => {
   const { w, release } = await upgraded();

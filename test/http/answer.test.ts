@@ -117,40 +117,32 @@ several.before.each(() => {
 several.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 for (const transport of TRANSPORTS) {
-  several(
-    `of a client of ${transport.name} that hangs up behind one that waits leave no holder`,
-    async () => {
-      const { w, seen, inFlight, client, close } = await served(transport, gone =>
-        until('the hang-up', gone),
-      );
-      client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
-      await until('all of them', () => seen.releases === 1);
-      // Those that have begun end now: the others wait.
-      await until('the end of the others', () => inFlight.endedCount === seen.requests);
-      assert.is(client.received, '');
-      client.socket.destroy();
-      await until('the end of all', () => inFlight.endedCount === 4);
-      assert.equal(await w.ipsWith('allocated'), []);
-      await close();
-    },
-  );
+  several(`of a client of ${transport.name} that hangs up behind one leave no holder`, async () => {
+    const { w, seen, inFlight, client, close } = await served(transport, gone => until('the hang-up', gone));
+    client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
+    await until('all of them', () => seen.releases === 1);
+    // Those that have begun end now: the others wait.
+    await until('the end of the others', () => inFlight.endedCount === seen.requests);
+    assert.is(client.received, '');
+    client.socket.destroy();
+    await until('the end of all', () => inFlight.endedCount === 4);
+    assert.equal(await w.ipsWith('allocated'), []);
+    await close();
+  });
 
-  several(
-    `of ${transport.name} are answered one after the other, each with an address of its own`,
-    async () => {
-      const { promise: hold, resolve: proceed } = Promise.withResolvers<void>();
-      const { w, seen, client, close } = await served(transport, () => hold);
-      client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
-      await until('all of them', () => seen.releases === 1);
-      proceed();
-      await until('the answers', () => client.received.split('HTTP/1.1 200').length === 5);
-      const given = addressesIn(client.received);
-      assert.equal([...given].sort(), (await w.ipsWith('allocated')).sort());
-      assert.is(given.length, 3);
-      assert.match(client.received, /\r\n\r\n\{\}\n$/, 'the release, which came last');
-      await close();
-    },
-  );
+  several(`of ${transport.name} are answered in turn, each with an address of its own`, async () => {
+    const { promise: hold, resolve: proceed } = Promise.withResolvers<void>();
+    const { w, seen, client, close } = await served(transport, () => hold);
+    client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);
+    await until('all of them', () => seen.releases === 1);
+    proceed();
+    await until('the answers', () => client.received.split('HTTP/1.1 200').length === 5);
+    const given = addressesIn(client.received);
+    assert.equal([...given].sort(), (await w.ipsWith('allocated')).sort());
+    assert.is(given.length, 3);
+    assert.match(client.received, /\r\n\r\n\{\}\n$/, 'the release, which came last');
+    await close();
+  });
 }
 
 several.run();

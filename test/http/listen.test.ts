@@ -530,31 +530,28 @@ const toward = (address: string): NetConnectOpts =>
     : { host: '127.0.0.1', port: Number(new URL(address).port) };
 
 for (const [transport, listener] of PLAIN) {
-  stop(
-    `answers a request that comes on an idle connection of ${transport}, and says that it ends`,
-    async () => {
-      const { address, close } = await serve(listener());
-      const wires = Array.from({ length: 5 }, () => wire(toward(address)));
-      for (const one of wires) one.socket.write(asks('one'));
-      await until('the first answers', () => wires.every(one => answersOn(one).length === 1));
-      for (const one of wires) one.socket.write(asks('again'));
-      const closed = closesSoon(close);
-      const asked = wires.map(async one => {
-        let answers = 1;
-        while (saysEnd(one) === 0) {
-          answers++;
-          await until('an answer', () => answersOn(one).length === answers);
-          if (saysEnd(one) === 0) one.socket.write(asks('again'));
-        }
-        return answers;
-      });
-      for (const [i, answers] of (await Promise.all(asked)).entries()) {
-        await until('the end', () => wires[i]?.hasEnded === true);
-        assert.is(wires[i] && answersOn(wires[i]).length, answers);
+  stop(`answers what comes on an idle connection of ${transport}, and says that it ends`, async () => {
+    const { address, close } = await serve(listener());
+    const wires = Array.from({ length: 5 }, () => wire(toward(address)));
+    for (const one of wires) one.socket.write(asks('one'));
+    await until('the first answers', () => wires.every(one => answersOn(one).length === 1));
+    for (const one of wires) one.socket.write(asks('again'));
+    const closed = closesSoon(close);
+    const asked = wires.map(async one => {
+      let answers = 1;
+      while (saysEnd(one) === 0) {
+        answers++;
+        await until('an answer', () => answersOn(one).length === answers);
+        if (saysEnd(one) === 0) one.socket.write(asks('again'));
       }
-      await closed;
-    },
-  );
+      return answers;
+    });
+    for (const [i, answers] of (await Promise.all(asked)).entries()) {
+      await until('the end', () => wires[i]?.hasEnded === true);
+      assert.is(wires[i] && answersOn(wires[i]).length, answers);
+    }
+    await closed;
+  });
 
   stop(`keeps a connection of ${transport} that was used just now`, async () => {
     const { address, close } = await serve(listener());
@@ -622,28 +619,25 @@ for (const [transport, listener] of PLAIN) {
   });
 }
 
-stop(
-  'answers all requests that were sent at once, and says with the last that the connection ends',
-  async () => {
-    const { address, close } = await serve(LOCAL);
-    const one = wire(toward(address));
-    const finishes: (() => void)[] = [];
-    for (const body of ['first', 'second']) {
-      const begins = begun();
-      one.socket.write(asks(body, '/slow'));
-      await begins;
-      finishes.push(finish);
-    }
-    const closed = closesSoon(close);
-    await refused(Number(new URL(address).port));
-    for (const end of finishes.reverse()) end();
-    await closed;
-    await until('the end', () => one.hasEnded);
-    assert.equal(answersOn(one), ['POST first', 'POST second']);
-    assert.is(saysEnd(one), 1);
-    assert.ok(one.received.search(/^connection: close/im) > one.received.indexOf('POST first'));
-  },
-);
+stop('answers all that was sent at once, and says with the last that it ends', async () => {
+  const { address, close } = await serve(LOCAL);
+  const one = wire(toward(address));
+  const finishes: (() => void)[] = [];
+  for (const body of ['first', 'second']) {
+    const begins = begun();
+    one.socket.write(asks(body, '/slow'));
+    await begins;
+    finishes.push(finish);
+  }
+  const closed = closesSoon(close);
+  await refused(Number(new URL(address).port));
+  for (const end of finishes.reverse()) end();
+  await closed;
+  await until('the end', () => one.hasEnded);
+  assert.equal(answersOn(one), ['POST first', 'POST second']);
+  assert.is(saysEnd(one), 1);
+  assert.ok(one.received.search(/^connection: close/im) > one.received.indexOf('POST first'));
+});
 
 stop('handles nothing that comes after the answer that says that the connection ends', async () => {
   const { address, close } = await serve(LOCAL);

@@ -49,7 +49,7 @@ pools('networks that are made at once in an unknown subnet share a survey for ea
   assert.is(await atOnce(20), 2);
 });
 
-pools('and when that fails, the next one', async () => {
+pools('networks made at once share the next survey when the first fails', async () => {
   let failures = 2;
   const surveys = await atOnce(20, ({ store }) => {
     const { add } = store;

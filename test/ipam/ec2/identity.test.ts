@@ -101,7 +101,7 @@ for (const [what, vpc, caller] of PLACES) {
     }
   });
 
-  identity(`and one that finds an intent unfinished leaves it so: ${what}`, async () => {
+  identity(`a server ${what} leaves an unfinished intent as it is`, async () => {
     const w = await used(vpc);
     const { rows } = await w.store.withStatus(SUBNET, ['ready']);
     await w.store.move(rows.slice(0, 1).map(row => ({ row, move: 'unassign' })));
@@ -132,7 +132,7 @@ identity('a server at the wrong place is told so in one line', async () => {
   assert.match(unseen.lines.at(-1)?.message ?? '', /no network interface shown by EC2/);
 });
 
-identity('it cannot make a network there either', async () => {
+identity('a server at the wrong place cannot make a network there', async () => {
   const w = await used(SHARED);
   const caller = { account: OTHER, region: null };
   const { pools } = openIpam(
@@ -147,22 +147,19 @@ identity('it cannot make a network there either', async () => {
   assert.is((await w.store.eni(STRANGER as never))?.ours ?? false, false);
 });
 
-identity(
-  'an upgraded ledger learns where it is from a server that sees its ENIs, and from no other',
-  async () => {
-    const w = await used(SHARED, true);
-    const caller = { account: OTHER, region: null };
-    const strange = misplaced(w, () => caller);
-    const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
-    await reconcile(strange, enis, createEvidence(strange), SUBNET);
-    const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
-    const line = /^EC2 shows this server eni-0f and no ENI of its ledger;/;
-    assert.match((await failure(pools.request(asked))).line, line);
-    assert.is(await w.store.fact(FACT), null);
-    await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
-    assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
-  },
-);
+identity('an upgraded ledger learns its place only from a server that sees its ENIs', async () => {
+  const w = await used(SHARED, true);
+  const caller = { account: OTHER, region: null };
+  const strange = misplaced(w, () => caller);
+  const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
+  await reconcile(strange, enis, createEvidence(strange), SUBNET);
+  const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+  const line = /^EC2 shows this server eni-0f and no ENI of its ledger;/;
+  assert.match((await failure(pools.request(asked))).line, line);
+  assert.is(await w.store.fact(FACT), null);
+  await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
+  assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
+});
 
 identity('credentials that change while a server runs prove nothing from then on', async () => {
   const w = await used(SHARED);

@@ -137,27 +137,24 @@ function rejected(w: World, ...ips: string[]): void {
 }
 const UNKNOWN = 'The moon is in the wrong house.';
 
-assigning(
-  'one that EC2 refuses in unknown words is found by halving, skipped, and not occupied',
-  async () => {
-    const w = world({ vpc: LARGE });
-    const rows = await freeRows(w, 60);
-    const bad = nth(rows, 0);
-    rejected(w, bad);
-    const { ready, error, calls, rejected: found } = await assignTo(w.context, ENI_A, rows, 49);
-    assert.is(error, null);
-    assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
-    assert.is(found, 1);
-    assert.is(ready.length, 1);
-    assert.is(await w.statusOf(bad), 'free');
-    assert.is((await w.rowOf(bad)).refusedAt, w.time.now);
-    assert.equal(await w.ipsWith('occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
-    const asked = await freeRows(w, 500);
-    assert.not.ok(asked.some(row => row.ip === bad));
-    w.time.now += SKIPPED_FOR_MS;
-    assert.is((await freeRows(w, 500)).at(-1)?.ip, bad, 'after ten minutes it comes last');
-  },
-);
+assigning('one refused in unknown words is found by halving, skipped, and not occupied', async () => {
+  const w = world({ vpc: LARGE });
+  const rows = await freeRows(w, 60);
+  const bad = nth(rows, 0);
+  rejected(w, bad);
+  const { ready, error, calls, rejected: found } = await assignTo(w.context, ENI_A, rows, 49);
+  assert.is(error, null);
+  assert.is(calls, 8, '49, 25, 13, 7, 4, 2 and 1 are refused, and the next is given');
+  assert.is(found, 1);
+  assert.is(ready.length, 1);
+  assert.is(await w.statusOf(bad), 'free');
+  assert.is((await w.rowOf(bad)).refusedAt, w.time.now);
+  assert.equal(await w.ipsWith('occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
+  const asked = await freeRows(w, 500);
+  assert.not.ok(asked.some(row => row.ip === bad));
+  w.time.now += SKIPPED_FOR_MS;
+  assert.is((await freeRows(w, 500)).at(-1)?.ip, bad, 'after ten minutes it comes last');
+});
 
 assigning('those of a batch that was refused are suspects, and tried last', async () => {
   const w = world({ vpc: LARGE });
@@ -191,7 +188,7 @@ assigning('a request makes eight calls at most, whatever it meets', async () => 
   assert.is(w.callsOf(ASSIGN), 8);
 });
 
-assigning('`--ip`: EC2 is quoted', async () => {
+assigning('a refused `--ip` quotes EC2', async () => {
   const w = world({ vpc: ROOMY });
   const [row] = await freeRows(w, 1);
   rejected(w, row?.ip ?? '');
@@ -199,19 +196,16 @@ assigning('`--ip`: EC2 is quoted', async () => {
   assert.ok(await w.request(ENI_A), 'and another is given at once');
 });
 
-assigning(
-  'after a lost reply within the search its half stays in doubt, and the others are free',
-  async () => {
-    const w = world({ vpc: ROOMY });
-    const rows = await freeRows(w, 8);
-    w.refuseCalls(ASSIGN, 'InvalidParameterValue', 'no', 1);
-    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
-    const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
-    assert.is(error?.code, 'ec2-unknown');
-    assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
-    assert.equal((await w.ipsWith('assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
-  },
-);
+assigning('a lost reply within the search leaves its half in doubt, and the others free', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await freeRows(w, 8);
+  w.refuseCalls(ASSIGN, 'InvalidParameterValue', 'no', 1);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+  const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
+  assert.is(error?.code, 'ec2-unknown');
+  assert.equal(ipsOf(unanswered), ipsOf(rows.slice(0, 4)));
+  assert.equal((await w.ipsWith('assigning')).sort(), ipsOf(rows.slice(0, 4)).sort());
+});
 
 const refusals: [code: string, ends: string][] = [
   ['PrivateIpAddressLimitExceeded', 'ec2-limit'],
@@ -230,40 +224,34 @@ for (const [code, ends] of refusals)
   });
 
 for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
-  assigning(
-    `after ${fault.kind} the intent stays, nobody settles it within the grace, and then only forward`,
-    async () => {
-      const w = world({ vpc: ROOMY });
-      const rows = await freeRows(w, 2);
-      w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
-      assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
-      assert.is((await w.ipsWith('assigning')).length, 2);
-      const writtenAt = (await w.rowOf(nth(rows, 0))).movedAt;
-      w.time.now = writtenAt + POLICY.graceMs - 1;
-      assert.is(await takeOver(w.another().context), 0);
-      assert.is((await w.ipsWith('assigning')).length, 2, 'not before the grace is over');
-      w.time.now += 1;
-      assert.is(await takeOver(w.another().context), 2);
-      assert.equal(w.secondariesOf(ENI_A), []);
-      for (const row of rows) assert.is(await w.statusOf(row.ip), 'free');
-    },
-  );
+  assigning(`after ${fault.kind} the intent is settled after the grace only, and only forward`, async () => {
+    const w = world({ vpc: ROOMY });
+    const rows = await freeRows(w, 2);
+    w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+    assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
+    assert.is((await w.ipsWith('assigning')).length, 2);
+    const writtenAt = (await w.rowOf(nth(rows, 0))).movedAt;
+    w.time.now = writtenAt + POLICY.graceMs - 1;
+    assert.is(await takeOver(w.another().context), 0);
+    assert.is((await w.ipsWith('assigning')).length, 2, 'not before the grace is over');
+    w.time.now += 1;
+    assert.is(await takeOver(w.another().context), 2);
+    assert.equal(w.secondariesOf(ENI_A), []);
+    for (const row of rows) assert.is(await w.statusOf(row.ip), 'free');
+  });
 
-assigning(
-  'an address that an Unassign took off does not return to that ENI while reads may be late',
-  async () => {
-    const w = world({ policy: NOT_WARM });
-    await freeRows(w, 1);
-    const rows = await w.requests(ENI_A, 9);
-    const gone = rows[0]?.ip ?? '';
-    await w.release(ENI_A, gone);
-    assert.is((await unassign(w.context, [await w.rowOf(gone)])).freed.length, 1);
-    assert.match((await failure(w.request(ENI_A, { named: gone }))).line, /may return to it in 300 s/);
-    assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'early reuse or not');
-    w.time.now += LATE_READS_MS;
-    assert.is((await w.request(ENI_A, { named: gone })).ip, gone);
-  },
-);
+assigning('what an unassign took off does not return to that ENI while reads may be late', async () => {
+  const w = world({ policy: NOT_WARM });
+  await freeRows(w, 1);
+  const rows = await w.requests(ENI_A, 9);
+  const gone = rows[0]?.ip ?? '';
+  await w.release(ENI_A, gone);
+  assert.is((await unassign(w.context, [await w.rowOf(gone)])).freed.length, 1);
+  assert.match((await failure(w.request(ENI_A, { named: gone }))).line, /may return to it in 300 s/);
+  assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'early reuse or not');
+  w.time.now += LATE_READS_MS;
+  assert.is((await w.request(ENI_A, { named: gone })).ip, gone);
+});
 
 assigning('when there is no permit for the rest, it is free again, and the caller is told why', async () => {
   const w = world({ vpc: ROOMY });
@@ -408,7 +396,7 @@ repairing('whatever EC2 answers, the holder keeps it, and it stays marked as mis
 });
 
 repairing(
-  'released while missing, it is taken off after the grace, since its repair may yet apply',
+  'what is released while missing is taken off after the grace: its repair may yet apply',
   async () => {
     const w = world({ vpc: ROOMY });
     const held = await w.request(ENI_A);

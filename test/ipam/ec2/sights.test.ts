@@ -91,21 +91,18 @@ for (const [how, held] of [
   ['nobody has', false],
   ['a container has', true],
 ] as const)
-  sights(
-    `EC2 refuses what it showed: what ${how} of it is ${held ? 'kept' : "somebody else's"}`,
-    async () => {
-      const w = world({ vpc: ROOMY });
-      const [row] = await freeRows(w, 1);
-      assert.ok(row);
-      w.putOn(ENI_A, row.ip);
-      w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-      const { ready } = await assignTo({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
-      assert.is(ready.length, 1, 'a read showed it there');
-      if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
-      await w.time.wait(10_000);
-      assert.is(await w.statusOf(row.ip), held ? 'allocated' : 'occupied');
-    },
-  );
+  sights(`refused after it was shown: what ${how} is ${held ? 'kept' : "somebody else's"}`, async () => {
+    const w = world({ vpc: ROOMY });
+    const [row] = await freeRows(w, 1);
+    assert.ok(row);
+    w.putOn(ENI_A, row.ip);
+    w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
+    const { ready } = await assignTo({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
+    assert.is(ready.length, 1, 'a read showed it there');
+    if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
+    await w.time.wait(10_000);
+    assert.is(await w.statusOf(row.ip), held ? 'allocated' : 'occupied');
+  });
 
 sights('the comparison of ledger and EC2 settles them too', async () => {
   const w = world({ vpc: ROOMY });
@@ -115,7 +112,7 @@ sights('the comparison of ledger and EC2 settles them too', async () => {
   assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
 });
 
-sights('so does the look at an ENI that EC2 calls full', async () => {
+sights('a look at an ENI that EC2 calls full settles them too', async () => {
   const w = world({ vpc: ROOMY });
   const rows = await freeRows(w, 9);
   await lost(w, rows, true);

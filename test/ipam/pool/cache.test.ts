@@ -197,42 +197,39 @@ serving('a holding that another server ended and began anew is ended all the sam
   assert.is(await w.statusOf(ip), 'ready');
 });
 
-serving(
-  'a release that was made and answered "no", since another server had moved on, ends no later holding',
-  async () => {
-    const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
-    const other = w.another();
-    const { ip } = await w.request(ENI_A);
-    const { move } = w.store;
-    let answered = 0;
-    const context = {
-      ...w.context,
-      store: {
-        ...w.store,
-        // What a store does that reads back by its token what it has committed.
-        async move(changes: Parameters<typeof move>[0]) {
-          const moved = await move(changes);
-          if (changes[0]?.move !== 'release' || answered++ > 0) return moved;
-          await other.request(ENI_A, { named: ip });
-          return [];
-        },
+serving('a release that was made and answered "no" ends no later holding', async () => {
+  const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
+  const other = w.another();
+  const { ip } = await w.request(ENI_A);
+  const { move } = w.store;
+  let answered = 0;
+  const context = {
+    ...w.context,
+    store: {
+      ...w.store,
+      // What a store does that reads back by its token what it has committed.
+      async move(changes: Parameters<typeof move>[0]) {
+        const moved = await move(changes);
+        if (changes[0]?.move !== 'release' || answered++ > 0) return moved;
+        await other.request(ENI_A, { named: ip });
+        return [];
       },
-    };
-    const parts = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
-    const { allocator } = parts;
-    const pool = { eni: ENI_A, range: null };
-    for (const remembered of [true, false]) {
-      answered = 0;
-      if (remembered) {
-        await other.release(ENI_A, ip);
-        await allocator.request({ pool, named: ip as never, holder: null, caller: STAYS });
-      }
-      w.time.now += 1000;
-      assert.is(await allocator.release(pool, ip as never), true);
-      assert.is(await w.statusOf(ip), 'allocated', remembered ? 'remembered' : 'read');
+    },
+  };
+  const parts = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
+  const { allocator } = parts;
+  const pool = { eni: ENI_A, range: null };
+  for (const remembered of [true, false]) {
+    answered = 0;
+    if (remembered) {
+      await other.release(ENI_A, ip);
+      await allocator.request({ pool, named: ip as never, holder: null, caller: STAYS });
     }
-  },
-);
+    w.time.now += 1000;
+    assert.is(await allocator.release(pool, ip as never), true);
+    assert.is(await w.statusOf(ip), 'allocated', remembered ? 'remembered' : 'read');
+  }
+});
 
 serving('a holding that another server began is ended by a server whose store answered late', async () => {
   const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
@@ -263,7 +260,7 @@ for (const [applied, isAlone] of [
   [false, false],
 ])
   serving(
-    `a release whose outcome the store could not tell (${applied ? 'made' : 'not made'}, ${isAlone ? 'remembered' : 'read'}) ends no later holding`,
+    `a release of unknown outcome (${applied ? 'made' : 'not made'}, ${isAlone ? 'remembered' : 'read'}) ends no later holding`,
     async () => {
       const w = world({ vpc: ROOMY, policy: { cooldownMs: 0 } });
       const other = w.another();

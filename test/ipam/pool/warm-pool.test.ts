@@ -83,22 +83,19 @@ filling('between the marks nothing is asked of EC2', async () => {
   assert.is(w.callsOf(ASSIGN), before);
 });
 
-filling(
-  '49 one after another, as dockerd sends them: five calls at most, and only who met one waits',
-  async () => {
-    const w = await slow({ vpc: LARGE });
-    const ips = new Set<string>();
-    let waited = 0;
-    for (let i = 0; i < 49; i++) {
-      const before = w.time.now;
-      ips.add((await w.request(ENI_A)).ip);
-      if (w.time.now > before) waited++;
-    }
-    assert.is(ips.size, 49);
-    assert.ok(w.callsOf(ASSIGN) <= 5, `${w.callsOf(ASSIGN)} calls`);
-    assert.ok(waited <= w.callsOf(ASSIGN), `${waited} waited`);
-  },
-);
+filling('49 one after another: five calls at most, and only who met one waits', async () => {
+  const w = await slow({ vpc: LARGE });
+  const ips = new Set<string>();
+  let waited = 0;
+  for (let i = 0; i < 49; i++) {
+    const before = w.time.now;
+    ips.add((await w.request(ENI_A)).ip);
+    if (w.time.now > before) waited++;
+  }
+  assert.is(ips.size, 49);
+  assert.ok(w.callsOf(ASSIGN) <= 5, `${w.callsOf(ASSIGN)} calls`);
+  assert.ok(waited <= w.callsOf(ASSIGN), `${waited} waited`);
+});
 
 filling('50 ENIs at once with 8 each: a call each, and none waits for another', async () => {
   const ids = Array.from({ length: 50 }, (_, i) => `eni-0c${i.toString(16).padStart(2, '0')}` as EniId);
@@ -273,19 +270,16 @@ filling('a refill that a container has come to wait for is as urgent as that con
   assert.is(turns.at(-1), 'recycle');
 });
 
-filling(
-  'the longer nobody has been asked for its ENIs, the newer is the count that it leaves them',
-  async () => {
-    const w = await slow({ vpc: SMALL });
-    assert.is(await w.enis.countIn(SUBNET), 1);
-    await w.another().enis.adopt(ENI_B);
-    assert.is(await w.enis.countIn(SUBNET), 1, 'a minute old is good enough');
-    w.time.now += 60_000;
-    assert.is(await w.enis.countIn(SUBNET), 2);
-  },
-);
+filling('the count of the ENIs in a subnet is a minute old at most', async () => {
+  const w = await slow({ vpc: SMALL });
+  assert.is(await w.enis.countIn(SUBNET), 1);
+  await w.another().enis.adopt(ENI_B);
+  assert.is(await w.enis.countIn(SUBNET), 1, 'a minute old is good enough');
+  w.time.now += 60_000;
+  assert.is(await w.enis.countIn(SUBNET), 2);
+});
 
-filling('off with --warm-max 0: each call brings just what waits', async () => {
+filling('with --warm-max 0 each call brings just what waits', async () => {
   const w = await slow({ vpc: LARGE, policy: NOT_WARM });
   await w.requests(ENI_A, 3);
   await settled(w);
@@ -328,7 +322,7 @@ filling('what a failed refill would have brought, the next start that waits brin
 });
 
 filling(
-  'what another server has in flight is a part of what a start brings, not a reason to bring one',
+  "another server's call in flight is a part of what a start brings, not a reason for more",
   async () => {
     const w = await slow({ vpc: LARGE });
     const other = w.another();
@@ -363,7 +357,7 @@ filling('a prefix that comes or goes changes the room by one place', async () =>
   assert.ok(await w.request(ENI_A));
 });
 
-filling('none for an ENI that is attached to nothing', async () => {
+filling('an ENI that is attached to nothing has none', async () => {
   const w = await slow({ vpc: LARGE });
   await w.request(ENI_A);
   const eni = await w.store.eni(ENI_A);
@@ -398,16 +392,13 @@ filling('who has waited for a permit until the time was over is told that', asyn
   assert.is(w.time.now - before, 40_000);
 });
 
-filling(
-  'what nobody waits for any more ends before the server does, and brings what a refill would',
-  async () => {
-    const w = await queued(60_000, 30_000);
-    await failure(w.request(ENI_A));
-    await w.warm.stop();
-    assert.equal(await w.ipsWith('assigning'), []);
-    assert.is(await ready(w, ENI_A), 6);
-  },
-);
+filling('a call that nobody waits for any more ends before the server does, as a refill', async () => {
+  const w = await queued(60_000, 30_000);
+  await failure(w.request(ENI_A));
+  await w.warm.stop();
+  assert.equal(await w.ipsWith('assigning'), []);
+  assert.is(await ready(w, ENI_A), 6);
+});
 
 filling('ends before the server does, and no other begins', async () => {
   const w = await slow({ vpc: LARGE });
@@ -436,7 +427,7 @@ draining('gives back what is beyond the high mark once it has long been idle, in
   assert.is(await drainAll(w), 0);
 });
 
-draining('those that would be given last', async () => {
+draining('gives back those that would be given last', async () => {
   const w = await slow({ vpc: LARGE });
   await w.request(ENI_A);
   const late = (await w.request(ENI_A)).ip;
@@ -500,7 +491,7 @@ draining('an ENI that is attached to nothing keeps none', async () => {
   assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
-draining('nor one whose pool Docker has released, until the next request', async () => {
+draining('an ENI whose pool Docker has released keeps none until the next request', async () => {
   const w = await slow({ vpc: LARGE });
   await w.request(ENI_A);
   await w.pools.release({ eni: ENI_A, range: null });
@@ -514,7 +505,7 @@ draining('nor one whose pool Docker has released, until the next request', async
   assert.is(await ready(w, ENI_A), 6);
 });
 
-draining('another server knows of it from the ledger', async () => {
+draining('another server knows of a released pool from the ledger', async () => {
   const w = await slow({ vpc: LARGE });
   await w.request(ENI_A);
   const other = w.another();
@@ -546,20 +537,17 @@ draining.run();
 const makingRoom = suite('an ENI that is full of idle addresses');
 const takingBack = suite('a subnet that has run dry');
 
-takingBack(
-  'serves a request from the idle addresses of our other ENIs, in an unassign and an assign',
-  async () => {
-    const w = world({ policy: { warmMin: 0, warmMax: 3 } });
-    await w.requests(ENI_A, 3); // takes 7 of 9
-    await w.requests(ENI_B, 2);
-    const before = { assign: w.callsOf(ASSIGN), unassign: w.callsOf(UNASSIGN) };
-    const row = await w.request(ENI_B);
-    assert.ok(w.secondariesOf(ENI_B).includes(row.ip));
-    assert.is(w.callsOf(ASSIGN) - before.assign, 1);
-    assert.is(w.callsOf(UNASSIGN) - before.unassign, 1);
-    assert.is(w.linesOf('early reuse'), 0, 'nobody ever had it');
-  },
-);
+takingBack('serves a request from idle addresses of our other ENIs in two calls', async () => {
+  const w = world({ policy: { warmMin: 0, warmMax: 3 } });
+  await w.requests(ENI_A, 3); // takes 7 of 9
+  await w.requests(ENI_B, 2);
+  const before = { assign: w.callsOf(ASSIGN), unassign: w.callsOf(UNASSIGN) };
+  const row = await w.request(ENI_B);
+  assert.ok(w.secondariesOf(ENI_B).includes(row.ip));
+  assert.is(w.callsOf(ASSIGN) - before.assign, 1);
+  assert.is(w.callsOf(UNASSIGN) - before.unassign, 1);
+  assert.is(w.linesOf('early reuse'), 0, 'nobody ever had it');
+});
 
 for (const [what, fault] of [
   ['is answered', { kind: 'latency', ms: 500 }],
@@ -608,7 +596,7 @@ takingBack('with strict reuse only those past the quarantine', async () => {
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
-takingBack('and those it does take', async () => {
+takingBack('with strict reuse those past the quarantine are taken', async () => {
   const w = world({ policy: { ...NOT_WARM, strictReuse: true } });
   const ips: string[] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ips[0] ?? '');
@@ -752,7 +740,7 @@ makingRoom('a named address gets the place of an idle one', async () => {
   assert.is(w.secondariesOf(ENI_A).length, 9);
 });
 
-makingRoom('and so does one of a range of which none is ready', async () => {
+makingRoom('a request of a range of which none is ready gets the place of an idle one', async () => {
   const w = await fullOfWarmth();
   const range = '10.0.1.240/28';
   assert.not.ok((await w.ipsWith('ready')).some(ip => within(range, ip)));
@@ -762,7 +750,7 @@ makingRoom('and so does one of a range of which none is ready', async () => {
 
 for (const more of [{}, { named: '10.0.1.240' }])
   makingRoom(
-    `a range outside of the subnet gets none of them${more.named ? ', nor for a named one' : ''}`,
+    `a range outside of the subnet gets none of them${more.named ? ', even by name' : ''}`,
     async () => {
       const w = await fullOfWarmth();
       const error = await failure(w.request(ENI_A, { ...more, range: '10.9.0.0/24' }));
@@ -790,7 +778,7 @@ takingBack('a refill takes nothing back', async () => {
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
-takingBack("nor does a request from an ENI that is not this ledger's", async () => {
+takingBack("a request takes nothing from an ENI that is not this ledger's", async () => {
   const w = world({ policy: NOT_WARM });
   await w.requests(ENI_A, 8);
   const { ip } = await w.request(ENI_A);

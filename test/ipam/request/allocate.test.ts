@@ -164,19 +164,16 @@ requesting('the primary is not given even when the ledger calls it ready', async
   assert.is((await w.rowOf('10.0.1.4')).primary, true);
 });
 
-requesting(
-  'a primary that the ledger has ready on its ENI is occupied before anything is given',
-  async () => {
-    const w = world();
-    const primary = '10.0.1.4' as never;
-    const subnet = SMALL.subnets?.[0]?.id as never;
-    await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
-    await putOn(w.store, [await w.rowOf(primary)], ENI_A);
-    await w.enis.adopt(ENI_A);
-    assert.is(await w.statusOf(primary), 'occupied');
-    assert.is((await w.rowOf(primary)).primary, true);
-  },
-);
+requesting('a primary that the ledger has ready is occupied before anything is given', async () => {
+  const w = world();
+  const primary = '10.0.1.4' as never;
+  const subnet = SMALL.subnets?.[0]?.id as never;
+  await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
+  await putOn(w.store, [await w.rowOf(primary)], ENI_A);
+  await w.enis.adopt(ENI_A);
+  assert.is(await w.statusOf(primary), 'occupied');
+  assert.is((await w.rowOf(primary)).primary, true);
+});
 
 requesting('a range narrows the choice', async () => {
   const w = world({ vpc: ROOMY });
@@ -210,30 +207,27 @@ requesting('an unknown ENI is an error and changes nothing', async () => {
   assert.equal(await w.store.tally(), []);
 });
 
-requesting(
-  'an embedded ledger has the subnet read before it says that it is dry, once a minute at most',
-  async () => {
-    const w = world({ instance: 'i-0a', policy: NOT_WARM });
-    const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
-    w.vpc.network.assign({ eni: ENI_B, ips: theirs });
-    await w.requests(ENI_A, 4);
-    const reads = () => w.callsOf(DESCRIBE);
-    const before = reads();
-    const line = /subnet-0a1 .* has no free address left/;
-    assert.match((await failure(w.request(ENI_A))).line, line);
-    assert.is(reads() - before, 1);
-    assert.match((await failure(w.request(ENI_A))).line, line);
-    assert.is(reads() - before, 1, 'what was read within a minute will do');
-    w.vpc.network.unassign(ENI_B, theirs);
-    w.time.now += GLANCE_EVERY_MS;
-    const both = [failure(w.request(ENI_A)), failure(w.request(ENI_A))];
-    for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
-    assert.is(reads() - before, 2, 'all who ask share it');
-    w.time.now += GLANCE_EVERY_MS;
-    assert.ok(theirs.includes((await w.request(ENI_A)).ip as Ipv4));
-    assert.is(reads() - before, 4, 'and one that tells where the ENI is');
-  },
-);
+requesting('an embedded ledger reads the subnet before it says that it is dry, once a minute', async () => {
+  const w = world({ instance: 'i-0a', policy: NOT_WARM });
+  const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
+  w.vpc.network.assign({ eni: ENI_B, ips: theirs });
+  await w.requests(ENI_A, 4);
+  const reads = () => w.callsOf(DESCRIBE);
+  const before = reads();
+  const line = /subnet-0a1 .* has no free address left/;
+  assert.match((await failure(w.request(ENI_A))).line, line);
+  assert.is(reads() - before, 1);
+  assert.match((await failure(w.request(ENI_A))).line, line);
+  assert.is(reads() - before, 1, 'what was read within a minute will do');
+  w.vpc.network.unassign(ENI_B, theirs);
+  w.time.now += GLANCE_EVERY_MS;
+  const both = [failure(w.request(ENI_A)), failure(w.request(ENI_A))];
+  for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
+  assert.is(reads() - before, 2, 'all who ask share it');
+  w.time.now += GLANCE_EVERY_MS;
+  assert.ok(theirs.includes((await w.request(ENI_A)).ip as Ipv4));
+  assert.is(reads() - before, 4, 'and one that tells where the ENI is');
+});
 
 requesting('an embedded ledger assigns nothing on an ENI that has moved to another instance', async () => {
   const w = world({ instance: 'i-0a', policy: NOT_WARM });
@@ -349,19 +343,16 @@ resting('an address cools down before it is given again on its ENI', async () =>
   assert.is((await w.request(ENI_A)).ip, ip);
 });
 
-resting(
-  'with nothing else left the longest-resting address is reused early, and that is logged',
-  async () => {
-    const w = world({ vpc: ROOMY });
-    const rows = await w.requests(ENI_A, 9);
-    const [first, second] = ipsOf(rows);
-    await w.release(ENI_A, first ?? '');
-    w.time.now += 1000;
-    await w.release(ENI_A, second ?? '');
-    assert.is((await w.request(ENI_A)).ip, first);
-    assert.is(w.linesOf('early reuse'), 1);
-  },
-);
+resting('with nothing else left the longest-resting is reused early, and that is logged', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await w.requests(ENI_A, 9);
+  const [first, second] = ipsOf(rows);
+  await w.release(ENI_A, first ?? '');
+  w.time.now += 1000;
+  await w.release(ENI_A, second ?? '');
+  assert.is((await w.request(ENI_A)).ip, first);
+  assert.is(w.linesOf('early reuse'), 1);
+});
 
 resting('early reuse asks EC2 once when the ENI can hold no more, and says so', async () => {
   const w = world({ policy: { ...NOT_WARM, graceMs: 0 } });

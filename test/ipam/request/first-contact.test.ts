@@ -39,7 +39,7 @@ central('a release for an ENI that nobody has pooled changes nothing and asks EC
   assert.equal(w.secondariesOf(ENI_A), [FOREIGN]);
 });
 
-central('so does one for an ENI that the ledger has never heard of', async () => {
+central('a release for an ENI that the ledger has never heard of asks EC2 nothing', async () => {
   const w = world({ vpc: ROOMY });
   assert.is(await w.release(ENI_A, FOREIGN), false);
   assert.is(callsOf(w), 0);
@@ -122,7 +122,7 @@ embedded('an ENI of this instance becomes ours by a request, a release or a gate
   }
 });
 
-embedded('that of another instance does not', async () => {
+embedded('an ENI of another instance does not become ours', async () => {
   const w = await initialised('i-0b');
   const before = await stateOf(w);
   assert.is(await w.release(ENI_A, FOREIGN), false);

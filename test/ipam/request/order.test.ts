@@ -11,7 +11,7 @@ ordering('the holder of an address, and an occupied one on an ENI of ours', asyn
   assert.is(operatorRelease({ ...held, status: 'occupied' }, true).move, 'surrender');
   assert.is(operatorRelease({ ...held, status: 'occupied', absentSince: 1 }, true).move, 'vacated');
 });
-ordering('nothing else', async () => {
+ordering('refuses whatever nobody may give up', async () => {
   const w = world({ vpc: ROOMY });
   const held = await w.request(ENI_A);
   const refused: [row: Parameters<typeof operatorRelease>[0], ours: boolean, why: RegExp][] = [

@@ -93,7 +93,7 @@ proof('an ENI attached anew ends those who held before, and not those who hold s
 });
 
 for (const apartMs of [-3_600_000, -90_000, 90_000, 3_600_000])
-  proof(`so it is with the ledger's clock ${apartMs / 1000} s from EC2's`, async () => {
+  proof(`an ENI attached anew, the ledger's clock ${apartMs / 1000} s from EC2's: the same`, async () => {
     const { w, pass, holders } = await seenLater({}, apartMs);
     detach(w);
     attachTo(w, 'i-0b');

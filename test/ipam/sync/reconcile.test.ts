@@ -372,14 +372,11 @@ for (const [what, lateOutcomes, isInGoodOrder] of [
   ['one claim', async () => ({ moved: [], unsettled: 1 }), false],
   ['none at all, as it is away,', storeAway, false],
 ] as const)
-  keeping(
-    `ends ${isInGoodOrder ? '' : 'not '}in good order with ${what} unsettled in the store`,
-    async () => {
-      const w = world({ vpc: ROOMY });
-      await keep(withLateOutcomes(w, lateOutcomes), 3_000);
-      assert.is((await servers(w))[0]?.stoppedAt === null, !isInGoodOrder);
-    },
-  );
+  keeping(`${what} unsettled in the store: it ends ${isInGoodOrder ? '' : 'not '}in good order`, async () => {
+    const w = world({ vpc: ROOMY });
+    await keep(withLateOutcomes(w, lateOutcomes), 3_000);
+    assert.is((await servers(w))[0]?.stoppedAt === null, !isInGoodOrder);
+  });
 
 keeping('two servers compare a subnet once, and one goes on when the other is gone', async () => {
   const w = world({ vpc: ROOMY });
