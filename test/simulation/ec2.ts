@@ -71,7 +71,10 @@ export class Ec2 {
         const call: Call = { oracle, process, mirror, kind, eni, subnet: port.subnet, ips, intents };
         return await work(createMemoryClient(this.#watched(call), options).sendingBy(sender));
       });
-    const shown = (eni: CloudEni) => this.#shown(eni);
+    const shown = (eni: CloudEni): CloudEni => {
+      for (const ip of eni.secondaries) this.#oracle.shownAt.set(`${eni.id} ${ip}`, this.#clock.now);
+      return eni;
+    };
     const sendingBy = (sender: Sender): Ec2Client => {
       const reader = createMemoryClient(this.vpc, options).sendingBy(sender);
       return {
@@ -79,12 +82,12 @@ export class Ec2 {
         region: () => reader.region(),
         someEni: filter => through(() => reader.someEni(filter)),
         eni: id => through(async () => shown(await reader.eni(id))),
-        enisById: ids => through(async () => (await reader.enisById(ids)).map(eni => shown(eni))),
+        enisById: ids => through(async () => (await reader.enisById(ids)).map(shown)),
         async *enis(subnet) {
           await way();
           for await (const page of reader.enis(subnet)) {
             await way();
-            yield page.map(eni => shown(eni));
+            yield page.map(shown);
           }
         },
         carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
@@ -99,12 +102,6 @@ export class Ec2 {
       };
     };
     return sendingBy(SEND_AT_ONCE);
-  }
-
-  /** EC2 shows the ENI. */
-  #shown(eni: CloudEni): CloudEni {
-    for (const ip of eni.secondaries) this.#oracle.shownAt.set(`${eni.id} ${ip}`, this.#clock.now);
-    return eni;
   }
 
   /** The VPC for one call that changes something. */
