@@ -1,7 +1,7 @@
 // Goal: containers on a real Docker Engine get their addresses from the shipped bundle, and neither a dead
 // dockerd nor a dead server loses one or gives one twice. Method: mknet.sh, docker and kill -9, with macvlan on
 // veth pairs; after each step the containers' kernels, the ledger and the simulated EC2 must agree.
-import { type MariaDb, startMariadb } from '../kit/databases/mariadb.ts';
+import { mariaLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
 import { dockerdAvailable } from '../kit/docker/dockerd.ts';
 import { ENI, EngineSite } from '../kit/docker/engine-site.ts';
 import { ruleOf } from '../kit/docker/netns.ts';
@@ -25,22 +25,12 @@ for (const kind of STORES) {
   const engine = suite(`Docker Engine, ledger in ${kind}`);
   const rule = ruleOf(engine, missing);
   let site: EngineSite;
-  let database: MariaDb | null = null;
 
   engine.before(async () => {
     if (missing !== null) return;
-    let env = {};
-    if (kind === 'mariadb') {
-      database = await startMariadb();
-      await database.create('ipam');
-      env = { EC2_IPAM_STORE: database.url('ipam'), EC2_IPAM_STORE_PASSWORD: database.password };
-    }
-    site = await EngineSite.open({ liveRestore: true, env });
+    site = await EngineSite.open(kind === 'mariadb' ? await mariaLedger() : sqliteLedger(), true);
   });
-  engine.after(async () => {
-    await site?.close();
-    await database?.stop();
-  });
+  engine.after(() => site?.close());
   engine.after.each(() => site?.remove());
 
   rule('mknet.sh: makes the network, which is warm before the first container comes', async () => {

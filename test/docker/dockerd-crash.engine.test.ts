@@ -1,6 +1,7 @@
 // Goal: a dockerd killed with -9 while it waits for an address leaves nothing held for the container that never was,
 // and nothing given twice. Method: the simulated EC2 is late, so that the engine dies in the middle of a start, with
 // and without live-restore; afterwards the containers' kernels, the ledger and EC2 must agree.
+import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { dockerdAvailable } from '../kit/docker/dockerd.ts';
 import { EngineSite } from '../kit/docker/engine-site.ts';
 import { ruleOf } from '../kit/docker/netns.ts';
@@ -29,7 +30,7 @@ for (const liveRestore of LIVE_RESTORE) {
   crash.before(async () => {
     if (missing !== null) return;
     // No pool is kept warm, so that each start asks EC2 and can be caught there.
-    site = await EngineSite.open({ liveRestore, flags: '--warm-min 0 --warm-max 0', env: TIMES });
+    site = await EngineSite.open(sqliteLedger(), liveRestore, '--warm-min 0 --warm-max 0', TIMES);
     await site.makeNetwork();
   });
   crash.after(() => site?.close());

@@ -22,91 +22,58 @@ const TRIES_MAX = 6;
 
 /** What the dead process leaves: the status of the row on the ENI, and whether EC2 has the address there. */
 type Left = readonly [status: string | null, onEni: boolean];
-type StoreKind = 'mariadb' | 'sqlite';
-type Case = readonly [title: string, hold: Hold, left: Left, only?: StoreKind];
+type Point = readonly [
+  operation: keyof typeof OPERATIONS,
+  title: string,
+  hold: Hold,
+  left: Left,
+  only?: 'mariadb' | 'sqlite',
+];
 const NOTHING: Left = [null, false];
 
-const CASES: readonly (readonly [operation: keyof typeof OPERATIONS, ...cases: Case[]])[] = [
+const POINTS: readonly Point[] = [
   // First, so that its suspects are old enough to be listed at the end.
-  [
-    'start',
-    [
-      'the claim is committed, the answer not written',
-      { after: 'allocated' },
-      ['allocated', true],
-      'mariadb',
-    ],
-  ],
-  [
-    'start unread',
-    ['the claim is committed, the answer not read', { unread: true }, ['allocated', true], 'sqlite'],
-  ],
-  [
-    'start',
-    ['the intent is not committed', { before: 'assigning' }, NOTHING],
-    [
-      'the intent is committed once its writer is dead',
-      { late: 'assigning' },
-      ['assigning', false],
-      'mariadb',
-    ],
-    ['the intent is committed, the call not applied', { ec2: 'hang' }, ['assigning', false]],
-    ['the call is applied once its caller is dead', { ec2: 'applyLate' }, ['assigning', false]],
-    ['the call is applied, the reply lost', { ec2: 'latency' }, ['assigning', true]],
-    ['the call is answered, the settlement not committed', { before: 'ready' }, ['assigning', true]],
-    // In a file the one follows the other too soon for anybody to come between.
-    ['it is settled, the claim not committed', { before: 'allocated' }, ['ready', true], 'mariadb'],
-  ],
-  [
-    'stop',
-    ['the release is not committed', { before: 'ready' }, ['allocated', true]],
-    ['the release is committed, the answer not written', { after: 'ready' }, ['ready', true], 'mariadb'],
-  ],
-  [
-    'recycle',
-    ['the intent is not committed', { before: 'unassigning' }, ['ready', true]],
-    ['the intent is committed, the call not applied', { ec2: 'hang' }, ['unassigning', true]],
-    ['the call is applied once its caller is dead', { ec2: 'applyLate' }, ['unassigning', true]],
-    ['the call is applied, the reply lost', { ec2: 'latency' }, ['unassigning', false]],
-    ['the call is answered, the settlement not committed', { before: 'free' }, ['unassigning', false]],
-    ['it is settled, the command not ended', { after: 'free' }, NOTHING, 'mariadb'],
-  ],
-  [
-    'take over',
-    // A held file would keep the server from starting at all.
-    ['it is not committed', { before: 'unassigning' }, ['assigning', false], 'mariadb'],
-    ['it is committed, the call not applied', { ec2: 'hang' }, ['unassigning', false]],
-    ['the call is answered, the settlement not committed', { before: 'free' }, ['unassigning', false]],
-  ],
+  ['start', 'claim committed, answer not written', { after: 'allocated' }, ['allocated', true], 'mariadb'],
+  ['start unread', 'claim committed, answer not read', { unread: true }, ['allocated', true], 'sqlite'],
+  ['start', 'intent not committed', { before: 'assigning' }, NOTHING],
+  ['start', 'intent committed after its writer died', { late: 'assigning' }, ['assigning', false], 'mariadb'],
+  ['start', 'intent committed, call not applied', { ec2: 'hang' }, ['assigning', false]],
+  ['start', 'call applied after its caller died', { ec2: 'applyLate' }, ['assigning', false]],
+  ['start', 'call applied, reply lost', { ec2: 'latency' }, ['assigning', true]],
+  ['start', 'call answered, settlement not committed', { before: 'ready' }, ['assigning', true]],
+  // In a file the one follows the other too soon for anybody to come between.
+  ['start', 'settlement committed, claim not', { before: 'allocated' }, ['ready', true], 'mariadb'],
+  ['stop', 'release not committed', { before: 'ready' }, ['allocated', true]],
+  ['stop', 'release committed, answer not written', { after: 'ready' }, ['ready', true], 'mariadb'],
+  ['recycle', 'intent not committed', { before: 'unassigning' }, ['ready', true]],
+  ['recycle', 'intent committed, call not applied', { ec2: 'hang' }, ['unassigning', true]],
+  ['recycle', 'call applied after its caller died', { ec2: 'applyLate' }, ['unassigning', true]],
+  ['recycle', 'call applied, reply lost', { ec2: 'latency' }, ['unassigning', false]],
+  ['recycle', 'call answered, settlement not committed', { before: 'free' }, ['unassigning', false]],
+  ['recycle', 'settlement committed, command not ended', { after: 'free' }, NOTHING, 'mariadb'],
+  // A held file would keep the server from starting at all.
+  ['take over', 'not committed', { before: 'unassigning' }, ['assigning', false], 'mariadb'],
+  ['take over', 'committed, call not applied', { ec2: 'hang' }, ['unassigning', false]],
+  ['take over', 'call answered, settlement not committed', { before: 'free' }, ['unassigning', false]],
 ];
-interface Point {
-  readonly operation: keyof typeof OPERATIONS;
-  readonly title: string;
-  readonly hold: Hold;
-  readonly left: Left;
-  readonly only?: StoreKind | undefined;
-}
-const POINTS: readonly Point[] = CASES.flatMap(([operation, ...cases]) =>
-  cases.map(([title, hold, left, only]) => ({ operation, title, hold, left, only })),
-);
 
 type AnyLedger = MariaLedger | SqliteLedger;
 const holdOf = (hold: Hold): string => ('ec2' in hold ? hold.ec2 : (Object.keys(hold)[0] ?? ''));
 
 /** Those whose operation or kind of hold no earlier one has. */
-const KINDS = POINTS.filter(({ operation, hold }, index) => {
+const KINDS = POINTS.filter(([operation, , hold], index) => {
   const earlier = POINTS.slice(0, index);
   return (
-    earlier.every(other => other.operation !== operation) ||
-    earlier.every(other => holdOf(other.hold) !== holdOf(hold))
+    earlier.every(([other]) => other !== operation) ||
+    earlier.every(([, , other]) => holdOf(other) !== holdOf(hold))
   );
 });
 
 for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
-  const isOn = ({ only }: Point) => only === undefined || only === store;
+  const isOn = ([, , , , only]: Point) => only === undefined || only === store;
   const all = POINTS.filter(isOn);
   // What both stores can be held at is tried on one of them, in turns.
-  const chosen = KINDS.filter((point, k) => isOn(point) && (point.only === store || k % 2 === i));
+  const chosen = KINDS.filter((point, k) => isOn(point) && (point[4] === store || k % 2 === i));
   const points = byLength({
     full: all,
     short: chosen,
@@ -142,7 +109,7 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   /** Kills the process at the point; returns the ENI that it was at. */
   async function killAt(
     { site, ledger }: OnSite<AnyLedger>,
-    { operation, hold, left }: Point,
+    [operation, , hold, left]: Point,
   ): Promise<string> {
     for (let tries = 1; ; tries++) {
       if (site.server === null) await site.start();
@@ -168,7 +135,8 @@ for (const [i, store] of (['mariadb', 'sqlite'] as const).entries()) {
   }
 
   for (const point of points) {
-    crash(`${OPERATIONS[point.operation].subject}: ${point.title}`, async context => {
+    const [operation, title] = point;
+    crash(`${OPERATIONS[operation].subject}: ${title}`, async context => {
       const { site } = context;
       const { checker } = site;
       const eni = await killAt(context, point);

@@ -1,10 +1,9 @@
 // Goal: whoever hangs up before the answer holds nothing, however many do so at once. Method: the bundle, clients whose
 // claims are held up by a lock on the ledger while most of them leave; then the ledger names those who stayed.
-import { connect, type Socket } from 'node:net';
 import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
 import { range } from '../kit/rows.ts';
-import { dockerds } from '../kit/servers/raw-http.ts';
+import { askUnread } from '../kit/servers/checker.ts';
 import { eniName, heldOf, type Site, siteSuite } from '../kit/servers/site.ts';
 import { assert } from '../kit/uvu.ts';
 import { pause, until } from '../kit/wait.ts';
@@ -21,15 +20,6 @@ const UNDONE_MAX_MS = 15_000;
 
 const hangUps = siteSuite('many clients hang up at once', () => sqliteLedger(), ENIS);
 
-/** A client that leaves without reading anything. */
-function ask({ url }: Site, eni: string): Socket {
-  const { hostname, port } = new URL(url);
-  const body = JSON.stringify({ PoolID: eni, Address: '', Options: null });
-  const socket = connect(Number(port), hostname).on('error', () => {});
-  socket.write(dockerds('/IpamDriver.RequestAddress', body));
-  return socket;
-}
-
 const starts = ({ url, checker }: Site, each: number) =>
   Promise.all(ENIS.flatMap(eni => range(each).map(() => checker.start(url, eni))));
 
@@ -40,7 +30,7 @@ hangUps(`${HANG_UPS} hang-ups on ${ENIS.length} ENIs: leave nothing held`, async
   await Promise.all(first.map(ip => checker.stop(site.url, ip ?? '')));
   for (let round = 0; round < ROUNDS; round++) {
     const letGo = ledger.lock();
-    const leaving = ENIS.flatMap(eni => range(LEAVE).map(() => ask(site, eni)));
+    const leaving = ENIS.flatMap(eni => range(LEAVE).map(() => askUnread(site.url, eni)));
     const staying = starts(site, STAY);
     await pause(ARRIVE_MS);
     for (const socket of leaving) socket.destroy();

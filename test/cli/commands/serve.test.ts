@@ -47,11 +47,7 @@ async function start(
     serving?: (opened: Opened) => void;
   } = {},
 ): Promise<RunningServer> {
-  const context = {
-    ...w.context,
-    clock: () => performance.now(),
-    wait: pause,
-  };
+  const context = { ...w.context, clock: () => performance.now(), wait: pause };
   const { open = async () => {}, store = w.store, allocator = w.allocator } = more;
   const parts: Parts = {
     store,

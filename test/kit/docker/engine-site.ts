@@ -1,7 +1,7 @@
 /** A Docker Engine whose networks have the bundle as their IPAM driver, and the simulated EC2 of both, for tests that
  *  break them and then compare containers' kernels, ledger and EC2. */
 import { join } from 'node:path';
-import { removeFolder, tempFolder } from '../folders.ts';
+import type { Ledger } from '../databases/ledgers.ts';
 import { runBundle, type Simulator, startBundle, startSimulator } from '../servers/bundle.ts';
 import type { Program, Ran } from '../servers/process.ts';
 import { eniName, worldOf } from '../servers/site.ts';
@@ -16,22 +16,22 @@ export const ENI = eniName(1);
 export class EngineSite {
   readonly docker: Dockerd;
   readonly ec2: Simulator;
-  readonly #folder: string;
+  readonly #ledger: Ledger;
   readonly #flags: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
   server: Program | null = null;
 
-  private constructor(docker: Dockerd, ec2: Simulator, folder: string, flags: string, env: object) {
+  private constructor(docker: Dockerd, ec2: Simulator, ledger: Ledger, flags: string, more: object) {
     this.docker = docker;
     this.ec2 = ec2;
-    this.#folder = folder;
+    this.#ledger = ledger;
     this.#flags = flags.split(' ').filter(Boolean);
-    this.#env = { ...ec2.env, EC2_IPAM_STATE_DIR: folder, ...env };
+    this.#env = { ...ec2.env, ...ledger.env, ...more };
   }
 
-  /** `flags` and `env`: of the server; `env` of the commands too. */
-  static async open(options: { liveRestore: boolean; flags?: string; env?: object }): Promise<EngineSite> {
-    const docker = await startDockerd(options);
+  /** `flags`: of the server; `more`: of the environment of server and commands. The ledger is closed with the site. */
+  static async open(ledger: Ledger, liveRestore: boolean, flags = '', more = {}): Promise<EngineSite> {
+    const docker = await startDockerd({ liveRestore });
     const imds = join(docker.folder, 'imds.sock');
     const world = worldOf(MACS.length);
     const enis = world.enis.map((eni, i) => ({ ...eni, mac: MACS[i] }));
@@ -40,7 +40,7 @@ export class EngineSite {
     await docker.makeParent(MACS[0], 'ens5');
     await docker.makeParent(MACS[1], 'ens6');
     await docker.importBusybox();
-    const site = new EngineSite(docker, ec2, tempFolder(), options.flags ?? '', options.env ?? {});
+    const site = new EngineSite(docker, ec2, ledger, flags, more);
     await site.startServer();
     return site;
   }
@@ -120,6 +120,6 @@ export class EngineSite {
     await this.docker.close();
     await this.server?.stop();
     await this.ec2.stop();
-    removeFolder(this.#folder);
+    await this.#ledger.close();
   }
 }

@@ -1,6 +1,7 @@
 /** Clients that run containers as dockerd would, and know who holds what: the server's word is not taken for it. */
 import { Agent, request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { range } from '../rows.ts';
 import { pause } from '../wait.ts';
 import { dockerds } from './raw-http.ts';
 
@@ -53,6 +54,15 @@ export function call(server: string, method: string, body: unknown): Promise<Ans
   });
 }
 
+/** Asks for an address on a connection that nobody reads. */
+export function askUnread(server: string, eni: string, Options: object | null = null): Socket {
+  const { hostname, port } = new URL(server);
+  const socket = connect(Number(port), hostname).on('error', () => {});
+  const body = JSON.stringify({ PoolID: eni, Address: '', Options });
+  socket.write(dockerds('/IpamDriver.RequestAddress', body));
+  return socket;
+}
+
 /** A container; its name is what the ledger calls the holder. */
 interface Container {
   readonly name: string;
@@ -100,13 +110,10 @@ export class Checker {
 
   /** As dockerd, it knocks again where nobody listens; with several servers, at any of them. */
   async #ask(servers: Servers, method: string, body: unknown): Promise<Answer> {
-    const giveUpAt = performance.now() + KNOCK_MAX_MS;
-    let answer = await this.#askOne(oneOf([servers].flat()), method, body);
-    while (answer.kind === 'unsent' && performance.now() < giveUpAt) {
-      await pause(KNOCK_AGAIN_MS);
-      answer = await this.#askOne(oneOf([servers].flat()), method, body);
+    for (const giveUpAt = performance.now() + KNOCK_MAX_MS; ; await pause(KNOCK_AGAIN_MS)) {
+      const answer = await this.#askOne(oneOf([servers].flat()), method, body);
+      if (answer.kind !== 'unsent' || performance.now() > giveUpAt) return answer;
     }
-    return answer;
   }
 
   async #askOne(server: string, method: string, body: unknown): Promise<Answer> {
@@ -126,11 +133,8 @@ export class Checker {
     const name = `c${++this.#names}`;
     this.#starts++;
     const Options = { 'com.docker.network.endpoint.name': name };
-    const answer = await this.#ask(servers, 'IpamDriver.RequestAddress', {
-      PoolID: eni,
-      Address: named,
-      Options,
-    });
+    const body = { PoolID: eni, Address: named, Options };
+    const answer = await this.#ask(servers, 'IpamDriver.RequestAddress', body);
     if (answer.kind === 'broken') {
       this.lostStarts.add(name);
       await this.#askEmpty(servers, 'IpamDriver.RequestAddress');
@@ -152,10 +156,7 @@ export class Checker {
     const name = `c${++this.#names}`;
     this.#starts++;
     this.lostStarts.add(name);
-    const { hostname, port } = new URL(server);
-    const body = { PoolID: eni, Address: '', Options: { 'com.docker.network.endpoint.name': name } };
-    const socket = connect(Number(port), hostname).on('error', () => {});
-    socket.write(dockerds('/IpamDriver.RequestAddress', JSON.stringify(body)));
+    const socket = askUnread(server, eni, { 'com.docker.network.endpoint.name': name });
     return () => void socket.destroy();
   }
 
@@ -174,10 +175,8 @@ export class Checker {
   }
 
   async #release(servers: Servers, ip: string, container: Container): Promise<boolean> {
-    const answer = await this.#ask(servers, 'IpamDriver.ReleaseAddress', {
-      PoolID: container.eni,
-      Address: ip,
-    });
+    const body = { PoolID: container.eni, Address: ip };
+    const answer = await this.#ask(servers, 'IpamDriver.ReleaseAddress', body);
     if (answer.kind === 'answered') return true;
     // Meanwhile somebody else may have it, when the release was done after all.
     if (!this.live.has(ip)) this.lostStops.set(ip, container);
@@ -199,27 +198,17 @@ export class Checker {
 
   /** So many clients start and stop containers, each request at a server of its choice, until `until`. Each keeps
    *  a few, and begins with them the next time. A load that is given nothing is wrong: it has tested nothing. */
-  async load(
-    clients: number,
-    servers: Servers,
-    enis: readonly string[],
-    until: Promise<unknown>,
-  ): Promise<void> {
+  async load(clients: number, servers: Servers, enis: readonly string[], until: Promise<unknown>) {
     const givenBefore = this.#given;
     let over = false;
     void until.finally(() => {
       over = true;
     });
-    await Promise.all(
-      Array.from({ length: clients }, async (_, i) => {
-        let mine = this.#kept[i] ?? [];
-        while (!over) {
-          mine = await this.#turn(servers, oneOf(enis), mine);
-          await pause(Math.random() * PAUSE_MAX_MS);
-        }
-        this.#kept[i] = mine;
-      }),
-    );
+    const client = async (i: number) => {
+      for (; !over; await pause(Math.random() * PAUSE_MAX_MS))
+        this.#kept[i] = await this.#turn(servers, oneOf(enis), this.#kept[i] ?? []);
+    };
+    await Promise.all(range(clients).map(client));
     if (this.#given === givenBefore) this.wrongs.push(`${clients} clients were given no address`);
   }
 

@@ -53,7 +53,7 @@ const isolate = (on: boolean) =>
 const rejoined = () =>
   until('the node is back', async () => {
     const [ready] = await galera.run(0, DATABASE, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
-    const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'");
+    const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'").catch(() => []);
     return ready?.Value === 'ON' && size?.Value === '3';
   });
 
