@@ -36,27 +36,21 @@ function oneOf<T>(list: readonly T[]): T {
 }
 
 const ODD_TEXTS = [
-  '',
-  ' ',
-  '\u0000',
-  '\ud800',
-  '\u202e',
-  '999.1.1.1',
-  '10.0.0.4294967296',
-  '0x0a000001',
-  '010.0.0.1',
-  '::1',
-  '10.0.0.5/33',
-  "' OR 1=1 --",
-  '`; DROP TABLE allocation; --',
+  ...[
+    '',
+    ' ',
+    '\u0000',
+    '\ud800',
+    '\u202e',
+    '%00%0d%0a',
+    '../../etc/passwd',
+    'eni-',
+    `eni-${'0'.repeat(4000)}`,
+  ],
+  ...['999.1.1.1', '10.0.0.4294967296', '0x0a000001', '010.0.0.1', '::1', '10.0.0.5/33'],
   // biome-ignore lint/suspicious/noTemplateCurlyInString: what a template engine would fall for
-  '${7*7}',
-  '../../etc/passwd',
-  'eni-',
-  `eni-${'0'.repeat(4000)}`,
-  `${eniName(0)};range=`,
-  `${eniName(0)};range=10.0.0.0/0;v6;v6`,
-  '%00%0d%0a',
+  ...["' OR 1=1 --", '`; DROP TABLE allocation; --', '${7*7}'],
+  ...[`${eniName(0)};range=`, `${eniName(0)};range=10.0.0.0/0;v6;v6`],
 ];
 /** Any JSON. Nothing in it names an ENI or an address that the ledger would give or take back. */
 function nonsense(depth: number): unknown {

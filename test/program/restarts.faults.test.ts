@@ -8,6 +8,7 @@ import { connect as connectTls } from 'node:tls';
 import { RUNTIMES, type Runtime } from '../../scripts/tiers.ts';
 import { sqliteLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
+import { range } from '../kit/rows.ts';
 import { type Alone, bundleAlone } from '../kit/servers/alone.ts';
 import { startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
@@ -22,7 +23,7 @@ type Transport = (typeof TRANSPORTS)[number];
 const RESTARTS = byLength({ full: 10, short: 3, leftOut: '7 of 10 restarts under load' });
 const CLIENTS = 50;
 /** Room for more than the clients hold: what a lost call leaves behind must not stop the test. */
-const ENIS = Array.from({ length: 8 }, (_, i) => eniName(i));
+const ENIS = range(8).map(eniName);
 /** Longest pause of a client between two calls; shorter than a connection must be silent to be closed. */
 const PAUSE_MAX_MS = 150;
 /** Between a start and the next stop, on average. */
@@ -41,11 +42,7 @@ const SETTINGS = {
 };
 
 /** How one client passes the time between two calls. */
-const RHYTHMS: readonly ((client: KeepAliveClient) => Promise<void>)[] = [
-  async () => {},
-  () => pause(Math.random() * PAUSE_MAX_MS),
-  () => pause(Math.random() * 10),
-];
+const RHYTHMS = [async () => {}, () => pause(Math.random() * PAUSE_MAX_MS), () => pause(Math.random() * 10)];
 
 let certificates: Certificates;
 const restarts = suite('ten restarts under load');
@@ -74,7 +71,7 @@ async function endpointOf(transport: Transport, alone: Alone): Promise<Endpoint>
   const [cert, key, authority] = [client.cert, client.key, ca].map(file => readFileSync(file));
   const own = { port, host: '127.0.0.1', cert, key, ca: authority };
   return {
-    args: [...`--listen https://127.0.0.1:${port} ${TLS_FILES}`.split(' ')],
+    args: `--listen https://127.0.0.1:${port} ${TLS_FILES}`.split(' '),
     dial: () => ({ socket: connectTls(own as object), ready: 'secureConnect' }),
   };
 }
@@ -83,12 +80,7 @@ async function endpointOf(transport: Transport, alone: Alone): Promise<Endpoint>
 type Held = Map<string, string>;
 
 /** Takes an address and gives it back, again and again, until it is over; then it keeps what it has. */
-async function live(
-  client: KeepAliveClient,
-  index: number,
-  held: Held,
-  isOver: () => boolean,
-): Promise<void> {
+async function live(client: KeepAliveClient, index: number, held: Held, isOver: () => boolean) {
   const PoolID = ENIS[index % ENIS.length];
   const rest = RHYTHMS[index % RHYTHMS.length];
   for (let turn = 0; !isOver(); turn++) {
@@ -99,12 +91,12 @@ async function live(
     const Address = String(given.Address).replace(/\/\d+$/, '');
     assert.not(held.has(Address), `${Address} was given twice`);
     held.set(Address, `c${index}.${turn}`);
-    await rest?.(client);
+    await rest?.();
     if (isOver()) return;
     held.delete(Address);
     const released = await client.call('/IpamDriver.ReleaseAddress', { PoolID, Address });
     if (released !== null) assert.equal(released, {});
-    await rest?.(client);
+    await rest?.();
   }
 }
 
@@ -121,8 +113,11 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
       return server;
     };
     let server = await start();
-    for (const eni of ENIS) await callOnce(endpoint, '/IpamDriver.RequestPool', eni);
-    clients.push(...Array.from({ length: CLIENTS }, () => new KeepAliveClient(endpoint.dial)));
+    clients.push(...range(CLIENTS).map(() => new KeepAliveClient(endpoint.dial)));
+    for (const eni of ENIS) {
+      const network = { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } };
+      assert.is((await clients[0]?.call('/IpamDriver.RequestPool', network))?.Error, undefined);
+    }
     let over = false;
     const held: Held = new Map();
     const living = Promise.all(clients.map((client, i) => live(client, i, held, () => over)));
@@ -150,22 +145,13 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
     assert.ok(answered > RESTARTS * CLIENTS, 'the clients have not been served between the restarts');
     const ledger = sqliteLedger(alone.folder);
     const rows = (await ledger.rows()).filter(row => row.status === 'allocated');
-    assert.equal(
-      rows.map(row => `${row.ip} ${row.holder}`).sort(),
-      [...held].map(([ip, holder]) => `${ip} ${holder}`).sort(),
-    );
+    const told = [...held].map(([ip, holder]) => `${ip} ${holder}`).sort();
+    assert.equal(rows.map(row => `${row.ip} ${row.holder}`).sort(), told);
   } finally {
     for (const client of clients) client.close();
     await alone.remove();
     await ec2.stop();
   }
-}
-
-async function callOnce(endpoint: Endpoint, path: string, eni: string): Promise<void> {
-  const client = new KeepAliveClient(endpoint.dial);
-  const reply = await client.call(path, { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } });
-  client.close();
-  assert.is(reply?.Error, undefined);
 }
 
 for (const [i, runtime] of RUNTIMES.entries())

@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RUNTIMES, type Runtime } from '../../scripts/tiers.ts';
 import { type Alone, bundleAlone } from '../kit/servers/alone.ts';
+import { ec2Env } from '../kit/servers/bundle.ts';
 import { open } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { REQUESTS, WORLD } from './requests.ts';
@@ -47,14 +48,8 @@ async function converse(alone: Alone, runtime: Runtime, transport: Transport): P
   const [, endpoint = ''] = await simulator.says(/ at (http:\S+);/);
   const path = join(alone.folder, 's.sock');
   const listen = transport === 'unix' ? `unix:${path}` : 'http://127.0.0.1:0';
-  const server = start(`serve --listen ${listen} --state-dir ${alone.folder}`, {
-    ...SETTINGS,
-    AWS_ENDPOINT_URL_EC2: endpoint,
-    AWS_EC2_METADATA_SERVICE_ENDPOINT: endpoint,
-    AWS_REGION: 'eu-central-1',
-    AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
-    AWS_SECRET_ACCESS_KEY: 'example',
-  });
+  const args = `serve --listen ${listen} --state-dir ${alone.folder}`;
+  const server = start(args, { ...SETTINGS, ...ec2Env(endpoint) });
   const [, port] = await server.says(/"listening on (?:unix:|http:\/\/127\.0\.0\.1:(\d+))/);
   const to = transport === 'unix' ? { path } : { host: '127.0.0.1', port: Number(port) };
   const responses: string[] = [];

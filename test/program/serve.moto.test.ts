@@ -1,12 +1,12 @@
 // Goal: init, serve, request, release and recycle of the shipped bundle against an EC2 that others wrote.
 import { EC2 } from '@aws-sdk/client-ec2';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
-import { runBundle, startBundle } from '../kit/servers/bundle.ts';
+import { ec2Env, runBundle, startBundle } from '../kit/servers/bundle.ts';
 import { startMoto } from '../kit/servers/moto.ts';
 import { freePort, type Program } from '../kit/servers/process.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' };
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const folder = tempFolder();
 let stopMoto = async () => {};
 let ec2: EC2;
@@ -56,14 +56,8 @@ story.before(async () => {
   stopMoto = moto.stop;
   ec2 = new EC2({ region: 'eu-west-1', credentials, endpoint: moto.endpoint });
   await makeEni();
-  env = {
-    AWS_ENDPOINT_URL_EC2: moto.endpoint,
-    AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://127.0.0.1:9',
-    AWS_REGION: 'eu-west-1',
-    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-    EC2_IPAM_STATE_DIR: folder,
-  };
+  const own = { AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://127.0.0.1:9', AWS_REGION: 'eu-west-1' };
+  env = { ...ec2Env(moto.endpoint), ...own, EC2_IPAM_STATE_DIR: folder };
 });
 story.after(async () => {
   await server?.stop();

@@ -35,6 +35,7 @@ function complains(given: Given, says: RegExp): void {
   assert.is(found.length, 1, found.join('\n'));
   assert.match(found[0] ?? '', says);
 }
+const http = (host: string, port: number, kind = 'http') => ({ kind, host, port });
 const flag = (name: string, ...values: string[]): Given => ({ flags: { [name]: values } });
 const firstWarning = (given: Given): string => configOf(given).warnings[0] ?? '';
 
@@ -59,15 +60,14 @@ sources('flags: beat the environment, which beats the file, which beats the defa
 });
 
 sources('defaults: are those of the design', () => {
-  const { listen, store, stateDir, ec2SharePercent, logFormat, aws, warnings, ...rest } = configOf();
-  assert.equal(listen, [{ kind: 'http', host: '127.0.0.1', port: 8031 }]);
-  assert.is(store, 'sqlite:/var/lib/ec2-ipam/ledger.sqlite');
-  assert.is(stateDir, '/var/lib/ec2-ipam');
-  assert.is(ec2SharePercent, 5);
-  assert.is(logFormat, 'json');
-  assert.equal(aws, { region: null, credentials: null });
-  assert.equal(warnings, []);
-  assert.equal(rest, {
+  assert.equal(configOf(), {
+    listen: [http('127.0.0.1', 8031)],
+    store: 'sqlite:/var/lib/ec2-ipam/ledger.sqlite',
+    stateDir: '/var/lib/ec2-ipam',
+    ec2SharePercent: 5,
+    logFormat: 'json',
+    aws: { region: null, credentials: null },
+    warnings: [],
     config: null,
     tlsCert: null,
     tlsKey: null,
@@ -98,10 +98,7 @@ sources('a fallback: is itself accepted, and no two settings share a name', () =
 });
 
 sources('a list: is repeated as a flag, split at commas in the environment, an array in the file', () => {
-  const two = [
-    { kind: 'http', host: '127.0.0.1', port: 1 },
-    { kind: 'unix', path: '/run/x.sock', mode: 0o660 },
-  ];
+  const two = [http('127.0.0.1', 1), { kind: 'unix', path: '/run/x.sock', mode: 0o660 }];
   const urls = ['http://127.0.0.1:1', 'unix:/run/x.sock'];
   const env = { EC2_IPAM_SOCKET_MODE: '660' };
   assert.equal(configOf({ flags: { listen: urls }, env }).listen, two);
@@ -125,12 +122,9 @@ sources('defaults: follow the store and the terminal', () => {
 sources('the password of the store: comes from the environment or a file, and never from argv', () => {
   const files = { '/run/secret': 'from file\n' };
   assert.is(configOf({ env: { EC2_IPAM_STORE_PASSWORD: 'pw' } }).storePassword, 'pw');
-  assert.is(
-    configOf({ env: { EC2_IPAM_STORE_PASSWORD_FILE: '/run/secret' }, files }).storePassword,
-    'from file',
-  );
-  const both = { EC2_IPAM_STORE_PASSWORD: 'pw', EC2_IPAM_STORE_PASSWORD_FILE: '/run/secret' };
-  complains({ env: both, files }, /both set/);
+  const inFile = { EC2_IPAM_STORE_PASSWORD_FILE: '/run/secret' };
+  assert.is(configOf({ env: inFile, files }).storePassword, 'from file');
+  complains({ env: { EC2_IPAM_STORE_PASSWORD: 'pw', ...inFile }, files }, /both set/);
   const absent = /^EC2_IPAM_STORE_PASSWORD_FILE: \/no can't be read: ENOENT$/;
   complains({ env: { EC2_IPAM_STORE_PASSWORD_FILE: '/no' } }, absent);
   const warning = firstWarning(flag('store', 'mysql://u:secret@127.0.0.1/ipam'));
@@ -244,7 +238,6 @@ complaints.run();
 
 const kinds = suite('value parsers');
 const LONG = (length: number) => `/${'x'.repeat(length - 1)}`;
-const http = (host: string, port: number, kind = 'http') => ({ kind, host, port });
 const parsed: [kind: Kind<unknown>, ...cases: [text: string, value: unknown][]][] = [
   [duration('0s', '1h'), ['500ms', 500], ['30s', 30_000], ['10m', 600_000], ['1h', 3_600_000]],
   [duration('0s', '1h'), ['61m', undefined], ['1.5s', undefined], ['-1s', undefined], ['10 m', undefined]],

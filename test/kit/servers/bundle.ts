@@ -28,6 +28,15 @@ export async function startBundle(
 export const runBundle = (args: readonly string[], env: Environment): Promise<Ran> =>
   runProgram(NODE, [BUNDLE, ...args], { env });
 
+/** For the environment of a program that speaks to EC2 and its instance metadata at the URL. */
+export const ec2Env = (url: string): Environment => ({
+  AWS_ENDPOINT_URL_EC2: url,
+  AWS_EC2_METADATA_SERVICE_ENDPOINT: url,
+  AWS_REGION: 'eu-central-1',
+  AWS_ACCESS_KEY_ID: 'test',
+  AWS_SECRET_ACCESS_KEY: 'test',
+});
+
 export interface Simulator {
   readonly url: string;
   /** What a program needs in its environment to speak to it as to EC2. */
@@ -51,13 +60,7 @@ export async function startSimulator(world: unknown, sockets: readonly string[] 
   const get = async (path: string) => (await fetch(`${url}/simulator/${path}`)).json();
   return {
     url,
-    env: {
-      AWS_ENDPOINT_URL_EC2: url,
-      AWS_EC2_METADATA_SERVICE_ENDPOINT: url,
-      AWS_REGION: 'eu-central-1',
-      AWS_ACCESS_KEY_ID: 'test',
-      AWS_SECRET_ACCESS_KEY: 'test',
-    },
+    env: ec2Env(url),
     async secondaries(eni) {
       const { enis } = (await get('state')) as { enis: { id: string; secondaries: string[] }[] };
       return enis.find(one => one.id === eni)?.secondaries ?? [];
