@@ -6,16 +6,16 @@ import type { IpamContext, Sights } from '../context.ts';
 import { arrivedOn } from './survey.ts';
 
 /** The times of the reads, in milliseconds after the call was sent. */
-const LOOKS_AFTER_MS = [1_000, 2_000, 5_000, 10_000, 30_000] as const;
+const READS_AFTER_MS = [1_000, 2_000, 5_000, 10_000, 30_000] as const;
 /** The shortest time between two reads of an ENI whose calls are all older than the last of these times. */
-const LOOK_AGAIN_MS = 30_000;
+const READ_AGAIN_MS = 30_000;
 /** ENIs that are remembered; at this size the oldest entry is evicted. */
 const ENIS_MAX = 10_000;
 
 interface Watch {
   sentAt: number;
   /** The time of the last read, on the process's monotonic clock. */
-  lookedAt: number;
+  readAt: number;
   /** Ends the wait for the next read. */
   wake: () => void;
   /** Resolves with the rows that the next read makes ready; null while the ENI is not watched. */
@@ -25,7 +25,7 @@ interface Watch {
 export function createSights(context: IpamContext): Sights {
   const { store, cloud, clock, wait, log } = context;
   const watches = new Map<EniId, Watch>();
-  const open = new Set<Promise<unknown>>();
+  const unsettled = new Set<Promise<unknown>>();
   let stopping = false;
 
   function watchOf(eni: EniId): Watch {
@@ -34,7 +34,7 @@ export function createSights(context: IpamContext): Sights {
     const [oldest] = watches.size >= ENIS_MAX ? watches.keys() : [];
     if (oldest !== undefined) watches.delete(oldest);
     const never = Number.NEGATIVE_INFINITY;
-    const watch = { sentAt: never, lookedAt: never, wake: () => {}, next: null };
+    const watch = { sentAt: never, readAt: never, wake: () => {}, next: null };
     watches.set(eni, watch);
     return watch;
   }
@@ -45,21 +45,21 @@ export function createSights(context: IpamContext): Sights {
     watching.sentAt = Math.max(watching.sentAt, sentAt);
     if (watching.next !== null || dueAt(watching) === undefined) return;
     watching.next = Promise.withResolvers();
-    void keepLooking(eni, watching);
+    void readUntilSettled(eni, watching);
   }
 
-  const dueAt = ({ sentAt, lookedAt }: Watch): number | undefined =>
-    LOOKS_AFTER_MS.map(ms => sentAt + ms).find(at => at > lookedAt) ??
-    (clock() - lookedAt >= LOOK_AGAIN_MS ? clock() : undefined);
+  const dueAt = ({ sentAt, readAt }: Watch): number | undefined =>
+    READS_AFTER_MS.map(ms => sentAt + ms).find(at => at > readAt) ??
+    (clock() - readAt >= READ_AGAIN_MS ? clock() : undefined);
 
-  async function keepLooking(eni: EniId, watching: Watch): Promise<void> {
+  async function readUntilSettled(eni: EniId, watching: Watch): Promise<void> {
     for (let due = dueAt(watching); due !== undefined; due = dueAt(watching)) {
-      await until(due, watching);
+      await waitUntil(due, watching);
       if (stopping) break;
       if (clock() < due) continue; // a newer call has ended the wait: its first read is due later
-      watching.lookedAt = clock();
+      watching.readAt = clock();
       const { sentAt, next } = watching;
-      const { seen, left } = await look(eni);
+      const { seen, left } = await readOnce(eni);
       watching.next = Promise.withResolvers();
       next?.resolve(seen);
       if (left === 0 && watching.sentAt === sentAt) break;
@@ -68,7 +68,7 @@ export function createSights(context: IpamContext): Sights {
     watching.next = null;
   }
 
-  async function until(due: number, watching: Watch): Promise<void> {
+  async function waitUntil(due: number, watching: Watch): Promise<void> {
     const waiting = new AbortController();
     watching.wake = () => waiting.abort();
     await wait(Math.max(due - clock(), 0), waiting.signal);
@@ -76,7 +76,7 @@ export function createSights(context: IpamContext): Sights {
 
   /** Reads the ENI once. Returns the rows that it makes ready, and how many are left in doubt. The rows are read
    *  before EC2 is. */
-  async function look(eni: EniId): Promise<{ seen: readonly Allocation[]; left: number }> {
+  async function readOnce(eni: EniId): Promise<{ seen: readonly Allocation[]; left: number }> {
     try {
       const { rows, now } = await store.onEni(eni);
       const asked = rows.filter(row => row.status === 'assigning');
@@ -100,15 +100,15 @@ export function createSights(context: IpamContext): Sights {
     next: async eni => (await watches.get(eni)?.next?.promise) ?? [],
     sent(settled) {
       const ended: Promise<unknown> = settled.then(
-        () => open.delete(ended),
-        () => open.delete(ended),
+        () => unsettled.delete(ended),
+        () => unsettled.delete(ended),
       );
-      open.add(ended);
+      unsettled.add(ended);
     },
     async stop() {
       stopping = true;
       for (const { wake } of watches.values()) wake();
-      await Promise.all(open);
+      await Promise.all(unsettled);
     },
   };
 }

@@ -22,7 +22,7 @@ import type { IpamContext } from '../context.ts';
 /** Rows in one write, so that neither memory nor a statement grows with the subnet. */
 const ADD_CHUNK = 4096;
 /** Writes that run at the same time. */
-const ADD_LANES = 2;
+const ADDS_AT_ONCE = 2;
 const READ_CHUNK = 500;
 
 export interface Survey {
@@ -50,7 +50,7 @@ export async function survey(
       'bad-request',
       `${formatCidr(range)} is not inside ${id}, which is ${formatCidr(whole)}`,
     );
-  const held = await prefixReservations(context, id);
+  const reserved = await prefixReservations(context, id);
   const { now: readAt } = await store.intents(0, 0);
   const found = new Map<Ipv4, Sighting>();
   const enis: CloudEni[] = [];
@@ -65,7 +65,7 @@ export async function survey(
     const at = found.get(ip);
     if (isReserved(whole, ip)) return { subnet: id, ip, status: 'reserved', iface: null, primary: false };
     if (at !== undefined) return { subnet: id, ip, status: 'occupied', iface: at.eni, primary: at.primary };
-    const status = held.some(cidr => contains(cidr, ip)) ? 'reserved' : 'free';
+    const status = reserved.some(cidr => contains(cidr, ip)) ? 'reserved' : 'free';
     return { subnet: id, ip, status, iface: null, primary: false };
   };
 
@@ -74,7 +74,7 @@ export async function survey(
   let added = 0;
   let written = 0;
   const chunks = chunksOf(scope);
-  const lane = async (): Promise<void> => {
+  const addChunks = async (): Promise<void> => {
     for (const chunk of chunks) {
       const fresh = await store.add(chunk.map(row));
       added += fresh;
@@ -82,7 +82,7 @@ export async function survey(
       progress('addresses written', written, sizeOf(scope));
     }
   };
-  await Promise.all(Array.from({ length: ADD_LANES }, lane));
+  await Promise.all(Array.from({ length: ADDS_AT_ONCE }, addChunks));
   await store.saveSubnet(subnet);
   await noteObserved(context, enis);
   const known = new Map((await store.enis()).map(eni => [eni.id, eni]));
@@ -92,7 +92,7 @@ export async function survey(
       return refreshed(before, eni, before?.addressLimit ?? null, readAt);
     }),
   );
-  await reserveHeld(context, id, scope, held);
+  await reservePrefixes(context, id, scope, reserved);
   const free = (await store.tally()).find(one => one.subnet === id && one.status === 'free')?.count ?? 0;
   return { subnet, enis: enis.length, added, free, available: observed.available };
 }
@@ -119,13 +119,13 @@ async function prefixReservations({ cloud, log }: IpamContext, subnet: SubnetId)
 
 /** Marks the free addresses of prefix reservations as reserved. They may be older in the ledger than the
  *  reservation. */
-async function reserveHeld(
+async function reservePrefixes(
   context: IpamContext,
   subnet: SubnetId,
   scope: Cidr,
-  held: readonly Cidr[],
+  reserved: readonly Cidr[],
 ): Promise<void> {
-  for (const cidr of held) {
+  for (const cidr of reserved) {
     const first = Math.max(cidr.first, scope.first);
     const last = Math.min(cidr.last, scope.last);
     for (let from = first; from <= last; from += READ_CHUNK) {
@@ -227,8 +227,8 @@ function noteOf(row: Allocation, { eni, primary }: Sighting, now: number): Chang
   if (row.status === 'free') return [{ row, move: 'foreign', iface: eni, primary }];
   if (row.status === 'ready' && primary && (row.iface === eni || isSettled(row, now)))
     return [{ row, move: 'usurped', iface: eni, primary }];
-  const said =
+  const isUpToDate =
     row.iface === eni && row.primary === primary && row.absentSince === null && row.refusedAt === null;
-  if (row.status === 'occupied' && !said) return [{ row, move: 'seen', iface: eni, primary }];
+  if (row.status === 'occupied' && !isUpToDate) return [{ row, move: 'seen', iface: eni, primary }];
   return [];
 }

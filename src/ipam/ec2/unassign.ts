@@ -70,14 +70,14 @@ export async function unassignFrom(
 }
 
 /** Writes the intents, sends their call and settles them. A batch that is refused for one of its addresses is
- *  halved. `otherwise` is the move after a definite refusal for another reason. Null leaves the intents as they
+ *  halved. `onRefusal` is the move after a definite refusal for another reason. Null leaves the intents as they
  *  are, and means that an earlier call for them may have had no answer. */
 export async function callUnassign(
   context: IpamContext,
   eni: EniId,
   changes: readonly Change[],
   permit: Permit,
-  otherwise: 'kept' | null,
+  onRefusal: 'kept' | null,
 ): Promise<Unassigned> {
   const { store, cloud, log } = context;
   const { intents, sendBefore } = await write(context, changes);
@@ -90,7 +90,7 @@ export async function callUnassign(
     (isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||
     (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) {
-    const unsure = otherwise === null;
+    const unsure = onRefusal === null;
     const freed = await store.move(intents.map(change('unassigned', { unsure })));
     return { freed, error: null };
   }
@@ -99,14 +99,14 @@ export async function callUnassign(
     const halves = [intents.slice(0, middle), intents.slice(middle)];
     const results: Unassigned[] = [];
     for (const half of halves) {
-      using again = await cloud.permit('unassign');
-      results.push(await callUnassign(context, eni, half.map(change('unassign again')), again, otherwise));
+      using next = await cloud.permit('unassign');
+      results.push(await callUnassign(context, eni, half.map(change('unassign again')), next, onRefusal));
     }
     return {
       freed: results.flatMap(result => result.freed),
       error: results.find(result => result.error !== null)?.error ?? null,
     };
   }
-  if (isRefusal(error) && otherwise !== null) await store.move(intents.map(change(otherwise)));
+  if (isRefusal(error) && onRefusal !== null) await store.move(intents.map(change(onRefusal)));
   return { freed: [], error };
 }

@@ -46,31 +46,32 @@ export interface Cache {
 const keyOf = ({ iface, ip }: Pick<Allocation, 'iface' | 'ip'>): string => `${iface} ${ip}`;
 
 export function createCache(rest: Rest, clock: () => number): Cache {
-  const shelves = new Map<EniId, Map<Ipv4, Allocation>>();
+  const readyByEni = new Map<EniId, Map<Ipv4, Allocation>>();
   const holdings = new Map<string, Allocation>();
   const claiming = new Set<string>();
   const avoidedUntil = new Map<string, number>();
-  let heard: { readonly now: number; readonly at: number } | null = null;
+  let lastReading: { readonly now: number; readonly at: number } | null = null;
 
-  const storeNow = (): number | null => (heard === null ? null : heard.now + (clock() - heard.at));
+  const storeNow = (): number | null =>
+    lastReading === null ? null : lastReading.now + (clock() - lastReading.at);
   const hear = (now: number): void => {
-    heard = { now, at: clock() };
+    lastReading = { now, at: clock() };
   };
 
-  function shelfOf(eni: EniId): Map<Ipv4, Allocation> {
-    const known = shelves.get(eni);
+  function readyOf(eni: EniId): Map<Ipv4, Allocation> {
+    const known = readyByEni.get(eni);
     if (known !== undefined) return known;
-    evict(shelves, ENIS_MAX);
-    const shelf = new Map<Ipv4, Allocation>();
-    shelves.set(eni, shelf);
-    return shelf;
+    evict(readyByEni, ENIS_MAX);
+    const readyRows = new Map<Ipv4, Allocation>();
+    readyByEni.set(eni, readyRows);
+    return readyRows;
   }
 
   function learn(eni: EniId, { now, rows }: Reading<Allocation>): void {
     hear(now);
-    const shelf = shelfOf(eni);
-    shelf.clear();
-    for (const row of rows) if (!row.primary && !claiming.has(keyOf(row))) shelf.set(row.ip, row);
+    const readyRows = readyOf(eni);
+    readyRows.clear();
+    for (const row of rows) if (!row.primary && !claiming.has(keyOf(row))) readyRows.set(row.ip, row);
   }
 
   function note(row: Allocation): void {
@@ -78,9 +79,9 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     avoidedUntil.delete(keyOf(row));
     if (row.status === 'ready' && row.iface !== null && !row.primary) {
       holdings.delete(keyOf(row));
-      shelfOf(row.iface).set(row.ip, row);
+      readyOf(row.iface).set(row.ip, row);
     } else if (row.status === 'allocated') {
-      if (row.iface !== null) shelves.get(row.iface)?.delete(row.ip);
+      if (row.iface !== null) readyByEni.get(row.iface)?.delete(row.ip);
       evict(holdings, HOLDINGS_MAX);
       holdings.set(keyOf(row), row);
     }
@@ -88,7 +89,7 @@ export function createCache(rest: Rest, clock: () => number): Cache {
 
   function* offered(eni: EniId, range: Cidr | null): Generator<{ row: Allocation; rested: boolean }> {
     const now = storeNow() ?? 0;
-    for (const row of shelves.get(eni)?.values() ?? [])
+    for (const row of readyByEni.get(eni)?.values() ?? [])
       if (range === null || contains(range, row.ip)) yield { row, rested: isRested(row, eni, rest, now) };
   }
 
@@ -102,21 +103,21 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     let best: Allocation | null = null;
     for (const { row, rested } of offered(eni, range))
       if (rested && (best === null || goesBefore(row, best))) best = row;
-    return taken(eni, best);
+    return reserve(eni, best);
   }
 
   function takeResting(eni: EniId, range: Cidr | null, sinceMax: number): Allocation | null {
     let best: Allocation | null = null;
     for (const { row } of offered(eni, range))
       if (since(row) <= sinceMax && (best === null || goesBefore(row, best))) best = row;
-    return taken(eni, best);
+    return reserve(eni, best);
   }
 
-  function taken(eni: EniId, best: Allocation | null): Allocation | null {
-    if (best === null) return null;
-    claiming.add(keyOf(best));
-    shelves.get(eni)?.delete(best.ip);
-    return best;
+  function reserve(eni: EniId, row: Allocation | null): Allocation | null {
+    if (row === null) return null;
+    claiming.add(keyOf(row));
+    readyByEni.get(eni)?.delete(row.ip);
+    return row;
   }
 
   function count(eni: EniId, range: Cidr | null) {
@@ -135,7 +136,7 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     storeNow,
     settled(row, claimed) {
       claiming.delete(keyOf(row));
-      if (!claimed && row.iface !== null) shelves.get(row.iface)?.clear();
+      if (!claimed && row.iface !== null) readyByEni.get(row.iface)?.clear();
     },
     avoid(row) {
       evict(avoidedUntil, AVOIDED_MAX);

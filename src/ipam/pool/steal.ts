@@ -103,11 +103,11 @@ function chooseFrom(rows: readonly Allocation[], random: () => number): Allocati
 export async function evict(
   context: IpamContext,
   { eni }: Home,
-  isOfUse: (row: Allocation) => boolean,
+  isUsable: (row: Allocation) => boolean,
   count: number,
 ): Promise<number> {
   const { rows } = await context.store.onEni(eni.id);
-  const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isOfUse(row));
+  const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
   const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
   const { freed, error } = await inTime(context, eni.id, unassign(context, last));
   if (freed.length === 0 && error !== null) throw error;

@@ -62,10 +62,10 @@ interface Pool {
   waiters: AbortController | null;
   filling: Promise<Filled> | null;
   /** Whether the fill waits for a permit. */
-  queues: boolean;
+  awaitsPermit: boolean;
   quietUntil: number;
   /** Set if the last fill found nothing rested: the ENI is full or the subnet exhausted. See `earlySince`. */
-  dry: { readonly until: number; readonly sinceMax: number } | null;
+  nothingRested: { readonly until: number; readonly sinceMax: number } | null;
 }
 
 export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache): WarmPools {
@@ -90,9 +90,9 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
       waiting: 0,
       waiters: null,
       filling: null,
-      queues: false,
+      awaitsPermit: false,
       quietUntil: Number.NEGATIVE_INFINITY,
-      dry: null,
+      nothingRested: null,
     };
     ofEni.set(key, pool);
     return pool;
@@ -115,7 +115,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     if (stopping || pool.filling !== null || clock() < pool.quietUntil) return;
     if (of.home.eni.instance === null) return; // detached: no container can start there
     if (cache.count(of.home.eni.id, of.range).usable >= marks(pool).low) return;
-    const work = begin(of, pool).then(
+    const work = startFill(of, pool).then(
       filled => refilled(of, pool, filled.outcome === 'ready' && filled.assigned > 0),
       error => {
         log(isError(error, 'ec2-throttled') ? 'info' : 'warn', 'refill failed', {
@@ -125,11 +125,11 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
         refilled(of, pool, false);
       },
     );
-    untilEnded(work);
+    track(work);
   }
 
   /** Registers work; `stop` waits for it. */
-  function untilEnded(work: Promise<unknown>): void {
+  function track(work: Promise<unknown>): void {
     const ended: Promise<unknown> = work.then(
       () => underWay.delete(ended),
       () => underWay.delete(ended),
@@ -143,20 +143,20 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     else pool.quietUntil = clock() + REFILL_AGAIN_MS;
   }
 
-  function begin(of: PoolOf, pool: Pool): Promise<Filled> {
-    const hurried = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
+  function startFill(of: PoolOf, pool: Pool): Promise<Filled> {
+    const urgent = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
     const signal = () => pool.waiters?.signal;
     const asked = {
       ...{ range: of.range, waiting: () => pool.waiting, marks: () => marks(pool), signal },
       async permit() {
-        pool.queues = true;
-        return await hurried.cloud.permit('assign', signal()).finally(() => {
-          pool.queues = false;
+        pool.awaitsPermit = true;
+        return await urgent.cloud.permit('assign', signal()).finally(() => {
+          pool.awaitsPermit = false;
         });
       },
       gather: () => context.wait(GATHER_MS),
     };
-    const filling = fill(hurried, enis, cache, of.home, asked)
+    const filling = fill(urgent, enis, cache, of.home, asked)
       .then(filled => {
         learnFrom(of, pool, filled);
         return filled;
@@ -165,23 +165,23 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
         pool.filling = null;
       });
     pool.filling = filling;
-    untilEnded(filling);
+    track(filling);
     return filling;
   }
 
   function learnFrom({ home }: PoolOf, pool: Pool, filled: Filled): void {
     if (filled.outcome === 'ready') {
-      if (filled.assigned > 0) pool.dry = null;
+      if (filled.assigned > 0) pool.nothingRested = null;
       return;
     }
     const until = clock() + NOTHING_RESTED_FOR_MS;
     if (filled.outcome === 'eni full')
-      pool.dry = filled.inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
+      pool.nothingRested = filled.inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
     else {
       const { resting } = filled;
       const leftMs = resting === null ? 0 : restsForMs(resting, home.eni.id, policy, cache.storeNow() ?? 0);
       const sinceMax = resting === null ? Number.POSITIVE_INFINITY : since(resting);
-      pool.dry = { until: resting === null ? until : Math.min(until, clock() + leftMs), sinceMax };
+      pool.nothingRested = { until: resting === null ? until : Math.min(until, clock() + leftMs), sinceMax };
     }
   }
 
@@ -191,7 +191,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     pool.waiting++;
     pool.waiters ??= new AbortController();
     try {
-      const filling = pool.filling ?? begin(of, pool);
+      const filling = pool.filling ?? startFill(of, pool);
       return await Promise.race([filling, tooLate(of, pool, signal, over.signal)]);
     } finally {
       over.abort();
@@ -214,7 +214,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     const answeredAt = clock() + ANSWERED_WITHIN_MS;
     await aborted(signal);
     if (!isError(signal.reason, 'caller-gone')) await context.wait(Math.max(answeredAt - clock(), 0), over);
-    throw pool.queues ? noPermit(eni.id) : noAnswer(eni.id);
+    throw pool.awaitsPermit ? noPermit(eni.id) : noAnswer(eni.id);
   }
 
   function highOf(eni: EniId): number {
@@ -223,14 +223,14 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
   }
 
   function earlySince(of: PoolOf): number | null {
-    const { dry } = poolAt(of);
-    return dry !== null && clock() < dry.until ? dry.sinceMax : null;
+    const { nothingRested } = poolAt(of);
+    return nothingRested !== null && clock() < nothingRested.until ? nothingRested.sinceMax : null;
   }
 
   return {
     earlySince,
     changed: of => {
-      poolAt(of).dry = null;
+      poolAt(of).nothingRested = null;
     },
     wanted: of => refillIfLow(of, poolAt(of)),
     claimed,

@@ -17,7 +17,7 @@ const LOOK_AGAIN_MS = 100;
 export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): Promise<Allocation> {
   const { store, wait, policy } = context;
   const { home } = asked;
-  refuseUnfit(ip, home);
+  refuseUnusable(ip, home);
   for (;;) {
     asked.caller.throwIfAborted();
     const releasing = asked.releasing(ip); // before the row is read: the release may end during the read
@@ -41,7 +41,7 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       await Promise.race([releasing, wait(LOOK_AGAIN_MS, asked.signal)]);
       continue;
     } else if (!isIntent(row)) throw conflict(row);
-    if (asked.isTimeUp()) throw isIntent(row) || isResting ? conflict(row) : beaten(row);
+    if (asked.isTimeUp()) throw isIntent(row) || isResting ? conflict(row) : contended(row);
     await wait(LOOK_AGAIN_MS, asked.signal);
   }
 }
@@ -73,7 +73,7 @@ async function assignNamed(
   return claimed.row;
 }
 
-function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
+function refuseUnusable(ip: Ipv4, { eni, subnet }: Home): void {
   const cidr = formatCidr(subnet.cidr);
   const hint = `choose another address of ${cidr}`;
   if (!contains(subnet.cidr, ip))
@@ -90,7 +90,7 @@ function refuseUnfit(ip: Ipv4, { eni, subnet }: Home): void {
     );
 }
 
-const beaten = ({ ip }: Allocation): IpamError =>
+const contended = ({ ip }: Allocation): IpamError =>
   new IpamError('unavailable', `others kept moving ${ip}`, { hint: 'try again' });
 
 /** Returns the error that says why the named address cannot be claimed. */

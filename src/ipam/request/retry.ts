@@ -7,9 +7,9 @@ import type { IpamContext } from '../context.ts';
 const PAUSE_MIN_MS = 50;
 const PAUSE_MAX_MS = 2000;
 /** An outage that no request has met for this long counts as over. */
-const FORGOTTEN_AFTER_MS = 60_000;
+const OVER_AFTER_MS = 60_000;
 
-interface Waiting {
+interface Timing {
   readonly clock: () => number;
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
@@ -31,44 +31,44 @@ export interface Patience {
 export interface Outage {
   /** Returns the deadline of a request that started at `startedAt`, on the same clock. */
   deadline(startedAt: number): number;
-  /** Repeats `work` while it fails with a `passing` error. Throws that error after the deadline, and the reason of
-   *  the caller's signal once that is aborted. Tries at least once. */
+  /** Repeats `work` while it fails with an error that `isTransient` accepts. Throws that error after the deadline,
+   *  and the reason of the caller's signal once that is aborted. Tries at least once. */
   retryWhile<T>(
-    passing: (error: unknown) => error is IpamError,
+    isTransient: (error: unknown) => error is IpamError,
     work: () => Promise<T>,
     patience?: Patience,
   ): Promise<T>;
 }
 
 /** `boundMs` is the longest wait after the beginning of an outage. */
-export function createOutage(boundMs: number, { clock, wait }: Waiting): Outage {
-  let since: number | null = null;
-  let metAt = 0;
+export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
+  let beganAt: number | null = null;
+  let lastFailureAt = 0;
 
   function deadline(startedAt: number): number {
-    const forgotten = startedAt - metAt > FORGOTTEN_AFTER_MS;
-    return Math.min(startedAt, (forgotten ? null : since) ?? startedAt) + boundMs;
+    const isOver = startedAt - lastFailureAt > OVER_AFTER_MS;
+    return Math.min(startedAt, (isOver ? null : beganAt) ?? startedAt) + boundMs;
   }
 
-  function met(now: number): void {
-    if (since === null || now - metAt > FORGOTTEN_AFTER_MS) since = now;
-    metAt = now;
+  function noteFailure(now: number): void {
+    if (beganAt === null || now - lastFailureAt > OVER_AFTER_MS) beganAt = now;
+    lastFailureAt = now;
   }
 
   return {
     deadline,
-    async retryWhile(passing, work, { startedAt = clock(), caller } = {}) {
+    async retryWhile(isTransient, work, { startedAt = clock(), caller } = {}) {
       for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
         try {
           const result = await work();
-          since = null;
+          beganAt = null;
           return result;
         } catch (error) {
-          if (!passing(error)) {
-            if (!isError(error, 'caller-gone')) since = null;
+          if (!isTransient(error)) {
+            if (!isError(error, 'caller-gone')) beganAt = null;
             throw error;
           }
-          met(clock());
+          noteFailure(clock());
           const left = deadline(startedAt) - clock();
           if (left <= 0) throw error;
           caller?.throwIfAborted();

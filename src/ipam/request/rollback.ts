@@ -8,7 +8,7 @@ import type { IpamContext } from '../context.ts';
  *  and `status` would not list it as a suspect while this server lives. */
 const WAITING_MAX = 10_000;
 /** Reads of rows that other servers change, in one call of `settle`. */
-const LOOKS_MAX = 5;
+const ROUNDS_MAX = 5;
 
 export interface Rollbacks {
   /** Records a claim that has to be rolled back. */
@@ -25,7 +25,7 @@ export interface Rollbacks {
 export function createRollbacks(context: IpamContext): Rollbacks {
   const { store, log } = context;
   const waiting = new Map<string, Allocation>();
-  let isLearned = true;
+  let areOutcomesKnown = true;
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
@@ -38,21 +38,21 @@ export function createRollbacks(context: IpamContext): Rollbacks {
       });
       return running;
     }
-    const over = () => {
+    const runNext = () => {
       next = null;
       return settle();
     };
-    next ??= running.then(over, over);
+    next ??= running.then(runNext, runNext);
     return next;
   }
 
   async function settleAll(): Promise<void> {
-    isLearned = false;
+    areOutcomesKnown = false;
     const { moved, unsettled } = await store.lateOutcomes();
-    isLearned = unsettled === 0;
+    areOutcomesKnown = unsettled === 0;
     for (const { change, row } of moved) if (change.move === 'claim') add(row);
     let left = [...waiting.values()];
-    for (let looks = 0; looks < LOOKS_MAX && left.length > 0; looks++) left = await settleOnce(left);
+    for (let rounds = 0; rounds < ROUNDS_MAX && left.length > 0; rounds++) left = await settleOnce(left);
   }
 
   /** Returns the claims whose row changed between read and move; they have to be read again. */
@@ -60,12 +60,12 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     const again: Allocation[] = [];
     for (const ofSubnet of Map.groupBy(claims, ({ subnet }) => subnet).values())
       for (let from = 0; from < ofSubnet.length; from += CHANGES_MAX)
-        again.push(...(await undo(ofSubnet.slice(from, from + CHANGES_MAX))));
+        again.push(...(await rollBack(ofSubnet.slice(from, from + CHANGES_MAX))));
     return again;
   }
 
   /** Rolls back claims of one subnet in one move. Returns those whose row changed between read and move. */
-  async function undo(claims: readonly Allocation[]): Promise<Allocation[]> {
+  async function rollBack(claims: readonly Allocation[]): Promise<Allocation[]> {
     const [first] = claims;
     if (first === undefined) return [];
     const ips = [...new Set(claims.map(({ ip }) => ip))];
@@ -98,7 +98,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     add,
     settle,
     get isEmpty() {
-      return waiting.size === 0 && isLearned;
+      return waiting.size === 0 && areOutcomesKnown;
     },
     get isFull() {
       return waiting.size >= WAITING_MAX;

@@ -15,7 +15,7 @@ import type { WarmPools } from '../pool/warm-pool.ts';
 const IDLE_MS = 600_000;
 /** A surplus smaller than `warmMax` is collected for at most this long. Otherwise a pool whose size varies would
  *  cost an EC2 call for each address. */
-const ALONE_MS = 3_600_000;
+const COLLECT_MS = 3_600_000;
 /** Addresses unassigned in one call of `drain`. */
 const DRAINED_MAX = 500;
 
@@ -40,10 +40,10 @@ export async function drain(
     const excess = isWanted ? excessOf(ready.length, warm.highOf(eni.id)) : ready.length;
     const idle = ready.filter(row => now - row.movedAt >= IDLE_MS);
     // The most recently released ones, which would be given last: other servers may still offer the others.
-    const back = idle.sort((a, b) => since(b) - since(a)).slice(0, excess);
-    const isWorthACall =
-      back.length >= context.policy.warmMax || back.some(row => now - row.movedAt >= ALONE_MS);
-    if (isWorthACall || !isWanted) chosen.push(...back);
+    const surplus = idle.sort((a, b) => since(b) - since(a)).slice(0, excess);
+    const isDue =
+      surplus.length >= context.policy.warmMax || surplus.some(row => now - row.movedAt >= COLLECT_MS);
+    if (isDue || !isWanted) chosen.push(...surplus);
   }
   return await recycle(context, chosen.slice(0, DRAINED_MAX));
 }

@@ -12,18 +12,18 @@ import type { IpamContext } from '../context.ts';
 import { isGone } from '../ec2/identity.ts';
 
 /** Holdings ended in one pass. Bounded, since the apparent end of many may be a fault of this client. */
-const FREES_MAX = 10;
+const ENDED_MAX = 10;
 
 /** A time on the store's clock and on the process's monotonic clock. Either may step or stop, so that a duration
  *  has passed only when it has passed on both. */
 interface Moment {
   readonly store: number;
-  readonly here: number;
+  readonly local: number;
 }
-const passedMs = (from: Moment, to: Moment): number => Math.min(to.store - from.store, to.here - from.here);
+const passedMs = (from: Moment, to: Moment): number => Math.min(to.store - from.store, to.local - from.local);
 
 /** An ending that EC2 has shown since `since`, and for each holding the first read that showed both. */
-interface Standing {
+interface ShownEnding {
   readonly ending: Ending;
   readonly since: Moment;
   readonly rows: Map<Ipv4, { readonly row: Allocation; readonly since: Moment }>;
@@ -42,44 +42,44 @@ export interface Evidence {
 
 /** The evidence is kept in this process only: after a restart two new reads are needed. */
 export function createEvidence(context: IpamContext): Evidence {
-  const standing = new Map<EniId, Standing>();
+  const endings = new Map<EniId, ShownEnding>();
 
   async function weigh(
-    weighed: readonly Allocation[],
+    observed: readonly Allocation[],
     seen: ReadonlyMap<EniId, CloudEni>,
     now: number,
   ): Promise<ReadonlySet<EniId>> {
     const proven: { row: Allocation; ending: Ending }[] = [];
     const left = new Set<EniId>();
     const known = new Map((await context.store.enis()).map(eni => [eni.id, eni]));
-    const moment: Moment = { store: now, here: context.clock() };
-    const byEni = Map.groupBy(weighed, row => row.iface);
+    const moment: Moment = { store: now, local: context.clock() };
+    const byEni = Map.groupBy(observed, row => row.iface);
     // An ENI without rows is not observed, so that its earlier evidence must not count later.
-    for (const eni of standing.keys()) if (seen.has(eni) && !byEni.has(eni)) standing.delete(eni);
+    for (const eni of endings.keys()) if (seen.has(eni) && !byEni.has(eni)) endings.delete(eni);
     for (const [eni, rows] of byEni) {
       if (eni === null) continue;
       const ending = await endingOf(eni, seen.get(eni), known.get(eni));
       if (ending === undefined) continue;
-      const before = standing.get(eni);
+      const before = endings.get(eni);
       if (ending === null) {
-        standing.delete(eni);
+        endings.delete(eni);
         continue;
       }
       const isNew = before === undefined || !sameEnding(before.ending, ending);
-      const stands = isNew ? { ending, since: moment, rows: new Map() } : before;
-      standing.set(eni, stands);
+      const current = isNew ? { ending, since: moment, rows: new Map() } : before;
+      endings.set(eni, current);
       for (const row of rows)
-        if (row.status === 'allocated' && isEnded(stands, row, moment)) proven.push({ row, ending });
-      const isProven = passedMs(stands.since, moment) >= STANDS_FOR_MS[ending.kind];
+        if (row.status === 'allocated' && isEnded(current, row, moment)) proven.push({ row, ending });
+      const isProven = passedMs(current.since, moment) >= STANDS_FOR_MS[ending.kind];
       if (isProven && ending.kind !== 'attached anew') left.add(eni);
     }
-    await giveUp(proven.slice(0, FREES_MAX));
+    await end(proven.slice(0, ENDED_MAX));
     return left;
   }
 
   /** Returns whether the holding has ended. A claim made after the first read that showed the end may be on a later
    *  attachment. So the time counts anew from the first read after the claim. */
-  function isEnded({ ending, rows }: Standing, row: Allocation, now: Moment): boolean {
+  function isEnded({ ending, rows }: ShownEnding, row: Allocation, now: Moment): boolean {
     const then = rows.get(row.ip);
     if (then === undefined || !isSameHolding(row, then.row)) {
       rows.set(row.ip, { row, since: now });
@@ -113,7 +113,7 @@ export function createEvidence(context: IpamContext): Evidence {
 
   /** Ends the holdings. On a deleted ENI no address can be ready, so its rows go to `unassigning`: EC2 answers the
    *  unassign with NotFound, and the rows become free. */
-  async function giveUp(proven: readonly { row: Allocation; ending: Ending }[]): Promise<void> {
+  async function end(proven: readonly { row: Allocation; ending: Ending }[]): Promise<void> {
     const given = await context.store.move(
       proven.map(({ row, ending }) => ({
         row,
