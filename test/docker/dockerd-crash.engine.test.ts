@@ -46,7 +46,7 @@ for (const liveRestore of LIVE_RESTORE) {
     await site.docker.kill9();
     for (const { code } of await Promise.all(starting)) assert.is.not(code, 0);
     await ec2.tell('DELETE', 'faults');
-    await site.server?.says(/claim rolled back|"refused".*the caller has gone/);
+    await site.server?.says(/claim rolled back|request refused.*the caller has gone/);
     await until('nothing is held for the dead', async () => (await site.held()).length <= RUNNING);
     await site.docker.startEngine();
     // Without live-restore the engine ends what runs when it comes back, and gives the addresses up.
