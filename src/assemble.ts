@@ -19,13 +19,13 @@ import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
-import type { IpamContext } from './ipam/context.ts';
+import type { IpamContext, Policy } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
 import { createStore, ownerOf, settleInstance } from './store/create-store.ts';
 import { parseStoreUrl } from './store/url.ts';
 
-/** As many characters of a server's id as begin its tokens. */
+/** The length of the server's id at the start of its tokens. */
 const SERVER_ID_CHARS = 8;
 
 /** Builds the parts, each from those before it. Asks nothing of the store or of EC2 yet; an embedded ledger's instance is
@@ -37,7 +37,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {
-    await sleep(ms, undefined, { signal }).catch(() => {}); // aborted: nobody waits for it any more
+    await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
   };
   const metadata = instanceMetadata(process);
   const time = createEc2Time(clock, Date.now, log);
@@ -55,17 +55,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   const context: IpamContext = {
     store,
     cloud,
-    policy: {
-      callDeadlineMs: config.callDeadlineMs,
-      graceMs: config.intentGraceMs,
-      cooldownMs: config.cooldownMs,
-      quarantineMs: config.quarantineMs,
-      requestTimeoutMs: config.requestTimeoutMs,
-      strictReuse: config.strictReuse,
-      confirmMoves: config.confirmMoves,
-      warmMin: config.warmMin,
-      warmMax: config.warmMax,
-    },
+    policy: policyOf(config),
     clock,
     deadlineClock: deadlines,
     wait,
@@ -103,7 +93,13 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   };
 }
 
-/** What Linux calls this boot of the host; null where it says nothing. */
+function policyOf({ intentGraceMs: graceMs, callDeadlineMs, requestTimeoutMs, ...config }: Config): Policy {
+  const { cooldownMs, quarantineMs, strictReuse, confirmMoves, warmMin, warmMax } = config;
+  const rest = { graceMs, cooldownMs, quarantineMs };
+  return { ...rest, callDeadlineMs, requestTimeoutMs, strictReuse, confirmMoves, warmMin, warmMax };
+}
+
+/** Returns Linux's id of this boot of the host; null elsewhere. */
 function bootId(): string | null {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -112,7 +108,7 @@ function bootId(): string | null {
   }
 }
 
-/** As the SDK is told where it is. */
+/** The metadata service, at the address that the SDK's environment variables name. */
 function instanceMetadata({ env }: typeof process): ReadMetadata {
   if ((env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false') return metadataDisabled;
   const isIpv6 = env.AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE?.toLowerCase() === 'ipv6';
