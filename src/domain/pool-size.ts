@@ -99,9 +99,10 @@ export function placesTaken(rows: readonly Allocation[], prefixes: number): numb
 const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 
 /** The size of a batch in a subnet with `free` addresses. Beyond the requests that wait, it leaves `reserve`
- *  addresses for requests on other ENIs. */
+ *  addresses for requests on other ENIs, and half of all: a call without an answer keeps what it names from everybody
+ *  for a quarter of an hour. */
 export const affordable = (batch: number, waiting: number, free: number, reserve: number): number =>
-  Math.min(batch, Math.max(waiting, free - reserve), free);
+  Math.min(batch, Math.max(waiting, Math.min(free - reserve, Math.floor(free / 2))), free);
 
 /** How many ready addresses exceed the high mark. */
 export const excessOf = (ready: number, high: number): number => Math.max(ready - high, 0);

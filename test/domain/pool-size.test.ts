@@ -125,6 +125,9 @@ type Budget = [batch: number, waiting: number, free: number, reserve: number, ta
 const budgets: Budget[] = [
   [13, 1, 200, 40, 13, 'a subnet with enough: takes all that is asked'],
   [13, 1, 50, 40, 10, 'a subnet with little: the reserve is left'],
+  [13, 1, 9, 2, 4, 'a small subnet: half of it is left'],
+  [13, 5, 9, 2, 5, 'a small subnet: those who wait take more than half'],
+  [13, 0, 9, 0, 4, 'a refill of a small subnet: half of it is left'],
   [13, 1, 30, 40, 1, 'whoever waits: is served from the reserve'],
   [13, 0, 30, 40, 0, 'a refill: takes nothing of the reserve'],
   [13, 5, 3, 40, 3, 'those who wait: take no more than there is'],

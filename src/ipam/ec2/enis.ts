@@ -161,6 +161,7 @@ export function createEnis(context: IpamContext): Enis {
   }
 
   function remember(home: Home): Home {
+    if (!ours.has(home.eni.id)) counts = null;
     ours.set(home.eni.id, home);
     return home;
   }

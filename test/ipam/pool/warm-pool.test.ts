@@ -14,6 +14,7 @@ import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   ASSIGN,
+  assignTo,
   DESCRIBE,
   ENI_A,
   ENI_B,
@@ -290,13 +291,21 @@ filling('with --warm-max 0 each call brings just what waits', async () => {
 filling('leaves the last addresses of the subnet for requests that wait', async () => {
   const w = await slow({ vpc: SMALL });
   await w.enis.adopt(ENI_B);
-  await w.request(ENI_A); // of 9, four are left: two for each ENI
-  assert.is(w.secondariesOf(ENI_A).length, 5);
+  await w.request(ENI_A);
+  assert.is(w.secondariesOf(ENI_A).length, 4, 'half of nine');
   await w.requests(ENI_A, 4);
   await settled(w);
-  assert.is(w.secondariesOf(ENI_A).length, 5, 'a refill takes none of them');
+  assert.is(w.secondariesOf(ENI_A).length, 5, 'a refill leaves two for each ENI');
   await w.request(ENI_A);
   assert.is(w.secondariesOf(ENI_A).length, 6, 'a request that waits takes what it needs');
+});
+
+filling('an ENI counts for the reserve as soon as a network is made on it', async () => {
+  const w = world({ vpc: SMALL });
+  await w.enis.readAll();
+  assert.is(await w.enis.countIn(SUBNET), 0);
+  for (const eni of [ENI_A, ENI_B]) await w.enis.adopt(eni);
+  assert.is(await w.enis.countIn(SUBNET), 2);
 });
 
 filling('one that fails is not tried again with every claim', async () => {
@@ -537,10 +546,13 @@ draining.run();
 const makingRoom = suite('an ENI that is full of idle addresses');
 const takingBack = suite('a subnet that has run dry');
 
+/** One call for all that is free. */
+const assignAll = async (w: World, eni: EniId): Promise<unknown> =>
+  assignTo(w.context, eni, await w.freeRows(9, { eni }));
+
 takingBack('serves a request from idle addresses of our other ENIs in two calls', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 3 } });
-  await w.requests(ENI_A, 3); // takes 7 of 9
-  await w.requests(ENI_B, 2);
+  await assignAll(w, ENI_A);
   const before = { assign: w.callsOf(ASSIGN), unassign: w.callsOf(UNASSIGN) };
   const row = await w.request(ENI_B);
   assert.ok(w.secondariesOf(ENI_B).includes(row.ip));
@@ -557,23 +569,25 @@ for (const [what, fault] of [
     const w = world({ policy: { warmMin: 0, warmMax: 4 } });
     await w.enis.adopt(ENI_A);
     w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
+    const underWay = assignAll(w, ENI_B);
+    while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1);
     const first = w.request(ENI_B);
-    while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1); // all that there are
     const row = await w.request(ENI_A);
     assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
     assert.is.not((await first).ip, row.ip);
+    await underWay;
   });
 
 takingBack('waits no longer than a call may be sent', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 4 } });
   await w.enis.adopt(ENI_A);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
-  const first = failure(w.request(ENI_B));
+  const underWay = assignAll(w, ENI_B);
   while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1);
   const since = w.time.now;
   assert.is((await failure(w.request(ENI_A))).code, 'exhausted');
   assert.ok(w.time.now - since < POLICY.callDeadlineMs + 2_500);
-  await first;
+  await underWay;
 });
 
 takingBack('those past the quarantine first, the others by early reuse', async () => {

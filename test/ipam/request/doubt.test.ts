@@ -13,6 +13,7 @@ import {
   failure,
   NOT_WARM,
   ROOMY,
+  SMALL,
   UNASSIGN,
   type World,
   world,
@@ -205,6 +206,19 @@ for (const outageMs of [60_000, 150_000])
       assert.ok(took <= START_MS_MAX, `${took} ms`);
     },
   );
+
+starting(
+  'in a /28 a call without an answer leaves half: those who wait and later ones are served',
+  async () => {
+    const w = world({ vpc: SMALL });
+    await w.enis.adopt(ENI_A);
+    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+    const took = await start(w, 4, 'at once');
+    assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
+    await w.time.wait(600_000);
+    await start(w, 1, 'at once');
+  },
+);
 
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
