@@ -34,11 +34,19 @@ export const SMALL: VpcDescription = {
 };
 /** The same two ENIs in a /24. */
 export const ROOMY: VpcDescription = { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/24' }] };
-/** The same, on instances whose ENIs hold 49 beside their primary. */
+/** The same two ENIs in a /22, on instances whose ENIs hold 49 beside their primary. */
 export const LARGE: VpcDescription = {
-  ...ROOMY,
+  ...SMALL,
+  subnets: [{ id: SUBNET, cidr: '10.0.0.0/22' }],
   instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })),
 };
+
+/** The same VPC with more ENIs in its subnet. */
+export const withEnis = (vpc: VpcDescription, ...more: Omit<EniDescription, 'subnet'>[]): VpcDescription => ({
+  ...vpc,
+  enis: [...(vpc.enis ?? []), ...more.map(eni => ({ ...eni, subnet: SUBNET }))],
+});
+type EniDescription = NonNullable<VpcDescription['enis']>[number];
 
 export const ASSIGN = 'AssignPrivateIpAddresses';
 export const UNASSIGN = 'UnassignPrivateIpAddresses';
@@ -191,6 +199,11 @@ type Asked = Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string;
 
 /** What tests do with a server, with its ledger and behind its back. */
 const steps = {
+  /** Another server on the same store and VPC, with an empty memory, in a context that differs so. */
+  serverWith(this: World, patch: Partial<IpamContext>): World {
+    const context = { ...this.context, ...patch };
+    return { ...this, ...openIpam(context, { server: 'server-2', reconcileEveryMs: 60_000 }), context };
+  },
   /** Requests an address on the ENI as dockerd would that has made a network on it; returns the row. */
   async request(this: World, eni: EniId, { named, range, ...more }: Asked = {}): Promise<Allocation> {
     await this.enis.adopt(eni);
@@ -295,6 +308,13 @@ const steps = {
     return this.lines.filter(line => line.message.startsWith(message)).length;
   },
 };
+
+/** The ledger notes that the ENI is attached to nothing. */
+export async function withoutAttachment({ store }: World, id: EniId): Promise<void> {
+  const eni = await store.eni(id);
+  if (eni === null) throw new Error(`${id} is not in the ledger`);
+  await store.saveEnis([{ ...eni, instance: null, attachment: null }]);
+}
 
 export const ipsOf = (rows: readonly { readonly ip: Ipv4 }[]): Ipv4[] => rows.map(row => row.ip);
 
