@@ -91,7 +91,7 @@ function refuseUnusable(ip: Ipv4, { eni, subnet }: Home): void {
 }
 
 const contended = ({ ip }: Allocation): IpamError =>
-  new IpamError('unavailable', `others kept moving ${ip}`, { hint: 'try again' });
+  new IpamError('unavailable', `other requests kept changing ${ip}`, { hint: 'try again' });
 
 /** Returns the error that says why the named address cannot be claimed. */
 function conflict(row: Allocation): IpamError {

@@ -105,7 +105,7 @@ after('for a named address that others keep moving is told so', async () => {
   w.intercept('move', move => async changes => (changes[0]?.move === 'claim' ? [] : await move(changes)));
   assert.is(
     (await failure(w.request(ENI_A, { named: '10.0.1.77' }))).line,
-    'others kept moving 10.0.1.77; try again',
+    'other requests kept changing 10.0.1.77; try again',
   );
 });
 
