@@ -3,15 +3,15 @@ import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ROOMY, world } from '../../kit/world.ts';
 
-const ordering = suite('order');
-ordering('the holder of an address, and an occupied one on an ENI of ours', async () => {
+const releasing = suite('operator release');
+releasing('gives up: the holder of an address, and an occupied one on an ENI of ours', async () => {
   const held = await world({ vpc: ROOMY }).request(ENI_A);
   assert.is(operatorRelease(held, true).move, 'release');
   assert.is(operatorRelease({ ...held, missingSince: 1 }, true).move, 'retire');
   assert.is(operatorRelease({ ...held, status: 'occupied' }, true).move, 'surrender');
   assert.is(operatorRelease({ ...held, status: 'occupied', absentSince: 1 }, true).move, 'vacated');
 });
-ordering('refuses whatever nobody may give up', async () => {
+releasing('refuses whatever nobody may give up', async () => {
   const w = world({ vpc: ROOMY });
   const held = await w.request(ENI_A);
   const refused: [row: Parameters<typeof operatorRelease>[0], ours: boolean, why: RegExp][] = [
@@ -26,4 +26,4 @@ ordering('refuses whatever nobody may give up', async () => {
     assert.match(operatorRelease(row, ours).refusal, why);
   }
 });
-ordering.run();
+releasing.run();
