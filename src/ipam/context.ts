@@ -14,8 +14,8 @@ export interface Policy extends Rest, WarmTarget {
   readonly requestTimeoutMs: number;
   /** Refuses a request rather than give an address that has not rested. */
   readonly strictReuse: boolean;
-  /** Gives an address that was on another ENI within the quarantine only when EC2 shows it on its new ENI, or after
-   *  2 s. */
+  /** Gives an address that left another ENI within the last 5 minutes only when EC2 shows it on its new ENI, or
+   *  after 2 s. */
   readonly confirmMoves: boolean;
 }
 

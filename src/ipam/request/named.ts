@@ -85,7 +85,7 @@ function refuseUnusable(ip: Ipv4, { eni, subnet }: Home): void {
   if (ip === eni.primary)
     throw new IpamError(
       'conflict',
-      `${ip} is the primary address of ${eni.id}, which is never a container's`,
+      `${ip} is the primary address of ${eni.id}, which is never given to a container`,
       { hint },
     );
 }
