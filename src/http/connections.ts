@@ -1,177 +1,197 @@
+/** Keeps track of the open connections of a server, and closes them so that a stop loses no request. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as NetServer, Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 
-/** When the server stops, a connection that owes no answer is closed once nothing has come for so long. The client
- *  of one in use has sent its next request by then, and reads in the answer that the connection ends. dockerd waits as
- *  long before it tries again where nobody listens. */
+/** During a stop, a connection without a pending response is closed when nothing has arrived for this long. By then the
+ *  client of an active connection has sent its next request, and its response says that the connection ends. dockerd
+ *  waits this long before it connects again where nobody listens. */
 const SILENT_MS = 1000;
-/** How long the rest of a request's head may take when the server stops, and the rest of a TLS handshake. */
+/** During a stop, the longest wait for the rest of a request's head, and for the rest of a TLS handshake. */
 const ARRIVE_MAX_MS = 3000;
+/** The longest time that a connection is read after its last response. The kernel resets a connection that is closed with
+ *  unread input, and a client that is reset while it sends may lose responses that it has not read. */
+const LINGER_MAX_MS = 1000;
 const LOOK_EVERY_MS = 20;
 const POLL_ROUNDS = 3;
-/** A round that took no longer had hardly anything to deal with. */
+/** A round of polling that took no longer found nearly nothing to do. */
 const QUICK_MS = 1;
-/** How long clients are taken from the accept queue when the server stops: one in each turn of the event loop, in
- *  which a commit may block. */
+/** During a stop, the longest time for clients in the accept queue. Each turn of the event loop accepts one, and a commit
+ *  may block it. */
 const ACCEPT_MAX_MS = 5000;
-/** So many connections are closed before the kernel is asked again whether something has come. */
+/** Connections that are closed between two polls. */
 const CLOSED_AT_ONCE_MAX = 8;
-/** Requests that one client may send before it has read an answer; one more ends its connection. */
-const OWED_MAX = 100;
+/** The most pending responses of one connection. One more request ends the connection. */
+const PENDING_MAX = 100;
 
-/** The open connections of a server and the responses that each still owes. `front` listens and hands to `http` what
- *  it accepts. */
-export class Connections {
-  readonly #front: NetServer;
-  /** As they were accepted; before a TLS handshake is over, `http` does not know of them. */
-  readonly #accepted = new Set<Socket>();
-  readonly #open = new Map<Socket, Connection>();
-  #acceptedCount = 0;
-  #isClosing = false;
+export interface Connections {
+  /** Notes that the request is to be answered. Returns false when it must not be handled: the client was told that the
+   *  connection ends, so it regards the request as not done. */
+  expect(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Stops accepting. Resolves when all connections are closed: each after a response that says so, or when its client is
+   *  silent, and all of them after `boundMs`. */
+  close(boundMs: number): Promise<void>;
+}
 
-  constructor(http: Server, front: NetServer) {
-    this.#front = front;
-    front.on('connection', (socket: Socket) => {
-      this.#acceptedCount++;
-      this.#accepted.add(socket);
-      socket.once('close', () => this.#accepted.delete(socket));
+/** `front` listens, and hands what it accepts to `http`. */
+export function createConnections(http: Server, front: NetServer): Connections {
+  /** All accepted sockets. `http` does not know a socket before its TLS handshake has ended. */
+  const accepted = new Set<Socket>();
+  const open = new Map<Socket, Connection>();
+  let acceptedCount = 0;
+  let isClosing = false;
+
+  front.on('connection', (socket: Socket) => {
+    acceptedCount++;
+    accepted.add(socket);
+    socket.once('close', () => accepted.delete(socket));
+  });
+  http.on('connection', (socket: Socket) => {
+    const connection = createConnection(socket);
+    open.set(socket, connection);
+    socket.once('close', () => {
+      open.delete(socket);
+      connection.closed();
     });
-    http.on('connection', (socket: Socket) => {
-      const connection = new Connection(socket);
-      this.#open.set(socket, connection);
-      socket.once('close', () => {
-        this.#open.delete(socket);
-        connection.closed();
-      });
-    });
-  }
+  });
 
-  /** Notes that the request is to be answered. False when it must not be handled: an answer before it has told the
-   *  client that the connection ends, so the client takes it for not done. */
-  owe({ socket }: IncomingMessage, response: ServerResponse): boolean {
-    const connection = this.#open.get(socket);
-    return connection === undefined || connection.owe(response, this.#isClosing);
-  }
-
-  /** Accepts nothing new; resolves when all connections are closed: each after an answer that says so or when its
-   *  client is silent, and all after `boundMs`. */
-  async close(boundMs: number): Promise<void> {
-    const until = performance.now() + boundMs;
-    await this.#emptyAcceptQueue(until);
-    const closed = new Promise<void>(resolve => this.#front.close(() => resolve()));
-    // Not before: a client that reads this connects anew, and would be in the accept queue.
-    this.#isClosing = true;
-    for (const connection of this.#open.values()) connection.announceEnd();
-    await this.#closeSilent(until);
-    for (const socket of [...this.#open.keys(), ...this.#accepted]) socket.destroy();
-    await closed;
-  }
-
-  /** Clients in the accept queue are connected and may have sent a request; the kernel resets them when the listening
-   *  socket closes. */
-  async #emptyAcceptQueue(until: number): Promise<void> {
+  /** Accepts the clients in the accept queue. They are connected and may have sent a request, and the kernel resets them
+   *  when the listening socket closes. */
+  async function emptyAcceptQueue(until: number): Promise<void> {
     const giveUpAt = Math.min(until, performance.now() + ACCEPT_MAX_MS);
     for (let quiet = 0; performance.now() < giveUpAt; ) {
-      const before = this.#acceptedCount;
+      const before = acceptedCount;
       const tookMs = await pollOnce();
-      quiet = this.#acceptedCount === before ? quiet + 1 : 0;
-      // What has kept this process busy since the kernel was asked has let others connect.
+      quiet = acceptedCount === before ? quiet + 1 : 0;
+      // Other clients may have connected while this process was busy.
       if (quiet >= POLL_ROUNDS && tookMs < QUICK_MS) return;
     }
   }
 
-  async #closeSilent(until: number): Promise<void> {
+  async function closeSilent(until: number): Promise<void> {
     const handshakesUntil = performance.now() + ARRIVE_MAX_MS;
-    while (this.#accepted.size > 0 && performance.now() < until) {
-      const silent = [...this.#open.values()].filter(connection => connection.mayEnd());
+    while (accepted.size > 0 && performance.now() < until) {
+      const silent = [...open.values()].filter(connection => connection.mayEnd());
       for (let i = 0; i < silent.length && performance.now() < until; i += CLOSED_AT_ONCE_MAX) {
         await poll();
         for (const connection of silent.slice(i, i + CLOSED_AT_ONCE_MAX))
           if (connection.mayEnd()) connection.end();
       }
-      if (this.#open.size === 0 && performance.now() > handshakesUntil)
-        for (const socket of this.#accepted) socket.destroy();
+      if (open.size === 0 && performance.now() > handshakesUntil)
+        for (const socket of accepted) socket.destroy();
       await wait(LOOK_EVERY_MS);
     }
   }
+
+  return {
+    expect({ socket }, response) {
+      const connection = open.get(socket);
+      return connection === undefined || connection.expect(response, isClosing);
+    },
+    async close(boundMs) {
+      const until = performance.now() + boundMs;
+      await emptyAcceptQueue(until);
+      const closed = new Promise<void>(resolve => front.close(() => resolve()));
+      // Not earlier: a client that reads it connects again, and would be in the accept queue.
+      isClosing = true;
+      for (const connection of open.values()) connection.announceEnd();
+      await closeSilent(until);
+      for (const socket of [...open.keys(), ...accepted]) socket.destroy();
+      await closed;
+    },
+  };
 }
 
-class Connection {
-  readonly #socket: Socket;
-  readonly #owed = new Set<ServerResponse>();
+/** One connection and its pending responses. */
+interface Connection {
+  /** As `Connections` has it. */
+  expect(response: ServerResponse, isClosing: boolean): boolean;
+  /** Says in the last pending response that the connection ends, so that the client sends its next request elsewhere.
+   *  All requests that a client sent ahead are answered. */
+  announceEnd(): void;
+  /** Whether no response is pending and the client is silent, or has not completed the request that it began. */
+  mayEnd(): boolean;
+  /** Ends the connection, and reads it until the client ends it too. */
+  end(): void;
+  /** The socket has closed. */
+  closed(): void;
+}
+
+function createConnection(socket: Socket): Connection {
+  const pending = new Set<ServerResponse>();
   /** The response that says that the connection ends. */
-  #last: ServerResponse | null = null;
-  /** Bytes read when it last owed nothing: any more are the beginning of a request. */
-  #restBytes = 0;
-  #seenBytes = 0;
-  #silentSince = 0;
-  #begunAt: number | null = null;
+  let last: ServerResponse | null = null;
+  /** The bytes read when no response was pending. Further bytes begin a request. */
+  let restBytes = 0;
+  let seenBytes = 0;
+  let silentSince = performance.now();
+  let begunAt: number | null = null;
+  let isEnding = false;
 
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    this.#silentSince = performance.now();
+  function end(): void {
+    if (isEnding) return;
+    isEnding = true;
+    socket.end();
+    const lingering = setTimeout(() => socket.destroy(), LINGER_MAX_MS);
+    socket.once('close', () => clearTimeout(lingering));
   }
+  // node:http calls it after a response that says that the connection ends.
+  socket.destroySoon = end;
 
-  owe(response: ServerResponse, isClosing: boolean): boolean {
-    if (this.#last?.headersSent === true) return false;
-    if (this.#owed.size >= OWED_MAX) {
-      this.#socket.destroy();
-      return false;
-    }
-    this.#owed.add(response);
-    this.#begunAt = null;
-    if (isClosing) this.announceEnd();
-    response.once('close', () => this.#settle(response));
-    return true;
-  }
-
-  #settle(response: ServerResponse): void {
-    this.#owed.delete(response);
-    if (this.#owed.size > 0) return;
-    this.#restBytes = this.#seenBytes = this.#socket.bytesRead;
-    this.#silentSince = performance.now();
-  }
-
-  /** Says in the last answer owed that the connection ends, so that the client sends its next request elsewhere.
-   *  Requests that a client sent before it had the answer to an earlier one are all answered. */
-  announceEnd(): void {
-    const newest = [...this.#owed].at(-1);
+  function announceEnd(): void {
+    const newest = [...pending].at(-1);
     if (newest === undefined || newest.headersSent) return;
-    this.#last?.removeHeader('Connection');
-    this.#last = newest;
+    last?.removeHeader('Connection');
+    last = newest;
     newest.setHeader('Connection', 'close');
   }
 
-  /** Whether it owes nothing and its client is silent, or has not ended what it began. */
-  mayEnd(): boolean {
-    if (this.#owed.size > 0) return false;
-    const now = performance.now();
-    const { bytesRead } = this.#socket;
-    if (bytesRead !== this.#seenBytes) this.#silentSince = now;
-    this.#seenBytes = bytesRead;
-    if (bytesRead === this.#restBytes) return now - this.#silentSince >= SILENT_MS;
-    this.#begunAt ??= now;
-    return now - this.#begunAt >= ARRIVE_MAX_MS;
+  function settle(response: ServerResponse): void {
+    pending.delete(response);
+    if (pending.size > 0) return;
+    restBytes = seenBytes = socket.bytesRead;
+    silentSince = performance.now();
   }
 
-  end(): void {
-    this.#socket.destroySoon();
-  }
-
-  /** Deno does not tell the responses that wait for their turn. */
-  closed(): void {
-    for (const response of [...this.#owed]) response.emit('close');
-  }
+  return {
+    expect(response, isClosing) {
+      if (isEnding || last?.headersSent === true) return false;
+      if (pending.size >= PENDING_MAX) {
+        socket.destroy();
+        return false;
+      }
+      pending.add(response);
+      begunAt = null;
+      if (isClosing) announceEnd();
+      response.once('close', () => settle(response));
+      return true;
+    },
+    announceEnd,
+    mayEnd() {
+      if (isEnding || pending.size > 0) return false;
+      const now = performance.now();
+      const { bytesRead } = socket;
+      if (bytesRead !== seenBytes) silentSince = now;
+      seenBytes = bytesRead;
+      if (bytesRead === restBytes) return now - silentSince >= SILENT_MS;
+      begunAt ??= now;
+      return now - begunAt >= ARRIVE_MAX_MS;
+    },
+    end,
+    closed() {
+      // Deno does not close the responses that wait for their turn.
+      for (const response of [...pending]) response.emit('close');
+    },
+  };
 }
 
-/** Resolves when what had come to this process at the time of the call has been read. Deno asks the kernel between
- *  timers only, and not when one is due already. */
+/** Resolves when everything that had arrived at the time of the call has been read. Deno asks the kernel only between
+ *  timers, and not when one is already due. */
 async function poll(): Promise<void> {
   for (let round = 0; round < POLL_ROUNDS; round++) await pollOnce();
 }
 
-/** Answers for how long what came was being dealt with, in milliseconds. */
+/** Returns the time that this process took to handle what had arrived, in milliseconds. */
 async function pollOnce(): Promise<number> {
   await wait(1);
   const askedAt = performance.now();

@@ -10,7 +10,7 @@ import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
 import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
-import { InFlight } from './in-flight.ts';
+import { createInFlight, type InFlight } from './in-flight.ts';
 
 /** Local and global are one and the same, so that engines from 27 on skip the search for a pool that overlaps no
  *  route of the host, which the ENI's subnet always does. */
@@ -47,7 +47,7 @@ interface DriverOptions {
 }
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
-  const { inFlight = new InFlight(), bodyMaxMs = BODY_MAX_MS } = options;
+  const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS } = options;
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));

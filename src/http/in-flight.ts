@@ -1,33 +1,39 @@
-/** The handlers that run. A caller that hung up has no connection any more, while what it was promised is still to
- *  be undone: a server that stops has to wait for these, not for sockets only. */
-export class InFlight {
-  #count = 0;
-  readonly #waiting = new Set<() => void>();
+/** Counts the request handlers that run, so that a server that stops can wait for them. A handler runs on after its
+ *  client has disconnected: its claim is still to be rolled back. */
+export interface InFlight {
+  /** Counts the handler until it has ended. */
+  track(handler: () => Promise<void>): Promise<void>;
+  /** Resolves when no handler runs, or after `boundMs`. */
+  ended(boundMs: number): Promise<void>;
+}
 
-  async track(work: () => Promise<void>): Promise<void> {
-    this.#count++;
-    try {
-      await work();
-    } finally {
-      this.#count--;
-      if (this.#count === 0) for (const tell of this.#waiting) tell();
-    }
-  }
+export function createInFlight(): InFlight {
+  let count = 0;
+  const waiting = new Set<() => void>();
 
-  /** Resolves when none runs, and after `boundMs` in any case. */
-  ended(boundMs: number): Promise<void> {
-    return new Promise(resolve => {
-      if (this.#count === 0) {
-        resolve();
-        return;
+  return {
+    async track(handler) {
+      count++;
+      try {
+        await handler();
+      } finally {
+        count--;
+        if (count === 0) for (const tell of waiting) tell();
       }
-      const tell = () => {
-        clearTimeout(bound);
-        this.#waiting.delete(tell);
-        resolve();
-      };
-      const bound = setTimeout(tell, boundMs);
-      this.#waiting.add(tell);
-    });
-  }
+    },
+    ended: boundMs =>
+      new Promise(resolve => {
+        if (count === 0) {
+          resolve();
+          return;
+        }
+        const tell = () => {
+          clearTimeout(bound);
+          waiting.delete(tell);
+          resolve();
+        };
+        const bound = setTimeout(tell, boundMs);
+        waiting.add(tell);
+      }),
+  };
 }

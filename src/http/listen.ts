@@ -7,7 +7,7 @@ import process from 'node:process';
 import { getRequestListener } from '@hono/node-server';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { Connections } from './connections.ts';
+import { createConnections } from './connections.ts';
 import { nameSocket, removeStaleSocket } from './stale-socket.ts';
 import { createTlsFront, type TlsFiles } from './tls-front.ts';
 
@@ -43,7 +43,7 @@ const CONNECTIONS_MAX = 10_000;
 export async function listen(app: App, listener: Listener, log?: Log): Promise<Listening> {
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const http = createHttpServer((request, response) => {
-    if (connections.owe(request, response)) void handle(request, response);
+    if (connections.expect(request, response)) void handle(request, response);
   });
   // dockerd keeps idle connections for ever and repeats a request with an empty body when one turns out to
   // be closed: the server never closes first.
@@ -52,7 +52,7 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
   Object.defineProperty(http, 'listening', { value: true });
   const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, log) : plainFront(http);
   front.maxConnections = CONNECTIONS_MAX;
-  const connections = new Connections(http, front);
+  const connections = createConnections(http, front);
   const removeSocket = await bind(front, listener);
   return {
     address: addressOf(front, listener),

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { createDriver } from '../../src/http/driver.ts';
-import { InFlight } from '../../src/http/in-flight.ts';
+import { createInFlight } from '../../src/http/in-flight.ts';
 import { type Listener, listen } from '../../src/http/listen.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
@@ -65,12 +65,18 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-class CountedInFlight extends InFlight {
-  endedCount = 0;
-  override async track(work: () => Promise<void>): Promise<void> {
-    await super.track(work);
-    this.endedCount++;
-  }
+/** Counts the handlers that have ended, too. */
+function countedInFlight() {
+  const inFlight = createInFlight();
+  const counted = {
+    ...inFlight,
+    endedCount: 0,
+    async track(handler: () => Promise<void>): Promise<void> {
+      await inFlight.track(handler);
+      counted.endedCount++;
+    },
+  };
+  return counted;
 }
 
 /** A server whose first request waits for `first`, and a client of it. */
@@ -89,7 +95,7 @@ async function served(transport: Transport, first: (isGone: () => boolean) => Pr
       return await w.allocator.release(...asked);
     },
   };
-  const inFlight = new CountedInFlight();
+  const inFlight = countedInFlight();
   const service = { pools: w.pools, allocator, opened: async () => {} };
   const listening = await listen(createDriver(service, w.context.log, { inFlight }), transport.listener());
   const socket = transport.dial(listening.address).on('error', () => {});

@@ -2,7 +2,7 @@
 import { connect } from 'node:net';
 import { IpamError } from '../../src/domain/error.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
-import { InFlight } from '../../src/http/in-flight.ts';
+import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { ENI_A, pooled, ROOMY, type World, world } from '../kit/world.ts';
@@ -307,7 +307,7 @@ for (const [what, head] of [
 
 onTheWire('a handler whose caller has hung up is in flight until it has undone its claim', async () => {
   const w = await pooled({ vpc: ROOMY });
-  const inFlight = new InFlight();
+  const inFlight = createInFlight();
   const { promise: undone, resolve: undo } = Promise.withResolvers<void>();
   let undoing = false;
   const slow: World['allocator'] = {

@@ -491,15 +491,18 @@ interface Wire {
   readonly socket: Socket;
   received: string;
   hasEnded: boolean;
+  error: unknown;
 }
 
 function wire(to: NetConnectOpts): Wire {
-  const made: Wire = { socket: connect(to), received: '', hasEnded: false };
+  const made: Wire = { socket: connect(to), received: '', hasEnded: false, error: null };
   made.socket.setEncoding('latin1').on('data', (chunk: unknown) => {
     made.received += chunk;
   });
   made.socket
-    .on('error', () => {})
+    .on('error', error => {
+      made.error = error;
+    })
     .on('close', () => {
       made.hasEnded = true;
     });
@@ -600,6 +603,30 @@ for (const [transport, listener] of PLAIN) {
     await closed;
     await until('the end of the other', () => never.hasEnded);
     assert.is(never.received, '');
+  });
+
+  stop(`a client of ${transport} that goes on sending meanwhile: reads all answers`, async () => {
+    const { address, close } = await serve(listener());
+    const one = wire(toward(address));
+    const begins = begun();
+    one.socket.write(asks('last', '/slow'));
+    await begins;
+    one.socket.pause();
+    const closed = closesSoon(close);
+    handled = [];
+    finish();
+    for (let i = 0; i < 30; i++) {
+      one.socket.write(asks('more', '/more'));
+      await wait(10);
+    }
+    one.socket.resume();
+    await closed;
+    await until('the end', () => one.hasEnded);
+    const answers = answersOn(one);
+    assert.is(answers[0], 'POST last');
+    assert.is(answers.length, handled.length + 1);
+    assert.is(saysEnd(one), 1);
+    assert.is(one.error, null);
   });
 
   stop(`keeps a connection of ${transport} whose answer did not say that it ends`, async () => {

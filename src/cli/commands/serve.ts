@@ -4,7 +4,7 @@ import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
-import { InFlight } from '../../http/in-flight.ts';
+import { createInFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
 import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
@@ -60,7 +60,7 @@ export async function startServer(
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
   const parts = await context.assemble(config, log);
   const ledger = createOpening(parts, context);
-  const inFlight = new InFlight();
+  const inFlight = createInFlight();
   const app = createDriver(parts.service(ledger.opened), log, { inFlight });
   const listening: Listening[] = [];
   const stop = async () => {
