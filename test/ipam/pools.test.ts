@@ -3,7 +3,18 @@ import { IpamError } from '../../src/domain/error.ts';
 import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { DESCRIBE, ENI_A, failure, GONE, POLICY, ROOMY, SUBNET, type World, world } from '../kit/world.ts';
+import {
+  DESCRIBE,
+  ENI_A,
+  failure,
+  GONE,
+  POLICY,
+  pooled,
+  ROOMY,
+  SUBNET,
+  type World,
+  world,
+} from '../kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });
@@ -105,8 +116,7 @@ pools('the loop of engines up to 26 without --subnet ends with the flags to add'
 });
 
 pools('the VPC router is the only gateway', async () => {
-  const w = world({ vpc: ROOMY });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY });
   const pool = parsePoolId('eni-0a');
   assert.is((await w.pools.gateway(pool, null)).gateway, '10.0.1.1');
   assert.is((await w.pools.gateway(pool, '10.0.1.1' as never)).gateway, '10.0.1.1');

@@ -19,8 +19,10 @@ import {
   failure,
   GONE,
   ipsOf,
+  LARGE,
   NOT_WARM,
   POLICY,
+  pooled,
   ROOMY,
   SUBNET,
   UNASSIGN,
@@ -28,32 +30,18 @@ import {
   world,
 } from '../../kit/world.ts';
 
-const ip = (text: string) => text as Ipv4;
-const foreign = (w: World, ...ips: string[]) => w.vpc.network.assign({ eni: ENI_B, ips: ips.map(ip) });
-
-/** ENIs that hold 49 beside their primary. */
-const LARGE = { ...ROOMY, instances: ['i-0a', 'i-0b'].map(id => ({ id, type: 'm5.24xlarge' })) };
-
-async function freeRows(w: World, count: number) {
-  await w.enis.adopt(ENI_A);
-  const query = {
-    subnet: SUBNET,
-    eni: ENI_A,
-    range: null,
-    rest: w.context.policy,
-    which: 'rested' as const,
-    limit: count,
-  };
-  return (await w.store.freeFor(query)).rows;
+/** A world, and free rows in the order in which ENI A tries them; `nth`: the address of one. */
+async function withFree(count: number, options: Parameters<typeof world>[0] = {}) {
+  const w = world({ vpc: ROOMY, ...options });
+  const rows = await w.freeRows(count);
+  const nth = (n: number) => rows[n]?.ip ?? ('' as Ipv4);
+  return { w, rows, nth };
 }
-/** The n-th free address in the order in which ENI A tries them. */
-const nth = (rows: readonly { ip: Ipv4 }[], n: number): Ipv4 => rows[n]?.ip ?? ip('0.0.0.0');
 
 const assigning = suite('assign');
 
 assigning('the intent is written before EC2 is asked', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 2);
+  const { w, rows } = await withFree(2);
   w.vpc.faults.add({ kind: 'latency', ms: 500, action: ASSIGN });
   const under = assignTo(w.context, ENI_A, rows);
   await w.time.wait(100);
@@ -62,40 +50,36 @@ assigning('the intent is written before EC2 is asked', async () => {
 });
 
 assigning('an address that EC2 names as taken becomes occupied and the rest is sent again', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 4);
-  foreign(w, nth(rows, 1));
+  const { w, rows, nth } = await withFree(4);
+  w.putOn(ENI_B, nth(1));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is(await w.statusOf(nth(rows, 1)), 'occupied');
-  assert.is((await w.rowOf(nth(rows, 1))).iface, ENI_B);
+  assert.is(await w.statusOf(nth(1)), 'occupied');
+  assert.is((await w.rowOf(nth(1))).iface, ENI_B);
   assert.is(w.callsOf(ASSIGN), 2);
 });
 
 assigning('one that EC2 does not name is found by its carrier', async () => {
-  const w = world({ vpc: ROOMY, unnamedRefusals: true });
-  const rows = await freeRows(w, 4);
-  foreign(w, nth(rows, 2));
+  const { w, rows, nth } = await withFree(4, { unnamedRefusals: true });
+  w.putOn(ENI_B, nth(2));
   const result = await assignTo(w.context, ENI_A, rows);
   assert.is(result.ready.length, 3);
-  assert.is(await w.statusOf(nth(rows, 2)), 'occupied');
+  assert.is(await w.statusOf(nth(2)), 'occupied');
 });
 
 assigning('one that no read shows is found by halving, and is known from its refusal only', async () => {
-  const w = world({ vpc: ROOMY, unnamedRefusals: true });
-  const rows = await freeRows(w, 4);
-  foreign(w, nth(rows, 0));
+  const { w, rows, nth } = await withFree(4, { unnamedRefusals: true });
+  w.putOn(ENI_B, nth(0));
   w.refuseCalls(DESCRIBE, 'InternalError', 'no reads today');
   const result = await assignTo(w.context, ENI_A, rows);
-  assert.equal(ipsOf(result.taken), [nth(rows, 0)]);
-  assert.is((await w.rowOf(nth(rows, 0))).refusedAt, w.time.now);
+  assert.equal(ipsOf(result.taken), [nth(0)]);
+  assert.is((await w.rowOf(nth(0))).refusedAt, w.time.now);
   assert.equal(await w.ipsWith('assigning'), []);
 });
 
 assigning('a read that hangs after a refusal keeps the other addresses for two seconds only', async () => {
-  const w = world({ vpc: ROOMY, unnamedRefusals: true });
-  const rows = await freeRows(w, 4);
-  foreign(w, nth(rows, 0));
+  const { w, rows, nth } = await withFree(4, { unnamedRefusals: true });
+  w.putOn(ENI_B, nth(0));
   w.vpc.faults.add({ kind: 'hang', action: DESCRIBE });
   const before = w.time.now;
   assert.is((await assignTo(w.context, ENI_A, rows)).ready.length, 3);
@@ -103,18 +87,16 @@ assigning('a read that hangs after a refusal keeps the other addresses for two s
 });
 
 assigning('a subnet full of strangers does not block a request', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 9);
-  w.vpc.network.createEni({ subnet: SUBNET, primary: nth(rows, 0) });
-  foreign(w, ...ipsOf(rows.slice(1, 9)));
+  const { w, rows, nth } = await withFree(9);
+  w.vpc.network.createEni({ subnet: SUBNET, primary: nth(0) });
+  w.putOn(ENI_B, ...ipsOf(rows.slice(1, 9)));
   const row = await w.request(ENI_A);
   assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
   assert.equal((await w.ipsWith('occupied')).filter(one => rows.some(row => row.ip === one)).length, 9);
 });
 
 assigning('a refusal that is not about addresses is told as it is, and marks none of them', async () => {
-  const w = world({ vpc: ROOMY });
-  await freeRows(w, 1);
+  const w = await pooled({ vpc: ROOMY });
   w.refuseCalls(ASSIGN, 'IncorrectState', 'The ENI is in a bad way.');
   const occupied = await w.ipsWith('occupied');
   assert.match(
@@ -138,9 +120,8 @@ function rejected(w: World, ...ips: string[]): void {
 const UNKNOWN = 'The moon is in the wrong house.';
 
 assigning('one refused in unknown words is found by halving, skipped, and not occupied', async () => {
-  const w = world({ vpc: LARGE });
-  const rows = await freeRows(w, 60);
-  const bad = nth(rows, 0);
+  const { w, rows, nth } = await withFree(60, { vpc: LARGE });
+  const bad = nth(0);
   rejected(w, bad);
   const { ready, error, calls, rejected: found } = await assignTo(w.context, ENI_A, rows, 49);
   assert.is(error, null);
@@ -150,25 +131,23 @@ assigning('one refused in unknown words is found by halving, skipped, and not oc
   assert.is(await w.statusOf(bad), 'free');
   assert.is((await w.rowOf(bad)).refusedAt, w.time.now);
   assert.equal(await w.ipsWith('occupied'), ['10.0.1.4', '10.0.1.5'], 'the primaries');
-  const asked = await freeRows(w, 500);
+  const asked = await w.freeRows(2_000);
   assert.not.ok(asked.some(row => row.ip === bad));
   w.time.now += SKIPPED_FOR_MS;
-  assert.is((await freeRows(w, 500)).at(-1)?.ip, bad, 'after ten minutes it comes last');
+  assert.is((await w.freeRows(2_000)).at(-1)?.ip, bad, 'after ten minutes it comes last');
 });
 
 assigning('those of a batch that was refused are suspects, and tried last', async () => {
-  const w = world({ vpc: LARGE });
-  const rows = await freeRows(w, 6);
-  rejected(w, nth(rows, 0));
+  const { w, rows, nth } = await withFree(6, { vpc: LARGE });
+  rejected(w, nth(0));
   // 0 to 3, 0 and 1, and 0 alone are refused; 4 and 5 were in none of these.
   const { ready, calls } = await assignTo(w.context, ENI_A, rows, 4);
-  assert.equal(ipsOf(ready), [nth(rows, 4)]);
+  assert.equal(ipsOf(ready), [nth(4)]);
   assert.is(calls, 4);
 });
 
 assigning('after three that EC2 refuses alone the request is refused in its words', async () => {
-  const w = world({ vpc: ROOMY });
-  await freeRows(w, 1);
+  const w = await pooled({ vpc: ROOMY });
   w.refuseCalls(ASSIGN, 'InvalidParameterValue', UNKNOWN);
   const before = await w.ipsWith('occupied');
   const error = await failure(w.request(ENI_A));
@@ -181,24 +160,21 @@ assigning('after three that EC2 refuses alone the request is refused in its word
 });
 
 assigning('a request makes eight calls at most, whatever it meets', async () => {
-  const w = world({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
-  await freeRows(w, 1);
+  const w = await pooled({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
   w.refuseCalls(ASSIGN, 'InvalidParameterValue', UNKNOWN);
   assert.is((await failure(w.request(ENI_A))).code, 'ec2-invalid');
   assert.is(w.callsOf(ASSIGN), 8);
 });
 
 assigning('a refused `--ip` quotes EC2', async () => {
-  const w = world({ vpc: ROOMY });
-  const [row] = await freeRows(w, 1);
-  rejected(w, row?.ip ?? '');
-  assert.match((await failure(w.request(ENI_A, { named: row?.ip ?? '' }))).line, /The moon is in the wrong/);
+  const { w, nth } = await withFree(1);
+  rejected(w, nth(0));
+  assert.match((await failure(w.request(ENI_A, { named: nth(0) }))).line, /The moon is in the wrong/);
   assert.ok(await w.request(ENI_A), 'and another is given at once');
 });
 
 assigning('a lost reply within the search leaves its half in doubt, and the others free', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 8);
+  const { w, rows } = await withFree(8);
   w.refuseCalls(ASSIGN, 'InvalidParameterValue', 'no', 1);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
   const { error, unanswered } = await assignTo(w.context, ENI_A, rows);
@@ -216,8 +192,7 @@ const refusals: [code: string, ends: string][] = [
 ];
 for (const [code, ends] of refusals)
   assigning(`after ${code} the addresses are free again at once`, async () => {
-    const w = world({ vpc: ROOMY });
-    const rows = await freeRows(w, 3);
+    const { w, rows } = await withFree(3);
     w.refuseCalls(ASSIGN, code, 'refused', 1);
     assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, ends);
     for (const row of rows) assert.is(await w.statusOf(row.ip), 'free');
@@ -225,12 +200,11 @@ for (const [code, ends] of refusals)
 
 for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate', ms: 300_000 }] as const)
   assigning(`after ${fault.kind} the intent is settled after the grace only, and only forward`, async () => {
-    const w = world({ vpc: ROOMY });
-    const rows = await freeRows(w, 2);
+    const { w, rows, nth } = await withFree(2);
     w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
     assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
     assert.is((await w.ipsWith('assigning')).length, 2);
-    const writtenAt = (await w.rowOf(nth(rows, 0))).movedAt;
+    const writtenAt = (await w.rowOf(nth(0))).movedAt;
     w.time.now = writtenAt + POLICY.graceMs - 1;
     assert.is(await takeOver(w.another().context), 0);
     assert.is((await w.ipsWith('assigning')).length, 2, 'not before the grace is over');
@@ -241,8 +215,7 @@ for (const fault of [{ kind: 'lostReply' }, { kind: 'hang' }, { kind: 'applyLate
   });
 
 assigning('what an unassign took off does not return to that ENI while reads may be late', async () => {
-  const w = world({ policy: NOT_WARM });
-  await freeRows(w, 1);
+  const w = await pooled({ policy: NOT_WARM });
   const rows = await w.requests(ENI_A, 9);
   const gone = rows[0]?.ip ?? '';
   await w.release(ENI_A, gone);
@@ -254,9 +227,8 @@ assigning('what an unassign took off does not return to that ENI while reads may
 });
 
 assigning('when there is no permit for the rest, it is free again, and the caller is told why', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 4);
-  foreign(w, nth(rows, 1));
+  const { w, rows, nth } = await withFree(4);
+  w.putOn(ENI_B, nth(1));
   let given = 0;
   const permit: Cloud['permit'] = async kind => {
     if (given++ > 0) throw new IpamError('ec2-throttled', 'not sent');
@@ -266,21 +238,19 @@ assigning('when there is no permit for the rest, it is free again, and the calle
   const result = await assignTo(context, ENI_A, rows);
   assert.is(result.error?.code, 'ec2-throttled');
   assert.equal(await w.ipsWith('assigning'), []);
-  assert.is(await w.statusOf(nth(rows, 1)), 'occupied');
+  assert.is(await w.statusOf(nth(1)), 'occupied');
   assert.is(w.callsOf(ASSIGN), 1);
 });
 
 assigning('others that look for free addresses at the same time do not make a batch smaller', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 6);
+  const { w, rows } = await withFree(6);
   await w.store.move(rows.slice(0, 2).map(row => ({ row, move: 'assign', iface: ENI_B })));
   const result = await assignTo(w.context, ENI_A, rows, 3);
   assert.equal(ipsOf(result.ready), ipsOf(rows.slice(2, 5)));
 });
 
 assigning('a call is not sent when its intent took too long to write', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 2);
+  const { w, rows } = await withFree(2);
   const { move } = w.store;
   const slow = {
     ...w.store,
@@ -298,21 +268,21 @@ assigning('a call is not sent when its intent took too long to write', async () 
 
 const unassigning = suite('unassign');
 
-async function readyRows(w: World, count: number) {
-  return (await assignTo(w.context, ENI_A, await freeRows(w, count))).ready;
+/** So many ready rows on ENI A. */
+async function withReady(count: number) {
+  const { w, rows } = await withFree(count);
+  return { w, rows: (await assignTo(w.context, ENI_A, rows)).ready };
 }
 
 unassigning('takes many off in one call', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 5);
+  const { w, rows } = await withReady(5);
   assert.is((await unassign(w.context, rows)).freed.length, 5);
   assert.equal(w.secondariesOf(ENI_A), []);
   assert.is(w.callsOf(UNASSIGN), 1);
 });
 
 unassigning('what was claimed meanwhile stays', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 3);
+  const { w, rows } = await withReady(3);
   const held = await w.request(ENI_A);
   assert.is((await unassign(w.context, rows)).freed.length, 2);
   assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
@@ -320,45 +290,42 @@ unassigning('what was claimed meanwhile stays', async () => {
 });
 
 unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 5);
-  w.takeOff(ENI_A, nth(rows, 3));
+  const { w, rows } = await withReady(5);
+  w.takeOff(ENI_A, rows[3]?.ip ?? '');
   assert.is((await unassign(w.context, rows)).freed.length, 5);
   assert.equal(w.secondariesOf(ENI_A), []);
 });
 
 unassigning('on an ENI that is gone confirms them all', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 3);
+  const { w, rows } = await withReady(3);
   w.detach(ENI_A);
   w.vpc.network.deleteEni(ENI_A);
   assert.is((await unassign(w.context, rows)).freed.length, 3);
 });
 
 unassigning('refused for the rate, they are ready again', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 3);
+  const { w, rows } = await withReady(3);
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
   assert.is((await unassign(w.context, rows)).freed.length, 0);
   assert.is((await w.ipsWith('ready')).length, 3);
 });
 
 unassigning('after a lost reply nobody gets them until the grace is over and they are off', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 3);
+  const { w, rows } = await withReady(3);
   w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
   assert.is((await unassign(w.context, rows)).freed.length, 0);
-  const others: string[] = ipsOf(await w.requests(ENI_A, 6));
-  for (const row of rows) assert.not.ok(others.includes(row.ip));
+  const others = ipsOf(await w.requests(ENI_A, 6));
+  for (const { ip } of rows) assert.not.ok(others.includes(ip));
   w.time.now += POLICY.graceMs;
   assert.is(await takeOver(w.context), 3);
-  for (const row of rows) assert.not.ok(w.secondariesOf(ENI_A).includes(row.ip));
-  for (const row of rows) assert.ok((await w.rowOf(row.ip)).leftUnsure, 'and they stay off for the grace');
+  for (const { ip } of rows) {
+    assert.not.ok(w.secondariesOf(ENI_A).includes(ip));
+    assert.ok((await w.rowOf(ip)).leftUnsure, 'and they stay off for the grace');
+  }
 });
 
 unassigning('what EC2 took off for certain stays off for late reads only, halved batches too', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await readyRows(w, 3);
+  const { w, rows } = await withReady(3);
   w.takeOff(ENI_A, rows[0]?.ip ?? '');
   assert.is((await unassign(w.context, rows)).freed.length, 3);
   for (const row of rows) assert.not.ok((await w.rowOf(row.ip)).leftUnsure);
@@ -366,58 +333,55 @@ unassigning('what EC2 took off for certain stays off for late reads only, halved
 
 const repairing = suite('repair');
 
+/** So many held addresses that somebody took off ENI A. */
+async function withMissing(count: number, options: Parameters<typeof world>[0] = {}) {
+  const w = world({ vpc: ROOMY, ...options });
+  const held = await w.requests(ENI_A, count);
+  w.takeOff(ENI_A, ...ipsOf(held));
+  return { w, held };
+}
+
 repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
   const w = world({ vpc: ROOMY });
   const held = await w.request(ENI_A, { holder: 'web' });
   w.takeOff(ENI_A, held.ip);
   assert.is(await repair(w.context, [held]), 1);
-  const row = await w.rowOf(held.ip);
-  assert.is(row.status, 'allocated');
-  assert.is(row.holder, 'web');
-  assert.is(row.missingSince, null);
+  const { status, holder, missingSince } = await w.rowOf(held.ip);
+  assert.equal([status, holder, missingSince], ['allocated', 'web', null]);
   assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
 });
 
-repairing('whatever EC2 answers, the holder keeps it, and it stays marked as missing', async () => {
-  for (const fault of [
-    { kind: 'throttle' },
-    { kind: 'hang' },
-    { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
-  ] as const) {
-    const w = world({ vpc: ROOMY });
-    const held = await w.request(ENI_A);
-    w.takeOff(ENI_A, held.ip);
+for (const fault of [
+  { kind: 'throttle' },
+  { kind: 'hang' },
+  { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
+] as const)
+  repairing(`whatever EC2 answers (${fault.kind}), the holder keeps it, and it stays missing`, async () => {
+    const { w, held } = await withMissing(1);
     w.vpc.faults.add({ ...fault, action: ASSIGN });
-    assert.is(await repair(w.context, [held]), 0);
-    const row = await w.rowOf(held.ip);
+    assert.is(await repair(w.context, held), 0);
+    const row = await w.rowOf(held[0]?.ip ?? '');
     assert.is(row.status, 'allocated');
     assert.is.not(row.missingSince, null);
-  }
+  });
+
+repairing('what is released while missing is taken off after the grace', async () => {
+  const { w, held } = await withMissing(1);
+  const [ip = ''] = ipsOf(held);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
+  await repair(w.context, held);
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is(await w.statusOf(ip), 'unassigning', 'its repair may yet apply');
+  assert.is(await takeOver(w.context), 0);
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.context), 1);
+  assert.not.ok(w.secondariesOf(ENI_A).includes(ip));
+  assert.is(await w.statusOf(ip), 'free');
 });
 
-repairing(
-  'what is released while missing is taken off after the grace: its repair may yet apply',
-  async () => {
-    const w = world({ vpc: ROOMY });
-    const held = await w.request(ENI_A);
-    w.takeOff(ENI_A, held.ip);
-    w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
-    await repair(w.context, [held]);
-    assert.is(await w.release(ENI_A, held.ip), true);
-    assert.is(await w.statusOf(held.ip), 'unassigning');
-    assert.is(await takeOver(w.context), 0);
-    w.time.now += POLICY.graceMs;
-    assert.is(await takeOver(w.context), 1);
-    assert.not.ok(w.secondariesOf(ENI_A).includes(held.ip));
-    assert.is(await w.statusOf(held.ip), 'free');
-  },
-);
-
 repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
-  const w = world({ vpc: ROOMY });
-  const held = await w.requests(ENI_A, 5);
-  w.vpc.network.unassign(ENI_A, ipsOf(held));
-  foreign(w, held[2]?.ip ?? '');
+  const { w, held } = await withMissing(5);
+  w.putOn(ENI_B, held[2]?.ip ?? '');
   const before = w.callsOf(ASSIGN);
   assert.is(await repair(w.context, held), 4);
   assert.is(w.callsOf(ASSIGN) - before, 2);
@@ -426,26 +390,22 @@ repairing("costs one call for each ENI, and one more where EC2 names what is som
 
 repairing('where the ENI has room for one only, one is put back', async () => {
   const w = world({ policy: NOT_WARM });
-  const held = await w.requests(ENI_A, 9);
-  const [first, second] = held;
-  w.takeOff(ENI_A, first?.ip ?? ip(''), second?.ip ?? ip(''));
-  w.vpc.faults.add({ kind: 'error', code: 'PrivateIpAddressLimitExceeded', message: 'full', times: 1 });
-  assert.is(await repair(w.context, held.slice(0, 2)), 2);
+  const held = (await w.requests(ENI_A, 9)).slice(0, 2);
+  w.takeOff(ENI_A, ...ipsOf(held));
+  w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full', 1);
+  assert.is(await repair(w.context, held), 2);
 });
 
 repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
-  const w = world({ vpc: ROOMY, unnamedRefusals: true });
-  const held = await w.requests(ENI_A, 5);
-  w.vpc.network.unassign(ENI_A, ipsOf(held));
-  foreign(w, held[3]?.ip ?? '');
+  const { w, held } = await withMissing(5, { unnamedRefusals: true });
+  w.putOn(ENI_B, held[3]?.ip ?? '');
   assert.is(await repair(w.context, held), 4);
 });
 
 const bounds = suite('bounds');
 
 bounds('a hung assign on one ENI does not delay another', async () => {
-  const w = world({ vpc: ROOMY });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY });
   await w.enis.adopt(ENI_B);
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN, eni: ENI_A });
   const stuck = failure(w.request(ENI_A));
@@ -456,8 +416,7 @@ bounds('a hung assign on one ENI does not delay another', async () => {
 });
 
 bounds('a queue of requests fails together, counted from the start of the outage', async () => {
-  const w = world({ vpc: ROOMY });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
   for (let i = 0; i < 5; i++) assert.is((await failure(w.request(ENI_A))).code, 'ec2-throttled');
@@ -466,8 +425,7 @@ bounds('a queue of requests fails together, counted from the start of the outage
 });
 
 bounds('a cold start ends at its bound though EC2 answers each call, late', async () => {
-  const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 20_000 } });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY, policy: { requestTimeoutMs: 20_000 } });
   w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
   w.refuseCalls(ASSIGN, 'InvalidParameterValue');
   const before = w.time.now;
@@ -476,26 +434,23 @@ bounds('a cold start ends at its bound though EC2 answers each call, late', asyn
 });
 
 bounds('a named address whose call has no answer is refused at once, not at the bound', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 1);
+  const { w, rows, nth } = await withFree(1);
   w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
   await assignTo(w.context, ENI_A, rows);
   w.time.now += POLICY.callDeadlineMs;
   const before = w.time.now;
-  assert.match((await failure(w.request(ENI_A, { named: nth(rows, 0) }))).line, /EC2 has not answered yet/);
+  assert.match((await failure(w.request(ENI_A, { named: nth(0) }))).line, /EC2 has not answered yet/);
   assert.is(w.time.now, before);
 });
 
 bounds('an outage that ends in time is only a wait', async () => {
-  const w = world({ vpc: ROOMY });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN, times: 5 });
   assert.is((await w.request(ENI_A)).status, 'allocated');
 });
 
 bounds('a request whose caller has gone stops waiting', async () => {
-  const w = world({ vpc: ROOMY });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'throttle', action: ASSIGN });
   const before = w.time.now;
   assert.is((await failure(w.request(ENI_A, { caller: GONE }))).code, 'caller-gone');

@@ -16,6 +16,7 @@ import {
   LARGE,
   NOT_WARM,
   POLICY,
+  pooled,
   ROOMY,
   SUBNET,
   UNASSIGN,
@@ -56,8 +57,7 @@ stealing('serves a request from idle addresses of our other ENIs in two calls', 
 
 /** A call for ENI B that has all free addresses in hand. */
 async function allInHand(fault: Fault) {
-  const w = world({ policy: { warmMin: 0, warmMax: 4 } });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ policy: { warmMin: 0, warmMax: 4 } });
   w.vpc.faults.add({ ...fault, action: ASSIGN, times: 1 });
   const underWay = assignAll(w, ENI_B);
   while ((await w.ipsWith('assigning')).length < 9) await w.time.wait(1);

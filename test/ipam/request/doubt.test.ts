@@ -4,14 +4,15 @@ import type { Allocation } from '../../../src/domain/allocation.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/unanswered.ts';
 import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
-import type { World as VpcDescription } from '../../../src/simulator/model/world.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
   ASSIGN,
   DESCRIBE,
   ENI_A,
   failure,
+  LARGE,
   NOT_WARM,
+  pooled,
   ROOMY,
   SMALL,
   UNASSIGN,
@@ -23,18 +24,9 @@ const ASSIGN_MS = 250;
 const STARTS = 46;
 /** The longest that a start may take. */
 const START_MS_MAX = 4_000;
-/** ENIs that hold 49 beside their primary. */
-const LARGE: VpcDescription = {
-  ...ROOMY,
-  instances: [
-    { id: 'i-0a', type: 'm5.24xlarge' },
-    { id: 'i-0b', type: 'm5.24xlarge' },
-  ],
-};
 
 async function scene(fault: Fault, options: Parameters<typeof world>[0] = {}): Promise<World> {
-  const w = world({ vpc: LARGE, ...options });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: LARGE, ...options });
   w.vpc.faults.add({ action: ASSIGN, times: 1, ...fault });
   w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
   return w;
@@ -87,8 +79,7 @@ const ROOMS = [
 for (const [room, held] of ROOMS)
   for (const [why, fault] of FAULTS)
     starting(`an ENI ${room}, one assign ${why}: each place is given within 4 s`, async () => {
-      const w = world({ vpc: LARGE, policy: NOT_WARM });
-      await w.enis.adopt(ENI_A);
+      const w = await pooled({ vpc: LARGE, policy: NOT_WARM });
       if (held > 0) await start(w, held, 'at once');
       w.vpc.faults.add({ action: ASSIGN, times: 1, ...fault });
       w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
@@ -100,8 +91,7 @@ for (const [room, held] of ROOMS)
     });
 
 starting('where the lost batch fills the ENI and reads are late, the start waits for the read', async () => {
-  const w = world({ vpc: LARGE, policy: NOT_WARM });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: LARGE, policy: NOT_WARM });
   await start(w, 48, 'at once');
   const lagMs = 8_000;
   w.time.now += 60_000; // what is there already, every read shows
@@ -168,8 +158,7 @@ starting('EC2 that answers nothing for a quarter of an hour does not use up the 
 });
 
 starting('who waits when EC2 is well again after a minute is served within seconds', async () => {
-  const w = world({ vpc: LARGE, policy: NOT_WARM });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: LARGE, policy: NOT_WARM });
   w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
   const wellAt = w.time.now + 60_000;
   const starts: Promise<number>[] = [];
@@ -188,8 +177,7 @@ for (const outageMs of [60_000, 150_000])
   starting(
     `one call hung after ${outageMs / 1000} s of outage and an answer: no start takes over 4 s`,
     async () => {
-      const w = world({ vpc: LARGE, policy: NOT_WARM });
-      await w.enis.adopt(ENI_A);
+      const w = await pooled({ vpc: LARGE, policy: NOT_WARM });
       w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
       const endsAt = w.time.now + outageMs;
       const during: Promise<unknown>[] = [];
@@ -210,8 +198,7 @@ for (const outageMs of [60_000, 150_000])
 starting(
   'in a /28 a call without an answer leaves half: those who wait and later ones are served',
   async () => {
-    const w = world({ vpc: SMALL });
-    await w.enis.adopt(ENI_A);
+    const w = await pooled({ vpc: SMALL });
     w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
     const took = await start(w, 4, 'at once');
     assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
@@ -288,8 +275,7 @@ starting('an unassign that hangs keeps nobody waiting for a place', async () => 
 });
 
 starting('the first start after a long outage waits until EC2 may be asked', async () => {
-  const w = world({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
   const action = ASSIGN;
   w.refuseCalls(action, 'Unavailable', 'away');
   for (let i = 0; i < 2; i++) assert.ok(await w.request(ENI_A).catch(error => error instanceof Error));

@@ -26,6 +26,7 @@ import {
   failure,
   NOT_WARM,
   POLICY,
+  pooled,
   ROOMY,
   SMALL,
   SUBNET,
@@ -535,8 +536,7 @@ keeping('gives back what is too much, one server of several', async () => {
 });
 
 keeping('stops only when no refill is under way any more', async () => {
-  const w = world({ vpc: ROOMY, policy: { warmMin: 1, warmMax: 1 } });
-  await w.enis.adopt(ENI_A);
+  const w = await pooled({ vpc: ROOMY, policy: { warmMin: 1, warmMax: 1 } });
   w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN });
   await w.requests(ENI_A, 3);
   assert.ok((await w.tookMs(w.keeper.stop(60_000))) >= 5_000);
