@@ -45,16 +45,11 @@ async function shapes(
 ): Promise<ColdRow[]> {
   const assignMs = await directAssignMs(ec2.url, eniName(ENIS - 1));
   const [first = '', second = '', ...many] = allEnis.slice(0, -1);
-  const measure = async (
-    shape: ColdRow['shape'],
-    enis: readonly string[],
-    each: number,
-    atOnce: boolean,
-  ): Promise<ColdRow> => {
+  const measure = async (shape: ColdRow['shape'], enis: string[], each: number): Promise<ColdRow> => {
     await quiet();
     const callsBefore = await ec2.calls(ASSIGN);
-    const result = await driver.ask('burst', { url, enis, each, atOnce });
-    const { latenciesMs, duplicates, errors } = result;
+    const asked = { url, enis, each, atOnce: shape !== 'one by one' };
+    const { latenciesMs, duplicates, errors } = await driver.ask('burst', asked);
     await pause(assignMs); // includes a refill that has begun
     return {
       what: 'cold',
@@ -73,9 +68,9 @@ async function shapes(
     };
   };
   return [
-    await measure('at once', [first], CONTAINERS_PER_ENI, true),
-    await measure('one by one', [second], CONTAINERS_PER_ENI, false),
-    await measure('many ENIs', many, EACH_OF_MANY, true),
+    await measure('at once', [first], CONTAINERS_PER_ENI),
+    await measure('one by one', [second], CONTAINERS_PER_ENI),
+    await measure('many ENIs', many, EACH_OF_MANY),
   ];
 }
 

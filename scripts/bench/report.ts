@@ -17,13 +17,9 @@ export interface Target {
   readonly what: 'target';
   readonly name: string;
   readonly wanted: string;
-  readonly measured: readonly Case[];
+  readonly measured: readonly { readonly label: string; readonly value: number }[];
   /** In every case. */
   readonly met: boolean;
-}
-interface Case {
-  readonly label: string;
-  readonly value: number;
 }
 
 const callsOverNoop = (row: WarmRow) => row.callsPerSecond / row.noopPerSecond;
@@ -39,11 +35,9 @@ const waitedOverAssigns = (row: ColdRow) => row.waited / row.assignCalls;
 const startOverNoop = (row: StartRow) => row.firstAnswerMs / row.noopFirstAnswerMs;
 const idleOverNoop = (row: StartRow) => row.idleResidentMb / row.noopIdleResidentMb;
 
-type Wanted = `${'≤' | '≥'} ${number}`;
-
 /** A case for each row, named by some of its columns. Met if each is at most (≤) or at least (≥) the number. */
 function target<R>(
-  wanted: Wanted,
+  wanted: `${'≤' | '≥'} ${number}`,
   name: string,
   rows: readonly R[],
   labels: readonly (keyof R)[],
@@ -51,8 +45,8 @@ function target<R>(
 ): Target {
   const limit = Number(wanted.slice(2));
   const measured = rows.map(row => ({ label: labels.map(one => row[one]).join(' '), value: figureOf(row) }));
-  const isMet = ({ value }: Case) => (wanted.startsWith('≤') ? value <= limit : value >= limit);
-  return { what: 'target', name, wanted, measured, met: measured.every(isMet) };
+  const isMet = (value: number) => (wanted.startsWith('≤') ? value <= limit : value >= limit);
+  return { what: 'target', name, wanted, measured, met: measured.every(({ value }) => isMet(value)) };
 }
 
 /** Returns the targets that the rows can answer. */
