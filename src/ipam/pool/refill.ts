@@ -11,7 +11,7 @@ import { ASSIGN_CALLS_MAX, assign, isSeenSoon, REJECTED_MAX } from '../ec2/assig
 import type { Enis, Home } from '../ec2/enis.ts';
 import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
 import type { Cache } from './cache.ts';
-import { evict, steal } from './steal.ts';
+import { evict, idleElsewhere, steal } from './steal.ts';
 
 /** Batches that may turn out to be other people's altogether, before the request looks around again. */
 const ROUNDS_MAX = 8;
@@ -101,7 +101,7 @@ export async function fill(
     const filled = next.do === 'assign' ? await assignNext(parts, round) : await carryOut(parts, next);
     if (filled !== null) return filled;
   }
-  if (await isInDoubt(parts)) throw noAnswer(home.eni.id);
+  if ((await inDoubtOn(parts)).length > 0) throw noAnswer(home.eni.id);
   if (learned.refusal !== null) throw learned.refusal;
   return { outcome: 'subnet dry', resting: null };
 }
@@ -116,10 +116,10 @@ async function assignNext(parts: Parts, round: number): Promise<Filled | null> {
   return next.do === 'assign' ? await assignOn(parts, next, permit) : await carryOut(parts, next);
 }
 
-/** Whether calls for the ENI have had no answer, ours or another server's. */
-async function isInDoubt({ context: { store }, home, learned }: Parts): Promise<boolean> {
+/** Rows of calls for the ENI that have had no answer, ours or another server's. */
+async function inDoubtOn({ context: { store }, home, learned }: Parts): Promise<readonly Allocation[]> {
   const { rows, now } = await store.onEni(home.eni.id);
-  return askedFor(rows, now, learned.unanswered).inDoubt.some(row => row.status === 'assigning');
+  return askedFor(rows, now, learned.unanswered).inDoubt.filter(row => row.status === 'assigning');
 }
 
 const isNothingLeft = ({ cache, home, asked }: Parts): boolean =>
@@ -140,17 +140,29 @@ async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Fill
   const wanted = { range, count, which: 'rested' } as const;
   if ((await steal(context, enis, home, wanted, asked.signal())).length > 0) return null;
   const [resting = null] = await freeFor(context, home, range, 'any', 1);
+  if (resting === null && (await isHeldInDoubt(parts))) throw noAnswer(home.eni.id);
   return { outcome: 'subnet dry', resting };
+}
+
+/** Whether all that could be had on the ENI is what calls without an answer have named: it may be there soon. */
+async function isHeldInDoubt(parts: Parts): Promise<boolean> {
+  const { context, enis, home, asked } = parts;
+  const { range } = asked;
+  const isOfUse = ({ ip }: Allocation) => range === null || contains(range, ip);
+  if (asked.waiting() === 0 || !(await inDoubtOn(parts)).some(isOfUse)) return false;
+  return (await idleElsewhere(context, enis, home, range, 'any')).length === 0;
 }
 
 /** What was asked of EC2 has no answer, and nothing more may be asked yet. Each that waits does so for its own time, which
  *  an outage that is over doesn't shorten. */
-async function untilNextCall({ context, asked, learned }: Parts): Promise<Filled | null> {
-  const { id } = learned.eni;
+async function untilNextCall(parts: Parts): Promise<Filled | null> {
+  const { context, cache, home, asked } = parts;
   while (asked.waiting() > 0) {
+    // Each request says for itself whether it is given early.
+    const { resting } = cache.count(home.eni.id, asked.range);
+    if (resting > 0 && !context.policy.strictReuse) throw noAnswer(home.eni.id);
     await context.wait(LOOK_AGAIN_MS);
-    const { rows, now } = await context.store.onEni(id);
-    if (askedFor(rows, now, learned.unanswered).next !== 'none') return null;
+    if ((await nextFor(parts, 'glance')).do !== 'wait') return null;
   }
   return { outcome: 'ready', assigned: 0 };
 }

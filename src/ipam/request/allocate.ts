@@ -25,6 +25,8 @@ const LOOK_AGAIN_MAX_MS = 2_000;
 /** A request that comes when an outage has lasted for longer than requests wait is tried once all the same. For so long
  *  it goes on with that: EC2 and the ledger may have come back. */
 const ONE_TRY_MS = 5_000;
+/** A request that has waited for EC2 for so long gets early what rests on its ENI, in milliseconds. */
+const REUSE_AFTER_MS = 2_000;
 /** The longest wait for an undo, in milliseconds; the keeper goes on with it. */
 const UNDO_MAX_MS = 10_000;
 
@@ -81,7 +83,7 @@ export function createAllocator(
       Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt))),
     );
     const going: Asked = {
-      ...{ ...asked, home, withRetry },
+      ...{ ...asked, home, startedAt, withRetry },
       releasing: ip => releases.underWay(pool.eni, ip),
       isTimeUp: deadline.isPast,
       get signal() {
@@ -109,8 +111,9 @@ export function createAllocator(
       if (isLast) throw beaten(asked);
       const filled =
         row === null
-          ? await asked.withRetry(() => warm.fill({ home, range: pool.range }, asked.signal))
+          ? await withRetry(asked, () => warm.fill({ home, range: pool.range }, asked.signal))
           : ({ outcome: 'ready' } as const);
+      if ('ip' in filled) return filled;
       const late = asked.isTimeUp();
       if (filled.outcome === 'ready') {
         isLast = late; // but what was assigned for it, it gets
@@ -152,7 +155,24 @@ export function createAllocator(
   async function claimResting(asked: Asked, why: Exhausted): Promise<Allocation | null> {
     const row = takeEarly(asked);
     const claimed = row === null ? null : await claim(row, asked);
-    return claimed ?? (await asked.withRetry(() => claimEarly(context, enis, asked, why)));
+    return claimed ?? (await withRetry(asked, () => claimEarly(context, enis, asked, why)));
+  }
+
+  /** Retries `work` while EC2 is unavailable. Soon an address that rests on the ENI will do, as when the ENI is full. */
+  async function withRetry<T>(asked: Asked, work: () => Promise<T>): Promise<T | Allocation> {
+    const { home, pool, startedAt, caller } = asked;
+    const mayReuse = () => !policy.strictReuse && !caller.aborted && clock() - startedAt >= REUSE_AFTER_MS;
+    return await asked.withRetry(async () => {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isEc2Away(error) || !mayReuse()) throw error;
+        const row = cache.takeResting(home.eni.id, pool.range, Number.POSITIVE_INFINITY);
+        const claimed = row === null ? null : await claim(row, asked);
+        if (claimed === null) throw error;
+        return claimed;
+      }
+    });
   }
 
   /** With nothing rested, as a fill has found just now: the one that has rested longest, without another look. */

@@ -9,6 +9,7 @@ import {
   ASSIGN,
   DESCRIBE,
   ENI_A,
+  ENI_B,
   failure,
   LARGE,
   NOT_WARM,
@@ -204,6 +205,32 @@ starting(
     assert.ok((took[0] ?? 0) <= START_MS_MAX, `${took[0]} ms`);
     await w.time.wait(600_000);
     await start(w, 1, 'at once');
+  },
+);
+
+starting('who waits for EC2 is given what another container gives up meanwhile', async () => {
+  const w = world({ vpc: LARGE, policy: { ...NOT_WARM, cooldownMs: 0 } });
+  const { ip } = await w.request(ENI_A);
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN });
+  // So that the calls are far apart.
+  await startsWhileHung(w, 60);
+  const waiting = w.request(ENI_A);
+  await w.time.wait(3_000);
+  await w.release(ENI_A, ip);
+  const tookMs = await w.tookMs(waiting);
+  assert.is((await waiting).ip, ip);
+  assert.ok(tookMs <= 500, `${tookMs} ms`);
+});
+
+starting(
+  'in a subnet where all is held or without an answer, the start waits until EC2 shows it',
+  async () => {
+    const w = world({ vpc: SMALL, policy: NOT_WARM });
+    await w.requests(ENI_B, 8);
+    await w.enis.adopt(ENI_A);
+    w.vpc.faults.add({ kind: 'applyLate', ms: 25_000, action: ASSIGN, times: 1 });
+    const { ip } = await w.request(ENI_A);
+    assert.ok(w.secondariesOf(ENI_A).includes(ip));
   },
 );
 

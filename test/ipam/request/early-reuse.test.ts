@@ -1,7 +1,21 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
+import type { Policy } from '../../../src/ipam/context.ts';
+import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, ipsOf, NOT_WARM, ROOMY, SMALL, type World, world } from '../../kit/world.ts';
+import {
+  ASSIGN,
+  ENI_A,
+  ENI_B,
+  failure,
+  GONE,
+  ipsOf,
+  NOT_WARM,
+  ROOMY,
+  SMALL,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
 const early = suite('early reuse');
 
@@ -117,6 +131,52 @@ early('is bounded by the quarantine of what is free', async () => {
   assert.ok(ofB.includes((await w.request(ENI_B)).ip));
   w.time.now += 500;
   assert.is((await w.request(ENI_B)).ip, ips[0], 'its quarantine is over');
+});
+
+/** One address that was given up just now, and nothing else: EC2 is away. */
+async function restingAlone(fault: Fault, policy: Partial<Policy> = {}): Promise<[w: World, ip: string]> {
+  const w = world({ vpc: ROOMY, policy: { cooldownMs: 130_000, ...NOT_WARM, ...policy } });
+  const { ip } = await w.request(ENI_A);
+  w.vpc.faults.add({ ...fault, action: ASSIGN });
+  await w.release(ENI_A, ip);
+  return [w, ip];
+}
+
+const AWAY: [what: string, fault: Fault][] = [
+  ['does not answer', { kind: 'hang' }],
+  ['answers 500', { kind: 'error', code: 'InternalError', message: 'away' }],
+  ['throttles', { kind: 'throttle' }],
+];
+for (const [what, fault] of AWAY) {
+  early(`serves a start within seconds while EC2 ${what}`, async () => {
+    const [w, ip] = await restingAlone(fault);
+    const before = w.time.now;
+    assert.is((await w.request(ENI_A)).ip, ip);
+    assert.ok(w.time.now - before <= 4_100, `${w.time.now - before} ms`);
+    assert.is(reuses(w), 1);
+  });
+
+  early(`refuses a start while EC2 ${what}, with --strict-reuse`, async () => {
+    const [w] = await restingAlone(fault, { strictReuse: true });
+    assert.match((await failure(w.request(ENI_A))).code, /^ec2-/);
+    assert.is(reuses(w), 0);
+  });
+}
+
+early('does not come before a second call, when the first one has no answer', async () => {
+  const [w, ip] = await restingAlone({ kind: 'hang', times: 1 });
+  assert.is.not((await w.request(ENI_A)).ip, ip);
+  assert.is(reuses(w), 0);
+});
+
+early('is not for a caller that has gone while EC2 was away', async () => {
+  const [w, ip] = await restingAlone({ kind: 'hang' });
+  const leaving = new AbortController();
+  const gone = failure(w.request(ENI_A, { caller: leaving.signal }));
+  await w.time.wait(3_000);
+  leaving.abort(GONE.reason);
+  assert.is((await gone).code, 'caller-gone');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 early.run();
