@@ -1,3 +1,4 @@
+/** Writes the responses of the driver, and tells whether the client is still there to receive them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
@@ -6,7 +7,7 @@ import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 
-/** What @hono/node-server hands to a handler; absent when the app is called without a socket. */
+/** What @hono/node-server passes to a handler. Absent when the app is called without a socket. */
 export interface Env {
   Bindings: { incoming?: IncomingMessage; outgoing?: ServerResponse };
 }
@@ -17,8 +18,9 @@ const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json';
 export const json = (body: unknown): Response =>
   new Response(`${JSON.stringify(body)}\n`, { headers: { 'content-type': CONTENT_TYPE } });
 
-/** The answer to what went wrong: one line under `Error`, with status 200, which is the only form whose text
- *  every engine shows as it is. What we did not foresee is logged whole and shown as nothing. */
+/** The response for an error: one line under `Error`, with status 200. It is the only form whose text every engine
+ *  shows unchanged. An unexpected error is logged with its stack, and the client learns none of it. `about`: what
+ *  to log of the request. */
 export function errorAnswer(
   error: unknown,
   log: Log,
@@ -32,16 +34,16 @@ export function errorAnswer(
   return json({ Error: 'ec2-ipam: internal error; look into the log of the server' });
 }
 
-/** Who sent a request. */
+/** The client of a request. */
 export interface Caller {
   /** Aborted, with caller-gone, some time after the connection has closed. */
   readonly signal: AbortSignal;
-  /** Whether the connection is closed by now. After a reset it is known here before the signal aborts. */
+  /** Whether the connection is closed. After a reset this is true before the signal aborts. */
   isGone(): boolean;
 }
 
 export function watchCaller(c: Context<Env>): Caller {
-  const closed = c.req.raw.signal; // made on first access: it must exist before the caller can go
+  const closed = c.req.raw.signal; // created on first access, so access it before the caller can go
   const socket = c.env?.incoming?.socket;
   const left = new AbortController();
   closed.addEventListener('abort', () => left.abort(callerGone()), { once: true });
@@ -53,8 +55,8 @@ export function watchCaller(c: Context<Env>): Caller {
 
 const callerGone = () => new IpamError('caller-gone', 'the caller has gone');
 
-/** Resolves when the next answer on the connection is the one to this request. Before that it could not be written: it
- *  would wait behind those to what the client sent before, and be lost without notice if the connection closed. Throws
+/** Resolves when the next response on the connection is the one to this request. A response that is written earlier
+ *  waits for the responses to earlier requests, and is lost without notice when the connection closes. Throws
  *  caller-gone. */
 export async function inTurn(c: Context<Env>, caller: Caller): Promise<void> {
   const outgoing = c.env?.outgoing;
@@ -66,8 +68,8 @@ export async function inTurn(c: Context<Env>, caller: Caller): Promise<void> {
   if (caller.isGone()) throw callerGone();
 }
 
-/** Hands the answer to the caller, or undoes what it promises when the caller has gone. That is decided in the
- *  tick in which the first byte goes to the socket, so there is no moment at which both or neither happens. */
+/** Writes the response, or calls `undo` when the caller has gone. The decision and the write are in one tick, so
+ *  exactly one of them happens. */
 export async function handOver(
   c: Context<Env>,
   caller: Caller,
@@ -81,8 +83,8 @@ export async function handOver(
   return send(c, body);
 }
 
-/** Answers at once. On a socket that spares the making and taking apart of a Response, a tenth of what a request
- *  costs. */
+/** Returns the response. On a socket it writes it directly: to create and unpack a Response takes a tenth of the
+ *  time of a request. */
 export function send(c: Context<Env>, body: unknown): Response {
   const outgoing = c.env?.outgoing;
   if (outgoing === undefined) return json(body);

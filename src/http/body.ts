@@ -1,15 +1,16 @@
+/** Reads the body of a request, within a bound of size and of time. */
 import type { Context } from 'hono';
 import { IpamError } from '../domain/error.ts';
 import type { Env } from './answer.ts';
 
-/** The largest body taken, in bytes: Docker's have some hundreds. */
+/** The largest body that is read, in bytes. Docker's have some hundreds. */
 const BODY_BYTES_MAX = 64 * 1024;
-/** How long the body of a request that has begun may take. The server itself has no such bound, since that would
- *  close idle connections too. */
+/** The longest time for the body of a request whose head has arrived. It is not a bound of the server, because that
+ *  would close idle connections too. */
 export const BODY_MAX_MS = 30_000;
 
-/** The body as text. Throws bad-request when it is too large, before more than that has been read, and when it has
- *  not come after `boundMs`; then the connection ends with the answer. */
+/** Returns the body as text. Throws bad-request when it is too large, without reading the rest, and when it has not
+ *  arrived after `boundMs`. In the second case the connection ends after the response. */
 export async function bodyText(c: Context<Env>, boundMs: number): Promise<string> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -28,7 +29,7 @@ export async function bodyText(c: Context<Env>, boundMs: number): Promise<string
   }
 }
 
-/** hono's own bodyLimit fails on requests without a Content-Length when the global Request is left as it is. */
+/** Hono's bodyLimit fails on requests without a Content-Length when the global Request is not replaced. */
 async function wholeBody(c: Context<Env>): Promise<string> {
   const length = c.req.header('content-length');
   if (length !== undefined) {

@@ -3,21 +3,21 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as NetServer, Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 
-/** During a stop, a connection without a pending response is closed when nothing has arrived for this long. By then the
- *  client of an active connection has sent its next request, and its response says that the connection ends. dockerd
- *  waits this long before it connects again where nobody listens. */
+/** During a stop, a connection without a pending response is closed when nothing has arrived for this long. By then
+ *  the client of an active connection has sent its next request, and its response says that the connection ends.
+ *  dockerd waits this long before it connects again where nobody listens. */
 const SILENT_MS = 1000;
 /** During a stop, the longest wait for the rest of a request's head, and for the rest of a TLS handshake. */
 const ARRIVE_MAX_MS = 3000;
-/** The longest time that a connection is read after its last response. The kernel resets a connection that is closed with
- *  unread input, and a client that is reset while it sends may lose responses that it has not read. */
+/** The longest time that a connection is read after its last response. The kernel resets a connection that is
+ *  closed with unread input, and a client that is reset while it sends may lose responses that it has not read. */
 const LINGER_MAX_MS = 1000;
 const LOOK_EVERY_MS = 20;
 const POLL_ROUNDS = 3;
 /** A round of polling that took no longer found nearly nothing to do. */
 const QUICK_MS = 1;
-/** During a stop, the longest time for clients in the accept queue. Each turn of the event loop accepts one, and a commit
- *  may block it. */
+/** During a stop, the longest time for clients in the accept queue. Each turn of the event loop accepts one, and a
+ *  commit may block it. */
 const ACCEPT_MAX_MS = 5000;
 /** Connections that are closed between two polls. */
 const CLOSED_AT_ONCE_MAX = 8;
@@ -25,11 +25,11 @@ const CLOSED_AT_ONCE_MAX = 8;
 const PENDING_MAX = 100;
 
 export interface Connections {
-  /** Notes that the request is to be answered. Returns false when it must not be handled: the client was told that the
-   *  connection ends, so it regards the request as not done. */
+  /** Notes that the request is to be answered. Returns false when it must not be handled: the client was told that
+   *  the connection ends, so it regards the request as not done. */
   expect(request: IncomingMessage, response: ServerResponse): boolean;
-  /** Stops accepting. Resolves when all connections are closed: each after a response that says so, or when its client is
-   *  silent, and all of them after `boundMs`. */
+  /** Stops accepting. Resolves when all connections are closed: each after a response that says so, or when its
+   *  client is silent, and all of them after `boundMs`. */
   close(boundMs: number): Promise<void>;
 }
 
@@ -55,8 +55,8 @@ export function createConnections(http: Server, front: NetServer): Connections {
     });
   });
 
-  /** Accepts the clients in the accept queue. They are connected and may have sent a request, and the kernel resets them
-   *  when the listening socket closes. */
+  /** Accepts the clients in the accept queue. They are connected and may have sent a request, and the kernel resets
+   *  them when the listening socket closes. */
   async function emptyAcceptQueue(until: number): Promise<void> {
     const giveUpAt = Math.min(until, performance.now() + ACCEPT_MAX_MS);
     for (let quiet = 0; performance.now() < giveUpAt; ) {

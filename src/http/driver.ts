@@ -12,8 +12,8 @@ import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
 
-/** Local and global are one and the same, so that engines from 27 on skip the search for a pool that overlaps no
- *  route of the host, which the ENI's subnet always does. */
+/** The local and the global address space have one name. Then engines from 27 on do not search for a pool that
+ *  overlaps no route of the host: the ENI's subnet always overlaps one. */
 const ADDRESS_SPACE = 'ec2-ipam';
 
 const GATEWAY_TYPE = 'com.docker.network.gateway';
@@ -31,18 +31,18 @@ const RequestAddress = v.object({ PoolID: v.string(), Address: text, Options: op
 const ReleasePool = v.object({ PoolID: v.string() });
 const ReleaseAddress = v.object({ PoolID: v.string(), Address: v.string() });
 
-/** What the driver speaks to. */
+/** The parts that the driver calls. */
 export interface Service {
   readonly pools: Pools;
   readonly allocator: Allocator;
-  /** Resolves when the ledger is open; bounded as every wait of a request is. */
+  /** Resolves when the ledger is open. Throws after the longest wait of a request. */
   opened(caller?: AbortSignal): Promise<void>;
 }
 
 interface DriverOptions {
   /** Counts the handlers that run. */
   readonly inFlight?: InFlight;
-  /** How long the body of a request may take. */
+  /** The longest time for the body of a request, in milliseconds. */
   readonly bodyMaxMs?: number;
 }
 
@@ -81,7 +81,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       subPool: asked.SubPool,
       caller: caller.signal,
     });
-    // Engine 29 asks for no gateway on ipvlan and macvlan: without this its containers get no default route.
+    // Engine 29 does not request a gateway for ipvlan and macvlan. Without this its containers have no default route.
     return json({
       PoolID: poolId,
       Pool: formatCidr(subnet),
@@ -91,8 +91,8 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 
   app.post('/IpamDriver.ReleasePool', async c => {
     const asked = await bodyOf(c, ReleasePool);
-    // Docker releases pools of networks that live too, and a network must go while the ledger is away: all that
-    // depends on this is how warm the ENI is kept.
+    // Docker also releases pools of networks that stay, and a network must be removable while the ledger is away.
+    // Only the size of the warm pool depends on it.
     try {
       await service.pools.release(parsePoolId(asked.PoolID));
     } catch (error) {
@@ -113,7 +113,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const holder = option(asked.Options, ENDPOINT_NAME);
     const { row, home } = await service.allocator.request({ pool, named, holder, caller: caller.signal });
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
-    // A caller that had gone before its connection was accepted is known to have gone when the kernel is asked again.
+    // Reads from the kernel once more: the caller may have gone before its connection was accepted.
     await turn();
     return await handOver(c, caller, body, () => service.allocator.undo(row));
   });
@@ -143,8 +143,9 @@ const option = (options: Record<string, unknown> | null, name: string): string |
   return typeof value === 'string' && value !== '' ? value : null;
 };
 
-/** The body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd repeats a
- *  request with an empty body and takes any answer for the first one's, so that must be an error and do nothing. */
+/** Parses the body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd
+ *  repeats a request with an empty body and takes the response for that to the first one. So an empty body is an
+ *  error and changes nothing. */
 function parseBody<S extends v.GenericSchema>(body: string, schema: S): v.InferOutput<S> {
   if (body.trim() === '')
     throw new IpamError(

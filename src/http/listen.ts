@@ -1,3 +1,4 @@
+/** Listens on TCP, TLS or a unix socket, and serves a Hono app there on every runtime. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
@@ -17,16 +18,16 @@ export type Address =
   | { readonly kind: 'https'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
 
-/** Where and how. `tls` names PEM files; `mode` is the permission bits of the socket. */
+/** Where and how to listen. `tls` names PEM files; `mode` is the permission bits of the socket. */
 export type Listener =
   | { readonly kind: 'http'; readonly host: string; readonly port: number }
   | { readonly kind: 'https'; readonly host: string; readonly port: number; readonly tls: TlsFiles }
   | { readonly kind: 'unix'; readonly path: string; readonly mode: number };
 
 export interface Listening {
-  /** As a user would write it, with the port that the system chose. */
+  /** As in --listen, with the port that the system chose. */
   readonly address: string;
-  /** Accepts nothing new, lets the requests in flight finish for at most `boundMs`, then cuts what remains. */
+  /** Stops accepting, waits at most `boundMs` for the requests in flight, and closes what remains. */
   close(boundMs: number): Promise<void>;
 }
 /** A Hono app, or anything with its `fetch`. */
@@ -37,18 +38,18 @@ interface App {
 const CONNECTIONS_MAX = 10_000;
 
 /**
- * Serves `app` through node:http on every runtime. Clients of an https listener must show a certificate of
- * the client authority. Throws conflict when somebody else listens there, else unavailable or bad-request.
+ * Serves `app` through node:http on every runtime. Clients of an https listener must present a certificate of the
+ * client authority. Throws conflict when another process listens there, else unavailable or bad-request.
  */
 export async function listen(app: App, listener: Listener, log?: Log): Promise<Listening> {
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const http = createHttpServer((request, response) => {
     if (connections.expect(request, response)) void handle(request, response);
   });
-  // dockerd keeps idle connections for ever and repeats a request with an empty body when one turns out to
-  // be closed: the server never closes first.
+  // The server never closes an idle connection: dockerd keeps them for ever, and repeats a request with an empty body
+  // when the connection was closed.
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
-  // Deno ends a connection after each answer of a server that does not listen.
+  // Deno ends a connection after each response when the server does not listen itself.
   Object.defineProperty(http, 'listening', { value: true });
   const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, log) : plainFront(http);
   front.maxConnections = CONNECTIONS_MAX;
@@ -63,15 +64,15 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
   };
 }
 
-/** What http.Server does of its own to the connections of a server that closes differs from runtime to runtime, and
- *  loses requests that are on their way. It does not do it to connections that a server in front of it accepted. */
+/** A TCP server in front of `http`. When an http.Server closes, it closes its connections in a way that differs from
+ *  runtime to runtime and loses requests in transit. It does not touch connections that another server accepted. */
 function plainFront(http: Server): NetServer {
   return createNetServer({ allowHalfOpen: true, noDelay: true }, socket => http.emit('connection', socket));
 }
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error);
 
-/** Answers what takes the name of a unix socket away again. */
+/** Returns a function that removes the name of a unix socket. */
 async function bind(front: NetServer, listener: Listener): Promise<() => void> {
   try {
     if (listener.kind === 'unix') return await bindSocket(front, listener.path, listener.mode);
@@ -88,8 +89,8 @@ async function bindSocket(front: NetServer, path: string, mode: number): Promise
   await removeStaleSocket(path);
   const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`);
   await listening(front, () => {
-    // The socket gets its mode from the umask, in the one tick in which all runtimes bind it: a chmod afterwards
-    // would leave a moment in which others could connect.
+    // The umask gives the socket its mode, in the tick in which all runtimes bind it. Before a later chmod others
+    // could connect.
     const umask = process.umask(0o777 & ~mode);
     try {
       front.listen({ path: hidden });
@@ -137,7 +138,7 @@ function addressOf(front: NetServer, listener: Listener): string {
   return formatAddress(listener.kind === 'unix' ? listener : { ...listener, port: bound.port });
 }
 
-/** As a user would write it. */
+/** As in --listen. */
 function formatAddress(address: Address): string {
   if (address.kind === 'unix') return `unix:${address.path}`;
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;

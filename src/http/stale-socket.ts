@@ -1,3 +1,4 @@
+/** Removes the unix socket of a server that died, and gives a new socket its name. */
 import { linkSync, lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { IpamError } from '../domain/error.ts';
@@ -5,8 +6,8 @@ import { IpamError } from '../domain/error.ts';
 const ANSWER_TIMEOUT_MS = 2000;
 
 /**
- * Makes room at `path` for a unix socket. A socket file that nobody listens on was left by a process that
- * died, and is removed. Throws conflict when a server answers there, or when the file is no socket at all.
+ * Removes the socket file at `path` if nobody listens on it: a process that died left it. Throws conflict when a
+ * server answers there, or when the file is not a socket.
  */
 export async function removeStaleSocket(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
@@ -24,7 +25,7 @@ const answeredThere = (path: string): IpamError =>
     hint: 'stop it, or give another --listen',
   });
 
-/** Only a refused connection says that nobody listens; a full queue or a missing right does not. */
+/** Only a refused connection shows that nobody listens. A full queue or a missing permission does not. */
 function isAnswered(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect({ path });
@@ -42,9 +43,9 @@ function isAnswered(path: string): Promise<boolean> {
 }
 
 /**
- * Gives the socket that was bound at `hidden` its name, and returns what takes it away again. Throws conflict when
- * another server was quicker. All runtimes remove what they bound when they close it, by name: the socket of the next
- * server, if it had the same one.
+ * Gives the socket that was bound at `hidden` its name, and returns a function that removes the name. Throws conflict
+ * when another server was quicker. A socket is not bound at `path` itself, because all runtimes remove the bound name
+ * when they close the socket, and by then it may be the name of the next server's socket.
  */
 export function nameSocket(hidden: string, path: string): () => void {
   const own = lstatSync(hidden);

@@ -1,3 +1,4 @@
+/** TLS with client certificates, in front of an http.Server. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -6,7 +7,8 @@ import { createServer as createTlsServer } from 'node:tls';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 
-/** How long a client may take for its handshake; until then it has shown no certificate, and holds a place. */
+/** The longest time for a TLS handshake. Until then the client has presented no certificate, and takes up
+ *  a connection. */
 const HANDSHAKE_MAX_MS = 10_000;
 
 /** Names of PEM files. */
@@ -17,11 +19,11 @@ export interface TlsFiles {
   readonly clientCa: string;
 }
 
-/** A TLS server in front of `http`, for clients of the authority only. Throws bad-request about the files.
- *  Clients that do not end their handshake within `handshakeMaxMs` are cut off.
+/** Creates a TLS server in front of `http`, for clients of the authority only. Throws bad-request when the files
+ *  cannot be used. Closes connections whose handshake takes longer than `handshakeMaxMs`.
  *
- *  node:https on Bun has no peer certificate on its sockets, and Deno's own server ignores `requestCert`; a
- *  tls.Server that hands its sockets to the http.Server behaves alike on all three runtimes. */
+ *  On Bun the sockets of node:https have no peer certificate, and Deno's server ignores `requestCert`. A tls.Server
+ *  that passes its sockets to the http.Server behaves alike on all three runtimes. */
 export function createTlsFront(
   http: Server,
   files: TlsFiles,
@@ -58,7 +60,7 @@ function readPem(path: string, flag: string): string {
   }
 }
 
-/** Deno would only find out at the first handshake. */
+/** Checks that key and certificate belong together. Deno checks that only at the first handshake. */
 function checkPair(cert: string, key: string, ca: string): void {
   let fits: boolean;
   try {

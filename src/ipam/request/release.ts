@@ -26,18 +26,18 @@ const OWED_MAX = 10_000;
 const OWED_AT_ONCE = 50;
 
 export interface Releases {
-  /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's to
-   *  give up. `opened` resolves when the ledger can be used. */
+  /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's
+   *  to give up. `opened` resolves when the ledger can be used. */
   release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
-  /** Resolves when those releases of the address have ended that are under way in this process, or owed; null: there is
-   *  none. */
+  /** Resolves when those releases of the address have ended that are under way in this process, or owed; null:
+   *  there is none. */
   underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
   /** The addresses whose releases are under way in this process, or owed: those on the ENI, or on all ENIs of its
    *  subnet. */
   pending(home: Home, on: 'eni' | 'subnet'): Ipv4[];
-  /** Makes the releases that failed since the store was away for longer than a request waits: Docker sends a release
-   *  once. Keeps those whose row somebody has locked. Throws store-down, and keeps what is left. Calls made while one is
-   *  under way share it. */
+  /** Makes the releases that failed since the store was away for longer than a request waits: Docker sends a
+   *  release once. Keeps those whose row somebody has locked. Throws store-down, and keeps what is left. Calls made
+   *  while one is under way share it. */
   settleOwed(): Promise<void>;
   /** The addresses of those. */
   owed(): Ipv4[];
@@ -47,8 +47,8 @@ export interface Releases {
 interface Release {
   readonly pool: Pool;
   readonly ip: Ipv4;
-  /** The holding as this process remembered it when the release arrived. It may have ended at another server since: then
-   *  the compare-and-set says no, and the ledger is read. */
+  /** The holding as this process remembered it when the release arrived. It may have ended at another server since:
+   *  then the compare-and-set says no, and the ledger is read. */
   readonly remembered: Allocation | null;
   /** What is known of the holding that it is to end: it grows with each try and each look. */
   known: Evidence;

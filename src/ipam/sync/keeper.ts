@@ -39,8 +39,8 @@ export interface Keeper {
   /** Ends the loop after the chores in hand, and notes that the server stopped in good order: unless there is
    *  something left to roll back. Takes `boundMs` at most, and never throws. */
   stop(boundMs: number): Promise<void>;
-  /** Logs what is left that the ledger has not taken. Part of `stop`; alone where the ledger was never open, and must not
-   *  be written. */
+  /** Logs what the ledger has not taken. `stop` does it too. Call it instead of `stop` when the ledger was never open and
+   *  must not be written. */
   logLeft(): void;
 }
 
