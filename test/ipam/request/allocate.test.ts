@@ -1,8 +1,8 @@
 // Goal: who gets which address, and who may give one up. Method: the whole machine on a small simulated VPC.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
-import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
-import { openIpam } from '../../../src/ipam/ipam.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { GLANCE_EVERY_MS } from '../../../src/ipam/request/glances.ts';
 import { putOn } from '../../kit/ledger.ts';
@@ -17,11 +17,12 @@ import {
   ipsOf,
   NOT_WARM,
   POLICY,
+  pooled,
   ROOMY,
-  SMALL,
-  STAYS,
+  SUBNET,
   storeAway,
   within,
+  withoutAttachment,
   world,
 } from '../../kit/world.ts';
 
@@ -41,20 +42,15 @@ requesting('a cold request assigns what it needs and twice the warm maximum, in 
 requesting('a warm request asks EC2 nothing', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A);
-  const before = [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0);
+  const before = w.callsOf();
   await w.request(ENI_A);
-  assert.is(
-    [...w.vpc.calls.values()].reduce((sum, n) => sum + n, 0),
-    before,
-  );
+  assert.is(w.callsOf(), before);
 });
 
 requesting('nobody gets an address twice, from two servers on one ledger', async () => {
   const w = world({ vpc: ROOMY });
   const other = w.another();
-  const rows = await Promise.all(
-    [w, other, w, other, w, other, w, other].map(server => server.request(ENI_A)),
-  );
+  const rows = await Promise.all([w, other, w, other, w, other, w, other].map(one => one.request(ENI_A)));
   assert.is(new Set(ipsOf(rows)).size, 8);
   for (const row of rows) assert.ok(w.secondariesOf(ENI_A).includes(row.ip));
 });
@@ -71,18 +67,13 @@ for (const [waiting, type] of [
   [63, 'wide.one'],
 ] as const)
   requesting(`${waiting} that wait for one cold ENI at once are served by one assign`, async () => {
-    const w = world({
-      vpc: {
-        ...ROOMY,
-        instanceTypes: { 'wide.one': { enis: 4, addressesPerEni: 64 } },
-        instances: [
-          { id: 'i-0a', type },
-          { id: 'i-0b', type: 'm5.large' },
-        ],
-      },
-    });
+    const instanceTypes = { 'wide.one': { enis: 4, addressesPerEni: 64 } };
+    const instances = [
+      { id: 'i-0a', type },
+      { id: 'i-0b', type: 'm5.large' },
+    ];
+    const w = await pooled({ vpc: { ...ROOMY, instanceTypes, instances } });
     w.vpc.faults.add({ kind: 'latency', ms: 250, action: ASSIGN });
-    await w.enis.adopt(ENI_A);
     const before = w.time.now;
     const rows = await Promise.all(Array.from({ length: waiting }, () => w.request(ENI_A)));
     assert.is(new Set(ipsOf(rows)).size, waiting);
@@ -92,21 +83,18 @@ for (const [waiting, type] of [
 
 requesting('whose address a stranger keeps locked in the store takes another one', async () => {
   const w = world({ vpc: ROOMY, policy: { warmMin: 2 } });
-  const [first, second] = [await w.request(ENI_A), await w.request(ENI_A)];
-  for (const { ip } of [first, second]) await w.release(ENI_A, ip);
+  const [first, second] = await w.requests(ENI_A, 2);
+  for (const row of [first, second]) await w.release(ENI_A, row?.ip ?? '');
   w.time.now += POLICY.cooldownMs;
-  const locked = (await w.store.readyOn(ENI_A, null, 1)).rows[0]?.ip ?? first.ip;
+  const locked = (await w.store.readyOn(ENI_A, null, 1)).rows[0]?.ip ?? first?.ip;
   const move: typeof w.store.move = async changes => {
-    if (changes.some(({ row }) => row.ip === locked))
+    if (locked !== undefined && changes.some(({ row }) => row.ip === locked))
       throw new IpamError('store-down', 'it is locked', { addresses: [locked] });
     return await w.store.move(changes);
   };
-  const context = { ...w.context, store: { ...w.store, move } };
-  const { allocator } = openIpam(context, { server: 'a', reconcileEveryMs: 60_000 });
-  const pool = { eni: ENI_A, range: null };
+  const server = w.serverWith({ store: { ...w.store, move } });
   const before = w.time.now;
-  const { row } = await allocator.request({ pool, named: null, holder: null, caller: STAYS });
-  assert.is.not(row.ip, locked);
+  assert.is.not((await server.request(ENI_A)).ip, locked);
   assert.ok(w.time.now - before < 5_000);
 });
 
@@ -141,38 +129,33 @@ requesting('nobody is given an address who has gone before it is claimed', async
 
 requesting('the primary and the reserved addresses are never given', async () => {
   const w = world();
-  const given = new Set<string>();
-  for (let i = 0; i < 9; i++) given.add((await w.request(ENI_A)).ip);
+  const given: string[] = ipsOf(await w.requests(ENI_A, 9));
   for (const ip of ['10.0.1.0', '10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4', '10.0.1.5', '10.0.1.15'])
-    assert.not.ok(given.has(ip), ip);
-  assert.is(given.size, 9);
+    assert.not.ok(given.includes(ip), ip);
+  assert.is(new Set(given).size, 9);
 });
 
-requesting('the primary is not given even when the ledger calls it ready', async () => {
+/** A ledger that calls the primary of ENI A free. */
+async function withFreePrimary() {
   const w = world();
-  await w.store.add([
-    {
-      subnet: SMALL.subnets?.[0]?.id as never,
-      ip: '10.0.1.4' as never,
-      status: 'free',
-      iface: null,
-      primary: false,
-    },
-  ]);
+  const primary = '10.0.1.4' as Ipv4;
+  await w.store.add([{ subnet: SUBNET, ip: primary, status: 'free', iface: null, primary: false }]);
+  return { w, primary: () => w.rowOf(primary) };
+}
+
+requesting('the primary is not given even when the ledger calls it free', async () => {
+  const { w, primary } = await withFreePrimary();
   await w.request(ENI_A);
-  assert.is(await w.statusOf('10.0.1.4'), 'occupied');
-  assert.is((await w.rowOf('10.0.1.4')).primary, true);
+  assert.is((await primary()).status, 'occupied');
+  assert.is((await primary()).primary, true);
 });
 
 requesting('a primary that the ledger has ready is occupied before anything is given', async () => {
-  const w = world();
-  const primary = '10.0.1.4' as never;
-  const subnet = SMALL.subnets?.[0]?.id as never;
-  await w.store.add([{ subnet, ip: primary, status: 'free', iface: null, primary: false }]);
-  await putOn(w.store, [await w.rowOf(primary)], ENI_A);
+  const { w, primary } = await withFreePrimary();
+  await putOn(w.store, [await primary()], ENI_A);
   await w.enis.adopt(ENI_A);
-  assert.is(await w.statusOf(primary), 'occupied');
-  assert.is((await w.rowOf(primary)).primary, true);
+  assert.is((await primary()).status, 'occupied');
+  assert.is((await primary()).primary, true);
 });
 
 requesting('a range narrows the choice', async () => {
@@ -209,8 +192,8 @@ requesting('an unknown ENI is an error and changes nothing', async () => {
 
 requesting('an embedded ledger reads the subnet before it says that it is dry, once a minute', async () => {
   const w = world({ instance: 'i-0a', policy: NOT_WARM });
-  const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'] as Ipv4[];
-  w.vpc.network.assign({ eni: ENI_B, ips: theirs });
+  const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'];
+  w.putOn(ENI_B, ...theirs);
   await w.requests(ENI_A, 4);
   const reads = () => w.callsOf(DESCRIBE);
   const before = reads();
@@ -219,22 +202,20 @@ requesting('an embedded ledger reads the subnet before it says that it is dry, o
   assert.is(reads() - before, 1);
   assert.match((await failure(w.request(ENI_A))).line, line);
   assert.is(reads() - before, 1, 'what was read within a minute will do');
-  w.vpc.network.unassign(ENI_B, theirs);
+  w.takeOff(ENI_B, ...theirs);
   w.time.now += GLANCE_EVERY_MS;
   const both = [failure(w.request(ENI_A)), failure(w.request(ENI_A))];
   for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
   assert.is(reads() - before, 2, 'all who ask share it');
   w.time.now += GLANCE_EVERY_MS;
-  assert.ok(theirs.includes((await w.request(ENI_A)).ip as Ipv4));
+  assert.ok(theirs.includes((await w.request(ENI_A)).ip));
   assert.is(reads() - before, 4, 'and one that tells where the ENI is');
 });
 
 requesting('an embedded ledger assigns nothing on an ENI that has moved to another instance', async () => {
   const w = world({ instance: 'i-0a', policy: NOT_WARM });
   await w.request(ENI_A);
-  const { attachment } = w.vpc.network.eni(ENI_A);
-  w.vpc.network.detach(attachment?.id ?? '');
-  w.vpc.network.attach(ENI_A, 'i-0b' as InstanceId, 2);
+  w.reattach(ENI_A, 'i-0b');
   w.time.now += 90_000;
   const assigns = w.callsOf(ASSIGN);
   const { line } = await failure(w.request(ENI_A));
@@ -257,8 +238,7 @@ requesting('an embedded ledger asks where an ENI is only when it has not been to
 requesting('an ENI that another process has found to have left is looked up again', async () => {
   const w = world({ instance: 'i-0a' });
   await w.request(ENI_A);
-  const noted = await w.store.eni(ENI_A);
-  if (noted !== null) await w.store.saveEnis([{ ...noted, instance: null, attachment: null }]);
+  await withoutAttachment(w, ENI_A);
   await w.enis.readAll();
   assert.is(w.enis.recall(ENI_A), null);
 });
@@ -282,31 +262,28 @@ requesting('a request is refused in time although the read before hangs', async 
   assert.ok(w.time.now - before <= 5_000, `${w.time.now - before} ms`);
 });
 
+const NAMED = '10.0.1.77';
 const named = suite('request of a named address');
 
 named('is honoured, and a second request for it is refused with the reason', async () => {
   const w = world({ vpc: ROOMY });
-  const row = await w.request(ENI_A, { named: '10.0.1.77', holder: 'db' });
-  assert.is(row.ip, '10.0.1.77');
-  const error = await failure(w.request(ENI_B, { named: '10.0.1.77' }));
-  assert.is(
-    error.line,
-    '10.0.1.77 is held by container db on eni-0a; choose another address or leave out --ip',
-  );
+  assert.is((await w.request(ENI_A, { named: NAMED, holder: 'db' })).ip, NAMED);
+  const line = '10.0.1.77 is held by container db on eni-0a; choose another address or leave out --ip';
+  assert.is((await failure(w.request(ENI_B, { named: NAMED }))).line, line);
 });
 
 named('is served while it cools on its ENI, as docker restart needs', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
-  await w.request(ENI_A, { named: '10.0.1.77' });
-  assert.is(await w.release(ENI_A, '10.0.1.77'), true);
-  assert.is((await w.request(ENI_A, { named: '10.0.1.77' })).ip, '10.0.1.77');
+  await w.request(ENI_A, { named: NAMED });
+  assert.is(await w.release(ENI_A, NAMED), true);
+  assert.is((await w.request(ENI_A, { named: NAMED })).ip, NAMED);
 });
 
 named('that is ready on another ENI is refused, naming that ENI', async () => {
   const w = world({ vpc: ROOMY });
-  await w.request(ENI_A, { named: '10.0.1.77' });
-  await w.release(ENI_A, '10.0.1.77');
-  const error = await failure(w.request(ENI_B, { named: '10.0.1.77' }));
+  await w.request(ENI_A, { named: NAMED });
+  await w.release(ENI_A, NAMED);
+  const error = await failure(w.request(ENI_B, { named: NAMED }));
   assert.match(error.line, /10\.0\.1\.77 is kept ready on eni-0a, another ENI/);
 });
 
@@ -345,8 +322,7 @@ resting('an address cools down before it is given again on its ENI', async () =>
 
 resting('with nothing else left the longest-resting is reused early, and that is logged', async () => {
   const w = world({ vpc: ROOMY });
-  const rows = await w.requests(ENI_A, 9);
-  const [first, second] = ipsOf(rows);
+  const [first, second] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, first ?? '');
   w.time.now += 1000;
   await w.release(ENI_A, second ?? '');
@@ -358,23 +334,19 @@ resting('early reuse asks EC2 once when the ENI can hold no more, and says so', 
   const w = world({ policy: { ...NOT_WARM, graceMs: 0 } });
   await w.requests(ENI_B, 4);
   for (const ip of await w.ipsWith('allocated')) await w.release(ENI_B, ip);
-  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.context, (await w.store.readyOn(ENI_B, null, 9)).rows);
   await w.requests(ENI_A, 5);
   w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded');
   const before = w.callsOf(ASSIGN);
-  assert.match(
-    (await failure(w.request(ENI_A))).line,
-    /eni-0a has no address left: it holds as many as it may/,
-  );
+  const { line } = await failure(w.request(ENI_A));
+  assert.match(line, /eni-0a has no address left: it holds as many as it may/);
   assert.is(w.callsOf(ASSIGN) - before, 1);
   assert.is(w.linesOf('early reuse'), 0, 'nothing was given');
 });
 
 resting('with strict reuse the start waits, and gets the address once it has rested', async () => {
   const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
-  const rows = await w.requests(ENI_A, 9);
-  const ip = rows[0]?.ip ?? '';
+  const [ip = ''] = ipsOf(await w.requests(ENI_A, 9));
   await w.release(ENI_A, ip);
   const before = w.time.now;
   assert.is((await w.request(ENI_A)).ip, ip);
@@ -393,16 +365,13 @@ resting('with strict reuse the start is refused at its bound', async () => {
 
 resting('quarantine holds before another ENI, and is longer than the cooldown', async () => {
   const w = world({ policy: { ...NOT_WARM, graceMs: 0 } });
-  const ips: string[] = ipsOf(await w.requests(ENI_A, 8));
-  await w.release(ENI_A, ips[0] ?? '');
-  const [row] = (await w.store.readyOn(ENI_A, null, 1)).rows;
-  assert.ok(row);
-  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
-  assert.is((await unassign(w.context, row === undefined ? [] : [row])).freed.length, 1);
+  const [ip = ''] = ipsOf(await w.requests(ENI_A, 8));
+  await w.release(ENI_A, ip);
+  assert.is((await unassign(w.context, [await w.rowOf(ip)])).freed.length, 1);
   w.time.now += POLICY.quarantineMs - 1;
-  assert.is.not((await w.request(ENI_B)).ip, ips[0], 'the other free address comes first');
+  assert.is.not((await w.request(ENI_B)).ip, ip, 'the other free address comes first');
   w.time.now += 1;
-  assert.is((await w.request(ENI_B)).ip, ips[0]);
+  assert.is((await w.request(ENI_B)).ip, ip);
   assert.is(w.linesOf('early reuse'), 0);
 });
 
@@ -412,12 +381,11 @@ releasing('of an address by its holder makes it ready and lets it rest', async (
   const w = world();
   const { ip } = await w.request(ENI_A, { holder: 'web' });
   assert.is(await w.release(ENI_A, ip), true);
-  const row = await w.rowOf(ip);
-  assert.is(row.status, 'ready');
-  assert.is(row.restedSince, w.time.now);
-  assert.is(row.holder, null);
+  const { status, restedSince, holder } = await w.rowOf(ip);
+  assert.equal([status, restedSince, holder], ['ready', w.time.now, null]);
 });
 
+const STATUSES = ['allocated', 'occupied', 'reserved', 'ready', 'free'] as const;
 const rollbacks: [what: string, eni: EniId, ip: (held: string) => string][] = [
   ['through another ENI', ENI_B, held => held],
   ['of the gateway', ENI_A, () => '10.0.1.1'],
@@ -430,26 +398,9 @@ for (const [what, eni, ip] of rollbacks)
     const w = world();
     const { ip: held } = await w.request(ENI_A);
     await w.enis.adopt(eni);
-    const before = (
-      await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
-        'allocated',
-        'occupied',
-        'reserved',
-        'ready',
-        'free',
-      ])
-    ).rows;
+    const before = await w.store.withStatus(SUBNET, STATUSES);
     assert.is(await w.release(eni, ip(held)), false);
-    const after = (
-      await w.store.withStatus(SMALL.subnets?.[0]?.id as never, [
-        'allocated',
-        'occupied',
-        'reserved',
-        'ready',
-        'free',
-      ])
-    ).rows;
-    assert.equal(after, before);
+    assert.equal(await w.store.withStatus(SUBNET, STATUSES), before);
   });
 
 releasing('a second time is a no', async () => {
@@ -487,20 +438,12 @@ releasing('endures an EC2 that is away for a moment', async () => {
 releasing('that was made though the store failed does not end the next holding', async () => {
   const w = world();
   const { ip } = await w.request(ENI_A);
-  let failed = false;
-  w.intercept('move', move => async changes => {
-    const moved = await move(changes);
-    if (failed || changes[0]?.move !== 'release') return moved;
-    failed = true;
+  const back = w.intercept('move', move => async changes => {
+    back();
+    await move(changes);
     w.time.now += 1;
-    await move(
-      (await w.store.get(moved[0]?.subnet as never, [ip])).rows.map(row => ({
-        row,
-        move: 'claim',
-        holder: 'next',
-      })),
-    );
-    throw new IpamError('store-down', 'lost');
+    await move([{ row: await w.rowOf(ip), move: 'claim', holder: 'next' }]);
+    return await storeAway();
   });
   assert.is(await w.release(ENI_A, ip), true);
   assert.is((await w.rowOf(ip)).holder, 'next');
