@@ -32,6 +32,8 @@ const SIGHT_AFTER_MS = 1_000;
 /** Embedded, an ENI that EC2 has shown on this instance is believed to be there for so long, in milliseconds: longer than
  *  from one comparison to the next while addresses come and go. */
 const ATTACHED_MS = 90_000;
+/** The longest wait for EC2 to show where an ENI is, in milliseconds. */
+const LOCATE_MS_MAX = 1_000;
 /** The longest wait for one read of an ENI, in milliseconds. */
 const SIGHT_MAX_MS = 20_000;
 
@@ -92,17 +94,30 @@ export async function assign(
 }
 
 /** Embedded, throws unless the ENI is on this instance, as EC2 showed a while ago or shows now: on another one it is
- *  another ledger's. */
+ *  another ledger's. Where EC2 does not say soon, what it showed last counts. */
 async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
-  const { instance, store, cloud } = context;
+  const { instance, store, cloud, wait } = context;
   if (instance === null) return;
   const known = await store.eni(eni);
   const { now } = await store.onEni(eni);
   const ageMs = Math.abs(now - (known?.attachmentSeenAt ?? 0));
-  if (known?.instance === instance && ageMs < ATTACHED_MS) return;
-  const [seen] = await cloud.enisById([eni]);
-  if (seen?.instance !== instance) throw notOurs(eni, context);
-  await store.noteAttachments([seen], now);
+  const isKnown = known?.instance === instance;
+  if (isKnown && ageMs < ATTACHED_MS) return;
+  const look = cloud.enisById([eni]).then(async ([seen]) => {
+    if (seen?.instance === instance) await store.noteAttachments([seen], now);
+    return seen?.instance ?? null;
+  });
+  const over = new AbortController();
+  const late = wait(LOCATE_MS_MAX, over.signal).then(() => noAnswer(eni));
+  const shown = await Promise.race([resultOf(look), late]).finally(() => over.abort());
+  if (shown === instance) return;
+  if (shown instanceof IpamError) {
+    if (isKnown) return;
+    throw shown;
+  }
+  if (shown === null && isKnown && ageMs < LATE_READS_MS)
+    throw new IpamError('ec2-unreachable', `EC2 does not show ${eni} on ${instance}`, { hint: 'try again' });
+  throw notOurs(eni, context);
 }
 
 /** Rows to choose from. */

@@ -1,0 +1,59 @@
+// Goal: an embedded ledger assigns only on ENIs of its instance, and no container waits long for a read of EC2.
+// Method: an ENI that EC2 last showed a while ago, and reads that hang, fail or are late while assigns are fine.
+import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, DESCRIBE, ENI_A, failure, NOT_WARM, ROOMY, world } from '../../kit/world.ts';
+
+const locating = suite('an embedded ledger');
+
+for (const [what, fault] of [
+  ['does not answer', { kind: 'hang' }],
+  ['throttles', { kind: 'throttle' }],
+  ['answers 500', { kind: 'error', code: 'InternalError', message: 'away' }],
+  ['denies it', { kind: 'error', code: 'UnauthorizedOperation', message: 'no' }],
+] as const) {
+  const site = async () => {
+    const w = world({ vpc: ROOMY, instance: 'i-0a', policy: { ...NOT_WARM, requestTimeoutMs: 10_000 } });
+    await w.request(ENI_A);
+    w.time.now += 90_000;
+    w.vpc.faults.add({ ...fault, action: DESCRIBE });
+    return w;
+  };
+
+  locating(`goes by its own word where an ENI is while EC2 ${what}`, async () => {
+    const w = await site();
+    assert.ok((await w.tookMs(w.request(ENI_A))) <= 1_100);
+  });
+
+  locating(`that has another word assigns nothing while EC2 ${what}`, async () => {
+    const w = await site();
+    const noted = await w.store.eni(ENI_A);
+    if (noted !== null) await w.store.saveEnis([{ ...noted, instance: null, attachment: null }]);
+    const assigns = w.callsOf(ASSIGN);
+    assert.match((await failure(w.request(ENI_A))).code, /^ec2-/);
+    assert.is(w.callsOf(ASSIGN), assigns);
+  });
+}
+
+locating('asks again when a read does not show a young ENI here yet', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a', policy: NOT_WARM });
+  w.detach(ENI_A);
+  w.time.now += 600_000;
+  w.attach(ENI_A, 'i-0a');
+  await w.request(ENI_A);
+  w.time.now += 95_000;
+  w.vpc.faults.add({ kind: 'readLag', ms: 120_000, action: DESCRIBE, times: 1 });
+  assert.is((await w.request(ENI_A)).status, 'allocated');
+});
+
+locating('assigns nothing on an ENI that EC2 shows detached for long', async () => {
+  const w = world({ vpc: ROOMY, instance: 'i-0a', policy: NOT_WARM });
+  await w.request(ENI_A);
+  w.detach(ENI_A);
+  w.time.now += LATE_READS_MS;
+  const assigns = w.callsOf(ASSIGN);
+  assert.match((await failure(w.request(ENI_A))).line, /^eni-0a is not attached to i-0a/);
+  assert.is(w.callsOf(ASSIGN), assigns);
+});
+
+locating.run();
