@@ -9,49 +9,39 @@ import { assert, suite } from '../kit/uvu.ts';
 const TIMEOUT_MS = 200;
 const metadata = suite('instance metadata');
 
-const cases: [what: string, fault: Fault | null, path: string, kind: string, says: string | RegExp][] = [
-  ['a value', null, 'instance-id', 'value', INSTANCE],
-  ['a value that is not there', null, 'colour', 'absent', 'HTTP status 404'],
-  [
-    'a service that is turned off',
-    { kind: 'error', code: '403', message: 'no' },
-    'mac',
-    'absent',
-    'HTTP status 403',
-  ],
-  ['one that fails', { kind: 'error', code: '500', message: 'no' }, 'mac', 'late', 'HTTP status 500'],
-  ['one that has too much to do', { kind: 'throttle' }, 'mac', 'late', 'HTTP status 429'],
-  [
-    'one that refuses its own tokens',
-    { kind: 'error', code: '401', message: '' },
-    'mac',
-    'late',
-    'HTTP status 401',
-  ],
-  ['an empty answer', { kind: 'error', code: '200', message: ' \n' }, 'mac', 'late', 'the answer is empty'],
-  ['a connection that breaks', { kind: 'lostReply' }, 'mac', 'late', /ECONNRESET|socket hang up|lost/],
-  ['no answer', { kind: 'hang' }, 'mac', 'late', `no answer within ${TIMEOUT_MS} ms`],
-  [
-    'a late one',
-    { kind: 'latency', ms: 20 * TIMEOUT_MS },
-    'mac',
-    'late',
-    `no answer within ${TIMEOUT_MS} ms`,
-  ],
+const answers = (code: string, message = ''): Fault => ({ kind: 'error', code, message });
+const cases: [what: string, fault: Fault | null, kind: string, says: string | RegExp][] = [
+  ['a value', null, 'value', INSTANCE],
+  ['a service that is turned off', answers('403', 'no'), 'absent', 'HTTP status 403'],
+  ['one that fails', answers('500', 'no'), 'late', 'HTTP status 500'],
+  ['one that has too much to do', { kind: 'throttle' }, 'late', 'HTTP status 429'],
+  ['one that refuses its own tokens', answers('401'), 'late', 'HTTP status 401'],
+  ['an empty answer', answers('200', ' \n'), 'late', 'the answer is empty'],
+  ['a connection that breaks', { kind: 'lostReply' }, 'late', /ECONNRESET|socket hang up|lost/],
+  ['no answer', { kind: 'hang' }, 'late', `no answer within ${TIMEOUT_MS} ms`],
+  ['a late one', { kind: 'latency', ms: 20 * TIMEOUT_MS }, 'late', `no answer within ${TIMEOUT_MS} ms`],
 ];
-for (const [what, fault, path, kind, says] of cases)
+/** The simulator's metadata service, struck by this fault, and asked for a value. */
+async function ask(fault: Fault | null, path = 'instance-id', timeoutMs = TIMEOUT_MS) {
+  const vpc = simulated();
+  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
+  try {
+    if (fault !== null) vpc.faults.add({ ...fault, action: METADATA });
+    return await metadataAt(`${served.url}/`, timeoutMs)(path);
+  } finally {
+    served.close();
+  }
+}
+for (const [what, fault, kind, says] of cases)
   metadata(`${what} is ${kind}`, async () => {
-    const vpc = simulated();
-    const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
-    try {
-      if (fault !== null) vpc.faults.add({ ...fault, action: METADATA });
-      const told = await metadataAt(`${served.url}/`, TIMEOUT_MS)(path);
-      assert.is(told.kind, kind, JSON.stringify(told));
-      assert.match(told.kind === 'value' ? told.text : told.why, says);
-    } finally {
-      served.close();
-    }
+    const told = await ask(fault);
+    assert.is(told.kind, kind, JSON.stringify(told));
+    assert.match(told.kind === 'value' ? told.text : told.why, says);
   });
+
+metadata('a value that is not there is absent', async () => {
+  assert.equal(await ask(null, 'colour'), { kind: 'absent', why: 'HTTP status 404' });
+});
 
 metadata('where nothing listens there are none', async () => {
   const served = await serve(createSimulator(simulated(), { instance: INSTANCE }));
@@ -60,13 +50,6 @@ metadata('where nothing listens there are none', async () => {
 });
 
 metadata('where a token is refused, another one is tried', async () => {
-  const vpc = simulated();
-  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
-  try {
-    vpc.faults.add({ kind: 'error', code: '401', message: '', times: 1, action: METADATA });
-    assert.is((await metadataAt(served.url)('instance-id')).kind, 'value');
-  } finally {
-    served.close();
-  }
+  assert.is((await ask({ ...answers('401'), times: 1 })).kind, 'value');
 });
 metadata.run();

@@ -8,13 +8,26 @@ import { metadataDisabled } from '../../src/cloud/imds.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { refusal } from '../../src/cloud/refusals.ts';
 import { parseCidr } from '../../src/domain/address.ts';
-import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
+import type { ErrorCode, IpamError } from '../../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import type { Fault } from '../../src/simulator/model/faults.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
-import { ETH0, ETH1, ETH2, INSTANCE, ip, ips, SUBNET, seeded, serve, simulated } from '../kit/simulated.ts';
+import {
+  codeOf,
+  ETH0,
+  ETH1,
+  ETH2,
+  INSTANCE,
+  ip,
+  ips,
+  SUBNET,
+  seeded,
+  serve,
+  simulated,
+} from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const LATER = Number.POSITIVE_INFINITY;
@@ -31,48 +44,30 @@ function knownTime(): Ec2Time {
 }
 
 const refusals = suite('refusal');
-const cases: [code: string, message: string, ours: ErrorCode, addresses?: string[]][] = [
-  [
-    'InvalidParameterValue',
-    '[10.0.0.5, 10.0.0.6] assigned, but move is not allowed.',
-    'ec2-taken',
-    ['10.0.0.5', '10.0.0.6'],
-  ],
-  ['InvalidParameterValue', 'The specified address is already in use.', 'ec2-taken'],
-  ['InvalidParameterValue', '10.0.0.5 is already assigned.', 'ec2-taken', ['10.0.0.5']],
-  ['InvalidIPAddress.InUse', 'Address 10.0.0.5 is in use.', 'ec2-taken', ['10.0.0.5']],
+const INVALID = 'InvalidParameterValue';
+const cases: [code: string, message: string, ours: ErrorCode, ...addresses: string[]][] = [
+  [INVALID, '[10.0.0.5, 10.0.0.6] assigned, but move is not allowed.', 'ec2-taken', '10.0.0.5', '10.0.0.6'],
+  [INVALID, 'The specified address is already in use.', 'ec2-taken'],
+  [INVALID, '10.0.0.5 is already assigned.', 'ec2-taken', '10.0.0.5'],
+  ['InvalidIPAddress.InUse', 'Address 10.0.0.5 is in use.', 'ec2-taken', '10.0.0.5'],
   ['InvalidIPAddress.InUse', 'Something else.', 'ec2-taken'],
+  [INVALID, 'Some of the specified addresses are not assigned to interface eni-1', 'ec2-not-assigned'],
+  [INVALID, "Address 10.0.0.3 is in subnet's reserved address range", 'ec2-invalid', '10.0.0.3'],
+  [INVALID, "Address 10.0.0.3 does not fall within the subnet's address range", 'ec2-invalid', '10.0.0.3'],
+  [INVALID, 'invalid value for parameter address: 10.0.0.3', 'ec2-invalid'],
+  [INVALID, 'secondary-addresses', 'ec2-invalid'],
   [
-    'InvalidParameterValue',
-    'Some of the specified addresses are not assigned to interface eni-1',
-    'ec2-not-assigned',
-  ],
-  [
-    'InvalidParameterValue',
-    "Address 10.0.0.3 is in subnet's reserved address range",
-    'ec2-invalid',
-    ['10.0.0.3'],
-  ],
-  [
-    'InvalidParameterValue',
-    "Address 10.0.0.3 does not fall within the subnet's address range",
-    'ec2-invalid',
-    ['10.0.0.3'],
-  ],
-  ['InvalidParameterValue', 'invalid value for parameter address: 10.0.0.3', 'ec2-invalid'],
-  ['InvalidParameterValue', 'secondary-addresses', 'ec2-invalid'],
-  [
-    'InvalidParameterValue',
+    INVALID,
     'Value (10.0.0.3) for parameter privateIpAddress is invalid. The primary IP address of an interface cannot be unassigned.',
     'ec2-invalid',
   ],
-  ['InvalidParameterValue', '', 'ec2-invalid'],
+  [INVALID, '', 'ec2-invalid'],
   ['InvalidPrivateIpAddress.Nobody.Knows', 'Move is not allowed today.', 'ec2-invalid'],
   ['InvalidIPAddress', 'Whatever.', 'ec2-invalid'],
   ['PrivateIpAddressLimitExceeded', 'Number of private addresses will exceed limit.', 'ec2-limit'],
   ['InsufficientFreeAddressesInSubnet', 'Not enough.', 'ec2-subnet-full'],
   ['InsufficientCidrBlocks', 'Not enough.', 'ec2-subnet-full'],
-  ['InvalidParameterValue', "There aren't sufficient free Ipv4 addresses or prefixes", 'ec2-subnet-full'],
+  [INVALID, "There aren't sufficient free Ipv4 addresses or prefixes", 'ec2-subnet-full'],
   ['InvalidNetworkInterfaceID.NotFound', 'Gone.', 'ec2-not-found'],
   ['InvalidSubnetID.NotFound', 'Gone.', 'ec2-not-found'],
   ['InvalidInstanceID.NotFound', 'Gone.', 'ec2-not-found'],
@@ -94,7 +89,7 @@ const cases: [code: string, message: string, ours: ErrorCode, addresses?: string
   ['NetworkAddressUsageLimitExceeded', 'Too many.', 'ec2-refused'],
   ['SomethingNew', 'Whatever.', 'ec2-refused'],
 ];
-for (const [code, message, ours, addresses = []] of cases)
+for (const [code, message, ours, ...addresses] of cases)
   refusals(`${code} "${message}" is ${ours}`, () => {
     const error = refusal(code, message, 'request-1');
     assert.is(error.code, ours);
@@ -108,10 +103,7 @@ refusals('is one line of bounded length, whatever EC2 says', () => {
   assert.ok(line.length < 700 && !line.includes('\n'), `${line.length}`);
 });
 refusals('does not take for an address what only looks like one', () => {
-  assert.equal(
-    refusal('InvalidParameterValue', '[10.0.0.256, x] assigned, but move is not allowed.').addresses,
-    [],
-  );
+  assert.equal(refusal(INVALID, '[10.0.0.256, x] assigned, but move is not allowed.').addresses, []);
 });
 refusals.run();
 
@@ -127,11 +119,6 @@ function twin(vpc: Vpc, callTimeoutMs = 10_000) {
   });
   return { cloud, waits, clock };
 }
-const codeOf = (call: Promise<unknown>): Promise<string> =>
-  call.then(
-    () => 'done',
-    error => (error instanceof IpamError ? error.code : String(error)),
-  );
 
 const memory = suite('memory cloud');
 memory('waits out the latency, and gives up at the call timeout though the call was applied', async () => {
@@ -145,21 +132,21 @@ memory('waits out the latency, and gives up at the call timeout though the call 
   assert.equal(vpc.network.eni(ETH1).secondaries, []);
 });
 
-const unknowns: [fault: 'hang' | 'lostReply' | 'applyLate', waited: number[], applied: boolean][] = [
-  ['hang', [10_000], false],
-  ['lostReply', [], true],
-  ['applyLate', [], false],
+const unknowns: [fault: Fault, waited: number[], applied: boolean, later: boolean][] = [
+  [{ kind: 'hang' }, [10_000], false, false],
+  [{ kind: 'lostReply' }, [], true, true],
+  [{ kind: 'applyLate', ms: 60_000 }, [], false, true],
 ];
-for (const [kind, waited, applied] of unknowns)
-  memory(`${kind} is ec2-unknown, ${applied ? '' : 'not '}applied by then`, async () => {
+for (const [fault, waited, applied, later] of unknowns)
+  memory(`${fault.kind} is ec2-unknown, ${applied ? '' : 'not '}applied by then`, async () => {
     const vpc = simulated();
     const { cloud, waits } = twin(vpc);
-    vpc.faults.add({ kind, ms: 60_000, times: 1 } as never);
+    const isOn = () => vpc.network.eni(ETH1).secondaries.length === 1;
+    vpc.faults.add({ ...fault, times: 1 });
     assert.is(await codeOf(cloud.assign(ETH1, ips('10.0.1.20'), LATER)), 'ec2-unknown');
-    assert.equal(waits, waited);
-    assert.is(vpc.network.eni(ETH1).secondaries.length, applied ? 1 : 0);
+    assert.equal([waits, isOn()], [waited, applied]);
     vpc.advance(60_000);
-    assert.is(vpc.network.eni(ETH1).secondaries.length, kind === 'hang' ? 0 : 1);
+    assert.is(isOn(), later);
   });
 
 memory('after sendBefore nothing is sent', async () => {
@@ -187,30 +174,35 @@ memory('the ENIs of a subnet come page by page, each once', async () => {
 memory.run();
 
 const bothClouds = suite('memory cloud and EC2 over the wire');
-/** Tells the story to both clouds, each on a VPC of its own that luck has made the same. */
-async function both(story: (cloud: Ec2Client, vpc: Vpc) => Promise<unknown>): Promise<unknown> {
-  const [inside, outside] = [simulated({ random: seeded(7) }), simulated({ random: seeded(7) })];
-  const served = await serve(createSimulator(outside, { instance: INSTANCE }));
+const wired = (credentials = { accessKeyId: 'AKIA', secretAccessKey: 'secret' }): Ec2Client =>
+  createEc2Client({
+    region: 'eu-central-1',
+    credentials,
+    deadlineClock: () => 0,
+    log: () => {},
+    metadata: metadataDisabled,
+    time: knownTime(),
+  });
+/** EC2 over the wire is this VPC meanwhile. */
+async function onTheWire<T>(vpc: Vpc, work: () => Promise<T>): Promise<T> {
+  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
   const before = process.env.AWS_ENDPOINT_URL_EC2;
   process.env.AWS_ENDPOINT_URL_EC2 = served.url;
   try {
-    const wired = createEc2Client({
-      region: 'eu-central-1',
-      credentials: { accessKeyId: 'AKIA', secretAccessKey: 'secret' },
-      deadlineClock: () => 0,
-      log: () => {},
-      metadata: metadataDisabled,
-      time: knownTime(),
-    });
-    const told = await story(twin(inside).cloud, inside);
-    assert.equal(await story(wired, outside), told);
-    assert.equal(stateOf(outside), stateOf(inside));
-    return told;
+    return await work();
   } finally {
     served.close();
     if (before === undefined) delete process.env.AWS_ENDPOINT_URL_EC2;
     else process.env.AWS_ENDPOINT_URL_EC2 = before;
   }
+}
+/** Tells the story to both clouds, each on a VPC of its own that luck has made the same. */
+async function both<T>(story: (cloud: Ec2Client, vpc: Vpc) => Promise<T>): Promise<T> {
+  const [inside, outside] = [simulated({ random: seeded(7) }), simulated({ random: seeded(7) })];
+  const told = await story(twin(inside).cloud, inside);
+  assert.equal(await onTheWire(outside, () => story(wired(), outside)), told);
+  assert.equal(stateOf(outside), stateOf(inside));
+  return told;
 }
 const stateOf = (vpc: Vpc) => [...vpc.network.enis()].map(({ id, secondaries }) => [id, secondaries]);
 /** What came of a call, without the request id that only the wire has. */
@@ -220,62 +212,43 @@ const outcomeOf = (call: Promise<unknown>): Promise<unknown> =>
     (error: IpamError) => [error.code, error.line.replace(/, request [0-9a-f-]+/, ''), error.addresses],
   );
 
+const UNKNOWN_ENI = 'eni-0bad' as EniId;
+const MANAGED = 'eni-0aa' as EniId;
+const EIGHT = ips(...[0, 1, 2, 3, 4, 5, 6, 7].map(last => `10.0.1.4${last}`));
+const DENIED: Fault = { kind: 'error', code: 'UnauthorizedOperation', message: 'You are not authorized.' };
+const calls: [ends: string, call: (cloud: Ec2Client) => Promise<unknown>, fault?: Fault][] = [
+  ['done', cloud => cloud.assign(ETH1, ips('10.0.1.20', '10.0.1.21'), LATER)],
+  ['ec2-taken', cloud => cloud.assign(ETH0, ips('10.0.1.20', '10.0.1.22', '10.0.1.99'), LATER)],
+  ['ec2-taken', cloud => cloud.assign(ETH1, ips('10.0.1.20'), LATER)],
+  ['ec2-invalid', cloud => cloud.assign(ETH1, ips('10.0.1.3'), LATER)],
+  ['ec2-invalid', cloud => cloud.assign(ETH1, ips('10.0.2.30'), LATER)],
+  ['ec2-invalid', cloud => cloud.assign(ETH1, ips('10.0.1.130'), LATER)],
+  ['ec2-limit', cloud => cloud.assign(ETH1, EIGHT, LATER)],
+  ['ec2-not-found', cloud => cloud.assign(UNKNOWN_ENI, ips('10.0.1.22'), LATER)],
+  ['ec2-denied', cloud => cloud.assign(MANAGED, ips('10.0.1.22'), LATER)],
+  ['ec2-not-assigned', cloud => cloud.unassign(ETH1, ips('10.0.1.20', '10.0.1.22'), LATER)],
+  ['ec2-invalid', cloud => cloud.unassign(ETH1, ips('10.0.1.11'), LATER)],
+  ['done', cloud => cloud.unassign(ETH1, ips('10.0.1.20'), LATER)],
+  ['ec2-not-found', cloud => cloud.eni(UNKNOWN_ENI)],
+  ['ec2-not-found', cloud => cloud.subnet('subnet-0bad' as SubnetId)],
+  ['ec2-throttled', cloud => cloud.assign(ETH1, ips('10.0.1.22'), LATER), { kind: 'throttle' }],
+  ['ec2-denied', cloud => cloud.assign(ETH1, ips('10.0.1.22'), LATER), DENIED],
+];
 bothClouds('refuse the same calls with the same codes, lines and addresses', async () => {
   const told = await both(async (cloud, vpc) => {
     vpc.network.addReservation(SUBNET, parseCidr('10.0.1.128/28'), 'prefix');
-    vpc.network.createEni({
-      subnet: SUBNET,
-      id: 'eni-0aa' as EniId,
-      primary: ip('10.0.1.99'),
-      requesterManaged: true,
-    });
+    vpc.network.createEni({ subnet: SUBNET, id: MANAGED, primary: ip('10.0.1.99'), requesterManaged: true });
     const outcomes: unknown[] = [];
-    const note = async (call: Promise<unknown>) => void outcomes.push(await outcomeOf(call));
-    await note(cloud.assign(ETH1, ips('10.0.1.20', '10.0.1.21'), LATER));
-    await note(cloud.assign(ETH0, ips('10.0.1.20', '10.0.1.22', '10.0.1.99'), LATER));
-    await note(cloud.assign(ETH1, ips('10.0.1.20'), LATER));
-    await note(cloud.assign(ETH1, ips('10.0.1.3'), LATER));
-    await note(cloud.assign(ETH1, ips('10.0.2.30'), LATER));
-    await note(cloud.assign(ETH1, ips('10.0.1.130'), LATER));
-    await note(cloud.assign(ETH1, ips(...[0, 1, 2, 3, 4, 5, 6, 7].map(last => `10.0.1.4${last}`)), LATER));
-    await note(cloud.assign('eni-0bad' as EniId, ips('10.0.1.22'), LATER));
-    await note(cloud.assign('eni-0aa' as EniId, ips('10.0.1.22'), LATER));
-    await note(cloud.unassign(ETH1, ips('10.0.1.20', '10.0.1.22'), LATER));
-    await note(cloud.unassign(ETH1, ips('10.0.1.11'), LATER));
-    await note(cloud.unassign(ETH1, ips('10.0.1.20'), LATER));
-    await note(cloud.eni('eni-0bad' as EniId));
-    await note(cloud.subnet('subnet-0bad' as SubnetId));
-    vpc.faults.add({ kind: 'throttle', action: 'AssignPrivateIpAddresses', times: 1 });
-    await note(cloud.assign(ETH1, ips('10.0.1.22'), LATER));
-    vpc.faults.add({
-      kind: 'error',
-      code: 'UnauthorizedOperation',
-      message: 'You are not authorized.',
-      times: 1,
-    });
-    await note(cloud.assign(ETH1, ips('10.0.1.22'), LATER));
+    for (const [, call, fault] of calls) {
+      if (fault !== undefined) vpc.faults.add({ ...fault, times: 1 });
+      outcomes.push(await outcomeOf(call(cloud)));
+    }
     return outcomes;
   });
+  const ends = told.map(outcome => (Array.isArray(outcome) ? outcome[0] : 'done'));
   assert.equal(
-    (told as unknown[]).map(outcome => (Array.isArray(outcome) ? outcome[0] : 'done')),
-    [
-      'done',
-      'ec2-taken',
-      'ec2-taken',
-      'ec2-invalid',
-      'ec2-invalid',
-      'ec2-invalid',
-      'ec2-limit',
-      'ec2-not-found',
-      'ec2-denied',
-      'ec2-not-assigned',
-      'ec2-invalid',
-      'done',
-      'ec2-not-found',
-      'ec2-not-found',
-      'ec2-throttled',
-      'ec2-denied',
-    ],
+    ends,
+    calls.map(([expected]) => expected),
   );
 });
 
@@ -299,7 +272,7 @@ bothClouds('describe the same things the same way', async () => {
       eth2: timeless(await cloud.eni(ETH2)),
       withoutIpv4: await codeOf(cloud.eni('eni-0e' as EniId)),
       made: timeless(await cloud.eni(made.id)),
-      byId: (await cloud.enisById([ETH2, 'eni-0bad' as EniId, made.id])).map(one => one.id),
+      byId: (await cloud.enisById([ETH2, UNKNOWN_ENI, made.id])).map(one => one.id),
       none: await cloud.enisById([]),
       subnet: await cloud.subnet(SUBNET),
       reservations: await cloud.reservations(SUBNET),
@@ -334,25 +307,12 @@ bothClouds('a participant of a shared subnet sees its own ENIs, its owner all of
     },
     { now: Date.now, random: () => 0.5 },
   );
-  const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
-  const before = process.env.AWS_ENDPOINT_URL_EC2;
-  process.env.AWS_ENDPOINT_URL_EC2 = served.url;
+  const caller = (account: string) => () => ({ account, region: null });
   const cloudsOf = (account: string): Ec2Client[] => [
-    createMemoryClient(vpc, {
-      wait: async () => {},
-      deadlineClock: () => 0,
-      caller: () => ({ account, region: null }),
-    }),
-    createEc2Client({
-      region: vpc.region,
-      credentials: { accessKeyId: account, secretAccessKey: 'x' },
-      deadlineClock: () => 0,
-      log: () => {},
-      metadata: metadataDisabled,
-      time: knownTime(),
-    }),
+    createMemoryClient(vpc, { wait: async () => {}, deadlineClock: () => 0, caller: caller(account) }),
+    wired({ accessKeyId: account, secretAccessKey: 'x' }),
   ];
-  try {
+  await onTheWire(vpc, async () => {
     for (const cloud of cloudsOf(ACCOUNT_ID)) {
       assert.is((await cloud.eni(ETH2)).owner, OTHER_ACCOUNT);
       assert.equal(await cloud.someEni({ owner: OTHER_ACCOUNT }), { id: ETH2, owner: OTHER_ACCOUNT });
@@ -367,11 +327,7 @@ bothClouds('a participant of a shared subnet sees its own ENIs, its owner all of
       assert.is(await cloud.someEni({ owner: OTHER_ACCOUNT, but: ETH2 }), null);
       assert.is(await cloud.region(), vpc.region);
     }
-  } finally {
-    served.close();
-    if (before === undefined) delete process.env.AWS_ENDPOINT_URL_EC2;
-    else process.env.AWS_ENDPOINT_URL_EC2 = before;
-  }
+  });
 });
 
 async function idsOf(cloud: Ec2Client): Promise<EniId[]> {
