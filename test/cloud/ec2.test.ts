@@ -8,7 +8,7 @@ import type { Ec2Options } from '../../src/cloud/ec2-call.ts';
 import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
 import { metadataAt, metadataDisabled } from '../../src/cloud/imds.ts';
 import { formatCidr, type Ipv4 } from '../../src/domain/address.ts';
-import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
+import { type ErrorCode, isError } from '../../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
 import { type Listening, listen } from '../../src/http/listen.ts';
@@ -16,6 +16,7 @@ import { type Fault, METADATA } from '../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
+import { failureOf } from '../kit/failures.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const SUBNET = 'subnet-0a1' as SubnetId;
@@ -30,6 +31,31 @@ const KEYS = [
   'AWS_SHARED_CREDENTIALS_FILE',
 ] as const;
 const TIMEOUT_MS = 300;
+const ASSIGN = 'AssignPrivateIpAddresses';
+
+const VPC = {
+  subnets: [
+    {
+      id: SUBNET,
+      cidr: '10.0.1.0/24',
+      reservations: [
+        { cidr: '10.0.1.64/28', type: 'prefix' },
+        { cidr: '10.0.1.128/28', type: 'explicit' },
+      ],
+    },
+  ],
+  instances: [{ id: INSTANCE, type: 'm5.large' }],
+  enis: [
+    {
+      id: ENI,
+      subnet: SUBNET,
+      primary: '10.0.1.4',
+      prefixes: ['10.0.1.64/28'],
+      attachment: { instance: INSTANCE, deviceIndex: 1 },
+    },
+    { id: OTHER, subnet: SUBNET, primary: '10.0.1.5', secondaries: ['10.0.1.6'] },
+  ],
+};
 
 let vpc: Vpc;
 let server: Listening;
@@ -38,6 +64,8 @@ let byHand: ((request: Request) => Response | Promise<Response> | null) | null =
 const environment = Object.fromEntries(KEYS.map(key => [key, process.env[key]]));
 
 const ips = (...last: number[]): Ipv4[] => last.map(number => `10.0.1.${number}` as Ipv4);
+/** More than one filter takes. */
+const MANY = ips(...Array.from({ length: 250 }, (_, i) => i + 4));
 /** An answer of EC2 has come just now. */
 function knownTime(): Ec2Time {
   const time = freshTime();
@@ -63,44 +91,12 @@ const countsOf = (names: readonly string[]): Map<string, number> => {
   return counts;
 };
 
-async function refusalOf(asked: Promise<unknown>, code: ErrorCode): Promise<IpamError> {
-  const error = await asked.then(
-    () => 'answered',
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof IpamError)) throw new Error(`not one of our errors: ${error}`, { cause: error });
-  assert.is(error.code, code, error.line);
-  return error;
-}
+const xml = (body: string, status = 200): Response =>
+  new Response(body, { status, headers: { 'content-type': 'text/xml' } });
 
 const ec2 = suite('ec2');
 ec2.before.each(async () => {
-  vpc = buildVpc(
-    {
-      subnets: [
-        {
-          id: SUBNET,
-          cidr: '10.0.1.0/24',
-          reservations: [
-            { cidr: '10.0.1.64/28', type: 'prefix' },
-            { cidr: '10.0.1.128/28', type: 'explicit' },
-          ],
-        },
-      ],
-      instances: [{ id: INSTANCE, type: 'm5.large' }],
-      enis: [
-        {
-          id: ENI,
-          subnet: SUBNET,
-          primary: '10.0.1.4',
-          prefixes: ['10.0.1.64/28'],
-          attachment: { instance: INSTANCE, deviceIndex: 1 },
-        },
-        { id: OTHER, subnet: SUBNET, primary: '10.0.1.5', secondaries: ['10.0.1.6'] },
-      ],
-    },
-    { now: () => Date.now(), random: () => 0.5, bucketScale: null },
-  );
+  vpc = buildVpc(VPC, { now: () => Date.now(), random: () => 0.5, bucketScale: null });
   const app = createSimulator(vpc, { wait: ms => wait(ms), wallClock: () => Date.now(), instance: INSTANCE });
   const fetch: typeof app.fetch = async (request, ...rest) =>
     (await byHand?.(request)) ?? app.fetch(request, ...rest);
@@ -164,9 +160,8 @@ ec2('the ENIs of a subnet come page by page', async () => {
     const form = new URLSearchParams(await request.text());
     tokens.push(form.get('NextToken'));
     const [id, next] = tokens.length === 1 ? [ENI, '<nextToken>more</nextToken>'] : [OTHER, ''];
-    return new Response(
+    return xml(
       `<DescribeNetworkInterfacesResponse><networkInterfaceSet><item><networkInterfaceId>${id}</networkInterfaceId><subnetId>${SUBNET}</subnetId><privateIpAddress>10.0.1.4</privateIpAddress></item></networkInterfaceSet>${next}</DescribeNetworkInterfacesResponse>`,
-      { headers: { 'content-type': 'text/xml' } },
     );
   };
   const pages: EniId[][] = [];
@@ -196,9 +191,8 @@ ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', asy
     ),
   ];
   byHand = () =>
-    new Response(
+    xml(
       `<DescribeNetworkInterfacesResponse><networkInterfaceSet>${all.join('')}</networkInterfaceSet></DescribeNetworkInterfacesResponse>`,
-      { headers: { 'content-type': 'text/xml' } },
     );
   const logged: string[] = [];
   const log: Ec2Options['log'] = (level, message, fields) =>
@@ -213,10 +207,8 @@ ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', asy
     );
     assert.equal([...(await one.carriers(SUBNET, ips(4, 6, 8, 9))).keys()], ips(4, 6));
   }
-  const [eni, part] = [
-    'warn an ENI cannot be read, and is left out',
-    'warn an address of an ENI cannot be read, and is left out',
-  ];
+  const eni = 'warn an ENI cannot be read, and is left out';
+  const part = 'warn an address of an ENI cannot be read, and is left out';
   assert.equal(logged, [
     `${eni} eni-0e3`,
     `${eni} nobody`,
@@ -229,25 +221,23 @@ ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', asy
 
 ec2('an ENI without an IPv4 address that is asked for by id is an error that says so', async () => {
   vpc.network.createEni({ id: 'eni-0e' as EniId, subnet: SUBNET, primary: null });
-  const { line } = await refusalOf(cloud().eni('eni-0e' as EniId), 'bad-request');
+  const line = await failureOf(cloud().eni('eni-0e' as EniId), 'bad-request');
   assert.is(line, 'eni-0e has no IPv4 address: it is an EFA-only or IPv6-only ENI; use an ENI that has one');
 });
 
 ec2('a subnet without an IPv4 CIDR is an error that says so', async () => {
   byHand = () =>
-    new Response(
+    xml(
       `<DescribeSubnetsResponse><subnetSet><item><subnetId>${SUBNET}</subnetId></item></subnetSet></DescribeSubnetsResponse>`,
-      { headers: { 'content-type': 'text/xml' } },
     );
   assert.match(
-    (await refusalOf(cloud().subnet(SUBNET), 'bad-request')).line,
+    await failureOf(cloud().subnet(SUBNET), 'bad-request'),
     /has no IPv4 CIDR: it is an IPv6-only/,
   );
 });
 
 ec2('carriers are found for more addresses than one filter takes', async () => {
-  const all = Array.from({ length: 250 }, (_, i) => `10.0.1.${i + 4}` as Ipv4);
-  const carriers = await cloud().carriers(SUBNET, all);
+  const carriers = await cloud().carriers(SUBNET, MANY);
   assert.equal(
     [...carriers].map(([ip, { id }]) => `${ip} ${id}`),
     ['10.0.1.4 eni-0a', '10.0.1.5 eni-0b', '10.0.1.6 eni-0b'],
@@ -284,7 +274,7 @@ ec2('type and limit are null where EC2 does not say, and an error where it does 
     });
     assert.is(await ask(), null);
     vpc.faults.add({ kind: 'lostReply', times: 1 });
-    await refusalOf(ask(), 'ec2-unknown');
+    await failureOf(ask(), 'ec2-unknown');
   }
 });
 
@@ -296,15 +286,18 @@ ec2('addresses are assigned and unassigned by name', async () => {
 });
 
 ec2("EC2's refusals keep their meaning, and a mutation is sent once", async () => {
-  const taken = await refusalOf(cloud().assign(ENI, ips(6, 20), LATER), 'ec2-taken');
+  const taken: unknown = await cloud()
+    .assign(ENI, ips(6, 20), LATER)
+    .catch(error => error);
+  assert.ok(isError(taken, 'ec2-taken'));
   assert.equal(taken.addresses, ips(6));
-  await refusalOf(cloud().assign(ENI, ips(20, 21, 22, 23, 24, 25, 26, 27, 28, 29), LATER), 'ec2-limit');
-  await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-not-assigned');
-  await refusalOf(cloud().eni('eni-0ffff' as EniId), 'ec2-not-found');
-  await refusalOf(cloud().subnet('subnet-0ffff' as SubnetId), 'ec2-not-found');
+  await failureOf(cloud().assign(ENI, ips(20, 21, 22, 23, 24, 25, 26, 27, 28, 29), LATER), 'ec2-limit');
+  await failureOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-not-assigned');
+  await failureOf(cloud().eni('eni-0ffff' as EniId), 'ec2-not-found');
+  await failureOf(cloud().subnet('subnet-0ffff' as SubnetId), 'ec2-not-found');
   vpc.faults.add({ kind: 'throttle' });
-  await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-throttled');
-  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 3);
+  await failureOf(cloud().assign(ENI, ips(20), LATER), 'ec2-throttled');
+  assert.is(vpc.calls.get(ASSIGN), 3);
 });
 
 ec2('each request goes through the door once: every page, and every part of a long list', async () => {
@@ -316,10 +309,7 @@ ec2('each request goes through the door once: every page, and every part of a lo
   const behind = cloud().sendingBy(door);
   for await (const page of behind.enis(SUBNET)) assert.is(page.length, 2);
   await behind.eni(ENI);
-  await behind.carriers(
-    SUBNET,
-    Array.from({ length: 250 }, (_, i) => `10.0.1.${i + 4}` as Ipv4),
-  );
+  await behind.carriers(SUBNET, MANY);
   await behind.subnet(SUBNET);
   await behind.reservations(SUBNET);
   await behind.instanceType(INSTANCE);
@@ -327,21 +317,21 @@ ec2('each request goes through the door once: every page, and every part of a lo
   await behind.assign(ENI, ips(20), LATER);
   await behind.unassign(ENI, ips(20), LATER);
   vpc.faults.add({ kind: 'lostReply', times: 1 });
-  await refusalOf(behind.eni(ENI), 'ec2-unknown');
+  await failureOf(behind.eni(ENI), 'ec2-unknown');
   assert.equal(countsOf(passed), new Map(vpc.calls));
   assert.is(passed.length, 11);
 });
 
 ec2('a lost reply, a hung call and a late one are unknown, never refused', async () => {
   vpc.faults.add({ kind: 'lostReply', times: 1 });
-  await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unknown');
+  await failureOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unknown');
   vpc.faults.add({ kind: 'hang', times: 1 });
   const startedAt = performance.now();
-  await refusalOf(cloud().assign(ENI, ips(21), LATER), 'ec2-unknown');
+  await failureOf(cloud().assign(ENI, ips(21), LATER), 'ec2-unknown');
   assert.ok(performance.now() - startedAt < 5 * TIMEOUT_MS, 'the timeout is of the request');
   vpc.faults.add({ kind: 'latency', ms: 20 * TIMEOUT_MS, times: 1 });
-  await refusalOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-unknown');
-  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+  await failureOf(cloud().unassign(ENI, ips(20), LATER), 'ec2-unknown');
+  assert.is(vpc.calls.get(ASSIGN), 2);
 });
 
 /** The SDK's own agents hold 50 sockets. */
@@ -366,19 +356,19 @@ const STALLED = () =>
   new Response(new ReadableStream({ start: stream => stream.enqueue(new TextEncoder().encode('<Assign')) }), {
     headers: { 'content-type': 'text/xml' },
   });
-const xml = (status: number, code: string) => () =>
-  new Response(
+const refusing = (status: number, code: string) => () =>
+  xml(
     `<Response><Errors><Error><Code>${code}</Code><Message>m</Message></Error></Errors></Response>`,
-    { status, headers: { 'content-type': 'text/xml' } },
+    status,
   );
 const html = (status: number) => () =>
   new Response('<html><body><p>No.<br></body></html>', { status, headers: { 'content-type': 'text/html' } });
 const answers: [what: string, code: ErrorCode, answer: () => Response][] = [
   ['an answer that stops in the middle', 'ec2-unknown', STALLED],
-  ['status 500', 'ec2-unknown', xml(500, 'InternalError')],
-  ['status 503', 'ec2-unknown', xml(503, 'Unavailable')],
-  ['status 503 that says throttled', 'ec2-throttled', xml(503, 'RequestLimitExceeded')],
-  ['a code that nobody knows', 'ec2-refused', xml(400, 'NeverHeardOfIt')],
+  ['status 500', 'ec2-unknown', refusing(500, 'InternalError')],
+  ['status 503', 'ec2-unknown', refusing(503, 'Unavailable')],
+  ['status 503 that says throttled', 'ec2-throttled', refusing(503, 'RequestLimitExceeded')],
+  ['a code that nobody knows', 'ec2-refused', refusing(400, 'NeverHeardOfIt')],
   ["a proxy's page with status 403", 'ec2-unknown', html(403)],
   ["a proxy's page with status 502", 'ec2-unknown', html(502)],
   ["a proxy's page with status 200", 'ec2-unknown', html(200)],
@@ -388,7 +378,7 @@ const answers: [what: string, code: ErrorCode, answer: () => Response][] = [
 for (const [what, code, answer] of answers)
   ec2(`${what} is ${code}`, async () => {
     byHand = answer;
-    await refusalOf(cloud().assign(ENI, ips(20), LATER), code);
+    await failureOf(cloud().assign(ENI, ips(20), LATER), code);
   });
 
 ec2('a mutation is sent once, also when a connection that was in use before breaks under it', async () => {
@@ -396,28 +386,27 @@ ec2('a mutation is sent once, also when a connection that was in use before brea
   await one.eni(ENI);
   await one.assign(ENI, ips(20), LATER);
   vpc.faults.add({ kind: 'lostReply', times: 1 });
-  await refusalOf(one.assign(ENI, ips(21), LATER), 'ec2-unknown');
+  await failureOf(one.assign(ENI, ips(21), LATER), 'ec2-unknown');
   // A second sending would come at once, on a connection that stands before this read's answer.
   await one.eni(ENI);
   await one.unassign(ENI, ips(20), LATER);
-  assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 2);
+  assert.is(vpc.calls.get(ASSIGN), 2);
 });
 
 ec2('where nothing listens, nothing was sent', async () => {
   await server.close(0);
-  const error = await refusalOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unreachable');
-  assert.match(error.line, /^AssignPrivateIpAddresses was not sent: EC2 can't be reached: ECONNREFUSED/);
+  const line = await failureOf(cloud().assign(ENI, ips(20), LATER), 'ec2-unreachable');
+  assert.match(line, /^AssignPrivateIpAddresses was not sent: EC2 can't be reached: ECONNREFUSED/);
 });
 
 ec2('past its time a mutation is not sent', async () => {
   const late = cloud({ deadlineClock: () => 1000 });
   for (const asked of [() => late.assign(ENI, ips(20), 1000), () => late.unassign(OTHER, ips(6), 1000)])
-    assert.match((await refusalOf(asked(), 'ec2-unreachable')).line, /^not sent: /);
+    assert.match(await failureOf(asked(), 'ec2-unreachable'), /^not sent: /);
   assert.is(vpc.calls.size, 0);
   await cloud({ deadlineClock: () => 999 }).assign(ENI, ips(20), 1000);
 });
 
-const callsOf = (action: string): number => vpc.calls.get(action) ?? 0;
 ec2("while our clock is ahead of EC2's nothing is changed, and reads go on", async () => {
   const lines: string[] = [];
   const one = cloud({ time: freshTime((level, message) => void lines.push(`${level} ${message}`)) });
@@ -425,12 +414,13 @@ ec2("while our clock is ahead of EC2's nothing is changed, and reads go on", asy
     vpc.dayAheadMs = aheadMs;
     for (const asked of [() => one.assign(ENI, ips(20), LATER), () => one.unassign(OTHER, ips(6), LATER)])
       assert.match(
-        (await refusalOf(asked(), 'ec2-unreachable')).line,
+        await failureOf(asked(), 'ec2-unreachable'),
         /^not sent: \w+: this machine's clock is \d+ s ahead of EC2's; set this machine's clock right/,
       );
     assert.is((await one.eni(ENI)).id, ENI);
   }
-  assert.is(callsOf('AssignPrivateIpAddresses') + callsOf('UnassignPrivateIpAddresses'), 0);
+  assert.is(vpc.calls.get(ASSIGN) ?? 0, 0);
+  assert.is(vpc.calls.get('UnassignPrivateIpAddresses') ?? 0, 0);
   assert.is(lines.length, 1, lines.join('; '));
   vpc.dayAheadMs = 0;
   await one.assign(ENI, ips(20), LATER); // it asks EC2 itself before it refuses
@@ -448,21 +438,21 @@ ec2('credentials and date that EC2 calls expired are worth another try', async (
   const one = cloud();
   for (const code of ['ExpiredToken', 'RequestExpired']) {
     vpc.faults.add({ kind: 'error', code, message: 'Request has expired.', times: 1 });
-    await refusalOf(one.assign(ENI, ips(20), LATER), 'ec2-unreachable');
+    await failureOf(one.assign(ENI, ips(20), LATER), 'ec2-unreachable');
   }
   await one.assign(ENI, ips(20), LATER);
 });
 
-/** Nothing says who and where we are but the instance's metadata, served by the simulator. */
-function onlyMetadata(): void {
+/** A client to whom nothing says who and where we are but the instance's metadata, served by the simulator. */
+function onlyMetadata(options: Partial<Ec2Options> = {}): Ec2Client {
   for (const key of ['AWS_REGION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) delete process.env[key];
   process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/nonexistent';
   process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = server.address;
+  return cloud({ region: null, credentials: null, metadata: metadataAt(server.address), ...options });
 }
 
 ec2('region and credentials are found in the metadata of the instance', async () => {
-  onlyMetadata();
-  const here = cloud({ region: null, credentials: null });
+  const here = onlyMetadata({ metadata: metadataDisabled });
   await here.assign(ENI, ips(20), LATER);
   assert.equal((await here.eni(ENI)).secondaries, ips(20));
 });
@@ -470,9 +460,8 @@ ec2('region and credentials are found in the metadata of the instance', async ()
 /** Long enough for the SDK to give up, which it does after a second where it is not told otherwise. */
 const LATE_MS = 1_300;
 ec2('metadata that are late are waited for', async () => {
-  onlyMetadata();
+  const here = onlyMetadata();
   vpc.faults.add({ kind: 'latency', ms: LATE_MS, action: METADATA });
-  const here = cloud({ region: null, credentials: null, metadata: metadataAt(server.address) });
   assert.is((await here.eni(ENI)).id, ENI);
 });
 
@@ -487,15 +476,10 @@ const broken: [what: string, fault: Fault, code: ErrorCode][] = [
 for (const [what, fault, code] of broken)
   for (const region of [null, 'eu-central-1'])
     ec2(`metadata that ${what} for ${region ?? 'the region and'} credentials: ${code}`, async () => {
-      onlyMetadata();
+      const metadata = metadataAt(server.address, TIMEOUT_MS);
+      const here = onlyMetadata({ region, metadata, metadataTimeoutMs: TIMEOUT_MS });
       vpc.faults.add({ ...fault, action: METADATA });
-      const here = cloud({
-        region,
-        credentials: null,
-        metadata: metadataAt(server.address, TIMEOUT_MS),
-        metadataTimeoutMs: TIMEOUT_MS,
-      });
-      const { line } = await refusalOf(here.assign(ENI, ips(20), LATER), code);
+      const line = await failureOf(here.assign(ENI, ips(20), LATER), code);
       assert.match(line, /^AssignPrivateIpAddresses was not sent: .*; /);
       assert.is(vpc.calls.size, 0);
       vpc.faults.clear();
@@ -503,8 +487,7 @@ for (const [what, fault, code] of broken)
     });
 
 ec2('credentials of a role that have ended are read anew', async () => {
-  onlyMetadata();
-  const here = cloud({ region: 'eu-central-1', credentials: null, metadata: metadataAt(server.address) });
+  const here = onlyMetadata({ region: 'eu-central-1' });
   await here.eni(ENI);
   let reads = 0;
   byHand = request => {
@@ -514,7 +497,7 @@ ec2('credentials of a role that have ended are read anew', async () => {
   await here.eni(ENI);
   assert.is(reads, 0, 'they are kept');
   vpc.faults.add({ kind: 'error', code: 'ExpiredToken', message: 'The token has expired.', times: 1 });
-  await refusalOf(here.eni(ENI), 'ec2-unreachable');
+  await failureOf(here.eni(ENI), 'ec2-unreachable');
   assert.is(reads, 1);
 });
 
@@ -523,19 +506,13 @@ for (const [what, path] of [
   ['credentials', '/security-credentials/simulated-role'],
 ])
   ec2(`time that passes while the ${what} are waited for counts`, async () => {
-    onlyMetadata();
     let now = 0;
     byHand = request => {
       if (request.url.endsWith(path ?? '')) now = 1000;
       return null;
     };
-    const slow = cloud({
-      region: null,
-      credentials: null,
-      metadata: metadataAt(server.address),
-      deadlineClock: () => now,
-    });
-    await refusalOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
+    const slow = onlyMetadata({ deadlineClock: () => now });
+    await failureOf(slow.assign(ENI, ips(20), 1000), 'ec2-unreachable');
     assert.is(now, 1000, 'the metadata was not asked');
     assert.is(vpc.calls.size, 0);
   });
@@ -558,8 +535,8 @@ ec2("the region is the environment's, then the instance's", async () => {
 ec2('without a region anywhere nothing is sent, and the operator reads what to set', async () => {
   onlyMetadata();
   process.env.AWS_EC2_METADATA_DISABLED = 'true';
-  const error = await refusalOf(cloud({ region: null }).assign(ENI, ips(20), LATER), 'ec2-denied');
-  assert.match(error.line, /no AWS region is known; set AWS_REGION$/);
+  const line = await failureOf(cloud({ region: null }).assign(ENI, ips(20), LATER), 'ec2-denied');
+  assert.match(line, /no AWS region is known; set AWS_REGION$/);
   assert.is(vpc.calls.size, 0);
 });
 ec2.run();
