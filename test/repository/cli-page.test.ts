@@ -10,11 +10,11 @@ import { assert, suite } from '../kit/uvu.ts';
 const page = readFileSync(join(ROOT, CLI_PAGE), 'utf8');
 const cli = suite(CLI_PAGE);
 
-cli('its generated parts are not stale: else run `npm run docs`', () => {
+cli('generated parts: are not stale, else run `npm run docs`', () => {
   assert.is(page, withGeneratedParts(page));
 });
 
-cli('it has each setting, and each command with its options', () => {
+cli('the page: has each setting, and each command with its options', () => {
   const [, ...sections] = page.split(/^### /m);
   for (const { name, options } of COMMANDS) {
     const text = sections.find(section => /^\S+/.exec(section)?.[0] === name) ?? assert.unreachable(name);

@@ -5,7 +5,7 @@ import { RUNTIMES, TIERS } from '../../scripts/tiers.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const jobs = suite('jobs of a tier');
-jobs('a runtime for which a short run has no file gets none', () => {
+jobs('a runtime for which a short run has no file: gets none', () => {
   const runtimesOf = (file: string, isShort: boolean) =>
     TIERS.filter(({ name }) => name === 'fast')
       .flatMap(tier => jobsOf(tier, [file], { runtimes: RUNTIMES, isShort }))

@@ -18,7 +18,7 @@ const brokenIn = (phases: readonly Phase[]): unknown[] =>
 
 const test = suite('scale study');
 
-test('on a small fleet no address is held twice or dead, and no start fails', async () => {
+test('a small fleet: no address is held twice or dead, and no start fails', async () => {
   const { phases } = await dayAndDeploy(SMALL);
   assert.equal(brokenIn(phases), []);
   const [join, day, deploy] = phases.map(rowOf);
@@ -29,7 +29,7 @@ test('on a small fleet no address is held twice or dead, and no start fails', as
   assert.ok((day?.waited ?? 1) < 0.05, `${day?.waited} of a day's starts waited for EC2`);
 });
 
-test('the same seed makes the same table, another one another', async () => {
+test('a seed: makes the same table again, another one another', async () => {
   const table = async (seed: number) =>
     tableOf((await dayAndDeploy({ ...SMALL, hours: 1, seed })).phases.map(rowOf));
   const first = await table(7);
@@ -37,7 +37,7 @@ test('the same seed makes the same table, another one another', async () => {
   assert.is.not(await table(8), first);
 });
 
-test('1,000 cold starts over 100 hosts take less than 10 s, and none fails', async () => {
+test('1,000 cold starts over 100 hosts: take less than 10 s, and none fails', async () => {
   const phase = await coldStarts({ hosts: 100, seed: 1 });
   assert.equal(brokenIn([phase]), []);
   const { starts, maxMs, waited, assigns } = rowOf(phase);
@@ -59,7 +59,7 @@ test('each of many servers has its part: five cold starts a second take less tha
   assert.ok((rest?.ledgerCalls ?? 100) < 100, `${rest?.ledgerCalls} ledger calls a second at rest`);
 });
 
-test('at rest an embedded host reads a page in ten minutes', async () => {
+test('an embedded host at rest: reads a page in ten minutes', async () => {
   const phases = await restAndNoon({ hosts: 20, servers: 'embedded', seed: 1 });
   assert.equal(brokenIn(phases), []);
   const [rest, noon] = phases.map(rowOf);
@@ -67,13 +67,13 @@ test('at rest an embedded host reads a page in ten minutes', async () => {
   assert.ok((noon?.starts ?? 0) > 15, `${noon?.starts} starts`);
 });
 
-test('throttles are counted, and no container hears of them', async () => {
+test('throttles: are counted, and no container hears of them', async () => {
   const phase = await coldStarts({ hosts: 20, seed: 1, bucketScale: 0.1 });
   assert.equal(brokenIn([phase]), []);
   assert.ok(phase.counts.throttles > 0);
 });
 
-test('the clock carries out what is due in its order, each with all that follows', async () => {
+test('the clock: carries out what is due in its order, each with all that follows', async () => {
   const clock = new Clock({ startAt: 1_000 });
   const happened: string[] = [];
   const say = (what: string) => happened.push(`${clock.now} ${what}`);
@@ -91,7 +91,7 @@ test('the clock carries out what is due in its order, each with all that follows
   assert.is(clock.now, 1_300);
 });
 
-test('the table says how long starts waited, and what that cost', () => {
+test('the table: says how long starts waited, and what that cost', () => {
   const counts = newCounts();
   for (let i = 1; i <= 200; i++) counts.latenciesMs.push(i <= 197 ? 1 : 1_000 * i);
   counts.assigns = 30;

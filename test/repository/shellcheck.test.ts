@@ -19,19 +19,19 @@ const scripts = filesIn('.', false)
 const shellcheck = suite('shellcheck');
 const version = await execute('shellcheck', ['--version']);
 
-shellcheck('the scripts are found', () => {
+shellcheck('the scripts: are found', () => {
   for (const path of ['mknet.sh', 'scripts/provision/install']) assert.ok(scripts.includes(path), path);
 });
 for (const path of scripts) {
-  shellcheck(`${path} may be run`, () => {
+  shellcheck(`${path}: may be run`, () => {
     assert.ok(statSync(join(ROOT, path)).mode & 0o100, 'chmod +x');
   });
   if (version.code === 0)
-    shellcheck(`${path} has no complaint and disables none`, async () => {
+    shellcheck(`${path}: has no complaint and disables none`, async () => {
       const { stdout } = await execute('shellcheck', ['--format=gcc', join(ROOT, path)]);
       assert.is(stdout, '');
       assert.not.match(readFileSync(join(ROOT, path), 'utf8'), /shellcheck disable/);
     });
-  else shellcheck.skip(`${path} has no complaint and disables none (needs shellcheck)`, () => {});
+  else shellcheck.skip(`${path}: has no complaint and disables none (needs shellcheck)`, () => {});
 }
 shellcheck.run();

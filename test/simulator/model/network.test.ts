@@ -19,6 +19,7 @@ import {
 import { assert, suite } from '../../kit/uvu.ts';
 
 const LB = 'eni-0aa' as EniId;
+const NO_ENI = 'eni-0bad' as EniId;
 const NO_SUBNET = 'subnet-0bad' as SubnetId;
 const NO_INSTANCE = 'i-0bad' as InstanceId;
 /** 10.0.1.20 is on ETH1, 10.0.1.99 a load balancer's, 10.0.1.128/28 reserved for prefixes. */
@@ -32,21 +33,21 @@ function crowded(): Network {
 
 type Act = (network: Network) => unknown;
 const assign =
-  (eni: string, ...texts: string[]): Act =>
-  network =>
-    network.assign({ eni: eni as EniId, ips: ips(...texts) });
+  (eni: EniId, ...texts: string[]): Act =>
+  net =>
+    net.assign({ eni, ips: ips(...texts) });
 const grab =
   (text: string): Act =>
-  network =>
-    network.assign({ eni: ETH1, ips: ips(text), allowReassignment: true });
+  net =>
+    net.assign({ eni: ETH1, ips: ips(text), allowReassignment: true });
 const count =
   (count: number, more = {}): Act =>
-  network =>
-    network.assign({ eni: ETH1, count, ...more });
+  net =>
+    net.assign({ eni: ETH1, count, ...more });
 const unassign =
   (...texts: string[]): Act =>
-  network =>
-    network.unassign(ETH1, ips(...texts));
+  net =>
+    net.unassign(ETH1, ips(...texts));
 const detachDevice = (network: Network, eni: EniId) => network.detach(network.eni(eni).attachment?.id ?? '');
 const attachAnother = (network: Network) =>
   network.attach(network.createEni({ subnet: SUBNET }).id, INSTANCE, 3);
@@ -100,11 +101,7 @@ const cases: [why: string, act: Act, refusal: string][] = [
   ['a list and a count together are too much', count(1, { ips: ips('10.0.1.21') }), SAYS.both],
   ['neither is too little', assign(ETH1), SAYS.neither],
   ['a count is one or more', count(0), SAYS.count],
-  [
-    'no such ENI',
-    assign('eni-0bad', '10.0.1.21'),
-    absent('NetworkInterface', 'networkInterface', 'eni-0bad'),
-  ],
+  ['no such ENI', assign(NO_ENI, '10.0.1.21'), absent('NetworkInterface', 'networkInterface', NO_ENI)],
   ['no such subnet', network => network.available(NO_SUBNET), absent('Subnet', 'subnet', NO_SUBNET)],
   ['no such instance', network => network.instance(NO_INSTANCE), absent('Instance', 'instance', NO_INSTANCE)],
   ["a service's ENI is the service's", assign(LB, '10.0.1.21'), SAYS.service],
