@@ -24,19 +24,21 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
-import { type ErrorCode, IpamError } from '../../src/domain/error.ts';
 import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
 import { createTlsFront } from '../../src/http/tls-front.ts';
+import { failureOf } from '../kit/failures.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const LOCAL: Listener = { kind: 'http', host: '127.0.0.1', port: 0 };
+const unixAt = (path: string): Listener => ({ kind: 'unix', path, mode: 0o600 });
 const BOUND_MS = 10_000;
 const NODE = fileURLToPath(new URL('../../node_modules/.bin/node', import.meta.url));
 const CONNECT_MANY = fileURLToPath(new URL('connect-many.ts', import.meta.url));
 
 let folder = '';
+const socketPath = () => join(folder, 'x.sock');
 let open: Listening[] = [];
 let certificates: Certificates;
 /** Ends the request that waits in the app. */
@@ -99,15 +101,7 @@ async function textOf(answer: IncomingMessage): Promise<string> {
   return text;
 }
 
-async function errorOf(asked: Promise<unknown>, code: ErrorCode): Promise<string> {
-  const error = await asked.then(
-    () => 'no error',
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof IpamError)) throw new Error(`not one of our errors: ${error}`, { cause: error });
-  assert.is(error.code, code, error.line);
-  return error.line;
-}
+const portOf = (address: string) => Number(new URL(address).port);
 
 async function connected(port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
@@ -131,10 +125,14 @@ async function refused(port: number): Promise<void> {
   }
 }
 
-const begun = () =>
-  new Promise<void>(resolve => {
-    arrived = resolve;
-  });
+/** Sends a request that waits in the app; resolves when it has got there. */
+async function begin<T>(send: () => T): Promise<{ sent: T }> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  arrived = resolve;
+  const sent = send();
+  await promise;
+  return { sent };
+}
 
 const failed = (asked: Promise<unknown>): Promise<boolean> =>
   asked.then(
@@ -211,8 +209,8 @@ tcp('answers at the port that the system chose', async () => {
 
 tcp('a port that is taken is one clear error', async () => {
   const { address } = await serve(LOCAL);
-  const port = Number(new URL(address).port);
-  const line = await errorOf(listen(app, { kind: 'http', host: '127.0.0.1', port }), 'conflict');
+  const port = portOf(address);
+  const line = await failureOf(listen(app, { kind: 'http', host: '127.0.0.1', port }), 'conflict');
   assert.is(
     line,
     `can't listen on ${address}: another process listens there; stop it, or give another --listen`,
@@ -220,7 +218,7 @@ tcp('a port that is taken is one clear error', async () => {
 });
 
 tcp('an address that this machine has not is one clear error', async () => {
-  const line = await errorOf(listen(app, { kind: 'http', host: '192.0.2.77', port: 0 }), 'unavailable');
+  const line = await failureOf(listen(app, { kind: 'http', host: '192.0.2.77', port: 0 }), 'unavailable');
   assert.match(line, /^can't listen on http:\/\/192\.0\.2\.77:0: .*; give another --listen$/);
 });
 tcp.run();
@@ -229,7 +227,7 @@ const unix = suite('listen on a unix socket');
 prepare(unix);
 unix('makes the folder, answers, and removes the socket at the end', async () => {
   const path = join(folder, 'plugins', 'x.sock');
-  const { address, close } = await serve({ kind: 'unix', path, mode: 0o600 });
+  const { address, close } = await serve(unixAt(path));
   assert.is(address, `unix:${path}`);
   assert.is(await post('hello', { socketPath: path }), 'POST hello');
   await close(BOUND_MS);
@@ -254,15 +252,13 @@ unix('has its mode from the first moment, and the umask is as before', async () 
 });
 
 unix('leaves the socket of the next server that came while it stopped', async () => {
-  const path = join(folder, 'x.sock');
-  const old = await serve({ kind: 'unix', path, mode: 0o600 });
-  const begins = begun();
-  const last = post('last', { socketPath: path, path: '/slow' });
-  await begins;
+  const path = socketPath();
+  const old = await serve(unixAt(path));
+  const { sent: last } = await begin(() => post('last', { socketPath: path, path: '/slow' }));
   const finishOld = finish;
   const closed = old.close(BOUND_MS);
   assert.not(existsSync(path));
-  await serve({ kind: 'unix', path, mode: 0o600 });
+  await serve(unixAt(path));
   assert.is(await post('next', { socketPath: path }), 'POST next');
   finishOld();
   assert.is(await last, 'POST last');
@@ -271,17 +267,17 @@ unix('leaves the socket of the next server that came while it stopped', async ()
 });
 
 unix('leaves the socket of the next server that came before it stopped', async () => {
-  const path = join(folder, 'x.sock');
-  const old = await serve({ kind: 'unix', path, mode: 0o600 });
+  const path = socketPath();
+  const old = await serve(unixAt(path));
   rmSync(path);
-  await serve({ kind: 'unix', path, mode: 0o600 });
+  await serve(unixAt(path));
   await old.close(BOUND_MS);
   assert.is(await post('next', { socketPath: path }), 'POST next');
 });
 
 unix('of servers that start at once only one gets the name, and it can be reached', async () => {
-  const path = join(folder, 'x.sock');
-  const started = await Promise.allSettled([1, 2, 3].map(() => serve({ kind: 'unix', path, mode: 0o600 })));
+  const path = socketPath();
+  const started = await Promise.allSettled([1, 2, 3].map(() => serve(unixAt(path))));
   const refusals = started.filter(one => one.status === 'rejected');
   assert.is(refusals.length, 2);
   for (const { reason } of refusals) assert.match(reason.line, /another server answers there/);
@@ -290,16 +286,16 @@ unix('of servers that start at once only one gets the name, and it can be reache
 });
 
 unix('replaces the socket of a server that died', async () => {
-  const path = join(folder, 'x.sock');
+  const path = socketPath();
   await leaveStaleSocket(path);
-  await serve({ kind: 'unix', path, mode: 0o600 });
+  await serve(unixAt(path));
   assert.is(await post('hello', { socketPath: path }), 'POST hello');
 });
 
 unix('leaves the socket of a server that lives', async () => {
-  const path = join(folder, 'x.sock');
-  await serve({ kind: 'unix', path, mode: 0o600 });
-  const line = await errorOf(listen(app, { kind: 'unix', path, mode: 0o600 }), 'conflict');
+  const path = socketPath();
+  await serve(unixAt(path));
+  const line = await failureOf(listen(app, unixAt(path)), 'conflict');
   assert.match(line, /another server answers there/);
   assert.is(await post('hello', { socketPath: path }), 'POST hello');
 });
@@ -307,7 +303,7 @@ unix('leaves the socket of a server that lives', async () => {
 unix('never removes what is no socket', async () => {
   const path = join(folder, 'ledger');
   writeFileSync(path, 'precious');
-  const line = await errorOf(listen(app, { kind: 'unix', path, mode: 0o600 }), 'conflict');
+  const line = await failureOf(listen(app, unixAt(path)), 'conflict');
   assert.match(line, /the file is not a socket; remove it, or give another --listen$/);
   assert.is(readFileSync(path, 'utf8'), 'precious');
 });
@@ -315,10 +311,7 @@ unix('never removes what is no socket', async () => {
 unix('a folder that cannot be made is one clear error', async () => {
   writeFileSync(join(folder, 'file'), '');
   const path = join(folder, 'file', 'x.sock');
-  assert.match(
-    await errorOf(listen(app, { kind: 'unix', path, mode: 0o600 }), 'unavailable'),
-    /^can't listen on unix:/,
-  );
+  assert.match(await failureOf(listen(app, unixAt(path)), 'unavailable'), /^can't listen on unix:/);
 });
 
 /** A socket file that nobody listens on. A closing server removes its own, so it is renamed meanwhile. */
@@ -390,7 +383,7 @@ tls('a missing or foreign file, and one that is no PEM, is one clear error', asy
   writeFileSync(garbage, 'garbage');
   const lineWith = (files: object) => {
     const all = { ...certificates.server, clientCa: certificates.ca, ...files };
-    return errorOf(listen(app, { kind: 'https', host: '127.0.0.1', port: 0, tls: all }), 'bad-request');
+    return failureOf(listen(app, { kind: 'https', host: '127.0.0.1', port: 0, tls: all }), 'bad-request');
   };
   assert.is(await lineWith({ key: '/nonexistent' }), "--tls-key: /nonexistent can't be read: ENOENT");
   assert.match(await lineWith({ key: certificates.client.key }), /^--tls-key is not the key of --tls-cert; /);
@@ -406,13 +399,14 @@ withCertificates(stop);
 stop('lets a request in flight finish, accepts nothing new, and says that the connection ends', async () => {
   const { address, close } = await serve(LOCAL);
   const agent = new Agent({ keepAlive: true });
-  const begins = begun();
-  const answer = new Promise<IncomingMessage>((resolve, reject) => {
-    request(`${address}/slow`, { method: 'POST', agent }, resolve).once('error', reject).end('last');
-  });
-  await begins;
+  const { sent: answer } = await begin(
+    () =>
+      new Promise<IncomingMessage>((resolve, reject) => {
+        request(`${address}/slow`, { method: 'POST', agent }, resolve).once('error', reject).end('last');
+      }),
+  );
   const closed = close(BOUND_MS);
-  await refused(Number(new URL(address).port));
+  await refused(portOf(address));
   finish();
   const answered = await answer;
   assert.is(answered.headers.connection, 'close');
@@ -458,9 +452,7 @@ async function closesSoon(close: Listening['close']): Promise<void> {
 
 stop('cuts at its bound what has not finished', async () => {
   const { address, close } = await serve(LOCAL);
-  const begins = begun();
-  const answer = failed(post('never', { address, path: '/slow' }));
-  await begins;
+  const { sent: answer } = await begin(() => failed(post('never', { address, path: '/slow' })));
   await close(50);
   assert.ok(await answer);
   finish();
@@ -468,7 +460,7 @@ stop('cuts at its bound what has not finished', async () => {
 
 stop('ends in its bound for clients that never shake hands', async () => {
   const { address, close } = await serve(httpsListener());
-  const mute = await connected(Number(new URL(address).port));
+  const mute = await connected(portOf(address));
   const startedAt = performance.now();
   await close(100);
   assert.ok(performance.now() - startedAt < 2000, 'it waited for the client');
@@ -476,11 +468,9 @@ stop('ends in its bound for clients that never shake hands', async () => {
 });
 
 stop('lets a request on a unix socket finish too', async () => {
-  const path = join(folder, 'x.sock');
-  const { close } = await serve({ kind: 'unix', path, mode: 0o600 });
-  const begins = begun();
-  const answer = post('last', { socketPath: path, path: '/slow' });
-  await begins;
+  const path = socketPath();
+  const { close } = await serve(unixAt(path));
+  const { sent: answer } = await begin(() => post('last', { socketPath: path, path: '/slow' }));
   const closed = close(BOUND_MS);
   finish();
   assert.is(await answer, 'POST last');
@@ -494,8 +484,8 @@ interface Wire {
   error: unknown;
 }
 
-function wire(to: NetConnectOpts): Wire {
-  const made: Wire = { socket: connect(to), received: '', hasEnded: false, error: null };
+function wire(address: string): Wire {
+  const made: Wire = { socket: connect(toward(address)), received: '', hasEnded: false, error: null };
   made.socket.setEncoding('latin1').on('data', (chunk: unknown) => {
     made.received += chunk;
   });
@@ -507,6 +497,12 @@ function wire(to: NetConnectOpts): Wire {
       made.hasEnded = true;
     });
   return made;
+}
+
+/** A server, and one client of it. */
+async function connection(listener: Listener) {
+  const { address, close } = await serve(listener);
+  return { close, one: wire(address), port: portOf(address) };
 }
 
 const asks = (body: string, path = '/') =>
@@ -525,17 +521,17 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 /** On each transport that shows bytes. */
 const PLAIN: readonly [string, () => Listener][] = [
   ['TCP', () => LOCAL],
-  ['a unix socket', () => ({ kind: 'unix', path: join(folder, 'x.sock'), mode: 0o600 })],
+  ['a unix socket', () => unixAt(socketPath())],
 ];
 const toward = (address: string): NetConnectOpts =>
   address.startsWith('unix:')
     ? { path: address.slice('unix:'.length) }
-    : { host: '127.0.0.1', port: Number(new URL(address).port) };
+    : { host: '127.0.0.1', port: portOf(address) };
 
 for (const [transport, listener] of PLAIN) {
   stop(`answers what comes on an idle connection of ${transport}, and says that it ends`, async () => {
     const { address, close } = await serve(listener());
-    const wires = Array.from({ length: 5 }, () => wire(toward(address)));
+    const wires = Array.from({ length: 5 }, () => wire(address));
     for (const one of wires) one.socket.write(asks('one'));
     await until('the first answers', () => wires.every(one => answersOn(one).length === 1));
     for (const one of wires) one.socket.write(asks('again'));
@@ -557,8 +553,7 @@ for (const [transport, listener] of PLAIN) {
   });
 
   stop(`keeps a connection of ${transport} that was used just now`, async () => {
-    const { address, close } = await serve(listener());
-    const one = wire(toward(address));
+    const { one, close } = await connection(listener());
     one.socket.write(asks('one'));
     await until('the first answer', () => answersOn(one).length === 1);
     const closed = closesSoon(close);
@@ -589,7 +584,7 @@ for (const [transport, listener] of PLAIN) {
 
   stop(`waits on ${transport} for the rest of a request that has begun, but not for ever`, async () => {
     const { address, close } = await serve(listener());
-    const [late, never, mute] = [wire(toward(address)), wire(toward(address)), wire(toward(address))];
+    const [late, never, mute] = [wire(address), wire(address), wire(address)];
     const begin = asks('late').slice(0, 20);
     for (const one of [late, never]) one.socket.write(begin);
     await wait(50);
@@ -606,11 +601,8 @@ for (const [transport, listener] of PLAIN) {
   });
 
   stop(`a client of ${transport} that goes on sending meanwhile: reads all answers`, async () => {
-    const { address, close } = await serve(listener());
-    const one = wire(toward(address));
-    const begins = begun();
-    one.socket.write(asks('last', '/slow'));
-    await begins;
+    const { one, close } = await connection(listener());
+    await begin(() => one.socket.write(asks('last', '/slow')));
     one.socket.pause();
     const closed = closesSoon(close);
     handled = [];
@@ -630,8 +622,7 @@ for (const [transport, listener] of PLAIN) {
   });
 
   stop(`keeps a connection of ${transport} whose answer did not say that it ends`, async () => {
-    const { address, close } = await serve(listener());
-    const one = wire(toward(address));
+    const { one, close } = await connection(listener());
     one.socket.write(asks('', '/stream'));
     await until('the first half', () => one.received.includes('half'));
     const closed = closesSoon(close);
@@ -647,17 +638,14 @@ for (const [transport, listener] of PLAIN) {
 }
 
 stop('answers all that was sent at once, and says with the last that it ends', async () => {
-  const { address, close } = await serve(LOCAL);
-  const one = wire(toward(address));
+  const { one, close, port } = await connection(LOCAL);
   const finishes: (() => void)[] = [];
   for (const body of ['first', 'second']) {
-    const begins = begun();
-    one.socket.write(asks(body, '/slow'));
-    await begins;
+    await begin(() => one.socket.write(asks(body, '/slow')));
     finishes.push(finish);
   }
   const closed = closesSoon(close);
-  await refused(Number(new URL(address).port));
+  await refused(port);
   for (const end of finishes.reverse()) end();
   await closed;
   await until('the end', () => one.hasEnded);
@@ -667,16 +655,13 @@ stop('answers all that was sent at once, and says with the last that it ends', a
 });
 
 stop('handles nothing that comes after the answer that says that the connection ends', async () => {
-  const { address, close } = await serve(LOCAL);
-  const one = wire(toward(address));
+  const { one, close, port } = await connection(LOCAL);
   one.socket.write(asks('one'));
   await until('the first answer', () => answersOn(one).length === 1);
   handled = [];
-  const begins = begun();
-  one.socket.write(asks('two', '/early'));
-  await begins;
+  await begin(() => one.socket.write(asks('two', '/early')));
   const closed = closesSoon(close);
-  await refused(Number(new URL(address).port));
+  await refused(port);
   finish();
   await until('the head of the answer', () => saysEnd(one) === 1);
   one.socket.write(asks('three'));
@@ -687,7 +672,7 @@ stop('handles nothing that comes after the answer that says that the connection 
 });
 
 stop('loses no request of clients that ask at once, on any transport', async () => {
-  const listeners: Listener[] = [LOCAL, { kind: 'unix', path: join(folder, 'y.sock'), mode: 0o600 }];
+  const listeners: Listener[] = [LOCAL, unixAt(join(folder, 'y.sock'))];
   for (const listener of [...listeners, httpsListener()]) {
     const { address, close } = await serve(listener);
     const dial = (): Dialled => {
@@ -722,10 +707,8 @@ const ahead = suite('a client that sends ahead');
 prepare(ahead);
 ahead('ends the connection of a client that sends ever more and reads no answer', async () => {
   const { address } = await serve(LOCAL);
-  const one = wire(toward(address));
-  const begins = begun();
-  one.socket.write(asks('', '/slow'));
-  await begins;
+  const one = wire(address);
+  await begin(() => one.socket.write(asks('', '/slow')));
   handled = [];
   one.socket.write(asks('more', '/more').repeat(200));
   await until('the end', () => one.hasEnded);
@@ -743,7 +726,7 @@ idle.run();
 async function staysOpen(): Promise<void> {
   const echo = async (asked: Request) => new Response(`${asked.method} ${await asked.text()}`);
   const { address, close } = await listen({ fetch: echo }, LOCAL);
-  const socket = connect(Number(new URL(address).port), '127.0.0.1');
+  const socket = connect(portOf(address), '127.0.0.1');
   let received = '';
   socket.setEncoding('utf8').on('data', chunk => {
     received += chunk;
