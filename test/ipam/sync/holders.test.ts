@@ -8,172 +8,150 @@ import {
   CLOCK_STEPS_BACK_MS_MAX,
   STANDS_FOR_MS,
 } from '../../../src/domain/evidence.ts';
+import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { DESCRIBE, ENI_A, ENI_B, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import { DESCRIBE, ENI_A, ENI_B, LARGE, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
 
 const MINUTE_MS = 60_000;
 
 /** A world in which ENI A has three holders, and passes of one server's reconciler over it. */
-async function held(policy = {}, aheadMs = 0) {
+async function held(aheadMs = 0) {
   const clock = { aheadMs };
   const store = (now: () => number) => createMemoryStore({ clock: () => now() + clock.aheadMs });
-  const w = world({ vpc: ROOMY, policy, store });
+  const w = world({ vpc: ROOMY, store });
   await w.enis.adopt(ENI_B);
   for (const holder of ['web', 'db', 'cache']) await w.request(ENI_A, { holder });
   w.time.now += 10 * MINUTE_MS;
   const proof = createEvidence(w.context);
-  return {
-    w,
-    clock,
-    pass: () => reconcile(w.context, w.enis, proof, SUBNET),
-    holders: () => w.ipsWith('allocated'),
+  const pass = () => reconcile(w.context, w.enis, proof, SUBNET);
+  const passAfter = (ms: number) => {
+    w.time.now += ms;
+    return pass();
   };
+  /** So many passes so far apart. */
+  const passes = async (count: number, apartMs: number) => {
+    for (let i = 0; i < count; i++) await passAfter(i === 0 ? 0 : apartMs);
+  };
+  return { w, clock, pass, passAfter, passes, holders: () => w.ipsWith('allocated') };
 }
-const detach = ({ vpc }: World) => vpc.network.detach(vpc.network.eni(ENI_A).attachment?.id ?? '');
-const attachTo = ({ vpc }: World, instance: string) => vpc.network.attach(ENI_A, instance as never, 2);
 
 const proof = suite('evidence');
 
 proof('an ENI that is gone, twice ten minutes apart, ends its holders', async () => {
-  const { w, pass, holders } = await held();
-  detach(w);
+  const { w, pass, passAfter, holders } = await held();
+  w.detach(ENI_A);
   w.vpc.network.deleteEni(ENI_A);
   await pass();
-  w.time.now += STANDS_FOR_MS.gone - 1;
-  await pass();
+  await passAfter(STANDS_FOR_MS.gone - 1);
   assert.is((await holders()).length, 3, 'not a moment before');
-  w.time.now += 1;
-  await pass();
+  await passAfter(1);
   assert.equal(await holders(), []);
   w.time.now += POLICY.graceMs;
-  const { takeOver } = await import('../../../src/ipam/ec2/recover.ts');
   assert.ok((await takeOver(w.context)) >= 3, 'and EC2 confirms by the absence of the ENI that they are off');
   assert.equal(await w.ipsWith('unassigning'), []);
 });
 
 proof('a detached ENI, twice five minutes apart, ends its holders, whose addresses stay on it', async () => {
-  const { w, pass, holders } = await held();
-  detach(w);
+  const { w, pass, passAfter, holders } = await held();
+  w.detach(ENI_A);
   await pass();
-  w.time.now += STANDS_FOR_MS.detached - 1;
-  await pass();
+  await passAfter(STANDS_FOR_MS.detached - 1);
   assert.is((await holders()).length, 3);
-  w.time.now += 1;
-  await pass();
+  await passAfter(1);
   assert.equal(await holders(), []);
   assert.is((await w.ipsWith('ready')).length, 9);
 });
 
 /** The same, whose ENI is read while it has its holders, long after they came. */
-async function seenLater(policy = {}, aheadMs = 0) {
-  const parts = await held(policy, aheadMs);
-  parts.w.time.now += CLOCK_STEPS_BACK_MS_MAX + MINUTE_MS;
-  await parts.pass();
+async function seenLater(aheadMs = 0) {
+  const parts = await held(aheadMs);
+  await parts.passAfter(CLOCK_STEPS_BACK_MS_MAX + MINUTE_MS);
   parts.w.time.now += MINUTE_MS;
   return parts;
 }
 
 proof('an ENI attached anew ends those who held before, and not those who hold since', async () => {
-  const { w, pass, holders } = await seenLater();
-  detach(w);
-  attachTo(w, 'i-0b');
+  const { w, passAfter, holders } = await seenLater();
+  w.reattach(ENI_A, 'i-0b');
   const since = await w.request(ENI_A, { holder: 'new' });
-  w.time.now += MINUTE_MS;
-  await pass();
-  w.time.now += STANDS_FOR_MS['attached anew'] - 1;
-  await pass();
+  await passAfter(MINUTE_MS);
+  await passAfter(STANDS_FOR_MS['attached anew'] - 1);
   assert.is((await holders()).length, 4, 'not a moment before');
-  w.time.now += 1;
-  await pass();
+  await passAfter(1);
   assert.equal(await holders(), [since.ip]);
 });
 
 for (const apartMs of [-3_600_000, -90_000, 90_000, 3_600_000])
   proof(`an ENI attached anew, the ledger's clock ${apartMs / 1000} s from EC2's: the same`, async () => {
-    const { w, pass, holders } = await seenLater({}, apartMs);
-    detach(w);
-    attachTo(w, 'i-0b');
+    const { w, passes, holders } = await seenLater(apartMs);
+    w.reattach(ENI_A, 'i-0b');
     const since = await w.request(ENI_A, { holder: 'new' });
-    for (let i = 0; i < 3; i++) {
-      w.time.now += STANDS_FOR_MS['attached anew'];
-      await pass();
-    }
+    w.time.now += STANDS_FOR_MS['attached anew'];
+    await passes(3, STANDS_FOR_MS['attached anew']);
     assert.equal(await holders(), [since.ip]);
   });
 
 proof("a clock of the ledger's that steps back after the move gives up nobody who lives", async () => {
-  const { w, pass, holders, clock } = await seenLater();
-  detach(w);
-  attachTo(w, 'i-0b');
+  const { w, passes, holders, clock } = await seenLater();
+  w.reattach(ENI_A, 'i-0b');
   clock.aheadMs = -240_000;
   const since = await w.request(ENI_A, { holder: 'new' });
-  for (let i = 0; i < 3; i++) {
-    await pass();
-    w.time.now += STANDS_FOR_MS['attached anew'];
-  }
+  await passes(3, STANDS_FOR_MS['attached anew']);
   assert.equal(await holders(), [since.ip]);
 });
 
 proof("a clock of the ledger's that steps forward between two reads proves nothing", async () => {
   for (const leave of [
-    (w: World) => detach(w),
+    (w: World) => w.detach(ENI_A),
     (w: World) => {
-      detach(w);
+      w.detach(ENI_A);
       w.vpc.network.deleteEni(ENI_A);
     },
   ]) {
-    const { w, pass, holders, clock } = await held();
+    const { w, pass, passAfter, holders, clock } = await held();
     leave(w);
     await pass();
     clock.aheadMs = STANDS_FOR_MS.gone;
-    w.time.now += MINUTE_MS;
-    await pass();
+    await passAfter(MINUTE_MS);
     assert.is((await holders()).length, 3);
     clock.aheadMs = 0;
-    w.time.now += STANDS_FOR_MS.gone - MINUTE_MS;
-    await pass();
+    await passAfter(STANDS_FOR_MS.gone - MINUTE_MS);
     assert.is((await holders()).length, 0);
   }
 });
 
 proof('who claims after the first read that showed the end holds on', async () => {
-  const { w, pass, holders } = await held();
+  const { w, pass, passAfter, holders } = await held();
   const [ip = ''] = await holders();
-  detach(w);
+  w.detach(ENI_A);
   await pass();
   await w.release(ENI_A, ip);
   w.time.now += MINUTE_MS;
   await w.request(ENI_A, { named: ip, holder: 'next' });
-  w.time.now += STANDS_FOR_MS.detached;
-  await pass();
+  await passAfter(STANDS_FOR_MS.detached);
   assert.equal(await holders(), [ip]);
 });
 
 proof('of an ENI that was never read while it was attached before nobody is given up', async () => {
-  const { w, pass, holders } = await held();
+  const { w, passes, holders } = await held();
   await w.store.saveEnis((await w.store.enis()).map(eni => ({ ...eni, attachmentSeenAt: null })));
-  detach(w);
-  attachTo(w, 'i-0b');
-  for (let i = 0; i < 3; i++) {
-    await pass();
-    w.time.now += STANDS_FOR_MS['attached anew'];
-  }
+  w.reattach(ENI_A, 'i-0b');
+  await passes(3, STANDS_FOR_MS['attached anew']);
   assert.is((await holders()).length, 3);
 });
 
 proof('detached and back between two reads proves nothing of what is detached', async () => {
-  const { w, pass, holders } = await held();
-  detach(w);
+  const { w, pass, passAfter, holders } = await held();
+  w.detach(ENI_A);
   await pass();
   w.time.now += STANDS_FOR_MS.detached / 2;
-  attachTo(w, 'i-0a');
+  w.attach(ENI_A, 'i-0a');
   await pass();
-  w.time.now += STANDS_FOR_MS.detached / 2;
-  await pass();
+  await passAfter(STANDS_FOR_MS.detached / 2);
   assert.is((await holders()).length, 3);
 });
 
@@ -223,7 +201,7 @@ proof('an EC2 that does not answer proves nothing', async () => {
 
 proof('a server that has just begun sees for itself first', async () => {
   const { w, holders } = await held();
-  detach(w);
+  w.detach(ENI_A);
   for (let i = 0; i < 3; i++) {
     await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
     w.time.now += STANDS_FOR_MS.detached;
@@ -232,19 +210,11 @@ proof('a server that has just begun sees for itself first', async () => {
 });
 
 proof('one pass gives up ten at the most', async () => {
-  const w = world({
-    vpc: {
-      ...ROOMY,
-      instances: [
-        { id: 'i-0a', type: 'm5.xlarge' },
-        { id: 'i-0b', type: 'm5.large' },
-      ],
-    },
-  });
+  const w = world({ vpc: LARGE });
   await w.requests(ENI_A, 14);
   w.time.now += 10 * MINUTE_MS;
   const weighing = createEvidence(w.context);
-  detach(w);
+  w.detach(ENI_A);
   await reconcile(w.context, w.enis, weighing, SUBNET);
   w.time.now += STANDS_FOR_MS.detached;
   await reconcile(w.context, w.enis, weighing, SUBNET);
@@ -258,7 +228,7 @@ proof('a holder that changed since it was read is let be', async () => {
   const [ip = ''] = await holders();
   const row = await w.rowOf(ip);
   const weighing = createEvidence(w.context);
-  detach(w);
+  w.detach(ENI_A);
   const seen = new Map([[ENI_A, await w.context.cloud.eni(ENI_A)]]);
   await weighing.weigh([row], seen, w.time.now);
   w.time.now += STANDS_FOR_MS.detached;
@@ -327,11 +297,9 @@ for (const [what, known, attachedForMs, before] of claims)
   );
 
 attachments('a survey and a refresh leave them as they are known', async () => {
-  const { w, pass } = await held();
-  detach(w);
-  attachTo(w, 'i-0b');
-  w.time.now += MINUTE_MS;
-  await pass();
+  const { w, passAfter } = await held();
+  w.reattach(ENI_A, 'i-0b');
+  await passAfter(MINUTE_MS);
   const known = await w.store.eni(ENI_A);
   assert.type(known?.claimsEndBefore, 'number');
   await survey(w.context, SUBNET);
@@ -344,8 +312,7 @@ attachments('a late read brings back neither an attachment that is over nor its 
   const { w, pass } = await held();
   await pass();
   w.time.now += MINUTE_MS;
-  detach(w);
-  attachTo(w, 'i-0b');
+  w.reattach(ENI_A, 'i-0b');
   await pass();
   const known = await w.store.eni(ENI_A);
   assert.is(known?.instance, 'i-0b');
