@@ -112,7 +112,6 @@ export const MOVES = {
   'unassign again': { from: 'unassigning', to: 'unassigning' },
   unassigned: { from: 'unassigning', to: 'free', iface: 'clear', leaves: true },
   kept: { from: 'unassigning', to: 'ready' },
-  reclaim: { from: 'free', to: 'unassigning', iface: 'give' },
 
   // Changes by others.
   foreign: { from: 'free', to: 'occupied', iface: 'give', primary: 'give' },

@@ -18,7 +18,6 @@ export interface Sighting {
 
 /** In milliseconds. */
 export const ABSENT_FOR_MS = 60_000; // at least, between the two reads that show an occupied address on no ENI
-export const LINGERS_FOR_MS = 3_600_000; // after an unassign that a late assign may have reverted
 export const REFUSED_FOR_MS = 3_600_000; // before an address known only from a refusal becomes free
 
 /** Whether the address was placed on its ENI before the oldest state that a read can show. Claims and releases since
@@ -38,7 +37,6 @@ export interface Scene {
 
 export type DriftKind =
   | 'foreign' // free in the ledger, but on an ENI
-  | 'lingering' // the same, on an ENI of ours that it was unassigned from within LINGERS_FOR_MS
   | 'usurped' // ready in the ledger, but on another ENI, or a primary
   | 'astray' // ready, but not on its ENI
   | 'stranded' // ready or an intent, on an ENI that left the instance
@@ -83,8 +81,6 @@ export function driftOf(
   switch (row.status) {
     case 'free':
       if (at === null || mayStillLeave(row, at.eni, rest, now)) return null;
-      if (ours(at.eni) && !at.primary && mayBeBack(row, at.eni, now))
-        return found('lingering', { move: 'reclaim', iface: at.eni });
       return found('foreign', { move: 'foreign', iface: at.eni, primary: at.primary });
     case 'ready':
       // EC2 shows a deleted ENI for a while, and its primary address may be ours by then.
@@ -110,10 +106,6 @@ function moveOfStranded({ status, movedAt }: Allocation, { graceMs }: Rest, now:
   if (now - movedAt < graceMs) return null;
   return status === 'assigning' ? 'taken' : status === 'unassigning' ? 'abandoned' : null;
 }
-
-/** Whether a late call of ours may have assigned it again. If all our calls had answers, somebody else assigned it. */
-const mayBeBack = ({ leftIface, leftAt, leftUnsure }: Allocation, eni: EniId, now: number): boolean =>
-  leftIface === eni && leftUnsure && leftAt !== null && now - leftAt < LINGERS_FOR_MS;
 
 function occupiedDrift(
   row: Allocation,
@@ -141,7 +133,6 @@ export function describe({ kind, row, seenOn }: Drift): string {
   const holder = row.holder ?? 'a container';
   const texts: Record<DriftKind, string> = {
     foreign: `free in the ledger, but on ${seenOn}`,
-    lingering: `free in the ledger, but still on ${seenOn}, which it was taken off`,
     usurped: `ready on ${row.iface} in the ledger, but on ${seenOn}`,
     astray: `ready on ${row.iface} in the ledger, but not there`,
     stranded: `${row.status} on ${row.iface} in the ledger, which has left`,
@@ -159,6 +150,6 @@ export function describe({ kind, row, seenOn }: Drift): string {
 /** What closes the difference, as text for people. */
 export function planFor({ kind, change }: Drift): string {
   if (kind === 'missing') return 'assign it again';
-  if (kind === 'astray' || kind === 'lingering') return 'take it off';
+  if (kind === 'astray') return 'take it off';
   return change === null || kind === 'elsewhere' ? 'only reported' : `becomes ${ruleOf(change.move).to}`;
 }

@@ -53,7 +53,6 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['unassign again', 'unassigning', 'unassigning', {}],
   ['unassigned', 'unassigning', 'free', { iface: null, leftIface: A, leftAt: NOW }],
   ['kept', 'unassigning', 'ready', {}],
-  ['reclaim', 'free', 'unassigning', { iface: B }],
   ['foreign', 'free', 'occupied', { iface: B, primary: false }],
   ['usurped', 'ready', 'occupied', { iface: B, primary: false }],
   ['stranded', 'ready', 'occupied', { iface: B, primary: false }],

@@ -6,7 +6,6 @@ import {
   type DriftKind,
   describe,
   driftOf,
-  LINGERS_FOR_MS,
   planFor,
   REFUSED_FOR_MS,
   type Scene,
@@ -35,7 +34,6 @@ const refusedAgo = (ms: number) => ({ absentSince: 1, refusedAt: NOW - ms });
 
 /** What closes a difference, where that is not the move of its name. */
 const CLOSED_BY: Partial<Record<DriftKind, MoveName | null>> = {
-  lingering: 'reclaim',
   astray: null,
   missing: null,
   elsewhere: 'missed',
@@ -57,12 +55,17 @@ const whole: Cases = {
     ['surely taken off there, by a read that may be late', leftB(LATE_READS_MS - 1), onB, null],
     ['surely taken off there, by a read that is not that late', leftB(LATE_READS_MS), onB, 'foreign'],
     [
-      'and still on the ENI of ours that it left, after the grace',
+      'but on the ENI of ours that it left, when no call of ours can be late',
       leftB(REST.graceMs, true),
       onB,
-      'lingering',
+      'foreign',
     ],
-    ['and an hour later on the ENI of ours that it left', leftB(LINGERS_FOR_MS, true), onB, 'foreign'],
+    [
+      'but on another ENI than the one that it left unsurely',
+      { ...leftB(0, true), leftIface: A },
+      onB,
+      'foreign',
+    ],
     ['and on another ENI than it left', { leftIface: A, leftAt: NOW }, onB, 'foreign'],
   ],
   ready: [
@@ -179,7 +182,6 @@ drift("another ledger's ENI: an address on it is not ours to take off", () => {
 
 const plans: [row: Partial<Allocation>, at: Sighting | null, plan: string][] = [
   [{ status: 'free' }, onB, 'becomes occupied'],
-  [{ status: 'free', ...leftB(REST.graceMs, true) }, onB, 'take it off'],
   [{ status: 'ready' }, null, 'take it off'],
   [{ status: 'allocated' }, null, 'assign it again'],
   [{ status: 'allocated' }, onB, 'only reported'],
@@ -190,10 +192,8 @@ for (const [patch, at, plan] of plans)
     assert.is(found === null ? null : planFor(found), plan);
   });
 
-const STILL_ON_B = '10.0.1.6 free in the ledger, but still on eni-0b, which it was taken off';
 const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'free' }, onB, '10.0.1.6 free in the ledger, but on eni-0b'],
-  [{ status: 'free', ...leftB(REST.graceMs, true) }, onB, STILL_ON_B],
   [{ status: 'ready' }, onB, '10.0.1.6 ready on eni-0a in the ledger, but on eni-0b'],
   [{ status: 'ready' }, null, '10.0.1.6 ready on eni-0a in the ledger, but not there'],
   [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but not there'],

@@ -109,7 +109,7 @@ function watchIntent(call: Call, ip: Ipv4, allowed: readonly Allocation['status'
   }
   const isRepair = kind === 'assign' && intent?.status === 'allocated';
   // One of several repairs may be applied late, after the address was given up and unassigned: the next reconcile
-  // pass takes it off.
+  // pass notes it as occupied.
   if (isRepair && row?.status === 'free' && row.leftIface === eni) return;
   oracle.demand(
     row !== undefined &&

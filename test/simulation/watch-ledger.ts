@@ -62,6 +62,9 @@ export function watchMove(moved: Moved): void {
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(moved);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(moved);
   oracle.demand(!isRefused || oracle.refusedAsTaken.has(key), 'what nobody has is not taken for occupied');
+  // EC2 has refused it for certain.
+  if (before.status === 'assigning' && (after.status === 'free' || after.status === 'occupied'))
+    oracle.maybeOurs.delete(`${before.iface} ${before.ip}`);
   notePresumed(moved);
   if (change.move === 'assigned') watchArrival(moved);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(moved);

@@ -15,12 +15,6 @@ const TAKE_OVER_MAX = 200;
 export async function takeOver(context: IpamContext): Promise<number> {
   const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);
   if (rows.length > 0) context.log('warn', 'intents taken over', { ips: ipsOf(rows) });
-  return await takeOff(context, rows);
-}
-
-/** Takes over the given intents, whose calls can no longer apply, and unassigns their addresses. Returns how many
- *  are free now. */
-export async function takeOff(context: IpamContext, rows: readonly Allocation[]): Promise<number> {
   let freed = 0;
   for (const [eni, batch] of batchesByEni(rows)) {
     const again = (row: Allocation) =>

@@ -9,7 +9,7 @@ import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { isProvedBy, learnIdentity, seesAnother } from '../ec2/identity.ts';
-import { repair, takeOff } from '../ec2/recover.ts';
+import { repair } from '../ec2/recover.ts';
 import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { unassign } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
@@ -142,8 +142,6 @@ export interface Closed {
 export async function close(context: IpamContext, drifts: readonly Drift[]): Promise<Closed> {
   const made = await makeMoves(context, drifts);
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
-  const lingering = made.filter(row => row.status === 'unassigning');
-  await takeOff(context, lingering.slice(0, TAKEN_OFF_MAX));
   const astray = (await unassign(context, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
   // Of more than one pass repairs, each has its turn.
   const missing = shuffled(rowsOf('missing'), context.random);
@@ -182,7 +180,7 @@ const isByOthers = ({ kind }: Drift): boolean => ['foreign', 'seen', 'unseen', '
 export function costOf(drifts: readonly Drift[]): number {
   const enis = (kind: Drift['kind']) =>
     new Set(drifts.filter(drift => drift.kind === kind).map(drift => drift.row.iface ?? drift.seenOn)).size;
-  return enis('astray') + enis('lingering') + enis('missing');
+  return enis('astray') + enis('missing');
 }
 
 /** One pass over a subnet: notes how its ENIs are attached now, gives up the holders whose end is proven, closes

@@ -24,6 +24,7 @@ import {
   ENI_A,
   ENI_B,
   failure,
+  ipsOf,
   NOT_WARM,
   POLICY,
   pooled,
@@ -183,21 +184,30 @@ reconciling('reads that are late change no holder and free nothing that is in us
   assert.is(w.callsOf(UNASSIGN), 0);
 });
 
-reconciling('what a late call of ours put back on our ENI within the hour is taken off again', async () => {
-  const w = world({ vpc: ROOMY });
-  const [row] = (await assignTo(w.context, ENI_A, await w.freeRows(1))).ready;
-  assert.ok(row);
-  w.vpc.faults.add({ kind: 'hang', action: UNASSIGN, times: 1 });
-  await unassign(w.context, [row]);
-  w.time.now += POLICY.graceMs;
-  await takeOver(w.context);
-  w.putOn(ENI_A, row.ip);
-  assert.equal(await reconcile(w), [], 'not while a call may be under way');
-  w.time.now += POLICY.graceMs;
-  assert.equal(await reconcile(w), [`lingering ${row.ip}`]);
-  assert.is(await w.statusOf(row.ip), 'free');
-  assert.not.ok(w.secondariesOf(ENI_A).includes(row.ip));
-});
+for (const [what, lost] of [
+  ['an assign', ASSIGN],
+  ['an unassign', UNASSIGN],
+] as const)
+  reconciling(
+    `what comes to our ENI when ${what} without an answer can't be applied any more is somebody's`,
+    async () => {
+      const w = world({ vpc: ROOMY });
+      w.vpc.faults.add({ kind: 'hang', action: lost, times: 1 });
+      const rows = await w.freeRows(1);
+      const { ready } = await assignTo(w.context, ENI_A, rows);
+      await unassign(w.context, ready);
+      w.time.now += POLICY.graceMs;
+      assert.is(await takeOver(w.context), 1);
+      const [ip = ''] = ipsOf(rows);
+      assert.ok((await w.rowOf(ip)).leftUnsure);
+      w.putOn(ENI_A, ip);
+      assert.equal(await reconcile(w), [], 'not while a read may be late');
+      w.time.now += POLICY.graceMs;
+      assert.equal(await reconcile(w), [`foreign ${ip}`]);
+      assert.is(await w.statusOf(ip), 'occupied');
+      assert.ok(w.secondariesOf(ENI_A).includes(ip));
+    },
+  );
 
 reconciling('what somebody puts on our ENI after EC2 took it off for certain is theirs', async () => {
   const w = world({ vpc: ROOMY });
