@@ -16,7 +16,7 @@ import type { IpamContext } from '../context.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
-import { isEc2Away, isStoreDown, type Outages } from './retry.ts';
+import { isEc2Away, isLocked, isStoreDown, type Outages } from './retry.ts';
 
 /** Tries of a compare-and-set that others keep winning. */
 const TRIES_MAX = 5;
@@ -129,7 +129,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       log('info', 'release made late', { eni: pool.eni, ip, made });
     } catch (error) {
       if (isStoreDown(error)) {
-        if (error.addresses.length === 0) throw error;
+        if (!isLocked(error)) throw error;
         // Its row is locked: next time the others go first.
         owing.delete(one);
         if (ended !== undefined) owing.set(one, ended);

@@ -68,7 +68,7 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
             if (!isError(error, 'caller-gone')) beganAt = null;
             throw error;
           }
-          noteFailure(clock());
+          if (!isLocked(error)) noteFailure(clock());
           const left = deadline(startedAt) - clock();
           if (left <= 0) throw error;
           caller?.throwIfAborted();
@@ -106,6 +106,9 @@ export function createOutages(context: IpamContext): Outages {
   };
 }
 
+/** Another session keeps rows locked. The store serves requests for all other rows, so this is no outage. */
+export const isLocked = (error: IpamError): boolean =>
+  error.code === 'store-down' && error.addresses.length > 0;
 export const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');
 export const isEc2Away = (error: unknown): error is IpamError =>
   isError(error, 'ec2-unknown', 'ec2-unreachable', 'ec2-throttled');

@@ -354,24 +354,28 @@ owing('is tried alone until the store is back', async () => {
   assert.is(tries.move, 1);
 });
 
-owing('whose row somebody has locked: a start that meets an outage waits for it all the same', async () => {
-  const { w } = servers();
-  const [locked] = [await w.request(ENI_A), await w.request(ENI_A)];
-  let awayUntil = 0;
-  w.intercept('move', move => async changes => {
-    if (w.time.now < awayUntil) return await storeAway();
-    if (!changes.some(({ row }) => row.ip === locked.ip)) return await move(changes);
-    await w.time.wait(5_000);
-    throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
+for (const [when, rounds] of [
+  ['just now', 1],
+  ['for long', 100],
+] as const)
+  owing(`whose row somebody has locked ${when}: a start waits for an outage all the same`, async () => {
+    const { w } = servers();
+    const [locked] = [await w.request(ENI_A), await w.request(ENI_A)];
+    let awayUntil = 0;
+    w.intercept('move', move => async changes => {
+      if (w.time.now < awayUntil) return await storeAway();
+      if (!changes.some(({ row }) => row.ip === locked.ip)) return await move(changes);
+      await w.time.wait(5_000);
+      throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
+    });
+    await failure(w.release(ENI_A, locked.ip));
+    for (let i = 0; i < rounds; i++) {
+      await w.releases.settleOwed();
+      await w.time.wait(1_000);
+    }
+    awayUntil = w.time.now + 15_000;
+    assert.is((await w.request(ENI_A)).status, 'allocated');
   });
-  await failure(w.release(ENI_A, locked.ip));
-  for (let i = 0; i < 100; i++) {
-    await w.releases.settleOwed();
-    await w.time.wait(1_000);
-  }
-  awayUntil = w.time.now + 15_000;
-  assert.is((await w.request(ENI_A)).status, 'allocated');
-});
 
 for (const [what, vpc, eni] of [
   ['on an ENI that it leaves full', ROOMY, ENI_A],
