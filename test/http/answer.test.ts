@@ -11,9 +11,9 @@ import { type Listener, listen } from '../../src/http/listen.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { until } from '../kit/wait.ts';
 import { pooled, ROOMY, type World } from '../kit/world.ts';
 
-const BOUND_MS = 10_000;
 const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
 /** Releases are dealt with at once: when this one is, all that was sent before it has been read. */
 const RELEASE = dockerds('/IpamDriver.ReleaseAddress', '{"PoolID":"eni-0a","Address":"10.0.1.200"}\n');
@@ -56,14 +56,6 @@ const TRANSPORTS: readonly Transport[] = [
       }),
   },
 ];
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + BOUND_MS;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${BOUND_MS} ms`);
-    await new Promise(resolve => setTimeout(resolve, 5));
-  }
-}
 
 /** Counts the handlers that have ended, too. */
 function countedInFlight() {

@@ -1,10 +1,13 @@
 // Goal: Docker's protocol on the wire. Method: the app called directly, and over a socket where the socket matters.
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { IpamError } from '../../src/domain/error.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
+import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { until } from '../kit/wait.ts';
 import { ENI_A, pooled, ROOMY, type World, world } from '../kit/world.ts';
 
 const appOf = (
@@ -20,6 +23,9 @@ async function post(app: App, path: string, body: unknown): Promise<Record<strin
   assert.is(answer.status, 200);
   return (await answer.json()) as Record<string, unknown>;
 }
+/** Asks for an address of ENI A. */
+const ask = (app: App, more: object = {}) =>
+  post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '', ...more });
 const POOL = {
   AddressSpace: 'ec2-ipam',
   Pool: '10.0.1.0/24',
@@ -53,21 +59,15 @@ protocol('a pool carries the gateway that engine 29 does not ask for', async () 
 protocol("an address has the subnet's prefix length and the container's name", async () => {
   const w = await pooled({ vpc: ROOMY });
   const Options = { 'com.docker.network.endpoint.name': 'web', 'some.other': 'thing' };
-  const { Address } = await post(appOf(w), '/IpamDriver.RequestAddress', {
-    PoolID: 'eni-0a',
-    Address: '',
-    Options,
-  });
+  const { Address } = await ask(appOf(w), { Options });
   assert.match(String(Address), /^10\.0\.1\.\d+\/24$/);
   assert.is((await w.rowOf(String(Address).split('/')[0] ?? '')).holder, 'web');
 });
 
 protocol('Options may be null or absent', async () => {
   const app = appOf(await pooled({ vpc: ROOMY }));
-  assert.ok(
-    (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '', Options: null })).Address,
-  );
-  assert.ok((await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' })).Address);
+  assert.ok((await ask(app, { Options: null })).Address);
+  assert.ok((await ask(app)).Address);
 });
 
 protocol('the gateway is answered and given back by arithmetic', async () => {
@@ -75,17 +75,8 @@ protocol('the gateway is answered and given back by arithmetic', async () => {
   const app = appOf(w);
   const Options = { RequestAddressType: 'com.docker.network.gateway' };
   for (const Address of ['', '10.0.1.1'])
-    assert.is(
-      (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address, Options })).Address,
-      '10.0.1.1/24',
-    );
-  assert.match(
-    String(
-      (await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '10.0.1.7', Options }))
-        .Error,
-    ),
-    /not the VPC router/,
-  );
+    assert.is((await ask(app, { Address, Options })).Address, '10.0.1.1/24');
+  assert.match(String((await ask(app, { Address: '10.0.1.7', Options })).Error), /not the VPC router/);
   assert.equal(await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.1' }), {});
   assert.is(await w.statusOf('10.0.1.1'), 'reserved');
 });
@@ -157,7 +148,7 @@ protocol('an error that nobody foresaw shows nothing of itself', async () => {
     request: () => Promise.reject(new TypeError('secret SELECT * FROM allocation')),
   };
   const app = createDriver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.context.log);
-  const { Error: line } = await post(app, '/IpamDriver.RequestAddress', { PoolID: 'eni-0a', Address: '' });
+  const { Error: line } = await ask(app);
   assert.is(line, 'ec2-ipam: internal error; look into the log of the server');
   assert.ok(w.lines.some(one => one.level === 'error'));
 });
@@ -166,10 +157,7 @@ protocol('waits for the ledger, and says why in vain', async () => {
   const down = async () => {
     throw new IpamError('store-down', 'db.example:3306 does not answer', { hint: 'see that it runs' });
   };
-  const { Error: line } = await post(appOf(world(), down), '/IpamDriver.RequestAddress', {
-    PoolID: 'eni-0a',
-    Address: '',
-  });
+  const { Error: line } = await ask(appOf(world(), down));
   assert.is(line, 'db.example:3306 does not answer; see that it runs');
 });
 
@@ -177,34 +165,28 @@ const onTheWire = suite('driver on a socket');
 
 async function served(w: World, options: Parameters<typeof createDriver>[2] = {}) {
   const listening = await listen(appOf(w, undefined, options), { kind: 'http', host: '127.0.0.1', port: 0 });
-  return { port: Number(new URL(listening.address).port), close: () => listening.close(1000) };
+  const port = Number(new URL(listening.address).port);
+  const dial = () => {
+    const client = { socket: connect(port, '127.0.0.1').on('error', () => {}), answer: '' };
+    client.socket.on('data', chunk => {
+      client.answer += chunk;
+    });
+    return client;
+  };
+  return { dial, close: () => listening.close(1000) };
 }
-const raw = (path: string, body: string) =>
-  `POST ${path} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-const REQUEST = raw('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
-
-async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within 10 s`);
-    await new Promise(resolve => setTimeout(resolve, 5));
-  }
-}
+const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
 
 onTheWire('answers dockerd, which sends no Content-Type', async () => {
   const w = await pooled({ vpc: ROOMY });
-  const { port, close } = await served(w);
-  const socket = connect(port, '127.0.0.1');
-  let answer = '';
-  socket.on('data', chunk => {
-    answer += chunk;
-  });
-  socket.write(REQUEST);
-  await until('an answer', () => answer.includes('"Address"'));
-  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
-  assert.match(answer, /content-type: application\/vnd\.docker\.plugins\.v1\.2\+json\r\n/i);
-  assert.match(answer, /"Address":"10\.0\.1\.\d+\/24"/);
-  socket.destroy();
+  const { dial, close } = await served(w);
+  const client = dial();
+  client.socket.write(REQUEST);
+  await until('an answer', () => client.answer.includes('"Address"'));
+  assert.match(client.answer, /^HTTP\/1\.1 200 OK\r\n/);
+  assert.match(client.answer, /content-type: application\/vnd\.docker\.plugins\.v1\.2\+json\r\n/i);
+  assert.match(client.answer, /"Address":"10\.0\.1\.\d+\/24"/);
+  client.socket.destroy();
   await close();
 });
 
@@ -214,18 +196,19 @@ for (const [what, size] of [
 ] as const)
   onTheWire(`a body in chunks, without a Content-Length, ${what}`, async () => {
     const w = await pooled({ vpc: ROOMY });
-    const { port, close } = await served(w);
-    const socket = connect(port, '127.0.0.1');
-    let answer = '';
-    socket.on('data', chunk => {
-      answer += chunk;
-    });
+    const { dial, close } = await served(w);
+    const client = dial();
     const body = JSON.stringify({ PoolID: 'eni-0a', Address: '', Padding: 'x'.repeat(size) });
-    socket.write('POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
-    socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
-    await until('an answer', () => /"(Address|Error)"/.test(answer));
-    assert.match(answer, size < 1000 ? /"Address":"10/ : /"Error":"the body is larger than 65536 bytes/);
-    socket.destroy();
+    client.socket.write(
+      'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n',
+    );
+    client.socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
+    await until('an answer', () => /"(Address|Error)"/.test(client.answer));
+    assert.match(
+      client.answer,
+      size < 1000 ? /"Address":"10/ : /"Error":"the body is larger than 65536 bytes/,
+    );
+    client.socket.destroy();
     await close();
   });
 
@@ -246,9 +229,9 @@ if (!('Deno' in globalThis))
         undone.push(row.ip);
       },
     };
-    const { port, close } = await served({ ...w, allocator: quick });
-    await post(appOf(w), '/IpamDriver.RequestAddress', { PoolID: 'eni-0a' }); // makes others ready
-    const sockets = Array.from({ length: 4 }, () => connect(port, '127.0.0.1'));
+    const { dial, close } = await served({ ...w, allocator: quick });
+    await ask(appOf(w)); // makes others ready
+    const sockets = Array.from({ length: 4 }, () => dial().socket);
     await until('the connections', () => sockets.every(socket => !socket.connecting));
     for (const socket of sockets) {
       socket.write(REQUEST);
@@ -273,8 +256,8 @@ onTheWire('a caller that hangs up before the answer leaves no holder behind', as
       return given;
     },
   };
-  const { port, close } = await served({ ...w, allocator: slow });
-  const socket = connect(port, '127.0.0.1');
+  const { dial, close } = await served({ ...w, allocator: slow });
+  const { socket } = dial();
   socket.write(REQUEST);
   await claim;
   assert.is((await w.ipsWith('allocated')).length, 1);
@@ -291,17 +274,16 @@ for (const [what, head] of [
 ] as const)
   onTheWire(`half a body ${what} is waited for only so long: an error, and the connection ends`, async () => {
     const w = await pooled({ vpc: ROOMY });
-    const { port, close } = await served(w, { bodyMaxMs: 50 });
-    const socket = connect(port, '127.0.0.1').on('error', () => {});
-    let answer = '';
-    socket.on('data', chunk => {
-      answer += chunk;
-    });
+    const { dial, close } = await served(w, { bodyMaxMs: 50 });
+    const client = dial();
     const half = head.startsWith('T') ? '8\r\n{"PoolID\r\n' : '{"PoolID';
-    socket.write(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${half}`);
-    await until('the end of the connection', () => socket.closed);
-    assert.match(answer, /"Error":"the body of the request did not come within 0.05 s; nothing was changed"/);
-    assert.match(answer, /^connection: close\r$/im);
+    client.socket.write(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${half}`);
+    await until('the end of the connection', () => client.socket.closed);
+    assert.match(
+      client.answer,
+      /"Error":"the body of the request did not come within 0.05 s; nothing was changed"/,
+    );
+    assert.match(client.answer, /^connection: close\r$/im);
     await close();
   });
 
@@ -323,8 +305,8 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
       await w.allocator.undo(row);
     },
   };
-  const { port, close } = await served({ ...w, allocator: slow }, { inFlight });
-  const socket = connect(port, '127.0.0.1');
+  const { dial, close } = await served({ ...w, allocator: slow }, { inFlight });
+  const { socket } = dial();
   socket.write(REQUEST);
   await until('the claim', async () => (await w.ipsWith('allocated')).length === 1);
   socket.destroy();
@@ -343,13 +325,10 @@ onTheWire('a handler whose caller has hung up is in flight until it has undone i
 
 onTheWire('an answer that was handed over stands, though the caller closes straight after', async () => {
   const w = await pooled({ vpc: ROOMY });
-  const { port, close } = await served(w);
-  const socket = connect(port, '127.0.0.1');
-  const answered = new Promise<void>(resolve => {
-    socket.once('data', () => resolve());
-  });
+  const { dial, close } = await served(w);
+  const { socket } = dial();
   socket.write(REQUEST);
-  await answered;
+  await once(socket, 'data');
   socket.destroy();
   await close();
   assert.is((await w.ipsWith('allocated')).length, 1);

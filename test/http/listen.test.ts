@@ -30,6 +30,7 @@ import { failureOf } from '../kit/failures.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { until } from '../kit/wait.ts';
 
 const LOCAL: Listener = { kind: 'http', host: '127.0.0.1', port: 0 };
 const unixAt = (path: string): Listener => ({ kind: 'unix', path, mode: 0o600 });
@@ -509,14 +510,6 @@ const asks = (body: string, path = '/') =>
   `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 const answersOn = ({ received }: Wire) => received.match(/POST \w+$|POST \w+(?=HTTP)/g) ?? [];
 const saysEnd = ({ received }: Wire) => received.split(/^connection: close\r$/im).length - 1;
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + BOUND_MS;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${BOUND_MS} ms`);
-    await wait(2);
-  }
-}
 
 /** On each transport that shows bytes. */
 const PLAIN: readonly [string, () => Listener][] = [
