@@ -18,40 +18,27 @@ import {
   world,
 } from '../../kit/world.ts';
 
-const options = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
+const OPTIONS = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
 
-/** `count` addresses that have just left ENI B. */
-async function moving(w: World, count: number): Promise<Ipv4[]> {
-  for (let i = 0; i < count; i++) await w.request(ENI_B);
+/** An address that has just left ENI B. */
+async function moving(options: Parameters<typeof world>[0] = OPTIONS) {
+  const w = world(options);
+  const { ip } = await w.request(ENI_B);
   await w.enis.adopt(ENI_A);
-  const { rows } = await w.store.onEni(ENI_B);
-  const held = rows.filter(row => row.status === 'allocated').slice(0, count);
-  await w.store.move(held.map(row => ({ row, move: 'release' as const })));
-  const ready = (await w.store.get(SUBNET, ipsOf(held))).rows;
-  const { freed } = await unassign(w.context, ready);
-  assert.is(freed.length, count);
-  return freed.map(row => row.ip as Ipv4);
+  await w.release(ENI_B, ip);
+  const { freed } = await unassign(w.context, [await w.rowOf(ip)]);
+  assert.is(freed.length, 1);
+  return { w, ips: ipsOf(freed) };
 }
 const rowsOf = async (w: World, ips: readonly Ipv4[]) => (await w.store.get(SUBNET, ips)).rows;
-const others = async (w: World, count: number) => {
-  const query = {
-    subnet: SUBNET,
-    eni: ENI_A,
-    range: null,
-    rest: w.context.policy,
-    which: 'rested',
-    limit: 99,
-  } as const;
-  return (await w.store.freeFor(query)).rows.filter(row => row.leftAt === null).slice(0, count);
-};
-const lag = (w: World, ms: number, times?: number) =>
-  w.vpc.faults.add({ kind: 'readLag', ms, action: DESCRIBE, ...(times === undefined ? {} : { times }) });
+const others = async (w: World, count: number) =>
+  (await w.freeRows(99)).filter(row => row.leftAt === null).slice(0, count);
+const lag = (w: World, ms: number) => w.vpc.faults.add({ kind: 'readLag', ms, action: DESCRIBE });
 
 const moved = suite('an address that was moved');
 
 moved('is ready when EC2 shows it on its new ENI', async () => {
-  const w = world(options);
-  const ips = await moving(w, 1);
+  const { w, ips } = await moving();
   lag(w, 700);
   const before = w.time.now;
   const { ready, error } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
@@ -67,8 +54,7 @@ for (const [what, fault] of [
   ['refuses to say', { kind: 'error', code: 'UnauthorizedOperation', message: 'no' }],
 ] as const)
   moved(`is ready after 2 s where EC2 ${what}, and that is no failure`, async () => {
-    const w = world(options);
-    const ips = await moving(w, 1);
+    const { w, ips } = await moving();
     w.vpc.faults.add({ ...fault, action: DESCRIBE });
     const before = w.time.now;
     const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
@@ -78,8 +64,7 @@ for (const [what, fault] of [
   });
 
 moved('is looked for after a slow answer too, which is not taken for none', async () => {
-  const w = world(options);
-  const ips = await moving(w, 1);
+  const { w, ips } = await moving();
   w.vpc.faults.add({ kind: 'latency', ms: 1_900, action: ASSIGN });
   lag(w, 1_000);
   const { ready, error, unanswered } = await assignTo(w.context, ENI_A, await rowsOf(w, ips));
@@ -87,8 +72,7 @@ moved('is looked for after a slow answer too, which is not taken for none', asyn
 });
 
 moved('does not keep the others of its batch waiting', async () => {
-  const w = world(options);
-  const ips = await moving(w, 1);
+  const { w, ips } = await moving();
   lag(w, 60_000);
   const fresh = await others(w, 2);
   const before = w.time.now;
@@ -101,8 +85,8 @@ moved('does not keep the others of its batch waiting', async () => {
 });
 
 moved('is given to the request that waits for it, by name too', async () => {
-  const w = world(options);
-  const [ip = ''] = await moving(w, 1);
+  const { w, ips } = await moving();
+  const [ip = ''] = ips;
   lag(w, 700);
   assert.is((await w.request(ENI_A, { named: ip })).ip, ip);
 });
@@ -112,8 +96,7 @@ for (const [what, more, passed] of [
   ['just now, with --confirm-moves off', { confirmMoves: false }, 0],
 ] as const)
   moved(`${what} is ready with EC2's answer`, async () => {
-    const w = world({ ...options, policy: { ...options.policy, ...more } });
-    const ips = await moving(w, 1);
+    const { w, ips } = await moving({ ...OPTIONS, policy: { ...OPTIONS.policy, ...more } });
     w.time.now += passed;
     const before = [w.time.now, w.callsOf(DESCRIBE)];
     assert.is((await assignTo(w.context, ENI_A, await rowsOf(w, ips))).ready.length, 1);
@@ -121,8 +104,7 @@ for (const [what, more, passed] of [
   });
 
 moved('back to the ENI that it left asks nothing either', async () => {
-  const w = world(options);
-  const ips = await moving(w, 1);
+  const { w, ips } = await moving();
   w.time.now += LATE_READS_MS;
   const before = w.callsOf(DESCRIBE);
   await assignTo(w.context, ENI_B, await rowsOf(w, ips));

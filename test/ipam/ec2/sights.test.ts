@@ -1,6 +1,5 @@
 // Goal: what EC2 shows on an ENI settles a call that had no answer, and never more than that. Method: the simulated VPC,
 // whose calls hang and whose reads are late, and the orders in which answers and reads can come.
-import type { Ipv4 } from '../../../src/domain/address.ts';
 import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
@@ -21,19 +20,15 @@ import {
   world,
 } from '../../kit/world.ts';
 
-const READ = DESCRIBE;
 const sights = suite('sights');
 
-async function freeRows(w: World, count: number) {
-  await w.enis.adopt(ENI_A);
-  const query = { subnet: SUBNET, eni: ENI_A, range: null, rest: w.context.policy, which: 'rested' as const };
-  return (await w.store.freeFor({ ...query, limit: count })).rows;
-}
-/** Calls for rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
-async function lost(w: World, rows: readonly Allocation[], applied: boolean) {
+/** A call for so many rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
+async function lost(count: number, applied: boolean, w = world({ vpc: ROOMY })) {
+  const rows = await w.freeRows(count);
   w.vpc.faults.add({ kind: applied ? 'lostReply' : 'hang', action: ASSIGN, times: 1 });
   const { error } = await assignTo(w.context, ENI_A, rows);
   assert.ok(isError(error, 'ec2-unknown'));
+  return { w, rows };
 }
 const statuses = async (w: World, rows: readonly Allocation[]) =>
   (await Promise.all(rows.map(row => w.rowOf(row.ip)))).map(row => row.status);
@@ -44,33 +39,28 @@ async function look(w: World) {
 }
 
 sights('what a read shows on its ENI is ready at once, and when it came there is noted', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 3);
-  await lost(w, rows, true);
+  const { w, rows } = await lost(3, true);
   assert.is((await look(w)).length, 3);
   for (const row of rows) assert.is((await w.rowOf(row.ip)).placedAt, w.time.now);
 });
 
 sights('what it does not show stays in doubt', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 3);
-  await lost(w, rows, false);
+  const { w, rows } = await lost(3, false);
   assert.equal(await look(w), []);
   assert.equal(await statuses(w, rows), ['assigning', 'assigning', 'assigning']);
 });
 
 sights("a part of a batch is somebody else's: a call is applied as a whole", async () => {
   const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 3);
-  w.vpc.network.assign({ eni: ENI_A, ips: [rows[1]?.ip as Ipv4] });
-  await lost(w, rows, false);
+  const rows = await w.freeRows(3);
+  w.putOn(ENI_A, rows[1]?.ip ?? '');
+  w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+  assert.is((await assignTo(w.context, ENI_A, rows)).error?.code, 'ec2-unknown');
   assert.equal(await look(w), []);
 });
 
 sights('a row that moved since it was read is let be', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 1);
-  await lost(w, rows, true);
+  const { w, rows } = await lost(1, true);
   const { rows: before, now } = await w.store.onEni(ENI_A);
   const shown = await w.context.cloud.eni(ENI_A);
   await w.store.move([{ row: await w.rowOf(rows[0]?.ip ?? ''), move: 'take over' }]);
@@ -93,7 +83,7 @@ for (const [how, held] of [
 ] as const)
   sights(`refused after it was shown: what ${how} is ${held ? 'kept' : "somebody else's"}`, async () => {
     const w = world({ vpc: ROOMY });
-    const [row] = await freeRows(w, 1);
+    const [row] = await w.freeRows(1);
     assert.ok(row);
     w.putOn(ENI_A, row.ip);
     w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
@@ -105,17 +95,13 @@ for (const [how, held] of [
   });
 
 sights('the comparison of ledger and EC2 settles them too', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 3);
-  await lost(w, rows, true);
+  const { w, rows } = await lost(3, true);
   await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
 });
 
 sights('a look at an ENI that EC2 calls full settles them too', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 9);
-  await lost(w, rows, true);
+  const { w, rows } = await lost(9, true);
   const before = w.time.now;
   const { ip } = await w.request(ENI_A);
   assert.ok(rows.some(row => row.ip === ip));
@@ -123,11 +109,8 @@ sights('a look at an ENI that EC2 calls full settles them too', async () => {
 });
 
 sights('not on an ENI that is attached to another instance now', async () => {
-  const w = world({ vpc: ROOMY, instance: 'i-0a' });
-  const rows = await freeRows(w, 1);
-  await lost(w, rows, true);
-  const { network } = w.vpc;
-  network.detach(network.eni(ENI_A).attachment?.id ?? '');
+  const { w, rows } = await lost(1, true, world({ vpc: ROOMY, instance: 'i-0a' }));
+  w.detach(ENI_A);
   const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.equal(await watching.next(ENI_A), []);
@@ -135,10 +118,9 @@ sights('not on an ENI that is attached to another instance now', async () => {
 });
 
 sights('all who wait share its reads: five within half a minute', async () => {
-  const w = world({ vpc: ROOMY });
-  await lost(w, await freeRows(w, 1), false);
+  const { w } = await lost(1, false);
   const watching = createSights(w.context);
-  const [before, startedAt] = [w.callsOf(READ), w.time.now];
+  const [before, startedAt] = [w.callsOf(DESCRIBE), w.time.now];
   const at: number[] = [];
   for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
   for (let i = 0; i < 5; i++) {
@@ -148,12 +130,11 @@ sights('all who wait share its reads: five within half a minute', async () => {
   assert.equal(at, [1_000, 2_000, 5_000, 10_000, 30_000]);
   watching.watch(ENI_A, startedAt);
   assert.equal(await watching.next(ENI_A), [], 'it has been read just now');
-  assert.is(w.callsOf(READ) - before, 5);
+  assert.is(w.callsOf(DESCRIBE) - before, 5);
 });
 
 sights('a newer call is looked for in its own time', async () => {
-  const w = world({ vpc: ROOMY });
-  await lost(w, await freeRows(w, 1), false);
+  const { w } = await lost(1, false);
   const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now - 11_000);
   await watching.next(ENI_A);
@@ -164,10 +145,8 @@ sights('a newer call is looked for in its own time', async () => {
 });
 
 sights('reads that fail are made again', async () => {
-  const w = world({ vpc: ROOMY });
-  const rows = await freeRows(w, 1);
-  await lost(w, rows, true);
-  w.refuseCalls(READ, 'InternalError', 'no', 1);
+  const { w } = await lost(1, true);
+  w.refuseCalls(DESCRIBE, 'InternalError', 'no', 1);
   const watching = createSights(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);
