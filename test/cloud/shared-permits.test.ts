@@ -130,8 +130,7 @@ shared('300 at once drain as fast as the account allows, in the order in which t
 
 shared('of 300 calls that are 100 ms longer on their way or not EC2 throttles none', async () => {
   const { clock, vpc, lines, cloudOf, coldStart } = scene();
-  let next = 0;
-  const told = crowd(300, () => coldStart(cloudOf(next++)));
+  const told = crowd(300, i => coldStart(cloudOf(i)));
   await clock.advance(42_000);
   assert.equal([told.done, vpc.calls.get('AssignPrivateIpAddresses'), lines], [300, 300, []]);
 });
@@ -164,7 +163,7 @@ shared('what others of the account leave is used, however much they ask for', as
 
 shared('what servers had in hand that have died delays the others by no more than its own time', async () => {
   const { clock, cloudOf } = scene();
-  for (let i = 0; i < 200; i++) crowd(1, permit(cloudOf(i))); // their processes die: nobody uses these
+  crowd(200, i => cloudOf(i).permit('assign')); // their processes die: nobody uses these
   await clock.advance(10);
   const later = crowd(50, permit(cloudOf(250)));
   await clock.advance(((200 - AT_ONCE + 50) / ASSIGNS_PER_SECOND) * 1000);
@@ -173,9 +172,9 @@ shared('what servers had in hand that have died delays the others by no more tha
 
 shared('more than a minute of permits is not given away', async () => {
   const { clock, cloudOf } = scene();
-  const permits = Array.from({ length: 500 }, (_, i) => crowd(1, permit(cloudOf(i))));
+  const permits = crowd(500, i => cloudOf(i).permit('assign'));
   await clock.advance(10);
-  const refused = permits.flatMap(one => one.errors);
+  const refused = permits.errors;
   assert.is(refused.length, 500 - AT_ONCE - (PERMIT_WAIT_MS_MAX / 1000) * ASSIGNS_PER_SECOND);
   assert.is(refused[0]?.code, 'ec2-throttled');
   assert.match(
@@ -194,53 +193,42 @@ shared('permits that nobody waits for any more, or that were not used, go to the
   await clock.advance(10);
   assert.is(given.length, AT_ONCE);
   const stopped = new AbortController();
-  const left = Array.from({ length: 50 }, (_, i) =>
-    crowd(1, () => cloudOf(i).permit('assign', stopped.signal)),
-  );
+  const left = crowd(50, i => cloudOf(i).permit('assign', stopped.signal));
   await clock.advance(10);
   stopped.abort();
   await clock.advance(10);
-  assert.is(left.flatMap(one => one.errors).length, 50);
-  const next = Array.from({ length: 10 }, (_, i) => crowd(1, permit(cloudOf(i))));
-  const done = () => next.reduce((sum, one) => sum + one.done, 0);
+  assert.is(left.errors.length, 50);
+  const next = crowd(10, i => cloudOf(i).permit('assign'));
   await clock.advance((5 / ASSIGNS_PER_SECOND) * 1000 + 10);
-  assert.is(done(), 5, 'the fifty are not waited for');
+  assert.is(next.done, 5, 'the fifty are not waited for');
   for (const one of given.slice(0, 3)) one[Symbol.dispose]();
   await clock.advance(10);
-  const more = Array.from({ length: 3 }, (_, i) => crowd(1, permit(cloudOf(i))));
+  const more = crowd(3, i => cloudOf(i).permit('assign'));
   await clock.advance((5 / ASSIGNS_PER_SECOND) * 1000);
-  assert.is(done(), 10);
-  assert.is(
-    more.reduce((sum, one) => sum + one.done, 0),
-    3,
-  );
+  assert.is(next.done, 10);
+  assert.is(more.done, 3);
 });
 
 shared('what waits for nobody keeps to the share, all servers together', async () => {
   const { clock, cloudOf } = scene();
-  const permits = Array.from({ length: 80 }, (_, i) => crowd(1, permit(as(cloudOf(i), 'refill'))));
-  const done = () => permits.reduce((sum, one) => sum + one.done, 0);
+  const permits = crowd(80, i => as(cloudOf(i), 'refill').permit('assign'));
   await clock.advance(10);
-  assert.is(done(), 50);
+  assert.is(permits.done, 50);
   await clock.advance(10_000);
-  assert.is(done(), 75, '2.5 a second');
+  assert.is(permits.done, 75, '2.5 a second');
 });
 
 shared('a cold call does not wait for those that wait for nobody, and they make up for it', async () => {
   const { clock, cloudOf } = scene();
-  const refills = Array.from({ length: 60 }, (_, i) => crowd(1, permit(as(cloudOf(i), 'refill'))));
-  const done = () => refills.reduce((sum, one) => sum + one.done, 0);
+  const refills = crowd(60, i => as(cloudOf(i), 'refill').permit('assign'));
   await clock.advance(10);
-  assert.is(done(), 50);
-  const cold = Array.from({ length: 40 }, (_, i) => crowd(1, permit(cloudOf(100 + i))));
+  assert.is(refills.done, 50);
+  const cold = crowd(40, i => cloudOf(100 + i).permit('assign'));
   await clock.advance(10);
-  assert.is(
-    cold.reduce((sum, one) => sum + one.done, 0),
-    40,
-  );
+  assert.is(cold.done, 40);
   const refill = crowd(1, permit(as(cloudOf(200), 'refill')));
   await clock.advance(((10 + 40) / 2.5) * 1000);
-  assert.equal([done(), refill.done], [60, 0]);
+  assert.equal([refills.done, refill.done], [60, 0]);
   await clock.advance(400);
   assert.is(refill.done, 1);
 });
@@ -260,12 +248,11 @@ shared('one that waits for its share goes at once when a container waits for it'
 
 shared('reads share too: 300 networks that are created at once need 10 s', async () => {
   const { clock, cloudOf, lines } = scene();
-  const reads = Array.from({ length: 300 }, (_, i) => crowd(1, () => cloudOf(i).subnet(SUBNET)));
-  const done = () => reads.reduce((sum, one) => sum + one.done, 0);
+  const reads = crowd(300, i => cloudOf(i).subnet(SUBNET));
   await clock.advance(10);
-  assert.is(done(), AT_ONCE);
+  assert.is(reads.done, AT_ONCE);
   await clock.advance(((300 - AT_ONCE) / 20) * 1000);
-  assert.equal([done(), lines], [300, []]);
+  assert.equal([reads.done, lines], [300, []]);
 });
 
 shared('while the ledger is away the own bucket paces, and what waits already goes on', async () => {
@@ -288,13 +275,9 @@ shared('a store clock that jumps holds nobody up for longer than a minute', asyn
     crowd(AT_ONCE + 20, permit(cloudOf(0)));
     await clock.advance(10_000);
     skew.ms += jumpMs;
-    const starts = Array.from({ length: 50 }, (_, i) => crowd(1, () => coldStart(cloudOf(i))));
+    const starts = crowd(50, i => coldStart(cloudOf(i)));
     await clock.advance(40_000);
-    assert.is(
-      starts.reduce((sum, one) => sum + one.done, 0),
-      50,
-      `${jumpMs}`,
-    );
+    assert.is(starts.done, 50, `${jumpMs}`);
   }
 });
 

@@ -1,6 +1,7 @@
 // Goal: a pool is a pure function of its request; asking for one or giving one back changes no holder.
-import { IpamError } from '../../src/domain/error.ts';
+import type { Ipv4 } from '../../src/domain/address.ts';
 import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
+import { createEnis } from '../../src/ipam/ec2/enis.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import {
@@ -12,6 +13,7 @@ import {
   pooled,
   ROOMY,
   SUBNET,
+  storeAway,
   type World,
   world,
 } from '../kit/world.ts';
@@ -64,10 +66,7 @@ pools('networks made at once share the next survey when the first fails', async 
   let failures = 2;
   const surveys = await atOnce(20, ({ store }) => {
     const { add } = store;
-    store.add = async rows => {
-      if (failures-- <= 0) return await add(rows);
-      throw new IpamError('store-down', 'away');
-    };
+    store.add = async rows => (failures-- <= 0 ? await add(rows) : await storeAway());
   });
   assert.is(surveys, 3, 'two that fail, and one that is there for both');
 });
@@ -107,10 +106,8 @@ pools('the loop of engines up to 26 without --subnet ends with the flags to add'
   const w = world({ vpc: ROOMY });
   assert.is((await asking(w, { pool: '' })).poolId, 'eni-0a');
   w.time.now += 10;
-  assert.match(
-    (await failure(asking(w, { pool: '' }))).line,
-    /; add --subnet 10\.0\.1\.0\/24 --gateway 10\.0\.1\.1$/,
-  );
+  const { line } = await failure(asking(w, { pool: '' }));
+  assert.match(line, /; add --subnet 10\.0\.1\.0\/24 --gateway 10\.0\.1\.1$/);
   w.time.now += 1_001;
   assert.is((await asking(w, { pool: '' })).poolId, 'eni-0a');
 });
@@ -119,27 +116,22 @@ pools('the VPC router is the only gateway', async () => {
   const w = await pooled({ vpc: ROOMY });
   const pool = parsePoolId('eni-0a');
   assert.is((await w.pools.gateway(pool, null)).gateway, '10.0.1.1');
-  assert.is((await w.pools.gateway(pool, '10.0.1.1' as never)).gateway, '10.0.1.1');
-  assert.match((await failure(w.pools.gateway(pool, '10.0.1.9' as never))).line, /use --gateway 10\.0\.1\.1/);
+  assert.is((await w.pools.gateway(pool, '10.0.1.1' as Ipv4)).gateway, '10.0.1.1');
+  assert.match((await failure(w.pools.gateway(pool, '10.0.1.9' as Ipv4))).line, /use --gateway 10\.0\.1\.1/);
 });
 
 pools('embedded, the ENI of another instance is refused', async () => {
-  const w = world({ vpc: ROOMY });
-  const { createEnis } = await import('../../src/ipam/ec2/enis.ts');
-  const enis = createEnis({ ...w.context, instance: 'i-0b' as never });
-  assert.match(
-    (await failure(enis.adopt(ENI_A))).line,
-    /attached to i-0a, and this driver serves the ENIs of i-0b only/,
-  );
+  const { enis } = world({ vpc: ROOMY, instance: 'i-0b' });
+  const { line } = await failure(enis.adopt(ENI_A));
+  assert.match(line, /attached to i-0a, and this driver serves the ENIs of i-0b only/);
 });
 
 pools('an ENI that was detached when it was last seen is looked at again, and warm', async () => {
   const w = world({ vpc: ROOMY });
-  const { network } = w.vpc;
-  network.detach(network.eni(ENI_A).attachment?.id ?? '');
+  w.detach(ENI_A);
   await asking(w);
   assert.is((await w.store.eni(ENI_A))?.instance, null);
-  network.attach(ENI_A, 'i-0b' as never, 2);
+  w.attach(ENI_A, 'i-0b');
   await asking(w, { instanceId: 'i-0b' });
   assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
   await w.time.wait(1000);
@@ -159,7 +151,6 @@ pools('while EC2 throttles, docker network create waits, for as long as a reques
 
 pools('what EC2 refuses while the ledger is slow is told to whoever asked, and ends no process', async () => {
   const w = world({ vpc: ROOMY });
-  const { createEnis } = await import('../../src/ipam/ec2/enis.ts');
   w.vpc.faults.add({ kind: 'throttle', action: 'DescribeInstances' });
   const subnets = async () => {
     await new Promise(resolve => setTimeout(resolve, 5));

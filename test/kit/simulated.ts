@@ -65,10 +65,10 @@ export async function serve({ fetch }: Pick<AppOptions, 'fetch'>): Promise<Serve
 }
 
 /** Asks so many times at once; counts the answers and keeps the errors. */
-export function crowd(size: number, ask: () => Promise<unknown>) {
+export function crowd(size: number, ask: (index: number) => Promise<unknown>) {
   const told = { done: 0, errors: [] as IpamError[] };
   for (let i = 0; i < size; i++)
-    ask().then(
+    ask(i).then(
       () => told.done++,
       (error: IpamError) => told.errors.push(error),
     );

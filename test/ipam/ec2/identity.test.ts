@@ -2,11 +2,10 @@
 // ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
 import { createMemoryClient } from '../../../src/cloud/memory.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
-import type { IpamContext } from '../../../src/ipam/context.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
 import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
-import { openIpam } from '../../../src/ipam/ipam.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import type { Caller } from '../../../src/simulator/model/caller.ts';
@@ -28,7 +27,8 @@ import {
 
 const OTHER = '210987654321';
 const FACT = 'region and account';
-const STRANGER = 'eni-0f';
+const STRANGER = 'eni-0f' as EniId;
+const PARTICIPANT: Caller = { account: OTHER, region: null };
 const SHARED = {
   ...ROOMY,
   subnets: [{ id: SUBNET, cidr: '10.0.1.0/24', sharedWith: [OTHER] }],
@@ -36,20 +36,23 @@ const SHARED = {
 };
 const PLACES: [what: string, vpc: typeof ROOMY, caller: Caller][] = [
   ['of another Region', ROOMY, { account: ACCOUNT_ID, region: 'us-east-1' }],
-  ['of another account, which sees nothing', ROOMY, { account: OTHER, region: null }],
-  [
-    'of another account, which sees the subnet and its own ENI in it',
-    SHARED,
-    { account: OTHER, region: null },
-  ],
+  ['of another account, which sees nothing', ROOMY, PARTICIPANT],
+  ['of another account, which sees the subnet and its own ENI in it', SHARED, PARTICIPANT],
 ];
 
-/** The context of a server whose client is `caller`'s, by now. */
-const misplaced = (w: World, caller: () => Caller): IpamContext =>
-  createContext(w.time, {
-    ...w.context,
-    client: createMemoryClient(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller }),
-  });
+/** A server whose client is `caller`'s, by now. */
+function misplaced(w: World, caller: () => Caller): World {
+  const client = createMemoryClient(w.vpc, { wait: w.time.wait, deadlineClock: () => w.time.now, caller });
+  return w.serverWith(createContext(w.time, { ...w.context, client }));
+}
+const NETWORK = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+/** So many passes of the server's reconciler, each of which is followed by ten minutes. */
+async function passes({ context, enis, time }: World, count: number, proof = createEvidence(context)) {
+  for (let i = 0; i < count; i++) {
+    await reconcile(context, enis, proof, SUBNET);
+    time.now += STANDS_FOR_MS.gone;
+  }
+}
 /** Two ENIs in use: holders, what is ready, and a stranger's address. `isUpgraded`: nobody noted whose they are. */
 async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   let notes = !isUpgraded;
@@ -68,7 +71,7 @@ async function used(vpc: typeof ROOMY, isUpgraded = false): Promise<World> {
   return w;
 }
 const stateOf = async (w: World) =>
-  await Promise.all(['allocated', 'ready', 'occupied'].map(status => w.ipsWith(status as never)));
+  await Promise.all((['allocated', 'ready', 'occupied'] as const).map(status => w.ipsWith(status)));
 
 const identity = suite('identity');
 
@@ -84,8 +87,7 @@ for (const [what, vpc, caller] of PLACES) {
     for (const isUpgraded of [false, true]) {
       const w = await used(vpc, isUpgraded);
       const before = await stateOf(w);
-      const context = misplaced(w, () => caller);
-      const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
+      const { context, enis } = misplaced(w, () => caller);
       const proof = createEvidence(context);
       for (let i = 0; i < 5; i++) {
         await reconcile(context, enis, proof, SUBNET);
@@ -106,7 +108,7 @@ for (const [what, vpc, caller] of PLACES) {
     const { rows } = await w.store.withStatus(SUBNET, ['ready']);
     await w.store.move(rows.slice(0, 1).map(row => ({ row, move: 'unassign' })));
     w.time.now += POLICY.graceMs;
-    assert.is(await takeOver(misplaced(w, () => caller)), 0);
+    assert.is(await takeOver(misplaced(w, () => caller).context), 0);
     assert.is((await w.ipsWith('unassigning')).length, 1);
     w.time.now += POLICY.graceMs;
     assert.is(await takeOver(w.context), 1, 'the right one makes an end of it');
@@ -118,7 +120,7 @@ identity('a server at the wrong place is told so in one line', async () => {
   const w = await used(SHARED);
   await checkIdentity(w.context);
   const line = async (caller: Caller | undefined) =>
-    (await failure(checkIdentity(misplaced(w, () => caller as Caller)))).line;
+    (await failure(checkIdentity(misplaced(w, () => caller as Caller).context))).line;
   assert.match(
     await line(elsewhere),
     /^the EC2 client is in us-east-1, the ledger in eu-central-1; set AWS_REGION/,
@@ -128,34 +130,26 @@ identity('a server at the wrong place is told so in one line', async () => {
     /^the credentials belong to account 210987654321, the ledger to 123456/,
   );
   const unseen = await used(ROOMY);
-  await checkIdentity(misplaced(unseen, () => blind as Caller));
+  await checkIdentity(misplaced(unseen, () => blind as Caller).context);
   assert.match(unseen.lines.at(-1)?.message ?? '', /no network interface shown by EC2/);
 });
 
 identity('a server at the wrong place cannot make a network there', async () => {
   const w = await used(SHARED);
-  const caller = { account: OTHER, region: null };
-  const { pools } = openIpam(
-    misplaced(w, () => caller),
-    { server: 'b', reconcileEveryMs: 60_000 },
-  );
-  const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+  const { pools } = misplaced(w, () => PARTICIPANT);
   assert.match(
-    (await failure(pools.request(asked))).line,
+    (await failure(pools.request(NETWORK))).line,
     /^eni-0f belongs to account 210987654321, the ledger to 12/,
   );
-  assert.is((await w.store.eni(STRANGER as never))?.ours ?? false, false);
+  assert.is((await w.store.eni(STRANGER))?.ours ?? false, false);
 });
 
 identity('an upgraded ledger learns its place only from a server that sees its ENIs', async () => {
   const w = await used(SHARED, true);
-  const caller = { account: OTHER, region: null };
-  const strange = misplaced(w, () => caller);
-  const { pools, enis } = openIpam(strange, { server: 'b', reconcileEveryMs: 60_000 });
-  await reconcile(strange, enis, createEvidence(strange), SUBNET);
-  const asked = { eniId: STRANGER, instanceId: null, pool: '10.0.1.0/24', subPool: '' };
+  const { pools, context, enis } = misplaced(w, () => PARTICIPANT);
+  await reconcile(context, enis, createEvidence(context), SUBNET);
   const line = /^EC2 shows this server eni-0f and no ENI of its ledger;/;
-  assert.match((await failure(pools.request(asked))).line, line);
+  assert.match((await failure(pools.request(NETWORK))).line, line);
   assert.is(await w.store.fact(FACT), null);
   await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   assert.is(await w.store.fact(FACT), `eu-central-1 ${ACCOUNT_ID}`);
@@ -164,16 +158,12 @@ identity('an upgraded ledger learns its place only from a server that sees its E
 identity('credentials that change while a server runs prove nothing from then on', async () => {
   const w = await used(SHARED);
   let caller: Caller = { account: ACCOUNT_ID, region: null };
-  const context = misplaced(w, () => caller);
-  const { enis } = openIpam(context, { server: 'b', reconcileEveryMs: 60_000 });
-  const proof = createEvidence(context);
-  await reconcile(context, enis, proof, SUBNET);
+  const server = misplaced(w, () => caller);
+  const proof = createEvidence(server.context);
+  await reconcile(server.context, server.enis, proof, SUBNET);
   const before = await stateOf(w);
-  caller = { account: OTHER, region: null };
-  for (let i = 0; i < 4; i++) {
-    await reconcile(context, enis, proof, SUBNET);
-    w.time.now += STANDS_FOR_MS.gone;
-  }
+  caller = PARTICIPANT;
+  await passes(server, 4, proof);
   assert.equal(await stateOf(w), before);
 });
 
@@ -184,16 +174,10 @@ identity('an ENI is gone only where another one of its owner is shown', async ()
     w.vpc.network.deleteEni(eni);
   }
   const proof = createEvidence(w.context);
-  for (let i = 0; i < 3; i++) {
-    await reconcile(w.context, w.enis, proof, SUBNET);
-    w.time.now += STANDS_FOR_MS.gone;
-  }
+  await passes(w, 3, proof);
   assert.is((await w.ipsWith('allocated')).length, 2, 'as good as no rights to see any');
   w.vpc.network.createEni({ subnet: SUBNET });
-  for (let i = 0; i < 2; i++) {
-    await reconcile(w.context, w.enis, proof, SUBNET);
-    w.time.now += STANDS_FOR_MS.gone;
-  }
+  await passes(w, 2, proof);
   assert.is((await w.ipsWith('allocated')).length, 0);
 });
 

@@ -1,6 +1,7 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
 import type { Policy } from '../../../src/ipam/context.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -29,7 +30,7 @@ async function resting(w: World, apartMs = 1_000): Promise<string[]> {
   }
   return ips;
 }
-const reuses = ({ lines }: World) => lines.filter(line => line.message === 'early reuse').length;
+const reuses = (w: World) => w.linesOf('early reuse');
 
 early('costs one commit and no read, once a plain read has shown that nothing has rested', async () => {
   const w = world({ vpc: ROOMY });
@@ -95,7 +96,6 @@ early('gives what is free and has rested longer than what is ready', async () =>
   const rows = await w.requests(ENI_A, 5);
   for (let i = 0; i < 4; i++) rows.push(await w.request(ENI_B));
   const [old, ...ofB] = ipsOf(rows.slice(4));
-  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await w.release(ENI_A, old ?? '');
   w.time.now += 1_000;
   await w.release(ENI_B, ofB[0] ?? '');
@@ -111,7 +111,6 @@ early('ends when another server has made room, a second later at the latest', as
   const w = world({ vpc: ROOMY, policy: NOT_WARM });
   const ips = await resting(w);
   await w.request(ENI_A);
-  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await unassign(w.context, (await w.store.readyOn(ENI_A, null, 3)).rows);
   w.time.now += 1_000;
   assert.not.ok(ips.includes((await w.request(ENI_A)).ip));
@@ -124,7 +123,6 @@ early('is bounded by the quarantine of what is free', async () => {
   const ofB: string[] = ipsOf(await w.requests(ENI_B, 4));
   for (const ip of ofB.slice(0, 3)) await w.release(ENI_B, ip);
   w.time.now += 1;
-  const { unassign } = await import('../../../src/ipam/ec2/unassign.ts');
   await w.release(ENI_A, ips[0] ?? '');
   await unassign(w.context, (await w.store.readyOn(ENI_A, null, 9)).rows);
   w.time.now += 19_500;

@@ -1,13 +1,14 @@
 // Goal: no release and no request takes over an ENI that is not this ledger's. Method: ENIs that nobody has made a
 // network on, with other people's addresses, on a central server and on an embedded one; what each costs EC2.
-import { parsePoolId } from '../../../src/domain/ids.ts';
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import { type EniId, parsePoolId } from '../../../src/domain/ids.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, failure, ROOMY, STAYS, SUBNET, type World, world } from '../../kit/world.ts';
 
-const FOREIGN = '10.0.1.77';
+const FOREIGN = '10.0.1.77' as Ipv4;
 
 /** The request of a container of a network that was made elsewhere, or before this ledger. */
 const ask = ({ allocator }: World, more: Partial<AddressRequest> = {}) =>
@@ -19,59 +20,52 @@ async function initialised(instance?: string): Promise<World> {
   await survey(w.context, SUBNET);
   return w;
 }
-async function stateOf(w: World) {
-  return {
-    rows: await w.store.withStatus(SUBNET, ['ready', 'allocated', 'occupied']),
-    enis: await w.store.enis(),
-  };
-}
-const callsOf = ({ vpc }: World): number => [...vpc.calls.values()].reduce((sum, calls) => sum + calls, 0);
+const stateOf = async ({ store }: World) => [
+  await store.withStatus(SUBNET, ['ready', 'allocated', 'occupied']),
+  await store.enis(),
+];
 
 const central = suite('first contact with a central server');
 
 central('a release for an ENI that nobody has pooled changes nothing and asks EC2 nothing', async () => {
   const w = await initialised();
   const before = await stateOf(w);
-  const calls = callsOf(w);
+  const calls = w.callsOf();
   assert.is(await w.release(ENI_A, FOREIGN), false);
   assert.equal(await stateOf(w), before);
-  assert.is(callsOf(w), calls);
+  assert.is(w.callsOf(), calls);
   assert.equal(w.secondariesOf(ENI_A), [FOREIGN]);
 });
 
 central('a release for an ENI that the ledger has never heard of asks EC2 nothing', async () => {
   const w = world({ vpc: ROOMY });
   assert.is(await w.release(ENI_A, FOREIGN), false);
-  assert.is(callsOf(w), 0);
+  assert.is(w.callsOf(), 0);
   assert.equal(await w.store.enis(), []);
 });
 
 central('a request is refused with what to do, and asks EC2 nothing', async () => {
   const w = await initialised();
-  const calls = callsOf(w);
+  const calls = w.callsOf();
   const told =
     /^eni-0a is not an ENI of this ledger; create its network anew, or run `ec2-ipam adopt eni-0a` on/;
-  for (const asked of [
-    ask(w),
-    ask(w, { named: FOREIGN as never }),
-    w.pools.gateway(parsePoolId(ENI_A), null),
-  ]) {
+  for (const asked of [ask(w), ask(w, { named: FOREIGN }), w.pools.gateway(parsePoolId(ENI_A), null)]) {
     const { code, line } = await failure(asked);
     assert.is(code, 'conflict');
     assert.match(line, told);
   }
-  assert.is(callsOf(w), calls);
+  assert.is(w.callsOf(), calls);
   assert.is((await w.store.eni(ENI_A))?.ours, false);
 });
 
 central('RequestPool makes it ours, for all servers of the ledger', async () => {
   const w = await initialised();
   await w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '' });
-  const calls = callsOf(w);
+  const calls = w.callsOf();
   const another = w.another();
   assert.is((await another.pools.gateway(parsePoolId(ENI_A), null)).gateway, '10.0.1.1');
   assert.is(await another.release(ENI_A, FOREIGN), true);
-  assert.is(callsOf(w), calls);
+  assert.is(w.callsOf(), calls);
   assert.is((await ask(another)).row.iface, ENI_A);
 });
 
@@ -87,14 +81,8 @@ central('an ENI that only the rows of the ancestor tell of is read at its first 
   const w = await initialised();
   const known = await w.store.eni(ENI_A);
   if (known === null) throw new Error('init saves it');
-  const unread = {
-    ...known,
-    primary: '0.0.0.0' as never,
-    instance: null,
-    attachment: null,
-    addressLimit: null,
-  };
-  await w.store.saveEnis([unread]);
+  const primary = '0.0.0.0' as Ipv4;
+  await w.store.saveEnis([{ ...known, primary, instance: null, attachment: null, addressLimit: null }]);
   await w.store.adopt(ENI_A);
   assert.is(await w.release(ENI_A, FOREIGN), true);
   assert.is((await w.store.eni(ENI_A))?.primary, '10.0.1.4');
@@ -126,11 +114,9 @@ embedded('an ENI of another instance does not become ours', async () => {
   const w = await initialised('i-0b');
   const before = await stateOf(w);
   assert.is(await w.release(ENI_A, FOREIGN), false);
-  assert.is(await w.release('eni-0ff' as never, FOREIGN), false);
-  assert.match(
-    (await failure(ask(w))).line,
-    /^eni-0a is not attached to i-0b, whose ENIs alone are served here;/,
-  );
+  assert.is(await w.release('eni-0ff' as EniId, FOREIGN), false);
+  const { line } = await failure(ask(w));
+  assert.match(line, /^eni-0a is not attached to i-0b, whose ENIs alone are served here;/);
   assert.equal(await stateOf(w), before);
   assert.is((await ask(w, { pool: parsePoolId(ENI_B) })).row.iface, ENI_B);
 });
