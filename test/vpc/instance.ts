@@ -143,6 +143,7 @@ export class Instance {
   async api(method: 'GET' | 'POST', path: string, body?: object): Promise<{ status: number; text: string }> {
     const headers = { 'content-type': 'application/json' };
     const asked = request({ socketPath: join(this.#root, 'run/docker.sock'), method, path, headers });
+    asked.on('error', () => {}); // `once` hears it before the response, and the response after
     asked.end(body === undefined ? undefined : JSON.stringify(body));
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
     return { status: answer.statusCode ?? 0, text: await text(answer) };
