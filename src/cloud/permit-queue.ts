@@ -6,17 +6,18 @@ import { URGENCIES, type Urgency } from './cloud.ts';
 export interface PermitQueue {
   /** Resolves when the caller may send one call. Throws ec2-throttled when that is not by `until` on the process's
    *  monotonic clock or before the signal aborts, and when too many wait that go before it; caller-gone when the signal
-   *  aborts with that. `urgency` may change meanwhile. */
-  take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<void>;
-  /** A permit was not used: another may be given in its place. */
-  giveBack(): void;
+   *  aborts with that. `urgency` may change meanwhile. Returns what gives an unused permit back. */
+  take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<GiveBack>;
 }
+
+/** Lets another call be sent in the place of one that was not sent. */
+export type GiveBack = () => void;
 
 interface Waiter {
   readonly urgency: () => Urgency;
   readonly until: number;
   readonly signal: AbortSignal | undefined;
-  readonly go: () => void;
+  readonly go: (giveBack: GiveBack) => void;
   readonly refuse: (error: IpamError) => void;
 }
 
@@ -37,6 +38,11 @@ export function createPermitQueue(
   let waiting: Waiter[] = [];
   let looking = false;
 
+  function giveBack(): void {
+    bucket.giveBack();
+    serve();
+  }
+
   function serve(): void {
     const line = waiting
       .map(waiter => ({ waiter, urgency: waiter.urgency() }))
@@ -45,7 +51,7 @@ export function createPermitQueue(
     for (const { waiter, urgency } of line) {
       if (waiter.signal?.aborted) continue;
       if (!bucket.take(urgency)) break;
-      waiter.go();
+      waiter.go(giveBack);
       done.add(waiter);
     }
     const left = line.filter(({ waiter }) => !done.has(waiter));
@@ -76,10 +82,6 @@ export function createPermitQueue(
         serve();
         if (!looking) void look();
       }),
-    giveBack() {
-      bucket.giveBack();
-      serve();
-    },
   };
 }
 

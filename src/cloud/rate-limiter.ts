@@ -9,7 +9,13 @@ import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { createTokenBucket, type Rate } from './bucket.ts';
 import type { ChangeKind, Cloud, Ec2Client, Permit, Sender, Urgency } from './cloud.ts';
-import { createPermitQueue, notSent, PERMIT_WAIT_MS_MAX, type PermitQueue } from './permit-queue.ts';
+import {
+  createPermitQueue,
+  type GiveBack,
+  notSent,
+  PERMIT_WAIT_MS_MAX,
+  type PermitQueue,
+} from './permit-queue.ts';
 import { type Budget, createSharedPermits } from './shared-permits.ts';
 
 export interface RateLimiterOptions {
@@ -58,10 +64,13 @@ export function createRateLimiter(
       const rate = CHANGES.includes(action) ? CHANGE : READ;
       const bucket = createTokenBucket(rate, { clock, share });
       const alone = createPermitQueue(action, bucket, clock, wait);
-      const slow = async () => (bucket.slow() ? bucket.perSecond : null);
       const shared =
         budget === null ? null : createSharedPermits(action, rate, { budget, share, clock, wait, alone });
-      api = { queue: shared ?? alone, slow: shared?.slow ?? slow };
+      async function slow() {
+        const wasFull = bucket.slow(); // the process's own bucket too, for when the ledger is away
+        return shared === null ? (wasFull ? bucket.perSecond : null) : await shared.slow();
+      }
+      api = { queue: shared ?? alone, slow };
       apis.set(action, api);
     }
     return api;
@@ -96,7 +105,7 @@ export function createRateLimiter(
     }
   }
 
-  function createPermit(kind: ChangeKind, send: Permit['send']): Permit {
+  function createPermit(kind: ChangeKind, send: Permit['send'], giveBack: GiveBack): Permit {
     const expiresAt = clock() + PERMIT_MS;
     let isUsed = false;
     return {
@@ -107,7 +116,7 @@ export function createRateLimiter(
         await send(...call);
       },
       [Symbol.dispose]() {
-        if (!isUsed) apiOf(API[kind]).queue.giveBack();
+        if (!isUsed) giveBack();
         isUsed = true;
       },
     };
@@ -121,8 +130,8 @@ export function createRateLimiter(
       ...reads,
       as,
       async permit(kind, signal) {
-        await apiOf(API[kind]).queue.take(urgency, clock() + PERMIT_WAIT_MS_MAX, signal);
-        return createPermit(kind, kind === 'assign' ? assign : unassign);
+        const giveBack = await apiOf(API[kind]).queue.take(urgency, clock() + PERMIT_WAIT_MS_MAX, signal);
+        return createPermit(kind, kind === 'assign' ? assign : unassign, giveBack);
       },
     };
   }

@@ -8,6 +8,7 @@ import { isError } from '../domain/error.ts';
 import type { Rate } from './bucket.ts';
 import type { Urgency } from './cloud.ts';
 import {
+  type GiveBack,
   LOOK_AGAIN_MS,
   notSent,
   PERMIT_WAIT_MS_MAX,
@@ -40,7 +41,7 @@ export interface SharedPermits extends PermitQueue {
 
 interface Parts {
   readonly budget: Budget;
-  /** Of the account's calls, for what waits for nobody, 0 to 1. */
+  /** The part of the account's rate for calls that no container waits for, 0 to 1. */
   readonly share: number;
   readonly clock: () => number;
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
@@ -75,14 +76,7 @@ export function createSharedPermits(
   let waiting = 0;
 
   const withinMs = (until: number): number => Math.max(0, Math.min(until - clock(), PERMIT_WAIT_MS_MAX));
-  const giveBackTo = (bucket: typeof own): void =>
-    void budget.giveBackPermit({ ...bucket, withinMs: 0 }).catch(unlessAway);
-  const giveBack = (): void => {
-    giveBackTo(account);
-    giveBackTo(own);
-  };
-
-  /** Resolves when there is one of our share; false: it is not needed, or not any more, and was not taken. */
+  /** Waits for a permit of our share. Returns false, without one, if the call is or becomes cold. */
   async function takeOwn(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<boolean> {
     if (urgency() === 'cold') return false;
     const waitMs = await budget.takePermit({ ...own, withinMs: withinMs(until) });
@@ -96,18 +90,21 @@ export function createSharedPermits(
     return true;
   }
 
-  async function take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<void> {
+  async function take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<GiveBack> {
+    const taken: Bucket[] = [];
+    const giveBack = (): void => {
+      for (const bucket of taken.splice(0)) budget.giveBackPermit({ ...bucket, withinMs: 0 }).catch(ignored);
+    };
     const hasOwn = await takeOwn(urgency, until, signal);
+    if (hasOwn) taken.push(own);
     const waitMs = signal?.aborted
       ? null
       : await budget.takePermit({ ...account, withinMs: withinMs(until) });
-    if (waitMs === null) {
-      if (hasOwn) giveBackTo(own);
-      throw tooLate(api, signal, TRY_AGAIN);
-    }
-    if (!hasOwn) budget.takePermit({ ...own, withinMs: debtMs }).catch(unlessAway);
-    if (waitMs > 0) await wait(waitMs, signal);
-    if (!signal?.aborted) return;
+    if (waitMs !== null) taken.push(account);
+    if (waitMs !== null && !hasOwn)
+      budget.takePermit({ ...own, withinMs: debtMs }).then(ms => ms !== null && taken.push(own), ignored);
+    if (waitMs !== null && waitMs > 0) await wait(waitMs, signal);
+    if (waitMs !== null && !signal?.aborted) return giveBack;
     giveBack();
     throw tooLate(api, signal, TRY_AGAIN);
   }
@@ -117,15 +114,14 @@ export function createSharedPermits(
       if (waiting >= WAITING_MAX) throw notSent(api, 'too many calls wait', TRY_AGAIN);
       waiting++;
       try {
-        await take(urgency, until, signal);
+        return await take(urgency, until, signal);
       } catch (error) {
         unlessAway(error);
-        await alone.take(urgency, until, signal);
+        return await alone.take(urgency, until, signal);
       } finally {
         waiting--;
       }
     },
-    giveBack,
     async slow() {
       const halvings = await budget.slowBucket(account).catch(unlessAway);
       return halvings === 1 ? rate.perSecond / 2 : null;
@@ -133,7 +129,12 @@ export function createSharedPermits(
   };
 }
 
-/** Permits only pace: without a ledger they are taken of the process's own bucket. */
+type Bucket = Pick<PermitQuery, 'name' | 'capacity' | 'intervalMs' | 'aheadMs'>;
+
+/** A permit that is not counted changes the pace a little, and that is all. */
+const ignored = (): void => {};
+
+/** Without a ledger permits are taken from the process's own bucket. */
 function unlessAway(error: unknown): null {
   if (!isError(error, 'store-down')) throw error;
   return null;

@@ -83,15 +83,15 @@ export const afterLook = (known: Evidence, { now, sentAt, heardAt }: Look): Evid
 export function judge(known: Evidence, look: Look): Judgement {
   const { row } = look;
   const { tried, looks } = known;
-  const unsure = looks < LOOKS_MAX ? 'again' : 'unsure';
+  const undecided = looks < LOOKS_MAX ? 'again' : 'unsure';
   if (row === undefined) return 'meant';
   if (tried !== null && isSameHolding(row, tried.row)) return 'meant';
   if (tried?.isRead) return 'later';
   if (row.status !== 'allocated') return 'meant';
   const follows = followsTry(known, row);
-  if (follows === 'yes') return unsure === 'unsure' ? 'kept' : unsure;
+  if (follows === 'yes') return looks < LOOKS_MAX ? 'again' : 'kept';
   const judged = judgeByClock(known, look, row);
-  return judged === 'unsure' || (judged === 'meant' && follows === 'maybe') ? unsure : judged;
+  return judged === 'unsure' || (judged === 'meant' && follows === 'maybe') ? undecided : judged;
 }
 
 /** Returns a lower bound of the moment by the store's clock. `storeAt` counts only if it agrees with the looks, since

@@ -269,6 +269,36 @@ shared('while the ledger is away the own bucket paces, and what waits already go
   assert.is(others.done, 5);
 });
 
+shared('while the ledger is away a permit that was not used goes back to the own bucket', async () => {
+  const { clock, ledger, cloudOf } = scene({ share: 0.05 });
+  ledger.isAway = true;
+  const given: Permit[] = [];
+  for (let i = 0; i < 5; i++)
+    void as(cloudOf(0), 'refill')
+      .permit('assign')
+      .then(one => given.push(one));
+  await clock.advance(10);
+  assert.is(given.length, 5);
+  const next = crowd(1, permit(as(cloudOf(0), 'refill')));
+  given[0]?.[Symbol.dispose]();
+  await clock.advance(10);
+  assert.is(next.done, 1);
+});
+
+shared('a throttle slows the own bucket too, for when the ledger is away', async () => {
+  const { clock, vpc, ledger, cloudOf } = scene();
+  vpc.faults.add({ kind: 'throttle', times: 1 });
+  const refused = crowd(1, async () =>
+    (await cloudOf(0).permit('assign')).send(ETH1, ips('10.0.1.99'), LATER),
+  );
+  await clock.advance(100);
+  assert.is(refused.errors[0]?.code, 'ec2-throttled');
+  ledger.isAway = true;
+  const permits = crowd(20, permit(cloudOf(0)));
+  await clock.advance(2_000);
+  assert.ok(permits.done <= 6, `${permits.done} permits in two seconds`);
+});
+
 shared('a store clock that jumps holds nobody up for longer than a minute', async () => {
   for (const jumpMs of [-3_600_000, 3_600_000, -20_000]) {
     const { clock, skew, cloudOf, coldStart } = scene();

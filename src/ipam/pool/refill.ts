@@ -173,7 +173,7 @@ async function roomOn(
   { held, inFlight, inDoubt }: Extract<Next, { do: 'evict' }>,
 ): Promise<Filled | null> {
   const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
-  const made = await evict(context, home, isOfUse, asked.waiting());
+  const made = await evict(context, home, isOfUse, asked.waiting(), asked.signal());
   if (made > 0) learned.most = made;
   if (made > 0) return null;
   const now = await enis.refresh(home.eni.id, { unlessYoung: true });

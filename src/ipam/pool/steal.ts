@@ -5,7 +5,7 @@ import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
-import { inTime, unassign, unassignFrom } from '../ec2/unassign.ts';
+import { inTime, unassignFrom } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
 
 export interface StealRequest {
@@ -40,7 +40,13 @@ export async function steal(
     if (tries > 0 && signal?.aborted) break;
     if ((await idle()).length === 0) break;
     const permit = await context.cloud.permit('unassign', signal);
-    const chosen = chooseFrom(await idle(), context.random);
+    const chosen = await idle().then(
+      rows => chooseFrom(rows, context.random),
+      error => {
+        permit[Symbol.dispose]();
+        throw error;
+      },
+    );
     const eni = chosen[0]?.iface ?? null;
     if (eni === null) {
       permit[Symbol.dispose]();
@@ -105,11 +111,14 @@ export async function evict(
   { eni }: Home,
   isUsable: (row: Allocation) => boolean,
   count: number,
+  signal?: AbortSignal,
 ): Promise<number> {
   const { rows } = await context.store.onEni(eni.id);
   const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
   const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
-  const { freed, error } = await inTime(context, eni.id, unassign(context, last));
+  if (last.length === 0) return 0;
+  const permit = await context.cloud.permit('unassign', signal);
+  const { freed, error } = await inTime(context, eni.id, unassignFrom(context, eni.id, last, permit));
   if (freed.length === 0 && error !== null) throw error;
   return freed.length;
 }

@@ -116,7 +116,7 @@ export function createAllocator(
       if ('ip' in filled) return filled;
       const late = asked.isTimeUp();
       if (filled.outcome === 'ready') {
-        isLast = late; // but what was assigned for it, it gets
+        isLast = late; // one last claim, since addresses were assigned for this request
         continue;
       }
       const reused = policy.strictReuse ? null : await claimResting(asked, filled);

@@ -22,9 +22,10 @@ export function createDeadline(
   until: () => number,
 ): Deadline {
   const ended = new AbortController();
+  const passed = new AbortController();
   let signal: AbortSignal | null = null;
 
-  async function watch(passed: AbortController): Promise<void> {
+  async function watch(): Promise<void> {
     while (!ended.signal.aborted && clock() < until())
       await wait(Math.min(until() - clock(), LOOK_AGAIN_MS), ended.signal);
     if (!ended.signal.aborted) passed.abort(tooLate());
@@ -33,15 +34,14 @@ export function createDeadline(
   return {
     get signal() {
       if (signal === null) {
-        const passed = new AbortController();
         signal = AbortSignal.any([caller, passed.signal]);
-        void watch(passed);
+        void watch();
       }
       return signal;
     },
     isPast() {
       caller.throwIfAborted();
-      return clock() >= until();
+      return passed.signal.aborted || clock() >= until();
     },
     end: () => ended.abort(),
   };

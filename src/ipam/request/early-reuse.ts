@@ -1,6 +1,6 @@
 /** Early reuse: if no rested address is left, a request gets the address that has rested longest. */
 import type { Allocation } from '../../domain/allocation.ts';
-import { isError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 import { stopInDoubt } from '../ec2/assign.ts';
 import type { Enis } from '../ec2/enis.ts';
@@ -30,8 +30,14 @@ export async function claimEarly(
   const { rows, now } = await context.store.readyOn(home.eni.id, pool.range, READY_LOOK);
   const ready = rows.at(0) ?? null;
   const free = why.outcome === 'subnet dry' ? why.resting : null;
-  if (free !== null && (ready === null || since(free) < since(ready)))
-    return await claimLongestFree(context, asked);
+  if (free !== null && (ready === null || since(free) < since(ready))) {
+    const claimed = await claimLongestFree(context, asked).catch(error => {
+      // EC2 is away, or has no place for another one: the ready address needs no EC2 call.
+      if (ready === null || !(error instanceof IpamError) || !isOfEc2(error)) throw error;
+      return null;
+    });
+    if (claimed !== null) return claimed;
+  }
   if (ready === null && why.outcome === 'subnet dry') {
     const wanted = { range: pool.range, count: 1, which: 'any' } as const;
     const stolen = await steal(context, enis, home, wanted, signal);
@@ -43,6 +49,8 @@ export async function claimEarly(
   }
   return null;
 }
+
+const isOfEc2 = ({ code }: IpamError): boolean => code === 'exhausted' || code.startsWith('ec2-');
 
 async function claimLongestFree(context: IpamContext, asked: Asked): Promise<Allocation | null> {
   const { home, pool } = asked;

@@ -65,7 +65,7 @@ async function assignNamed(
   if (context.policy.strictReuse && !isRested(row, eni.id, context.policy, now)) return null;
   const claimed = await claimFree(context, asked, async () => ({ rows: [row], now }));
   if (isError(claimed.error, 'ec2-limit')) {
-    if ((await evict(context, asked.home, () => false, 1)) > 0) return null;
+    if ((await evict(context, asked.home, () => false, 1, asked.signal)) > 0) return null;
     if (await isSeenSoon(context, eni.id, asked.signal)) return null;
   }
   if (claimed.error !== null) throw claimed.error;

@@ -118,7 +118,8 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       }
     };
     await settleNext();
-    await Promise.all(Array.from({ length: OWED_AT_ONCE }, settleLeft));
+    const results = await Promise.allSettled(Array.from({ length: OWED_AT_ONCE }, settleLeft));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   async function settleOne(one: Release): Promise<void> {
@@ -128,9 +129,9 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       const made = await make(one);
       log('info', 'release made late', { eni: pool.eni, ip, made });
     } catch (error) {
-      if (isStoreDown(error)) {
-        if (!isLocked(error)) throw error;
-        // Its row is locked: next time the others go first.
+      if (isStoreDown(error) && !isLocked(error)) throw error;
+      if (isStoreDown(error) || isEc2Away(error)) {
+        // Its row is locked, or EC2 does not say whose its ENI is: next time the others go first.
         owing.delete(one);
         if (ended !== undefined) owing.set(one, ended);
         return;

@@ -1,8 +1,10 @@
 /** Rolls back claims whose client disconnected before the response was written. Retries until the store accepts. */
 import type { Allocation, Change } from '../../domain/allocation.ts';
+import type { IpamError } from '../../domain/error.ts';
 import { isSameHolding } from '../../domain/holding.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
+import { isLocked, isStoreDown } from './retry.ts';
 
 /** With so many rollbacks waiting, no address is given any more. None is dropped: the address would stay allocated,
  *  and `status` would not list it as a suspect while this server lives. */
@@ -55,16 +57,24 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     for (let rounds = 0; rounds < ROUNDS_MAX && left.length > 0; rounds++) left = await settleOnce(left);
   }
 
-  /** Returns the claims whose row changed between read and move; they have to be read again. */
+  /** Returns the claims whose row changed between read and move; they have to be read again. Throws store-down for a
+   *  locked row when the others have been rolled back. */
   async function settleOnce(claims: readonly Allocation[]): Promise<Allocation[]> {
     const again: Allocation[] = [];
+    let locked: IpamError | null = null;
     for (const ofSubnet of Map.groupBy(claims, ({ subnet }) => subnet).values())
       for (let from = 0; from < ofSubnet.length; from += CHANGES_MAX)
-        again.push(...(await rollBack(ofSubnet.slice(from, from + CHANGES_MAX))));
+        try {
+          again.push(...(await rollBack(ofSubnet.slice(from, from + CHANGES_MAX))));
+        } catch (error) {
+          if (!isLock(error)) throw error;
+          locked = error;
+        }
+    if (locked !== null) throw locked;
     return again;
   }
 
-  /** Rolls back claims of one subnet in one move. Returns those whose row changed between read and move. */
+  /** Rolls back claims of one subnet, in one move. Returns those whose row changed between read and move. */
   async function rollBack(claims: readonly Allocation[]): Promise<Allocation[]> {
     const [first] = claims;
     if (first === undefined) return [];
@@ -80,7 +90,8 @@ export function createRollbacks(context: IpamContext): Rollbacks {
         changes.push({ row, move: row.missingSince === null ? 'release' : 'retire' });
       }
     }
-    const rolledBack = new Map((await store.move(changes)).map(row => [row.ip, row]));
+    const { moved, locked } = await moveUnlocked(changes);
+    const rolledBack = new Map(moved.map(row => [row.ip, row]));
     for (const claimed of standing) {
       const row = rolledBack.get(claimed.ip);
       if (row === undefined) continue;
@@ -91,7 +102,23 @@ export function createRollbacks(context: IpamContext): Rollbacks {
         holder: claimed.holder,
       });
     }
+    if (locked !== null) throw locked;
     return standing.filter(({ ip }) => !rolledBack.has(ip));
+  }
+
+  /** Makes the changes in one move, or each by itself when another transaction has locked one of their rows. Returns the
+   *  error of the locked ones. */
+  async function moveUnlocked(changes: readonly Change[]) {
+    try {
+      return { moved: await store.move(changes), locked: null };
+    } catch (error) {
+      if (!isLock(error) || changes.length === 1) throw error;
+    }
+    const results = await Promise.allSettled(changes.map(change => store.move([change])));
+    const errors = results.flatMap(result => (result.status === 'rejected' ? [result.reason] : []));
+    for (const error of errors) if (!isLock(error)) throw error;
+    const moved = results.flatMap(result => (result.status === 'fulfilled' ? result.value : []));
+    return { moved, locked: errors.at(0) ?? null };
   }
 
   return {
@@ -105,5 +132,8 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     },
   };
 }
+
+/** Another transaction has locked rows that the move names. */
+const isLock = (error: unknown): error is IpamError => isStoreDown(error) && isLocked(error);
 
 const claimKeyOf = ({ subnet, ip, generation }: Allocation): string => `${subnet} ${ip} ${generation}`;

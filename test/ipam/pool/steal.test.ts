@@ -1,8 +1,9 @@
 // Goal: idle addresses of our ENIs go where a request waits, and nothing else moves. Method: the whole machine on a
 // simulated VPC whose subnet has run dry, and an ENI that is full of idle addresses.
+import type { Cloud } from '../../../src/cloud/cloud.ts';
 import { parseCidr } from '../../../src/domain/address.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
-import { steal } from '../../../src/ipam/pool/steal.ts';
+import { evict, steal } from '../../../src/ipam/pool/steal.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -256,6 +257,18 @@ for (const [by, more] of [
     assert.match(error.line, /--ip-range 10\.9\.0\.0\/24 is not inside 10\.0\.1\.0\/24/);
     assert.is(w.callsOf(UNASSIGN), 0);
   });
+
+evicting('the wait for a permit is no EC2 call without an answer', async () => {
+  const w = await fullOfIdle();
+  const { cloud } = w.context;
+  const permit: Cloud['permit'] = async kind => {
+    await w.time.wait(5_000);
+    return await cloud.permit(kind);
+  };
+  const home = await w.enis.adopt(ENI_A);
+  const context = { ...w.context, cloud: { ...cloud, permit } };
+  assert.is(await evict(context, home, () => false, 1), 1);
+});
 
 evicting('held ones keep theirs', async () => {
   const w = await fullOfIdle();

@@ -46,6 +46,14 @@ for (const [what, ms] of [
     assert.is(signal.aborted, true);
   });
 
+deadline('it has passed for good when its signal is aborted, whatever the outage does', async () => {
+  const { time, until, one } = scene();
+  const { signal } = one;
+  await time.advance(10_000);
+  until.ms = 30_000;
+  assert.equal([signal.aborted, one.isPast()], [true, true]);
+});
+
 deadline('a caller that has gone aborts its signal at once, and is told as such', async () => {
   const { caller, one } = scene();
   const { signal } = one;

@@ -1,5 +1,6 @@
 // Goal: with nothing rested a start costs what a warm one costs, and still takes what has rested longest. Method: an ENI
 // that is full of resting addresses, calls of the store counted, and other servers that change what was read.
+
 import type { Policy } from '../../../src/ipam/context.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
@@ -52,6 +53,27 @@ early('waits for nobody to come also where it has to read', async () => {
   assert.is((await w.request(ENI_A)).ip, first);
   assert.is(w.time.now, now);
 });
+
+for (const [what, fault] of [
+  ['EC2 throttles', { kind: 'throttle', action: ASSIGN }],
+  [
+    'EC2 has no place for another one',
+    { kind: 'error', action: ASSIGN, code: 'PrivateIpAddressLimitExceeded', message: 'no' },
+  ],
+] as const satisfies [string, Fault][])
+  early(`takes a ready address where a free one has rested longer and ${what}`, async () => {
+    const w = world({ vpc: SMALL, policy: { ...NOT_WARM, cooldownMs: 600_000 } });
+    const [second] = await w.requests(ENI_A, 5);
+    const [first] = await w.requests(ENI_B, 4);
+    assert.ok(first && second);
+    await w.release(ENI_B, first.ip);
+    await unassign(w.context, [await w.rowOf(first.ip)]);
+    w.time.now += 1_000;
+    await w.release(ENI_A, second.ip);
+    w.vpc.faults.add(fault);
+    const { ip } = await w.request(ENI_A);
+    assert.is(ip, second.ip);
+  });
 
 early('reads again a second later', async () => {
   const w = world({ vpc: ROOMY });

@@ -6,6 +6,7 @@ import { IpamError } from '../../../src/domain/error.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
+  DESCRIBE,
   ENI_A,
   ENI_B,
   failure,
@@ -319,6 +320,25 @@ owing('is not kept back by one whose row somebody has locked', async () => {
   unlock();
   await w.releases.settleOwed();
   assert.is(await w.statusOf(locked.ip), 'ready');
+});
+
+owing('is kept while EC2 does not say whose its ENI is', async () => {
+  const { w } = servers();
+  const { ip } = await w.request(ENI_A);
+  (await owed(w, ip))();
+  w.enis.forget(ENI_A);
+  const back = w.intercept('eni', eni => async id => {
+    const known = await eni(id);
+    return known === null ? null : { ...known, primary: '0.0.0.0' as Ipv4 };
+  });
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE });
+  await w.releases.settleOwed();
+  assert.equal(w.releases.owed(), [ip]);
+  back();
+  w.vpc.faults.clear();
+  w.enis.forget(ENI_A);
+  await w.releases.settleOwed();
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 owing('is made once, so many at a time, however often the loop comes round meanwhile', async () => {

@@ -1,5 +1,6 @@
 // Goal: of claims whose answer reached nobody none is lost, however many are undone at once. Method: the whole machine
 // on a small simulated VPC, and a store that fails or takes its time.
+import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, failure, ROOMY, world } from '../../kit/world.ts';
@@ -20,6 +21,23 @@ undoing('of many at once, on several ENIs, loses none', async () => {
   assert.equal(await w.ipsWith('allocated'), []);
   assert.is(w.rollbacks.isEmpty, true);
   assert.ok(calls.move <= 2 && calls.get <= 2, 'those that come together go together');
+});
+
+undoing('one whose row somebody has locked keeps no other back', async () => {
+  const w = world({ vpc: ROOMY });
+  const rows = await held(w);
+  const locked = rows[0]?.ip ?? '';
+  const unlock = w.intercept('move', move => async changes => {
+    if (changes.some(({ row }) => row.ip === locked))
+      throw new IpamError('store-down', 'its row is locked', { addresses: [locked as Ipv4] });
+    return await move(changes);
+  });
+  for (const row of rows) w.rollbacks.add(row);
+  assert.is((await failure(w.rollbacks.settle())).code, 'store-down');
+  assert.equal(await w.ipsWith('allocated'), [locked]);
+  unlock();
+  await w.rollbacks.settle();
+  assert.equal(await w.ipsWith('allocated'), []);
 });
 
 undoing('while the store fails now and then loses none', async () => {
