@@ -3,7 +3,7 @@ import type { Cloud, Ec2Client } from '../../src/cloud/cloud.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { createRateLimiter, type RateLimiterOptions } from '../../src/cloud/rate-limiter.ts';
 import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
-import type { Allocation, Status } from '../../src/domain/allocation.ts';
+import { type Allocation, LATE_READS_MS, type Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type InstanceId, type Pool, parsePoolId, type SubnetId } from '../../src/domain/ids.ts';
 import type { IpamContext, Policy } from '../../src/ipam/context.ts';
@@ -251,6 +251,13 @@ const steps = {
   /** Somebody else takes addresses off the ENI. */
   takeOff(this: World, eni: EniId, ...ips: string[]): void {
     this.vpc.network.unassign(eni, ips as Ipv4[]);
+  },
+  /** An address that is held on ENI A, and that somebody took off it so long ago that reads show it. */
+  async takenOff(this: World, holder: string | null = null): Promise<Allocation> {
+    const held = await this.request(ENI_A, { holder });
+    this.time.now += LATE_READS_MS;
+    this.takeOff(ENI_A, held.ip);
+    return held;
   },
   detach(this: World, eni: EniId): void {
     this.vpc.network.detach(this.vpc.network.eni(eni).attachment?.id ?? '');

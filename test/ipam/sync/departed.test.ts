@@ -57,6 +57,7 @@ for (const scope of ['own', 'whole'] as const)
     w.detach(ENI_A);
     await seenFor(STANDS_FOR_MS.detached - 1, scope);
     assert.is(await w.statusOf(held.ip), 'allocated', 'not before');
+    assert.ok((await w.ipsWith('ready')).length > 0, 'nor is what is ready');
     await passAfter(1, scope);
     await pass(scope);
     assert.equal(await w.ipsWith('allocated', 'ready'), []);
