@@ -2,6 +2,7 @@
 // Method: a clock that only waiting moves.
 import { IpamError, isError } from '../../../src/domain/error.ts';
 import { createOutage } from '../../../src/ipam/request/retry.ts';
+import { codeOf } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 const BOUND_MS = 10_000;
@@ -11,23 +12,13 @@ const down = async (): Promise<never> => {
   throw new IpamError('store-down', 'down');
 };
 
-function outage() {
+function outage(time = { now: 50_000 }) {
   const pauses: number[] = [];
-  const time = { now: 50_000 };
   const wait = async (ms: number) => {
     pauses.push(ms);
     time.now += ms;
   };
   return { time, pauses, outage: createOutage(BOUND_MS, { clock: () => time.now, wait }) };
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'none';
-  } catch (error) {
-    return error instanceof IpamError ? error.code : String(error);
-  }
 }
 
 const enduring = suite('outage');
@@ -134,13 +125,7 @@ enduring('an outage that nobody has met for long is over, and the next one begin
 
 enduring('two outages that take turns have one bound between them', async () => {
   const { outage: outer, time } = outage();
-  const { clock, wait } = {
-    clock: () => time.now,
-    wait: async (ms: number) => {
-      time.now += ms;
-    },
-  };
-  const inner = createOutage(BOUND_MS, { clock, wait });
+  const { outage: inner } = outage(time);
   const isAway = (error: unknown): error is IpamError => isError(error, 'ec2-throttled');
   const startedAt = time.now;
   let tries = 0;

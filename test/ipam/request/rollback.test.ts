@@ -3,15 +3,11 @@
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, ROOMY, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, failure, ROOMY, type World, world } from '../../kit/world.ts';
 
 const undoing = suite('undo');
 
-const held = async (w: ReturnType<typeof world>) => {
-  const rows = [];
-  for (const eni of [ENI_A, ENI_B]) for (let i = 0; i < 9; i++) rows.push(await w.request(eni));
-  return rows;
-};
+const held = async (w: World) => [...(await w.requests(ENI_A, 9)), ...(await w.requests(ENI_B, 9))];
 
 undoing('of many at once, on several ENIs, loses none', async () => {
   const w = world({ vpc: ROOMY });
