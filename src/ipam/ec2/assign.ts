@@ -1,4 +1,4 @@
-/** Puts addresses on an ENI, and finds out what became of a call that had no answer. */
+/** Assigns addresses to an ENI, and settles calls that EC2 refused or did not answer. */
 import type { CloudEni, Permit } from '../../cloud/cloud.ts';
 import { aborted } from '../../domain/abort.ts';
 import type { Ipv4 } from '../../domain/address.ts';
@@ -19,18 +19,19 @@ import {
   write,
 } from './intents.ts';
 
-/** Calls that one request makes: as many as find the one address of 64 that EC2 minds, and one more. */
+/** Calls that one request makes: seven, by which halving finds one refused address among 64, and one more. */
 export const ASSIGN_CALLS_MAX = 8;
-/** Addresses that EC2 refuses each alone, for a reason we don't know, before it is taken to mind something else. */
+/** Addresses that EC2 may refuse one by one for an unknown reason. After that the reason is not the address, and
+ *  the request fails. */
 export const REJECTED_MAX = 3;
-/** The longest that an address which was on another ENI just now is looked for on its new one, in milliseconds, and the
- *  pause after the first look, which doubles. */
+/** The longest wait, in milliseconds, until EC2 shows an address that came from another ENI on its new one. */
 export const CONFIRM_MS_MAX = 2_000;
+/** The pause after the first read, in milliseconds. It doubles with each read. */
 const CONFIRM_PAUSE_MS = 100;
-/** A call without an answer for so long, in milliseconds, is looked for on its ENI. */
+/** The time without an answer, in milliseconds, after which the ENI is read. */
 const SIGHT_AFTER_MS = 1_000;
-/** Embedded, an ENI that EC2 has shown on this instance is believed to be there for so long, in milliseconds: longer than
- *  from one comparison to the next while addresses come and go. */
+/** Embedded: how long, in milliseconds, a read that shows the ENI on this instance is taken as current. Longer than
+ *  the time between two comparisons while addresses change. */
 const ATTACHED_MS = 90_000;
 /** The longest wait for EC2 to show where an ENI is, in milliseconds. */
 const LOCATE_MS_MAX = 1_000;
@@ -39,20 +40,21 @@ const SIGHT_MAX_MS = 20_000;
 
 export interface Assigned {
   readonly ready: readonly Allocation[];
-  /** Found to be taken by somebody else. */
+  /** The rows whose addresses EC2 says are on another ENI. */
   readonly taken: readonly Allocation[];
-  /** Why none is ready: what EC2 said last, or that it did not answer. Null: others have all that were tried. */
+  /** Why no address is ready: EC2's last error, or that it did not answer. Null if other requests or foreign ENIs
+   *  have every address that was tried. */
   readonly error: IpamError | null;
   readonly calls: number;
-  /** Addresses that EC2 refused alone, for a reason we don't know. */
+  /** How many addresses EC2 refused one by one for an unknown reason. */
   readonly rejected: number;
-  /** Of the call that had no answer. */
+  /** The rows of the call that had no answer. */
   readonly unanswered: readonly Allocation[];
 }
 
-/** Puts free rows on the ENI: the first `count` of the candidates that nobody else moves meanwhile. The first call uses
- *  the caller's permit. When EC2 refuses a batch for an address, those that are found to be the cause are left out and
- *  others tried, so that one foreign address never blocks a subnet: at most `callsMax` calls. */
+/** Assigns free rows to the ENI: the first `count` candidates that no other request changes first. The first call
+ *  uses the caller's permit. If EC2 refuses a batch because of an address, the next call leaves that address out,
+ *  so that one foreign address never blocks a subnet. Makes at most `callsMax` calls. */
 export async function assign(
   context: IpamContext,
   eni: EniId,
@@ -93,8 +95,8 @@ export async function assign(
   return ended();
 }
 
-/** Embedded, throws unless the ENI is on this instance, as EC2 showed a while ago or shows now: on another one it is
- *  another ledger's. Where EC2 does not say soon, what it showed last counts. */
+/** Embedded: throws if the ENI is not on this instance, by a recent read or a new one. On another instance it
+ *  belongs to the ledger there. If EC2 does not answer in time, its last reading counts. */
 async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
   const { instance, store, cloud, wait } = context;
   if (instance === null) return;
@@ -120,15 +122,15 @@ async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> 
   throw notOurs(eni, context);
 }
 
-/** Rows to choose from. */
 interface Candidates {
   readonly first: readonly Allocation[];
-  /** Those that come after them: first what EC2 was not asked for yet, then what was in a batch that it refused. */
+  /** The rows after those: first the ones that no call has named yet, then those of a refused batch. */
   readonly later: readonly Allocation[];
   readonly size: number;
 }
 
-/** After a refusal for some address: half of the batch, until there is one that EC2 minds alone; then others. */
+/** Returns the candidates after a refusal that is about an address: half of the batch while the cause is unknown,
+ *  else the rows without the cause. */
 function nextAfter(
   { guilty, innocent }: Answer,
   error: IpamError,
@@ -152,8 +154,8 @@ function nextAfter(
   };
 }
 
-/** Writes the intents of an assign. Others who look for free addresses at the same time find the same ones.
- *  `left`: rows that it did not need. */
+/** Writes the intents of an assign. Tries further rows for those that another request has taken first: concurrent
+ *  requests choose the same free rows. `left` are the candidates that were not tried. */
 async function intend(
   context: IpamContext,
   eni: EniId,
@@ -170,19 +172,19 @@ async function intend(
   return { intents, sendBefore, left: first.slice(from) };
 }
 
-/** What became of one call. */
+/** The result of one call. */
 interface Answer {
   readonly error: IpamError | null;
   readonly ready: readonly Allocation[];
-  /** After a refusal for an address: those that are known to be the cause, which are not free any more or skipped. */
+  /** After a refusal that is about an address: the rows that caused it. They are occupied or skipped now. */
   readonly guilty: readonly Allocation[];
-  /** The others, which are free again. */
+  /** The other rows of the batch. They are free again. */
   readonly innocent: readonly Allocation[];
 }
 const isAboutAddresses = (error: IpamError): boolean => isError(error, 'ec2-taken', 'ec2-invalid');
 
-/** Sends the call of the intents, once. When it has no answer in time the request goes on without it: the answer that
- *  comes later settles them all the same, and so does a read that shows them on the ENI. */
+/** Sends the call of the intents, once. Returns ec2-unknown if it has no answer in time. A late answer still
+ *  settles the intents, and so does a read that shows them on the ENI. */
 async function callAssign(
   context: IpamContext,
   eni: EniId,
@@ -207,7 +209,7 @@ async function callAssign(
   }
 }
 
-/** Ends when a call should have had its answer; earlier, when a read shows that it was applied. */
+/** Resolves after ANSWERED_WITHIN_MS, or earlier with the rows that a read shows on the ENI. */
 async function silence(
   context: IpamContext,
   eni: EniId,
@@ -229,13 +231,13 @@ async function silence(
 
 const silent = (eni: EniId): Answer => ({ error: noAnswer(eni), ready: [], guilty: [], innocent: [] });
 
-/** Throws ec2-unknown while the ENI has as many calls without an answer as it may. */
+/** Throws ec2-unknown if calls without an answer forbid another call for the ENI now. */
 export async function stopInDoubt({ store }: IpamContext, eni: EniId): Promise<void> {
   const { rows, now } = await store.onEni(eni);
   if (askedFor(rows, now).next === 'none') throw noAnswer(eni);
 }
 
-/** EC2 says that the ENI is full: whether a read soon shows there what a call without an answer has put there. */
+/** Returns whether the next read of a full ENI shows addresses of a call without an answer. */
 export async function isSeenSoon(context: IpamContext, eni: EniId, signal?: AbortSignal): Promise<boolean> {
   const { store, sights, wait, clock } = context;
   const { rows, now } = await store.onEni(eni);
@@ -252,7 +254,7 @@ export async function isSeenSoon(context: IpamContext, eni: EniId, signal?: Abor
   }
 }
 
-/** Writes down what EC2 answered. */
+/** Moves the intents by EC2's answer to their call. */
 async function settleAssign(
   context: IpamContext,
   eni: EniId,
@@ -291,8 +293,9 @@ async function settleAssign(
   };
 }
 
-/** EC2 has put them on the ENI. Those that were on another one just now wait until EC2 shows them here, since for a while
- *  packets may still go to the former one; the others are not kept waiting by them. */
+/** Makes the intents ready after a successful call. An address that was on another ENI within LATE_READS_MS becomes
+ *  ready only when EC2 shows it here: until then packets may still go to the former ENI. The others become ready at
+ *  once. */
 async function assigned(
   context: IpamContext,
   eni: EniId,
@@ -312,7 +315,7 @@ async function assigned(
   return ready;
 }
 
-/** Makes the intents ready as EC2 shows them on the ENI, and after the longest wait those that it doesn't. */
+/** Makes each intent ready when EC2 shows it on the ENI, and the rest after CONFIRM_MS_MAX. */
 async function confirm(
   context: IpamContext,
   eni: EniId,
@@ -341,7 +344,8 @@ async function confirm(
   return ready;
 }
 
-/** Of a call that was refused for an address: those that EC2 names or a read shows to be somebody's, or the only one. */
+/** Returns the rows that caused the refusal: those that EC2 names, those that a read shows on an ENI, or the only
+ *  row of the call. */
 async function guiltyOf(context: IpamContext, intents: readonly Allocation[], refusal: IpamError) {
   const none = new Map<Ipv4, CloudEni>();
   if (!isAboutAddresses(refusal)) return { guilty: [], carriers: none };
@@ -351,8 +355,8 @@ async function guiltyOf(context: IpamContext, intents: readonly Allocation[], re
   return { guilty, carriers };
 }
 
-/** EC2 has refused the call: what a read showed of its addresses on the ENI meanwhile, so that they became ready, is
- *  somebody else's. Who has been given one keeps it. */
+/** Marks rows as occupied that a read made ready although EC2 refused their call: the address on the ENI is
+ *  foreign. A container that has got one keeps it. */
 async function disown(
   context: IpamContext,
   eni: EniId,
@@ -378,7 +382,8 @@ async function disown(
     });
 }
 
-/** Which of the rows EC2 shows on an ENI; none when it does not answer soon, since this only saves calls. */
+/** Returns the ENIs on which EC2 shows the rows. Empty if EC2 does not answer in time: the result only saves calls.
+ */
 async function carriersOf(
   { cloud, wait }: IpamContext,
   rows: readonly Allocation[],
