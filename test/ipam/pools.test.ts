@@ -123,7 +123,7 @@ pools('the VPC router is the only gateway', async () => {
 pools('embedded, the ENI of another instance is refused', async () => {
   const { enis } = world({ vpc: ROOMY, instance: 'i-0b' });
   const { line } = await failure(enis.adopt(ENI_A));
-  assert.match(line, /attached to i-0a, and this driver serves the ENIs of i-0b only/);
+  assert.match(line, /attached to i-0a, and this server serves only the ENIs of i-0b/);
 });
 
 pools('an ENI that was detached when it was last seen is looked at again, and warm', async () => {

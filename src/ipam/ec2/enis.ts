@@ -1,4 +1,4 @@
-/** The ENIs that we know, and how one becomes ours. */
+/** The ENIs of the ledger: reads, caches and adopts them. */
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
@@ -13,38 +13,38 @@ export interface Home {
 }
 
 export interface Enis {
-  /** What is known of the ENI, from the ledger or else from EC2; writes nothing. */
+  /** Returns the ENI from the ledger, or from EC2 if the ledger does not have it. Writes nothing. */
   look(id: EniId): Promise<Home>;
-  /** The ENI if it is known to be this ledger's already. */
+  /** Returns the ENI from the cache; null if it is not there. The cache has ENIs of this ledger only. */
   recall(id: EniId): Home | null;
-  /** The ENI if it belongs to this ledger; embedded, one that is attached to this instance does from the first contact
-   *  on. Null: it does not. On a central server that asks EC2 nothing: whoever asks may name any ENI, and only Docker's
-   *  RequestPool and an operator make one this ledger's. */
+  /** Returns the ENI if it belongs to this ledger, else null. Embedded, an ENI of this instance is adopted at the
+   *  first request. A central server does not ask EC2: a request may name any ENI, and only Docker's RequestPool
+   *  and an operator adopt one. */
   own(id: EniId): Promise<Home | null>;
-  /** The ENI if it is one of this ledger's that was not on its instance when EC2 last showed it. Asks EC2 nothing. */
+  /** Returns the ENI if it belongs to this ledger and was not on its instance when EC2 last showed it, else null.
+   *  Makes no EC2 call. */
   away(id: EniId): Promise<Home | null>;
-  /** The ENI as one of this ledger's: its subnet is in the ledger, and everything on it that the ledger did
-   *  not put there is written down as occupied. Costs EC2 calls only the first time. */
+  /** Makes the ENI one of this ledger's: writes its subnet to the ledger, and marks the addresses on it that the
+   *  ledger did not put there as occupied. Makes EC2 calls only the first time. */
   adopt(id: EniId): Promise<Home>;
-  /** Reads the ENI from EC2 anew; `unlessYoung`: what was read within a minute will do. */
+  /** Reads the ENI from EC2. With `unlessYoung` a read within the last minute is enough. */
   refresh(id: EniId, how?: { unlessYoung: true }): Promise<Home>;
-  /** EC2 shows the ENI otherwise than it was: what is remembered of it is looked up again. */
+  /** Drops the ENI from the cache, since EC2 shows it changed. */
   forget(id: EniId): void;
-  /** Docker has released its last pool on the ENI: nobody is expected to ask. Nothing happens to an ENI that is not
-   *  this ledger's. */
+  /** Records that Docker has released its last pool on the ENI. Does nothing if the ENI is not this ledger's. */
   released(id: EniId): Promise<void>;
-  /** Docker asks for something on the ENI, so that it may be expected to ask again. */
+  /** Clears the record of `released`, since Docker uses the ENI again. */
   wanted(home: Home): Promise<Home>;
-  /** All ENIs as the ledger has them now; what is remembered of them is brought up to date. */
+  /** Returns all ENIs of the store, and updates the cache. */
   readAll(): Promise<LedgerEni[]>;
-  /** How many ENIs of this ledger the subnet has; about. */
+  /** Returns the number of this ledger's ENIs in the subnet. It may be up to a minute old. */
   countIn(subnet: SubnetId): Promise<number>;
 }
 
-/** What was read of an ENI is young for so long. */
+/** How long a read of an ENI counts as young, in milliseconds. */
 const YOUNG_MS = 60_000;
 
-/** What stands for the primary address of an ENI of which the ancestor's rows alone tell. */
+/** The primary address, in the ledger, of an ENI that is known from the ancestor's rows only. */
 const PRIMARY_UNREAD = '0.0.0.0';
 
 function nullWhenGone(error: unknown): null {
@@ -52,17 +52,21 @@ function nullWhenGone(error: unknown): null {
   throw error;
 }
 
-/** The refusal of a request on an ENI that is not this ledger's. */
+/** The error of a request for an ENI that is not this ledger's. */
 export const notOurs = (id: EniId, { instance }: Pick<IpamContext, 'instance'>): IpamError =>
   instance === null
     ? new IpamError('conflict', `${id} is not an ENI of this ledger`, {
         hint: `create its network anew, or run \`ec2-ipam adopt ${id}\` on the server`,
       })
-    : new IpamError('conflict', `${id} is not attached to ${instance}, whose ENIs alone are served here`, {
-        hint: 'attach it here, or use a central server for ENIs of several instances',
-      });
+    : new IpamError(
+        'conflict',
+        `${id} is not attached to ${instance}, and this server serves only its ENIs`,
+        {
+          hint: 'attach it here, or use a central server for ENIs of several instances',
+        },
+      );
 
-/** The ENIs of the ledger that this process may assign on and unassign from. */
+/** Returns the ENIs of the ledger that this process may assign to and unassign from. */
 export const oursIn = (enis: readonly LedgerEni[], instance: IpamContext['instance']): LedgerEni[] =>
   enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
@@ -77,7 +81,7 @@ export function createEnis(context: IpamContext): Enis {
   const subnetOf = async (id: SubnetId): Promise<LedgerSubnet | null> =>
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
 
-  /** Many networks may be made at once in a subnet that is new to the ledger: they share one survey. */
+  /** Returns the subnet, and surveys it first if it is new to the ledger. Concurrent requests share one survey. */
   function knownOrSurveyed(id: SubnetId): Promise<LedgerSubnet> {
     const look = async () => (await subnetOf(id)) ?? (await survey(context, id)).subnet;
     const underWay = surveying.get(id) ?? look().finally(() => surveying.delete(id));
@@ -120,7 +124,7 @@ export function createEnis(context: IpamContext): Enis {
   async function adoptNow(id: EniId): Promise<Home> {
     const eni = await store.eni(id);
     const subnet = eni?.ours ? await subnetOf(eni.subnet) : null;
-    // What the ledger says of the attachment may be old: EC2 decides before anybody is refused.
+    // The ledger's record of the attachment may be old: EC2 is asked before a request is refused.
     if (eni === null || subnet === null || isElsewhere(eni) || eni.primary === PRIMARY_UNREAD)
       return await refresh(id);
     return remember({ eni, subnet });
@@ -150,12 +154,12 @@ export function createEnis(context: IpamContext): Enis {
   const isElsewhere = (eni: Pick<LedgerEni, 'instance'>): boolean =>
     context.instance !== null && eni.instance !== context.instance;
 
-  /** Embedded, a ledger is one instance's: the ENI of another one belongs to the ledger there. */
+  /** Embedded: throws if the ENI is on another instance, since it belongs to the ledger there. */
   function refuseElsewhere(eni: Pick<LedgerEni, 'id' | 'instance'>): void {
     if (!isElsewhere(eni)) return;
     throw new IpamError(
       'bad-request',
-      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this driver serves the ENIs of ${context.instance} only`,
+      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this server serves only the ENIs of ${context.instance}`,
       { hint: 'attach it here, or use a central server for ENIs of several instances' },
     );
   }
@@ -181,13 +185,13 @@ export function createEnis(context: IpamContext): Enis {
     if (home.eni.releasedAt === null) return home;
     await store.setReleased(home.eni.id, false);
     const now = { ...home, eni: { ...home.eni, releasedAt: null } };
-    return ours.get(home.eni.id) === home ? remember(now) : now; // it may have been released again meanwhile
+    return ours.get(home.eni.id) === home ? remember(now) : now; // else it was released again during the write
   }
 
   async function readAll(): Promise<LedgerEni[]> {
     const all = await store.enis();
     const of = new Map<SubnetId, number>();
-    // Another process may have noted that one has left, or has come back.
+    // Another process may have recorded that an ENI has left, or has come back.
     for (const eni of all) if (isElsewhere(eni)) ours.delete(eni.id);
     for (const eni of oursIn(all, context.instance)) {
       of.set(eni.subnet, (of.get(eni.subnet) ?? 0) + 1);
@@ -206,8 +210,8 @@ export function createEnis(context: IpamContext): Enis {
   return { look, recall, own, away, adopt, refresh, forget, released, wanted, readAll, countIn };
 }
 
-/** IPv4 addresses that each ENI of the instance may hold, its primary included; null when EC2 does not say. That is
- *  the instance type's, never changes, and so is asked of EC2 once. */
+/** Returns how many IPv4 addresses, including the primary, each ENI of the instance may hold; null if EC2 does not
+ *  say. The number depends on the instance type only and never changes, so EC2 is asked once. */
 async function addressLimitOf({ store, cloud }: IpamContext, instance: InstanceId): Promise<number | null> {
   const type = await cloud.instanceType(instance);
   if (type === null) return null;

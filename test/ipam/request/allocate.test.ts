@@ -219,7 +219,7 @@ requesting('an embedded ledger assigns nothing on an ENI that has moved to anoth
   w.time.now += 90_000;
   const assigns = w.callsOf(ASSIGN);
   const { line } = await failure(w.request(ENI_A));
-  assert.match(line, /^eni-0a is not attached to i-0a, whose ENIs alone are served here; attach it here/);
+  assert.match(line, /^eni-0a is not attached to i-0a, and this server serves only its ENIs; attach it here/);
   assert.is(w.callsOf(ASSIGN), assigns);
 });
 

@@ -116,7 +116,7 @@ embedded('an ENI of another instance does not become ours', async () => {
   assert.is(await w.release(ENI_A, FOREIGN), false);
   assert.is(await w.release('eni-0ff' as EniId, FOREIGN), false);
   const { line } = await failure(ask(w));
-  assert.match(line, /^eni-0a is not attached to i-0b, whose ENIs alone are served here;/);
+  assert.match(line, /^eni-0a is not attached to i-0b, and this server serves only its ENIs;/);
   assert.equal(await stateOf(w), before);
   assert.is((await ask(w, { pool: parsePoolId(ENI_B) })).row.iface, ENI_B);
 });

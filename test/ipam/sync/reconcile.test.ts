@@ -226,7 +226,7 @@ reconciling('an embedded server lets go of an ENI that has left its instance', a
   await pass(context, enis, createEvidence(context), SUBNET);
   assert.is((await w.store.eni(ENI_A))?.instance, 'i-0b');
   const { line } = await failure(enis.adopt(ENI_A));
-  assert.match(line, /attached to i-0b, and this driver serves the ENIs of i-0a only/);
+  assert.match(line, /attached to i-0b, and this server serves only the ENIs of i-0a/);
 });
 
 reconciling('an embedded server neither repairs nor recycles on an ENI of another instance', async () => {
