@@ -1,4 +1,4 @@
-/** Assigns addresses to an ENI for one of its pools: for requests that wait, and to keep the pool warm. */
+/** Refills a pool: assigns addresses to its ENI, for requests that wait and to keep the pool warm. */
 import type { Permit } from '../../cloud/cloud.ts';
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
@@ -13,21 +13,22 @@ import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
 import type { Cache } from './cache.ts';
 import { evict, idleElsewhere, steal } from './steal.ts';
 
-/** Batches that may turn out to be other people's altogether, before the request looks around again. */
+/** Rounds of choosing and assigning in one fill. All addresses of a round may turn out to be foreign. */
 const ROUNDS_MAX = 8;
-/** Free addresses that a refill leaves in the subnet: `warmMin` for each of its ENIs, but no more than this. */
+/** A refill leaves `warmMin` free addresses in the subnet for each ENI there, but at most this many. */
 const RESERVE_MAX = 50;
-/** Between two looks whether another call may be sent, in milliseconds. */
+/** The pause between two checks whether another call may be sent, in milliseconds. */
 const LOOK_AGAIN_MS = 250;
 
 export type Filled =
-  /** There are ready addresses, `assigned` of them new; or nobody waits, and no more are needed. */
+  /** There are ready addresses, `assigned` of them new; or no request waits and the pool needs none. */
   | { readonly outcome: 'ready'; readonly assigned: number }
-  /** The ENI holds as many addresses as it may. */
+  /** The ENI is at its limit. */
   | {
       readonly outcome: 'eni full';
       readonly held: number;
-      /** By EC2's word, and by what the ledger knows to be there it is not: what has no answer may be there too. */
+      /** EC2 says that the ENI is full, the ledger does not. The ENI may also carry addresses of an unanswered
+       *  call. */
       readonly inDoubt: boolean;
     }
   /** No free address has rested; `resting` is the one that has rested longest. */
@@ -35,18 +36,18 @@ export type Filled =
 
 export interface FillRequest {
   readonly range: Cidr | null;
-  /** How many requests wait for it, by now; with none it is a refill. */
+  /** Returns how many requests wait now. Without any the fill is a refill in the background. */
   readonly waiting: () => number;
   readonly marks: () => Marks;
-  /** Aborted when nobody waits any longer; undefined: nobody does, by now. */
+  /** Returns the signal that is aborted when the last waiting request ends; undefined if none waits now. */
   readonly signal: () => AbortSignal | undefined;
-  /** Waits for requests that come together, which one call then serves. */
+  /** Waits for further requests, which the same call then serves. */
   readonly gather: () => Promise<void>;
-  /** Leave to assign once. */
+  /** Waits for a permit for one assign. */
   readonly permit: () => Promise<Permit>;
 }
 
-/** What is to be done next. */
+/** The next step of a fill. */
 type Next =
   | Assign
   | { readonly do: 'nothing' }
@@ -60,14 +61,14 @@ interface Assign {
   readonly free: readonly Allocation[];
 }
 
-/** What has been learned since the request began. */
+/** What the calls of this fill have shown. */
 interface Learned {
   eni: Home['eni'];
-  /** EC2 takes fewer than it was asked for. */
+  /** The most addresses for the next call, after EC2 has refused more. */
   most: number;
   calls: number;
   rejected: number;
-  /** What EC2 minded last. */
+  /** EC2's last refusal. */
   refusal: IpamError | null;
   /** Tokens of the batches whose call had no answer. */
   readonly unanswered: Set<string>;
@@ -82,7 +83,8 @@ interface Parts {
   readonly learned: Learned;
 }
 
-/** Throws EC2's errors other than those that this function is about. */
+/** Assigns addresses until a waiting request can claim one, or the pool is warm. Throws EC2's errors, except those
+ *  that `Filled` stands for. */
 export async function fill(
   context: IpamContext,
   enis: Enis,
@@ -106,8 +108,8 @@ export async function fill(
   return { outcome: 'subnet dry', resting: null };
 }
 
-/** The addresses are chosen once there is a permit, so that requests that came in the meantime are served by the same
- *  call. */
+/** Chooses the addresses after the wait for a permit, so that the call also serves requests that came during the
+ *  wait. */
 async function assignNext(parts: Parts, round: number): Promise<Filled | null> {
   const { asked } = parts;
   if (round === 0) await asked.gather();
@@ -116,7 +118,7 @@ async function assignNext(parts: Parts, round: number): Promise<Filled | null> {
   return next.do === 'assign' ? await assignOn(parts, next, permit) : await carryOut(parts, next);
 }
 
-/** Rows of calls for the ENI that have had no answer, ours or another server's. */
+/** Returns the rows of assigns for the ENI that had no answer, of this server or another one. */
 async function inDoubtOn({ context: { store }, home, learned }: Parts): Promise<readonly Allocation[]> {
   const { rows, now } = await store.onEni(home.eni.id);
   return askedFor(rows, now, learned.unanswered).inDoubt.filter(row => row.status === 'assigning');
@@ -125,11 +127,11 @@ async function inDoubtOn({ context: { store }, home, learned }: Parts): Promise<
 const isNothingLeft = ({ cache, home, asked }: Parts): boolean =>
   cache.count(home.eni.id, asked.range).usable === 0;
 
-/** What came of it, or null: others changed what it was about, and it has to be looked at again. */
+/** Carries out a step other than an assign. Returns null if another round is needed. */
 async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Filled | null> {
   const { context, enis, home, asked } = parts;
   if (next.do === 'nothing') {
-    // All that is ready is being claimed: requests that wait would look for it again before that is done.
+    // The ready addresses are being claimed. Without a pause, waiting requests would fill again before that ends.
     if (asked.waiting() > 0 && isNothingLeft(parts)) await asked.gather();
     return { outcome: 'ready', assigned: 0 };
   }
@@ -144,21 +146,22 @@ async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Fill
   return { outcome: 'subnet dry', resting };
 }
 
-/** Whether all that could be had on the ENI is what calls without an answer have named: it may be there soon. */
+/** Returns whether the only addresses that a waiting request may still get are those of unanswered calls. They may
+ *  be on the ENI soon. */
 async function isHeldInDoubt(parts: Parts): Promise<boolean> {
   const { context, enis, home, asked } = parts;
   const { range } = asked;
-  const isOfUse = ({ ip }: Allocation) => range === null || contains(range, ip);
-  if (asked.waiting() === 0 || !(await inDoubtOn(parts)).some(isOfUse)) return false;
+  const isUsable = ({ ip }: Allocation) => range === null || contains(range, ip);
+  if (asked.waiting() === 0 || !(await inDoubtOn(parts)).some(isUsable)) return false;
   return (await idleElsewhere(context, enis, home, range, 'any')).length === 0;
 }
 
-/** What was asked of EC2 has no answer, and nothing more may be asked yet. Each that waits does so for its own time, which
- *  an outage that is over doesn't shorten. */
+/** Waits until another call for the ENI may be sent, since earlier ones had no answer. Each request waits until its
+ *  own deadline. */
 async function untilNextCall(parts: Parts): Promise<Filled | null> {
   const { context, cache, home, asked } = parts;
   while (asked.waiting() > 0) {
-    // Each request says for itself whether it is given early.
+    // The fill ends here, since each request decides for itself whether it takes an address that still rests.
     const { resting } = cache.count(home.eni.id, asked.range);
     if (resting > 0 && !context.policy.strictReuse) throw noAnswer(home.eni.id);
     await context.wait(LOOK_AGAIN_MS);
@@ -167,13 +170,13 @@ async function untilNextCall(parts: Parts): Promise<Filled | null> {
   return { outcome: 'ready', assigned: 0 };
 }
 
-/** The ENI is full, or EC2 says so. */
+/** Makes room on a full ENI. Returns null if there is room now, else 'eni full'. */
 async function roomOn(
   { context, enis, home, asked, learned }: Parts,
   { held, inFlight, inDoubt }: Extract<Next, { do: 'evict' }>,
 ): Promise<Filled | null> {
-  const isOfUse = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
-  const made = await evict(context, home, isOfUse, asked.waiting(), asked.signal());
+  const isUsable = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
+  const made = await evict(context, home, isUsable, asked.waiting(), asked.signal());
   if (made > 0) learned.most = made;
   if (made > 0) return null;
   const now = await enis.refresh(home.eni.id, { unlessYoung: true });
@@ -182,7 +185,7 @@ async function roomOn(
   if (changed) learned.most = Number.POSITIVE_INFINITY;
   if (changed) return null;
   if (inFlight) throw noAnswer(home.eni.id);
-  // What has no answer may be what fills it, and EC2 doesn't show it yet.
+  // The ENI may also carry addresses of an unanswered call that EC2 does not show yet.
   if (inDoubt && (await isSeenSoon(context, home.eni.id, asked.signal()))) return null;
   return { outcome: 'eni full', held, inDoubt };
 }
@@ -241,7 +244,7 @@ async function nextFor(
   if (next === 'none') return usable > 0 ? { do: 'nothing' } : { do: 'wait' };
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
   if (next === 'one') return await tryOne(context, { eni, subnet }, range, Math.max(reserve, 1));
-  // One free address is reason enough to wait for a permit.
+  // Before the permit it is enough to know that there is a free address.
   const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
   const free = await freeFor(context, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
@@ -249,15 +252,15 @@ async function nextFor(
   return waits > usable ? { do: 'steal' } : { do: 'nothing' };
 }
 
-/** Calls for the ENI have had no answer: one address shows whether EC2 answers again, and leaves the subnet what a refill
- *  would leave. */
+/** Chooses one address, since earlier calls for the ENI had no answer: it shows whether EC2 answers again. Leaves
+ *  the same reserve in the subnet as a refill. */
 async function tryOne(context: IpamContext, home: Home, range: Cidr | null, reserve: number): Promise<Next> {
   const free = await freeFor(context, home, range, 'rested', 1 + reserve);
   if (affordable(1, 0, free.length, reserve) > 0) return { do: 'assign', count: 1, free };
   return { do: free.length === 0 ? 'steal' : 'wait' };
 }
 
-/** Rows of the ENI are in doubt: it is read until they are not. All times but the clock's are the store's. */
+/** Has the ENI read until none of its rows is in doubt. `now` and the times of the rows are the store's. */
 function watchFor(
   { sights, clock }: IpamContext,
   eni: EniId,
