@@ -1,4 +1,4 @@
-/** A container gives its address up. */
+/** Releases addresses: Docker's ReleaseAddress, and the operator's `ec2-ipam release`. */
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -18,39 +18,39 @@ import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { isEc2Away, isLocked, isStoreDown, type Outages } from './retry.ts';
 
-/** Tries of a compare-and-set that others keep winning. */
+/** Moves that one release tries. Each may fail because another request has changed the row. */
 const TRIES_MAX = 5;
-/** Releases that are remembered while the store is away; more are lost, as the log says. */
+/** Releases that are kept while the store is unavailable. Further ones are lost, and logged as such. */
 const OWED_MAX = 10_000;
-/** Owed releases that are made at a time: the requests of the server share the store's connections with them. */
+/** Owed releases that are made at the same time. They share the store's connections with the requests. */
 const OWED_AT_ONCE = 50;
 
 export interface Releases {
-  /** Gives up the holding that the pool's ENI had of the address when this was called; false: it was not that ENI's
-   *  to give up. `opened` resolves when the ledger can be used. */
+  /** Ends the holding of the address that the pool's ENI had at the time of this call. Returns false if it had
+   *  none. `opened` resolves when the ledger can be used. */
   release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
-  /** Resolves when those releases of the address have ended that are under way in this process, or owed; null:
-   *  there is none. */
+  /** Resolves when the releases of the address that are under way in this process, or owed, have ended; null if
+   *  there are none. */
   underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
-  /** The addresses whose releases are under way in this process, or owed: those on the ENI, or on all ENIs of its
+  /** Returns the addresses whose releases are under way in this process, or owed, on the ENI or on all ENIs of its
    *  subnet. */
   pending(home: Home, on: 'eni' | 'subnet'): Ipv4[];
-  /** Makes the releases that failed since the store was away for longer than a request waits: Docker sends a
-   *  release once. Keeps those whose row somebody has locked. Throws store-down, and keeps what is left. Calls made
-   *  while one is under way share it. */
+  /** Makes the owed releases: those that failed because the store was unavailable for longer than a request waits.
+   *  Docker sends a release once. Keeps those whose row is locked. Throws store-down, and keeps the rest.
+   *  Concurrent calls share one run. */
   settleOwed(): Promise<void>;
-  /** The addresses of those. */
+  /** Returns the addresses of the owed releases. */
   owed(): Ipv4[];
 }
 
-/** A release on its way. */
+/** A release that is under way or owed. */
 interface Release {
   readonly pool: Pool;
   readonly ip: Ipv4;
-  /** The holding as this process remembered it when the release arrived. It may have ended at another server since:
-   *  then the compare-and-set says no, and the ledger is read. */
+  /** The cached row of the holding when the release arrived. If another server has ended that holding since, the
+   *  move fails and the ledger is read. */
   readonly remembered: Allocation | null;
-  /** What is known of the holding that it is to end: it grows with each try and each look. */
+  /** What is known of the holding that the release is to end. Updated after each move and each read. */
   known: Evidence;
 }
 
@@ -61,14 +61,14 @@ interface Parts {
   readonly outages: Outages;
 }
 
-/** The ENI, and whether it has left the instance of an embedded ledger. */
+/** An ENI, and whether it has left the instance of an embedded ledger. */
 type Place = Home & { readonly isAway: boolean };
 
 export function createReleases(context: IpamContext, { enis, cache, warm, outages }: Parts): Releases {
   const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const underWay = new Map<EniId, Map<Ipv4, Set<Promise<unknown>>>>();
-  /** Releases to be made later, and what tells that one has ended. */
+  /** Owed releases, each with the function to call when it has ended. */
   const owing = new Map<Release, () => void>();
   let settling: Promise<void> | null = null;
 
@@ -87,7 +87,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     return work;
   }
 
-  /** Resolves when the release has been made after all, or can't be. */
+  /** Keeps a release that failed with store-down. Resolves when it has been made or is lost. */
   async function owe(one: Release, error: unknown): Promise<void> {
     if (!isStoreDown(error)) return;
     if (owing.size < OWED_MAX) return await new Promise<void>(ended => owing.set(one, ended));
@@ -101,7 +101,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     await settling;
   }
 
-  /** The first alone: one is enough to find the store away. */
+  /** Makes the first release alone: if the store is unavailable, one failure is enough. */
   async function settleAll(): Promise<void> {
     const left = [...owing.keys()];
     let isAway = false;
@@ -131,7 +131,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     } catch (error) {
       if (isStoreDown(error) && !isLocked(error)) throw error;
       if (isStoreDown(error) || isEc2Away(error)) {
-        // Its row is locked, or EC2 does not say whose its ENI is: next time the others go first.
+        // Its row is locked, or EC2 does not show its ENI: the release goes to the end of the queue.
         owing.delete(one);
         if (ended !== undefined) owing.set(one, ended);
         return;
@@ -150,7 +150,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     if (onEni?.size === 0) underWay.delete(pool.eni);
   }
 
-  /** Tries again while the store or EC2 is away, for as long as a request waits. */
+  /** Retries while the store or EC2 is unavailable, until the deadline of a request. */
   async function makeInTime(one: Release): Promise<boolean> {
     const { eni } = one.pool;
     const patience = { startedAt: context.clock() };
@@ -158,14 +158,15 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     return await outages.store.retryWhile(isStoreDown, () => make(one, own), patience);
   }
 
-  /** Once. What fails here is no outage that a request has met: it shortens no request's wait. */
+  /** Makes the release, without a retry. A failure here does not start an outage, which would shorten the waits of
+   *  requests. */
   async function make(one: Release, own = () => enis.own(one.pool.eni)): Promise<boolean> {
     const { eni } = one.pool;
     const known = enis.recall(eni);
     const away = known === null ? await enis.away(eni) : null;
     if (away !== null) return await endIn({ ...away, isAway: true }, one);
     const home = known ?? (await own());
-    // What stands on it is not this ledger's to give up, even where the ledger writes it down.
+    // Addresses of an ENI that is not this ledger's are not released, even if the ledger has rows for them.
     return home !== null && (await endIn({ ...home, isAway: false }, one));
   }
 
@@ -176,7 +177,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       const row = isRead ? await look(home, one) : remembered;
       if (row === 'again') continue;
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
-      // What is not held on an ENI that has left may be another ledger's by now.
+      // On an ENI that has left, an address that is not held may belong to another ledger by now.
       const mayEnd = isIts && (!home.isAway || row.status === 'allocated');
       const move = mayEnd ? moveToGiveUp(row) : null;
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
@@ -189,12 +190,13 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       }
       one.known = afterNo(one.known);
     }
-    throw new IpamError('unavailable', `${ip} changed each time it was to be released`, {
+    throw new IpamError('unavailable', `other requests changed ${ip} at each try to release it`, {
       hint: 'release it again',
     });
   }
 
-  /** The row if the release may end what it says; undefined: it may not, or there is none. */
+  /** Reads the row and judges whether the release may end its holding. Returns the row if so; 'again' if another
+   *  read may tell; undefined if not, or if there is no row. Throws unavailable if it cannot be known. */
   async function look({ subnet, eni }: Home, one: Release): Promise<Allocation | 'again' | undefined> {
     const { ip } = one;
     const sentAt = moment();
@@ -210,7 +212,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     if (judged === 'unsure')
       throw new IpamError(
         'unavailable',
-        `${ip} may have been given anew before this release came to the ledger`,
+        `${ip} may have been given anew before this release reached the ledger`,
         { hint: `if nobody uses it, run \`ec2-ipam release ${subnet.id} ${ip}\`` },
       );
     return judged === 'meant' ? seen.row : undefined;
@@ -223,33 +225,33 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       return all === undefined ? null : Promise.all(all);
     },
     pending({ eni, subnet }, on) {
-      // An ENI that this process has not read yet may be in any subnet.
-      const isOfUse = (id: EniId) =>
+      // An ENI that this process has not read yet may be in this subnet.
+      const counts = (id: EniId) =>
         id === eni.id || (on === 'subnet' && (enis.recall(id)?.subnet.id ?? subnet.id) === subnet.id);
-      return [...underWay].flatMap(([id, onEni]) => (isOfUse(id) ? [...onEni.keys()] : []));
+      return [...underWay].flatMap(([id, onEni]) => (counts(id) ? [...onEni.keys()] : []));
     },
     settleOwed,
     owed: () => [...owing.keys()].map(one => one.ip),
   };
 }
 
-/** What an operator's order to give up the address comes to: a move, or why there is none. `ours`: its ENI belongs
- *  to this ledger. */
+/** Returns the move of an operator's release, or why the address cannot be released. `ours` says whether its ENI
+ *  belongs to this ledger. */
 export function operatorRelease(
   row: Allocation,
   ours: boolean,
 ): { move: ReturnType<typeof moveToGiveUp>; refusal: string } {
   const no = (refusal: string) => ({ move: null, refusal });
   const move = moveToGiveUp(row);
-  if (row.primary) return no(`${row.ip} is the primary address of ${row.iface}, which is never given up`);
+  if (row.primary) return no(`${row.ip} is the primary address of ${row.iface}, which is never released`);
   if (row.status === 'occupied' && row.iface === null)
     return no(
-      `${row.ip} is on no ENI that is known; it is free once EC2 has shown it on none for long enough`,
+      `${row.ip} is not on a known ENI; it becomes free when EC2 has shown it on no ENI for long enough`,
     );
   if (move === null) return no(`${row.ip} is ${row.status}: nobody holds it`);
   if (!ours)
     return no(
-      `${row.iface} is not an ENI of this ledger: what it carries is somebody else's. If it is yours, run \`ec2-ipam adopt ${row.iface}\` first`,
+      `${row.iface} is not an ENI of this ledger, so its addresses are not released. If the ENI is yours, run \`ec2-ipam adopt ${row.iface}\` first`,
     );
   return { move, refusal: '' };
 }

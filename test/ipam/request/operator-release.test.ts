@@ -17,7 +17,7 @@ releasing('refuses whatever nobody may give up', async () => {
   const refused: [row: Parameters<typeof operatorRelease>[0], ours: boolean, why: RegExp][] = [
     [await w.rowOf('10.0.1.4'), true, /primary address of eni-0a/],
     [{ ...held, status: 'occupied' }, false, /eni-0a is not an ENI of this ledger/],
-    [{ ...held, status: 'occupied', iface: null }, true, /on no ENI that is known/],
+    [{ ...held, status: 'occupied', iface: null }, true, /is not on a known ENI/],
     [{ ...held, status: 'ready' }, true, /is ready: nobody holds it/],
     [await w.rowOf('10.0.1.1'), true, /is reserved: nobody holds it/],
   ];
