@@ -463,6 +463,6 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a request that comes late in an outage does not get what was assigned for it',
     file: ALLOCATOR,
     find: '        isLast = late; // one last claim, since addresses were assigned for this request\n',
-    replace: '        if (late) throw beaten(asked);\n',
+    replace: '        if (late) throw contended(asked);\n',
   },
 ];

@@ -297,7 +297,7 @@ export class Server {
 
 /** A request of the only server must get what was assigned for it. */
 function watchRefusal({ oracle, layout }: World, server: Server, poolId: string, error: unknown): void {
-  if (!(error instanceof IpamError) || !error.message.startsWith('others kept taking')) return;
+  if (!(error instanceof IpamError) || !error.message.startsWith('other requests claimed')) return;
   if (server.process.frozenMs > 0 || layout.servers[server.ledger.mirror.index] !== 1) return;
   const { mirror } = server.ledger;
   const fresh = [...mirror.rows.values()].filter(

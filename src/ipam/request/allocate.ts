@@ -1,4 +1,4 @@
-/** Gives addresses to containers and takes them back. */
+/** Serves Docker's RequestAddress: claims an address for a container, and waits for one if needed. */
 import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -19,26 +19,25 @@ import type { AddressRequest, Asked, Given } from './request.ts';
 import { isEc2Away, isStoreDown, type Outages, type Patience } from './retry.ts';
 import type { Rollbacks } from './rollback.ts';
 
-/** Between two looks at what rests or is about to be settled: doubling from the first to the last. */
+/** The pauses between tries while an address rests or is about to be settled. They double from the first to the
+ *  last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
-/** A request that comes when an outage has lasted for longer than requests wait is tried once all the same. For so long
- *  it goes on with that: EC2 and the ledger may have come back. */
+/** The shortest time limit of a request. A request that arrives after the deadline of a long outage is still tried
+ *  for this long, since EC2 or the ledger may be back. */
 const ONE_TRY_MS = 5_000;
-/** A request that has waited for EC2 for so long gets early what rests on its ENI, in milliseconds. */
+/** After this wait for EC2, in milliseconds, a request gets an address that still rests on its ENI. */
 const REUSE_AFTER_MS = 2_000;
-/** The longest wait for an undo, in milliseconds; the keeper goes on with it. */
+/** The longest wait for a rollback, in milliseconds. After that the keeper repeats it. */
 const UNDO_MAX_MS = 10_000;
 
 export interface Allocator {
-  /** Gives an address; durable when it returns. Throws bad-request, conflict, exhausted, caller-gone, and after
-   *  the longest wait of a request what kept it waiting. */
+  /** Claims an address and returns it; the claim is durable. Throws bad-request, conflict, exhausted and
+   *  caller-gone, and at the deadline the error of what it waited for. */
   request(asked: AddressRequest): Promise<Given>;
-  /** The holder that there is on the pool's ENI by now gives the address up; false: it was not that ENI's to give up.
-   *  `opened` resolves when the ledger can be used. */
+  /** Ends a holding; see `Releases`. */
   release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
-  /** The answer to this claim reached nobody: as if it had not been made, if need be later. Takes UNDO_MAX_MS at
-   *  most. */
+  /** Rolls back a claim whose response was not delivered. Takes UNDO_MAX_MS at most; then the keeper repeats it. */
   undo(row: Allocation): Promise<void>;
 }
 
@@ -73,10 +72,10 @@ export function createAllocator(
     const { startedAt } = patience;
     const outage = outages.ec2(pool.eni);
     const withRetry = <T>(work: () => Promise<T>) => outage.retryWhile(isEc2Away, work, patience);
-    // What costs EC2 nothing says nothing of EC2's outage.
+    // A lookup in the cache makes no EC2 call, so its success must not end an outage of EC2.
     const own = enis.recall(pool.eni) ?? (await withRetry(() => enis.own(pool.eni)));
     if (own === null) throw notOurs(pool.eni, context);
-    poolFor(pool.eni, own.subnet.cidr, pool.range); // whoever asks may name any range
+    poolFor(pool.eni, own.subnet.cidr, pool.range); // throws if the range is not in the subnet: a request may name any
     const home = await enis.wanted(own);
     const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
     const deadline = createDeadline(context, asked.caller, () =>
@@ -108,7 +107,7 @@ export function createAllocator(
       const row = cache.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;
-      if (isLast) throw beaten(asked);
+      if (isLast) throw contended(asked);
       const filled =
         row === null
           ? await withRetry(asked, () => warm.fill({ home, range: pool.range }, asked.signal))
@@ -126,14 +125,14 @@ export function createAllocator(
         if (await glances.changed(home.subnet.id, asked.signal)) continue;
         throw exhausted(policy, home, filled);
       }
-      // Those who wait for the same thing look again at different moments.
+      // Random, so that requests that wait for the same address do not try at the same time.
       const jitteredMs = pauseMs * (0.5 + context.random());
       await wait(jitteredMs, asked.signal);
       pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS);
     }
   }
 
-  /** A row that was taken from what is remembered. */
+  /** Claims a row of the cache. Returns null if another server has changed it. */
   async function claim(row: Allocation, asked: Asked): Promise<Allocation | null> {
     const { home, holder } = asked;
     const now = cache.storeNow();
@@ -141,7 +140,7 @@ export function createAllocator(
     try {
       [claimed] = await store.move([{ row, move: 'claim', holder }]);
     } catch (error) {
-      if (isStoreDown(error) && error.addresses.includes(row.ip)) cache.avoid(row); // the next try takes another
+      if (isStoreDown(error) && error.addresses.includes(row.ip)) cache.avoid(row); // the next try takes another row
       throw error;
     } finally {
       cache.settled(row, claimed !== undefined);
@@ -151,14 +150,16 @@ export function createAllocator(
     return claimed ?? null;
   }
 
-  /** Those who wait together take one each of what is remembered, before they compete for what is read. */
+  /** Claims an address that still rests, from the cache if possible: there each concurrent request gets another
+   *  row. */
   async function claimResting(asked: Asked, why: Exhausted): Promise<Allocation | null> {
     const row = takeEarly(asked);
     const claimed = row === null ? null : await claim(row, asked);
     return claimed ?? (await withRetry(asked, () => claimEarly(context, enis, asked, why)));
   }
 
-  /** Retries `work` while EC2 is unavailable. Soon an address that rests on the ENI will do, as when the ENI is full. */
+  /** Retries `work` while EC2 is unavailable. After REUSE_AFTER_MS claims an address that still rests on the ENI
+   *  instead, and returns it. */
   async function withRetry<T>(asked: Asked, work: () => Promise<T>): Promise<T | Allocation> {
     const { home, pool, startedAt, caller } = asked;
     const mayReuse = () => !policy.strictReuse && !caller.aborted && clock() - startedAt >= REUSE_AFTER_MS;
@@ -175,13 +176,14 @@ export function createAllocator(
     });
   }
 
-  /** With nothing rested, as a fill has found just now: the one that has rested longest, without another look. */
+  /** Takes the address that has rested longest from the cache, if a recent fill found no rested one. */
   function takeEarly({ home, pool }: Asked): Allocation | null {
     const sinceMax = policy.strictReuse ? null : warm.earlySince({ home, range: pool.range });
     return sinceMax === null ? null : cache.takeResting(home.eni.id, pool.range, sinceMax);
   }
 
-  /** Nothing is remembered: another server may have made some ready. Those who ask together read once. */
+  /** Reads the ENI's ready addresses from the ledger, since another server may have made some, and takes one.
+   *  Concurrent requests share one read. */
   async function takeReady({ home, pool }: Asked): Promise<Allocation | null> {
     const { id } = home.eni;
     const look =
@@ -195,29 +197,29 @@ export function createAllocator(
     return cache.take(id, pool.range);
   }
 
-  /** Whether waiting could help: a release is under way or owed, something rests, others were quicker with what is idle
-   *  elsewhere, or a call that somebody has just sent is under way. */
+  /** Returns whether waiting may help: a release is under way or owed, an address rests, another ENI has idle
+   *  addresses, or an EC2 call is under way. */
   async function mayChangeSoon({ home, pool }: Asked, why: Exhausted): Promise<boolean> {
-    const isOfUse = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
+    const isUsable = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
     const releasing = releases.pending(home, why.outcome === 'eni full' ? 'eni' : 'subnet');
-    if (releasing.some(ip => isOfUse({ ip }))) return true;
+    if (releasing.some(ip => isUsable({ ip }))) return true;
     if (why.outcome === 'subnet dry') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
-      // What somebody else has just tried in vain is free again.
+      // An address is free again after an assign of another request failed.
       const query = { subnet: home.subnet.id, eni: home.eni.id, range: pool.range, rest: policy };
       const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });
       if (!why.byEc2 && free.rows.length > 0) return true;
-      // What comes to another ENI of ours is idle there then.
+      // An address that is being assigned to another ENI of ours may be idle there, and can then be stolen.
       const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
-      if (rows.some(row => isOfUse(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
+      if (rows.some(row => isUsable(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
     }
     if (why.outcome === 'eni full' && why.inDoubt) return true;
     const { rows, now } = await store.onEni(home.eni.id);
     return rows.some(
       row =>
-        (row.status === 'ready' && isOfUse(row)) ||
-        // What is known to be there fills the ENI: what is being assigned can't come to it.
+        (row.status === 'ready' && isUsable(row)) ||
+        // An unassign makes room on the full ENI. An assign under way cannot add an address to it.
         (row.status === 'unassigning' && now - row.movedAt < policy.callDeadlineMs),
     );
   }
@@ -241,7 +243,7 @@ export function createAllocator(
   };
 }
 
-const beaten = ({ home }: Asked): IpamError =>
-  new IpamError('unavailable', `others kept taking what became ready on ${home.eni.id}`, {
+const contended = ({ home }: Asked): IpamError =>
+  new IpamError('unavailable', `other requests claimed each address that became ready on ${home.eni.id}`, {
     hint: 'try again',
   });

@@ -21,7 +21,7 @@ export interface Given {
 /** A request that is being served. */
 export interface Asked extends AddressRequest {
   readonly home: Home;
-  /** When it came, on the process's monotonic clock. */
+  /** When the request arrived, on the process's monotonic clock. */
   readonly startedAt: number;
   /** Aborted when the caller has disconnected or the request's deadline has passed. */
   readonly signal: AbortSignal;

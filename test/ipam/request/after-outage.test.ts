@@ -94,7 +94,7 @@ after('that waits in vain for others is told why, within the bound', async () =>
   });
   const before = w.time.now;
   const error = await failure(w.request(ENI_A));
-  assert.match(error.line, /others kept taking what became ready on eni-0a/);
+  assert.match(error.line, /other requests claimed each address that became ready on eni-0a/);
   assert.ok(w.time.now - before <= POLICY.requestTimeoutMs + 1_000);
 });
 
