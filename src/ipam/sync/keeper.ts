@@ -1,4 +1,4 @@
-/** The one background loop: notes that this server lives, takes over what was left unfinished, reconciles. */
+/** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation and drain. */
 import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
@@ -13,31 +13,32 @@ import { drain } from './drain.ts';
 import { createEvidence } from './holders.ts';
 import { reconcile, type Scope } from './reconcile.ts';
 
-/** Between two notes that this server lives. */
+/** The interval of the heartbeats. */
 const BEAT_EVERY_MS = 5_000;
 const TAKE_OVER_EVERY_MS = 10_000;
 const DRAIN_EVERY_MS = 60_000;
-/** A subnet that is new in the ledger may wait so long for its first comparison. */
+/** The longest wait of a subnet that is new in the ledger for its first comparison. */
 const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
-/** Embedded, each comparison reads this ledger's ENIs only, and every tenth, or each that comes as late as this after
- *  the one before, the whole subnet: hundreds of hosts share the account's reads. A central server reads the whole
- *  subnet each time: most of its ENIs are this ledger's, a page shows a thousand of them, and of all servers one does it. */
+/** Embedded, a comparison reads only this ledger's ENIs, since hundreds of hosts share the account's reads. Every
+ *  tenth one, and at least one in ten minutes, reads the whole subnet. A central server always reads the whole
+ *  subnet: most of its ENIs are this ledger's, a page has a thousand of them, and only one of the servers does it. */
 const WHOLE_EVERY = 10;
 const WHOLE_EVERY_MS = 600_000;
-/** An embedded ledger is at rest when none of its rows has moved for so long, and nothing is to be settled. Then only the
- *  whole subnet is read: 1,000 hosts at rest need a twelfth of what EC2 lets their account read. */
+/** An embedded ledger is at rest if no row has moved for this long and nothing is to be settled. Then only the
+ *  reads of the whole subnet are made: 1,000 hosts at rest use a twelfth of the reads that EC2 allows their
+ *  account. */
 const REST_AFTER_MS = 600_000;
 const OURS = ['ready', 'allocated', 'assigning', 'unassigning'] as const;
-/** Parts of the pause between two comparisons of a subnet: servers that started together drift apart. */
+/** The random factor of each interval, so that servers that started together do not stay in step. */
 const JITTER_MIN = 0.75;
 const JITTER_MAX = 1.25;
 
 export interface Keeper {
   /** Runs until `stop`. */
   run(): Promise<void>;
-  /** Ends the loop after the chores in hand, and notes that the server stopped in good order: unless there is
-   *  something left to roll back. Takes `boundMs` at most, and never throws. */
+  /** Ends the loop after the running chores. Records a clean stop unless claims are left to roll back. Takes
+   *  `boundMs` at most, and never throws. */
   stop(boundMs: number): Promise<void>;
   /** Logs what the ledger has not taken. `stop` does it too. Call it instead of `stop` when the ledger was never open and
    *  must not be written. */
@@ -45,10 +46,10 @@ export interface Keeper {
 }
 
 export interface KeeperOptions {
-  /** The id of this server process, which begins its tokens too. */
+  /** The id of this server process. Its tokens begin with it. */
   readonly server: string;
   readonly reconcileEveryMs: number;
-  /** Between two looks at what is due; absent: a second. */
+  /** The pause of the loop. Default: one second. */
   readonly pause?: () => Promise<void>;
 }
 
@@ -77,9 +78,10 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   const proof = createEvidence(context);
   const dueAt = new Map<SubnetId, number>();
   const wholeDueAt = new Map<SubnetId, number>();
-  /** Until when a subnet is not at rest, whatever its rows say: something differed. Absent: it was never compared. */
+  /** Until when a subnet is not at rest, since a comparison found a difference. Without an entry it was never
+   *  compared. */
   const busyUntil = new Map<SubnetId, number>();
-  /** As of the last drain: the ancestor's ENIs may be in subnets that were never surveyed. */
+  /** The subnets of our ENIs at the last drain. The ancestor's ENIs may be in subnets that were never surveyed. */
   let subnetsOfEnis: readonly SubnetId[] = [];
   let nextDueAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
@@ -90,7 +92,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     cache.hear(await store.beat(server, false));
   }
 
-  /** What is remembered of the ENIs is brought up to date by the way. */
+  /** Drains our subnets. Also updates the cache of ENIs. */
   async function drainAll(): Promise<void> {
     const all = await enis.readAll();
     subnetsOfEnis = all.filter(eni => eni.ours).map(eni => eni.subnet);
@@ -100,16 +102,16 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
         await logged(`drain ${subnet}`, async () => void (await drain(context, warm, subnet, ours)));
   }
 
-  /** One server does it for all. */
+  /** Takes over old intents, on one server for all. */
   async function takeOverDue(): Promise<void> {
     if (await store.lease('take over', server, TAKE_OVER_EVERY_MS)) await takeOver(context);
   }
 
-  /** One subnet after the other, each at a pace of its own. A lease keeps several servers from doing the same
-   *  work; nothing rests on it. */
+  /** Compares the subnets that are due, one after the other. A lease keeps several servers from doing the same
+   *  work; safety does not depend on it. */
   async function reconcileDue(): Promise<void> {
     if (clock() < nextDueAt) return;
-    // Hundreds of servers look for new subnets all the time: a ledger has few of them, and many ENIs.
+    // Subnets are read here, not ENIs: a ledger has few subnets and many ENIs, and hundreds of servers do this.
     const subnets = new Set([...subnetsOfEnis, ...(await store.subnets()).map(subnet => subnet.id)]);
     for (const subnet of subnets) {
       if (stopping) return;
@@ -124,7 +126,8 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     nextDueAt = Math.min(clock() + NEW_SUBNETS_MS, ...[...subnets].map(subnet => dueAt.get(subnet) ?? 0));
   }
 
-  /** One that fails changes nothing: hosts at rest do not ask more often because EC2 is away or throttles them. */
+  /** Compares one subnet. A failure does not count as a difference, so that hosts at rest do not read more often
+   *  while EC2 is unavailable or throttles them. */
   async function compare(subnet: SubnetId, scope: Scope): Promise<void> {
     const differed = await reconcile(context, enis, proof, subnet, scope);
     if (differed) busyUntil.set(subnet, clock() + REST_AFTER_MS);
@@ -137,13 +140,14 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     return !rows.some(row => isIntent(row) || now - row.movedAt < REST_AFTER_MS);
   }
 
-  /** An ENI that has left counts too: its rows are to come back. */
+  /** An ENI that has left the host counts too, since its rows have to be settled. */
   const hasOurs = async (subnet: SubnetId): Promise<boolean> =>
     (await store.enis()).some(eni => eni.ours && eni.subnet === subnet);
 
   const jittered = (ms: number): number => ms * (JITTER_MIN + (JITTER_MAX - JITTER_MIN) * context.random());
 
-  /** What the comparison that is due now has to read. Hosts that started together begin at any moment. */
+  /** Returns what the comparison that is due now has to read. The first read of the whole subnet is at a random
+   *  time, so that hosts that started together do not stay in step. */
   function scopeFor(subnet: SubnetId): Scope {
     if (context.instance === null) return 'whole';
     const everyMs = Math.max(reconcileEveryMs, Math.min(reconcileEveryMs * WHOLE_EVERY, WHOLE_EVERY_MS));
@@ -153,7 +157,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     return isDue ? 'whole' : 'own';
   }
 
-  /** Chores run beside each other, so that an EC2 call that hangs does not make this server look dead. */
+  /** Starts the chores that are due, concurrently: an EC2 call that hangs must not delay the heartbeat. */
   async function loop(): Promise<void> {
     while (!stopping) {
       for (const chore of chores) {
