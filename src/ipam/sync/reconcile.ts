@@ -1,4 +1,4 @@
-/** Compares the ledger with EC2 and makes the moves that close the drift. What is unknown is let be. */
+/** Compares a subnet of the ledger with EC2, and makes the moves that close the differences. */
 import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
@@ -14,32 +14,32 @@ import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { unassign } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
 
-/** EC2's budget of one pass. Held addresses assigned again, at most two calls for each ENI. */
+/** Held addresses that one pass assigns again. */
 const REPAIRS_MAX = 200;
-/** Addresses taken off, many per call. */
+/** Addresses that one pass unassigns, of each kind. */
 const TAKEN_OFF_MAX = 50;
 
 const IN_USE = ['ready', 'allocated', 'occupied', 'assigning', 'unassigning'] as const;
 
-/** Differences that rest on what EC2 does not show. */
+/** The kinds of difference that rest on the absence of an address. */
 const ABSENCES: readonly Drift['kind'][] = ['astray', 'missing', 'unseen', 'vacated'];
 
-/** What is read of EC2 for a comparison: all ENIs of the subnet, or this ledger's own by their ids. */
+/** What a comparison reads from EC2: all ENIs of the subnet, or this ledger's ENIs by their ids. */
 export type Scope = 'whole' | 'own';
 
-/** The ledger, and then EC2: a row that still stands as it was read has not been moved by us in between. */
+/** A reading of the ledger and then of EC2. No server has moved a row that is unchanged after that. */
 interface View {
   readonly scope: Scope;
   readonly rows: readonly Allocation[];
   readonly now: number;
   readonly enis: ReadonlyMap<EniId, CloudEni>;
-  /** ENIs of the ledger, wherever they are attached, as EC2 shows them now. */
+  /** The ENIs of the ledger on any instance, as EC2 shows them now. */
   readonly known: readonly LedgerEni[];
-  /** ENIs that this process may change. Embedded, only those that EC2 has shown. */
+  /** The ENIs that this process may change. Embedded, only those that EC2 has shown. */
   readonly ours: ReadonlySet<EniId>;
-  /** What EC2 does not show is not there: the client is of the ledger's account and Region. */
+  /** Whether the client is proved to be of the ledger's account and Region, so that an absence counts. */
   readonly isProved: boolean;
-  /** ENIs of the ledger that EC2 shows otherwise than the ledger has them, as they are now. */
+  /** The ENIs of the ledger whose record differs from what EC2 shows, as EC2 shows them. */
   readonly changed: readonly LedgerEni[];
 }
 
@@ -78,7 +78,8 @@ async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promi
   };
 }
 
-/** The ENI as EC2 shows it, if that is not how the ledger has it. Another instance may hold other numbers. */
+/** Returns the ENI as EC2 shows it, if the ledger's record differs. The address limit is kept only on the same
+ *  instance: another one may be of another type. */
 function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
   const limit = eni.instance === seen.instance ? eni.addressLimit : null;
   const now = refreshed(eni, seen, limit, readAt);
@@ -90,7 +91,7 @@ function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
   return same ? [] : [now];
 }
 
-/** `left`: ENIs of the ledger that have left its instance, as is proven. */
+/** Returns the differences. `left` are the ENIs that are proved to have left the instance of this ledger. */
 async function driftIn(
   context: IpamContext,
   subnet: SubnetId,
@@ -118,7 +119,7 @@ async function driftIn(
   return seen.isProved ? drifts : drifts.filter(({ kind }) => !ABSENCES.includes(kind));
 }
 
-/** What calls without an answer have put on our ENIs. */
+/** Returns the addresses that assigns without an answer have put on our ENIs. */
 function arrivals({ rows, now, enis, ours }: View): Drift[] {
   const asked = rows.filter(row => row.status === 'assigning');
   if (asked.length === 0) return [];
@@ -128,7 +129,7 @@ function arrivals({ rows, now, enis, ours }: View): Drift[] {
     .map(change => ({ kind: 'arrived', row: change.row, seenOn: change.row.iface, change }));
 }
 
-/** How ledger and EC2 differ. Changes nothing. */
+/** Returns the differences between the ledger and EC2. Changes nothing but the record of the ledger's account. */
 export async function compare(context: IpamContext, subnet: SubnetId): Promise<Drift[]> {
   return await driftIn(context, subnet, await view(context, subnet, 'whole'));
 }
@@ -138,14 +139,14 @@ export interface Closed {
   readonly repaired: number;
 }
 
-/** Makes the moves that close the drift, each only if its row still stands as it was compared. */
+/** Closes the differences by moves and EC2 calls. A row that has changed since the comparison stays as it is. */
 export async function close(context: IpamContext, drifts: readonly Drift[]): Promise<Closed> {
   const made = await makeMoves(context, drifts);
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
   const astray = (await unassign(context, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
-  // Of more than one pass repairs, each has its turn.
+  // Shuffled, so that each gets its turn if there are more than one pass repairs.
   const missing = shuffled(rowsOf('missing'), context.random);
-  // A container waits for them.
+  // Urgent, since the container of a missing address has no network.
   const urgent = urgently(context, () => 'cold');
   const repaired = await repair(urgent, missing.slice(0, REPAIRS_MAX));
   return { moved: made.length + astray, repaired };
@@ -157,7 +158,7 @@ const shuffled = <T>(items: readonly T[], random: () => number): T[] =>
     .sort((a, b) => a.at - b.at)
     .map(({ item }) => item);
 
-/** Makes the moves that need no EC2 call to be made first. */
+/** Makes the moves of the differences that need no EC2 call first. Returns the rows that moved. */
 async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promise<Allocation[]> {
   for (const drift of drifts)
     if (drift.kind !== 'unseen' && drift.kind !== 'seen') context.log('warn', `drift: ${describe(drift)}`);
@@ -168,23 +169,23 @@ async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promis
   return made;
 }
 
-/** Reads the whole subnet for a request that would be refused else, and writes down what others have taken or left;
- *  returns how many rows changed. What needs a call waits for the next pass. */
+/** Reads the whole subnet before a request is refused, and records which addresses others have taken or left.
+ *  Returns how many rows changed. Makes no change in EC2: that is left to the next pass. */
 export async function glance(context: IpamContext, subnet: SubnetId): Promise<number> {
   const drifts = await compare(context, subnet);
   return (await makeMoves(context, drifts.filter(isByOthers))).length;
 }
 const isByOthers = ({ kind }: Drift): boolean => ['foreign', 'seen', 'unseen', 'vacated'].includes(kind);
 
-/** EC2 calls that closing the drift costs at most. */
+/** Returns the most EC2 calls that closing the differences takes. */
 export function costOf(drifts: readonly Drift[]): number {
   const enis = (kind: Drift['kind']) =>
     new Set(drifts.filter(drift => drift.kind === kind).map(drift => drift.row.iface ?? drift.seenOn)).size;
   return enis('astray') + enis('missing');
 }
 
-/** One pass over a subnet: notes how its ENIs are attached now, gives up the holders whose end is proven, closes
- *  the drift. Answers whether something of this ledger's differed, or is still to be settled. */
+/** Makes one pass over a subnet: records how its ENIs are attached, ends the holdings whose end is proved, and
+ *  closes the differences. Returns whether something of this ledger's differed, or is still to be settled. */
 export async function reconcile(
   context: IpamContext,
   enis: Enis,
@@ -197,10 +198,10 @@ export async function reconcile(
   await context.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);
   const left = await proof.weigh(weighed(context, seen), seen.enis, seen.now);
-  // A central ledger is the account's, and so is an ENI of it that is attached to nothing.
+  // A central ledger keeps an ENI that is attached to no instance.
   const stranded = context.instance === null ? new Set<EniId>() : left;
   const gone = seen.known.filter(eni => stranded.has(eni.id) && !seen.enis.has(eni.id));
-  // From now on no call is made for it, unless EC2 shows it here again.
+  // Recorded as detached, so that no call is made for them unless EC2 shows them here again.
   if (gone.length > 0)
     await context.store.saveEnis(
       gone.map(eni => ({
@@ -216,21 +217,21 @@ export async function reconcile(
   return seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
 }
 
-/** Whether the row is on an ENI of ours that EC2 has shown, or is not this ledger's to settle. */
+/** Returns whether the row is on an ENI of ours that EC2 has shown, or is not for this ledger to settle. */
 const isShownOn =
   ({ ours }: View) =>
   ({ status, iface }: Allocation): boolean =>
     status === 'occupied' || iface === null || ours.has(iface);
 
-/** The ENIs of the ledger that EC2 has shown, and how they are attached. */
+/** Returns the ENIs of the ledger that EC2 has shown, with their attachments. */
 const shownIn = ({ known, enis }: View) =>
   known.flatMap(({ id }) => {
     const seen = enis.get(id);
     return seen === undefined ? [] : [{ id, attachment: seen.attachment }];
   });
 
-/** The rows by which it is weighed whether their ENI has come to an end: those that somebody holds; embedded, also all
- *  others that are still to be settled when it has left. */
+/** Returns the rows whose ENI is checked for an end: the held ones; embedded, also the others that have to be
+ *  settled when their ENI has left. */
 function weighed({ instance }: IpamContext, { rows, known, ours }: View): Allocation[] {
   const ids = new Set(known.map(eni => eni.id));
   return rows.filter(
