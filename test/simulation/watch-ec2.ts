@@ -22,7 +22,9 @@ export interface Call {
 /** After so long an embedded ledger knows that an ENI has left its instance: it reads the ENI before each
  *  unassign, and before an assign when its last reading is old. */
 const ASKED_MS = LATE_READ_MS_MAX + CALL_TIMEOUT_MS;
-const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + 120_000 } as const;
+/** How long a reading counts while EC2 does not answer. */
+const LAST_SHOWN_MS = 600_000;
+const KNOWN_AFTER_MS = { unassign: ASKED_MS, assign: ASKED_MS + LAST_SHOWN_MS } as const;
 
 /** A ledger of one instance changes nothing on an ENI that is attached to nothing, or to another one. */
 function watchPlace({ oracle, process, mirror, kind, eni }: Call): void {

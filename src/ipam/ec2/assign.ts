@@ -33,6 +33,8 @@ const SIGHT_AFTER_MS = 1_000;
 /** Embedded: how long, in milliseconds, a read that shows the ENI on this instance is taken as current. Longer than
  *  the time between two comparisons while addresses change. */
 const ATTACHED_MS = 90_000;
+/** Embedded: how long, in milliseconds, such a read counts while EC2 does not answer a new one. */
+const LAST_SHOWN_MS = 600_000;
 /** The longest wait for EC2 to show where an ENI is, in milliseconds. */
 const LOCATE_MS_MAX = 1_000;
 /** The longest wait for one read of an ENI, in milliseconds. */
@@ -114,7 +116,7 @@ async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> 
   const shown = await Promise.race([resultOf(look), late]).finally(() => over.abort());
   if (shown === instance) return;
   if (shown instanceof IpamError) {
-    if (isKnown) return;
+    if (isKnown && ageMs < LAST_SHOWN_MS) return;
     throw shown;
   }
   if (shown === null && isKnown && ageMs < LATE_READS_MS)

@@ -25,6 +25,14 @@ for (const [what, fault] of [
     assert.ok((await w.tookMs(w.request(ENI_A))) <= 1_100);
   });
 
+  locating(`assigns nothing when EC2 showed the ENI long ago and ${what}`, async () => {
+    const w = await site();
+    w.time.now += 600_000;
+    const assigns = w.callsOf(ASSIGN);
+    assert.match((await failure(w.request(ENI_A))).code, /^ec2-/);
+    assert.is(w.callsOf(ASSIGN), assigns);
+  });
+
   locating(`that has another word assigns nothing while EC2 ${what}`, async () => {
     const w = await site();
     const noted = await w.store.eni(ENI_A);
