@@ -75,7 +75,7 @@ export function createAllocator(
     // A lookup in the cache makes no EC2 call, so its success must not end an outage of EC2.
     const own = enis.recall(pool.eni) ?? (await withRetry(() => enis.own(pool.eni)));
     if (own === null) throw notOurs(pool.eni, context);
-    poolFor(pool.eni, own.subnet.cidr, pool.range); // throws if the range is not in the subnet: a request may name any
+    poolFor(pool.eni, own.subnet.cidr, pool.range); // throws if the range is not in the subnet
     const home = await enis.wanted(own);
     const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
     const deadline = createDeadline(context, asked.caller, () =>

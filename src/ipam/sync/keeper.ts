@@ -40,8 +40,8 @@ export interface Keeper {
   /** Ends the loop after the running chores. Records a clean stop unless claims are left to roll back. Takes
    *  `boundMs` at most, and never throws. */
   stop(boundMs: number): Promise<void>;
-  /** Logs what the ledger has not taken. `stop` does it too. Call it instead of `stop` when the ledger was never open and
-   *  must not be written. */
+  /** Logs the releases and rollbacks that the ledger has not taken. `stop` does it too. Call it instead of `stop`
+   *  when the ledger was never open and must not be written. */
   logLeft(): void;
 }
 
