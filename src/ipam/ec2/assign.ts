@@ -98,7 +98,8 @@ export async function assign(
 }
 
 /** Embedded: throws if the ENI is not on this instance, by a recent read or a new one. On another instance it
- *  belongs to the ledger there. If EC2 does not answer in time, its last reading counts. */
+ *  belongs to the ledger there. If EC2 does not answer in time, a reading of the last ten minutes
+ *  counts. */
 async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
   const { instance, store, cloud, wait } = context;
   if (instance === null) return;
