@@ -20,7 +20,7 @@ export interface Policy extends Rest, WarmTarget {
 }
 
 /** Reads ENIs after assigns that had no answer, and makes the addresses that arrived ready. */
-export interface Sights {
+export interface FollowUps {
   /** Reads the ENI because a call for it had no answer, until none of its rows is in doubt or 30 s after the call.
    *  `sentAt` is the time of the call on the process's monotonic clock. Several calls of one ENI share its reads. */
   watch(eni: EniId, sentAt: number): void;
@@ -51,7 +51,7 @@ export interface IpamContext {
   /** Embedded: the instance that this process runs on; only its ENIs are served. Null on a central server. */
   readonly instance: InstanceId | null;
   /** Undefined in commands, which have no waiting requests. */
-  readonly sights?: Sights;
+  readonly followUps?: FollowUps;
 }
 
 /** Returns the time on the deadline clock until which the call of an intent may be sent. Read it before the intent
@@ -63,7 +63,8 @@ export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
 export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
   changed(context, { cloud: context.cloud.as(urgency) });
 
-export const withSights = (context: IpamContext, sights: Sights): IpamContext => changed(context, { sights });
+export const withFollowUps = (context: IpamContext, followUps: FollowUps): IpamContext =>
+  changed(context, { followUps });
 
 /** Returns a copy that reads the instance from the original, where it may be set later. */
 const changed = (context: IpamContext, parts: Partial<IpamContext>): IpamContext => ({

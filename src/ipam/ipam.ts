@@ -1,18 +1,18 @@
 /** Creates the parts of src/ipam of one server process and connects them. */
 
-import { type IpamContext, withSights } from './context.ts';
+import { type IpamContext, withFollowUps } from './context.ts';
 import { createEnis, type Enis } from './ec2/enis.ts';
-import { createSights } from './ec2/sights.ts';
+import { createFollowUps } from './ec2/follow-up.ts';
 import { type Cache, createCache } from './pool/cache.ts';
 import { createWarmPools, type WarmPools } from './pool/warm-pool.ts';
 import { createPools, type Pools } from './pools.ts';
 import { type Allocator, createAllocator } from './request/allocate.ts';
-import { createGlances } from './request/glances.ts';
 import { createReleases, type Releases } from './request/release.ts';
 import { createOutages } from './request/retry.ts';
 import { createRollbacks, type Rollbacks } from './request/rollback.ts';
+import { createSubnetChecks } from './request/subnet-check.ts';
 import { createKeeper, type Keeper, type KeeperOptions } from './sync/keeper.ts';
-import { glance } from './sync/reconcile.ts';
+import { checkSubnet } from './sync/reconcile.ts';
 
 export interface Ipam {
   readonly enis: Enis;
@@ -26,7 +26,7 @@ export interface Ipam {
 }
 
 export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
-  const context = withSights(given, createSights(given));
+  const context = withFollowUps(given, createFollowUps(given));
   const enis = createEnis(context);
   const rollbacks = createRollbacks(context);
   const cache = createCache(context.policy, context.clock);
@@ -42,7 +42,7 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
     pools: createPools(context, { enis, warm, outages }),
     allocator: createAllocator(context, {
       enis,
-      glances: createGlances(context, glance),
+      subnetChecks: createSubnetChecks(context, checkSubnet),
       rollbacks,
       cache,
       warm,

@@ -142,7 +142,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a holder is given up on proof of one look',
-    file: 'src/domain/evidence.ts',
+    file: 'src/domain/eni-departure.ts',
     find: 'gone: 600_000,\n  detached: 300_000,',
     replace: 'gone: 0,\n  detached: 0,',
   },
@@ -174,7 +174,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any account proves what is gone',
-    file: 'src/ipam/ec2/identity.ts',
+    file: 'src/ipam/ec2/account.ts',
     find: 'return (await context.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
     replace: 'return (await context.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
@@ -209,8 +209,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a lost reply to an assign taken for a refusal',
     file: ASSIGN,
-    find: '  if (!isRefusal(error)) {\n    sights',
-    replace: '  if (!isRefusal(error) && !error) {\n    sights',
+    find: '  if (!isRefusal(error)) {\n    followUps',
+    replace: '  if (!isRefusal(error) && !error) {\n    followUps',
   },
   {
     name: 'a lost reply to an assign taken for success',

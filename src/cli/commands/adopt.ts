@@ -2,8 +2,8 @@
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseEniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../../ipam/context.ts';
+import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createEnis } from '../../ipam/ec2/enis.ts';
-import { checkIdentity } from '../../ipam/ec2/identity.ts';
 import { sightingsOn } from '../../ipam/ec2/survey.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';

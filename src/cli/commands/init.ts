@@ -1,7 +1,7 @@
 /** The command `init`: reads subnets from EC2 into the ledger. */
 import { formatCidr, parseCidr } from '../../domain/address.ts';
 import { parseSubnetId } from '../../domain/ids.ts';
-import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { survey } from '../../ipam/ec2/survey.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';

@@ -1,6 +1,6 @@
 /** The command `reconcile`: compares ledger and EC2, and closes the differences. */
 import { type Drift, describe, planFor } from '../../domain/drift.ts';
-import { checkIdentity, refuseBlind } from '../../ipam/ec2/identity.ts';
+import { checkIdentity, refuseUnproved } from '../../ipam/ec2/account.ts';
 import { takeOver } from '../../ipam/ec2/recover.ts';
 import { close, compare, costOf } from '../../ipam/sync/reconcile.ts';
 import { command, JSON_OPTION } from '../command.ts';
@@ -24,7 +24,7 @@ export const reconcile = command({
     const subnets = await namedSubnets(store, args);
     await own();
     await checkIdentity(context);
-    await refuseBlind(context);
+    await refuseUnproved(context);
     const dryRun = options['dry-run'];
     const drifts: Drift[] = [];
     let moved = 0;

@@ -1,6 +1,6 @@
 /** The command `recycle`: unassigns idle addresses. */
 import type { Allocation } from '../../domain/allocation.ts';
-import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';

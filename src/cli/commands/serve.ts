@@ -6,7 +6,7 @@ import type { Log } from '../../domain/log.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
 import { createInFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
-import { checkIdentity } from '../../ipam/ec2/identity.ts';
+import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';

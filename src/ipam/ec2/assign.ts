@@ -29,7 +29,7 @@ export const CONFIRM_MS_MAX = 2_000;
 /** The pause after the first read, in milliseconds. It doubles with each read. */
 const CONFIRM_PAUSE_MS = 100;
 /** The time without an answer, in milliseconds, after which the ENI is read. */
-const SIGHT_AFTER_MS = 1_000;
+const FOLLOW_UP_AFTER_MS = 1_000;
 /** Embedded: how long, in milliseconds, a read that shows the ENI on this instance is taken as current. Longer than
  *  the time between two comparisons while addresses change. */
 const ATTACHED_MS = 90_000;
@@ -38,7 +38,7 @@ const LAST_SHOWN_MS = 600_000;
 /** The longest wait for EC2 to show where an ENI is, in milliseconds. */
 const LOCATE_MS_MAX = 1_000;
 /** The longest wait for one read of an ENI, in milliseconds. */
-const SIGHT_MAX_MS = 20_000;
+const FOLLOW_UP_MS_MAX = 20_000;
 
 export interface Assigned {
   readonly ready: readonly Allocation[];
@@ -202,7 +202,7 @@ async function callAssign(
     isAnswered = true;
     return settleAssign(context, eni, intents, { error, sentAt });
   });
-  context.sights?.sent(settled);
+  context.followUps?.sent(settled);
   settled.catch(error => context.log('warn', 'assign not settled yet', { eni, error }));
   try {
     const silent = silence(context, eni, intents, sentAt, waiting.signal);
@@ -220,13 +220,13 @@ async function silence(
   sentAt: number,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const { wait, sights } = context;
-  await wait(SIGHT_AFTER_MS, signal);
+  const { wait, followUps } = context;
+  await wait(FOLLOW_UP_AFTER_MS, signal);
   if (signal.aborted) return silent(eni);
-  sights?.watch(eni, sentAt);
-  const over = wait(ANSWERED_WITHIN_MS - SIGHT_AFTER_MS, signal).then((): Allocation[] => []);
+  followUps?.watch(eni, sentAt);
+  const over = wait(ANSWERED_WITHIN_MS - FOLLOW_UP_AFTER_MS, signal).then((): Allocation[] => []);
   const ips = new Set(ipsOf(intents));
-  const seen = sights?.next(eni).then(rows => rows.filter(row => ips.has(row.ip))) ?? over;
+  const seen = followUps?.next(eni).then(rows => rows.filter(row => ips.has(row.ip))) ?? over;
   const ready = await Promise.race([seen, over]);
   if (ready.length === 0) await over;
   return ready.length === 0 ? silent(eni) : { error: null, ready, guilty: [], innocent: [] };
@@ -242,16 +242,16 @@ export async function stopInDoubt({ store }: IpamContext, eni: EniId): Promise<v
 
 /** Returns whether the next read of a full ENI shows addresses of a call without an answer. */
 export async function isSeenSoon(context: IpamContext, eni: EniId, signal?: AbortSignal): Promise<boolean> {
-  const { store, sights, wait, clock } = context;
+  const { store, followUps, wait, clock } = context;
   const { rows, now } = await store.onEni(eni);
   const newest = Math.max(...rows.filter(row => row.status === 'assigning').map(row => row.movedAt));
-  if (sights === undefined || !Number.isFinite(newest)) return false;
-  sights.watch(eni, clock() - Math.max(now - newest, 0));
+  if (followUps === undefined || !Number.isFinite(newest)) return false;
+  followUps.watch(eni, clock() - Math.max(now - newest, 0));
   const over = new AbortController();
-  const late = wait(SIGHT_MAX_MS, over.signal).then(() => []);
+  const late = wait(FOLLOW_UP_MS_MAX, over.signal).then(() => []);
   const ended = signal === undefined ? late : aborted(signal).then(() => []);
   try {
-    return (await Promise.race([sights.next(eni), late, ended])).length > 0;
+    return (await Promise.race([followUps.next(eni), late, ended])).length > 0;
   } finally {
     over.abort();
   }
@@ -264,14 +264,14 @@ async function settleAssign(
   intents: readonly Allocation[],
   { error, sentAt }: { error: IpamError | null; sentAt: number },
 ): Promise<Answer> {
-  const { store, log, sights } = context;
+  const { store, log, followUps } = context;
   const none = { error, ready: [], guilty: [], innocent: [] };
   const ips = ipsOf(intents);
   if (error === null) log('info', 'assigned', { eni, ips });
   else log('warn', 'assign failed', { eni, ips, error: error.line });
   if (error === null) return { ...none, ready: await assigned(context, eni, intents) };
   if (!isRefusal(error)) {
-    sights?.watch(eni, sentAt);
+    followUps?.watch(eni, sentAt);
     return none;
   }
   const { guilty, carriers } = await guiltyOf(context, intents, error);
@@ -304,7 +304,7 @@ async function assigned(
   eni: EniId,
   intents: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
-  const { store, policy, log, sights } = context;
+  const { store, policy, log, followUps } = context;
   const isFromElsewhere = ({ leftIface, leftAt, movedAt }: Allocation) =>
     leftIface !== null && leftIface !== eni && leftAt !== null && movedAt - leftAt < LATE_READS_MS;
   const arriving = policy.confirmMoves ? intents.filter(isFromElsewhere) : [];
@@ -313,7 +313,7 @@ async function assigned(
   if (arriving.length === 0) return ready;
   const confirmed = confirm(context, eni, arriving);
   if (others.length === 0) return await confirmed;
-  sights?.sent(confirmed);
+  followUps?.sent(confirmed);
   confirmed.catch(error => log('warn', 'assign not settled yet', { eni, error }));
   return ready;
 }

@@ -3,7 +3,7 @@ import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
-import { refuseForeign } from './identity.ts';
+import { refuseForeign } from './account.ts';
 import { arrivedOn, noteObserved, refreshed, survey, toLedger } from './survey.ts';
 
 /** An ENI and the subnet it is in. */

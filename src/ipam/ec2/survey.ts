@@ -13,8 +13,8 @@ import {
 } from '../../domain/address.ts';
 import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../../domain/allocation.ts';
 import { isSettled, type Sighting } from '../../domain/drift.ts';
+import { attachmentsAfter } from '../../domain/eni-departure.ts';
 import { IpamError } from '../../domain/error.ts';
-import { attachmentsAfter } from '../../domain/evidence.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni, type LedgerSubnet, type NewAllocation } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';

@@ -5,7 +5,7 @@ import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
-import { isGone } from './identity.ts';
+import { isGone } from './account.ts';
 import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';
 
 /** Returns whether addresses may be unassigned from the ENI. Embedded, only while EC2 shows it on this instance:
@@ -44,8 +44,8 @@ export async function inTime(
   eni: EniId,
   work: Promise<Unassigned>,
 ): Promise<Unassigned> {
-  const { wait, sights, log } = context;
-  sights?.sent(work);
+  const { wait, followUps, log } = context;
+  followUps?.sent(work);
   work.catch(error => log('warn', 'unassign not settled yet', { eni, error }));
   const over = new AbortController();
   const late = wait(ANSWERED_WITHIN_MS, over.signal).then(() => ({ freed: [], error: noAnswer(eni) }));

@@ -99,7 +99,7 @@ export async function fill(
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
-    const next = await nextFor(parts, 'glance');
+    const next = await nextFor(parts, 'estimate');
     const filled = next.do === 'assign' ? await assignNext(parts, round) : await carryOut(parts, next);
     if (filled !== null) return filled;
   }
@@ -165,7 +165,7 @@ async function untilNextCall(parts: Parts): Promise<Filled | null> {
     const { resting } = cache.count(home.eni.id, asked.range);
     if (resting > 0 && !context.policy.strictReuse) throw noAnswer(home.eni.id);
     await context.wait(LOOK_AGAIN_MS);
-    if ((await nextFor(parts, 'glance')).do !== 'wait') return null;
+    if ((await nextFor(parts, 'estimate')).do !== 'wait') return null;
   }
   return { outcome: 'ready', assigned: 0 };
 }
@@ -215,7 +215,7 @@ async function assignOn(
 
 async function nextFor(
   { context, enis, cache, home: { subnet }, asked, learned }: Parts,
-  how: 'glance' | 'choose',
+  how: 'estimate' | 'choose',
 ): Promise<Next> {
   const { policy, store } = context;
   const { range, waiting, marks } = asked;
@@ -245,7 +245,7 @@ async function nextFor(
   const reserve = Math.min(policy.warmMin * (await enis.countIn(subnet.id)), RESERVE_MAX);
   if (next === 'one') return await tryOne(context, { eni, subnet }, range, Math.max(reserve, 1));
   // Before the permit it is enough to know that there is a free address.
-  const limit = waits > 0 && how === 'glance' ? 1 : wanted + Math.max(reserve, wanted);
+  const limit = waits > 0 && how === 'estimate' ? 1 : wanted + Math.max(reserve, wanted);
   const free = await freeFor(context, { eni, subnet }, range, 'rested', limit);
   const count = affordable(wanted, Math.max(waits - usable, 0), free.length, reserve);
   if (count > 0) return { do: 'assign', count, free };
@@ -262,13 +262,13 @@ async function tryOne(context: IpamContext, home: Home, range: Cidr | null, rese
 
 /** Has the ENI read until none of its rows is in doubt. `now` and the times of the rows are the store's. */
 function watchFor(
-  { sights, clock }: IpamContext,
+  { followUps, clock }: IpamContext,
   eni: EniId,
   inDoubt: readonly Allocation[],
   now: number,
 ): void {
   const newest = Math.max(...inDoubt.map(row => row.movedAt));
-  sights?.watch(eni, clock() - Math.max(now - newest, 0));
+  followUps?.watch(eni, clock() - Math.max(now - newest, 0));
 }
 
 const roomChanged = (a: Home['eni'], b: Home['eni']): boolean =>

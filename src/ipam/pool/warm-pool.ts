@@ -243,7 +243,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
     async stop() {
       stopping = true;
       await Promise.all(underWay);
-      await context.sights?.stop();
+      await context.followUps?.stop();
     },
   };
 }

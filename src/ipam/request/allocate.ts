@@ -12,12 +12,12 @@ import { logEarlyReuse } from './claim-free.ts';
 import { createDeadline } from './deadline.ts';
 import { claimEarly, READY_LOOK } from './early-reuse.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
-import type { Glances } from './glances.ts';
 import { claimNamed } from './named.ts';
 import type { Releases } from './release.ts';
 import type { AddressRequest, Asked, Given } from './request.ts';
 import { isEc2Away, isStoreDown, type Outages, type Patience } from './retry.ts';
 import type { Rollbacks } from './rollback.ts';
+import type { SubnetChecks } from './subnet-check.ts';
 
 /** The pauses between tries while an address rests or is about to be settled. They double from the first to the
  *  last. */
@@ -43,7 +43,7 @@ export interface Allocator {
 
 export interface AllocatorParts {
   readonly enis: Enis;
-  readonly glances: Glances;
+  readonly subnetChecks: SubnetChecks;
   readonly rollbacks: Rollbacks;
   readonly cache: Cache;
   readonly warm: WarmPools;
@@ -53,7 +53,7 @@ export interface AllocatorParts {
 
 export function createAllocator(
   context: IpamContext,
-  { enis, glances, rollbacks, cache, warm, outages, releases }: AllocatorParts,
+  { enis, subnetChecks, rollbacks, cache, warm, outages, releases }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
@@ -122,7 +122,7 @@ export function createAllocator(
       if (reused !== null) return reused;
       if (late) throw exhausted(policy, home, filled);
       if (!(await mayChangeSoon(asked, filled))) {
-        if (await glances.changed(home.subnet.id, asked.signal)) continue;
+        if (await subnetChecks.changed(home.subnet.id, asked.signal)) continue;
         throw exhausted(policy, home, filled);
       }
       // Random, so that requests that wait for the same address do not try at the same time.

@@ -3,13 +3,13 @@
 import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
+import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/eni-departure.ts';
 import { IpamError, isError } from '../../domain/error.ts';
-import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/evidence.ts';
 import { isSameHolding } from '../../domain/holding.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
-import { isGone } from '../ec2/identity.ts';
+import { isGone } from '../ec2/account.ts';
 
 /** Holdings ended in one pass. Bounded, since the apparent end of many may be a fault of this client. */
 const ENDED_MAX = 10;

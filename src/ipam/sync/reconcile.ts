@@ -3,12 +3,12 @@ import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { type Drift, describe, driftOf, type Sighting } from '../../domain/drift.ts';
-import { attachmentsAfter, DETACHED } from '../../domain/evidence.ts';
+import { attachmentsAfter, DETACHED } from '../../domain/eni-departure.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
+import { isProvedBy, learnIdentity, seesAnother } from '../ec2/account.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
-import { isProvedBy, learnIdentity, seesAnother } from '../ec2/identity.ts';
 import { repair } from '../ec2/recover.ts';
 import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { unassign } from '../ec2/unassign.ts';
@@ -171,7 +171,7 @@ async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promis
 
 /** Reads the whole subnet before a request is refused, and records which addresses others have taken or left.
  *  Returns how many rows changed. Makes no change in EC2: that is left to the next pass. */
-export async function glance(context: IpamContext, subnet: SubnetId): Promise<number> {
+export async function checkSubnet(context: IpamContext, subnet: SubnetId): Promise<number> {
   const drifts = await compare(context, subnet);
   return (await makeMoves(context, drifts.filter(isByOthers))).length;
 }

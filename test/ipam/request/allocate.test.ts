@@ -4,7 +4,7 @@ import { IpamError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
-import { GLANCE_EVERY_MS } from '../../../src/ipam/request/glances.ts';
+import { CHECK_EVERY_MS } from '../../../src/ipam/request/subnet-check.ts';
 import { putOn } from '../../kit/ledger.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import {
@@ -203,11 +203,11 @@ requesting('an embedded ledger reads the subnet before it says that it is dry, o
   assert.match((await failure(w.request(ENI_A))).line, line);
   assert.is(reads() - before, 1, 'what was read within a minute will do');
   w.takeOff(ENI_B, ...theirs);
-  w.time.now += GLANCE_EVERY_MS;
+  w.time.now += CHECK_EVERY_MS;
   const both = [failure(w.request(ENI_A)), failure(w.request(ENI_A))];
   for (const error of await Promise.all(both)) assert.match(error.line, line, 'one read is not enough');
   assert.is(reads() - before, 2, 'all who ask share it');
-  w.time.now += GLANCE_EVERY_MS;
+  w.time.now += CHECK_EVERY_MS;
   assert.ok(theirs.includes((await w.request(ENI_A)).ip));
   assert.is(reads() - before, 4, 'and one that tells where the ENI is');
 });

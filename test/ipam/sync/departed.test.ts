@@ -3,7 +3,7 @@
 import { parseCidr } from '../../../src/domain/address.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
-import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
+import { STANDS_FOR_MS } from '../../../src/domain/eni-departure.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';

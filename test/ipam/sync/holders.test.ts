@@ -7,7 +7,7 @@ import {
   CLAIMS_MARGIN_MS,
   CLOCK_STEPS_BACK_MS_MAX,
   STANDS_FOR_MS,
-} from '../../../src/domain/evidence.ts';
+} from '../../../src/domain/eni-departure.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders.ts';

@@ -2,7 +2,7 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import type { IpamContext, Sights } from '../context.ts';
+import type { FollowUps, IpamContext } from '../context.ts';
 import { arrivedOn } from './survey.ts';
 
 /** The times of the reads, in milliseconds after the call was sent. */
@@ -22,7 +22,7 @@ interface Watch {
   next: PromiseWithResolvers<readonly Allocation[]> | null;
 }
 
-export function createSights(context: IpamContext): Sights {
+export function createFollowUps(context: IpamContext): FollowUps {
   const { store, cloud, clock, wait, log } = context;
   const watches = new Map<EniId, Watch>();
   const unsettled = new Set<Promise<unknown>>();

@@ -3,7 +3,7 @@
 import { type Allocation, LATE_READS_MS, mayShowPast } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
-import { createSights } from '../../../src/ipam/ec2/sights.ts';
+import { createFollowUps } from '../../../src/ipam/ec2/follow-up.ts';
 import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
@@ -20,7 +20,7 @@ import {
   world,
 } from '../../kit/world.ts';
 
-const sights = suite('sights');
+const followUps = suite('follow-up');
 
 /** A call for so many rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
 async function lost(count: number, applied: boolean, w = world({ vpc: ROOMY })) {
@@ -38,19 +38,19 @@ async function look(w: World) {
   return await w.store.move(arrivedOn(await w.context.cloud.eni(ENI_A), rows, now));
 }
 
-sights('what a read shows on its ENI is ready at once, and when it came there is noted', async () => {
+followUps('what a read shows on its ENI is ready at once, and when it came there is noted', async () => {
   const { w, rows } = await lost(3, true);
   assert.is((await look(w)).length, 3);
   for (const row of rows) assert.is((await w.rowOf(row.ip)).placedAt, w.time.now);
 });
 
-sights('what it does not show stays in doubt', async () => {
+followUps('what it does not show stays in doubt', async () => {
   const { w, rows } = await lost(3, false);
   assert.equal(await look(w), []);
   assert.equal(await statuses(w, rows), ['assigning', 'assigning', 'assigning']);
 });
 
-sights("a part of a batch is somebody else's: a call is applied as a whole", async () => {
+followUps("a part of a batch is somebody else's: a call is applied as a whole", async () => {
   const w = world({ vpc: ROOMY });
   const rows = await w.freeRows(3);
   w.putOn(ENI_A, rows[1]?.ip ?? '');
@@ -59,7 +59,7 @@ sights("a part of a batch is somebody else's: a call is applied as a whole", asy
   assert.equal(await look(w), []);
 });
 
-sights('a row that moved since it was read is let be', async () => {
+followUps('a row that moved since it was read is let be', async () => {
   const { w, rows } = await lost(1, true);
   const { rows: before, now } = await w.store.onEni(ENI_A);
   const shown = await w.context.cloud.eni(ENI_A);
@@ -67,7 +67,7 @@ sights('a row that moved since it was read is let be', async () => {
   assert.equal(await w.store.move(arrivedOn(shown, before, now)), []);
 });
 
-sights('an answer that comes after the read finds its rows moved, and takes nothing back', async () => {
+followUps('an answer that comes after the read finds its rows moved, and takes nothing back', async () => {
   const w = world({ vpc: ROOMY });
   w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
   const given = await w.request(ENI_A);
@@ -81,26 +81,26 @@ for (const [how, held] of [
   ['nobody has', false],
   ['a container has', true],
 ] as const)
-  sights(`refused after it was shown: what ${how} is ${held ? 'kept' : "somebody else's"}`, async () => {
+  followUps(`refused after it was shown: what ${how} is ${held ? 'kept' : "somebody else's"}`, async () => {
     const w = world({ vpc: ROOMY });
     const [row] = await w.freeRows(1);
     assert.ok(row);
     w.putOn(ENI_A, row.ip);
     w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
-    const { ready } = await assignTo({ ...w.context, sights: createSights(w.context) }, ENI_A, [row]);
+    const { ready } = await assignTo({ ...w.context, followUps: createFollowUps(w.context) }, ENI_A, [row]);
     assert.is(ready.length, 1, 'a read showed it there');
     if (held) await w.store.move(ready.map(one => ({ row: one, move: 'claim', holder: 'web' })));
     await w.time.wait(10_000);
     assert.is(await w.statusOf(row.ip), held ? 'allocated' : 'occupied');
   });
 
-sights('the comparison of ledger and EC2 settles them too', async () => {
+followUps('the comparison of ledger and EC2 settles them too', async () => {
   const { w, rows } = await lost(3, true);
   await reconcile(w.context, w.enis, createEvidence(w.context), SUBNET);
   assert.equal(await statuses(w, rows), ['ready', 'ready', 'ready']);
 });
 
-sights('a look at an ENI that EC2 calls full settles them too', async () => {
+followUps('a look at an ENI that EC2 calls full settles them too', async () => {
   const { w, rows } = await lost(9, true);
   const before = w.time.now;
   const { ip } = await w.request(ENI_A);
@@ -108,18 +108,18 @@ sights('a look at an ENI that EC2 calls full settles them too', async () => {
   assert.is(w.time.now - before < 4_000, true);
 });
 
-sights('not on an ENI that is attached to another instance now', async () => {
+followUps('not on an ENI that is attached to another instance now', async () => {
   const { w, rows } = await lost(1, true, world({ vpc: ROOMY, instance: 'i-0a' }));
   w.detach(ENI_A);
-  const watching = createSights(w.context);
+  const watching = createFollowUps(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.equal(await watching.next(ENI_A), []);
   assert.equal(await statuses(w, rows), ['assigning']);
 });
 
-sights('all who wait share its reads: five within half a minute', async () => {
+followUps('all who wait share its reads: five within half a minute', async () => {
   const { w } = await lost(1, false);
-  const watching = createSights(w.context);
+  const watching = createFollowUps(w.context);
   const [before, startedAt] = [w.callsOf(DESCRIBE), w.time.now];
   const at: number[] = [];
   for (let i = 0; i < 20; i++) watching.watch(ENI_A, startedAt);
@@ -133,9 +133,9 @@ sights('all who wait share its reads: five within half a minute', async () => {
   assert.is(w.callsOf(DESCRIBE) - before, 5);
 });
 
-sights('a newer call is looked for in its own time', async () => {
+followUps('a newer call is looked for in its own time', async () => {
   const { w } = await lost(1, false);
-  const watching = createSights(w.context);
+  const watching = createFollowUps(w.context);
   watching.watch(ENI_A, w.time.now - 11_000);
   await watching.next(ENI_A);
   const startedAt = w.time.now;
@@ -144,14 +144,14 @@ sights('a newer call is looked for in its own time', async () => {
   assert.is(w.time.now - startedAt, 1_000);
 });
 
-sights('reads that fail are made again', async () => {
+followUps('reads that fail are made again', async () => {
   const { w } = await lost(1, true);
   w.refuseCalls(DESCRIBE, 'InternalError', 'no', 1);
-  const watching = createSights(w.context);
+  const watching = createFollowUps(w.context);
   watching.watch(ENI_A, w.time.now);
   assert.is((await watching.next(ENI_A)).length + (await watching.next(ENI_A)).length, 1);
 });
-sights.run();
+followUps.run();
 
 const past = suite('mayShowPast');
 const NOW = 1_000_000_000;

@@ -1,9 +1,9 @@
 // Goal: what EC2 does not show counts only from a client of the ledger's account and Region. Method: servers on one
 // ledger whose clients are in another Region, of another account, or in a subnet that is shared with theirs.
 import { createMemoryClient } from '../../../src/cloud/memory.ts';
-import { STANDS_FOR_MS } from '../../../src/domain/evidence.ts';
+import { STANDS_FOR_MS } from '../../../src/domain/eni-departure.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
-import { checkIdentity } from '../../../src/ipam/ec2/identity.ts';
+import { checkIdentity } from '../../../src/ipam/ec2/account.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';

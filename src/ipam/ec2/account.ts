@@ -98,7 +98,7 @@ export async function checkIdentity(context: IpamContext): Promise<void> {
 }
 
 /** Throws conflict if EC2 shows this client none of the ledger's ENIs: then a missing ENI proves nothing. */
-export async function refuseBlind({ store, cloud }: IpamContext): Promise<void> {
+export async function refuseUnproved({ store, cloud }: IpamContext): Promise<void> {
   const ours = (await store.enis()).filter(eni => eni.ours);
   for (let from = 0; from < ours.length; from += SHOWN_MAX) {
     const asked = ours.slice(from, from + SHOWN_MAX).map(eni => eni.id);

@@ -6,9 +6,9 @@ import type { IpamContext } from '../context.ts';
 
 /** The shortest time between two reads of one subnet. An address that others have left is free after two reads that
  *  are this far apart. */
-export const GLANCE_EVERY_MS = 60_000;
+export const CHECK_EVERY_MS = 60_000;
 
-export interface Glances {
+export interface SubnetChecks {
   /** Reads the whole subnet from EC2 and returns whether rows of the ledger changed. Returns false without a read
    *  if the last one is less than a minute old, and on a central server, which compares its subnets in the
    *  background. Concurrent calls share one read. The signal ends the wait. Errors of EC2 or the store are logged,
@@ -16,18 +16,18 @@ export interface Glances {
   changed(subnet: SubnetId, signal: AbortSignal): Promise<boolean>;
 }
 
-/** `glance` reads the subnet, records what others have taken or left, and returns how many rows changed. */
-export function createGlances(
+/** `checkSubnet` reads the subnet, records what others have taken or left, and returns how many rows changed. */
+export function createSubnetChecks(
   context: IpamContext,
-  glance: (context: IpamContext, subnet: SubnetId) => Promise<number>,
-): Glances {
+  checkSubnet: (context: IpamContext, subnet: SubnetId) => Promise<number>,
+): SubnetChecks {
   const { clock, log } = context;
   const begunAt = new Map<SubnetId, number>();
   const underWay = new Map<SubnetId, Promise<boolean>>();
 
   async function look(subnet: SubnetId): Promise<boolean> {
     try {
-      return (await glance(context, subnet)) > 0;
+      return (await checkSubnet(context, subnet)) > 0;
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
       log('warn', 'subnet not read before a refusal', { subnet, error: error.line });
@@ -39,7 +39,7 @@ export function createGlances(
     if (context.instance === null) return false;
     let looking = underWay.get(subnet);
     if (looking === undefined) {
-      if (clock() - (begunAt.get(subnet) ?? Number.NEGATIVE_INFINITY) < GLANCE_EVERY_MS) return false;
+      if (clock() - (begunAt.get(subnet) ?? Number.NEGATIVE_INFINITY) < CHECK_EVERY_MS) return false;
       begunAt.set(subnet, clock());
       looking = look(subnet).finally(() => underWay.delete(subnet));
       underWay.set(subnet, looking);
