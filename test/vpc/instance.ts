@@ -22,6 +22,7 @@ const DISKS = '/disks';
 /** The parts of the file system that are the instance's own; the rest is the machine's. */
 const DISK_FOLDERS = ['etc', 'opt', 'root', 'usr/local', 'var/lib'];
 const NAMESPACES = '--mount --net --pid --uts --ipc';
+const DOCKER_STARTS_MAX = 3;
 const DOCKER_START_MS = 120_000;
 
 // Process 1 of the instance: all others end with it. It prints its process id as seen from outside, and waits.
@@ -160,8 +161,15 @@ export class Instance {
     return startInside(this.#enter, wordsOf(command), join(OUT, `${this.name}-${log}.log`), env);
   }
 
-  /** Starts the engine; resolves when it answers. */
+  /** Starts the engine; resolves when it answers. It is started again when it ends, as by systemd: dockerd gives up after
+   *  15 s when its containerd is slow to start. */
   async startDocker(): Promise<void> {
+    for (let starts = 1; starts <= DOCKER_STARTS_MAX; starts++) if (await this.#startDockerOnce()) return;
+    throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
+  }
+
+  /** False: it has ended. */
+  async #startDockerOnce(): Promise<boolean> {
     await this.run('rm -f /var/run/docker.pid'); // of one that was killed
     const dockerd = await this.start('dockerd', 'dockerd');
     this.#dockerd = dockerd;
@@ -169,10 +177,14 @@ export class Instance {
     void dockerd.ended.then(() => {
       hasEnded = true;
     });
-    await until(`dockerd of ${this.name} answers`, DOCKER_START_MS, async () => {
-      if (hasEnded) throw new Error(`dockerd of ${this.name} ended; see ${this.name}-dockerd.log`);
-      return existsSync(join(this.#root, 'run/docker.sock')) && (await this.run('docker version')).code === 0;
-    });
+    const answers = async () =>
+      existsSync(join(this.#root, 'run/docker.sock')) && (await this.run('docker version')).code === 0;
+    await until(
+      `dockerd of ${this.name} answers`,
+      DOCKER_START_MS,
+      async () => hasEnded || (await answers()),
+    );
+    return !hasEnded;
   }
 
   async stopDocker(signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
