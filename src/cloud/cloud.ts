@@ -86,7 +86,7 @@ export interface Cloud extends Ec2Reads {
   as(urgency: () => Urgency): Cloud;
   /** Resolves when one change of the kind may be sent. It is waited for before the intent is written, so that no intent
    *  grows old in a queue. Throws ec2-throttled when that is not within a minute or before the signal aborts, and
-   *  caller-gone when the signal aborts with that. */
+   *  caller-gone when the signal is that of a caller that has gone. */
   permit(kind: ChangeKind, signal?: AbortSignal): Promise<Permit>;
 }
 

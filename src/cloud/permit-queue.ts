@@ -1,12 +1,13 @@
 /** Gives the permits of one EC2 API to those that wait: the most urgent first, and of these the first come. */
+import { reasonOf } from '../domain/abort.ts';
 import { IpamError, isError } from '../domain/error.ts';
 import type { TokenBucket } from './bucket.ts';
 import { URGENCIES, type Urgency } from './cloud.ts';
 
 export interface PermitQueue {
   /** Resolves when the caller may send one call. Throws ec2-throttled when that is not by `until` on the process's
-   *  monotonic clock or before the signal aborts, and when too many wait that go before it; caller-gone when the signal
-   *  aborts with that. `urgency` may change meanwhile. Returns what gives an unused permit back. */
+   *  monotonic clock or before the signal aborts, and when too many wait that go before it; caller-gone when the caller
+   *  has gone. `urgency` may change meanwhile. Returns what gives an unused permit back. */
   take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<GiveBack>;
 }
 
@@ -86,10 +87,10 @@ export function createPermitQueue(
 }
 
 /** Why one that waited has no permit. `signal`: that of its wait, if it had one. */
-export const tooLate = (action: string, signal?: AbortSignal, hint?: string): IpamError =>
-  isError(signal?.reason, 'caller-gone')
-    ? signal.reason
-    : notSent(action, 'its permit did not come in time', hint);
+export function tooLate(action: string, signal?: AbortSignal, hint?: string): IpamError {
+  const reason = reasonOf(signal);
+  return isError(reason, 'caller-gone') ? reason : notSent(action, 'its permit did not come in time', hint);
+}
 
 export const notSent = (
   action: string,

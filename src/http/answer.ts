@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
+import { callerGone } from '../domain/abort.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
@@ -36,24 +37,20 @@ export function errorAnswer(
 
 /** The client of a request. */
 export interface Caller {
-  /** Aborted, with caller-gone, some time after the connection has closed. */
+  /** Aborted some time after the connection has closed. */
   readonly signal: AbortSignal;
   /** Whether the connection is closed. After a reset this is true before the signal aborts. */
   isGone(): boolean;
 }
 
 export function watchCaller(c: Context<Env>): Caller {
-  const closed = c.req.raw.signal; // created on first access, so access it before the caller can go
+  const { signal } = c.req.raw; // created on first access, so access it before the caller can go
   const socket = c.env?.incoming?.socket;
-  const left = new AbortController();
-  closed.addEventListener('abort', () => left.abort(callerGone()), { once: true });
   return {
-    signal: left.signal,
-    isGone: () => closed.aborted || socket?.destroyed === true || socket?.readableEnded === true,
+    signal,
+    isGone: () => signal.aborted || socket?.destroyed === true || socket?.readableEnded === true,
   };
 }
-
-const callerGone = () => new IpamError('caller-gone', 'the caller has gone');
 
 /** Resolves when the next response on the connection is the one to this request. A response that is written earlier
  *  waits for the responses to earlier requests, and is lost without notice when the connection closes. Throws

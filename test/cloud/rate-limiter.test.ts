@@ -99,7 +99,7 @@ limiter('a permit that nobody waits for any more goes to the next', async () => 
   const late = crowd(1, () => as('refill').permit('assign', given.signal));
   const next = crowd(1, permit(as('refill')));
   await clock.advance(1000);
-  given.abort();
+  given.abort(new IpamError('unavailable', 'nobody waits any longer'));
   await clock.advance(LOOK_AGAIN_MS);
   assert.is(late.errors[0]?.code, 'ec2-throttled');
   await clock.advance(2900);

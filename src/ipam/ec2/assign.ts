@@ -7,7 +7,6 @@ import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
-import { notOurs } from './enis.ts';
 import {
   CALL_ADDRESSES_MAX,
   change,
@@ -18,6 +17,7 @@ import {
   type Written,
   write,
 } from './intents.ts';
+import { refuseElsewhere } from './located.ts';
 
 /** Calls that one request makes: seven, by which halving finds one refused address among 64, and one more. */
 export const ASSIGN_CALLS_MAX = 8;
@@ -30,13 +30,6 @@ export const CONFIRM_MS_MAX = 2_000;
 const CONFIRM_PAUSE_MS = 100;
 /** The time without an answer, in milliseconds, after which the ENI is read. */
 const FOLLOW_UP_AFTER_MS = 1_000;
-/** Embedded: how long, in milliseconds, a read that shows the ENI on this instance is taken as current. Longer than
- *  the time between two comparisons while addresses change. */
-const ATTACHED_MS = 90_000;
-/** Embedded: how long, in milliseconds, such a read counts while EC2 does not answer a new one. */
-const LAST_SHOWN_MS = 600_000;
-/** The longest wait for EC2 to show where an ENI is, in milliseconds. */
-const LOCATE_MS_MAX = 1_000;
 /** The longest wait for one read of an ENI, in milliseconds. */
 const FOLLOW_UP_MS_MAX = 20_000;
 
@@ -95,34 +88,6 @@ export async function assign(
     next = nextAfter(answer, error, left, next, size);
   }
   return ended();
-}
-
-/** Embedded: throws if the ENI is not on this instance, by a recent read or a new one. On another instance it
- *  belongs to the ledger there. If EC2 does not answer in time, a reading of the last ten minutes
- *  counts. */
-async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
-  const { instance, store, cloud, wait } = context;
-  if (instance === null) return;
-  const known = await store.eni(eni);
-  const { now } = await store.onEni(eni);
-  const ageMs = Math.abs(now - (known?.attachmentSeenAt ?? 0));
-  const isKnown = known?.instance === instance;
-  if (isKnown && ageMs < ATTACHED_MS) return;
-  const look = cloud.enisById([eni]).then(async ([seen]) => {
-    if (seen?.instance === instance) await store.noteAttachments([seen], now);
-    return seen?.instance ?? null;
-  });
-  const over = new AbortController();
-  const late = wait(LOCATE_MS_MAX, over.signal).then(() => noAnswer(eni));
-  const shown = await Promise.race([resultOf(look), late]).finally(() => over.abort());
-  if (shown === instance) return;
-  if (shown instanceof IpamError) {
-    if (isKnown && ageMs < LAST_SHOWN_MS) return;
-    throw shown;
-  }
-  if (shown === null && isKnown && ageMs < LATE_READS_MS)
-    throw new IpamError('ec2-unreachable', `EC2 does not show ${eni} on ${instance}`, { hint: 'try again' });
-  throw notOurs(eni, context);
 }
 
 interface Candidates {

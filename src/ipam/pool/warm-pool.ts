@@ -1,5 +1,5 @@
 /** Keeps ready addresses on our ENIs: a claim that leaves too few of them starts a refill. */
-import { aborted } from '../../domain/abort.ts';
+import { aborted, reasonOf } from '../../domain/abort.ts';
 import { type Cidr, formatCidr } from '../../domain/address.ts';
 import { restsForMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -197,7 +197,8 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
       over.abort();
       pool.waiting--;
       if (pool.waiting === 0) {
-        pool.waiters?.abort();
+        // A request that comes before the fill has ended is told so, and tries again.
+        pool.waiters?.abort(noPermit(of.home.eni.id));
         pool.waiters = null;
       }
     }
@@ -213,7 +214,8 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
   ): Promise<never> {
     const answeredAt = clock() + ANSWERED_WITHIN_MS;
     await aborted(signal);
-    if (!isError(signal.reason, 'caller-gone')) await context.wait(Math.max(answeredAt - clock(), 0), over);
+    if (!isError(reasonOf(signal), 'caller-gone'))
+      await context.wait(Math.max(answeredAt - clock(), 0), over);
     throw pool.awaitsPermit ? noPermit(eni.id) : noAnswer(eni.id);
   }
 

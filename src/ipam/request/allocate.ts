@@ -1,4 +1,5 @@
 /** Serves Docker's RequestAddress: claims an address for a container, and waits for one if needed. */
+import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -103,7 +104,7 @@ export function createAllocator(
     const { home, pool } = asked;
     let isLast = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
-      asked.caller.throwIfAborted();
+      throwIfAborted(asked.caller);
       const row = cache.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;

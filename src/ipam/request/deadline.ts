@@ -1,4 +1,5 @@
 /** The deadline of one request, as an `AbortSignal` that ends its waits. */
+import { throwIfAborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 
@@ -6,7 +7,7 @@ import type { IpamContext } from '../context.ts';
 const LOOK_AGAIN_MS = 1_000;
 
 export interface Deadline {
-  /** Aborted with caller-gone when the caller has disconnected, or with unavailable when the deadline has passed. */
+  /** Aborted when the caller has disconnected, or with unavailable when the deadline has passed. */
   readonly signal: AbortSignal;
   /** Returns whether the deadline has passed. Throws caller-gone. */
   isPast(): boolean;
@@ -21,29 +22,31 @@ export function createDeadline(
   caller: AbortSignal,
   until: () => number,
 ): Deadline {
-  const ended = new AbortController();
-  const passed = new AbortController();
-  let signal: AbortSignal | null = null;
+  let watched: { readonly signal: AbortSignal; readonly passed: AbortSignal; end(): void } | null = null;
 
-  async function watch(): Promise<void> {
-    while (!ended.signal.aborted && clock() < until())
-      await wait(Math.min(until() - clock(), LOOK_AGAIN_MS), ended.signal);
-    if (!ended.signal.aborted) passed.abort(tooLate());
+  function watch() {
+    const ended = new AbortController();
+    const passed = new AbortController();
+    async function untilPassed(): Promise<void> {
+      while (!ended.signal.aborted && clock() < until())
+        await wait(Math.min(until() - clock(), LOOK_AGAIN_MS), ended.signal);
+      if (!ended.signal.aborted) passed.abort(tooLate());
+    }
+    void untilPassed();
+    const signal = AbortSignal.any([caller, passed.signal]);
+    return { signal, passed: passed.signal, end: () => ended.abort() };
   }
 
   return {
     get signal() {
-      if (signal === null) {
-        signal = AbortSignal.any([caller, passed.signal]);
-        void watch();
-      }
-      return signal;
+      watched ??= watch();
+      return watched.signal;
     },
     isPast() {
-      caller.throwIfAborted();
-      return passed.signal.aborted || clock() >= until();
+      throwIfAborted(caller);
+      return watched?.passed.aborted === true || clock() >= until();
     },
-    end: () => ended.abort(),
+    end: () => watched?.end(),
   };
 }
 

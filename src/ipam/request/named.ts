@@ -1,4 +1,5 @@
 /** Claims the address that a request names (`docker run --ip`). */
+import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
 import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -19,7 +20,7 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
   const { home } = asked;
   refuseUnusable(ip, home);
   for (;;) {
-    asked.caller.throwIfAborted();
+    throwIfAborted(asked.caller);
     const releasing = asked.releasing(ip); // before the row is read: the release may end during the read
     const { rows, now } = await store.get(home.subnet.id, [ip]);
     const [row] = rows;

@@ -10,7 +10,7 @@ export interface AddressRequest {
   readonly named: Ipv4 | null;
   /** The container's name; null if the engine does not send it. */
   readonly holder: string | null;
-  /** Aborted with caller-gone when the caller has disconnected. Ends waits, never an EC2 call or a commit. */
+  /** Aborted when the caller has disconnected. Ends waits, never an EC2 call or a commit. */
   readonly caller: AbortSignal;
 }
 export interface Given {

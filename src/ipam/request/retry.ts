@@ -1,4 +1,5 @@
 /** Retries work that failed because the store or EC2 is unavailable, within the longest wait of a request. */
+import { throwIfAborted } from '../../domain/abort.ts';
 import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
@@ -71,7 +72,7 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
           if (!isLocked(error)) noteFailure(clock());
           const left = deadline(startedAt) - clock();
           if (left <= 0) throw error;
-          caller?.throwIfAborted();
+          throwIfAborted(caller);
           await wait(Math.min(pauseMs, left), caller);
         }
       }

@@ -1,6 +1,9 @@
 // Goal: containers find a ready address, EC2 is asked seldom, and warmth on one ENI starves no other.
 // Method: the whole machine on a simulated VPC whose assign takes 250 ms, in a time that passes only while all wait.
+
 import type { Cloud, Urgency } from '../../../src/cloud/cloud.ts';
+import { tooLate } from '../../../src/cloud/permit-queue.ts';
+import { aborted } from '../../../src/domain/abort.ts';
 import { parseCidr } from '../../../src/domain/address.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { createCache } from '../../../src/ipam/pool/cache.ts';
@@ -362,6 +365,26 @@ filling('who has waited for a permit until the time was over is told that', asyn
   assert.is(w.time.now - before, 30_000, 'although another one waits for longer');
   assert.is((await second).code, 'ec2-throttled');
   assert.is(w.time.now - before, 40_000);
+});
+
+filling('a request that joins a call which nobody waited for any more is served', async () => {
+  const w = await slow();
+  const left = new AbortController();
+  let permits = 0;
+  const permit: Cloud['permit'] = async (kind, signal) => {
+    if (++permits > 1 || signal === undefined) return await w.context.cloud.permit(kind);
+    await aborted(signal);
+    await w.time.wait(50); // a queue is looked at now and then
+    throw tooLate('assign', signal);
+  };
+  const cloud: Cloud = { ...w.context.cloud, as: () => cloud, permit };
+  const server = w.serverWith({ cloud });
+  const first = failure(server.request(ENI_A, { caller: left.signal }));
+  await w.time.wait(1_000);
+  left.abort();
+  const second = server.request(ENI_A);
+  assert.is((await first).code, 'caller-gone');
+  assert.is((await second).status, 'allocated');
 });
 
 filling('a call that nobody waits for any more ends before the server does, as a refill', async () => {
