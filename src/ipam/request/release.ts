@@ -95,6 +95,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   }
 
   async function settleOwed(): Promise<void> {
+    if (owing.size === 0) return;
     settling ??= settleAll().finally(() => {
       settling = null;
     });
