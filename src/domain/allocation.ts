@@ -1,6 +1,6 @@
 /** One row of the ledger: its statuses, the table of its moves, and how long an address rests. */
 import type { Ipv4 } from './address.ts';
-import type { EniId, SubnetId } from './ids.ts';
+import type { EniId, InstanceId, SubnetId } from './ids.ts';
 
 /** The status of an address in the ledger. src/README.md has a diagram of the moves. */
 export const STATUSES = [
@@ -59,6 +59,12 @@ export interface Allocation extends RowState {
   readonly refusedAt: number | null;
   /** The container's name, from Docker Engine 29 and later. */
   readonly holder: string | null;
+  /** The instance that the address was given to; null: not held, or the request did not prove its instance. */
+  readonly instance: InstanceId | null;
+  /** The id of the last request that was given the address, from an agent; it stays after the release. */
+  readonly requestId: string | null;
+  /** The id of the last release, from an agent; null: it had none. It stays after the next claim. */
+  readonly releaseId: string | null;
   /** The same in all rows of one batch, so that its result can be read back. */
   readonly token: string | null;
 }
@@ -68,8 +74,9 @@ interface Effects {
   /** `give`: the value in the change, which may be null. `clear`: null. */
   readonly iface?: 'give' | 'clear';
   readonly primary?: 'give' | 'clear';
+  /** The holder's name, its instance and the id of its request. */
   readonly holder?: 'give' | 'clear';
-  /** The holder gives it up: sets restedSince and restedFrom. */
+  /** The holder gives it up: sets restedSince, restedFrom and releaseId. */
   readonly rests?: true;
   /** It left its ENI: sets leftAt, leftIface and leftUnsure. */
   readonly leaves?: true;
@@ -140,6 +147,10 @@ export interface Change {
   readonly iface?: EniId | null;
   readonly primary?: boolean;
   readonly holder?: string | null;
+  readonly instance?: InstanceId | null;
+  readonly requestId?: string | null;
+  /** For a move that `rests`: the id of the release. */
+  readonly releaseId?: string | null;
   readonly refused?: boolean;
   /** For a move that `leaves`: an earlier unassign call had no answer. */
   readonly unsure?: boolean;
@@ -170,6 +181,10 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     primary:
       rule.primary === 'give' ? (change.primary ?? false) : rule.primary === 'clear' ? false : row.primary,
     holder: rule.holder === 'give' ? (change.holder ?? null) : rule.holder === 'clear' ? null : row.holder,
+    instance:
+      rule.holder === 'give' ? (change.instance ?? null) : rule.holder === 'clear' ? null : row.instance,
+    requestId: rule.holder === 'give' ? (change.requestId ?? null) : row.requestId,
+    releaseId: rule.rests ? (change.releaseId ?? null) : row.releaseId,
     restedSince: rule.rests ? now : row.restedSince,
     restedFrom: rule.rests ? row.iface : row.restedFrom,
     leftIface: rule.leaves ? row.iface : row.leftIface,

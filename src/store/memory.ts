@@ -204,6 +204,9 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   absentSince: null,
   refusedAt: null,
   holder: null,
+  instance: null,
+  requestId: null,
+  releaseId: null,
   token,
 });
 

@@ -13,6 +13,7 @@ export function assignmentsOf(move: MoveName): Assignment[] {
   const rule = ruleOf(move);
   const all: (Assignment | false | undefined)[] = [
     rule.rests && '`rested_since` = @now, `rested_from` = `iface`',
+    rule.rests && { column: 'release_id', given: change => change.releaseId ?? null },
     rule.leaves && '`left_at` = @now, `left_iface` = `iface`',
     rule.leaves && { column: 'left_unsure', given: change => (change.unsure ? 1 : 0) },
     rule.places && '`placed_at` = @now',
@@ -21,7 +22,9 @@ export function assignmentsOf(move: MoveName): Assignment[] {
     rule.primary === 'give' && { column: 'primary', given: change => (change.primary ? 1 : 0) },
     rule.primary === 'clear' && '`primary` = 0',
     rule.holder === 'give' && { column: 'holder', given: change => change.holder ?? null },
-    rule.holder === 'clear' && '`holder` = NULL',
+    rule.holder === 'give' && { column: 'instance', given: change => change.instance ?? null },
+    rule.holder === 'give' && { column: 'request_id', given: change => change.requestId ?? null },
+    rule.holder === 'clear' && '`holder` = NULL, `instance` = NULL',
     rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',
     rule.missing === 'clear' && '`missing_since` = NULL',
     rule.absent === 'mark' && '`absent_since` = COALESCE(`absent_since`, @now)',

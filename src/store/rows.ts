@@ -27,6 +27,9 @@ export function toAllocation(row: Row): Allocation {
     absentSince: row.absent_since,
     refusedAt: row.refused_at,
     holder: row.holder,
+    instance: row.instance,
+    requestId: row.request_id,
+    releaseId: row.release_id,
     token: row.token,
   };
   return allocation as unknown as Allocation;

@@ -30,6 +30,8 @@ export interface LedgerEni {
   /** The start of the last read that showed `earlierAttachment`, in milliseconds. Earlier claims were made on that
    *  attachment. Null: not known. */
   readonly claimsEndBefore: number | null;
+  /** Whose quota its addresses count against; null: nobody's. */
+  readonly tenant: string | null;
   /** How many addresses the ENI may have, its primary included; null: not known. */
   readonly addressLimit: number | null;
   /** IPv4 prefixes on it. Each counts as one address of the limit. */

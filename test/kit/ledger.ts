@@ -25,6 +25,7 @@ export const eniWith = (patch: Partial<LedgerEni> = {}): LedgerEni => ({
   attachmentSeenAt: null,
   earlierAttachment: null,
   claimsEndBefore: null,
+  tenant: null,
   addressLimit: 10,
   prefixes: 0,
   ours: false,

@@ -149,6 +149,7 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   attachmentSeenAt: null,
   earlierAttachment: null,
   claimsEndBefore: null,
+  tenant: null,
   addressLimit,
   prefixes: observed.prefixes.length,
   ours: false,

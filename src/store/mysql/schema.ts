@@ -11,6 +11,7 @@ import {
   primaryKey,
   text,
   timestamp,
+  uniqueIndex,
   varchar,
 } from 'drizzle-orm/mysql-core';
 import type { Ipv4 } from '../../domain/address.ts';
@@ -63,6 +64,9 @@ export const allocation = mysqlTable(
     token: token('token'),
     leftUnsure: bool('left_unsure').default(false).notNull(),
     placedAt: time('placed_at'),
+    instance: id('instance').$type<InstanceId>(),
+    requestId: token('request_id'),
+    releaseId: token('release_id'),
     // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
@@ -80,6 +84,8 @@ export const allocation = mysqlTable(
     index('iface').on(row.iface, row.number),
     index('intent').on(row.intentAt, row.number, row.subnet),
     index('address').on(row.subnet, row.number),
+    // Only requests of an agent have an id.
+    uniqueIndex('request').on(row.requestId),
   ],
 );
 
@@ -106,6 +112,7 @@ export const eni = mysqlTable('eni', {
   attachmentSeenAt: time('attachment_seen_at'),
   earlierAttachment: varchar('earlier_attachment', { length: 64 }),
   claimsEndBefore: time('claims_end_before'),
+  tenant: varchar('tenant', { length: 64 }),
 });
 
 export const server = mysqlTable('server', {
@@ -133,3 +140,51 @@ export const fact = mysqlTable('fact', {
   name: varchar('name', { length: 191 }).primaryKey(),
   value: text('value').notNull(),
 });
+
+/** Its row is changed in each transaction that gives addresses to the tenant, so that two of them cannot pass the quota
+ *  together. */
+export const tenant = mysqlTable('tenant', {
+  name: varchar('name', { length: 64 }).primaryKey(),
+  quota: int('quota').notNull(),
+  generation: int('generation', { unsigned: true }).default(0).notNull(),
+});
+
+/** A Docker host that proved which instance it is. */
+export const host = mysqlTable('host', {
+  instance: id('instance').$type<InstanceId>().primaryKey(),
+  enrolledAt: time('enrolled_at'),
+  expiresAt: time('expires_at'),
+  seenAt: time('seen_at'),
+  revokedAt: time('revoked_at'),
+});
+
+/** Nonces that were used for an enrolment. */
+export const nonce = mysqlTable('nonce', {
+  value: varchar('value', { length: 64 }).primaryKey(),
+  until: time('until').notNull(),
+});
+
+/** What the witness of a host last showed of an address. */
+export const sighting = mysqlTable(
+  'sighting',
+  {
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    ip: address('ip').notNull(),
+    iface: id('iface').$type<EniId>().notNull(),
+    generation: int('generation', { unsigned: true }).notNull(),
+    boot: varchar('boot', { length: 64 }).notNull(),
+    engine: varchar('engine', { length: 191 }).notNull(),
+    /** Held, and in use in no view since then. */
+    unseenSince: time('unseen_since'),
+    unseenReadings: int('unseen_readings').default(0).notNull(),
+    /** Not held, and in use since then. */
+    usedSince: time('used_since'),
+    usedReadings: int('used_readings').default(0).notNull(),
+    seenAt: time('seen_at'),
+    container: varchar('container', { length: 64 }),
+    name: varchar('name', { length: HOLDER_CHARS_MAX }),
+    image: varchar('image', { length: 255 }),
+    finding: varchar('finding', { length: 1024 }),
+  },
+  row => [primaryKey({ columns: [row.subnet, row.ip] }), index('sighting_iface').on(row.iface)],
+);

@@ -1,7 +1,15 @@
 /** The schema of the ledger on SQLite. drizzle-kit makes the migrations from it. */
 import type { Buffer } from 'node:buffer';
 import { sql } from 'drizzle-orm';
-import { customType, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import {
+  customType,
+  index,
+  integer,
+  primaryKey,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/sqlite-core';
 import type { Ipv4 } from '../../domain/address.ts';
 import { STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
@@ -48,6 +56,9 @@ export const allocation = sqliteTable(
     token: token('token'),
     leftUnsure: bool('left_unsure').default(false).notNull(),
     placedAt: time('placed_at'),
+    instance: id('instance').$type<InstanceId>(),
+    requestId: token('request_id'),
+    releaseId: token('release_id'),
   },
   row => [
     // Two VPCs may have the same addresses.
@@ -57,6 +68,7 @@ export const allocation = sqliteTable(
     index('iface').on(row.iface, row.number),
     index('intent').on(row.movedAt, row.number, row.subnet).where(IS_INTENT),
     index('address').on(row.subnet, row.number),
+    uniqueIndex('request').on(row.requestId),
   ],
 );
 
@@ -83,6 +95,7 @@ export const eni = sqliteTable('eni', {
   attachmentSeenAt: time('attachment_seen_at'),
   earlierAttachment: text('earlier_attachment'),
   claimsEndBefore: time('claims_end_before'),
+  tenant: text('tenant'),
 });
 
 export const server = sqliteTable('server', {
@@ -109,3 +122,44 @@ export const fact = sqliteTable('fact', {
   name: text('name').primaryKey(),
   value: text('value').notNull(),
 });
+
+export const tenant = sqliteTable('tenant', {
+  name: text('name').primaryKey(),
+  quota: integer('quota').notNull(),
+  generation: integer('generation').default(0).notNull(),
+});
+
+export const host = sqliteTable('host', {
+  instance: id('instance').$type<InstanceId>().primaryKey(),
+  enrolledAt: time('enrolled_at'),
+  expiresAt: time('expires_at'),
+  seenAt: time('seen_at'),
+  revokedAt: time('revoked_at'),
+});
+
+export const nonce = sqliteTable('nonce', {
+  value: text('value').primaryKey(),
+  until: time('until').notNull(),
+});
+
+export const sighting = sqliteTable(
+  'sighting',
+  {
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    ip: address('ip').notNull(),
+    iface: id('iface').$type<EniId>().notNull(),
+    generation: integer('generation').notNull(),
+    boot: text('boot').notNull(),
+    engine: text('engine').notNull(),
+    unseenSince: time('unseen_since'),
+    unseenReadings: integer('unseen_readings').default(0).notNull(),
+    usedSince: time('used_since'),
+    usedReadings: integer('used_readings').default(0).notNull(),
+    seenAt: time('seen_at'),
+    container: text('container'),
+    name: text('name'),
+    image: text('image'),
+    finding: text('finding'),
+  },
+  row => [primaryKey({ columns: [row.subnet, row.ip] }), index('sighting_iface').on(row.iface)],
+);

@@ -34,6 +34,7 @@ export function enis(test: Test): void {
       attachmentSeenAt: 2_000_000_000_000,
       earlierAttachment: 'eni-attach-0a',
       claimsEndBefore: 1_900_000_000_000,
+      tenant: 'red',
       addressLimit: 50,
       prefixes: 1,
     });

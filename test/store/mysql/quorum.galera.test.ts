@@ -39,7 +39,7 @@ quorum.before(async () => {
   await witness.migrate();
   await witness.add(newRows(...ROWS));
   await putOn(witness, await rowsThere(), ENI);
-  await galera.run(0, DATABASE, "SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT1S'");
+  await noticeSoon();
 });
 quorum.after(async () => {
   await store?.close();
@@ -48,14 +48,28 @@ quorum.after(async () => {
   await galera?.stop();
 });
 
+/** The node notices within a second that the others are away. */
+const noticeSoon = () =>
+  galera.run(0, DATABASE, "SET GLOBAL wsrep_provider_options = 'evs.suspect_timeout=PT1S'");
 const isolate = (on: boolean) =>
   galera.run(0, DATABASE, `SET GLOBAL wsrep_provider_options = 'gmcast.isolate=${on ? 1 : 0}'`);
-const rejoined = () =>
-  until('the node is back', async () => {
-    const [ready] = await galera.run(0, DATABASE, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
-    const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'").catch(() => []);
-    return ready?.Value === 'ON' && size?.Value === '3';
-  });
+const isBack = async () => {
+  const [ready] = await galera.run(0, DATABASE, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
+  const [size] = await galera.run(1, DATABASE, "SHOW STATUS LIKE 'wsrep_cluster_size'").catch(() => []);
+  return ready?.Value === 'ON' && size?.Value === '3';
+};
+/** Now and then the nodes do not form a group again, whatever the time: then the node is started anew. */
+async function rejoined() {
+  try {
+    await until('the node is back', isBack);
+  } catch {
+    console.log('  quorum: the node did not join again and is started anew');
+    await galera.kill9(0);
+    await galera.rejoin(0);
+    await until('the node that was started anew is back', isBack);
+    await noticeSoon();
+  }
+}
 
 /** All rows as the other nodes have them. */
 const rowsThere = (): Promise<readonly Allocation[]> => rowsOf(witness, ROWS);
