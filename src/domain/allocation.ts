@@ -251,9 +251,14 @@ export const mayStillLeave = (row: Allocation, eni: EniId, rest: Rest, now: numb
 
 /** Whether a read that shows the address on `eni` may date from before it left that ENI. Only the last ENI that it
  *  left is noted. If it was placed there long ago, it left all others even earlier. */
-export function mayShowPast(row: Allocation, eni: EniId, now: number): boolean {
-  const isRecent = (at: number | null) => at === null || now - at < LATE_READS_MS;
-  return row.leftAt !== null && isRecent(row.leftAt) && (row.leftIface === eni || isRecent(row.placedAt));
+export const mayShowPast = (row: Allocation, eni: EniId, now: number): boolean =>
+  now < mayShowPastUntil(row, eni);
+
+/** From when on a read that shows the address on `eni` dates from after it left that ENI, by the store's clock. */
+export function mayShowPastUntil({ leftAt, leftIface, placedAt }: Allocation, eni: EniId): number {
+  if (leftAt === null) return Number.NEGATIVE_INFINITY;
+  const isPlaced = leftIface !== eni && placedAt !== null;
+  return (isPlaced ? Math.min(leftAt, placedAt) : leftAt) + LATE_READS_MS;
 }
 
 /** For how long an address that EC2 refused for an unknown reason is not tried again, in milliseconds. */

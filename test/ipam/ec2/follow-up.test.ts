@@ -5,6 +5,7 @@ import { isError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { createFollowUps } from '../../../src/ipam/ec2/follow-up.ts';
 import { arrivedOn } from '../../../src/ipam/ec2/survey.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -24,7 +25,9 @@ const followUps = suite('follow-up');
 
 /** A call for so many rows whose answer is lost; `applied`: EC2 puts them on the ENI. */
 async function lost(count: number, applied: boolean, w = world({ vpc: ROOMY })) {
-  const rows = await w.freeRows(count);
+  return await lostFor(w, await w.freeRows(count), applied);
+}
+async function lostFor(w: World, rows: readonly Allocation[], applied: boolean) {
   w.vpc.faults.add({ kind: applied ? 'lostReply' : 'hang', action: ASSIGN, times: 1 });
   const { error } = await assignTo(w.context, ENI_A, rows);
   assert.ok(isError(error, 'ec2-unknown'));
@@ -131,6 +134,23 @@ followUps('all who wait share its reads: five within half a minute', async () =>
   watching.watch(ENI_A, startedAt);
   assert.equal(await watching.next(ENI_A), [], 'it has been read just now');
   assert.is(w.callsOf(DESCRIBE) - before, 5);
+});
+
+followUps('an address that left another ENI lately is ready as soon as a read can be believed', async () => {
+  const w = world({ vpc: ROOMY });
+  const placedAt = w.time.now;
+  const { ready } = await assignTo(w.context, ENI_B, await w.freeRows(1));
+  await w.time.wait(LATE_READS_MS - 60_000);
+  const { freed } = await unassign(w.context, ready);
+  const { rows } = await lostFor(w, freed, true);
+  const watching = createFollowUps(w.context);
+  watching.watch(ENI_A, w.time.now);
+  for (let reads = 0; reads < 6; reads++) {
+    assert.equal(await statuses(w, rows), ['assigning']);
+    await watching.next(ENI_A);
+  }
+  assert.equal(await statuses(w, rows), ['ready']);
+  assert.is(w.time.now, placedAt + LATE_READS_MS);
 });
 
 followUps('a newer call is looked for in its own time', async () => {
