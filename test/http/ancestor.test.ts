@@ -5,18 +5,8 @@ import { createDriver } from '../../src/http/driver.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import {
-  ASSIGN,
-  ENI_A,
-  ENI_B,
-  NOT_WARM,
-  POLICY,
-  ROOMY,
-  SMALL,
-  SUBNET,
-  type World,
-  world,
-} from '../kit/world.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, SMALL, SUBNET } from '../kit/vpcs.ts';
+import { NOT_WARM, POLICY, type World, world } from '../kit/world.ts';
 
 type Answer = Readonly<Record<string, unknown>>;
 

@@ -11,8 +11,9 @@ import { type Listener, listen } from '../../src/http/listen.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { ROOMY } from '../kit/vpcs.ts';
 import { until } from '../kit/wait.ts';
-import { pooled, ROOMY, type World } from '../kit/world.ts';
+import { pooled, type World } from '../kit/world.ts';
 
 const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
 /** Releases are dealt with at once: when this one is, all that was sent before it has been read. */

@@ -7,8 +7,9 @@ import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { ENI_A, ROOMY } from '../kit/vpcs.ts';
 import { until } from '../kit/wait.ts';
-import { ENI_A, pooled, ROOMY, type World, world } from '../kit/world.ts';
+import { pooled, type World, world } from '../kit/world.ts';
 
 const appOf = (
   w: World,

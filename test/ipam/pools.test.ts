@@ -4,19 +4,8 @@ import { formatPoolId, parsePoolId } from '../../src/domain/ids.ts';
 import { createEnis } from '../../src/ipam/ec2/enis.ts';
 import type { PoolRequest } from '../../src/ipam/pools.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import {
-  DESCRIBE,
-  ENI_A,
-  failure,
-  GONE,
-  POLICY,
-  pooled,
-  ROOMY,
-  SUBNET,
-  storeAway,
-  type World,
-  world,
-} from '../kit/world.ts';
+import { DESCRIBE, ENI_A, ROOMY, SUBNET } from '../kit/vpcs.ts';
+import { failure, GONE, POLICY, pooled, storeAway, type World, world } from '../kit/world.ts';
 
 const asking = (w: World, more: Partial<PoolRequest> = {}) =>
   w.pools.request({ eniId: ENI_A, instanceId: null, pool: '10.0.1.0/24', subPool: '', ...more });

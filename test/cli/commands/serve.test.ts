@@ -13,8 +13,9 @@ import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { configOf, keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { ENI_A, ROOMY } from '../../kit/vpcs.ts';
 import { pause, until } from '../../kit/wait.ts';
-import { ENI_A, pooled, ROOMY, type World, world } from '../../kit/world.ts';
+import { pooled, type World, world } from '../../kit/world.ts';
 
 const AWAY = new IpamError('store-down', 'the store is away', { hint: 'wait' });
 const SOON_MS = 3000;

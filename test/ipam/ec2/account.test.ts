@@ -13,17 +13,8 @@ import { ACCOUNT_ID } from '../../../src/simulator/model/records.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  createContext,
-  ENI_A,
-  ENI_B,
-  failure,
-  POLICY,
-  ROOMY,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { createContext, failure, POLICY, type World, world } from '../../kit/world.ts';
 
 const OTHER = '210987654321';
 const FACT = 'region and account';

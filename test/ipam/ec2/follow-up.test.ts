@@ -9,17 +9,8 @@ import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  ROOMY,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { assignTo, type World, world } from '../../kit/world.ts';
 
 const followUps = suite('follow-up');
 

@@ -10,22 +10,15 @@ import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { Ec2Error } from '../../../src/simulator/model/ec2-error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import {
-  ASSIGN,
   assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
   failure,
   GONE,
   ipsOf,
-  LARGE,
   NOT_WARM,
   POLICY,
   pooled,
-  ROOMY,
-  SUBNET,
-  UNASSIGN,
   type World,
   world,
 } from '../../kit/world.ts';

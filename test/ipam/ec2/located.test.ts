@@ -2,7 +2,8 @@
 // Method: an ENI that EC2 last showed a while ago, and reads that hang, fail or are late while assigns are fine.
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ASSIGN, DESCRIBE, ENI_A, failure, NOT_WARM, ROOMY, world } from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ROOMY } from '../../kit/vpcs.ts';
+import { failure, NOT_WARM, world } from '../../kit/world.ts';
 
 const locating = suite('an embedded ledger');
 

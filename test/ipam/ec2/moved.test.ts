@@ -5,18 +5,8 @@ import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { CONFIRM_MS_MAX } from '../../../src/ipam/ec2/assign.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  ipsOf,
-  ROOMY,
-  SUBNET,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { assignTo, ipsOf, type World, world } from '../../kit/world.ts';
 
 const OPTIONS = { vpc: ROOMY, policy: { warmMin: 0, warmMax: 1, cooldownMs: 0, quarantineMs: 0 } };
 

@@ -5,7 +5,8 @@ import type { Allocation } from '../../../src/domain/allocation.ts';
 import { createCache } from '../../../src/ipam/pool/cache.ts';
 import { rowWith } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, NOT_WARM, POLICY, ROOMY, SUBNET, storeAway, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { NOT_WARM, POLICY, storeAway, world } from '../../kit/world.ts';
 
 const NOW = 1_000_000;
 const row = (ip: string, more: Partial<Allocation> = {}): Allocation =>

@@ -12,19 +12,13 @@ import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { recycle } from '../../../src/ipam/sync/drain.ts';
 import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, ENI_A, ENI_B, LARGE, ROOMY, SMALL, SUBNET } from '../../kit/vpcs.ts';
 import {
-  ASSIGN,
-  ENI_A,
-  ENI_B,
   failure,
   ipsOf,
-  LARGE,
   NOT_WARM,
   POLICY,
   pooled,
-  ROOMY,
-  SMALL,
-  SUBNET,
   type World,
   within,
   withoutAttachment,

@@ -6,23 +6,15 @@ import type { EniId } from '../../../src/domain/ids.ts';
 import { evict, steal } from '../../../src/ipam/pool/steal.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SUBNET, UNASSIGN, withEnis } from '../../kit/vpcs.ts';
 import {
-  ASSIGN,
   assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
   failure,
   ipsOf,
-  LARGE,
   NOT_WARM,
   POLICY,
   pooled,
-  ROOMY,
-  SUBNET,
-  UNASSIGN,
   type World,
-  withEnis,
   within,
   world,
 } from '../../kit/world.ts';

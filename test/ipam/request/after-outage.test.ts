@@ -2,18 +2,8 @@
 // the ledger away until requests have failed for it, and then back; the next request on a cold ENI is the first to see.
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  ENI_A,
-  ENI_B,
-  failure,
-  NOT_WARM,
-  POLICY,
-  ROOMY,
-  SMALL,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, SMALL } from '../../kit/vpcs.ts';
+import { failure, NOT_WARM, POLICY, type World, world } from '../../kit/world.ts';
 
 /** Requests that come one after the other fail for EC2, until one fails at once. */
 async function ec2Away(w: World): Promise<void> {

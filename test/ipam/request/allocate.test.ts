@@ -7,19 +7,14 @@ import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
 import { CHECK_EVERY_MS } from '../../../src/ipam/request/subnet-check.ts';
 import { putOn } from '../../kit/ledger.ts';
 import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
 import {
-  ASSIGN,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
   failure,
   GONE,
   ipsOf,
   NOT_WARM,
   POLICY,
   pooled,
-  ROOMY,
-  SUBNET,
   storeAway,
   within,
   withoutAttachment,

@@ -5,21 +5,8 @@ import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/unanswered.ts'
 import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  failure,
-  LARGE,
-  NOT_WARM,
-  pooled,
-  ROOMY,
-  SMALL,
-  UNASSIGN,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SMALL, UNASSIGN } from '../../kit/vpcs.ts';
+import { failure, NOT_WARM, pooled, type World, world } from '../../kit/world.ts';
 
 const ASSIGN_MS = 250;
 const STARTS = 46;

@@ -5,19 +5,8 @@ import type { Policy } from '../../../src/ipam/context.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  ENI_A,
-  ENI_B,
-  failure,
-  GONE,
-  ipsOf,
-  NOT_WARM,
-  ROOMY,
-  SMALL,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, SMALL } from '../../kit/vpcs.ts';
+import { failure, GONE, ipsOf, NOT_WARM, type World, world } from '../../kit/world.ts';
 
 const early = suite('early reuse');
 

@@ -6,7 +6,8 @@ import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, ROOMY, STAYS, SUBNET, type World, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { failure, STAYS, type World, world } from '../../kit/world.ts';
 
 const FOREIGN = '10.0.1.77' as Ipv4;
 

@@ -1,7 +1,8 @@
 // Goal: what an operator may give up, and what not.
 import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ROOMY, world } from '../../kit/world.ts';
+import { ENI_A, ROOMY } from '../../kit/vpcs.ts';
+import { world } from '../../kit/world.ts';
 
 const releasing = suite('operator release');
 releasing('gives up: the holder of an address, and an occupied one on an ENI of ours', async () => {

@@ -5,20 +5,8 @@ import type { Allocation } from '../../../src/domain/allocation.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  failure,
-  ipsOf,
-  NOT_WARM,
-  POLICY,
-  ROOMY,
-  SMALL,
-  storeAway,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { DESCRIBE, ENI_A, ENI_B, ROOMY, SMALL } from '../../kit/vpcs.ts';
+import { failure, ipsOf, NOT_WARM, POLICY, storeAway, type World, world } from '../../kit/world.ts';
 
 const NAMED = '10.0.1.77' as Ipv4;
 const LARGE_ENI = {

@@ -3,7 +3,8 @@
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, failure, ROOMY, type World, world } from '../../kit/world.ts';
+import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
+import { failure, type World, world } from '../../kit/world.ts';
 
 const undoing = suite('undo');
 

@@ -11,18 +11,8 @@ import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  assignTo,
-  ENI_A,
-  failure,
-  POLICY,
-  ROOMY,
-  SUBNET,
-  UNASSIGN,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, ENI_A, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { assignTo, failure, POLICY, type World, world } from '../../kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
 const THERE = 'i-0b' as InstanceId;

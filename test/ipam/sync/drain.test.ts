@@ -2,16 +2,8 @@
 // simulated VPC, and time that is set forward until addresses have long been idle.
 import { drain } from '../../../src/ipam/sync/drain.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ENI_A,
-  ENI_B,
-  LARGE,
-  SUBNET,
-  UNASSIGN,
-  type World,
-  withoutAttachment,
-  world,
-} from '../../kit/world.ts';
+import { ENI_A, ENI_B, LARGE, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { type World, withoutAttachment, world } from '../../kit/world.ts';
 
 const IDLE_MS = 600_000;
 const POOL = { eni: ENI_A, range: null };

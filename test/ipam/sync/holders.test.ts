@@ -14,7 +14,8 @@ import { createEvidence, endHoldersBefore } from '../../../src/ipam/sync/holders
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { DESCRIBE, ENI_A, ENI_B, LARGE, POLICY, ROOMY, SUBNET, type World, world } from '../../kit/world.ts';
+import { DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { POLICY, type World, world } from '../../kit/world.ts';
 
 const MINUTE_MS = 60_000;
 

@@ -11,20 +11,8 @@ import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  POLICY,
-  pooled,
-  ROOMY,
-  SUBNET,
-  storeAway,
-  type World,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { assignTo, POLICY, pooled, storeAway, type World, world } from '../../kit/world.ts';
 
 const STRANGERS = '10.0.1.99';
 const INSTANCE = 'i-0a' as InstanceId;

@@ -12,24 +12,8 @@ import { idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import {
-  ASSIGN,
-  assignTo,
-  DESCRIBE,
-  ENI_A,
-  ENI_B,
-  failure,
-  ipsOf,
-  NOT_WARM,
-  POLICY,
-  ROOMY,
-  SMALL,
-  SUBNET,
-  UNASSIGN,
-  type World,
-  within,
-  world,
-} from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SMALL, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { assignTo, failure, ipsOf, NOT_WARM, POLICY, type World, within, world } from '../../kit/world.ts';
 
 const STRANGERS = '10.0.1.99';
 const INSTANCE = 'i-0a' as InstanceId;
