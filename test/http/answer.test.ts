@@ -1,16 +1,11 @@
 // Goal: what was claimed is held only if its answer was written, also for clients that send several requests before
 // they read an answer. Method: bytes on each transport, and an allocator whose first request waits.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { connect as connectTls } from 'node:tls';
 import { createDriver } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
-import { type Listener, listen } from '../../src/http/listen.ts';
-import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
+import { listen } from '../../src/http/listen.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
-import { assert, suite } from '../kit/uvu.ts';
+import { PLAIN, suiteWithFolders, TLS, type Transport } from '../kit/servers/transports.ts';
+import { assert } from '../kit/uvu.ts';
 import { ROOMY } from '../kit/vpcs.ts';
 import { until } from '../kit/wait.ts';
 import { pooled, type World } from '../kit/world.ts';
@@ -18,45 +13,6 @@ import { pooled, type World } from '../kit/world.ts';
 const REQUEST = dockerds('/IpamDriver.RequestAddress', '{"PoolID":"eni-0a","Address":"","Options":null}\n');
 /** Releases are dealt with at once: when this one is, all that was sent before it has been read. */
 const RELEASE = dockerds('/IpamDriver.ReleaseAddress', '{"PoolID":"eni-0a","Address":"10.0.1.200"}\n');
-
-let folder = '';
-let certificates: Certificates;
-
-interface Transport {
-  readonly name: string;
-  readonly listener: () => Listener;
-  readonly dial: (address: string) => Socket;
-}
-const portOf = (address: string) => Number(new URL(address).port);
-const TRANSPORTS: readonly Transport[] = [
-  {
-    name: 'TCP',
-    listener: () => ({ kind: 'http', host: '127.0.0.1', port: 0 }),
-    dial: address => connect(portOf(address), '127.0.0.1'),
-  },
-  {
-    name: 'a unix socket',
-    listener: () => ({ kind: 'unix', path: join(folder, 'x.sock'), mode: 0o600 }),
-    dial: address => connect(address.slice('unix:'.length)),
-  },
-  {
-    name: 'TLS',
-    listener: () => ({
-      kind: 'https',
-      host: '127.0.0.1',
-      port: 0,
-      tls: { ...certificates.server, clientCa: certificates.ca },
-    }),
-    dial: address =>
-      connectTls({
-        host: '127.0.0.1',
-        port: portOf(address),
-        cert: readFileSync(certificates.client.cert),
-        key: readFileSync(certificates.client.key),
-        ca: readFileSync(certificates.ca),
-      }),
-  },
-];
 
 /** Counts the handlers that have ended, too. */
 function countedInFlight() {
@@ -105,17 +61,9 @@ async function served(transport: Transport, first: (isGone: () => boolean) => Pr
 
 const addressesIn = (received: string): string[] => received.match(/(?<="Address":")[\d.]+/g) ?? [];
 
-const several = suite('several requests at once on one connection');
-several.before(() => {
-  certificates = makeCertificates();
-});
-several.after(() => certificates.remove());
-several.before.each(() => {
-  folder = mkdtempSync(join(tmpdir(), 'ec2-ipam-answer-'));
-});
-several.after.each(() => rmSync(folder, { recursive: true, force: true }));
+const several = suiteWithFolders('several requests at once on one connection', { certificates: true });
 
-for (const transport of TRANSPORTS) {
+for (const transport of [...PLAIN, TLS]) {
   several(`of a client of ${transport.name} that hangs up behind one leave no holder`, async () => {
     const { w, seen, inFlight, client, close } = await served(transport, gone => until('the hang-up', gone));
     client.socket.write(REQUEST + REQUEST + REQUEST + RELEASE);

@@ -16,10 +16,10 @@
  * Options of RequestPool. A PoolID of any age becomes ours for that subnet. An address that the stand-in chose becomes
  * the one that we chose in its place, until it is released; one that was named stays as it is.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Listening, listen } from '../../src/http/listen.ts';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { bodyOf, type Connection, dockerds, open, statusOf } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { appOf, ENGINES, type Engine, type Line, REFUSALS, Replay, type Wire } from './replay.ts';
@@ -65,7 +65,7 @@ function overSocket(): Wire {
       return { status: statusOf(response), body: bodyOf(response) };
     },
     async open(app) {
-      folder = mkdtempSync(join(tmpdir(), 'transcripts-'));
+      folder = tempFolder();
       const path = join(folder, 'ec2-ipam.sock');
       listening = await listen(app, { kind: 'unix', path, mode: 0o600 });
       connection = await open({ path });
@@ -73,7 +73,7 @@ function overSocket(): Wire {
     async close() {
       connection.close();
       await listening.close(1000);
-      rmSync(folder, { recursive: true });
+      removeFolder(folder);
     },
   };
 }
