@@ -34,13 +34,16 @@ function scene(options: { share?: number; bucketScale?: number; callTimeoutMs?: 
       log: (...line) => void lines.push(line),
     });
   const cloud = before(open);
+  /** When so much time has passed, so many calls of each crowd are done. */
+  const after = async (ms: number, crowds: readonly { done: number }[], done: readonly number[]) => {
+    await clock.advance(ms);
+    assert.equal(
+      crowds.map(one => one.done),
+      done,
+    );
+  };
   return {
-    clock,
-    vpc,
-    lines,
-    open,
-    before,
-    cloud,
+    ...{ clock, vpc, lines, open, before, cloud, after },
     as: (urgency: Urgency) => cloud.as(() => urgency),
     calls: (action: string) => vpc.calls.get(action) ?? 0,
   };
@@ -52,48 +55,36 @@ const assignOne = async (cloud: Cloud): Promise<void> => send(await cloud.permit
 const limiter = suite('rate limiter');
 
 limiter('what the bucket holds goes at once, the rest as fast as it fills', async () => {
-  const { clock, as } = scene();
+  const { as, after } = scene();
   const permits = crowd(200, permit(as('refill')));
   const reads = crowd(200, () => as('refill').subnet(SUBNET));
-  await clock.advance(0);
-  assert.equal([permits.done, reads.done], [100, 100]);
-  await clock.advance(50);
-  assert.equal([permits.done, reads.done], [100, 101]);
-  await clock.advance(1950);
-  assert.equal([permits.done, reads.done], [110, 140]);
-  await clock.advance(18_000);
-  assert.equal([permits.done, reads.done], [200, 200]);
+  await after(0, [permits, reads], [100, 100]);
+  await after(50, [permits, reads], [100, 101]);
+  await after(1950, [permits, reads], [110, 140]);
+  await after(18_000, [permits, reads], [200, 200]);
 });
 
 limiter('the share makes bucket and rate smaller, but never less than one call at a time', async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { as, after } = scene({ share: 0.05 });
   const permits = crowd(10, permit(as('refill')));
-  await clock.advance(0);
-  assert.is(permits.done, 5);
-  await clock.advance(3999);
-  assert.is(permits.done, 5);
-  await clock.advance(1);
-  assert.is(permits.done, 6);
+  await after(0, [permits], [5]);
+  await after(3999, [permits], [5]);
+  await after(1, [permits], [6]);
 
   const small = scene({ share: 0.002 });
-  const one = crowd(2, permit(small.as('recycle')));
-  await small.clock.advance(0);
-  assert.is(one.done, 1);
+  await small.after(0, [crowd(2, permit(small.as('recycle')))], [1]);
 });
 
 limiter("cold calls draw ahead of the share, as far as the account's bucket goes", async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { as, after } = scene({ share: 0.05 });
   const permits = crowd(102, permit(as('cold')));
-  await clock.advance(3999);
-  assert.is(permits.done, 100);
-  await clock.advance(1);
-  assert.is(permits.done, 101);
-  await clock.advance(4000);
-  assert.is(permits.done, 102);
+  await after(3999, [permits], [100]);
+  await after(1, [permits], [101]);
+  await after(4000, [permits], [102]);
 });
 
 limiter('a permit that nobody waits for any more goes to the next', async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { clock, as, after } = scene({ share: 0.05 });
   crowd(5, permit(as('refill')));
   const given = new AbortController();
   const late = crowd(1, () => as('refill').permit('assign', given.signal));
@@ -102,8 +93,7 @@ limiter('a permit that nobody waits for any more goes to the next', async () => 
   given.abort(new IpamError('unavailable', 'nobody waits any longer'));
   await clock.advance(LOOK_AGAIN_MS);
   assert.is(late.errors[0]?.code, 'ec2-throttled');
-  await clock.advance(2900);
-  assert.equal([late.done, next.done], [0, 1]);
+  await after(2900, [late, next], [0, 1]);
 });
 
 limiter('a caller that has gone ends the wait for a permit as such', async () => {
@@ -116,26 +106,19 @@ limiter('a caller that has gone ends the wait for a permit as such', async () =>
 });
 
 limiter('what is less urgent waits until the debt of the cold calls is paid', async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { as, after } = scene({ share: 0.05 });
   const cold = crowd(10, permit(as('cold'))); // five more than the share holds
   const refill = crowd(1, permit(as('refill')));
-  await clock.advance(23_999);
-  assert.equal([cold.done, refill.done], [10, 0]);
-  await clock.advance(1);
-  assert.is(refill.done, 1);
+  await after(23_999, [cold, refill], [10, 0]);
+  await after(1, [refill], [1]);
 });
 
 limiter('the more urgent goes first, among equals the first that came', async () => {
   const { clock, as } = scene();
   crowd(100, permit(as('cold')));
   const order: string[] = [];
-  for (const [urgency, name] of [
-    ['recycle', 'e'],
-    ['refill', 'b'],
-    ['reconcile', 'd'],
-    ['cold', 'a'],
-    ['refill', 'c'],
-  ] as const)
+  const asked = { e: 'recycle', b: 'refill', d: 'reconcile', a: 'cold', c: 'refill' } as const;
+  for (const [name, urgency] of Object.entries(asked))
     void as(urgency)
       .permit('assign')
       .then(() => order.push(name));
@@ -146,16 +129,14 @@ limiter('the more urgent goes first, among equals the first that came', async ()
 });
 
 limiter('one that waits becomes more urgent without losing its place among its new equals', async () => {
-  const { clock, cloud, as } = scene({ share: 0.05 });
+  const { clock, cloud, as, after } = scene({ share: 0.05 });
   crowd(5, permit(as('cold')));
   let urgency: Urgency = 'refill';
   const changing = cloud.as(() => urgency);
   const promoted = crowd(1, permit(changing));
-  await clock.advance(1000);
-  assert.is(promoted.done, 0);
+  await after(1000, [promoted], [0]);
   urgency = 'cold';
-  await clock.advance(LOOK_AGAIN_MS);
-  assert.is(promoted.done, 1, 'a cold call draws ahead');
+  await after(LOOK_AGAIN_MS, [promoted], [1]); // a cold call draws ahead
 
   urgency = 'reconcile';
   const order: string[] = [];
@@ -172,18 +153,16 @@ limiter('one that waits becomes more urgent without losing its place among its n
 });
 
 limiter('a throttle empties the bucket and halves its rate, once for those that come together', async () => {
-  const { clock, vpc, cloud, as, lines } = scene();
+  const { vpc, cloud, as, lines, after } = scene();
   const given = await Promise.all(Array.from({ length: 3 }, permit(cloud)));
   vpc.faults.add({ kind: 'throttle', times: 3 });
   for (const one of given) assert.is(await codeOf(send(one)), 'ec2-throttled');
   const permits = crowd(100, permit(as('cold')));
-  await clock.advance(9999);
-  assert.is(permits.done, 24); // 2.5 a second
+  await after(9999, [permits], [24]); // 2.5 a second
   assert.equal(lines, [
     ['warn', 'throttled by EC2, slowing down', { action: 'AssignPrivateIpAddresses', perSecond: 2.5 }],
   ]);
-  await clock.advance(2001);
-  assert.is(permits.done, 25 + 10, 'ten seconds without a throttle: full speed');
+  await after(2001, [permits], [25 + 10]); // ten seconds without a throttle: full speed
 });
 
 limiter('throttles that go on slow it to a sixteenth, and it recovers in steps', async () => {
@@ -210,17 +189,15 @@ limiter('slowed, cold calls keep to the rate of the account, others to our share
     ['cold', 10],
     ['refill', 5],
   ] as const) {
-    const { clock, vpc, cloud, as } = scene({ share: 0.5 });
+    const { after, vpc, cloud, as } = scene({ share: 0.5 });
     vpc.faults.add({ kind: 'throttle', times: 1 });
     await codeOf(assignOne(cloud));
-    const permits = crowd(50, permit(as(urgency)));
-    await clock.advance(4000);
-    assert.is(permits.done, done, urgency);
+    await after(4000, [crowd(50, permit(as(urgency)))], [done]);
   }
 });
 
 limiter('with a thousand waiting, the least urgent that came last is refused', async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { clock, as, after } = scene({ share: 0.05 });
   crowd(100, permit(as('cold')));
   const recycle = crowd(999, permit(as('recycle')));
   const last = crowd(1, permit(as('recycle')));
@@ -235,8 +212,7 @@ limiter('with a thousand waiting, the least urgent that came last is refused', a
     last.errors[0]?.line ?? '',
     /^not sent: AssignPrivateIpAddresses: too many calls wait; raise /,
   );
-  await clock.advance(4000);
-  assert.is(cold.done, 1);
+  await after(4000, [cold], [1]);
 });
 
 limiter('what has waited a minute is refused, nothing was sent, and EC2 is not blamed for it', async () => {
@@ -283,31 +259,30 @@ limiter('a read for which a container waits is given up sooner than a change', a
 });
 
 limiter('each API has a bucket of its own', async () => {
-  const { clock, as, calls } = scene();
-  const assigns = crowd(101, permit(as('refill')));
-  const unassigns = crowd(101, () => as('refill').permit('unassign'));
-  const reads = [
-    crowd(101, () => as('refill').eni(ETH1)),
-    crowd(101, () => as('refill').subnet(SUBNET)),
-    crowd(101, () => as('refill').reservations(SUBNET)),
-    crowd(101, () => as('refill').instanceType(INSTANCE)),
-    crowd(101, () => as('refill').addressLimit('m5.large')),
-  ];
-  await clock.advance(0);
-  assert.equal([assigns.done, unassigns.done, ...reads.map(read => read.done)], Array(7).fill(100));
+  const { after, as, calls } = scene();
+  const cloud = as('refill');
+  const crowds = [
+    permit(cloud),
+    () => cloud.permit('unassign'),
+    () => cloud.eni(ETH1),
+    () => cloud.subnet(SUBNET),
+    () => cloud.reservations(SUBNET),
+    () => cloud.instanceType(INSTANCE),
+    () => cloud.addressLimit('m5.large'),
+  ].map(ask => crowd(101, ask));
+  await after(0, crowds, Array(7).fill(100));
   assert.is(calls('DescribeNetworkInterfaces'), 100);
 });
 
 limiter('a hung call holds up none but its caller', async () => {
-  const { clock, vpc, cloud, as } = scene();
+  const { clock, vpc, cloud, as, after } = scene();
   vpc.faults.add({ kind: 'hang', times: 61 });
   const hung = crowd(60, () => cloud.eni(ETH1));
   const change = crowd(1, () => assignOne(cloud));
   await clock.advance(0);
   vpc.faults.clear();
   const others = crowd(40, () => as('recycle').eni(ETH1));
-  await clock.advance(0);
-  assert.equal([hung.done, change.done, others.done], [0, 0, 40]);
+  await after(0, [hung, change, others], [0, 0, 40]);
 });
 
 limiter('each page has a token', async () => {
@@ -373,31 +348,25 @@ limiter('a permit expires', async () => {
 });
 
 limiter('a permit that was not used goes to the next that waits, one that was used does not', async () => {
-  const { clock, as } = scene({ share: 0.05 });
+  const { as, after } = scene({ share: 0.05 });
   const permits = await Promise.all(Array.from({ length: 5 }, permit(as('refill'))));
   const waiting = crowd(2, permit(as('refill')));
-  await clock.advance(0);
-  assert.is(waiting.done, 0);
+  await after(0, [waiting], [0]);
   const [unused, used] = permits;
   unused?.[Symbol.dispose]();
   unused?.[Symbol.dispose]();
   await used?.send(ETH1, ips('10.0.1.20'), LATER);
   used?.[Symbol.dispose]();
-  await clock.advance(0);
-  assert.is(waiting.done, 1);
+  await after(0, [waiting], [1]);
   assert.is(await codeOf(unused?.send(ETH1, ips('10.0.1.21'), LATER) ?? Promise.resolve()), 'internal');
 });
 
 limiter('two processes with half the account each are never throttled', async () => {
-  const { clock, before, open, vpc, lines } = scene({ share: 0.5, bucketScale: 1 });
+  const { after, before, open, vpc, lines } = scene({ share: 0.5, bucketScale: 1 });
   const crowds = [before(open), before(open)].map(cloud =>
     crowd(500, () => cloud.as(() => 'refill').subnet(SUBNET)),
   );
-  await clock.advance(45_100); // 100 at once, then 900 at 20 a second
-  assert.equal(
-    crowds.map(({ done }) => done),
-    [500, 500],
-  );
+  await after(45_100, crowds, [500, 500]); // 100 at once, then 900 at 20 a second
   assert.is(vpc.calls.get('DescribeSubnets'), 1000, 'a throttled read would have been repeated');
   assert.equal(lines, []);
 });

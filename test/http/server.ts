@@ -109,7 +109,6 @@ export async function mute(address: string): Promise<Socket> {
   return socket;
 }
 
-export type Wire = ReturnType<typeof wire>;
 /** A connection as bytes, with all that came on it. */
 export function wire(address: string) {
   const socket = connect(toward(address));
