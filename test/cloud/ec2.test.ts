@@ -123,10 +123,7 @@ ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', asy
 ec2('an ENI without an IPv4 address that is asked for by id is an error that says so', async () => {
   vpc.network.createEni({ id: 'eni-0e' as EniId, subnet: SUBNET, primary: null });
   const line = await failureOf(cloud().eni('eni-0e' as EniId), 'bad-request');
-  assert.is(
-    line,
-    'eni-0e has no IPv4 address: it is an EFA-only or IPv6-only ENI; use an ENI that has one',
-  );
+  assert.is(line, 'eni-0e has no IPv4 address: it is an EFA-only or IPv6-only ENI; use an ENI that has one');
 });
 
 ec2('a subnet without an IPv4 CIDR is an error that says so', async () => {

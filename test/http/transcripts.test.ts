@@ -9,8 +9,9 @@
  * lowest free address. Left out is what says more about the stand-in than about Docker: its answers that were wrong
  * on purpose, its refusals, the connections it closed (but for the repetition with an empty body, which is dockerd's
  * own doing), its variants of discovery and TLS; the replays that dockerd sends at its start only to drivers which
- * say RequiresRequestReplay; and what follows from a pool that this driver refuses. Bodies are verbatim. `response`
- * is the stand-in's, kept where the mapping needs it; `gone` marks the request of a dockerd that was killed meanwhile.
+ * say RequiresRequestReplay; and what follows from a pool that this driver refuses, as the endless loop without --subnet
+ * after its third request. Bodies are verbatim. `response` is the stand-in's, kept where the mapping needs it; `gone`
+ * marks the request of a dockerd that was killed meanwhile.
  *
  * How it is mapped. Each subnet of the captures is a subnet of the VPC with an ENI of its own, which is added to the
  * Options of RequestPool. A PoolID of any age becomes ours for that subnet. An address that the stand-in chose becomes
