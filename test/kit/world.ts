@@ -16,6 +16,7 @@ import { createMemoryStore } from '../../src/store/memory.ts';
 import type { FreeQuery, Store } from '../../src/store/store.ts';
 import { Clock } from './clock.ts';
 import { Random } from './random.ts';
+import { assert } from './uvu.ts';
 import { ENI_A, SMALL, SUBNET } from './vpcs.ts';
 
 export const POLICY: Policy = {
@@ -275,6 +276,12 @@ const steps = {
     const before = this.time.now;
     await work;
     return this.time.now - before;
+  },
+  /** What the work ends with; fails if more time passes until then. */
+  async inTime<T>(this: World, msMax: number, work: Promise<T>): Promise<T> {
+    const tookMs = await this.tookMs(work);
+    assert.ok(tookMs <= msMax, `${tookMs} ms`);
+    return await work;
   },
   /** How many lines of its log begin so. */
   linesOf(this: World, message: string): number {

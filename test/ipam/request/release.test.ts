@@ -1,40 +1,95 @@
 // Goal: a release ends the holding that there was when it arrived, whichever server began that, and none that began
-// later. Method: several servers on one ledger, a store that fails or waits, and time that passes meanwhile.
-import type { Ipv4 } from '../../../src/domain/address.ts';
-import type { Allocation } from '../../../src/domain/allocation.ts';
-import { IpamError } from '../../../src/domain/error.ts';
-import { createMemoryStore } from '../../../src/store/memory.ts';
-import { assert, suite } from '../../kit/uvu.ts';
-import { DESCRIBE, ENI_A, ENI_B, ROOMY, SMALL } from '../../kit/vpcs.ts';
-import { failure, ipsOf, NOT_WARM, POLICY, storeAway, type World, world } from '../../kit/world.ts';
+// later; whatever else is released stays as it is. Method: several servers on one ledger, a store that fails or waits,
+// and time that passes meanwhile.
 
-const NAMED = '10.0.1.77' as Ipv4;
-const LARGE_ENI = {
-  ...ROOMY,
-  instanceTypes: { 'test.large': { enis: 2, addressesPerEni: 250 } },
-  instances: ROOMY.instances?.map(instance => ({ ...instance, type: 'test.large' })) ?? [],
-};
-const later = ({ time }: World, ms: number) => {
-  time.now += ms;
-};
-/** Two servers on one ledger, whose clock is `skew.ms` ahead of theirs. */
-function servers(skewMs = 0) {
-  const skew = { ms: skewMs };
-  const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + skew.ms }) });
-  return { w, other: w.another(), skew };
-}
-const hold = (w: World, holder: string | null = null): Promise<Allocation> =>
-  w.request(ENI_A, { named: NAMED, holder });
-/** The address is released at one server and given to the next holder by another. */
-async function giveAnew(ends: World, begins = ends): Promise<void> {
-  await ends.release(ENI_A, NAMED);
-  await hold(begins, 'next');
-}
+import { IpamError } from '../../../src/domain/error.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { DESCRIBE, ENI_A, ENI_B, SUBNET } from '../../kit/vpcs.ts';
+import { failure, storeAway, type World, world } from '../../kit/world.ts';
+import { giveAnew, hold, isHeldBy, later, NAMED, servers, waitingRelease } from './servers.ts';
+
+const releasing = suite('release');
+
+releasing('of an address by its holder makes it ready and lets it rest', async () => {
+  const w = world();
+  const { ip } = await w.request(ENI_A, { holder: 'web' });
+  assert.is(await w.release(ENI_A, ip), true);
+  const { status, restedSince, holder } = await w.rowOf(ip);
+  assert.equal([status, restedSince, holder], ['ready', w.time.now, null]);
+});
+
+const STATUSES = ['allocated', 'occupied', 'reserved', 'ready', 'free'] as const;
+const rollbacks: [what: string, eni: EniId, ip: (held: string) => string][] = [
+  ['through another ENI', ENI_B, held => held],
+  ['of the gateway', ENI_A, () => '10.0.1.1'],
+  ['of the primary', ENI_A, () => '10.0.1.4'],
+  ["of another ENI's primary", ENI_A, () => '10.0.1.5'],
+  ['of an address outside the subnet', ENI_A, () => '192.168.7.7'],
+];
+for (const [what, eni, ip] of rollbacks)
+  releasing(`${what} is a no and changes nothing`, async () => {
+    const w = world();
+    const { ip: held } = await w.request(ENI_A);
+    await w.enis.adopt(eni);
+    const before = await w.store.withStatus(SUBNET, STATUSES);
+    assert.is(await w.release(eni, ip(held)), false);
+    assert.equal(await w.store.withStatus(SUBNET, STATUSES), before);
+  });
+
+releasing('a second time is a no', async () => {
+  const w = world();
+  const { ip } = await w.request(ENI_A);
+  await w.release(ENI_A, ip);
+  assert.is(await w.release(ENI_A, ip), false);
+});
+
+releasing('of an occupied secondary by the ENI that carries it frees it: its record was lost', async () => {
+  const w = world();
+  w.putOn(ENI_A, '10.0.1.9');
+  await w.enis.adopt(ENI_A);
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
+  assert.is(await w.statusOf('10.0.1.9'), 'ready');
+});
+
+releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at once', async () => {
+  const w = world();
+  w.putOn(ENI_A, '10.0.1.9');
+  await w.enis.adopt(ENI_A);
+  w.takeOff(ENI_A, '10.0.1.9');
+  await w.store.move([{ row: await w.rowOf('10.0.1.9'), move: 'unseen' }]);
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
+  assert.is(await w.statusOf('10.0.1.9'), 'free');
+});
+
+releasing('endures an EC2 that is away for a moment', async () => {
+  const w = world({ instance: 'i-0a' });
+  w.putOn(ENI_A, '10.0.1.9');
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE, times: 3 });
+  assert.is(await w.release(ENI_A, '10.0.1.9'), true);
+});
+
+releasing('that was made though the store failed does not end the next holding', async () => {
+  const w = world();
+  const { ip } = await w.request(ENI_A);
+  const back = w.intercept('move', move => async changes => {
+    back();
+    await move(changes);
+    w.time.now += 1;
+    await move([{ row: await w.rowOf(ip), move: 'claim', holder: 'next' }]);
+    return await storeAway();
+  });
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is((await w.rowOf(ip)).holder, 'next');
+  assert.is(await w.statusOf(ip), 'allocated');
+});
+
+releasing.run();
+
 async function endsHolding(w: World, released: Promise<boolean>, ip: string = NAMED): Promise<void> {
   assert.is(await released, true);
   assert.is(await w.statusOf(ip), 'ready');
 }
-const isHeldBy = async (w: World, holder: string) => assert.is((await w.rowOf(NAMED)).holder, holder);
 /** The next move is made and the answer lost, and meanwhile `work` is done. */
 function loseAnswer(w: World, work: () => Promise<unknown>): void {
   const back = w.intercept('move', move => async changes => {
@@ -43,11 +98,6 @@ function loseAnswer(w: World, work: () => Promise<unknown>): void {
     await work();
     throw new IpamError('store-down', 'the answer was lost');
   });
-}
-/** A release that waits for `open`. */
-function waitingRelease({ allocator }: World) {
-  const { promise, resolve: open } = Promise.withResolvers<void>();
-  return { released: allocator.release({ eni: ENI_A, range: null }, NAMED, () => promise), open };
 }
 
 const several = suite('a release at one of several servers');
@@ -271,255 +321,3 @@ late('ends what it remembers, and nothing that began later', async () => {
 });
 
 late.run();
-
-const owing = suite('a release while the store is away for longer than a request waits');
-
-/** The store took no move while the releases arrived. */
-async function owed(w: World, ...ips: string[]): Promise<() => void> {
-  const back = w.intercept('move', () => storeAway);
-  for (const ip of ips) assert.is((await failure(w.release(ENI_A, ip))).code, 'store-down');
-  return back;
-}
-
-owing('is refused in time, and made once the store is back', async () => {
-  const { w } = servers();
-  const { ip } = await w.request(ENI_A);
-  const back = await owed(w, ip);
-  await failure(w.releases.settleOwed());
-  back();
-  assert.equal(w.releases.owed(), [ip]);
-  await w.releases.settleOwed();
-  assert.equal(w.releases.owed(), []);
-  assert.is(await w.statusOf(ip), 'ready');
-});
-
-owing('is not kept back by one whose row somebody has locked', async () => {
-  const { w } = servers();
-  const [locked, { ip }] = [await w.request(ENI_A), await w.request(ENI_A)];
-  (await owed(w, locked.ip, ip))();
-  const unlock = w.intercept('move', move => async changes => {
-    if (changes.some(({ row }) => row.ip === locked.ip))
-      throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
-    return await move(changes);
-  });
-  await w.releases.settleOwed();
-  assert.is(await w.statusOf(ip), 'ready');
-  assert.equal(w.releases.owed(), [locked.ip]);
-  unlock();
-  await w.releases.settleOwed();
-  assert.is(await w.statusOf(locked.ip), 'ready');
-});
-
-owing('is kept while EC2 does not say whose its ENI is', async () => {
-  const { w } = servers();
-  const { ip } = await w.request(ENI_A);
-  (await owed(w, ip))();
-  w.enis.forget(ENI_A);
-  const back = w.intercept('eni', eni => async id => {
-    const known = await eni(id);
-    return known === null ? null : { ...known, primary: '0.0.0.0' as Ipv4 };
-  });
-  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE });
-  await w.releases.settleOwed();
-  assert.equal(w.releases.owed(), [ip]);
-  back();
-  w.vpc.faults.clear();
-  w.enis.forget(ENI_A);
-  await w.releases.settleOwed();
-  assert.is(await w.statusOf(ip), 'ready');
-});
-
-owing('is made once, so many at a time, however often the loop comes round meanwhile', async () => {
-  const w = world({ vpc: LARGE_ENI, policy: { warmMin: 0, warmMax: 200 } });
-  const held = await Promise.all(Array.from({ length: 200 }, () => w.request(ENI_A)));
-  const back = w.intercept('move', () => storeAway);
-  await Promise.all(held.map(({ ip }) => failure(w.release(ENI_A, ip))));
-  back();
-  let [reads, most] = [0, 0];
-  w.intercept('get', get => async (...asked) => {
-    most = Math.max(most, ++reads);
-    await w.time.wait(1_000);
-    reads--;
-    return await get(...asked);
-  });
-  const rounds = [w.releases.settleOwed()];
-  for (let round = 0; round < 3; round++) {
-    await w.time.wait(500);
-    rounds.push(w.releases.settleOwed());
-  }
-  await Promise.all(rounds);
-  assert.equal(w.releases.owed(), []);
-  assert.is(w.linesOf('release made late'), 200);
-  assert.ok(most <= 50, `${most} reads at once`);
-});
-
-owing('is tried alone until the store is back', async () => {
-  const { w } = servers();
-  const held = [await w.request(ENI_A), await w.request(ENI_A)];
-  await owed(w, ...ipsOf(held));
-  const tries = w.countingCalls('move');
-  await failure(w.releases.settleOwed());
-  assert.is(tries.move, 1);
-});
-
-for (const [when, rounds] of [
-  ['just now', 1],
-  ['for long', 100],
-] as const)
-  owing(`whose row somebody has locked ${when}: a start waits for an outage all the same`, async () => {
-    const { w } = servers();
-    const [locked] = [await w.request(ENI_A), await w.request(ENI_A)];
-    let awayUntil = 0;
-    w.intercept('move', move => async changes => {
-      if (w.time.now < awayUntil) return await storeAway();
-      if (!changes.some(({ row }) => row.ip === locked.ip)) return await move(changes);
-      await w.time.wait(5_000);
-      throw new IpamError('store-down', 'its row is locked', { addresses: [locked.ip] });
-    });
-    await failure(w.release(ENI_A, locked.ip));
-    for (let i = 0; i < rounds; i++) {
-      await w.releases.settleOwed();
-      await w.time.wait(1_000);
-    }
-    awayUntil = w.time.now + 15_000;
-    assert.is((await w.request(ENI_A)).status, 'allocated');
-  });
-
-for (const [what, vpc, eni] of [
-  ['on an ENI that it leaves full', ROOMY, ENI_A],
-  ['in a subnet that it leaves dry', SMALL, ENI_B],
-] as const)
-  owing(`is waited for by a request ${what}`, async () => {
-    const w = world({ vpc, policy: NOT_WARM });
-    const [first] = await w.requests(ENI_A, 9);
-    const ip = first?.ip ?? '';
-    (await owed(w, ip))();
-    const asked = w.request(eni, { holder: 'next' });
-    await w.time.wait(3_000);
-    await w.releases.settleOwed();
-    const { ip: given, holder, iface } = await asked;
-    assert.equal({ given, holder, iface }, { given: ip, holder: 'next', iface: eni });
-  });
-
-owing('is not waited for by a request that it does not help', async () => {
-  const w = world({ vpc: ROOMY, policy: NOT_WARM });
-  await w.request(ENI_B, { named: NAMED });
-  await w.requests(ENI_A, 9);
-  const back = w.intercept('move', () => storeAway);
-  await failure(w.release(ENI_B, NAMED));
-  back();
-  const refused = failure(w.request(ENI_A));
-  assert.ok((await w.tookMs(refused)) < 1_000);
-  assert.is((await refused).code, 'exhausted');
-});
-
-owing('ends no holding that began after it arrived', async () => {
-  const { w, other } = servers();
-  await hold(w);
-  (await owed(w, NAMED))();
-  await giveAnew(other);
-  await w.releases.settleOwed();
-  await isHeldBy(w, 'next');
-  assert.equal(w.releases.owed(), []);
-});
-
-owing('is waited for by a request for the same address', async () => {
-  const { w } = servers();
-  await hold(w);
-  (await owed(w, NAMED))();
-  const asked = hold(w, 'next');
-  await w.releases.settleOwed();
-  assert.is((await asked).holder, 'next');
-});
-
-for (const [by, isRunning] of [
-  ['the keeper', true],
-  ['a server that stops', false],
-] as const)
-  owing(`is made by ${by}`, async () => {
-    const { w } = servers();
-    const { ip } = await w.request(ENI_A);
-    (await owed(w, ip))();
-    if (isRunning) void w.keeper.run();
-    await w.keeper.stop(60_000);
-    assert.is(await w.statusOf(ip), 'ready');
-  });
-
-for (const [what, isHung] of [
-  ['before', false],
-  ['at its bound, since the store hangs', true],
-] as const)
-  owing(`is named in the log of a server that stops ${what}`, async () => {
-    const { w } = servers();
-    const { ip } = await w.request(ENI_A);
-    await owed(w, ip);
-    if (isHung) w.intercept('lateOutcomes', () => () => new Promise(() => {}));
-    void w.keeper.run();
-    await w.keeper.stop(60_000);
-    const told = w.lines.filter(line => line.level === 'error' && line.message.startsWith('stopped before'));
-    assert.is(told.length, 1);
-    assert.equal(told[0]?.fields.ips, [ip]);
-  });
-
-owing.run();
-
-const named = suite('--ip and the release of the same address');
-
-/** The next read of a row calls `work` once it has read. */
-function afterRead(w: World, work: () => unknown): void {
-  const back = w.intercept('get', get => async (...asked) => {
-    back();
-    const read = await get(...asked);
-    await work();
-    return read;
-  });
-}
-
-named('waits for the release that this server has in hand', async () => {
-  const { w } = servers();
-  await hold(w, 'before');
-  const { released, open } = waitingRelease(w);
-  afterRead(w, open);
-  assert.is((await hold(w, 'after')).holder, 'after');
-  assert.is(await released, true);
-  await isHeldBy(w, 'after');
-});
-
-named('waits for one that is made while the row is read', async () => {
-  const { w } = servers();
-  await hold(w);
-  afterRead(w, () => released);
-  const released = w.release(ENI_A, NAMED);
-  assert.is((await hold(w, 'after')).holder, 'after');
-});
-
-named('waits for one that is tried again, since the store has failed', async () => {
-  const { w } = servers();
-  await hold(w);
-  let failures = 0;
-  w.intercept('move', move => async changes => {
-    if (changes[0]?.move === 'release' && failures++ < 3) return await storeAway();
-    return await move(changes);
-  });
-  const released = w.release(ENI_A, NAMED);
-  assert.is((await hold(w, 'after')).holder, 'after');
-  assert.is(await released, true);
-});
-
-named('is refused when the release does not end within its bound', async () => {
-  const { w } = servers();
-  await hold(w, 'before');
-  const { open } = waitingRelease(w);
-  const before = w.time.now;
-  assert.match((await failure(hold(w))).line, /is held by container before/);
-  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
-  open();
-});
-
-named('is refused at once when no release is in hand', async () => {
-  const { w } = servers();
-  await hold(w);
-  assert.is(await w.tookMs(failure(hold(w))), 0);
-});
-
-named.run();

@@ -4,7 +4,7 @@ import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
-import { failure, type World, world } from '../../kit/world.ts';
+import { failure, storeAway, type World, world } from '../../kit/world.ts';
 
 const undoing = suite('undo');
 
@@ -88,6 +88,49 @@ undoing('of more than can be kept is never given up: no more addresses are given
   await w.rollbacks.settle();
   assert.is(w.rollbacks.isEmpty, true);
   assert.is((await w.request(ENI_A)).status, 'allocated');
+});
+
+undoing('one that the store fails is made up for by the keeper', async () => {
+  const w = world();
+  const row = await w.request(ENI_A);
+  const back = w.intercept('move', () => storeAway);
+  await w.allocator.undo(row);
+  assert.is(w.rollbacks.isEmpty, false);
+  back();
+  await w.rollbacks.settle();
+  assert.is(w.rollbacks.isEmpty, true);
+  assert.is(await w.statusOf(row.ip), 'ready');
+});
+
+undoing('one that meets another move in the middle is tried again', async () => {
+  const w = world();
+  const row = await w.request(ENI_A);
+  const back = w.intercept('move', move => async () => {
+    back();
+    await move([{ row, move: 'missed' }]);
+    return [];
+  });
+  await w.allocator.undo(row);
+  assert.is(await w.statusOf(row.ip), 'unassigning');
+  assert.is(w.rollbacks.isEmpty, true);
+});
+
+undoing('one whose row changed meanwhile is made all the same', async () => {
+  const w = world();
+  const row = await w.request(ENI_A);
+  await w.store.move([{ row, move: 'missed' }]);
+  await w.allocator.undo(row);
+  assert.is(await w.statusOf(row.ip), 'unassigning', 'it was missing: its repair may yet apply');
+});
+
+undoing('gives back a claim whose answer reached nobody, and only that claim', async () => {
+  const w = world();
+  const row = await w.request(ENI_A);
+  await w.allocator.undo(row);
+  assert.is(await w.statusOf(row.ip), 'ready');
+  const again = await w.request(ENI_A, { named: row.ip });
+  await w.allocator.undo(row);
+  assert.is(await w.statusOf(again.ip), 'allocated', 'the next holder is not touched');
 });
 
 undoing.run();

@@ -1,0 +1,144 @@
+import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, UNASSIGN } from '../../kit/vpcs.ts';
+import { assignTo, ipsOf, NOT_WARM, POLICY, world } from '../../kit/world.ts';
+import { withFree } from './free-rows.ts';
+
+const unassigning = suite('unassign');
+
+/** So many ready rows on ENI A. */
+async function withReady(count: number) {
+  const { w, rows } = await withFree(count);
+  return { w, rows: (await assignTo(w.context, ENI_A, rows)).ready };
+}
+
+unassigning('takes many off in one call', async () => {
+  const { w, rows } = await withReady(5);
+  assert.is((await unassign(w.context, rows)).freed.length, 5);
+  assert.equal(w.secondariesOf(ENI_A), []);
+  assert.is(w.callsOf(UNASSIGN), 1);
+});
+
+unassigning('what was claimed meanwhile stays', async () => {
+  const { w, rows } = await withReady(3);
+  const held = await w.request(ENI_A);
+  assert.is((await unassign(w.context, rows)).freed.length, 2);
+  assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
+  assert.is(await w.statusOf(held.ip), 'allocated');
+});
+
+unassigning('a batch refused for one that is off already is halved until each is settled', async () => {
+  const { w, rows } = await withReady(5);
+  w.takeOff(ENI_A, rows[3]?.ip ?? '');
+  assert.is((await unassign(w.context, rows)).freed.length, 5);
+  assert.equal(w.secondariesOf(ENI_A), []);
+});
+
+unassigning('on an ENI that is gone confirms them all', async () => {
+  const { w, rows } = await withReady(3);
+  w.detach(ENI_A);
+  w.vpc.network.deleteEni(ENI_A);
+  assert.is((await unassign(w.context, rows)).freed.length, 3);
+});
+
+unassigning('refused for the rate, they are ready again', async () => {
+  const { w, rows } = await withReady(3);
+  w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 1 });
+  assert.is((await unassign(w.context, rows)).freed.length, 0);
+  assert.is((await w.ipsWith('ready')).length, 3);
+});
+
+unassigning('after a lost reply nobody gets them until the grace is over and they are off', async () => {
+  const { w, rows } = await withReady(3);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 200_000, action: UNASSIGN, times: 1 });
+  assert.is((await unassign(w.context, rows)).freed.length, 0);
+  const others = ipsOf(await w.requests(ENI_A, 6));
+  for (const { ip } of rows) assert.not.ok(others.includes(ip));
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.context), 3);
+  for (const { ip } of rows) {
+    assert.not.ok(w.secondariesOf(ENI_A).includes(ip));
+    assert.ok((await w.rowOf(ip)).leftUnsure, 'and they stay off for the grace');
+  }
+});
+
+unassigning('what EC2 took off for certain stays off for late reads only, halved batches too', async () => {
+  const { w, rows } = await withReady(3);
+  w.takeOff(ENI_A, rows[0]?.ip ?? '');
+  assert.is((await unassign(w.context, rows)).freed.length, 3);
+  for (const row of rows) assert.not.ok((await w.rowOf(row.ip)).leftUnsure);
+});
+
+const repairing = suite('repair');
+
+/** So many held addresses that somebody took off ENI A. */
+async function withMissing(count: number, options: Parameters<typeof world>[0] = {}) {
+  const w = world({ vpc: ROOMY, ...options });
+  const held = await w.requests(ENI_A, count);
+  w.takeOff(ENI_A, ...ipsOf(held));
+  return { w, held };
+}
+
+repairing('a held address that is missing from its ENI is put back, and its holder keeps it', async () => {
+  const w = world({ vpc: ROOMY });
+  const held = await w.request(ENI_A, { holder: 'web' });
+  w.takeOff(ENI_A, held.ip);
+  assert.is(await repair(w.context, [held]), 1);
+  const { status, holder, missingSince } = await w.rowOf(held.ip);
+  assert.equal([status, holder, missingSince], ['allocated', 'web', null]);
+  assert.ok(w.secondariesOf(ENI_A).includes(held.ip));
+});
+
+for (const fault of [
+  { kind: 'throttle' },
+  { kind: 'hang' },
+  { kind: 'error', code: 'InvalidParameterValue', message: 'no' },
+] as const)
+  repairing(`whatever EC2 answers (${fault.kind}), the holder keeps it, and it stays missing`, async () => {
+    const { w, held } = await withMissing(1);
+    w.vpc.faults.add({ ...fault, action: ASSIGN });
+    assert.is(await repair(w.context, held), 0);
+    const row = await w.rowOf(held[0]?.ip ?? '');
+    assert.is(row.status, 'allocated');
+    assert.is.not(row.missingSince, null);
+  });
+
+repairing('what is released while missing is taken off after the grace', async () => {
+  const { w, held } = await withMissing(1);
+  const [ip = ''] = ipsOf(held);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 300_000, action: ASSIGN, times: 1 });
+  await repair(w.context, held);
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is(await w.statusOf(ip), 'unassigning', 'its repair may yet apply');
+  assert.is(await takeOver(w.context), 0);
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.context), 1);
+  assert.not.ok(w.secondariesOf(ENI_A).includes(ip));
+  assert.is(await w.statusOf(ip), 'free');
+});
+
+repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {
+  const { w, held } = await withMissing(5);
+  w.putOn(ENI_B, held[2]?.ip ?? '');
+  const before = w.callsOf(ASSIGN);
+  assert.is(await repair(w.context, held), 4);
+  assert.is(w.callsOf(ASSIGN) - before, 2);
+  for (const row of held) assert.is(await w.statusOf(row.ip), 'allocated');
+});
+
+repairing('where the ENI has room for one only, one is put back', async () => {
+  const w = world({ policy: NOT_WARM });
+  const held = (await w.requests(ENI_A, 9)).slice(0, 2);
+  w.takeOff(ENI_A, ...ipsOf(held));
+  w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full', 1);
+  assert.is(await repair(w.context, held), 2);
+});
+
+repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
+  const { w, held } = await withMissing(5, { unnamedRefusals: true });
+  w.putOn(ENI_B, held[3]?.ip ?? '');
+  assert.is(await repair(w.context, held), 4);
+});
+
+for (const s of [unassigning, repairing]) s.run();

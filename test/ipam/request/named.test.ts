@@ -1,0 +1,115 @@
+// Goal: a named address is given or refused with the reason, and a release of it that is under way is waited for.
+// Method: the whole machine on a small simulated VPC.
+import { assert, suite } from '../../kit/uvu.ts';
+import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
+import { failure, POLICY, storeAway, type World, world } from '../../kit/world.ts';
+import { hold, isHeldBy, NAMED, servers, waitingRelease } from './servers.ts';
+
+const named = suite('request of a named address');
+
+named('is honoured, and a second request for it is refused with the reason', async () => {
+  const w = world({ vpc: ROOMY });
+  assert.is((await w.request(ENI_A, { named: NAMED, holder: 'db' })).ip, NAMED);
+  const line = '10.0.1.77 is held by container db on eni-0a; choose another address or leave out --ip';
+  assert.is((await failure(w.request(ENI_B, { named: NAMED }))).line, line);
+});
+
+named('is served while it cools on its ENI, as docker restart needs', async () => {
+  const w = world({ vpc: ROOMY, policy: { strictReuse: true } });
+  await w.request(ENI_A, { named: NAMED });
+  assert.is(await w.release(ENI_A, NAMED), true);
+  assert.is((await w.request(ENI_A, { named: NAMED })).ip, NAMED);
+});
+
+named('that is ready on another ENI is refused, naming that ENI', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.request(ENI_A, { named: NAMED });
+  await w.release(ENI_A, NAMED);
+  const error = await failure(w.request(ENI_B, { named: NAMED }));
+  assert.match(error.line, /10\.0\.1\.77 is kept ready on eni-0a, another ENI/);
+});
+
+const rejected: [ip: string, why: RegExp][] = [
+  ['10.0.1.1', /reserved by AWS: it is the VPC router/],
+  ['10.0.1.255', /reserved by AWS/],
+  ['10.0.1.4', /primary address of eni-0a/],
+  ['10.0.1.5', /in use on eni-0b, not by a container/],
+  ['10.9.9.9', /not in 10\.0\.1\.0\/24/],
+];
+for (const [ip, why] of rejected)
+  named(`${ip} is refused: ${why.source}`, async () => {
+    const w = world({ vpc: ROOMY });
+    assert.match((await failure(w.request(ENI_A, { named: ip }))).line, why);
+  });
+
+named('that somebody else has at EC2 is refused, and written down', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.request(ENI_A);
+  w.putOn(ENI_B, '10.0.1.99');
+  const error = await failure(w.request(ENI_A, { named: '10.0.1.99' }));
+  assert.match(error.line, /10\.0\.1\.99 is in use on eni-0b/);
+  assert.is(await w.statusOf('10.0.1.99'), 'occupied');
+});
+
+named.run();
+
+const again = suite('--ip and the release of the same address');
+
+/** The next read of a row calls `work` once it has read. */
+function afterRead(w: World, work: () => unknown): void {
+  const back = w.intercept('get', get => async (...asked) => {
+    back();
+    const read = await get(...asked);
+    await work();
+    return read;
+  });
+}
+
+again('waits for the release that this server has in hand', async () => {
+  const { w } = servers();
+  await hold(w, 'before');
+  const { released, open } = waitingRelease(w);
+  afterRead(w, open);
+  assert.is((await hold(w, 'after')).holder, 'after');
+  assert.is(await released, true);
+  await isHeldBy(w, 'after');
+});
+
+again('waits for one that is made while the row is read', async () => {
+  const { w } = servers();
+  await hold(w);
+  afterRead(w, () => released);
+  const released = w.release(ENI_A, NAMED);
+  assert.is((await hold(w, 'after')).holder, 'after');
+});
+
+again('waits for one that is tried again, since the store has failed', async () => {
+  const { w } = servers();
+  await hold(w);
+  let failures = 0;
+  w.intercept('move', move => async changes => {
+    if (changes[0]?.move === 'release' && failures++ < 3) return await storeAway();
+    return await move(changes);
+  });
+  const released = w.release(ENI_A, NAMED);
+  assert.is((await hold(w, 'after')).holder, 'after');
+  assert.is(await released, true);
+});
+
+again('is refused when the release does not end within its bound', async () => {
+  const { w } = servers();
+  await hold(w, 'before');
+  const { open } = waitingRelease(w);
+  const before = w.time.now;
+  assert.match((await failure(hold(w))).line, /is held by container before/);
+  assert.ok(w.time.now - before >= POLICY.requestTimeoutMs);
+  open();
+});
+
+again('is refused at once when no release is in hand', async () => {
+  const { w } = servers();
+  await hold(w);
+  assert.is(await w.tookMs(failure(hold(w))), 0);
+});
+
+again.run();
