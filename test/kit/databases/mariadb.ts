@@ -51,7 +51,8 @@ export const storeOpener =
     return createMysqlStore({ spec, password, ...options });
   };
 
-export async function startMariadb(): Promise<MariaDb> {
+/** `more`: further flags of the server. */
+export async function startMariadb(...more: string[]): Promise<MariaDb> {
   const server = SERVERS.find(path => existsSync(path));
   if (server === undefined) throw new Error(MISSING);
   const folder = tempFolder();
@@ -74,7 +75,7 @@ export async function startMariadb(): Promise<MariaDb> {
   const create = async (...names: string[]) =>
     void (await run('', ...names.map(name => `CREATE DATABASE \`${name}\``)));
   const start = async () => {
-    const started = startProgram(server, flags(folder, port), {}, { stdio: 'ignore' });
+    const started = startProgram(server, [...flags(folder, port), ...more], {}, { stdio: 'ignore' });
     running = started;
     const answers = async () => {
       if (started.hasEnded()) throw new Error(`mariadbd: ${readFileSync(join(folder, 'log'), 'utf8')}`);
