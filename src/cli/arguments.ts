@@ -1,6 +1,7 @@
 /** Splits the command line into flags and arguments, and suggests the word that was meant. */
 import { parseArgs } from 'node:util';
 import { IpamError } from '../domain/error.ts';
+import { shown } from '../domain/text.ts';
 import type { Command, Options } from './command.ts';
 import { SETTINGS, type Setting } from './settings/settings.ts';
 import { accept } from './settings/value-parsers.ts';
@@ -82,7 +83,7 @@ const kindOf = (command: Command, flag: string) =>
 function unknownFlag(command: Command, rawName: string, known: readonly string[]): string {
   const close = nearest(rawName.replace(/^-+/, ''), known);
   const hint = close === null ? `see ec2-ipam ${command.name} --help` : `did you mean --${close}?`;
-  return `${command.name} has no ${rawName.slice(0, 80)}: ${hint}`;
+  return `${command.name} has no ${shown(rawName)}: ${hint}`;
 }
 
 function miscounted({ name, usage, args: { min, max } }: Command, args: readonly string[]): string[] {
@@ -91,7 +92,7 @@ function miscounted({ name, usage, args: { min, max } }: Command, args: readonly
   if (args.length <= max) return [];
   return [
     max === 0
-      ? `${name} takes no argument, but "${args[0]}" was given`
+      ? `${name} takes no argument, but "${shown(args[0] ?? '')}" was given`
       : `${name} takes at most ${max} arguments: ${call}`,
   ];
 }

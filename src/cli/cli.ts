@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
+import { escaped, shown } from '../domain/text.ts';
 import { nearest, optionValues, sortArguments } from './arguments.ts';
-import type { Assemble, Command, Io } from './command.ts';
+import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
 import { demo } from './commands/demo.ts';
 import { init } from './commands/init.ts';
@@ -43,10 +44,11 @@ type Env = Readonly<Record<string, string | undefined>>;
 export async function main(
   argv: readonly string[],
   env: Env,
-  io: Io,
+  streams: Io,
   assemble: Assemble,
   commands: readonly Command[] = COMMANDS,
 ): Promise<number> {
+  const io = { ...streams, out: escapedOutput(streams.out) };
   const [name = '', ...rest] = argv;
   if (name === '--version' || name === 'version') return print(io, `${version()}\n`);
   const wantsHelp = ['help', '--help', '-h'].includes(name);
@@ -64,20 +66,25 @@ export async function main(
   return wantsHelp ? print(io, usageOf(command)) : run(command, rest, env, io, assemble);
 }
 
+/** What a command prints may hold names from Docker and EC2, which must not send codes to a terminal. */
+const escapedOutput = (out: Output): Output => ({
+  isTerminal: out.isTerminal,
+  write: text => out.write(escaped(text)),
+});
+
 function print(io: Io, text: string): number {
   io.out.write(text);
   return DONE;
 }
 
 function unknownCommand(name: string, commands: readonly Command[]): string {
-  if (name.startsWith('-'))
-    return `the command comes before its flags: ec2-ipam COMMAND ${name.slice(0, 80)}`;
+  if (name.startsWith('-')) return `the command comes before its flags: ec2-ipam COMMAND ${shown(name)}`;
   const close = nearest(
     name,
     commands.map(one => one.name),
   );
   const hint = close === null ? 'see ec2-ipam --help' : `did you mean ${close}?`;
-  return `there is no command "${name.slice(0, 80)}": ${hint}`;
+  return `there is no command "${shown(name)}": ${hint}`;
 }
 
 async function run(
@@ -145,5 +152,5 @@ function linesOf(error: unknown, isDebugging: boolean): string[] {
 }
 
 function complain(io: Io, ...lines: string[]): void {
-  for (const line of lines) io.err.write(`ec2-ipam: ${line}\n`);
+  for (const line of lines) io.err.write(escaped(`ec2-ipam: ${line}\n`));
 }

@@ -1,5 +1,6 @@
 /** IPv4 addresses and CIDR blocks: parsing, formatting and arithmetic. */
 import { IpamError } from './error.ts';
+import { shown } from './text.ts';
 
 /** An IPv4 address in dotted decimals, without leading zeros. */
 export type Ipv4 = string & { readonly brand: 'Ipv4' };
@@ -41,7 +42,7 @@ export const isLoopback = (host: string): boolean =>
 /** Returns `text` as an address. Throws bad-request; `what` names the field in the error. */
 export function parseIpv4(text: string, what = 'address'): Ipv4 {
   if (toNumber(text) === null)
-    throw new IpamError('bad-request', `${what} "${text}" is not an IPv4 address`, {
+    throw new IpamError('bad-request', `${what} "${shown(text)}" is not an IPv4 address`, {
       hint: 'give it as four decimal numbers, for example 10.0.1.20',
     });
   return text as Ipv4;
@@ -58,12 +59,12 @@ export function parseCidr(text: string, what = 'CIDR'): Cidr {
   const number = toNumber(address);
   const maskLength = DECIMAL.test(mask) ? Number(mask) : Number.NaN;
   if (number === null || !(maskLength <= 32) || text !== `${address}/${mask}`)
-    throw new IpamError('bad-request', `${what} "${text}" is not an IPv4 CIDR`, {
+    throw new IpamError('bad-request', `${what} "${shown(text)}" is not an IPv4 CIDR`, {
       hint: 'give it as an address and a mask length, for example 10.0.1.0/24',
     });
   const size = 2 ** (32 - maskLength);
   if (number % size !== 0)
-    throw new IpamError('bad-request', `${what} "${text}" has host bits`, {
+    throw new IpamError('bad-request', `${what} "${shown(text)}" has host bits`, {
       hint: `did you mean ${fromNumber(number - (number % size))}/${mask}?`,
     });
   return { first: number, last: number + size - 1, maskLength };

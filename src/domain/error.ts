@@ -1,5 +1,6 @@
 /** The errors of the program: a closed set of codes, each with one line for people. */
 import type { Ipv4 } from './address.ts';
+import { cleaned } from './text.ts';
 
 /** All error codes. The program branches on the code; people read the message. */
 export const ERROR_CODES = [
@@ -24,6 +25,9 @@ export const ERROR_CODES = [
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+/** The longest line: some errors quote EC2 or name addresses. */
+const LINE_CHARACTERS_MAX = 4000;
+
 interface Details {
   /** What the user can do, as an imperative without a full stop. */
   hint?: string;
@@ -47,7 +51,7 @@ export class IpamError extends Error {
     this.hint = details.hint ?? '';
     this.addresses = details.addresses ?? [];
     const text = this.hint === '' ? message : `${message}; ${this.hint}`;
-    this.line = text.replace(/\s+/g, ' ').trim();
+    this.line = cleaned(text, LINE_CHARACTERS_MAX).replace(/\s+/g, ' ').trim();
   }
 }
 

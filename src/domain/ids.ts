@@ -1,6 +1,7 @@
 /** Ids of EC2 resources, and the PoolID of Docker's IPAM protocol. */
 import { type Cidr, covers, formatCidr, parseCidr } from './address.ts';
 import { IpamError } from './error.ts';
+import { shown } from './text.ts';
 
 export type EniId = string & { readonly brand: 'EniId' };
 export type SubnetId = string & { readonly brand: 'SubnetId' };
@@ -13,10 +14,7 @@ const PATTERNS = { eni: idPattern('eni'), subnet: idPattern('subnet'), i: idPatt
 
 function parseId(kind: keyof typeof PATTERNS, text: string, what: string): string {
   if (!PATTERNS[kind].test(text))
-    throw new IpamError(
-      'bad-request',
-      `${what} "${text.slice(0, 64)}" is not an id of the form ${kind}-0123abcd`,
-    );
+    throw new IpamError('bad-request', `${what} "${shown(text)}" is not an id of the form ${kind}-0123abcd`);
   return text;
 }
 export const parseEniId = (text: string, what = 'eni-id'): EniId => parseId('eni', text, what) as EniId;
@@ -40,10 +38,10 @@ export const formatPoolId = ({ eni, range }: Pool): string =>
 export function parsePoolId(text: string): Pool {
   const [eni = '', option, ...more] = text.split(';');
   if (option === 'v6')
-    throw new IpamError('bad-request', `pool "${text.slice(0, 80)}" is IPv6, which is not served`);
+    throw new IpamError('bad-request', `pool "${shown(text)}" is IPv6, which is not served`);
   const range = option?.startsWith('range=') && more.length === 0 ? option.slice('range='.length) : undefined;
   if (option !== undefined && range === undefined)
-    throw new IpamError('bad-request', `PoolID "${text.slice(0, 80)}" is not one of this driver`);
+    throw new IpamError('bad-request', `PoolID "${shown(text)}" is not one of this driver`);
   return {
     eni: parseEniId(eni, 'PoolID'),
     range: range === undefined ? null : parseCidr(range, 'PoolID range'),

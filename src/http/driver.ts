@@ -6,6 +6,7 @@ import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
 import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
@@ -19,17 +20,23 @@ const ADDRESS_SPACE = 'ec2-ipam';
 const GATEWAY_TYPE = 'com.docker.network.gateway';
 const ENDPOINT_NAME = 'com.docker.network.endpoint.name';
 
+/** The longest text of a request that is read. Names of containers are the longest. */
+const TEXT_CHARACTERS_MAX = 500;
+const words = v.pipe(
+  v.string(),
+  v.transform(given => cleaned(given, TEXT_CHARACTERS_MAX)),
+);
 const options = v.optional(v.nullable(v.record(v.string(), v.unknown())), null);
-const text = v.optional(v.string(), '');
+const text = v.optional(words, '');
 const RequestPool = v.object({
   Pool: text,
   SubPool: text,
   V6: v.optional(v.boolean(), false),
   Options: options,
 });
-const RequestAddress = v.object({ PoolID: v.string(), Address: text, Options: options });
-const ReleasePool = v.object({ PoolID: v.string() });
-const ReleaseAddress = v.object({ PoolID: v.string(), Address: v.string() });
+const RequestAddress = v.object({ PoolID: words, Address: text, Options: options });
+const ReleasePool = v.object({ PoolID: words });
+const ReleaseAddress = v.object({ PoolID: words, Address: words });
 
 /** The parts that the driver calls. */
 export interface Service {
@@ -53,7 +60,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
   app.onError((error, c) => errorAnswer(error, log, { path: c.req.path }));
-  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
+  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
   app.post('/Plugin.Activate', () => json({ Implements: ['IpamDriver'] }));
   app.post('/IpamDriver.GetCapabilities', () =>
@@ -140,7 +147,7 @@ async function gatewayAnswer({ pools }: Service, pool: Pool, named: Ipv4 | null)
 
 const option = (options: Record<string, unknown> | null, name: string): string | null => {
   const value = options?.[name];
-  return typeof value === 'string' && value !== '' ? value : null;
+  return typeof value === 'string' && value !== '' ? cleaned(value, TEXT_CHARACTERS_MAX) : null;
 };
 
 /** Parses the body as JSON, whatever its Content-Type: dockerd sends none. After a broken connection dockerd
@@ -166,7 +173,7 @@ function parseBody<S extends v.GenericSchema>(body: string, schema: S): v.InferO
   const [issue] = result.issues;
   throw new IpamError(
     'bad-request',
-    `the body is not a request: ${v.getDotPath(issue) ?? 'it'}: ${issue.message.slice(0, 200)}`,
+    `the body is not a request: ${v.getDotPath(issue) ?? 'it'}: ${shown(issue.message)}`,
     {
       hint: 'nothing was changed',
     },

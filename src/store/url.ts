@@ -1,6 +1,7 @@
 /** The URL of the store. */
 import { isLoopback, toNumber } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
+import { shown } from '../domain/text.ts';
 
 export type StoreSpec = SqliteSpec | MysqlSpec;
 export interface SqliteSpec {
@@ -33,13 +34,13 @@ export function parseStoreUrl(text: string): StoreSpec {
   if (text.startsWith('sqlite:')) return parseSqlite(text.slice('sqlite:'.length));
   if (text.startsWith('mysql:')) return parseMysql(text);
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(text)?.[0];
-  throw refusal(scheme === undefined ? 'the store is not a URL' : `no store is known for "${scheme}"`);
+  throw refusal(scheme === undefined ? 'the store is not a URL' : `no store is known for "${shown(scheme)}"`);
 }
 
 function parseSqlite(path: string): SqliteSpec {
   if (path === '') return { kind: 'sqlite', path: null };
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0'))
-    throw refusal(`sqlite path "${path}" is not an absolute path of a file`);
+    throw refusal(`sqlite path "${shown(path)}" is not an absolute path of a file`);
   return { kind: 'sqlite', path };
 }
 
@@ -53,7 +54,7 @@ function parseMysql(text: string): MysqlSpec {
   if (database === '' || database.includes('/'))
     throw refusal('the mysql: URL of the store names no database');
   for (const name of url.searchParams.keys())
-    if (name !== 'ssl') throw refusal(`"${name}" is no setting of a mysql: URL`);
+    if (name !== 'ssl') throw refusal(`"${shown(name)}" is no setting of a mysql: URL`);
   // An IPv6 address has brackets only in a URL.
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   return {
@@ -84,7 +85,7 @@ function sslOf(given: string | null, host: string): Ssl {
     );
   }
   const ssl = SSL.find(name => name.toLowerCase() === given.toLowerCase());
-  if (ssl === undefined) throw refusal(`ssl="${given.slice(0, 40)}" is not known`);
+  if (ssl === undefined) throw refusal(`ssl="${shown(given)}" is not known`);
   // For an address the driver would look for the name "localhost" in the certificate.
   if (ssl !== 'off' && (toNumber(host) !== null || host.includes(':')))
     throw refusal(

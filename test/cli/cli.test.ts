@@ -23,9 +23,10 @@ const paint = command({
     'dry-run': { kind: onOff, fallback: 'off', help: 'only say' },
   },
   help: 'Paint dries.',
-  async run({ args, options, config, log }) {
+  async run({ args, options, config, io, log }) {
     if (failure !== null) throw failure;
     log('info', 'painting');
+    if (options.note !== null) io.out.write(`${options.note}\n`);
     ran = { args, ...options, warmMin: config.warmMin, strictReuse: config.strictReuse };
     return args[0] === 'ghost' ? 1 : 0;
   },
@@ -70,6 +71,22 @@ commands('an option: may stand anywhere, with = or without; the last one counts'
   const env = { EC2_IPAM_STRICT_REUSE: 'on' };
   const { ran } = await cli('paint --note=a=b --coats 1 --coats=4 --strict-reuse=off door', env);
   assert.equal(ran, ranWith({ args: ['door'], coats: 4, note: 'a=b' }));
+});
+
+commands('codes for a terminal: are visible in what a command prints and complains of', async () => {
+  assert.is((await cli('paint door --note do\u001b[31mor')).out, 'do\\u001b[31mor\n');
+  for (const line of [
+    'paint a \u001b[31m \u001b[31m',
+    '\u001b[31m',
+    'paint --\u001b[31m a',
+    'paint a --coats \u001b[31m',
+  ])
+    assert.not.match((await cli(line)).err, '\u001b', line);
+  failure = new IpamError('bad-request', 'first \u001b[31m\nsecond \u009b');
+  assert.is(
+    (await cli('paint a')).err.replace(/.*painting.*\n/, ''),
+    'ec2-ipam: first \\u001b[31m\nec2-ipam: second \\u009b\n',
+  );
 });
 
 commands('--: ends the flags', async () => {

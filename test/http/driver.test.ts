@@ -65,6 +65,37 @@ protocol("an address has the subnet's prefix length and the container's name", a
   assert.is((await w.rowOf(String(Address).split('/')[0] ?? '')).holder, 'web');
 });
 
+protocol('a name from outside: is cleaned and cut before the ledger has it', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const named = async (name: string) => {
+    const { Address } = await ask(appOf(w), { Options: { 'com.docker.network.endpoint.name': name } });
+    return (await w.rowOf(String(Address).split('/')[0] ?? '')).holder;
+  };
+  assert.is(await named('web\u001b[2J\nhost'), 'web [2J host');
+  assert.is(await named('x'.repeat(60_000)), 'x'.repeat(255));
+});
+
+protocol('a value from outside: is quoted clean and cut in the error', async () => {
+  const long = `\u001b]0;owned\u0007${'x'.repeat(50_000)}`;
+  const app = appOf(await pooled({ vpc: ROOMY }));
+  const pool = (more: object) => post(app, '/IpamDriver.RequestPool', { ...POOL, ...more });
+  const answers = [
+    await pool({ Pool: long }),
+    await pool({ SubPool: long }),
+    await pool({ Options: { 'eni-id': long } }),
+    await pool({ Options: { 'eni-id': ENI_A, 'instance-id': long } }),
+    await ask(app, { Address: long }),
+    await ask(app, { PoolID: long }),
+    await ask(app, { PoolID: `eni-0a;${long}` }),
+    await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: long }),
+  ];
+  for (const { Error: told } of answers) {
+    assert.match(String(told), /owned/);
+    assert.not.match(String(told), /\p{Cc}/u);
+    assert.ok(String(told).length < 250, String(told));
+  }
+});
+
 protocol('Options may be null or absent', async () => {
   const app = appOf(await pooled({ vpc: ROOMY }));
   assert.ok((await ask(app, { Options: null })).Address);

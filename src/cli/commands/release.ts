@@ -3,6 +3,7 @@ import { parseIpv4 } from '../../domain/address.ts';
 import type { Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
+import { escaped } from '../../domain/text.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
@@ -33,7 +34,7 @@ export const release = command({
     const ours = (await store.enis()).some(eni => eni.id === row.iface && eni.ours);
     const { move, refusal } = operatorRelease(row, ours);
     const holder = row.holder === null ? '' : ` by ${row.holder}`;
-    const say = (text: string) => (options.json ? io.err : io.out).write(text);
+    const say = (text: string) => (options.json ? io.err : io.out).write(escaped(text));
     const report = (status: Status, eni: EniId | null, released: boolean) => {
       const { holder: container, status: was } = row;
       if (options.json) printJson(io.out, { subnet, ip, eni, container, was, status, released });

@@ -188,7 +188,7 @@ const SIGNATURE_LIFE_MS = 900_000 + CLOCK_AHEAD_MS_MAX;
 
 function unwise(settings: Settings, { flags, env }: Sources): string[] {
   const warnings: string[] = [];
-  if (flags.get('store')?.some(url => /:\/\/[^/@]*:[^/@]*@/.test(url)))
+  if (flags.get('store')?.some(url => /:\/\/[^/:]*:.*@/.test(url)))
     warnings.push(
       `--store holds a password, which every user of this machine can read: use ${environmentName('store-password')}_FILE`,
     );

@@ -1,5 +1,6 @@
 /** Parsers for the values of settings and options. */
 import { IpamError } from '../../domain/error.ts';
+import { masked, shown } from '../../domain/text.ts';
 import type { Address } from '../../http/listen.ts';
 import { parseStoreUrl } from '../../store/url.ts';
 
@@ -104,18 +105,13 @@ export const storeUrl: Kind<string> = {
   },
 };
 
-/** Parses `given`. A complaint continues a sentence that begins with the name of the setting. */
+/** Parses `given`. A complaint masks the password that a mistyped URL may hold. It continues a sentence that begins with the name of the setting. */
 export function accept<T>(kind: Kind<T>, given: string): { value: T } | { complaint: string } {
   try {
     const value = kind.parse(given);
-    return value === undefined ? { complaint: `"${shown(given)}": give ${kind.accepts}` } : { value };
+    return value === undefined ? { complaint: `"${shown(masked(given))}": give ${kind.accepts}` } : { value };
   } catch (error) {
     if (error instanceof IpamError) return { complaint: `is not accepted: ${error.line}` };
     throw error;
   }
 }
-
-const SHOWN_CHARACTERS_MAX = 80;
-// A mistyped store URL may hold a password.
-const shown = (given: string): string =>
-  given.replace(/(:\/\/[^/@\s]*:)[^@\s]*@/, '$1***@').slice(0, SHOWN_CHARACTERS_MAX);

@@ -1,6 +1,7 @@
 /** The log: one JSON object a line, or one line of text for people. */
 import { IpamError } from '../../domain/error.ts';
 import { LOG_LEVELS, type Log, type LogLevel } from '../../domain/log.ts';
+import { cleaned, masked } from '../../domain/text.ts';
 
 export interface LogOptions {
   readonly format: 'json' | 'pretty';
@@ -15,7 +16,6 @@ export interface LogOptions {
 const TEXT_CHARACTERS_MAX = 4000;
 const DEPTH_MAX = 4;
 const SECRET_NAME = /password|secret|credential|authorization/i;
-const PASSWORD_IN_URL = /(\w:\/\/[^\s/:@]*:)[^\s/@]+@/g;
 
 /** Secrets are masked, by the names of fields and in URLs. */
 export function createLog({ format, level, write, now }: LogOptions): Log {
@@ -85,8 +85,5 @@ function stackOf(error: Error): string {
 }
 
 // Names come from Docker and messages from EC2. Neither may end a line or send codes to a terminal.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are removed
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f]+/g;
-
 const clean = (text: string): string =>
-  text.slice(0, TEXT_CHARACTERS_MAX).replace(CONTROLS, ' ').replace(PASSWORD_IN_URL, '$1***@');
+  cleaned(masked(text.slice(0, 2 * TEXT_CHARACTERS_MAX)), TEXT_CHARACTERS_MAX);

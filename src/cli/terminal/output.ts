@@ -1,9 +1,10 @@
 /** Text output of commands: tables, JSON, durations and progress. */
+import { escaped } from '../../domain/text.ts';
 import type { Output } from '../command.ts';
 
 /** A table with a head. Each column is as wide as its longest cell. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows];
+  const all = [head, ...rows].map(row => row.map(cell => escaped(cell).replaceAll('\n', '\\n')));
   const widths = head.map((_, column) => Math.max(...all.map(row => row[column]?.length ?? 0)));
   return all
     .map(

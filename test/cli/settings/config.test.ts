@@ -128,6 +128,7 @@ sources('the password of the store: comes from the environment or a file, and ne
   const absent = /^EC2_IPAM_STORE_PASSWORD_FILE: \/no can't be read: ENOENT$/;
   complains({ env: { EC2_IPAM_STORE_PASSWORD_FILE: '/no' } }, absent);
   const warning = firstWarning(flag('store', 'mysql://u:secret@127.0.0.1/ipam'));
+  assert.match(firstWarning(flag('store', 'mysql://u:sec@ret@127.0.0.1/ipam')), /^--store holds a password/);
   assert.match(warning, /^--store holds a password/);
   assert.not.match(warning, /secret/);
 });
@@ -225,7 +226,11 @@ complaints('rules between settings: hold only where all of them are used', () =>
 });
 
 complaints('a password in a mistyped URL: is not repeated', () => {
-  complains(flag('listen', 'http://me:hunter2@127.0.0.1:1'), /^--listen "http:\/\/me:\*\*\*@127\.0\.0\.1:1"/);
+  for (const password of ['hunter2', 'hun@ter2', 'hun/ter2', 'h:u@n/ter2'])
+    complains(
+      flag('listen', `http://me:${password}@127.0.0.1:1`),
+      /^--listen "http:\/\/me:\*\*\*@127\.0\.0\.1:1"/,
+    );
 });
 
 complaints('what works but is unwise, or of no use: is a warning', () => {

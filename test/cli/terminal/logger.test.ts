@@ -68,6 +68,7 @@ logger('a secret: is not written, under whatever name it comes', () => {
   const text = JSON.stringify(json(fields));
   assert.not.match(text, /hunter2/);
   assert.match(text, /mysql:\/\/ipam:\*\*\*@db\/ipam/);
+  assert.not.match(written({}, 'info', 'at mysql://a:hun@ter2@b')[0] ?? '', /ter2/);
   assert.not.match(written({}, 'info', 'at mysql://a:hunter2@b')[0] ?? '', /hunter2/);
 });
 
