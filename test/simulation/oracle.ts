@@ -95,7 +95,8 @@ export class Oracle {
   readonly takenByOthers = new Map<string, EniId>();
   /** Claims of each server whose callers have no answer yet. */
   readonly unanswered = new Map<Process, Set<string>>();
-  /** `eni ip` that others put there and that we have tried to assign since: the outcome may be unknown. */
+  /** `ledger eni ip` that others put there and that this ledger has tried to assign since: the outcome may be
+   *  unknown. */
   readonly maybeOurs = new Set<string>();
   /** Claimed before they had rested, and not logged yet. */
   readonly unloggedReuses = new Set<string>();

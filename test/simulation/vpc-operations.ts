@@ -182,7 +182,7 @@ function putStranger({ layout, oracle, ec2, clock }: World, subnet: SubnetId, en
   oracle.note(`a stranger puts ${ip} on ${eni}`);
   oracle.strangers.set(keyOf(subnet, ip), eni);
   oracle.putByOthers.set(`${eni} ${ip}`, clock.now);
-  oracle.maybeOurs.delete(`${eni} ${ip}`);
+  for (const { index } of oracle.mirrors) oracle.maybeOurs.delete(`${index} ${eni} ${ip}`);
 }
 
 /** Others take an address off an ENI of ours. */

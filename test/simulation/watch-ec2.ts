@@ -81,7 +81,7 @@ export function watchApplied(call: Call, before: readonly Ipv4[], after: readonl
 }
 
 function watchRemoval(call: Call, ip: Ipv4): void {
-  const { oracle, eni } = call;
+  const { oracle, mirror, eni } = call;
   const key = keyOf(call.subnet, ip);
   const holding = oracle.held.get(key);
   oracle.demand(
@@ -90,7 +90,7 @@ function watchRemoval(call: Call, ip: Ipv4): void {
     () => `${call.process.id} unassigned ${key} from ${eni}, where ${holding?.engine} holds it`,
   );
   oracle.demand(
-    oracle.strangers.get(key) !== eni || oracle.maybeOurs.has(`${eni} ${ip}`),
+    oracle.strangers.get(key) !== eni || oracle.maybeOurs.has(`${mirror.index} ${eni} ${ip}`),
     "a stranger's address is never unassigned",
     () => `${call.process.id} unassigned ${key} from ${eni}`,
   );

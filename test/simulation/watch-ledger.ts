@@ -64,7 +64,7 @@ export function watchMove(moved: Moved): void {
   oracle.demand(!isRefused || oracle.refusedAsTaken.has(key), 'what nobody has is not taken for occupied');
   // EC2 has refused it for certain.
   if (before.status === 'assigning' && (after.status === 'free' || after.status === 'occupied'))
-    oracle.maybeOurs.delete(`${before.iface} ${before.ip}`);
+    oracle.maybeOurs.delete(`${mirror.index} ${before.iface} ${before.ip}`);
   notePresumed(moved);
   if (change.move === 'assigned') watchArrival(moved);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(moved);
@@ -202,7 +202,7 @@ const STAYS_AWAY_MS = 300_000;
 
 function watchAssign(moved: Moved): void {
   const { oracle, mirror, process, key, after, storeNow } = moved;
-  oracle.maybeOurs.add(`${after.iface} ${after.ip}`);
+  oracle.maybeOurs.add(`${mirror.index} ${after.iface} ${after.ip}`);
   noteBatch(moved);
   const left = mirror.left.get(key);
   const awayMs = left?.unsure ? oracle.layout.policy.graceMs : STAYS_AWAY_MS;
