@@ -12,61 +12,40 @@ export interface Mutant {
   readonly focus?: readonly OperationName[];
 }
 
-const ALLOCATION = 'src/domain/allocation.ts';
-const DRIFT = 'src/domain/drift.ts';
-const RECONCILER = 'src/ipam/sync/reconcile.ts';
-const ASSIGN = 'src/ipam/ec2/assign.ts';
-const UNASSIGN = 'src/ipam/ec2/unassign.ts';
-const RECOVER = 'src/ipam/ec2/recover.ts';
-const ALLOCATOR = 'src/ipam/request/allocate.ts';
-const HOLDING = 'src/domain/holding.ts';
-const RELEASE = 'src/ipam/request/release.ts';
-const HINTS = 'src/ipam/pool/cache.ts';
-const GIVE_BACK = 'src/ipam/request/rollback.ts';
-const OBSERVE = 'src/ipam/ec2/survey.ts';
-const EC2 = 'src/cloud/memory.ts';
-const DOUBT = 'src/domain/unanswered.ts';
-
-export const MUTANTS: readonly Mutant[] = [
+const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   // The compare-and-set.
-  {
-    name: 'a claim without compare-and-set',
-    file: ALLOCATION,
+  'a claim without compare-and-set': {
+    file: 'src/domain/allocation.ts',
     find: 'if (!isStill(row, change.row) || row.status !== rule.from) return null;',
     replace:
       "if (change.move !== 'claim' && (!isStill(row, change.row) || row.status !== rule.from)) return null;",
   },
-  {
-    name: 'the generation left out of a comparison',
-    file: ALLOCATION,
+  'the generation left out of a comparison': {
+    file: 'src/domain/allocation.ts',
     find: 'row.iface === state.iface &&\n  row.generation === state.generation;',
     replace: 'row.iface === state.iface;',
   },
-  {
-    name: 'the keeper unassigns what was claimed meanwhile',
-    file: UNASSIGN,
+  'the keeper unassigns what was claimed meanwhile': {
+    file: 'src/ipam/ec2/unassign.ts',
     find: '  const { intents, sendBefore } = await write(context, changes);\n',
     replace: `  const { intents: written, sendBefore } = await write(context, changes);
   const asked = changes.filter(one => one.move === 'unassign').map(one => one.row as Allocation);
   const intents = [...written, ...asked.filter(row => !written.some(one => one.ip === row.ip))];
 `,
   },
-  {
-    name: 'a shared commit answers one caller with what another moved',
+  'a shared commit answers one caller with what another moved': {
     file: 'src/store/group-commit.ts',
     find: 'call.resolve(call.keys.flatMap(key => moved.get(key) ?? []))',
     replace: 'call.resolve([...moved.values()])',
   },
-  {
-    name: "a stranger's lock fails all who wait",
+  "a stranger's lock fails all who wait": {
     focus: ['stranger locks rows'],
     file: 'src/store/group-commit.ts',
     find: 'if (error instanceof LockedError) await split(batch, error.tell);',
     replace: 'if (error instanceof LockedError) fail(batch, error.tell([]));',
   },
   // Holders.
-  {
-    name: 'RequestPool flushes',
+  'RequestPool flushes': {
     file: 'src/ipam/pools.ts',
     find: '    warm.wanted({ home, range });\n',
     replace: `    warm.wanted({ home, range });
@@ -75,8 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
     await context.store.move(held.map(row => ({ row, move: 'release' as const })));
 `,
   },
-  {
-    name: 'ReleasePool flushes',
+  'ReleasePool flushes': {
     file: 'src/ipam/pools.ts',
     find: '    await enis.released(eni);\n',
     replace: `    await enis.released(eni);
@@ -85,243 +63,205 @@ export const MUTANTS: readonly Mutant[] = [
     await context.store.move(held.map(row => ({ row, move: 'release' as const })));
 `,
   },
-  {
-    name: 'a release without a look at the owner',
-    file: RELEASE,
+  'a release without a look at the owner': {
+    file: 'src/ipam/request/release.ts',
     find: 'row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary',
     replace: 'row !== undefined && ip !== home.eni.primary',
   },
-  {
-    name: 'a release believes what its server remembers of holders',
-    file: HOLDING,
+  'a release believes what its server remembers of holders': {
+    file: 'src/domain/holding.ts',
     find: "  if (tried?.isRead) return 'later';\n",
     replace: "  if (tried !== null) return 'later';\n",
   },
-  {
-    name: 'a release that comes late ends whatever holding it finds',
-    file: HOLDING,
+  'a release that comes late ends whatever holding it finds': {
+    file: 'src/domain/holding.ts',
     find: "return 'kept';\n",
     replace: "return 'meant';\n",
   },
-  {
-    name: 'a named request overtakes the release that its server has in hand',
+  'a named request overtakes the release that its server has in hand': {
     file: 'src/ipam/request/named.ts',
     find: 'row.iface === home.eni.id && releasing !== null) {',
     replace: 'row.iface === home.eni.id && releasing !== null && row.primary) {',
   },
-  {
-    name: 'a holder is given up because one read does not show the address',
-    file: DRIFT,
+  'a holder is given up because one read does not show the address': {
+    file: 'src/domain/drift.ts',
     find: "ours(row.iface) ? found('missing', null) : null;",
     replace: "ours(row.iface) ? found('missing', { move: 'retire' }) : null;",
   },
-  {
-    name: 'a repair that fails frees',
-    file: RECOVER,
+  'a repair that fails frees': {
+    file: 'src/ipam/ec2/recover.ts',
     find: "  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
     replace:
       "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
   },
-  {
-    name: 'what is missing is not repaired',
+  'what is missing is not repaired': {
     file: 'src/ipam/sync/reconcile.ts',
     find: 'repair(urgent, missing.slice(0, REPAIRS_MAX))',
     replace: 'repair(urgent, missing.slice(0, 0))',
   },
-  {
-    name: 'what is given up while a repair may be under way is ready at once',
-    file: ALLOCATION,
+  'what is given up while a repair may be under way is ready at once': {
+    file: 'src/domain/allocation.ts',
     find: "return row.missingSince === null ? 'release' : 'retire';",
     replace: "return 'release';",
   },
-  {
-    name: 'one address that cannot be repaired keeps the others away',
-    file: RECOVER,
+  'one address that cannot be repaired keeps the others away': {
+    file: 'src/ipam/ec2/recover.ts',
     find: '  if (missed.length === 1) return 0;\n',
     replace: '  if (missed.length >= 1) return 0;\n',
   },
-  {
-    name: 'a holder is given up on proof of one look',
+  'a holder is given up on proof of one look': {
     file: 'src/domain/eni-departure.ts',
     find: 'gone: 600_000,\n  detached: 300_000,',
     replace: 'gone: 0,\n  detached: 0,',
   },
-  {
-    name: 'a release or a request takes over the ENI that it names',
+  'a release or a request takes over the ENI that it names': {
     file: 'src/ipam/ec2/enis.ts',
     find: '    if (context.instance === null) return null;\n',
     replace: '',
   },
   // Whose client it is.
-  {
-    name: 'what is not found from anywhere is off its ENI',
-    file: UNASSIGN,
+  'what is not found from anywhere is off its ENI': {
+    file: 'src/ipam/ec2/unassign.ts',
     find: "(isError(error, 'ec2-not-found') && (await isGone(context, eni))) ||",
     replace: "isError(error, 'ec2-not-found') ||",
   },
-  {
-    name: 'an ENI that is not found from anywhere is gone',
+  'an ENI that is not found from anywhere is gone': {
     focus: ['server at a wrong place'],
     file: 'src/ipam/sync/holders.ts',
     find: "return (await isGone(context, eni)) ? { kind: 'gone' } : undefined;",
     replace: "return { kind: 'gone' };",
   },
-  {
-    name: 'what nobody shows a stranger is on no ENI',
+  'what nobody shows a stranger is on no ENI': {
     file: 'src/ipam/sync/reconcile.ts',
     find: 'return seen.isProved ? drifts :',
     replace: 'return seen.enis.size >= 0 ? drifts :',
   },
-  {
-    name: 'any account proves what is gone',
+  'any account proves what is gone': {
     file: 'src/ipam/ec2/account.ts',
     find: 'return (await context.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
     replace: 'return (await context.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
-  {
-    name: "EC2's clock compared with the ledger's",
+  "EC2's clock compared with the ledger's": {
     focus: ['eni attached anew', 'store clock steps back'],
     file: 'src/ipam/sync/holders.ts',
     find: '      const { claimsEndBefore } = known;\n',
     replace: '      const claimsEndBefore = known.claimsEndBefore && (attachedAt ?? 0) - 60_000;\n',
   },
   // A caller that has gone.
-  {
-    name: 'the undo on hang-up left out',
+  'the undo on hang-up left out': {
     file: 'src/http/answer.ts',
     find: '    await undo();\n',
     replace: '',
   },
-  {
-    name: 'the undo done after the write',
+  'the undo done after the write': {
     file: 'src/http/answer.ts',
     find: '  return send(c, body);\n',
     replace: '  const sent = send(c, body);\n  await undo();\n  return sent;\n',
   },
-  {
-    name: 'undoing one claim forgets another that is undone at the same time',
+  'undoing one claim forgets another that is undone at the same time': {
     focus: ['crowd hangs up'],
-    file: GIVE_BACK,
+    file: 'src/ipam/request/rollback.ts',
     find: '      waiting.delete(claimKeyOf(claimed));\n      log(',
     replace: '      for (const key of [...waiting.keys()].slice(-1)) waiting.delete(key);\n      log(',
   },
   // EC2's answers.
-  {
-    name: 'a lost reply to an assign taken for a refusal',
-    file: ASSIGN,
+  'a lost reply to an assign taken for a refusal': {
+    file: 'src/ipam/ec2/assign.ts',
     find: '  if (!isRefusal(error)) {\n    followUps',
     replace: '  if (!isRefusal(error) && !error) {\n    followUps',
   },
-  {
-    name: 'a lost reply to an assign taken for success',
-    file: ASSIGN,
+  'a lost reply to an assign taken for success': {
+    file: 'src/ipam/ec2/assign.ts',
     find: '  if (error === null) return { ...none, ready',
     replace: "  if (error === null || isError(error, 'ec2-unknown')) return { ...none, error: null, ready",
   },
-  {
-    name: 'a lost reply to an unassign taken for success',
-    file: UNASSIGN,
+  'a lost reply to an unassign taken for success': {
+    file: 'src/ipam/ec2/unassign.ts',
     find: '  if (error === null || gone) {\n    const unsure',
     replace: "  if (error === null || gone || isError(error, 'ec2-unknown')) {\n    const unsure",
   },
-  {
-    name: 'a refused batch taken for assigned',
-    file: ASSIGN,
+  'a refused batch taken for assigned': {
+    file: 'src/ipam/ec2/assign.ts',
     find: "row => !guilty.includes(row)).map(change('refused'))",
     replace: "row => !guilty.includes(row)).map(change('assigned'))",
   },
-  {
-    name: 'retries left on for what changes something',
+  'retries left on for what changes something': {
     file: 'src/cloud/rate-limiter.ts',
     find: 'CHANGES.includes(action) ? sent(action, send) : read(action, send, urgency);',
     replace: 'read(action, send, urgency);',
   },
-  {
-    name: 'a call sent however old its intent is',
+  'a call sent however old its intent is': {
     focus: ['server freezes'],
-    file: EC2,
+    file: 'src/cloud/memory.ts',
     find: 'if (deadlineClock() >= sendBefore)',
     replace: 'if (deadlineClock() >= sendBefore + 3_600_000)',
   },
-  {
-    name: 'time that passes while the context sleeps does not count',
+  'time that passes while the context sleeps does not count': {
     focus: ['server sleeps'],
     file: 'src/domain/clock.ts',
     find: 'return now + aheadMs;',
     replace: 'return now;',
   },
-  {
-    name: 'a time of day that is set back gives a call more time',
+  'a time of day that is set back gives a call more time': {
     focus: ['server clock steps'],
     file: 'src/domain/clock.ts',
     find: 'return now + aheadMs;',
     replace: 'return timeOfDay();',
   },
-  {
-    name: 'any InvalidParameterValue means that the address is taken',
+  'any InvalidParameterValue means that the address is taken': {
     file: 'src/cloud/refusals.ts',
     find: "    code: 'ec2-invalid',\n",
     replace: "    code: 'ec2-taken',\n",
   },
-  {
-    name: 'a call signed for the future',
+  'a call signed for the future': {
     focus: ['server clock steps'],
-    file: EC2,
+    file: 'src/cloud/memory.ts',
     find: 'if (aheadMs > CLOCK_AHEAD_MS_MAX) throw clockAhead(action, aheadMs);',
     replace: '',
   },
-  {
-    name: 'a call without an answer is waited for',
-    file: DOUBT,
+  'a call without an answer is waited for': {
+    file: 'src/domain/unanswered.ts',
     find: 'export const ANSWERED_WITHIN_MS = 2_000;',
     replace: 'export const ANSWERED_WITHIN_MS = 9_000;',
   },
-  {
-    name: 'addresses in doubt take places of the ENI',
+  'addresses in doubt take places of the ENI': {
     file: 'src/ipam/pool/refill.ts',
     find: 'rows.filter(row => !row.primary && !inDoubt.includes(row))',
     replace: 'rows.filter(row => !row.primary)',
   },
-  {
-    name: 'what a read shows on its ENI stays in doubt',
-    file: OBSERVE,
+  'what a read shows on its ENI stays in doubt': {
+    file: 'src/ipam/ec2/survey.ts',
     find: '    .filter(batch => batch.every(isThere))\n',
     replace: '    .filter(batch => batch.length === 0)\n',
   },
-  {
-    name: 'a part of a batch on the ENI is taken for the call',
-    file: OBSERVE,
+  'a part of a batch on the ENI is taken for the call': {
+    file: 'src/ipam/ec2/survey.ts',
     find: '    .filter(batch => batch.every(isThere))\n    .flat()\n',
     replace: '    .flat()\n    .filter(isThere)\n',
   },
-  {
-    name: 'no call while one has had no answer',
-    file: DOUBT,
+  'no call while one has had no answer': {
+    file: 'src/domain/unanswered.ts',
     find: "if (writtenAt.size < TOGETHER_MAX) return 'all';",
     replace: "if (writtenAt.size < TOGETHER_MAX) return 'none';",
   },
-  {
-    name: 'what EC2 refuses in unknown words is taken for occupied',
-    file: ASSIGN,
+  'what EC2 refuses in unknown words is taken for occupied': {
+    file: 'src/ipam/ec2/assign.ts',
     find: "    isError(error, 'ec2-invalid')\n      ? change(",
     replace: "    isError(error, 'ec2-limit')\n      ? change(",
   },
   // Taking over.
-  {
-    name: 'a take-over without the grace',
-    file: RECOVER,
+  'a take-over without the grace': {
+    file: 'src/ipam/ec2/recover.ts',
     find: 'store.intents(context.policy.graceMs, TAKE_OVER_MAX)',
     replace: 'store.intents(0, TAKE_OVER_MAX)',
   },
-  {
-    name: 'a take-over backward',
-    file: RECOVER,
+  'a take-over backward': {
+    file: 'src/ipam/ec2/recover.ts',
     find: "row.status === 'assigning' ? 'take over' : 'unassign again'",
     replace: "row.status === 'assigning' ? 'refused' : 'unassign again'",
   },
-  {
-    name: 'an intent settled on one late read',
-    file: RECOVER,
+  'an intent settled on one late read': {
+    file: 'src/ipam/ec2/recover.ts',
     find: '  const { rows } = await context.store.intents(context.policy.graceMs, TAKE_OVER_MAX);\n',
     replace: `  const { rows: young } = await context.store.intents(0, TAKE_OVER_MAX);
   const [first] = young;
@@ -334,65 +274,55 @@ export const MUTANTS: readonly Mutant[] = [
 `,
   },
   // Rest.
-  {
-    name: 'quarantine ignored',
-    file: ALLOCATION,
+  'quarantine ignored': {
+    file: 'src/domain/allocation.ts',
     find: 'row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs',
     replace: 'rest.cooldownMs',
   },
-  {
-    name: 'cooldown ignored',
-    file: HINTS,
+  'cooldown ignored': {
+    file: 'src/ipam/pool/cache.ts',
     find: 'if (rested && (best === null',
     replace: 'if ((best === null',
   },
-  {
-    name: 'an address returns to the ENI that it has just left',
-    file: ALLOCATION,
+  'an address returns to the ENI that it has just left': {
+    file: 'src/domain/allocation.ts',
     find: 'unsure ? graceMs : Math.min(graceMs, LATE_READS_MS)',
     replace: 'unsure ? graceMs : 300',
   },
-  {
-    name: 'early reuse by a refill',
+  'early reuse by a refill': {
     file: 'src/ipam/pool/refill.ts',
     find: "freeFor(context, { eni, subnet }, range, 'rested', ",
     replace: "freeFor(context, { eni, subnet }, range, 'any', ",
   },
-  {
-    name: 'early reuse with --strict-reuse',
-    file: ALLOCATOR,
+  'early reuse with --strict-reuse': {
+    file: 'src/ipam/request/allocate.ts',
     find: 'const reused = policy.strictReuse ? null : await claimResting(asked, filled);',
     replace: 'const reused = await claimResting(asked, filled);',
   },
   // What others do.
-  {
-    name: 'the primary address forgotten',
-    file: OBSERVE,
+  'the primary address forgotten': {
+    file: 'src/ipam/ec2/survey.ts',
     find: '[eni.primary, { eni: eni.id, primary: true }]',
     replace: '[eni.primary, { eni: eni.id, primary: false }]',
   },
-  {
-    name: 'an ENI adopted without a look at what others put there',
-    file: OBSERVE,
+  'an ENI adopted without a look at what others put there': {
+    file: 'src/ipam/ec2/survey.ts',
     find: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn));',
     replace: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn).filter(([, at]) => at.primary));',
   },
-  {
-    name: 'occupied without a way out',
-    file: DRIFT,
+  'occupied without a way out': {
+    file: 'src/domain/drift.ts',
     find: "return longEnough ? found('vacated', { move: 'vacated' }) : null;",
     replace: 'return longEnough ? null : null;',
   },
-  {
-    name: 'what is ready is given up on a read that may be late',
+  'what is ready is given up on a read that may be late': {
     focus: ['late reads', 'recycle'],
-    file: DRIFT,
+    file: 'src/domain/drift.ts',
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
   },
-  {
-    name: 'an ENI without an IPv4 address stops its subnet',
-    file: EC2,
+  'an ENI without an IPv4 address stops its subnet': {
+    file: 'src/cloud/memory.ts',
     find: 'yield page.enis.flatMap(eni => cloudEni(eni, vpc.now()) ?? []);',
     replace: `yield page.enis.map(eni => {
         const shown = cloudEni(eni, vpc.now());
@@ -400,69 +330,64 @@ export const MUTANTS: readonly Mutant[] = [
         return shown;
       });`,
   },
-  {
-    name: 'what was on another ENI just now is given at once',
-    file: ASSIGN,
+  'what was on another ENI just now is given at once': {
+    file: 'src/ipam/ec2/assign.ts',
     find: 'policy.confirmMoves ? intents.filter(isFromElsewhere) : [];',
     replace:
       'policy.confirmMoves ? intents.filter(row => isFromElsewhere(row) && row.status !== row.status) : [];',
   },
   // ENIs that leave the instance of an embedded ledger.
-  {
-    name: 'what is on an ENI that has left is asked of EC2',
-    file: UNASSIGN,
+  'what is on an ENI that has left is asked of EC2': {
+    file: 'src/ipam/ec2/unassign.ts',
     find: '  if (instance === null) return true;\n',
     replace: '  if (eni !== null) return true;\n',
   },
-  {
-    name: 'what is on an ENI is let go on one look',
-    file: RECONCILER,
+  'what is on an ENI is let go on one look': {
+    file: 'src/ipam/sync/reconcile.ts',
     find: 'context.instance === null ? new Set<EniId>() : left;',
     replace: `context.instance === null
       ? new Set<EniId>()
       : new Set(seen.known.filter(eni => eni.instance !== context.instance).map(eni => eni.id));`,
   },
-  {
-    name: 'what is ready on an ENI that has left stays so',
-    file: RECONCILER,
+  'what is ready on an ENI that has left stays so': {
+    file: 'src/ipam/sync/reconcile.ts',
     find: "(instance !== null && status !== 'occupied' && !ours.has(iface))",
     replace: '(instance !== null && status !== status)',
   },
-  {
-    name: 'what is under way on an ENI that has left is let go at once',
-    file: DRIFT,
+  'what is under way on an ENI that has left is let go at once': {
+    file: 'src/domain/drift.ts',
     find: '  if (now - movedAt < graceMs) return null;\n',
     replace: '  if (now < movedAt) return null;\n',
   },
-  {
-    name: 'an ENI that is attached to another instance goes on being ours',
+  'an ENI that is attached to another instance goes on being ours': {
     file: 'src/ipam/sync/holders.ts',
     find: 'if (attachment === null || isElsewhere)',
     replace: 'if (attachment === null || (isElsewhere && attachedAt === null))',
   },
-  {
-    name: 'a subnet all of whose ENIs have left is forgotten',
+  'a subnet all of whose ENIs have left is forgotten': {
     file: 'src/ipam/sync/keeper.ts',
     find: '.some(eni => eni.ours && eni.subnet === subnet);',
     replace: '.some(eni => eni.subnet === subnet && oursIn([eni], context.instance).length > 0);',
   },
   // Bounds.
-  {
-    name: 'the bound of an outage ignored',
+  'the bound of an outage ignored': {
     file: 'src/ipam/request/retry.ts',
     find: 'const left = deadline(startedAt) - clock();',
     replace: 'const left = deadline(clock()) - clock();',
   },
-  {
-    name: 'every try of a request has the whole bound',
-    file: ALLOCATOR,
+  'every try of a request has the whole bound': {
+    file: 'src/ipam/request/allocate.ts',
     find: 'outage.retryWhile(isEc2Away, work, patience);',
     replace: 'outage.retryWhile(isEc2Away, work, { caller: patience.caller });',
   },
-  {
-    name: 'a request that comes late in an outage does not get what was assigned for it',
-    file: ALLOCATOR,
+  'a request that comes late in an outage does not get what was assigned for it': {
+    file: 'src/ipam/request/allocate.ts',
     find: '        isLast = late; // one last claim, since addresses were assigned for this request\n',
     replace: '        if (late) throw contended(asked);\n',
   },
-];
+};
+
+export const MUTANTS: readonly Mutant[] = Object.entries(CHANGES).map(([name, change]) => ({
+  name,
+  ...change,
+}));
