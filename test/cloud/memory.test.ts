@@ -2,9 +2,6 @@
 // that our machine branches on. Method: a table of EC2's codes and texts; the same story told to both clouds.
 import process from 'node:process';
 import type { CloudEni, Ec2Client } from '../../src/cloud/cloud.ts';
-import { createEc2Client } from '../../src/cloud/ec2.ts';
-import { createEc2Time, type Ec2Time } from '../../src/cloud/ec2-time.ts';
-import { metadataDisabled } from '../../src/cloud/imds.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { refusal } from '../../src/cloud/refusals.ts';
 import { parseCidr } from '../../src/domain/address.ts';
@@ -29,19 +26,9 @@ import {
   simulated,
 } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { LATER, cloud as wired } from './ec2-server.ts';
 
-const LATER = Number.POSITIVE_INFINITY;
-
-/** An answer of EC2 has come just now. */
-function knownTime(): Ec2Time {
-  const time = createEc2Time(
-    () => performance.now(),
-    Date.now,
-    () => {},
-  );
-  time.heard({ date: new Date().toUTCString() });
-  return time;
-}
+const IN_TIME = { requestTimeoutMs: 10_000 };
 
 const refusals = suite('refusal');
 const INVALID = 'InvalidParameterValue';
@@ -174,15 +161,6 @@ memory('the ENIs of a subnet come page by page, each once', async () => {
 memory.run();
 
 const bothClouds = suite('memory cloud and EC2 over the wire');
-const wired = (credentials = { accessKeyId: 'AKIA', secretAccessKey: 'secret' }): Ec2Client =>
-  createEc2Client({
-    region: 'eu-central-1',
-    credentials,
-    deadlineClock: () => 0,
-    log: () => {},
-    metadata: metadataDisabled,
-    time: knownTime(),
-  });
 /** EC2 over the wire is this VPC meanwhile. */
 async function onTheWire<T>(vpc: Vpc, work: () => Promise<T>): Promise<T> {
   const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
@@ -200,7 +178,7 @@ async function onTheWire<T>(vpc: Vpc, work: () => Promise<T>): Promise<T> {
 async function both<T>(story: (cloud: Ec2Client, vpc: Vpc) => Promise<T>): Promise<T> {
   const [inside, outside] = [simulated({ random: seeded(7) }), simulated({ random: seeded(7) })];
   const told = await story(twin(inside).cloud, inside);
-  assert.equal(await onTheWire(outside, () => story(wired(), outside)), told);
+  assert.equal(await onTheWire(outside, () => story(wired(IN_TIME), outside)), told);
   assert.equal(stateOf(outside), stateOf(inside));
   return told;
 }
@@ -310,7 +288,7 @@ bothClouds('a participant of a shared subnet sees its own ENIs, its owner all of
   const caller = (account: string) => () => ({ account, region: null });
   const cloudsOf = (account: string): Ec2Client[] => [
     createMemoryClient(vpc, { wait: async () => {}, deadlineClock: () => 0, caller: caller(account) }),
-    wired({ accessKeyId: account, secretAccessKey: 'x' }),
+    wired({ ...IN_TIME, credentials: { accessKeyId: account, secretAccessKey: 'x' } }),
   ];
   await onTheWire(vpc, async () => {
     for (const cloud of cloudsOf(ACCOUNT_ID)) {
