@@ -127,7 +127,7 @@ async function thisInstance(
   if (said !== null) return said;
   const why = id.kind === 'value' ? 'what answers there names no instance' : id.why;
   if (owner === null && id.kind === 'absent') {
-    log('warn', 'no instance metadata found: ENIs of any instance are served', { error: why });
+    log('warn', 'no instance metadata found, ENIs of any instance served', { error: why });
     return null;
   }
   const what =

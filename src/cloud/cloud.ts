@@ -45,8 +45,8 @@ export interface CidrReservation {
 }
 
 /** What an EC2 call is for; the more urgent goes first: a container waits; addresses for the next ones; to
- *  make ledger and EC2 agree; to give idle addresses back. */
-export const URGENCIES = ['cold', 'refill', 'reconcile', 'recycle'] as const;
+ *  make ledger and EC2 agree; to unassign idle addresses. */
+export const URGENCIES = ['cold', 'refill', 'reconcile', 'idle'] as const;
 export type Urgency = (typeof URGENCIES)[number];
 
 /** A change that EC2 is asked for: to put addresses on an ENI, or to take them off. */

@@ -35,7 +35,7 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
         return [read(item)];
       } catch (error) {
         if (!(error instanceof IpamError)) throw error;
-        logOnce('an address of an ENI cannot be read, and is left out', eni, error);
+        logOnce('address of an ENI left out, not understood', eni, error);
         return [];
       }
     });
@@ -77,7 +77,7 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
           return [one(eni)];
         } catch (error) {
           if (!(error instanceof IpamError)) throw error;
-          logOnce('an ENI cannot be read, and is left out', eni, error);
+          logOnce('ENI left out, description not understood', eni, error);
           return [];
         }
       }),

@@ -51,7 +51,7 @@ export function createEc2Time(clock: () => number, timeOfDay: () => number, log:
       const ms = Math.min(...(date.match(HTTP_DATE) ?? []).map(Date.parse));
       if (!Number.isFinite(ms) || age !== undefined) return; // an answer with an Age comes from a cache
       heard = { date: ms, at: clock() };
-      if (isLogged && isSafe()) log('info', "this host's clock agrees with EC2's again");
+      if (isLogged && isSafe()) log('info', 'changes of EC2 resumed, clock of this host right again');
       if (isSafe()) isLogged = false;
     },
     now,
@@ -70,7 +70,7 @@ export function createEc2Time(clock: () => number, timeOfDay: () => number, log:
         });
       const error = clockAhead(action, ms);
       if (!isLogged)
-        log('error', "changes of EC2 suspended: this host's clock is ahead", { error: error.line });
+        log('error', 'changes of EC2 suspended, clock of this host ahead', { error: error.line });
       isLogged = true;
       throw error;
     },

@@ -69,7 +69,7 @@ export function createPermitQueue(
   async function look(): Promise<void> {
     looking = true;
     while (waiting.length > 0) {
-      const urgency = waiting.some(waiter => waiter.urgency() === 'cold') ? 'cold' : 'recycle';
+      const urgency = waiting.some(waiter => waiter.urgency() === 'cold') ? 'cold' : 'idle';
       await wait(Math.max(1, Math.ceil(Math.min(bucket.readyInMs(urgency), LOOK_AGAIN_MS))));
       serve();
     }

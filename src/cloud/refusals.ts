@@ -47,13 +47,13 @@ const RULES: readonly Rule[] = [
   {
     when: /^(InsufficientFreeAddressesInSubnet|InsufficientCidrBlocks)$/,
     code: 'ec2-subnet-full',
-    hint: 'run recycle, or use another subnet',
+    hint: 'run `ec2-ipam recycle`, or use another subnet',
   },
   {
     when: /^InvalidParameterValue$/,
     says: /aren't sufficient free/i,
     code: 'ec2-subnet-full',
-    hint: 'run recycle, or use another subnet',
+    hint: 'run `ec2-ipam recycle`, or use another subnet',
   },
   // Other codes of the family may be for a reserved address, for the ENI, or for a reason that is not known yet.
   {

@@ -108,8 +108,8 @@ ec2('lists leave out ENIs without an IPv4 address, and what cannot be read', asy
     );
     assert.equal([...(await one.carriers(SUBNET, ips(4, 6, 8, 9))).keys()], ips(4, 6));
   }
-  const eni = 'warn an ENI cannot be read, and is left out';
-  const part = 'warn an address of an ENI cannot be read, and is left out';
+  const eni = 'warn ENI left out, description not understood';
+  const part = 'warn address of an ENI left out, not understood';
   assert.equal(logged, [
     `${eni} eni-0e3`,
     `${eni} nobody`,

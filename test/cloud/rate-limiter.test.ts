@@ -72,7 +72,7 @@ limiter('the share makes bucket and rate smaller, but never less than one call a
   await after(1, [permits], [6]);
 
   const small = scene({ share: 0.002 });
-  await small.after(0, [crowd(2, permit(small.as('recycle')))], [1]);
+  await small.after(0, [crowd(2, permit(small.as('idle')))], [1]);
 });
 
 limiter("cold calls draw ahead of the share, as far as the account's bucket goes", async () => {
@@ -117,7 +117,7 @@ limiter('the more urgent goes first, among equals the first that came', async ()
   const { clock, as } = scene();
   crowd(100, permit(as('cold')));
   const order: string[] = [];
-  const asked = { e: 'recycle', b: 'refill', d: 'reconcile', a: 'cold', c: 'refill' } as const;
+  const asked = { e: 'idle', b: 'refill', d: 'reconcile', a: 'cold', c: 'refill' } as const;
   for (const [name, urgency] of Object.entries(asked))
     void as(urgency)
       .permit('assign')
@@ -199,14 +199,14 @@ limiter('slowed, cold calls keep to the rate of the account, others to our share
 limiter('with a thousand waiting, the least urgent that came last is refused', async () => {
   const { clock, as, after } = scene({ share: 0.05 });
   crowd(100, permit(as('cold')));
-  const recycle = crowd(999, permit(as('recycle')));
-  const last = crowd(1, permit(as('recycle')));
+  const idle = crowd(999, permit(as('idle')));
+  const last = crowd(1, permit(as('idle')));
   await clock.advance(0);
   assert.is(last.errors.length, 0);
   const cold = crowd(1, permit(as('cold')));
-  const another = crowd(1, permit(as('recycle')));
+  const another = crowd(1, permit(as('idle')));
   await clock.advance(0);
-  assert.equal([recycle.errors.length, last.errors.length, another.errors.length], [0, 1, 1]);
+  assert.equal([idle.errors.length, last.errors.length, another.errors.length], [0, 1, 1]);
   assert.is(last.errors[0]?.code, 'ec2-throttled');
   assert.match(
     last.errors[0]?.line ?? '',
@@ -281,7 +281,7 @@ limiter('a hung call holds up none but its caller', async () => {
   const change = crowd(1, () => assignOne(cloud));
   await clock.advance(0);
   vpc.faults.clear();
-  const others = crowd(40, () => as('recycle').eni(ETH1));
+  const others = crowd(40, () => as('idle').eni(ETH1));
   await after(0, [hung, change, others], [0, 0, 40]);
 });
 

@@ -377,8 +377,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'every try of a request has the whole bound': {
     file: 'src/ipam/request/allocate.ts',
-    find: 'outage.retryWhile(isEc2Away, work, patience);',
-    replace: 'outage.retryWhile(isEc2Away, work, { caller: patience.caller });',
+    find: 'outage.retryWhile(isEc2Away, work, options);',
+    replace: 'outage.retryWhile(isEc2Away, work, { caller: options.caller });',
   },
   'a request that comes late in an outage does not get what was assigned for it': {
     file: 'src/ipam/request/allocate.ts',

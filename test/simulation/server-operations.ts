@@ -4,7 +4,7 @@ import type { SubnetId } from '../../src/domain/ids.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
-import { idle, recycle } from '../../src/ipam/sync/drain.ts';
+import { idle, unassignIdle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { Process } from '../kit/clock.ts';
@@ -86,7 +86,7 @@ function startMisplaced(world: World, ledger: Ledger, where: number, forMs: numb
   });
   void keeper.run();
   void idle(context, layout.ports[0]?.subnet as SubnetId, 0, 4)
-    .then(rows => recycle(context, rows))
+    .then(rows => unassignIdle(context, rows))
     .catch(() => {});
   clock.effect(null, () => clock.kill(process), forMs);
 }
@@ -149,7 +149,7 @@ export const SERVER_OPERATIONS = {
 export const OPERATOR_OPERATIONS = {
   recycle: on(5, anyPort, (world, port, [, idleS, limit]) =>
     command(world, port, async context =>
-      recycle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
+      unassignIdle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
     ),
   ),
   init: on(2, anyPort, (world, port) => command(world, port, context => survey(context, port.subnet))),

@@ -21,7 +21,7 @@ import { POOL_SLACK_MS, REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
 import type { World } from './world.ts';
 
-const KEPT = 'release refused: the address may have been given anew';
+const KEPT = 'release refused, address perhaps given anew';
 const RECONCILE_EVERY_MS = 30_000;
 /** Commits of one process at a time, as with a database. */
 const LANES_MAX = 2;

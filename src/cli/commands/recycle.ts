@@ -1,7 +1,7 @@
 /** The command `recycle`: unassigns idle addresses. */
 import type { Allocation } from '../../domain/allocation.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
-import { idle, recycle as steal } from '../../ipam/sync/drain.ts';
+import { idle, unassignIdle } from '../../ipam/sync/drain.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { duration, onOff, wholeNumber } from '../settings/value-parsers.ts';
@@ -42,7 +42,7 @@ export const recycle = command({
     let done = 0;
     for (const eni of dryRun ? [] : new Set(plan.map(row => row.iface))) {
       const rows = plan.filter(row => row.iface === eni);
-      freed += await steal(context, rows);
+      freed += await unassignIdle(context, rows);
       done += rows.length;
       bar.show('addresses', done, plan.length);
     }

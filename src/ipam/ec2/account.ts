@@ -84,7 +84,7 @@ export async function checkIdentity(context: IpamContext): Promise<void> {
   if ((await cloud.someEni({ owner: identity.account })) !== null) return;
   const other = await cloud.someEni({});
   if (other === null) {
-    log('warn', 'no network interface shown by EC2: deleted ones cannot be told from hidden ones', {
+    log('warn', 'no network interface shown by EC2, deleted ones not told from hidden ones', {
       account: identity.account,
       region: identity.region,
     });

@@ -249,9 +249,7 @@ async function settleAssign(
     ...intents.filter(row => !guilty.includes(row)).map(change('refused')),
   ]);
   if (moved.length < intents.length) await disown(context, eni, intents, moved);
-  const why = isError(error, 'ec2-invalid')
-    ? 'EC2 will not have them: skipped for 10 minutes'
-    : 'taken by others';
+  const why = isError(error, 'ec2-invalid') ? 'refused by EC2, skipped for 10 minutes' : 'taken by others';
   if (guilty.length > 0) log('info', why, { eni, ips: ipsOf(guilty) });
   const after = (row: Allocation) => moved.find(one => one.ip === row.ip) ?? row;
   return {
@@ -305,7 +303,7 @@ async function confirm(
     const arrived = left.filter(row => isLate || shown.has(row.ip));
     left = left.filter(row => !arrived.includes(row));
     if (arrived.length > 0) ready.push(...(await store.move(arrived.map(change('assigned')))));
-    if (isLate) log('info', 'given before EC2 shows them on the ENI', { eni, ips: ipsOf(arrived) });
+    if (isLate) log('info', 'assigned, not yet shown by EC2', { eni, ips: ipsOf(arrived) });
     if (left.length > 0) await wait(Math.min(pauseMs, Math.max(until - clock(), 0)));
   }
   over.abort();
@@ -344,7 +342,7 @@ async function disown(
     .map(change('usurped', { iface: eni, primary: false }));
   const usurped = await context.store.move(changes);
   if (usurped.length > 0)
-    context.log('warn', 'read contradicted by a refusal: addresses not ours', {
+    context.log('warn', 'read contradicted by a refusal, addresses not ours', {
       eni,
       ips: ipsOf(usurped),
     });

@@ -35,7 +35,7 @@ export interface Cache {
    *  server may have ended that holding and begun others. */
   holding(eni: EniId, ip: Ipv4): Allocation | null;
   /** Records the current time of the store's clock. */
-  hear(now: number): void;
+  noteStoreTime(now: number): void;
   /** Returns the time of the store's clock, counted from its last reading; null before the first one. It is never
    *  ahead of the store's clock unless that clock steps back. */
   storeNow(): number | null;
@@ -54,7 +54,7 @@ export function createCache(rest: Rest, clock: () => number): Cache {
 
   const storeNow = (): number | null =>
     lastReading === null ? null : lastReading.now + (clock() - lastReading.at);
-  const hear = (now: number): void => {
+  const noteStoreTime = (now: number): void => {
     lastReading = { now, at: clock() };
   };
 
@@ -68,14 +68,14 @@ export function createCache(rest: Rest, clock: () => number): Cache {
   }
 
   function learn(eni: EniId, { now, rows }: Reading<Allocation>): void {
-    hear(now);
+    noteStoreTime(now);
     const readyRows = readyOf(eni);
     readyRows.clear();
     for (const row of rows) if (!row.primary && !claiming.has(keyOf(row))) readyRows.set(row.ip, row);
   }
 
   function note(row: Allocation): void {
-    hear(row.movedAt);
+    noteStoreTime(row.movedAt);
     avoidedUntil.delete(keyOf(row));
     if (row.status === 'ready' && row.iface !== null && !row.primary) {
       holdings.delete(keyOf(row));
@@ -132,7 +132,7 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     take,
     takeResting,
     count,
-    hear,
+    noteStoreTime,
     storeNow,
     settled(row, claimed) {
       claiming.delete(keyOf(row));

@@ -32,7 +32,7 @@ export type Filled =
       readonly inDoubt: boolean;
     }
   /** No free address has rested; `resting` is the one that has rested longest. */
-  | { readonly outcome: 'subnet dry'; readonly resting: Allocation | null; readonly byEc2?: true };
+  | { readonly outcome: 'subnet full'; readonly resting: Allocation | null; readonly byEc2?: true };
 
 export interface FillRequest {
   readonly range: Cidr | null;
@@ -105,7 +105,7 @@ export async function fill(
   }
   if ((await inDoubtOn(parts)).length > 0) throw noAnswer(home.eni.id);
   if (learned.refusal !== null) throw learned.refusal;
-  return { outcome: 'subnet dry', resting: null };
+  return { outcome: 'subnet full', resting: null };
 }
 
 /** Chooses the addresses after the wait for a permit, so that the call also serves requests that came during the
@@ -143,7 +143,7 @@ async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Fill
   if ((await steal(context, enis, home, wanted, asked.signal())).length > 0) return null;
   const [resting = null] = await freeFor(context, home, range, 'any', 1);
   if (resting === null && (await isHeldInDoubt(parts))) throw noAnswer(home.eni.id);
-  return { outcome: 'subnet dry', resting };
+  return { outcome: 'subnet full', resting };
 }
 
 /** Returns whether the only addresses that a waiting request may still get are those of unanswered calls. They may
@@ -204,7 +204,7 @@ async function assignOn(
   learned.rejected += rejected;
   for (const { token } of unanswered) if (token !== null) learned.unanswered.add(token);
   if (error === null || isError(error, 'ec2-unknown')) return null;
-  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet dry', resting: null, byEc2: true };
+  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet full', resting: null, byEc2: true };
   learned.refusal = error;
   if (isError(error, 'ec2-invalid') && learned.rejected < REJECTED_MAX) return null;
   if (!isError(error, 'ec2-limit')) throw error;

@@ -59,7 +59,7 @@ export async function steal(
     if (result.error !== null && freed.length === 0) throw result.error;
   }
   if (freed.length > 0)
-    context.log('info', 'addresses stolen: subnet exhausted', {
+    context.log('info', 'addresses stolen, subnet exhausted', {
       subnet: home.subnet.id,
       for: home.eni.id,
       ips: freed.map(row => row.ip),

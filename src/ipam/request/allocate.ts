@@ -16,7 +16,7 @@ import { type Exhausted, exhausted } from './exhausted.ts';
 import { claimNamed } from './named.ts';
 import type { Releases } from './release.ts';
 import type { AddressRequest, Asked, Given } from './request.ts';
-import { isEc2Away, isStoreDown, type Outages, type Patience } from './retry.ts';
+import { isEc2Away, isStoreDown, type Outages, type RetryOptions } from './retry.ts';
 import type { Rollbacks } from './rollback.ts';
 import type { SubnetChecks } from './subnet-check.ts';
 
@@ -64,15 +64,15 @@ export function createAllocator(
       throw new IpamError('unavailable', 'too many claims wait to be rolled back', {
         hint: 'look whether the ledger can be written, and try again',
       });
-    const patience = { startedAt: clock(), caller: asked.caller };
-    return await outages.store.retryWhile(isStoreDown, () => tryOnce(asked, patience), patience);
+    const options = { startedAt: clock(), caller: asked.caller };
+    return await outages.store.retryWhile(isStoreDown, () => tryOnce(asked, options), options);
   }
 
-  async function tryOnce(asked: AddressRequest, patience: Required<Patience>): Promise<Given> {
+  async function tryOnce(asked: AddressRequest, options: Required<RetryOptions>): Promise<Given> {
     const { pool, named } = asked;
-    const { startedAt } = patience;
+    const { startedAt } = options;
     const outage = outages.ec2(pool.eni);
-    const withRetry = <T>(work: () => Promise<T>) => outage.retryWhile(isEc2Away, work, patience);
+    const withRetry = <T>(work: () => Promise<T>) => outage.retryWhile(isEc2Away, work, options);
     // A lookup in the cache makes no EC2 call, so its success must not end an outage of EC2.
     const own = enis.recall(pool.eni) ?? (await withRetry(() => enis.own(pool.eni)));
     if (own === null) throw notOurs(pool.eni, context);
@@ -204,7 +204,7 @@ export function createAllocator(
     const isUsable = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
     const releasing = releases.pending(home, why.outcome === 'eni full' ? 'eni' : 'subnet');
     if (releasing.some(ip => isUsable({ ip }))) return true;
-    if (why.outcome === 'subnet dry') {
+    if (why.outcome === 'subnet full') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
       // An address is free again after an assign of another request failed.

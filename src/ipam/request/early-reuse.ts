@@ -29,7 +29,7 @@ export async function claimEarly(
   const { home, pool, signal } = asked;
   const { rows, now } = await context.store.readyOn(home.eni.id, pool.range, READY_LOOK);
   const ready = rows.at(0) ?? null;
-  const free = why.outcome === 'subnet dry' ? why.resting : null;
+  const free = why.outcome === 'subnet full' ? why.resting : null;
   if (free !== null && (ready === null || since(free) < since(ready))) {
     const claimed = await claimLongestFree(context, asked).catch(error => {
       // EC2 is away, or has no place for another one: the ready address needs no EC2 call.
@@ -38,7 +38,7 @@ export async function claimEarly(
     });
     if (claimed !== null) return claimed;
   }
-  if (ready === null && why.outcome === 'subnet dry') {
+  if (ready === null && why.outcome === 'subnet full') {
     const wanted = { range: pool.range, count: 1, which: 'any' } as const;
     const stolen = await steal(context, enis, home, wanted, signal);
     if (stolen.length > 0) return await claimLongestFree(context, asked);
@@ -61,7 +61,7 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
   const { row, error } = await claimFree(context, asked, choose);
   if (isError(error, 'ec2-limit')) throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
   if (isError(error, 'ec2-subnet-full'))
-    throw exhausted(context.policy, home, { outcome: 'subnet dry', resting: null });
+    throw exhausted(context.policy, home, { outcome: 'subnet full', resting: null });
   if (error !== null) throw error;
   return row;
 }

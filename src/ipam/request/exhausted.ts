@@ -7,7 +7,7 @@ import type { Filled } from '../pool/refill.ts';
 
 /** `held` is the number of addresses on the ENI; null if EC2 refused one more and the number is unknown. */
 export type Exhausted =
-  | Extract<Filled, { outcome: 'subnet dry' }>
+  | Extract<Filled, { outcome: 'subnet full' }>
   | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };
 
 export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: Exhausted): IpamError {
@@ -21,6 +21,6 @@ export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: E
   return new IpamError(
     'exhausted',
     `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}`,
-    { hint: 'run `ec2-ipam recycle` to take back idle ones, or use a larger subnet' },
+    { hint: 'run `ec2-ipam recycle` to unassign idle ones, or use a larger subnet' },
   );
 }

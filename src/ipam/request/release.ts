@@ -154,9 +154,9 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   /** Retries while the store or EC2 is unavailable, until the deadline of a request. */
   async function makeInTime(one: Release): Promise<boolean> {
     const { eni } = one.pool;
-    const patience = { startedAt: context.clock() };
-    const own = () => outages.ec2(eni).retryWhile(isEc2Away, () => enis.own(eni), patience);
-    return await outages.store.retryWhile(isStoreDown, () => make(one, own), patience);
+    const options = { startedAt: context.clock() };
+    const own = () => outages.ec2(eni).retryWhile(isEc2Away, () => enis.own(eni), options);
+    return await outages.store.retryWhile(isStoreDown, () => make(one, own), options);
   }
 
   /** Makes the release, without a retry. A failure here does not start an outage, which would shorten the waits of
@@ -207,7 +207,7 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     const judged = judge(one.known, seen);
     if (judged === 'again') return 'again';
     if (judged === 'kept' || judged === 'unsure')
-      log('warn', 'release refused: the address may have been given anew', {
+      log('warn', 'release refused, address perhaps given anew', {
         ...{ eni: eni.id, ip, holder: seen.row?.holder },
       });
     if (judged === 'unsure')

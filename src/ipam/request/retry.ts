@@ -16,7 +16,7 @@ interface Timing {
 }
 
 /** How long a request waits. */
-export interface Patience {
+export interface RetryOptions {
   /** When the request started, on the process's monotonic clock, in milliseconds. Default: now. The request may
    *  have tried other work before. */
   readonly startedAt?: number;
@@ -37,7 +37,7 @@ export interface Outage {
   retryWhile<T>(
     isTransient: (error: unknown) => error is IpamError,
     work: () => Promise<T>,
-    patience?: Patience,
+    options?: RetryOptions,
   ): Promise<T>;
 }
 
@@ -116,10 +116,10 @@ export const isEc2Away = (error: unknown): error is IpamError =>
 
 /** Returns a function that retries work while the store or EC2 is unavailable, until the request's deadline. */
 export const withRetry =
-  (outages: Outages, eni: EniId, patience: Patience) =>
+  (outages: Outages, eni: EniId, options: RetryOptions) =>
   <T>(work: () => Promise<T>): Promise<T> =>
     outages.store.retryWhile(
       isStoreDown,
-      () => outages.ec2(eni).retryWhile(isEc2Away, work, patience),
-      patience,
+      () => outages.ec2(eni).retryWhile(isEc2Away, work, options),
+      options,
     );

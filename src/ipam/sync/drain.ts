@@ -45,7 +45,7 @@ export async function drain(
       surplus.length >= context.policy.warmMax || surplus.some(row => now - row.movedAt >= COLLECT_MS);
     if (isDue || !isWanted) chosen.push(...surplus);
   }
-  return await recycle(context, chosen.slice(0, DRAINED_MAX));
+  return await unassignIdle(context, chosen.slice(0, DRAINED_MAX));
 }
 
 /** Returns the ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */
@@ -65,10 +65,10 @@ export async function idle(
 
 /** Unassigns the rows, many in one call. Returns how many are free now. A row that was claimed since it was read
  *  stays. */
-export const recycle = async (context: IpamContext, rows: readonly Allocation[]): Promise<number> =>
+export const unassignIdle = async (context: IpamContext, rows: readonly Allocation[]): Promise<number> =>
   (
     await unassign(
-      urgently(context, () => 'recycle'),
+      urgently(context, () => 'idle'),
       rows,
     )
   ).freed.length;

@@ -123,7 +123,7 @@ export function createEvidence(context: IpamContext): Evidence {
     );
     for (const row of given) {
       const ending = proven.find(one => one.row.ip === row.ip)?.ending;
-      context.log('warn', `holder ended: its network interface is ${ending?.kind}`, {
+      context.log('warn', `holder ended, network interface ${ending?.kind}`, {
         eni: row.iface,
         ip: row.ip,
         ...(ending?.kind === 'attached anew' ? { attachedAt: ending.attachedAt } : {}),
@@ -153,6 +153,6 @@ export async function endHoldersBefore(context: IpamContext, boot: string): Prom
     }
   }
   await store.noteFact(FACT, boot);
-  if (ended > 0) log('warn', 'holders ended: the host has rebooted', { count: ended });
+  if (ended > 0) log('warn', 'holders ended, host rebooted', { count: ended });
   return ended;
 }

@@ -55,7 +55,7 @@ export interface KeeperOptions {
 
 export interface KeeperParts {
   readonly enis: Enis;
-  readonly cache: Pick<Cache, 'hear'>;
+  readonly cache: Pick<Cache, 'noteStoreTime'>;
   readonly rollbacks: Rollbacks;
   readonly releases: Pick<Releases, 'settleOwed' | 'owed'>;
   readonly warm: WarmPools;
@@ -89,7 +89,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    cache.hear(await store.beat(server, false));
+    cache.noteStoreTime(await store.beat(server, false));
   }
 
   /** Drains our subnets. Also updates the cache of ENIs. */
@@ -198,13 +198,9 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
 
   function logLeft(): void {
     const ips = releases.owed();
-    if (ips.length > 0)
-      log('error', 'stopped before the ledger took these releases: the addresses stay held', { ips });
+    if (ips.length > 0) log('error', 'releases not made before the stop, addresses still held', { ips });
     if (!rollbacks.isEmpty)
-      log(
-        'error',
-        'stopped while claims are left that nobody was told of: `ec2-ipam status` lists them as suspects',
-      );
+      log('error', 'claims not rolled back before the stop, listed as suspects by `ec2-ipam status`');
   }
 
   return {

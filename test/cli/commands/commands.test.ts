@@ -30,7 +30,7 @@ const WORLD = {
 };
 const HELD = ip('10.0.1.9');
 const NOWHERE = 'http://127.0.0.1:9';
-const ANY_WARNING = /"level":"warn","message":"no instance metadata found: ENIs of any/;
+const ANY_WARNING = /"level":"warn","message":"no instance metadata found, ENIs of any/;
 
 interface Context {
   folder: string;
@@ -124,7 +124,7 @@ commands('reconcile: prints each difference before it closes it', async context 
   assert.ok(said >= 0 && closed >= 0 && said < closed, all);
 });
 
-commands('recycle: takes back what is idle, of each ENI in turn', async context => {
+commands('recycle: unassigns what is idle, of each ENI in turn', async context => {
   await used(context);
   assert.match((await run(context, MINE, `recycle ${SUBNET} --idle 0s`)).out, /unassigned 1 of 1\n$/);
   assert.equal(context.vpc.network.eni(ENI).secondaries, [HELD]);

@@ -112,7 +112,7 @@ stop('releases that came while the ledger was never open: are named in the log',
   const { answer } = ask('ReleaseAddress', '10.0.1.77');
   assert.match(JSON.parse(await answer).Error, /^the store is away/);
   await soon(server.stop());
-  const told = w.lines.filter(line => line.message.startsWith('stopped before'));
+  const told = w.lines.filter(line => line.message.startsWith('releases not made'));
   assert.equal(
     told.map(line => line.fields.ips),
     [['10.0.1.77']],

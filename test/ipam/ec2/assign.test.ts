@@ -239,7 +239,7 @@ assigning('a call is not sent when its intent took too long to write', async () 
   assert.equal(await w.ipsWith('assigning'), []);
 });
 
-const bounds = suite('bounds');
+const bounds = suite('bounds of a request');
 
 bounds('a hung assign on one ENI does not delay another', async () => {
   const w = await pooled({ vpc: ROOMY });

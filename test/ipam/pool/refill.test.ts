@@ -9,7 +9,7 @@ import type { EniId } from '../../../src/domain/ids.ts';
 import { createCache } from '../../../src/ipam/pool/cache.ts';
 import { fill } from '../../../src/ipam/pool/refill.ts';
 import { GATHER_MS } from '../../../src/ipam/pool/warm-pool.ts';
-import { recycle } from '../../../src/ipam/sync/drain.ts';
+import { unassignIdle } from '../../../src/ipam/sync/drain.ts';
 import { createGroupCommit } from '../../../src/store/group-commit.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, ENI_A, ENI_B, LARGE, ROOMY, SMALL, SUBNET } from '../../kit/vpcs.ts';
@@ -228,8 +228,8 @@ filling('a refill that a container has come to wait for is as urgent as that con
   await spied.requests(ENI_A, 20);
   await spied.warm.stop();
   assert.is(turns.at(-1), 'refill');
-  await recycle({ ...w.context, cloud }, (await w.store.readyOn(ENI_A, null, 9)).rows);
-  assert.is(turns.at(-1), 'recycle');
+  await unassignIdle({ ...w.context, cloud }, (await w.store.readyOn(ENI_A, null, 9)).rows);
+  assert.is(turns.at(-1), 'idle');
 });
 
 filling('the count of the ENIs in a subnet is a minute old at most', async () => {

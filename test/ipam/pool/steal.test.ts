@@ -1,5 +1,5 @@
 // Goal: idle addresses of our ENIs go where a request waits, and nothing else moves. Method: the whole machine on a
-// simulated VPC whose subnet has run dry, and an ENI that is full of idle addresses.
+// simulated VPC whose subnet is full, and an ENI that is full of idle addresses.
 import type { Cloud } from '../../../src/cloud/cloud.ts';
 import { parseCidr } from '../../../src/domain/address.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
@@ -33,7 +33,7 @@ const ready = async (w: World, eni: EniId): Promise<number> =>
 const assignAll = async (w: World, eni: EniId): Promise<unknown> =>
   assignTo(w.context, eni, await w.freeRows(9, { eni }));
 
-const stealing = suite('a subnet that has run dry');
+const stealing = suite('a full subnet');
 
 stealing('serves a request from idle addresses of our other ENIs in two calls', async () => {
   const w = world({ policy: { warmMin: 0, warmMax: 3 } });

@@ -182,7 +182,7 @@ requesting('an unknown ENI is an error and changes nothing', async () => {
   assert.equal(await w.store.tally(), []);
 });
 
-requesting('an embedded ledger reads the subnet before it says that it is dry, once a minute', async () => {
+requesting('an embedded ledger reads the subnet before it says that it is full, once a minute', async () => {
   const w = world({ instance: 'i-0a', policy: NOT_WARM });
   const theirs = ['10.0.1.10', '10.0.1.11', '10.0.1.12', '10.0.1.13', '10.0.1.14'];
   w.putOn(ENI_B, ...theirs);

@@ -128,7 +128,7 @@ for (const [when, rounds] of [
 
 for (const [what, vpc, eni] of [
   ['on an ENI that it leaves full', ROOMY, ENI_A],
-  ['in a subnet that it leaves dry', SMALL, ENI_B],
+  ['in a subnet that it leaves full', SMALL, ENI_B],
 ] as const)
   owing(`is waited for by a request ${what}`, async () => {
     const w = world({ vpc, policy: NOT_WARM });
@@ -197,7 +197,9 @@ for (const [what, isHung] of [
     if (isHung) w.intercept('lateOutcomes', () => () => new Promise(() => {}));
     void w.keeper.run();
     await w.keeper.stop(60_000);
-    const told = w.lines.filter(line => line.level === 'error' && line.message.startsWith('stopped before'));
+    const told = w.lines.filter(
+      line => line.level === 'error' && line.message.startsWith('releases not made'),
+    );
     assert.is(told.length, 1);
     assert.equal(told[0]?.fields.ips, [ip]);
   });

@@ -62,7 +62,7 @@ releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at
   assert.is(await w.statusOf('10.0.1.9'), 'free');
 });
 
-releasing('endures an EC2 that is away for a moment', async () => {
+releasing('is made though EC2 is away for a moment', async () => {
   const w = world({ instance: 'i-0a' });
   w.putOn(ENI_A, '10.0.1.9');
   w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE, times: 3 });

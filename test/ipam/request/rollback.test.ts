@@ -123,7 +123,7 @@ undoing('one whose row changed meanwhile is made all the same', async () => {
   assert.is(await w.statusOf(row.ip), 'unassigning', 'it was missing: its repair may yet apply');
 });
 
-undoing('gives back a claim whose answer reached nobody, and only that claim', async () => {
+undoing('rolls back a claim whose answer reached nobody, and only that claim', async () => {
   const w = world();
   const row = await w.request(ENI_A);
   await w.allocator.undo(row);

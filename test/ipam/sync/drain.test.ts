@@ -24,7 +24,7 @@ async function drainWhenIdle(w: World): Promise<void> {
 
 const draining = suite('drain');
 
-draining('gives back what is beyond the high mark once it has long been idle, in one call', async () => {
+draining('unassigns what is beyond the high mark once it has long been idle, in one call', async () => {
   const w = await held();
   w.time.now += IDLE_MS - 1;
   assert.is(await drainAll(w), 0);
@@ -35,7 +35,7 @@ draining('gives back what is beyond the high mark once it has long been idle, in
   assert.is(await drainAll(w), 0);
 });
 
-draining('gives back those that would be given last', async () => {
+draining('unassigns those that would be given last', async () => {
   const w = await held();
   const late = (await w.request(ENI_A)).ip;
   await w.time.wait(1000);

@@ -65,7 +65,7 @@ keeping('a stop does not wait for the next round', async () => {
   assert.is(await w.tookMs(stop()), 0);
 });
 
-keeping('gives back a claim that was reported as failed and was made after all', async () => {
+keeping('rolls back a claim that was reported as failed and was made after all', async () => {
   const w = world({ vpc: ROOMY });
   const [held, missed] = [await w.request(ENI_A, { holder: 'web' }), await w.request(ENI_A)];
   const told = [
@@ -108,7 +108,7 @@ keeping('two servers compare a subnet once, and one goes on when the other is go
 
 /** A host with a ledger of its own, whose keeper runs; what it reads of EC2 is counted. */
 async function hostAlone() {
-  const w = world({ vpc: ROOMY, instance: INSTANCE, policy: { warmMax: 20 } }); // nothing is given back
+  const w = world({ vpc: ROOMY, instance: INSTANCE, policy: { warmMax: 20 } }); // nothing is drained
   await w.request(ENI_A);
   const reads = { own: 0, whole: 0 };
   const { cloud } = w.context;
@@ -231,7 +231,7 @@ keeping('notes that its server lives', async () => {
   await stop();
 });
 
-keeping('gives back what is too much, one server of several', async () => {
+keeping('drains what is too much, one server of several', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A);
   w.time.now += 3_600_000;

@@ -213,7 +213,7 @@ reconciling('an embedded server lets go of an ENI that has left its instance', a
   assert.match(line, /attached to i-0b, and this server serves only the ENIs of i-0a/);
 });
 
-reconciling('an embedded server neither repairs nor recycles on an ENI of another instance', async () => {
+reconciling('an embedded server neither repairs nor unassigns on an ENI of another instance', async () => {
   const w = world({ vpc: ROOMY });
   const held = await w.request(ENI_B);
   w.time.now += LATE_READS_MS;
@@ -222,7 +222,7 @@ reconciling('an embedded server neither repairs nor recycles on an ENI of anothe
   const before = w.callsOf(ASSIGN);
   assert.equal(await idle(context, SUBNET, 0, 10), []);
   const [ready] = await w.ipsWith('ready');
-  assert.ok(ready, 'there is something to recycle');
+  assert.ok(ready, 'there is an idle one');
   w.takeOff(ENI_B, ready);
   const drifts = await compare(context, SUBNET);
   await close(context, drifts);

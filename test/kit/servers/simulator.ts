@@ -6,7 +6,7 @@ import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from '../simulated.ts';
 import { suite } from '../uvu.ts';
 
-const PATIENT_MS = 10_000;
+const CALL_TIMEOUT_MS = 10_000;
 
 export interface Simulation {
   readonly vpc: Vpc;
@@ -36,7 +36,7 @@ async function openSimulation(): Promise<Simulation> {
   };
 }
 
-export const clientOf = (endpoint: string, requestTimeout = PATIENT_MS): EC2 =>
+export const clientOf = (endpoint: string, requestTimeout = CALL_TIMEOUT_MS): EC2 =>
   new EC2({
     endpoint,
     region: 'eu-central-1',

@@ -161,7 +161,7 @@ export class Site {
     await this.checker.load(clients, urls, enis, over);
     await over;
     await this.checker.repeatStops(this.url);
-    await pause(2000); // two rounds of the keepers, which give back what was claimed unheard
+    await pause(2000); // two rounds of the keepers, which roll back what nobody received
     assert.equal(await this.restAndCompare(enis, new Set()), []);
   }
 
