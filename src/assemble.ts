@@ -51,7 +51,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
       log,
     },
   );
-  const embedded: { instance: InstanceId | null } = { instance: null };
+  const host: { instance: InstanceId | null } = { instance: null };
   const context: IpamContext = {
     store,
     cloud,
@@ -61,9 +61,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     wait,
     random: Math.random,
     log,
-    get instance() {
-      return embedded.instance;
-    },
+    host,
   };
   const ipam = openIpam(context, { server, reconcileEveryMs: config.reconcileEveryMs });
   const { pools, allocator, keeper } = ipam;
@@ -74,8 +72,8 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {
-        embedded.instance = await thisInstance(metadata, await ownerOf(spec), log);
-        if (embedded.instance !== null) await settleInstance(spec, embedded.instance, log);
+        host.instance = await thisInstance(metadata, await ownerOf(spec), log);
+        if (host.instance !== null) await settleInstance(spec, host.instance, log);
       }
       await store.migrate();
       const boot = bootId();
@@ -84,9 +82,9 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     async own() {
       if (spec.kind !== 'sqlite') return;
       const owner = await ownerOf(spec);
-      embedded.instance = await thisInstance(metadata, owner, log);
-      if (owner !== null && owner !== embedded.instance)
-        throw new IpamError('conflict', `the ledger is that of ${owner}, and this is ${embedded.instance}`, {
+      host.instance = await thisInstance(metadata, owner, log);
+      if (owner !== null && owner !== host.instance)
+        throw new IpamError('conflict', `the ledger is that of ${owner}, and this is ${host.instance}`, {
           hint: 'start `ec2-ipam serve` here, which sets it aside and begins a new one',
         });
     },

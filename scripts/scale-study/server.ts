@@ -69,7 +69,7 @@ export function openServer(
     policy: { ...POLICY, ...warm },
     random,
     log,
-    instance: host?.instance ?? null,
+    host: { instance: host?.instance ?? null },
   });
   const pause = host === null ? {} : { pause: () => clock.wait(EMBEDDED_PAUSE_MS) };
   const ipam = openIpam(context, { server: name, reconcileEveryMs, ...pause });

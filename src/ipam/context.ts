@@ -48,8 +48,9 @@ export interface IpamContext {
   /** 0 to 1, exclusive. */
   readonly random: () => number;
   readonly log: Log;
-  /** Embedded: the instance that this process runs on; only its ENIs are served. Null on a central server. */
-  readonly instance: InstanceId | null;
+  /** Embedded: the instance that this process runs on; only its ENIs are served. Null on a central server, and until
+   *  the ledger has been opened. */
+  readonly host: { readonly instance: InstanceId | null };
   /** Undefined in commands, which have no waiting requests. */
   readonly followUps?: FollowUps;
 }
@@ -60,17 +61,7 @@ export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
 /** Returns the context with EC2 calls of this urgency. `urgency` is read at each call. */
-export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext =>
-  changed(context, { cloud: context.cloud.as(urgency) });
-
-export const withFollowUps = (context: IpamContext, followUps: FollowUps): IpamContext =>
-  changed(context, { followUps });
-
-/** Returns a copy that reads the instance from the original, where it may be set later. */
-const changed = (context: IpamContext, parts: Partial<IpamContext>): IpamContext => ({
+export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext => ({
   ...context,
-  ...parts,
-  get instance() {
-    return context.instance;
-  },
+  cloud: context.cloud.as(urgency),
 });

@@ -1,6 +1,6 @@
 /** Creates the parts of src/ipam of one server process and connects them. */
 
-import { type IpamContext, withFollowUps } from './context.ts';
+import type { IpamContext } from './context.ts';
 import { createEnis, type Enis } from './ec2/enis.ts';
 import { createFollowUps } from './ec2/follow-up.ts';
 import { type Cache, createCache } from './pool/cache.ts';
@@ -26,7 +26,7 @@ export interface Ipam {
 }
 
 export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
-  const context = withFollowUps(given, createFollowUps(given));
+  const context = { ...given, followUps: createFollowUps(given) };
   const enis = createEnis(context);
   const rollbacks = createRollbacks(context);
   const cache = createCache(context.policy, context.clock);

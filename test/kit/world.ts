@@ -55,7 +55,7 @@ export function createContext(
     wait: time.wait,
     random: () => 0.5,
     log: () => {},
-    instance: null,
+    host: { instance: null },
     ...more,
   };
   const cloud =
@@ -125,7 +125,7 @@ function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instanc
     store,
     client: createMemoryClient(vpc, { wait: time.wait, deadlineClock: () => time.now }),
     policy,
-    instance,
+    host: { instance },
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
   });
   return {

@@ -116,7 +116,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'a release or a request takes over the ENI that it names': {
     file: 'src/ipam/ec2/enis.ts',
-    find: '    if (context.instance === null) return null;\n',
+    find: '    if (context.host.instance === null) return null;\n',
     replace: '',
   },
   // Whose client it is.
@@ -344,10 +344,10 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'what is on an ENI is let go on one look': {
     file: 'src/ipam/sync/reconcile.ts',
-    find: 'context.instance === null ? new Set<EniId>() : left;',
-    replace: `context.instance === null
+    find: 'context.host.instance === null ? new Set<EniId>() : left;',
+    replace: `context.host.instance === null
       ? new Set<EniId>()
-      : new Set(seen.known.filter(eni => eni.instance !== context.instance).map(eni => eni.id));`,
+      : new Set(seen.known.filter(eni => eni.instance !== context.host.instance).map(eni => eni.id));`,
   },
   'what is ready on an ENI that has left stays so': {
     file: 'src/ipam/sync/reconcile.ts',
@@ -367,7 +367,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   'a subnet all of whose ENIs have left is forgotten': {
     file: 'src/ipam/sync/keeper.ts',
     find: '.some(eni => eni.ours && eni.subnet === subnet);',
-    replace: '.some(eni => eni.subnet === subnet && oursIn([eni], context.instance).length > 0);',
+    replace: '.some(eni => eni.subnet === subnet && oursIn([eni], context.host.instance).length > 0);',
   },
   // Bounds.
   'the bound of an outage ignored': {

@@ -75,7 +75,7 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
     clock,
     deadlineClock: deadlines,
     wait: (ms, signal) => time.waitIn(process, ms, signal),
-    instance: layout.owners[mirror.index] ?? null,
+    host: { instance: layout.owners[mirror.index] ?? null },
     random: time.random.next,
     log,
   });

@@ -69,10 +69,10 @@ that another ledger serves.
 /** Reads the ENI from EC2. All are read before the first is adopted. */
 async function lineOf(context: IpamContext, id: EniId): Promise<Line> {
   const seen = await context.cloud.eni(id);
-  if (context.instance !== null && seen.instance !== context.instance)
+  if (context.host.instance !== null && seen.instance !== context.host.instance)
     throw new IpamError(
       'conflict',
-      `${id} is attached to ${seen.instance ?? 'no instance'}, and this ledger is that of ${context.instance}`,
+      `${id} is attached to ${seen.instance ?? 'no instance'}, and this ledger is that of ${context.host.instance}`,
       { hint: 'attach it here, or use a central server for ENIs of several instances' },
     );
   return {

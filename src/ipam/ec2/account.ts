@@ -42,12 +42,12 @@ export async function learnIdentity(
  *  account or Region. Also throws conflict if the ledger has ENIs but no recorded account, and EC2 shows this
  *  client none of them. */
 export async function refuseForeign(context: IpamContext, eni: CloudEni): Promise<void> {
-  const { store, cloud, instance } = context;
+  const { store, cloud, host } = context;
   let identity = await identityOf(context);
   const ours = identity === null ? (await store.enis()).filter(one => one.ours) : [];
   const isKnown = ours.length === 0 || ours.some(one => one.id === eni.id);
   // An embedded ledger belongs to its instance, and so do the ENIs of that instance.
-  if (isKnown || instance !== null) identity ??= await learnIdentity(context, eni);
+  if (isKnown || host.instance !== null) identity ??= await learnIdentity(context, eni);
   else {
     const [shown] = await cloud.enisById(ours.slice(0, SHOWN_MAX).map(one => one.id));
     if (shown === undefined)

@@ -53,7 +53,7 @@ function nullWhenGone(error: unknown): null {
 }
 
 /** The error of a request for an ENI that is not this ledger's. */
-export const notOurs = (id: EniId, { instance }: Pick<IpamContext, 'instance'>): IpamError =>
+export const notOurs = (id: EniId, { host: { instance } }: Pick<IpamContext, 'host'>): IpamError =>
   instance === null
     ? new IpamError('conflict', `${id} is not an ENI of this ledger`, {
         hint: `create its network anew, or run \`ec2-ipam adopt ${id}\` on the server`,
@@ -67,7 +67,7 @@ export const notOurs = (id: EniId, { instance }: Pick<IpamContext, 'instance'>):
       );
 
 /** Returns the ENIs of the ledger that this process may assign to and unassign from. */
-export const oursIn = (enis: readonly LedgerEni[], instance: IpamContext['instance']): LedgerEni[] =>
+export const oursIn = (enis: readonly LedgerEni[], instance: InstanceId | null): LedgerEni[] =>
   enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
 export function createEnis(context: IpamContext): Enis {
@@ -109,7 +109,7 @@ export function createEnis(context: IpamContext): Enis {
     const known = ours.get(id);
     if (known !== undefined) return known;
     if ((await store.eni(id))?.ours) return await adopt(id);
-    if (context.instance === null) return null;
+    if (context.host.instance === null) return null;
     const seen = await cloud.eni(id).catch(nullWhenGone);
     return seen === null || isElsewhere(seen) ? null : await adopt(id);
   }
@@ -152,14 +152,14 @@ export function createEnis(context: IpamContext): Enis {
   }
 
   const isElsewhere = (eni: Pick<LedgerEni, 'instance'>): boolean =>
-    context.instance !== null && eni.instance !== context.instance;
+    context.host.instance !== null && eni.instance !== context.host.instance;
 
   /** Embedded: throws if the ENI is on another instance, since it belongs to the ledger there. */
   function refuseElsewhere(eni: Pick<LedgerEni, 'id' | 'instance'>): void {
     if (!isElsewhere(eni)) return;
     throw new IpamError(
       'bad-request',
-      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this server serves only the ENIs of ${context.instance}`,
+      `${eni.id} is attached to ${eni.instance ?? 'no instance'}, and this server serves only the ENIs of ${context.host.instance}`,
       { hint: 'attach it here, or use a central server for ENIs of several instances' },
     );
   }
@@ -193,7 +193,7 @@ export function createEnis(context: IpamContext): Enis {
     const of = new Map<SubnetId, number>();
     // Another process may have recorded that an ENI has left, or has come back.
     for (const eni of all) if (isElsewhere(eni)) ours.delete(eni.id);
-    for (const eni of oursIn(all, context.instance)) {
+    for (const eni of oursIn(all, context.host.instance)) {
       of.set(eni.subnet, (of.get(eni.subnet) ?? 0) + 1);
       const known = ours.get(eni.id);
       if (known !== undefined) ours.set(eni.id, { ...known, eni });

@@ -94,7 +94,7 @@ export function createFollowUps(context: IpamContext): FollowUps {
       const asked = rows.filter(row => row.status === 'assigning');
       if (asked.length === 0) return NOTHING_LEFT;
       const shown = await cloud.eni(eni);
-      const isOurs = context.instance === null || shown.instance === context.instance;
+      const isOurs = context.host.instance === null || shown.instance === context.host.instance;
       const seen = isOurs ? await store.move(arrivedOn(shown, asked, now)) : [];
       if (seen.length > 0) log('info', 'assign confirmed by a read', { eni, ips: seen.map(row => row.ip) });
       const shownUntil = asked

@@ -17,7 +17,8 @@ const LOCATE_MS_MAX = 1_000;
 /** Embedded: throws if the ENI is not on this instance, by a recent read or a new one. On another instance it
  *  belongs to the ledger there. If EC2 does not answer in time, a reading of the last ten minutes counts. */
 export async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
-  const { instance, store, cloud, wait } = context;
+  const { store, cloud, wait } = context;
+  const { instance } = context.host;
   if (instance === null) return;
   const known = await store.eni(eni);
   const { now } = await store.onEni(eni);

@@ -11,7 +11,7 @@ import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, wri
 /** Returns whether addresses may be unassigned from the ENI. Embedded, only while EC2 shows it on this instance:
  *  the ledger's record may be old, and the ledger of another instance may have assigned the same address there
  *  since. */
-export async function isHere({ cloud, instance }: IpamContext, eni: EniId): Promise<boolean> {
+export async function isHere({ cloud, host: { instance } }: IpamContext, eni: EniId): Promise<boolean> {
   if (instance === null) return true;
   const [seen] = await cloud.enisById([eni]);
   return seen?.instance === instance;

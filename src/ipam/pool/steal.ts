@@ -76,7 +76,7 @@ export async function idleElsewhere(
   range: Cidr | null,
   which: StealRequest['which'],
 ): Promise<Allocation[]> {
-  const ours = new Set(oursIn(await enis.readAll(), context.instance).map(one => one.id));
+  const ours = new Set(oursIn(await enis.readAll(), context.host.instance).map(one => one.id));
   const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
   const elsewhere = rows.filter(
     row =>

@@ -36,7 +36,7 @@ export function createSubnetChecks(
   }
 
   async function changed(subnet: SubnetId, signal: AbortSignal): Promise<boolean> {
-    if (context.instance === null) return false;
+    if (context.host.instance === null) return false;
     let looking = underWay.get(subnet);
     if (looking === undefined) {
       if (clock() - (begunAt.get(subnet) ?? Number.NEGATIVE_INFINITY) < CHECK_EVERY_MS) return false;

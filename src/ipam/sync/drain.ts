@@ -55,7 +55,7 @@ export async function idle(
   idleMs: number,
   limit: number,
 ): Promise<Allocation[]> {
-  const ours = new Set<EniId>(oursIn(await context.store.enis(), context.instance).map(eni => eni.id));
+  const ours = new Set<EniId>(oursIn(await context.store.enis(), context.host.instance).map(eni => eni.id));
   const { rows, now } = await context.store.withStatus(subnet, ['ready']);
   return rows
     .filter(row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs)

@@ -97,7 +97,7 @@ export function createEvidence(context: IpamContext): Evidence {
   ): Promise<Ending | null | undefined> {
     try {
       const { attachment, attachedAt, instance } = seen ?? (await context.cloud.eni(eni));
-      const isElsewhere = context.instance !== null && instance !== context.instance;
+      const isElsewhere = context.host.instance !== null && instance !== context.host.instance;
       if (attachment === null || isElsewhere) return { kind: 'detached' };
       if (attachment !== known?.attachment) return undefined; // a late read, or one that the ledger has not noted
       const { claimsEndBefore } = known;

@@ -96,7 +96,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   async function drainAll(): Promise<void> {
     const all = await enis.readAll();
     subnetsOfEnis = all.filter(eni => eni.ours).map(eni => eni.subnet);
-    const bySubnet = Map.groupBy(oursIn(all, context.instance), eni => eni.subnet);
+    const bySubnet = Map.groupBy(oursIn(all, context.host.instance), eni => eni.subnet);
     for (const [subnet, ours] of bySubnet)
       if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
         await logged(`drain ${subnet}`, async () => void (await drain(context, warm, subnet, ours)));
@@ -149,7 +149,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   /** Returns what the comparison that is due now has to read. The first read of the whole subnet is at a random
    *  time, so that hosts that started together do not stay in step. */
   function scopeFor(subnet: SubnetId): Scope {
-    if (context.instance === null) return 'whole';
+    if (context.host.instance === null) return 'whole';
     const everyMs = Math.max(reconcileEveryMs, Math.min(reconcileEveryMs * WHOLE_EVERY, WHOLE_EVERY_MS));
     const due = wholeDueAt.get(subnet) ?? clock() + everyMs * context.random();
     const isDue = clock() >= due;

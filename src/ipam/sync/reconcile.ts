@@ -44,7 +44,8 @@ interface View {
 }
 
 async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promise<View> {
-  const { store, cloud, instance } = context;
+  const { store, cloud } = context;
+  const { instance } = context.host;
   const known = await store.enis();
   const { rows, now } = await store.withStatus(subnet, IN_USE);
   const enis = new Map<EniId, CloudEni>();
@@ -199,7 +200,7 @@ export async function reconcile(
   for (const { id } of seen.changed) enis.forget(id);
   const left = await proof.weigh(weighed(context, seen), seen.enis, seen.now);
   // A central ledger keeps an ENI that is attached to no instance.
-  const stranded = context.instance === null ? new Set<EniId>() : left;
+  const stranded = context.host.instance === null ? new Set<EniId>() : left;
   const gone = seen.known.filter(eni => stranded.has(eni.id) && !seen.enis.has(eni.id));
   // Recorded as detached, so that no call is made for them unless EC2 shows them here again.
   if (gone.length > 0)
@@ -232,7 +233,7 @@ const shownIn = ({ known, enis }: View) =>
 
 /** Returns the rows whose ENI is checked for an end: the held ones; embedded, also the others that have to be
  *  settled when their ENI has left. */
-function weighed({ instance }: IpamContext, { rows, known, ours }: View): Allocation[] {
+function weighed({ host: { instance } }: IpamContext, { rows, known, ours }: View): Allocation[] {
   const ids = new Set(known.map(eni => eni.id));
   return rows.filter(
     ({ status, iface }) =>

@@ -203,7 +203,7 @@ reconciling('what moved while EC2 was read is let be', async () => {
 
 reconciling('an embedded server lets go of an ENI that has left its instance', async () => {
   const w = world({ vpc: ROOMY });
-  const context = { ...w.context, instance: INSTANCE };
+  const context = { ...w.context, host: { instance: INSTANCE } };
   const enis = createEnis(context);
   await enis.adopt(ENI_A);
   w.reattach(ENI_A, 'i-0b');
@@ -218,7 +218,7 @@ reconciling('an embedded server neither repairs nor unassigns on an ENI of anoth
   const held = await w.request(ENI_B);
   w.time.now += LATE_READS_MS;
   w.takeOff(ENI_B, held.ip);
-  const context = { ...w.context, instance: INSTANCE };
+  const context = { ...w.context, host: { instance: INSTANCE } };
   const before = w.callsOf(ASSIGN);
   assert.equal(await idle(context, SUBNET, 0, 10), []);
   const [ready] = await w.ipsWith('ready');
