@@ -287,19 +287,16 @@ filling('what a failed refill would have brought, the next start that waits brin
   assert.ok(w.callsOf(ASSIGN) - before <= 1, `${w.callsOf(ASSIGN) - before} calls`);
 });
 
-filling(
-  "another server's call in flight is a part of what a start brings, not a reason for more",
-  async () => {
-    const w = await slow();
-    const other = w.another();
-    await other.enis.adopt(ENI_A);
-    const theirs = other.request(ENI_A, { range: '10.0.2.0/24' });
-    await w.time.wait(GATHER_MS + 1);
-    for (let i = 0; i < 3; i++) await w.request(ENI_A, { range: '10.0.1.0/24' });
-    await theirs;
-    assert.is(w.callsOf(ASSIGN), 3, 'theirs, and one and its refill of ours');
-  },
-);
+filling("another server's call in flight is a part of what a start brings", async () => {
+  const w = await slow();
+  const other = w.another();
+  await other.enis.adopt(ENI_A);
+  const theirs = other.request(ENI_A, { range: '10.0.2.0/24' });
+  await w.time.wait(GATHER_MS + 1);
+  for (let i = 0; i < 3; i++) await w.request(ENI_A, { range: '10.0.1.0/24' });
+  await theirs;
+  assert.is(w.callsOf(ASSIGN), 3, 'theirs, and one and its refill of ours');
+});
 
 filling('one prefix takes one place: an m5.large with a /28 holds eight of ours', async () => {
   const [a, b] = ROOMY.enis ?? [];
