@@ -76,6 +76,8 @@ interface Effects {
   readonly primary?: 'give' | 'clear';
   /** The holder's name, its instance and the id of its request. */
   readonly holder?: 'give' | 'clear';
+  /** `clear`: the id of the request is forgotten, so that its repeat is served as a new one. */
+  readonly request?: 'clear';
   /** The holder gives it up: sets restedSince, restedFrom and releaseId. */
   readonly rests?: true;
   /** It left its ENI: sets leftAt, leftIface and leftUnsure. */
@@ -108,7 +110,11 @@ export const MOVES = {
 
   // Holders.
   claim: { from: 'ready', to: 'allocated', holder: 'give' },
+  // The request is repeated, and answered with the address that it was given. A rollback of the first answer is a no.
+  repeat: { from: 'allocated', to: 'allocated', goesOn: true },
   release: { from: 'allocated', to: 'ready', holder: 'clear', rests: true },
+  // The claim is rolled back: nobody received its answer.
+  undo: { from: 'allocated', to: 'ready', holder: 'clear', request: 'clear', rests: true },
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
   retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
   missed: { from: 'allocated', to: 'allocated', missing: 'mark', goesOn: true },
@@ -183,7 +189,8 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     holder: rule.holder === 'give' ? (change.holder ?? null) : rule.holder === 'clear' ? null : row.holder,
     instance:
       rule.holder === 'give' ? (change.instance ?? null) : rule.holder === 'clear' ? null : row.instance,
-    requestId: rule.holder === 'give' ? (change.requestId ?? null) : row.requestId,
+    requestId:
+      rule.holder === 'give' ? (change.requestId ?? null) : rule.request === 'clear' ? null : row.requestId,
     releaseId: rule.rests ? (change.releaseId ?? null) : row.releaseId,
     restedSince: rule.rests ? now : row.restedSince,
     restedFrom: rule.rests ? row.iface : row.restedFrom,

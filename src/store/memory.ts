@@ -29,6 +29,8 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const clock = options.clock ?? Date.now;
   const newToken = createTokens(options.origin);
   const allocations = new Map<string, Allocation>();
+  /** The row that was given the id of a request last. */
+  const rowOfRequest = new Map<string, string>();
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
   const servers = new Map<string, LedgerServer>();
@@ -41,6 +43,15 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const isWitness = (server: LedgerServer): boolean =>
     server.stoppedAt === null &&
     where(row => row.status === 'allocated' && mayBeUnanswered(row, server)).length > 0;
+  /** Returns false if another row has the id of the request. */
+  function noteRequest({ requestId: before }: Allocation, after: Allocation): boolean {
+    const { requestId } = after;
+    if (requestId === before) return true;
+    if (requestId !== null && rowOfRequest.has(requestId)) return false;
+    if (before !== null) rowOfRequest.delete(before);
+    if (requestId !== null) rowOfRequest.set(requestId, keyOf(after));
+    return true;
+  }
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
 
   return {
@@ -59,8 +70,9 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       return batchOf(changes).flatMap(change => {
         const row = allocations.get(keyOf(change.row));
         const after = row === undefined ? null : moved(row, change, now, token);
-        if (after !== null) allocations.set(keyOf(after), after);
-        return after ?? [];
+        if (row === undefined || after === null || !noteRequest(row, after)) return [];
+        allocations.set(keyOf(after), after);
+        return after;
       });
     },
     async add(rows) {
@@ -76,6 +88,10 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
 
     async get(subnet, ips) {
       return reading(ips.flatMap(ip => allocations.get(keyOf({ subnet, ip })) ?? []));
+    },
+    async withRequest(id) {
+      const row = allocations.get(rowOfRequest.get(id) ?? '');
+      return reading(row === undefined ? [] : [row]);
     },
     async onEni(eni) {
       return reading(where(row => row.iface === eni).sort(byAddress));

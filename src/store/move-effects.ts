@@ -24,6 +24,7 @@ export function assignmentsOf(move: MoveName): Assignment[] {
     rule.holder === 'give' && { column: 'holder', given: change => change.holder ?? null },
     rule.holder === 'give' && { column: 'instance', given: change => change.instance ?? null },
     rule.holder === 'give' && { column: 'request_id', given: change => change.requestId ?? null },
+    rule.request === 'clear' && '`request_id` = NULL',
     rule.holder === 'clear' && '`holder` = NULL, `instance` = NULL',
     rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',
     rule.missing === 'clear' && '`missing_since` = NULL',

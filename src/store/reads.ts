@@ -54,6 +54,7 @@ export function createReads({ tables, refusedAt, restedSince, isNever, numberOfF
   return {
     ips: (subnet: SubnetId, ips: readonly Ipv4[]): SQL =>
       sql`${select} WHERE ${allocation.subnet} = ${subnet} AND ${ip} IN ${ips}`,
+    withRequest: (id: string): SQL => sql`${select} WHERE ${allocation.requestId} = ${id}`,
     onEni: (eni: EniId): SQL => sql`${select} WHERE ${iface} = ${eni} ORDER BY ${byAddress}`,
     readyOn: (eni: EniId, range: Cidr | null, limit: number): SQL =>
       sql`${select} WHERE ${iface} = ${eni} AND ${status} = 'ready' AND ${primary} = 0 AND ${isIn(range)}

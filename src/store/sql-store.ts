@@ -76,6 +76,7 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
 
   return {
     get: (id, ips) => readAllocations(portions(ips, IPS_MAX).map(some => reads.ips(id, some))),
+    withRequest: id => readAllocations([reads.withRequest(id)]),
     onEni: id => readAllocations([reads.onEni(id)]),
     readyOn: (id, range, limit) => readAllocations([reads.readyOn(id, range, limit)]),
     freeFor: query => readAllocations(reads.freeFor(query), query.limit),

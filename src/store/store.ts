@@ -120,7 +120,8 @@ export interface Store {
   /** Makes each change whose row still has the state in the change. Returns the rows that moved, as they are now, in
    *  the order of `changes`. Calls at the same time may share a transaction. After a lost connection it settles the
    *  outcome first: a change whose row is not in the result was not made and never will be, or its row has moved
-   *  again since. When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address,
+   *  again since. An id of a request is in one row at most: a change that gives a second row an id that a row has does
+   *  not apply. When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address,
    *  and nothing was changed. At most CHANGES_MAX changes. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
@@ -131,6 +132,8 @@ export interface Store {
   add(rows: readonly NewAllocation[]): Promise<number>;
 
   get(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<Allocation>>;
+  /** The row that has the id of the request; none, or one. */
+  withRequest(id: string): Promise<Reading<Allocation>>;
   /** All rows that name the ENI, in any status; primaries included. */
   onEni(eni: EniId): Promise<Reading<Allocation>>;
   /** Ready rows on the ENI without its primary: those never released first, then the longest-rested, then by address. */

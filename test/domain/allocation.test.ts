@@ -12,7 +12,7 @@ import {
   STATUSES,
   type Status,
 } from '../../src/domain/allocation.ts';
-import type { EniId, SubnetId } from '../../src/domain/ids.ts';
+import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import { ENI, OTHER_ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -30,9 +30,14 @@ const ROW = rowWith({
   absentSince: 5_000,
   refusedAt: 6_000,
   holder: 'web',
+  instance: 'i-0a' as InstanceId,
+  requestId: 'request-1',
+  releaseId: 'release-1',
   token: 'before',
 });
-const rests = { restedSince: NOW, restedFrom: A };
+const rests = { restedSince: NOW, restedFrom: A, releaseId: 'release-2' };
+const given = { holder: 'db', instance: 'i-0b' as InstanceId, requestId: 'request-2' };
+const ends = { holder: null, instance: null, ...rests };
 type Effects = Partial<Allocation>;
 
 // What each move changes in ROW, beside the status, the generation, the time and the token.
@@ -43,10 +48,12 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['skipped', 'assigning', 'free', { iface: null, refusedAt: NOW }],
   ['taken', 'assigning', 'occupied', { iface: B, refusedAt: NOW }],
   ['take over', 'assigning', 'unassigning', {}],
-  ['claim', 'ready', 'allocated', { holder: 'db' }],
-  ['release', 'allocated', 'ready', { holder: null, ...rests }],
+  ['claim', 'ready', 'allocated', given],
+  ['repeat', 'allocated', 'allocated', { movedAt: 1_000 }],
+  ['release', 'allocated', 'ready', ends],
+  ['undo', 'allocated', 'ready', { ...ends, requestId: null }],
   ['surrender', 'occupied', 'ready', { ...rests, absentSince: null, refusedAt: null }],
-  ['retire', 'allocated', 'unassigning', { holder: null, ...rests, missingSince: null }],
+  ['retire', 'allocated', 'unassigning', { ...ends, missingSince: null }],
   ['missed', 'allocated', 'allocated', { movedAt: 1_000 }],
   ['found', 'allocated', 'allocated', { movedAt: 1_000, missingSince: null, placedAt: NOW }],
   ['unassign', 'ready', 'unassigning', {}],
@@ -65,7 +72,7 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
 
 const make = (row: Allocation, move: MoveName, more: Partial<Change> = {}) =>
   moved(row, { row, move, ...more }, NOW, 'after');
-const GIVEN = { iface: B, primary: false, holder: 'db', refused: true };
+const GIVEN = { iface: B, primary: false, ...given, releaseId: 'release-2', refused: true };
 
 const moves = suite('move');
 moves('moves: all are in the table', () =>

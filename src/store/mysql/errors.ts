@@ -32,6 +32,8 @@ export class MysqlFailure extends Error {
 }
 
 export const LOCK_TIMEOUT = 1205;
+/** Another row has the id of the request. */
+export const DUPLICATE = 1062;
 export const NO_SUCH_TABLE = 1146;
 /** Another process that migrates has made the column, key or table. */
 export const ALREADY_MADE = [1050, 1060, 1061, 1068, 1091];
@@ -41,6 +43,7 @@ const PASSING: Record<number, string> = {
   1020: 'rows changed meanwhile',
   1040: 'the server has too many connections',
   1047: 'the cluster node has no quorum',
+  [DUPLICATE]: 'another row has the same value',
   1203: 'the user has too many connections',
   [LOCK_TIMEOUT]: 'a lock was not given in time', // on Galera also a read of a node that cannot catch up
   1213: 'deadlock', // on Galera also a COMMIT that conflicts with another node's

@@ -4,7 +4,7 @@ import { groupBy, keyOf } from '../group-commit.ts';
 import { type Assignment, AT_MOVE, assignmentsOf } from '../move-effects.ts';
 import { ALLOCATION_KEYS } from '../rows.ts';
 import type { Statement } from './connection.ts';
-import { LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
+import { DUPLICATE, LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
 import { allocation } from './schema.ts';
 import { AT_NOW, BEGIN, COMMIT, plain, ROLLBACK, setNow } from './sql.ts';
 
@@ -34,10 +34,10 @@ export function endedBeforeCommit(statements: readonly Statement[], failure: Mys
   if (failure.errno === 0) return false;
   const committing = statements.length - 2;
   if (failure.answered !== committing) return failure.answered < committing;
-  // An UPDATE without a transaction commits at its end: it has changed nothing when it fails for a lock or permanently.
-  return (
-    statements[committing] !== COMMIT && (failure.outcome === 'permanent' || failure.errno === LOCK_TIMEOUT)
-  );
+  // An UPDATE without a transaction commits at its end: it has changed nothing when it fails for a lock, for the value
+  // of another row, or permanently.
+  const isUnmade = failure.outcome === 'permanent' || [LOCK_TIMEOUT, DUPLICATE].includes(failure.errno);
+  return statements[committing] !== COMMIT && isUnmade;
 }
 
 /** Rolls back a packet that failed. The last answer has the rows that moved nevertheless. */
@@ -45,6 +45,12 @@ export const undoStatements = (batch: readonly Change[], token: string): Stateme
   ROLLBACK,
   selectMoved(batch, token),
 ];
+
+/** Finds the rows that have the ids of the requests of the batch. */
+export const requestStatement = (batch: readonly Change[]): Statement =>
+  plain('SELECT `subnet`, `ip`, `request_id` FROM `allocation` WHERE `request_id` IN (?)', [
+    batch.flatMap(({ requestId }) => requestId ?? []),
+  ]);
 
 /** Finds locked rows: the second answer has all rows of the batch, the third those without a lock. */
 export function lockStatements(batch: readonly Change[]): Statement[] {

@@ -3,7 +3,7 @@ import { IpamError } from '../../domain/error.ts';
 import type { Row } from '../rows.ts';
 import type { MysqlSpec } from '../url.ts';
 import type { Link, Statement } from './connection.ts';
-import { LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
+import { DUPLICATE, LOCK_TIMEOUT, MysqlFailure, NO_SUCH_TABLE } from './errors.ts';
 
 /** For a call of the store with all its tries, in milliseconds. */
 export const CALL_TIMEOUT_MS = 10_000;
@@ -65,11 +65,12 @@ export const insist = (link: Link, packet: readonly Statement[], timeoutMs: numb
   persist(deadline => link.exchange(packet, deadline), timeoutMs, Number.POSITIVE_INFINITY);
 
 /** Runs `work`, which must not be executed twice: again only while it surely was not executed. The caller handles
- *  locks. Throws MysqlFailure. */
+ *  locks and duplicate values. Throws MysqlFailure. */
 export const once = <T>(work: (deadline: number) => Promise<T>, timeoutMs: number): Promise<T> =>
   persist(
     work,
     timeoutMs,
     TRIES_MAX,
-    ({ outcome, errno }) => outcome === 'unsent' || (outcome === 'notApplied' && errno !== LOCK_TIMEOUT),
+    ({ outcome, errno }) =>
+      outcome === 'unsent' || (outcome === 'notApplied' && ![LOCK_TIMEOUT, DUPLICATE].includes(errno)),
   );

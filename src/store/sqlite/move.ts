@@ -11,7 +11,9 @@ export type Mover = (change: Change, now: number, token: string) => Allocation |
 
 interface Prepared {
   readonly statement: StatementSync;
-  /** The parameters of the change itself. SQLite accepts only those that the statement names. */
+  /** Whether it names the time. SQLite accepts only parameters that the statement names. */
+  readonly isTimed: boolean;
+  /** The parameters of the change itself. */
   readonly given: readonly { readonly name: string; of(change: Change): unknown }[];
 }
 
@@ -19,17 +21,31 @@ export function createMover({ client }: SqliteFile): Mover {
   const prepared = new Map<MoveName, Prepared>();
   return (change, now, token) => {
     const known = prepared.get(change.move);
-    const { statement, given } = known ?? prepare(client, change.move);
-    if (known === undefined) prepared.set(change.move, { statement, given });
+    const { statement, isTimed, given } = known ?? prepare(client, change.move);
+    if (known === undefined) prepared.set(change.move, { statement, isTimed, given });
     const { subnet, ip, iface, generation } = change.row;
-    const values: Record<string, string | number | null> = { now, token, subnet, ip, iface, generation };
+    const values: Record<string, string | number | null> = { token, subnet, ip, iface, generation };
+    if (isTimed) values.now = now;
     for (const { name, of } of given) {
       const value = of(change);
       values[name] = value === AT_MOVE ? now : (value as string | number | null);
     }
-    const row = statement.get(values);
+    const row = unlessTaken(() => statement.get(values));
     return row === undefined ? null : toAllocation(row);
   };
+}
+
+// By SQLite's text, since not every runtime passes on the code. The error ends the statement, not the transaction.
+const ID_TAKEN = 'UNIQUE constraint failed: allocation.request_id';
+
+/** Returns undefined if another row has the id of the request. */
+function unlessTaken<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith(ID_TAKEN)) return undefined;
+    throw error;
+  }
 }
 
 function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
@@ -40,7 +56,7 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
   );
   const columns = ALLOCATION_KEYS.map(key => `\`${allocation[key].name}\``);
   const statement = client.prepare(`UPDATE \`allocation\`
-    SET ${sets.join(', ')}, \`status\` = '${to}', \`generation\` = \`generation\` + 1, \`token\` = @token,
+    SET ${[...sets, `\`status\` = '${to}'`].join(', ')}, \`generation\` = \`generation\` + 1, \`token\` = @token,
       \`ts\` = CURRENT_TIMESTAMP
     WHERE \`subnet\` = @subnet AND \`ip\` = @ip AND \`status\` = '${from}' AND \`iface\` IS @iface
       AND \`generation\` = @generation
@@ -48,5 +64,5 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
   const given = assignments.flatMap(one =>
     typeof one === 'string' ? [] : { name: `new_${one.column}`, of: one.given },
   );
-  return { statement, given };
+  return { statement, isTimed: sets.some(set => set.includes('@now')), given };
 }

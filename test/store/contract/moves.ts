@@ -9,13 +9,17 @@ import {
   type Status,
 } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
+import type { InstanceId } from '../../../src/domain/ids.ts';
 import { CHANGES_MAX, type Store } from '../../../src/store/store.ts';
 import { make, makeReady, newRow, newRows, one, putOn, rowsOf } from '../../kit/ledger.ts';
 import { ENI, ip, ipsOf, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
 import type { Opened, Test } from '../store.contract.ts';
 
-const GIVEN = { iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true, unsure: true } as const;
+const GIVEN = {
+  ...{ iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true, unsure: true },
+  ...{ instance: 'i-0b' as InstanceId, requestId: 'request-2', releaseId: 'release-2' },
+} as const;
 
 /** The moves that lead from a fresh row to the status. */
 const PATHS: Record<Status, readonly MoveName[]> = {
@@ -43,8 +47,9 @@ async function marked({ store, advance }: Opened, last: number, status: Status):
   await step('taken', { iface: OTHER_ENI, refused: true }); // refusedAt
   await step('unseen'); // absentSince
   if (status === 'occupied') return one(store, last);
-  await step('vacated'); // restedSince, restedFrom
-  for (const move of PATHS[status]) await step(move, { iface: ENI, holder: 'db-1' });
+  await step('vacated', { releaseId: 'release-1' }); // restedSince, restedFrom
+  const claimed = { holder: 'db-1', instance: 'i-0a' as InstanceId, requestId: `request-1 of ${last}` };
+  for (const move of PATHS[status]) await step(move, { iface: ENI, ...claimed });
   return status === 'allocated' ? step('missed') : one(store, last);
 }
 
@@ -98,6 +103,14 @@ const manyChanges = (rows: readonly Allocation[]): Change[] =>
     if (i % 4 === 2) return { row: { ...row, generation: 9 }, move: 'reserve' };
     return { row, move: 'foreign', iface: i % 8 === 3 ? ENI : null, primary: i % 8 === 3 };
   });
+
+/** Fresh rows, ready on the ENI. */
+async function readyRows<N extends number[]>(store: Store, ...lasts: N) {
+  await store.add(newRows(...lasts));
+  return (await putOn(store, await rowsOf(store, lasts), ENI)) as {
+    [K in keyof N]: Allocation;
+  } & Allocation[];
+}
 
 export function compareAndSet(test: Test): void {
   const ready = async (store: Store): Promise<Allocation> => {
@@ -184,6 +197,42 @@ export function compareAndSet(test: Test): void {
       { row: b, move: 'claim', holder: 'x'.repeat(300) },
     ]);
     assert.equal([after[0]?.holder, after[1]?.holder], [odd, 'x'.repeat(255)]);
+  });
+
+  test('the id of a request: is in one row at most; a claim of another row with it is a "no"', async ({
+    store,
+  }) => {
+    const [a, b] = await readyRows(store, 10, 11);
+    const claim = (row: Allocation, requestId: string | null = 'r-1') =>
+      store.move([{ row, move: 'claim', requestId }]);
+    assert.is((await claim(a)).length, 1);
+    assert.equal(await claim(b), []);
+    assert.equal(await one(store, 11), b, 'it did not change');
+    assert.equal((await store.withRequest('r-1')).rows, [await one(store, 10)]);
+    await make(store, 10, 'release');
+    assert.equal(await claim(b), [], 'the id stays after the release');
+    assert.equal(ipsOf(await claim(await one(store, 10))), [ip(10)], 'its own row may be given it again');
+    await make(store, 10, 'undo');
+    assert.equal((await store.withRequest('r-1')).rows, [], 'a rollback forgets it');
+    assert.equal(ipsOf(await claim(b)), [ip(11)]);
+    await make(store, 11, 'release');
+    await claim(await one(store, 11), null);
+    assert.equal(ipsOf(await claim(await one(store, 10))), [ip(10)], 'the next claim of the row forgets it');
+  });
+
+  test('the id of a request: fails only its own change in a move, and in calls that share a commit', async ({
+    store,
+  }) => {
+    const [a, b, c, d, e] = await readyRows(store, 10, 11, 12, 13, 14);
+    const claim = (row: Allocation, requestId: string | null): Change => ({ row, move: 'claim', requestId });
+    await store.move([claim(a, 'r-1')]);
+    const made = await store.move([claim(b, 'r-1'), claim(c, 'r-2'), claim(d, 'r-2'), claim(e, null)]);
+    const two = [ip(12), ip(13)].filter(one => ipsOf(made).includes(one));
+    assert.equal([made.length, two.length, ipsOf(made).includes(ip(14))], [2, 1, true]);
+    const rows = await readyRows(store, ...range(20, 30));
+    const calls = await Promise.all(rows.map((row, i) => store.move([claim(row, `r-${i % 10}`)])));
+    assert.is(calls.flat().length, 8, 'r-1 and r-2 were given before');
+    assert.is(new Set(calls.flat().map(row => row.requestId)).size, 8);
   });
 
   test('no change: is no move', async ({ store }) => assert.equal(await store.move([]), []));

@@ -13,7 +13,9 @@ import { assert, suite } from '../../kit/uvu.ts';
 const mariadb = await startMariadb();
 /** What a server may say of a statement. 1180: a COMMIT failed; 1317: the statement was killed; 3024: it took too
  *  long; 4031: the server closed the session. */
-const ERRNOS = [1020, 1040, 1047, 1053, 1146, 1180, 1205, 1213, 1290, 1317, 1406, 1792, 1836, 3024, 4031];
+const ERRNOS = [
+  1020, 1040, 1047, 1053, 1062, 1146, 1180, 1205, 1213, 1290, 1317, 1406, 1792, 1836, 3024, 4031,
+];
 const CALL_TIMEOUT_MS = 500;
 
 const errors = suite<Gated>('store: MariaDB reports an error');
