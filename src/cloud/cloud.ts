@@ -38,6 +38,16 @@ export interface CloudSubnet {
   readonly available: number;
 }
 
+/** An instance as EC2 shows it. */
+export interface CloudInstance {
+  readonly id: InstanceId;
+  readonly isRunning: boolean;
+  /** Its primary private address. */
+  readonly primary: Ipv4 | null;
+  /** The ARN of its instance profile; null: it has none. */
+  readonly profile: string | null;
+}
+
 /** A CIDR reservation of a subnet. Addresses of a `prefix` one are never assigned one by one. */
 export interface CidrReservation {
   readonly cidr: Cidr;
@@ -72,6 +82,8 @@ export interface Ec2Reads {
   carriers(subnet: SubnetId, ips: readonly Ipv4[]): Promise<ReadonlyMap<Ipv4, CloudEni>>;
   subnet(id: SubnetId): Promise<CloudSubnet>;
   reservations(subnet: SubnetId): Promise<readonly CidrReservation[]>;
+  /** Throws ec2-not-found. */
+  instance(id: InstanceId): Promise<CloudInstance>;
   /** The instance's type; null when EC2 does not say: it refuses, or knows no such instance. */
   instanceType(instance: InstanceId): Promise<string | null>;
   /** IPv4 addresses that one ENI of an instance of the type may hold, its primary included; null when EC2

@@ -13,7 +13,7 @@ import {
 } from '@aws-sdk/client-ec2';
 import { type Cidr, type Ipv4, parseCidr } from '../domain/address.ts';
 import { IpamError, isError } from '../domain/error.ts';
-import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
+import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
 import {
   type CidrReservation,
   type CloudEni,
@@ -191,6 +191,19 @@ function clientSendingBy(sender: Sender, parts: Parts): Ec2Client {
       return all;
     },
 
+    async instance(id) {
+      const { Reservations = [] } = await send('DescribeInstances', (client, limits) =>
+        client.send(new DescribeInstancesCommand({ InstanceIds: [id] }), limits),
+      );
+      const shown = found(Reservations[0]?.Instances?.[0], id);
+      return {
+        id,
+        isRunning: shown.State?.Name === 'running',
+        primary: (shown.PrivateIpAddress ?? null) as Ipv4 | null,
+        profile: shown.IamInstanceProfile?.Arn ?? null,
+      };
+    },
+
     async instanceType(instance) {
       const answer = await send('DescribeInstances', (client, limits) =>
         client.send(new DescribeInstancesCommand({ InstanceIds: [instance] }), limits),
@@ -257,7 +270,7 @@ async function* pages<T>(
   throw new IpamError('ec2-unknown', `${action} did not end after ${PAGES_MAX} pages`);
 }
 
-function found<T>(item: T | undefined, id: EniId | SubnetId): T {
+function found<T>(item: T | undefined, id: EniId | SubnetId | InstanceId): T {
   if (item === undefined)
     throw new IpamError('ec2-not-found', `EC2 does not show ${id}`, {
       hint: 'check the id, the region and the account',

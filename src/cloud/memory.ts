@@ -12,7 +12,7 @@ import {
 } from '../simulator/model/describe.ts';
 import { refuse } from '../simulator/model/ec2-error.ts';
 import type { Network } from '../simulator/model/network.ts';
-import type { Eni } from '../simulator/model/records.ts';
+import { type Eni, profileArn } from '../simulator/model/records.ts';
 import type { Outcome, Vpc } from '../simulator/model/vpc.ts';
 import {
   type CidrReservation,
@@ -180,6 +180,17 @@ function clientSendingBy(sender: Sender, vpc: Vpc, options: MemoryCloudOptions):
       read('GetSubnetCidrReservations', network =>
         network.reservations(subnet).map(({ cidr, type }) => ({ cidr, type })),
       ),
+
+    instance: (id: InstanceId) =>
+      read('DescribeInstances', (network, at) => {
+        const { state, profile } = network.instance(id, at);
+        return {
+          id,
+          isRunning: state === 'running',
+          primary: network.enisOf(id, at)[0]?.primary ?? null,
+          profile: profile === null ? null : profileArn(profile),
+        };
+      }),
 
     instanceType: (id: InstanceId): Promise<string | null> =>
       read('DescribeInstances', (network, at) => network.instance(id, at).type as string | null).catch(

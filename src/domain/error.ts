@@ -7,6 +7,7 @@ export const ERROR_CODES = [
   'bad-request', // the request or the configuration is wrong
   'conflict', // somebody else has the address, the ENI or the listener
   'exhausted', // no address can be given
+  'denied', // the caller has not proved that it may
   'unavailable', // a dependency did not answer in time
   'caller-gone', // the client disconnected
   'store-down', // the database cannot be used; nothing was changed

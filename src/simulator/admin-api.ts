@@ -12,6 +12,7 @@ import { HISTORY_MS_MAX } from './model/records.ts';
 import { LATE_MS_MAX, type Vpc } from './model/vpc.ts';
 import {
   AttachmentSchema,
+  account,
   addEni,
   addInstance,
   addSubnet,
@@ -54,6 +55,11 @@ const ForeignSchema = v.strictObject({ subnet: subnetId, ip: ipv4 });
 const BucketsSchema = v.strictObject({ scale: v.nullable(v.pipe(v.number(), v.minValue(0))) });
 const AdvanceSchema = v.strictObject({ ms: v.pipe(v.number(), v.minValue(0)) });
 const DateSchema = v.strictObject({ aheadMs: v.number() });
+const SessionSchema = v.strictObject({
+  role: v.string(),
+  name: v.string(),
+  account: v.exactOptional(account),
+});
 const AfterSchema = v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number));
 
 /** ADMIN_HELP describes the requests. */
@@ -116,6 +122,10 @@ function addChanges(app: Hono, vpc: Vpc): void {
     const id = parseEniId(c.req.param('id'));
     vpc.network.unassign(id, (await body(c, UnassignSchema)).ips);
     return json(c, vpc.network.eni(id));
+  });
+  app.post('/simulator/sessions', async c => {
+    const { role, name, account } = await body(c, SessionSchema);
+    return json(c, vpc.sessions.assume(role, name, account));
   });
   app.post('/simulator/foreign', async c => {
     const { subnet, ip: primary } = await body(c, ForeignSchema);

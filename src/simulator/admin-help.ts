@@ -2,6 +2,7 @@
 export const ADMIN_HELP = `The EC2 simulator: a VPC in memory that refuses what EC2 refuses.
 
   POST /            the EC2 Query API: set AWS_ENDPOINT_URL_EC2 to this address, and any key and secret
+                    STS at the same address, which checks signatures: AWS_ENDPOINT_URL_STS
   /latest/…         IMDSv2 of one instance: set AWS_EC2_METADATA_SERVICE_ENDPOINT to this address
   /simulator/…      this: JSON in, JSON out, for tests and trials. No authentication: loopback only.
 
@@ -14,7 +15,7 @@ Change the VPC. What EC2 refuses is refused. Ids, MACs and addresses that are le
   POST   /simulator/subnets                        {"cidr":"10.0.3.0/24","id":…,"vpc":…,"zone":…,
                                                     "reservations":[{"cidr":"10.0.3.128/28","type":"prefix"}],
                                                     "owner":"123456789012","sharedWith":["210987654321"]}
-  POST   /simulator/instances                      {"type":"m5.large","id":…,"zone":…}
+  POST   /simulator/instances                      {"type":"m5.large","id":…,"zone":…,"role":…,"profile":…}
   PUT    /simulator/instances/ID/state             {"state":"running"}, "stopped" or "terminated"
   POST   /simulator/enis                           {"subnet":"subnet-…","id":…,"mac":…,"primary":…,"secondaries":[…],
                                                     "prefixes":["10.0.3.16/28"],"tags":{…},"interfaceType":"lambda",
@@ -26,6 +27,8 @@ Change the VPC. What EC2 refuses is refused. Ids, MACs and addresses that are le
   POST   /simulator/enis/ID/detach                 {}
   POST   /simulator/enis/ID/assign                 {"ips":["10.0.1.20"]} or {"count":3}; "allowReassignment":true moves
   POST   /simulator/enis/ID/unassign               {"ips":["10.0.1.20"]}
+  POST   /simulator/sessions                       {"role":…,"name":…,"account":…}: credentials of a role that somebody
+                                                    assumed with a session name of their choice, for STS
   POST   /simulator/foreign                        {"subnet":"subnet-…","ip":"10.0.1.99"}: a load balancer takes it
 
 Make it fail, from now on

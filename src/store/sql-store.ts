@@ -1,6 +1,7 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
 import { formatCidr, parseCidr } from '../domain/address.ts';
+import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
@@ -41,9 +42,12 @@ const ENIS_MAX = 500;
 const IPS_MAX = 2_000;
 /** Servers that are deleted at a time. */
 const OLD_SERVERS_MAX = 100;
+/** Hosts that are deleted at a time, and hosts of one INSERT. */
+const OLD_HOSTS_MAX = 100;
+const HOSTS_MAX = 500;
 
 export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
-  const { allocation, subnet, eni, server, lease, fact } = dialect.tables;
+  const { allocation, subnet, eni, server, lease, fact, host, nonce } = dialect.tables;
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
   const eniOf = (row: Row): LedgerEni => decode<LedgerEni>(eniColumns, row);
@@ -68,6 +72,23 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       ORDER BY ${server.seenAt} LIMIT ${OLD_SERVERS_MAX}`;
     const ids = (await read([old])).rows.map(row => row.id);
     if (ids.length > 0) await write([sql`DELETE FROM ${server} WHERE ${server.id} IN ${ids}`]);
+  }
+
+  const hostColumns = getTableColumns(host);
+  const blank = (instance: string) => upsert(host, [{ instance }], []);
+  const selectHost = (instance: string) => sql`SELECT * FROM ${host} WHERE ${host.instance} = ${instance}`;
+
+  async function forgetHosts(): Promise<void> {
+    const before = sql`${NOW} - ${HOST_KEPT_MS}`;
+    const old = sql`SELECT ${host.instance} FROM ${host} WHERE ${host.revokedAt} IS NULL
+      AND COALESCE(${host.expiresAt}, 0) < ${before} AND COALESCE(${host.seenAt}, 0) < ${before} LIMIT ${OLD_HOSTS_MAX}`;
+    const ids = (await read([old])).rows.map(row => row.instance);
+    // Any of them may have enrolled again since.
+    if (ids.length > 0)
+      await write([
+        sql`DELETE FROM ${host} WHERE ${host.instance} IN ${ids} AND COALESCE(${host.expiresAt}, 0) < ${before}
+          AND ${host.revokedAt} IS NULL`,
+      ]);
   }
 
   const selectFact = (name: string) => sql`SELECT ${fact.value} FROM ${fact} WHERE ${fact.name} = ${name}`;
@@ -152,6 +173,44 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     },
     async noteFactOnce(name, value) {
       return factIn(await write([upsert(fact, [{ name, value }], [])], selectFact(name))) ?? value;
+    },
+
+    async hosts() {
+      const { now, rows } = await read([sql`SELECT * FROM ${host}`]);
+      return { now, rows: rows.map(row => decode<Host>(hostColumns, row)) };
+    },
+    async enrolHost(instance, forMs) {
+      const enrol = sql`UPDATE ${host} SET enrolled_at = ${NOW}, expires_at = ${NOW} + ${forMs}
+        WHERE ${host.instance} = ${instance} AND (${host.revokedAt} IS NULL OR ${host.allowedAt} IS NOT NULL)`;
+      const { rows } = await write([blank(instance), enrol], selectHost(instance));
+      await forgetHosts();
+      return decode<Host>(hostColumns, rows[0] ?? {});
+    },
+    async noteSeen(instances) {
+      const insert = (some: readonly string[]) =>
+        upsert(
+          host,
+          some.map(instance => ({ instance, seenAt: NOW })),
+          ['seenAt'],
+        );
+      if (instances.length > 0) await write(portions([...instances].sort(), HOSTS_MAX).map(insert));
+    },
+    async revokeHost(instance) {
+      const revoke = sql`UPDATE ${host} SET revoked_at = ${NOW}, allowed_at = NULL WHERE ${host.instance} = ${instance}`;
+      await write([blank(instance), revoke]);
+    },
+    async allowHost(instance) {
+      const [row] = (await read([selectHost(instance)])).rows;
+      if (row === undefined || !isBlocked(decode<Host>(hostColumns, row))) return false;
+      await write([sql`UPDATE ${host} SET allowed_at = ${NOW} WHERE ${host.instance} = ${instance}`]);
+      return true;
+    },
+    async takeNonce(value, token, forMs) {
+      const clean = sql`DELETE FROM ${nonce} WHERE ${nonce.until} < ${NOW}`;
+      const take = upsert(nonce, [{ value, until: sql`${NOW} + ${forMs}`, token }], []);
+      const select = sql`SELECT ${nonce.token} FROM ${nonce} WHERE ${nonce.value} = ${value}`;
+      const { rows } = await write([clean, take], select);
+      return rows[0]?.token === token;
     },
   };
 

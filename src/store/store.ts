@@ -1,6 +1,7 @@
 /** The Store interface: what every store of the ledger does. */
 import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
+import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
@@ -183,6 +184,20 @@ export interface Store {
   noteFact(name: string, value: string): Promise<void>;
   /** Notes the fact unless it is noted already, and returns the noted value. */
   noteFactOnce(name: string, value: string): Promise<string>;
+
+  hosts(): Promise<Reading<Host>>;
+  /** Notes that the host enrols now, with a certificate for so long, unless it is blocked. Returns the host as it is then.
+   *  Deletes hosts that HOST_KEPT_MS has passed over. */
+  enrolHost(instance: InstanceId, forMs: number): Promise<Host>;
+  /** Notes that the hosts are connected now. */
+  noteSeen(instances: readonly InstanceId[]): Promise<void>;
+  /** Blocks the host from now on, whether it is noted or not. */
+  revokeHost(instance: InstanceId): Promise<void>;
+  /** Ends that. Returns false when the host is not blocked. */
+  allowHost(instance: InstanceId): Promise<boolean>;
+  /** Notes that the nonce was used by the call with this token. Returns false when another call has used it. It is noted
+   *  for `forMs`. */
+  takeNonce(value: string, token: string, forMs: number): Promise<boolean>;
 }
 
 /** The most changes of one `move`, so that its statement stays well under 1 MiB. */

@@ -93,6 +93,7 @@ export class Ec2 {
         carriers: (subnet, ips) => through(() => reader.carriers(subnet, ips)),
         subnet: id => through(() => reader.subnet(id)),
         reservations: subnet => through(() => reader.reservations(subnet)),
+        instance: id => through(() => reader.instance(id)),
         instanceType: id => through(() => reader.instanceType(id)),
         addressLimit: type => through(() => reader.addressLimit(type)),
         assign: (eni, ips, before) =>

@@ -3,6 +3,7 @@
 import type { Store } from '../../src/store/store.ts';
 import { suite } from '../kit/uvu.ts';
 import { choosingFree } from './contract/free.ts';
+import { hosts } from './contract/hosts.ts';
 import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
 import { enis, leases, permits, servers } from './contract/servers.ts';
@@ -32,6 +33,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     servers,
     leases,
     permits,
+    hosts,
   ])
     group(test);
   test.run();

@@ -2,7 +2,7 @@
 import { formatCidr, type Ipv4 } from '../../domain/address.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { InstanceType } from '../model/instance-types.ts';
-import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, type Subnet } from '../model/records.ts';
+import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, profileArn, type Subnet } from '../model/records.ts';
 import type { Reservation } from '../model/subnet-addresses.ts';
 
 /** A value of a response. A list becomes `<item>` elements; a null member is left out. */
@@ -98,6 +98,13 @@ export function instanceXml(instance: Instance, enis: readonly Eni[], region: st
         instanceId: instance.id,
         instanceType: instance.type,
         instanceState: { code: STATE_CODES[instance.state], name: instance.state },
+        iamInstanceProfile:
+          instance.profile === null
+            ? null
+            : {
+                arn: profileArn(instance.profile),
+                id: `AIPA${instance.id.slice(2).toUpperCase()}`,
+              },
         placement: { availabilityZone: instance.zone, tenancy: 'default' },
         subnetId: enis[0]?.subnet ?? null,
         vpcId: enis[0]?.vpc ?? null,

@@ -5,7 +5,7 @@ import type { InstanceId } from '../../domain/ids.ts';
 import { dnsName } from '../ec2/ec2-xml.ts';
 import { type ConnectionEnv, drop, hang, sleep } from '../http.ts';
 import { METADATA } from '../model/faults.ts';
-import { ACCOUNT_ID, type Eni, ipv4sOf } from '../model/records.ts';
+import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf } from '../model/records.ts';
 import type { Vpc } from '../model/vpc.ts';
 
 export interface ImdsOptions {
@@ -17,8 +17,6 @@ export interface ImdsOptions {
   readonly wait?: (ms: number) => Promise<void>;
 }
 
-/** The instance's role. */
-const ROLE = 'simulated-role';
 const CREDENTIALS_MS = 6 * 3_600_000;
 const TOKEN_TTL_S_MAX = 21_600;
 const TOKENS_MAX = 1000;
@@ -111,7 +109,9 @@ function treeOf(vpc: Vpc, { instance: id, wallClock = Date.now }: ImdsOptions): 
     },
     'meta-data': {
       hostname,
-      iam: { 'security-credentials': { [ROLE]: credentials(vpc, wallClock()) } },
+      ...(instance.role !== null && {
+        iam: { 'security-credentials': { [instance.role]: credentials(vpc, instance, wallClock()) } },
+      }),
       'instance-id': id,
       'instance-type': instance.type,
       'local-hostname': hostname,
@@ -143,20 +143,22 @@ const eniEntry = ({ network, region }: Vpc, eni: Eni): Entry => ({
 const isoTime = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
 /** Keys that only the simulator accepts. */
-const credentials = (vpc: Vpc, now: number): string =>
-  JSON.stringify(
+function credentials({ sessions }: Vpc, { role, id }: Instance, now: number): string {
+  const { accessKeyId, secretAccessKey, token } = sessions.assume(role ?? '', id);
+  return JSON.stringify(
     {
       Code: 'Success',
       LastUpdated: isoTime(now),
       Type: 'AWS-HMAC',
-      AccessKeyId: 'ASIASIMULATEDSIMULAT',
-      SecretAccessKey: `simulated-${vpc.region}`,
-      Token: 'simulated-session-token',
+      AccessKeyId: accessKeyId,
+      SecretAccessKey: secretAccessKey,
+      Token: token,
       Expiration: isoTime(now + CREDENTIALS_MS),
     },
     null,
     2,
   );
+}
 
 const TOKEN_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const newToken = (random: () => number): string =>

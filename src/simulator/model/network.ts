@@ -19,6 +19,7 @@ import {
   type Eni,
   type Instance,
   ipv4sOf,
+  ROLE,
   type Subnet,
 } from './records.ts';
 import type { Reservation, SubnetAddresses } from './subnet-addresses.ts';
@@ -84,8 +85,11 @@ export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) 
   }
 
   function addInstance(instance: Partial<Instance> & Pick<Instance, 'type' | 'zone'>): Instance {
+    const role = instance.role === undefined ? ROLE : instance.role;
     const made: Instance = {
       state: 'running',
+      role,
+      profile: role,
       ...instance,
       id: instance.id ?? (newId('i', random) as InstanceId),
     };

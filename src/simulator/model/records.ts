@@ -7,6 +7,8 @@ import { createSubnetAddresses, type Reservation, type SubnetAddresses } from '.
 
 /** The account that owns a resource unless another is named. */
 export const ACCOUNT_ID = '123456789012';
+/** The role of an instance unless another is named. */
+export const ROLE = 'simulated-role';
 
 export interface Subnet {
   readonly id: SubnetId;
@@ -23,6 +25,9 @@ export interface Instance {
   readonly type: string;
   readonly state: 'running' | 'stopped' | 'terminated';
   readonly zone: string;
+  /** The role whose credentials its metadata gives, and the instance profile that carries the role. */
+  readonly role: string | null;
+  readonly profile: string | null;
 }
 
 export interface Attachment {
@@ -54,6 +59,8 @@ export interface Eni {
   readonly requesterManaged: boolean;
   readonly description: string;
 }
+
+export const profileArn = (name: string): string => `arn:aws:iam::${ACCOUNT_ID}:instance-profile/${name}`;
 
 /** The single IPv4 addresses of the ENI, its primary first. */
 export const ipv4sOf = ({ primary, secondaries }: Eni): readonly Ipv4[] =>

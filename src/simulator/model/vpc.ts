@@ -5,6 +5,7 @@ import { Ec2Error, refuse } from './ec2-error.ts';
 import { createFaults, type Struck } from './faults.ts';
 import { createNetwork, type Network } from './network.ts';
 import { HISTORY_MS_MAX } from './records.ts';
+import { createSessions } from './sessions.ts';
 
 /** The longest delay of a call that is applied late, in milliseconds. It is less than the grace of the ledger's
  *  intents. */
@@ -43,6 +44,7 @@ export function createVpc(options: VpcOptions) {
   const network = createNetwork({ now, random, unnamedRefusals });
   const buckets = createBuckets(bucketScale, now);
   const faults = createFaults(random);
+  const sessions = createSessions(random);
   const calls = new Map<string, number>();
   let aheadMs = 0;
   const late: { at: number; apply: (network: Network) => unknown }[] = [];
@@ -113,6 +115,7 @@ export function createVpc(options: VpcOptions) {
     random,
     faults,
     buckets,
+    sessions,
     /** How often each action was called, with refused and throttled calls. */
     calls: calls as ReadonlyMap<string, number>,
     /** How far EC2's time of day is ahead of its callers', in milliseconds: for the Date header and for signatures. */

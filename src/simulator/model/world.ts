@@ -40,7 +40,8 @@ export const eniId = parsed<EniId>(text => parseEniId(text));
 export const subnetId = parsed<SubnetId>(text => parseSubnetId(text));
 const instanceId = parsed<InstanceId>(text => parseInstanceId(text));
 const mac = v.pipe(v.string(), v.regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'a MAC is 02:00:00:00:00:01'));
-const account = v.pipe(v.string(), v.regex(/^\d{12}$/, 'an account is 123456789012'));
+const roleName = v.pipe(v.string(), v.regex(/^[\w+=,.@-]{1,64}$/, 'a role is named like ec2-ipam-host'));
+export const account = v.pipe(v.string(), v.regex(/^\d{12}$/, 'an account is 123456789012'));
 const count = (min: number) => v.pipe(v.number(), v.integer(), v.minValue(min));
 
 export const SubnetSchema = v.strictObject({
@@ -57,6 +58,8 @@ export const InstanceSchema = v.strictObject({
   type: v.optional(v.string(), 'm5.large'),
   state: v.optional(v.picklist(['running', 'stopped'])),
   zone: v.optional(v.string()),
+  role: v.optional(v.nullable(roleName)),
+  profile: v.optional(v.nullable(roleName)),
 });
 export const AttachmentSchema = v.strictObject({
   instance: instanceId,

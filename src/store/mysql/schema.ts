@@ -155,13 +155,17 @@ export const host = mysqlTable('host', {
   enrolledAt: time('enrolled_at'),
   expiresAt: time('expires_at'),
   seenAt: time('seen_at'),
+  /** Certificates that were made before are not accepted, and until `allowedAt` none are. */
   revokedAt: time('revoked_at'),
+  allowedAt: time('allowed_at'),
 });
 
 /** Nonces that were used for an enrolment. */
 export const nonce = mysqlTable('nonce', {
   value: varchar('value', { length: 64 }).primaryKey(),
   until: time('until').notNull(),
+  /** Of the call that used it. */
+  token: token('token').notNull(),
 });
 
 /** What the witness of a host last showed of an address. */

@@ -135,11 +135,13 @@ export const host = sqliteTable('host', {
   expiresAt: time('expires_at'),
   seenAt: time('seen_at'),
   revokedAt: time('revoked_at'),
+  allowedAt: time('allowed_at'),
 });
 
 export const nonce = sqliteTable('nonce', {
   value: text('value').primaryKey(),
   until: time('until').notNull(),
+  token: token('token').notNull(),
 });
 
 export const sighting = sqliteTable(

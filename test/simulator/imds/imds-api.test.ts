@@ -106,7 +106,7 @@ imds("the SDK's own chain: finds credentials here and signs with them", async ({
   const client = new EC2({ endpoint: url, region: 'eu-central-1', maxAttempts: 1 });
   try {
     assert.is((await client.describeSubnets()).Subnets?.length, 2);
-    assert.is((await client.config.credentials()).accessKeyId, 'ASIASIMULATEDSIMULAT');
+    assert.match((await client.config.credentials()).accessKeyId, /^ASIA[A-Z2-7]{16}$/);
   } finally {
     client.destroy();
     removeAll();
