@@ -10,6 +10,7 @@ const FLOORS: Record<string, number> = {
   simulator: 1,
   store: 2,
   cloud: 2,
+  witness: 2,
   ipam: 3,
   trust: 3,
   http: 4,

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS `sighting` (
 	`generation` int unsigned NOT NULL,
 	`boot` varchar(64) NOT NULL,
 	`engine` varchar(191) NOT NULL,
+	`attachment` varchar(64) NOT NULL,
 	`unseen_since` bigint,
 	`unseen_readings` int NOT NULL DEFAULT 0,
 	`used_since` bigint,
@@ -62,11 +63,12 @@ EXECUTE ec2_ipam_alter;
 --> statement-breakpoint
 SET @ec2_ipam_alter = IF(
 	(SELECT COUNT(*) FROM information_schema.columns
-		WHERE table_schema = DATABASE() AND table_name = 'eni' AND column_name = 'tenant') > 0,
+		WHERE table_schema = DATABASE() AND table_name = 'eni' AND column_name = 'mac') > 0,
 	'DO 0',
 	CONCAT(
 		'ALTER TABLE `eni`',
-		' ADD COLUMN `tenant` varchar(64)'
+		' ADD COLUMN `tenant` varchar(64),',
+		' ADD COLUMN `mac` varchar(17)'
 	)
 );
 --> statement-breakpoint

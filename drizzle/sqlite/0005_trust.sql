@@ -20,6 +20,7 @@ CREATE TABLE `sighting` (
 	`generation` integer NOT NULL,
 	`boot` text NOT NULL,
 	`engine` text NOT NULL,
+	`attachment` text NOT NULL,
 	`unseen_since` integer,
 	`unseen_readings` integer DEFAULT 0 NOT NULL,
 	`used_since` integer,
@@ -43,4 +44,5 @@ ALTER TABLE `allocation` ADD `instance` text;--> statement-breakpoint
 ALTER TABLE `allocation` ADD `request_id` text;--> statement-breakpoint
 ALTER TABLE `allocation` ADD `release_id` text;--> statement-breakpoint
 CREATE UNIQUE INDEX `request` ON `allocation` (`request_id`);--> statement-breakpoint
-ALTER TABLE `eni` ADD `tenant` text;
+ALTER TABLE `eni` ADD `tenant` text;--> statement-breakpoint
+ALTER TABLE `eni` ADD `mac` text;

@@ -9,6 +9,8 @@ export interface CloudEni {
   readonly owner: string | null;
   readonly subnet: SubnetId;
   readonly vpc: string;
+  /** Null: EC2 does not say. */
+  readonly mac: string | null;
   readonly primary: Ipv4;
   readonly secondaries: readonly Ipv4[];
   /** IPv4 prefixes delegated to it. */

@@ -50,6 +50,7 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
       owner: eni.OwnerId ?? null,
       subnet: parseSubnetId(eni.SubnetId ?? ''),
       vpc: eni.VpcId ?? '',
+      mac: eni.MacAddress?.toLowerCase() ?? null,
       primary: parseIpv4(eni.PrivateIpAddress ?? '', `primary address of ${id}`),
       secondaries: readable(eni, secondaries, one =>
         parseIpv4(one.PrivateIpAddress ?? '', `address of ${id}`),

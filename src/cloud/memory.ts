@@ -228,6 +228,7 @@ function cloudEni(eni: Eni, now: number): CloudEni | null {
     subnet: eni.subnet,
     vpc: eni.vpc,
     primary: eni.primary,
+    mac: eni.mac,
     secondaries: eni.secondaries,
     prefixes: eni.prefixes,
     instance: eni.attachment?.instance ?? null,

@@ -131,6 +131,9 @@ export const MOVES = {
   usurped: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
   // The ENI left the instance of an embedded ledger, which may not change it any more.
   stranded: { from: 'ready', to: 'occupied', iface: 'give', primary: 'give' },
+  // A process of the host uses it, though no container holds it; and when that has ended.
+  strayed: { from: 'ready', to: 'occupied' },
+  cleared: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
   abandoned: { from: 'unassigning', to: 'occupied', iface: 'give', primary: 'give' },
   seen: {
     from: 'occupied',

@@ -8,7 +8,7 @@ export interface Suspect {
 }
 
 /** A server process that wrote to the ledger. Times are by the store's clock, in milliseconds. */
-export interface Witness {
+export interface Writer {
   readonly id: string;
   readonly seenAt: number;
   readonly stoppedAt: number | null;
@@ -24,12 +24,12 @@ export const UNANSWERED_MAX_MS = 60_000;
 
 /** Whether the server made the claim less than UNANSWERED_MAX_MS before its last heartbeat, or after it: dockerd may
  *  have no answer. A token begins with the id of the server that wrote it. */
-export const mayBeUnanswered = ({ token, movedAt }: Allocation, { id, seenAt }: Witness): boolean =>
+export const mayBeUnanswered = ({ token, movedAt }: Allocation, { id, seenAt }: Writer): boolean =>
   token?.startsWith(id) === true && movedAt >= seenAt - UNANSWERED_MAX_MS;
 
 /** Returns the held rows whose claim may be unanswered, because their server died. And of several rows with the same
  *  container name on one ENI all but the newest, since a container has one address in a network. */
-export function suspects(held: readonly Allocation[], servers: readonly Witness[], now: number): Suspect[] {
+export function suspects(held: readonly Allocation[], servers: readonly Writer[], now: number): Suspect[] {
   const dead = servers.filter(server => server.stoppedAt === null && now - server.seenAt > DEAD_AFTER_MS);
   const newest = new Map<string, Allocation>();
   for (const row of held) {

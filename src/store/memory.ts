@@ -12,6 +12,7 @@ import {
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
+import type { LedgerSighting } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import {
   type FreeQuery,
@@ -35,6 +36,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
   const servers = new Map<string, LedgerServer>();
+  const sightings = new Map<string, LedgerSighting>();
   const begun = new Set<string>();
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
@@ -43,7 +45,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const nonces = new Map<string, { token: string; until: number }>();
 
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
-  const isWitness = (server: LedgerServer): boolean =>
+  const mayBeNeeded = (server: LedgerServer): boolean =>
     server.stoppedAt === null &&
     where(row => row.status === 'allocated' && mayBeUnanswered(row, server)).length > 0;
   /** Returns false if another row has the id of the request. */
@@ -156,13 +158,21 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
         enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
+    async sightings(ids) {
+      return reading([...sightings.values()].filter(({ iface }) => ids.includes(iface)).sort(byAddress));
+    },
+    async saveSightings(save, forget) {
+      for (const one of forget) sightings.delete(keyOf(one));
+      for (const one of save) sightings.set(keyOf(one), one);
+    },
+
     async beat(id, stopped) {
       const now = clock();
       const { startedAt = now } = servers.get(id) ?? {};
       servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null });
       if (!begun.has(id))
         for (const server of servers.values())
-          if (server.seenAt < now - SERVER_KEPT_MS && !isWitness(server)) servers.delete(server.id);
+          if (server.seenAt < now - SERVER_KEPT_MS && !mayBeNeeded(server)) servers.delete(server.id);
       begun.add(id);
       return now;
     },
@@ -273,9 +283,11 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   token,
 });
 
+type Address = Pick<Allocation, 'subnet' | 'ip'>;
+
 const isIn = (range: Cidr | null, ip: Ipv4): boolean => range === null || contains(range, ip);
 
-const byAddress = (a: Allocation, b: Allocation): number =>
+const byAddress = (a: Address, b: Address): number =>
   numberOf(a.ip) - numberOf(b.ip) || (a.subnet < b.subnet ? -1 : a.subnet > b.subnet ? 1 : 0);
 
 /** Null (never) comes first, then the oldest. */

@@ -15,7 +15,16 @@ export const NOW = sql.placeholder('now');
 export const IS_FREE = sql.raw("status = 'free'");
 export const IS_INTENT = sql.raw(`status IN (${INTENTS.map(status => `'${status}'`).join(', ')})`);
 
-type TableName = 'allocation' | 'subnet' | 'eni' | 'server' | 'lease' | 'fact' | 'host' | 'nonce';
+type TableName =
+  | 'allocation'
+  | 'subnet'
+  | 'eni'
+  | 'server'
+  | 'sighting'
+  | 'lease'
+  | 'fact'
+  | 'host'
+  | 'nonce';
 
 /** The differences between MySQL and SQLite. */
 export interface Dialect {

@@ -1,8 +1,9 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
-import { formatCidr, parseCidr } from '../domain/address.ts';
+import { formatCidr, numberOf, parseCidr } from '../domain/address.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
+import type { LedgerSighting } from '../domain/witness.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
 import {
@@ -37,9 +38,10 @@ export type SharedStore = Omit<
   | 'slowBucket'
 >;
 
-/** ENIs of one INSERT, and addresses of one list. Both keep a statement well under 1 MiB. */
+/** ENIs and sightings of one INSERT, and addresses of one list. They keep a statement well under 1 MiB. */
 const ENIS_MAX = 500;
 const IPS_MAX = 2_000;
+const SIGHTINGS_MAX = 250;
 /** Servers that are deleted at a time. */
 const OLD_SERVERS_MAX = 100;
 /** Hosts that are deleted at a time, and hosts of one INSERT. */
@@ -47,7 +49,7 @@ const OLD_HOSTS_MAX = 100;
 const HOSTS_MAX = 500;
 
 export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
-  const { allocation, subnet, eni, server, lease, fact, host, nonce } = dialect.tables;
+  const { allocation, subnet, eni, server, sighting, lease, fact, host, nonce } = dialect.tables;
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
   const eniOf = (row: Row): LedgerEni => decode<LedgerEni>(eniColumns, row);
@@ -145,6 +147,29 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       await write([sql`UPDATE ${eni} SET released_at = ${value} WHERE ${eni.id} = ${id}`]);
     },
 
+    async sightings(ids) {
+      const columns = getTableColumns(sighting);
+      const selects = portions(ids, IPS_MAX).map(
+        some => sql`SELECT * FROM ${sighting} WHERE ${sighting.iface} IN ${some}`,
+      );
+      const { now, rows } = await read(selects);
+      const found = rows.map(row => decode<LedgerSighting>(columns, row));
+      return { now, rows: found.sort((a, b) => numberOf(a.ip) - numberOf(b.ip)) };
+    },
+    async saveSightings(save, forget) {
+      const replaced = Object.keys(getTableColumns(sighting)).filter(key => key !== 'subnet' && key !== 'ip');
+      const deletes = portions(forget, SIGHTINGS_MAX).map(some => {
+        const keys = some.map(
+          one => sql`(${sighting.subnet} = ${one.subnet} AND ${sighting.ip} = ${one.ip})`,
+        );
+        return sql`DELETE FROM ${sighting} WHERE ${sql.join(keys, sql` OR `)}`;
+      });
+      const inserts = portions(save, SIGHTINGS_MAX).map(some =>
+        upsertInto(dialect, sighting, some.map(keyFirst), replaced, SIGHTING_KEYS),
+      );
+      if (deletes.length + inserts.length > 0) await write([...deletes, ...inserts]);
+    },
+
     async beat(id, stopped) {
       if (!begun.has(id)) {
         begun.add(id); // if it fails, the next server that starts does it
@@ -222,21 +247,26 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** Inserts the rows. Where the first of its values is the key of a row that is there, it replaces `replaced` or
- *  nothing. */
+/** The columns of its key, which must come first. */
+const SIGHTING_KEYS = 2;
+const keyFirst = ({ subnet, ip, ...rest }: LedgerSighting): Values => ({ subnet, ip, ...rest });
+
+/** Inserts the rows. Where the first of its values, or as many as `keyColumns`, are the key of a row that is there, it
+ *  replaces `replaced` or nothing. */
 export function upsertInto(
   { onConflict }: Pick<Dialect, 'onConflict'>,
   table: Table,
   rows: readonly Values[],
   replaced: readonly string[],
+  keyColumns = 1,
 ): SQL {
   const columns: Record<string, Column> = getTableColumns(table);
   const keys = Object.keys(rows[0] ?? {});
   const nameOf = (key: string) => `\`${columns[key]?.name}\``;
   const values = rows.map(row => sql`${keys.map(key => plain(row[key]))}`);
-  const [first = ''] = keys.map(nameOf);
+  const key = keys.slice(0, keyColumns).map(nameOf).join();
   return sql`INSERT INTO ${table} (${sql.raw(keys.map(nameOf).join())}) VALUES ${sql.join(values, sql`, `)}
-    ${sql.raw(onConflict(first, replaced.map(nameOf)))}`;
+    ${sql.raw(onConflict(key, replaced.map(nameOf)))}`;
 }
 // node:sqlite accepts no booleans.
 const plain = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);

@@ -3,6 +3,7 @@ import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import type { LedgerSighting } from '../domain/witness.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
 export interface Reading<T> {
@@ -33,6 +34,8 @@ export interface LedgerEni {
   readonly claimsEndBefore: number | null;
   /** Whose quota its addresses count against; null: nobody's. */
   readonly tenant: string | null;
+  /** Its MAC address, which never changes; null: EC2 has not shown it yet. */
+  readonly mac: string | null;
   /** How many addresses the ENI may have, its primary included; null: not known. */
   readonly addressLimit: number | null;
   /** IPv4 prefixes on it. Each counts as one address of the limit. */
@@ -161,6 +164,14 @@ export interface Store {
   adopt(id: EniId): Promise<void>;
   /** Notes that Docker released the ENI's last pool, now unless it is noted already; or that the ENI is in use again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
+
+  /** What the hosts of these ENIs have shown of their addresses. */
+  sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
+  /** Inserts or replaces `save`, and deletes `forget`. One caller at a time for each ENI. */
+  saveSightings(
+    save: readonly LedgerSighting[],
+    forget: readonly Pick<LedgerSighting, 'subnet' | 'ip'>[],
+  ): Promise<void>;
 
   /** Writes a heartbeat of the server, or that it stopped in good order. The first one of a server deletes old servers.
    *  Returns the store's clock. */

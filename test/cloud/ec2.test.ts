@@ -27,6 +27,7 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
       owner: '123456789012',
       subnet: SUBNET,
       vpc: 'vpc-0a1b2c3d4e5f60718',
+      mac: vpc.network.eni(ENI_A).mac,
       primary: '10.0.1.4',
       secondaries: [],
       prefixes: ['10.0.1.64/28'],

@@ -63,6 +63,8 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['foreign', 'free', 'occupied', { iface: B, primary: false }],
   ['usurped', 'ready', 'occupied', { iface: B, primary: false }],
   ['stranded', 'ready', 'occupied', { iface: B, primary: false }],
+  ['strayed', 'ready', 'occupied', {}],
+  ['cleared', 'occupied', 'ready', { ...rests, absentSince: null, refusedAt: null }],
   ['abandoned', 'unassigning', 'occupied', { iface: B, primary: false }],
   ['seen', 'occupied', 'occupied', { iface: B, primary: false, absentSince: null, refusedAt: null }],
   ['unseen', 'occupied', 'occupied', {}],

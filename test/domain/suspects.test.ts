@@ -1,7 +1,7 @@
 // Goal: an address that its container may never have been told of is listed, and no other. Method: held rows, and
 // servers that lived or died.
 import type { Allocation } from '../../src/domain/allocation.ts';
-import { DEAD_AFTER_MS, suspects, UNANSWERED_MAX_MS, type Witness } from '../../src/domain/suspects.ts';
+import { DEAD_AFTER_MS, suspects, UNANSWERED_MAX_MS, type Writer } from '../../src/domain/suspects.ts';
 import { ip, ipsOf, OTHER_ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -11,7 +11,7 @@ const DEAD_AT = NOW - DEAD_AFTER_MS - 1;
 const held = (last: number, more: Partial<Allocation> = {}): Allocation =>
   rowWith({ ip: ip(last), status: 'allocated', movedAt: 500_000, token: 'srv1-0001', ...more });
 const heldBy = (last: number, holder: string, movedAt = 1): Allocation => held(last, { holder, movedAt });
-const seen = (seenAt: number, stoppedAt: number | null = null): Witness => ({
+const seen = (seenAt: number, stoppedAt: number | null = null): Writer => ({
   id: 'srv1',
   seenAt,
   stoppedAt,
@@ -19,7 +19,7 @@ const seen = (seenAt: number, stoppedAt: number | null = null): Witness => ({
 
 const suspecting = suite('suspect');
 /** Of one address, given at a time by a server that was seen: whether it is listed. */
-const given: [what: string, row: Partial<Allocation>, server: Witness, isListed: boolean][] = [
+const given: [what: string, row: Partial<Allocation>, server: Writer, isListed: boolean][] = [
   ['at the moment when its server was last seen', { movedAt: DEAD_AT }, seen(DEAD_AT), true],
   ['after its server was last seen', { movedAt: DEAD_AT + 4_000 }, seen(DEAD_AT), true],
   ['25 s before: its answer may wait for as long', { movedAt: DEAD_AT - 25_000 }, seen(DEAD_AT), true],
@@ -58,7 +58,7 @@ for (const [what, rows, listed] of named)
   });
 
 suspecting('the list: says why', () => {
-  const why = (rows: Allocation[], servers: Witness[]) => suspects(rows, servers, NOW)[0]?.why;
+  const why = (rows: Allocation[], servers: Writer[]) => suspects(rows, servers, NOW)[0]?.why;
   const died = 'server srv1 died around the time it gave this address';
   assert.is(why([held(6, { movedAt: NOW })], [seen(DEAD_AT)]), died);
   const later = 'web was given 10.0.1.7 on eni-0a later';

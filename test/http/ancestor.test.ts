@@ -163,7 +163,13 @@ async function upgraded() {
   const parts = served();
   const { store } = parts.w;
   const unread = { instance: null, attachment: null, addressLimit: null, prefixes: 0 };
-  const never = { attachmentSeenAt: null, earlierAttachment: null, claimsEndBefore: null, tenant: null };
+  const never = {
+    attachmentSeenAt: null,
+    earlierAttachment: null,
+    claimsEndBefore: null,
+    tenant: null,
+    mac: null,
+  };
   for (const id of [ENI_A, ENI_B]) {
     const rest = { ...unread, ...never, ours: false, countIntentAt: null, releasedAt: null };
     await store.saveEnis([{ id, subnet: SUBNET, primary: '0.0.0.0' as Ipv4, ...rest }]);

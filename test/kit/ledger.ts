@@ -26,6 +26,7 @@ export const eniWith = (patch: Partial<LedgerEni> = {}): LedgerEni => ({
   earlierAttachment: null,
   claimsEndBefore: null,
   tenant: null,
+  mac: null,
   addressLimit: 10,
   prefixes: 0,
   ours: false,

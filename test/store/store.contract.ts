@@ -7,6 +7,7 @@ import { hosts } from './contract/hosts.ts';
 import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
 import { enis, leases, permits, servers } from './contract/servers.ts';
+import { sightings } from './contract/sightings.ts';
 
 export interface Opened {
   readonly store: Store;
@@ -34,6 +35,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     leases,
     permits,
     hosts,
+    sightings,
   ])
     group(test);
   test.run();

@@ -150,6 +150,7 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   earlierAttachment: null,
   claimsEndBefore: null,
   tenant: null,
+  mac: observed.mac,
   addressLimit,
   prefixes: observed.prefixes.length,
   ours: false,

@@ -88,6 +88,7 @@ function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
     now.instance === eni.instance &&
     now.attachment === eni.attachment &&
     now.prefixes === eni.prefixes &&
+    now.mac === eni.mac &&
     now.primary === eni.primary;
   return same ? [] : [now];
 }

@@ -113,6 +113,7 @@ export const eni = mysqlTable('eni', {
   earlierAttachment: varchar('earlier_attachment', { length: 64 }),
   claimsEndBefore: time('claims_end_before'),
   tenant: varchar('tenant', { length: 64 }),
+  mac: varchar('mac', { length: 17 }),
 });
 
 export const server = mysqlTable('server', {
@@ -178,6 +179,7 @@ export const sighting = mysqlTable(
     generation: int('generation', { unsigned: true }).notNull(),
     boot: varchar('boot', { length: 64 }).notNull(),
     engine: varchar('engine', { length: 191 }).notNull(),
+    attachment: varchar('attachment', { length: 64 }).notNull(),
     /** Held, and in use in no view since then. */
     unseenSince: time('unseen_since'),
     unseenReadings: int('unseen_readings').default(0).notNull(),

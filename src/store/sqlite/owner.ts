@@ -6,7 +6,7 @@ import type { Log } from '../../domain/log.ts';
 import type { SqliteSpec } from '../url.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite } from './migrate.ts';
-import { allocation, bucket, eni, fact, lease, server, subnet } from './schema.ts';
+import { allocation, bucket, eni, fact, lease, server, sighting, subnet } from './schema.ts';
 
 const NAME = 'instance';
 
@@ -73,4 +73,4 @@ function takeOver(file: SqliteFile, instance: InstanceId): boolean {
     return true;
   });
 }
-const ALL_TABLES = [allocation, subnet, eni, server, lease, bucket, fact];
+const ALL_TABLES = [allocation, subnet, eni, server, sighting, lease, bucket, fact];

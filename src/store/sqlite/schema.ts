@@ -96,6 +96,7 @@ export const eni = sqliteTable('eni', {
   earlierAttachment: text('earlier_attachment'),
   claimsEndBefore: time('claims_end_before'),
   tenant: text('tenant'),
+  mac: text('mac'),
 });
 
 export const server = sqliteTable('server', {
@@ -153,6 +154,7 @@ export const sighting = sqliteTable(
     generation: integer('generation').notNull(),
     boot: text('boot').notNull(),
     engine: text('engine').notNull(),
+    attachment: text('attachment').notNull(),
     unseenSince: time('unseen_since'),
     unseenReadings: integer('unseen_readings').default(0).notNull(),
     usedSince: time('used_since'),

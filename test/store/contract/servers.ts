@@ -35,6 +35,7 @@ export function enis(test: Test): void {
       earlierAttachment: 'eni-attach-0a',
       claimsEndBefore: 1_900_000_000_000,
       tenant: 'red',
+      mac: '02:0a:1b:2c:3d:01',
       addressLimit: 50,
       prefixes: 1,
     });
