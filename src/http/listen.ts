@@ -9,7 +9,7 @@ import { getRequestListener } from '@hono/node-server';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { createConnections } from './connections.ts';
-import { nameSocket, removeStaleSocket } from './stale-socket.ts';
+import { nameSocket, withFreeName } from './stale-socket.ts';
 import { createTlsFront, type TlsFiles } from './tls-front.ts';
 
 /** Where to listen. A `port` of 0 lets the system choose. */
@@ -86,7 +86,10 @@ async function bind(front: NetServer, listener: Listener): Promise<() => void> {
 
 async function bindSocket(front: NetServer, path: string, mode: number): Promise<() => void> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  await removeStaleSocket(path);
+  return await withFreeName(path, () => bindAs(front, path, mode));
+}
+
+async function bindAs(front: NetServer, path: string, mode: number): Promise<() => void> {
   const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`);
   await listening(front, () => {
     // The umask gives the socket its mode, in the tick in which all runtimes bind it. Before a later chmod others

@@ -2,14 +2,38 @@
 import { linkSync, lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { IpamError } from '../domain/error.ts';
+import { isLocked } from '../store/sqlite/file.ts';
+import { withLockFile } from '../store/sqlite/lock-file.ts';
 
 const ANSWER_TIMEOUT_MS = 2000;
+/** How long to wait for another process that starts at the same path. */
+const LOCKED_MAX_MS = 5000;
 
 /**
- * Removes the socket file at `path` if nobody listens on it: a process that died left it. Throws conflict when a
- * server answers there, or when the file is not a socket.
+ * Runs `bind`, which gives a socket the name `path`. Before that it removes the socket file there if nobody listens on
+ * it: a process that died left it. Throws conflict when a server answers there, or when the file is not a socket.
+ *
+ * A lock file guards all of it: else two processes that find the same dead socket at once could both remove what is
+ * there and bind, and the first would listen on a socket without a name. Where there is no file, none is removed, and
+ * only one gets the name.
  */
-export async function removeStaleSocket(path: string): Promise<void> {
+export async function withFreeName<T>(
+  path: string,
+  bind: () => Promise<T>,
+  lockedMaxMs = LOCKED_MAX_MS,
+): Promise<T> {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return await bind();
+  try {
+    return await withLockFile(`${path}.lock`, lockedMaxMs, async () => {
+      await removeStaleSocket(path);
+      return await bind();
+    });
+  } catch (error) {
+    throw isLocked(error) ? startsThere(path) : error;
+  }
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket())
@@ -20,6 +44,10 @@ export async function removeStaleSocket(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
+const startsThere = (path: string): IpamError =>
+  new IpamError('conflict', `can't listen on unix:${path}: another server is starting there`, {
+    hint: 'stop it, or give another --listen',
+  });
 const answeredThere = (path: string): IpamError =>
   new IpamError('conflict', `can't listen on unix:${path}: another server answers there`, {
     hint: 'stop it, or give another --listen',

@@ -34,7 +34,7 @@ export async function whileLocked<T>(work: () => T, boundMs = LOCKED_MAX_MS): Pr
     try {
       return work();
     } catch (error) {
-      if (!textOf(error).startsWith(LOCKED) || performance.now() >= until) throw error;
+      if (!isLocked(error) || performance.now() >= until) throw error;
     }
     await sleep(pauseMs);
   }
@@ -67,7 +67,8 @@ export function openFile(path: string): SqliteFile {
 }
 const DIALECT = new SQLiteSyncDialect();
 
-function createPrivately(path: string): void {
+/** Creates the file and its folder where they are absent, for their owner only. */
+export function createPrivately(path: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   try {
     closeSync(openSync(path, 'wx', 0o600));
@@ -115,6 +116,9 @@ const REASONS: readonly [says: string, reason: string, hint: string][] = [
 ];
 const NO_SUCH_TABLE = /^no such (table|column)/;
 const FILE_SYSTEM_CODE = /^E[A-Z0-9]+$/;
+
+/** Whether another process has the file locked. */
+export const isLocked = (error: unknown): boolean => textOf(error).startsWith(LOCKED);
 
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
