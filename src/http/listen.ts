@@ -1,13 +1,19 @@
 /** Listens on TCP, TLS or a unix socket, and serves a Hono app there on every runtime. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { createServer as createHttpServer, type Server } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { getRequestListener } from '@hono/node-server';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
 import { createConnections } from './connections.ts';
 import { nameSocket, withFreeName } from './stale-socket.ts';
 import { createTlsFront, type TlsFiles } from './tls-front.ts';
@@ -38,13 +44,16 @@ interface App {
 const CONNECTIONS_MAX = 10_000;
 
 /**
- * Serves `app` through node:http on every runtime. Clients of an https listener must present a certificate of the
+ * Serves `app` through node:http on every runtime, but to no web page. Clients of an https listener must present a certificate of the
  * client authority. Throws conflict when another process listens there, else unavailable or bad-request.
  */
 export async function listen(app: App, listener: Listener, log?: Log): Promise<Listening> {
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const http = createHttpServer((request, response) => {
-    if (connections.expect(request, response)) void handle(request, response);
+    if (!connections.expect(request, response)) return;
+    const refusal = refusalOf(request, listener);
+    if (refusal === null) void handle(request, response);
+    else refuse(response, refusal, log);
   });
   // The server never closes an idle connection: dockerd keeps them for ever, and repeats a request with an empty body
   // when the connection was closed.
@@ -62,6 +71,22 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
       return connections.close(boundMs);
     },
   };
+}
+
+function refusalOf({ headers, socket }: IncomingMessage, { kind }: Listener): IpamError | null {
+  const { origin, host, 'sec-fetch-site': secFetchSite } = headers as Record<string, string | undefined>;
+  return pageRefusal(
+    { origin, host, secFetchSite },
+    kind === 'http' && isLoopbackSocket(socket.localAddress),
+  );
+}
+
+/** Under a status of failure engines show `Err`. */
+function refuse(response: ServerResponse, { code, line }: IpamError, log?: Log): void {
+  log?.('warn', 'request refused', { code, error: line });
+  const body = `${JSON.stringify({ Err: line, Error: line })}\n`;
+  response.writeHead(403, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  response.end(body);
 }
 
 /** A TCP server in front of `http`. When an http.Server closes, it closes its connections in a way that differs from

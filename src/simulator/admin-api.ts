@@ -4,8 +4,9 @@ import * as v from 'valibot';
 import { formatCidr } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { parseEniId, parseInstanceId } from '../domain/ids.ts';
+import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
 import { ADMIN_HELP } from './admin-help.ts';
-import { BODY_BYTES_MAX, bodyText } from './http.ts';
+import { BODY_BYTES_MAX, bodyText, type ConnectionEnv } from './http.ts';
 import { Ec2Error, refuse } from './model/ec2-error.ts';
 import type { Fault } from './model/faults.ts';
 import { HISTORY_MS_MAX } from './model/records.ts';
@@ -63,12 +64,18 @@ const SessionSchema = v.strictObject({
 const AfterSchema = v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number));
 
 /** ADMIN_HELP describes the requests. */
-export function createAdminApi(vpc: Vpc): Hono {
-  const app = new Hono();
+export function createAdminApi(vpc: Vpc): Hono<ConnectionEnv> {
+  const app = new Hono<ConnectionEnv>();
   app.onError((error, c) => {
     if (error instanceof Ec2Error) return c.json({ code: error.code, error: error.message }, 400);
     if (error instanceof IpamError) return c.json({ code: error.code, error: error.line }, 400);
     throw error;
+  });
+  app.use('/simulator/*', async (c, next) => {
+    const onLoopback = isLoopbackSocket(c.env?.incoming?.socket.localAddress);
+    const { origin, host, 'sec-fetch-site': secFetchSite } = c.req.header();
+    const refusal = pageRefusal({ origin, host, secFetchSite }, onLoopback);
+    return refusal === null ? await next() : c.json({ code: refusal.code, error: refusal.line }, 403);
   });
   addReads(app, vpc);
   addChanges(app, vpc);
@@ -76,7 +83,7 @@ export function createAdminApi(vpc: Vpc): Hono {
   return app;
 }
 
-function addReads(app: Hono, vpc: Vpc): void {
+function addReads(app: Hono<ConnectionEnv>, vpc: Vpc): void {
   app.get('/simulator', c => c.text(ADMIN_HELP));
   app.get('/simulator/state', c => json(c, stateOf(vpc)));
   app.get('/simulator/calls', c => json(c, Object.fromEntries(vpc.calls)));
@@ -86,7 +93,7 @@ function addReads(app: Hono, vpc: Vpc): void {
   });
 }
 
-function addChanges(app: Hono, vpc: Vpc): void {
+function addChanges(app: Hono<ConnectionEnv>, vpc: Vpc): void {
   app.post('/simulator/subnets', async c => json(c, addSubnet(vpc, await body(c, SubnetSchema))));
   app.post('/simulator/instances', async c => json(c, addInstance(vpc, await body(c, InstanceSchema))));
   app.put('/simulator/instances/:id/state', async c => {
@@ -134,7 +141,7 @@ function addChanges(app: Hono, vpc: Vpc): void {
   });
 }
 
-function addFaults(app: Hono, vpc: Vpc): void {
+function addFaults(app: Hono<ConnectionEnv>, vpc: Vpc): void {
   app.post('/simulator/faults', async c => {
     vpc.faults.add((await body(c, FaultSchema)) satisfies Fault);
     return json(c, vpc.faults.list);

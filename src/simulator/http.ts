@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 
 /** What @hono/node-server passes to the app beside the request. */
 export interface ConnectionEnv {
-  Bindings: { incoming?: { socket: { destroy(): unknown } } };
+  Bindings: { incoming?: { socket: { destroy(): unknown; readonly localAddress?: string } } };
 }
 
 export const BODY_BYTES_MAX = 1 << 20;

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import process from 'node:process';
 
 const [to = '', count, file = ''] = process.argv.slice(2);
-const request = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nqueued';
+const request = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nqueued';
 const received = await Promise.all(
   Array.from({ length: Number(count) }, async () => {
     const socket = connect(JSON.parse(to));

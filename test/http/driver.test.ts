@@ -232,7 +232,7 @@ for (const [what, size] of [
     const client = dial();
     const body = JSON.stringify({ PoolID: 'eni-0a', Address: '', Padding: 'x'.repeat(size) });
     client.socket.write(
-      'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n',
+      'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n',
     );
     client.socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
     await until('an answer', () => /"(Address|Error)"/.test(client.answer));
@@ -309,7 +309,9 @@ for (const [what, head] of [
     const { dial, close } = await served(w, { bodyMaxMs: 50 });
     const client = dial();
     const half = head.startsWith('T') ? '8\r\n{"PoolID\r\n' : '{"PoolID';
-    client.socket.write(`POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${half}`);
+    client.socket.write(
+      `POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: localhost\r\n${head}\r\n\r\n${half}`,
+    );
     await until('the end of the connection', () => client.socket.closed);
     assert.match(
       client.answer,

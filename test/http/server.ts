@@ -136,4 +136,4 @@ export function wire(address: string) {
   return made;
 }
 export const bytesOf = (body: string, path = '/'): string =>
-  `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;

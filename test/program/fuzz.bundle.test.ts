@@ -105,7 +105,7 @@ function oddRequest(): Buffer {
     'Upgrade: h2c\r\nConnection: Upgrade\r\n',
   ]);
   const version = random() < 0.95 ? 'HTTP/1.1' : oneOf(['HTTP/1.0', 'HTTP/2.0', 'HTTP/9']);
-  const head = `${method} ${path} ${version}\r\nHost: x\r\n${framing}\r\n${extra}Connection: close\r\n\r\n`;
+  const head = `${method} ${path} ${version}\r\nHost: localhost\r\n${framing}\r\n${extra}Connection: close\r\n\r\n`;
   return random() < 0.03 ? body : Buffer.concat([Buffer.from(head), body]);
 }
 
@@ -125,7 +125,7 @@ function exchange(port: number, bytes: Buffer, quietMs: number): Promise<string>
 }
 
 /** How a request begins, before its framing. */
-const REQUEST_ADDRESS = 'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\n';
+const REQUEST_ADDRESS = 'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: localhost\r\n';
 
 const fuzz = suite(`nonsense, seed ${SEED} (FUZZ_SEED=${SEED} repeats it)`);
 const folder = tempFolder();

@@ -118,7 +118,7 @@ const ELSE = [
   post('RequestAddress', `${' '.repeat(60_000)}{"PoolID":"eth0"}`),
   post('RequestAddress', `${' '.repeat(70_000)}{"PoolID":"eth0"}`),
   `POST /Plugin.Activate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
-  `POST /IpamDriver.ReleasePool HTTP/1.1\r\nHost: x\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{"PoolID":"p"}\r\n0\r\n\r\n`,
+  `POST /IpamDriver.ReleasePool HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{"PoolID":"p"}\r\n0\r\n\r\n`,
 ];
 
 export const REQUESTS: readonly string[] = [

@@ -1,4 +1,5 @@
 // Goal: whoever tests with the simulator makes and changes its world over HTTP. Method: fetch against a served app.
+import { request } from 'node:http';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import type { Mutation } from '../../src/simulator/model/records.ts';
 import { assign, failureOf, simulatorSuite } from '../kit/servers/simulator.ts';
@@ -43,6 +44,23 @@ admin('a world: is built, changed and shown', async ({ vpc, json }) => {
   await json('DELETE', '/enis/eni-0c3');
   assert.is([...vpc.network.enis()].length, 3);
   assert.is(vpc.network.instance('i-0c3' as InstanceId).state, 'terminated');
+});
+
+admin('a web page: is refused, by its headers and by a name that was rebound', async ({ vpc, url }) => {
+  const before = [...vpc.network.enis()].length;
+  const call = (headers: Record<string, string>) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const sent = request(`${url}/simulator/enis`, { method: 'POST', headers }, answer => {
+        answer.resume();
+        resolve(answer.statusCode);
+      });
+      sent.once('error', reject).end(JSON.stringify({ subnet: SUBNET }));
+    });
+  for (const headers of [{ Origin: 'null' }, { 'Sec-Fetch-Site': 'cross-site' }, { Host: 'evil.test' }])
+    assert.is(await call(headers as Record<string, string>), 403);
+  assert.is([...vpc.network.enis()].length, before);
+  assert.is(await call({ Host: 'localhost' }), 200);
+  assert.is([...vpc.network.enis()].length, before + 1);
 });
 
 admin('a foreign address: is taken and given back by its owner', async ({ vpc, ec2, json }) => {
