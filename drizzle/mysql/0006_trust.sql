@@ -36,10 +36,13 @@ CREATE TABLE IF NOT EXISTS `sighting` (
 	INDEX `sighting_iface` (`iface`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 --> statement-breakpoint
+-- Columns that one statement compares with each other have the same collation, whatever the server's default was when
+-- their tables were made: names of tenants here and in `eni`; `id` of `eni` and `iface` of `allocation` below.
 CREATE TABLE IF NOT EXISTS `tenant` (
-	`name` varchar(64) NOT NULL,
+	`name` varchar(64) COLLATE utf8mb4_bin NOT NULL,
 	`quota` int NOT NULL,
 	`generation` int unsigned NOT NULL DEFAULT 0,
+	`token` varchar(36),
 	CONSTRAINT `tenant_name` PRIMARY KEY(`name`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 --> statement-breakpoint
@@ -67,8 +70,14 @@ SET @ec2_ipam_alter = IF(
 	'DO 0',
 	CONCAT(
 		'ALTER TABLE `eni`',
-		' ADD COLUMN `tenant` varchar(64),',
-		' ADD COLUMN `mac` varchar(17)'
+		' MODIFY COLUMN `id` varchar(32) ',
+		(SELECT CONCAT('CHARACTER SET ', character_set_name, ' COLLATE ', collation_name)
+			FROM information_schema.columns
+			WHERE table_schema = DATABASE() AND table_name = 'allocation' AND column_name = 'iface'),
+		' NOT NULL,',
+		' ADD COLUMN `tenant` varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,',
+		' ADD COLUMN `mac` varchar(17),',
+		' ADD INDEX `eni_tenant` (`tenant`)'
 	)
 );
 --> statement-breakpoint

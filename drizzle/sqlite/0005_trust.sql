@@ -37,7 +37,8 @@ CREATE INDEX `sighting_iface` ON `sighting` (`iface`);--> statement-breakpoint
 CREATE TABLE `tenant` (
 	`name` text PRIMARY KEY NOT NULL,
 	`quota` integer NOT NULL,
-	`generation` integer DEFAULT 0 NOT NULL
+	`generation` integer DEFAULT 0 NOT NULL,
+	`token` text
 );
 --> statement-breakpoint
 ALTER TABLE `allocation` ADD `instance` text;--> statement-breakpoint
@@ -45,4 +46,5 @@ ALTER TABLE `allocation` ADD `request_id` text;--> statement-breakpoint
 ALTER TABLE `allocation` ADD `release_id` text;--> statement-breakpoint
 CREATE UNIQUE INDEX `request` ON `allocation` (`request_id`);--> statement-breakpoint
 ALTER TABLE `eni` ADD `tenant` text;--> statement-breakpoint
-ALTER TABLE `eni` ADD `mac` text;
+ALTER TABLE `eni` ADD `mac` text;--> statement-breakpoint
+CREATE INDEX `eni_tenant` ON `eni` (`tenant`);

@@ -2,6 +2,7 @@
 import { type Cidr, contains, type Ipv4, numberOf, spreadOf } from '../domain/address.ts';
 import {
   type Allocation,
+  type Change,
   isIntent,
   isRested,
   isSkipped,
@@ -12,6 +13,7 @@ import {
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
+import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
 import type { LedgerSighting } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import {
@@ -35,6 +37,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const rowOfRequest = new Map<string, string>();
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
+  const quotas = new Map<string, number>();
   const servers = new Map<string, LedgerServer>();
   const sightings = new Map<string, LedgerSighting>();
   const begun = new Set<string>();
@@ -59,6 +62,16 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   }
   const reading = <T>(rows: readonly T[]) => ({ now: clock(), rows });
 
+  const usedBy = (tenant: string): number =>
+    where(row => isCounted(row) && row.iface !== null && enis.get(row.iface)?.tenant === tenant).length;
+  function tenantOf(eni: EniId | null): Limited | null {
+    const name = (eni && enis.get(eni)?.tenant) ?? null;
+    const quota = name === null ? undefined : quotas.get(name);
+    return name === null || quota === undefined ? null : { name, quota, used: usedBy(name) };
+  }
+  const isWithinQuota = (change: Change): boolean =>
+    !startsToCount(change.move) || roomOf(tenantOf(ifaceAfter(change))) > 0;
+
   return {
     async migrate() {},
     async outdated() {
@@ -74,7 +87,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       const token = newToken();
       return batchOf(changes).flatMap(change => {
         const row = allocations.get(keyOf(change.row));
-        const after = row === undefined ? null : moved(row, change, now, token);
+        const after = row !== undefined && isWithinQuota(change) ? moved(row, change, now, token) : null;
         if (row === undefined || after === null || !noteRequest(row, after)) return [];
         allocations.set(keyOf(after), after);
         return after;
@@ -164,6 +177,21 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
     async saveSightings(save, forget) {
       for (const one of forget) sightings.delete(keyOf(one));
       for (const one of save) sightings.set(keyOf(one), one);
+    },
+
+    async saveTenant(name, quota) {
+      quotas.set(name, quota);
+    },
+    async removeTenant(name) {
+      quotas.delete(name);
+    },
+    async tenants() {
+      const named = [...enis.values()].flatMap(eni => eni.tenant ?? []);
+      const names = [...new Set([...quotas.keys(), ...named])].sort();
+      return names.map(name => ({ name, quota: quotas.get(name) ?? null, used: usedBy(name) }));
+    },
+    async tenantOf(eni) {
+      return tenantOf(eni);
     },
 
     async beat(id, stopped) {

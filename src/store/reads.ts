@@ -24,7 +24,8 @@ type TableName =
   | 'lease'
   | 'fact'
   | 'host'
-  | 'nonce';
+  | 'nonce'
+  | 'tenant';
 
 /** The differences between MySQL and SQLite. */
 export interface Dialect {

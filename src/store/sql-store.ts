@@ -15,6 +15,7 @@ import {
   type Store,
   type Tally,
 } from './store.ts';
+import { createTenantReads, limitedIn, toTenant } from './tenants.ts';
 
 /** How the statements are sent. The database may execute a call twice. */
 export interface Database {
@@ -49,7 +50,8 @@ const OLD_HOSTS_MAX = 100;
 const HOSTS_MAX = 500;
 
 export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
-  const { allocation, subnet, eni, server, sighting, lease, fact, host, nonce } = dialect.tables;
+  const { allocation, subnet, eni, server, sighting, lease, fact, host, nonce, tenant } = dialect.tables;
+  const tenantReads = createTenantReads(dialect.tables);
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
   const eniOf = (row: Row): LedgerEni => decode<LedgerEni>(eniColumns, row);
@@ -168,6 +170,20 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
         upsertInto(dialect, sighting, some.map(keyFirst), replaced, SIGHTING_KEYS),
       );
       if (deletes.length + inserts.length > 0) await write([...deletes, ...inserts]);
+    },
+
+    async saveTenant(name, quota) {
+      await write([upsert(tenant, [{ name, quota }], ['quota'])]);
+    },
+    async removeTenant(name) {
+      await write([sql`DELETE FROM ${tenant} WHERE ${tenant.name} = ${name}`]);
+    },
+    async tenants() {
+      const { rows } = await read(tenantReads.all);
+      return rows.map(toTenant).sort((a, b) => (a.name < b.name ? -1 : 1));
+    },
+    async tenantOf(id) {
+      return limitedIn((await read([tenantReads.of(id)])).rows);
     },
 
     async beat(id, stopped) {

@@ -3,6 +3,7 @@ import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import type { Limited, Tenant } from '../domain/tenant.ts';
 import type { LedgerSighting } from '../domain/witness.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
@@ -126,7 +127,12 @@ export interface Store {
    *  outcome first: a change whose row is not in the result was not made and never will be, or its row has moved
    *  again since. An id of a request is in one row at most: a change that gives a second row an id that a row has does
    *  not apply. When another session keeps a row locked for LOCKED_MAX_MS, it throws store-down with the address,
-   *  and nothing was changed. At most CHANGES_MAX changes. */
+   *  and nothing was changed. At most CHANGES_MAX changes.
+   *
+   *  A change that makes an address count (`startsToCount`) on an ENI of a declared tenant is made only while the tenant
+   *  is below its quota: of several as many as fit. The tenant's row is changed and its addresses are counted in the
+   *  same transaction, so that no two servers pass the quota together. Where some of the changes do not apply, fewer
+   *  may be made than fit. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
    *  database only when there are any. Throws store-down when none could be learned. */
@@ -172,6 +178,15 @@ export interface Store {
     save: readonly LedgerSighting[],
     forget: readonly Pick<LedgerSighting, 'subnet' | 'ip'>[],
   ): Promise<void>;
+
+  /** Declares the tenant, or changes its quota. A quota below what is used takes no address away. */
+  saveTenant(name: string, quota: number): Promise<void>;
+  /** The tenant has no quota any more. */
+  removeTenant(name: string): Promise<void>;
+  /** The declared tenants and those that ENIs name, by name. */
+  tenants(): Promise<Tenant[]>;
+  /** The tenant of the ENI; null when it has none, or none that is declared. */
+  tenantOf(eni: EniId): Promise<Limited | null>;
 
   /** Writes a heartbeat of the server, or that it stopped in good order. The first one of a server deletes old servers.
    *  Returns the store's clock. */

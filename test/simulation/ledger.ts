@@ -19,7 +19,7 @@ export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
 const tellLocked = (changes: readonly Change[]): IpamError =>
   new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
 const READS = new Set(
-  'outdated get withRequest onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes'.split(
+  'outdated get withRequest onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes tenants tenantOf'.split(
     ' ',
   ),
 );

@@ -8,6 +8,7 @@ import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
 import { enis, leases, permits, servers } from './contract/servers.ts';
 import { sightings } from './contract/sightings.ts';
+import { tenants } from './contract/tenants.ts';
 
 export interface Opened {
   readonly store: Store;
@@ -36,6 +37,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     permits,
     hosts,
     sightings,
+    tenants,
   ])
     group(test);
   test.run();

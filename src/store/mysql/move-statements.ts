@@ -1,8 +1,11 @@
 /** The statements of `Store.move` on MySQL. */
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import type { EniId } from '../../domain/ids.ts';
+import { COUNTED, ifaceAfter, startsToCount } from '../../domain/tenant.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
 import { type Assignment, AT_MOVE, assignmentsOf } from '../move-effects.ts';
 import { ALLOCATION_KEYS } from '../rows.ts';
+import { CHANGES_MAX } from '../store.ts';
 import type { Statement } from './connection.ts';
 import { DUPLICATE, LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
 import { allocation } from './schema.ts';
@@ -21,8 +24,14 @@ const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.gene
  *  two statements of a packet, and answers its COMMIT with success. */
 export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
   const sorted = inKeyOrder(batch);
-  const byMove = groupBy(sorted, change => change.move);
-  const updates = [...byMove].map(([move, changes]) => updateFor(move, changes, token));
+  const [counting, others] = [true, false].map(counts =>
+    sorted.filter(({ move }) => startsToCount(move) === counts),
+  ) as [Change[], Change[]];
+  const updates = [
+    ...[...groupBy(others, change => change.move)].map(([move, same]) => updateFor(move, same, token)),
+    // Last, so that the rows of tenants are locked for the shortest time.
+    ...[...groupBy(counting, ifaceAfter)].flatMap(([eni, same]) => withinQuota(eni, same, token)),
+  ];
   const transaction = updates.length === 1 ? updates : [BEGIN, ...updates, COMMIT];
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
 }
@@ -102,14 +111,43 @@ const columns = ALLOCATION_KEYS.map(key => `\`${allocation[key].name}\``);
 const SELECT_MOVED = `SELECT ${columns.join()} FROM \`allocation\` WHERE \`token\` = ?`;
 
 function updateFor(move: MoveName, changes: readonly Change[], token: string): Statement {
+  return updateWhere(move, changes, token, plain(`${STATE} IN (?)`, [changes.map(stateOf)]));
+}
+
+/** `which` chooses the rows of the changes whose state is unchanged. */
+function updateWhere(move: MoveName, changes: readonly Change[], token: string, which: Statement): Statement {
   const { sets, from } = UPDATES[move];
   const given = sets.map(set => set(changes));
   const { sql, params } = areOf(changes);
   return plain(
-    `UPDATE \`allocation\` ${BY_KEY} SET ${given.map(one => one.sql).join(', ')} WHERE ${from} AND ${sql} AND ${STATE} IN (?)`,
-    [...given.flatMap(one => one.params), token, ...params, changes.map(stateOf)],
+    `UPDATE \`allocation\` ${BY_KEY} SET ${given.map(one => one.sql).join(', ')} WHERE ${from} AND ${sql} AND ${which.sql}`,
+    [...given.flatMap(one => one.params), token, ...params, ...which.params],
   );
 }
+
+/**
+ * Makes changes that count against the quota of the tenant of the ENI: the first ones, as many as it has room for. The
+ * row of the tenant is changed, and so locked, before its addresses are counted. On Galera, where a lock is known on
+ * one node only, two transactions that change it conflict, and one of them is rolled back. That may happen without an
+ * error between two statements, and the rest of the packet then is no transaction any more: so the UPDATE checks that
+ * the tenant's row still has the token. An ENI without a declared tenant has room for all.
+ */
+function withinQuota(eni: EniId | null, changes: readonly Change[], token: string): Statement[] {
+  const which = (same: readonly Change[]) =>
+    plain(`FIELD(${STATE}, ?) BETWEEN 1 AND @room AND ${IS_LOCKED}`, [same.map(stateOf), token]);
+  const byMove = [...groupBy(changes, change => change.move)];
+  return byMove.flatMap(([move, same]) => [
+    plain('SET @tenant = (SELECT `tenant` FROM `eni` WHERE `id` = ?)', [eni]),
+    plain('UPDATE `tenant` SET `generation` = `generation` + 1, `token` = ? WHERE `name` = @tenant', [token]),
+    plain(SET_ROOM, [COUNTED, CHANGES_MAX]),
+    updateWhere(move, same, token, which(same)),
+  ]);
+}
+const SET_ROOM =
+  'SET @room = COALESCE((SELECT `quota` FROM `tenant` WHERE `name` = @tenant) - (SELECT COUNT(*) FROM `eni` ' +
+  'JOIN `allocation` ON `allocation`.`iface` = `eni`.`id` WHERE `eni`.`tenant` = @tenant ' +
+  'AND `allocation`.`status` IN (?) AND `allocation`.`primary` = 0), ?)';
+const IS_LOCKED = 'NOT EXISTS (SELECT 1 FROM `tenant` WHERE `name` = @tenant AND NOT `tenant`.`token` <=> ?)';
 
 type Setter = (changes: readonly Change[]) => Statement;
 

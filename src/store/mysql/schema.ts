@@ -95,26 +95,30 @@ export const subnet = mysqlTable('subnet', {
   cidr: varchar('cidr', { length: 49 }).notNull(),
 });
 
-export const eni = mysqlTable('eni', {
-  id: id('id').$type<EniId>().primaryKey(),
-  subnet: id('subnet').$type<SubnetId>().notNull(),
-  primary: address('primary').notNull(),
-  instance: id('instance').$type<InstanceId>(),
-  attachment: varchar('attachment', { length: 64 }),
-  addressLimit: int('address_limit'),
-  prefixes: int('prefixes').notNull(),
-  ours: bool('ours').notNull(),
-  /** Only servers of the previous release read it. */
-  countIntentAt: time('count_intent_at'),
-  releasedAt: time('released_at'),
-  generation: int('generation', { unsigned: true }).default(0).notNull(),
-  token: token('token'),
-  attachmentSeenAt: time('attachment_seen_at'),
-  earlierAttachment: varchar('earlier_attachment', { length: 64 }),
-  claimsEndBefore: time('claims_end_before'),
-  tenant: varchar('tenant', { length: 64 }),
-  mac: varchar('mac', { length: 17 }),
-});
+export const eni = mysqlTable(
+  'eni',
+  {
+    id: id('id').$type<EniId>().primaryKey(),
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    primary: address('primary').notNull(),
+    instance: id('instance').$type<InstanceId>(),
+    attachment: varchar('attachment', { length: 64 }),
+    addressLimit: int('address_limit'),
+    prefixes: int('prefixes').notNull(),
+    ours: bool('ours').notNull(),
+    /** Only servers of the previous release read it. */
+    countIntentAt: time('count_intent_at'),
+    releasedAt: time('released_at'),
+    generation: int('generation', { unsigned: true }).default(0).notNull(),
+    token: token('token'),
+    attachmentSeenAt: time('attachment_seen_at'),
+    earlierAttachment: varchar('earlier_attachment', { length: 64 }),
+    claimsEndBefore: time('claims_end_before'),
+    tenant: varchar('tenant', { length: 64 }),
+    mac: varchar('mac', { length: 17 }),
+  },
+  row => [index('eni_tenant').on(row.tenant)],
+);
 
 export const server = mysqlTable('server', {
   id: varchar('id', { length: 191 }).primaryKey(),
@@ -148,6 +152,7 @@ export const tenant = mysqlTable('tenant', {
   name: varchar('name', { length: 64 }).primaryKey(),
   quota: int('quota').notNull(),
   generation: int('generation', { unsigned: true }).default(0).notNull(),
+  token: token('token'),
 });
 
 /** A Docker host that proved which instance it is. */

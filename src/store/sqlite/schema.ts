@@ -78,26 +78,30 @@ export const subnet = sqliteTable('subnet', {
   cidr: text('cidr').notNull(),
 });
 
-export const eni = sqliteTable('eni', {
-  id: id('id').$type<EniId>().primaryKey(),
-  subnet: id('subnet').$type<SubnetId>().notNull(),
-  primary: address('primary').notNull(),
-  instance: id('instance').$type<InstanceId>(),
-  attachment: text('attachment'),
-  addressLimit: integer('address_limit'),
-  prefixes: integer('prefixes').notNull(),
-  ours: bool('ours').notNull(),
-  /** Only servers of the previous release read it. */
-  countIntentAt: time('count_intent_at'),
-  releasedAt: time('released_at'),
-  generation: integer('generation').default(0).notNull(),
-  token: token('token'),
-  attachmentSeenAt: time('attachment_seen_at'),
-  earlierAttachment: text('earlier_attachment'),
-  claimsEndBefore: time('claims_end_before'),
-  tenant: text('tenant'),
-  mac: text('mac'),
-});
+export const eni = sqliteTable(
+  'eni',
+  {
+    id: id('id').$type<EniId>().primaryKey(),
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    primary: address('primary').notNull(),
+    instance: id('instance').$type<InstanceId>(),
+    attachment: text('attachment'),
+    addressLimit: integer('address_limit'),
+    prefixes: integer('prefixes').notNull(),
+    ours: bool('ours').notNull(),
+    /** Only servers of the previous release read it. */
+    countIntentAt: time('count_intent_at'),
+    releasedAt: time('released_at'),
+    generation: integer('generation').default(0).notNull(),
+    token: token('token'),
+    attachmentSeenAt: time('attachment_seen_at'),
+    earlierAttachment: text('earlier_attachment'),
+    claimsEndBefore: time('claims_end_before'),
+    tenant: text('tenant'),
+    mac: text('mac'),
+  },
+  row => [index('eni_tenant').on(row.tenant)],
+);
 
 export const server = sqliteTable('server', {
   id: text('id').primaryKey(),
@@ -128,6 +132,7 @@ export const tenant = sqliteTable('tenant', {
   name: text('name').primaryKey(),
   quota: integer('quota').notNull(),
   generation: integer('generation').default(0).notNull(),
+  token: token('token'),
 });
 
 export const host = sqliteTable('host', {

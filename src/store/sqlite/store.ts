@@ -2,11 +2,13 @@
 import { sql } from 'drizzle-orm';
 import { spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
+import { ifaceAfter, roomOf, startsToCount } from '../../domain/tenant.ts';
 import { createGroupCommit, createTokens } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
 import { createSharedStore, portions, upsertInto } from '../sql-store.ts';
 import type { NewAllocation, Store } from '../store.ts';
+import { createTenantReads, limitedIn } from '../tenants.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from '../token-bucket.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
@@ -63,9 +65,12 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
   const write = <T>(work: (file: Open, now: number) => T): Promise<T> =>
     on(file => file.transaction(() => work(file, clock())));
   const commit = (changes: readonly Change[]): Promise<Allocation[]> =>
-    write(({ moveOne }, now) => {
+    write((file, now) => {
+      const { moveOne } = file;
       const token = newToken();
-      return changes.flatMap(change => moveOne(change, now, token) ?? []);
+      return changes.flatMap(change =>
+        isWithinQuota(file, change) ? (moveOne(change, now, token) ?? []) : [],
+      );
     });
 
   return {
@@ -133,6 +138,13 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
       }),
   };
 }
+
+/** Counted anew for each change, since the ones before count too. */
+function isWithinQuota(file: Open, change: Change): boolean {
+  const eni = startsToCount(change.move) ? ifaceAfter(change) : null;
+  return eni === null || roomOf(limitedIn(file.rows(TENANTS.of(eni)))) > 0;
+}
+const TENANTS = createTenantReads(tables);
 
 const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: createMover(file) });
 

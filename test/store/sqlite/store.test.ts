@@ -18,6 +18,7 @@ import { freeFor, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
 import { ENI, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause } from '../../kit/wait.ts';
+import { raceFor } from '../contract/tenants.ts';
 import { contractByClock } from '../store.contract.ts';
 
 contractByClock('SQLite', clock => {
@@ -62,6 +63,13 @@ async function assertDown(call: Promise<unknown>, path: string, says: RegExp): P
   assert.match(line, says);
 }
 const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+
+files('a quota: two processes that take addresses for one tenant at once do not pass it', async context => {
+  await context.store.migrate();
+  const another = createSqliteStore(context.path);
+  assert.is(await raceFor([context.store, another], 7), 7);
+  await another.close();
+});
 
 files('open: touches nothing; the first call makes folder and file, private', async ({ path, store }) => {
   assert.not(existsSync(path));

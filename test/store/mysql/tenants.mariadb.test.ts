@@ -1,0 +1,60 @@
+// Goal: servers that take addresses for one tenant at the same time do not pass its quota, and no table's collation
+// stops them. Method: several stores on one database; the statements of a move sent one by one, as on a cluster that
+// rolls a transaction back between two of them.
+import type { Change } from '../../../src/domain/allocation.ts';
+import { moveStatements } from '../../../src/store/mysql/move-statements.ts';
+import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { rowsOf } from '../../kit/ledger.ts';
+import { ENI, OTHER_ENI, range } from '../../kit/rows.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { raceFor, redWithin } from '../contract/tenants.ts';
+
+const mariadb = await startMariadb();
+const quotas = suite('tenants: MariaDB');
+quotas.after(() => mariadb.stop());
+
+quotas('a quota: four servers that take addresses for one tenant at once do not pass it', async () => {
+  const database = await mariadb.fresh();
+  const stores = range(4).map(() => mariadb.store(database));
+  await stores[0]?.migrate();
+  assert.is(await raceFor(stores, 7), 7);
+  for (const store of stores) await store.close();
+});
+
+quotas('a quota: holds when a cluster rolls the transaction back between two statements', async () => {
+  const database = await mariadb.fresh();
+  const store = mariadb.store(database);
+  await store.migrate();
+  await redWithin(store, 5);
+  const connection = await mariadb.connect(database);
+  const changesFor = async (lasts: readonly number[], iface: typeof ENI) =>
+    (await rowsOf(store, lasts)).map((row): Change => ({ row, move: 'assign', iface }));
+  const statements = moveStatements(await changesFor(range(5, 10), ENI), 'token', 0);
+  for (const [i, { sql, params }] of statements.entries()) {
+    if (sql.startsWith('UPDATE `allocation`')) {
+      // What the transaction did is lost, another server takes the addresses, and the rest commits by itself.
+      await connection.rollback();
+      assert.is((await store.move(await changesFor(range(4, 15), OTHER_ENI))).length, 4);
+    }
+    await connection.query(sql, [...params]);
+    if (i === statements.length - 1) break;
+  }
+  assert.is((await store.tenantOf(ENI))?.used, 4);
+  await connection.end();
+  await store.close();
+});
+
+quotas('a quota: holds where the tables were made under different defaults of the server', async () => {
+  const database = await mariadb.fresh();
+  const collation = 'DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_520_ci';
+  const ancestor = `CREATE TABLE allocation (ip varchar(32) NOT NULL, subnet varchar(32) NOT NULL,
+    status enum('free','ready','allocated','occupied','reserved') NOT NULL DEFAULT 'free', iface varchar(32),
+    \`primary\` tinyint(1) NOT NULL, ts timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
+    PRIMARY KEY (ip), KEY free (subnet, status)) ENGINE=InnoDB ${collation}`;
+  await mariadb.run(database, ancestor);
+  const stores = range(2).map(() => mariadb.store(database));
+  await stores[0]?.migrate();
+  assert.is(await raceFor(stores, 3), 3);
+  for (const store of stores) await store.close();
+});
+quotas.run();
