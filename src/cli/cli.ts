@@ -16,6 +16,7 @@ import { release } from './commands/release.ts';
 import { serve } from './commands/serve.ts';
 import { simulate } from './commands/simulate.ts';
 import { status } from './commands/status.ts';
+import { tenant } from './commands/tenant.ts';
 import { version } from './runtime.ts';
 import { type Config, loadConfig } from './settings/config.ts';
 import { createLog } from './terminal/logger.ts';
@@ -29,6 +30,7 @@ export const COMMANDS: readonly Command[] = [
   release,
   adopt,
   status,
+  tenant,
   migrate,
   demo,
   simulate,

@@ -21,6 +21,8 @@ export interface CloudEni {
   readonly attachedAt: number | null;
   /** For how long it has been attached, in milliseconds, by EC2's clock alone; null: it is not, or EC2 does not say. */
   readonly attachedForMs: number | null;
+  /** The tenant that its tag names; null: none. */
+  readonly tenant: string | null;
 }
 
 /** Which ENIs are meant; what is absent is any. */

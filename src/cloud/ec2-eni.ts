@@ -4,6 +4,7 @@ import { parseCidr, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import { type InstanceId, parseEniId, parseSubnetId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import { parseTenantName, TENANT_TAG } from '../domain/tenant.ts';
 import type { CloudEni } from './cloud.ts';
 import { withoutIpv4 } from './refusals.ts';
 
@@ -61,7 +62,20 @@ export function createEniReader(log: Log, now: () => number | null): EniReader {
       attachment: attachment?.AttachmentId ?? null,
       attachedAt: attachment?.AttachTime?.getTime() ?? null,
       attachedForMs: ageOf(attachment?.AttachTime?.getTime() ?? null),
+      tenant: tenantOf(eni),
     };
+  }
+
+  /** Null also where the tag's value is no name of a tenant. */
+  function tenantOf(eni: NetworkInterface): string | null {
+    const { Value: value = '' } = eni.TagSet?.find(tag => tag.Key === TENANT_TAG) ?? {};
+    try {
+      return value === '' ? null : parseTenantName(value, `tag ${TENANT_TAG}`);
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      logOnce('a tag of an ENI names no tenant, and the ENI has no quota', eni, error);
+      return null;
+    }
   }
 
   function ageOf(at: number | null): number | null {

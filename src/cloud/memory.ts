@@ -2,6 +2,7 @@
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import { TENANT_TAG, tenantNamed } from '../domain/tenant.ts';
 import { type Caller, createView, OWNER, type View } from '../simulator/model/caller.ts';
 import {
   type DescribeEnis,
@@ -235,5 +236,6 @@ function cloudEni(eni: Eni, now: number): CloudEni | null {
     attachment: eni.attachment?.id ?? null,
     attachedAt: eni.attachment?.attachedAt ?? null,
     attachedForMs: eni.attachment ? Math.max(0, now - eni.attachment.attachedAt) : null,
+    tenant: tenantNamed(eni.tags[TENANT_TAG] ?? ''),
   };
 }

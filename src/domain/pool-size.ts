@@ -104,5 +104,10 @@ const isStrangers = (row: Allocation): boolean => row.status === 'occupied';
 export const affordable = (batch: number, waiting: number, free: number, reserve: number): number =>
   Math.min(batch, Math.max(waiting, Math.min(free - reserve, Math.floor(free / 2))), free);
 
+/** The size of a batch for a tenant that may have `room` more addresses. Beyond the requests that wait, it leaves half of
+ *  them for the tenant's other ENIs. */
+export const withinRoom = (batch: number, waiting: number, room: number): number =>
+  Math.min(batch, Math.max(waiting, Math.floor(room / 2)), room);
+
 /** How many ready addresses exceed the high mark. */
 export const excessOf = (ready: number, high: number): number => Math.max(ready - high, 0);

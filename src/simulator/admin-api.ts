@@ -52,6 +52,7 @@ const AssignSchema = v.strictObject({
   allowReassignment: v.exactOptional(v.boolean()),
 });
 const UnassignSchema = v.strictObject({ ips: v.array(ipv4) });
+const TagsSchema = v.record(v.string(), v.string());
 const ForeignSchema = v.strictObject({ subnet: subnetId, ip: ipv4 });
 const BucketsSchema = v.strictObject({ scale: v.nullable(v.pipe(v.number(), v.minValue(0))) });
 const AdvanceSchema = v.strictObject({ ms: v.pipe(v.number(), v.minValue(0)) });
@@ -119,6 +120,11 @@ function addChanges(app: Hono<ConnectionEnv>, vpc: Vpc): void {
     if (eni.attachment === null) throw refuse.noSuchAttachment(`of ${eni.id}`);
     vpc.network.detach(eni.attachment.id);
     return json(c, vpc.network.eni(eni.id));
+  });
+  app.put('/simulator/enis/:id/tags', async c => {
+    const id = parseEniId(c.req.param('id'));
+    vpc.network.tag(id, await body(c, TagsSchema));
+    return json(c, vpc.network.eni(id));
   });
   app.post('/simulator/enis/:id/assign', async c => {
     const eni = parseEniId(c.req.param('id'));

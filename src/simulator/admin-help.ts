@@ -25,6 +25,7 @@ Change the VPC. What EC2 refuses is refused. Ids, MACs and addresses that are le
   DELETE /simulator/enis/ID                        also one of an AWS service, as if by that service
   POST   /simulator/enis/ID/attach                 {"instance":"i-…","deviceIndex":1}
   POST   /simulator/enis/ID/detach                 {}
+  PUT    /simulator/enis/ID/tags                   {"ec2-ipam:tenant":"red"}: its tags from now on
   POST   /simulator/enis/ID/assign                 {"ips":["10.0.1.20"]} or {"count":3}; "allowReassignment":true moves
   POST   /simulator/enis/ID/unassign               {"ips":["10.0.1.20"]}
   POST   /simulator/sessions                       {"role":…,"name":…,"account":…}: credentials of a role that somebody

@@ -5,6 +5,7 @@ import type { Ec2Options } from '../../src/cloud/ec2-call.ts';
 import { formatCidr } from '../../src/domain/address.ts';
 import { isError } from '../../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import { failureOf } from '../kit/failures.ts';
 import { assert } from '../kit/uvu.ts';
 import { ASSIGN, ENI_A, ENI_B, SUBNET } from '../kit/vpcs.ts';
@@ -35,12 +36,31 @@ ec2('an ENI is read with its addresses, its prefixes and its attachment', async 
       attachment: 'string',
       attachedAt: true,
       attachedForMs: true,
+      tenant: null,
     },
   );
   const { secondaries, instance, attachment } = await cloud().eni(ENI_B);
   assert.equal(
     { secondaries, instance, attachment },
     { secondaries: ips(6), instance: null, attachment: null },
+  );
+});
+
+ec2('the tenant of an ENI is that of its tag; a tag that names none is logged once', async () => {
+  const lines: unknown[][] = [];
+  const client = cloud({ log: (...line) => void lines.push(line) });
+  const tenantAfter = async (tags: Record<string, string>) => {
+    vpc.network.tag(ENI_A, tags);
+    return (await client.eni(ENI_A)).tenant;
+  };
+  assert.is(await tenantAfter({ Name: 'x', [TENANT_TAG]: 'Team-1.eu' }), 'team-1.eu');
+  assert.is(await tenantAfter({ [TENANT_TAG]: '' }), null);
+  assert.equal(lines, []);
+  for (const _ of [1, 2]) assert.is(await tenantAfter({ [TENANT_TAG]: 'a b' }), null);
+  assert.is(lines.length, 1);
+  assert.match(
+    JSON.stringify(lines),
+    /names no tenant.*tag ec2-ipam:tenant ..a b.. is not a name of a tenant/,
   );
 });
 

@@ -1,6 +1,6 @@
 // Goal: whoever tests with the simulator makes and changes its world over HTTP. Method: fetch against a served app.
 import { request } from 'node:http';
-import type { InstanceId } from '../../src/domain/ids.ts';
+import type { EniId, InstanceId } from '../../src/domain/ids.ts';
 import type { Mutation } from '../../src/simulator/model/records.ts';
 import { assign, failureOf, simulatorSuite } from '../kit/servers/simulator.ts';
 import { ETH1, ips, SUBNET } from '../kit/simulated.ts';
@@ -39,6 +39,8 @@ admin('a world: is built, changed and shown', async ({ vpc, json }) => {
   assert.equal(subnets.find(one => one.id === 'subnet-0c3')?.reservations?.[0]?.cidr, '10.0.3.128/28');
   const eni = enis.find(one => one.id === 'eni-0c3');
   assert.equal([eni?.primary, eni?.mac, eni?.secondaries.length], ['10.0.3.10', mac, 2]);
+  await json('PUT', '/enis/eni-0c3/tags', { Name: 'x' });
+  assert.equal(vpc.network.eni('eni-0c3' as EniId).tags, { Name: 'x' });
   await json('POST', '/enis/eni-0c3/detach', {});
   await json('PUT', '/instances/i-0c3/state', { state: 'terminated' });
   await json('DELETE', '/enis/eni-0c3');

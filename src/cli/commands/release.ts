@@ -3,7 +3,9 @@ import { parseIpv4 } from '../../domain/address.ts';
 import type { Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
+import { atQuota } from '../../domain/tenant.ts';
 import { escaped } from '../../domain/text.ts';
+import { tenantAtQuota } from '../../ipam/ec2/assign.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
 import { command, type Io } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
@@ -25,7 +27,7 @@ export const release = command({
   async run({ args: [subnetArg = '', ipArg = ''], config, log, io, options, assemble }) {
     const subnet = parseSubnetId(subnetArg);
     const ip = parseIpv4(ipArg);
-    const { store, own } = await assemble(config, log);
+    const { context, store, own } = await assemble(config, log);
     await namedSubnets(store, [subnet]);
     await own();
     const { rows, now } = await store.get(subnet, [ip]);
@@ -51,7 +53,9 @@ export const release = command({
       return 1;
     }
     const [moved] = await store.move([{ row, move }]);
+    const full = moved === undefined && row.iface !== null ? await tenantAtQuota(context, row.iface) : null;
     await store.close();
+    if (move === 'surrender' && full !== null) throw atQuota(full);
     if (moved === undefined)
       throw new IpamError('conflict', `${ip} changed while you were asked`, { hint: 'look again' });
     if (!options.json) say(`${ip} is ${moved.status} on ${moved.iface}\n`);

@@ -2,11 +2,13 @@
 import { formatCidr } from '../../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
+import type { Tenant } from '../../domain/tenant.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
 import { namedSubnets } from '../subnet-arguments.ts';
 import { ago, print, table } from '../terminal/output.ts';
+import { tenantTable } from './tenant.ts';
 
 export const status = command({
   name: 'status',
@@ -41,6 +43,7 @@ interface Report {
   readonly holders: readonly Line[];
   readonly suspects: readonly (Line & { why: string })[];
   readonly drift: readonly (Line & { what: string })[];
+  readonly tenants: readonly Tenant[];
   readonly servers: readonly { id: string; seenMs: number; stopped: boolean }[];
 }
 
@@ -81,6 +84,7 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
         .map(row => ({ ...lineOf(row), what: 'held, but missing from its ENI' })),
       ...unsettled.map(row => ({ ...lineOf(row), what: `${row.status}, not settled yet` })),
     ],
+    tenants: await store.tenants(),
     servers: servers.map(server => ({
       id: server.id,
       seenMs: now - server.seenAt,
@@ -110,6 +114,7 @@ function text(report: Report): string {
         )}`;
   return [
     report.subnets.length === 0 ? 'the ledger has no subnet; run `ec2-ipam init SUBNET`\n' : counts,
+    report.tenants.length === 0 ? '' : `\nTenants\n${tenantTable(report.tenants)}`,
     lines('Holders', report.holders, '', () => ''),
     lines(
       'Suspects: held, but perhaps without a container',

@@ -5,6 +5,7 @@ import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, LATE_READS_MS } from '../../domain/allocation.ts';
 import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
+import { atQuota, type Limited, roomOf } from '../../domain/tenant.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import {
@@ -37,7 +38,7 @@ export interface Assigned {
   readonly ready: readonly Allocation[];
   /** The rows whose addresses EC2 says are on another ENI. */
   readonly taken: readonly Allocation[];
-  /** Why no address is ready: EC2's last error, or that it did not answer. Null if other requests or foreign ENIs
+  /** Why no address is ready: EC2's last error, or that it did not answer, or the tenant's quota. Null if other requests or foreign ENIs
    *  have every address that was tried. */
   readonly error: IpamError | null;
   readonly calls: number;
@@ -45,6 +46,8 @@ export interface Assigned {
   readonly rejected: number;
   /** The rows of the call that had no answer. */
   readonly unanswered: readonly Allocation[];
+  /** The tenant of the ENI if it is at its quota, so that no call was made; else null. */
+  readonly full: Limited | null;
 }
 
 /** Assigns free rows to the ENI: the first `count` candidates that no other request changes first. The first call
@@ -64,7 +67,7 @@ export async function assign(
   const size = Math.min(count, CALL_ADDRESSES_MAX);
   let next: Candidates = { first: candidates, later: [], size };
   const ended = (ready: readonly Allocation[] = [], unanswered: readonly Allocation[] = []): Assigned => ({
-    ...{ ready, taken, calls, rejected, unanswered },
+    ...{ ready, taken, calls, rejected, unanswered, full: null },
     error: isError(error, 'ec2-taken') ? null : error,
   });
   while (calls < callsMax && rejected < REJECTED_MAX) {
@@ -75,7 +78,8 @@ export async function assign(
     }
     using one = granted;
     await refuseElsewhere(context, eni);
-    const { intents, left, sendBefore } = await intend(context, eni, next);
+    const { intents, left, sendBefore, full } = await intend(context, eni, next);
+    if (intents.length === 0 && full !== null) return { ...ended(), error: atQuota(full), full };
     if (intents.length === 0) return ended();
     const answer = await callAssign(context, eni, one, intents, sendBefore);
     calls++;
@@ -123,21 +127,30 @@ function nextAfter(
 }
 
 /** Writes the intents of an assign. Tries further rows for those that another request has taken first: concurrent
- *  requests choose the same free rows. `left` are the candidates that were not tried. */
+ *  requests choose the same free rows. `left` are the candidates that were not tried. `full` is the tenant of the ENI
+ *  if its quota lets no further intent through. */
 async function intend(
   context: IpamContext,
   eni: EniId,
   { first, size }: Candidates,
-): Promise<Written & { left: readonly Allocation[] }> {
+): Promise<Written & { left: readonly Allocation[]; full: Limited | null }> {
   const chosen = first.slice(0, size);
   const { intents, sendBefore } = await write(context, chosen.map(change('assign', { iface: eni })));
+  let full = intents.length < size ? await tenantAtQuota(context, eni) : null;
   let from = chosen.length;
-  while (intents.length < size && from < first.length) {
+  while (full === null && intents.length < size && from < first.length) {
     const next = first.slice(from, from + size - intents.length);
     from += next.length;
     intents.push(...(await write(context, next.map(change('assign', { iface: eni })))).intents);
+    if (intents.length < size) full = await tenantAtQuota(context, eni);
   }
-  return { intents, sendBefore, left: first.slice(from) };
+  return { intents, sendBefore, left: first.slice(from), full };
+}
+
+/** Returns the tenant of the ENI if it is at its quota, else null. */
+export async function tenantAtQuota({ store }: IpamContext, eni: EniId): Promise<Limited | null> {
+  const tenant = await store.tenantOf(eni);
+  return roomOf(tenant) < 1 ? tenant : null;
 }
 
 /** The result of one call. */

@@ -149,7 +149,7 @@ export const toLedger = (observed: CloudEni, addressLimit: number | null): Ledge
   attachmentSeenAt: null,
   earlierAttachment: null,
   claimsEndBefore: null,
-  tenant: null,
+  tenant: observed.tenant,
   mac: observed.mac,
   addressLimit,
   prefixes: observed.prefixes.length,

@@ -4,14 +4,22 @@ import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import { type IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
-import { affordable, batchFor, type Marks, placesTaken, refillOf } from '../../domain/pool-size.ts';
+import {
+  affordable,
+  batchFor,
+  type Marks,
+  placesTaken,
+  refillOf,
+  withinRoom,
+} from '../../domain/pool-size.ts';
+import { type Limited, roomOf } from '../../domain/tenant.ts';
 import { askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import { ASSIGN_CALLS_MAX, assign, isSeenSoon, REJECTED_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
 import type { Cache } from './cache.ts';
-import { evict, idleElsewhere, steal } from './steal.ts';
+import { evict, idleElsewhere, makeRoomFor, steal } from './steal.ts';
 
 /** Rounds of choosing and assigning in one fill. All addresses of a round may turn out to be foreign. */
 const ROUNDS_MAX = 8;
@@ -31,6 +39,8 @@ export type Filled =
        *  call. */
       readonly inDoubt: boolean;
     }
+  /** The tenant of the ENI is at its quota. */
+  | { readonly outcome: 'tenant full'; readonly tenant: Limited }
   /** No free address has rested; `resting` is the one that has rested longest. */
   | { readonly outcome: 'subnet full'; readonly resting: Allocation | null; readonly byEc2?: true };
 
@@ -53,7 +63,8 @@ type Next =
   | { readonly do: 'nothing' }
   | { readonly do: 'wait' }
   | { readonly do: 'evict'; readonly held: number; readonly inFlight: boolean; readonly inDoubt: boolean }
-  | { readonly do: 'steal' };
+  | { readonly do: 'steal' }
+  | { readonly do: 'stay within'; readonly tenant: Limited };
 
 interface Assign {
   readonly do: 'assign';
@@ -70,6 +81,8 @@ interface Learned {
   rejected: number;
   /** EC2's last refusal. */
   refusal: IpamError | null;
+  /** The tenant of the ENI as it was when the last round began. */
+  tenant: Limited | null;
   /** Tokens of the batches whose call had no answer. */
   readonly unanswered: Set<string>;
 }
@@ -95,7 +108,7 @@ export async function fill(
   const learned: Learned = {
     eni: home.eni,
     most: Number.POSITIVE_INFINITY,
-    ...{ calls: 0, rejected: 0, refusal: null, unanswered: new Set() },
+    ...{ calls: 0, rejected: 0, refusal: null, tenant: null, unanswered: new Set() },
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
@@ -137,6 +150,7 @@ async function carryOut(parts: Parts, next: Exclude<Next, Assign>): Promise<Fill
   }
   if (next.do === 'wait') return await untilNextCall(parts);
   if (next.do === 'evict') return await roomOn(parts, next);
+  if (next.do === 'stay within') return await roomWithin(parts, next.tenant);
   const { range } = asked;
   const count = Math.max(asked.waiting(), 1);
   const wanted = { range, count, which: 'rested' } as const;
@@ -190,6 +204,15 @@ async function roomOn(
   return { outcome: 'eni full', held, inDoubt };
 }
 
+/** Makes room for a tenant that is at its quota: takes idle addresses off its own ENIs only. Returns null if there is
+ *  room now, else 'tenant full'. */
+async function roomWithin({ context, enis, home, asked }: Parts, tenant: Limited): Promise<Filled | null> {
+  const isUsable = (row: Allocation) => asked.range === null || contains(asked.range, row.ip);
+  const wanted = { isUsable, count: Math.max(asked.waiting(), 1) };
+  const made = await makeRoomFor(context, enis, home, tenant, wanted, asked.signal());
+  return made > 0 ? null : { outcome: 'tenant full', tenant };
+}
+
 async function assignOn(
   { context, enis, cache, learned }: Parts,
   { count, free }: Assign,
@@ -197,13 +220,15 @@ async function assignOn(
 ): Promise<Filled | null> {
   const { eni } = learned;
   const result = await assign(context, eni.id, permit, free, count, ASSIGN_CALLS_MAX - learned.calls);
-  const { ready, error, calls, rejected, unanswered } = result;
+  const { ready, error, calls, rejected, unanswered, full } = result;
   for (const row of ready) cache.note(row);
   if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };
   learned.calls += calls;
   learned.rejected += rejected;
   for (const { token } of unanswered) if (token !== null) learned.unanswered.add(token);
-  if (error === null || isError(error, 'ec2-unknown')) return null;
+  // The ledger's record of the ENI may have named no tenant when this fill began.
+  if (full !== null) learned.eni = { ...eni, tenant: full.name };
+  if (full !== null || error === null || isError(error, 'ec2-unknown')) return null;
   if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet full', resting: null, byEc2: true };
   learned.refusal = error;
   if (isError(error, 'ec2-invalid') && learned.rejected < REJECTED_MAX) return null;
@@ -238,7 +263,16 @@ async function nextFor(
     const isHidden = room >= 1 && inDoubt.some(row => row.status === 'assigning');
     return { do: 'evict', held, inFlight: inFlight.length > 0, inDoubt: isHidden };
   }
-  const batch = waits > 0 ? batchFor(waits, stock, policy, marks()) : refillOf(stock, marks());
+  // Read again only for the estimate: the ledger refuses an assign beyond the quota.
+  if (how === 'estimate') learned.tenant = eni.tenant === null ? null : await store.tenantOf(eni.id);
+  const { tenant } = learned;
+  if (waits > 0 && usable === 0 && tenant !== null && roomOf(tenant) < 1)
+    return { do: 'stay within', tenant };
+  const batch = withinRoom(
+    waits > 0 ? batchFor(waits, stock, policy, marks()) : refillOf(stock, marks()),
+    Math.max(waits - usable, 0),
+    roomOf(tenant),
+  );
   const wanted = Math.min(batch, most, inDoubt.length > 0 ? waits - usable : batch);
   if (wanted < 1) return { do: 'nothing' };
   if (next === 'none') return usable > 0 ? { do: 'nothing' } : { do: 'wait' };

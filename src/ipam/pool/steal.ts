@@ -3,6 +3,7 @@
 import { type Cidr, contains } from '../../domain/address.ts';
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
+import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
 import { inTime, unassignFrom } from '../ec2/unassign.ts';
@@ -13,6 +14,12 @@ export interface StealRequest {
   readonly count: number;
   /** `rested`: only addresses past the quarantine. `any`: without any of those, the one that has rested longest. */
   readonly which: 'rested' | 'any';
+}
+
+export interface RoomRequest {
+  /** Whether the request can use the address, so that it stays on the ENI. */
+  readonly isUsable: (row: Allocation) => boolean;
+  readonly count: number;
 }
 
 /** Calls of one `steal`. Another request may claim the chosen addresses first, or choose the same. */
@@ -30,12 +37,28 @@ export async function steal(
   { range, count, which }: StealRequest,
   signal?: AbortSignal,
 ): Promise<Allocation[]> {
+  const idle = () => idleElsewhere(context, enis, home, range, which);
+  const freed = await takeOff(context, idle, count, signal);
+  if (freed.length > 0)
+    context.log('info', 'addresses stolen, subnet exhausted', {
+      subnet: home.subnet.id,
+      for: home.eni.id,
+      ips: freed.map(row => row.ip),
+    });
+  return freed;
+}
+
+/** Unassigns up to `count` of the rows that `look` returns before each call. */
+async function takeOff(
+  context: IpamContext,
+  look: () => Promise<Allocation[]>,
+  count: number,
+  signal?: AbortSignal,
+): Promise<Allocation[]> {
   const freed: Allocation[] = [];
   const failures = new Map<EniId, number>();
   const idle = async () =>
-    (await idleElsewhere(context, enis, home, range, which)).filter(
-      ({ iface }) => iface !== null && (failures.get(iface) ?? 0) < TRIES_ON_ENI_MAX,
-    );
+    (await look()).filter(({ iface }) => iface !== null && (failures.get(iface) ?? 0) < TRIES_ON_ENI_MAX);
   for (let tries = 0; tries < TRIES_MAX && freed.length < count; tries++) {
     if (tries > 0 && signal?.aborted) break;
     if ((await idle()).length === 0) break;
@@ -58,13 +81,48 @@ export async function steal(
     if (result.freed.length === 0) failures.set(eni, (failures.get(eni) ?? 0) + 1);
     if (result.error !== null && freed.length === 0) throw result.error;
   }
+  return freed;
+}
+
+/** Makes room for a request of a tenant that is at its quota: takes ready addresses that the request cannot use off its
+ *  ENI, or idle ones off the tenant's other ENIs, in any subnet. Takes nothing from others. Returns how many. */
+export async function makeRoomFor(
+  context: IpamContext,
+  enis: Enis,
+  home: Home,
+  tenant: Limited,
+  { isUsable, count }: RoomRequest,
+  signal?: AbortSignal,
+): Promise<number> {
+  const evicted = await evict(context, home, isUsable, count, signal);
+  if (evicted > 0) return evicted;
+  const freed = await takeOff(context, () => idleOf(context, enis, home, tenant), count, signal);
   if (freed.length > 0)
-    context.log('info', 'addresses stolen, subnet exhausted', {
-      subnet: home.subnet.id,
+    context.log('info', 'addresses taken from another ENI of a tenant at its quota', {
+      tenant: tenant.name,
       for: home.eni.id,
       ips: freed.map(row => row.ip),
     });
-  return freed;
+  return freed.length;
+}
+
+/** Returns the ready addresses on the tenant's ENIs but this one. */
+export async function idleOf(
+  context: IpamContext,
+  enis: Enis,
+  { eni }: Pick<Home, 'eni'>,
+  { name }: Pick<Limited, 'name'>,
+): Promise<Allocation[]> {
+  const own = oursIn(await enis.readAll(), context.host.instance).filter(
+    one => one.tenant === name && one.id !== eni.id,
+  );
+  const ids = new Set(own.map(one => one.id));
+  const idle: Allocation[] = [];
+  for (const subnet of new Set(own.map(one => one.subnet))) {
+    const { rows } = await context.store.withStatus(subnet, ['ready']);
+    idle.push(...rows.filter(row => row.iface !== null && ids.has(row.iface) && !row.primary));
+  }
+  return idle;
 }
 
 /** Returns the ready addresses past the quarantine on our other ENIs of the subnet. If there are none and `which`

@@ -19,7 +19,8 @@ const RANGES_MAX = 16;
 /** How long a refill waits for further requests before its EC2 call, which then serves them all. Short compared
  *  with the call. */
 export const GATHER_MS = 20;
-/** The pause after a refill that brought no address: the ENI is full, the subnet exhausted or EC2 unavailable. */
+/** The pause after a refill that brought no address: the ENI or its tenant is full, the subnet exhausted or EC2
+ *  unavailable. */
 const REFILL_AGAIN_MS = 5_000;
 
 /** How long a plain read of the ledger that found nothing rested for a pool is taken as current. */
@@ -64,7 +65,7 @@ interface Pool {
   /** Whether the fill waits for a permit. */
   awaitsPermit: boolean;
   quietUntil: number;
-  /** Set if the last fill found nothing rested: the ENI is full or the subnet exhausted. See `earlySince`. */
+  /** Set if the last fill found nothing rested: the ENI or its tenant is full, or the subnet exhausted. See `earlySince`. */
   nothingRested: { readonly until: number; readonly sinceMax: number } | null;
 }
 
@@ -175,9 +176,10 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
       return;
     }
     const until = clock() + NOTHING_RESTED_FOR_MS;
-    if (filled.outcome === 'eni full')
-      pool.nothingRested = filled.inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
-    else {
+    if (filled.outcome !== 'subnet full') {
+      const inDoubt = filled.outcome === 'eni full' && filled.inDoubt;
+      pool.nothingRested = inDoubt ? null : { until, sinceMax: Number.POSITIVE_INFINITY };
+    } else {
       const { resting } = filled;
       const leftMs = resting === null ? 0 : restsForMs(resting, home.eni.id, policy, cache.storeNow() ?? 0);
       const sinceMax = resting === null ? Number.POSITIVE_INFINITY : since(resting);

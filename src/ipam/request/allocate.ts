@@ -4,10 +4,11 @@ import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, type Pool, poolFor } from '../../domain/ids.ts';
+import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
-import { type Enis, notOurs } from '../ec2/enis.ts';
+import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
-import { idleElsewhere } from '../pool/steal.ts';
+import { idleElsewhere, idleOf } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { logEarlyReuse } from './claim-free.ts';
 import { createDeadline } from './deadline.ts';
@@ -91,7 +92,7 @@ export function createAllocator(
       },
     };
     try {
-      const row = await (named === null ? claimAny(going) : claimNamed(context, going, named));
+      const row = await (named === null ? claimAny(going) : claimNamed(context, enis, going, named));
       cache.note(row);
       warm.claimed({ home, range: pool.range });
       return { row, home };
@@ -123,7 +124,8 @@ export function createAllocator(
       if (reused !== null) return reused;
       if (late) throw exhausted(policy, home, filled);
       if (!(await mayChangeSoon(asked, filled))) {
-        if (await subnetChecks.changed(home.subnet.id, asked.signal)) continue;
+        const isOfSubnet = filled.outcome !== 'tenant full';
+        if (isOfSubnet && (await subnetChecks.changed(home.subnet.id, asked.signal))) continue;
         throw exhausted(policy, home, filled);
       }
       // Random, so that requests that wait for the same address do not try at the same time.
@@ -204,6 +206,7 @@ export function createAllocator(
     const isUsable = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
     const releasing = releases.pending(home, why.outcome === 'eni full' ? 'eni' : 'subnet');
     if (releasing.some(ip => isUsable({ ip }))) return true;
+    if (why.outcome === 'tenant full' && (await mayGetRoom(home, why.tenant))) return true;
     if (why.outcome === 'subnet full') {
       if (why.resting !== null) return true;
       if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
@@ -222,6 +225,16 @@ export function createAllocator(
         (row.status === 'ready' && isUsable(row)) ||
         // An unassign makes room on the full ENI. An assign under way cannot add an address to it.
         (row.status === 'unassigning' && now - row.movedAt < policy.callDeadlineMs),
+    );
+  }
+
+  /** Returns whether an ENI of the tenant has an address that is idle or being unassigned. */
+  async function mayGetRoom(home: Home, tenant: Limited): Promise<boolean> {
+    if ((await idleOf(context, enis, home, tenant)).length > 0) return true;
+    const own = (await enis.readAll()).filter(eni => eni.tenant === tenant.name).map(eni => eni.id);
+    const { rows, now } = await store.withStatus(home.subnet.id, ['unassigning']);
+    return rows.some(
+      ({ iface, movedAt }) => iface !== null && own.includes(iface) && now - movedAt < policy.callDeadlineMs,
     );
   }
 

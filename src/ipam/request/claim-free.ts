@@ -1,6 +1,7 @@
 /** Assigns and claims a free address for one request: a named one, or one that has not rested. */
 import { type Allocation, isRested } from '../../domain/allocation.ts';
 import type { IpamError } from '../../domain/error.ts';
+import type { Limited } from '../../domain/tenant.ts';
 import type { Reading } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { assign } from '../ec2/assign.ts';
@@ -12,8 +13,10 @@ export interface Claimed {
   readonly row: Allocation | null;
   /** The rows whose addresses EC2 says are on another ENI. */
   readonly taken: readonly Allocation[];
-  /** The last error of EC2. */
+  /** The last error of EC2, or the tenant's quota. */
   readonly error: IpamError | null;
+  /** The tenant of the ENI if it is at its quota; else null. */
+  readonly full: Limited | null;
 }
 
 /** Assigns the first candidate that EC2 accepts, and claims it. `choose` reads the candidates; it runs after the
@@ -26,11 +29,11 @@ export async function claimFree(
   const { eni } = asked.home;
   using permit = await context.cloud.permit('assign', asked.signal);
   const { rows, now } = await choose();
-  const { ready, taken, error } = await assign(context, eni.id, permit, rows, 1);
+  const { ready, taken, error, full } = await assign(context, eni.id, permit, rows, 1);
   const [here] = ready;
   const before = rows.find(row => row.ip === here?.ip);
   const row = here === undefined ? null : await claimReady(context, asked, here, { now, before });
-  return { row, taken, error };
+  return { row, taken, error, full };
 }
 
 /** Claims a ready row. Returns null if another request claimed it first. `before` is the row as it was read at

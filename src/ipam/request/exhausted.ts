@@ -1,16 +1,18 @@
-/** The error of a request that finds no address: it names the full ENI or subnet, and what to do. */
+/** The error of a request that finds no address: it names the full ENI, tenant or subnet, and what to do. */
 import { formatCidr } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
+import { atQuota } from '../../domain/tenant.ts';
 import type { Policy } from '../context.ts';
 import type { Home } from '../ec2/enis.ts';
 import type { Filled } from '../pool/refill.ts';
 
 /** `held` is the number of addresses on the ENI; null if EC2 refused one more and the number is unknown. */
 export type Exhausted =
-  | Extract<Filled, { outcome: 'subnet full' }>
+  | Extract<Filled, { outcome: 'subnet full' | 'tenant full' }>
   | { readonly outcome: 'eni full'; readonly held: number | null; readonly inDoubt?: boolean };
 
 export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: Exhausted): IpamError {
+  if (why.outcome === 'tenant full') return atQuota(why.tenant);
   const strict = strictReuse ? ' that has rested (--strict-reuse is on)' : '';
   if (why.outcome === 'eni full')
     return new IpamError(

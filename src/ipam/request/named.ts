@@ -5,8 +5,8 @@ import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/a
 import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
 import { isSeenSoon } from '../ec2/assign.ts';
-import type { Home } from '../ec2/enis.ts';
-import { evict } from '../pool/steal.ts';
+import type { Enis, Home } from '../ec2/enis.ts';
+import { evict, makeRoomFor } from '../pool/steal.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
 
@@ -15,7 +15,12 @@ const LOOK_AGAIN_MS = 100;
 
 /** Claims the address and returns it. Throws conflict with who or what has it, bad-request if it is not in the
  *  ledger, and unavailable if others changed it until the request's time was over. */
-export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): Promise<Allocation> {
+export async function claimNamed(
+  context: IpamContext,
+  enis: Enis,
+  asked: Asked,
+  ip: Ipv4,
+): Promise<Allocation> {
   const { store, wait, policy } = context;
   const { home } = asked;
   refuseUnusable(ip, home);
@@ -35,7 +40,7 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
       const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
       if (claimed !== undefined) return claimed;
     } else if (row.status === 'free') {
-      const claimed = await asked.withRetry(() => assignNamed(context, asked, row, now));
+      const claimed = await asked.withRetry(() => assignNamed(context, enis, asked, row, now));
       if (claimed !== null) return claimed;
     } else if (row.status === 'allocated' && row.iface === home.eni.id && releasing !== null) {
       if (asked.isTimeUp()) throw conflict(row);
@@ -51,6 +56,7 @@ export async function claimNamed(context: IpamContext, asked: Asked, ip: Ipv4): 
  *  has to be tried again. */
 async function assignNamed(
   context: IpamContext,
+  enis: Enis,
   asked: Asked,
   row: Allocation,
   now: number,
@@ -68,6 +74,10 @@ async function assignNamed(
   if (isError(claimed.error, 'ec2-limit')) {
     if ((await evict(context, asked.home, () => false, 1, asked.signal)) > 0) return null;
     if (await isSeenSoon(context, eni.id, asked.signal)) return null;
+  }
+  if (claimed.full !== null) {
+    const wanted = { isUsable: () => false, count: 1 };
+    if ((await makeRoomFor(context, enis, asked.home, claimed.full, wanted, asked.signal)) > 0) return null;
   }
   if (claimed.error !== null) throw claimed.error;
   if (claimed.taken[0] !== undefined) throw conflict(claimed.taken[0]);

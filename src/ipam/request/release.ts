@@ -12,7 +12,9 @@ import {
   onArrival,
 } from '../../domain/holding.ts';
 import type { EniId, Pool } from '../../domain/ids.ts';
+import { atQuota } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
+import { tenantAtQuota } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
@@ -190,6 +192,12 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
         return true;
       }
       one.known = afterNo(one.known);
+      const full = move === 'surrender' ? await tenantAtQuota(context, home.eni.id) : null;
+      if (full !== null) {
+        const why = `${atQuota(full).message}; run \`ec2-ipam release\` for it when there is room`;
+        log('warn', 'release changed nothing, the address would count', { eni: home.eni.id, ip, error: why });
+        return false;
+      }
     }
     throw new IpamError('unavailable', `other requests changed ${ip} at each try to release it`, {
       hint: 'release it again',

@@ -89,6 +89,7 @@ function asShown(eni: LedgerEni, seen: CloudEni, readAt: number): LedgerEni[] {
     now.attachment === eni.attachment &&
     now.prefixes === eni.prefixes &&
     now.mac === eni.mac &&
+    now.tenant === eni.tenant &&
     now.primary === eni.primary;
   return same ? [] : [now];
 }

@@ -252,6 +252,12 @@ export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) 
     note('DetachNetworkInterface', eni.id, []);
   }
 
+  /** The tags that it has from now on. */
+  function tag(id: EniId, tags: Eni['tags']): void {
+    saveEni(id, { ...reads.eni(id), tags });
+    note('CreateTags', id, []);
+  }
+
   /** `by` the owner: an ENI of an AWS service can be deleted too. */
   function deleteEni(id: EniId, by: 'the account' | 'its owner' = 'the account'): void {
     const eni = by === 'its owner' ? reads.eni(id) : changeable(id);
@@ -280,7 +286,7 @@ export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) 
 
   const subnetChanges = { addSubnet, addReservation };
   const instanceChanges = { addInstance, setInstanceState, terminate };
-  const eniChanges = { createEni, attach, detach, deleteEni, assign, unassign };
+  const eniChanges = { createEni, attach, detach, tag, deleteEni, assign, unassign };
   return { ...reads, instanceTypes, limitOf, ...subnetChanges, ...instanceChanges, ...eniChanges };
 }
 

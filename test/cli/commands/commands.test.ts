@@ -8,6 +8,7 @@ import { main } from '../../../src/cli/cli.ts';
 import { startServer } from '../../../src/cli/commands/serve.ts';
 import type { EniId, InstanceId, SubnetId } from '../../../src/domain/ids.ts';
 import type { Log } from '../../../src/domain/log.ts';
+import { TENANT_TAG } from '../../../src/domain/tenant.ts';
 import { METADATA } from '../../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
@@ -161,6 +162,45 @@ for (const line of [
     await refuses(context, null, line, UNKNOWN);
   });
 }
+
+commands('tenant: declares, lists and removes quotas, and status shows them', async context => {
+  const { store } = context;
+  await run(context, MINE, `init ${SUBNET}`);
+  const text = async (line: string, status = 0) => (await run(context, MINE, line, status)).all;
+  assert.is(await text('tenant list'), 'no tenant is declared\n');
+  assert.not((await text('status')).includes('Tenants'));
+  context.vpc.network.tag(ENI, { [TENANT_TAG]: 'blue' });
+  await run(context, MINE, `init ${SUBNET}`);
+  await putOn(store, (await store.get(SUBNET, [HELD])).rows, ENI);
+  assert.is(await text('tenant set Red --quota 5'), 'tenant red may have 5 addresses and uses 0\n');
+  assert.match(
+    await text('status'),
+    /\nTenants\nTENANT +QUOTA +USED +LEFT\nblue +not declared +1 +-\nred +5 +0 +5\n/,
+  );
+  const over = 'tenant blue may have 0 addresses and uses 1; it gets no further one until it uses less\n';
+  assert.is(await text('tenant set blue --quota 0'), over);
+  const blue = { name: 'blue', quota: 0, used: 1 };
+  for (const line of ['status --json', 'tenant list --json', 'tenant set red --quota 7 --json'])
+    assert.equal(JSON.parse((await run(context, MINE, line)).out).tenants[0], blue);
+  assert.is(await text('tenant remove red'), 'tenant red has no quota any more\n');
+  assert.equal(await store.tenants(), [blue]);
+});
+
+commands('tenant: wrong arguments change nothing, and the error says what to give', async context => {
+  await run(context, MINE, `init ${SUBNET}`);
+  for (const [line, why] of [
+    ['tenant set red', /give set NAME --quota N, list, or remove NAME/],
+    ['tenant set --quota 5', /give set NAME/],
+    ['tenant list red', /give set NAME/],
+    ['tenant remove red --quota 5', /give set NAME/],
+    ['tenant grow red --quota 5', /give set NAME/],
+    ['tenant set a/b --quota 5', /NAME "a.b" is not a name of a tenant; use 1 to 64 letters/],
+    ['tenant set red --quota -5', /--quota/],
+    ['tenant remove red', /there is no tenant red; see .ec2-ipam tenant list/],
+  ] as const)
+    assert.match((await run(context, MINE, line, 2)).err, why, line);
+  assert.equal(await context.store.tenants(), []);
+});
 
 commands('a cloned image: status reads the ledger as it is, and init begins a new one', async context => {
   await used(context);

@@ -140,9 +140,9 @@ export function tenants(test: Test): void {
     assert.is(await assigned(store, range(4, 12), ENI), 2);
   });
 
-  test('moves that raise the count: assign and surrender, no other', () => {
+  test('moves that raise the count: assign, and those that make an occupied address ready', () => {
     const raising = (Object.keys(MOVES) as MoveName[]).filter(startsToCount);
-    assert.equal(raising, ['assign', 'surrender']);
+    assert.equal(raising, ['assign', 'surrender', 'cleared']);
     assert.ok(raising.every(move => ruleOf(move).to !== 'free'));
   });
 
