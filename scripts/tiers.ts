@@ -64,6 +64,12 @@ export const TIERS: readonly Tier[] = [
     shortElsewhere: { files: /fuzz/, leftOut: 'clients on Bun and Deno that compare the three runtimes' },
   },
   {
+    name: 'browser',
+    runtimes: ['node'],
+    needs: ['./dist/ec2-ipam.mjs', 'chromium'],
+    limitMs: 5 * MINUTE_MS,
+  },
+  {
     name: 'bench',
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
