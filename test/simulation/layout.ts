@@ -1,6 +1,7 @@
 /** The VPC, the ledgers and the settings of one history: drawn from its seed, and so small that addresses run out. */
 import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import type { Policy } from '../../src/ipam/context.ts';
 import type { World as VpcDescription } from '../../src/simulator/model/world.ts';
 import type { Random } from '../kit/random.ts';
@@ -43,6 +44,8 @@ export interface Layout {
   readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
   readonly unnamedRefusals: boolean;
   readonly pace: Pace;
+  /** Of the tenant, in every ledger; null: there is none. */
+  readonly quota: number | null;
   readonly vpc: VpcDescription;
 }
 
@@ -110,6 +113,7 @@ export function drawLayout(random: Random): Layout {
     cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
     unnamedRefusals: random.chance(0.3),
     pace: UNPACED,
+    quota: null,
     vpc: {
       subnets: [
         ...SUBNETS.slice(0, subnets).map((id, i) => ({
@@ -140,6 +144,25 @@ export function drawPace(layout: Layout, random: Random): Layout {
     isShared: !isEmbedded && (isCrowded || random.chance(0.7)),
   };
   return { ...layout, pace, servers: isCrowded ? [CROWD, ...layout.servers.slice(1)] : layout.servers };
+}
+
+/** The tenant that ENIs may have. */
+export const TENANT = 'red';
+const TENANTS = 0.35;
+const TENANT_ENIS = 0.7;
+/** Fewer addresses than most ENIs take. */
+export const QUOTA_MAX = 5;
+
+/** The layout in which some of the ENIs have a tenant with a small quota. */
+export function drawTenants(layout: Layout, random: Random): Layout {
+  if (!random.chance(TENANTS)) return layout;
+  const tagged = new Set<string | undefined>(
+    layout.ports.filter(() => random.chance(TENANT_ENIS)).map(port => port.eni),
+  );
+  const enis = (layout.vpc.enis ?? []).map(eni =>
+    tagged.has(eni.id) ? { ...eni, tags: { [TENANT_TAG]: TENANT } } : eni,
+  );
+  return { ...layout, quota: random.between(0, QUOTA_MAX), vpc: { ...layout.vpc, enis } };
 }
 
 const WARM_POOLS = [

@@ -1,12 +1,14 @@
 /** One ledger: a memory store behind a connection that can be slow, cut, or lose an answer. */
-import type { Allocation, Change } from '../../src/domain/allocation.ts';
+import type { Allocation, Change, Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
+import type { EniId } from '../../src/domain/ids.ts';
+import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { LateOutcomes, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 import { wrapStore } from '../kit/world.ts';
-import { APART_MS_MAX, keyOf } from './layout.ts';
+import { APART_MS_MAX, keyOf, TENANT } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
 import { watchAdoption, watchMove } from './watch-ledger.ts';
 
@@ -18,6 +20,7 @@ const LOCK_LOOK_MS = 100;
 export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
 const tellLocked = (changes: readonly Change[]): IpamError =>
   new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
+const COUNTED: ReadonlySet<Status> = new Set(['ready', 'assigning', 'unassigning', 'allocated']);
 const READS = new Set(
   'outdated get withRequest onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes tenants tenantOf'.split(
     ' ',
@@ -43,6 +46,10 @@ export class Ledger {
   readonly #lateOutcomes = new Map<Process, Moved[]>();
   /** By process: how many statements fail, and how many succeed before those. */
   readonly failing = new Map<Process, { after: number; left: number }>();
+  /** Of the tenant; null: it is not declared. */
+  #quota: number | null = null;
+  /** The tenant of each ENI in the ledger. */
+  readonly #tenants = new Map<EniId, string | null>();
   readonly #clock: Clock;
   readonly #oracle: Oracle;
 
@@ -55,6 +62,25 @@ export class Ledger {
     this.setSkew(0);
     this.steppedAt = Number.NEGATIVE_INFINITY;
     this.base = createMemoryStore({ clock: this.now });
+  }
+
+  setQuota(quota: number): void {
+    this.#quota = quota;
+    void this.base.saveTenant(TENANT, quota);
+  }
+
+  /** How many more addresses the tenant may have; below 0: it has too many. */
+  #room(): number {
+    if (this.#quota === null) return Number.POSITIVE_INFINITY;
+    const isCounted = ({ status, primary, iface }: Allocation) =>
+      COUNTED.has(status) && !primary && iface !== null && this.#tenants.get(iface) === TENANT;
+    return this.#quota - [...this.mirror.rows.values()].filter(isCounted).length;
+  }
+
+  /** How many more the ENI may have. Its tenant is that in the ledger, or in EC2 when it is read again. */
+  roomFor(eni: EniId): number {
+    const tenants = [this.#tenants.get(eni), this.#oracle.eni(eni)?.tags[TENANT_TAG]];
+    return tenants.includes(TENANT) ? this.#room() : Number.POSITIVE_INFINITY;
   }
 
   setSkew(ms: number): void {
@@ -74,6 +100,10 @@ export class Ledger {
       ...this.base,
       move: changes => this.#move(process, changes),
       add: rows => this.#add(rows),
+      saveEnis: async enis => {
+        await this.base.saveEnis(enis);
+        for (const { id, tenant } of enis) this.#tenants.set(id, tenant);
+      },
       adopt: async id => {
         await this.base.adopt(id);
         watchAdoption(this.#oracle, this.mirror, process, id);
@@ -161,6 +191,7 @@ export class Ledger {
     const answer = await this.base.move(changes);
     const storeNow = this.now();
     const { mirror } = this;
+    let isCounted = false;
     for (const change of changes) {
       const { subnet, ip } = change.row;
       const key = keyOf(subnet, ip);
@@ -173,7 +204,14 @@ export class Ledger {
         answer.some(one => one.ip === after.ip && one.generation === after.generation),
         'what moved is answered',
       );
+      const isNew = !COUNTED.has(before.status) && COUNTED.has(after.status);
+      isCounted ||= isNew && after.iface !== null && this.#tenants.get(after.iface) === TENANT;
     }
+    this.#oracle.demand(
+      !isCounted || this.#room() >= 0,
+      'a tenant never gets more addresses than its quota',
+      () => `${-this.#room()} beyond ${this.#quota}`,
+    );
     return answer;
   }
 

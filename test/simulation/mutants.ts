@@ -44,11 +44,22 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: 'if (error instanceof LockedError) await split(batch, error.tell);',
     replace: 'if (error instanceof LockedError) fail(batch, error.tell([]));',
   },
+  // Tenants.
+  'what a tenant has is not counted before more is assigned': {
+    file: 'src/store/memory.ts',
+    find: '!startsToCount(change.move) || roomOf',
+    replace: "!startsToCount(change.move) || change.move === 'assign' || roomOf",
+  },
+  'what EC2 is being asked for does not count': {
+    file: 'src/domain/tenant.ts',
+    find: "  'assigning',\n",
+    replace: '',
+  },
   // Holders.
   'RequestPool flushes': {
     file: 'src/ipam/pools.ts',
     find: '    warm.wanted({ home, range });\n',
-    replace: `    warm.wanted({ home, range });
+    replace: `    warm.wanted(home, range );
     const { rows } = await context.store.onEni(eni.id);
     const held = rows.filter(row => row.status === 'allocated');
     await context.store.move(held.map(row => ({ row, move: 'release' as const })));

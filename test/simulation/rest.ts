@@ -127,6 +127,7 @@ export function offerOn({ oracle, ledgers }: World, { eni, ledger, subnet }: Por
     free: rows.filter(row => row.status === 'free' && network.carrier(subnet, row.ip) === null),
     /** An address that is in the ledger but absent keeps its place on the ENI. */
     hasRoom: (known: readonly Allocation[]) =>
+      (ledgers[ledger]?.roomFor(eni) ?? 0) > 0 &&
       1 + Math.max(there.secondaries.length, known.length) < network.limitOf(there),
   };
 }

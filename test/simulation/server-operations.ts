@@ -1,6 +1,7 @@
 /** Faults of servers and of their ledger, and what operators do. */
 import { IpamError } from '../../src/domain/error.ts';
 import type { SubnetId } from '../../src/domain/ids.ts';
+import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
@@ -8,7 +9,16 @@ import { idle, unassignIdle } from '../../src/ipam/sync/drain.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { Process } from '../kit/clock.ts';
-import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, SKEW_MS_MAX, STEPS_APART_MS } from './layout.ts';
+import {
+  APART_MS_MAX,
+  keyOf,
+  OTHER_ACCOUNT,
+  type Port,
+  QUOTA_MAX,
+  SKEW_MS_MAX,
+  STEPS_APART_MS,
+  TENANT,
+} from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import { anyLedger, anyPort, anyServer, type Operation, of, on, spread } from './operation.ts';
 import type { Holding } from './oracle.ts';
@@ -151,6 +161,23 @@ export const OPERATOR_OPERATIONS = {
     command(world, port, async context =>
       unassignIdle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
     ),
+  ),
+  // Also below what is used.
+  'quota set': on(
+    2,
+    (world, dice) => (world.layout.quota === null ? undefined : anyLedger(world, dice)),
+    ({ oracle }, ledger, [, quota]) => {
+      oracle.note(`the tenant's quota becomes ${quota % (QUOTA_MAX + 1)}`);
+      ledger.setQuota(quota % (QUOTA_MAX + 1));
+    },
+  ),
+  'eni of another tenant': on(
+    2,
+    (world, dice) => (world.layout.quota === null ? undefined : anyPort(world, dice)),
+    ({ ec2, oracle }, { eni }, [, which]) => {
+      oracle.note(`${eni} ${which % 2 === 0 ? 'gets the tenant' : 'gets no tenant'}`);
+      ec2.vpc.network.tag(eni, which % 2 === 0 ? { [TENANT_TAG]: TENANT } : {});
+    },
   ),
   init: on(2, anyPort, (world, port) => command(world, port, context => survey(context, port.subnet))),
 } satisfies Record<string, Operation>;

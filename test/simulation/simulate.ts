@@ -1,6 +1,6 @@
 /** Runs the history of one seed. */
 import { Random } from '../kit/random.ts';
-import { drawLayout, drawPace } from './layout.ts';
+import { drawLayout, drawPace, drawTenants } from './layout.ts';
 import { act, drawPlan, type Op, type OperationName } from './plan.ts';
 import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
@@ -20,7 +20,8 @@ export async function simulate(
   focus: readonly OperationName[] = [],
 ) {
   const random = new Random(seed);
-  const layout = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
+  const paced = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
+  const layout = drawTenants(paced, new Random(seed ^ 0x7e4a47));
   const plan = drawPlan(random, focus);
   const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
   const world = new World(layout, seed, tracing);

@@ -63,6 +63,7 @@ export class World {
     clock.now = STARTS_MS; // even the oldest read shows the VPC as it was made
     this.ec2 = new Ec2(clock, this.oracle, vpc);
     this.ledgers = this.oracle.mirrors.map(mirror => new Ledger(clock, this.oracle, mirror));
+    for (const ledger of this.ledgers) if (layout.quota !== null) ledger.setQuota(layout.quota);
     this.servers = this.ledgers.flatMap((ledger, index) =>
       Array.from(
         { length: layout.servers[index] ?? 1 },
