@@ -18,12 +18,12 @@ export interface Rate {
 }
 
 export interface TokenBucket {
-  /** Takes a token, if a call of the urgency may have one now. */
-  take(urgency: Urgency): boolean;
+  /** Takes a token, if a call of the urgency may have one now and leaves `spare` in the account's bucket. */
+  take(urgency: Urgency, spare?: number): boolean;
   /** Puts a token back that such a call has not used. */
   giveBack(): void;
   /** No earlier than after this long, in milliseconds, can `take` do so; Infinity where the share is 0. */
-  readyInMs(urgency: Urgency): number;
+  readyInMs(urgency: Urgency, spare?: number): number;
   /** EC2 said that there are too many calls: the bucket is empty and fills at half its speed. Returns
    *  whether it was at full speed before. */
   slow(): boolean;
@@ -76,15 +76,15 @@ export function createTokenBucket(rate: Rate, { clock, share }: Parts): TokenBuc
   }
 
   /** What is missing of a token: the account's, and our own. */
-  function missing(urgency: Urgency): [account: number, own: number] {
+  function missing(urgency: Urgency, spare: number): [account: number, own: number] {
     fill();
     const ahead = urgency === 'cold' ? rate.capacity - ownCapacity : 0;
-    return [1 - account - ROUNDING, 1 - own - ahead - ROUNDING];
+    return [1 + spare - account - ROUNDING, 1 + spare - own - ahead - ROUNDING];
   }
 
   return {
-    take(urgency) {
-      if (Math.max(...missing(urgency)) > 0) return false;
+    take(urgency, spare = 0) {
+      if (Math.max(...missing(urgency, spare)) > 0) return false;
       account--;
       own--;
       return true;
@@ -93,8 +93,8 @@ export function createTokenBucket(rate: Rate, { clock, share }: Parts): TokenBuc
       account = Math.min(account + 1, rate.capacity);
       own = Math.min(own + 1, ownCapacity);
     },
-    readyInMs(urgency) {
-      const [ofAccount, ofOurs] = missing(urgency);
+    readyInMs(urgency, spare = 0) {
+      const [ofAccount, ofOurs] = missing(urgency, spare);
       const seconds = Math.max(ofAccount / (rate.perSecond * speed), ofOurs > 0 ? ofOurs / perSecond() : 0);
       return Math.max(0, seconds * 1000);
     },

@@ -98,8 +98,9 @@ export interface Ec2Reads {
 /** EC2 as the driver asks it, within the rate that EC2 allows the account. */
 export interface Cloud extends Ec2Reads {
   /** The same cloud. Its calls are as urgent as `urgency` says at the time that one may be sent, so that a waiting call
-   *  can become more urgent. */
-  as(urgency: () => Urgency): Cloud;
+   *  can become more urgent. Of equally urgent calls those of one `turn`, an ENI or a host, take turns with the others;
+   *  without it the call is the server's own. */
+  as(urgency: () => Urgency, turn?: string): Cloud;
   /** Resolves when one change of the kind may be sent. It is waited for before the intent is written, so that no intent
    *  grows old in a queue. Throws ec2-throttled when that is not within a minute or before the signal aborts, and
    *  caller-gone when the signal is that of a caller that has gone. */

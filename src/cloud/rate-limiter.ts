@@ -3,10 +3,11 @@
  * of its tokens. A client sends by this limiter's sender only, so the limiter sees each page, each part of a long list and
  * each repetition of a read. A read takes its token when it is sent. A change takes it before its intent is written, as a
  * permit. Tokens are taken to send, and nobody waits for answers: a hung call delays none but its caller. Servers that
- * share a ledger share the buckets too.
+ * share a ledger share the buckets too. ENIs take turns, and one that asks for much leaves some tokens to the others.
  */
 import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { createTurns, NO_KEY } from '../domain/turns.ts';
 import { createTokenBucket, type Rate } from './bucket.ts';
 import type { ChangeKind, Cloud, Ec2Client, Permit, Sender, Urgency } from './cloud.ts';
 import {
@@ -14,7 +15,9 @@ import {
   type GiveBack,
   notSent,
   PERMIT_WAIT_MS_MAX,
+  type PermitAsked,
   type PermitQueue,
+  SPARED,
 } from './permit-queue.ts';
 import { type Budget, createSharedPermits } from './shared-permits.ts';
 
@@ -42,6 +45,8 @@ export const PERMIT_MS = 30_000;
 /** The longest wait of a read for which a container waits, in milliseconds: the container's request has a bound too, and
  *  asks again. */
 const COLD_READ_WAIT_MS_MAX = 15_000;
+/** The part of our rate at which an ENI may take permits for ever without counting as greedy. */
+const MODEST_PART = 0.1;
 const READ_TRIES_MAX = 3;
 const READ_PAUSE_MS = 200;
 
@@ -63,9 +68,13 @@ export function createRateLimiter(
     if (api === undefined) {
       const rate = CHANGES.includes(action) ? CHANGE : READ;
       const bucket = createTokenBucket(rate, { clock, share });
-      const alone = createPermitQueue(action, bucket, clock, wait);
+      const turns = createTurns(clock, rate.perSecond * share * MODEST_PART);
+      const spare = rate.capacity * SPARED;
+      const alone = createPermitQueue(action, { bucket, spare, turns, clock, wait });
       const shared =
-        budget === null ? null : createSharedPermits(action, rate, { budget, share, clock, wait, alone });
+        budget === null
+          ? null
+          : createSharedPermits(action, rate, { budget, share, turns, clock, wait, alone });
       async function slow() {
         const wasFull = bucket.slow(); // the process's own bucket too, for when the ledger is away
         return shared === null ? (wasFull ? bucket.perSecond : null) : await shared.slow();
@@ -91,10 +100,14 @@ export function createRateLimiter(
   }
 
   /** Asks again, with growing pauses, while there is no answer. */
-  async function read<T>(action: string, send: () => Promise<T>, urgency: () => Urgency): Promise<T> {
+  async function read<T>(
+    action: string,
+    send: () => Promise<T>,
+    { urgency, turn }: Pick<PermitAsked, 'urgency' | 'turn'>,
+  ): Promise<T> {
     const until = clock() + (urgency() === 'cold' ? COLD_READ_WAIT_MS_MAX : PERMIT_WAIT_MS_MAX);
     for (let tries = 1; ; tries++) {
-      await apiOf(action).queue.take(urgency, until);
+      await apiOf(action).queue.take({ urgency, turn, until });
       try {
         return await sent(action, send);
       } catch (error) {
@@ -122,15 +135,16 @@ export function createRateLimiter(
     };
   }
 
-  function as(urgency: () => Urgency): Cloud {
+  function as(urgency: () => Urgency, turn = NO_KEY): Cloud {
     const sender: Sender = (action, send) =>
-      CHANGES.includes(action) ? sent(action, send) : read(action, send, urgency);
+      CHANGES.includes(action) ? sent(action, send) : read(action, send, { urgency, turn });
     const { assign, unassign, sendingBy: _, ...reads } = client.sendingBy(sender);
     return {
       ...reads,
       as,
       async permit(kind, signal) {
-        const giveBack = await apiOf(API[kind]).queue.take(urgency, clock() + PERMIT_WAIT_MS_MAX, signal);
+        const until = clock() + PERMIT_WAIT_MS_MAX;
+        const giveBack = await apiOf(API[kind]).queue.take({ urgency, turn, until, signal });
         return createPermit(kind, kind === 'assign' ? assign : unassign, giveBack);
       },
     };

@@ -1,18 +1,21 @@
 /**
  * Gives permits of a bucket that all servers of a ledger share, so that they come in the order in which any server asked,
- * and together use what EC2 lets the account do, however many servers there are. A cold call takes a permit of the
+ * in each server to one ENI after the other, and together use what EC2 lets the account do, however many servers there are. A cold call takes a permit of the
  * account's bucket. A call for which no container waits needs one of our share before that. A cold call takes one of our
  * share too, without waiting for it, so that after a burst nothing else is sent until that debt is paid.
  */
 import { isError } from '../domain/error.ts';
+import type { Turns } from '../domain/turns.ts';
 import type { Rate } from './bucket.ts';
-import type { Urgency } from './cloud.ts';
+import { createLine, type Place } from './line.ts';
 import {
   type GiveBack,
   LOOK_AGAIN_MS,
   notSent,
   PERMIT_WAIT_MS_MAX,
+  type PermitAsked,
   type PermitQueue,
+  SPARED,
   tooLate,
   WAITING_MAX,
 } from './permit-queue.ts';
@@ -43,6 +46,7 @@ interface Parts {
   readonly budget: Budget;
   /** The part of the account's rate for calls that no container waits for, 0 to 1. */
   readonly share: number;
+  readonly turns: Turns;
   readonly clock: () => number;
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** While the ledger is away. */
@@ -56,14 +60,17 @@ const TRY_AGAIN = 'try again; EC2 lets an account make no more of these calls, w
 export function createSharedPermits(
   api: string,
   rate: Rate,
-  { budget, share, clock, wait, alone }: Parts,
+  { budget, share, turns, clock, wait, alone }: Parts,
 ): SharedPermits {
+  const line = createLine({ turns, clock, wait });
   const account = {
     name: api,
     capacity: rate.capacity * (1 - SPARE),
     intervalMs: 1000 / rate.perSecond,
     aheadMs: PERMIT_WAIT_MS_MAX,
   };
+  /** What a greedy ENI leaves in the bucket, as the time in which it comes back. */
+  const spareMs = rate.capacity * SPARED * account.intervalMs;
   const ownCapacity = Math.max(1, rate.capacity * share);
   const ownIntervalMs = 1000 / (rate.perSecond * share);
   const debtMs = Math.max(0, rate.capacity - ownCapacity) * ownIntervalMs;
@@ -73,53 +80,76 @@ export function createSharedPermits(
     intervalMs: ownIntervalMs,
     aheadMs: debtMs + PERMIT_WAIT_MS_MAX,
   };
+  /** Calls that wait for a permit of our share. */
   let waiting = 0;
 
   const withinMs = (until: number): number => Math.max(0, Math.min(until - clock(), PERMIT_WAIT_MS_MAX));
   /** Waits for a permit of our share. Returns false, without one, if the call is or becomes cold. */
-  async function takeOwn(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<boolean> {
+  async function takeOwn({ urgency, until, signal }: PermitAsked): Promise<boolean> {
     if (urgency() === 'cold') return false;
-    const waitMs = await budget.takePermit({ ...own, withinMs: withinMs(until) });
-    if (waitMs === null) {
-      if (urgency() === 'cold') return false;
-      throw tooLate(api, signal);
+    if (waiting >= WAITING_MAX) throw tooMany();
+    waiting++;
+    try {
+      const waitMs = await budget.takePermit({ ...own, withinMs: withinMs(until) });
+      if (waitMs === null) {
+        if (urgency() === 'cold') return false;
+        throw tooLate(api, signal);
+      }
+      const at = clock() + waitMs;
+      while (urgency() !== 'cold' && clock() < at && !signal?.aborted)
+        await wait(Math.min(LOOK_AGAIN_MS, at - clock()), signal);
+      return true;
+    } finally {
+      waiting--;
     }
-    const at = clock() + waitMs;
-    while (urgency() !== 'cold' && clock() < at && !signal?.aborted)
-      await wait(Math.min(LOOK_AGAIN_MS, at - clock()), signal);
-    return true;
   }
 
-  async function take(urgency: () => Urgency, until: number, signal?: AbortSignal): Promise<GiveBack> {
+  /** Waits for a permit of the account, and calls `granted` when it has one. */
+  async function takeAccounts({ turn, until, signal }: PermitAsked, place: Place, granted: () => void) {
+    while (turns.isGreedy(turn) && clock() < until && !signal?.aborted) {
+      if ((await budget.takePermit({ ...account, withinMs: -spareMs })) !== null) return granted();
+      await wait(account.intervalMs, signal);
+    }
+    if (signal?.aborted) return;
+    const waitMs = await budget.takePermit({ ...account, withinMs: withinMs(until) });
+    if (waitMs === null) return;
+    granted();
+    if (waitMs === 0) return place.granted();
+    place.owes();
+    await wait(waitMs, signal);
+  }
+
+  async function take(asked: PermitAsked): Promise<GiveBack> {
+    const { signal } = asked;
     const taken: Bucket[] = [];
     const giveBack = (): void => {
       for (const bucket of taken.splice(0)) budget.giveBackPermit({ ...bucket, withinMs: 0 }).catch(ignored);
     };
-    const hasOwn = await takeOwn(urgency, until, signal);
+    const hasOwn = await takeOwn(asked);
     if (hasOwn) taken.push(own);
-    const waitMs = signal?.aborted
-      ? null
-      : await budget.takePermit({ ...account, withinMs: withinMs(until) });
-    if (waitMs !== null) taken.push(account);
-    if (waitMs !== null && !hasOwn)
-      budget.takePermit({ ...own, withinMs: debtMs }).then(ms => ms !== null && taken.push(own), ignored);
-    if (waitMs !== null && waitMs > 0) await wait(waitMs, signal);
-    if (waitMs !== null && !signal?.aborted) return giveBack;
+    const place = signal?.aborted ? 'late' : await line.enter(asked);
+    if (typeof place !== 'string') {
+      const granted = () => {
+        taken.push(account);
+        if (hasOwn) return;
+        budget.takePermit({ ...own, withinMs: debtMs }).then(ms => ms !== null && taken.push(own), ignored);
+      };
+      await takeAccounts(asked, place, granted).finally(() => place.leave());
+      if (taken.includes(account) && !signal?.aborted) return giveBack;
+    }
     giveBack();
-    throw tooLate(api, signal, TRY_AGAIN);
+    throw place === 'full' ? tooMany() : tooLate(api, signal, TRY_AGAIN);
   }
 
+  const tooMany = () => notSent(api, 'too many calls wait', TRY_AGAIN);
+
   return {
-    async take(urgency, until, signal) {
-      if (waiting >= WAITING_MAX) throw notSent(api, 'too many calls wait', TRY_AGAIN);
-      waiting++;
+    async take(asked) {
       try {
-        return await take(urgency, until, signal);
+        return await take(asked);
       } catch (error) {
         unlessAway(error);
-        return await alone.take(urgency, until, signal);
-      } finally {
-        waiting--;
+        return await alone.take(asked);
       }
     },
     async slow() {

@@ -60,8 +60,13 @@ export interface IpamContext {
 export const callDeadline = ({ deadlineClock, policy }: IpamContext): number =>
   deadlineClock() + policy.callDeadlineMs;
 
-/** Returns the context with EC2 calls of this urgency. `urgency` is read at each call. */
-export const urgently = (context: IpamContext, urgency: () => Urgency): IpamContext => ({
+/** Returns the context with EC2 calls for which a container waits, in the turn of an ENI or a host. */
+export const inTurnOf = (context: IpamContext, turn: string): IpamContext =>
+  urgently(context, () => 'cold', turn);
+
+/** Returns the context with EC2 calls of this urgency. `urgency` is read at each call. `turn`: the ENI or the host whose
+ *  turn they take. */
+export const urgently = (context: IpamContext, urgency: () => Urgency, turn?: string): IpamContext => ({
   ...context,
-  cloud: context.cloud.as(urgency),
+  cloud: context.cloud.as(urgency, turn),
 });

@@ -26,6 +26,8 @@ export interface PoolRequest {
   readonly pool: string;
   /** `--ip-range`; empty if absent. */
   readonly subPool: string;
+  /** Who asks: requests of different hosts take turns. */
+  readonly host?: string | undefined;
   /** Aborted when the caller has disconnected. */
   readonly caller?: AbortSignal | undefined;
 }
@@ -62,7 +64,7 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
     const retrying = withRetry(outages, id, { startedAt: context.clock(), caller: asked.caller });
-    const { eni, subnet } = await retrying(() => enis.look(id));
+    const { eni, subnet } = await retrying(() => enis.look(id, asked.host));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
       throw new IpamError(
@@ -74,7 +76,7 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
       );
     if (wanted === null) endLoop(id, advice);
     const pool = poolFor(eni.id, subnet.cidr, range);
-    await retrying(() => checkInstance({ eni, subnet }, instance));
+    await retrying(() => checkInstance({ eni, subnet }, instance, asked.host));
     const home = await retrying(async () => {
       const adopted = await enis.adopt(id);
       const { instance: known } = adopted.eni;
@@ -100,9 +102,9 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
   }
 
   /** The ledger's record of the attachment may be old, so EC2 is asked before a mismatch counts. */
-  async function checkInstance(home: Home, instance: InstanceId | null): Promise<void> {
+  async function checkInstance(home: Home, instance: InstanceId | null, host?: string): Promise<void> {
     if (instance === null || home.eni.instance === instance) return;
-    const { instance: now } = await context.cloud.eni(home.eni.id);
+    const { instance: now } = await context.cloud.as(() => 'cold', host).eni(home.eni.id);
     if (now !== instance)
       throw new IpamError(
         'bad-request',

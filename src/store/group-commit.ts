@@ -71,6 +71,8 @@ interface Call extends LockedCall {
  * depends on the result of an earlier one. When the store is down all waiting calls fail, so that no call waits for
  * more than one outage. After any other error each call of the batch is tried alone.
  *
+ * When more wait than one commit takes, ENIs take turns: the calls of one do not hold up the call of another.
+ *
  * When a batch meets the lock of another session, nothing was changed. Its calls for locked rows wait for at most
  * LOCKED_MAX_MS. The other calls go on at once.
  */
@@ -81,6 +83,8 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
   let lanes = 0;
   let slow = 0;
   let gathering = false;
+  /** Whose call was the first of the last commit. */
+  let lastEni: string | null = null;
   const busyRows = new Set<string>();
   const aside = createLockWait<Call>({ locked, release: goOn, clock, later });
 
@@ -107,10 +111,10 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
    *  rows. */
   function nextBatch(): Call[] {
     const batch: Call[] = [];
-    const left: Call[] = [];
+    const left = new Set<Call>();
     const leftRows = new Set<string>();
     let room = changesMax;
-    for (const call of waiting) {
+    for (const call of someMustWait(waiting, room) ? byTurns(waiting, lastEni) : waiting) {
       const isFree = !call.keys.some(key => busyRows.has(key) || leftRows.has(key));
       const [first] = batch;
       const mayJoin = first === undefined || (!call.alone && call.vetted === first.vetted);
@@ -119,11 +123,12 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
         room = call.alone ? 0 : room - call.keys.length;
         for (const key of call.keys) busyRows.add(key);
       } else {
-        left.push(call);
+        left.add(call);
         for (const key of call.keys) leftRows.add(key);
       }
     }
-    waiting = left;
+    if (batch[0] !== undefined) lastEni = eniOf(batch[0]);
+    waiting = left.size === waiting.length ? waiting : waiting.filter(call => left.has(call));
     return batch;
   }
 
@@ -210,6 +215,29 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     });
   };
 }
+
+/** Whether the next commit does not take all that wait. */
+function someMustWait(calls: readonly Call[], room: number): boolean {
+  if (calls.length < 2) return false;
+  return calls[0]?.alone === true || calls.reduce((sum, { keys }) => sum + keys.length, 0) > room;
+}
+
+/** Orders the calls so that ENIs take turns, `last` after the others, and those of one row stay in their order. */
+function byTurns(calls: readonly Call[], last: string | null): Call[] {
+  const rounds = new Map<string | null, number>([[last, 1]]);
+  const ofRows = new Map<string, number>();
+  const rounded = calls.map(call => {
+    const eni = eniOf(call);
+    const before = call.keys.map(key => ofRows.get(key) ?? 0);
+    const round = Math.max((rounds.get(eni) ?? 0) + 1, ...before);
+    rounds.set(eni, round);
+    for (const key of call.keys) ofRows.set(key, round);
+    return { call, round };
+  });
+  return rounded.sort((a, b) => a.round - b.round).map(({ call }) => call);
+}
+
+const eniOf = ({ changes: [first] }: Call): string => first?.iface ?? first?.row.iface ?? '';
 
 const soon = (work: () => void): void => void setImmediate(work);
 const now = (): number => performance.now();

@@ -86,7 +86,8 @@ export interface PermitQuery extends BucketName {
   /** The most tokens in the bucket, and the time for one to return, in milliseconds. */
   readonly capacity: number;
   readonly intervalMs: number;
-  /** The longest wait for the permit, in milliseconds. */
+  /** The longest wait for the permit, in milliseconds. Below 0: the permit leaves tokens in the bucket, as many as come
+   *  back in that time. */
   readonly withinMs: number;
 }
 

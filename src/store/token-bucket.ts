@@ -44,8 +44,8 @@ export function permitIn(
 ): { after: Bucket; waitMs: number } | null {
   const tokenMs = intervalMs * 2 ** halvingsAt(bucket, aheadMs, now);
   const emptyAt = Math.round(Math.max(emptyAtOf(bucket, aheadMs, now), now - capacity * tokenMs) + tokenMs);
-  const waitMs = Math.max(0, emptyAt - now);
-  return waitMs > withinMs ? null : { after: { ...bucket, emptyAt }, waitMs };
+  const waitMs = emptyAt - now;
+  return waitMs > withinMs ? null : { after: { ...bucket, emptyAt }, waitMs: Math.max(0, waitMs) };
 }
 
 /** Returns the bucket after a permit was given back unused. */

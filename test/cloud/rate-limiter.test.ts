@@ -215,6 +215,56 @@ limiter('with a thousand waiting, the least urgent that came last is refused', a
   await after(4000, [cold], [1]);
 });
 
+limiter('ENIs take turns: a thousand calls of one come not before one of another', async () => {
+  const { clock, cloud } = scene();
+  crowd(100, permit(cloud)); // the bucket is empty
+  const many = crowd(900, permit(cloud.as(() => 'cold', 'eni-many')));
+  await clock.advance(1000);
+  assert.is(many.done, 5);
+  const one = crowd(1, permit(cloud.as(() => 'cold', 'eni-one')));
+  await clock.advance(400);
+  assert.equal([one.done, many.done], [1, 6]);
+});
+
+limiter('an ENI that asks for much leaves tokens, with which calls of others go at once', async () => {
+  for (const share of [1, 0.05]) {
+    const { clock, cloud } = scene({ share });
+    const many = crowd(900, permit(cloud.as(() => 'cold', 'eni-many')));
+    await clock.advance(0);
+    assert.is(many.done, 80);
+    const others = crowd(8, i => cloud.as(() => 'cold', `eni-${i}`).permit('assign'));
+    await clock.advance(0);
+    assert.is(others.done, 8);
+    await clock.advance(8 * 4000);
+    assert.ok(many.done >= 80, 'what they have used comes back first');
+    const more = crowd(8, i => cloud.as(() => 'cold', `eni-${i}`).permit('assign'));
+    await clock.advance(0);
+    assert.is(more.done, 8);
+  }
+});
+
+limiter('what is less urgent gets nothing of the tokens that a greedy ENI leaves', async () => {
+  const { clock, cloud, as } = scene();
+  crowd(200, permit(cloud.as(() => 'cold', 'eni-many')));
+  const refill = crowd(1, permit(as('refill')));
+  await clock.advance(1000);
+  assert.is(refill.done, 0);
+});
+
+limiter(
+  'with a thousand of one ENI waiting, a call of another is not refused but the last of those',
+  async () => {
+    const { clock, cloud } = scene();
+    crowd(100, permit(cloud));
+    const many = crowd(1000, permit(cloud.as(() => 'cold', 'eni-many')));
+    const one = crowd(1, permit(cloud.as(() => 'cold', 'eni-one')));
+    await clock.advance(0);
+    assert.equal([many.errors.length, one.errors.length], [1, 0]);
+    await clock.advance(400);
+    assert.is(one.done, 1);
+  },
+);
+
 limiter('what has waited a minute is refused, nothing was sent, and EC2 is not blamed for it', async () => {
   const { clock, calls, as, lines } = scene({ share: 0 });
   const [permits, reads] = [as('refill'), as('refill')].map((cloud, i) =>

@@ -311,10 +311,59 @@ shared('a store clock that jumps holds nobody up for longer than a minute', asyn
   }
 });
 
+shared('ENIs of one server take turns: 900 calls of one come not before one of another', async () => {
+  const { clock, cloudOf } = scene();
+  crowd(AT_ONCE, permit(cloudOf(0)));
+  await clock.advance(10);
+  const many = crowd(900, permit(cloudOf(1).as(() => 'cold', 'eni-many')));
+  await clock.advance(10_000); // it leaves some in the bucket by now
+  const before = many.done;
+  await clock.advance(10_000);
+  const rate = (many.done - before) / 10;
+  assert.ok(rate > 0.9 * ASSIGNS_PER_SECOND, `${rate} of 5 a second: the turns cost little of the rate`);
+  const one = crowd(1, permit(cloudOf(1).as(() => 'cold', 'eni-one')));
+  await clock.advance(2 * (1000 / ASSIGNS_PER_SECOND) + 10);
+  assert.is(one.done, 1);
+});
+
+shared(
+  'an ENI that asks for much leaves permits, with which calls of others go at once, at any server',
+  async () => {
+    const { clock, cloudOf } = scene();
+    const many = crowd(900, permit(cloudOf(1).as(() => 'cold', 'eni-many')));
+    await clock.advance(1000);
+    assert.ok(many.done >= 70, `${many.done}`);
+    for (const server of [1, 2]) {
+      const others = crowd(4, i =>
+        cloudOf(server)
+          .as(() => 'cold', `eni-${server}-${i}`)
+          .permit('assign'),
+      );
+      await clock.advance(10);
+      assert.is(others.done, 4, `${server}`);
+    }
+  },
+);
+
+shared(
+  'with a thousand of one ENI waiting, a call of another is not refused but the last of those',
+  async () => {
+    const { clock, cloudOf } = scene();
+    crowd(AT_ONCE, permit(cloudOf(0)));
+    await clock.advance(10);
+    const many = crowd(1100, permit(cloudOf(1).as(() => 'cold', 'eni-many')));
+    const one = crowd(1, permit(cloudOf(1).as(() => 'cold', 'eni-one')));
+    await clock.advance(10);
+    assert.ok(many.errors.length > 0 && many.errors.every(error => error.code === 'ec2-throttled'));
+    await clock.advance(2000);
+    assert.equal([one.done, one.errors.length], [1, 0]);
+  },
+);
+
 shared('a turn costs a cold call two statements, one of which it waits for', async () => {
   const { clock, ledger, cloudOf } = scene();
   crowd(10, permit(cloudOf(0)));
-  await clock.advance(1);
+  await clock.advance(10);
   assert.is(ledger.statements, 20);
 });
 

@@ -198,8 +198,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'retries left on for what changes something': {
     file: 'src/cloud/rate-limiter.ts',
-    find: 'CHANGES.includes(action) ? sent(action, send) : read(action, send, urgency);',
-    replace: 'read(action, send, urgency);',
+    find: 'CHANGES.includes(action) ? sent(action, send) : read(action, send, { urgency, turn });',
+    replace: 'read(action, send, { urgency, turn });',
   },
   'a call sent however old its intent is': {
     focus: ['server freezes'],

@@ -3,6 +3,7 @@
 import { type Ipv4, numberOf } from '../../src/domain/address.ts';
 import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
+import type { EniId } from '../../src/domain/ids.ts';
 import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
@@ -90,6 +91,49 @@ group('a call while all lanes are taken: joins the next commit', async () => {
   assert.is(batches(), '1, 2');
   await commits[1]?.end();
   assert.is(batches(), '1, 2, 3 4 5');
+});
+
+const of = (eni: string, ...numbers: number[]): Change[] =>
+  numbers.map(n => ({ row: { ...ready(n), iface: eni as EniId }, move: 'claim' }));
+
+group('ENIs take turns: 2,000 claims of one are not before the one of another', async () => {
+  const { move, commits } = grouped();
+  const many = range(2000, 1).map(n => move(of('eni-many', n)));
+  await settle();
+  const one = move(of('eni-one', 5000));
+  await commits[0]?.end();
+  assert.ok(commits[1]?.rows.includes(5000));
+  assert.is(commits[1]?.rows.length, CHANGES_MAX);
+  for (let i = 1; i < commits.length; i++) await commits[i]?.end();
+  assert.equal(await numbers(one), [5000]);
+  assert.equal((await Promise.all(many.map(numbers))).flat(), range(2000, 1));
+});
+
+group('calls that are tried alone: take turns with those of other ENIs too', async () => {
+  const { move, commits, batches } = grouped();
+  const many = range(4, 1).map(n => codeOf(move(of('eni-many', n))));
+  await settle();
+  await commits[0]?.fail(new Error('bad'));
+  void move(of('eni-one', 9));
+  await settle();
+  await commits[1]?.fail(new Error('bad'));
+  await settle();
+  assert.is(batches(), '1 2 3 4, 1, 9');
+  for (let i = 2; i < commits.length; i++) await commits[i]?.end();
+  assert.equal(await Promise.all(many), ['bad', 'answered', 'answered', 'answered']);
+});
+
+group('turns change nothing in the order of the calls of one row', async () => {
+  const { move, commits, batches } = grouped({ changesMax: 2 });
+  const [first, second] = [of('eni-many', 1, 2, 3, 4), of('eni-one', 4)];
+  for (const one of [...first, ...second]) void move([one]);
+  await settle();
+  while (commits.at(-1)?.rows.length) {
+    const { length } = commits;
+    await commits.at(-1)?.end();
+    if (commits.length === length) break;
+  }
+  assert.is(batches(), '1 2, 3 4, 4');
 });
 
 group('a commit: has a bound, and no call is split', async () => {

@@ -2,7 +2,7 @@
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
-import type { IpamContext } from '../context.ts';
+import { type IpamContext, inTurnOf } from '../context.ts';
 import { refuseForeign } from './account.ts';
 import { arrivedOn, noteObserved, refreshed, survey, toLedger } from './survey.ts';
 
@@ -13,8 +13,9 @@ export interface Home {
 }
 
 export interface Enis {
-  /** Returns the ENI from the ledger, or from EC2 if the ledger does not have it. Writes nothing. */
-  look(id: EniId): Promise<Home>;
+  /** Returns the ENI from the ledger, or from EC2 if the ledger does not have it. Writes nothing. EC2 is asked in the
+   *  turn of `host`, since any host may name any ENI. */
+  look(id: EniId, host?: string): Promise<Home>;
   /** Returns the ENI from the cache; null if it is not there. The cache has ENIs of this ledger only. */
   recall(id: EniId): Home | null;
   /** Returns the ENI if it belongs to this ledger, else null. Embedded, an ENI of this instance is adopted at the
@@ -40,6 +41,9 @@ export interface Enis {
   /** Returns the number of this ledger's ENIs in the subnet. It may be up to a minute old. */
   countIn(subnet: SubnetId): Promise<number>;
 }
+
+/** ENIs that are not known to be the ledger's take one turn together: a request may name any. */
+const STRANGERS = 'ENIs that are not known';
 
 /** How long a read of an ENI counts as young, in milliseconds. */
 const YOUNG_MS = 60_000;
@@ -71,7 +75,8 @@ export const oursIn = (enis: readonly LedgerEni[], instance: InstanceId | null):
   enis.filter(eni => eni.ours && (instance === null || eni.instance === instance));
 
 export function createEnis(context: IpamContext): Enis {
-  const { store, cloud } = context;
+  const { store } = context;
+  const strangers = context.cloud.as(() => 'cold', STRANGERS);
   const ours = new Map<EniId, Home>();
   const adopting = new Map<EniId, Promise<Home>>();
   const surveying = new Map<SubnetId, Promise<LedgerSubnet>>();
@@ -82,16 +87,17 @@ export function createEnis(context: IpamContext): Enis {
     (await store.subnets()).find(subnet => subnet.id === id) ?? null;
 
   /** Returns the subnet, and surveys it first if it is new to the ledger. Concurrent requests share one survey. */
-  function knownOrSurveyed(id: SubnetId): Promise<LedgerSubnet> {
-    const look = async () => (await subnetOf(id)) ?? (await survey(context, id)).subnet;
+  function knownOrSurveyed(asking: IpamContext, id: SubnetId): Promise<LedgerSubnet> {
+    const look = async () => (await subnetOf(id)) ?? (await survey(asking, id)).subnet;
     const underWay = surveying.get(id) ?? look().finally(() => surveying.delete(id));
     surveying.set(id, underWay);
     return underWay;
   }
 
-  async function look(id: EniId): Promise<Home> {
+  async function look(id: EniId, host?: string): Promise<Home> {
     const known = ours.get(id);
     if (known !== undefined) return known;
+    const cloud = host === undefined ? strangers : context.cloud.as(() => 'cold', host);
     const eni = (await store.eni(id)) ?? toLedger(await cloud.eni(id), null);
     const subnet = (await subnetOf(eni.subnet)) ?? (await cloud.subnet(eni.subnet));
     return { eni, subnet };
@@ -110,7 +116,7 @@ export function createEnis(context: IpamContext): Enis {
     if (known !== undefined) return known;
     if ((await store.eni(id))?.ours) return await adopt(id);
     if (context.host.instance === null) return null;
-    const seen = await cloud.eni(id).catch(nullWhenGone);
+    const seen = await strangers.eni(id).catch(nullWhenGone);
     return seen === null || isElsewhere(seen) ? null : await adopt(id);
   }
 
@@ -134,16 +140,17 @@ export function createEnis(context: IpamContext): Enis {
     const known = ours.get(id);
     const age = context.clock() - (readAt.get(id) ?? Number.NEGATIVE_INFINITY);
     if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
+    const asking = inTurnOf(context, id);
     const [before, noted] = [await store.onEni(id), await store.eni(id)];
-    const observed = await cloud.eni(id);
+    const observed = await asking.cloud.eni(id);
     readAt.set(id, context.clock());
     refuseElsewhere(observed);
-    await refuseForeign(context, observed);
+    await refuseForeign(asking, observed);
     const [addressLimit, subnet] = await Promise.all([
-      observed.instance === null ? null : addressLimitOf(context, observed.instance),
-      knownOrSurveyed(observed.subnet),
+      observed.instance === null ? null : addressLimitOf(asking, observed.instance),
+      knownOrSurveyed(asking, observed.subnet),
     ]);
-    await noteObserved(context, [observed]);
+    await noteObserved(asking, [observed]);
     await store.move(arrivedOn(observed, before.rows, before.now));
     const eni = refreshed(noted, observed, addressLimit, before.now);
     await store.saveEnis([eni]);

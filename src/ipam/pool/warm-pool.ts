@@ -145,7 +145,7 @@ export function createWarmPools(context: IpamContext, enis: Enis, cache: Cache):
   }
 
   function startFill(of: PoolOf, pool: Pool): Promise<Filled> {
-    const urgent = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'));
+    const urgent = urgently(context, () => (pool.waiting > 0 ? 'cold' : 'refill'), of.home.eni.id);
     const signal = () => pool.waiters?.signal;
     const asked = {
       ...{ range: of.range, waiting: () => pool.waiting, marks: () => marks(pool), signal },

@@ -5,7 +5,7 @@ import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, type Pool, poolFor } from '../../domain/ids.ts';
 import type { Limited } from '../../domain/tenant.ts';
-import type { IpamContext } from '../context.ts';
+import { type IpamContext, inTurnOf } from '../context.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import { idleElsewhere, idleOf } from '../pool/steal.ts';
@@ -92,7 +92,9 @@ export function createAllocator(
       },
     };
     try {
-      const row = await (named === null ? claimAny(going) : claimNamed(context, enis, going, named));
+      const row = await (named === null
+        ? claimAny(going)
+        : claimNamed(inTurnOf(context, pool.eni), enis, going, named));
       cache.note(row);
       warm.claimed({ home, range: pool.range });
       return { row, home };
@@ -158,7 +160,10 @@ export function createAllocator(
   async function claimResting(asked: Asked, why: Exhausted): Promise<Allocation | null> {
     const row = takeEarly(asked);
     const claimed = row === null ? null : await claim(row, asked);
-    return claimed ?? (await withRetry(asked, () => claimEarly(context, enis, asked, why)));
+    return (
+      claimed ??
+      (await withRetry(asked, () => claimEarly(inTurnOf(context, asked.pool.eni), enis, asked, why)))
+    );
   }
 
   /** Retries `work` while EC2 is unavailable. After REUSE_AFTER_MS claims an address that still rests on the ENI

@@ -220,6 +220,20 @@ export function permits(test: Test): void {
     assert.equal(await permitsOf(store, 4), [0, 0, 0, 2], 'it holds no more than its capacity');
   });
 
+  test('permits: one that leaves some in the bucket is given only while there are more', async ({
+    store,
+    advance,
+  }) => {
+    const sparing = { withinMs: -4_000 };
+    assert.equal(await permitsOf(store, 2, sparing), [0, null]);
+    assert.equal(await permitsOf(store, 2), [0, 0]);
+    advance(4_000);
+    assert.equal(await permitsOf(store, 1, sparing), [null]);
+    advance(3_000);
+    assert.equal(await permitsOf(store, 1, sparing), [0]);
+    assert.equal(await permitsOf(store, 3), [0, 0, 2], 'what was not given was not taken');
+  });
+
   test('permits: one that is given back goes to the next, and the bucket stays as large', async ({
     store,
     advance,
