@@ -5,6 +5,7 @@ import { cleaned } from './text.ts';
 /** All error codes. The program branches on the code; people read the message. */
 export const ERROR_CODES = [
   'bad-request', // the request or the configuration is wrong
+  'denied', // the client has not this right; nothing was changed
   'conflict', // somebody else has the address, the ENI or the listener
   'exhausted', // no address can be given
   'denied', // the caller has not proved that it may

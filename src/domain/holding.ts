@@ -56,8 +56,11 @@ const ROUNDING_MS = 1;
 export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
   row.status === claimed.status && row.iface === claimed.iface && row.restedSince === claimed.restedSince;
 
-export const onArrival = (arrivedAt: Moment, storeAt: number | null): Evidence => ({
-  ...{ arrivedAt, storeAt, tried: null, unanswered: 0, looks: 0 },
+/** `agoMs`: the release was sent so long before it arrived. Then "arrived" means "was sent" in what follows. */
+export const onArrival = (arrivedAt: Moment, storeAt: number | null, agoMs = 0): Evidence => ({
+  arrivedAt: { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
+  storeAt: storeAt === null ? null : storeAt - agoMs,
+  ...{ tried: null, unanswered: 0, looks: 0 },
   aheadMinMs: Number.NEGATIVE_INFINITY,
   aheadMaxMs: Number.POSITIVE_INFINITY,
 });

@@ -3,14 +3,16 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
-import { IpamError } from '../domain/error.ts';
+import { IpamError, isError } from '../domain/error.ts';
 import { type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
 import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
+import { originOf } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
 
 /** The local and the global address space have one name. Then engines from 27 on do not search for a pool that
@@ -51,10 +53,12 @@ interface DriverOptions {
   readonly inFlight?: InFlight;
   /** The longest time for the body of a request, in milliseconds. */
   readonly bodyMaxMs?: number;
+  /** What clients with certificates may do. Default: use the ENIs of their instance. */
+  readonly authorize?: Authorize;
 }
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
-  const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS } = options;
+  const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
@@ -72,6 +76,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 
   app.post('/IpamDriver.RequestPool', async c => {
     const caller = watchCaller(c);
+    const from = originOf(c, authorize);
     const asked = await bodyOf(c, RequestPool);
     if (asked.V6) throw new IpamError('bad-request', 'IPv6 is not served', { hint: 'leave out --ipv6' });
     const eniId = option(asked.Options, 'eni-id');
@@ -87,6 +92,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       pool: asked.Pool,
       subPool: asked.SubPool,
       caller: caller.signal,
+      from,
     });
     // Engine 29 does not request a gateway for ipvlan and macvlan. Without this its containers have no default route.
     return json({
@@ -97,12 +103,14 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   });
 
   app.post('/IpamDriver.ReleasePool', async c => {
+    const from = originOf(c, authorize);
     const asked = await bodyOf(c, ReleasePool);
     // Docker also releases pools of networks that stay, and a network must be removable while the ledger is away.
     // Only the size of the warm pool depends on it.
     try {
-      await service.pools.release(parsePoolId(asked.PoolID));
+      await service.pools.release(parsePoolId(asked.PoolID), from);
     } catch (error) {
+      if (isError(error, 'denied')) throw error;
       log('warn', 'pool release not noted', { error });
     }
     return json({});
@@ -110,27 +118,33 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 
   app.post('/IpamDriver.RequestAddress', async c => {
     const caller = watchCaller(c);
+    const from = originOf(c, authorize);
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
     await inTurn(c, caller);
     await service.opened(caller.signal);
     if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
-      return await gatewayAnswer(service, pool, named);
+      return await gatewayAnswer(service, pool, named, from);
     const holder = option(asked.Options, ENDPOINT_NAME);
-    const { row, home } = await service.allocator.request({ pool, named, holder, caller: caller.signal });
+    const given = await service.allocator.request({ pool, named, holder, caller: caller.signal, from });
+    const { row, home, isRepeated } = given;
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
     // Reads from the kernel once more: the caller may have gone before its connection was accepted.
     await turn();
-    return await handOver(c, caller, body, () => service.allocator.undo(row));
+    return await handOver(c, caller, body, async () => {
+      if (!isRepeated) await service.allocator.undo(row);
+    });
   });
 
   app.post('/IpamDriver.ReleaseAddress', async c => {
+    const from = originOf(c, authorize);
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
     try {
-      await service.allocator.release(pool, ip, () => service.opened());
+      const client = from === ANYBODY ? undefined : { from, isGone: watchCaller(c).isGone };
+      await service.allocator.release(pool, ip, () => service.opened(), client);
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
       return errorAnswer(error, log, { path: c.req.path, eni: pool.eni, ip });
@@ -140,8 +154,13 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   return app;
 }
 
-async function gatewayAnswer({ pools }: Service, pool: Pool, named: Ipv4 | null): Promise<Response> {
-  const { gateway, subnet } = await pools.gateway(pool, named);
+async function gatewayAnswer(
+  { pools }: Service,
+  pool: Pool,
+  named: Ipv4 | null,
+  from: Origin,
+): Promise<Response> {
+  const { gateway, subnet } = await pools.gateway(pool, named, from);
   return json({ Address: `${gateway}/${subnet.maskLength}`, Data: {} });
 }
 

@@ -15,6 +15,7 @@ import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
 import { createConnections } from './connections.ts';
+import { noteUnixPeer } from './identity.ts';
 import { nameSocket, withFreeName } from './stale-socket.ts';
 import { createTlsFront, type TlsFiles } from './tls-front.ts';
 
@@ -61,6 +62,7 @@ export async function listen(app: App, listener: Listener, log?: Log): Promise<L
   // Deno ends a connection after each response when the server does not listen itself.
   Object.defineProperty(http, 'listening', { value: true });
   const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, log) : plainFront(http);
+  if (listener.kind === 'unix') front.on('connection', noteUnixPeer);
   front.maxConnections = CONNECTIONS_MAX;
   const connections = createConnections(http, front);
   const removeSocket = await bind(front, listener);

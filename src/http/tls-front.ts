@@ -6,6 +6,7 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { noteTlsPeer } from './identity.ts';
 
 /** The longest time for a TLS handshake. Until then the client has presented no certificate, and takes up
  *  a connection. */
@@ -44,7 +45,10 @@ export function createTlsFront(
     ALPNProtocols: ['http/1.1'],
     handshakeTimeout: handshakeMaxMs,
   };
-  const front = createTlsServer(options, socket => http.emit('connection', socket));
+  const front = createTlsServer(options, socket => {
+    noteTlsPeer(socket);
+    http.emit('connection', socket);
+  });
   return front.on('tlsClientError', (error: Error, socket: Socket) => {
     log?.('warn', 'client refused', { peer: socket.remoteAddress, reason: error.message });
     socket.destroy();

@@ -1,6 +1,7 @@
 /** Creates the parts of src/ipam of one server process and connects them. */
 
 import type { IpamContext } from './context.ts';
+import { type Attachments, createAttachments } from './ec2/attachments.ts';
 import { createEnis, type Enis } from './ec2/enis.ts';
 import { createFollowUps } from './ec2/follow-up.ts';
 import { type Cache, createCache } from './pool/cache.ts';
@@ -16,6 +17,7 @@ import { checkSubnet } from './sync/reconcile.ts';
 
 export interface Ipam {
   readonly enis: Enis;
+  readonly attachments: Attachments;
   readonly cache: Cache;
   readonly rollbacks: Rollbacks;
   readonly pools: Pools;
@@ -28,20 +30,23 @@ export interface Ipam {
 export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
   const context = { ...given, followUps: createFollowUps(given) };
   const enis = createEnis(context);
+  const attachments = createAttachments(context);
   const rollbacks = createRollbacks(context);
   const cache = createCache(context.policy, context.clock);
   const outages = createOutages(context);
   const warm = createWarmPools(context, enis, cache);
-  const releases = createReleases(context, { enis, cache, warm, outages });
+  const releases = createReleases(context, { enis, attachments, cache, warm, outages });
   return {
     enis,
+    attachments,
     cache,
     rollbacks,
     warm,
     releases,
-    pools: createPools(context, { enis, warm, outages }),
+    pools: createPools(context, { enis, attachments, warm, outages }),
     allocator: createAllocator(context, {
       enis,
+      attachments,
       subnetChecks: createSubnetChecks(context, checkSubnet),
       rollbacks,
       cache,
@@ -49,6 +54,6 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
       outages,
       releases,
     }),
-    keeper: createKeeper(context, { enis, cache, rollbacks, releases, warm }, options),
+    keeper: createKeeper(context, { enis, attachments, cache, rollbacks, releases, warm }, options),
   };
 }

@@ -9,9 +9,12 @@ import {
   parseInstanceId,
   poolFor,
 } from '../domain/ids.ts';
+import { ANYBODY, type Origin } from '../domain/origin.ts';
 import type { IpamContext } from './context.ts';
+import type { Attachments } from './ec2/attachments.ts';
 import { type Enis, type Home, notOurs } from './ec2/enis.ts';
 import type { WarmPools } from './pool/warm-pool.ts';
+import { authorityOver } from './request/authority.ts';
 import { type Outages, withRetry } from './request/retry.ts';
 
 /** Engines up to 26 repeat a RequestPool without --subnet, about a thousand times a second, as long as the pool
@@ -30,6 +33,8 @@ export interface PoolRequest {
   readonly host?: string | undefined;
   /** Aborted when the caller has disconnected. */
   readonly caller?: AbortSignal | undefined;
+  /** Default: a client that may use every ENI. */
+  readonly from?: Origin;
 }
 export interface PoolAnswer {
   readonly poolId: string;
@@ -39,6 +44,7 @@ export interface PoolAnswer {
 
 export interface PoolParts {
   readonly enis: Enis;
+  readonly attachments: Attachments;
   readonly warm: WarmPools;
   readonly outages: Outages;
 }
@@ -47,14 +53,15 @@ export interface Pools {
   /** Checks the request against the ENI and marks the ENI as this ledger's. No address changes its holder. */
   request(asked: PoolRequest): Promise<PoolAnswer>;
   /** Returns the VPC router, the only gateway that a subnet has. Throws conflict if the ENI is not this ledger's,
-   *  and bad-request if `named` is another address. */
-  gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }>;
+   *  bad-request if `named` is another address, and denied if the client may not use the ENI. */
+  gateway(pool: Pool, named: Ipv4 | null, from?: Origin): Promise<{ gateway: Ipv4; subnet: Cidr }>;
   /** Records that Docker released the pool. Its ENI is not kept warm until the next request for it. No address
-   *  changes its holder. Throws store-down. */
-  release(pool: Pool): Promise<void>;
+   *  changes its holder. Throws store-down, and denied if the client may not use the ENI. */
+  release(pool: Pool, from?: Origin): Promise<void>;
 }
 
-export function createPools(context: IpamContext, { enis, warm, outages }: PoolParts): Pools {
+export function createPools(context: IpamContext, parts: PoolParts): Pools {
+  const { enis, attachments, warm, outages } = parts;
   const lastWithoutSubnet = new Map<string, number>();
 
   async function request(asked: PoolRequest): Promise<PoolAnswer> {
@@ -64,6 +71,8 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
     const wanted = asked.pool === '' ? null : parseCidr(asked.pool, '--subnet');
     const range = asked.subPool === '' ? null : parseCidr(asked.subPool, '--ip-range');
     const retrying = withRetry(outages, id, { startedAt: context.clock(), caller: asked.caller });
+    const authority = authorityOver(attachments, id, asked.from ?? ANYBODY);
+    if (!authority.isProved()) await retrying(authority.prove);
     const { eni, subnet } = await retrying(() => enis.look(id, asked.host));
     const advice = `add --subnet ${formatCidr(subnet.cidr)} --gateway ${routerOf(subnet.cidr)}`;
     if (wanted !== null && !sameCidr(wanted, subnet.cidr))
@@ -115,8 +124,11 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
       );
   }
 
-  async function gateway(pool: Pool, named: Ipv4 | null): Promise<{ gateway: Ipv4; subnet: Cidr }> {
-    const own = await enis.own(pool.eni);
+  async function gateway(pool: Pool, named: Ipv4 | null, from = ANYBODY) {
+    const authority = authorityOver(attachments, pool.eni, from);
+    if (!authority.isProved())
+      await withRetry(outages, pool.eni, { startedAt: context.clock() })(authority.prove);
+    const own = (await enis.own(pool.eni)) ?? (from.instance === null ? null : await enis.adopt(pool.eni));
     if (own === null) throw notOurs(pool.eni, context);
     const { subnet } = own;
     const router = routerOf(subnet.cidr);
@@ -131,7 +143,10 @@ export function createPools(context: IpamContext, { enis, warm, outages }: PoolP
     return { gateway: router, subnet: subnet.cidr };
   }
 
-  async function release({ eni }: Pool): Promise<void> {
+  /** It asks EC2 once: a network is removable while EC2 is away. */
+  async function release({ eni }: Pool, from = ANYBODY): Promise<void> {
+    const authority = authorityOver(attachments, eni, from);
+    if (!authority.isProved()) await authority.prove();
     warm.forget(eni);
     await enis.released(eni);
   }

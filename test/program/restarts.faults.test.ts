@@ -14,7 +14,7 @@ import { startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { freePort, type Program } from '../kit/servers/process.ts';
-import { eniName, worldOf } from '../kit/servers/site.ts';
+import { eniName, INSTANCE, worldOf } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { pause } from '../kit/wait.ts';
 
@@ -47,7 +47,7 @@ const RHYTHMS = [async () => {}, () => pause(Math.random() * PAUSE_MAX_MS), () =
 let certificates: Certificates;
 const restarts = suite('ten restarts under load');
 restarts.before(() => {
-  certificates = makeCertificates();
+  certificates = makeCertificates(undefined, INSTANCE);
 });
 restarts.after(() => certificates.remove());
 

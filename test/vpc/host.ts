@@ -34,7 +34,9 @@ export class Host extends Instance {
     if (way === 'central') {
       const plugin = blockBehind('Each host, in `/etc/docker/plugins/', 'json');
       this.write('/etc/docker/plugins/ec2-ipam.json', plugin);
-      for (const name of ['ca.pem', 'host.pem', 'host.key']) this.#certificate(name, '/etc/docker/ec2-ipam');
+      this.#certificate('ca.pem', '/etc/docker/ec2-ipam');
+      for (const kind of ['pem', 'key'])
+        this.#certificate(`${this.site.id}.${kind}`, '/etc/docker/ec2-ipam', `host.${kind}`);
       const link = blockBehind('`/etc/systemd/system/ec2-ipam-link.service`', 'ini');
       this.write('/etc/systemd/system/ec2-ipam-link.service', link);
     } else if (way === 'shared') {
@@ -92,8 +94,8 @@ export class Host extends Instance {
       await this.sh(`tar -C ${IMAGE_FOLDER} -c . | docker import - busybox:latest`);
   }
 
-  #certificate(name: string, folder: string): void {
-    this.write(join(folder, name), readFileSync(join(CERTIFICATES, name), 'utf8'), 0o600);
+  #certificate(name: string, folder: string, as = name): void {
+    this.write(join(folder, as), readFileSync(join(CERTIFICATES, name), 'utf8'), 0o600);
   }
 
   /** Does what a command of the README, typed on a workstation with the checkout, does to this host. */

@@ -15,6 +15,7 @@ import { assert, suite } from '../kit/uvu.ts';
 import { type Files, runMachine } from './machine.ts';
 import { PAGES_FOLDER } from './readme.ts';
 import { SCENARIOS } from './scenarios.ts';
+import { INSTANCES } from './site.ts';
 
 const LIMIT_S = 660;
 const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
@@ -66,7 +67,7 @@ async function filesOfMachine(): Promise<Files> {
     logLevel: 'error',
   });
   installData(at('mysql'), '--innodb-log-file-size=10M');
-  const { ca, server, client, remove } = makeCertificates(['DNS:ipam.internal', 'DNS:db.internal']);
+  const { ca, server, sign, remove } = makeCertificates(['DNS:ipam.internal', 'DNS:db.internal']);
   process.once('exit', remove);
   return {
     '/vpc/guest.mjs': at('guest.mjs'),
@@ -75,8 +76,15 @@ async function filesOfMachine(): Promise<Files> {
     '/vpc/certificates/ca.pem': ca,
     '/vpc/certificates/server.pem': server.cert,
     '/vpc/certificates/server.key': server.key,
-    '/vpc/certificates/host.pem': client.cert,
-    '/vpc/certificates/host.key': client.key,
+    ...Object.fromEntries(
+      INSTANCES.flatMap(({ id }) => {
+        const { cert, key } = sign('host', `URI:ec2-ipam://instance/${id}`);
+        return [
+          [`/vpc/certificates/${id}.pem`, cert],
+          [`/vpc/certificates/${id}.key`, key],
+        ];
+      }),
+    ),
     '/var/lib/mysql': at('mysql'),
     [`${MYSQL_SHARE}/english`]: `${MYSQL_SHARE}/english`,
     [`${MYSQL_SHARE}/charsets`]: `${MYSQL_SHARE}/charsets`,

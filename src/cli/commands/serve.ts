@@ -61,7 +61,7 @@ export async function startServer(
   const parts = await context.assemble(config, log);
   const ledger = createOpening(parts, context);
   const inFlight = createInFlight();
-  const app = createDriver(parts.service(ledger.opened), log, { inFlight });
+  const app = createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize });
   const listening: Listening[] = [];
   const stop = async () => {
     const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;

@@ -192,6 +192,10 @@ function unwise(settings: Settings, { flags, env }: Sources): string[] {
     warnings.push(
       `--store holds a password, which every user of this machine can read: use ${environmentName('store-password')}_FILE`,
     );
+  if (settings.authorize === 'any' && settings.listen.some(({ kind }) => kind === 'https'))
+    warnings.push(
+      '--authorize any: every client with a certificate may use, and release, the addresses of every ENI',
+    );
   if (settings.intentGraceMs < settings.callDeadlineMs + SIGNATURE_LIFE_MS)
     warnings.push(
       '--intent-grace is shorter than --call-deadline and the life of a signature (905s) together: only for tests with the simulator',

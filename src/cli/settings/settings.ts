@@ -1,6 +1,7 @@
 /** The table of all settings, and which settings each command has. */
 import { resolve } from 'node:path';
 import { LOG_LEVELS } from '../../domain/log.ts';
+import { AUTHORIZE } from '../../domain/origin.ts';
 import {
   duration,
   type Kind,
@@ -90,6 +91,12 @@ export const SETTINGS = {
     kind: onOff,
     fallback: 'off',
     help: 'permit http beyond loopback, where every client that reaches the port can use the pool',
+  }),
+  authorize: one({
+    flag: 'authorize',
+    kind: oneOf(...AUTHORIZE),
+    fallback: 'instance',
+    help: 'what clients of an https listener may use: the ENIs of the instance that their certificate names, or any',
   }),
   socketMode: one({
     flag: 'socket-mode',

@@ -3,13 +3,17 @@ import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
-import { type EniId, type Pool, poolFor } from '../../domain/ids.ts';
+import { type EniId, poolFor } from '../../domain/ids.ts';
+import { ANYBODY, isForgotten } from '../../domain/origin.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
+import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import { idleElsewhere, idleOf } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
+import { authorityOver } from './authority.ts';
+import { claimOf, givenBefore } from './claim.ts';
 import { logEarlyReuse } from './claim-free.ts';
 import { createDeadline } from './deadline.ts';
 import { claimEarly, READY_LOOK } from './early-reuse.ts';
@@ -38,13 +42,14 @@ export interface Allocator {
    *  caller-gone, and at the deadline the error of what it waited for. */
   request(asked: AddressRequest): Promise<Given>;
   /** Ends a holding; see `Releases`. */
-  release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
+  release: Releases['release'];
   /** Rolls back a claim whose response was not delivered. Takes UNDO_MAX_MS at most; then the keeper repeats it. */
   undo(row: Allocation): Promise<void>;
 }
 
 export interface AllocatorParts {
   readonly enis: Enis;
+  readonly attachments: Attachments;
   readonly subnetChecks: SubnetChecks;
   readonly rollbacks: Rollbacks;
   readonly cache: Cache;
@@ -55,7 +60,7 @@ export interface AllocatorParts {
 
 export function createAllocator(
   context: IpamContext,
-  { enis, subnetChecks, rollbacks, cache, warm, outages, releases }: AllocatorParts,
+  { enis, attachments, subnetChecks, rollbacks, cache, warm, outages, releases }: AllocatorParts,
 ): Allocator {
   const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
@@ -65,17 +70,23 @@ export function createAllocator(
       throw new IpamError('unavailable', 'too many claims wait to be rolled back', {
         hint: 'look whether the ledger can be written, and try again',
       });
+    if (asked.from !== undefined && isForgotten(asked.from)) throw tooOld();
     const options = { startedAt: clock(), caller: asked.caller };
     return await outages.store.retryWhile(isStoreDown, () => tryOnce(asked, options), options);
   }
 
   async function tryOnce(asked: AddressRequest, options: Required<RetryOptions>): Promise<Given> {
-    const { pool, named } = asked;
+    const { pool, named, from = ANYBODY } = asked;
     const { startedAt } = options;
     const outage = outages.ec2(pool.eni);
     const withRetry = <T>(work: () => Promise<T>) => outage.retryWhile(isEc2Away, work, options);
+    const authority = authorityOver(attachments, pool.eni, from);
     // A lookup in the cache makes no EC2 call, so its success must not end an outage of EC2.
-    const own = enis.recall(pool.eni) ?? (await withRetry(() => enis.own(pool.eni)));
+    if (!authority.isProved()) await withRetry(authority.prove);
+    const own =
+      enis.recall(pool.eni) ??
+      (await withRetry(() => enis.own(pool.eni))) ??
+      (from.instance === null ? null : await withRetry(() => enis.adopt(pool.eni)));
     if (own === null) throw notOurs(pool.eni, context);
     poolFor(pool.eni, own.subnet.cidr, pool.range); // throws if the range is not in the subnet
     const home = await enis.wanted(own);
@@ -84,7 +95,9 @@ export function createAllocator(
       Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt))),
     );
     const going: Asked = {
-      ...{ ...asked, home, startedAt, withRetry },
+      ...{ ...asked, home, from, startedAt, withRetry, isRepeated: false },
+      authority:
+        from.instance === null ? authority : { ...authority, prove: () => withRetry(authority.prove) },
       releasing: ip => releases.underWay(pool.eni, ip),
       isTimeUp: deadline.isPast,
       get signal() {
@@ -96,8 +109,9 @@ export function createAllocator(
         ? claimAny(going)
         : claimNamed(inTurnOf(context, pool.eni), enis, going, named));
       cache.note(row);
-      warm.claimed({ home, range: pool.range });
-      return { row, home };
+      const { isRepeated } = going;
+      if (!isRepeated) warm.claimed({ home, range: pool.range });
+      return { row, home, isRepeated };
     } finally {
       deadline.end();
     }
@@ -111,6 +125,8 @@ export function createAllocator(
       const row = cache.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
       if (claimed !== null) return claimed;
+      const before = asked.from.id === null ? null : await givenBefore(context, asked);
+      if (before !== null) return before;
       if (isLast) throw contended(asked);
       const filled =
         row === null
@@ -139,11 +155,12 @@ export function createAllocator(
 
   /** Claims a row of the cache. Returns null if another server has changed it. */
   async function claim(row: Allocation, asked: Asked): Promise<Allocation | null> {
-    const { home, holder } = asked;
+    const { home } = asked;
     const now = cache.storeNow();
     let claimed: Allocation | undefined;
     try {
-      [claimed] = await store.move([{ row, move: 'claim', holder }]);
+      if (!asked.authority.isProved()) await asked.authority.prove();
+      [claimed] = await store.move([claimOf(context, asked, row)]);
     } catch (error) {
       if (isStoreDown(error) && error.addresses.includes(row.ip)) cache.avoid(row); // the next try takes another row
       throw error;
@@ -261,6 +278,11 @@ export function createAllocator(
     undo,
   };
 }
+
+const tooOld = (): IpamError =>
+  new IpamError('bad-request', 'the request is older than its id is remembered', {
+    hint: 'ask with another id',
+  });
 
 const contended = ({ home }: Asked): IpamError =>
   new IpamError('unavailable', `other requests claimed each address that became ready on ${home.eni.id}`, {

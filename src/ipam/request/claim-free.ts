@@ -6,6 +6,7 @@ import type { Reading } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { assign } from '../ec2/assign.ts';
 import { since } from '../pool/cache.ts';
+import { claimOf } from './claim.ts';
 import type { Asked } from './request.ts';
 
 export interface Claimed {
@@ -40,12 +41,13 @@ export async function claimFree(
  *  `now`, by the store's clock. */
 export async function claimReady(
   context: IpamContext,
-  { home, holder }: Asked,
+  asked: Asked,
   row: Allocation,
   { now, before = row }: { readonly now: number; readonly before?: Allocation | undefined },
 ): Promise<Allocation | null> {
-  const [claimed = null] = await context.store.move([{ row, move: 'claim', holder }]);
-  if (claimed !== null) logEarlyReuse(context, home.eni.id, before, now);
+  if (!asked.authority.isProved()) await asked.authority.prove();
+  const [claimed = null] = await context.store.move([claimOf(context, asked, row)]);
+  if (claimed !== null) logEarlyReuse(context, asked.home.eni.id, before, now);
   return claimed;
 }
 

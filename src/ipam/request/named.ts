@@ -3,10 +3,12 @@ import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, formatCidr, type Ipv4, isReserved, routerOf } from '../../domain/address.ts';
 import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
+import { isHeldBy } from '../../domain/origin.ts';
 import type { IpamContext } from '../context.ts';
 import { isSeenSoon } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { evict, makeRoomFor } from '../pool/steal.ts';
+import { claimOf, givenBefore } from './claim.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
 
@@ -37,8 +39,13 @@ export async function claimNamed(
     const isResting = row.status === 'free' && policy.strictReuse;
     if (isIntent(row) && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
     if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
-      const [claimed] = await store.move([{ row, move: 'claim', holder: asked.holder }]);
-      if (claimed !== undefined) return claimed;
+      if (!asked.authority.isProved()) await asked.authority.prove();
+      const [claimed] = await store.move([claimOf(context, asked, row)]);
+      const before = claimed ?? (await givenBefore(context, asked));
+      if (before !== null) return before;
+    } else if (isHeldBy(row, asked.from)) {
+      const before = await givenBefore(context, asked);
+      if (before !== null) return before;
     } else if (row.status === 'free') {
       const claimed = await asked.withRetry(() => assignNamed(context, enis, asked, row, now));
       if (claimed !== null) return claimed;

@@ -11,13 +11,16 @@ import {
   type Moment,
   onArrival,
 } from '../../domain/holding.ts';
-import type { EniId, Pool } from '../../domain/ids.ts';
+import type { EniId, InstanceId, Pool } from '../../domain/ids.ts';
+import { ANYBODY, isForgotten, type Origin } from '../../domain/origin.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
 import { tenantAtQuota } from '../ec2/assign.ts';
+import type { Attachments } from '../ec2/attachments.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
+import { authorityOver } from './authority.ts';
 import { isEc2Away, isLocked, isStoreDown, type Outages } from './retry.ts';
 
 /** Moves that one release tries. Each may fail because another request has changed the row. */
@@ -29,8 +32,8 @@ const OWED_AT_ONCE = 50;
 
 export interface Releases {
   /** Ends the holding of the address that the pool's ENI had at the time of this call. Returns false if it had
-   *  none. `opened` resolves when the ledger can be used. */
-  release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>): Promise<boolean>;
+   *  none. `opened` resolves when the ledger can be used. Throws denied if the client may not end it. */
+  release(pool: Pool, ip: Ipv4, opened?: () => Promise<void>, client?: Client): Promise<boolean>;
   /** Resolves when the releases of the address that are under way in this process, or owed, have ended; null if
    *  there are none. */
   underWay(eni: EniId, ip: Ipv4): Promise<unknown> | null;
@@ -45,10 +48,19 @@ export interface Releases {
   owed(): Ipv4[];
 }
 
+/** Who sent a release. */
+export interface Client {
+  readonly from: Origin;
+  /** Whether its connection is closed. */
+  isGone(): boolean;
+}
+const LOCAL: Client = { from: ANYBODY, isGone: () => false };
+
 /** A release that is under way or owed. */
 interface Release {
   readonly pool: Pool;
   readonly ip: Ipv4;
+  readonly client: Client;
   /** The cached row of the holding when the release arrived. If another server has ended that holding since, the
    *  move fails and the ledger is read. */
   readonly remembered: Allocation | null;
@@ -58,15 +70,20 @@ interface Release {
 
 interface Parts {
   readonly enis: Enis;
+  readonly attachments: Attachments;
   readonly cache: Cache;
   readonly warm: WarmPools;
   readonly outages: Outages;
 }
 
+/** Repeats the work while EC2 is unavailable, where somebody waits. */
+type WhileAway = <T>(work: () => Promise<T>) => Promise<T>;
+
 /** An ENI, and whether it has left the instance of an embedded ledger. */
 type Place = Home & { readonly isAway: boolean };
 
-export function createReleases(context: IpamContext, { enis, cache, warm, outages }: Parts): Releases {
+export function createReleases(context: IpamContext, parts: Parts): Releases {
+  const { enis, attachments, cache, warm, outages } = parts;
   const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const underWay = new Map<EniId, Map<Ipv4, Set<Promise<unknown>>>>();
@@ -78,9 +95,19 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     pool: Pool,
     ip: Ipv4,
     opened: () => Promise<void> = () => Promise.resolve(),
+    client = LOCAL,
   ): Promise<boolean> {
-    const known = onArrival(moment(), cache.storeNow());
-    const one: Release = { pool, ip, remembered: cache.holding(pool.eni, ip), known };
+    const { from } = client;
+    const storeNow = cache.storeNow();
+    const known = onArrival(moment(), storeNow, from.sentMsAgo);
+    const held = cache.holding(pool.eni, ip);
+    const one: Release = {
+      pool,
+      ip,
+      client,
+      remembered: isSurely(held, from, storeNow) ? held : null,
+      known,
+    };
     const work = opened().then(() => makeInTime(one));
     const over = () => forget(one, ended);
     const ended: Promise<void> = work.then(over, error => owe(one, error).then(over));
@@ -157,24 +184,35 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
   async function makeInTime(one: Release): Promise<boolean> {
     const { eni } = one.pool;
     const options = { startedAt: context.clock() };
-    const own = () => outages.ec2(eni).retryWhile(isEc2Away, () => enis.own(eni), options);
-    return await outages.store.retryWhile(isStoreDown, () => make(one, own), options);
+    const whileAway = <T>(work: () => Promise<T>) => outages.ec2(eni).retryWhile(isEc2Away, work, options);
+    return await outages.store.retryWhile(isStoreDown, () => make(one, whileAway), options);
   }
 
-  /** Makes the release, without a retry. A failure here does not start an outage, which would shorten the waits of
-   *  requests. */
-  async function make(one: Release, own = () => enis.own(one.pool.eni)): Promise<boolean> {
+  /** Makes the release, by default without a retry. A failure here does not start an outage, which would shorten the
+   *  waits of requests. */
+  async function make(one: Release, whileAway: WhileAway = work => work()): Promise<boolean> {
     const { eni } = one.pool;
+    if (isForgotten(one.client.from)) return false;
     const known = enis.recall(eni);
     const away = known === null ? await enis.away(eni) : null;
-    if (away !== null) return await endIn({ ...away, isAway: true }, one);
-    const home = known ?? (await own());
+    if (away !== null) return await endIn({ ...away, isAway: true }, one, whileAway);
+    const home = known ?? (await whileAway(() => enis.own(eni))) ?? (await adopted(one, whileAway));
     // Addresses of an ENI that is not this ledger's are not released, even if the ledger has rows for them.
-    return home !== null && (await endIn({ ...home, isAway: false }, one));
+    return home !== null && (await endIn({ ...home, isAway: false }, one, whileAway));
   }
 
-  async function endIn(home: Place, one: Release): Promise<boolean> {
-    const { ip, remembered } = one;
+  /** Adopts the ENI that the client's certificate proves to be its own; null: it has none. */
+  async function adopted(
+    { pool: { eni }, client: { from } }: Release,
+    whileAway: WhileAway,
+  ): Promise<Home | null> {
+    if (from.instance === null) return null;
+    await whileAway(authorityOver(attachments, eni, from).prove);
+    return await whileAway(() => enis.adopt(eni));
+  }
+
+  async function endIn(home: Place, one: Release, whileAway: WhileAway): Promise<boolean> {
+    const { ip, remembered, client } = one;
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const isRead = remembered === null || one.known.tried !== null;
       const row = isRead ? await look(home, one) : remembered;
@@ -183,9 +221,12 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
       // On an ENI that has left, an address that is not held may belong to another ledger by now.
       const mayEnd = isIts && (!home.isAway || row.status === 'allocated');
       const move = mayEnd ? moveToGiveUp(row) : null;
+      await authorize(one, move === null ? undefined : row, whileAway);
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
+      // A copy that arrived late: the agent has sent the release to another server.
+      if (isRead && client.from.id !== null && client.isGone()) return false;
       one.known = afterTry(one.known, row, isRead, moment());
-      const [moved] = await context.store.move([{ row, move }]);
+      const [moved] = await context.store.move([{ row, move, releaseId: client.from.id }]);
       if (moved !== undefined) {
         cache.note(moved);
         warm.released({ home, range: one.pool.range });
@@ -204,6 +245,23 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     });
   }
 
+  /** Throws denied if the client may not end the holding of the row, or, without a row, may not use the ENI. The
+   *  instance that the address was given to ends the holding wherever the ENI is now. Any other may not, even if the ENI
+   *  has moved to it. A holding without a recorded instance is ended by the instance that has the ENI. */
+  async function authorize(one: Release, row: Allocation | undefined, whileAway: WhileAway): Promise<void> {
+    const { pool, client } = one;
+    const { instance } = client.from;
+    if (instance === null || (row?.status === 'allocated' && row.instance === instance)) return;
+    const { isProved, prove } = authorityOver(attachments, pool.eni, client.from);
+    if (!isProved())
+      try {
+        await (row === undefined ? prove() : whileAway(prove));
+      } catch (error) {
+        if (row !== undefined || !isEc2Away(error)) throw error; // else nothing would change
+      }
+    if (row?.status === 'allocated' && row.instance !== null) throw givenTo(row, row.instance, instance);
+  }
+
   /** Reads the row and judges whether the release may end its holding. Returns the row if so; 'again' if another
    *  read may tell; undefined if not, or if there is no row. Throws unavailable if it cannot be known. */
   async function look({ subnet, eni }: Home, one: Release): Promise<Allocation | 'again' | undefined> {
@@ -212,6 +270,8 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     const { rows, now } = await context.store.get(subnet.id, [ip]);
     const seen = { row: rows[0], now, sentAt, heardAt: moment() };
     one.known = afterLook(one.known, seen);
+    // It was made, by this server or by another one; the row keeps its id when it is claimed anew.
+    if (isMade(seen.row, one.client.from)) return undefined;
     const judged = judge(one.known, seen);
     if (judged === 'again') return 'again';
     if (judged === 'kept' || judged === 'unsure')
@@ -243,6 +303,24 @@ export function createReleases(context: IpamContext, { enis, cache, warm, outage
     owed: () => [...owing.keys()].map(one => one.ip),
   };
 }
+
+/** Whether this release has ended the last holding of the row. */
+const isMade = (row: Allocation | undefined, { id }: Origin): boolean => id !== null && row?.releaseId === id;
+
+/** Whether the holding that this process remembers is the one that the release is to end. One from dockerd ends what is
+ *  there when it arrives. One from an agent may be a late copy of a release that another server has made. */
+const isSurely = (held: Allocation | null, from: Origin, storeNow: number | null): boolean =>
+  from.id === null ||
+  (held !== null && storeNow !== null && held.movedAt < storeNow - from.sentMsAgo && !isMade(held, from));
+
+const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
+  new IpamError(
+    'denied',
+    `${ip} on ${iface} was given to ${holder}, and the client certificate names ${client}`,
+    {
+      hint: 'its own instance releases it, or an operator by `ec2-ipam release`',
+    },
+  );
 
 /** Returns the move of an operator's release, or why the address cannot be released. `ours` says whether its ENI
  *  belongs to this ledger. */

@@ -2,7 +2,9 @@
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import type { Pool } from '../../domain/ids.ts';
+import type { Origin } from '../../domain/origin.ts';
 import type { Home } from '../ec2/enis.ts';
+import type { Authority } from './authority.ts';
 
 export interface AddressRequest {
   readonly pool: Pool;
@@ -12,15 +14,24 @@ export interface AddressRequest {
   readonly holder: string | null;
   /** Aborted when the caller has disconnected. Ends waits, never an EC2 call or a commit. */
   readonly caller: AbortSignal;
+  /** Default: a client that may use every ENI, and repeats nothing. */
+  readonly from?: Origin;
 }
 export interface Given {
   readonly row: Allocation;
   readonly home: Home;
+  /** The request was given the address before, perhaps by another server. Its client may have had that answer, so this
+   *  one is not rolled back. */
+  readonly isRepeated: boolean;
 }
 
 /** A request that is being served. */
 export interface Asked extends AddressRequest {
   readonly home: Home;
+  readonly from: Origin;
+  readonly authority: Authority;
+  /** Set when the address is one that the request was given before. */
+  isRepeated: boolean;
   /** When the request arrived, on the process's monotonic clock. */
   readonly startedAt: number;
   /** Aborted when the caller has disconnected or the request's deadline has passed. */

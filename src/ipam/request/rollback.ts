@@ -84,10 +84,10 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     const changes: Change[] = [];
     for (const claimed of claims) {
       const row = rows.get(claimed.ip);
-      if (row === undefined || !isSameHolding(row, claimed)) waiting.delete(claimKeyOf(claimed));
+      if (row === undefined || !isUnheard(row, claimed)) waiting.delete(claimKeyOf(claimed));
       else {
         standing.push(claimed);
-        changes.push({ row, move: row.missingSince === null ? 'release' : 'retire' });
+        changes.push({ row, move: row.missingSince === null ? 'undo' : 'retire' });
       }
     }
     const { moved, locked } = await moveUnlocked(changes);
@@ -132,6 +132,11 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     },
   };
 }
+
+/** Whether the row is still held by the claim, and nobody was told since. A repeat of the request raises the generation:
+ *  then another server has told its client. */
+const isUnheard = (row: Allocation, claimed: Allocation): boolean =>
+  isSameHolding(row, claimed) && (claimed.requestId === null || row.generation === claimed.generation);
 
 /** Another transaction has locked rows that the move names. */
 const isLock = (error: unknown): error is IpamError => isStoreDown(error) && isLocked(error);

@@ -3,6 +3,7 @@ import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { type IpamContext, urgently } from '../context.ts';
+import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { takeOver } from '../ec2/recover.ts';
 import type { Cache } from '../pool/cache.ts';
@@ -16,6 +17,8 @@ import { reconcile, type Scope } from './reconcile.ts';
 /** The interval of the heartbeats. */
 const BEAT_EVERY_MS = 5_000;
 const TAKE_OVER_EVERY_MS = 10_000;
+/** What EC2 has shown of the ENIs of clients with certificates is read again before it is a minute old. */
+const ATTACHMENTS_EVERY_MS = 10_000;
 const DRAIN_EVERY_MS = 60_000;
 /** The longest wait of a subnet that is new in the ledger for its first comparison. */
 const NEW_SUBNETS_MS = 10_000;
@@ -55,6 +58,7 @@ export interface KeeperOptions {
 
 export interface KeeperParts {
   readonly enis: Enis;
+  readonly attachments: Pick<Attachments, 'refresh'>;
   readonly cache: Pick<Cache, 'noteStoreTime'>;
   readonly rollbacks: Rollbacks;
   readonly releases: Pick<Releases, 'settleOwed' | 'owed'>;
@@ -62,7 +66,7 @@ export interface KeeperParts {
 }
 
 export function createKeeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, cache, rollbacks, releases, warm } = parts;
+  const { enis, attachments, cache, rollbacks, releases, warm } = parts;
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
@@ -72,6 +76,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     { name: 'rollback', everyMs: ROUND_MS, work: () => rollbacks.settle() },
     { name: 'release', everyMs: ROUND_MS, work: () => releases.settleOwed() },
     { name: 'take over', everyMs: TAKE_OVER_EVERY_MS, work: takeOverDue },
+    { name: 'attachments', everyMs: ATTACHMENTS_EVERY_MS, work: () => attachments.refresh(context) },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));

@@ -73,6 +73,7 @@ sources('defaults: are those of the design', () => {
     tlsKey: null,
     tlsClientCa: null,
     allowUnauthenticated: false,
+    authorize: 'instance',
     socketMode: 0o600,
     storePassword: null,
     warmMin: 2,
@@ -236,6 +237,15 @@ complaints('a password in a mistyped URL: is not repeated', () => {
 complaints('what works but is unwise, or of no use: is a warning', () => {
   assert.match(firstWarning(flag('intent-grace', '924s')), /only for tests/);
   assert.is(firstWarning(flag('intent-grace', '925s')), '');
+  const https = {
+    'tls-cert': ['c'],
+    'tls-key': ['k'],
+    'tls-client-ca': ['a'],
+    listen: ['https://0.0.0.0:1'],
+  };
+  assert.match(firstWarning({ flags: { ...https, authorize: ['any'] } }), /^--authorize any: every client/);
+  assert.is(firstWarning({ flags: https }), '');
+  assert.is(firstWarning(flag('authorize', 'any')), '', 'without https there is no certificate');
   const { warnings } = configOf({ env: { EC2_IPAM_WARMMIN: '3' } });
   assert.equal(warnings, ['EC2_IPAM_WARMMIN in the environment is no setting']);
 });

@@ -8,7 +8,7 @@ import { freePort, type Program } from './process.ts';
 
 export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 const CIDR = '10.0.0.0/22';
-const INSTANCE = 'i-0a1b2c3d4e5f60001';
+export const INSTANCE = 'i-0a1b2c3d4e5f60001';
 const ADDRESSES_PER_ENI = 30;
 const REST_MAX_MS = 30_000;
 /** How long the ledger needs to call a server dead that told nobody of its end, and a little more. */

@@ -20,7 +20,7 @@ export function suiteWithFolders(
   const tests = suite(name);
   if (needs.certificates) {
     tests.before(() => {
-      certificates = makeCertificates();
+      certificates = makeCertificates(undefined, 'i-0a');
     });
     tests.after(() => certificates.remove());
   }

@@ -1,0 +1,36 @@
+/** Where a call comes from, and how a call that an agent repeats is known again. */
+import type { Allocation } from './allocation.ts';
+import type { InstanceId } from './ids.ts';
+
+/** What a client with a certificate may use: the ENIs of the instance that it names, or every ENI. */
+export const AUTHORIZE = ['instance', 'any'] as const;
+export type Authorize = (typeof AUTHORIZE)[number];
+
+export interface Origin {
+  /** The instance that the client's certificate names: only its ENIs may be used. Null: the client may use every ENI. */
+  readonly instance: InstanceId | null;
+  /** The id of the call, from an agent; the same in each repetition. Null: it has none. */
+  readonly id: string | null;
+  /** How long the call was at the agent before it was sent on, in milliseconds, by the agent's clock. */
+  readonly sentMsAgo: number;
+}
+
+/** A client that may use every ENI and repeats nothing: dockerd on a local socket or over plain http. */
+export const ANYBODY: Origin = { instance: null, id: null, sentMsAgo: 0 };
+
+/** The longest time that an agent repeats a call, in milliseconds. */
+const REPEATED_FOR_MS = 120_000;
+/**
+ * A call of an agent that is older does nothing, in milliseconds. The agent has given up long before, so it is a copy
+ * that was kept back on the way, and the ledger may have forgotten its id: the row of a request keeps the id until it is
+ * claimed anew, and the id of a release until its next release.
+ */
+const REMEMBERED_FOR_MS = 2 * REPEATED_FOR_MS;
+
+/** Whether the call is older than its id is remembered. */
+export const isForgotten = ({ id, sentMsAgo }: Origin): boolean =>
+  id !== null && sentMsAgo > REMEMBERED_FOR_MS;
+
+/** Whether the row is held by this request. */
+export const isHeldBy = (row: Allocation, { id }: Origin): boolean =>
+  id !== null && row.status === 'allocated' && row.requestId === id;

@@ -1,0 +1,57 @@
+/** Who sent a call: the instance that its connection proves, and the ids that an agent gives it. */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Context } from 'hono';
+import { type Identity, identityIn } from '../domain/certificate.ts';
+import { IpamError } from '../domain/error.ts';
+import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
+import type { Env } from './answer.ts';
+
+/** The id of a call, and how long the call was at the agent before it was sent on. */
+const REQUEST_ID = 'ec2-ipam-request-id';
+const SENT_MS_AGO = 'ec2-ipam-sent-ms-ago';
+
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const AGE_MS = /^\d{1,9}$/;
+
+type Peer = { readonly via: 'unix' } | ({ readonly via: 'https' } & Identity);
+
+/** What is known of a connection. One over plain http proves nothing and is not in it. */
+const peers = new WeakMap<Socket, Peer>();
+
+/** Notes what the certificate of the connection says. */
+export function noteTlsPeer(socket: TLSSocket): void {
+  // Deno has a Uint8Array here. A certificate without its bytes names nobody.
+  const der: Uint8Array | undefined = socket.getPeerCertificate().raw;
+  peers.set(socket, { via: 'https', ...identityIn(der ?? new Uint8Array()) });
+}
+export const noteUnixPeer = (socket: Socket): void => void peers.set(socket, { via: 'unix' });
+
+/** Returns who sent the call. Throws denied when the certificate names no instance, and bad-request for ids that
+ *  cannot be read. Ids count only on connections that prove who sends them: nobody else may name a request. */
+export function originOf(c: Context<Env>, authorize: Authorize): Origin {
+  const incoming = c.env?.incoming;
+  const peer = incoming === undefined ? undefined : peers.get(incoming.socket);
+  if (incoming === undefined || peer === undefined) return ANYBODY;
+  const isBound = peer.via === 'https' && authorize === 'instance';
+  if (isBound && peer.instance === null) throw unnamed(peer.why);
+  const { [REQUEST_ID]: id, [SENT_MS_AGO]: age } = incoming.headers;
+  if (!isBound && id === undefined) return ANYBODY;
+  return { instance: isBound ? peer.instance : null, ...idsOf(id, age) };
+}
+
+function idsOf(id: unknown, age: unknown): Pick<Origin, 'id' | 'sentMsAgo'> {
+  if (id === undefined) return { id: null, sentMsAgo: 0 };
+  if (typeof id !== 'string' || !ID.test(id) || typeof age !== 'string' || !AGE_MS.test(age))
+    throw new IpamError(
+      'bad-request',
+      `${REQUEST_ID} must be a UUID in lower case, and ${SENT_MS_AGO} the age of the call in milliseconds`,
+      { hint: 'nothing was changed' },
+    );
+  return { id, sentMsAgo: Number(age) };
+}
+
+const unnamed = (why: string): IpamError =>
+  new IpamError('denied', `the client certificate cannot be used: ${why}`, {
+    hint: 'give the host a certificate whose subjectAltName is URI:ec2-ipam://instance/i-…, or start the server with --authorize any',
+  });
