@@ -1,4 +1,6 @@
 /** The command `serve`: starts the server, opens the ledger, and stops in good order. */
+import { mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import process from 'node:process';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -10,7 +12,8 @@ import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
-import { settingNames } from '../settings/settings.ts';
+import type { Config } from '../settings/config.ts';
+import { FORMER_LISTEN, settingNames } from '../settings/settings.ts';
 
 /** The pause before the ledger is opened again. */
 const OPEN_AGAIN_MS = 1000;
@@ -74,7 +77,9 @@ export async function startServer(
     await closeStore(parts, log);
   };
   try {
+    createStateFolder(config);
     for (const listener of config.listen) listening.push(await listen(app, listener, log));
+    listening.push(...(await listenWhereUntilNow(app, context)));
   } catch (error) {
     await stop();
     throw error;
@@ -87,6 +92,40 @@ export async function startServer(
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
   return { addresses, opened, stop };
+}
+
+/** The folder of an embedded ledger is its owner's only, and listen() would make it for others to pass through. */
+function createStateFolder({ listen, stateDir }: Config): void {
+  const folder = resolve(stateDir);
+  if (!listen.some(one => one.kind === 'unix' && dirname(one.path) === folder)) return;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch {} // listen() says why
+}
+
+/** Listens on the former default too, for one release, and says what to change. */
+async function listenWhereUntilNow(
+  app: ReturnType<typeof createDriver>,
+  { config, log }: Pick<Context, 'config' | 'log'>,
+): Promise<Listening[]> {
+  const {
+    formerListen,
+    listen: [now],
+  } = config;
+  if (formerListen === null || now?.kind !== 'unix') return [];
+  const { host, port } = FORMER_LISTEN;
+  log(
+    'warn',
+    `without --listen the server is at unix:${now.path}, and until the next release also at http://${host}:${port}: ` +
+      'remove /etc/docker/plugins/ec2-ipam.json or write ' +
+      `"Addr": "unix://${now.path}" into it, restart dockerd, and start serve with --listen unix:${now.path}`,
+  );
+  try {
+    return [await listen(app, formerListen, log)];
+  } catch (error) {
+    log('warn', 'former default of --listen not served', { error });
+    return [];
+  }
 }
 
 /** Throws conflict when the account or the Region is not the ledger's. When EC2 does not answer it only logs, so that

@@ -8,6 +8,7 @@ import {
   embeddedStore,
   environmentName,
   type Facts,
+  FORMER_LISTEN,
   SETTINGS,
   type Setting,
   type SettingName,
@@ -24,6 +25,8 @@ type Settings = { readonly [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name
 /** The checked configuration. Times are in milliseconds. */
 export interface Config extends Omit<Settings, 'listen'> {
   readonly listen: readonly Listener[];
+  /** Where to listen too, if that is possible: nothing says where to listen, and dockerd may know the former default. */
+  readonly formerListen: Listener | null;
   readonly aws: AwsSettings;
   /** One line for each setting that is accepted but unwise. */
   readonly warnings: readonly string[];
@@ -53,10 +56,12 @@ export function loadConfig(sources: Sources): Config {
   const file = configFile(sources, complaints);
   const texts = new Map<string, readonly string[]>();
   const values: Record<string, unknown> = {};
+  let isListenSaid = false;
   for (const name of settingNames) {
     const setting: Setting<unknown> = SETTINGS[name];
-    const given =
-      find(setting, sources, file, complaints) ?? fallback(setting, sources.defaults?.[name], sources, texts);
+    const said = find(setting, sources, file, complaints);
+    const given = said ?? fallback(setting, sources.defaults?.[name], sources, texts);
+    if (name === 'listen') isListenSaid = said !== null || sources.defaults?.listen !== undefined;
     texts.set(setting.flag, given.texts);
     values[name] = parsed(setting, given, complaints);
   }
@@ -64,8 +69,10 @@ export function loadConfig(sources: Sources): Config {
   const settings = values as Settings;
   complaints.push(...contradictions(settings, sources.uses));
   if (complaints.length > 0) throw badRequest(complaints);
+  const formerListen = isListenSaid || !sources.uses.includes('listen') ? null : FORMER_LISTEN;
   return deepFreeze({
     ...settings,
+    formerListen,
     store: settings.store === 'sqlite:' ? embeddedStore(settings.stateDir) : settings.store,
     listen: settings.listen.map(address => listener(address, settings)),
     aws: awsSettings(sources.env, file.aws),

@@ -56,6 +56,12 @@ const secret = (spec: Omit<Spec<string>, 'fallback'>): Setting<string | null> =>
   shape: 'secret',
 });
 
+/** Where dockerd looks for this plugin by its name. */
+const PLUGIN_SOCKET = '/run/docker/plugins/ec2-ipam.sock';
+/** The default of --listen in the previous release. dockerd keeps the address of a plugin until it is restarted, so
+ *  `serve` listens there too for one release. */
+export const FORMER_LISTEN = { kind: 'http', host: '127.0.0.1', port: 8031 } as const;
+
 const pemFile = text('FILE', 'the path of a PEM file');
 
 /** All settings, by their names in Config. A default may depend on settings above it. */
@@ -65,10 +71,20 @@ export const SETTINGS = {
     kind: text('FILE', 'the path of a JSON file'),
     help: 'configuration file in JSON; its keys are these flags in camelCase',
   }),
+  stateDir: one({
+    flag: 'state-dir',
+    kind: text('FOLDER', 'the path of a folder'),
+    fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
+    help: 'folder of an embedded store, and of the socket of who is not root',
+  }),
   listen: list({
     flag: 'listen',
     kind: listenAddress,
-    fallback: 'http://127.0.0.1:8031',
+    fallback: {
+      said: `unix:${PLUGIN_SOCKET} for root, else a socket in the state directory`,
+      of: ({ isRoot }, earlier) =>
+        `unix:${isRoot ? PLUGIN_SOCKET : `${resolve(earlier('state-dir'))}/ec2-ipam.sock`}`,
+    },
     help: 'address of the server for Docker; repeatable',
   }),
   tlsCert: optional({
@@ -103,12 +119,6 @@ export const SETTINGS = {
     kind: octalMode,
     fallback: '0600',
     help: 'permissions of a unix socket',
-  }),
-  stateDir: one({
-    flag: 'state-dir',
-    kind: text('FOLDER', 'the path of a folder'),
-    fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
-    help: 'folder of an embedded store',
   }),
   store: one({
     flag: 'store',

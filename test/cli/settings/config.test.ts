@@ -61,7 +61,8 @@ sources('flags: beat the environment, which beats the file, which beats the defa
 
 sources('defaults: are those of the design', () => {
   assert.equal(configOf(), {
-    listen: [http('127.0.0.1', 8031)],
+    listen: [{ kind: 'unix', path: '/run/docker/plugins/ec2-ipam.sock', mode: 0o600 }],
+    formerListen: http('127.0.0.1', 8031),
     store: 'sqlite:/var/lib/ec2-ipam/ledger.sqlite',
     stateDir: '/var/lib/ec2-ipam',
     ec2SharePercent: 5,
@@ -113,6 +114,32 @@ sources('the state directory: is where systemd, root or a user has it', () => {
   assert.is(of({ isRoot: false }), 'sqlite:/home/user/.local/state/ec2-ipam/ledger.sqlite');
   assert.is(of({ isRoot: false, env: { XDG_STATE_HOME: '/x' } }), 'sqlite:/x/ec2-ipam/ledger.sqlite');
   assert.is(of({ flags: { 'state-dir': ['/s'], store: ['sqlite:'] } }), 'sqlite:/s/ledger.sqlite');
+});
+
+sources('the default of --listen: is the socket that dockerd looks for, or one of the user', () => {
+  const of = (given: Given) => configOf(given).listen;
+  const socket = (path: string, mode = 0o600) => [{ kind: 'unix', path, mode }];
+  assert.equal(of({ isRoot: false }), socket('/home/user/.local/state/ec2-ipam/ec2-ipam.sock'));
+  assert.equal(of({ isRoot: false, flags: { 'state-dir': ['/s'] } }), socket('/s/ec2-ipam.sock'));
+  assert.equal(of({ flags: { 'state-dir': ['/s'] } }), socket('/run/docker/plugins/ec2-ipam.sock'));
+  assert.equal(
+    of({ flags: { 'socket-mode': ['0660'] } }),
+    socket('/run/docker/plugins/ec2-ipam.sock', 0o660),
+  );
+});
+
+sources('the former default of --listen: is served too where nothing else is said', () => {
+  const former = http('127.0.0.1', 8031);
+  assert.equal(configOf({ isRoot: false }).formerListen, former);
+  const url = 'unix:/run/x.sock';
+  const said: Given[] = [
+    flag('listen', url),
+    { env: { EC2_IPAM_LISTEN: url } },
+    { file: { listen: [url] } },
+    { defaults: { listen: url } },
+    { uses: ['store'] },
+  ];
+  for (const given of said) assert.is(configOf(given).formerListen, null, JSON.stringify(given));
 });
 
 sources('defaults: follow the store and the terminal', () => {

@@ -1,0 +1,113 @@
+// Goal: without --listen a server is at a private socket, and for one release also where it was, which it says. Method:
+// a server in this process for a user whose home is a folder of the test, with a port that the system chooses.
+import { statSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { join } from 'node:path';
+import process from 'node:process';
+import { text } from 'node:stream/consumers';
+import type { Parts } from '../../../src/cli/command.ts';
+import { type RunningServer, startServer } from '../../../src/cli/commands/serve.ts';
+import type { Config } from '../../../src/cli/settings/config.ts';
+import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
+import { configOf, keptIo } from '../../kit/cli.ts';
+import { removeFolder, tempFolder } from '../../kit/folders.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { pause } from '../../kit/wait.ts';
+import { type World, world } from '../../kit/world.ts';
+
+interface Context {
+  folder: string;
+  w: World;
+  servers: RunningServer[];
+}
+const listens = suite<Context>('where a server listens');
+listens.before.each(context => {
+  context.folder = tempFolder();
+  context.w = world();
+  context.servers = [];
+});
+listens.after.each(async ({ folder, servers }) => {
+  await Promise.all(servers.map(one => one.stop()));
+  removeFolder(folder);
+});
+
+/** `port`: in place of that of the former default. */
+async function start(
+  { folder, w, servers }: Context,
+  more: Partial<Config> = {},
+  port = 0,
+): Promise<RunningServer> {
+  const config = configOf({ home: folder, isRoot: false });
+  assert.equal(config.formerListen, { kind: 'http', host: '127.0.0.1', port: 8031 });
+  const context = { ...w.context, clock: () => performance.now(), wait: pause };
+  const parts: Parts = {
+    store: w.store,
+    context,
+    open: async () => {},
+    own: async () => {},
+    service: opened => ({ pools: w.pools, allocator: w.allocator, opened }),
+    keeper: createKeeper(context, w, { server: 'a', reconcileEveryMs: 60_000 }),
+  };
+  const server = await startServer({
+    config: { ...config, formerListen: { kind: 'http', host: '127.0.0.1', port }, ...more },
+    io: keptIo().io,
+    log: w.context.log,
+    assemble: async () => parts,
+  });
+  servers.push(server);
+  return server;
+}
+const socketIn = (folder: string) => join(folder, '.local/state/ec2-ipam/ec2-ipam.sock');
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+const activated = (where: object): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const sent = request({ ...where, agent: new Agent(), method: 'POST', path: '/Plugin.Activate' }, answer =>
+      text(answer).then(resolve, reject),
+    );
+    sent.once('error', reject).end();
+  });
+const warningsIn = ({ w }: Context): string[] =>
+  w.lines.filter(({ level }) => level === 'warn').map(({ message }) => message);
+
+listens('without --listen: at a socket of the state directory that is private', async context => {
+  const umask = process.umask(0);
+  await start(context);
+  process.umask(umask);
+  const path = socketIn(context.folder);
+  assert.equal([path, join(path, '..')].map(modeOf), ['600', '700']);
+  assert.match(await activated({ socketPath: path }), /IpamDriver/);
+});
+
+listens('without --listen: also where it was until now, and says what to change', async context => {
+  const { addresses } = await start(context);
+  const path = socketIn(context.folder);
+  assert.is(addresses[0], `unix:${path}`);
+  const { hostname, port } = new URL(addresses[1] ?? '');
+  assert.match(await activated({ hostname, port }), /IpamDriver/);
+  const [warning = '', ...more] = warningsIn(context);
+  assert.equal(more, []);
+  for (const what of [
+    `at unix:${path}`,
+    'http://127.0.0.1:8031',
+    `"Addr": "unix://${path}"`,
+    'restart dockerd',
+    `--listen unix:${path}`,
+  ])
+    assert.ok(warning.includes(what), `${what}: ${warning}`);
+});
+
+listens('where another program has the former port: at the socket alone', async context => {
+  const other = await start({ ...context, folder: join(context.folder, 'other') });
+  const { addresses } = await start(context, {}, Number(new URL(other.addresses[1] ?? '').port));
+  assert.equal(addresses, [`unix:${socketIn(context.folder)}`]);
+  assert.is(warningsIn(context).at(-1), 'former default of --listen not served');
+});
+
+listens('with --listen: there alone, and no warning', async context => {
+  const path = join(context.folder, 'x.sock');
+  const listen = [{ kind: 'unix', path, mode: 0o600 }] as const;
+  const { addresses } = await start(context, { listen, formerListen: null });
+  assert.equal(addresses, [`unix:${path}`]);
+  assert.equal(warningsIn(context), []);
+});
+listens.run();
