@@ -179,17 +179,6 @@ readme('every JSON block: parses; the plugin spec verifies the server, the confi
   assert.equal(config.warnings, []);
 });
 
-readme('the policy: allows the actions that the program calls, and no other', () => {
-  const commands = read('src/cloud/ec2.ts').matchAll(/new (\w+)Command\(/g);
-  const called = new Set([...commands].map(([, name]) => `ec2:${name}`));
-  const policy = JSON.parse(blockBehind(TEXTS, '## IAM', 'json'));
-  const allowed = policy.Statement.flatMap((statement: { Action: string[] }) => statement.Action);
-  assert.equal(sorted(allowed), sorted(called));
-  for (const { Action, Condition } of policy.Statement)
-    if (Action.includes('ec2:AssignPrivateIpAddresses'))
-      assert.ok(Condition.StringEquals['aws:ResourceTag/ec2-ipam']);
-});
-
 const sectionOf = (unit = '', name: string): string =>
   `\n${unit}`.split(`\n[${name}]\n`)[1]?.split('\n[')[0] ?? '';
 const UNIT: [section: string, lines: RegExp[]][] = [
