@@ -14,8 +14,9 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { instanceUri } from '../domain/certificate.ts';
 import type { InstanceId } from '../domain/ids.ts';
-import { BACKDATED_MS, INSTANCE_URI } from './client-certificate.ts';
+import { BACKDATED_MS } from './client-certificate.ts';
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256' };
 const SIGNING = { name: 'ECDSA', hash: 'SHA-256' };
@@ -81,7 +82,7 @@ export async function makeHostCertificate(request: HostCertificateRequest): Prom
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
-      new SubjectAlternativeNameExtension([{ type: 'url', value: `${INSTANCE_URI}${instance}` }]),
+      new SubjectAlternativeNameExtension([{ type: 'url', value: instanceUri(instance) }]),
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],
   });

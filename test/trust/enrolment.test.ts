@@ -9,12 +9,12 @@ import {
   stsEndpoint,
 } from '../../src/cloud/caller-identity.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
+import { identityIn } from '../../src/domain/certificate.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { type Authority, openAuthority } from '../../src/trust/authority.ts';
-import { instanceOf } from '../../src/trust/client-certificate.ts';
 import { createEnrolment, type Enrolment, type Proof } from '../../src/trust/enrolment.ts';
 import { NONCE_LIFE_MS } from '../../src/trust/nonce.ts';
 import { failureOf } from '../kit/failures.ts';
@@ -115,7 +115,7 @@ enrolment('a host: gets a certificate for its instance and its key, for 24 hours
   );
   const shown = new X509Certificate(certificate);
   assert.is(instance, INSTANCE);
-  assert.is(instanceOf(shown), INSTANCE);
+  assert.is(identityIn(shown.raw).instance, INSTANCE);
   assert.equal(shown.publicKey.export({ format: 'der', type: 'spki' }), key);
   assert.ok(shown.verify(new X509Certificate(world.authority.certificate).publicKey));
   const { rows } = await world.store.hosts();
