@@ -22,8 +22,10 @@ import type { Log } from './domain/log.ts';
 import type { IpamContext, Policy } from './ipam/context.ts';
 import { openIpam } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
+import type { WitnessOptions } from './ipam/sync/witnessed.ts';
 import { createStore, ownerOf, settleInstance } from './store/create-store.ts';
-import { parseStoreUrl } from './store/url.ts';
+import { parseStoreUrl, type StoreSpec } from './store/url.ts';
+import { createWitness } from './witness/witness.ts';
 
 /** The length of the server's id at the start of its tokens. */
 const SERVER_ID_CHARS = 8;
@@ -63,7 +65,8 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     log,
     host,
   };
-  const ipam = openIpam(context, { server, reconcileEveryMs: config.reconcileEveryMs });
+  const { reconcileEveryMs } = config;
+  const ipam = openIpam(context, { server, reconcileEveryMs, witness: witnessOf(config, spec) });
   const { pools, allocator, keeper } = ipam;
   return {
     store,
@@ -78,6 +81,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
       await store.migrate();
       const boot = bootId();
       if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(context, boot);
+      await ipam.witnessed?.recall();
     },
     async own() {
       if (spec.kind !== 'sqlite') return;
@@ -95,6 +99,13 @@ function policyOf({ intentGraceMs: graceMs, callDeadlineMs, requestTimeoutMs, ..
   const { cooldownMs, quarantineMs, strictReuse, confirmMoves, warmMin, warmMax } = config;
   const rest = { graceMs, cooldownMs, quarantineMs };
   return { ...rest, callDeadlineMs, requestTimeoutMs, strictReuse, confirmMoves, warmMin, warmMax };
+}
+
+/** A central server does not run where the containers are. */
+function witnessOf(config: Config, spec: StoreSpec): WitnessOptions | null {
+  const { witness: mode, dockerSocket, witnessEveryMs: everyMs, witnessAgeMs: ageMs } = config;
+  if (spec.kind !== 'sqlite' || mode === 'off' || dockerSocket === null) return null;
+  return { witness: createWitness(dockerSocket), mode, everyMs, ageMs };
 }
 
 /** Returns Linux's id of this boot of the host; null elsewhere. */

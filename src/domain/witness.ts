@@ -187,8 +187,7 @@ export function weigh(weighed: Weighed): Verdict {
       if (now === null || now.usedSince === null) continue;
       const stray = { row, finding: now.finding ?? '' };
       if (row.status === 'occupied' && seen.isCounted && now.unseenReadings >= READINGS_MIN) {
-        cleared.push(row);
-        after.set(keyOf(row), null);
+        cleared.push(row); // its sighting stays until it has moved
         continue;
       }
       found.withheld.push(stray);

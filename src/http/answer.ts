@@ -65,17 +65,21 @@ export async function inTurn(c: Context<Env>, caller: Caller): Promise<void> {
   if (caller.isGone()) throw callerGone();
 }
 
-/** Writes the response, or calls `undo` when the caller has gone. The decision and the write are in one tick, so
+/** Writes the response, or calls `undo` when the caller has gone or the claim `isStale`. The decision and the write are in one tick, so
  *  exactly one of them happens. */
 export async function handOver(
   c: Context<Env>,
   caller: Caller,
   body: unknown,
-  undo: () => Promise<void>,
+  { undo, isStale }: { undo(): Promise<void>; isStale(): boolean },
 ): Promise<Response> {
   if (caller.isGone()) {
     await undo();
     return json({ Error: 'the caller has gone' });
+  }
+  if (isStale()) {
+    await undo();
+    return json({ Error: 'the server was suspended while it answered; start the container again' });
   }
   return send(c, body);
 }

@@ -128,13 +128,14 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       return await gatewayAnswer(service, pool, named, from);
     const holder = option(asked.Options, ENDPOINT_NAME);
     const given = await service.allocator.request({ pool, named, holder, caller: caller.signal, from });
-    const { row, home, isRepeated } = given;
+    const { row, home, isRepeated, isStale } = given;
     const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
     // Reads from the kernel once more: the caller may have gone before its connection was accepted.
     await turn();
-    return await handOver(c, caller, body, async () => {
+    const undo = async () => {
       if (!isRepeated) await service.allocator.undo(row);
-    });
+    };
+    return await handOver(c, caller, body, { undo, isStale });
   });
 
   app.post('/IpamDriver.ReleaseAddress', async c => {

@@ -14,6 +14,7 @@ import { createRollbacks, type Rollbacks } from './request/rollback.ts';
 import { createSubnetChecks } from './request/subnet-check.ts';
 import { createKeeper, type Keeper, type KeeperOptions } from './sync/keeper.ts';
 import { checkSubnet } from './sync/reconcile.ts';
+import { createWitnessed, type Witnessed, type WitnessOptions } from './sync/witnessed.ts';
 
 export interface Ipam {
   readonly enis: Enis;
@@ -25,9 +26,16 @@ export interface Ipam {
   readonly releases: Releases;
   readonly warm: WarmPools;
   readonly keeper: Keeper;
+  /** Null: the host is not read. */
+  readonly witnessed: Witnessed | null;
 }
 
-export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
+export interface IpamOptions extends KeeperOptions {
+  /** Embedded: how the host is read. */
+  readonly witness?: WitnessOptions | null;
+}
+
+export function openIpam(given: IpamContext, options: IpamOptions): Ipam {
   const context = { ...given, followUps: createFollowUps(given) };
   const enis = createEnis(context);
   const attachments = createAttachments(context);
@@ -36,6 +44,8 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
   const outages = createOutages(context);
   const warm = createWarmPools(context, enis, cache);
   const releases = createReleases(context, { enis, attachments, cache, warm, outages });
+  const { witness = null } = options;
+  const witnessed = witness === null ? null : createWitnessed(context, { enis, cache, warm }, witness);
   return {
     enis,
     attachments,
@@ -54,6 +64,11 @@ export function openIpam(given: IpamContext, options: KeeperOptions): Ipam {
       outages,
       releases,
     }),
-    keeper: createKeeper(context, { enis, attachments, cache, rollbacks, releases, warm }, options),
+    witnessed,
+    keeper: createKeeper(
+      context,
+      { enis, attachments, cache, rollbacks, releases, warm, witnessed },
+      options,
+    ),
   };
 }

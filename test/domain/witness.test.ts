@@ -4,7 +4,6 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import {
   type HostReading,
-  type KernelPlace,
   type LedgerSighting,
   SEEN_NOTED_MS,
   type Use,
@@ -14,28 +13,16 @@ import {
   weigh,
   wordsOf,
 } from '../../src/domain/witness.ts';
+import { MAC, placeOf, readingWith, useWith } from '../kit/readings.ts';
 import { ENI, ip, OTHER_ENI, range, rowWith } from '../kit/rows.ts';
 import { sightingWith } from '../kit/sightings.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const START = 1_700_000_000_000;
 const HELD_SINCE = START - WITNESS_AGE_MS;
-const MAC = '02:0a:1b:2c:3d:01';
 const OLD: WitnessedEni = { id: ENI, mac: MAC, attachment: 'eni-attach-0a' };
 
-const placeOf = (patch: Partial<KernelPlace> = {}): KernelPlace => ({
-  ...{ netns: '4026532001', isHost: false, pid: 321, command: 'runc init', container: null, path: null },
-  ...patch,
-});
-const useOf = (last: number, patch: Partial<Use> = {}): Use => ({
-  ...{ ip: ip(last), isInNetworks: false, isInContainers: false, places: [], container: null },
-  ...patch,
-});
-const readingWith = (patch: Partial<HostReading> = {}): HostReading => ({
-  ...{ boot: 'boot-1', engine: 'engine-1', hasOtherRuntimes: false, macs: [MAC], uses: [] },
-  ...{ unanswered: [], incomplete: null },
-  ...patch,
-});
+const useOf = (last: number, patch: Partial<Use> = {}): Use => useWith(ip(last), patch);
 const held = (last: number, patch: Partial<Allocation> = {}): Allocation =>
   rowWith({ ip: ip(last), status: 'allocated', movedAt: HELD_SINCE, ...patch });
 const ready = (last: number, patch: Partial<Allocation> = {}): Allocation =>

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { IpamError } from '../../src/domain/error.ts';
+import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
@@ -366,6 +367,22 @@ onTheWire('an answer that was handed over stands, though the caller closes strai
   socket.destroy();
   await close();
   assert.is((await w.ipsWith('allocated')).length, 1);
+});
+
+protocol('a claim that is stale when it is to be told: is rolled back, and the reason is told', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const app = appOf(w);
+  const back = w.intercept('move', move => async changes => {
+    const moved = await move(changes);
+    // The process is suspended after the claim, for longer than a claim may be unanswered.
+    if (changes[0]?.move === 'claim') w.time.now += UNANSWERED_MAX_MS + 1;
+    return moved;
+  });
+  const { Error: told } = await ask(app);
+  back();
+  assert.match(String(told), 'the server was suspended while it answered');
+  assert.equal(await w.ipsWith('allocated'), []);
+  assert.is((await ask(app)).Error, undefined);
 });
 
 for (const s of [protocol, onTheWire]) s.run();

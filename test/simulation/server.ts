@@ -263,10 +263,13 @@ export class Server {
     oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
       const asked = { pool, named, holder: null, caller: connection.signal };
-      const { row, home } = await ipam.allocator.request(asked);
+      const { row, home, isStale } = await ipam.allocator.request(asked);
       const { cidr } = home.subnet;
       const body = { Address: `${row.ip}/${cidr.maskLength}`, Data: {} };
-      await handOver(connection.context(), connection, body, () => ipam.allocator.undo(row));
+      await handOver(connection.context(), connection, body, {
+        undo: () => ipam.allocator.undo(row),
+        isStale,
+      });
       connection.write({ Error: 'the caller has gone' });
       oracle.demand(
         formatCidr(cidr) === formatCidr(oracle.layout.cidrs.get(row.subnet) ?? cidr),

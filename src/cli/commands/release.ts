@@ -1,12 +1,14 @@
 /** The command `release`: an operator releases the address of a holder. */
 import { parseIpv4 } from '../../domain/address.ts';
-import type { Status } from '../../domain/allocation.ts';
+import type { Allocation, Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import { escaped } from '../../domain/text.ts';
+import { wordsOf } from '../../domain/witness.ts';
 import { tenantAtQuota } from '../../ipam/ec2/assign.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
+import type { Store } from '../../store/store.ts';
 import { command, type Io } from '../command.ts';
 import { LEDGER_SETTINGS } from '../settings/settings.ts';
 import { onOff } from '../settings/value-parsers.ts';
@@ -42,6 +44,8 @@ export const release = command({
       if (options.json) printJson(io.out, { subnet, ip, eni, container, was, status, released });
     };
     say(`${ip} is ${row.status}${holder} on ${row.iface ?? 'no ENI'} since ${ago(now - row.movedAt)}\n`);
+    const words = await wordsAbout(store, row, now);
+    if (words !== null) say(`${words}\n`);
     if (move === null) throw new IpamError('conflict', refusal);
     if (options['dry-run']) {
       report(row.status, row.iface, false);
@@ -63,6 +67,17 @@ export const release = command({
     return 0;
   },
 });
+
+/** What the witness of its host says of the address; null: nothing. */
+async function wordsAbout(store: Store, row: Allocation, now: number): Promise<string | null> {
+  if (row.iface === null) return null;
+  const { rows } = await store.sightings([row.iface]);
+  const sighting = rows.find(
+    one => one.subnet === row.subnet && one.ip === row.ip && one.generation === row.generation,
+  );
+  if (sighting?.usedSince != null && sighting.finding !== null) return `in use by ${sighting.finding}`;
+  return wordsOf(row, sighting, now);
+}
 
 async function isConfirmed(io: Io): Promise<boolean> {
   const answer = await io.ask('Release it? A container that still uses it will lose its traffic. [y/N] ');

@@ -3,6 +3,8 @@ import { formatCidr } from '../../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
 import type { Tenant } from '../../domain/tenant.ts';
+import { type LedgerSighting, wordsOf } from '../../domain/witness.ts';
+import { ENDED_BY_EVIDENCE } from '../../ipam/sync/witnessed.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
@@ -42,6 +44,12 @@ interface Report {
   }[];
   readonly holders: readonly Line[];
   readonly suspects: readonly (Line & { why: string })[];
+  /** Held, and in use in no view of the host since `unseenMs`. */
+  readonly unseen: readonly (Line & { unseenMs: number; readings: number })[];
+  /** In use on the host, and not held: given to nobody. */
+  readonly withheld: readonly (Line & { finding: string })[];
+  /** How many holdings ended by evidence of the host. */
+  readonly endedByEvidence: number;
   readonly drift: readonly (Line & { what: string })[];
   readonly tenants: readonly Tenant[];
   readonly servers: readonly { id: string; seenMs: number; stopped: boolean }[];
@@ -57,11 +65,12 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
     unsettled.push(...rows.filter(row => row.status !== 'allocated'));
   }
   const { rows: servers, now } = await store.servers();
+  const { sightingOf, withheld } = await sightingsOf(store, subnets, held);
   const lineOf = (row: Allocation): Line => ({
     subnet: row.subnet,
     ip: row.ip,
     eni: row.iface,
-    container: row.holder,
+    container: row.holder ?? sightingOf(row)?.name ?? null,
     sinceMs: now - row.movedAt,
   });
   const count = (id: string, status: Status) =>
@@ -77,7 +86,18 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
       >,
     })),
     holders: held.map(lineOf),
-    suspects: suspects(held, servers, now).map(({ row, why }) => ({ ...lineOf(row), why })),
+    suspects: suspects(held, servers, now).map(({ row, why }) => {
+      const words = wordsOf(row, sightingOf(row), now);
+      return { ...lineOf(row), why: words === null ? why : `${why}; ${words}` };
+    }),
+    unseen: held.flatMap(row => {
+      const sighting = sightingOf(row);
+      if (sighting?.unseenSince == null) return [];
+      const { unseenSince, unseenReadings: readings } = sighting;
+      return [{ ...lineOf(row), unseenMs: now - unseenSince, readings }];
+    }),
+    withheld: withheld.map(({ row, finding }) => ({ ...lineOf(row), finding })),
+    endedByEvidence: Number((await store.fact(ENDED_BY_EVIDENCE)) ?? 0),
     drift: [
       ...held
         .filter(row => row.missingSince !== null)
@@ -92,6 +112,31 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
     })),
   };
 }
+
+/** What the hosts have shown of the held rows, and which addresses are withheld. */
+async function sightingsOf(store: Store, subnets: readonly LedgerSubnet[], held: readonly Allocation[]) {
+  const ids = new Set(subnets.map(({ id }) => id));
+  const enis = (await store.enis()).filter(({ subnet }) => ids.has(subnet)).map(({ id }) => id);
+  const { rows: sightings } = await store.sightings(enis);
+  const byHolding = new Map(sightings.map(one => [holdingOf(one), one]));
+  const sightingOf = (row: Allocation): LedgerSighting | undefined => byHolding.get(holdingOf(row));
+  const heldNow = new Set(held.map(holdingOf));
+  const used = sightings.filter(one => one.usedSince !== null && !heldNow.has(holdingOf(one)));
+  const withheld: { row: Allocation; finding: string }[] = [];
+  for (const [subnet, ofSubnet] of Map.groupBy(used, one => one.subnet)) {
+    const { rows } = await store.get(
+      subnet,
+      ofSubnet.map(({ ip }) => ip),
+    );
+    for (const row of rows) {
+      const sighting = sightingOf(row);
+      if (sighting?.usedSince != null) withheld.push({ row, finding: sighting.finding ?? '' });
+    }
+  }
+  return { sightingOf, withheld };
+}
+const holdingOf = ({ subnet, ip, generation }: Pick<Allocation, 'subnet' | 'ip' | 'generation'>): string =>
+  `${subnet} ${ip} ${generation}`;
 
 function text(report: Report): string {
   const counts = table(
@@ -121,6 +166,16 @@ function text(report: Report): string {
       report.suspects,
       'WHY',
       i => report.suspects[i]?.why ?? '',
+    ),
+    lines('Not seen: held, but in use nowhere on the host', report.unseen, 'NOT SEEN FOR', i => {
+      const one = report.unseen[i];
+      return one === undefined ? '' : `${ago(one.unseenMs)}, ${one.readings} readings`;
+    }),
+    lines(
+      'Withheld: in use on the host, but not held',
+      report.withheld,
+      'BY',
+      i => report.withheld[i]?.finding ?? '',
     ),
     lines('Drift', report.drift, 'WHAT', i => report.drift[i]?.what ?? ''),
   ].join('');

@@ -2,6 +2,7 @@
 import { CLOCK_AHEAD_MS_MAX } from '../../cloud/ec2-time.ts';
 import { isLoopback } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
+import { WITNESS_AGE_MS } from '../../domain/witness.ts';
 import type { Address, Listener } from '../../http/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
 import {
@@ -207,6 +208,8 @@ function unwise(settings: Settings, { flags, env }: Sources): string[] {
     warnings.push(
       '--intent-grace is shorter than --call-deadline and the life of a signature (905s) together: only for tests with the simulator',
     );
+  if (settings.witnessAgeMs < WITNESS_AGE_MS)
+    warnings.push('--witness-age is shorter than 120s: only for tests');
   const known = new Set(
     settingNames.flatMap(name => {
       const variable = environmentName(SETTINGS[name].flag);

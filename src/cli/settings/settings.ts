@@ -10,6 +10,7 @@ import {
   oneOf,
   onOff,
   percentage,
+  socketPath,
   storeUrl,
   text,
   wholeNumber,
@@ -202,6 +203,30 @@ export const SETTINGS = {
     kind: duration('1s', '24h'),
     fallback: '60s',
     help: 'pause between two comparisons of ledger and EC2; 10 minutes for an embedded ledger at rest',
+  }),
+  dockerSocket: one({
+    flag: 'docker-socket',
+    kind: socketPath,
+    fallback: '/var/run/docker.sock',
+    help: "Docker's socket, from which an embedded server reads which addresses are in use; off: it does not",
+  }),
+  witness: one({
+    flag: 'witness',
+    kind: oneOf('off', 'report', 'release'),
+    fallback: 'report',
+    help: 'what to do with a held address that Docker and the kernel do not show: nothing, report it, or release it',
+  }),
+  witnessEveryMs: one({
+    flag: 'witness-every',
+    kind: duration('1s', '1h'),
+    fallback: '60s',
+    help: 'pause between two readings of the host',
+  }),
+  witnessAgeMs: one({
+    flag: 'witness-age',
+    kind: duration('1s', '24h'),
+    fallback: '120s',
+    help: 'age of a holding, and time between two readings, before it ends by evidence; below 120s only for tests',
   }),
   logFormat: one({
     flag: 'log-format',

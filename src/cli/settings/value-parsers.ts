@@ -96,6 +96,13 @@ export const listenAddress: Kind<Address> = {
   },
 };
 
+/** The path of a unix socket, or null for `off`. */
+export const socketPath: Kind<string | null> = {
+  metavar: 'PATH',
+  accepts: 'the absolute path of a unix socket, or off',
+  parse: given => (given === 'off' ? null : given.startsWith('/') ? given : undefined),
+};
+
 export const storeUrl: Kind<string> = {
   metavar: 'URL',
   accepts: 'sqlite:/path or mysql://user@host:3306/database?ssl=on',

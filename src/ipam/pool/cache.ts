@@ -3,7 +3,7 @@
  * no read. An entry may be stale, since other servers change the same rows: the compare-and-set of a move decides.
  */
 import { type Cidr, contains, type Ipv4 } from '../../domain/address.ts';
-import { type Allocation, isRested, type Rest } from '../../domain/allocation.ts';
+import { type Allocation, isRested, type Rest, type RowState } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Reading } from '../../store/store.ts';
 
@@ -31,6 +31,11 @@ export interface Cache {
   settled(row: Allocation, claimed: boolean): void;
   /** Offers the row last for a minute, since another transaction keeps it locked in the store. */
   avoid(row: Allocation): void;
+  /** Does not offer these rows any more, and offers all others again: a process of the host uses them, though nobody
+   *  holds them. */
+  withhold(strays: readonly Withheld[]): void;
+  /** Returns who uses the row, if it is withheld; else null. */
+  withheld(row: WithheldRow): string | null;
   /** Returns the row as this process last saw it allocated on the ENI, and drops it; null if unknown. Another
    *  server may have ended that holding and begun others. */
   holding(eni: EniId, ip: Ipv4): Allocation | null;
@@ -42,6 +47,12 @@ export interface Cache {
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
 }
 
+type WithheldRow = Pick<RowState, 'subnet' | 'ip' | 'generation'>;
+interface Withheld {
+  readonly row: WithheldRow;
+  readonly finding: string;
+}
+
 /** The subnet is not part of the key, since an ENI is in one subnet. */
 const keyOf = ({ iface, ip }: Pick<Allocation, 'iface' | 'ip'>): string => `${iface} ${ip}`;
 
@@ -50,6 +61,7 @@ export function createCache(rest: Rest, clock: () => number): Cache {
   const holdings = new Map<string, Allocation>();
   const claiming = new Set<string>();
   const avoidedUntil = new Map<string, number>();
+  let withheldRows = new Map<string, string>();
   let lastReading: { readonly now: number; readonly at: number } | null = null;
 
   const storeNow = (): number | null =>
@@ -90,8 +102,13 @@ export function createCache(rest: Rest, clock: () => number): Cache {
   function* offered(eni: EniId, range: Cidr | null): Generator<{ row: Allocation; rested: boolean }> {
     const now = storeNow() ?? 0;
     for (const row of readyByEni.get(eni)?.values() ?? [])
-      if (range === null || contains(range, row.ip)) yield { row, rested: isRested(row, eni, rest, now) };
+      if ((range === null || contains(range, row.ip)) && withheld(row) === null)
+        yield { row, rested: isRested(row, eni, rest, now) };
   }
+
+  const withheldKeyOf = ({ subnet, ip, generation }: WithheldRow): string => `${subnet} ${ip} ${generation}`;
+  const withheld = (row: WithheldRow): string | null =>
+    withheldRows.size === 0 ? null : (withheldRows.get(withheldKeyOf(row)) ?? null);
 
   const isAvoided = (row: Allocation): boolean => (avoidedUntil.get(keyOf(row)) ?? 0) > clock();
   const goesBefore = (row: Allocation, other: Allocation): boolean => {
@@ -134,6 +151,10 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     count,
     noteStoreTime,
     storeNow,
+    withhold(strays) {
+      withheldRows = new Map(strays.map(({ row, finding }) => [withheldKeyOf(row), finding]));
+    },
+    withheld,
     settled(row, claimed) {
       claiming.delete(keyOf(row));
       if (!claimed && row.iface !== null) readyByEni.get(row.iface)?.clear();

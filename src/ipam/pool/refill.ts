@@ -248,7 +248,9 @@ async function nextFor(
   const { rows, now } = await store.onEni(eni.id);
   const ready = rows.filter(row => row.status === 'ready' && !row.primary);
   cache.learn(eni.id, { now, rows: ready });
-  const offered = ready.filter(row => range === null || contains(range, row.ip));
+  const offered = ready.filter(
+    row => (range === null || contains(range, row.ip)) && cache.withheld(row) === null,
+  );
   const usable = offered.filter(row => isRested(row, eni.id, policy, now)).length;
   const { inFlight, inDoubt, next } = askedFor(rows, now, learned.unanswered);
   const held = placesTaken(

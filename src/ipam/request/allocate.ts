@@ -5,6 +5,7 @@ import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import { ANYBODY, isForgotten } from '../../domain/origin.ts';
+import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
 import type { Attachments } from '../ec2/attachments.ts';
@@ -13,7 +14,7 @@ import type { Cache } from '../pool/cache.ts';
 import { idleElsewhere, idleOf } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { authorityOver } from './authority.ts';
-import { claimOf, givenBefore } from './claim.ts';
+import { claimOf, givenBefore, sendClaim } from './claim.ts';
 import { logEarlyReuse } from './claim-free.ts';
 import { createDeadline } from './deadline.ts';
 import { claimEarly, READY_LOOK } from './early-reuse.ts';
@@ -95,7 +96,16 @@ export function createAllocator(
       Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt))),
     );
     const going: Asked = {
-      ...{ ...asked, home, from, startedAt, withRetry, isRepeated: false },
+      ...{
+        ...asked,
+        home,
+        from,
+        startedAt,
+        withRetry,
+        isRepeated: false,
+        claimSentAt: Number.NEGATIVE_INFINITY,
+      },
+      withheld: cache.withheld,
       authority:
         from.instance === null ? authority : { ...authority, prove: () => withRetry(authority.prove) },
       releasing: ip => releases.underWay(pool.eni, ip),
@@ -111,7 +121,8 @@ export function createAllocator(
       cache.note(row);
       const { isRepeated } = going;
       if (!isRepeated) warm.claimed({ home, range: pool.range });
-      return { row, home, isRepeated };
+      const isStale = () => context.deadlineClock() - going.claimSentAt > UNANSWERED_MAX_MS;
+      return { row, home, isRepeated, isStale };
     } finally {
       deadline.end();
     }
@@ -157,19 +168,19 @@ export function createAllocator(
   async function claim(row: Allocation, asked: Asked): Promise<Allocation | null> {
     const { home } = asked;
     const now = cache.storeNow();
-    let claimed: Allocation | undefined;
+    let claimed: Allocation | null = null;
     try {
       if (!asked.authority.isProved()) await asked.authority.prove();
-      [claimed] = await store.move([claimOf(context, asked, row)]);
+      claimed = await sendClaim(context, asked, claimOf(context, asked, row));
     } catch (error) {
       if (isStoreDown(error) && error.addresses.includes(row.ip)) cache.avoid(row); // the next try takes another row
       throw error;
     } finally {
-      cache.settled(row, claimed !== undefined);
+      cache.settled(row, claimed !== null);
     }
-    if (claimed === undefined) warm.changed({ home, range: asked.pool.range });
+    if (claimed === null) warm.changed({ home, range: asked.pool.range });
     else if (now !== null) logEarlyReuse(context, home.eni.id, row, now);
-    return claimed ?? null;
+    return claimed;
   }
 
   /** Claims an address that still rests, from the cache if possible: there each concurrent request gets another
@@ -244,7 +255,7 @@ export function createAllocator(
     const { rows, now } = await store.onEni(home.eni.id);
     return rows.some(
       row =>
-        (row.status === 'ready' && isUsable(row)) ||
+        (row.status === 'ready' && isUsable(row) && cache.withheld(row) === null) ||
         // An unassign makes room on the full ENI. An assign under way cannot add an address to it.
         (row.status === 'unassigning' && now - row.movedAt < policy.callDeadlineMs),
     );

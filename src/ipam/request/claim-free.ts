@@ -6,7 +6,7 @@ import type { Reading } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { assign } from '../ec2/assign.ts';
 import { since } from '../pool/cache.ts';
-import { claimOf } from './claim.ts';
+import { claimOf, sendClaim } from './claim.ts';
 import type { Asked } from './request.ts';
 
 export interface Claimed {
@@ -46,7 +46,7 @@ export async function claimReady(
   { now, before = row }: { readonly now: number; readonly before?: Allocation | undefined },
 ): Promise<Allocation | null> {
   if (!asked.authority.isProved()) await asked.authority.prove();
-  const [claimed = null] = await context.store.move([claimOf(context, asked, row)]);
+  const claimed = await sendClaim(context, asked, claimOf(context, asked, row));
   if (claimed !== null) logEarlyReuse(context, asked.home.eni.id, before, now);
   return claimed;
 }

@@ -15,6 +15,17 @@ export const claimOf = (
   row: Allocation,
 ): Change => ({ row, move: 'claim', holder, instance: from.instance ?? host.instance, requestId: from.id });
 
+/** Makes the claim, and notes when it was sent. Returns null if the row has changed. */
+export async function sendClaim(
+  context: IpamContext,
+  asked: Asked,
+  change: Change,
+): Promise<Allocation | null> {
+  asked.claimSentAt = context.deadlineClock();
+  const [claimed = null] = await context.store.move([change]);
+  return claimed;
+}
+
 /** Returns the address that the request was given before and holds; null if it was given none, or if the claim was
  *  rolled back. The rollback of an earlier answer is a "no" after that. Throws conflict if the address has been released,
  *  and bad-request if another request has the id. */
@@ -26,8 +37,8 @@ export async function givenBefore(context: IpamContext, asked: Asked): Promise<A
     if (row === undefined) return null;
     refuseOther(context, asked, row);
     if (!asked.authority.isProved()) await asked.authority.prove();
-    const [repeated] = await context.store.move([{ row, move: 'repeat' }]);
-    if (repeated === undefined) continue;
+    const repeated = await sendClaim(context, asked, { row, move: 'repeat' });
+    if (repeated === null) continue;
     asked.isRepeated = true;
     context.log('info', 'request repeated', { eni: row.iface, ip: row.ip, request: id });
     return repeated;

@@ -27,7 +27,8 @@ export async function claimEarly(
   why: Exhausted,
 ): Promise<Allocation | null> {
   const { home, pool, signal } = asked;
-  const { rows, now } = await context.store.readyOn(home.eni.id, pool.range, READY_LOOK);
+  const { rows: all, now } = await context.store.readyOn(home.eni.id, pool.range, READY_LOOK);
+  const rows = all.filter(row => asked.withheld(row) === null);
   const ready = rows.at(0) ?? null;
   const free = why.outcome === 'subnet full' ? why.resting : null;
   if (free !== null && (ready === null || since(free) < since(ready))) {

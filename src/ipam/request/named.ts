@@ -8,7 +8,7 @@ import type { IpamContext } from '../context.ts';
 import { isSeenSoon } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
 import { evict, makeRoomFor } from '../pool/steal.ts';
-import { claimOf, givenBefore } from './claim.ts';
+import { claimOf, givenBefore, sendClaim } from './claim.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
 
@@ -39,8 +39,10 @@ export async function claimNamed(
     const isResting = row.status === 'free' && policy.strictReuse;
     if (isIntent(row) && now - row.movedAt >= policy.callDeadlineMs) throw conflict(row);
     if (row.status === 'ready' && row.iface === home.eni.id && !row.primary) {
+      const user = asked.withheld(row);
+      if (user !== null) throw inUse(row, user);
       if (!asked.authority.isProved()) await asked.authority.prove();
-      const [claimed] = await store.move([claimOf(context, asked, row)]);
+      const claimed = await sendClaim(context, asked, claimOf(context, asked, row));
       const before = claimed ?? (await givenBefore(context, asked));
       if (before !== null) return before;
     } else if (isHeldBy(row, asked.from)) {
@@ -107,6 +109,12 @@ function refuseUnusable(ip: Ipv4, { eni, subnet }: Home): void {
       { hint },
     );
 }
+
+/** The error of a ready address that runs on without a holder. */
+const inUse = ({ ip }: Allocation, user: string): IpamError =>
+  new IpamError('conflict', `${ip} has no holder, but is in use on this host by ${user}`, {
+    hint: 'end that process, or choose another address',
+  });
 
 const contended = ({ ip }: Allocation): IpamError =>
   new IpamError('unavailable', `other requests kept changing ${ip}`, { hint: 'try again' });

@@ -46,6 +46,8 @@ export interface Releases {
   settleOwed(): Promise<void>;
   /** Returns the addresses of the owed releases. */
   owed(): Ipv4[];
+  /** When the last release was made, on the process's monotonic clock. */
+  readonly lastAt: number;
 }
 
 /** Who sent a release. */
@@ -90,6 +92,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   /** Owed releases, each with the function to call when it has ended. */
   const owing = new Map<Release, () => void>();
   let settling: Promise<void> | null = null;
+  let lastAt = Number.NEGATIVE_INFINITY;
 
   function release(
     pool: Pool,
@@ -220,7 +223,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
       // On an ENI that has left, an address that is not held may belong to another ledger by now.
       const mayEnd = isIts && (!home.isAway || row.status === 'allocated');
-      const move = mayEnd ? moveToGiveUp(row) : null;
+      const move = mayEnd && !(await isStray(row)) ? moveToGiveUp(row) : null;
       await authorize(one, move === null ? undefined : row, whileAway);
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
       // A copy that arrived late: the agent has sent the release to another server.
@@ -228,6 +231,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       one.known = afterTry(one.known, row, isRead, moment());
       const [moved] = await context.store.move([{ row, move, releaseId: client.from.id }]);
       if (moved !== undefined) {
+        lastAt = context.clock();
         cache.note(moved);
         warm.released({ home, range: one.pool.range });
         return true;
@@ -260,6 +264,17 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
         if (row !== undefined || !isEc2Away(error)) throw error; // else nothing would change
       }
     if (row?.status === 'allocated' && row.instance !== null) throw givenTo(row, row.instance, instance);
+  }
+
+  /** Whether a process of the host uses the occupied address without holding it. A release does not say that this has
+   *  ended: Docker releases an address whose process runs on. */
+  async function isStray({ iface, status, subnet, ip, generation }: Allocation): Promise<boolean> {
+    if (status !== 'occupied' || iface === null) return false;
+    const { rows } = await context.store.sightings([iface]);
+    return rows.some(
+      one =>
+        one.usedSince !== null && one.subnet === subnet && one.ip === ip && one.generation === generation,
+    );
   }
 
   /** Reads the row and judges whether the release may end its holding. Returns the row if so; 'again' if another
@@ -301,6 +316,9 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     },
     settleOwed,
     owed: () => [...owing.keys()].map(one => one.ip),
+    get lastAt() {
+      return lastAt;
+    },
   };
 }
 

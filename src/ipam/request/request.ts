@@ -23,6 +23,9 @@ export interface Given {
   /** The request was given the address before, perhaps by another server. Its client may have had that answer, so this
    *  one is not rolled back. */
   readonly isRepeated: boolean;
+  /** Whether the claim was sent so long ago, since this process was suspended, that its holding may have ended by
+   *  evidence: the response must not be written. */
+  isStale(): boolean;
 }
 
 /** A request that is being served. */
@@ -32,6 +35,8 @@ export interface Asked extends AddressRequest {
   readonly authority: Authority;
   /** Set when the address is one that the request was given before. */
   isRepeated: boolean;
+  /** When its claim was sent, on the deadline clock. */
+  claimSentAt: number;
   /** When the request arrived, on the process's monotonic clock. */
   readonly startedAt: number;
   /** Aborted when the caller has disconnected or the request's deadline has passed. */
@@ -40,6 +45,8 @@ export interface Asked extends AddressRequest {
   isTimeUp(): boolean;
   /** Retries `work` while EC2 is unavailable, until the deadline. */
   withRetry<T>(work: () => Promise<T>): Promise<T>;
+  /** Returns who on the host uses the ready address, if it may not be given for that; else null. */
+  withheld(row: Allocation): string | null;
   /** Resolves when the releases of the address on the ENI that this process is serving have ended; null if there
    *  are none. */
   releasing(ip: Ipv4): Promise<unknown> | null;

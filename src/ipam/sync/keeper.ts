@@ -1,4 +1,5 @@
-/** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation and drain. */
+/** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation, drain, and readings
+ *  of the host. */
 import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
@@ -13,6 +14,7 @@ import type { Rollbacks } from '../request/rollback.ts';
 import { drain } from './drain.ts';
 import { createEvidence } from './holders.ts';
 import { reconcile, type Scope } from './reconcile.ts';
+import type { Witnessed } from './witnessed.ts';
 
 /** The interval of the heartbeats. */
 const BEAT_EVERY_MS = 5_000;
@@ -23,6 +25,8 @@ const DRAIN_EVERY_MS = 60_000;
 /** The longest wait of a subnet that is new in the ledger for its first comparison. */
 const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
+/** The shortest time between two readings of the host. */
+const AFTER_RELEASE_MS = 10_000;
 /** Embedded, a comparison reads only this ledger's ENIs, since hundreds of hosts share the account's reads. Every
  *  tenth one, and at least one in ten minutes, reads the whole subnet. A central server always reads the whole
  *  subnet: most of its ENIs are this ledger's, a page has a thousand of them, and only one of the servers does it. */
@@ -61,12 +65,14 @@ export interface KeeperParts {
   readonly attachments: Pick<Attachments, 'refresh'>;
   readonly cache: Pick<Cache, 'noteStoreTime'>;
   readonly rollbacks: Rollbacks;
-  readonly releases: Pick<Releases, 'settleOwed' | 'owed'>;
+  readonly releases: Pick<Releases, 'settleOwed' | 'owed' | 'lastAt'>;
   readonly warm: WarmPools;
+  /** Embedded, if the host is to be read. */
+  readonly witnessed?: Witnessed | null;
 }
 
 export function createKeeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, attachments, cache, rollbacks, releases, warm } = parts;
+  const { enis, attachments, cache, rollbacks, releases, warm, witnessed = null } = parts;
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
@@ -79,6 +85,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     { name: 'attachments', everyMs: ATTACHMENTS_EVERY_MS, work: () => attachments.refresh(context) },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
+    { name: 'witness', everyMs: ROUND_MS, work: witnessDue },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = createEvidence(context);
   const dueAt = new Map<SubnetId, number>();
@@ -89,6 +96,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   /** The subnets of our ENIs at the last drain. The ancestor's ENIs may be in subnets that were never surveyed. */
   let subnetsOfEnis: readonly SubnetId[] = [];
   let nextDueAt = Number.NEGATIVE_INFINITY;
+  let witnessedAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
@@ -143,6 +151,16 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     if (clock() < (busyUntil.get(subnet) ?? Number.POSITIVE_INFINITY)) return false;
     const { now, rows } = await store.withStatus(subnet, OURS);
     return !rows.some(row => isIntent(row) || now - row.movedAt < REST_AFTER_MS);
+  }
+
+  /** Reads the host when that is due, or soon after a release: Docker releases an address whose process runs on when it
+   *  was killed at the wrong moment. */
+  async function witnessDue(): Promise<void> {
+    if (witnessed === null) return;
+    const isSoon = releases.lastAt > witnessedAt && clock() - witnessedAt >= AFTER_RELEASE_MS;
+    if (clock() - witnessedAt < witnessed.everyMs && !isSoon) return;
+    witnessedAt = clock();
+    await witnessed.look();
   }
 
   /** An ENI that has left the host counts too, since its rows have to be settled. */

@@ -6,9 +6,11 @@ import process from 'node:process';
 import { assemble } from '../../../src/assemble.ts';
 import { main } from '../../../src/cli/cli.ts';
 import { startServer } from '../../../src/cli/commands/serve.ts';
+import type { Allocation } from '../../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../../src/domain/ids.ts';
 import type { Log } from '../../../src/domain/log.ts';
 import { TENANT_TAG } from '../../../src/domain/tenant.ts';
+import type { LedgerSighting } from '../../../src/domain/witness.ts';
 import { METADATA } from '../../../src/simulator/model/faults.ts';
 import type { Vpc } from '../../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
@@ -17,6 +19,7 @@ import type { Store } from '../../../src/store/store.ts';
 import { configOf, keptIo, type Written } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { putOn } from '../../kit/ledger.ts';
+import { sightingWith } from '../../kit/sightings.ts';
 import { ip, type Served, serve, simulated } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
@@ -30,6 +33,7 @@ const WORLD = {
   enis: [{ id: ENI, subnet: SUBNET, primary: '10.0.1.4', attachment: { instance: MINE, deviceIndex: 1 } }],
 };
 const HELD = ip('10.0.1.9');
+const IDLE = ip('10.0.1.10');
 const NOWHERE = 'http://127.0.0.1:9';
 const ANY_WARNING = /"level":"warn","message":"no instance metadata found, ENIs of any/;
 
@@ -95,7 +99,7 @@ async function used(context: Context): Promise<void> {
   const { store, vpc } = context;
   await run(context, MINE, `init ${SUBNET}`);
   await store.adopt(ENI);
-  const ips = [HELD, ip('10.0.1.10')];
+  const ips = [HELD, IDLE];
   const { rows } = await store.get(SUBNET, ips);
   const ready = await putOn(store, rows, ENI);
   const held = ready.filter(row => row.ip === HELD);
@@ -143,6 +147,42 @@ commands('release --json: is one object on stdout; whom it hits is shown on stde
   const done = await run(context, MINE, line, 0, 'yes');
   assert.equal(JSON.parse(done.out), { ...object, status: 'ready', released: true });
 });
+
+commands(
+  'what the host shows: stands in status and in release, by container and beside suspects',
+  async context => {
+    await used(context);
+    const { store } = context;
+    const rows = (await store.onEni(ENI)).rows;
+    const [held, idle] = [HELD, IDLE].map(one => rows.find(row => row.ip === one));
+    if (held === undefined || idle === undefined) throw new Error('not in the ledger');
+    const { now } = await store.servers();
+    const of = (row: Allocation, patch: Partial<LedgerSighting>) =>
+      sightingWith(0, { subnet: SUBNET, ip: row.ip, iface: ENI, generation: row.generation, ...patch });
+    const unseen = { unseenSince: now - 300_000, unseenReadings: 5, name: 'name-by-docker' };
+    const stray = { usedSince: now, usedReadings: 1, finding: 'process 9 (runc init)' };
+    await store.saveSightings([of(held, unseen), of(idle, stray)], []);
+    await store.noteFact('ended by evidence', '4');
+    const status = JSON.parse((await run(context, MINE, 'status --json')).out);
+    assert.equal(
+      status.unseen.map(({ ip, readings }: { ip: string; readings: number }) => `${ip} ${readings}`),
+      [`${HELD} 5`],
+    );
+    assert.ok(status.unseen[0].unseenMs >= 300_000);
+    assert.is(status.withheld[0].finding, 'process 9 (runc init)');
+    assert.is(status.endedByEvidence, 4);
+    assert.is(status.holders[0].container, 'web', "the engine's own word comes first");
+    const text = (await run(context, MINE, 'status')).out;
+    assert.match(text, /Not seen: held, but in use nowhere on the host\n.*\n10\.0\.1\.9 .* 5m, 5 readings/);
+    assert.match(
+      text,
+      /Withheld: in use on the host, but not held\n.*\n10\.0\.1\.\d+ .*process 9 \(runc init\)/,
+    );
+    const plan = (ip: string) => run(context, MINE, `release ${SUBNET} ${ip} --dry-run`, ip === HELD ? 0 : 1);
+    assert.match((await plan(HELD)).out, /not seen by Docker or the kernel for 300 s \(5 readings\)/);
+    assert.match((await plan(IDLE)).out, /in use by process 9 \(runc init\)/);
+  },
+);
 
 const CLONED = new RegExp(`^ec2-ipam: the ledger is that of ${MINE}, and this is ${CLONE}; start`);
 const UNKNOWN = new RegExp(`^ec2-ipam: the ledger is that of ${MINE}, and nothing says that this is it`);

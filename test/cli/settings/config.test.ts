@@ -88,7 +88,22 @@ sources('defaults: are those of the design', () => {
     intentGraceMs: 930_000,
     reconcileEveryMs: 60_000,
     logLevel: 'info',
+    dockerSocket: '/var/run/docker.sock',
+    witness: 'report',
+    witnessEveryMs: 60_000,
+    witnessAgeMs: 120_000,
   });
+});
+
+sources("Docker's socket: is an absolute path, or off; a short age of evidence is warned of", () => {
+  assert.is(configOf(flag('docker-socket', '/run/other.sock')).dockerSocket, '/run/other.sock');
+  assert.is(configOf(flag('docker-socket', 'off')).dockerSocket, null);
+  complains(flag('docker-socket', 'docker.sock'), /^--docker-socket "docker.sock": give the absolute path/);
+  assert.match(
+    firstWarning(flag('witness-age', '5s')),
+    /^--witness-age is shorter than 120s: only for tests/,
+  );
+  assert.equal(configOf(flag('witness-age', '120s')).warnings, []);
 });
 
 sources('a fallback: is itself accepted, and no two settings share a name', () => {

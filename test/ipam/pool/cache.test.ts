@@ -105,6 +105,23 @@ taking('what is being claimed is not learned anew before that has ended', () => 
   assert.is(take()?.ip, '10.0.1.6');
 });
 
+taking('a withheld row: is neither offered nor counted, until it is no more or has moved', () => {
+  const { cache, take } = knowing(row('10.0.1.7'));
+  cache.withhold([{ row: row('10.0.1.7'), finding: 'process 1' }]);
+  assert.is(cache.withheld(row('10.0.1.7')), 'process 1');
+  assert.is(cache.withheld(row('10.0.1.7', { generation: 2 })), null);
+  assert.is(cache.withheld(row('10.0.1.8')), null);
+  assert.is(take(), null);
+  assert.is(cache.takeResting(ENI_A, null, NOW), null);
+  assert.equal(cache.count(ENI_A, null), { usable: 0, resting: 0 });
+  cache.note(row('10.0.1.7', { generation: 2 }));
+  assert.is(take()?.generation, 2);
+  cache.settled(row('10.0.1.7'), true);
+  cache.withhold([]);
+  cache.note(row('10.0.1.7'));
+  assert.is(take()?.ip, '10.0.1.7');
+});
+
 taking.run();
 
 const holding = suite('holding');

@@ -285,4 +285,37 @@ keeping('goes on after EC2 failed', async () => {
   assert.is(w.linesOf('reconcile subnet-0a1 failed, retrying'), 1);
 });
 
+/** A server whose host is read every minute, and how often it was. */
+function readHost(w: World) {
+  const seen = { looks: 0 };
+  const look = async () => void seen.looks++;
+  const witnessed = { everyMs: 60_000, look, recall: async () => {} };
+  return { seen, w: { ...w, witnessed } };
+}
+keeping('reads the host at once, and then at its interval', async () => {
+  const { w, seen } = readHost(world({ vpc: ROOMY }));
+  await keep(w, 1_000);
+  assert.is(seen.looks, 1);
+  await keep(w, 181_000);
+  assert.is(seen.looks, 1 + 4);
+});
+keeping('reads the host soon after a release, and not more often than every ten seconds', async () => {
+  const { w, seen } = readHost(world({ vpc: ROOMY }));
+  const [first, second] = await w.requests(ENI_A, 2);
+  const stop = runKeeper(w);
+  await w.time.wait(15_000);
+  assert.is(seen.looks, 1);
+  await w.release(ENI_A, first?.ip ?? '');
+  await w.time.wait(2_000);
+  assert.is(seen.looks, 2);
+  await w.release(ENI_A, second?.ip ?? '');
+  await w.time.wait(6_000);
+  assert.is(seen.looks, 2);
+  await w.time.wait(6_000);
+  assert.is(seen.looks, 3);
+  await w.time.wait(30_000);
+  assert.is(seen.looks, 3);
+  await stop();
+});
+
 keeping.run();
