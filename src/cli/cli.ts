@@ -7,7 +7,9 @@ import { escaped, shown } from '../domain/text.ts';
 import { nearest, optionValues, sortArguments } from './arguments.ts';
 import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
+import { agent } from './commands/agent.ts';
 import { demo } from './commands/demo.ts';
+import { hosts } from './commands/hosts.ts';
 import { init } from './commands/init.ts';
 import { migrate } from './commands/migrate.ts';
 import { reconcile } from './commands/reconcile.ts';
@@ -24,6 +26,7 @@ import { overview, usageOf } from './usage.ts';
 
 export const COMMANDS: readonly Command[] = [
   serve,
+  agent,
   init,
   recycle,
   reconcile,
@@ -31,6 +34,7 @@ export const COMMANDS: readonly Command[] = [
   adopt,
   status,
   tenant,
+  hosts,
   migrate,
   demo,
   simulate,

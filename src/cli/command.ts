@@ -4,6 +4,7 @@ import type { Service } from '../http/driver.ts';
 import type { IpamContext } from '../ipam/context.ts';
 import type { Keeper } from '../ipam/sync/keeper.ts';
 import type { Store } from '../store/store.ts';
+import type { Trust } from '../trust/trust.ts';
 import type { Config, Defaults } from './settings/config.ts';
 import type { SettingName } from './settings/settings.ts';
 import { type Kind, onOff } from './settings/value-parsers.ts';
@@ -47,6 +48,7 @@ export interface Parts {
   readonly store: Store;
   readonly context: IpamContext;
   readonly keeper: Keeper;
+  readonly trust: Trust;
   /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
    *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;

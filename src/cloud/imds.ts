@@ -2,8 +2,8 @@
  *  https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html */
 import { request } from 'node:http';
 
-export const IMDS_ENDPOINT = 'http://169.254.169.254';
-export const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
+const IMDS_ENDPOINT = 'http://169.254.169.254';
+const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
 /** The longest time of one request, in milliseconds. The service is slow while an instance boots, and on a busy one. */
 const TIMEOUT_MS = 5_000;
 const TOKEN_SECONDS = 60;
@@ -28,6 +28,13 @@ export const metadataDisabled: ReadMetadata = async () => ({
   kind: 'absent',
   why: 'AWS_EC2_METADATA_DISABLED is set',
 });
+
+/** The metadata service, at the address that the SDK's environment variables name. */
+export function metadataOf(env: Readonly<Record<string, string | undefined>>): ReadMetadata {
+  if ((env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false') return metadataDisabled;
+  const isIpv6 = env.AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE?.toLowerCase() === 'ipv6';
+  return metadataAt(env.AWS_EC2_METADATA_SERVICE_ENDPOINT || (isIpv6 ? IMDS_ENDPOINT_IPV6 : IMDS_ENDPOINT));
+}
 
 /** Never throws. */
 export function metadataAt(endpoint: string, timeoutMs = TIMEOUT_MS): ReadMetadata {

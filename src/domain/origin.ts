@@ -19,7 +19,7 @@ export interface Origin {
 export const ANYBODY: Origin = { instance: null, id: null, sentMsAgo: 0 };
 
 /** The longest time that an agent repeats a call, in milliseconds. */
-const REPEATED_FOR_MS = 120_000;
+export const REPEATED_FOR_MS = 120_000;
 /**
  * A call of an agent that is older does nothing, in milliseconds. The agent has given up long before, so it is a copy
  * that was kept back on the way, and the ledger may have forgotten its id: the row of a request keeps the id until it is

@@ -12,12 +12,9 @@ import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
 import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
+import { addConstants } from './constants.ts';
 import { originOf } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
-
-/** The local and the global address space have one name. Then engines from 27 on do not search for a pool that
- *  overlaps no route of the host: the ENI's subnet always overlaps one. */
-const ADDRESS_SPACE = 'ec2-ipam';
 
 const GATEWAY_TYPE = 'com.docker.network.gateway';
 const ENDPOINT_NAME = 'com.docker.network.endpoint.name';
@@ -66,13 +63,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   app.onError((error, c) => errorAnswer(error, log, { path: c.req.path }));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
-  app.post('/Plugin.Activate', () => json({ Implements: ['IpamDriver'] }));
-  app.post('/IpamDriver.GetCapabilities', () =>
-    json({ RequiresMACAddress: false, RequiresRequestReplay: false }),
-  );
-  app.post('/IpamDriver.GetDefaultAddressSpaces', () =>
-    json({ LocalDefaultAddressSpace: ADDRESS_SPACE, GlobalDefaultAddressSpace: ADDRESS_SPACE }),
-  );
+  addConstants(app);
 
   app.post('/IpamDriver.RequestPool', async c => {
     const caller = watchCaller(c);

@@ -8,8 +8,8 @@ import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import type { Env } from './answer.ts';
 
 /** The id of a call, and how long the call was at the agent before it was sent on. */
-const REQUEST_ID = 'ec2-ipam-request-id';
-const SENT_MS_AGO = 'ec2-ipam-sent-ms-ago';
+export const REQUEST_ID = 'ec2-ipam-request-id';
+export const SENT_MS_AGO = 'ec2-ipam-sent-ms-ago';
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const AGE_MS = /^\d{1,9}$/;

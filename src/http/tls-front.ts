@@ -6,6 +6,7 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import type { ClientGate } from './client-gate.ts';
 import { noteTlsPeer } from './identity.ts';
 
 /** The longest time for a TLS handshake. Until then the client has presented no certificate, and takes up
@@ -16,11 +17,13 @@ const HANDSHAKE_MAX_MS = 10_000;
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
-  /** The authority whose certificates clients must show. */
-  readonly clientCa: string;
+  /** The authority whose certificates clients must show; null: only hosts that enrolled are served. */
+  readonly clientCa: string | null;
+  readonly gate?: ClientGate;
 }
 
-/** Creates a TLS server in front of `http`, for clients of the authority only. Throws bad-request when the files
+/** Creates a TLS server in front of `http`, for clients of the authority only. Where hosts can enrol, others connect too:
+ *  the gate refuses their requests. Throws bad-request when the files
  *  cannot be used. Closes connections whose handshake takes longer than `handshakeMaxMs`.
  *
  *  On Bun the sockets of node:https have no peer certificate, and Deno's server ignores `requestCert`. A tls.Server
@@ -33,22 +36,26 @@ export function createTlsFront(
 ): NetServer {
   const cert = readPem(files.cert, '--tls-cert');
   const key = readPem(files.key, '--tls-key');
-  const ca = readPem(files.clientCa, '--tls-client-ca');
-  checkPair(cert, key, ca);
+  const clientCa = files.clientCa === null ? [] : [readPem(files.clientCa, '--tls-client-ca')];
+  checkPair(cert, key, clientCa);
+  const { gate } = files;
   const options = {
     cert,
     key,
-    ca,
+    // Without any the library takes the authorities of the system. The server's own certificate signs nobody.
+    ca: clientCa.length > 0 ? clientCa : [cert],
     requestCert: true,
-    rejectUnauthorized: true,
+    rejectUnauthorized: gate?.enrols !== true,
     minVersion: 'TLSv1.2' as const,
     ALPNProtocols: ['http/1.1'],
     handshakeTimeout: handshakeMaxMs,
   };
   const front = createTlsServer(options, socket => {
     noteTlsPeer(socket);
+    gate?.came(socket, clientCa.length > 0);
     http.emit('connection', socket);
   });
+  gate?.onAuthority(authority => front.setSecureContext({ ...options, ca: [...clientCa, authority] }));
   return front.on('tlsClientError', (error: Error, socket: Socket) => {
     log?.('warn', 'client refused', { peer: socket.remoteAddress, reason: error.message });
     socket.destroy();
@@ -65,10 +72,10 @@ function readPem(path: string, flag: string): string {
 }
 
 /** Checks that key and certificate belong together. Deno checks that only at the first handshake. */
-function checkPair(cert: string, key: string, ca: string): void {
+function checkPair(cert: string, key: string, authorities: readonly string[]): void {
   let fits: boolean;
   try {
-    new X509Certificate(ca);
+    for (const authority of authorities) new X509Certificate(authority);
     fits = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch (error) {
     throw new IpamError('bad-request', `the TLS files can't be used: ${(error as Error).message}`, {

@@ -241,8 +241,8 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       return known;
     },
 
-    async hosts() {
-      return reading([...hosts.values()]);
+    async hosts(which) {
+      return reading([...hosts.values()].filter(host => which !== 'revoked' || host.revokedAt !== null));
     },
     async enrolHost(instance, forMs) {
       const now = clock();

@@ -216,8 +216,9 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       return factIn(await write([upsert(fact, [{ name, value }], [])], selectFact(name))) ?? value;
     },
 
-    async hosts() {
-      const { now, rows } = await read([sql`SELECT * FROM ${host}`]);
+    async hosts(which) {
+      const where = which === 'revoked' ? sql` WHERE ${host.revokedAt} IS NOT NULL` : sql``;
+      const { now, rows } = await read([sql`SELECT * FROM ${host}${where}`]);
       return { now, rows: rows.map(row => decode<Host>(hostColumns, row)) };
     },
     async enrolHost(instance, forMs) {

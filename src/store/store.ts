@@ -212,7 +212,7 @@ export interface Store {
   /** Notes the fact unless it is noted already, and returns the noted value. */
   noteFactOnce(name: string, value: string): Promise<string>;
 
-  hosts(): Promise<Reading<Host>>;
+  hosts(which?: 'all' | 'revoked'): Promise<Reading<Host>>;
   /** Notes that the host enrols now, with a certificate for so long, unless it is blocked. Returns the host as it is then.
    *  Deletes hosts that HOST_KEPT_MS has passed over. */
   enrolHost(instance: InstanceId, forMs: number): Promise<Host>;

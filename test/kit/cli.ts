@@ -1,7 +1,7 @@
 /** The command line as tests call it: what it writes is kept, and its configuration comes from where a test says. */
 import type { Io } from '../../src/cli/command.ts';
 import { type Config, loadConfig, type Sources } from '../../src/cli/settings/config.ts';
-import { settingNames } from '../../src/cli/settings/settings.ts';
+import { SERVE_SETTINGS } from '../../src/cli/settings/settings.ts';
 
 export interface Written {
   out: string;
@@ -49,7 +49,7 @@ export function configOf({ flags = {}, env = {}, file, files = {}, ...rest }: Gi
     home: '/home/user',
     isRoot: true,
     isTerminal: false,
-    uses: settingNames,
+    uses: SERVE_SETTINGS,
     readFile: path => {
       const found = all[path];
       if (found === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });

@@ -65,7 +65,7 @@ authority('a key that is no point of the curve: gets no certificate', async () =
 authority('another passphrase: is refused, in one line that says what to set', async () => {
   const store = createMemoryStore();
   await openAuthority(store, PASSPHRASE, NOW);
-  const error = await failureOf(openAuthority(store, 'another', NOW));
+  const error = await failureOf(openAuthority(store, 'another', NOW), 'conflict');
   assert.match(error, /authority can't be decrypted/);
 });
 
@@ -76,7 +76,7 @@ authority('who can only write to the store: cannot put another certificate besid
   const kept = JSON.parse((await store.fact('authority')) ?? '');
   assert.not.match(JSON.stringify(kept), 'MIGHAgEA', 'a private key begins so');
   await store.noteFact('authority', JSON.stringify({ ...kept, certificate: other.certificate }));
-  const error = await failureOf(openAuthority(store, PASSPHRASE, NOW));
+  const error = await failureOf(openAuthority(store, PASSPHRASE, NOW), 'conflict');
   assert.match(error, /authority can't be decrypted/);
 });
 

@@ -10,7 +10,7 @@ import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listen.ts';
 import { command, type Output } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
-import { DEMO_SETTINGS, settingNames } from '../settings/settings.ts';
+import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
 import { startServer } from './serve.ts';
 
@@ -66,7 +66,7 @@ export const demo = command({
       isRoot: false,
       isTerminal: io.err.isTerminal,
       readFile: () => '',
-      uses: settingNames,
+      uses: SERVE_SETTINGS,
     });
     try {
       const server = await startServer({ config: served, io, log, assemble }).catch(error => {

@@ -1,19 +1,22 @@
 /** The command `serve`: starts the server, opens the ledger, and stops in good order. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import process from 'node:process';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
+import { type ClientGate, createClientGate } from '../../http/client-gate.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
+import { createEnrolmentApp } from '../../http/enrolment.ts';
+import { createGuardedApp } from '../../http/guarded-app.ts';
 import { createInFlight } from '../../http/in-flight.ts';
-import { type Listening, listen } from '../../http/listen.ts';
+import { type Listener, type Listening, listen } from '../../http/listen.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
 import type { Config } from '../settings/config.ts';
-import { FORMER_LISTEN, settingNames } from '../settings/settings.ts';
+import { FORMER_LISTEN, SERVE_SETTINGS } from '../settings/settings.ts';
 
 /** The pause before the ledger is opened again. */
 const OPEN_AGAIN_MS = 1000;
@@ -32,7 +35,7 @@ export const serve = command({
   summary: 'answer Docker, keep the ledger and EC2 in agreement',
   usage: '',
   args: { min: 0, max: 0 },
-  settings: settingNames,
+  settings: SERVE_SETTINGS,
   options: {},
   async run(context) {
     const server = await startServer(context);
@@ -62,9 +65,10 @@ export async function startServer(
   const { config, io, log } = context;
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
   const parts = await context.assemble(config, log);
-  const ledger = createOpening(parts, context);
+  const gate = createClientGate(parts.trust, Date.now, log);
+  const ledger = createOpening(parts, gate, context);
   const inFlight = createInFlight();
-  const app = createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize });
+  const driver = createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize });
   const listening: Listening[] = [];
   const stop = async () => {
     const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;
@@ -78,7 +82,8 @@ export async function startServer(
   };
   try {
     createStateFolder(config);
-    for (const listener of config.listen) listening.push(await listen(app, listener, log));
+    const app = createGuardedApp(gate, driver, enrolmentApp(parts, context));
+    for (const listener of config.listen) listening.push(await listen(app, guarded(listener, gate), log));
     listening.push(...(await listenWhereUntilNow(app, context)));
   } catch (error) {
     await stop();
@@ -88,7 +93,9 @@ export async function startServer(
   for (const address of addresses)
     log('info', `listening on ${address}`, { runtime: runtimeName(process.versions), pid: process.pid });
   const opened = ledger.open().then(() => {
-    if (ledger.isOpen()) void parts.keeper.run();
+    if (!ledger.isOpen()) return;
+    void parts.keeper.run();
+    if (hasHttps(config)) void parts.trust.hosts.run(gate.connected, gate.refresh, ledger.stopping);
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
   return { addresses, opened, stop };
@@ -105,7 +112,7 @@ function createStateFolder({ listen, stateDir }: Config): void {
 
 /** Listens on the former default too, for one release, and says what to change. */
 async function listenWhereUntilNow(
-  app: ReturnType<typeof createDriver>,
+  app: ReturnType<typeof createGuardedApp>,
   { config, log }: Pick<Context, 'config' | 'log'>,
 ): Promise<Listening[]> {
   const {
@@ -126,6 +133,16 @@ async function listenWhereUntilNow(
     log('warn', 'former default of --listen not served', { error });
     return [];
   }
+}
+
+const hasHttps = ({ listen }: Context['config']): boolean => listen.some(({ kind }) => kind === 'https');
+
+const guarded = (listener: Listener, gate: ClientGate): Listener =>
+  listener.kind === 'https' ? { ...listener, tls: { ...listener.tls, gate } } : listener;
+
+function enrolmentApp({ context, trust }: Parts, { config, log }: Pick<Context, 'config' | 'log'>) {
+  const serverCertificate = () => (config.tlsCert === null ? '' : readFileSync(config.tlsCert, 'utf8'));
+  return createEnrolmentApp(trust, log, { serverCertificate, clock: context.clock });
 }
 
 /** Throws conflict when the account or the Region is not the ledger's. When EC2 does not answer it only logs, so that
@@ -171,9 +188,15 @@ interface Opening {
   /** Opens the ledger, with retries until that succeeds or the server stops. Throws what a retry cannot repair. */
   readonly open: () => Promise<void>;
   readonly stop: () => void;
+  /** Aborts when the server stops. */
+  readonly stopping: AbortSignal;
 }
 
-function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 'config' | 'log'>): Opening {
+function createOpening(
+  { context, open, trust }: Parts,
+  gate: ClientGate,
+  { config, log }: Pick<Context, 'config' | 'log'>,
+): Opening {
   const outage = createOutage(config.requestTimeoutMs, context);
   const stopping = new AbortController();
   let isOpen = false;
@@ -195,6 +218,8 @@ function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 
       try {
         await open();
         await checkInTime(context);
+        if (hasHttps(config)) await trust.open();
+        gate.refresh();
         if (stopping.signal.aborted) return;
         isOpen = true;
         log('info', 'ledger opened');
@@ -209,7 +234,7 @@ function createOpening({ context, open }: Parts, { config, log }: Pick<Context, 
   }
 
   const stop = () => stopping.abort(new IpamError('unavailable', 'the server stops', { hint: 'try again' }));
-  return { isOpen: () => isOpen, opened, open: openWithRetry, stop };
+  return { isOpen: () => isOpen, opened, open: openWithRetry, stop, stopping: stopping.signal };
 }
 
 const isStoreDown = (error: unknown): error is IpamError => isError(error, 'store-down');

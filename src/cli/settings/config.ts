@@ -153,7 +153,9 @@ function parsed(setting: Setting<unknown>, given: Given, complaints: string[]): 
     if ('value' in answer) values.push(answer.value);
     else
       complaints.push(
-        setting.shape === 'secret' ? `${given.place} is empty` : `${given.place} ${answer.complaint}`,
+        setting.shape === 'secret'
+          ? `${given.place} is ${text === '' ? 'empty' : 'too short'}: give ${setting.kind.accepts}`
+          : `${given.place} ${answer.complaint}`,
       );
   }
   return setting.shape === 'list' ? values : (values[0] ?? null);
@@ -161,10 +163,24 @@ function parsed(setting: Setting<unknown>, given: Given, complaints: string[]): 
 
 type Rule = [uses: SettingName[], broken: (settings: Settings) => boolean, complaint: string];
 const RULES: Rule[] = [
+  [['server'], s => s.server.length === 0, 'an agent needs a server: give --server https://… once or more'],
   [
     ['listen'],
-    s => s.listen.some(a => a.kind === 'https') && !(s.tlsCert && s.tlsKey && s.tlsClientCa),
-    'an https listener needs --tls-cert, --tls-key and --tls-client-ca: give all three',
+    s =>
+      s.listen.some(a => a.kind === 'https') &&
+      !(s.tlsCert && s.tlsKey && (s.tlsClientCa || s.enrollRole.length > 0)),
+    'an https listener needs --tls-cert, --tls-key, and --tls-client-ca or --enroll-role: give them',
+  ],
+  [
+    ['enrollRole'],
+    s => s.enrollRole.length > 0 && s.authorityKey === null,
+    '--enroll-role needs a key that protects the authority of the hosts: set EC2_IPAM_AUTHORITY_KEY_FILE to a file ' +
+      'that all servers of the ledger have, such as from openssl rand -base64 32',
+  ],
+  [
+    ['enrollRole', 'listen'],
+    s => s.enrollRole.length > 0 && !s.listen.some(a => a.kind === 'https'),
+    '--enroll-role needs an https listener: hosts enrol there',
   ],
   [
     ['listen'],
@@ -226,7 +242,7 @@ function listener(address: Address, settings: Settings): Listener {
   if (address.kind === 'unix') return { ...address, mode: settings.socketMode };
   if (address.kind === 'http') return address;
   const { tlsCert, tlsKey, tlsClientCa } = settings;
-  return { ...address, tls: { cert: tlsCert ?? '', key: tlsKey ?? '', clientCa: tlsClientCa ?? '' } };
+  return { ...address, tls: { cert: tlsCert ?? '', key: tlsKey ?? '', clientCa: tlsClientCa } };
 }
 
 /** The environment comes before the file here too. What neither has is found by the SDK. */

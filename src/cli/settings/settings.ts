@@ -4,12 +4,15 @@ import { LOG_LEVELS } from '../../domain/log.ts';
 import { AUTHORIZE } from '../../domain/origin.ts';
 import {
   duration,
+  enrolledRole,
   type Kind,
   listenAddress,
   octalMode,
   oneOf,
   onOff,
+  passphrase,
   percentage,
+  serverUrl,
   socketPath,
   storeUrl,
   text,
@@ -76,7 +79,7 @@ export const SETTINGS = {
     flag: 'state-dir',
     kind: text('FOLDER', 'the path of a folder'),
     fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
-    help: 'folder of an embedded store, and of the socket of who is not root',
+    help: 'folder of an embedded store, of the key of an agent, and of the socket of who is not root',
   }),
   listen: list({
     flag: 'listen',
@@ -101,7 +104,29 @@ export const SETTINGS = {
   tlsClientCa: optional({
     flag: 'tls-client-ca',
     kind: pemFile,
-    help: 'authority that must have signed the certificates of clients of an https listener',
+    help: 'authority that signs certificates of clients of an https listener; needed unless hosts enrol',
+  }),
+  enrollRole: list({
+    flag: 'enroll-role',
+    kind: enrolledRole,
+    fallback: null,
+    help: 'role whose instances may enrol as hosts at an https listener; =PROFILE where the instance profile has another name; repeatable',
+  }),
+  authorityKey: secret({
+    flag: 'authority-key',
+    kind: passphrase,
+    help: 'what the private key of the authority for enrolled hosts is encrypted with in the ledger; at least 20 characters',
+  }),
+  server: list({
+    flag: 'server',
+    kind: serverUrl,
+    fallback: null,
+    help: 'central server of an agent; repeatable: another one is asked while one is away',
+  }),
+  serverCa: optional({
+    flag: 'server-ca',
+    kind: pemFile,
+    help: 'authority that signed the certificates of the servers; else those of the system are trusted',
   }),
   allowUnauthenticated: one({
     flag: 'allow-unauthenticated',
@@ -268,6 +293,16 @@ function stateFolder({ env, home, isRoot }: Facts): string {
 
 // Which settings a command has.
 const LOG_AND_FILE = ['config', 'logFormat', 'logLevel'] as const satisfies readonly SettingName[];
+const AGENT_ONLY: readonly SettingName[] = ['server', 'serverCa'];
+export const AGENT_SETTINGS: readonly SettingName[] = [
+  ...LOG_AND_FILE,
+  ...AGENT_ONLY,
+  'listen',
+  'socketMode',
+  'stateDir',
+  'requestTimeoutMs',
+];
+export const SERVE_SETTINGS: readonly SettingName[] = settingNames.filter(name => !AGENT_ONLY.includes(name));
 /** The settings of commands that only use the store. */
 export const STORE_SETTINGS: readonly SettingName[] = [...LOG_AND_FILE, 'stateDir', 'store', 'storePassword'];
 /** The settings of commands that call EC2 too. */

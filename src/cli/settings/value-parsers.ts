@@ -1,8 +1,10 @@
 /** Parsers for the values of settings and options. */
+import type { ServerUrl } from '../../agent/server-client.ts';
 import { IpamError } from '../../domain/error.ts';
 import { masked, shown } from '../../domain/text.ts';
 import type { Address } from '../../http/listen.ts';
 import { parseStoreUrl } from '../../store/url.ts';
+import type { EnrolledRole } from '../../trust/enrolment.ts';
 
 /** A kind of value, with its parser. */
 export interface Kind<T> {
@@ -80,6 +82,28 @@ export const octalMode: Kind<number> = {
   parse: given => (/^0?[0-7]{3}$/.test(given) ? Number.parseInt(given, 8) : undefined),
 };
 
+const PASSPHRASE_CHARS_MIN = 20;
+/** A passphrase or a key as text. */
+export const passphrase: Kind<string> = {
+  metavar: 'KEY',
+  accepts: `at least ${PASSPHRASE_CHARS_MIN} characters, such as from openssl rand -base64 32`,
+  parse: given => (given.length >= PASSPHRASE_CHARS_MIN ? given : undefined),
+};
+
+const ROLE_ARN =
+  /^arn:aws[a-z-]*:iam::(\d{12}):role\/(?:[\w+,.@/-]+\/)?([\w+,.@-]{1,64})(?:=([\w+,.@-]{1,128}))?$/;
+
+export const enrolledRole: Kind<EnrolledRole> = {
+  metavar: 'ARN[=PROFILE]',
+  accepts: 'arn:aws:iam::123456789012:role/docker-host, with =PROFILE where the profile has another name',
+  parse: given => {
+    const [, account, role, profile = role] = ROLE_ARN.exec(given) ?? [];
+    return account === undefined || role === undefined || profile === undefined
+      ? undefined
+      : { account, role, profile };
+  },
+};
+
 const TCP = /^(https?):\/\/(\[[0-9a-fA-F:.]+\]|[^\s/:@?#[\]]+):(\d{1,5})\/?$/;
 
 export const listenAddress: Kind<Address> = {
@@ -101,6 +125,18 @@ export const socketPath: Kind<string | null> = {
   metavar: 'PATH',
   accepts: 'the absolute path of a unix socket, or off',
   parse: given => (given === 'off' ? null : given.startsWith('/') ? given : undefined),
+};
+
+export const serverUrl: Kind<ServerUrl> = {
+  metavar: 'URL',
+  accepts: 'https://ipam.example.com:8031',
+  parse: given => {
+    const [, host = '', digits = '443'] =
+      /^https:\/\/(\[[0-9a-fA-F:.]+\]|[^\s/:@?#[\]]+)(?::(\d{1,5}))?\/?$/.exec(given) ?? [];
+    const port = Number(digits);
+    if (host === '' || port < 1 || port > 65_535) return undefined;
+    return { host: host.replace(/^\[|\]$/g, '').toLowerCase(), port };
+  },
 };
 
 export const storeUrl: Kind<string> = {

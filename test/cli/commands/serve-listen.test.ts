@@ -11,6 +11,7 @@ import type { Config } from '../../../src/cli/settings/config.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { configOf, keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
+import { trustWith } from '../../kit/trust.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause } from '../../kit/wait.ts';
 import { type World, world } from '../../kit/world.ts';
@@ -45,6 +46,7 @@ async function start(
     context,
     open: async () => {},
     own: async () => {},
+    trust: trustWith(w.store),
     service: opened => ({ pools: w.pools, allocator: w.allocator, opened }),
     keeper: createKeeper(context, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };

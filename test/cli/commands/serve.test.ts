@@ -12,6 +12,7 @@ import type { Allocator } from '../../../src/ipam/request/allocate.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { configOf, keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
+import { trustWith } from '../../kit/trust.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ROOMY } from '../../kit/vpcs.ts';
 import { pause, until } from '../../kit/wait.ts';
@@ -55,6 +56,7 @@ async function start(
     context,
     open,
     own: async () => {},
+    trust: trustWith(store),
     service: opened => {
       more.serving?.(opened);
       return { pools: w.pools, allocator, opened };

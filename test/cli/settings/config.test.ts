@@ -1,6 +1,7 @@
 // Goal: flags beat environment beats file beats default; whatever is wrong is told at once, by the name the user
 // gave it, with what is accepted. Method: loadConfig on a made-up environment.
 import {
+  AGENT_SETTINGS,
   environmentName,
   jsonKey,
   SETTINGS,
@@ -10,10 +11,12 @@ import {
 import {
   accept,
   duration,
+  enrolledRole,
   type Kind,
   listenAddress,
   octalMode,
   percentage,
+  serverUrl,
 } from '../../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { configOf, type Given } from '../../kit/cli.ts';
@@ -92,6 +95,10 @@ sources('defaults: are those of the design', () => {
     witness: 'report',
     witnessEveryMs: 60_000,
     witnessAgeMs: 120_000,
+    enrollRole: [],
+    authorityKey: null,
+    server: [],
+    serverCa: null,
   });
 });
 
@@ -237,6 +244,11 @@ complaints('complaints: all come at once, each with the place, what was given an
 });
 
 const TLS_HALF = { flags: { listen: ['https://0.0.0.0:1'], 'tls-cert': ['c'] } };
+const ROLE = 'arn:aws:iam::123456789012:role/docker-host';
+const enrolling = (env: Record<string, string>): Given => ({
+  flags: { listen: ['https://0.0.0.0:1'], 'tls-cert': ['c'], 'tls-key': ['k'], 'enroll-role': [ROLE] },
+  env,
+});
 const NOT_JSON = /^\/etc\/ec2-ipam.json is not JSON: (?!.*hunter2)/;
 const PLAIN = /--allow-unauthenticated/;
 const wrong: [why: string, given: Given, complaint: RegExp][] = [
@@ -245,14 +257,38 @@ const wrong: [why: string, given: Given, complaint: RegExp][] = [
   ['a file that is no object', { file: [] }, /is not a JSON object/],
   ['a password among the settings', { file: { storePassword: 'x' } }, /EC2_IPAM_STORE_PASSWORD_FILE/],
   ['a file that names a file', { file: { config: '/x' } }, /config in .* is no setting/],
-  ['https without all three TLS files', TLS_HALF, /give all three$/],
+  ['https without all three TLS files', TLS_HALF, /--tls-client-ca or --enroll-role: give them$/],
+  ['enrolment without a key', enrolling({}), /^--enroll-role needs a key .* EC2_IPAM_AUTHORITY_KEY_FILE/],
+  [
+    'enrolment with a short key',
+    enrolling({ EC2_IPAM_AUTHORITY_KEY: 'hunter2' }),
+    /^EC2_IPAM_AUTHORITY_KEY is too short: (?!.*hunter2)/,
+  ],
+  [
+    'enrolment without https',
+    {
+      flags: { 'enroll-role': [ROLE] },
+      env: { EC2_IPAM_AUTHORITY_KEY: 'x'.repeat(20) },
+    },
+    /^--enroll-role needs an https listener/,
+  ],
+  [
+    'a role that is no ARN',
+    flag('enroll-role', 'docker-host'),
+    /^--enroll-role "docker-host": give arn:aws:iam::/,
+  ],
+  ['an agent without a server', { uses: AGENT_SETTINGS }, /^an agent needs a server: give --server/],
   ['plain http beyond loopback', flag('listen', 'http://0.0.0.0:1'), PLAIN],
   ['plain http on a name that is not loopback', flag('listen', 'http://127.example.com:1'), PLAIN],
   ['marks of the warm pool the wrong way round', flag('warm-min', '7'), /--warm-max/],
   ['a grace within the deadline', flag('intent-grace', '5s'), /^--intent-grace is not longer/],
   ['a store that no URL names', flag('store', 'mysql//x'), /^--store is not accepted: /],
   ['a store beyond loopback with no word of TLS', flag('store', 'mysql://u@db.example.com/x'), /ssl=on/],
-  ['an empty password', { env: { EC2_IPAM_STORE_PASSWORD: '' } }, /^EC2_IPAM_STORE_PASSWORD is empty$/],
+  [
+    'an empty password',
+    { env: { EC2_IPAM_STORE_PASSWORD: '' } },
+    /^EC2_IPAM_STORE_PASSWORD is empty: give a password$/,
+  ],
 ];
 for (const [why, given, complaint] of wrong)
   complaints(`${why}: is refused`, () => complains(given, complaint));
@@ -300,6 +336,21 @@ const parsed: [kind: Kind<unknown>, ...cases: [text: string, value: unknown][]][
   [duration('0s', '1h'), ['61m', undefined], ['1.5s', undefined], ['-1s', undefined], ['10 m', undefined]],
   [duration('1s', '1h'), ['999ms', undefined]],
   [percentage(1, 100), ['50%', 50], ['50', 50], ['101%', undefined], ['0', undefined]],
+  [
+    enrolledRole,
+    ['arn:aws:iam::123456789012:role/a/b/host', { account: '123456789012', role: 'host', profile: 'host' }],
+    ['arn:aws-cn:iam::123456789012:role/host=p', { account: '123456789012', role: 'host', profile: 'p' }],
+    ['arn:aws:iam::1234:role/host', undefined],
+    ['arn:aws:iam::123456789012:user/host', undefined],
+  ],
+  [
+    serverUrl,
+    ['https://IPAM.example.com', { host: 'ipam.example.com', port: 443 }],
+    ['https://[fd00::1]:8031/', { host: 'fd00::1', port: 8031 }],
+    ['http://ipam.example.com', undefined],
+    ['https://ipam.example.com/path', undefined],
+    ['https://u@ipam.example.com', undefined],
+  ],
   [octalMode, ['0660', 0o660], ['660', 0o660], ['0680', undefined], ['7', undefined]],
   [listenAddress, ['http://[::1]:8031', http('::1', 8031)], ['http://127.0.0.1:0', http('127.0.0.1', 0)]],
   [listenAddress, ['https://0.0.0.0:8443/', http('0.0.0.0', 8443, 'https')], ['http://127.0.0.1', undefined]],

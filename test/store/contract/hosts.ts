@@ -50,6 +50,9 @@ export function hosts(test: Test): void {
     advance(1000);
     const refused = await store.enrolHost(A, DAY_MS);
     assert.ok(isBlocked(refused));
+    await store.noteSeen(['i-0e' as InstanceId]);
+    const ids = (await store.hosts('revoked')).rows.map(host => host.instance).sort();
+    assert.equal(ids, [A, B]);
     assert.is(refused.enrolledAt, before.enrolledAt);
     assert.ok(isBlocked(await store.enrolHost(B, DAY_MS)), 'one that was never noted');
     assert.is(await store.allowHost(A), true);

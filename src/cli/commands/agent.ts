@@ -1,0 +1,86 @@
+/** The command `agent`: answers Docker on a host of a central server. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createAgentApp } from '../../agent/agent-app.ts';
+import { createCredentialFile } from '../../agent/credential.ts';
+import { createForward } from '../../agent/forward.ts';
+import { createIdentity } from '../../agent/identity.ts';
+import { sendCall } from '../../agent/server-client.ts';
+import { metadataOf } from '../../cloud/imds.ts';
+import { aborted } from '../../domain/abort.ts';
+import { createDeadlineClock } from '../../domain/clock.ts';
+import { IpamError } from '../../domain/error.ts';
+import { REPEATED_FOR_MS } from '../../domain/origin.ts';
+import { createInFlight } from '../../http/in-flight.ts';
+import { type Listening, listen } from '../../http/listen.ts';
+import { type Context, command } from '../command.ts';
+import { runtimeName } from '../runtime.ts';
+import { AGENT_SETTINGS } from '../settings/settings.ts';
+
+/** At the end: how long the last requests may take beyond `--request-timeout`. */
+const LAST_REQUESTS_MS = 5_000;
+
+export const agent = command({
+  name: 'agent',
+  summary: 'answer Docker on a host, for one of several central servers; proves which instance it is',
+  usage: '',
+  args: { min: 0, max: 0 },
+  settings: AGENT_SETTINGS,
+  defaults: { listen: 'unix:/run/docker/plugins/ec2-ipam.sock' },
+  options: {},
+  async run({ config, io, log }) {
+    io.crashed.catch(error => log('error', 'uncaught error', { error }));
+    const { servers, serverCa, boundMs } = settingsOf(config);
+    const wait = async (ms: number, signal?: AbortSignal) => {
+      await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
+    };
+    const clock = () => performance.now();
+    const shared = { servers, serverCa, send: sendCall, clock, wait, log };
+    const identity = createIdentity({
+      ...shared,
+      metadata: metadataOf(process.env),
+      file: createCredentialFile(config.stateDir, log),
+      stsOverride: process.env.AWS_ENDPOINT_URL_STS,
+      timeOfDay: Date.now,
+      random: Math.random,
+    });
+    const forward = createForward({ ...shared, identity, boundMs, newId: randomUUID });
+    const inFlight = createInFlight();
+    const deadlineClock = createDeadlineClock(clock, Date.now);
+    const app = createAgentApp({ forward, boundMs, deadlineClock, inFlight, log });
+    const listening: Listening[] = [];
+    const stopping = new AbortController();
+    try {
+      for (const listener of config.listen) listening.push(await listen(app, listener, log));
+      for (const { address } of listening)
+        log('info', `listening on ${address}`, { runtime: runtimeName(process.versions), pid: process.pid });
+      await Promise.race([identity.run(stopping.signal), aborted(io.signal)]);
+      log('info', 'stopping');
+    } finally {
+      const lastMs = boundMs + LAST_REQUESTS_MS;
+      await Promise.all(listening.map(one => one.close(lastMs)));
+      await inFlight.ended(lastMs);
+      stopping.abort();
+    }
+    return 0;
+  },
+});
+
+function settingsOf({ server, serverCa, requestTimeoutMs }: Context['config']) {
+  return {
+    servers: server,
+    serverCa: serverCa === null ? null : readPem(serverCa),
+    boundMs: Math.min(requestTimeoutMs, REPEATED_FOR_MS),
+  };
+}
+
+function readPem(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const reason = (error as { code?: string }).code ?? error;
+    throw new IpamError('bad-request', `--server-ca: ${path} can't be read: ${reason}`, { cause: error });
+  }
+}
