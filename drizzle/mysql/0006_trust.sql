@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS `sighting` (
 CREATE TABLE IF NOT EXISTS `tenant` (
 	`name` varchar(64) COLLATE utf8mb4_bin NOT NULL,
 	`quota` int NOT NULL,
+	`profile` varchar(128),
 	`generation` int unsigned NOT NULL DEFAULT 0,
 	`token` varchar(36),
 	CONSTRAINT `tenant_name` PRIMARY KEY(`name`)

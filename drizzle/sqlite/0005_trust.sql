@@ -37,6 +37,7 @@ CREATE INDEX `sighting_iface` ON `sighting` (`iface`);--> statement-breakpoint
 CREATE TABLE `tenant` (
 	`name` text PRIMARY KEY NOT NULL,
 	`quota` integer NOT NULL,
+	`profile` text,
 	`generation` integer DEFAULT 0 NOT NULL,
 	`token` text
 );

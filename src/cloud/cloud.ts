@@ -88,6 +88,8 @@ export interface Ec2Reads {
   reservations(subnet: SubnetId): Promise<readonly CidrReservation[]>;
   /** Throws ec2-not-found. */
   instance(id: InstanceId): Promise<CloudInstance>;
+  /** The ARNs of the instance profiles of those of the instances that EC2 shows; null: it has none. */
+  profiles(instances: readonly InstanceId[]): Promise<ReadonlyMap<InstanceId, string | null>>;
   /** The instance's type; null when EC2 does not say: it refuses, or knows no such instance. */
   instanceType(instance: InstanceId): Promise<string | null>;
   /** IPv4 addresses that one ENI of an instance of the type may hold, its primary included; null when EC2

@@ -13,7 +13,14 @@ import {
 } from '@aws-sdk/client-ec2';
 import { type Cidr, type Ipv4, parseCidr } from '../domain/address.ts';
 import { IpamError, isError } from '../domain/error.ts';
-import { type EniId, type InstanceId, parseEniId, parseSubnetId, type SubnetId } from '../domain/ids.ts';
+import {
+  type EniId,
+  type InstanceId,
+  parseEniId,
+  parseInstanceId,
+  parseSubnetId,
+  type SubnetId,
+} from '../domain/ids.ts';
 import {
   type CidrReservation,
   type CloudEni,
@@ -202,6 +209,22 @@ function clientSendingBy(sender: Sender, parts: Parts): Ec2Client {
         primary: (shown.PrivateIpAddress ?? null) as Ipv4 | null,
         profile: shown.IamInstanceProfile?.Arn ?? null,
       };
+    },
+
+    /** By filter, as `enisById`, and so few that one page has them all. */
+    async profiles(instances) {
+      const profiles = new Map<InstanceId, string | null>();
+      for (let start = 0; start < instances.length; start += FILTER_VALUES_MAX) {
+        const Values = instances.slice(start, start + FILTER_VALUES_MAX);
+        const { Reservations = [] } = await send('DescribeInstances', (client, limits) =>
+          client.send(new DescribeInstancesCommand({ Filters: [{ Name: 'instance-id', Values }] }), limits),
+        );
+        for (const { InstanceId: id, IamInstanceProfile: profile } of Reservations.flatMap(
+          ({ Instances = [] }) => Instances,
+        ))
+          profiles.set(parseInstanceId(id ?? ''), profile?.Arn ?? null);
+      }
+      return profiles;
     },
 
     async instanceType(instance) {

@@ -193,6 +193,16 @@ function clientSendingBy(sender: Sender, vpc: Vpc, options: MemoryCloudOptions):
         };
       }),
 
+    async profiles(instances) {
+      const profiles = new Map<InstanceId, string | null>();
+      const asked = new Set(instances);
+      const look = (network: Network, at?: number) =>
+        [...network.instances(at)].filter(one => asked.has(one.id));
+      for (const { id, profile } of await read('DescribeInstances', look))
+        profiles.set(id, profile === null ? null : profileArn(profile));
+      return profiles;
+    },
+
     instanceType: (id: InstanceId): Promise<string | null> =>
       read('DescribeInstances', (network, at) => network.instance(id, at).type as string | null).catch(
         nullWhenRefused,

@@ -8,11 +8,13 @@ export interface Tenant {
   readonly name: string;
   /** The most addresses that its ENIs may have together; null: ENIs name it, but it was never declared. */
   readonly quota: number | null;
+  /** The name of an instance profile: ENIs of its instances are the tenant's, unless their tag names another; null: none. */
+  readonly profile: string | null;
   readonly used: number;
 }
 
 /** A tenant with a quota. */
-export type Limited = Tenant & { readonly quota: number };
+export type Limited = Pick<Tenant, 'name' | 'used'> & { readonly quota: number };
 
 /** The statuses in which an address counts. */
 export const COUNTED = [

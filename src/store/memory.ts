@@ -37,7 +37,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const rowOfRequest = new Map<string, string>();
   const subnets = new Map<SubnetId, LedgerSubnet>();
   const enis = new Map<EniId, LedgerEni>();
-  const quotas = new Map<string, number>();
+  const tenants = new Map<string, { quota: number; profile: string | null }>();
   const servers = new Map<string, LedgerServer>();
   const sightings = new Map<string, LedgerSighting>();
   const begun = new Set<string>();
@@ -66,7 +66,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
     where(row => isCounted(row) && row.iface !== null && enis.get(row.iface)?.tenant === tenant).length;
   function tenantOf(eni: EniId | null): Limited | null {
     const name = (eni && enis.get(eni)?.tenant) ?? null;
-    const quota = name === null ? undefined : quotas.get(name);
+    const quota = name === null ? undefined : tenants.get(name)?.quota;
     return name === null || quota === undefined ? null : { name, quota, used: usedBy(name) };
   }
   const isWithinQuota = (change: Change): boolean =>
@@ -179,16 +179,24 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       for (const one of save) sightings.set(keyOf(one), one);
     },
 
-    async saveTenant(name, quota) {
-      quotas.set(name, quota);
+    async saveTenant({ name, quota, profile }) {
+      tenants.set(name, { quota, profile: profile ?? tenants.get(name)?.profile ?? null });
     },
     async removeTenant(name) {
-      quotas.delete(name);
+      tenants.delete(name);
     },
     async tenants() {
       const named = [...enis.values()].flatMap(eni => eni.tenant ?? []);
-      const names = [...new Set([...quotas.keys(), ...named])].sort();
-      return names.map(name => ({ name, quota: quotas.get(name) ?? null, used: usedBy(name) }));
+      const names = [...new Set([...tenants.keys(), ...named])].sort();
+      return names.map(name => {
+        const { quota = null, profile = null } = tenants.get(name) ?? {};
+        return { name, quota, profile, used: usedBy(name) };
+      });
+    },
+    async tenantProfiles() {
+      return new Map(
+        [...tenants].flatMap(([name, { profile }]) => (profile === null ? [] : [[profile, name]])),
+      );
     },
     async tenantOf(eni) {
       return tenantOf(eni);

@@ -172,8 +172,9 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       if (deletes.length + inserts.length > 0) await write([...deletes, ...inserts]);
     },
 
-    async saveTenant(name, quota) {
-      await write([upsert(tenant, [{ name, quota }], ['quota'])]);
+    async saveTenant({ name, quota, profile }) {
+      const replaced = ['quota', ...(profile === null ? [] : ['profile'])];
+      await write([upsert(tenant, [{ name, quota, profile }], replaced)]);
     },
     async removeTenant(name) {
       await write([sql`DELETE FROM ${tenant} WHERE ${tenant.name} = ${name}`]);
@@ -181,6 +182,10 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     async tenants() {
       const { rows } = await read(tenantReads.all);
       return rows.map(toTenant).sort((a, b) => (a.name < b.name ? -1 : 1));
+    },
+    async tenantProfiles() {
+      const { rows } = await read([tenantReads.profiles]);
+      return new Map(rows.map(row => [String(row.profile), String(row.name)]));
     },
     async tenantOf(id) {
       return limitedIn((await read([tenantReads.of(id)])).rows);

@@ -180,12 +180,15 @@ export interface Store {
     forget: readonly Pick<LedgerSighting, 'subnet' | 'ip'>[],
   ): Promise<void>;
 
-  /** Declares the tenant, or changes its quota. A quota below what is used takes no address away. */
-  saveTenant(name: string, quota: number): Promise<void>;
+  /** Declares the tenant, or changes its quota and, unless it is null, its instance profile. A quota below what is used
+   *  takes no address away. */
+  saveTenant(tenant: { name: string; quota: number; profile: string | null }): Promise<void>;
   /** The tenant has no quota any more. */
   removeTenant(name: string): Promise<void>;
   /** The declared tenants and those that ENIs name, by name. */
   tenants(): Promise<Tenant[]>;
+  /** The declared tenants by their instance profiles. */
+  tenantProfiles(): Promise<ReadonlyMap<string, string>>;
   /** The tenant of the ENI; null when it has none, or none that is declared. */
   tenantOf(eni: EniId): Promise<Limited | null>;
 

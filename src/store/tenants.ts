@@ -13,20 +13,23 @@ export function createTenantReads({ allocation, eni, tenant }: Dialect['tables']
 
   return {
     all: [
-      sql`SELECT ${tenant.name}, ${tenant.quota}, ${used(sql`${tenant.name}`)} AS used FROM ${tenant}`,
-      sql`SELECT named.tenant AS name, NULL AS quota, ${used(sql`named.tenant`)} AS used
+      sql`SELECT ${tenant.name}, ${tenant.quota}, ${tenant.profile}, ${used(sql`${tenant.name}`)} AS used
+        FROM ${tenant}`,
+      sql`SELECT named.tenant AS name, NULL AS quota, NULL AS profile, ${used(sql`named.tenant`)} AS used
         FROM (SELECT DISTINCT ${eni.tenant} FROM ${eni} WHERE ${eni.tenant} IS NOT NULL) AS named
         WHERE NOT EXISTS (SELECT 1 FROM ${tenant} WHERE ${tenant.name} = named.tenant)`,
     ],
+    profiles: sql`SELECT ${tenant.name}, ${tenant.profile} FROM ${tenant} WHERE ${tenant.profile} IS NOT NULL`,
     of: (id: EniId): SQL =>
       sql`SELECT ${tenant.name}, ${tenant.quota}, ${used(sql`${tenant.name}`)} AS used FROM ${tenant}
         WHERE ${tenant.name} = (SELECT ${eni.tenant} FROM ${eni} WHERE ${eni.id} = ${id})`,
   };
 }
 
-export const toTenant = ({ name, quota, used }: Row): Tenant => ({
+export const toTenant = ({ name, quota, profile, used }: Row): Tenant => ({
   name: String(name),
   quota: quota === null ? null : Number(quota),
+  profile: profile === null ? null : String(profile),
   used: Number(used),
 });
 

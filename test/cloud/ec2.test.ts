@@ -64,6 +64,23 @@ ec2('the tenant of an ENI is that of its tag; a tag that names none is logged on
   );
 });
 
+ec2(
+  'instance profiles are read of the instances that EC2 shows, in lists of what a filter takes',
+  async () => {
+    const plain = vpc.network.addInstance({ type: 'm5.large', zone: 'eu-central-1a', profile: 'web' });
+    const unknown = Array.from({ length: 201 }, (_, i) => `i-0${i.toString(16)}ff` as InstanceId);
+    const profiles = await cloud().profiles([INSTANCE, ...unknown, plain.id]);
+    assert.equal(
+      [...profiles],
+      [
+        [INSTANCE, 'arn:aws:iam::123456789012:instance-profile/simulated-role'],
+        [plain.id, 'arn:aws:iam::123456789012:instance-profile/web'],
+      ],
+    );
+    assert.is(vpc.calls.get('DescribeInstances'), 2);
+  },
+);
+
 ec2('a subnet is read with its reservations', async () => {
   const subnet = await cloud().subnet(SUBNET);
   assert.is(formatCidr(subnet.cidr), '10.0.1.0/24');

@@ -94,6 +94,7 @@ export class Ec2 {
         subnet: id => through(() => reader.subnet(id)),
         reservations: subnet => through(() => reader.reservations(subnet)),
         instance: id => through(() => reader.instance(id)),
+        profiles: ids => through(() => reader.profiles(ids)),
         instanceType: id => through(() => reader.instanceType(id)),
         addressLimit: type => through(() => reader.addressLimit(type)),
         assign: (eni, ips, before) =>

@@ -66,7 +66,7 @@ export class Ledger {
 
   setQuota(quota: number): void {
     this.#quota = quota;
-    void this.base.saveTenant(TENANT, quota);
+    void this.base.saveTenant({ name: TENANT, quota, profile: null });
   }
 
   /** How many more addresses the tenant may have; below 0: it has too many. */

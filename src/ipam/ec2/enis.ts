@@ -5,6 +5,7 @@ import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
 import { refuseForeign } from './account.ts';
 import { arrivedOn, noteObserved, refreshed, survey, toLedger } from './survey.ts';
+import { withTenants } from './tenants.ts';
 
 /** An ENI and the subnet it is in. */
 export interface Home {
@@ -142,7 +143,8 @@ export function createEnis(context: IpamContext): Enis {
     if (how?.unlessYoung && known !== undefined && age < YOUNG_MS) return known;
     const asking = inTurnOf(context, id);
     const [before, noted] = [await store.onEni(id), await store.eni(id)];
-    const observed = await asking.cloud.eni(id);
+    const shown = await asking.cloud.eni(id);
+    const [observed = shown] = await withTenants(asking, [shown], noted === null ? [] : [noted]);
     readAt.set(id, context.clock());
     refuseElsewhere(observed);
     await refuseForeign(asking, observed);

@@ -18,6 +18,7 @@ import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { CHANGES_MAX, type LedgerEni, type LedgerSubnet, type NewAllocation } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
+import { withTenants } from './tenants.ts';
 
 /** Rows in one write, so that neither memory nor a statement grows with the subnet. */
 const ADD_CHUNK = 4096;
@@ -85,9 +86,12 @@ export async function survey(
   await Promise.all(Array.from({ length: ADDS_AT_ONCE }, addChunks));
   await store.saveSubnet(subnet);
   await noteObserved(context, enis);
-  const known = new Map((await store.enis()).map(eni => [eni.id, eni]));
+  const records = await store.enis();
+  const known = new Map(records.map(eni => [eni.id, eni]));
+  const isOurs = ({ id: eni }: CloudEni) => known.get(eni)?.ours === true;
+  const ours = await withTenants(context, enis.filter(isOurs), records);
   await store.saveEnis(
-    enis.map(eni => {
+    [...ours, ...enis.filter(eni => !isOurs(eni))].map(eni => {
       const before = known.get(eni.id) ?? null;
       return refreshed(before, eni, before?.addressLimit ?? null, readAt);
     }),

@@ -11,6 +11,7 @@ import { isProvedBy, learnIdentity, seesAnother } from '../ec2/account.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { repair } from '../ec2/recover.ts';
 import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
+import { withTenants } from '../ec2/tenants.ts';
 import { unassign } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
 
@@ -55,6 +56,8 @@ async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promi
     const ids = known.filter(eni => eni.ours && eni.subnet === subnet).map(eni => eni.id);
     for (const eni of await cloud.enisById(ids)) enis.set(eni.id, eni);
   }
+  const ourEnis = known.flatMap(eni => (eni.ours ? (enis.get(eni.id) ?? []) : []));
+  for (const eni of await withTenants(context, ourEnis, known)) enis.set(eni.id, eni);
   const changed = known.flatMap(eni => {
     const seen = enis.get(eni.id);
     return eni.ours && seen !== undefined ? asShown(eni, seen, now) : [];

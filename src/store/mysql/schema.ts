@@ -151,6 +151,7 @@ export const fact = mysqlTable('fact', {
 export const tenant = mysqlTable('tenant', {
   name: varchar('name', { length: 64 }).primaryKey(),
   quota: int('quota').notNull(),
+  profile: varchar('profile', { length: 128 }),
   generation: int('generation', { unsigned: true }).default(0).notNull(),
   token: token('token'),
 });

@@ -131,6 +131,7 @@ export const fact = sqliteTable('fact', {
 export const tenant = sqliteTable('tenant', {
   name: text('name').primaryKey(),
   quota: integer('quota').notNull(),
+  profile: text('profile'),
   generation: integer('generation').default(0).notNull(),
   token: token('token'),
 });

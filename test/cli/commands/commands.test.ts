@@ -215,13 +215,17 @@ commands('tenant: declares, lists and removes quotas, and status shows them', as
   assert.is(await text('tenant set Red --quota 5'), 'tenant red may have 5 addresses and uses 0\n');
   assert.match(
     await text('status'),
-    /\nTenants\nTENANT +QUOTA +USED +LEFT\nblue +not declared +1 +-\nred +5 +0 +5\n/,
+    /\nTenants\nTENANT +QUOTA +USED +LEFT +PROFILE\nblue +not declared +1 +- +-\nred +5 +0 +5 +-\n/,
   );
   const over = 'tenant blue may have 0 addresses and uses 1; it gets no further one until it uses less\n';
   assert.is(await text('tenant set blue --quota 0'), over);
-  const blue = { name: 'blue', quota: 0, used: 1 };
+  const blue = { name: 'blue', quota: 0, profile: null, used: 1 };
   for (const line of ['status --json', 'tenant list --json', 'tenant set red --quota 7 --json'])
     assert.equal(JSON.parse((await run(context, MINE, line)).out).tenants[0], blue);
+  await text('tenant set red --quota 7 --profile web');
+  assert.match(await text('tenant list'), /^red +7 +0 +7 +web$/m);
+  const taken = 'the instance profile web is that of tenant red; give red another one first';
+  assert.match(await text('tenant set blue --quota 0 --profile web', 1), taken);
   assert.is(await text('tenant remove red'), 'tenant red has no quota any more\n');
   assert.equal(await store.tenants(), [blue]);
 });
@@ -229,10 +233,11 @@ commands('tenant: declares, lists and removes quotas, and status shows them', as
 commands('tenant: wrong arguments change nothing, and the error says what to give', async context => {
   await run(context, MINE, `init ${SUBNET}`);
   for (const [line, why] of [
-    ['tenant set red', /give set NAME --quota N, list, or remove NAME/],
+    ['tenant set red', /give set NAME --quota N .--profile PROFILE., list, or remove NAME/],
     ['tenant set --quota 5', /give set NAME/],
     ['tenant list red', /give set NAME/],
     ['tenant remove red --quota 5', /give set NAME/],
+    ['tenant list --profile web', /give set NAME/],
     ['tenant grow red --quota 5', /give set NAME/],
     ['tenant set a/b --quota 5', /NAME "a.b" is not a name of a tenant; use 1 to 64 letters/],
     ['tenant set red --quota -5', /--quota/],

@@ -19,7 +19,7 @@ const TAGGED: VpcDescription = withEnis(
 
 async function redWith(quota: number, policy = {}, more: Parameters<typeof world>[0] = {}): Promise<World> {
   const w = world({ vpc: TAGGED, policy: { ...NOT_WARM, ...policy }, ...more });
-  await w.store.saveTenant('red', quota);
+  await w.store.saveTenant({ name: 'red', quota, profile: null });
   return w;
 }
 const usedBy = async (w: World) => (await w.store.tenantOf(ENI_A))?.used;
@@ -60,7 +60,7 @@ tenants('at its quota gets an address again when a container stops, or its quota
   assert.is(row.iface, ENI_B);
   assert.is(await usedBy(w), 2);
   await failure(w.request(ENI_B));
-  await w.store.saveTenant('red', 3);
+  await w.store.saveTenant({ name: 'red', quota: 3, profile: null });
   await w.request(ENI_B);
 });
 
@@ -185,6 +185,41 @@ tenants('a tag that changes: counts from the next comparison on', async () => {
   await w.request(ENI_C);
 });
 
+const byProfile = (): VpcDescription => ({
+  ...TAGGED,
+  instances: TAGGED.instances?.map(one => (one.id === 'i-0b' ? { ...one, profile: 'web' } : one)) ?? [],
+  enis: TAGGED.enis?.map(eni => (eni.id === ENI_B ? { ...eni, tags: { [TENANT_TAG]: 'blue' } } : eni)) ?? [],
+});
+
+tenants('of an instance profile has the ENIs of its instances, unless a tag names another', async () => {
+  const w = await redWith(2, {}, { vpc: byProfile() });
+  await w.requests(ENI_C, 1);
+  assert.is((await w.store.eni(ENI_C))?.tenant, null);
+  assert.is(w.callsOf('DescribeInstances'), 1, 'for the type only: no tenant has a profile');
+  await w.store.saveTenant({ name: 'red', quota: 2, profile: 'web' });
+  await compare(w);
+  const [a, b, c] = await Promise.all([ENI_A, ENI_B, ENI_C].map(async id => (await w.store.eni(id))?.tenant));
+  assert.equal([a, b, c], ['red', 'blue', 'red']);
+  await w.request(ENI_C);
+  assert.match((await failure(w.request(ENI_A))).line, /^tenant red is at its quota: 2 of 2/);
+  await w.requests(ENI_B, 3);
+});
+
+tenants('of an instance profile: keeps its ENIs while EC2 does not show the instance', async () => {
+  const w = await redWith(5, {}, { vpc: byProfile() });
+  await w.store.saveTenant({ name: 'red', quota: 5, profile: 'web' });
+  await w.request(ENI_C);
+  w.refuseCalls('DescribeInstances', 'UnauthorizedOperation');
+  await compare(w);
+  assert.is((await w.store.eni(ENI_C))?.tenant, 'red');
+  assert.is(w.linesOf('instance profiles not read, tenants kept'), 1);
+  w.vpc.faults.clear();
+  await w.store.removeTenant('red');
+  await w.store.saveTenant({ name: 'other', quota: 5, profile: 'db' });
+  await compare(w);
+  assert.is((await w.store.eni(ENI_C))?.tenant, null);
+});
+
 tenants('what a cached record of an ENI says of its tenant does not let it past the quota', async () => {
   const w = await redWith(1);
   await w.request(ENI_A);
@@ -206,7 +241,7 @@ tenants(
     assert.not(await w.release(ENI_A, '10.0.0.50'));
     assert.is(await w.statusOf('10.0.0.50'), 'occupied');
     assert.is(w.linesOf('release changed nothing, the address would count'), 1);
-    await w.store.saveTenant('red', 2);
+    await w.store.saveTenant({ name: 'red', quota: 2, profile: null });
     assert.ok(await w.release(ENI_A, '10.0.0.50'));
   },
 );

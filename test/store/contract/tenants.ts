@@ -15,7 +15,7 @@ const FREE = range(20, 10);
 export async function redWithin(store: Store, quota: number): Promise<void> {
   const red = [ENI, OTHER_ENI].map(id => eniWith({ id, tenant: 'red' }));
   await store.saveEnis([...red, eniWith({ id: THIRD_ENI })]);
-  await store.saveTenant('red', quota);
+  await store.saveTenant({ name: 'red', quota, profile: null });
   await store.add(newRows(...FREE));
 }
 const assignTo = async (store: Store, lasts: readonly number[], iface: EniId) =>
@@ -29,12 +29,12 @@ const usedBy = async (store: Store, name: string) =>
 export function tenants(test: Test): void {
   test('tenants: are declared, changed and removed', async ({ store }) => {
     assert.equal(await store.tenants(), []);
-    await store.saveTenant('red', 5);
-    await store.saveTenant('blue', 0);
-    await store.saveTenant('red', 7);
+    await store.saveTenant({ name: 'red', quota: 5, profile: null });
+    await store.saveTenant({ name: 'blue', quota: 0, profile: null });
+    await store.saveTenant({ name: 'red', quota: 7, profile: null });
     const [blue, red] = [
-      { name: 'blue', quota: 0, used: 0 },
-      { name: 'red', quota: 7, used: 0 },
+      { name: 'blue', quota: 0, profile: null, used: 0 },
+      { name: 'red', quota: 7, profile: null, used: 0 },
     ];
     assert.equal(await store.tenants(), [blue, red]);
     await store.removeTenant('blue');
@@ -42,12 +42,26 @@ export function tenants(test: Test): void {
     assert.equal(await store.tenants(), [red]);
   });
 
+  test('tenants: an instance profile is kept until another is given', async ({ store }) => {
+    assert.is((await store.tenantProfiles()).size, 0);
+    await store.saveTenant({ name: 'red', quota: 5, profile: 'web' });
+    await store.saveTenant({ name: 'blue', quota: 5, profile: null });
+    await store.saveTenant({ name: 'red', quota: 7, profile: null });
+    assert.equal([...(await store.tenantProfiles())], [['web', 'red']]);
+    await store.saveTenant({ name: 'red', quota: 7, profile: 'db' });
+    const [, red] = await store.tenants();
+    assert.equal(red, { name: 'red', quota: 7, profile: 'db', used: 0 });
+    await store.removeTenant('red');
+    await store.saveTenant({ name: 'red', quota: 7, profile: null });
+    assert.is((await store.tenantProfiles()).size, 0);
+  });
+
   test('tenants: one that only ENIs name is listed without a quota, and has none', async ({ store }) => {
     await redWithin(store, 3);
     await store.removeTenant('red');
     assert.is(await store.tenantOf(ENI), null);
     assert.is(await assigned(store, FREE.slice(0, 9), ENI), 9);
-    assert.equal(await store.tenants(), [{ name: 'red', quota: null, used: 9 }]);
+    assert.equal(await store.tenants(), [{ name: 'red', quota: null, profile: null, used: 9 }]);
   });
 
   test('the tenant of an ENI: with what all its ENIs have', async ({ store }) => {
@@ -106,7 +120,7 @@ export function tenants(test: Test): void {
   test('a quota: refuses no move of a row that counts already', async ({ store }) => {
     await redWithin(store, 2);
     await assigned(store, [10, 11], ENI);
-    await store.saveTenant('red', 0);
+    await store.saveTenant({ name: 'red', quota: 0, profile: null });
     for (const move of ['assigned', 'claim', 'release', 'unassign', 'kept', 'claim', 'retire'] as const)
       await make(store, 10, move);
     assert.is(await usedBy(store, 'red'), 2);
@@ -134,9 +148,9 @@ export function tenants(test: Test): void {
   test('a quota: a raised one lets more through, a lowered one takes nothing away', async ({ store }) => {
     await redWithin(store, 2);
     await assigned(store, [10, 11], ENI);
-    await store.saveTenant('red', 1);
+    await store.saveTenant({ name: 'red', quota: 1, profile: null });
     assert.is(await usedBy(store, 'red'), 2);
-    await store.saveTenant('red', 4);
+    await store.saveTenant({ name: 'red', quota: 4, profile: null });
     assert.is(await assigned(store, range(4, 12), ENI), 2);
   });
 
