@@ -1,6 +1,9 @@
 // Goal: containers on a real Docker Engine get their addresses from the shipped bundle, and neither a dead
 // dockerd nor a dead server loses one or gives one twice. Method: mknet.sh, docker and kill -9, with macvlan on
 // veth pairs; after each step the containers' kernels, the ledger and the simulated EC2 must agree.
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../../scripts/tiers.ts';
 import { mariaLedger, sqliteLedger } from '../kit/databases/ledgers.ts';
 import { dockerdAvailable } from '../kit/docker/dockerd.ts';
 import { ENI, EngineSite } from '../kit/docker/engine-site.ts';
@@ -107,6 +110,15 @@ for (const kind of STORES) {
     }
     await site.mustStart('late');
     await site.agree();
+  });
+
+  rule('ec2-ipam.json: leads dockerd to the socket', async () => {
+    // Under another name, since dockerd takes a socket of the name before it.
+    copyFileSync(join(ROOT, 'dist/ec2-ipam.json'), join(site.docker.specDir, 'by-file.json'));
+    const pool = `--subnet 10.0.0.0/22 --gateway 10.0.0.1 --ipam-opt eni-id=${ENI}`.split(' ');
+    const create = '-d macvlan -o parent=ens5 --ipam-driver by-file'.split(' ');
+    await site.docker.must('network', 'create', ...create, ...pool, 'by-file');
+    await site.docker.must('network', 'rm', 'by-file');
   });
 
   rule('the network: is removed and nothing is held', async () => {
