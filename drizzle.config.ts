@@ -1,8 +1,8 @@
 /** Settings of drizzle-kit for MySQL. For SQLite, package.json gives them as flags in `db:generate` and `db:check`. */
-import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { defineConfig } from 'drizzle-kit';
 import { tlsOptions } from './src/store/mysql/tls.ts';
+import { readPrivate } from './src/store/private-file.ts';
 import { parseStoreUrl } from './src/store/url.ts';
 
 const { EC2_IPAM_STORE, EC2_IPAM_STORE_PASSWORD, EC2_IPAM_STORE_PASSWORD_FILE } = process.env;
@@ -10,7 +10,7 @@ const { EC2_IPAM_STORE, EC2_IPAM_STORE_PASSWORD, EC2_IPAM_STORE_PASSWORD_FILE } 
 function password(): string | undefined {
   if (EC2_IPAM_STORE_PASSWORD !== undefined) return EC2_IPAM_STORE_PASSWORD;
   if (EC2_IPAM_STORE_PASSWORD_FILE === undefined) return undefined;
-  return readFileSync(EC2_IPAM_STORE_PASSWORD_FILE, 'utf8').replace(/\r?\n$/, '');
+  return readPrivate(EC2_IPAM_STORE_PASSWORD_FILE, 'EC2_IPAM_STORE_PASSWORD_FILE').replace(/\r?\n$/, '');
 }
 
 /** As a URL, since drizzle-kit drops `verifyIdentity` from options, and then the driver accepts a certificate for

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
 import { escaped, shown } from '../domain/text.ts';
+import { readPrivate } from '../store/private-file.ts';
 import { nearest, optionValues, sortArguments } from './arguments.ts';
 import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
@@ -134,6 +135,7 @@ function configure(
       flags,
       env,
       readFile: path => readFileSync(path, 'utf8'),
+      readPrivate,
       home: homedir(),
       isRoot: process.getuid?.() === 0,
       isTerminal: io.err.isTerminal,

@@ -20,6 +20,11 @@ export const shown = (text: string): string => cleaned(text, SHOWN_CHARACTERS_MA
 export const escaped = (text: string): string =>
   text.replace(UNSAFE_BUT_NEWLINE, one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
+const PASSWORD_IN_URL = /(\w:\/\/[^\s:]*:)\S*@/;
+
+/** Whether there is a URL with a password in the text. */
+export const hasPassword = (text: string): boolean => PASSWORD_IN_URL.test(text);
+
 /** Returns the text with `***` for the password of each URL, up to the last `@`: a password that was not
  *  percent-encoded may have one in it. */
-export const masked = (text: string): string => text.replace(/(\w:\/\/[^\s:]*:)\S*@/g, '$1***@');
+export const masked = (text: string): string => text.replace(new RegExp(PASSWORD_IN_URL, 'g'), '$1***@');

@@ -6,6 +6,7 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { readPrivate } from '../store/private-file.ts';
 import type { ClientGate } from './client-gate.ts';
 import { noteTlsPeer } from './identity.ts';
 
@@ -35,7 +36,7 @@ export function createTlsFront(
   handshakeMaxMs = HANDSHAKE_MAX_MS,
 ): NetServer {
   const cert = readPem(files.cert, '--tls-cert');
-  const key = readPem(files.key, '--tls-key');
+  const key = readPem(files.key, '--tls-key', readPrivate);
   const clientCa = files.clientCa === null ? [] : [readPem(files.clientCa, '--tls-client-ca')];
   checkPair(cert, key, clientCa);
   const { gate } = files;
@@ -62,10 +63,13 @@ export function createTlsFront(
   });
 }
 
-function readPem(path: string, flag: string): string {
+const readPublic = (path: string): string => readFileSync(path, 'utf8');
+
+function readPem(path: string, flag: string, read: typeof readPrivate = readPublic): string {
   try {
-    return readFileSync(path, 'utf8');
+    return read(path, flag);
   } catch (error) {
+    if (error instanceof IpamError) throw error;
     const reason = (error as { code?: string }).code ?? error;
     throw new IpamError('bad-request', `${flag}: ${path} can't be read: ${reason}`, { cause: error });
   }

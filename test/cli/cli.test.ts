@@ -1,12 +1,15 @@
 // Goal: whatever argv says, the answer is the right exit status and lines that help. Method: main() with a command
 // made for the test, and a world that records what is written.
 
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { nearest } from '../../src/cli/arguments.ts';
 import { main } from '../../src/cli/cli.ts';
 import { type Command, command } from '../../src/cli/command.ts';
 import { onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { keptIo } from '../kit/cli.ts';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 let ran: unknown = null;
@@ -87,6 +90,44 @@ commands('codes for a terminal: are visible in what a command prints and complai
     (await cli('paint a')).err.replace(/.*painting.*\n/, ''),
     'ec2-ipam: first \\u001b[31m\nec2-ipam: second \\u009b\n',
   );
+});
+
+commands('a file with a secret that others can read: is refused with the command that mends it', async () => {
+  const folder = tempFolder();
+  const file = join(folder, 'secret');
+  const ancestors = JSON.stringify({
+    mysql: { host: 'localhost', user: 'u', password: 'hunter2', database: 'd' },
+  });
+  const cases: [text: string, setting: string, line: string, env: Record<string, string>][] = [
+    ['hunter2', 'EC2_IPAM_STORE_PASSWORD_FILE', 'paint door', { EC2_IPAM_STORE_PASSWORD_FILE: file }],
+    [ancestors, '--config', 'paint door', { EC2_IPAM_CONFIG: file }],
+    [
+      JSON.stringify({ store: 'mysql://u:hunter2@127.0.0.1/d' }),
+      '--config',
+      'paint door',
+      { EC2_IPAM_CONFIG: file },
+    ],
+  ];
+  for (const [text, setting, line, env] of cases) {
+    writeFileSync(file, text);
+    chmodSync(file, 0o644);
+    const { status, err, ran } = await cli(line, env);
+    assert.equal({ status, ran }, { status: 2, ran: null });
+    assert.is(
+      err,
+      `ec2-ipam: ${setting}: ${file} is open to users other than its owner; chmod 600 ${file}\n`,
+    );
+    chmodSync(file, 0o600);
+    assert.is((await cli(line, env)).status, 0);
+  }
+  writeFileSync(file, '{ "warmMin": 3 }');
+  chmodSync(file, 0o644);
+  assert.is(
+    (await cli('paint door', { EC2_IPAM_CONFIG: file })).status,
+    0,
+    'without a secret it may be read',
+  );
+  removeFolder(folder);
 });
 
 commands('--: ends the flags', async () => {

@@ -1,7 +1,17 @@
 // Goal: TCP, a unix socket and mutual TLS are served alike on every runtime, nobody gets in who should not, and what
 // prevents listening is one clear error. Method: real sockets on loopback.
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import type { Server } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -173,13 +183,20 @@ tls('a client that does not end its handshake, or that is refused, keeps no plac
 
 tls('a missing or foreign file, and one that is no PEM, is one clear error', async () => {
   const garbage = join(folder, 'garbage');
-  writeFileSync(garbage, 'garbage');
+  writeFileSync(garbage, 'garbage', { mode: 0o600 });
   const lineWith = (files: object) =>
     failureOf(
       listen(app, { ...LOCAL, kind: 'https', tls: { ...serverTls(), ...files } } as Listener),
       'bad-request',
     );
   assert.is(await lineWith({ key: '/nonexistent' }), "--tls-key: /nonexistent can't be read: ENOENT");
+  const open = join(folder, 'open.key');
+  copyFileSync(certificates.server.key, open);
+  chmodSync(open, 0o644);
+  assert.is(
+    await lineWith({ key: open }),
+    `--tls-key: ${open} is open to users other than its owner; chmod 600 ${open}`,
+  );
   assert.match(await lineWith({ key: certificates.client.key }), /^--tls-key is not the key of --tls-cert; /);
   for (const name of ['cert', 'key', 'clientCa'])
     assert.match(await lineWith({ [name]: garbage }), /^the TLS files can't be used: /);

@@ -43,6 +43,11 @@ const FILE = '/etc/ec2-ipam.json';
 export function configOf({ flags = {}, env = {}, file, files = {}, ...rest }: Given = {}): Config {
   const text = typeof file === 'string' ? file : JSON.stringify(file);
   const all: Record<string, string> = file === undefined ? { ...files } : { ...files, [FILE]: text };
+  const read = (path: string) => {
+    const found = all[path];
+    if (found === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+    return found;
+  };
   return loadConfig({
     flags: new Map(Object.entries(flags)),
     env: file === undefined ? env : { EC2_IPAM_CONFIG: FILE, ...env },
@@ -50,11 +55,8 @@ export function configOf({ flags = {}, env = {}, file, files = {}, ...rest }: Gi
     isRoot: true,
     isTerminal: false,
     uses: SERVE_SETTINGS,
-    readFile: path => {
-      const found = all[path];
-      if (found === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
-      return found;
-    },
+    readFile: read,
+    readPrivate: read,
     ...rest,
   });
 }

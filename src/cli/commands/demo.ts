@@ -66,6 +66,7 @@ export const demo = command({
       isRoot: false,
       isTerminal: io.err.isTerminal,
       readFile: () => '',
+      readPrivate: () => '',
       uses: SERVE_SETTINGS,
     });
     try {

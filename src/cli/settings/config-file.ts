@@ -1,4 +1,5 @@
 /** Reads the configuration file. */
+import { hasPassword } from '../../domain/text.ts';
 import { jsonKey, SETTINGS, type Setting, settingNames } from './settings.ts';
 
 export interface AwsSettings {
@@ -12,6 +13,8 @@ export interface ConfigFile {
   readonly values: ReadonlyMap<string, { readonly place: string; readonly texts: readonly string[] }>;
   readonly aws: AwsSettings;
   readonly warnings: readonly string[];
+  /** Whether it has a password or a key. */
+  readonly hasSecrets: boolean;
 }
 type Json = Readonly<Record<string, unknown>>;
 type Values = Map<string, { place: string; texts: string[] }>;
@@ -36,7 +39,12 @@ export function parseConfigFile(text: string, path: string): ConfigFile & { comp
     else values.set(setting.flag, { place, texts: texts ?? [] });
   }
   if (mysql !== undefined) ancestorsStore(mysql, path, { values, warnings, complaints });
-  return { values, aws: ancestorsAws(aws, path, complaints), warnings, complaints };
+  const keys = ancestorsAws(aws, path, complaints);
+  const hasSecrets =
+    keys.credentials !== null ||
+    values.has('store-password') ||
+    (values.get('store')?.texts.some(hasPassword) ?? false);
+  return { values, aws: keys, warnings, complaints, hasSecrets };
 }
 
 function parseObject(text: string, path: string, complaints: string[]): Json {

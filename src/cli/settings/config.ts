@@ -1,7 +1,8 @@
 /** The configuration of a command, from flags, environment, file and defaults. */
 import { CLOCK_AHEAD_MS_MAX } from '../../cloud/ec2-time.ts';
 import { isLoopback } from '../../domain/address.ts';
-import { IpamError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
+import { hasPassword } from '../../domain/text.ts';
 import { WITNESS_AGE_MS } from '../../domain/witness.ts';
 import type { Address, Listener } from '../../http/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
@@ -38,6 +39,9 @@ export interface Sources extends Facts {
   readonly flags: ReadonlyMap<string, readonly string[]>;
   /** The text of a file; throws when it can't be read. */
   readonly readFile: (path: string) => string;
+  /** The same for a file with a secret. Throws bad-request when others than its owner can read it. `what`: what
+   *  names the file. */
+  readonly readPrivate: (path: string, what: string) => string;
   /** The settings of the command. A rule between several settings applies only when the command has all of them. */
   readonly uses: readonly SettingName[];
   /** Other defaults of settings. */
@@ -85,22 +89,34 @@ const badRequest = (complaints: readonly string[]): IpamError =>
   new IpamError('bad-request', complaints.join('\n'));
 
 function configFile(sources: Sources, complaints: string[]): ConfigFile {
-  const nothing: ConfigFile = { values: new Map(), aws: { region: null, credentials: null }, warnings: [] };
+  const nothing: ConfigFile = {
+    values: new Map(),
+    aws: { region: null, credentials: null },
+    warnings: [],
+    hasSecrets: false,
+  };
   const path =
     sources.flags.get(SETTINGS.config.flag)?.at(-1) ?? sources.env[environmentName(SETTINGS.config.flag)];
   if (path === undefined || path === '') return nothing;
-  const text = readOr(sources, path, `--${SETTINGS.config.flag}`, complaints);
+  const text = readOr(sources.readFile, path, `--${SETTINGS.config.flag}`, complaints);
   if (text === null) return nothing;
   const file = parseConfigFile(text, path);
   complaints.push(...file.complaints);
+  if (file.hasSecrets) readOr(sources.readPrivate, path, `--${SETTINGS.config.flag}`, complaints);
   return file;
 }
 
-function readOr(sources: Sources, path: string, place: string, complaints: string[]): string | null {
+function readOr(
+  read: Sources['readPrivate'],
+  path: string,
+  place: string,
+  complaints: string[],
+): string | null {
   try {
-    return sources.readFile(path);
+    return read(path, place);
   } catch (error) {
-    complaints.push(`${place}: ${path} can't be read: ${(error as { code?: string }).code ?? error}`);
+    if (isError(error, 'bad-request')) complaints.push(error.line);
+    else complaints.push(`${place}: ${path} can't be read: ${(error as { code?: string }).code ?? error}`);
     return null;
   }
 }
@@ -120,7 +136,7 @@ function find(
     if (path !== undefined && fromEnvironment !== undefined)
       complaints.push(`${name} and ${name}_FILE are both set: give one of them`);
     else if (path !== undefined) {
-      const secret = readOr(sources, path, `${name}_FILE`, complaints);
+      const secret = readOr(sources.readPrivate, path, `${name}_FILE`, complaints);
       if (secret !== null) return { place: `${name}_FILE`, texts: [secret.replace(/\r?\n$/, '')] };
     }
   }
@@ -212,7 +228,7 @@ const SIGNATURE_LIFE_MS = 900_000 + CLOCK_AHEAD_MS_MAX;
 
 function unwise(settings: Settings, { flags, env }: Sources): string[] {
   const warnings: string[] = [];
-  if (flags.get('store')?.some(url => /:\/\/[^/:]*:.*@/.test(url)))
+  if (flags.get('store')?.some(hasPassword))
     warnings.push(
       `--store holds a password, which every user of this machine can read: use ${environmentName('store-password')}_FILE`,
     );

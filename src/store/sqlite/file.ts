@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SQL } from 'drizzle-orm';
 import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 import { IpamError } from '../../domain/error.ts';
+import { refuseExposed } from '../private-file.ts';
 import { NOW } from '../reads.ts';
 import type { Row } from '../rows.ts';
 
@@ -44,6 +45,8 @@ export async function whileLocked<T>(work: () => T, boundMs = LOCKED_MAX_MS): Pr
  *  throws. */
 export function openFile(path: string): SqliteFile {
   createPrivately(path);
+  // The names of containers are in the two others too, which have the mode that the first had when they were made.
+  refuseExposed(`the store at ${path}`, [path, `${path}-wal`, `${path}-shm`]);
   // Not imported, since Node 22 prints a warning for the import, also when the store is MySQL.
   const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
   const client = new DatabaseSync(path);

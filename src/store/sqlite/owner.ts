@@ -1,10 +1,11 @@
 /** Which instance an embedded ledger belongs to. */
-import { chmodSync, existsSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import process from 'node:process';
 import { sql } from 'drizzle-orm';
 import type { InstanceId } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
 import type { SqliteSpec } from '../url.ts';
-import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
+import { createPrivately, fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite } from './migrate.ts';
 import { allocation, bucket, eni, fact, lease, server, sighting, subnet } from './schema.ts';
 
@@ -53,9 +54,13 @@ async function onFile<T>(path: string, work: (file: SqliteFile) => T): Promise<T
 const hasFacts = ({ client }: SqliteFile): boolean =>
   client.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'fact'").get() !== undefined;
 
+/** The copy has its name when it is whole, and is private from its first byte. */
 function copyTo({ client }: SqliteFile, path: string): void {
-  client.prepare('VACUUM INTO ?').run(path);
-  chmodSync(path, 0o600);
+  const part = `${path}.${process.pid}`;
+  rmSync(part, { force: true });
+  createPrivately(part);
+  client.prepare('VACUUM INTO ?').run(part);
+  renameSync(part, path);
 }
 
 const ownerIn = (file: SqliteFile): InstanceId | null => {

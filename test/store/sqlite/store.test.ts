@@ -1,6 +1,16 @@
 // Goal: the ledger in a file. Method: the contract on real files; the plans of the hot statements in a subnet
 // of 65,536 addresses; files that cannot be used; a file that came from another instance.
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { type SQL, sql } from 'drizzle-orm';
@@ -80,6 +90,41 @@ files('open: touches nothing; the first call makes folder and file, private', as
   assert.equal([join(path, '..'), path, `${path}-wal`].map(modeOf), ['700', '600', '600']);
 });
 
+files(
+  'a ledger that others can read: is refused with the command that mends it, and then used',
+  async context => {
+    const { path, store } = context;
+    await store.migrate();
+    await store.add(newRows(10));
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+      chmodSync(file, 0o644);
+      const again = createSqliteStore(path);
+      assert.is(
+        await failureOf(again.tally(), 'store-down'),
+        `the store at ${path} is open to users other than its owner; chmod 600 ${file}`,
+      );
+      chmodSync(file, 0o600);
+      assert.is((await again.tally())[0]?.count, 1);
+      await again.close();
+    }
+  },
+);
+
+files('a ledger of the release before: is opened as it is, whatever the umask was', async ({ path }) => {
+  const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
+  const umask = process.umask(0);
+  mkdirSync(join(path, '..'), { mode: 0o700 });
+  closeSync(openSync(path, 'wx', 0o600));
+  const before = new DatabaseSync(path);
+  before.exec('PRAGMA journal_mode = WAL; CREATE TABLE marker (id)');
+  process.umask(umask);
+  const after = createSqliteStore(path);
+  await after.migrate();
+  assert.equal([path, `${path}-wal`, `${path}-shm`].map(modeOf), ['600', '600', '600']);
+  await after.close();
+  before.close();
+});
+
 files('two processes’ worth of stores on one file: see each other’s writes', async ({ path, store: a }) => {
   const b = createSqliteStore(path);
   await a.migrate();
@@ -127,7 +172,7 @@ files('what was answered: is in the file when it is opened again', async ({ stor
 
 const NO_DATABASE = /: it is not a SQLite database; name another/;
 const unusable: [what: string, spoil: (path: string) => void, says: RegExp][] = [
-  ['no database', path => writeFileSync(path, 'hello '.repeat(1_000)), NO_DATABASE],
+  ['no database', path => writeFileSync(path, 'hello '.repeat(1_000), { mode: 0o600 }), NO_DATABASE],
   ['a folder', path => mkdirSync(path), /: it cannot be opened.*; let the user that ec2-ipam runs as write/],
 ];
 for (const [what, spoil, says] of unusable)
@@ -149,13 +194,15 @@ if (process.getuid?.() !== 0 || (process.seteuid !== undefined && !('Deno' in gl
     await store.migrate();
     await store.close();
     for (const name of [folder, join(path, '..')]) chmodSync(name, 0o755);
-    chmodSync(path, 0o444);
+    chmodSync(path, 0o400);
+    if (process.getuid?.() === 0) chownSync(path, NOBODY, NOBODY);
     await asNobody(() => assertDown(store.add(newRows(10)), path, /: it is read-only; let the user that/));
   });
 
+const NOBODY = 65_534;
 async function asNobody(work: () => Promise<void>): Promise<void> {
   if (process.getuid?.() !== 0) return work();
-  process.seteuid?.(65_534);
+  process.seteuid?.(NOBODY);
   try {
     await work();
   } finally {
@@ -182,6 +229,11 @@ files('a ledger: of this instance stays; one of another is copied and emptied', 
   const aside = createSqliteStore(`${path}.of-i-0b`);
   assert.is((await aside.tally())[0]?.count, 1);
   assert.is(modeOf(`${path}.of-i-0b`), '600');
+  assert.equal(
+    readdirSync(join(path, '..')).filter(name => /\.\d+$/.test(name)),
+    [],
+    'no part of a copy is left',
+  );
   await aside.close();
 });
 files.run();
