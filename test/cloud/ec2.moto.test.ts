@@ -6,6 +6,7 @@ import {
   AttachNetworkInterfaceCommand,
   CreateNetworkInterfaceCommand,
   CreateSubnetCommand,
+  CreateTagsCommand,
   CreateVpcCommand,
   DescribeImagesCommand,
   EC2Client,
@@ -107,6 +108,16 @@ wire('asks for the type of an instance, and for the limit of a type', async () =
   assert.is(await cloud().instanceType('i-0123456789abcdef0' as InstanceId), null);
   assert.is(await cloud().addressLimit('t3.large'), 12);
   assert.is(await cloud().addressLimit('x9.unheard-of'), null);
+});
+
+wire('reads the tenant in the tags of an ENI, and the profiles of the instances that are there', async () => {
+  const client = new EC2Client({ region: 'eu-west-1', credentials });
+  assert.is((await cloud().eni(eni)).tenant, null);
+  const Tags = [{ Key: 'ec2-ipam:tenant', Value: 'red' }];
+  await client.send(new CreateTagsCommand({ Resources: [eni], Tags }));
+  assert.is((await cloud().eni(eni)).tenant, 'red');
+  const profiles = await cloud().profiles([instance, 'i-0123456789abcdef0' as InstanceId]);
+  assert.equal([...profiles], [[instance, null]]);
 });
 
 wire('finds the ENI that carries an address', async () => {
