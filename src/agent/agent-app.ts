@@ -2,7 +2,7 @@
 import { Hono } from 'hono';
 import * as v from 'valibot';
 import type { Log } from '../domain/log.ts';
-import { type Env, errorAnswer, handOver, inTurn, send, watchCaller } from '../http/answer.ts';
+import { type Env, errorAnswer, handOver, send, watchCaller } from '../http/answer.ts';
 import { BODY_MAX_MS, bodyText } from '../http/body.ts';
 import { addConstants } from '../http/constants.ts';
 import type { InFlight } from '../http/in-flight.ts';
@@ -43,7 +43,6 @@ export function createAgentApp({ forward, boundMs, deadlineClock, inFlight, log 
     const caller = watchCaller(c);
     const since = deadlineClock();
     const body = await bodyText(c, BODY_MAX_MS);
-    await inTurn(c, caller);
     // The answer is waited for also when Docker has gone: only then it is known what to give back.
     const answer = await forward(REQUEST_ADDRESS, body);
     return await handOver(c, caller, answer, {

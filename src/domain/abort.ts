@@ -22,4 +22,4 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (reason !== null) throw reason;
 }
 
-export const callerGone = (): IpamError => new IpamError('caller-gone', 'the caller has gone');
+const callerGone = (): IpamError => new IpamError('caller-gone', 'the caller has gone');

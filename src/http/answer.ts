@@ -2,7 +2,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import type { Context } from 'hono';
-import { callerGone } from '../domain/abort.ts';
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
@@ -52,17 +51,15 @@ export function watchCaller(c: Context<Env>): Caller {
   };
 }
 
-/** Resolves when the next response on the connection is the one to this request. A response that is written earlier
- *  waits for the responses to earlier requests, and is lost without notice when the connection closes. Throws
- *  caller-gone. */
-export async function inTurn(c: Context<Env>, caller: Caller): Promise<void> {
-  const outgoing = c.env?.outgoing;
-  if (outgoing === undefined || outgoing.socket !== null) return;
-  if (!caller.isGone())
-    await new Promise<void>(resolve => {
-      outgoing.once('socket', () => resolve()).once('close', () => resolve());
-    });
-  if (caller.isGone()) throw callerGone();
+const connectionNames = new WeakMap<object, string>();
+let named = 0;
+/** Returns a name of the connection that the request came on, for turns. */
+export function connectionOf(c: Context<Env>): string | undefined {
+  const socket = c.env?.incoming?.socket;
+  if (socket === undefined) return undefined;
+  const known = connectionNames.get(socket) ?? `connection ${++named}`;
+  connectionNames.set(socket, known);
+  return known;
 }
 
 /** Writes the response, or calls `undo` when the caller has gone or the claim `isStale`. The decision and the write are in one tick, so
@@ -89,8 +86,15 @@ export async function handOver(
 export function send(c: Context<Env>, body: unknown): Response {
   const outgoing = c.env?.outgoing;
   if (outgoing === undefined) return json(body);
-  const text = `${JSON.stringify(body)}\n`;
-  outgoing.writeHead(200, { 'content-type': CONTENT_TYPE, 'content-length': Buffer.byteLength(text) });
-  outgoing.end(text);
+  sendText(outgoing, `${JSON.stringify(body)}\n`);
   return RESPONSE_ALREADY_SENT;
 }
+
+export function sendText(outgoing: ServerResponse, text: string): void {
+  outgoing.writeHead(200, { 'content-type': CONTENT_TYPE, 'content-length': Buffer.byteLength(text) });
+  outgoing.end(text);
+}
+
+/** The response to a request that is one too many. */
+export const refusalText = (why: string): string =>
+  `${JSON.stringify({ Error: `${why}: this one is not done; wait for answers, and send it again` })}\n`;

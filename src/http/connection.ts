@@ -11,12 +11,10 @@ export const ARRIVE_MAX_MS = 3000;
 /** The longest time that a connection is read after its last response. The kernel resets a connection that is
  *  closed with unread input, and a client that is reset while it sends may lose responses that it has not read. */
 const LINGER_MAX_MS = 1000;
-/** The longest time for the rest of a request's head. */
-const HEAD_MAX_MS = 30_000;
 /** Fewer bytes are no head: an old client may send an empty line after a body. */
 const HEAD_BYTES_MIN = 16;
 /** The most requests of one connection that wait, with the one that is handled. */
-export const PENDING_MAX = 100;
+const PENDING_MAX = 100;
 
 /** The requests of all connections that wait. */
 export interface Crowd {
@@ -34,8 +32,8 @@ export interface Connection {
   announceEnd(): void;
   /** Whether no response is pending and the client is silent, or has not completed the request that it began. */
   mayEnd(): boolean;
-  /** Whether the rest of a request's head has not come for HEAD_MAX_MS. Never for an idle connection. */
-  isLate(): boolean;
+  /** Whether the rest of a request's head has not come for so long, in milliseconds. Never for an idle connection. */
+  isLate(headMaxMs: number): boolean;
   /** Ends the connection, and reads it until the client ends it too. */
   end(): void;
   /** The socket has closed. */
@@ -63,6 +61,7 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
   let headFrom = Number.POSITIVE_INFINITY;
   let lateSince: number | null = null;
   let isEnding = false;
+  let lastTurn = -1;
 
   function end(): void {
     if (isEnding) return;
@@ -110,11 +109,22 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
     if (why !== null) {
       refuse(why);
       discardInput(socket);
-    } else if (response.socket !== null) begin();
+    } else if (response.socket !== null) start(begin);
     else
       response.once('socket', () => {
-        if (!socket.destroyed) begin();
+        if (!socket.destroyed) start(begin);
       });
+  }
+
+  /** Begins one request in each turn of the event loop, so that other connections are read in between. */
+  function start(begin: () => void): void {
+    const turn = turnOfLoop();
+    if (turn === lastTurn) {
+      setTimeout(start, 1, begin); // Deno reads from the kernel between timers only
+      return;
+    }
+    lastTurn = turn;
+    begin();
   }
 
   return {
@@ -130,10 +140,10 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
       begunAt ??= now;
       return now - begunAt >= ARRIVE_MAX_MS;
     },
-    isLate() {
+    isLate(headMaxMs) {
       const hasBegun = pending.size === 0 && socket.bytesRead - headFrom >= HEAD_BYTES_MIN;
       lateSince = hasBegun ? (lateSince ?? performance.now()) : null;
-      return lateSince !== null && performance.now() - lateSince >= HEAD_MAX_MS;
+      return lateSince !== null && performance.now() - lateSince >= headMaxMs;
     },
     end,
     closed() {
@@ -141,6 +151,20 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
       for (const response of [...pending]) response.emit('close');
     },
   };
+}
+
+let turns = 0;
+let isTurning = false;
+/** Returns the number of the turn that the event loop is in. Counted from one call to the next. */
+function turnOfLoop(): number {
+  if (!isTurning) {
+    isTurning = true;
+    setImmediate(() => {
+      isTurning = false;
+      turns++;
+    });
+  }
+  return turns;
 }
 
 /** What node:http keeps on the sockets that it reads, on all runtimes. */

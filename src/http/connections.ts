@@ -2,16 +2,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as NetServer, Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
+import type { Log } from '../domain/log.ts';
+import { refusalText, sendText } from './answer.ts';
+import { ARRIVE_MAX_MS, type Connection, type Crowd, createConnection } from './connection.ts';
+import { createNewcomers, NEWCOMER_BOUNDS, type NewcomerBounds } from './newcomers.ts';
 
-/** During a stop, a connection without a pending response is closed when nothing has arrived for this long. By then
- *  the client of an active connection has sent its next request, and its response says that the connection ends.
- *  dockerd waits this long before it connects again where nobody listens. */
-const SILENT_MS = 1000;
-/** During a stop, the longest wait for the rest of a request's head, and for the rest of a TLS handshake. */
-const ARRIVE_MAX_MS = 3000;
-/** The longest time that a connection is read after its last response. The kernel resets a connection that is
- *  closed with unread input, and a client that is reset while it sends may lose responses that it has not read. */
-const LINGER_MAX_MS = 1000;
 const LOOK_EVERY_MS = 20;
 const POLL_ROUNDS = 3;
 /** A round of polling that took no longer found nearly nothing to do. */
@@ -21,39 +16,59 @@ const QUICK_MS = 1;
 const ACCEPT_MAX_MS = 5000;
 /** Connections that are closed between two polls. */
 const CLOSED_AT_ONCE_MAX = 8;
-/** The most pending responses of one connection. One more request ends the connection. */
-const PENDING_MAX = 100;
+/** The most requests that wait on all connections of a server. */
+const CROWD_MAX = 5000;
+/** Between two looks for connections whose head is late. */
+const LATE_LOOK_MS = 1000;
 
 export interface Connections {
-  /** Notes that the request is to be answered. Returns false when it must not be handled: the client was told that
-   *  the connection ends, so it regards the request as not done. */
-  expect(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Calls `begin` when it is the turn of the request on its connection; see `Connection`. Answers itself when too many
+   *  requests wait. */
+  expect(request: IncomingMessage, response: ServerResponse, begin: () => void): void;
   /** Stops accepting. Resolves when all connections are closed: each after a response that says so, or when its
    *  client is silent, and all of them after `boundMs`. */
   close(boundMs: number): Promise<void>;
 }
 
 /** `front` listens, and hands what it accepts to `http`. */
-export function createConnections(http: Server, front: NetServer): Connections {
+export function createConnections(
+  http: Server,
+  front: NetServer,
+  log?: Log,
+  bounds: NewcomerBounds = NEWCOMER_BOUNDS,
+): Connections {
   /** All accepted sockets. `http` does not know a socket before its TLS handshake has ended. */
   const accepted = new Set<Socket>();
   const open = new Map<Socket, Connection>();
+  const newcomers = createNewcomers(log, bounds);
+  const crowd: Crowd = { count: 0, max: CROWD_MAX };
   let acceptedCount = 0;
   let isClosing = false;
+  const looking = setInterval(endLate, LATE_LOOK_MS);
+  looking.unref();
 
   front.on('connection', (socket: Socket) => {
     acceptedCount++;
     accepted.add(socket);
+    newcomers.came(socket);
     socket.once('close', () => accepted.delete(socket));
   });
   http.on('connection', (socket: Socket) => {
-    const connection = createConnection(socket);
+    const connection = createConnection(socket, crowd);
     open.set(socket, connection);
     socket.once('close', () => {
       open.delete(socket);
       connection.closed();
     });
   });
+
+  function endLate(): void {
+    for (const [socket, connection] of open) {
+      if (!connection.isLate(bounds.silentMaxMs)) continue;
+      log?.('warn', 'connection closed: the rest of a request did not come', { peer: socket.remoteAddress });
+      socket.destroy();
+    }
+  }
 
   /** Accepts the clients in the accept queue. They are connected and may have sent a request, and the kernel resets
    *  them when the listening socket closes. */
@@ -84,12 +99,20 @@ export function createConnections(http: Server, front: NetServer): Connections {
   }
 
   return {
-    expect({ socket }, response) {
+    expect(request, response, begin) {
+      const { socket } = request;
       const connection = open.get(socket);
-      return connection === undefined || connection.expect(response, isClosing);
+      if (connection === undefined) return begin();
+      newcomers.spoke(socket);
+      const refuse = (why: string) => {
+        log?.('warn', 'connection ended: too many requests wait', { peer: socket.remoteAddress, why });
+        sendText(response, refusalText(why));
+      };
+      connection.expect({ request, response, begin, refuse }, isClosing);
     },
     async close(boundMs) {
       const until = performance.now() + boundMs;
+      clearInterval(looking);
       await emptyAcceptQueue(until);
       const closed = new Promise<void>(resolve => front.close(() => resolve()));
       // Not earlier: a client that reads it connects again, and would be in the accept queue.
@@ -98,89 +121,6 @@ export function createConnections(http: Server, front: NetServer): Connections {
       await closeSilent(until);
       for (const socket of [...open.keys(), ...accepted]) socket.destroy();
       await closed;
-    },
-  };
-}
-
-/** One connection and its pending responses. */
-interface Connection {
-  /** As `Connections` has it. */
-  expect(response: ServerResponse, isClosing: boolean): boolean;
-  /** Says in the last pending response that the connection ends, so that the client sends its next request elsewhere.
-   *  All requests that a client sent ahead are answered. */
-  announceEnd(): void;
-  /** Whether no response is pending and the client is silent, or has not completed the request that it began. */
-  mayEnd(): boolean;
-  /** Ends the connection, and reads it until the client ends it too. */
-  end(): void;
-  /** The socket has closed. */
-  closed(): void;
-}
-
-function createConnection(socket: Socket): Connection {
-  const pending = new Set<ServerResponse>();
-  /** The response that says that the connection ends. */
-  let last: ServerResponse | null = null;
-  /** The bytes read when no response was pending. Further bytes begin a request. */
-  let restBytes = 0;
-  let seenBytes = 0;
-  let silentSince = performance.now();
-  let begunAt: number | null = null;
-  let isEnding = false;
-
-  function end(): void {
-    if (isEnding) return;
-    isEnding = true;
-    socket.end();
-    const lingering = setTimeout(() => socket.destroy(), LINGER_MAX_MS);
-    socket.once('close', () => clearTimeout(lingering));
-  }
-  // node:http calls it after a response that says that the connection ends.
-  socket.destroySoon = end;
-
-  function announceEnd(): void {
-    const newest = [...pending].at(-1);
-    if (newest === undefined || newest.headersSent) return;
-    last?.removeHeader('Connection');
-    last = newest;
-    newest.setHeader('Connection', 'close');
-  }
-
-  function settle(response: ServerResponse): void {
-    pending.delete(response);
-    if (pending.size > 0) return;
-    restBytes = seenBytes = socket.bytesRead;
-    silentSince = performance.now();
-  }
-
-  return {
-    expect(response, isClosing) {
-      if (isEnding || last?.headersSent === true) return false;
-      if (pending.size >= PENDING_MAX) {
-        socket.destroy();
-        return false;
-      }
-      pending.add(response);
-      begunAt = null;
-      if (isClosing) announceEnd();
-      response.once('close', () => settle(response));
-      return true;
-    },
-    announceEnd,
-    mayEnd() {
-      if (isEnding || pending.size > 0) return false;
-      const now = performance.now();
-      const { bytesRead } = socket;
-      if (bytesRead !== seenBytes) silentSince = now;
-      seenBytes = bytesRead;
-      if (bytesRead === restBytes) return now - silentSince >= SILENT_MS;
-      begunAt ??= now;
-      return now - begunAt >= ARRIVE_MAX_MS;
-    },
-    end,
-    closed() {
-      // Deno does not close the responses that wait for their turn.
-      for (const response of [...pending]) response.emit('close');
     },
   };
 }

@@ -10,11 +10,13 @@ import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
-import { type Env, errorAnswer, handOver, inTurn, json, send, watchCaller } from './answer.ts';
+import { createAdmission, RELEASES, REQUESTS, TooManyError } from './admission.ts';
+import { connectionOf, type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { addConstants } from './constants.ts';
 import { originOf } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
+import { createSeldom } from './seldom.ts';
 
 const GATEWAY_TYPE = 'com.docker.network.gateway';
 const ENDPOINT_NAME = 'com.docker.network.endpoint.name';
@@ -56,11 +58,15 @@ interface DriverOptions {
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
+  const [requests, releases] = [createAdmission(REQUESTS), createAdmission(RELEASES)];
+  const seldom = createSeldom(log);
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
-  app.onError((error, c) => errorAnswer(error, log, { path: c.req.path }));
+  app.onError((error, c) =>
+    errorAnswer(error, error instanceof TooManyError ? seldom : log, { path: c.req.path }),
+  );
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
   addConstants(app);
@@ -75,22 +81,27 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       throw new IpamError('bad-request', 'the network does not say which ENI it is for', {
         hint: 'add --ipam-opt eni-id=eni-… (mknet.sh does it)',
       });
-    await service.opened(caller.signal);
-    const instanceId = option(asked.Options, 'instance-id');
-    const { poolId, subnet, gateway } = await service.pools.request({
-      eniId,
-      instanceId,
-      pool: asked.Pool,
-      subPool: asked.SubPool,
-      caller: caller.signal,
-      from,
-    });
-    // Engine 29 does not request a gateway for ipvlan and macvlan. Without this its containers have no default route.
-    return json({
-      PoolID: poolId,
-      Pool: formatCidr(subnet),
-      Data: { [GATEWAY_TYPE]: `${gateway}/${subnet.maskLength}` },
-    });
+    const leave = requests.enter({ eni: null, host: from.instance }); // anybody may name any ENI here
+    try {
+      await service.opened(caller.signal);
+      const { poolId, subnet, gateway } = await service.pools.request({
+        eniId,
+        instanceId: option(asked.Options, 'instance-id'),
+        pool: asked.Pool,
+        subPool: asked.SubPool,
+        host: from.instance ?? connectionOf(c),
+        caller: caller.signal,
+        from,
+      });
+      // Engine 29 does not request a gateway for ipvlan and macvlan. Without this its containers have no default route.
+      return json({
+        PoolID: poolId,
+        Pool: formatCidr(subnet),
+        Data: { [GATEWAY_TYPE]: `${gateway}/${subnet.maskLength}` },
+      });
+    } finally {
+      leave();
+    }
   });
 
   app.post('/IpamDriver.ReleasePool', async c => {
@@ -113,20 +124,24 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
-    await inTurn(c, caller);
-    await service.opened(caller.signal);
-    if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
-      return await gatewayAnswer(service, pool, named, from);
-    const holder = option(asked.Options, ENDPOINT_NAME);
-    const given = await service.allocator.request({ pool, named, holder, caller: caller.signal, from });
-    const { row, home, isRepeated, isStale } = given;
-    const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
-    // Reads from the kernel once more: the caller may have gone before its connection was accepted.
-    await turn();
-    const undo = async () => {
-      if (!isRepeated) await service.allocator.undo(row);
-    };
-    return await handOver(c, caller, body, { undo, isStale });
+    const leave = requests.enter({ eni: pool.eni, host: from.instance });
+    try {
+      await service.opened(caller.signal);
+      if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
+        return await gatewayAnswer(service, pool, named, from);
+      const holder = option(asked.Options, ENDPOINT_NAME);
+      const given = await service.allocator.request({ pool, named, holder, caller: caller.signal, from });
+      const { row, home, isRepeated, isStale } = given;
+      const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
+      // Reads from the kernel once more: the caller may have gone before its connection was accepted.
+      await turn();
+      const undo = async () => {
+        if (!isRepeated) await service.allocator.undo(row);
+      };
+      return await handOver(c, caller, body, { undo, isStale });
+    } finally {
+      leave();
+    }
   });
 
   app.post('/IpamDriver.ReleaseAddress', async c => {
@@ -134,12 +149,16 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
+    let leave = () => {};
     try {
+      leave = releases.enter({ eni: pool.eni, host: from.instance });
       const client = from === ANYBODY ? undefined : { from, isGone: watchCaller(c).isGone };
       await service.allocator.release(pool, ip, () => service.opened(), client);
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
       return errorAnswer(error, log, { path: c.req.path, eni: pool.eni, ip });
+    } finally {
+      leave();
     }
     return send(c, {});
   });

@@ -16,6 +16,8 @@ import type { Log } from '../domain/log.ts';
 import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
 import { createConnections } from './connections.ts';
 import { noteUnixPeer } from './identity.ts';
+import type { NewcomerBounds } from './newcomers.ts';
+import { createSeldom } from './seldom.ts';
 import { nameSocket, withFreeName } from './stale-socket.ts';
 import { createTlsFront, type TlsFiles } from './tls-front.ts';
 
@@ -48,23 +50,30 @@ const CONNECTIONS_MAX = 10_000;
  * Serves `app` through node:http on every runtime, but to no web page. Clients of an https listener must present a certificate of the
  * client authority. Throws conflict when another process listens there, else unavailable or bad-request.
  */
-export async function listen(app: App, listener: Listener, log?: Log): Promise<Listening> {
+export async function listen(
+  app: App,
+  listener: Listener,
+  log?: Log,
+  bounds?: NewcomerBounds,
+): Promise<Listening> {
+  const seldom = log === undefined ? undefined : createSeldom(log);
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const http = createHttpServer((request, response) => {
-    if (!connections.expect(request, response)) return;
-    const refusal = refusalOf(request, listener);
-    if (refusal === null) void handle(request, response);
-    else refuse(response, refusal, log);
+    connections.expect(request, response, () => {
+      const refusal = refusalOf(request, listener);
+      if (refusal === null) void handle(request, response);
+      else refuse(response, refusal, log);
+    });
   });
   // The server never closes an idle connection: dockerd keeps them for ever, and repeats a request with an empty body
   // when the connection was closed.
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
   // Deno ends a connection after each response when the server does not listen itself.
   Object.defineProperty(http, 'listening', { value: true });
-  const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, log) : plainFront(http);
+  const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, seldom) : plainFront(http);
   if (listener.kind === 'unix') front.on('connection', noteUnixPeer);
   front.maxConnections = CONNECTIONS_MAX;
-  const connections = createConnections(http, front);
+  const connections = createConnections(http, front, seldom, bounds);
   const removeSocket = await bind(front, listener);
   return {
     address: addressOf(front, listener),

@@ -3,11 +3,11 @@
  * or stop in the middle of a head. The oldest makes room for the newest, so that a client that speaks at once is
  * served however many are silent. A connection whose client has sent a request is not bounded here.
  */
-import type { Socket } from 'node:net';
 import type { Log } from '../domain/log.ts';
 
 export interface NewcomerBounds {
-  /** The longest time from the connection to the head of the first request, in milliseconds. */
+  /** The longest time from the connection to the head of the first request, and for a later head from its first bytes
+   *  on, in milliseconds. */
   readonly silentMaxMs: number;
   /** All of them, and those of one address. Behind one address may be many hosts. */
   readonly totalMax: number;
@@ -17,7 +17,12 @@ export interface NewcomerBounds {
 export const NEWCOMER_BOUNDS: NewcomerBounds = { silentMaxMs: 30_000, totalMax: 4000, ofAddressMax: 1000 };
 
 /** What is needed of a socket. */
-type Peer = Pick<Socket, 'remoteAddress' | 'remotePort' | 'destroy' | 'once'>;
+interface Peer {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+  destroy(): unknown;
+  once(event: 'close', gone: () => void): unknown;
+}
 
 export interface Newcomers {
   came(socket: Peer): void;
@@ -34,7 +39,7 @@ type Name = string | Peer;
 
 export function createNewcomers(
   log: Log | undefined,
-  bounds: NewcomerBounds = NEWCOMER_BOUNDS,
+  bounds: NewcomerBounds,
   clock = () => performance.now(),
   later: (work: () => void, ms: number) => void = unreferenced,
 ): Newcomers {

@@ -264,14 +264,11 @@ for (const { name, listener } of PLAIN) {
 
 stop('answers all that was sent at once, and says with the last that it ends', async () => {
   const { one, close, address } = await connection(LOCAL);
-  const finishes: (() => void)[] = [];
-  for (const body of ['first', 'second']) {
-    await begin(() => one.ask(body, '/slow'));
-    finishes.push(app.finish);
-  }
+  await begin(() => one.ask('first', '/slow'));
+  one.ask('second');
   const closed = closesSoon(close);
   await refused(portOf(address));
-  for (const end of finishes.reverse()) end();
+  app.finish();
   await closed;
   await one.ended();
   assert.equal(one.answers(), ['POST first', 'POST second']);
@@ -323,16 +320,65 @@ stop('loses no request of clients that ask at once, on any transport', async () 
 stop.run();
 
 const ahead = serverSuite('a client that sends ahead');
-ahead('ends the connection of a client that sends ever more and reads no answer', async () => {
-  const { one } = await connection(LOCAL);
+const refusalsIn = ({ received }: ReturnType<typeof wire>) => received.match(/\{"Error":"[^"]*"\}/g) ?? [];
+
+for (const { name, listener } of PLAIN) {
+  ahead(
+    `over ${name} is dealt with in turn, and told of the one that is too many, with which it ends`,
+    async () => {
+      const lines: unknown[][] = [];
+      const { address } = await serve(listener(), (...line) => void lines.push(line));
+      const one = wire(address);
+      await begin(() => one.ask('', '/slow'));
+      app.handled = [];
+      one.socket.write(bytesOf('more', '/more').repeat(5000));
+      await until('the log', () => lines.length === 1);
+      assert.equal(app.handled, [], 'the first is not answered yet');
+      app.finish();
+      await one.ended();
+      assert.is(app.handled.length, 99, 'beside the first');
+      assert.is(one.answers().length, 99);
+      assert.equal(refusalsIn(one), [
+        '{"Error":"100 requests wait on this connection: this one is not done; wait for answers, and send it again"}',
+      ]);
+      assert.is(one.endsSaid(), 1);
+      assert.ok(one.received.lastIndexOf('Error') > one.received.lastIndexOf('POST more'), 'it is the last');
+    },
+  );
+}
+
+ahead('lets others be served between two of its requests', async () => {
+  const quick = { fetch: async ({ url }: Request) => new Response(new URL(url).pathname) };
+  const { address, close } = await listen(quick, LOCAL);
+  const [many, other] = [wire(address), wire(address)];
+  await Promise.all([many, other].map(one => once(one.socket, 'connect')));
+  many.socket.write(bytesOf('', '/many').repeat(90));
+  other.socket.write(bytesOf('', '/other').repeat(9));
+  let before = 90;
+  other.socket.on('data', () => {
+    before = Math.min(before, many.received.split('/many').length - 1);
+  });
+  await until('the answers', () => other.received.split('/other').length === 10);
+  assert.ok(before < 45, `${before} answers to the one that sends many before the first to the other`);
+  for (const one of [many, other]) one.socket.destroy();
+  await close(0);
+});
+
+ahead('has begun nothing of what waits when it hangs up', async () => {
+  const { address } = await serve(LOCAL);
+  const one = wire(address);
   await begin(() => one.ask('', '/slow'));
   app.handled = [];
-  one.socket.write(bytesOf('more', '/more').repeat(200));
+  one.ask('more', '/more');
+  await wait(50); // it has arrived
+  one.socket.destroy();
   await one.ended();
-  assert.is(app.handled.length, 99, 'beside the first');
-  assert.is(one.received, '');
+  assert.is(await post(address, 'hello'), 'POST hello');
   app.finish();
+  assert.is(await post(address, 'hello'), 'POST hello');
+  assert.equal(app.handled, ['/', '/']);
 });
+
 ahead.run();
 
 const idle = suite('an idle connection');

@@ -1,11 +1,13 @@
 // Goal: Docker's protocol on the wire. Method: the app called directly, and over a socket where the socket matters.
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { IpamError } from '../../src/domain/error.ts';
 import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
+import { range } from '../kit/rows.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { ENI_A, ROOMY } from '../kit/vpcs.ts';
@@ -48,6 +50,26 @@ protocol('says what it is without waiting for anything', async () => {
   const spaces = await post(app, '/IpamDriver.GetDefaultAddressSpaces', undefined);
   assert.is(spaces.LocalDefaultAddressSpace, spaces.GlobalDefaultAddressSpace);
 });
+
+protocol(
+  'of 201 requests at once for one ENI the last is refused at once, and those of others are served',
+  async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const hold = Promise.withResolvers<void>();
+    const app = appOf(w, () => hold.promise);
+    const waiting = range(200).map(() => ask(app, { PoolID: 'eni-0a;range=10.0.1.128/25' }));
+    await turn();
+    const { Error: error } = await ask(app);
+    assert.match(String(error), /^200 requests for eni-0a wait already; nothing was changed: start fewer/);
+    const other = ask(app, { PoolID: 'eni-0b' });
+    assert.equal(await post(app, '/Plugin.Activate', undefined), { Implements: ['IpamDriver'] });
+    const released = post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.77' });
+    hold.resolve();
+    assert.equal(await released, {}, 'a release has a place of its own');
+    await Promise.all([...waiting, other]);
+    assert.not.match(String((await ask(app)).Error), /wait already/, 'the places are free again');
+  },
+);
 
 protocol('a pool carries the gateway that engine 29 does not ask for', async () => {
   const answer = await post(appOf(world({ vpc: ROOMY })), '/IpamDriver.RequestPool', POOL);

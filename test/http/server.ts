@@ -66,8 +66,11 @@ export function serverSuite(
   return tests;
 }
 
-export async function serve(listener: Listener, ...log: [Parameters<typeof listen>[2]?]): Promise<Listening> {
-  const listening = await listen(app, listener, ...log);
+export async function serve(
+  listener: Listener,
+  ...more: [Parameters<typeof listen>[2]?, Parameters<typeof listen>[3]?]
+): Promise<Listening> {
+  const listening = await listen(app, listener, ...more);
   open.push(listening);
   return listening;
 }

@@ -1,0 +1,53 @@
+// Goal: an ENI, a host and all together have a bound of requests, one that is too many is told so in one line, and a
+// place that is left is free. Method: small bounds.
+
+import { IpamError } from '../../src/domain/error.ts';
+import { createAdmission } from '../../src/http/admission.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const admission = suite('admission');
+const SMALL = { ofEniMax: 2, ofHostMax: 3, totalMax: 5 };
+
+function refusalOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof IpamError) return `${error.code}: ${error.line}`;
+    throw error;
+  }
+  return 'entered';
+}
+
+admission('each ENI, each host and all have a bound, and what is beyond is told why and what to do', () => {
+  const { enter } = createAdmission(SMALL);
+  const come = (eni: string | null, host: string | null) => refusalOf(() => enter({ eni, host }));
+  assert.equal([come('eni-a', 'i-1'), come('eni-a', 'i-1')], ['entered', 'entered']);
+  const HINT =
+    'nothing was changed: start fewer containers at a time, and see in the log of the server what they wait for';
+  assert.is(come('eni-a', 'i-1'), `unavailable: 2 requests for eni-a wait already; ${HINT}`);
+  assert.is(come('eni-b', 'i-1'), 'entered');
+  assert.is(come('eni-c', 'i-1'), `unavailable: 3 requests of i-1 wait already; ${HINT}`);
+  assert.is(come('eni-a', 'i-2'), 'entered', 'a host fills no place of another at its ENI');
+  assert.is(come(null, null), 'entered');
+  assert.is(come('eni-d', 'i-3'), `unavailable: 5 requests on the server wait already; ${HINT}`);
+});
+
+admission('a place that is left is free for the next, and a refusal takes none', () => {
+  const { enter } = createAdmission(SMALL);
+  const leaves = [enter({ eni: 'eni-a', host: 'i-1' }), enter({ eni: 'eni-a', host: 'i-1' })];
+  for (let i = 0; i < 10; i++)
+    assert.is.not(
+      refusalOf(() => enter({ eni: 'eni-a', host: 'i-1' })),
+      'entered',
+    );
+  leaves[0]?.();
+  assert.is(
+    refusalOf(() => enter({ eni: 'eni-a', host: 'i-1' })),
+    'entered',
+  );
+  assert.is.not(
+    refusalOf(() => enter({ eni: 'eni-a', host: 'i-1' })),
+    'entered',
+  );
+});
+admission.run();
