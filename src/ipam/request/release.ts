@@ -228,6 +228,8 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
       // A copy that arrived late: the agent has sent the release to another server.
       if (isRead && client.from.id !== null && client.isGone()) return false;
+      // Whoever put it there may have taken it off since the last read, and it may be in use elsewhere by now.
+      if (move === 'surrender' && !(await whileAway(() => isShownOn(home.eni.id, ip)))) return false;
       one.known = afterTry(one.known, row, isRead, moment());
       const [moved] = await context.store.move([{ row, move, releaseId: client.from.id }]);
       if (moved !== undefined) {
@@ -276,6 +278,9 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
         one.usedSince !== null && one.subnet === subnet && one.ip === ip && one.generation === generation,
     );
   }
+
+  const isShownOn = async (eni: EniId, ip: Ipv4): Promise<boolean> =>
+    (await context.cloud.eni(eni)).secondaries.includes(ip);
 
   /** Reads the row and judges whether the release may end its holding. Returns the row if so; 'again' if another
    *  read may tell; undefined if not, or if there is no row. Throws unavailable if it cannot be known. */

@@ -65,8 +65,8 @@ central('RequestPool makes it ours, for all servers of the ledger', async () => 
   const calls = w.callsOf();
   const another = w.another();
   assert.is((await another.pools.gateway(parsePoolId(ENI_A), null)).gateway, '10.0.1.1');
-  assert.is(await another.release(ENI_A, FOREIGN), true);
   assert.is(w.callsOf(), calls);
+  assert.is(await another.release(ENI_A, FOREIGN), true);
   assert.is((await ask(another)).row.iface, ENI_A);
 });
 
