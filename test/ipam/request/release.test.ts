@@ -52,6 +52,15 @@ releasing('of an occupied secondary by the ENI that carries it frees it: its rec
   assert.is(await w.statusOf('10.0.1.9'), 'ready');
 });
 
+releasing('of an occupied address that has left its ENI since the last read is a no', async () => {
+  const w = world();
+  w.putOn(ENI_A, '10.0.1.9');
+  await w.enis.adopt(ENI_A);
+  w.takeOff(ENI_A, '10.0.1.9');
+  assert.is(await w.release(ENI_A, '10.0.1.9'), false);
+  assert.is(await w.statusOf('10.0.1.9'), 'occupied');
+});
+
 releasing('of an occupied address that EC2 shows on no ENI gives it to nobody at once', async () => {
   const w = world();
   w.putOn(ENI_A, '10.0.1.9');
