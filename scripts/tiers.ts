@@ -79,7 +79,7 @@ export const TIERS: readonly Tier[] = [
   {
     name: 'engine',
     runtimes: ['node'],
-    needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter'],
+    needs: ['root', 'dockerd', 'docker', 'ip', 'unshare', 'nsenter', 'systemd-analyze'],
     limitMs: 20 * MINUTE_MS,
     alone: 'at full length',
   },

@@ -196,6 +196,36 @@ const UNIT: [section: string, lines: RegExp[]][] = [
   ],
   ['Install', [/^WantedBy=docker\.service$/m]],
 ];
+const HARDENING: readonly string[] = [
+  'CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE',
+  'RestrictNamespaces=net',
+  'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
+  'SystemCallFilter=@system-service',
+  'SystemCallErrorNumber=EPERM',
+  'SystemCallArchitectures=native',
+  'ProtectSystem=strict',
+  // As ProtectSystem= leaves it no other place, and a stop must not remove the sockets of other plugins.
+  'RuntimeDirectory=docker/plugins',
+  'RuntimeDirectoryPreserve=yes',
+  'UMask=0077',
+  ...['NoNewPrivileges', 'ProtectHome', 'PrivateTmp', 'PrivateDevices', 'ProtectKernelTunables'].map(yes),
+  ...['ProtectKernelModules', 'ProtectKernelLogs', 'ProtectControlGroups', 'ProtectClock'].map(yes),
+  ...['ProtectHostname', 'LockPersonality', 'RestrictRealtime', 'RestrictSUIDSGID'].map(yes),
+];
+function yes(name: string): string {
+  return `${name}=yes`;
+}
+/** With these the witness sees no container, and takes none for evidence; or the runtimes do not start. */
+const BLINDING =
+  'ProtectProc ProcSubset PrivateNetwork PrivateMounts PrivateUsers PrivatePIDs User DynamicUser RootDirectory MemoryDenyWriteExecute';
+
+readme('the unit: is hardened, and leaves the witness what it needs to see', () => {
+  const lines = sectionOf(blockBehind(TEXTS, '**4. The unit.**', 'ini'), 'Service').split('\n');
+  each(HARDENING, line => lines.includes(line));
+  const names = lines.map(line => line.split('=')[0]);
+  each(BLINDING.split(' '), name => !names.includes(name));
+});
+
 for (const [name, lines] of UNIT)
   readme(`the unit: has what [${name}] needs to have the socket there before Docker, for good`, () => {
     for (const line of lines)

@@ -4,6 +4,9 @@ import type { Instance } from './instance.ts';
 
 const DIRECTIVES = `Type ExecStartPre ExecStart ExecStartPost Environment Restart RestartSec TimeoutStopSec
   StateDirectory StateDirectoryMode`.split(/\s+/);
+/** What they take away is not taken away here. */
+const HARDENING =
+  /^(Runtime|Protect|Private|Restrict|SystemCall)\w+$|^(UMask|NoNewPrivileges|CapabilityBoundingSet|LockPersonality)$/;
 
 type Service = ReturnType<typeof parse>;
 
@@ -12,7 +15,7 @@ function parse(text: string) {
   const sections = text.split(/^\[(\w+)\]$/m); // in turns the name of a section and its text
   const lines = sections.filter((_, i) => sections[i - 1] === 'Service').join('\n');
   const directives = [...lines.matchAll(/^(\w+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value]);
-  const unknown = directives.find(([key = '']) => !DIRECTIVES.includes(key));
+  const unknown = directives.find(([key = '']) => !DIRECTIVES.includes(key) && !HARDENING.test(key));
   if (unknown !== undefined) throw new Error(`${unknown[0]}= is not supported here`);
   const all = (key: string) => directives.flatMap(([name, value = '']) => (name === key ? [value] : []));
   const [start] = all('ExecStart');
