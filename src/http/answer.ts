@@ -62,23 +62,20 @@ export function connectionOf(c: Context<Env>): string | undefined {
   return known;
 }
 
-/** Writes the response, or calls `undo` when the caller has gone or the claim `isStale`. The decision and the write are in one tick, so
- *  exactly one of them happens. */
+const SUSPENDED = 'the server was suspended while it answered; start the container again';
+
+/** Writes the response, or calls `undo` when the caller has gone or the claim is stale. The decision and the write are in
+ *  one tick, so exactly one of them happens. */
 export async function handOver(
   c: Context<Env>,
   caller: Caller,
   body: unknown,
   { undo, isStale }: { undo(): Promise<void>; isStale(): boolean },
 ): Promise<Response> {
-  if (caller.isGone()) {
-    await undo();
-    return json({ Error: 'the caller has gone' });
-  }
-  if (isStale()) {
-    await undo();
-    return json({ Error: 'the server was suspended while it answered; start the container again' });
-  }
-  return send(c, body);
+  const why = caller.isGone() ? 'the caller has gone' : isStale() ? SUSPENDED : null;
+  if (why === null) return send(c, body);
+  await undo();
+  return json({ Error: why });
 }
 
 /** Returns the response. On a socket it writes it directly: to create and unpack a Response takes a tenth of the

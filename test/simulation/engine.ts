@@ -10,6 +10,7 @@ import type { Port } from './layout.ts';
 import type { Holding } from './oracle.ts';
 import type { Request, Server } from './server.ts';
 import { watchStart, witnessOf } from './watch-engines.ts';
+import { type HostFaults, noFaults } from './witness.ts';
 import type { World } from './world.ts';
 
 /** Between a restart's release and its request. */
@@ -43,6 +44,8 @@ export class Engine {
   containers: Container[] = [];
   /** Its instance was terminated. */
   isLost = false;
+  /** What its host does not show. */
+  readonly faults: HostFaults = noFaults();
   readonly connections = new Set<Connection>();
   readonly #world: World;
   #lives = 0;
@@ -87,6 +90,16 @@ export class Engine {
     if (!this.containers.includes(container)) return;
     this.containers = this.containers.filter(one => one !== container);
     await this.#release(container);
+  }
+
+  /** The container ends, and nobody releases its address. */
+  forget(container: Container): void {
+    if (!this.containers.includes(container)) return;
+    this.containers = this.containers.filter(one => one !== container);
+    const { oracle } = this.#world;
+    oracle.ended(container.holding);
+    oracle.released(container.holding, false);
+    if (container.holding !== null) oracle.leaks.add(container.holding);
   }
 
   async restart(container: Container, keepAddress: boolean): Promise<void> {

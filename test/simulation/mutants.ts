@@ -161,13 +161,14 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   // A caller that has gone.
   'the undo on hang-up left out': {
     file: 'src/http/answer.ts',
-    find: '    await undo();\n',
+    find: '  await undo();\n',
     replace: '',
   },
   'the undo done after the write': {
     file: 'src/http/answer.ts',
-    find: '  return send(c, body);\n',
-    replace: '  const sent = send(c, body);\n  await undo();\n  return sent;\n',
+    find: '  if (why === null) return send(c, body);\n',
+    replace:
+      '  if (why === null) {\n    const sent = send(c, body);\n    await undo();\n    return sent;\n  }\n',
   },
   'undoing one claim forgets another that is undone at the same time': {
     focus: ['crowd hangs up'],
@@ -379,6 +380,49 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/ipam/sync/keeper.ts',
     find: '.some(eni => eni.ours && eni.subnet === subnet);',
     replace: '.some(eni => eni.subnet === subnet && oursIn([eni], context.host.instance).length > 0);',
+  },
+  // Evidence of a host.
+  'one reading is believed': {
+    file: 'src/domain/witness.ts',
+    find: 'return weighed.now - now.unseenSince >= ageMs;',
+    replace: 'return now.unseenReadings > 0;',
+    focus: ['shown nowhere'],
+  },
+  'readings are believed however soon they follow each other': {
+    file: 'src/ipam/sync/witnessed.ts',
+    find: '>= ageMs;\n\n  function sayIncomplete',
+    replace: '>= 0 * ageMs;\n\n  function sayIncomplete',
+    focus: ['shown nowhere', 'server freezes'],
+  },
+  'a reading that is not complete counts': {
+    file: 'src/domain/witness.ts',
+    find: 'isCounted: incomplete === null && isCovered(eni, reading),',
+    replace: 'isCounted: true,',
+    focus: ['host not read', 'run'],
+  },
+  'the kernel is not asked': {
+    file: 'src/domain/witness.ts',
+    find: '(use.isInNetworks || use.isInContainers || use.places.length > 0);',
+    replace: '(use.isInNetworks || use.isInContainers);',
+    focus: ['docker is wiped', 'run'],
+  },
+  'an ENI that is not on the host counts': {
+    file: 'src/domain/witness.ts',
+    find: 'macs.includes(mac) && ',
+    replace: '',
+    focus: ['host not read', 'run'],
+  },
+  'an answer in hand is given, however long ago its claim was': {
+    file: 'src/http/answer.ts',
+    find: ' : isStale() ? SUSPENDED : null;',
+    replace: ' : isStale() && caller.isGone() ? SUSPENDED : null;',
+    focus: ['server is suspended with a claim'],
+  },
+  'a leak is only reported': {
+    file: 'src/ipam/sync/witnessed.ts',
+    find: "    if (mode === 'report') {\n",
+    replace: '    if (mode.length > 0) {\n',
+    focus: ['docker forgets', 'run'],
   },
   // Bounds.
   'the bound of an outage ignored': {

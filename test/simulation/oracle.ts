@@ -87,6 +87,8 @@ export class Oracle {
   readonly pooled = new Set<EniId>();
   /** `eni ip` of releases under way for addresses that had no holder there when they were sent. */
   readonly strayReleases = new Set<string>();
+  /** Containers that ended, and that Docker forgot without a release. */
+  readonly leaks = new Set<Holding>();
   /** Holders that were given up on proof, though their containers run on. */
   readonly provenOver = new Set<Holding>();
   /** When each ENI was detached, deleted, or attached again after a while, the last time last. */

@@ -5,6 +5,7 @@ import { ENGINE_OPERATIONS } from './engine-operations.ts';
 import type { Dice, Operation } from './operation.ts';
 import { OPERATOR_OPERATIONS, SERVER_OPERATIONS } from './server-operations.ts';
 import { EC2_OPERATIONS, STRANGER_OPERATIONS } from './vpc-operations.ts';
+import { WITNESS_OPERATIONS } from './witness-operations.ts';
 import type { World } from './world.ts';
 
 const OPERATIONS = {
@@ -13,6 +14,7 @@ const OPERATIONS = {
   ...EC2_OPERATIONS,
   ...STRANGER_OPERATIONS,
   ...OPERATOR_OPERATIONS,
+  ...WITNESS_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

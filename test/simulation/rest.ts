@@ -3,7 +3,7 @@ import { type Allocation, isIntent, isRested, mayStillLeave, STATUSES } from '..
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, type Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
-import type { Mirror, Oracle } from './oracle.ts';
+import type { Holding, Mirror, Oracle } from './oracle.ts';
 import type { World } from './world.ts';
 
 /** Notes what does not hold. It must hold in the end, however long that takes where EC2 allows few calls. */
@@ -38,6 +38,13 @@ async function watchLedger(world: World, ledger: Ledger, demand: Demand): Promis
   }
 }
 
+/** Whether the row still has the holding that Docker forgot. */
+const isLeakOf = ({ subnet, ip, claim, ledger }: Holding, { mirror }: Ledger, row: Allocation): boolean =>
+  ledger === mirror.index &&
+  subnet === row.subnet &&
+  ip === row.ip &&
+  claim === (mirror.claims.get(keyOf(subnet, ip)) ?? 0);
+
 /** Whether the ENI was detached from the instance of its embedded ledger, which gives up what is on it then. */
 const hasWandered = ({ layout, detachedAt }: Oracle, { index }: Mirror, eni: EniId): boolean =>
   layout.owners[index] !== null && detachedAt.has(eni);
@@ -64,6 +71,12 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
     demand(
       oracle.held.get(key)?.eni === row.iface || oracle.isLost(mirror, key),
       'at rest what is held has a holder, or was lost where nobody could see it',
+      told,
+    );
+  if (status === 'allocated')
+    demand(
+      ![...oracle.leaks].some(one => isLeakOf(one, ledger, row)),
+      'at rest a leak has ended by evidence of its host',
       told,
     );
   if (row.iface !== null && (status === 'allocated' || status === 'ready'))

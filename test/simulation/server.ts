@@ -5,9 +5,11 @@ import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
+import { WITNESS_AGE_MS } from '../../src/domain/witness.ts';
 import { handOver } from '../../src/http/answer.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
+import type { WitnessOptions } from '../../src/ipam/sync/witnessed.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { createGroupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -19,6 +21,7 @@ import { EPOCH, type Ledger, ROW_IS_LOCKED } from './ledger.ts';
 import type { Oracle } from './oracle.ts';
 import { POOL_SLACK_MS, REQUEST_SLACK_MS } from './watch-ec2.ts';
 import { watchEarlyReuse } from './watch-ledger.ts';
+import { createSimulatedWitness } from './witness.ts';
 import type { World } from './world.ts';
 
 const KEPT = 'release refused, address perhaps given anew';
@@ -119,6 +122,16 @@ function noteKept({ oracle, layout }: World, ledger: Ledger, process: Process, e
   if (isUnsure && !isGivenAnew) oracle.lose(mirror, key, 'its release was not made, and that was said');
 }
 
+const WITNESS_EVERY_MS = 60_000;
+
+/** How a server of the ledger reads its host; null: the ledger is central. */
+export function witnessFor(world: World, { mirror }: Ledger, process: Process): WitnessOptions | null {
+  const host = world.layout.owners[mirror.index] ?? null;
+  if (host === null) return null;
+  const witness = createSimulatedWitness(world, process, host);
+  return { witness, mode: 'release', everyMs: WITNESS_EVERY_MS, ageMs: WITNESS_AGE_MS };
+}
+
 export class Server {
   readonly ledger: Ledger;
   readonly connections = new Set<Connection>();
@@ -158,6 +171,7 @@ export class Server {
       server: process.id,
       reconcileEveryMs: RECONCILE_EVERY_MS,
       pause: () => clock.waitIn(process, this.#world.keeperPauseMs()),
+      witness: witnessFor(this.#world, this.ledger, process),
     });
     void ipam.keeper.run();
     return { process, ipam };

@@ -78,6 +78,11 @@ async function comeToRest(world: World): Promise<void> {
     ledger.lockedUntil.clear();
   }
   world.restingSince = clock.now;
+  for (const { faults } of world.engines) {
+    faults.blindUntil = 0;
+    faults.hidden.clear();
+    faults.runningOn.clear();
+  }
   for (const process of oracle.misplaced) clock.kill(process);
   for (const server of servers) {
     const { process } = server;
