@@ -43,10 +43,10 @@ let certificates: Certificates;
 
 async function openSite(alone: Alone, runtime: Runtime): Promise<Site> {
   writeFileSync(join(alone.folder, 'world.json'), JSON.stringify(WORLD));
-  writeFileSync(join(alone.folder, 'authority.key'), 'a long passphrase for tests\n');
+  writeFileSync(join(alone.folder, 'authority.key'), 'a long passphrase for tests\n', { mode: 0o600 });
   const path = join(alone.folder, 's.sock');
   for (const [name, file] of Object.entries({ ca: certificates.ca, ...certificates.server }))
-    writeFileSync(join(alone.folder, `${name}.pem`), readFileSync(file));
+    writeFileSync(join(alone.folder, `${name}.pem`), readFileSync(file), { mode: 0o600 });
   const start = (line: string, env = {}) => alone.start(runtime, line.split(' '), env);
   const simulator = start('simulate --listen http://127.0.0.1:0 --world world.json');
   const [, endpoint = ''] = await simulator.says(/ at (http:\S+);/);

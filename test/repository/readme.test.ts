@@ -234,10 +234,21 @@ for (const [name, lines] of UNIT)
 
 readme('a host without a server: has a unit that brings its ENIs up before Docker', () => {
   const link = blockBehind(TEXTS, '`/etc/systemd/system/ec2-ipam-link.service`', 'ini');
-  assert.is(blocks('ini').length, 2);
+  assert.is(blocks('ini').length, 3);
   assert.match(sectionOf(link, 'Unit'), /^Before=docker\.service$/m);
   assert.match(sectionOf(link, 'Service'), /^Type=oneshot\nExecStart=\/\S+\/mknet\.sh --link$/m);
   assert.match(sectionOf(link, 'Install'), /^WantedBy=docker\.service$/m);
+});
+
+readme('an agent: has a unit that has the socket there before Docker, for good', () => {
+  const unit = blockBehind(TEXTS, '`/etc/systemd/system/ec2-ipam-agent.service`', 'ini');
+  const server = blockBehind(TEXTS, '**4. The unit.**', 'ini');
+  const lines = (text: string) => text.split('\n').filter(line => !/^(Description|ExecStart)=/.test(line));
+  assert.equal(lines(unit), lines(server));
+  assert.match(
+    sectionOf(unit, 'Service'),
+    /^ExecStart=.* agent --listen unix:\/run\/docker\/plugins\/ec2-ipam\.sock /m,
+  );
 });
 
 readme('every path and script that is named: is there', () => {
