@@ -18,7 +18,10 @@ export function createGuardedApp(gate: ClientGate, driver: App, enrolment: App):
       const { socket, method = '', url = '' } = bindings.incoming ?? {};
       const refusal = socket === undefined ? null : gate.refusalOf(socket, method, url);
       if (refusal !== null) return refusalAnswer(refusal);
-      return (isEnrolment(url) ? enrolment : driver).fetch(request, bindings);
+      if (!isEnrolment(url)) return driver.fetch(request, bindings);
+      // A connection without a certificate must not stay.
+      bindings.outgoing?.setHeader('Connection', 'close');
+      return enrolment.fetch(request, bindings);
     },
   };
 }

@@ -1,9 +1,11 @@
 // Goal: who has no valid certificate is answered nothing but enrolment, on connections that are open too. Method: real TLS
 // on loopback, with certificates of the ledger's authority, of the operator's, and of nobody.
+
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
-import type { TLSSocket } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { sendCall } from '../../src/agent/server-client.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import { type ClientGate, createClientGate } from '../../src/http/client-gate.ts';
@@ -117,6 +119,23 @@ gates('without a certificate: only enrolment is answered', async () => {
     assert.match(await ask(path), NONE, path);
 });
 
+gates(
+  'a connection without a certificate: ends with its answer, so that it takes no place from hosts',
+  async () => {
+    const { listening } = await start();
+    for (const path of ['/enroll/nonce', '/Plugin.Activate']) {
+      const socket = connectTls({
+        port: Number(new URL(listening.address).port),
+        ca: readFileSync(certificates.ca),
+      });
+      const ended = once(socket, 'end');
+      socket.resume().write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}`);
+      await ended;
+      socket.destroy();
+    }
+  },
+);
+
 gates('where hosts cannot enrol: nobody connects without a certificate', async () => {
   const ask = client(await start({ enrols: false }));
   assert.match(await ask('/enroll').catch(String), /no answer/);
@@ -193,9 +212,11 @@ gates('who is connected: is noted in the ledger', async () => {
 gates('before the ledger is open: a host hears that it shall try again, and is served then', async () => {
   const context = await start({ opened: false });
   const shown = await issued(context, A);
-  assert.match(await client(context, shown)(), /^503 .*the ledger is not open yet/);
+  const ask = client(context, shown);
+  assert.match(await ask(), /^503 .*the ledger is not open yet/);
   await openTrust(context);
-  assert.is(await client(context, shown)(), '200 driver');
+  assert.is(await ask(), '200 driver', 'the same client');
+  assert.is(await client(context, shown)(), '200 driver', 'another');
 });
 /** A connection that the TLS library accepts. */
 function accepted({ cert }: Shown): { socket: TLSSocket; isDestroyed: () => boolean } {
