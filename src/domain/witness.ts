@@ -227,8 +227,11 @@ function blindness(rows: readonly Allocation[], uses: ReadonlyMap<Ipv4, Use>): s
 }
 
 /** Whether the reading counts for the ENI: it is on this host, and no call for it is under way. */
-const isCovered = ({ id, mac, attachment }: WitnessedEni, { macs, unanswered }: HostReading): boolean =>
-  mac !== null && attachment !== null && macs.includes(mac) && !unanswered.includes(id);
+const isCovered = (eni: WitnessedEni, reading: HostReading): boolean =>
+  isOnHost(eni, reading) && eni.attachment !== null && !reading.unanswered.includes(eni.id);
+
+const isOnHost = ({ mac }: WitnessedEni, { macs }: HostReading): boolean =>
+  mac !== null && macs.includes(mac);
 
 function afterHeld({ row, eni, use, weighed, prior, isCounted }: Seen): LedgerSighting | null {
   const { now, reading, ageMs } = weighed;
@@ -250,8 +253,8 @@ function isLeak({ row, weighed, isCounted }: Seen, now: LedgerSighting): boolean
 function afterIdle({ row, eni, use, weighed, prior, isCounted }: Seen): LedgerSighting | null {
   if (row.status !== 'ready' && (row.status !== 'occupied' || prior?.usedSince == null)) return null;
   const { now, reading } = weighed;
-  const inside = insideOf(use);
-  const [place] = inside;
+  // On another host the same address may be somebody else's.
+  const [place] = isOnHost(eni, reading) ? insideOf(use) : [];
   if (place === undefined) {
     if (prior?.usedSince == null || !isCounted) return prior;
     return row.status === 'ready' ? null : unseen(prior, eni, weighed);

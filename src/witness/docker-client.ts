@@ -1,5 +1,5 @@
 /** Reads from Docker's API over its unix socket what it knows of addresses: networks and containers. */
-import { Agent, type IncomingMessage, request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import * as v from 'valibot';
 import { type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
@@ -78,8 +78,6 @@ const Containers = v.array(
 class NotFound extends Error {}
 
 export function createDockerClient(socketPath: string): DockerClient {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-
   async function get<S extends v.GenericSchema>(
     path: string,
     schema: S,
@@ -104,7 +102,7 @@ export function createDockerClient(socketPath: string): DockerClient {
     new Promise<{ status: number; body: string }>((resolve, reject) => {
       const asked = request({
         socketPath,
-        agent,
+        agent: false, // an open connection would keep a server that stops
         path: `${API}${path}`,
         signal,
         headers: { host: 'docker' },

@@ -228,6 +228,13 @@ strays(
   },
 );
 strays(
+  'an address on an ENI of another host: is not withheld, since it is somebody else who has it here',
+  () => {
+    const reading = { ...RUNS_ON, macs: ['02:00:00:00:00:09'] };
+    assert.equal(after([ready(7)], { ...FIRST, reading }).withheld, []);
+  },
+);
+strays(
   'a ready address is offered again when a complete reading misses it, not when an incomplete one does',
   () => {
     const seen = { ...FIRST, reading: RUNS_ON };

@@ -388,12 +388,6 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return now.unseenReadings > 0;',
     focus: ['shown nowhere'],
   },
-  'readings are believed however soon they follow each other': {
-    file: 'src/ipam/sync/witnessed.ts',
-    find: '>= ageMs;\n\n  function sayIncomplete',
-    replace: '>= 0 * ageMs;\n\n  function sayIncomplete',
-    focus: ['shown nowhere', 'server freezes'],
-  },
   'a reading that is not complete counts': {
     file: 'src/domain/witness.ts',
     find: 'isCounted: incomplete === null && isCovered(eni, reading),',
@@ -405,12 +399,6 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: '(use.isInNetworks || use.isInContainers || use.places.length > 0);',
     replace: '(use.isInNetworks || use.isInContainers);',
     focus: ['docker is wiped', 'run'],
-  },
-  'an ENI that is not on the host counts': {
-    file: 'src/domain/witness.ts',
-    find: 'macs.includes(mac) && ',
-    replace: '',
-    focus: ['host not read', 'run'],
   },
   'an answer in hand is given, however long ago its claim was': {
     file: 'src/http/answer.ts',

@@ -55,6 +55,9 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
     ...[...one.faults.runningOn].filter(({ eni }) => isHere(eni)).map(({ ip }) => ip),
   ];
 
+  const macs = (): string[] =>
+    [...oracle.network.enis()].filter(eni => eni.attachment?.instance === host).map(({ mac }) => mac);
+
   return {
     async read(): Promise<HostReading> {
       await clock.waitIn(process, clock.random.below(PART_MS_MAX));
@@ -64,7 +67,7 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
       const wipes = one?.faults.wipes ?? 0;
       await clock.waitIn(process, clock.random.below(PART_MS_MAX));
       if (one === undefined || clock.now < one.faults.blindUntil)
-        return readingWith({ macs: [], engine: null, incomplete: 'nothing can be read' });
+        return readingWith({ macs: macs(), incomplete: 'nothing can be read' });
       const seen = new Map(docker.map(use => [use.ip, use]));
       const found = kernels(one);
       for (const ip of found) seen.set(ip, { ...(seen.get(ip) ?? useWith(ip)), places: [placeOf()] });
@@ -73,9 +76,8 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
       const uses = [...seen.values()].map(use =>
         use.places.length === 0 && !running.has(use.ip) ? { ...use, isInContainers: false } : use,
       );
-      const enis = [...oracle.network.enis()].filter(eni => eni.attachment?.instance === host);
       return readingWith({
-        ...{ engine: `engine of ${host}, ${wipes}`, macs: enis.map(({ mac }) => mac), uses },
+        ...{ engine: `engine of ${host}, ${wipes}`, macs: macs(), uses },
         incomplete: isDockerAway ? 'Docker does not answer' : null,
       });
     },

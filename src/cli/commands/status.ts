@@ -177,6 +177,9 @@ function text(report: Report): string {
       'BY',
       i => report.withheld[i]?.finding ?? '',
     ),
+    report.endedByEvidence === 0
+      ? ''
+      : `\nHoldings ended by evidence of the host: ${report.endedByEvidence}\n`,
     lines('Drift', report.drift, 'WHAT', i => report.drift[i]?.what ?? ''),
   ].join('');
 }

@@ -73,6 +73,8 @@ export function createWitnessed(
   /** Leaks that were reported, so that each is logged once. */
   const reported = new Set<string>();
   let lastIncomplete: string | null = null;
+  /** Why the leaks of each ENI were kept last. */
+  const keptFor = new Map<EniId, string>();
 
   async function recall(): Promise<void> {
     const { rows: sightings } = await store.sightings((await here()).map(eni => eni.id));
@@ -195,19 +197,22 @@ export function createWitnessed(
     try {
       const [seen] = await cloud.enisById([eni.id]);
       // EC2 never uses the id of an attachment again.
-      if (seen?.attachment !== eni.attachment) {
-        log('info', 'holdings without a user kept: EC2 shows their ENI changed', { eni: eni.id });
-        return [];
-      }
+      if (seen?.attachment !== eni.attachment) return keep(eni.id, 'EC2 shows another attachment');
       const ips = leaks.map(({ row }) => row.ip);
       const probed = await witness.probe(eni.mac ?? '', ips);
+      keptFor.delete(eni.id);
       if (probed.kind === 'not ipvlan') return leaks;
       return leaks.filter(({ row }) => probed.free.includes(row.ip));
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
-      log('warn', 'holdings without a user kept', { eni: eni.id, error: error.line });
-      return [];
+      return keep(eni.id, error.line);
     }
+  }
+
+  function keep(eni: EniId, why: string): [] {
+    if (keptFor.get(eni) !== why) log('warn', 'holdings without a user kept', { eni, error: why });
+    keptFor.set(eni, why);
+    return [];
   }
 
   function ended(eni: LedgerEni, row: Allocation, leaks: readonly Leak[]): void {

@@ -178,6 +178,7 @@ commands(
       text,
       /Withheld: in use on the host, but not held\n.*\n10\.0\.1\.\d+ .*process 9 \(runc init\)/,
     );
+    assert.match(text, /Holdings ended by evidence of the host: 4\n/);
     const plan = (ip: string) => run(context, MINE, `release ${SUBNET} ${ip} --dry-run`, ip === HELD ? 0 : 1);
     assert.match((await plan(HELD)).out, /not seen by Docker or the kernel for 300 s \(5 readings\)/);
     assert.match((await plan(IDLE)).out, /in use by process 9 \(runc init\)/);

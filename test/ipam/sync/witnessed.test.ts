@@ -104,8 +104,9 @@ ending('the probe: is asked last, of the ENI by its MAC address, and has the las
   assert.is(await w.statusOf(ip), 'allocated');
   witness.probes = () => Promise.reject(new IpamError('unavailable', 'no right to probe'));
   await lookAfter(60_000);
+  await lookAfter(60_000);
   assert.is(await w.statusOf(ip), 'allocated');
-  assert.is(w.linesOf('holdings without a user kept'), 1);
+  assert.is(w.linesOf('holdings without a user kept'), 1, 'said once');
   witness.probes = ips => ({ kind: 'probed', free: ips });
   await lookAfter(60_000);
   assert.is(await w.statusOf(ip), 'ready');

@@ -1,11 +1,21 @@
 /** A Docker Engine whose networks have the bundle as their IPAM driver, and the simulated EC2 of both, for tests that
  *  break them and then compare containers' kernels, ledger and EC2. */
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ledger } from '../databases/ledgers.ts';
-import { runBundle, type Simulator, startBundle, startSimulator } from '../servers/bundle.ts';
+import {
+  BUNDLE,
+  ec2Env,
+  NODE,
+  runBundle,
+  type Simulator,
+  startBundle,
+  startSimulator,
+} from '../servers/bundle.ts';
 import type { Program, Ran } from '../servers/process.ts';
 import { eniName, worldOf } from '../servers/site.ts';
 import { assert } from '../uvu.ts';
+import { until } from '../wait.ts';
 import { type Dockerd, IMAGE, startDockerd } from './dockerd.ts';
 import { linesOf, MKNET } from './netns.ts';
 
@@ -13,24 +23,45 @@ import { linesOf, MKNET } from './netns.ts';
 const MACS = ['02:0a:1b:2c:3d:00', '02:0a:1b:2c:3d:01'] as const;
 export const ENI = eniName(1);
 
+/** The server, outside the machine of the engine or inside. */
+type Server = Pick<Program, 'says' | 'stop' | 'kill9'>;
+
+/** Where programs inside reach the simulator. */
+const METADATA = 'http://169.254.169.254';
+
 export class EngineSite {
   readonly docker: Dockerd;
   readonly ec2: Simulator;
-  readonly #ledger: Ledger;
+  readonly ledger: Ledger;
   readonly #flags: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
-  server: Program | null = null;
+  readonly #isInside: boolean;
+  #starts = 0;
+  server: Server | null = null;
 
-  private constructor(docker: Dockerd, ec2: Simulator, ledger: Ledger, flags: string, more: object) {
+  private constructor(
+    docker: Dockerd,
+    ec2: Simulator,
+    ledger: Ledger,
+    { flags, more, isInside }: { flags: string; more: object; isInside: boolean },
+  ) {
     this.docker = docker;
     this.ec2 = ec2;
-    this.#ledger = ledger;
+    this.ledger = ledger;
     this.#flags = flags.split(' ').filter(Boolean);
     this.#env = { ...ec2.env, ...ledger.env, ...more };
+    this.#isInside = isInside;
   }
 
-  /** `flags`: of the server; `more`: of the environment of server and commands. The ledger is closed with the site. */
-  static async open(ledger: Ledger, liveRestore: boolean, flags = '', more = {}): Promise<EngineSite> {
+  /** `flags`: of the server; `more`: of the environment of server and commands. `isInside`: the server runs in the
+   *  machine of the engine, as on a host. The ledger is closed with the site. */
+  static async open(
+    ledger: Ledger,
+    liveRestore: boolean,
+    flags = '',
+    more = {},
+    isInside = false,
+  ): Promise<EngineSite> {
     const docker = await startDockerd({ liveRestore });
     const imds = join(docker.folder, 'imds.sock');
     const world = worldOf(MACS.length);
@@ -40,7 +71,7 @@ export class EngineSite {
     await docker.makeParent(MACS[0], 'ens5');
     await docker.makeParent(MACS[1], 'ens6');
     await docker.importBusybox();
-    const site = new EngineSite(docker, ec2, ledger, flags, more);
+    const site = new EngineSite(docker, ec2, ledger, { flags, more, isInside });
     await site.startServer();
     return site;
   }
@@ -48,7 +79,35 @@ export class EngineSite {
   async startServer(): Promise<void> {
     const socket = `unix:${join(this.docker.pluginDir, 'ec2-ipam.sock')}`;
     const args = ['serve', '--listen', socket, ...this.#flags];
-    this.server = await startBundle(args, this.#env, 'ledger opened');
+    this.server = this.#isInside
+      ? await this.#startInside(args)
+      : await startBundle(args, this.#env, 'ledger opened');
+  }
+  async #startInside(args: readonly string[]): Promise<Server> {
+    const name = `server-${++this.#starts}.log`;
+    const env = { ...this.#env, ...ec2Env(METADATA) };
+    const program = await this.docker.start([NODE, BUNDLE, ...args], name, env);
+    const path = join(this.docker.folder, name);
+    const output = () => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+    const server: Server = {
+      async says(text) {
+        const look = () => output().match(text);
+        await until(`the server says ${text}`, () => look() !== null);
+        return look() ?? [];
+      },
+      async stop() {
+        await program.signal('TERM');
+        return await program.ended;
+      },
+      async kill9() {
+        await program.signal('KILL');
+        await program.ended;
+      },
+    };
+    await server.says(/ledger opened/).catch(error => {
+      throw new Error(`${error.message}:\n${output()}`);
+    });
+    return server;
   }
   command(...args: string[]): Promise<Ran> {
     return runBundle(args, this.#env);
@@ -120,6 +179,6 @@ export class EngineSite {
     await this.docker.close();
     await this.server?.stop();
     await this.ec2.stop();
-    await this.#ledger.close();
+    await this.ledger.close();
   }
 }

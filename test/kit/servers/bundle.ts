@@ -5,8 +5,8 @@ import { ROOT } from '../../../scripts/tiers.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { type Environment, freePort, type Program, type Ran, runProgram, startProgram } from './process.ts';
 
-const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
-const NODE = join(ROOT, 'node_modules/.bin/node');
+export const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
+export const NODE = join(ROOT, 'node_modules/.bin/node');
 
 /** Starts the bundle; resolves when it has written `ready`. */
 export async function startBundle(
