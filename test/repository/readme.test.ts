@@ -204,6 +204,7 @@ const HARDENING: readonly string[] = [
   'SystemCallErrorNumber=EPERM',
   'SystemCallArchitectures=native',
   'ProtectSystem=strict',
+  'ReadOnlyPaths=/run',
   // As ProtectSystem= leaves it no other place, and a stop must not remove the sockets of other plugins.
   'RuntimeDirectory=docker/plugins',
   'RuntimeDirectoryPreserve=yes',

@@ -6,7 +6,7 @@ const DIRECTIVES = `Type ExecStartPre ExecStart ExecStartPost Environment Restar
   StateDirectory StateDirectoryMode`.split(/\s+/);
 /** What they take away is not taken away here. */
 const HARDENING =
-  /^(Runtime|Protect|Private|Restrict|SystemCall)\w+$|^(UMask|NoNewPrivileges|CapabilityBoundingSet|LockPersonality)$/;
+  /^(Runtime|Protect|Private|Restrict|ReadOnly|SystemCall)\w+$|^(UMask|NoNewPrivileges|CapabilityBoundingSet|LockPersonality)$/;
 
 type Service = ReturnType<typeof parse>;
 

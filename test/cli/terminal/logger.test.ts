@@ -1,7 +1,7 @@
 // Goal: each event is one line that machines or people can read, and shows no secret. Method: a log that writes
 // into an array, at a fixed time.
 import { createLog, type LogOptions } from '../../../src/cli/terminal/logger.ts';
-import { createProgress } from '../../../src/cli/terminal/output.ts';
+import { createProgress, table } from '../../../src/cli/terminal/output.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { LogLevel } from '../../../src/domain/log.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -70,6 +70,12 @@ logger('a secret: is not written, under whatever name it comes', () => {
   assert.match(text, /mysql:\/\/ipam:\*\*\*@db\/ipam/);
   assert.not.match(written({}, 'info', 'at mysql://a:hun@ter2@b')[0] ?? '', /ter2/);
   assert.not.match(written({}, 'info', 'at mysql://a:hunter2@b')[0] ?? '', /hunter2/);
+});
+
+logger('a name in a table: cannot forge a row, or move the columns', () => {
+  const printed = table(['NAME', 'FOR'], [['web\n10.0.1.9  all is well\u001b[2J', '1s']]);
+  assert.is(printed.split('\n').length, 3);
+  assert.match(printed, 'web\\n10.0.1.9  all is well\\u001b[2J  1s\n');
 });
 
 logger('a text of others: cannot forge a line, color a terminal or take the place of a field of ours', () => {
