@@ -35,6 +35,7 @@ export interface DockerNetwork {
   readonly driver: string;
   readonly parent: string;
   readonly mode: string | null;
+  readonly flag: string | null;
 }
 export interface DockerView {
   readonly engine: string;
@@ -154,7 +155,14 @@ export function createDockerClient(socketPath: string): DockerClient {
         networks: all.flatMap(({ Driver, Options }) =>
           Options?.parent === undefined
             ? []
-            : [{ driver: Driver ?? '', parent: Options.parent, mode: Options.ipvlan_mode ?? null }],
+            : [
+                {
+                  driver: Driver ?? '',
+                  parent: Options.parent,
+                  mode: Options.ipvlan_mode ?? null,
+                  flag: Options.ipvlan_flag ?? null,
+                },
+              ],
         ),
         endpoints: all.flatMap(({ Containers: listed }) =>
           Object.entries(listed ?? {}).flatMap(([key, { Name, IPv4Address }]) =>

@@ -25,7 +25,6 @@ export interface ProbeOptions {
 
 /** The interface of the probe, in its own namespace. */
 const DEVICE = 'ec2ipamprobe0';
-const MODE = 'l2'; // Docker's default
 const TAKEN = /already assigned to an ipvlan device|RTNETLINK answers: Address already in use/i;
 
 /** Probes the addresses on the interface with this MAC address. Throws unavailable when it cannot be done. */
@@ -44,18 +43,21 @@ export async function probeIpvlan(
     if (here.length > 0) return { kind: 'not ipvlan' };
     throw failed(`Docker has no network on ${interfaces.join(', ') || `an interface with ${mac}`}`);
   }
-  // A slave that is made without a mode, or with another, changes the mode of all slaves of the interface.
-  const mode = network.mode ?? MODE;
-  if (here.some(one => one.driver === 'ipvlan' && (one.mode ?? MODE) !== mode))
+  // A slave that is made with another mode or flag, or without one, changes those of all slaves of the interface.
+  const kind = kindOf(network);
+  if (here.some(one => one.driver === 'ipvlan' && kindOf(one) !== kind))
     throw failed(`the networks on ${network.parent} have different modes`);
   return await inNamespace(async pid => {
     const link = ['ip', 'link', 'add', 'link', network.parent, 'name', DEVICE, 'netns', String(pid)];
-    await must(run, [...link, 'type', 'ipvlan', 'mode', mode], signal);
+    await must(run, [...link, 'type', 'ipvlan', 'mode', ...kind.split(' ')], signal);
     const free: Ipv4[] = [];
     for (const ip of ips) if (await isFree(run, pid, ip, signal)) free.push(ip);
     return { kind: 'probed', free };
   });
 }
+
+/** The mode and the flag of the network's slaves; without them Docker takes these. */
+const kindOf = ({ mode, flag }: DockerNetwork): string => `${mode ?? 'l2'} ${flag ?? 'bridge'}`;
 
 /** Returns whether no slave has the address. It is taken off again at once. */
 async function isFree(run: Run, pid: number, ip: Ipv4, signal: AbortSignal): Promise<boolean> {

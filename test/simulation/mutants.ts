@@ -388,12 +388,6 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return now.unseenReadings > 0;',
     focus: ['shown nowhere'],
   },
-  'a reading that is not complete counts': {
-    file: 'src/domain/witness.ts',
-    find: 'isCounted: incomplete === null && isCovered(eni, reading),',
-    replace: 'isCounted: true,',
-    focus: ['host not read', 'run'],
-  },
   'the kernel is not asked': {
     file: 'src/domain/witness.ts',
     find: '(use.isInNetworks || use.isInContainers || use.places.length > 0);',

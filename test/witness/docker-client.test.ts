@@ -47,7 +47,7 @@ for (const engine of ENGINES) {
     ]);
     assert.is(view.containers.length, 5);
     assert.is(view.engine, (answersOf(engine).info as { ID: string }).ID);
-    assert.equal(view.networks, [{ driver: 'macvlan', parent: 'eth1', mode: null }]);
+    assert.equal(view.networks, [{ driver: 'macvlan', parent: 'eth1', mode: null, flag: null }]);
   });
 
   docker(

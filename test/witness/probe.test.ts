@@ -10,7 +10,7 @@ const LINKS = [
   '2: ens5: <UP> mtu 9001\\    link/ether 02:0a:1b:2c:3d:00 brd ff:ff:ff:ff:ff:ff',
   `3: ens6@if4: <UP> mtu 9001\\    link/ether ${MAC} brd ff:ff:ff:ff:ff:ff`,
 ].join('\n');
-const IPVLAN: DockerNetwork = { driver: 'ipvlan', parent: 'ens6', mode: 'l2' };
+const IPVLAN: DockerNetwork = { driver: 'ipvlan', parent: 'ens6', mode: 'l2', flag: null };
 const TAKEN = 'Error: ipvlan: Address already assigned to an ipvlan device.';
 const ADD = 'nsenter --net=/proc/9/ns/net ip address add';
 
@@ -39,7 +39,7 @@ probing('an address that the kernel accepts is free, and is taken off at once', 
   const { probed, ran } = await probe([IPVLAN]);
   assert.equal(probed, { kind: 'probed', free: ['10.0.1.7', '10.0.1.8'] });
   assert.equal(ran, [
-    'ip link add link ens6 name ec2ipamprobe0 netns 9 type ipvlan mode l2',
+    'ip link add link ens6 name ec2ipamprobe0 netns 9 type ipvlan mode l2 bridge',
     `${ADD} 10.0.1.7/32 dev ec2ipamprobe0`,
     'nsenter --net=/proc/9/ns/net ip address del 10.0.1.7/32 dev ec2ipamprobe0',
     `${ADD} 10.0.1.8/32 dev ec2ipamprobe0`,
@@ -53,13 +53,17 @@ probing('an address that a slave has is not free, in the words of new and old ke
     assert.is(ran.filter(line => line.includes('10.0.1.7')).length, 1);
   }
 });
-probing('the mode is always that of the network: another one would change all slaves', async () => {
-  const { ran } = await probe([{ ...IPVLAN, mode: 'l3s' }]);
-  assert.match(ran[0] ?? '', 'mode l3s');
-  assert.match((await probe([{ ...IPVLAN, mode: null }])).ran[0] ?? '', 'mode l2');
-  const modes = [IPVLAN, { ...IPVLAN, mode: 'l3' }];
-  assert.match(await failure(probe(modes)), 'different modes');
-});
+probing(
+  'the mode and the flag are always those of the network: another one would change all slaves',
+  async () => {
+    const { ran } = await probe([{ ...IPVLAN, mode: 'l3s' }]);
+    assert.match(ran[0] ?? '', 'mode l3s bridge');
+    assert.match((await probe([{ ...IPVLAN, flag: 'private' }])).ran[0] ?? '', 'mode l2 private');
+    assert.match((await probe([{ ...IPVLAN, mode: null }])).ran[0] ?? '', 'mode l2');
+    for (const other of [{ mode: 'l3' }, { flag: 'vepa' }])
+      assert.match(await failure(probe([IPVLAN, { ...IPVLAN, ...other }])), 'different modes');
+  },
+);
 probing('an interface with networks of another driver cannot be probed, and is said to be so', async () => {
   const { probed, ran } = await probe([{ ...IPVLAN, driver: 'macvlan' }]);
   assert.equal(probed, { kind: 'not ipvlan' });
