@@ -152,8 +152,8 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     let leave = () => {};
     try {
       leave = releases.enter({ eni: pool.eni, host: from.instance });
-      const client = from === ANYBODY ? undefined : { from, isGone: watchCaller(c).isGone };
-      await service.allocator.release(pool, ip, () => service.opened(), client);
+      if (from === ANYBODY) await service.allocator.release(pool, ip, () => service.opened());
+      else await releaseFor(c, service, { pool, ip, from });
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
       return errorAnswer(error, log, { path: c.req.path, eni: pool.eni, ip });
@@ -163,6 +163,23 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     return send(c, {});
   });
   return app;
+}
+
+/** Makes the release of a client with a certificate, or of an agent. Reads from the kernel once more: a server that went
+ *  on after a stop finds the call and the end of its connection. */
+async function releaseFor(
+  c: Context<Env>,
+  service: Service,
+  { pool, ip, from }: { readonly pool: Pool; readonly ip: Ipv4; readonly from: Origin },
+): Promise<void> {
+  const caller = watchCaller(c);
+  let isLate = false;
+  const opened = async () => {
+    await turn();
+    isLate = caller.isGone();
+    await service.opened();
+  };
+  await service.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
 }
 
 async function gatewayAnswer(

@@ -60,6 +60,16 @@ export function createConnection(
       clock.resume(server, () => closed.abort(new IpamError('caller-gone', 'the caller has gone')));
       clock.resume(client, () => settle('hung up'));
     },
+    /** The client sends its call elsewhere, and the end of the connection is lost on the way: the server is told of it
+     *  long after. */
+    vanish(toldAfterMs: number) {
+      if (clientGone) return;
+      clientGone = true;
+      if (reply !== null) witness?.unread(reply);
+      const tell = () => closed.abort(new IpamError('caller-gone', 'the caller has gone'));
+      clock.resume(server, tell, toldAfterMs);
+      clock.resume(client, () => settle('hung up'));
+    },
     /** The server is dead. */
     break() {
       if (isAnswered) return;

@@ -2,8 +2,9 @@
 import { fromNumber } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import { LATENCY_MS_MAX } from '../kit/clock.ts';
+import type { Connection } from './connection.ts';
 import type { Container, Engine, Network } from './engine.ts';
-import { STRANGER } from './layout.ts';
+import { keyOf, STRANGER } from './layout.ts';
 import {
   anyConnection,
   anyContainer,
@@ -70,11 +71,36 @@ export const ENGINE_OPERATIONS = {
   // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the
   // address up, and another container has it when the server comes back.
   'release comes late': on(1.5, anyContainer, (world, container, [, , die]) => {
+    if (world.layout.hasAgents) return; // an agent has sent it to another server long before
     const servers = serversOf(world, container.network);
     const [late, other] = die % 2 === 0 ? servers.reverse() : servers;
     if (late === undefined || other === undefined) return;
     void comeLate(world, container, [late, other], die);
   }),
+  // The agent takes the server for dead, while the server works on.
+  'agent asks elsewhere': on(8, agentConnection, ({ clock }, connection, [, how, ms]) =>
+    how % 2 === 0 ? connection.hangUp() : connection.vanish(spread(clock.now + 1, ms)),
+  ),
+  'host trespasses': on(
+    3,
+    (world, dice) => (world.layout.hasAgents ? anyEngine(world, dice) : undefined),
+    ({ layout, oracle }, engine, [, where, which]) => {
+      const port = of(
+        layout.ports.filter(({ eni }) => oracle.instanceOf(eni) !== engine.host),
+        where,
+      );
+      // Its own addresses on an ENI that has left it, it may release.
+      // Once the ENI has come to it, it may also release what no ledger knows of.
+      if (port === undefined) return;
+      const ips = oracle.secondaries(port.eni).filter(ip => {
+        const isStrangers = oracle.strangers.has(keyOf(port.subnet, ip));
+        return !isStrangers && oracle.holdingOn(port, ip)?.engine !== engine.host;
+      });
+      const held = ips.filter(ip => oracle.holdingOn(port, ip) !== null);
+      const ip = of(held, which) ?? of(ips, which);
+      if (ip !== undefined) void engine.trespass(port, ip);
+    },
+  ),
   'network create': on(2, anyPlace, (_world, { engine, network }) => engine.createNetwork(network, false)),
   'network create fails': on(2, anyPlace, (_world, { engine, network }) =>
     engine.createNetwork(network, true),
@@ -97,6 +123,10 @@ export const ENGINE_OPERATIONS = {
   'kill engine': killEngine(false),
   'kill engine, live-restore': killEngine(true),
 } satisfies Record<string, Operation>;
+
+function agentConnection(world: World, dice: Dice): Connection | undefined {
+  return world.layout.hasAgents ? anyConnection(world, dice) : undefined;
+}
 
 function speakOfStranger({ oracle, layout, ledgers }: World, engine: Engine, dice: Dice): void {
   const [subnet] = layout.cidrs.keys();

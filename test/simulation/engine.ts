@@ -4,10 +4,12 @@
  * connection that broke on the way.
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
+import type { InstanceId } from '../../src/domain/ids.ts';
+import { REPEATED_FOR_MS } from '../../src/domain/origin.ts';
 import { Process } from '../kit/clock.ts';
 import { type Broken, type Connection, createConnection, type Reply } from './connection.ts';
 import type { Port } from './layout.ts';
-import type { Holding } from './oracle.ts';
+import type { AgentCall, Holding } from './oracle.ts';
 import type { Request, Server } from './server.ts';
 import { watchStart, witnessOf } from './watch-engines.ts';
 import { type HostFaults, noFaults } from './witness.ts';
@@ -17,6 +19,13 @@ import type { World } from './world.ts';
 const RESTART_MS = 3;
 const RETRY_MS = [1000, 2000, 4000, 8000];
 const EMPTY_RETRY_MS = 1000;
+
+/** How long an agent waits for one server before it asks another one, and how long before it knocks again where nobody
+ *  listens. */
+const AGENT_WAITS_MS = { least: 2_000, most: 40_000 };
+const AGENT_PAUSE_MS = 200;
+/** How much later a server may be told of a connection's end. */
+const TOLD_AFTER_MS_MAX = 600_000;
 
 export interface Network {
   readonly port: Port;
@@ -49,6 +58,7 @@ export class Engine {
   readonly connections = new Set<Connection>();
   readonly #world: World;
   #lives = 0;
+  #calls = 0;
   process: Process;
 
   constructor(world: World, host: string, networks: Network[]) {
@@ -113,7 +123,8 @@ export class Engine {
     const { oracle } = this.#world;
     // Docker's release names no more than the address. That of a container that was cut off from the VPC, and given
     // up on proof, would end the holding of the next one that has its address.
-    if (holding !== null && oracle.provenOver.has(holding)) return;
+    // A certificate says whose release it is.
+    if (holding !== null && oracle.provenOver.has(holding) && !oracle.layout.hasAgents) return;
     oracle.ended(holding);
     const { poolId, port } = network;
     const reply = await this.#ask(port, { kind: 'ReleaseAddress', poolId, address: ip });
@@ -200,8 +211,63 @@ export class Engine {
     this.kill(false, 0);
   }
 
+  /** Tries every call of the driver on an ENI of another host. */
+  async trespass(port: Port, ip: Ipv4): Promise<void> {
+    const { oracle } = this.#world;
+    const instance = this.host as InstanceId;
+    const cidr = oracle.layout.cidrs.get(port.subnet) as Cidr;
+    const calls: Request[] = [
+      { kind: 'ReleaseAddress', poolId: port.eni, address: ip },
+      { kind: 'RequestPool', eni: port.eni, pool: formatCidr(cidr), subPool: '' },
+      { kind: 'RequestAddress', poolId: port.eni, address: '' },
+      { kind: 'ReleasePool', poolId: port.eni },
+    ];
+    for (const request of calls) {
+      const isBelieved = oracle.mayBelieve(port.eni, instance);
+      const wasPooled = oracle.pooled.has(port.eni);
+      const reply = await this.#ask(port, request);
+      const mayBe = isBelieved || oracle.mayBelieve(port.eni, instance);
+      if (!wasPooled && reply?.Error !== undefined) oracle.pooled.delete(port.eni);
+      if (mayBe) return;
+      // Without EC2 a release that would change nothing is answered as ever. That holders stay is a rule of its own.
+      const mayDoNothing = request.kind === 'ReleaseAddress' || request.kind === 'ReleasePool';
+      oracle.demand(
+        mayDoNothing || reply === null || reply.Error !== undefined,
+        'a host is refused each call on the ENI of another',
+        () => `${request.kind} of ${instance} on ${port.eni}: ${JSON.stringify(reply)}`,
+      );
+    }
+  }
+
+  /** Sends the call with an id, to one server after the other until one answers. */
+  async #askByAgent(port: Port, request: Request): Promise<Reply | null> {
+    const { clock } = this.#world;
+    const call: AgentCall = {
+      id: `${this.host} ${++this.#calls}`,
+      instance: this.host as InstanceId,
+      startedAt: clock.now,
+      readIp: null,
+      written: new Map(),
+    };
+    while (clock.now - call.startedAt < REPEATED_FOR_MS) {
+      const server = this.#world.pickServer(port.ledger);
+      if (server.process.state !== 'dead' && !server.isLeaving) {
+        const sentMsAgo = clock.now - call.startedAt;
+        const from = { instance: call.instance, id: call.id, sentMsAgo };
+        const outcome = await this.#exchange(server, { ...request, from }, call);
+        if (typeof outcome !== 'string') {
+          call.readIp = (outcome.Address?.split('/')[0] as Ipv4 | undefined) ?? null;
+          return outcome;
+        }
+      }
+      await clock.waitIn(this.process, AGENT_PAUSE_MS);
+    }
+    return null;
+  }
+
   /** The reply of whichever server is asked; null when there was none. */
   async #ask(port: Port, request: Request): Promise<Reply | null> {
+    if (this.#world.layout.hasAgents) return await this.#askByAgent(port, request);
     const { clock } = this.#world;
     for (const pauseMs of [...RETRY_MS, null]) {
       const server = this.#world.pickServer(port.ledger);
@@ -220,7 +286,19 @@ export class Engine {
     return null;
   }
 
-  #exchange(server: Server, request: Request): Promise<Reply | Broken> {
+  /** The agent loses patience with the server. */
+  #loseWith(connection: Connection): void {
+    const { clock } = this.#world;
+    const { random } = clock;
+    const giveUp = () => {
+      if (!this.connections.has(connection)) return;
+      if (random.chance(0.5)) connection.hangUp();
+      else connection.vanish(random.below(TOLD_AFTER_MS_MAX));
+    };
+    clock.effect(null, giveUp, random.between(AGENT_WAITS_MS.least, AGENT_WAITS_MS.most));
+  }
+
+  #exchange(server: Server, request: Request, call: AgentCall | null = null): Promise<Reply | Broken> {
     const { clock, oracle } = this.#world;
     return new Promise(resolve => {
       const settle = (outcome: Reply | Broken) => {
@@ -231,9 +309,10 @@ export class Engine {
         clock,
         server.process,
         this.process,
-        witnessOf(oracle, this, request),
+        witnessOf(oracle, this, request, call),
         settle,
       );
+      if (call !== null) this.#loseWith(connection);
       this.connections.add(connection);
       server.accept(connection, request);
     });

@@ -44,6 +44,8 @@ export interface Layout {
   readonly cidrs: ReadonlyMap<SubnetId, Cidr>;
   readonly unnamedRefusals: boolean;
   readonly pace: Pace;
+  /** Engines reach the servers through an agent of their host, with its certificate. */
+  readonly hasAgents: boolean;
   /** Of the tenant, in every ledger; null: there is none. */
   readonly quota: number | null;
   readonly vpc: VpcDescription;
@@ -113,6 +115,7 @@ export function drawLayout(random: Random): Layout {
     cidrs: new Map(SUBNETS.slice(0, subnets).map((id, i) => [id, parseCidr(CIDRS[i] ?? '')])),
     unnamedRefusals: random.chance(0.3),
     pace: UNPACED,
+    hasAgents: false,
     quota: null,
     vpc: {
       subnets: [
@@ -145,6 +148,16 @@ export function drawPace(layout: Layout, random: Random): Layout {
   };
   return { ...layout, pace, servers: isCrowded ? [CROWD, ...layout.servers.slice(1)] : layout.servers };
 }
+
+const AGENTS = 0.4;
+
+/** The layout in which hosts of central servers have agents. Not with a crowd of servers, whose reads of the ENIs in use
+ *  would be most of the events. */
+export const drawAgents = (layout: Layout, random: Random): Layout => ({
+  ...layout,
+  hasAgents:
+    layout.owners.every(owner => owner === null) && !layout.servers.includes(CROWD) && random.chance(AGENTS),
+});
 
 /** The tenant that ENIs may have. */
 export const TENANT = 'red';

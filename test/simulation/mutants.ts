@@ -422,6 +422,43 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: '        isLast = late; // one last claim, since addresses were assigned for this request\n',
     replace: '        if (late) throw contended(asked);\n',
   },
+  // Agents and certificates.
+  'a client with a certificate may use every ENI': {
+    focus: ['host trespasses', 'eni moved between hosts'],
+    file: 'src/ipam/request/authority.ts',
+    find: 'if (instance === null) return EVERYWHERE;',
+    replace: "if (instance !== ('' as unknown)) return EVERYWHERE;",
+  },
+  'a client may release what was given to another instance': {
+    focus: ['host trespasses', 'eni moved between hosts'],
+    file: 'src/ipam/request/release.ts',
+    find: "if (row?.status === 'allocated' && row.instance !== null) throw",
+    replace: "if (row?.status === 'allocated' && row.primary && row.instance !== null) throw",
+  },
+  'what EC2 has shown of an ENI counts for ever': {
+    focus: ['eni moved between hosts', 'run'],
+    file: 'src/ipam/ec2/attachments.ts',
+    find: 'now() - known.readAt < SHOWN_FOR_MS ? known : null;',
+    replace: 'now() - known.readAt < SHOWN_FOR_MS * 1e6 ? known : null;',
+  },
+  'a release id is forgotten': {
+    focus: ['restart named', 'agent asks elsewhere', 'server freezes'],
+    file: 'src/ipam/request/release.ts',
+    find: 'id !== null && row?.releaseId === id;',
+    replace: 'id === null && row?.releaseId === id;',
+  },
+  'a rollback takes back what the repeated request was told': {
+    focus: ['agent asks elsewhere', 'run'],
+    file: 'src/ipam/request/rollback.ts',
+    find: 'isSameHolding(row, claimed) && (claimed.requestId === null || row.generation === claimed.generation);',
+    replace: 'isSameHolding(row, claimed);',
+  },
+  'a repeated request that nobody hears takes back what the first was told': {
+    focus: ['agent asks elsewhere', 'run'],
+    file: 'src/ipam/request/claim.ts',
+    find: '    asked.isRepeated = true;\n',
+    replace: '',
+  },
 };
 
 export const MUTANTS: readonly Mutant[] = Object.entries(CHANGES).map(([name, change]) => ({

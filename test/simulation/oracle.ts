@@ -5,7 +5,7 @@ import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import type { Network } from '../../src/simulator/model/network.ts';
 import { type Eni, ipv4sOf } from '../../src/simulator/model/records.ts';
 import type { Clock, Process } from '../kit/clock.ts';
-import { keyOf, type Layout, type Port, STRANGER } from './layout.ts';
+import { keyOf, LATE_READ_MS_MAX, type Layout, type Port, STRANGER } from './layout.ts';
 
 /** A rule that was broken. */
 export interface Violation {
@@ -28,6 +28,20 @@ export interface Holding {
   readonly claim: number;
   /** True time of the answer. */
   readonly since: number;
+  /** The call of an agent that was given it. */
+  readonly call: AgentCall | null;
+}
+
+/** One call of an agent, which it sends to one server after the other until it is answered. */
+export interface AgentCall {
+  readonly id: string;
+  readonly instance: InstanceId;
+  /** When it was sent first; true time. */
+  readonly startedAt: number;
+  /** The address in an answer that the agent has read. */
+  readIp: Ipv4 | null;
+  /** Answers that were not lost, by address and claim. */
+  readonly written: Map<string, number>;
 }
 
 /** The rows of one ledger as they were after its last event. */
@@ -46,6 +60,9 @@ export interface Mirror {
   /** How often it was claimed. */
   readonly claims: Map<string, number>;
 }
+
+/** What EC2 has shown counts for a minute, and may be old when it is read; then comes the claim. */
+const BELIEVED_MS = 60_000 + LATE_READ_MS_MAX + 5_000;
 
 export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
 
@@ -91,6 +108,8 @@ export class Oracle {
   readonly leaks = new Set<Holding>();
   /** Holders that were given up on proof, though their containers run on. */
   readonly provenOver = new Set<Holding>();
+  /** `eni instance`: when the ENI left that instance last. */
+  readonly leftInstance = new Map<string, number>();
   /** When each ENI was detached, deleted, or attached again after a while, the last time last. */
   readonly detachedAt = new Map<EniId, number[]>();
   /** Addresses of ours that others took off their ENI. */
@@ -189,7 +208,8 @@ export class Oracle {
   }
 
   /** The ENI is detached, attached or deleted now. */
-  noteDetached(eni: EniId): void {
+  noteDetached(eni: EniId, from = this.instanceOf(eni)): void {
+    if (from !== null) this.leftInstance.set(`${eni} ${from}`, this.now);
     this.detachedAt.set(eni, [...(this.detachedAt.get(eni) ?? []), this.now]);
   }
 
@@ -209,6 +229,11 @@ export class Oracle {
   /** The instance that the ENI is attached to; null: to none, or there is no such ENI. */
   instanceOf = (id: EniId): InstanceId | null => this.eni(id)?.attachment?.instance ?? null;
 
+  /** Whether a server may still believe that the ENI is attached to the instance. */
+  mayBelieve = (eni: EniId, instance: InstanceId): boolean =>
+    this.instanceOf(eni) === instance ||
+    this.now - (this.leftInstance.get(`${eni} ${instance}`) ?? Number.NEGATIVE_INFINITY) < BELIEVED_MS;
+
   /** Whether the ENI is where this ledger serves it: anywhere, or on the ledger's own instance. */
   isHere(ledger: number, eni: EniId): boolean {
     const owner = this.layout.owners[ledger] ?? null;
@@ -220,10 +245,12 @@ export class Oracle {
   hasLeft = ({ ledger, eni }: Pick<Holding, 'ledger' | 'eni'>): boolean =>
     this.layout.owners[ledger] !== null && !this.isHere(ledger, eni);
 
-  /** Whether the ledger may use the ENI. Embedded, any contact with one that is attached to the instance will do. */
+  /** Whether the ledger may use the ENI. Embedded, any contact with one that is attached to the instance will do, and so
+   *  it will with a certificate. */
   mayUse = ({ index }: Mirror, id: EniId): boolean =>
     this.pooled.has(id) ||
-    (this.layout.owners[index] !== null && this.layout.ports.some(({ eni }) => eni === id));
+    ((this.layout.hasAgents || this.layout.owners[index] !== null) &&
+      this.layout.ports.some(({ eni }) => eni === id));
 
   /** How many requests of the process wait for an address of the ENI. */
   waiting = (process: Process, eni: EniId | null): number =>

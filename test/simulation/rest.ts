@@ -127,10 +127,11 @@ function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
 }
 
 /** What there is for a request on the ENI; null: the ledger does not serve it now. */
-export function offerOn({ oracle, ledgers }: World, { eni, ledger, subnet }: Port) {
+export function offerOn({ oracle, ledgers, layout }: World, { eni, ledger, subnet, instance }: Port) {
   const { network } = oracle;
   const there = oracle.eni(eni);
   if (there === undefined || !oracle.isHere(ledger, eni)) return null;
+  if (layout.hasAgents && oracle.instanceOf(eni) !== instance) return null; // the host may not use it
   const rows = [...(oracle.mirrors[ledger]?.rows.values() ?? [])].filter(row => row.subnet === subnet);
   return {
     /** By the store's clock. */

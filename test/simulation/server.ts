@@ -5,6 +5,7 @@ import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
+import { ANYBODY, type Origin } from '../../src/domain/origin.ts';
 import { WITNESS_AGE_MS } from '../../src/domain/witness.ts';
 import { handOver } from '../../src/http/answer.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
@@ -31,9 +32,12 @@ const LANES_MAX = 2;
 /** A server that stops looks this often whether all requests are answered, and gives its keeper this long. */
 const LEAVING_LOOK_MS = 50;
 const KEEPER_STOP_MAX_MS = 15_000;
+/** Within it a process that thaws handles all that had come to it. */
+const TURN_MS = 5;
 
 /** What an engine sends. */
-export type Request =
+export type Request = Sent & { readonly from?: Origin };
+type Sent =
   | { readonly kind: 'RequestPool'; readonly eni: EniId; readonly pool: string; readonly subPool: string }
   | { readonly kind: 'ReleasePool'; readonly poolId: string }
   | { readonly kind: 'RequestAddress' | 'ReleaseAddress'; readonly poolId: string; readonly address: string }
@@ -234,38 +238,45 @@ export class Server {
   /** The reply; null when it was handed over already. */
   async #serve(connection: Connection, request: Request): Promise<Reply | null> {
     const { pools } = this.#life.ipam;
+    const { from = ANYBODY } = request;
     switch (request.kind) {
       case 'empty':
         return { Error: 'without a body' };
       case 'ReleasePool':
-        await pools.release(parsePoolId(request.poolId));
+        await pools.release(parsePoolId(request.poolId), from);
         return {};
       case 'RequestPool': {
         const { eni: eniId, pool, subPool } = request;
         this.#world.oracle.pooled.add(eniId);
-        return { PoolID: (await pools.request({ eniId, instanceId: null, pool, subPool })).poolId };
+        return { PoolID: (await pools.request({ eniId, instanceId: null, pool, subPool, from })).poolId };
       }
       case 'ReleaseAddress':
-        return await this.#release(parsePoolId(request.poolId), parseIpv4(request.address));
+        return await this.#release(connection, parsePoolId(request.poolId), parseIpv4(request.address), from);
       case 'RequestAddress': {
         const named = request.address === '' ? null : parseIpv4(request.address);
-        return await this.#give(connection, parsePoolId(request.poolId), named);
+        return await this.#give(connection, parsePoolId(request.poolId), named, from);
       }
     }
   }
 
-  async #release(pool: Pool, ip: Ipv4): Promise<Reply> {
+  async #release(connection: Connection, pool: Pool, ip: Ipv4, from: Origin): Promise<Reply> {
     const release = { key: `${pool.eni} ${ip}`, process: this.process };
     this.#inHand.add(release);
+    let isLate = false;
+    const opened = async () => {
+      if (from.id === null) return;
+      await this.#world.clock.waitIn(this.process, TURN_MS);
+      isLate = connection.isGone();
+    };
     try {
-      await this.#life.ipam.allocator.release(pool, ip);
+      await this.#life.ipam.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
     } finally {
       this.#inHand.delete(release);
     }
     return {};
   }
 
-  async #give(connection: Connection, pool: Pool, named: Ipv4 | null): Promise<null> {
+  async #give(connection: Connection, pool: Pool, named: Ipv4 | null, from: Origin): Promise<null> {
     const { process, ipam } = this.#life;
     const { oracle } = this.#world;
     const naming = `${process.id} ${pool.eni} ${named}`;
@@ -276,12 +287,14 @@ export class Server {
     oracle.requests.set(connection, { process, eni: pool.eni, ranged: pool.range !== null });
     oracle.named.set(naming, (oracle.named.get(naming) ?? 0) + 1);
     try {
-      const asked = { pool, named, holder: null, caller: connection.signal };
-      const { row, home, isStale } = await ipam.allocator.request(asked);
+      const asked = { pool, named, holder: null, caller: connection.signal, from };
+      const { row, home, isRepeated, isStale } = await ipam.allocator.request(asked);
       const { cidr } = home.subnet;
       const body = { Address: `${row.ip}/${cidr.maskLength}`, Data: {} };
       await handOver(connection.context(), connection, body, {
-        undo: () => ipam.allocator.undo(row),
+        undo: async () => {
+          if (!isRepeated) await ipam.allocator.undo(row);
+        },
         isStale,
       });
       connection.write({ Error: 'the caller has gone' });

@@ -1,6 +1,6 @@
 /** Runs the history of one seed. */
 import { Random } from '../kit/random.ts';
-import { drawLayout, drawPace, drawTenants } from './layout.ts';
+import { drawAgents, drawLayout, drawPace, drawTenants } from './layout.ts';
 import { act, drawPlan, type Op, type OperationName } from './plan.ts';
 import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
@@ -21,7 +21,8 @@ export async function simulate(
 ) {
   const random = new Random(seed);
   const paced = drawPace(drawLayout(random), new Random(seed ^ 0xb0c3e7));
-  const layout = drawTenants(paced, new Random(seed ^ 0x7e4a47));
+  const limited = drawTenants(paced, new Random(seed ^ 0x7e4a47));
+  const layout = drawAgents(limited, new Random(seed ^ 0xa6e27));
   const plan = drawPlan(random, focus);
   const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
   const world = new World(layout, seed, tracing);

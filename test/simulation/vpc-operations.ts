@@ -134,7 +134,8 @@ export const STRANGER_OPERATIONS = {
       const ports = layout.ports.filter(port => port.instance === engine.host);
       const [first] = ports;
       if (engine.isLost || first === undefined) return;
-      for (const { eni } of ports) oracle.noteDetached(eni);
+      for (const { id, attachment } of ec2.vpc.network.enis())
+        if (attachment?.instance === first.instance) oracle.noteDetached(id);
       ec2.vpc.network.terminate(first.instance);
       oracle.note(`${first.instance} is terminated`);
       engine.lose();
@@ -151,6 +152,16 @@ export const STRANGER_OPERATIONS = {
     const to = world.layout.owners.find(owner => owner !== null && owner !== from) ?? null;
     if (to !== null && detach(world, port.eni)) attach(world, port, to);
   }),
+  // Central servers: the containers of the former host are cut off, and the new host makes a network.
+  'eni moved between hosts': on(
+    3,
+    (world, dice) => (world.layout.hasAgents ? anyPort(world, dice) : undefined),
+    (world, port) => {
+      const from = world.oracle.instanceOf(port.eni);
+      const to = world.layout.ports.find(({ instance }) => instance !== from)?.instance;
+      if (to !== undefined && detach(world, port.eni)) attach(world, port, to);
+    },
+  ),
   'eni of a host deleted': on(1, embeddedPort, deleteEni),
 } satisfies Record<string, Operation>;
 
@@ -206,7 +217,7 @@ function detach({ ec2, oracle }: World, id: EniId): boolean {
   const { attachment } = ec2.vpc.network.eni(id);
   if (attachment === null) return false;
   ec2.vpc.network.detach(attachment.id);
-  oracle.noteDetached(id);
+  oracle.noteDetached(id, attachment.instance);
   oracle.note(`${id} is detached from ${attachment.instance}`);
   return true;
 }
@@ -225,7 +236,11 @@ function attach(world: World, port: Port, instance: InstanceId): void {
   if (engine === undefined || engine.process.state !== 'running') return;
   const network =
     engine.networks.find(one => one.port.eni === port.eni) ??
-    world.networkOn({ ...port, instance, ledger: layout.owners.indexOf(instance) });
+    world.networkOn({
+      ...port,
+      instance,
+      ledger: layout.hasAgents ? port.ledger : layout.owners.indexOf(instance),
+    });
   if (!engine.networks.includes(network)) engine.networks.push(network);
   void engine.createNetwork(network, false);
 }

@@ -3,7 +3,7 @@ import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Reply, Witness } from './connection.ts';
 import type { Engine, Network } from './engine.ts';
 import { keyOf, type Port } from './layout.ts';
-import type { Holding, Oracle } from './oracle.ts';
+import type { AgentCall, Holding, Oracle } from './oracle.ts';
 import type { Request } from './server.ts';
 
 /** A container has got its address. */
@@ -19,28 +19,49 @@ export function watchStart(oracle: Oracle, engine: Engine, { port }: Network, ip
 }
 
 /** Watches the answer to a request for an address; null for any other request. */
-export function witnessOf(oracle: Oracle, engine: Engine, request: Request): Witness | null {
+export function witnessOf(
+  oracle: Oracle,
+  engine: Engine,
+  request: Request,
+  call: AgentCall | null,
+): Witness | null {
   if (request.kind !== 'RequestAddress') return null;
   const port = engine.networks.find(one => one.poolId === request.poolId)?.port;
   if (port === undefined) return null;
   const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
+  const mirror = oracle.mirrorOf(port);
+  const countOf = (claim: string) => call?.written.get(claim) ?? 0;
+  /** Which claim the answer tells of. */
+  let claim = 0;
   return {
     written(reply) {
       const ip = ipOf(reply);
       oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
-      if (ip !== undefined) watchPromise(oracle, engine, port, ip);
+      if (ip === undefined) return;
+      claim = oracle.claimOf(mirror, keyOf(port.subnet, ip));
+      const isRepeated = countOf(`${ip} ${claim}`) > 0;
+      call?.written.set(`${ip} ${claim}`, countOf(`${ip} ${claim}`) + 1);
+      if (!isRepeated) watchPromise(oracle, engine, { port, ip, call });
     },
     unread(reply) {
       const ip = ipOf(reply);
       if (ip === undefined) return;
+      const left = countOf(`${ip} ${claim}`) - 1;
+      call?.written.set(`${ip} ${claim}`, left);
+      if (left > 0) return; // the agent has the same answer from another server
       const key = keyOf(port.subnet, ip);
-      if (oracle.holdingOn(port, ip) !== null) oracle.held.delete(key);
-      oracle.lose(oracle.mirrorOf(port), key, 'its answer was read by nobody');
+      if (oracle.holdingOn(port, ip)?.claim === claim) oracle.held.delete(key);
+      oracle.lose(mirror, key, 'its answer was read by nobody', claim);
     },
   };
 }
 
-function watchPromise(oracle: Oracle, engine: Engine, port: Port, ip: Ipv4): void {
+interface Promised {
+  readonly port: Port;
+  readonly ip: Ipv4;
+  readonly call: AgentCall | null;
+}
+function watchPromise(oracle: Oracle, engine: Engine, { port, ip, call }: Promised): void {
   const { subnet, eni, ledger } = port;
   const key = keyOf(subnet, ip);
   const other = oracle.held.get(key);
@@ -60,5 +81,5 @@ function watchPromise(oracle: Oracle, engine: Engine, port: Port, ip: Ipv4): voi
   // The ENI may return to the other's instance; the address is not its own any more.
   if (other !== undefined) oracle.lose(oracle.mirrorOf(other), key, 'its ENI had left', other.claim);
   const claim = oracle.claimOf(oracle.mirrorOf(port), key);
-  oracle.held.set(key, { subnet, ip, eni, engine: engine.host, ledger, claim, since: oracle.now });
+  oracle.held.set(key, { subnet, ip, eni, engine: engine.host, ledger, claim, since: oracle.now, call });
 }

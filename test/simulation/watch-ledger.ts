@@ -66,6 +66,8 @@ export function watchMove(moved: Moved): void {
   if (before.status === 'assigning' && (after.status === 'free' || after.status === 'occupied'))
     oracle.maybeOurs.delete(`${mirror.index} ${before.iface} ${before.ip}`);
   notePresumed(moved);
+  // The server that claimed it may have died before it logged that.
+  if (change.move === 'repeat') oracle.unloggedReuses.delete(key);
   if (change.move === 'assigned') watchArrival(moved);
   if (change.move === 'stranded' || change.move === 'abandoned') watchStranding(moved);
   noteRest(moved);
@@ -111,7 +113,7 @@ function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
   // It cannot be told from the release by a container that was given the address meanwhile.
-  const isStray = oracle.strayReleases.has(`${holding.eni} ${holding.ip}`);
+  const isStray = oracle.strayReleases.has(`${holding.eni} ${holding.ip}`) && !oracle.layout.hasAgents;
   const isAttached = oracle.instanceOf(holding.eni) !== null && oracle.isHere(mirror.index, holding.eni);
   const cuts = (oracle.detachedAt.get(holding.eni) ?? []).filter(at => oracle.now - at >= PROVED_MS);
   oracle.demand(
@@ -161,6 +163,7 @@ function watchClaim(moved: Moved): void {
     oracle.strangers.get(key) === undefined || oracle.takenByOthers.has(key),
     "a stranger's address is never given",
   );
+  if (oracle.layout.hasAgents) watchInstance(moved);
   const isNamed = (oracle.named.get(`${process.id} ${after.iface} ${after.ip}`) ?? 0) > 0;
   const isEarly = !isNamed && !isRested(moved);
   if (isEarly) forbidEarly(moved);
@@ -169,6 +172,17 @@ function watchClaim(moved: Moved): void {
   mirror.claims.set(key, (mirror.claims.get(key) ?? 0) + 1);
   if (process.state === 'dead') oracle.lose(mirror, key, `${process.id} died as it claimed it`);
   else oracle.unanswered.get(process)?.add(key);
+}
+
+/** A client with a certificate is given addresses on the ENIs of its instance. */
+function watchInstance({ oracle, process, key, after: { instance, iface } }: Moved): void {
+  oracle.demand(instance !== null && iface !== null, 'a holding records the instance of its client');
+  if (instance === null || iface === null || process.frozenMs > 0) return;
+  oracle.demand(
+    oracle.mayBelieve(iface, instance),
+    'an address is given to the instance only that has the ENI',
+    () => `${key} on ${iface} was given to ${instance}, which has not had it for a while`,
+  );
 }
 
 /** How long a read is waited for that shows a moved address on its new ENI. */

@@ -8,19 +8,25 @@ import type { Asked } from './request.ts';
 /** Reads of a row that other servers change. */
 const TRIES_MAX = 5;
 
-/** Returns the claim of the ready row. It does not apply if another row has the id of the request. */
-export const claimOf = (
+/** Returns the claim of the ready row. It does not apply if another row has the id of the request. Null if this row has
+ *  it: the request was given the address before, and that has been released. A rollback would have cleared the id. */
+export function claimOf(
   { host }: Pick<IpamContext, 'host'>,
   { holder, from }: Asked,
   row: Allocation,
-): Change => ({ row, move: 'claim', holder, instance: from.instance ?? host.instance, requestId: from.id });
+): Change | null {
+  const { id } = from;
+  if (id !== null && row.requestId === id) return null;
+  return { row, move: 'claim', holder, instance: from.instance ?? host.instance, requestId: id };
+}
 
-/** Makes the claim, and notes when it was sent. Returns null if the row has changed. */
+/** Makes the claim, and notes when it was sent. Returns null if the row has changed, or without a claim. */
 export async function sendClaim(
   context: IpamContext,
   asked: Asked,
-  change: Change,
+  change: Change | null,
 ): Promise<Allocation | null> {
+  if (change === null) return null;
   asked.claimSentAt = context.deadlineClock();
   const [claimed = null] = await context.store.move([change]);
   return claimed;

@@ -53,10 +53,11 @@ export interface Releases {
 /** Who sent a release. */
 export interface Client {
   readonly from: Origin;
-  /** Whether its connection is closed. */
-  isGone(): boolean;
+  /** Whether its connection was closed when the release was read; known once `opened` has resolved. From an agent it is a
+   *  late copy then, that a server found when it went on after a stop: the agent has sent the release to another one. */
+  isLate(): boolean;
 }
-const LOCAL: Client = { from: ANYBODY, isGone: () => false };
+const LOCAL: Client = { from: ANYBODY, isLate: () => false };
 
 /** A release that is under way or owed. */
 interface Release {
@@ -226,8 +227,8 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       const move = mayEnd && !(await isStray(row)) ? moveToGiveUp(row) : null;
       await authorize(one, move === null ? undefined : row, whileAway);
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
-      // A copy that arrived late: the agent has sent the release to another server.
-      if (isRead && client.from.id !== null && client.isGone()) return false;
+      // When a late copy was sent is not known, so it ends only the holding that it is surely for.
+      if (isRead && client.from.id !== null && client.isLate()) return false;
       // Whoever put it there may have taken it off since the last read, and it may be in use elsewhere by now.
       if (move === 'surrender' && !(await whileAway(() => isShownOn(home.eni.id, ip)))) return false;
       one.known = afterTry(one.known, row, isRead, moment());
