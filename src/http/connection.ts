@@ -16,6 +16,10 @@ const HEAD_BYTES_MIN = 16;
 /** The most requests of one connection that wait, with the one that is handled. */
 const PENDING_MAX = 100;
 
+/** How long a request that was sent ahead waits when its turn has come, in milliseconds: others go first. dockerd sends
+ *  none ahead. */
+const AHEAD_MS = 10;
+
 /** The requests of all connections that wait. */
 export interface Crowd {
   count: number;
@@ -112,7 +116,9 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
     } else if (response.socket !== null) start(begin);
     else
       response.once('socket', () => {
-        if (!socket.destroyed) start(begin);
+        setTimeout(() => {
+          if (!socket.destroyed) start(begin);
+        }, AHEAD_MS);
       });
   }
 
@@ -120,7 +126,7 @@ export function createConnection(socket: Socket, crowd: Crowd): Connection {
   function start(begin: () => void): void {
     const turn = turnOfLoop();
     if (turn === lastTurn) {
-      setTimeout(start, 1, begin); // Deno reads from the kernel between timers only
+      setTimeout(start, AHEAD_MS, begin);
       return;
     }
     lastTurn = turn;
@@ -167,9 +173,12 @@ function turnOfLoop(): number {
   return turns;
 }
 
+/** What tells node:http's parser that the rest of its input is no HTTP. */
+const ENDS_PARSING = 2;
+
 /** What node:http keeps on the sockets that it reads, on all runtimes. */
 interface Parsed {
-  readonly parser?: { readonly _consumed?: boolean; unconsume?(): void } | null;
+  readonly parser?: { readonly _consumed?: boolean; unconsume?(): void; onIncoming?: () => number } | null;
 }
 
 /** Reads the socket on, so that its end is seen, but no request of it: each would take up memory until the end. */
@@ -178,6 +187,7 @@ function discardInput(socket: Socket): void {
   socket.on('data', discard); // on Node this takes the socket from the parser
   const { parser } = socket as Parsed;
   if (parser?._consumed === true) parser.unconsume?.();
+  if (parser) parser.onIncoming = () => ENDS_PARSING; // for what was read with this request
   for (const listener of socket.listeners('data'))
     if (listener !== discard) socket.off('data', listener as () => void);
   socket.resume();
