@@ -41,7 +41,8 @@ export const newKeyPair = (): KeyPair => {
 
 /** Null: the certificate names no instance, or is not that of the key. */
 export function credentialOf(certificate: string, key: string, serverCa: string | null): Credential | null {
-  const shown = new X509Certificate(certificate);
+  const shown = parsed(certificate);
+  if (shown === null) return null;
   const { instance } = identityIn(shown.raw);
   if (instance === null || !shown.checkPrivateKey(createPrivateKey(key))) return null;
   const agent = new Agent({
@@ -59,6 +60,14 @@ export function credentialOf(certificate: string, key: string, serverCa: string 
     expiresAt: expiryOf(shown),
     agent,
   };
+}
+
+function parsed(certificate: string): X509Certificate | null {
+  try {
+    return new X509Certificate(certificate);
+  } catch {
+    return null;
+  }
 }
 
 export interface CredentialFile {

@@ -3,7 +3,7 @@ import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { REQUEST_ID, SENT_MS_AGO } from '../http/identity.ts';
 import type { Identity } from './identity.ts';
-import { type Answer, formatServer, type SendCall, type ServerUrl } from './server-client.ts';
+import { type Answer, formatServer, moreTelling, type SendCall, type ServerUrl } from './server-client.ts';
 
 export interface ForwardDeps {
   readonly servers: readonly ServerUrl[];
@@ -57,20 +57,24 @@ export function createForward(deps: ForwardDeps): Forward {
   return async (path, body) => {
     const id = deps.newId();
     const since = clock();
+    let reason: IpamError | null = null;
+    let logged = '';
     for (let tries = 0; ; tries++) {
       const index = preferred;
       const server = servers[index % servers.length] as ServerUrl;
-      let reason: IpamError;
+      let failure: IpamError;
       try {
         const answer = await ask(server, path, body, id, since);
         const parsed = answer.status === 200 ? parse(answer.text) : undefined;
         if (parsed !== undefined) return parsed;
-        reason = refusalIn(answer, server);
+        failure = refusalIn(answer, server);
       } catch (error) {
         if (!(error instanceof IpamError)) throw error;
-        reason = error;
+        failure = error;
       }
-      log('warn', 'call not answered', { path, id, error: reason.line });
+      if (failure.line !== logged) log('warn', 'call not answered', { path, id, error: failure.line });
+      logged = failure.line;
+      reason = moreTelling(reason, failure);
       if (preferred === index) preferred = (index + 1) % servers.length;
       const round = Math.floor((tries + 1) / servers.length);
       const pauseMs =

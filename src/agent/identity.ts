@@ -5,7 +5,7 @@ import type { Log } from '../domain/log.ts';
 import type { Credential, CredentialFile } from './credential.ts';
 import { type EnrolDeps, enrolAt } from './enrol.ts';
 import { readHost, readInstance } from './host.ts';
-import type { ServerUrl } from './server-client.ts';
+import { moreTelling, type ServerUrl } from './server-client.ts';
 
 export interface Identity {
   /** Returns the certificate. Waits for one until `until` on the clock; then it throws why there is none. */
@@ -40,10 +40,12 @@ const OLD_MS = 5 * 60_000;
 const RENEW_AT = 0.5;
 const RENEW_SPREAD = 0.1;
 
+const NOT_YET = new IpamError('unavailable', 'this host has not enrolled yet', { hint: 'try again' });
+
 export function createIdentity(deps: IdentityDeps): Identity {
   const { servers, metadata, file, clock, wait, random, log, timeOfDay, serverCa } = deps;
   let credential: Credential | null = null;
-  let reason = new IpamError('unavailable', 'this host has not enrolled yet', { hint: 'try again' });
+  let reason = NOT_YET;
   let renewAt = 0;
   let waiting = 0;
   let next = 0;
@@ -67,9 +69,19 @@ export function createIdentity(deps: IdentityDeps): Identity {
     const host = await readHost(metadata);
     const server = servers[next++ % servers.length] as ServerUrl;
     const fresh = await enrolAt(server, host, deps);
-    file.save(fresh);
+    save(fresh);
     use(fresh);
+    reason = NOT_YET;
     log('info', 'enrolled', { instance: fresh.instance, until: new Date(fresh.expiresAt).toISOString() });
+  }
+
+  /** Without the file the agent needs a server at its next start. */
+  function save(fresh: Credential): void {
+    try {
+      file.save(fresh);
+    } catch (error) {
+      log('warn', 'certificate not saved', { error: (error as { code?: string }).code ?? String(error) });
+    }
   }
 
   /** Returns the pause before the next attempt. */
@@ -81,7 +93,7 @@ export function createIdentity(deps: IdentityDeps): Identity {
       if (!(error instanceof IpamError) || error.code === 'internal') throw error;
       if (error.line !== reason.line || failures === 0)
         log('warn', 'not enrolled, retrying', { error: error.line });
-      reason = error;
+      reason = moreTelling(reason, error);
       // The next server may answer.
       return failures + 1 < servers.length
         ? 0

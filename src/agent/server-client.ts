@@ -88,3 +88,7 @@ function reasonOf(error: Error): string {
   const { code } = error as { code?: string };
   return code ?? error.message;
 }
+
+/** A refusal says more than a server that is away. */
+export const moreTelling = (before: IpamError | null, now: IpamError): IpamError =>
+  before?.code === 'denied' && now.code !== 'denied' ? before : now;

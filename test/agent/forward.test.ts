@@ -129,6 +129,11 @@ forwarding('a server that never answers: takes a part of the bound, and no more 
   assert.is(one.now, 1000 + BOUND_MS);
 });
 
+forwarding('a refusal: is told also when the other server is away', async () => {
+  const one = site({ [A.host]: answers({ Error: 'i-0a is revoked' }, 403) });
+  assert.match(await failureOf(one.forward('/x', ''), 'denied'), /i-0a is revoked/);
+});
+
 forwarding('a certificate that is refused: is given back, and the call repeated', async () => {
   let tries = 0;
   const server: Server = async () => ({ status: tries++ === 0 ? 403 : 200, text: '{"Error":"revoked"}' });

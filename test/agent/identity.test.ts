@@ -1,7 +1,7 @@
 // Goal: a host always has a valid certificate of its own instance, proves anew for each, and survives servers that are
 // away. Method: the agent's side against the server's, in one process, with the simulated STS and EC2 and a clock that
 // only waiting moves.
-import { chmodSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCredentialFile } from '../../src/agent/credential.ts';
 import { createIdentity, type Identity } from '../../src/agent/identity.ts';
@@ -24,6 +24,7 @@ import { assert, suite } from '../kit/uvu.ts';
 
 const ROLE = { account: '123456789012', role: 'simulated-role', profile: 'simulated-role' };
 const SERVER = { host: 'localhost', port: 443 };
+const ODD = { nonce: 'A'.repeat(56), region: 'eu-central-1', certificate: 'none' };
 const HOUR_MS = 3_600_000;
 
 interface Context {
@@ -38,6 +39,8 @@ interface Context {
   calls: [to: string, path: string][];
   /** Servers that do not answer. */
   away: string[];
+  /** Servers whose certificates are none. */
+  odd: string[];
   lines: string[];
   instance: string;
   /** Requests that are under way. */
@@ -73,6 +76,7 @@ identities.before.each(async context => {
     now: Date.now(),
     calls: [],
     away: [],
+    odd: [],
     lines: [],
     pending: 0,
   });
@@ -93,6 +97,7 @@ function wireOf(context: Context): SendCall {
   });
   return async ({ host }, { path, body, from }: Call) => {
     context.calls.push([host, path]);
+    if (context.odd.includes(host)) return { status: 200, text: JSON.stringify(ODD) };
     if (context.away.includes(host)) throw new IpamError('unavailable', `no answer from ${host}`);
     const request = new Request(`https://${host}${path}`, { method: 'POST', body });
     const socket = { encrypted: true, remoteAddress: `::ffff:${from}` };
@@ -252,6 +257,36 @@ identities('a certificate that a server refuses: a new one is asked for', async 
   assert.is(await identity.current(context.now), second);
   await stop();
   assert.is.not(second.certificate, first.certificate);
+});
+
+identities('a folder that cannot be written: the host enrols, and goes on', async context => {
+  removeFolder(context.folder);
+  writeFileSync(context.folder, 'a file');
+  const { identity, stop } = context.start();
+  assert.is((await identity.current(context.now + 60_000)).instance, INSTANCE);
+  await stop();
+  assert.ok(
+    context.lines.some(line => line.startsWith('certificate not saved')),
+    context.lines.join('\n'),
+  );
+});
+
+identities(
+  'a server that answers with what is no certificate: is not believed, and another is asked',
+  async context => {
+    context.odd = ['odd.example.com'];
+    const { identity, stop } = context.start([{ host: 'odd.example.com', port: 443 }, SERVER]);
+    assert.is((await identity.current(context.now + 60_000)).instance, INSTANCE);
+    await stop();
+  },
+);
+
+identities('a refusal: is told also when another server is away', async context => {
+  await context.store.revokeHost(INSTANCE);
+  context.away = ['a.example.com'];
+  const { identity, stop } = context.start([SERVER, { host: 'a.example.com', port: 443 }]);
+  assert.match(await failureOf(identity.current(context.now + 60_000), 'denied'), /is revoked/);
+  await stop();
 });
 
 identities('an address that asks too often: is put off, others are not', async context => {

@@ -29,17 +29,36 @@ type Server = Pick<Program, 'says' | 'stop' | 'kill9'>;
 /** Where programs inside reach the simulator. */
 const METADATA = 'http://169.254.169.254';
 
+/** An engine whose host has these ENIs, by the simulated EC2. `primary`: of the host's own ENI, where it is another. */
+export async function openEngine(
+  liveRestore: boolean,
+  primary?: { subnet: string; cidr: string; address: string },
+): Promise<{ docker: Dockerd; ec2: Simulator }> {
+  const docker = await startDockerd({ liveRestore });
+  const imds = join(docker.folder, 'imds.sock');
+  const world = worldOf(MACS.length);
+  const own = primary === undefined ? {} : { subnet: primary.subnet, primary: primary.address };
+  const enis = world.enis.map((eni, i) => ({ ...eni, mac: MACS[i], ...(i === 0 ? own : {}) }));
+  const more = primary === undefined ? [] : [{ id: primary.subnet, cidr: primary.cidr }];
+  const ec2 = await startSimulator({ ...world, enis, subnets: [...world.subnets, ...more] }, [imds]);
+  await docker.expose('169.254.169.254', 80, imds);
+  await docker.makeParent(MACS[0], 'ens5');
+  await docker.makeParent(MACS[1], 'ens6');
+  await docker.importBusybox();
+  return { docker, ec2 };
+}
+
 export class EngineSite {
   readonly docker: Dockerd;
   readonly ec2: Simulator;
   readonly ledger: Ledger;
   readonly #flags: readonly string[];
-  readonly #env: Readonly<Record<string, string>>;
+  protected readonly env: Readonly<Record<string, string>>;
   readonly #isInside: boolean;
   #starts = 0;
   server: Server | null = null;
 
-  private constructor(
+  protected constructor(
     docker: Dockerd,
     ec2: Simulator,
     ledger: Ledger,
@@ -49,7 +68,7 @@ export class EngineSite {
     this.ec2 = ec2;
     this.ledger = ledger;
     this.#flags = flags.split(' ').filter(Boolean);
-    this.#env = { ...ec2.env, ...ledger.env, ...more };
+    this.env = { ...ec2.env, ...ledger.env, ...more };
     this.#isInside = isInside;
   }
 
@@ -62,15 +81,7 @@ export class EngineSite {
     more = {},
     isInside = false,
   ): Promise<EngineSite> {
-    const docker = await startDockerd({ liveRestore });
-    const imds = join(docker.folder, 'imds.sock');
-    const world = worldOf(MACS.length);
-    const enis = world.enis.map((eni, i) => ({ ...eni, mac: MACS[i] }));
-    const ec2 = await startSimulator({ ...world, enis }, [imds]);
-    await docker.expose('169.254.169.254', 80, imds);
-    await docker.makeParent(MACS[0], 'ens5');
-    await docker.makeParent(MACS[1], 'ens6');
-    await docker.importBusybox();
+    const { docker, ec2 } = await openEngine(liveRestore);
     const site = new EngineSite(docker, ec2, ledger, { flags, more, isInside });
     await site.startServer();
     return site;
@@ -81,11 +92,11 @@ export class EngineSite {
     const args = ['serve', '--listen', socket, ...this.#flags];
     this.server = this.#isInside
       ? await this.#startInside(args)
-      : await startBundle(args, this.#env, 'ledger opened');
+      : await startBundle(args, this.env, 'ledger opened');
   }
   async #startInside(args: readonly string[]): Promise<Server> {
     const name = `server-${++this.#starts}.log`;
-    const env = { ...this.#env, ...ec2Env(METADATA) };
+    const env = { ...this.env, ...ec2Env(METADATA) };
     const program = await this.docker.start([NODE, BUNDLE, ...args], name, env);
     const path = join(this.docker.folder, name);
     const output = () => (existsSync(path) ? readFileSync(path, 'utf8') : '');
@@ -110,7 +121,7 @@ export class EngineSite {
     return server;
   }
   command(...args: string[]): Promise<Ran> {
-    return runBundle(args, this.#env);
+    return runBundle(args, this.env);
   }
   /** The network, as mknet.sh makes it; returns what that says. */
   async makeNetwork(): Promise<string> {
