@@ -2,6 +2,7 @@ import type { Fixture } from './fixture.ts';
 import type { Way } from './host.ts';
 import { churn } from './scenarios/churn.ts';
 import { everyday } from './scenarios/docker.ts';
+import { evidence } from './scenarios/evidence.ts';
 import { modes } from './scenarios/modes.ts';
 import {
   disjointRanges,
@@ -49,6 +50,7 @@ export const GROUPS: readonly Group[] = [
       scenario("everyday Docker, and the README's Compose file: each container is reached", everyday),
       scenario('modes of ipvlan: containers reach what the README says', modes),
       scenario('cooldown: nobody answers for the former container', cooldown),
+      scenario('evidence: a leak ends once no ipvlan slave has its address', evidence),
     ],
   ),
   group('embedded', [
