@@ -445,7 +445,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     focus: ['restart named', 'agent asks elsewhere', 'server freezes'],
     file: 'src/ipam/request/release.ts',
     find: 'id !== null && row?.releaseId === id;',
-    replace: 'id === null && row?.releaseId === id;',
+    replace: 'id !== null && row?.ip === id;',
   },
   'a rollback takes back what the repeated request was told': {
     focus: ['agent asks elsewhere', 'run'],
