@@ -58,7 +58,7 @@ export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
 
 /** `agoMs`: the release was sent so long before it arrived. Then "arrived" means "was sent" in what follows. */
 export const onArrival = (arrivedAt: Moment, storeAt: number | null, agoMs = 0): Evidence => ({
-  arrivedAt: { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
+  arrivedAt: agoMs === 0 ? arrivedAt : { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
   storeAt: storeAt === null ? null : storeAt - agoMs,
   ...{ tried: null, unanswered: 0, looks: 0 },
   aheadMinMs: Number.NEGATIVE_INFINITY,
