@@ -8,7 +8,7 @@ import { trustWith } from '../kit/trust.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const SEED = 12;
-const INPUTS = byLength({ full: 200_000, short: 5_000, leftOut: 'most of the odd proofs' });
+const INPUTS = byLength({ full: 100_000, short: 1_000, leftOut: 'most of the odd proofs' });
 
 const enrolment = suite('what comes as an enrolment');
 
