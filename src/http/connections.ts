@@ -18,6 +18,9 @@ const ACCEPT_MAX_MS = 5000;
 const CLOSED_AT_ONCE_MAX = 8;
 /** The most requests that wait on all connections of a server. */
 const CROWD_MAX = 5000;
+/** The kernel asks a silent client after this time whether it is still there: one that crashed closes nothing, and its
+ *  connection would take a place for ever. */
+const ASK_AFTER_MS = 60_000;
 /** Between two looks for connections whose head is late. */
 const LATE_LOOK_MS = 1000;
 
@@ -50,6 +53,7 @@ export function createConnections(
   front.on('connection', (socket: Socket) => {
     acceptedCount++;
     accepted.add(socket);
+    socket.setKeepAlive(true, ASK_AFTER_MS);
     newcomers.came(socket);
     socket.once('close', () => accepted.delete(socket));
   });

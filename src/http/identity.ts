@@ -1,4 +1,5 @@
 /** Who sent a call: the instance that its connection proves, and the ids that an agent gives it. */
+import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Context } from 'hono';
@@ -19,11 +20,15 @@ type Peer = { readonly via: 'unix' } | ({ readonly via: 'https' } & Identity);
 /** What is known of a connection. One over plain http proves nothing and is not in it. */
 const peers = new WeakMap<Socket, Peer>();
 
-/** Notes what the certificate of the connection says. */
-export function noteTlsPeer(socket: TLSSocket): void {
+/** Notes what the certificate of the connection says. Returns a name of the client: its instance, or a hash of its
+ *  certificate; null without one. */
+export function noteTlsPeer(socket: TLSSocket): string | null {
   // Deno has a Uint8Array here. A certificate without its bytes names nobody.
   const der: Uint8Array | undefined = socket.getPeerCertificate().raw;
-  peers.set(socket, { via: 'https', ...identityIn(der ?? new Uint8Array()) });
+  const identity = identityIn(der ?? new Uint8Array());
+  peers.set(socket, { via: 'https', ...identity });
+  if (der === undefined) return null;
+  return identity.instance ?? createHash('sha256').update(der).digest('hex');
 }
 export const noteUnixPeer = (socket: Socket): void => void peers.set(socket, { via: 'unix' });
 

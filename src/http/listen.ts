@@ -19,7 +19,7 @@ import { noteUnixPeer } from './identity.ts';
 import type { NewcomerBounds } from './newcomers.ts';
 import { createSeldom } from './seldom.ts';
 import { nameSocket, withFreeName } from './stale-socket.ts';
-import { createTlsFront, type TlsFiles } from './tls-front.ts';
+import { createTlsFront, type TlsBounds, type TlsFiles } from './tls-front.ts';
 
 /** Where to listen. A `port` of 0 lets the system choose. */
 export type Address =
@@ -54,7 +54,7 @@ export async function listen(
   app: App,
   listener: Listener,
   log?: Log,
-  bounds?: NewcomerBounds,
+  bounds?: NewcomerBounds & TlsBounds,
 ): Promise<Listening> {
   const seldom = log === undefined ? undefined : createSeldom(log);
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
@@ -70,7 +70,8 @@ export async function listen(
   http.keepAliveTimeout = http.requestTimeout = http.headersTimeout = http.timeout = 0;
   // Deno ends a connection after each response when the server does not listen itself.
   Object.defineProperty(http, 'listening', { value: true });
-  const front = listener.kind === 'https' ? createTlsFront(http, listener.tls, seldom) : plainFront(http);
+  const front =
+    listener.kind === 'https' ? createTlsFront(http, listener.tls, seldom, bounds) : plainFront(http);
   if (listener.kind === 'unix') front.on('connection', noteUnixPeer);
   front.maxConnections = CONNECTIONS_MAX;
   const connections = createConnections(http, front, seldom, bounds);

@@ -8,6 +8,7 @@ import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { readPrivate } from '../store/private-file.ts';
 import type { ClientGate } from './client-gate.ts';
+import { createClientPlaces, OF_CERTIFICATE_MAX } from './client-places.ts';
 import { noteTlsPeer } from './identity.ts';
 
 /** The longest time for a TLS handshake. Until then the client has presented no certificate, and takes up
@@ -23,6 +24,13 @@ export interface TlsFiles {
   readonly gate?: ClientGate;
 }
 
+export interface TlsBounds {
+  /** The longest time for a handshake, in milliseconds. */
+  readonly handshakeMaxMs?: number;
+  /** The most open connections of one client. */
+  readonly ofCertificateMax?: number;
+}
+
 /** Creates a TLS server in front of `http`, for clients of the authority only. Where hosts can enrol, others connect too:
  *  the gate refuses their requests. Throws bad-request when the files
  *  cannot be used. Closes connections whose handshake takes longer than `handshakeMaxMs`.
@@ -33,7 +41,7 @@ export function createTlsFront(
   http: Server,
   files: TlsFiles,
   log?: Log,
-  handshakeMaxMs = HANDSHAKE_MAX_MS,
+  { handshakeMaxMs = HANDSHAKE_MAX_MS, ofCertificateMax = OF_CERTIFICATE_MAX }: TlsBounds = {},
 ): NetServer {
   const cert = readPem(files.cert, '--tls-cert');
   const key = readPem(files.key, '--tls-key', readPrivate);
@@ -51,8 +59,14 @@ export function createTlsFront(
     ALPNProtocols: ['http/1.1'],
     handshakeTimeout: handshakeMaxMs,
   };
+  const places = createClientPlaces(ofCertificateMax);
   const front = createTlsServer(options, socket => {
-    noteTlsPeer(socket);
+    const client = noteTlsPeer(socket);
+    if (client !== null && !places.enter(client, socket)) {
+      log?.('warn', `connection refused: ${ofCertificateMax} of one certificate are open`, { client });
+      socket.destroy();
+      return;
+    }
     gate?.came(socket, clientCa.length > 0);
     http.emit('connection', socket);
   });

@@ -177,7 +177,7 @@ tls('serves no client without a certificate, with a rogue one, or without TLS', 
 
 tls('a client that does not end its handshake, or that is refused, keeps no place', async () => {
   const http = createAdaptorServer({ fetch: app.fetch, overrideGlobalObjects: false }) as Server;
-  const front = createTlsFront(http, serverTls(), undefined, 100);
+  const front = createTlsFront(http, serverTls(), undefined, { handshakeMaxMs: 100 });
   await new Promise<void>(resolve => front.listen(0, '127.0.0.1', resolve));
   const address = `https://127.0.0.1:${(front.address() as AddressInfo).port}`;
   const [silent, plain] = [await mute(address), await mute(address)];

@@ -1,0 +1,53 @@
+// Goal: no host takes the connections of others, and a host that is gone without a word keeps none. Method: real TLS on
+// loopback, with few places.
+import { readFileSync } from 'node:fs';
+import { Agent } from 'node:https';
+import { connect } from 'node:net';
+import { NEWCOMER_BOUNDS } from '../../src/http/newcomers.ts';
+import { certificates, LOCAL, TLS, tlsOptions, toward } from '../kit/servers/transports.ts';
+import { assert } from '../kit/uvu.ts';
+import { until } from '../kit/wait.ts';
+import { failed, post, serve, serverSuite } from './server.ts';
+
+const places = serverSuite('places of clients', { certificates: true });
+
+places(
+  'a certificate with all its places taken: is refused one more, and another one is served',
+  async () => {
+    const lines: string[] = [];
+    const log = (_: unknown, message: string) => void lines.push(message);
+    const bounds = { ...NEWCOMER_BOUNDS, ofCertificateMax: 3 };
+    const { address } = await serve(TLS.listener(), log, bounds);
+    const sign = (instance: string) => certificates.sign('host', `URI:ec2-ipam://instance/${instance}`);
+    const [a, renewed, b] = [sign('i-0a'), sign('i-0a'), sign('i-0b')];
+    const agents = [a, a, renewed].map(client => new Agent({ keepAlive: true, ...tlsOptions(client) }));
+    for (const agent of agents) assert.is(await post(address, 'a', { agent, client: a }), 'POST a');
+    assert.ok(await failed(post(address, 'a', { client: a })));
+    assert.ok(await failed(post(address, 'a', { client: renewed })), 'another certificate of the host');
+    assert.equal(lines, ['connection refused: 3 of one certificate are open']);
+    assert.is(await post(address, 'b', { client: b }), 'POST b');
+    agents[0]?.destroy();
+    await until('a place', async () => !(await failed(post(address, 'a', { client: a }))));
+    for (const agent of agents) agent.destroy();
+  },
+);
+
+/** The timers of Linux for connections to the port: 2 is keep-alive. */
+const timersTo = (port: number): string[] =>
+  readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map(line => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => local === `0100007F:${hex(port)}` && state === '01')
+    .map(([, , , , , timer = '']) => timer.split(':')[0] ?? '');
+const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
+
+places('a connection: is asked by the kernel whether its client is still there', async () => {
+  for (const listener of [LOCAL, TLS.listener()]) {
+    const { address } = await serve(listener);
+    const port = Number(new URL(address).port);
+    const client = connect(toward(address)).on('error', () => {});
+    await until('keep-alive', () => timersTo(port).join() === '02');
+    client.destroy();
+  }
+});
+places.run();
