@@ -6,6 +6,7 @@ import type { InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { expiryOf, issueTimeOf } from '../trust/client-certificate.ts';
 import type { Trust } from '../trust/trust.ts';
+import { createSeldom } from './seldom.ts';
 
 /** Why a client is refused. `status` is HTTP's. */
 export interface Refusal {
@@ -48,6 +49,7 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
   /** Null: it showed no certificate. */
   const clients = new Map<TLSSocket | object, Client | null>();
   const listeners: ((pem: string) => void)[] = [];
+  const seldom = createSeldom(log);
   let authority: X509Certificate | null = null;
 
   function clientOf(socket: TLSSocket, hasClientCa: boolean): Client | null {
@@ -116,7 +118,7 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
       // Its certificate may be of the authority.
       if (trust.enrols && authority === null)
         return { status: 503, line: 'the ledger is not open yet; try again' };
-      log('warn', 'client refused', { instance: client?.instance ?? null, reason: line });
+      seldom('warn', 'client refused', { instance: client?.instance ?? null, reason: line });
       return { status: 403, line };
     },
     connected() {

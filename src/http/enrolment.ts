@@ -6,11 +6,16 @@ import type { Log } from '../domain/log.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { Env } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
+import { createSeldom } from './seldom.ts';
 
-/** Requests of one address, and of all, in a minute. A host needs two of them twice a day. */
+/** Requests of one address, and of all, in a minute. A host needs two of them twice a day, and is answered so many
+ *  however much the others ask: one host with many addresses must not keep the rest from enrolling. */
 const WINDOW_MS = 60_000;
 const OF_ADDRESS_MAX = 60;
+const OF_ADDRESS_ALWAYS = 10;
 const OF_ALL_MAX = 1200;
+/** Addresses that are counted. Beyond it, others are refused. */
+const ADDRESSES_MAX = 50_000;
 
 /** What a host sends. The longest part of it is the security token, of some hundred characters. */
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max));
@@ -33,8 +38,9 @@ export interface EnrolmentOptions {
 /** `POST /enroll/nonce` and `POST /enroll`. A refusal has the status of its kind, and one line under `Error`. */
 export function createEnrolmentApp(trust: Trust, log: Log, options: EnrolmentOptions): Hono<Env> {
   const admit = createAdmission(options.clock);
+  const seldom = createSeldom(log); // anybody may be refused here
   const app = new Hono<Env>();
-  app.onError((error, c) => refusalAnswer(c, error, log));
+  app.onError((error, c) => refusalAnswer(c, error, seldom));
   app.use((c, next) => {
     admit(addressOf(c));
     return next();
@@ -70,7 +76,8 @@ function createAdmission(clock: () => number): (address: string) => void {
       since = clock();
     }
     const count = (counts.get(address) ?? 0) + 1;
-    if (count > OF_ADDRESS_MAX || total >= OF_ALL_MAX)
+    const isCrowd = total >= OF_ALL_MAX && count > OF_ADDRESS_ALWAYS;
+    if (count > OF_ADDRESS_MAX || isCrowd || (count === 1 && counts.size >= ADDRESSES_MAX))
       throw new IpamError(
         'unavailable',
         `too many enrolments ${count > OF_ADDRESS_MAX ? `from ${address}` : ''}`,

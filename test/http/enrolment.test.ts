@@ -27,8 +27,8 @@ async function open({ enrols = true } = {}) {
     later: () => {
       now += 60_000;
     },
-    async ask(path: string, body: string, encrypted = true) {
-      const socket = { remoteAddress: '10.0.1.10', ...(encrypted ? { encrypted } : {}) };
+    async ask(path: string, body: string, encrypted = true, remoteAddress = '10.0.1.10') {
+      const socket = { remoteAddress, ...(encrypted ? { encrypted } : {}) };
       const request = new Request(`https://x${path}`, { method: 'POST', body });
       const answer = await app.fetch(request, { incoming: { socket } } as never);
       return { status: answer.status, text: await answer.text() };
@@ -77,5 +77,20 @@ enrolment('odd proofs: are refused, and leave nothing', async () => {
   }
   assert.equal((await store.hosts()).rows, []);
   assert.not.ok(lines.includes('internal error'));
+});
+
+enrolment('addresses that ask without end: are refused, and keep no other host from enrolling', async () => {
+  const { ask, lines, later } = await open();
+  const askFrom = async (address: string) => (await ask('/enroll/nonce', '{}', true, address)).status;
+  const crowd = Array.from({ length: 25 }, (_, n) => `10.0.2.${n}`);
+  const answers: number[] = [];
+  for (let i = 0; i < 70; i++) for (const address of crowd) answers.push(await askFrom(address));
+  const given = answers.filter(status => status === 200).length;
+  assert.ok(given <= 1_200 + 25 * 10, `${given}`);
+  assert.is(await askFrom('10.0.2.1'), 503);
+  assert.ok(lines.length < 50, `${lines.length} lines, at most one a second`);
+  for (let i = 0; i < 10; i++) assert.is(await askFrom('10.0.1.10'), 200);
+  later();
+  assert.is(await askFrom('10.0.2.1'), 200);
 });
 enrolment.run();
