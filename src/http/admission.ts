@@ -20,12 +20,19 @@ export interface Who {
 export interface AdmissionBounds {
   readonly ofEniMax: number;
   readonly ofHostMax: number;
+  /** So many of a host have a place however many there are in all: a few hosts must not keep out the others. */
+  readonly ofHostAlways: number;
   readonly totalMax: number;
 }
 
-export const REQUESTS: AdmissionBounds = { ofEniMax: 200, ofHostMax: 500, totalMax: 2000 };
+export const REQUESTS: AdmissionBounds = { ofEniMax: 200, ofHostMax: 500, ofHostAlways: 20, totalMax: 2000 };
 /** Docker sends a release once, so that more of them may wait. */
-export const RELEASES: AdmissionBounds = { ofEniMax: 1000, ofHostMax: 5000, totalMax: 10_000 };
+export const RELEASES: AdmissionBounds = {
+  ofEniMax: 1000,
+  ofHostMax: 5000,
+  ofHostAlways: 100,
+  totalMax: 10_000,
+};
 
 export function createAdmission(bounds: AdmissionBounds): Admission {
   const counts = new Map<string, number>();
@@ -46,11 +53,12 @@ export function createAdmission(bounds: AdmissionBounds): Admission {
 
   function refuseCrowd(who: Who): void {
     const { eni, host } = who;
-    const { ofEniMax, ofHostMax, totalMax } = bounds;
+    const { ofEniMax, ofHostMax, ofHostAlways, totalMax } = bounds;
     const isFull = (name: string | null, max: number) => name !== null && (counts.get(name) ?? 0) >= max;
     if (isFull(eniOf(who), ofEniMax)) throw tooMany(ofEniMax, `for ${eni}`);
     if (isFull(host, ofHostMax)) throw tooMany(ofHostMax, `of ${host}`);
-    if (total >= totalMax) throw tooMany(totalMax, 'on the server');
+    const isModest = host !== null && (counts.get(host) ?? 0) < ofHostAlways;
+    if (total >= totalMax && !isModest) throw tooMany(totalMax, 'on the server');
   }
 
   return {

@@ -6,7 +6,7 @@ import { createAdmission } from '../../src/http/admission.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const admission = suite('admission');
-const SMALL = { ofEniMax: 2, ofHostMax: 3, totalMax: 5 };
+const SMALL = { ofEniMax: 2, ofHostMax: 3, ofHostAlways: 0, totalMax: 5 };
 
 function refusalOf(act: () => unknown): string {
   try {
@@ -49,5 +49,16 @@ admission('a place that is left is free for the next, and a refusal takes none',
     refusalOf(() => enter({ eni: 'eni-a', host: 'i-1' })),
     'entered',
   );
+});
+
+admission('hosts that fill all places: keep out nobody who asks for little', () => {
+  const { enter } = createAdmission({ ...SMALL, ofHostAlways: 1 });
+  const come = (host: string | null, eni = 'eni-z') => refusalOf(() => enter({ eni, host }));
+  for (const host of ['i-1', 'i-2']) for (const eni of ['eni-a', 'eni-b', 'eni-c']) come(host, eni);
+  assert.match(come('i-1'), '3 requests of i-1 wait');
+  assert.match(come(null), '5 requests on the server wait', 'whoever does not prove who it is has none');
+  assert.is(come('i-3'), 'entered');
+  assert.match(come('i-3'), '5 requests on the server wait');
+  assert.is(come('i-4'), 'entered');
 });
 admission.run();
