@@ -17,6 +17,21 @@ export async function isHere({ cloud, host: { instance } }: IpamContext, eni: En
   return seen?.instance === instance;
 }
 
+/** Returns the rows without those that a process of the host uses though nobody holds them. Such an address would be
+ *  taken from it, and given to another container. */
+export async function withoutUsed(
+  { store, host: { instance } }: IpamContext,
+  eni: EniId,
+  rows: readonly Allocation[],
+): Promise<readonly Allocation[]> {
+  if (instance === null || rows.length === 0) return rows; // only an embedded server reads its host
+  const used = (await store.sightings([eni])).rows.filter(one => one.usedSince !== null);
+  if (used.length === 0) return rows;
+  const isUsed = (row: Allocation) =>
+    used.some(one => one.subnet === row.subnet && one.ip === row.ip && one.generation === row.generation);
+  return rows.filter(row => !isUsed(row));
+}
+
 export interface Unassigned {
   /** The rows that are free now. */
   readonly freed: readonly Allocation[];
@@ -65,7 +80,9 @@ export async function unassignFrom(
 ): Promise<Unassigned> {
   using unassigning = permit;
   if (!(await isHere(context, eni))) return { freed: [], error: null };
-  const changes = rows.slice(0, CALL_ADDRESSES_MAX).map(change('unassign'));
+  const unused = await withoutUsed(context, eni, rows.slice(0, CALL_ADDRESSES_MAX));
+  if (unused.length === 0) return { freed: [], error: null };
+  const changes = unused.map(change('unassign'));
   return await callUnassign(context, eni, changes, unassigning, 'kept');
 }
 

@@ -6,7 +6,7 @@ import type { EniId } from '../../domain/ids.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
-import { inTime, unassignFrom } from '../ec2/unassign.ts';
+import { inTime, unassignFrom, withoutUsed } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
 
 export interface StealRequest {
@@ -172,8 +172,9 @@ export async function evict(
   signal?: AbortSignal,
 ): Promise<number> {
   const { rows } = await context.store.onEni(eni.id);
-  const idle = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
-  const last = idle.sort((a, b) => since(b) - since(a)).slice(0, count);
+  const ready = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
+  const idle = await withoutUsed(context, eni.id, ready);
+  const last = idle.toSorted((a, b) => since(b) - since(a)).slice(0, count);
   if (last.length === 0) return 0;
   const permit = await context.cloud.permit('unassign', signal);
   const { freed, error } = await inTime(context, eni.id, unassignFrom(context, eni.id, last, permit));

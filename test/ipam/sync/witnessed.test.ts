@@ -4,12 +4,13 @@
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { type HostReading, WITNESS_AGE_MS } from '../../../src/domain/witness.ts';
+import { unassignIdle } from '../../../src/ipam/sync/drain.ts';
 import { createWitnessed, type WitnessMode } from '../../../src/ipam/sync/witnessed.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import { fakeWitness, placeOf, useWith } from '../../kit/readings.ts';
 import { sightingWith } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { DESCRIBE, ENI_A, ROOMY, SUBNET } from '../../kit/vpcs.ts';
+import { DESCRIBE, ENI_A, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import { failure, NOT_WARM, world } from '../../kit/world.ts';
 
 const ENDED = 'holder ended: nothing on its host uses the address';
@@ -242,6 +243,28 @@ withholding('--ip: is refused with who uses it', async () => {
     `${ip} has no holder, but is in use on this host by process 321 (runc init) in network namespace 4026532001; ` +
       'end that process, or choose another address',
   );
+});
+
+withholding('no way that makes room: takes it off its ENI', async () => {
+  const { w, ip } = await runningOnAfterRelease();
+  await w.requests(ENI_A, 8);
+  const calls = w.callsOf(UNASSIGN);
+  const { line } = await failure(w.request(ENI_A, { named: '10.0.1.99' }));
+  assert.match(line, 'PrivateIpAddressLimitExceeded');
+  assert.is(await unassignIdle(w.context, [await w.rowOf(ip)]), 0);
+  assert.is(await w.statusOf(ip), 'ready');
+  assert.is(w.callsOf(UNASSIGN), calls);
+});
+
+withholding('another ready address beside it: makes room instead', async () => {
+  const { w, ip, lookAfter } = await witnessed();
+  const [other] = await w.requests(ENI_A, 8);
+  await w.release(ENI_A, other?.ip ?? '');
+  w.time.now += 1_000;
+  await w.release(ENI_A, ip);
+  await lookAfter(0, runningOn(ip));
+  assert.is((await w.request(ENI_A, { named: '10.0.1.99' })).ip, '10.0.1.99');
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 withholding('a second reading: it becomes occupied, and no release of Docker makes it ready', async () => {
