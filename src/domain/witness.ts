@@ -173,7 +173,7 @@ export function weigh(weighed: Weighed): Verdict {
     const known = before.get(keyOf(row));
     const seen: Seen = {
       ...{ row, eni, use: uses.get(row.ip), weighed },
-      prior: known?.iface === row.iface && known.generation === row.generation ? known : null,
+      prior: priorOf(row, known),
       isCounted: incomplete === null && isCovered(eni, reading),
     };
     if (row.status === 'allocated') {
@@ -186,7 +186,8 @@ export function weigh(weighed: Weighed): Verdict {
       after.set(keyOf(row), now);
       if (now === null || now.usedSince === null) continue;
       const stray = { row, finding: now.finding ?? '' };
-      if (row.status === 'occupied' && seen.isCounted && now.unseenReadings >= READINGS_MIN) {
+      const isClear = seen.isCounted && now.unseenReadings >= READINGS_MIN && row.absentSince === null;
+      if (row.status === 'occupied' && isClear) {
         cleared.push(row); // its sighting stays until it has moved
         continue;
       }
@@ -202,6 +203,27 @@ export function weigh(weighed: Weighed): Verdict {
   const postponed = found.leaks.length - leaks.length;
   return { ...found, leaks, postponed, cleared, ...outcome, incomplete };
 }
+
+/** The sighting, if it counts for the row as it is now. */
+function priorOf(row: Allocation, known: LedgerSighting | undefined): LedgerSighting | null {
+  if (known === undefined || known.iface !== row.iface) return null;
+  if (known.generation === row.generation) return known;
+  return isStray(row, known) ? { ...known, generation: row.generation } : null;
+}
+
+/** Whether the occupied row is one that a process of the host uses, as far as the sighting shows. Its generation may be
+ *  older: reads of EC2 that miss the address and show it again are moves too. Every move by which it stops being
+ *  occupied notes the time. */
+export const isStray = (
+  row: Allocation,
+  { subnet, ip, iface, generation, usedSince }: LedgerSighting,
+): boolean =>
+  row.status === 'occupied' &&
+  usedSince !== null &&
+  (row.generation === generation || (row.restedSince ?? Number.NEGATIVE_INFINITY) <= usedSince) &&
+  row.iface === iface &&
+  row.ip === ip &&
+  row.subnet === subnet;
 
 /** One row, and what is known of it. */
 interface Seen {

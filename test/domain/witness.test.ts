@@ -270,9 +270,10 @@ strays('an occupied one: comes back when two complete readings in a row miss it'
 strays('an address that is occupied for another reason: never comes back by a reading', () => {
   const verdict = after([occupied(7)], FIRST, SECOND, THIRD);
   assert.equal(verdict.cleared, []);
-  const later = { atMs: 3, rows: [ready(7, { status: 'occupied', generation: 10 })] };
+  const again = ready(7, { status: 'occupied', generation: 10, restedSince: START + 1 });
+  const later = { atMs: 3, rows: [again] };
   const moved = after([ready(7)], ...MADE_OCCUPIED, { ...later, atMs: 2 }, later);
-  assert.equal(moved.cleared, [], 'it has moved since');
+  assert.equal(moved.cleared, [], 'it was given up since');
   assert.equal(moved.sightings, []);
 });
 

@@ -14,6 +14,7 @@ import {
 import type { EniId, InstanceId, Pool } from '../../domain/ids.ts';
 import { ANYBODY, isForgotten, type Origin } from '../../domain/origin.ts';
 import { atQuota } from '../../domain/tenant.ts';
+import { isStray } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
 import { tenantAtQuota } from '../ec2/assign.ts';
 import type { Attachments } from '../ec2/attachments.ts';
@@ -224,7 +225,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       const isIts = row !== undefined && row.iface === home.eni.id && ip !== home.eni.primary;
       // On an ENI that has left, an address that is not held may belong to another ledger by now.
       const mayEnd = isIts && (!home.isAway || row.status === 'allocated');
-      const move = mayEnd && !(await isStray(row)) ? moveToGiveUp(row) : null;
+      const move = mayEnd && !(await isUsed(row)) ? moveToGiveUp(row) : null;
       await authorize(one, move === null ? undefined : row, whileAway);
       if (row === undefined || move === null) return one.known.tried !== null && row?.status !== 'occupied';
       // When a late copy was sent is not known, so it ends only the holding that it is surely for.
@@ -271,13 +272,10 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
 
   /** Whether a process of the host uses the occupied address without holding it. A release does not say that this has
    *  ended: Docker releases an address whose process runs on. */
-  async function isStray({ iface, status, subnet, ip, generation }: Allocation): Promise<boolean> {
-    if (status !== 'occupied' || iface === null) return false;
-    const { rows } = await context.store.sightings([iface]);
-    return rows.some(
-      one =>
-        one.usedSince !== null && one.subnet === subnet && one.ip === ip && one.generation === generation,
-    );
+  async function isUsed(row: Allocation): Promise<boolean> {
+    if (row.status !== 'occupied' || row.iface === null) return false;
+    const { rows } = await context.store.sightings([row.iface]);
+    return rows.some(one => isStray(row, one));
   }
 
   const isShownOn = async (eni: EniId, ip: Ipv4): Promise<boolean> =>

@@ -285,6 +285,23 @@ withholding('a second reading: it becomes occupied, and no release of Docker mak
   assert.is((await w.request(ENI_A)).ip, ip);
 });
 
+withholding('a read of EC2 that misses it for a moment: it stays withheld, and comes back', async () => {
+  const { w, ip, lookAfter } = await runningOnAfterRelease();
+  await lookAfter(10_000, runningOn(ip));
+  const move = async (name: 'unseen' | 'seen') =>
+    void (await w.store.move([{ row: await w.rowOf(ip), move: name, iface: ENI_A, primary: false }]));
+  await move('unseen');
+  await lookAfter(10_000, runningOn(ip));
+  for (const ms of [10_000, 10_000, 10_000]) await lookAfter(ms);
+  assert.is(await w.statusOf(ip), 'occupied', 'EC2 does not show it');
+  await lookAfter(10_000, runningOn(ip));
+  await move('seen');
+  assert.is(await w.release(ENI_A, ip), false);
+  assert.is(await w.statusOf(ip), 'occupied');
+  for (const ms of [10_000, 10_000]) await lookAfter(ms);
+  assert.is(await w.statusOf(ip), 'ready');
+});
+
 withholding('an address that is occupied for another reason: is still released by Docker', async () => {
   const { w } = await witnessed();
   w.putOn(ENI_A, '10.0.1.99');
