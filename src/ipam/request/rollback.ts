@@ -87,7 +87,9 @@ export function createRollbacks(context: IpamContext): Rollbacks {
       if (row === undefined || !isUnheard(row, claimed)) waiting.delete(claimKeyOf(claimed));
       else {
         standing.push(claimed);
-        changes.push({ row, move: row.missingSince === null ? 'undo' : 'retire' });
+        // It is no release: a copy of the last one still ends nothing.
+        const { releaseId, missingSince } = row;
+        changes.push({ row, move: missingSince === null ? 'undo' : 'retire', releaseId });
       }
     }
     const { moved, locked } = await moveUnlocked(changes);

@@ -174,7 +174,11 @@ export function createWitnessed(
     const free = await confirmed(eni, leaks);
     if (deadlineClock() - startedAt > READING_VALID_MS) return;
     const changes = free.map(
-      ({ row }): Change => ({ row, move: row.missingSince === null ? 'release' : 'retire' }),
+      ({ row }): Change => ({
+        row,
+        move: row.missingSince === null ? 'release' : 'retire',
+        releaseId: row.releaseId,
+      }),
     );
     const moved = changes.length === 0 ? [] : await store.move(changes);
     for (const row of moved) ended(eni, row, leaks);

@@ -185,4 +185,18 @@ releases('of dockerd itself: forgets the id of the last one', async () => {
   await w.release(ENI_A, ip);
   assert.is((await w.rowOf(ip)).releaseId, null);
 });
+releases('after a claim that was rolled back: ends no later holding', async () => {
+  const w = await pooled({ vpc: ROOMY, policy: { ...NOT_WARM, cooldownMs: 0 } });
+  const other = w.another();
+  const { ip } = await w.request(ENI_A);
+  assert.is(await release(other, ip, by('s-1')), true);
+  const lost = await other.request(ENI_A, { named: ip, ...by('r-2') });
+  await other.allocator.undo(lost);
+  assert.is(await w.statusOf(ip), 'ready');
+  await other.request(ENI_A, { named: ip, ...by('r-3') });
+  w.time.now += 10_000;
+  await release(w, ip, by('s-1'));
+  assert.is(await w.statusOf(ip), 'allocated');
+});
+
 releases.run();

@@ -56,6 +56,15 @@ ending('a holding that two readings show nowhere: ends, is counted and logged, a
   assert.is(reads.readyOn, 0, 'and the server knows of it');
 });
 
+ending('a holding after the release of an agent: the id of that release is kept', async () => {
+  const { w, ip, held, lookAfter } = await witnessed();
+  await w.store.move([{ row: held, move: 'release', releaseId: 's-1' }]);
+  await w.request(ENI_A, { named: ip });
+  for (const ms of [WITNESS_AGE_MS, WITNESS_AGE_MS]) await lookAfter(ms);
+  const { status, releaseId } = await w.rowOf(ip);
+  assert.equal([status, releaseId], ['ready', 's-1']);
+});
+
 ending('--witness report: says so once, and ends nothing', async () => {
   const { w, ip, lookAfter } = await witnessed('report');
   for (const ms of [0, WITNESS_AGE_MS, 60_000, 60_000]) await lookAfter(ms);
