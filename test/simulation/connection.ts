@@ -10,8 +10,8 @@ export type Broken = 'the connection broke' | 'hung up';
 
 /** Is told what becomes of the answer. */
 export interface Witness {
-  /** The answer was written to the socket. */
-  written(reply: Reply): void;
+  /** The answer was written to the socket; `isOpen`: the client has not closed it yet. */
+  written(reply: Reply, isOpen: boolean): void;
   /** The client has closed the connection before it read the answer. */
   unread(reply: Reply): void;
 }
@@ -34,7 +34,7 @@ export function createConnection(
   function write(answer: Reply): void {
     if (isAnswered) return;
     isAnswered = true;
-    witness?.written(answer);
+    witness?.written(answer, !clientGone);
     if (clientGone) {
       witness?.unread(answer);
       return;

@@ -31,21 +31,26 @@ export function witnessOf(
   const ipOf = (reply: Reply) => reply.Address?.split('/')[0] as Ipv4 | undefined;
   const mirror = oracle.mirrorOf(port);
   const countOf = (claim: string) => call?.written.get(claim) ?? 0;
-  /** Which claim the answer tells of. */
-  let claim = 0;
+  /** Whether another attempt of the call has told the agent of the address. */
+  const isKnown = (ip: Ipv4) =>
+    [...(call?.written ?? [])].some(([told, count]) => told.startsWith(`${ip} `) && count > 0);
+  /** Which claim the answer tells of; null: of none that anybody learns of by it. */
+  let claim: number | null = 0;
   return {
-    written(reply) {
+    written(reply, isOpen) {
       const ip = ipOf(reply);
       oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
       if (ip === undefined) return;
-      claim = oracle.claimOf(mirror, keyOf(port.subnet, ip));
+      // The answer to an attempt that the agent has given up may come when the address has been given anew.
+      claim = isOpen || !isKnown(ip) ? oracle.claimOf(mirror, keyOf(port.subnet, ip)) : null;
+      if (claim === null) return;
       const isRepeated = countOf(`${ip} ${claim}`) > 0;
       call?.written.set(`${ip} ${claim}`, countOf(`${ip} ${claim}`) + 1);
       if (!isRepeated) watchPromise(oracle, engine, { port, ip, call });
     },
     unread(reply) {
       const ip = ipOf(reply);
-      if (ip === undefined) return;
+      if (ip === undefined || claim === null) return;
       const left = countOf(`${ip} ${claim}`) - 1;
       call?.written.set(`${ip} ${claim}`, left);
       if (left > 0) return; // the agent has the same answer from another server

@@ -2,7 +2,7 @@
 import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
-import { IpamError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import { ANYBODY, isForgotten } from '../../domain/origin.ts';
 import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
@@ -115,9 +115,9 @@ export function createAllocator(
       },
     };
     try {
-      const row = await (named === null
-        ? claimAny(going)
-        : claimNamed(inTurnOf(context, pool.eni), enis, going, named));
+      const claimed =
+        named === null ? claimAny(going) : claimNamed(inTurnOf(context, pool.eni), enis, going, named);
+      const row = await claimed.catch(error => unlessGiven(going, error));
       cache.note(row);
       const { isRepeated } = going;
       if (!isRepeated) warm.claimed({ home, range: pool.range });
@@ -126,6 +126,14 @@ export function createAllocator(
     } finally {
       deadline.end();
     }
+  }
+
+  /** Returns the address that another server has given to the request meanwhile. Throws the error if there is none. */
+  async function unlessGiven(asked: Asked, error: unknown): Promise<Allocation> {
+    const mayBeServed = isError(error, 'exhausted', 'unavailable') || isEc2Away(error);
+    const given = mayBeServed ? await givenBefore(context, asked) : null;
+    if (given === null) throw error;
+    return given;
   }
 
   async function claimAny(asked: Asked): Promise<Allocation> {

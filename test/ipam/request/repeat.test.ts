@@ -31,6 +31,20 @@ requests('with nothing ready: makes no EC2 call, also where the ENI is full', as
   assert.is(w.callsOf(ASSIGN), calls);
 });
 
+requests('that finds the ENI full: has what another server gave it meanwhile', async () => {
+  const w = await pooled({ policy: NOT_WARM });
+  const { ip } = await w.request(ENI_A, by('r-1'));
+  await failure(Promise.all(Array.from({ length: 20 }, () => w.request(ENI_A))));
+  const late = w.another();
+  let looks = 0;
+  late.intercept(
+    'withRequest',
+    real => async id => (looks++ === 0 ? { now: w.time.now, rows: [] } : await real(id)),
+  );
+  assert.is((await late.request(ENI_A, by('r-1'))).ip, ip);
+  assert.is((await failure(late.request(ENI_A, by('r-2')))).code, 'exhausted');
+});
+
 requests('that names its address: has it', async () => {
   const w = await pooled({ vpc: ROOMY });
   const { ip } = await w.request(ENI_A, { named: '10.0.1.77', ...by('r-1') });
