@@ -279,6 +279,7 @@ export class Server {
   async #give(connection: Connection, pool: Pool, named: Ipv4 | null, from: Origin): Promise<null> {
     const { process, ipam } = this.#life;
     const { oracle } = this.#world;
+    const { mirror } = this.ledger;
     const naming = `${process.id} ${pool.eni} ${named}`;
     const inHand = [...this.#inHand].filter(
       one => one.process === process && one.key === `${pool.eni} ${named}`,
@@ -293,7 +294,10 @@ export class Server {
       const body = { Address: `${row.ip}/${cidr.maskLength}`, Data: {} };
       await handOver(connection.context(), connection, body, {
         undo: async () => {
-          if (!isRepeated) await ipam.allocator.undo(row);
+          // Nobody can tell whether the agent has read the answer that it repeats.
+          if (isRepeated)
+            oracle.lose(mirror, keyOf(row.subnet, row.ip), 'its repeated answer went to nobody');
+          else await ipam.allocator.undo(row);
         },
         isStale,
       });

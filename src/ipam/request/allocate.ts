@@ -269,11 +269,11 @@ export function createAllocator(
     );
   }
 
-  /** Returns whether an ENI of the tenant has an address that is idle or being unassigned. */
+  /** Returns whether an ENI of the tenant has an address that is idle, or that may be idle or gone soon. */
   async function mayGetRoom(home: Home, tenant: Limited): Promise<boolean> {
     if ((await idleOf(context, enis, home, tenant)).length > 0) return true;
     const own = (await enis.readAll()).filter(eni => eni.tenant === tenant.name).map(eni => eni.id);
-    const { rows, now } = await store.withStatus(home.subnet.id, ['unassigning']);
+    const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
     return rows.some(
       ({ iface, movedAt }) => iface !== null && own.includes(iface) && now - movedAt < policy.callDeadlineMs,
     );

@@ -80,6 +80,19 @@ tenants('on two servers at once stays within its quota', async () => {
   assert.is(answers.filter(one => one.status === 'fulfilled').length, 7);
 });
 
+tenants('at its quota waits for an address that another server is assigning for it', async () => {
+  const w = await redWith(1);
+  const gone = new AbortController();
+  w.vpc.faults.add({ kind: 'latency', ms: 1_000, action: ASSIGN, times: 1 });
+  const first = failure(w.request(ENI_A, { caller: gone.signal }));
+  await w.time.wait(300);
+  const second = w.another().request(ENI_A);
+  gone.abort();
+  await first;
+  assert.is((await second).iface, ENI_A);
+  assert.is(w.callsOf(ASSIGN), 1);
+});
+
 tenants('at its quota takes idle addresses off its own ENIs, and none off others', async () => {
   const w = await redWith(4, { warmMin: 0, warmMax: 4 });
   const ips = ipsOf(await w.requests(ENI_C, 3));
