@@ -54,7 +54,7 @@ export const TIERS: readonly Tier[] = [
     needs: ['root', './dist/ec2-ipam.mjs', 'mariadbd', 'rsync', '/usr/lib/galera/libgalera_smm.so'],
     limitMs: 10 * MINUTE_MS,
   },
-  { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 10 * MINUTE_MS },
+  { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 20 * MINUTE_MS },
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
   {
     name: 'bundle',

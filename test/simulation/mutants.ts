@@ -59,7 +59,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   'RequestPool flushes': {
     file: 'src/ipam/pools.ts',
     find: '    warm.wanted({ home, range });\n',
-    replace: `    warm.wanted(home, range );
+    replace: `    warm.wanted({ home, range });
     const { rows } = await context.store.onEni(eni.id);
     const held = rows.filter(row => row.status === 'allocated');
     await context.store.move(held.map(row => ({ row, move: 'release' as const })));
