@@ -114,6 +114,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/domain/allocation.ts',
     find: "return row.missingSince === null ? 'release' : 'retire';",
     replace: "return 'release';",
+    focus: ['stranger takes ours off', 'call applies late', 'stop'],
   },
   'one address that cannot be repaired keeps the others away': {
     file: 'src/ipam/ec2/recover.ts',
