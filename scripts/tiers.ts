@@ -102,7 +102,7 @@ export const TIERS: readonly Tier[] = [
       'mke2fs',
       'unxz',
     ],
-    limitMs: 12 * MINUTE_MS,
+    limitMs: 25 * MINUTE_MS,
     alone: 'always',
   },
 ];
