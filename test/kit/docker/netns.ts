@@ -16,7 +16,7 @@ export const MKNET = fileURLToPath(new URL('../../../mknet.sh', import.meta.url)
 export const linesOf = (text: string): string[] => text.split('\n').filter(Boolean);
 
 const FOLDER_PREFIX = 'ec2-ipam-test-'; // then the pid of the test and something random
-const RUN_DEADLINE_MS = 60_000;
+const RUN_DEADLINE_MS = 180_000;
 const START_DEADLINE_MS = 10_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 
