@@ -45,16 +45,16 @@ export const TIERS: readonly Tier[] = [
     name: 'faults',
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
-    limitMs: 15 * MINUTE_MS,
+    limitMs: 25 * MINUTE_MS,
     alone: 'at full length',
   },
   {
     name: 'galera',
     runtimes: ['node'],
     needs: ['root', './dist/ec2-ipam.mjs', 'mariadbd', 'rsync', '/usr/lib/galera/libgalera_smm.so'],
-    limitMs: 10 * MINUTE_MS,
+    limitMs: 15 * MINUTE_MS,
   },
-  { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 20 * MINUTE_MS },
+  { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 40 * MINUTE_MS },
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
   {
     name: 'bundle',
@@ -102,7 +102,7 @@ export const TIERS: readonly Tier[] = [
       'mke2fs',
       'unxz',
     ],
-    limitMs: 25 * MINUTE_MS,
+    limitMs: 30 * MINUTE_MS,
     alone: 'always',
   },
 ];

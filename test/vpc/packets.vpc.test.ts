@@ -17,7 +17,7 @@ import { PAGES_FOLDER } from './readme.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { INSTANCES } from './site.ts';
 
-const LIMIT_S = 1_320;
+const LIMIT_S = 1_620;
 const KEPT = join(tmpdir(), 'ec2-ipam-vpc-failed');
 const MYSQL_SHARE = '/usr/share/mariadb';
 
