@@ -16,9 +16,9 @@ export interface Line {
 
 /** The turn of one call. */
 export interface Place {
-  /** The call has a permit for now. */
+  /** The call has its permit, which is good at once. */
   granted(): void;
-  /** The call has a permit for later. Until it leaves, nobody asks. */
+  /** The call has its permit, and waits until that is good. Until the call leaves, nobody asks. */
   owes(): void;
   leave(): void;
 }

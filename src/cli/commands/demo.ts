@@ -58,6 +58,8 @@ export const demo = command({
       flags: new Map([
         ['listen', [`http://127.0.0.1:${options.port}`, `unix:${socket}`]],
         ['store', [`sqlite:${store}`]],
+        // The interfaces and containers of this machine are not those of the simulated instance.
+        ['witness', ['off']],
         ['log-format', [config.logFormat]],
         ['log-level', [config.logLevel]],
       ]),
