@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import type { Log } from '../domain/log.ts';
 import { type Env, errorAnswer, handOver, send, watchCaller } from '../http/answer.ts';
 import { BODY_MAX_MS, bodyText } from '../http/body.ts';
+import { callId, logOf, nameCall } from '../http/call.ts';
 import { addConstants } from '../http/constants.ts';
 import type { InFlight } from '../http/in-flight.ts';
 import type { Forward } from './forward.ts';
@@ -22,6 +23,8 @@ export interface AgentAppDeps {
   /** See domain/clock.ts. */
   readonly deadlineClock: () => number;
   readonly inFlight: InFlight;
+  /** Makes an id of a call: a UUID. */
+  readonly newId: () => string;
   readonly log: Log;
 }
 
@@ -29,36 +32,40 @@ export interface AgentAppDeps {
  *  by evidence of the host. */
 const LATE_MS = 10_000;
 
-export function createAgentApp({ forward, boundMs, deadlineClock, inFlight, log }: AgentAppDeps): Hono<Env> {
+export function createAgentApp(deps: AgentAppDeps): Hono<Env> {
+  const { forward, boundMs, deadlineClock, inFlight, newId, log } = deps;
   const app = new Hono<Env>();
-  app.use((_, next) => inFlight.track(next));
-  app.onError((error, c) => errorAnswer(error, log, { path: c.req.path }));
+  app.use((c, next) => {
+    nameCall(c, newId());
+    return inFlight.track(next);
+  });
+  app.onError((error, c) => errorAnswer(c, error, log));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
   addConstants(app);
 
   for (const path of OTHERS)
-    app.post(path, async c => send(c, await forward(path, await bodyText(c, BODY_MAX_MS))));
+    app.post(path, async c => send(c, await forward(path, await bodyText(c, BODY_MAX_MS), callId(c))));
 
   app.post(REQUEST_ADDRESS, async c => {
     const caller = watchCaller(c);
     const since = deadlineClock();
     const body = await bodyText(c, BODY_MAX_MS);
     // The answer is waited for also when Docker has gone: only then it is known what to give back.
-    const answer = await forward(REQUEST_ADDRESS, body);
+    const answer = await forward(REQUEST_ADDRESS, body, callId(c));
     return await handOver(c, caller, answer, {
-      undo: () => giveBack(body, answer),
+      undo: () => giveBack(body, answer, logOf(c, log)),
       isStale: () => deadlineClock() - since > BODY_MAX_MS + boundMs + LATE_MS,
     });
   });
 
   /** Releases an address that Docker has not received. */
-  async function giveBack(body: string, answer: unknown): Promise<void> {
+  async function giveBack(body: string, answer: unknown, log: Log): Promise<void> {
     const asked = v.safeParse(Asked, JSON.parse(body));
     const given = v.safeParse(Given, answer);
     if (!asked.success || !given.success) return;
     const [ip = ''] = given.output.Address.split('/');
     log('info', 'address released: the caller has gone', { ip });
-    await forward(RELEASE_ADDRESS, JSON.stringify({ PoolID: asked.output.PoolID, Address: ip }));
+    await forward(RELEASE_ADDRESS, JSON.stringify({ PoolID: asked.output.PoolID, Address: ip }), newId());
   }
   return app;
 }

@@ -15,12 +15,11 @@ export interface ForwardDeps {
   /** A monotonic clock, in milliseconds. */
   readonly clock: () => number;
   readonly wait: (ms: number) => Promise<void>;
-  readonly newId: () => string;
   readonly log: Log;
 }
 
-/** Returns the body of the answer, in JSON. Throws unavailable or denied when no server has answered in time. */
-export type Forward = (path: string, body: string) => Promise<unknown>;
+/** Returns the body of the answer, in JSON. `id`: the call's, the same in each repetition. Throws unavailable or denied when no server has answered in time. */
+export type Forward = (path: string, body: string, id: string) => Promise<unknown>;
 
 /** The longest time for one server. Then another is asked; the id of the call tells that it is the same. */
 const ATTEMPT_MS_MAX = 15_000;
@@ -54,8 +53,7 @@ export function createForward(deps: ForwardDeps): Forward {
     return answer;
   }
 
-  return async (path, body) => {
-    const id = deps.newId();
+  return async (path, body, id) => {
     const since = clock();
     let reason: IpamError | null = null;
     let logged = '';
@@ -72,7 +70,8 @@ export function createForward(deps: ForwardDeps): Forward {
         if (!(error instanceof IpamError)) throw error;
         failure = error;
       }
-      if (failure.line !== logged) log('warn', 'call not answered', { path, id, error: failure.line });
+      if (failure.line !== logged)
+        log('warn', 'call not answered', { path, request: id, error: failure.line });
       logged = failure.line;
       reason = moreTelling(reason, failure);
       if (preferred === index) preferred = (index + 1) % servers.length;

@@ -6,10 +6,13 @@ import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import { logOf, withId } from './call.ts';
 
-/** What @hono/node-server passes to a handler. Absent when the app is called without a socket. */
 export interface Env {
+  /** What @hono/node-server passes to a handler. Absent when the app is called without a socket. */
   Bindings: { incoming?: IncomingMessage; outgoing?: ServerResponse };
+  /** See call.ts. */
+  Variables: { callId?: string };
 }
 
 // https://docs.docker.com/engine/extend/plugin_api/
@@ -22,16 +25,18 @@ export const json = (body: unknown): Response =>
  *  shows unchanged. An unexpected error is logged with its stack, and the client learns none of it. `about`: what
  *  to log of the request. */
 export function errorAnswer(
+  c: Context<Env>,
   error: unknown,
   log: Log,
-  about: { path: string; eni?: EniId; ip?: Ipv4 },
+  about: { eni?: EniId; ip?: Ipv4 } = {},
 ): Response {
+  const { path } = c.req;
   if (error instanceof IpamError && error.code !== 'internal') {
-    log('warn', 'request refused', { ...about, code: error.code, error: error.line });
-    return json({ Error: error.line });
+    logOf(c, log)('warn', 'request refused', { path, ...about, code: error.code, error: error.line });
+    return json({ Error: withId(c, error.line) });
   }
-  log('error', 'internal error', { ...about, error });
-  return json({ Error: 'ec2-ipam: internal error; look into the log of the server' });
+  logOf(c, log)('error', 'internal error', { path, ...about, error });
+  return json({ Error: withId(c, 'ec2-ipam: internal error; look into the log of the server') });
 }
 
 /** The client of a request. */
@@ -75,7 +80,7 @@ export async function handOver(
   const why = caller.isGone() ? 'the caller has gone' : isStale() ? SUSPENDED : null;
   if (why === null) return send(c, body);
   await undo();
-  return json({ Error: why });
+  return json({ Error: withId(c, why) });
 }
 
 /** Returns the response. On a socket it writes it directly: to create and unpack a Response takes a tenth of the

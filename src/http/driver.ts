@@ -10,9 +10,11 @@ import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
+import type { Client } from '../ipam/request/release.ts';
 import { createAdmission, RELEASES, REQUESTS, TooManyError } from './admission.ts';
 import { connectionOf, type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
+import { logOf } from './call.ts';
 import { addConstants } from './constants.ts';
 import { originOf } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
@@ -64,9 +66,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
-  app.onError((error, c) =>
-    errorAnswer(error, error instanceof TooManyError ? seldom : log, { path: c.req.path }),
-  );
+  app.onError((error, c) => errorAnswer(c, error, error instanceof TooManyError ? seldom : log));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
   addConstants(app);
@@ -113,7 +113,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       await service.pools.release(parsePoolId(asked.PoolID), from);
     } catch (error) {
       if (isError(error, 'denied')) throw error;
-      log('warn', 'pool release not noted', { error });
+      logOf(c, log)('warn', 'pool release not noted', { error });
     }
     return json({});
   });
@@ -130,13 +130,21 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
         return await gatewayAnswer(service, pool, named, from);
       const holder = option(asked.Options, ENDPOINT_NAME);
-      const given = await service.allocator.request({ pool, named, holder, caller: caller.signal, from });
+      const told = logOf(c, log);
+      const given = await service.allocator.request({
+        pool,
+        named,
+        holder,
+        caller: caller.signal,
+        from,
+        log: told,
+      });
       const { row, home, isRepeated, isStale } = given;
       const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
       // Reads from the kernel once more: the caller may have gone before its connection was accepted.
       await turn();
       const undo = async () => {
-        if (!isRepeated) await service.allocator.undo(row);
+        if (!isRepeated) await service.allocator.undo(row, told);
       };
       return await handOver(c, caller, body, { undo, isStale });
     } finally {
@@ -152,11 +160,12 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     let leave = () => {};
     try {
       leave = releases.enter({ eni: pool.eni, host: from.instance });
-      if (from === ANYBODY) await service.allocator.release(pool, ip, () => service.opened());
-      else await releaseFor(c, service, { pool, ip, from });
+      const client = { from, isLate: () => false, log: logOf(c, log) };
+      if (from === ANYBODY) await service.allocator.release(pool, ip, () => service.opened(), client);
+      else await releaseFor(c, service, pool, ip, client);
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
-      return errorAnswer(error, log, { path: c.req.path, eni: pool.eni, ip });
+      return errorAnswer(c, error, log, { eni: pool.eni, ip });
     } finally {
       leave();
     }
@@ -170,7 +179,9 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 async function releaseFor(
   c: Context<Env>,
   service: Service,
-  { pool, ip, from }: { readonly pool: Pool; readonly ip: Ipv4; readonly from: Origin },
+  pool: Pool,
+  ip: Ipv4,
+  client: Client,
 ): Promise<void> {
   const caller = watchCaller(c);
   let isLate = false;
@@ -179,7 +190,7 @@ async function releaseFor(
     isLate = caller.isGone();
     await service.opened();
   };
-  await service.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
+  await service.allocator.release(pool, ip, opened, { ...client, isLate: () => isLate });
 }
 
 async function gatewayAnswer(

@@ -7,6 +7,7 @@ import { type Identity, identityIn } from '../domain/certificate.ts';
 import { IpamError } from '../domain/error.ts';
 import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import type { Env } from './answer.ts';
+import { nameCall } from './call.ts';
 
 /** The id of a call, and how long the call was at the agent before it was sent on. */
 export const REQUEST_ID = 'ec2-ipam-request-id';
@@ -32,7 +33,7 @@ export function noteTlsPeer(socket: TLSSocket): string | null {
 }
 export const noteUnixPeer = (socket: Socket): void => void peers.set(socket, { via: 'unix' });
 
-/** Returns who sent the call. Throws denied when the certificate names no instance, and bad-request for ids that
+/** Returns who sent the call, and names the call by its id. Throws denied when the certificate names no instance, and bad-request for ids that
  *  cannot be read. Ids count only on connections that prove who sends them: nobody else may name a request. */
 export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   const incoming = c.env?.incoming;
@@ -42,7 +43,9 @@ export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   if (isBound && peer.instance === null) throw unnamed(peer.why);
   const { [REQUEST_ID]: id, [SENT_MS_AGO]: age } = incoming.headers;
   if (!isBound && id === undefined) return ANYBODY;
-  return { instance: isBound ? peer.instance : null, ...idsOf(id, age) };
+  const ids = idsOf(id, age);
+  if (ids.id !== null) nameCall(c, ids.id);
+  return { instance: isBound ? peer.instance : null, ...ids };
 }
 
 function idsOf(id: unknown, age: unknown): Pick<Origin, 'id' | 'sentMsAgo'> {

@@ -4,6 +4,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { createAgentApp } from '../../src/agent/agent-app.ts';
 import type { Forward } from '../../src/agent/forward.ts';
+import { IpamError } from '../../src/domain/error.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
 import { type Listening, listen } from '../../src/http/listen.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
@@ -14,6 +15,9 @@ interface Context {
   folder: string;
   listening: Listening;
   calls: [path: string, body: unknown][];
+  /** The ids of the calls. */
+  ids: string[];
+  lines: { message: string; request: unknown }[];
   /** What the server answers. */
   answer: Forward;
   /** How much later the host's clock is. */
@@ -25,17 +29,22 @@ const agent = suite<Context>('the agent before Docker');
 agent.before.each(async context => {
   context.folder = tempFolder();
   context.calls = [];
+  context.ids = [];
+  context.lines = [];
   context.aheadMs = 0;
   context.answer = async () => ({});
+  let ids = 0;
   const app = createAgentApp({
-    forward: async (path, body) => {
+    forward: async (path, body, id) => {
       context.calls.push([path, JSON.parse(body)]);
-      return await context.answer(path, body);
+      context.ids.push(id);
+      return await context.answer(path, body, id);
     },
     boundMs: 120_000,
     deadlineClock: () => performance.now() + context.aheadMs,
     inFlight: createInFlight(),
-    log: () => {},
+    newId: () => `0000000${++ids}-uuid`,
+    log: (_, message, fields) => void context.lines.push({ message, request: fields?.request }),
   });
   const path = join(context.folder, 'x.sock');
   context.listening = await listen(app, { kind: 'unix', path, mode: 0o600 });
@@ -97,6 +106,19 @@ agent('a caller that has gone: its address is released', async context => {
   await meanwhile(context, asked => asked.hangUp()).catch(() => {});
   await until('it is released', () => context.calls.length === 2);
   assert.equal(context.calls[1], RELEASE);
+  const [request, , release] = ['00000001-uuid', '00000002-uuid', '00000003-uuid']; // the second was Activate's
+  assert.equal(context.ids, [request, release], 'a call of its own');
+  assert.equal(context.lines, [{ message: 'address released: the caller has gone', request }]);
+});
+
+agent('no server answers: the error and the log have the id under which the call was sent', async context => {
+  context.answer = async () => {
+    throw new IpamError('unavailable', 'no answer from a.example.com');
+  };
+  const answer = context.ask('IpamDriver.ReleasePool', { PoolID: 'eni-0a' }).answer;
+  assert.equal(await answer, { Error: 'no answer from a.example.com (request 00000001)' });
+  assert.equal(context.ids, ['00000001-uuid']);
+  assert.equal(context.lines, [{ message: 'request refused', request: '00000001-uuid' }]);
 });
 
 agent(

@@ -1,7 +1,7 @@
 // Goal: a call of Docker reaches a server while one of them answers, under one id, and ends in its bound. Method: servers
 // that are functions, and a clock that only they and pauses move.
 import type { Agent } from 'node:https';
-import { createForward, type Forward } from '../../src/agent/forward.ts';
+import { createForward } from '../../src/agent/forward.ts';
 import type { Answer, Call, ServerUrl } from '../../src/agent/server-client.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { failureOf } from '../kit/failures.ts';
@@ -22,7 +22,8 @@ interface Sent {
   readonly body: string;
 }
 interface Site {
-  readonly forward: Forward;
+  /** Sends a call under the next id. */
+  forward(path: string, body: string): Promise<unknown>;
   readonly sent: readonly Sent[];
   readonly refused: readonly unknown[];
   now: number;
@@ -32,8 +33,8 @@ function site(servers: Readonly<Record<string, Server>>, names: readonly ServerU
   const sent: Sent[] = [];
   const refused: unknown[] = [];
   let ids = 0;
-  const one = { forward: null as never as Forward, sent, refused, now: 1000 };
-  one.forward = createForward({
+  const one = { sent, refused, now: 1000 };
+  const forward = createForward({
     servers: names,
     serverCa: null,
     identity: { current: async () => CREDENTIAL, refused: credential => void refused.push(credential) },
@@ -47,10 +48,11 @@ function site(servers: Readonly<Record<string, Server>>, names: readonly ServerU
     wait: async ms => {
       one.now += ms;
     },
-    newId: () => `id-${++ids}`,
     log: () => {},
   });
-  return one;
+  return Object.assign(one, {
+    forward: (path: string, body: string) => forward(path, body, `id-${++ids}`),
+  });
 }
 
 const answers =

@@ -7,12 +7,13 @@ import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
 import { listen } from '../../src/http/listen.ts';
+import { toldIn } from '../kit/failures.ts';
 import { range } from '../kit/rows.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { ENI_A, ROOMY } from '../kit/vpcs.ts';
 import { until } from '../kit/wait.ts';
-import { pooled, type World, world } from '../kit/world.ts';
+import { NOT_WARM, pooled, type World, world } from '../kit/world.ts';
 
 const appOf = (
   w: World,
@@ -145,14 +146,32 @@ protocol('a pool is released with success, whatever it is', async () => {
 protocol('a release that is refused: the log names the address and its ENI', async () => {
   const w = world();
   const away = () => Promise.reject(new IpamError('unavailable', 'the server stops'));
-  const { Error: told } = await post(appOf(w, away), '/IpamDriver.ReleaseAddress', {
+  const told = await post(appOf(w, away), '/IpamDriver.ReleaseAddress', {
     PoolID: `${ENI_A};range=10.0.1.0/25`,
     Address: '10.0.1.7',
   });
-  assert.is(told, 'the server stops');
+  assert.is(toldIn(told), 'the server stops');
   const [line] = w.lines.filter(({ message }) => message === 'request refused');
   assert.is(line?.fields.eni, ENI_A);
   assert.is(line?.fields.ip, '10.0.1.7');
+});
+
+protocol('each log line of a request has its id, and so has the error that its user sees', async () => {
+  const w = await pooled({ vpc: ROOMY, policy: NOT_WARM });
+  const app = appOf(w);
+  await ask(app, { Address: '10.0.1.7' });
+  for (let count = 1; count < 9; count++) await ask(app);
+  w.time.now += 60_000;
+  await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.7' });
+  await ask(app);
+  const { Error: line } = await ask(app);
+  const ids = ['assigned', 'early reuse', 'request refused'].map(message => {
+    const [first] = w.lines.filter(one => one.message === message);
+    return first?.fields.request;
+  });
+  for (const id of ids) assert.match(String(id), /^[0-9a-f]{8}$/);
+  assert.is(new Set(ids).size, 3, 'each of another request');
+  assert.match(String(line), ` (request ${ids[2]})`);
 });
 
 const BAD: [what: string, body: unknown, error: RegExp][] = [
@@ -203,7 +222,7 @@ protocol('an error that nobody foresaw shows nothing of itself', async () => {
     request: () => Promise.reject(new TypeError('secret SELECT * FROM allocation')),
   };
   const app = createDriver({ pools: w.pools, allocator: broken, opened: async () => {} }, w.context.log);
-  const { Error: line } = await ask(app);
+  const line = toldIn(await ask(app));
   assert.is(line, 'ec2-ipam: internal error; look into the log of the server');
   assert.ok(w.lines.some(one => one.level === 'error'));
 });
@@ -212,7 +231,7 @@ protocol('waits for the ledger, and says why in vain', async () => {
   const down = async () => {
     throw new IpamError('store-down', 'db.example:3306 does not answer', { hint: 'see that it runs' });
   };
-  const { Error: line } = await ask(appOf(world(), down));
+  const line = toldIn(await ask(appOf(world(), down)));
   assert.is(line, 'db.example:3306 does not answer; see that it runs');
 });
 
@@ -338,7 +357,7 @@ for (const [what, head] of [
     await until('the end of the connection', () => client.socket.closed);
     assert.match(
       client.answer,
-      /"Error":"the body of the request did not come within 0.05 s; nothing was changed"/,
+      /"Error":"the body of the request did not come within 0.05 s; nothing was changed \(request [0-9a-f]{8}\)"/,
     );
     assert.match(client.answer, /^connection: close\r$/im);
     await close();
@@ -403,6 +422,8 @@ protocol('a claim that is stale when it is to be told: is rolled back, and the r
   const { Error: told } = await ask(app);
   back();
   assert.match(String(told), 'the server was suspended while it answered');
+  const [line] = w.lines.filter(({ message }) => message === 'claim rolled back');
+  assert.match(String(told), ` (request ${line?.fields.request})`);
   assert.equal(await w.ipsWith('allocated'), []);
   assert.is((await ask(app)).Error, undefined);
 });

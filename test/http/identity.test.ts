@@ -371,4 +371,17 @@ identity(
   },
 );
 
+identity('an id that is proved: names the call to its user and in the log; no other id does', async () => {
+  const w = world({ vpc: ROOMY });
+  const [tls, plain] = [await serve(w), await serve(w, LOCAL)];
+  const uuid = `3f2a9c1d${id(1).slice(8)}`;
+  const lastId = () => w.lines.at(-1)?.fields.request;
+  const proved = await call(tls, hosts.a, ask('eni-0c', { id: uuid }));
+  assert.match(String(proved.Error), / \(request 3f2a9c1d\)$/);
+  assert.is(lastId(), uuid);
+  const claimed = await call(plain, null, ask('eni-0c', { id: uuid }));
+  assert.match(String(claimed.Error), / \(request (?!3f2a9c1d)[0-9a-f]{8}\)$/);
+  assert.match(String(claimed.Error), ` (request ${lastId()})`);
+});
+
 identity.run();

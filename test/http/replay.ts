@@ -2,6 +2,7 @@
 import { contains, fromNumber, parseCidr, parseIpv4, routerOf } from '../../src/domain/address.ts';
 import { type EniId, parseEniId, parseSubnetId, type SubnetId } from '../../src/domain/ids.ts';
 import { createDriver } from '../../src/http/driver.ts';
+import { toldIn } from '../kit/failures.ts';
 import { assert } from '../kit/uvu.ts';
 import { type World, world } from '../kit/world.ts';
 
@@ -148,7 +149,7 @@ export class Replay {
         this.#judge(line, asked, answer);
       } else {
         const [what, , error] = refusal;
-        assert.match(String(answer.Error), error, `${what}: ${line.body} → ${body}`);
+        assert.match(toldIn(answer), error, `${what}: ${line.body} → ${body}`);
         this.refused.add(what);
       }
     }

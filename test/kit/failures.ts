@@ -13,6 +13,13 @@ export function lineOf(work: () => unknown, code?: ErrorCode): string {
   throw new Error('it was accepted');
 }
 
+/** The line that an answer of the driver has for the docker user, without the id of the request at its end. */
+export function toldIn({ Error: line }: { readonly Error?: unknown }): string {
+  const [, told = ''] = /^(.*) \(request [0-9a-f]{8}\)$/.exec(String(line)) ?? [];
+  assert.is.not(told, '', `without an id: ${line}`);
+  return told;
+}
+
 /** Fails unless the work throws an error of ours whose line matches. */
 export const refuses = (work: () => unknown, says: RegExp): void => assert.match(lineOf(work), says);
 

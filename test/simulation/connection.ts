@@ -79,7 +79,7 @@ export function createConnection(
     /** As the server's handlers see it. */
     context() {
       const outgoing = { writeHead: () => {}, end: (text: string) => write(JSON.parse(text)) };
-      return { env: { outgoing } } as unknown as Context<Env>;
+      return { env: { outgoing }, get: () => 'id', set: () => {} } as unknown as Context<Env>;
     },
   };
 }

@@ -46,10 +46,10 @@ export const agent = command({
       timeOfDay: Date.now,
       random: Math.random,
     });
-    const forward = createForward({ ...shared, identity, boundMs, newId: randomUUID });
+    const forward = createForward({ ...shared, identity, boundMs });
     const inFlight = createInFlight();
     const deadlineClock = createDeadlineClock(clock, Date.now);
-    const app = createAgentApp({ forward, boundMs, deadlineClock, inFlight, log });
+    const app = createAgentApp({ forward, boundMs, deadlineClock, inFlight, newId: randomUUID, log });
     const listening: Listening[] = [];
     const stopping = new AbortController();
     try {

@@ -4,6 +4,7 @@ import { contains, type Ipv4 } from '../../domain/address.ts';
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
+import type { Log } from '../../domain/log.ts';
 import { ANYBODY, isForgotten } from '../../domain/origin.ts';
 import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
 import type { Limited } from '../../domain/tenant.ts';
@@ -44,8 +45,9 @@ export interface Allocator {
   request(asked: AddressRequest): Promise<Given>;
   /** Ends a holding; see `Releases`. */
   release: Releases['release'];
-  /** Rolls back a claim whose response was not delivered. Takes UNDO_MAX_MS at most; then the keeper repeats it. */
-  undo(row: Allocation): Promise<void>;
+  /** Rolls back a claim whose response was not delivered. Takes UNDO_MAX_MS at most; then the keeper repeats it. `log`:
+   *  that of the request. */
+  undo(row: Allocation, log?: Log): Promise<void>;
 }
 
 export interface AllocatorParts {
@@ -65,6 +67,8 @@ export function createAllocator(
 ): Allocator {
   const { store, policy, clock, wait } = context;
   const looks = new Map<EniId, Promise<void>>();
+  /** The context of what is done for this request alone. */
+  const contextOf = ({ pool, log }: Asked) => ({ ...inTurnOf(context, pool.eni), log });
 
   async function request(asked: AddressRequest): Promise<Given> {
     if (rollbacks.isFull)
@@ -77,7 +81,7 @@ export function createAllocator(
   }
 
   async function tryOnce(asked: AddressRequest, options: Required<RetryOptions>): Promise<Given> {
-    const { pool, named, from = ANYBODY } = asked;
+    const { pool, named, from = ANYBODY, log = context.log } = asked;
     const { startedAt } = options;
     const outage = outages.ec2(pool.eni);
     const withRetry = <T>(work: () => Promise<T>) => outage.retryWhile(isEc2Away, work, options);
@@ -100,6 +104,7 @@ export function createAllocator(
         ...asked,
         home,
         from,
+        log,
         startedAt,
         withRetry,
         isRepeated: false,
@@ -115,8 +120,7 @@ export function createAllocator(
       },
     };
     try {
-      const claimed =
-        named === null ? claimAny(going) : claimNamed(inTurnOf(context, pool.eni), enis, going, named);
+      const claimed = named === null ? claimAny(going) : claimNamed(contextOf(going), enis, going, named);
       const row = await claimed.catch(error => unlessGiven(going, error));
       cache.note(row);
       const { isRepeated } = going;
@@ -187,7 +191,7 @@ export function createAllocator(
       cache.settled(row, claimed !== null);
     }
     if (claimed === null) warm.changed({ home, range: asked.pool.range });
-    else if (now !== null) logEarlyReuse(context, home.eni.id, row, now);
+    else if (now !== null) logEarlyReuse(context, asked, row, now);
     return claimed;
   }
 
@@ -196,10 +200,7 @@ export function createAllocator(
   async function claimResting(asked: Asked, why: Exhausted): Promise<Allocation | null> {
     const row = takeEarly(asked);
     const claimed = row === null ? null : await claim(row, asked);
-    return (
-      claimed ??
-      (await withRetry(asked, () => claimEarly(inTurnOf(context, asked.pool.eni), enis, asked, why)))
-    );
+    return claimed ?? (await withRetry(asked, () => claimEarly(contextOf(asked), enis, asked, why)));
   }
 
   /** Retries `work` while EC2 is unavailable. After REUSE_AFTER_MS claims an address that still rests on the ENI
@@ -279,8 +280,8 @@ export function createAllocator(
     );
   }
 
-  async function undo(row: Allocation): Promise<void> {
-    rollbacks.add(row);
+  async function undo(row: Allocation, log?: Log): Promise<void> {
+    rollbacks.add(row, log);
     const settled = new AbortController();
     try {
       await Promise.race([rollbacks.settle(), wait(UNDO_MAX_MS, settled.signal)]);

@@ -47,17 +47,18 @@ export async function claimReady(
 ): Promise<Allocation | null> {
   if (!asked.authority.isProved()) await asked.authority.prove();
   const claimed = await sendClaim(context, asked, claimOf(context, asked, row));
-  if (claimed !== null) logEarlyReuse(context, asked.home.eni.id, before, now);
+  if (claimed !== null) logEarlyReuse(context, asked, before, now);
   return claimed;
 }
 
 /** Logs an early reuse if the row, as it was at `now`, had not rested. */
 export function logEarlyReuse(
-  { policy, log }: IpamContext,
-  eni: Asked['home']['eni']['id'],
+  { policy }: IpamContext,
+  { home, log }: Asked,
   row: Allocation,
   now: number,
 ): void {
+  const eni = home.eni.id;
   if (isRested(row, eni, policy, now)) return;
   log('warn', 'early reuse', { eni, ip: row.ip, restedMs: now - since(row), restedFrom: row.restedFrom });
 }

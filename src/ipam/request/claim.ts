@@ -46,7 +46,7 @@ export async function givenBefore(context: IpamContext, asked: Asked): Promise<A
     const repeated = await sendClaim(context, asked, { row, move: 'repeat' });
     if (repeated === null) continue;
     asked.isRepeated = true;
-    context.log('info', 'request repeated', { eni: row.iface, ip: row.ip, request: id });
+    asked.log('info', 'request repeated', { eni: row.iface, ip: row.ip });
     return repeated;
   }
   throw new IpamError('unavailable', 'other requests kept changing the address of this request', {

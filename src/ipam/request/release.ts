@@ -12,6 +12,7 @@ import {
   onArrival,
 } from '../../domain/holding.ts';
 import type { EniId, InstanceId, Pool } from '../../domain/ids.ts';
+import type { Log } from '../../domain/log.ts';
 import { ANYBODY, isForgotten, type Origin } from '../../domain/origin.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import { isStray } from '../../domain/witness.ts';
@@ -57,6 +58,8 @@ export interface Client {
   /** Whether its connection was closed when the release was read; known once `opened` has resolved. From an agent it is a
    *  late copy then, that a server found when it went on after a stop: the agent has sent the release to another one. */
   isLate(): boolean;
+  /** Where what happens to the release is logged. Default: the log of the server. */
+  readonly log?: Log;
 }
 const LOCAL: Client = { from: ANYBODY, isLate: () => false };
 
@@ -64,7 +67,7 @@ const LOCAL: Client = { from: ANYBODY, isLate: () => false };
 interface Release {
   readonly pool: Pool;
   readonly ip: Ipv4;
-  readonly client: Client;
+  readonly client: Required<Client>;
   /** The cached row of the holding when the release arrived. If another server has ended that holding since, the
    *  move fails and the ledger is read. */
   readonly remembered: Allocation | null;
@@ -88,7 +91,6 @@ type Place = Home & { readonly isAway: boolean };
 
 export function createReleases(context: IpamContext, parts: Parts): Releases {
   const { enis, attachments, cache, warm, outages } = parts;
-  const { log } = context;
   const moment = (): Moment => ({ least: context.clock(), most: context.deadlineClock() });
   const underWay = new Map<EniId, Map<Ipv4, Set<Promise<unknown>>>>();
   /** Owed releases, each with the function to call when it has ended. */
@@ -109,7 +111,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     const one: Release = {
       pool,
       ip,
-      client,
+      client: { log: context.log, ...client },
       remembered: isSurely(held, from, storeNow) ? held : null,
       known,
     };
@@ -125,7 +127,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   async function owe(one: Release, error: unknown): Promise<void> {
     if (!isStoreDown(error)) return;
     if (owing.size < OWED_MAX) return await new Promise<void>(ended => owing.set(one, ended));
-    log('error', 'release lost', { eni: one.pool.eni, ip: one.ip, error: error.line });
+    one.client.log('error', 'release lost', { eni: one.pool.eni, ip: one.ip, error: error.line });
   }
 
   async function settleOwed(): Promise<void> {
@@ -158,11 +160,11 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   }
 
   async function settleOne(one: Release): Promise<void> {
-    const { pool, ip } = one;
+    const { pool, ip, client } = one;
     const ended = owing.get(one);
     try {
       const made = await make(one);
-      log('info', 'release made late', { eni: pool.eni, ip, made });
+      client.log('info', 'release made late', { eni: pool.eni, ip, made });
     } catch (error) {
       if (isStoreDown(error) && !isLocked(error)) throw error;
       if (isStoreDown(error) || isEc2Away(error)) {
@@ -171,7 +173,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
         if (ended !== undefined) owing.set(one, ended);
         return;
       }
-      log('error', 'release lost', { eni: pool.eni, ip, error });
+      client.log('error', 'release lost', { eni: pool.eni, ip, error });
     }
     ended?.();
     owing.delete(one);
@@ -244,7 +246,11 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       const full = move === 'surrender' ? await tenantAtQuota(context, home.eni.id) : null;
       if (full !== null) {
         const why = `${atQuota(full).message}; run \`ec2-ipam release\` for it when there is room`;
-        log('warn', 'release changed nothing, the address would count', { eni: home.eni.id, ip, error: why });
+        client.log('warn', 'release changed nothing, the address would count', {
+          eni: home.eni.id,
+          ip,
+          error: why,
+        });
         return false;
       }
     }
@@ -294,7 +300,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     const judged = judge(one.known, seen);
     if (judged === 'again') return 'again';
     if (judged === 'kept' || judged === 'unsure')
-      log('warn', 'release refused, address perhaps given anew', {
+      one.client.log('warn', 'release refused, address perhaps given anew', {
         ...{ eni: eni.id, ip, holder: seen.row?.holder },
       });
     if (judged === 'unsure')

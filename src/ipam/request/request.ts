@@ -2,6 +2,7 @@
 import type { Ipv4 } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import type { Pool } from '../../domain/ids.ts';
+import type { Log } from '../../domain/log.ts';
 import type { Origin } from '../../domain/origin.ts';
 import type { Home } from '../ec2/enis.ts';
 import type { Authority } from './authority.ts';
@@ -16,6 +17,8 @@ export interface AddressRequest {
   readonly caller: AbortSignal;
   /** Default: a client that may use every ENI, and repeats nothing. */
   readonly from?: Origin;
+  /** Where what happens to the request is logged. Default: the log of the server. */
+  readonly log?: Log;
 }
 export interface Given {
   readonly row: Allocation;
@@ -32,6 +35,7 @@ export interface Given {
 export interface Asked extends AddressRequest {
   readonly home: Home;
   readonly from: Origin;
+  readonly log: Log;
   readonly authority: Authority;
   /** Set when the address is one that the request was given before. */
   isRepeated: boolean;

@@ -2,6 +2,7 @@
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import type { IpamError } from '../../domain/error.ts';
 import { isSameHolding } from '../../domain/holding.ts';
+import type { Log } from '../../domain/log.ts';
 import { CHANGES_MAX } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
 import { isLocked, isStoreDown } from './retry.ts';
@@ -13,8 +14,8 @@ const WAITING_MAX = 10_000;
 const ROUNDS_MAX = 5;
 
 export interface Rollbacks {
-  /** Records a claim that has to be rolled back. */
-  add(claimed: Allocation): void;
+  /** Records a claim that has to be rolled back. `log`: that of its request; default: the server's. */
+  add(claimed: Allocation, log?: Log): void;
   /** Rolls back the claims recorded before the call, and those whose commit had an unknown outcome and was applied.
    *  Concurrent calls share the next run. Throws store-down, and keeps the claims that are left. */
   settle(): Promise<void>;
@@ -24,14 +25,21 @@ export interface Rollbacks {
   readonly isFull: boolean;
 }
 
+/** A claim whose client does not know of it. */
+interface Unheard {
+  readonly claimed: Allocation;
+  readonly log: Log;
+}
+
 export function createRollbacks(context: IpamContext): Rollbacks {
-  const { store, log } = context;
-  const waiting = new Map<string, Allocation>();
+  const { store } = context;
+  const waiting = new Map<string, Unheard>();
   let areOutcomesKnown = true;
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
-  const add = (claimed: Allocation): void => void waiting.set(claimKeyOf(claimed), claimed);
+  const add = (claimed: Allocation, log = context.log): void =>
+    void waiting.set(claimKeyOf(claimed), { claimed, log });
 
   function settle(): Promise<void> {
     if (running === null) {
@@ -59,10 +67,10 @@ export function createRollbacks(context: IpamContext): Rollbacks {
 
   /** Returns the claims whose row changed between read and move; they have to be read again. Throws store-down for a
    *  locked row when the others have been rolled back. */
-  async function settleOnce(claims: readonly Allocation[]): Promise<Allocation[]> {
-    const again: Allocation[] = [];
+  async function settleOnce(claims: readonly Unheard[]): Promise<Unheard[]> {
+    const again: Unheard[] = [];
     let locked: IpamError | null = null;
-    for (const ofSubnet of Map.groupBy(claims, ({ subnet }) => subnet).values())
+    for (const ofSubnet of Map.groupBy(claims, ({ claimed }) => claimed.subnet).values())
       for (let from = 0; from < ofSubnet.length; from += CHANGES_MAX)
         try {
           again.push(...(await rollBack(ofSubnet.slice(from, from + CHANGES_MAX))));
@@ -75,18 +83,19 @@ export function createRollbacks(context: IpamContext): Rollbacks {
   }
 
   /** Rolls back claims of one subnet, in one move. Returns those whose row changed between read and move. */
-  async function rollBack(claims: readonly Allocation[]): Promise<Allocation[]> {
+  async function rollBack(claims: readonly Unheard[]): Promise<Unheard[]> {
     const [first] = claims;
     if (first === undefined) return [];
-    const ips = [...new Set(claims.map(({ ip }) => ip))];
-    const rows = new Map((await store.get(first.subnet, ips)).rows.map(row => [row.ip, row]));
-    const standing: Allocation[] = [];
+    const ips = [...new Set(claims.map(({ claimed }) => claimed.ip))];
+    const rows = new Map((await store.get(first.claimed.subnet, ips)).rows.map(row => [row.ip, row]));
+    const standing: Unheard[] = [];
     const changes: Change[] = [];
-    for (const claimed of claims) {
+    for (const one of claims) {
+      const { claimed } = one;
       const row = rows.get(claimed.ip);
       if (row === undefined || !isUnheard(row, claimed)) waiting.delete(claimKeyOf(claimed));
       else {
-        standing.push(claimed);
+        standing.push(one);
         // It is no release: a copy of the last one still ends nothing.
         const { releaseId, missingSince } = row;
         changes.push({ row, move: missingSince === null ? 'undo' : 'retire', releaseId });
@@ -94,7 +103,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
     }
     const { moved, locked } = await moveUnlocked(changes);
     const rolledBack = new Map(moved.map(row => [row.ip, row]));
-    for (const claimed of standing) {
+    for (const { claimed, log } of standing) {
       const row = rolledBack.get(claimed.ip);
       if (row === undefined) continue;
       waiting.delete(claimKeyOf(claimed));
@@ -105,7 +114,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
       });
     }
     if (locked !== null) throw locked;
-    return standing.filter(({ ip }) => !rolledBack.has(ip));
+    return standing.filter(({ claimed }) => !rolledBack.has(claimed.ip));
   }
 
   /** Makes the changes in one move, or each by itself when another transaction has locked one of their rows. Returns the

@@ -11,6 +11,7 @@ import { IpamError } from '../../../src/domain/error.ts';
 import type { Allocator } from '../../../src/ipam/request/allocate.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { configOf, keptIo } from '../../kit/cli.ts';
+import { toldIn } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { trustWith } from '../../kit/trust.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -103,7 +104,7 @@ stop('what waits for a ledger that is not open: fails at once', async () => {
   await until('a try', () => tries > 0);
   await pause(100);
   await soon(server.stop());
-  assert.is(JSON.parse(await answer).Error, 'the server stops; try again');
+  assert.is(toldIn(JSON.parse(await answer)), 'the server stops; try again');
   assert.not(existsSync(socketPath()));
 });
 
