@@ -54,6 +54,7 @@ const AssignSchema = v.strictObject({
 const UnassignSchema = v.strictObject({ ips: v.array(ipv4) });
 const TagsSchema = v.record(v.string(), v.string());
 const ForeignSchema = v.strictObject({ subnet: subnetId, ip: ipv4 });
+const RightsSchema = v.strictObject({ denied: v.array(v.string()) });
 const BucketsSchema = v.strictObject({ scale: v.nullable(v.pipe(v.number(), v.minValue(0))) });
 const AdvanceSchema = v.strictObject({ ms: v.pipe(v.number(), v.minValue(0)) });
 const DateSchema = v.strictObject({ aheadMs: v.number() });
@@ -160,6 +161,12 @@ function addFaults(app: Hono<ConnectionEnv>, vpc: Vpc): void {
     vpc.buckets.scale = (await body(c, BucketsSchema)).scale;
     return json(c, { scale: vpc.buckets.scale });
   });
+  app.put('/simulator/rights', async c => {
+    const { denied } = await body(c, RightsSchema);
+    vpc.denied.clear();
+    for (const action of denied) vpc.denied.add(action);
+    return json(c, { denied: [...vpc.denied] });
+  });
   app.put('/simulator/date', async c => {
     vpc.dayAheadMs = (await body(c, DateSchema)).aheadMs;
     return json(c, { aheadMs: vpc.dayAheadMs });
@@ -176,6 +183,7 @@ const stateOf = (vpc: Vpc) => ({
   lateCalls: vpc.lateCalls,
   bucketScale: vpc.buckets.scale,
   faults: vpc.faults.list,
+  denied: [...vpc.denied],
   subnets: [...vpc.network.subnets()].map(subnet => ({
     ...subnet,
     available: vpc.network.available(subnet.id),

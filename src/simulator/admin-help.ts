@@ -47,6 +47,8 @@ Make it fail, from now on
            "403", or "200" with an empty "message"
   DELETE /simulator/faults                         removes all faults
   PUT    /simulator/buckets                        {"scale":0.1}: a tenth of EC2's token buckets; null: no throttling
+  PUT    /simulator/rights                         {"denied":["AssignPrivateIpAddresses"]}: refused, all others allowed;
+                                                    a call with DryRun says which it is, and changes nothing
   PUT    /simulator/date                           {"aheadMs":-60000}: EC2's time of day, in responses and for signatures
   POST   /simulator/advance                        {"ms":330000}: sets the simulator's own clock forward
 

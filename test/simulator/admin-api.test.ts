@@ -75,6 +75,10 @@ admin('a foreign address: is taken and given back by its owner', async ({ vpc, e
 
 admin('faults, buckets and the clock: are set from outside', async ({ vpc, ec2, json }) => {
   const refused = async () => (await failureOf(assign(ec2, ETH1, '10.0.1.20'))).name;
+  await json('PUT', '/rights', { denied: ['AssignPrivateIpAddresses'] });
+  assert.is(await refused(), 'UnauthorizedOperation');
+  assert.equal((await json<{ denied: string[] }>('GET', '/state')).denied, ['AssignPrivateIpAddresses']);
+  await json('PUT', '/rights', { denied: [] });
   await json('POST', '/faults', { kind: 'throttle', action: 'AssignPrivateIpAddresses', times: 1 });
   assert.is(await refused(), 'RequestLimitExceeded');
   await json('POST', '/faults', { kind: 'applyLate', ms: 1000 });
@@ -85,7 +89,7 @@ admin('faults, buckets and the clock: are set from outside', async ({ vpc, ec2, 
   await json('PUT', '/buckets', { scale: null });
   await assign(ec2, ETH1, '10.0.1.20');
   assert.equal(await json('POST', '/advance', { ms: 5000 }), { now: 1_005_000, lateCalls: 0 });
-  assert.equal(await json('GET', '/calls'), { AssignPrivateIpAddresses: 3 });
+  assert.equal(await json('GET', '/calls'), { AssignPrivateIpAddresses: 4 });
 });
 
 interface Journal {

@@ -61,10 +61,10 @@ function callOf(action: string, form: URLSearchParams, vpc: Vpc, caller: Caller)
     throw new Ec2Error('InvalidAction', `The action ${action} is not valid for this web service.`);
   if (params.text('Version') !== API_VERSION)
     throw new Ec2Error('NoSuchVersion', `The requested version is not valid: it must be ${API_VERSION}`);
-  if (params.flag('DryRun')) throw new Ec2Error('UnsupportedOperation', 'The simulator has no dry runs');
+  const isDry = params.flag('DryRun') ?? false;
   const call = make(params, vpc, caller);
   params.checkAllKnown();
-  return call;
+  return isDry ? () => vpc.dryRun(action) : call;
 }
 
 function callerOf(c: Context, now: number): Caller {

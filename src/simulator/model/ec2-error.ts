@@ -18,6 +18,7 @@ export class Ec2Error extends Error {
 // server errors and throttling 500s.
 const STATUSES: Record<string, number> = {
   AuthFailure: 401,
+  DryRunOperation: 412,
   MissingAuthenticationToken: 403,
   UnauthorizedOperation: 403,
   InternalError: 500,
@@ -89,6 +90,8 @@ export const refuse = {
     ),
   notRunning: (instance: string) =>
     error('IncorrectState', `Instance '${instance}' is not 'running' or 'stopped'.`),
+  unauthorized: () => error('UnauthorizedOperation', 'You are not authorized to perform this operation.'),
+  dryRun: () => error('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.'),
   throttled: () => error('RequestLimitExceeded', 'Request limit exceeded.'),
   paginate: () =>
     error('OperationNotPermitted', 'The result is too large for one answer. Use MaxResults to paginate it.'),

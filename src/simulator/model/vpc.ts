@@ -45,6 +45,7 @@ export function createVpc(options: VpcOptions) {
   const buckets = createBuckets(bucketScale, now);
   const faults = createFaults(random);
   const sessions = createSessions(random);
+  const denied = new Set<string>();
   const calls = new Map<string, number>();
   let aheadMs = 0;
   const late: { at: number; apply: (network: Network) => unknown }[] = [];
@@ -82,6 +83,22 @@ export function createVpc(options: VpcOptions) {
     return unanswered(struck);
   }
 
+  /**
+   * A call with DryRun: it changes and reads nothing, and tells by an error whether the caller has the right. It takes a
+   * token like any call. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html has the two codes;
+   * status and text are those that clients report: https://github.com/getmoto/moto/pull/4270,
+   * https://github.com/aws/aws-cli/issues/3127. For AssignPrivateIpAddresses and UnassignPrivateIpAddresses the API
+   * reference does not list the parameter; the AWS SDK for Java 1 sends it with them too (getDryRunRequest), and whether
+   * EC2 accepts it there was not tried. Nor was what EC2 says of resources that do not exist: here they are not looked at.
+   */
+  function dryRun(action: string): Outcome<never> {
+    const struck = admit(action, null, false);
+    if ('kind' in struck) return struck;
+    return carryOut(struck, () => {
+      throw refuse.dryRun();
+    });
+  }
+
   /** Returns the faults of the call, or the outcome of a call that is not carried out. */
   function admit(action: string, eni: EniId | null, sweeping: boolean): Struck | Outcome<never> {
     applyLate();
@@ -93,6 +110,7 @@ export function createVpc(options: VpcOptions) {
     if (fault?.kind === 'hang') return { kind: 'never' };
     if (fault?.kind === 'error')
       return { kind: 'refusal', error: new Ec2Error(fault.code, fault.message), afterMs };
+    if (denied.has(action)) return { kind: 'refusal', error: refuse.unauthorized(), afterMs };
     return struck;
   }
 
@@ -116,6 +134,8 @@ export function createVpc(options: VpcOptions) {
     faults,
     buckets,
     sessions,
+    /** The actions that callers have no right to. */
+    denied,
     /** How often each action was called, with refused and throttled calls. */
     calls: calls as ReadonlyMap<string, number>,
     /** How far EC2's time of day is ahead of its callers', in milliseconds: for the Date header and for signatures. */
@@ -124,6 +144,7 @@ export function createVpc(options: VpcOptions) {
     advance,
     read,
     write,
+    dryRun,
     get network(): Network {
       applyLate();
       return network;

@@ -65,7 +65,6 @@ const refusals: [why: string, send: (ec2: EC2) => Promise<unknown>, name: string
     'UnknownParameter',
     /Ipv4PrefixCount is not recognized/,
   ],
-  ['a dry run', ec2 => ec2.describeSubnets({ DryRun: true }), 'UnsupportedOperation', /dry runs/],
   [
     'too small a page',
     ec2 => ec2.describeNetworkInterfaces({ MaxResults: 4 }),
@@ -197,6 +196,25 @@ faces('latency: delays the answer, past the timeout if it must', async ({ vpc, u
   hasty.destroy();
 });
 
+faces('a dry run: tells by an error whether the caller has the right', async ({ vpc, ec2 }) => {
+  const told = async () => {
+    const { name, status, message } = await failureOf(ec2.describeSubnets({ DryRun: true }));
+    return [name, status, message];
+  };
+  const allowed = ['DryRunOperation', 412, 'Request would have succeeded, but DryRun flag is set.'];
+  assert.equal(await told(), allowed);
+  vpc.denied.add('DescribeInstances');
+  assert.equal(await told(), allowed, 'rights go by action');
+  vpc.denied.add('DescribeSubnets');
+  assert.equal(await told(), [
+    'UnauthorizedOperation',
+    403,
+    'You are not authorized to perform this operation.',
+  ]);
+  assert.is((await failureOf(ec2.describeSubnets({}))).name, 'UnauthorizedOperation');
+  assert.ok((await ec2.describeNetworkInterfaces({ DryRun: false })).NetworkInterfaces);
+});
+
 const SIGNED =
   'AWS4-HMAC-SHA256 Credential=AKIA/20261124/eu-central-1/ec2/aws4_request, SignedHeaders=host, Signature=0';
 const amzDate = (offsetMs: number): string =>
@@ -220,4 +238,30 @@ for (const [why, signedMs, body, status, code] of raw)
     assert.is(response.status, status);
     assert.is(vpc.calls.size, 0);
   });
+
+const CHANGES = ['AssignPrivateIpAddresses', 'UnassignPrivateIpAddresses'];
+const more = `NetworkInterfaceId=${ETH1}&PrivateIpAddress.1=10.0.1.20`;
+// The SDK has no DryRun for these.
+const dry: [why: string, body: string, status: number, code: string][] = [
+  ['allowed', `${more}&DryRun=true`, 412, 'DryRunOperation'],
+  ['no right', `${more}&DryRun=true`, 403, 'UnauthorizedOperation'],
+  ['no boolean', `${more}&DryRun=yes`, 400, 'InvalidParameterValue'],
+  ['a parameter that is not known', `${more}&DryRun=true&More=1`, 400, 'UnknownParameter'],
+  ['an address that is none', `${more}&PrivateIpAddress.2=x&DryRun=true`, 400, 'InvalidParameterValue'],
+];
+for (const action of CHANGES)
+  for (const [why, body, status, code] of dry)
+    faces(`a dry run of ${action}, ${why}: changes nothing`, async ({ vpc, ec2, url }) => {
+      if (action === CHANGES[1]) await assign(ec2, ETH1, '10.0.1.20');
+      if (status === 403) vpc.denied.add(action);
+      const before = vpc.network.journalAfter(0).next;
+      const response = await fetch(`${url}/`, {
+        method: 'POST',
+        headers: { authorization: SIGNED, 'x-amz-date': amzDate(0) },
+        body: `Action=${action}&Version=2016-11-15&${body}`,
+      });
+      assert.match(await response.text(), new RegExp(`<Code>${code}</Code>`));
+      assert.is(response.status, status);
+      assert.is(vpc.network.journalAfter(0).next, before);
+    });
 faces.run();

@@ -131,6 +131,16 @@ throttling('assign and unassign: have 100 tokens each and get 5 a second', () =>
   assert.is(vpc.calls.get('AssignPrivateIpAddresses'), 280, 'throttled calls are calls');
 });
 
+throttling('a dry run: takes a token of its action, with and without the right', () => {
+  const vpc = simulated();
+  const dryRun = () => vpc.dryRun('AssignPrivateIpAddresses');
+  assert.is(kindOf(dryRun()), 'DryRunOperation');
+  vpc.denied.add('AssignPrivateIpAddresses');
+  assert.is(throttled(times(129, dryRun)), 30);
+  vpc.denied.clear();
+  assert.is(throttled(times(1, () => assign(vpc, ETH1))), 1);
+});
+
 throttling('describes: have 100 tokens and get 20 a second; sweeping ones 50 and 10', () => {
   const vpc = simulated();
   const describe = (sweeping: boolean) => () => vpc.read('DescribeNetworkInterfaces', () => null, sweeping);
