@@ -1,4 +1,4 @@
-/** Counts the requests that are dealt with, for each ENI, for each host and in all. One that is too many is refused at
+/** Counts the requests that are dealt with, for each ENI, for each client and in all. One that is too many is refused at
  *  once: an ENI has so few addresses that nobody needs more at a time. */
 import { IpamError } from '../domain/error.ts';
 
@@ -9,28 +9,34 @@ export interface Admission {
 
 export class TooManyError extends IpamError {}
 
-/** Who asks. Null: it is not known, or not proved. */
+/** Who asks, for what. Null: it is not known. */
 export interface Who {
   readonly eni: string | null;
-  /** As its certificate names it. Its requests for an ENI count apart from those of others, who may have more right to
-   *  that ENI. */
-  readonly host: string | null;
+  /** See `clientOf`. Its requests for an ENI count apart from those of others, who may have more right to that ENI. */
+  readonly client: string | null;
 }
 
 export interface AdmissionBounds {
   readonly ofEniMax: number;
-  readonly ofHostMax: number;
-  /** So many of a host have a place however many there are in all: a few hosts must not keep out the others. */
-  readonly ofHostAlways: number;
+  readonly ofClientMax: number;
+  /** So many of a client have a place however many there are in all: a few clients must not keep out the others. */
+  readonly ofClientAlways: number;
   readonly totalMax: number;
 }
 
-export const REQUESTS: AdmissionBounds = { ofEniMax: 200, ofHostMax: 500, ofHostAlways: 20, totalMax: 2000 };
+export const REQUESTS: AdmissionBounds = {
+  ofEniMax: 200,
+  ofClientMax: 500,
+  ofClientAlways: 20,
+  totalMax: 2000,
+};
+/** Requests for networks, of which a host makes few. Any client may name any ENI in them, and each may ask EC2. */
+export const NETWORKS: AdmissionBounds = { ofEniMax: 50, ofClientMax: 50, ofClientAlways: 5, totalMax: 500 };
 /** Docker sends a release once, so that more of them may wait. */
 export const RELEASES: AdmissionBounds = {
   ofEniMax: 1000,
-  ofHostMax: 5000,
-  ofHostAlways: 100,
+  ofClientMax: 5000,
+  ofClientAlways: 100,
   totalMax: 10_000,
 };
 
@@ -48,16 +54,16 @@ export function createAdmission(bounds: AdmissionBounds): Admission {
   function add(who: Who, by: number): void {
     total += by;
     count(eniOf(who), by);
-    count(who.host, by);
+    count(who.client, by);
   }
 
   function refuseCrowd(who: Who): void {
-    const { eni, host } = who;
-    const { ofEniMax, ofHostMax, ofHostAlways, totalMax } = bounds;
+    const { eni, client } = who;
+    const { ofEniMax, ofClientMax, ofClientAlways, totalMax } = bounds;
     const isFull = (name: string | null, max: number) => name !== null && (counts.get(name) ?? 0) >= max;
     if (isFull(eniOf(who), ofEniMax)) throw tooMany(ofEniMax, `for ${eni}`);
-    if (isFull(host, ofHostMax)) throw tooMany(ofHostMax, `of ${host}`);
-    const isModest = host !== null && (counts.get(host) ?? 0) < ofHostAlways;
+    if (isFull(client, ofClientMax)) throw tooMany(ofClientMax, `of ${client}`);
+    const isModest = client !== null && (counts.get(client) ?? 0) < ofClientAlways;
     if (total >= totalMax && !isModest) throw tooMany(totalMax, 'on the server');
   }
 
@@ -70,8 +76,8 @@ export function createAdmission(bounds: AdmissionBounds): Admission {
   };
 }
 
-const eniOf = ({ eni, host }: Who): string | null =>
-  eni === null || host === null ? eni : `${eni} of ${host}`;
+const eniOf = ({ eni, client }: Who): string | null =>
+  eni === null || client === null ? eni : `${eni} of ${client}`;
 
 const tooMany = (max: number, where: string): TooManyError =>
   new TooManyError('unavailable', `${max} requests ${where} wait already`, {

@@ -1,8 +1,10 @@
-/** Bounds the open connections of each client certificate: the listener has so many places in all, and no host may take
- *  those of others. */
+/** Bounds the open connections of each client: the listener has so many places in all, and no host may take those of
+ *  others. */
 
 /** No host has more containers that start at the same time. */
 export const OF_CERTIFICATE_MAX = 1000;
+/** Half of the places of a listener without certificates: behind one address may be a proxy of many hosts. */
+export const OF_ADDRESS_MAX = 5000;
 
 interface Peer {
   once(event: 'close', gone: () => void): unknown;

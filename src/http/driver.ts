@@ -11,12 +11,12 @@ import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
 import type { Client } from '../ipam/request/release.ts';
-import { createAdmission, RELEASES, REQUESTS, TooManyError } from './admission.ts';
+import { createAdmission, NETWORKS, RELEASES, REQUESTS, TooManyError } from './admission.ts';
 import { connectionOf, type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { logOf } from './call.ts';
 import { addConstants } from './constants.ts';
-import { originOf } from './identity.ts';
+import { clientOf, originOf } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
 import { createSeldom } from './seldom.ts';
 
@@ -60,13 +60,15 @@ interface DriverOptions {
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
+  const networks = createAdmission(NETWORKS);
   const [requests, releases] = [createAdmission(REQUESTS), createAdmission(RELEASES)];
   const seldom = createSeldom(log);
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
-  app.onError((error, c) => errorAnswer(c, error, error instanceof TooManyError ? seldom : log));
+  const logFor = (error: unknown): Log => (error instanceof TooManyError ? seldom : log);
+  app.onError((error, c) => errorAnswer(c, error, logFor(error)));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
   addConstants(app);
@@ -81,7 +83,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       throw new IpamError('bad-request', 'the network does not say which ENI it is for', {
         hint: 'add --ipam-opt eni-id=eni-… (mknet.sh does it)',
       });
-    const leave = requests.enter({ eni: null, host: from.instance }); // anybody may name any ENI here
+    const leave = networks.enter({ eni: null, client: clientOf(c) });
     try {
       await service.opened(caller.signal);
       const { poolId, subnet, gateway } = await service.pools.request({
@@ -124,7 +126,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
-    const leave = requests.enter({ eni: pool.eni, host: from.instance });
+    const leave = requests.enter({ eni: pool.eni, client: clientOf(c) });
     try {
       await service.opened(caller.signal);
       if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
@@ -159,13 +161,13 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const ip = parseIpv4(asked.Address, 'Address');
     let leave = () => {};
     try {
-      leave = releases.enter({ eni: pool.eni, host: from.instance });
+      leave = releases.enter({ eni: pool.eni, client: clientOf(c) });
       const client = { from, isLate: () => false, log: logOf(c, log) };
       if (from === ANYBODY) await service.allocator.release(pool, ip, () => service.opened(), client);
       else await releaseFor(c, service, pool, ip, client);
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
-      return errorAnswer(c, error, log, { eni: pool.eni, ip });
+      return errorAnswer(c, error, logFor(error), { eni: pool.eni, ip });
     } finally {
       leave();
     }

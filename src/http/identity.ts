@@ -16,7 +16,7 @@ export const SENT_MS_AGO = 'ec2-ipam-sent-ms-ago';
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const AGE_MS = /^\d{1,9}$/;
 
-type Peer = { readonly via: 'unix' } | ({ readonly via: 'https' } & Identity);
+type Peer = { readonly via: 'unix' } | ({ readonly via: 'https'; readonly name: string | null } & Identity);
 
 /** What is known of a connection. One over plain http proves nothing and is not in it. */
 const peers = new WeakMap<Socket, Peer>();
@@ -27,11 +27,22 @@ export function noteTlsPeer(socket: TLSSocket): string | null {
   // Deno has a Uint8Array here. A certificate without its bytes names nobody.
   const der: Uint8Array | undefined = socket.getPeerCertificate().raw;
   const identity = identityIn(der ?? new Uint8Array());
-  peers.set(socket, { via: 'https', ...identity });
-  if (der === undefined) return null;
-  return identity.instance ?? createHash('sha256').update(der).digest('hex');
+  const name =
+    der === undefined ? null : (identity.instance ?? createHash('sha256').update(der).digest('hex'));
+  peers.set(socket, { via: 'https', name, ...identity });
+  return name;
 }
 export const noteUnixPeer = (socket: Socket): void => void peers.set(socket, { via: 'unix' });
+
+/** Returns a name of the client, for bounds: what its certificate says, the unix socket, or its address. Null: there is
+ *  no connection. */
+export function clientOf(c: Context<Env>): string | null {
+  const socket = c.env?.incoming?.socket;
+  if (socket === undefined) return null;
+  const peer = peers.get(socket);
+  if (peer?.via === 'unix') return 'the unix socket';
+  return peer?.name ?? socket.remoteAddress ?? null;
+}
 
 /** Returns who sent the call, and names the call by its id. Throws denied when the certificate names no instance, and bad-request for ids that
  *  cannot be read. Ids count only on connections that prove who sends them: nobody else may name a request. */

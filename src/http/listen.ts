@@ -14,6 +14,7 @@ import { getRequestListener } from '@hono/node-server';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
+import { createClientPlaces, OF_ADDRESS_MAX } from './client-places.ts';
 import { createConnections } from './connections.ts';
 import { noteUnixPeer } from './identity.ts';
 import type { NewcomerBounds } from './newcomers.ts';
@@ -44,7 +45,14 @@ interface App {
   readonly fetch: Parameters<typeof getRequestListener>[0];
 }
 
-const CONNECTIONS_MAX = 10_000;
+interface PlaceBounds {
+  /** The most open connections. */
+  readonly openMax?: number;
+  /** Those of one address, on a listener without certificates. */
+  readonly openOfAddressMax?: number;
+}
+
+const OPEN_MAX = 10_000;
 
 /**
  * Serves `app` through node:http on every runtime, but to no web page. Clients of an https listener must present a certificate of the
@@ -54,7 +62,7 @@ export async function listen(
   app: App,
   listener: Listener,
   log?: Log,
-  bounds?: NewcomerBounds & TlsBounds,
+  bounds?: NewcomerBounds & TlsBounds & PlaceBounds,
 ): Promise<Listening> {
   const seldom = log === undefined ? undefined : createSeldom(log);
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
@@ -71,9 +79,11 @@ export async function listen(
   // Deno ends a connection after each response when the server does not listen itself.
   Object.defineProperty(http, 'listening', { value: true });
   const front =
-    listener.kind === 'https' ? createTlsFront(http, listener.tls, seldom, bounds) : plainFront(http);
+    listener.kind === 'https'
+      ? createTlsFront(http, listener.tls, seldom, bounds)
+      : plainFront(http, seldom, bounds);
   if (listener.kind === 'unix') front.on('connection', noteUnixPeer);
-  front.maxConnections = CONNECTIONS_MAX;
+  front.maxConnections = bounds?.openMax ?? OPEN_MAX;
   const connections = createConnections(http, front, seldom, bounds);
   const removeSocket = await bind(front, listener);
   return {
@@ -103,8 +113,21 @@ function refuse(response: ServerResponse, { code, line }: IpamError, log?: Log):
 
 /** A TCP server in front of `http`. When an http.Server closes, it closes its connections in a way that differs from
  *  runtime to runtime and loses requests in transit. It does not touch connections that another server accepted. */
-function plainFront(http: Server): NetServer {
-  return createNetServer({ allowHalfOpen: true, noDelay: true }, socket => http.emit('connection', socket));
+function plainFront(
+  http: Server,
+  log?: Log,
+  { openOfAddressMax = OF_ADDRESS_MAX }: PlaceBounds = {},
+): NetServer {
+  const places = createClientPlaces(openOfAddressMax);
+  return createNetServer({ allowHalfOpen: true, noDelay: true }, socket => {
+    const { remoteAddress: peer } = socket;
+    if (peer !== undefined && !places.enter(peer, socket)) {
+      log?.('warn', `connection refused: ${openOfAddressMax} of one address are open`, { peer });
+      socket.destroy();
+      return;
+    }
+    http.emit('connection', socket);
+  });
 }
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error);

@@ -11,7 +11,7 @@ const READ_OF_GROUP = 0o040;
 export function readPrivate(path: string, what: string): string {
   const file = openSync(path, 'r');
   try {
-    if (isExposed(fstatSync(file))) throw exposed('bad-request', `${what}: ${path}`, [path]);
+    if (isExposed(fstatSync(file))) throw exposed('bad-request', `${what}: ${path}`, [path], MOUNTED);
     return readFileSync(file, 'utf8');
   } finally {
     closeSync(file);
@@ -33,7 +33,10 @@ function isExposed(found: Stats): boolean {
   return found.isFile() && (found.mode & forbidden) !== 0;
 }
 
-const exposed = (code: ErrorCode, what: string, paths: readonly string[]): IpamError =>
+/** A chmod cannot change what is mounted read-only. */
+const MOUNTED = ', or mount the secret with mode=0400 (Docker) or defaultMode: 0400 (Kubernetes)';
+
+const exposed = (code: ErrorCode, what: string, paths: readonly string[], more = ''): IpamError =>
   new IpamError(code, `${what} is open to users other than its owner`, {
-    hint: `chmod 600 ${paths.join(' ')}`,
+    hint: `chmod 600 ${paths.join(' ')}${more}`,
   });

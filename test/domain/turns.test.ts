@@ -79,6 +79,16 @@ turns('work of the server itself is never greedy', () => {
   assert.not(one.isGreedy(NO_KEY));
 });
 
+turns('more keys than are remembered: the oldest is forgotten, and the others are not', () => {
+  const { turns: one } = queue();
+  const spend = (key: string) => {
+    for (const place of range(10).map(() => one.arrive(key))) one.served(key, place);
+  };
+  for (const i of range(10_001)) spend(`k${i}`);
+  assert.not(one.isGreedy('k0'));
+  for (const key of ['k1', 'k5000', 'k10000']) assert.ok(one.isGreedy(key), key);
+});
+
 turns(
   'a host that names ever more keys makes it remember no more of them, and forgets no greedy one at rest',
   () => {

@@ -1,13 +1,14 @@
-// Goal: no host takes the connections of others, and a host that is gone without a word keeps none. Method: real TLS on
+// Goal: no client takes the connections of others, and a host that is gone without a word keeps none. Method: real TLS on
 // loopback, with few places.
 import { readFileSync } from 'node:fs';
+import { Agent as KeepAlive } from 'node:http';
 import { Agent } from 'node:https';
 import { connect } from 'node:net';
 import { NEWCOMER_BOUNDS } from '../../src/http/newcomers.ts';
-import { certificates, LOCAL, TLS, tlsOptions, toward } from '../kit/servers/transports.ts';
+import { certificates, LOCAL, PLAIN, TLS, tlsOptions, toward } from '../kit/servers/transports.ts';
 import { assert } from '../kit/uvu.ts';
 import { until } from '../kit/wait.ts';
-import { failed, post, serve, serverSuite } from './server.ts';
+import { failed, mute, post, serve, serverSuite } from './server.ts';
 
 const places = serverSuite('places of clients', { certificates: true });
 
@@ -31,6 +32,29 @@ places(
     for (const agent of agents) agent.destroy();
   },
 );
+
+places('an address with half of the places of a plain listener: is refused one more', async () => {
+  const lines: string[] = [];
+  const log = (_: unknown, message: string) => void lines.push(message);
+  const { address } = await serve(LOCAL, log, { ...NEWCOMER_BOUNDS, openOfAddressMax: 2 });
+  const agents = [new KeepAlive({ keepAlive: true }), new KeepAlive({ keepAlive: true })];
+  for (const agent of agents) assert.is(await post(address, 'a', { agent }), 'POST a');
+  assert.ok(await failed(post(address, 'a')));
+  assert.equal(lines, ['connection refused: 2 of one address are open']);
+  agents[0]?.destroy();
+  await until('a place', async () => !(await failed(post(address, 'a'))));
+  for (const agent of agents) agent.destroy();
+});
+
+for (const { name, listener } of [...PLAIN, TLS])
+  places(`all places of ${name} taken: one more is refused, until one is left`, async () => {
+    const { address } = await serve(listener(), undefined, { ...NEWCOMER_BOUNDS, openMax: 2 });
+    const open = [await mute(address), await mute(address)];
+    assert.ok(await failed(post(address, 'a')));
+    open[0]?.destroy();
+    await until('a place', async () => !(await failed(post(address, 'a'))));
+    for (const one of open) one.destroy();
+  });
 
 /** The timers of Linux for connections to the port: 2 is keep-alive. */
 const timersTo = (port: number): string[] =>

@@ -12,6 +12,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
+import { range } from '../kit/rows.ts';
 import { KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { folder, LOCAL, PLAIN, portOf, socketPath, TLS, toward, unixAt } from '../kit/servers/transports.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -346,6 +347,38 @@ for (const { name, listener } of PLAIN) {
     },
   );
 }
+
+ahead(
+  'many of them: have 5,000 requests in all, each its first, and all of them when these are over',
+  async () => {
+    const over = Promise.withResolvers<void>();
+    let begun = 0;
+    const lines: unknown[][] = [];
+    const held = {
+      async fetch() {
+        begun++;
+        await over.promise;
+        return new Response('POST done');
+      },
+    };
+    const { address, close } = await listen(held, LOCAL, (...line) => void lines.push(line));
+    const crowd = range(51).map(() => wire(address));
+    for (const one of crowd) one.socket.write(bytesOf('').repeat(100));
+    await until('the refusal', () => lines.length > 0);
+    const [, , fields] = lines[0] ?? [];
+    assert.is((fields as { why: string }).why, '5000 requests wait on the server');
+    await until('the first of each', () => begun === 51);
+    over.resolve();
+    await until('the answer', () => crowd.some(one => refusalsIn(one).length > 0));
+    for (const one of crowd) one.socket.destroy();
+    const later = wire(address);
+    later.socket.write(bytesOf('').repeat(50));
+    await later.answered(50);
+    assert.equal(refusalsIn(later), []);
+    later.socket.destroy();
+    await close(0);
+  },
+);
 
 ahead('lets others be served between two of its requests', async () => {
   const quick = { fetch: async ({ url }: Request) => new Response(new URL(url).pathname) };

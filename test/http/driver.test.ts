@@ -72,6 +72,24 @@ protocol(
   },
 );
 
+protocol(
+  'of 1,001 releases at once for one ENI the last is refused, and those are one line in the log',
+  async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const hold = Promise.withResolvers<void>();
+    const app = appOf(w, () => hold.promise);
+    const release = () => post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.77' });
+    const waiting = range(1000).map(release);
+    await turn();
+    for (const { Error: error } of await Promise.all(range(20).map(release)))
+      assert.match(String(error), /^1000 requests for eni-0a wait already;/);
+    assert.is(w.linesOf('request refused'), 1);
+    hold.resolve();
+    for (const answer of await Promise.all(waiting)) assert.equal(answer, {});
+    assert.equal(await release(), {}, 'the places are free again');
+  },
+);
+
 protocol('a pool carries the gateway that engine 29 does not ask for', async () => {
   const answer = await post(appOf(world({ vpc: ROOMY })), '/IpamDriver.RequestPool', POOL);
   assert.equal(answer, {

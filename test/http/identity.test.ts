@@ -4,9 +4,12 @@ import { request } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { STATUSES } from '../../src/domain/allocation.ts';
+import { IpamError } from '../../src/domain/error.ts';
 import type { Authorize } from '../../src/domain/origin.ts';
+import { NETWORKS, REQUESTS } from '../../src/http/admission.ts';
 import { createDriver } from '../../src/http/driver.ts';
 import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
+import { range } from '../kit/rows.ts';
 import type { Certificates } from '../kit/servers/certificates.ts';
 import {
   certificates,
@@ -384,4 +387,35 @@ identity('an id that is proved: names the call to its user and in the log; no ot
   assert.match(String(claimed.Error), ` (request ${lastId()})`);
 });
 
+identity(
+  'a stranger over plain http: takes no place of a host or of dockerd, whatever ENI he names',
+  async () => {
+    for (const [asked, max, says] of [
+      [ask(ENI_A), REQUESTS.ofEniMax, /^200 requests for eni-0a wait already;/],
+      [pool(ENI_A), NETWORKS.ofClientMax, /^50 requests of 127\.0\.0\.1 wait already;/],
+    ] as const) {
+      const w = world({ vpc: ROOMY });
+      const over = Promise.withResolvers<void>();
+      let strangers = 0;
+      const opened = () => (strangers++ < max ? over.promise : Promise.resolve());
+      const driver = createDriver({ pools: w.pools, allocator: w.allocator, opened }, w.context.log);
+      const to = async (listener: Listener) => {
+        const listening = await listen(driver, listener);
+        open.push(listening);
+        return listening.address;
+      };
+      const [plain, tls, unix] = [await to(LOCAL), await to(https()), await to(unixAt(socketPath()))];
+      const waiting = range(max).map(() => call(plain, null, asked));
+      await until('they wait', () => strangers === max);
+      assert.match(String((await call(plain, null, asked)).Error), says);
+      for (const one of [pool(ENI_A), ask(ENI_A)]) {
+        assert.not((await call(tls, hosts.a, one)).Error);
+        assert.not((await call(unix, null, one)).Error);
+      }
+      over.reject(new IpamError('unavailable', 'over'));
+      for (const { Error: error } of await Promise.all(waiting)) assert.match(String(error), /^over/);
+      for (const one of open.splice(0)) await one.close(0);
+    }
+  },
+);
 identity.run();

@@ -2,7 +2,7 @@
 // alone, and the log stays short. Method: sockets that are nothing but a name, and a clock that the test moves; then
 // real sockets.
 import { EventEmitter, once } from 'node:events';
-import { createNewcomers } from '../../src/http/newcomers.ts';
+import { createNewcomers, NEWCOMER_BOUNDS } from '../../src/http/newcomers.ts';
 import { createSeldom } from '../../src/http/seldom.ts';
 import { Clock } from '../kit/clock.ts';
 import { range } from '../kit/rows.ts';
@@ -27,13 +27,13 @@ class FakeSocket extends EventEmitter {
   }
 }
 
-function scene() {
+function scene(bounds = { silentMaxMs: 30_000, totalMax: 6, ofAddressMax: 3 }) {
   const clock = new Clock();
   const lines: [string, unknown][] = [];
   const later = (work: () => void, ms: number) => void clock.wait(ms).then(work);
   const newcomers = createNewcomers(
     (_, message, fields) => void lines.push([message, fields]),
-    { silentMaxMs: 30_000, totalMax: 6, ofAddressMax: 3 },
+    bounds,
     () => clock.now,
     later,
   );
@@ -97,6 +97,18 @@ newcomers('one that says nothing is closed at its time, not before', async () =>
   assert.ok(third.isDestroyed, 'the timer begins anew');
 });
 
+newcomers('a server without other bounds: has 1,000 of an address and 4,000 in all, for 30 s', async () => {
+  const { come, ended, clock } = scene(NEWCOMER_BOUNDS);
+  const same = range(1001).map(() => come('10.0.0.1'));
+  assert.is(ended(same), `1${'0'.repeat(1000)}`);
+  const others = range(3001).map(i => come(`10.1.${i >> 8}.${i & 255}`));
+  assert.is(ended(same), `11${'0'.repeat(999)}`);
+  await clock.advance(29_999);
+  assert.is(ended(others), '0'.repeat(3001));
+  await clock.advance(1);
+  assert.is(ended(others), '1'.repeat(3001));
+});
+
 newcomers('one that has gone is not counted', () => {
   const { come, ended } = scene();
   for (const socket of range(3).map(() => come('10.0.0.1'))) socket.emit('close');
@@ -153,13 +165,16 @@ for (const { name, listener, dial } of [...PLAIN, TLS]) {
   });
 
   silent(`of ${name}: many keep nobody out`, async () => {
-    const { address } = await serve(listener(), undefined, { ...BOUNDS, silentMaxMs: 60_000 });
+    const lines: unknown[] = [];
+    const log = (...line: unknown[]) => void lines.push(line);
+    const { address } = await serve(listener(), log, { ...BOUNDS, silentMaxMs: 60_000 });
     const { sent: slow } = await begin(() => post(address, 'slow', { path: '/slow' }));
     const sockets = await Promise.all(range(60).map(() => mute(address)));
     await until('the oldest are closed', () => sockets.filter(one => one.destroyed).length >= 40);
     assert.is(await post(address, 'hello'), 'POST hello');
     app.finish();
     assert.is(await slow, 'POST slow');
+    assert.ok(lines.length > 0 && lines.length < 20, `${lines.length} lines for 40 that were closed`);
     for (const socket of sockets) socket.destroy();
   });
 }

@@ -26,13 +26,13 @@ for (const mode of [0o600, 0o400, 0o700])
     refuseExposed('it', [path]);
   });
 
-for (const mode of [0o644, 0o604, 0o602, 0o620, 0o660, 0o666])
+for (const mode of [0o444, 0o644, 0o604, 0o602, 0o620, 0o660, 0o666])
   files(`mode ${mode.toString(8)}: is refused, with the command that mends it`, ({ path }) => {
     chmodSync(path, mode);
     const fix = `is open to users other than its owner; chmod 600 ${path}`;
     assert.is(
       lineOf(() => readPrivate(path, '--tls-key'), 'bad-request'),
-      `--tls-key: ${path} ${fix}`,
+      `--tls-key: ${path} ${fix}, or mount the secret with mode=0400 (Docker) or defaultMode: 0400 (Kubernetes)`,
     );
     assert.is(
       lineOf(() => refuseExposed('the store', [path]), 'store-down'),
