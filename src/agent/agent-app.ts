@@ -1,23 +1,18 @@
 /** The agent as Docker sees it: a driver that sends its calls on to a server. */
 import { Hono } from 'hono';
-import * as v from 'valibot';
 import type { Log } from '../domain/log.ts';
+import { shown } from '../domain/text.ts';
 import { type Env, errorAnswer, handOver, send, watchCaller } from '../http/answer.ts';
 import { BODY_MAX_MS, bodyText } from '../http/body.ts';
-import { callId, logOf, nameCall } from '../http/call.ts';
+import { callId, nameCall } from '../http/call.ts';
 import { addConstants } from '../http/constants.ts';
 import type { InFlight } from '../http/in-flight.ts';
-import type { Forward } from './forward.ts';
+import { type Forwarding, RELEASE_ADDRESS, REQUEST_ADDRESS } from './forward.ts';
 
-const REQUEST_ADDRESS = '/IpamDriver.RequestAddress';
-const RELEASE_ADDRESS = '/IpamDriver.ReleaseAddress';
 const OTHERS = ['/IpamDriver.RequestPool', '/IpamDriver.ReleasePool', RELEASE_ADDRESS];
 
-const Asked = v.object({ PoolID: v.string() });
-const Given = v.object({ Address: v.pipe(v.string(), v.minLength(1)) });
-
 export interface AgentAppDeps {
-  readonly forward: Forward;
+  readonly forwarding: Pick<Forwarding, 'forward' | 'giveBack'>;
   /** The longest time of `forward`, in milliseconds. */
   readonly boundMs: number;
   /** See domain/clock.ts. */
@@ -33,14 +28,15 @@ export interface AgentAppDeps {
 const LATE_MS = 10_000;
 
 export function createAgentApp(deps: AgentAppDeps): Hono<Env> {
-  const { forward, boundMs, deadlineClock, inFlight, newId, log } = deps;
+  const { forwarding, boundMs, deadlineClock, inFlight, newId, log } = deps;
+  const { forward, giveBack } = forwarding;
   const app = new Hono<Env>();
   app.use((c, next) => {
     nameCall(c, newId());
     return inFlight.track(next);
   });
   app.onError((error, c) => errorAnswer(c, error, log));
-  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${c.req.path.slice(0, 100)}` }, 404));
+  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
   addConstants(app);
 
   for (const path of OTHERS)
@@ -53,19 +49,9 @@ export function createAgentApp(deps: AgentAppDeps): Hono<Env> {
     // The answer is waited for also when Docker has gone: only then it is known what to give back.
     const answer = await forward(REQUEST_ADDRESS, body, callId(c));
     return await handOver(c, caller, answer, {
-      undo: () => giveBack(body, answer, logOf(c, log)),
+      undo: () => giveBack(body, answer, callId(c)),
       isStale: () => deadlineClock() - since > BODY_MAX_MS + boundMs + LATE_MS,
     });
   });
-
-  /** Releases an address that Docker has not received. */
-  async function giveBack(body: string, answer: unknown, log: Log): Promise<void> {
-    const asked = v.safeParse(Asked, JSON.parse(body));
-    const given = v.safeParse(Given, answer);
-    if (!asked.success || !given.success) return;
-    const [ip = ''] = given.output.Address.split('/');
-    log('info', 'address released: the caller has gone', { ip });
-    await forward(RELEASE_ADDRESS, JSON.stringify({ PoolID: asked.output.PoolID, Address: ip }), newId());
-  }
   return app;
 }

@@ -21,12 +21,17 @@ export interface Call {
   readonly serverCa: string | null;
   /** The address of this host that the request must come from. */
   readonly from?: string;
+  /** Ends the wait. Then the server may have carried it out, or may still. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Answer {
   readonly status: number;
   readonly text: string;
 }
+
+/** There is no answer, and the server did not get the request. */
+export class NotSentError extends IpamError {}
 
 export type SendCall = (server: ServerUrl, call: Call) => Promise<Answer>;
 
@@ -37,11 +42,15 @@ const ANSWER_CHARS_MAX = 1 << 20;
 export const formatServer = ({ host, port }: ServerUrl): string =>
   `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** Throws unavailable when there is no answer. Then the server may have carried it out, or may still. */
+/** Throws unavailable when there is no answer. Then the server may have carried it out, or may still, except where it is
+ *  a NotSentError. */
 export const sendCall: SendCall = (server, call) =>
   new Promise((resolve, reject) => {
-    const fail = (reason: string) =>
-      reject(new IpamError('unavailable', `no answer from ${formatServer(server)}: ${reason}`));
+    let isSent = false;
+    const fail = (reason: string) => {
+      const Unanswered = isSent ? IpamError : NotSentError;
+      reject(new Unanswered('unavailable', `no answer from ${formatServer(server)}: ${reason}`));
+    };
     const sent = request(optionsOf(server, call), response => {
       let text = '';
       response.setEncoding('utf8');
@@ -58,11 +67,17 @@ export const sendCall: SendCall = (server, call) =>
     };
     const late = setTimeout(giveUp(`not within ${call.withinMs} ms`), call.withinMs);
     const away = setTimeout(giveUp('it cannot be reached'), CONNECT_MS_MAX);
-    sent.on('finish', () => clearTimeout(away));
+    sent.on('finish', () => {
+      isSent = true;
+      clearTimeout(away);
+    });
     sent.on('error', error => fail(reasonOf(error)));
+    const end = giveUp('the wait has ended');
+    call.signal?.addEventListener('abort', end);
     sent.on('close', () => {
       clearTimeout(late);
       clearTimeout(away);
+      call.signal?.removeEventListener('abort', end);
       fail('the connection was lost');
     });
     sent.end(call.body);

@@ -8,7 +8,6 @@ export const ERROR_CODES = [
   'denied', // the client has not this right; nothing was changed
   'conflict', // somebody else has the address, the ENI or the listener
   'exhausted', // no address can be given
-  'denied', // the caller has not proved that it may
   'unavailable', // a dependency did not answer in time
   'caller-gone', // the client disconnected
   'store-down', // the database cannot be used; nothing was changed

@@ -18,8 +18,11 @@ export interface Origin {
 /** A client that may use every ENI and repeats nothing: dockerd on a local socket or over plain http. */
 export const ANYBODY: Origin = { instance: null, id: null, sentMsAgo: 0 };
 
-/** The longest time that an agent repeats a call, in milliseconds. */
-export const REPEATED_FOR_MS = 120_000;
+/** The longest time in which an agent answers Docker, in milliseconds. */
+export const ANSWERED_WITHIN_MS = 120_000;
+/** The longest time that an agent repeats a call, in milliseconds. Docker, which sends a release once and never asks what
+ *  became of a request, may have been told of a failure long before. */
+export const REPEATED_FOR_MS = 3_600_000;
 /**
  * A call of an agent that is older does nothing, in milliseconds. The agent has given up long before, so it is a copy
  * that was kept back on the way, and the ledger may have forgotten its id: the row of a request keeps the id until it is
@@ -30,6 +33,9 @@ const REMEMBERED_FOR_MS = 2 * REPEATED_FOR_MS;
 /** Whether the call is older than its id is remembered. */
 export const isForgotten = ({ id, sentMsAgo }: Origin): boolean =>
   id !== null && sentMsAgo > REMEMBERED_FOR_MS;
+
+/** How long a call waits for a ledger that cannot be used, in milliseconds: an agent can ask another server. */
+export const ledgerWaitMs = ({ id }: Origin): number => (id === null ? Number.POSITIVE_INFINITY : 10_000);
 
 /** Whether the row is held by this request. */
 export const isHeldBy = (row: Allocation, { id }: Origin): boolean =>

@@ -18,22 +18,23 @@ export interface Env {
 // https://docs.docker.com/engine/extend/plugin_api/
 const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json';
 
-export const json = (body: unknown): Response =>
-  new Response(`${JSON.stringify(body)}\n`, { headers: { 'content-type': CONTENT_TYPE } });
+export const json = (body: unknown, status = 200): Response =>
+  new Response(`${JSON.stringify(body)}\n`, { status, headers: { 'content-type': CONTENT_TYPE } });
 
-/** The response for an error: one line under `Error`, with status 200. It is the only form whose text every engine
- *  shows unchanged. An unexpected error is logged with its stack, and the client learns none of it. `about`: what
+/** The response for an error: one line under `Error`, by default with status 200. It is the only form whose text every
+ *  engine shows unchanged. An unexpected error is logged with its stack, and the client learns none of it. `about`: what
  *  to log of the request. */
 export function errorAnswer(
   c: Context<Env>,
   error: unknown,
   log: Log,
   about: { eni?: EniId; ip?: Ipv4 } = {},
+  status = 200,
 ): Response {
   const { path } = c.req;
   if (error instanceof IpamError && error.code !== 'internal') {
     logOf(c, log)('warn', 'request refused', { path, ...about, code: error.code, error: error.line });
-    return json({ Error: withId(c, error.line) });
+    return json({ Error: withId(c, error.line) }, status);
   }
   logOf(c, log)('error', 'internal error', { path, ...about, error });
   return json({ Error: withId(c, 'ec2-ipam: internal error; look into the log of the server') });

@@ -23,6 +23,8 @@ export const logOf =
   (level, message, fields) =>
     log(level, message, { ...fields, request: callId(c) });
 
-/** Returns the line of an error with the id of the call, in its short form. */
-export const withId = (c: Context<Env>, line: string): string =>
-  `${line} (request ${callId(c).slice(0, SHOWN_CHARACTERS)})`;
+/** Returns the line of an error with the id of the call, in its short form. An agent may have it from a server. */
+export function withId(c: Context<Env>, line: string): string {
+  const shown = ` (request ${callId(c).slice(0, SHOWN_CHARACTERS)})`;
+  return line.endsWith(shown) ? line : `${line}${shown}`;
+}

@@ -4,9 +4,9 @@ import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError, isError } from '../domain/error.ts';
-import { type Pool, parsePoolId } from '../domain/ids.ts';
+import { type EniId, type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
-import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
+import { ANYBODY, type Authorize, ledgerWaitMs, type Origin } from '../domain/origin.ts';
 import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
 import type { Allocator } from '../ipam/request/allocate.ts';
@@ -16,7 +16,7 @@ import { connectionOf, type Env, errorAnswer, handOver, json, send, watchCaller 
 import { BODY_MAX_MS, bodyText } from './body.ts';
 import { logOf } from './call.ts';
 import { addConstants } from './constants.ts';
-import { clientOf, originOf } from './identity.ts';
+import { clientOf, originOf, REQUEST_ID } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
 import { createSeldom } from './seldom.ts';
 
@@ -45,8 +45,8 @@ const ReleaseAddress = v.object({ PoolID: words, Address: words });
 export interface Service {
   readonly pools: Pools;
   readonly allocator: Allocator;
-  /** Resolves when the ledger is open. Throws after the longest wait of a request. */
-  opened(caller?: AbortSignal): Promise<void>;
+  /** Resolves when the ledger is open. Throws store-down after the longest wait of a request, and after `withinMs`. */
+  opened(caller?: AbortSignal, withinMs?: number): Promise<void>;
 }
 
 interface DriverOptions {
@@ -67,8 +67,9 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
   app.use((_, next) => inFlight.track(next));
-  const logFor = (error: unknown): Log => (error instanceof TooManyError ? seldom : log);
-  app.onError((error, c) => errorAnswer(c, error, logFor(error)));
+  const refusal = (c: Context<Env>, error: unknown, about: { eni?: EniId; ip?: Ipv4 } = {}) =>
+    errorAnswer(c, error, isByAnybody(error) ? seldom : log, about, statusOf(c, error));
+  app.onError((error, c) => refusal(c, error));
   app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
 
   addConstants(app);
@@ -85,7 +86,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       });
     const leave = networks.enter({ eni: null, client: clientOf(c) });
     try {
-      await service.opened(caller.signal);
+      await service.opened(caller.signal, ledgerWaitMs(from));
       const { poolId, subnet, gateway } = await service.pools.request({
         eniId,
         instanceId: option(asked.Options, 'instance-id'),
@@ -115,7 +116,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       await service.pools.release(parsePoolId(asked.PoolID), from);
     } catch (error) {
       if (isError(error, 'denied')) throw error;
-      logOf(c, log)('warn', 'pool release not noted', { error });
+      logOf(c, seldom)('warn', 'pool release not noted', { error });
     }
     return json({});
   });
@@ -128,7 +129,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
     const leave = requests.enter({ eni: pool.eni, client: clientOf(c) });
     try {
-      await service.opened(caller.signal);
+      await service.opened(caller.signal, ledgerWaitMs(from));
       if (option(asked.Options, 'RequestAddressType') === GATEWAY_TYPE)
         return await gatewayAnswer(service, pool, named, from);
       const holder = option(asked.Options, ENDPOINT_NAME);
@@ -167,7 +168,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       else await releaseFor(c, service, pool, ip, client);
     } catch (error) {
       // Docker sends a release once, so an operator has to know which address stays held.
-      return errorAnswer(c, error, logFor(error), { eni: pool.eni, ip });
+      return refusal(c, error, { eni: pool.eni, ip });
     } finally {
       leave();
     }
@@ -175,6 +176,16 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   });
   return app;
 }
+
+/** Whether any client may cause the refusal, as often as he likes. */
+const isByAnybody = (error: unknown): boolean =>
+  error instanceof TooManyError || isError(error, 'denied', 'bad-request');
+
+/** Under a status of failure an agent asks another server, and this one again. */
+const statusOf = (c: Context<Env>, error: unknown): number =>
+  c.req.header(REQUEST_ID) !== undefined && (error instanceof TooManyError || isError(error, 'store-down'))
+    ? 503
+    : 200;
 
 /** Makes the release of a client with a certificate, or of an agent. Reads from the kernel once more: a server that went
  *  on after a stop finds the call and the end of its connection. */
@@ -190,7 +201,7 @@ async function releaseFor(
   const opened = async () => {
     await turn();
     isLate = caller.isGone();
-    await service.opened();
+    await service.opened(undefined, ledgerWaitMs(client.from));
   };
   await service.allocator.release(pool, ip, opened, { ...client, isLate: () => isLate });
 }

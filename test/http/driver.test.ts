@@ -253,6 +253,42 @@ protocol('waits for the ledger, and says why in vain', async () => {
   assert.is(line, 'db.example:3306 does not answer; see that it runs');
 });
 
+protocol('a ledger that is away: an agent is told by a status, so that it asks another server', async () => {
+  const waits: unknown[] = [];
+  const app = appOf(world(), async (_, withinMs) => {
+    waits.push(withinMs);
+    throw new IpamError('store-down', 'db.example:3306 does not answer');
+  });
+  const headers = {
+    'ec2-ipam-request-id': '0a1b2c3d-0000-4000-8000-000000000001',
+    'ec2-ipam-sent-ms-ago': '0',
+  };
+  const calls: [path: string, body: object][] = [
+    ['/IpamDriver.RequestPool', POOL],
+    ['/IpamDriver.RequestAddress', { PoolID: 'eni-0a' }],
+    ['/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.7' }],
+  ];
+  for (const [path, body] of calls)
+    for (const [more, status] of [
+      [{ headers }, 503],
+      [{}, 200],
+    ] as const) {
+      const answer = await app.request(path, { method: 'POST', body: JSON.stringify(body), ...more });
+      assert.is(answer.status, status);
+      assert.match(await answer.text(), /db\.example:3306 does not answer/);
+    }
+  assert.is(waits.length, 6);
+});
+
+protocol('a crowd of refusals that anybody may cause: is one line and a count', async () => {
+  const w = world();
+  const app = appOf(w);
+  for (let i = 0; i < 100; i++)
+    await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: 'none' });
+  for (let i = 0; i < 100; i++) await post(app, '/IpamDriver.ReleasePool', { PoolID: 'nonsense' });
+  assert.equal([w.linesOf('request refused'), w.linesOf('pool release not noted')], [1, 1]);
+});
+
 const onTheWire = suite('driver on a socket');
 
 async function served(w: World, options: Parameters<typeof createDriver>[2] = {}) {

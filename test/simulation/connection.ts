@@ -4,7 +4,13 @@ import { IpamError } from '../../src/domain/error.ts';
 import type { Env } from '../../src/http/answer.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 
-export type Reply = { readonly Address?: string; readonly PoolID?: string; readonly Error?: string };
+export type Reply = {
+  readonly Address?: string;
+  readonly PoolID?: string;
+  readonly Error?: string;
+  /** An agent asks another server. */
+  readonly status?: 503;
+};
 /** How a request ends without an answer. */
 export type Broken = 'the connection broke' | 'hung up';
 

@@ -5,7 +5,7 @@
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
-import { REPEATED_FOR_MS } from '../../src/domain/origin.ts';
+import { ANSWERED_WITHIN_MS } from '../../src/domain/origin.ts';
 import { Process } from '../kit/clock.ts';
 import { type Broken, type Connection, createConnection, type Reply } from './connection.ts';
 import type { Port } from './layout.ts';
@@ -249,13 +249,13 @@ export class Engine {
       readIp: null,
       written: new Map(),
     };
-    while (clock.now - call.startedAt < REPEATED_FOR_MS) {
+    while (clock.now - call.startedAt < ANSWERED_WITHIN_MS) {
       const server = this.#world.pickServer(port.ledger);
       if (server.process.state !== 'dead' && !server.isLeaving) {
         const sentMsAgo = clock.now - call.startedAt;
         const from = { instance: call.instance, id: call.id, sentMsAgo };
         const outcome = await this.#exchange(server, { ...request, from }, call);
-        if (typeof outcome !== 'string') {
+        if (typeof outcome !== 'string' && outcome.status !== 503) {
           call.readIp = (outcome.Address?.split('/')[0] as Ipv4 | undefined) ?? null;
           return outcome;
         }

@@ -403,8 +403,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   // Bounds.
   'the bound of an outage ignored': {
     file: 'src/ipam/request/retry.ts',
-    find: 'const left = deadline(startedAt) - clock();',
-    replace: 'const left = deadline(clock()) - clock();',
+    find: 'const left = Math.min(deadline(startedAt), startedAt + withinMs) - clock();',
+    replace: 'const left = Math.min(deadline(clock()), startedAt + withinMs) - clock();',
   },
   'every try of a request has the whole bound': {
     file: 'src/ipam/request/allocate.ts',

@@ -2,7 +2,7 @@
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
 import { createDeadlineClock } from '../../src/domain/clock.ts';
-import { IpamError } from '../../src/domain/error.ts';
+import { IpamError, isError } from '../../src/domain/error.ts';
 import { type EniId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
 import { ANYBODY, type Origin } from '../../src/domain/origin.ts';
@@ -223,7 +223,11 @@ export class Server {
     } catch (error) {
       if (!(error instanceof IpamError) || error.code === 'internal') oracle.crash(error);
       if (request.kind === 'RequestAddress') watchRefusal(this.#world, this, request.poolId, error);
-      connection.write({ Error: error instanceof IpamError ? error.line : 'internal' });
+      const isElsewhere = isError(error, 'store-down') && (request.from?.id ?? null) !== null;
+      connection.write({
+        Error: error instanceof IpamError ? error.line : 'internal',
+        ...(isElsewhere ? { status: 503 } : {}),
+      });
     }
     this.connections.delete(connection);
     const tookMs = clock.now - startedAt - (process.frozenMs - frozenBefore);

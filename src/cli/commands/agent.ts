@@ -5,14 +5,14 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createAgentApp } from '../../agent/agent-app.ts';
 import { createCredentialFile } from '../../agent/credential.ts';
-import { createForward } from '../../agent/forward.ts';
+import { createForwarding } from '../../agent/forward.ts';
 import { createIdentity } from '../../agent/identity.ts';
 import { sendCall } from '../../agent/server-client.ts';
 import { metadataOf } from '../../cloud/imds.ts';
 import { aborted } from '../../domain/abort.ts';
 import { createDeadlineClock } from '../../domain/clock.ts';
 import { IpamError } from '../../domain/error.ts';
-import { REPEATED_FOR_MS } from '../../domain/origin.ts';
+import { ANSWERED_WITHIN_MS } from '../../domain/origin.ts';
 import { createInFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
 import { type Context, command } from '../command.ts';
@@ -21,6 +21,8 @@ import { AGENT_SETTINGS } from '../settings/settings.ts';
 
 /** At the end: how long the last requests may take beyond `--request-timeout`. */
 const LAST_REQUESTS_MS = 5_000;
+/** At the end: how long it is tried to make what is owed. Docker has no driver meanwhile. */
+const OWED_MS_MAX = 10_000;
 
 export const agent = command({
   name: 'agent',
@@ -46,10 +48,11 @@ export const agent = command({
       timeOfDay: Date.now,
       random: Math.random,
     });
-    const forward = createForward({ ...shared, identity, boundMs });
-    const inFlight = createInFlight();
     const deadlineClock = createDeadlineClock(clock, Date.now);
-    const app = createAgentApp({ forward, boundMs, deadlineClock, inFlight, newId: randomUUID, log });
+    const ids = { newId: randomUUID };
+    const forwarding = createForwarding({ ...shared, ...ids, identity, boundMs, deadlineClock });
+    const inFlight = createInFlight();
+    const app = createAgentApp({ forwarding, boundMs, deadlineClock, inFlight, ...ids, log });
     const listening: Listening[] = [];
     const stopping = new AbortController();
     try {
@@ -59,9 +62,10 @@ export const agent = command({
       await Promise.race([identity.run(stopping.signal), aborted(io.signal)]);
       log('info', 'stopping');
     } finally {
-      const lastMs = boundMs + LAST_REQUESTS_MS;
-      await Promise.all(listening.map(one => one.close(lastMs)));
-      await inFlight.ended(lastMs);
+      const until = clock() + boundMs + LAST_REQUESTS_MS;
+      await Promise.all(listening.map(one => one.close(until - clock())));
+      await inFlight.ended(Math.max(0, until - clock()));
+      await forwarding.settle(OWED_MS_MAX);
       stopping.abort();
     }
     return 0;
@@ -72,7 +76,7 @@ function settingsOf({ server, serverCa, requestTimeoutMs }: Context['config']) {
   return {
     servers: server,
     serverCa: serverCa === null ? null : readPem(serverCa),
-    boundMs: Math.min(requestTimeoutMs, REPEATED_FOR_MS),
+    boundMs: Math.min(requestTimeoutMs, ANSWERED_WITHIN_MS),
   };
 }
 

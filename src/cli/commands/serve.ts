@@ -202,7 +202,7 @@ function createOpening(
   let isOpen = false;
   let reason = new IpamError('store-down', 'the ledger is not open yet', { hint: 'try again' });
 
-  async function opened(caller?: AbortSignal): Promise<void> {
+  async function opened(caller?: AbortSignal, withinMs = Number.POSITIVE_INFINITY): Promise<void> {
     if (isOpen) return;
     const check = async () => {
       if (!isOpen) throw reason;
@@ -210,6 +210,7 @@ function createOpening(
     const { signal } = stopping;
     await outage.retryWhile(isStoreDown, check, {
       caller: caller === undefined ? signal : AbortSignal.any([caller, signal]),
+      withinMs,
     });
   }
 

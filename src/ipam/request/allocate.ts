@@ -5,7 +5,7 @@ import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
-import { ANYBODY, isForgotten } from '../../domain/origin.ts';
+import { ANYBODY, isForgotten, ledgerWaitMs } from '../../domain/origin.ts';
 import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
@@ -75,12 +75,17 @@ export function createAllocator(
       throw new IpamError('unavailable', 'too many claims wait to be rolled back', {
         hint: 'look whether the ledger can be written, and try again',
       });
-    if (asked.from !== undefined && isForgotten(asked.from)) throw tooOld();
-    const options = { startedAt: clock(), caller: asked.caller };
-    return await outages.store.retryWhile(isStoreDown, () => tryOnce(asked, options), options);
+    const { from = ANYBODY, caller } = asked;
+    if (isForgotten(from)) throw tooOld();
+    const options = { startedAt: clock(), caller };
+    const work = () => tryOnce(asked, options);
+    return await outages.store.retryWhile(isStoreDown, work, { ...options, withinMs: ledgerWaitMs(from) });
   }
 
-  async function tryOnce(asked: AddressRequest, options: Required<RetryOptions>): Promise<Given> {
+  async function tryOnce(
+    asked: AddressRequest,
+    options: Required<Pick<RetryOptions, 'startedAt' | 'caller'>>,
+  ): Promise<Given> {
     const { pool, named, from = ANYBODY, log = context.log } = asked;
     const { startedAt } = options;
     const outage = outages.ec2(pool.eni);

@@ -13,7 +13,7 @@ import {
 } from '../../domain/holding.ts';
 import type { EniId, InstanceId, Pool } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
-import { ANYBODY, isForgotten, type Origin } from '../../domain/origin.ts';
+import { ANYBODY, isForgotten, ledgerWaitMs, type Origin } from '../../domain/origin.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import { isStray } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
@@ -192,7 +192,8 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     const { eni } = one.pool;
     const options = { startedAt: context.clock() };
     const whileAway = <T>(work: () => Promise<T>) => outages.ec2(eni).retryWhile(isEc2Away, work, options);
-    return await outages.store.retryWhile(isStoreDown, () => make(one, whileAway), options);
+    const withinMs = ledgerWaitMs(one.client.from);
+    return await outages.store.retryWhile(isStoreDown, () => make(one, whileAway), { ...options, withinMs });
   }
 
   /** Makes the release, by default without a retry. A failure here does not start an outage, which would shorten the

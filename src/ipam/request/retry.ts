@@ -22,6 +22,8 @@ export interface RetryOptions {
   readonly startedAt?: number;
   /** Aborted when the caller has disconnected. */
   readonly caller?: AbortSignal | undefined;
+  /** The longest wait of a caller who can go elsewhere, in milliseconds. */
+  readonly withinMs?: number;
 }
 
 /**
@@ -58,7 +60,8 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
 
   return {
     deadline,
-    async retryWhile(isTransient, work, { startedAt = clock(), caller } = {}) {
+    async retryWhile(isTransient, work, options = {}) {
+      const { startedAt = clock(), caller, withinMs = Number.POSITIVE_INFINITY } = options;
       for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
         try {
           const result = await work();
@@ -70,7 +73,7 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
             throw error;
           }
           if (!isLocked(error)) noteFailure(clock());
-          const left = deadline(startedAt) - clock();
+          const left = Math.min(deadline(startedAt), startedAt + withinMs) - clock();
           if (left <= 0) throw error;
           throwIfAborted(caller);
           await wait(Math.min(pauseMs, left), caller);

@@ -38,6 +38,17 @@ enduring('a wait doubles up to its longest, and ends at the bound with the error
   assert.is(time.now, 50_000 + BOUND_MS, 'the last wait is cut short');
 });
 
+enduring(
+  'who can go elsewhere waits no longer than that takes, and keeps nobody else from waiting',
+  async () => {
+    const { outage: it, time } = outage();
+    assert.is(await codeOf(it.retryWhile(isDown, down, { withinMs: 3_000 })), 'store-down');
+    assert.is(time.now, 53_000);
+    assert.is(await codeOf(it.retryWhile(isDown, down)), 'store-down');
+    assert.is(time.now, 50_000 + BOUND_MS);
+  },
+);
+
 enduring('what comes back in time is only a wait', async () => {
   const { outage: it, time } = outage();
   const back = time.now + 3_000;
