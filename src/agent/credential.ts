@@ -1,11 +1,13 @@
 /** The key and the certificate of this host, and the file that keeps them over a restart of the agent. */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { identityIn } from '../domain/certificate.ts';
+import { IpamError } from '../domain/error.ts';
 import type { InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import { readPrivate } from '../store/private-file.ts';
 import { expiryOf, issueTimeOf } from '../trust/client-certificate.ts';
 
 export interface Credential {
@@ -21,7 +23,7 @@ export interface Credential {
 
 const FILE = 'agent.pem';
 /** Connections to one server. */
-const SOCKETS_MAX = 128;
+const SOCKETS_MAX = 400;
 
 export interface KeyPair {
   /** In PEM (PKCS #8). */
@@ -82,16 +84,12 @@ export function createCredentialFile(folder: string, log: Log): CredentialFile {
   return {
     load(serverCa) {
       try {
-        if ((statSync(path).mode & 0o077) !== 0) {
-          log('warn', 'saved certificate not used: others can read its key', { path });
-          return null;
-        }
-        const text = readFileSync(path, 'utf8');
+        const text = readPrivate(path, 'the key of this host');
         return credentialOf(blockOf(text, 'CERTIFICATE'), blockOf(text, 'PRIVATE KEY'), serverCa);
       } catch (error) {
         const { code } = error as { code?: string };
-        if (code !== 'ENOENT')
-          log('warn', 'saved certificate not used', { path, error: code ?? String(error) });
+        const why = error instanceof IpamError ? error.line : (code ?? String(error));
+        if (code !== 'ENOENT') log('warn', 'saved certificate not used', { path, error: why });
         return null;
       }
     },

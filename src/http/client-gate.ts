@@ -105,7 +105,7 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
       for (const [socket, client] of clients) {
         const complaint = client === null ? null : complaintAbout(client);
         if (complaint === null) continue;
-        log('warn', 'client disconnected', { instance: client?.instance ?? null, reason: complaint });
+        seldom('warn', 'client disconnected', { instance: client?.instance ?? null, reason: complaint });
         (socket as TLSSocket).destroy();
       }
     },

@@ -70,7 +70,7 @@ export async function listen(
     connections.expect(request, response, () => {
       const refusal = refusalOf(request, listener);
       if (refusal === null) void handle(request, response);
-      else refuse(response, refusal, log);
+      else refuse(response, refusal, seldom);
     });
   });
   // The server never closes an idle connection: dockerd keeps them for ever, and repeats a request with an empty body

@@ -3,6 +3,7 @@ import { type IncomingMessage, request } from 'node:http';
 import * as v from 'valibot';
 import { type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
+import { cleaned } from '../domain/text.ts';
 
 /** Docker Engine 25 and later know it, and none has dropped it yet. */
 const API = '/v1.44';
@@ -200,8 +201,6 @@ function ipsIn(address: string | null | undefined): Ipv4[] {
   return ip === '' ? [] : [parseIpv4(ip, 'an address of Docker')];
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are to be replaced
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
-const printable = (value: string): string => value.replace(CONTROL, '?').slice(0, NAME_CHARS_MAX);
+const printable = (value: string): string => cleaned(value, NAME_CHARS_MAX);
 const nameOf = (name: string | null | undefined): string | null =>
   name == null || name === '' ? null : printable(name.replace(/^\//, ''));

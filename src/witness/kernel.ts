@@ -5,6 +5,7 @@
 import { realpath } from 'node:fs/promises';
 import { type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
+import { cleaned } from '../domain/text.ts';
 import type { KernelPlace } from '../domain/witness.ts';
 import type { Run } from './commands.ts';
 import { addressesIn, inodeIn, linkOf, mountedNetns, namesIn, pidsIn, textOf } from './proc.ts';
@@ -163,6 +164,4 @@ export function createKernel({ socketPath, run, proc = '/proc' }: KernelOptions)
 export const macsIn = (text: string): string[] =>
   [...text.matchAll(/ link\/ether ([0-9a-f:]{17}) /g)].map(([, mac = '']) => mac);
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are to be replaced
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g;
-const printable = (value: string): string => value.replace(CONTROL, ' ').trim().slice(0, COMMAND_CHARS_MAX);
+const printable = (value: string): string => cleaned(value, COMMAND_CHARS_MAX).trim();

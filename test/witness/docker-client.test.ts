@@ -114,7 +114,7 @@ const spoilt: [what: string, instead: Answers['instead'], says: string][] = [
   ...['/info', '/networks', '/containers/json?all=1'].map((path): (typeof spoilt)[number] => [
     `${path} answered with 500`,
     asked => (asked.endsWith(path) ? { status: 500, body: '{"message":"no\u0007"}' } : undefined),
-    `GET ${path} was answered with 500 {"message":"no?"}`,
+    `GET ${path} was answered with 500 {"message":"no "}`,
   ]),
   [
     'half an answer',
