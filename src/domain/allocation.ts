@@ -63,8 +63,12 @@ export interface Allocation extends RowState {
   readonly instance: InstanceId | null;
   /** The id of the last request that was given the address, from an agent; it stays after the release. */
   readonly requestId: string | null;
-  /** The id of the last release, from an agent; null: it had none. It stays after the next claim. */
+  /** The id of the last release that had one, from an agent. It stays after the next claim. */
   readonly releaseId: string | null;
+  /** The time of the claim that `instance` and `requestId` are of; null: it was before this was noted. */
+  readonly claimedAt: number | null;
+  /** When the request of that claim was repeated last; null: it was not. */
+  readonly repeatedAt: number | null;
   /** The same in all rows of one batch, so that its result can be read back. */
   readonly token: string | null;
 }
@@ -74,11 +78,13 @@ interface Effects {
   /** `give`: the value in the change, which may be null. `clear`: null. */
   readonly iface?: 'give' | 'clear';
   readonly primary?: 'give' | 'clear';
-  /** The holder's name, its instance and the id of its request. */
+  /** The holder's name, its instance and the id of its request. `give` is a claim: sets claimedAt. */
   readonly holder?: 'give' | 'clear';
   /** `clear`: the id of the request is forgotten, so that its repeat is served as a new one. */
   readonly request?: 'clear';
-  /** The holder gives it up: sets restedSince, restedFrom and releaseId. */
+  /** Its client is answered anew: sets repeatedAt. */
+  readonly repeats?: true;
+  /** The holder gives it up: sets restedSince, restedFrom and, to the value in the change if there is one, releaseId. */
   readonly rests?: true;
   /** It left its ENI: sets leftAt, leftIface and leftUnsure. */
   readonly leaves?: true;
@@ -111,10 +117,18 @@ export const MOVES = {
   // Holders.
   claim: { from: 'ready', to: 'allocated', holder: 'give' },
   // The request is repeated, and answered with the address that it was given. A rollback of the first answer is a no.
-  repeat: { from: 'allocated', to: 'allocated', goesOn: true },
+  repeat: { from: 'allocated', to: 'allocated', goesOn: true, repeats: true },
   release: { from: 'allocated', to: 'ready', holder: 'clear', rests: true },
-  // The claim is rolled back: nobody received its answer.
+  // The claim is rolled back: nobody received its answer. The second: as `retire`.
   undo: { from: 'allocated', to: 'ready', holder: 'clear', request: 'clear', rests: true },
+  'undo missing': {
+    from: 'allocated',
+    to: 'unassigning',
+    holder: 'clear',
+    request: 'clear',
+    rests: true,
+    missing: 'clear',
+  },
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
   retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
   missed: { from: 'allocated', to: 'allocated', missing: 'mark', goesOn: true },
@@ -158,7 +172,8 @@ export interface Change {
   readonly holder?: string | null;
   readonly instance?: InstanceId | null;
   readonly requestId?: string | null;
-  /** For a move that `rests`: the id of the release. */
+  /** For a move that `rests`: the id of the release. Without one the row keeps that of the last release, so that a
+   *  late copy of it ends nothing. */
   readonly releaseId?: string | null;
   readonly refused?: boolean;
   /** For a move that `leaves`: an earlier unassign call had no answer. */
@@ -194,7 +209,9 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
       rule.holder === 'give' ? (change.instance ?? null) : rule.holder === 'clear' ? null : row.instance,
     requestId:
       rule.holder === 'give' ? (change.requestId ?? null) : rule.request === 'clear' ? null : row.requestId,
-    releaseId: rule.rests ? (change.releaseId ?? null) : row.releaseId,
+    releaseId: rule.rests ? (change.releaseId ?? row.releaseId) : row.releaseId,
+    claimedAt: rule.holder === 'give' ? now : row.claimedAt,
+    repeatedAt: rule.holder === 'give' ? null : rule.repeats ? now : row.repeatedAt,
     restedSince: rule.rests ? now : row.restedSince,
     restedFrom: rule.rests ? row.iface : row.restedFrom,
     leftIface: rule.leaves ? row.iface : row.leftIface,
@@ -238,6 +255,13 @@ export function restsForMs(row: Allocation, eni: EniId, rest: Rest, now: number)
   if (row.restedSince === null) return 0;
   return row.restedSince + (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs) - now;
 }
+
+/** Returns the row without the instance and the request of an earlier holder: a server of the previous release claims
+ *  an address without writing them. */
+export const ofItsClaim = (row: Allocation): Allocation =>
+  row.status !== 'allocated' || row.claimedAt === null || row.claimedAt === row.movedAt
+    ? row
+    : { ...row, instance: null, requestId: null };
 
 /** The largest age of what a read of EC2 shows, in milliseconds. EC2 is eventually consistent; its developer guide
  *  ("Eventual consistency in the Amazon EC2 API") advises to wait up to five minutes for a change to show. */

@@ -316,6 +316,8 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   instance: null,
   requestId: null,
   releaseId: null,
+  claimedAt: null,
+  repeatedAt: null,
   token,
 });
 

@@ -5,7 +5,13 @@ import { type Change, type MoveName, ruleOf } from '../domain/allocation.ts';
 export const AT_MOVE = Symbol('the time of the move');
 
 /** SQL text in which `@now` is the time of the move; or a column whose value each change gives. */
-export type Assignment = string | { readonly column: string; readonly given: (change: Change) => unknown };
+export type Assignment = string | Given;
+export interface Given {
+  readonly column: string;
+  readonly given: (change: Change) => unknown;
+  /** Where the change gives null, the column is unchanged. */
+  readonly isKept?: true;
+}
 
 /** MySQL assigns from left to right and a later expression sees the new values. So what reads `iface` stands before the
  *  assignment to `iface`. Status, generation and token are not in the list. */
@@ -13,7 +19,7 @@ export function assignmentsOf(move: MoveName): Assignment[] {
   const rule = ruleOf(move);
   const all: (Assignment | false | undefined)[] = [
     rule.rests && '`rested_since` = @now, `rested_from` = `iface`',
-    rule.rests && { column: 'release_id', given: change => change.releaseId ?? null },
+    rule.rests && { column: 'release_id', given: change => change.releaseId ?? null, isKept: true },
     rule.leaves && '`left_at` = @now, `left_iface` = `iface`',
     rule.leaves && { column: 'left_unsure', given: change => (change.unsure ? 1 : 0) },
     rule.places && '`placed_at` = @now',
@@ -24,6 +30,8 @@ export function assignmentsOf(move: MoveName): Assignment[] {
     rule.holder === 'give' && { column: 'holder', given: change => change.holder ?? null },
     rule.holder === 'give' && { column: 'instance', given: change => change.instance ?? null },
     rule.holder === 'give' && { column: 'request_id', given: change => change.requestId ?? null },
+    rule.holder === 'give' && '`claimed_at` = @now, `repeated_at` = NULL',
+    rule.repeats && '`repeated_at` = @now',
     rule.request === 'clear' && '`request_id` = NULL',
     rule.holder === 'clear' && '`holder` = NULL, `instance` = NULL',
     rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',

@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer';
 import type { Column } from 'drizzle-orm';
 import { type Ipv4, numberOf } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
+import { type Allocation, ofItsClaim } from '../domain/allocation.ts';
 
 /** A row as both drivers return it, by column name. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -30,9 +30,11 @@ export function toAllocation(row: Row): Allocation {
     instance: row.instance,
     requestId: row.request_id,
     releaseId: row.release_id,
+    claimedAt: row.claimed_at,
+    repeatedAt: row.repeated_at,
     token: row.token,
   };
-  return allocation as unknown as Allocation;
+  return ofItsClaim(allocation as unknown as Allocation);
 }
 
 /** The columns that toAllocation reads, by their keys in the schema. */

@@ -9,6 +9,7 @@ import {
   type MoveName,
   mayStillLeave,
   moved,
+  ofItsClaim,
   STATUSES,
   type Status,
 } from '../../src/domain/allocation.ts';
@@ -33,6 +34,8 @@ const ROW = rowWith({
   instance: 'i-0a' as InstanceId,
   requestId: 'request-1',
   releaseId: 'release-1',
+  claimedAt: 1_000,
+  repeatedAt: 1_500,
   token: 'before',
 });
 const rests = { restedSince: NOW, restedFrom: A, releaseId: 'release-2' };
@@ -48,10 +51,11 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['skipped', 'assigning', 'free', { iface: null, refusedAt: NOW }],
   ['taken', 'assigning', 'occupied', { iface: B, refusedAt: NOW }],
   ['take over', 'assigning', 'unassigning', {}],
-  ['claim', 'ready', 'allocated', given],
-  ['repeat', 'allocated', 'allocated', { movedAt: 1_000 }],
+  ['claim', 'ready', 'allocated', { ...given, claimedAt: NOW, repeatedAt: null }],
+  ['repeat', 'allocated', 'allocated', { movedAt: 1_000, repeatedAt: NOW }],
   ['release', 'allocated', 'ready', ends],
   ['undo', 'allocated', 'ready', { ...ends, requestId: null }],
+  ['undo missing', 'allocated', 'unassigning', { ...ends, requestId: null, missingSince: null }],
   ['surrender', 'occupied', 'ready', { ...rests, absentSince: null, refusedAt: null }],
   ['retire', 'allocated', 'unassigning', { ...ends, missingSince: null }],
   ['missed', 'allocated', 'allocated', { movedAt: 1_000 }],
@@ -105,6 +109,20 @@ moves('a value that is not given: comes out empty', () => {
   assert.is(make({ ...ROW, status: 'assigning' }, 'taken')?.iface, null);
   assert.is(make(ROW, 'foreign', { iface: B })?.primary, false);
 });
+moves('a holding that ends without the id of a release: leaves that of the last one', () => {
+  assert.is(make({ ...ROW, status: 'allocated' }, 'release')?.releaseId, 'release-1');
+});
+const held = { ...ROW, status: 'allocated' } as const;
+const claims: [what: string, row: Allocation, isOfIt: boolean][] = [
+  ['of a claim that noted them: count', held, true],
+  ['of a claim before that was noted: count', { ...held, claimedAt: null }, true],
+  ['under the claim of an old server: do not count', { ...held, movedAt: 7_000 }, false],
+  ['after the release: stay', { ...ROW, status: 'ready', movedAt: 7_000 }, true],
+];
+for (const [what, row, isOfIt] of claims)
+  moves(`instance and request ${what}`, () =>
+    assert.equal(ofItsClaim(row), isOfIt ? row : { ...row, instance: null, requestId: null }),
+  );
 
 const others: [what: string, difference: Partial<Allocation>][] = [
   ['its subnet', { subnet: 'subnet-02' as SubnetId }],

@@ -24,6 +24,8 @@ const PLAIN: Allocation = {
   instance: null,
   requestId: null,
   releaseId: null,
+  claimedAt: null,
+  repeatedAt: null,
   placedAt: null,
   missingSince: null,
   absentSince: null,

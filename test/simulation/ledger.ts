@@ -1,7 +1,8 @@
 /** One ledger: a memory store behind a connection that can be slow, cut, or lose an answer. */
-import type { Allocation, Change, Status } from '../../src/domain/allocation.ts';
+import type { Ipv4 } from '../../src/domain/address.ts';
+import { type Allocation, type Change, ofItsClaim, type Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
-import type { EniId } from '../../src/domain/ids.ts';
+import type { EniId, SubnetId } from '../../src/domain/ids.ts';
 import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import { LockedError, keyOf as storeKeyOf } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
@@ -92,6 +93,24 @@ export class Ledger {
     clock.mostMs = Math.max(clock.mostMs, this.skewMs);
   }
 
+  /** A server of the release before makes the move: it leaves the instance, the ids and the time of the claim as they
+   *  are. Returns false if the row has another status. */
+  async byOldServer(subnet: SubnetId, ip: Ipv4, move: 'claim' | 'release'): Promise<boolean> {
+    const [row] = (await this.base.get(subnet, [ip])).rows;
+    if (row === undefined) return false;
+    const { instance, requestId, claimedAt, repeatedAt } = row;
+    const [after] = await this.base.move([{ row, move, instance, requestId }]);
+    if (after === undefined) return false;
+    Object.assign(after, { instance, requestId, claimedAt, repeatedAt }); // the store's own row
+    const { rows, since, claims, gaveUp } = this.mirror;
+    const key = keyOf(subnet, ip);
+    rows.set(key, after);
+    since.set(key, this.#clock.now);
+    if (move === 'claim') claims.set(key, (claims.get(key) ?? 0) + 1);
+    else gaveUp.set(key, { at: this.now(), eni: row.iface });
+    return true;
+  }
+
   now = (): number => EPOCH + this.#clock.now + this.skewMs;
 
   /** The ledger as the process reaches it. `wrote` gets what its answered moves say of each row. */
@@ -131,7 +150,7 @@ export class Ledger {
     const changes = name === 'move' ? (args[0] as readonly Change[]) : [];
     if (failure === null) {
       await this.#passLocks(changes);
-      return await call();
+      return asRead(await call());
     }
     // It may have been carried out all the same.
     if (!READS.has(name) && this.#clock.random.chance(0.5)) {
@@ -227,6 +246,15 @@ export class Ledger {
     return added;
   }
 }
+
+/** Returns the answer with rows as they are read from SQL. */
+function asRead(answer: unknown): unknown {
+  if (Array.isArray(answer)) return answer.map(rowAsRead);
+  const { rows } = (answer ?? {}) as { rows?: unknown[] };
+  return rows === undefined ? answer : { ...(answer as object), rows: rows.map(rowAsRead) };
+}
+const rowAsRead = (row: unknown): unknown =>
+  typeof row === 'object' && row !== null && 'claimedAt' in row ? ofItsClaim(row as Allocation) : row;
 
 /** Answers may arrive in another order than the moves were made: the newest generation counts. */
 function noteWritten(wrote: Map<string, Allocation>, rows: readonly Allocation[]): void {

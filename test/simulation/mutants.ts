@@ -444,8 +444,20 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   'a rollback takes back what the repeated request was told': {
     focus: ['agent asks elsewhere', 'run'],
     file: 'src/ipam/request/rollback.ts',
-    find: 'isSameHolding(row, claimed) && (claimed.requestId === null || row.generation === claimed.generation);',
+    find: 'isSameHolding(row, claimed) && row.repeatedAt === claimed.repeatedAt;',
     replace: 'isSameHolding(row, claimed);',
+  },
+  'a rollback is dropped when the address was missed or found meanwhile': {
+    focus: ['stranger takes ours off', 'crowd hangs up', 'agent asks elsewhere', 'store away'],
+    file: 'src/ipam/request/rollback.ts',
+    find: 'row.repeatedAt === claimed.repeatedAt;',
+    replace: '(claimed.requestId === null || row.generation === claimed.generation);',
+  },
+  'the instance of a former holder counts under the claim of an old server': {
+    focus: ['old server gives', 'host trespasses', 'eni moved between hosts'],
+    file: 'src/domain/allocation.ts',
+    find: 'row.claimedAt === null || row.claimedAt === row.movedAt',
+    replace: 'row.claimedAt === null || row.claimedAt > 0',
   },
   'a repeated request that nobody hears takes back what the first was told': {
     focus: ['agent asks elsewhere', 'run'],

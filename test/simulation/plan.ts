@@ -2,6 +2,7 @@
 import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Random } from '../kit/random.ts';
 import { ENGINE_OPERATIONS } from './engine-operations.ts';
+import { OLD_SERVER_OPERATIONS } from './old-server.ts';
 import type { Dice, Operation } from './operation.ts';
 import { OPERATOR_OPERATIONS, SERVER_OPERATIONS } from './server-operations.ts';
 import { EC2_OPERATIONS, STRANGER_OPERATIONS } from './vpc-operations.ts';
@@ -15,6 +16,7 @@ const OPERATIONS = {
   ...STRANGER_OPERATIONS,
   ...OPERATOR_OPERATIONS,
   ...WITNESS_OPERATIONS,
+  ...OLD_SERVER_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

@@ -66,7 +66,7 @@ interface Promised {
   readonly ip: Ipv4;
   readonly call: AgentCall | null;
 }
-function watchPromise(oracle: Oracle, engine: Engine, { port, ip, call }: Promised): void {
+export function watchPromise(oracle: Oracle, engine: Engine, { port, ip, call }: Promised): void {
   const { subnet, eni, ledger } = port;
   const key = keyOf(subnet, ip);
   const other = oracle.held.get(key);

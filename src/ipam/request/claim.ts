@@ -2,6 +2,7 @@
 import { contains } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
+import { isHeldBy } from '../../domain/origin.ts';
 import type { IpamContext } from '../context.ts';
 import type { Asked } from './request.ts';
 
@@ -59,7 +60,7 @@ function refuseOther({ host }: IpamContext, { pool, named, from }: Asked, row: A
     row.iface === pool.eni &&
     (named === null || named === row.ip) &&
     (pool.range === null || contains(pool.range, row.ip));
-  if (row.status !== 'allocated' && isSame)
+  if (!isHeldBy(row, from) && isSame)
     throw new IpamError('conflict', `this request was given ${row.ip} before, and that has been released`, {
       hint: 'ask with another id',
     });

@@ -96,9 +96,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
       if (row === undefined || !isUnheard(row, claimed)) waiting.delete(claimKeyOf(claimed));
       else {
         standing.push(one);
-        // It is no release: a copy of the last one still ends nothing.
-        const { releaseId, missingSince } = row;
-        changes.push({ row, move: missingSince === null ? 'undo' : 'retire', releaseId });
+        changes.push({ row, move: row.missingSince === null ? 'undo' : 'undo missing' });
       }
     }
     const { moved, locked } = await moveUnlocked(changes);
@@ -144,10 +142,10 @@ export function createRollbacks(context: IpamContext): Rollbacks {
   };
 }
 
-/** Whether the row is still held by the claim, and nobody was told since. A repeat of the request raises the generation:
- *  then another server has told its client. */
+/** Whether the row is still held by the claim, and nobody was told since: after a repeat of the request, another server
+ *  has told its client. */
 const isUnheard = (row: Allocation, claimed: Allocation): boolean =>
-  isSameHolding(row, claimed) && (claimed.requestId === null || row.generation === claimed.generation);
+  isSameHolding(row, claimed) && row.repeatedAt === claimed.repeatedAt;
 
 /** Another transaction has locked rows that the move names. */
 const isLock = (error: unknown): error is IpamError => isStoreDown(error) && isLocked(error);

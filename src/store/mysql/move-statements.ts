@@ -3,7 +3,7 @@ import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocati
 import type { EniId } from '../../domain/ids.ts';
 import { COUNTED, ifaceAfter, startsToCount } from '../../domain/tenant.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
-import { type Assignment, AT_MOVE, assignmentsOf } from '../move-effects.ts';
+import { type Assignment, AT_MOVE, assignmentsOf, type Given } from '../move-effects.ts';
 import { ALLOCATION_KEYS } from '../rows.ts';
 import { CHANGES_MAX } from '../store.ts';
 import type { Statement } from './connection.ts';
@@ -152,17 +152,20 @@ const IS_LOCKED = 'NOT EXISTS (SELECT 1 FROM `tenant` WHERE `name` = @tenant AND
 type Setter = (changes: readonly Change[]) => Statement;
 
 function setterOf(assignment: Assignment): Setter {
-  if (typeof assignment !== 'string')
-    return changes => perRow(`\`${assignment.column}\``, changes, assignment.given);
+  if (typeof assignment !== 'string') return changes => perRow(assignment, changes);
   const set = plain(assignment);
   return () => set;
 }
 
 /** One value if all changes give the same, else the value by row. */
-function perRow(column: string, changes: readonly Change[], given: (change: Change) => unknown): Statement {
+function perRow({ column, given, isKept }: Given, changes: readonly Change[]): Statement {
   const values = changes.map(given).map(value => (value === AT_MOVE ? AT_NOW : value));
-  if (values.every(value => value === values[0])) return plain(`${column} = ?`, [values[0]]);
-  return plain(`${column} = ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
+  const isSame = values.every(value => value === values[0]);
+  const value = isSame ? '?' : `ELT(FIELD(${WHO}, ?), ?)`;
+  return plain(
+    `\`${column}\` = ${isKept ? `COALESCE(${value}, \`${column}\`)` : value}`,
+    isSame ? [values[0]] : [changes.map(({ row }) => keyOf(row)), values],
+  );
 }
 
 const UPDATES = Object.fromEntries(

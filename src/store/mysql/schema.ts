@@ -67,6 +67,8 @@ export const allocation = mysqlTable(
     instance: id('instance').$type<InstanceId>(),
     requestId: token('request_id'),
     releaseId: token('release_id'),
+    claimedAt: time('claimed_at'),
+    repeatedAt: time('repeated_at'),
     // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),

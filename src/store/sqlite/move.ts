@@ -1,7 +1,7 @@
 /** Makes one move of one row in SQLite, by a statement that is prepared once for each move. */
 import type { StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
-import { AT_MOVE, assignmentsOf } from '../move-effects.ts';
+import { AT_MOVE, assignmentsOf, type Given } from '../move-effects.ts';
 import { ALLOCATION_KEYS, toAllocation } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
 import { allocation } from './schema.ts';
@@ -52,7 +52,7 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
   const { from, to } = ruleOf(move);
   const assignments = assignmentsOf(move);
   const sets = assignments.map(one =>
-    typeof one === 'string' ? one : `\`${one.column}\` = @new_${one.column}`,
+    typeof one === 'string' ? one : `\`${one.column}\` = ${newValue(one)}`,
   );
   const columns = ALLOCATION_KEYS.map(key => `\`${allocation[key].name}\``);
   const statement = client.prepare(`UPDATE \`allocation\`
@@ -66,3 +66,6 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
   );
   return { statement, isTimed: sets.some(set => set.includes('@now')), given };
 }
+
+const newValue = ({ column, isKept }: Given): string =>
+  isKept ? `COALESCE(@new_${column}, \`${column}\`)` : `@new_${column}`;

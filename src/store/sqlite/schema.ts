@@ -59,6 +59,8 @@ export const allocation = sqliteTable(
     instance: id('instance').$type<InstanceId>(),
     requestId: token('request_id'),
     releaseId: token('release_id'),
+    claimedAt: time('claimed_at'),
+    repeatedAt: time('repeated_at'),
   },
   row => [
     // Two VPCs may have the same addresses.

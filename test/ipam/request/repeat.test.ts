@@ -102,6 +102,16 @@ requests('after the rollback of the first answer: is served as a new one', async
   assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
+requests('after such a rollback of an address that was missing: is served as a new one', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const row = await w.request(ENI_A, by('r-1'));
+  await w.store.move([{ row, move: 'missed' }]);
+  await w.allocator.undo(row);
+  assert.is(await w.statusOf(row.ip), 'unassigning');
+  const again = await w.another().request(ENI_A, by('r-1', 500));
+  assert.equal(await w.ipsWith('allocated'), [again.ip]);
+});
+
 requests('before the rollback of the first answer: keeps its address', async () => {
   const w = await pooled({ vpc: ROOMY });
   const row = await w.request(ENI_A, by('r-1'));
@@ -208,10 +218,10 @@ releases('older than ids are remembered: changes nothing', async () => {
   assert.ok(await release(w, ip, by('rel-1', 240_000)));
 });
 
-releases('of dockerd itself: forgets the id of the last one', async () => {
+releases('after a release of dockerd itself: is known still', async () => {
   const { w, ip } = await givenAnew();
   await w.release(ENI_A, ip);
-  assert.is((await w.rowOf(ip)).releaseId, null);
+  assert.is((await w.rowOf(ip)).releaseId, 'rel-1');
 });
 releases('after a claim that was rolled back: ends no later holding', async () => {
   const w = await pooled({ vpc: ROOMY, policy: { ...NOT_WARM, cooldownMs: 0 } });

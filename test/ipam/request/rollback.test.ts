@@ -2,9 +2,10 @@
 // on a small simulated VPC, and a store that fails or takes its time.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
+import { ANYBODY } from '../../../src/domain/origin.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
-import { failure, storeAway, type World, world } from '../../kit/world.ts';
+import { failure, pooled, storeAway, type World, world } from '../../kit/world.ts';
 
 const undoing = suite('undo');
 
@@ -121,6 +122,31 @@ undoing('one whose row changed meanwhile is made all the same', async () => {
   await w.store.move([{ row, move: 'missed' }]);
   await w.allocator.undo(row);
   assert.is(await w.statusOf(row.ip), 'unassigning', 'it was missing: its repair may yet apply');
+});
+
+undoing(
+  'one with the id of a request is made also when the address was missed or found meanwhile',
+  async () => {
+    const w = await pooled({ vpc: ROOMY });
+    const from = { ...ANYBODY, id: 'r-1' };
+    for (const moves of [['missed', 'found'], ['missed']] as const) {
+      const row = await w.request(ENI_A, { from });
+      for (const move of moves) await w.store.move([{ row: await w.rowOf(row.ip), move }]);
+      await w.allocator.undo(row);
+      assert.equal(await w.ipsWith('allocated'), []);
+      assert.ok(w.rollbacks.isEmpty);
+    }
+  },
+);
+
+undoing('one whose request was repeated is dropped, whatever has become of the address', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const from = { ...ANYBODY, id: 'r-1' };
+  const row = await w.request(ENI_A, { from });
+  await w.another().request(ENI_A, { from });
+  for (const move of ['missed', 'found'] as const) await w.store.move([{ row: await w.rowOf(row.ip), move }]);
+  await w.allocator.undo(row);
+  assert.equal(await w.ipsWith('allocated'), [row.ip]);
 });
 
 undoing('rolls back a claim whose answer reached nobody, and only that claim', async () => {

@@ -61,7 +61,7 @@ async function comesOut(opened: Opened, last: number, move: MoveName, given: Par
   const change: Change = { row: before, move, ...given };
   const [after] = await opened.store.move([change]);
   assert.ok(after, 'the move was not made');
-  const at = goesOn ? (after.missingSince ?? after.placedAt ?? 0) : after.movedAt;
+  const at = goesOn ? (after.repeatedAt ?? after.missingSince ?? after.placedAt ?? 0) : after.movedAt;
   assert.equal(after, moved(before, change, at, after.token ?? ''));
   assert.ok(at >= before.movedAt + 1_000, 'moved at the time of the move');
   assert.is.not(after.token, before.token);
@@ -218,6 +218,23 @@ export function compareAndSet(test: Test): void {
     await make(store, 11, 'release');
     await claim(await one(store, 11), null);
     assert.equal(ipsOf(await claim(await one(store, 10))), [ip(10)], 'the next claim of the row forgets it');
+  });
+
+  test('the id of a release: stays until a release has another one', async ({ store }) => {
+    const [a, b] = await readyRows(store, 10, 11);
+    const claimed = await store.move([a, b].map(row => ({ row, move: 'claim' })));
+    const ids = ['s-1', 's-2'];
+    await store.move(claimed.map((row, i) => ({ row, move: 'release', releaseId: ids[i] ?? null })));
+    const again = await store.move((await rowsOf(store, [10, 11])).map(row => ({ row, move: 'claim' })));
+    const after = await store.move(
+      again.map((row, i) => ({ row, move: 'release', releaseId: i === 0 ? null : 's-3' })),
+    );
+    assert.equal(
+      after.map(row => row.releaseId),
+      ['s-1', 's-3'],
+    );
+    await make(store, 11, 'claim');
+    assert.is((await make(store, 11, 'undo')).releaseId, 's-3');
   });
 
   test('the id of a request: fails only its own change in a move, and in calls that share a commit', async ({

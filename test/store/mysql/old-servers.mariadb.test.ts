@@ -1,0 +1,133 @@
+// Goal: what a server of the release before does to a row gives nobody the rights of the former holder. Method: its
+// statements, beside new servers on one MariaDB, in the whole machine on a simulated VPC.
+import { randomUUID } from 'node:crypto';
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
+import type { Origin } from '../../../src/domain/origin.ts';
+import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
+import { failure, NOT_WARM, pooled, type World } from '../../kit/world.ts';
+
+// As the release before wrote them. It knows neither instance nor the ids of calls.
+const MOVED = '`moved_at` = @now, `generation` = `generation` + 1, `token` = UUID()';
+const OF = 'WHERE `ip` = ? AND `status` =';
+const OLD = {
+  claim: `UPDATE allocation SET \`holder\` = 'old', ${MOVED}, \`status\` = 'allocated' ${OF} 'ready'`,
+  release: `UPDATE allocation SET \`rested_since\` = @now, \`rested_from\` = \`iface\`, \`holder\` = NULL, ${MOVED}, \`status\` = 'ready' ${OF} 'allocated'`,
+  unassign: `UPDATE allocation SET ${MOVED}, \`status\` = 'unassigning' ${OF} 'ready'`,
+  found: `UPDATE allocation SET \`missing_since\` = NULL, \`generation\` = \`generation\` + 1, \`token\` = UUID() ${OF} 'allocated'`,
+  unassigned: `UPDATE allocation SET \`left_at\` = @now, \`left_iface\` = \`iface\`, \`left_unsure\` = 0, \`iface\` = NULL, ${MOVED}, \`status\` = 'free' ${OF} 'unassigning'`,
+} as const;
+const SET_NOW = 'SET @now = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS INTEGER)';
+
+const A = 'i-0a' as InstanceId;
+const B = 'i-0b' as InstanceId;
+const by = (instance: InstanceId, id: string): { from: Origin } => ({ from: { instance, id, sentMsAgo: 0 } });
+
+interface Context {
+  w: World;
+  /** An old server makes these moves of the address. */
+  old(ip: string, ...moves: (keyof typeof OLD)[]): Promise<void>;
+  release(eni: EniId, ip: string, instance: InstanceId): Promise<boolean>;
+  run(statement: string): Promise<unknown>;
+}
+
+const mariadb = await startMariadb();
+const beside = suite<Context>('old servers: MariaDB');
+beside.before.each(async context => {
+  const database = await mariadb.fresh();
+  const store = mariadb.store(database);
+  await store.migrate();
+  // No rest, since the database's time cannot be set forward.
+  const w = await pooled({
+    vpc: ROOMY,
+    policy: { ...NOT_WARM, cooldownMs: 0, quarantineMs: 0 },
+    store: () => store,
+  });
+  await makeReady(w, ENI_A, '10.0.1.20');
+  Object.assign(context, {
+    w,
+    async old(ip, ...moves) {
+      for (const move of moves) await mariadb.run(database, SET_NOW, OLD[move].replace('?', `'${ip}'`));
+    },
+    run: statement => mariadb.run(database, statement),
+    release: (eni, ip, instance) =>
+      w.another().allocator.release({ eni, range: null }, ip as Ipv4, undefined, {
+        ...by(instance, randomUUID()),
+        isLate: () => false,
+      }),
+  } satisfies Context);
+});
+beside.after.each(async ({ w }) => await w.store.close());
+beside.after(() => mariadb.stop());
+
+/** So that no request waits for EC2: the machine's time passes at once, the database's does not. */
+async function makeReady(w: World, eni: EniId, ip: string): Promise<void> {
+  const assigned = await w.store.move([{ row: await w.rowOf(ip), move: 'assign', iface: eni }]);
+  w.putOn(eni, ip);
+  await w.store.move(assigned.map(row => ({ row, move: 'assigned' })));
+}
+
+/** An address that a new server gave to A, and an old one to a container of B. */
+async function givenAnew({ w, old }: Context): Promise<string> {
+  const { ip } = await w.request(ENI_A, by(A, 'r-1'));
+  await old(ip, 'release', 'unassign', 'unassigned');
+  w.takeOff(ENI_A, ip);
+  await w.enis.adopt(ENI_B);
+  await makeReady(w, ENI_B, ip);
+  await old(ip, 'claim');
+  return ip;
+}
+
+beside('an address that one gave: is released by the instance that has its ENI alone', async context => {
+  const { w, release } = context;
+  const ip = await givenAnew(context);
+  const before = await w.rowOf(ip);
+  assert.equal([before.status, before.instance, before.requestId], ['allocated', null, null]);
+  assert.is((await failure(release(ENI_B, ip, A))).code, 'denied');
+  assert.equal(await w.rowOf(ip), before);
+  assert.is(await release(ENI_B, ip, B), true);
+});
+
+beside('a request whose address one gave to somebody else: is not answered with it', async ({ w, old }) => {
+  const { ip } = await w.request(ENI_A, by(A, 'r-1'));
+  await old(ip, 'release', 'claim');
+  const before = await w.rowOf(ip);
+  for (const more of [{}, { named: ip }])
+    assert.match(
+      (await failure(w.another().request(ENI_A, { ...more, ...by(A, 'r-1') }))).line,
+      more.named === undefined
+        ? /was given \S+ before, and that has been released/
+        : /is held by container old/,
+    );
+  assert.equal(await w.rowOf(ip), before);
+  await old(ip, 'release');
+  const again = await w.another().request(ENI_A, { named: ip, ...by(A, 'r-2') });
+  assert.equal([again.instance, again.requestId], [A, 'r-2']);
+});
+
+beside('a holding that one has looked after: is still that of its instance and request', async context => {
+  const { w, old, release } = context;
+  const { ip } = await w.request(ENI_A, by(A, 'r-1'));
+  await old(ip, 'found');
+  assert.is((await w.another().request(ENI_A, by(A, 'r-1'))).ip, ip);
+  await old(ip, 'found');
+  w.reattach(ENI_A, B);
+  assert.is((await failure(release(ENI_A, ip, B))).code, 'denied');
+  assert.is(await release(ENI_A, ip, A), true);
+});
+
+beside(
+  'a holding from before the time of the claim was noted: keeps its instance and request',
+  async context => {
+    const { w, release, run } = context;
+    const { ip } = await w.request(ENI_A, by(A, 'r-1'));
+    await run('UPDATE allocation SET claimed_at = NULL');
+    assert.is((await w.another().request(ENI_A, by(A, 'r-1'))).ip, ip);
+    w.reattach(ENI_A, B);
+    assert.is((await failure(release(ENI_A, ip, B))).code, 'denied');
+    assert.is(await release(ENI_A, ip, A), true);
+  },
+);
+beside.run();
