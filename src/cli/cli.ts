@@ -10,6 +10,7 @@ import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
 import { agent } from './commands/agent.ts';
 import { demo } from './commands/demo.ts';
+import { hold, unhold } from './commands/hold.ts';
 import { hosts } from './commands/hosts.ts';
 import { init } from './commands/init.ts';
 import { migrate } from './commands/migrate.ts';
@@ -32,6 +33,8 @@ export const COMMANDS: readonly Command[] = [
   recycle,
   reconcile,
   release,
+  hold,
+  unhold,
   adopt,
   status,
   tenant,

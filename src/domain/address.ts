@@ -5,10 +5,14 @@ import { shown } from './text.ts';
 /** An IPv4 address in dotted decimals, without leading zeros. */
 export type Ipv4 = string & { readonly brand: 'Ipv4' };
 
-/** A block of addresses; `first` and `last` are both in it. */
-export interface Cidr {
+/** Addresses in a row; `first` and `last` are both in it. */
+export interface AddressRange {
   readonly first: number;
   readonly last: number;
+}
+
+/** A block of addresses. */
+export interface Cidr extends AddressRange {
   readonly maskLength: number;
 }
 
@@ -70,13 +74,28 @@ export function parseCidr(text: string, what = 'CIDR'): Cidr {
   return { first: number, last: number + size - 1, maskLength };
 }
 
+/** Returns `text` as an address, a range such as 10.0.1.20-10.0.1.29, or a block. Throws bad-request. */
+export function parseRange(text: string): AddressRange {
+  if (text.includes('/')) return parseCidr(text);
+  const [from = '', to = from, ...more] = text.split('-');
+  const [first, last] = [from, to].map(one => numberOf(parseIpv4(one))) as [number, number];
+  if (first > last || more.length > 0)
+    throw new IpamError('bad-request', `"${shown(text)}" is not a range of addresses`, {
+      hint: 'give the first and the last, for example 10.0.1.20-10.0.1.29',
+    });
+  return { first, last };
+}
+
+export const formatRange = ({ first, last }: AddressRange): string =>
+  first === last ? fromNumber(first) : `${fromNumber(first)}-${fromNumber(last)}`;
+
 export const formatCidr = (cidr: Cidr): string => `${fromNumber(cidr.first)}/${cidr.maskLength}`;
 export const sameCidr = (a: Cidr, b: Cidr): boolean => a.first === b.first && a.last === b.last;
 export const contains = (cidr: Cidr, ip: Ipv4): boolean =>
   cidr.first <= numberOf(ip) && numberOf(ip) <= cidr.last;
-export const covers = (outer: Cidr, inner: Cidr): boolean =>
+export const covers = (outer: AddressRange, inner: AddressRange): boolean =>
   outer.first <= inner.first && inner.last <= outer.last;
-export const sizeOf = (cidr: Cidr): number => cidr.last - cidr.first + 1;
+export const sizeOf = ({ first, last }: AddressRange): number => last - first + 1;
 
 /** The VPC router of a subnet: its second address.
  *  https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html */

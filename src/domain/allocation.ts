@@ -23,6 +23,8 @@ export const isIntent = ({ status }: { readonly status: Status }): boolean =>
 
 /** Longer names of holders are cut. Docker's are shorter, but Docker sets no limit. */
 export const HOLDER_CHARS_MAX = 255;
+/** Longer reasons of operators are refused. */
+export const REASON_CHARS_MAX = 255;
 
 /** A row and the state it was read in. A move applies only while all five fields are unchanged. */
 export interface RowState {
@@ -69,6 +71,8 @@ export interface Allocation extends RowState {
   readonly claimedAt: number | null;
   /** When the request of that claim was repeated last; null: it was not. */
   readonly repeatedAt: number | null;
+  /** Why an operator has reserved it; null: no operator has. */
+  readonly reservedFor: string | null;
   /** The same in all rows of one batch, so that its result can be read back. */
   readonly token: string | null;
 }
@@ -97,6 +101,8 @@ interface Effects {
   readonly absent?: 'mark' | 'clear';
   /** `give`: now if the change says `refused`, else null. */
   readonly refused?: 'give' | 'clear';
+  /** The operator's reason. */
+  readonly reason?: 'give' | 'clear';
 }
 interface MoveRule extends Effects {
   readonly from: Status;
@@ -160,6 +166,10 @@ export const MOVES = {
   unseen: { from: 'occupied', to: 'occupied', absent: 'mark' },
   vacated: { from: 'occupied', to: 'free', iface: 'clear', primary: 'clear', absent: 'clear', rests: true },
   reserve: { from: 'free', to: 'reserved' },
+
+  // Orders of operators. Only rows with a reason are unheld: the others are reserved by AWS.
+  hold: { from: 'free', to: 'reserved', reason: 'give' },
+  unhold: { from: 'reserved', to: 'free', reason: 'clear' },
 } as const satisfies Record<string, MoveRule>;
 export type MoveName = keyof typeof MOVES;
 
@@ -176,6 +186,7 @@ export interface Change {
    *  late copy of it ends nothing. */
   readonly releaseId?: string | null;
   readonly refused?: boolean;
+  readonly reservedFor?: string;
   /** For a move that `leaves`: an earlier unassign call had no answer. */
   readonly unsure?: boolean;
 }
@@ -212,6 +223,12 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     releaseId: rule.rests ? (change.releaseId ?? row.releaseId) : row.releaseId,
     claimedAt: rule.holder === 'give' ? now : row.claimedAt,
     repeatedAt: rule.holder === 'give' ? null : rule.repeats ? now : row.repeatedAt,
+    reservedFor:
+      rule.reason === 'give'
+        ? (change.reservedFor ?? null)
+        : rule.reason === 'clear'
+          ? null
+          : row.reservedFor,
     restedSince: rule.rests ? now : row.restedSince,
     restedFrom: rule.rests ? row.iface : row.restedFrom,
     leftIface: rule.leaves ? row.iface : row.leftIface,

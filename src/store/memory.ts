@@ -318,6 +318,7 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   releaseId: null,
   claimedAt: null,
   repeatedAt: null,
+  reservedFor: null,
   token,
 });
 

@@ -40,6 +40,8 @@ export function assignmentsOf(move: MoveName): Assignment[] {
     rule.absent === 'clear' && '`absent_since` = NULL',
     rule.refused === 'give' && { column: 'refused_at', given: change => (change.refused ? AT_MOVE : null) },
     rule.refused === 'clear' && '`refused_at` = NULL',
+    rule.reason === 'give' && { column: 'reserved_for', given: change => change.reservedFor ?? null },
+    rule.reason === 'clear' && '`reserved_for` = NULL',
     !rule.goesOn && '`moved_at` = @now',
   ];
   return all.filter(assignment => typeof assignment === 'string' || typeof assignment === 'object');

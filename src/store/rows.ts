@@ -32,6 +32,7 @@ export function toAllocation(row: Row): Allocation {
     releaseId: row.release_id,
     claimedAt: row.claimed_at,
     repeatedAt: row.repeated_at,
+    reservedFor: row.reserved_for,
     token: row.token,
   };
   return ofItsClaim(allocation as unknown as Allocation);

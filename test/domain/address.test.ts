@@ -3,12 +3,14 @@ import {
   contains,
   covers,
   formatCidr,
+  formatRange,
   fromNumber,
   type Ipv4,
   isLoopback,
   isReserved,
   parseCidr,
   parseIpv4,
+  parseRange,
   routerOf,
   sizeOf,
   spreadOf,
@@ -54,6 +56,27 @@ addresses('loopback: is told from everything else', () => {
     assert.not(isLoopback(host), host);
 });
 addresses.run();
+
+const ranges = suite('range');
+for (const [text, size, formatted] of [
+  ['10.0.1.7', 1, '10.0.1.7'],
+  ['10.0.1.7-10.0.1.7', 1, '10.0.1.7'],
+  ['10.0.1.250-10.0.2.1', 8, '10.0.1.250-10.0.2.1'],
+  ['10.0.1.8/30', 4, '10.0.1.8-10.0.1.11'],
+] as const)
+  ranges(`${text}: has ${size}`, () => {
+    const range = parseRange(text);
+    assert.equal([sizeOf(range), formatRange(range)], [size, formatted]);
+  });
+for (const [text, says] of [
+  ['10.0.1.8-10.0.1.7', /"10\.0\.1\.8-10\.0\.1\.7" is not a range of addresses; give the first and the last/],
+  ['10.0.1.7-10.0.1.8-10.0.1.9', /is not a range/],
+  ['10.0.1.7-9', /"9" is not an IPv4 address/],
+  ['-10.0.1.7', /"" is not an IPv4 address/],
+  ['10.0.1.7/30', /has host bits/],
+] as const)
+  ranges(`${text}: is none`, () => refuses(() => parseRange(text), says));
+ranges.run();
 
 const blocks = suite('block');
 const cidrs: [text: string, first: string, last: string, size: number][] = [

@@ -36,6 +36,7 @@ const ROW = rowWith({
   releaseId: 'release-1',
   claimedAt: 1_000,
   repeatedAt: 1_500,
+  reservedFor: 'the printer',
   token: 'before',
 });
 const rests = { restedSince: NOW, restedFrom: A, releaseId: 'release-2' };
@@ -74,11 +75,16 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['unseen', 'occupied', 'occupied', {}],
   ['vacated', 'occupied', 'free', { iface: null, primary: false, ...rests, absentSince: null }],
   ['reserve', 'free', 'reserved', {}],
+  ['hold', 'free', 'reserved', { reservedFor: 'the router' }],
+  ['unhold', 'reserved', 'free', { reservedFor: null }],
 ];
 
 const make = (row: Allocation, move: MoveName, more: Partial<Change> = {}) =>
   moved(row, { row, move, ...more }, NOW, 'after');
-const GIVEN = { iface: B, primary: false, ...given, releaseId: 'release-2', refused: true };
+const GIVEN = {
+  ...{ iface: B, primary: false, ...given, releaseId: 'release-2', refused: true },
+  reservedFor: 'the router',
+};
 
 const moves = suite('move');
 moves('moves: all are in the table', () =>

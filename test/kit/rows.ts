@@ -26,6 +26,7 @@ const PLAIN: Allocation = {
   releaseId: null,
   claimedAt: null,
   repeatedAt: null,
+  reservedFor: null,
   placedAt: null,
   missingSince: null,
   absentSince: null,

@@ -1,5 +1,5 @@
 /** The command `status`: prints what the ledger has. */
-import { formatCidr } from '../../domain/address.ts';
+import { formatCidr, formatRange, sizeOf } from '../../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../../domain/allocation.ts';
 import { suspects } from '../../domain/suspects.ts';
 import type { Tenant } from '../../domain/tenant.ts';
@@ -10,6 +10,7 @@ import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
 import { namedSubnets } from '../subnet-arguments.ts';
 import { ago, print, table } from '../terminal/output.ts';
+import { type Held, heldRanges } from './hold.ts';
 import { tenantTable } from './tenant.ts';
 
 export const status = command({
@@ -50,6 +51,12 @@ interface Report {
   readonly withheld: readonly (Line & { finding: string })[];
   /** How many holdings ended by evidence of the host. */
   readonly endedByEvidence: number;
+  /** What operators hold. */
+  readonly reserved: readonly (Pick<Held, 'subnet' | 'why'> & {
+    addresses: string;
+    count: number;
+    sinceMs: number;
+  })[];
   readonly drift: readonly (Line & { what: string })[];
   readonly tenants: readonly Tenant[];
   readonly servers: readonly { id: string; seenMs: number; stopped: boolean }[];
@@ -59,10 +66,12 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
   const tally = await store.tally();
   const held: Allocation[] = [];
   const unsettled: Allocation[] = [];
+  const reserved: Held[] = [];
   for (const { id } of subnets) {
     const { rows } = await store.withStatus(id, ['allocated', ...INTENTS]);
     held.push(...rows.filter(row => row.status === 'allocated'));
     unsettled.push(...rows.filter(row => row.status !== 'allocated'));
+    reserved.push(...heldRanges((await store.withStatus(id, ['reserved'])).rows));
   }
   const { rows: servers, now } = await store.servers();
   const { sightingOf, withheld } = await sightingsOf(store, subnets, held);
@@ -98,6 +107,10 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
     }),
     withheld: withheld.map(({ row, finding }) => ({ ...lineOf(row), finding })),
     endedByEvidence: Number((await store.fact(ENDED_BY_EVIDENCE)) ?? 0),
+    reserved: reserved.map(range => {
+      const { subnet, why, since } = range;
+      return { subnet, addresses: formatRange(range), count: sizeOf(range), why, sinceMs: now - since };
+    }),
     drift: [
       ...held
         .filter(row => row.missingSince !== null)
@@ -180,6 +193,18 @@ function text(report: Report): string {
     report.endedByEvidence === 0
       ? ''
       : `\nHoldings ended by evidence of the host: ${report.endedByEvidence}\n`,
+    report.reserved.length === 0
+      ? ''
+      : `\nReserved by operators\n${table(
+          ['ADDRESSES', 'SUBNET', 'COUNT', 'FOR', 'WHY'],
+          report.reserved.map(one => [
+            one.addresses,
+            one.subnet,
+            String(one.count),
+            ago(one.sinceMs),
+            one.why,
+          ]),
+        )}`,
     lines('Drift', report.drift, 'WHAT', i => report.drift[i]?.what ?? ''),
   ].join('');
 }

@@ -128,7 +128,7 @@ function conflict(row: Allocation): IpamError {
     allocated: `is held by ${who}${where}`,
     ready: `is kept ready${where}, another ENI`,
     occupied: `is in use${where}, not by a container of this driver`,
-    reserved: 'is reserved',
+    reserved: row.reservedFor === null ? 'is reserved' : `is reserved by an operator: ${row.reservedFor}`,
     free: 'is resting after its last use (--strict-reuse is on)',
     assigning: `is being assigned${where}, and EC2 has not answered yet`,
     unassigning: `is being taken off${where}, and EC2 has not answered yet`,

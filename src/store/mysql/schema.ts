@@ -15,7 +15,7 @@ import {
   varchar,
 } from 'drizzle-orm/mysql-core';
 import type { Ipv4 } from '../../domain/address.ts';
-import { HOLDER_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
+import { HOLDER_CHARS_MAX, REASON_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { bytesOf } from '../rows.ts';
 
@@ -69,6 +69,7 @@ export const allocation = mysqlTable(
     releaseId: token('release_id'),
     claimedAt: time('claimed_at'),
     repeatedAt: time('repeated_at'),
+    reservedFor: varchar('reserved_for', { length: REASON_CHARS_MAX }),
     // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),

@@ -61,6 +61,7 @@ export const allocation = sqliteTable(
     releaseId: token('release_id'),
     claimedAt: time('claimed_at'),
     repeatedAt: time('repeated_at'),
+    reservedFor: text('reserved_for'),
   },
   row => [
     // Two VPCs may have the same addresses.

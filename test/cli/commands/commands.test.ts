@@ -6,6 +6,7 @@ import process from 'node:process';
 import { assemble } from '../../../src/assemble.ts';
 import { main } from '../../../src/cli/cli.ts';
 import { startServer } from '../../../src/cli/commands/serve.ts';
+import { parseCidr } from '../../../src/domain/address.ts';
 import type { Allocation } from '../../../src/domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../../src/domain/ids.ts';
 import type { Log } from '../../../src/domain/log.ts';
@@ -133,6 +134,26 @@ commands('recycle: unassigns what is idle, of each ENI in turn', async context =
   await used(context);
   assert.match((await run(context, MINE, `recycle ${SUBNET} --idle 0s`)).out, /unassigned 1 of 1\n$/);
   assert.equal(context.vpc.network.eni(ENI).secondaries, [HELD]);
+});
+
+commands('hold: outlives init, recycle and reconcile; unhold ends it', async context => {
+  await used(context);
+  const held = ip('10.0.1.12');
+  await run(context, MINE, `hold ${held} --why printer`);
+  const rowOf = async () => (await context.store.get(SUBNET, [held])).rows[0];
+  const row = await rowOf();
+  assert.equal([row?.status, row?.reservedFor], ['reserved', 'printer']);
+  context.vpc.network.assign({ eni: ENI, ips: [held] }); // the operator uses it
+  context.vpc.network.addReservation(SUBNET, parseCidr('10.0.1.12/30'), 'prefix');
+  for (const line of [`init ${SUBNET}`, `recycle ${SUBNET} --idle 0s`, 'reconcile', `init ${SUBNET}`])
+    await run(context, MINE, line);
+  assert.equal(await rowOf(), row);
+  assert.match(
+    (await run(context, MINE, `release ${SUBNET} ${held}`, 1)).err,
+    /is reserved: nobody holds it/,
+  );
+  await run(context, MINE, `unhold ${held}`);
+  assert.is((await rowOf())?.status, 'free');
 });
 
 commands('release --json: is one object on stdout; whom it hits is shown on stderr before', async context => {

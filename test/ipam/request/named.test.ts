@@ -42,6 +42,14 @@ for (const [ip, why] of rejected)
     assert.match((await failure(w.request(ENI_A, { named: ip }))).line, why);
   });
 
+named('that an operator holds is refused, and the reason is told', async () => {
+  const w = world({ vpc: ROOMY });
+  await w.request(ENI_A);
+  await w.store.move([{ row: await w.rowOf(NAMED), move: 'hold', reservedFor: 'the printer' }]);
+  const error = await failure(w.request(ENI_A, { named: NAMED }));
+  assert.match(error.line, /10\.0\.1\.77 is reserved by an operator: the printer; choose another/);
+});
+
 named('that somebody else has at EC2 is refused, and written down', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A);

@@ -19,12 +19,13 @@ import type { Opened, Test } from '../store.contract.ts';
 const GIVEN = {
   ...{ iface: OTHER_ENI, primary: true, holder: 'web-1', refused: true, unsure: true },
   ...{ instance: 'i-0b' as InstanceId, requestId: 'request-2', releaseId: 'release-2' },
+  reservedFor: 'the router',
 } as const;
 
 /** The moves that lead from a fresh row to the status. */
 const PATHS: Record<Status, readonly MoveName[]> = {
   free: [],
-  reserved: ['reserve'],
+  reserved: ['hold'],
   occupied: ['foreign'],
   assigning: ['assign'],
   ready: ['assign', 'assigned'],
@@ -49,7 +50,8 @@ async function marked({ store, advance }: Opened, last: number, status: Status):
   if (status === 'occupied') return one(store, last);
   await step('vacated', { releaseId: 'release-1' }); // restedSince, restedFrom
   const claimed = { holder: 'db-1', instance: 'i-0a' as InstanceId, requestId: `request-1 of ${last}` };
-  for (const move of PATHS[status]) await step(move, { iface: ENI, ...claimed });
+  const given = { iface: ENI, reservedFor: 'the printer', ...claimed };
+  for (const move of PATHS[status]) await step(move, given);
   return status === 'allocated' ? step('missed') : one(store, last);
 }
 

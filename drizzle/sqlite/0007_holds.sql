@@ -1,0 +1,1 @@
+ALTER TABLE `allocation` ADD `reserved_for` text;
