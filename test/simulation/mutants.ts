@@ -448,7 +448,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'isSameHolding(row, claimed);',
   },
   'a rollback is dropped when the address was missed or found meanwhile': {
-    focus: ['stranger takes ours off', 'crowd hangs up', 'agent asks elsewhere', 'store away'],
+    focus: ['unheard claim is repaired', 'run'],
     file: 'src/ipam/request/rollback.ts',
     find: 'row.repeatedAt === claimed.repeatedAt;',
     replace: '(claimed.requestId === null || row.generation === claimed.generation);',

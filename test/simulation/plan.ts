@@ -5,6 +5,7 @@ import { ENGINE_OPERATIONS } from './engine-operations.ts';
 import { OLD_SERVER_OPERATIONS } from './old-server.ts';
 import type { Dice, Operation } from './operation.ts';
 import { OPERATOR_OPERATIONS, SERVER_OPERATIONS } from './server-operations.ts';
+import { UNHEARD_OPERATIONS } from './unheard.ts';
 import { EC2_OPERATIONS, STRANGER_OPERATIONS } from './vpc-operations.ts';
 import { WITNESS_OPERATIONS } from './witness-operations.ts';
 import type { World } from './world.ts';
@@ -17,6 +18,7 @@ const OPERATIONS = {
   ...OPERATOR_OPERATIONS,
   ...WITNESS_OPERATIONS,
   ...OLD_SERVER_OPERATIONS,
+  ...UNHEARD_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

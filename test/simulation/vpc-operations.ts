@@ -197,7 +197,7 @@ function putStranger({ layout, oracle, ec2, clock }: World, subnet: SubnetId, en
 }
 
 /** Others take an address off an ENI of ours. */
-function takeOff({ ec2, oracle }: World, { subnet, eni }: Port, ip: Ipv4): void {
+export function takeOff({ ec2, oracle }: World, { subnet, eni }: Port, ip: Ipv4): void {
   ec2.vpc.network.unassign(eni, [ip]);
   oracle.note(`a stranger takes ${ip} off ${eni}`);
   oracle.takenOff(subnet, eni, ip);
