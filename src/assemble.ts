@@ -14,9 +14,9 @@ import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
 import type { IpamContext, Policy } from './ipam/context.ts';
-import { openIpam } from './ipam/ipam.ts';
+import { openIpam, type WitnessOptions } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
-import type { WitnessOptions } from './ipam/sync/witnessed.ts';
+import { recallWithheld } from './ipam/sync/withheld.ts';
 import { createStore, ownerOf, settleInstance } from './store/create-store.ts';
 import { parseStoreUrl, type StoreSpec } from './store/url.ts';
 import { createTrust } from './trust/trust.ts';
@@ -80,6 +80,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     context,
     keeper,
     trust,
+    testimony: ipam.testimony,
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {
@@ -89,7 +90,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
       await store.migrate();
       const boot = bootId();
       if (spec.kind === 'sqlite' && boot !== null) await endHoldersBefore(context, boot);
-      await ipam.witnessed?.recall();
+      await recallWithheld(store, ipam.cache);
     },
     async own() {
       if (spec.kind !== 'sqlite') return;
@@ -109,11 +110,12 @@ function policyOf({ intentGraceMs: graceMs, callDeadlineMs, requestTimeoutMs, ..
   return { ...rest, callDeadlineMs, requestTimeoutMs, strictReuse, confirmMoves, warmMin, warmMax };
 }
 
-/** A central server does not run where the containers are. */
+/** A central server does not run where the containers are: the agents of the hosts read them. */
 function witnessOf(config: Config, spec: StoreSpec): WitnessOptions | null {
   const { witness: mode, dockerSocket, witnessEveryMs: everyMs, witnessAgeMs: ageMs } = config;
-  if (spec.kind !== 'sqlite' || mode === 'off' || dockerSocket === null) return null;
-  return { witness: createWitness(dockerSocket), mode, everyMs, ageMs };
+  if (mode === 'off') return null;
+  const isHere = spec.kind === 'sqlite' && dockerSocket !== null;
+  return { mode, ageMs, own: isHere ? { witness: createWitness(dockerSocket), everyMs } : null };
 }
 
 /** Returns Linux's id of this boot of the host; null elsewhere. */

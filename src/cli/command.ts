@@ -3,6 +3,7 @@ import type { Log } from '../domain/log.ts';
 import type { Service } from '../http/driver.ts';
 import type { IpamContext } from '../ipam/context.ts';
 import type { Keeper } from '../ipam/sync/keeper.ts';
+import type { Testimony } from '../ipam/sync/testimony.ts';
 import type { Store } from '../store/store.ts';
 import type { Trust } from '../trust/trust.ts';
 import type { Config, Defaults } from './settings/config.ts';
@@ -49,6 +50,8 @@ export interface Parts {
   readonly context: IpamContext;
   readonly keeper: Keeper;
   readonly trust: Trust;
+  /** Null: --witness is off. */
+  readonly testimony: Testimony | null;
   /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
    *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;

@@ -7,8 +7,8 @@
  * shows it. What could not be read proves nothing.
  */
 import type { Ipv4 } from './address.ts';
-import type { Allocation } from './allocation.ts';
-import type { EniId, SubnetId } from './ids.ts';
+import type { Allocation, RowState } from './allocation.ts';
+import type { EniId, InstanceId, SubnetId } from './ids.ts';
 
 /** A network namespace that has an address. */
 export interface KernelPlace {
@@ -86,6 +86,27 @@ export interface LedgerSighting {
   readonly finding: string | null;
 }
 
+/** A host whose readings the ledger notes; empty: that of an embedded server which does not know its instance. */
+export type WitnessedHost = InstanceId | '';
+
+/** What the ledger notes of the readings of one host. Times are those of the store's clock, in milliseconds. */
+export interface LedgerWitness {
+  readonly instance: WitnessedHost;
+  /** Of the reading that was begun last. What an earlier one has shown is not saved any more. */
+  readonly ticket: string;
+  readonly begunAt: number;
+  /** When a reading was last saved; null: none was. */
+  readonly readAt: number | null;
+  /** Why that one proves no absence; null: it is complete. */
+  readonly incomplete: string | null;
+  /** Docker's id of its data, as last read. */
+  readonly engine: string | null;
+  /** When it took the place of another one; null: it was the first. Docker's data was lost then, and with it what it
+   *  knew of its containers. */
+  readonly engineSince: number | null;
+}
+export const INCOMPLETE_CHARS_MAX = 500;
+
 /** How old a holding must be at the first reading that counts, and how far the readings must be apart, in
  *  milliseconds. */
 export const WITNESS_AGE_MS = 120_000;
@@ -142,7 +163,7 @@ export interface Verdict {
   /** Occupied for that reason, and no longer in use. */
   readonly cleared: readonly Allocation[];
   readonly save: readonly LedgerSighting[];
-  readonly forget: readonly Pick<LedgerSighting, 'subnet' | 'ip'>[];
+  readonly forget: readonly Pick<LedgerSighting, 'subnet' | 'ip' | 'iface'>[];
   /** Why the reading does not count for any ENI; null: it counts for some. */
   readonly incomplete: string | null;
 }
@@ -161,7 +182,7 @@ const insideOf = (use: Use | undefined): KernelPlace[] => use?.places.filter(({ 
 export function weigh(weighed: Weighed): Verdict {
   const { rows, enis, reading } = weighed;
   const uses = new Map(reading.uses.map(use => [use.ip, use]));
-  const incomplete = reading.incomplete ?? blindness(rows, uses);
+  const incomplete = reading.incomplete ?? namelessness(reading) ?? blindness(rows, uses);
   const before = new Map(weighed.before.map(one => [keyOf(one), one]));
   const byEni = new Map(enis.map(eni => [eni.id, eni]));
   const found = { leaks: [] as Leak[], withheld: [] as Stray[], strays: [] as Stray[] };
@@ -225,6 +246,15 @@ export const isStray = (
   row.ip === ip &&
   row.subnet === subnet;
 
+/** Whether a process of the host uses the row, which nobody holds, as far as the sighting shows. Before the move by which
+ *  it becomes occupied the sighting is already of the generation after. */
+export const isUsedIdle = (row: RowState, one: LedgerSighting): boolean =>
+  one.usedSince !== null &&
+  [row.generation, row.generation + 1].includes(one.generation) &&
+  row.iface === one.iface &&
+  row.ip === one.ip &&
+  row.subnet === one.subnet;
+
 /** One row, and what is known of it. */
 interface Seen {
   readonly row: Allocation;
@@ -236,6 +266,10 @@ interface Seen {
   /** Whether the reading counts when it does not show the address. */
   readonly isCounted: boolean;
 }
+
+/** Readings count together only if they are known to be of one boot and one engine. */
+const namelessness = ({ boot, engine }: HostReading): string | null =>
+  boot === null || engine === null ? 'the reading does not say of which boot and engine it is' : null;
 
 /** A running container whose address the kernel does not show: the kernel does not show others either. gVisor takes
  *  addresses off the interface. */
@@ -357,7 +391,7 @@ function outcomeOf(
     one === null || isSame(one, known.get(keyOf(one))) ? [] : [one],
   );
   const forget = before.filter(one => (after.get(keyOf(one)) ?? null) === null);
-  return { save, forget: forget.map(({ subnet, ip }) => ({ subnet, ip })) };
+  return { save, forget: forget.map(({ subnet, ip, iface }) => ({ subnet, ip, iface })) };
 }
 const isSame = (a: LedgerSighting, b: LedgerSighting | undefined): boolean =>
   b !== undefined && (Object.keys(a) as (keyof LedgerSighting)[]).every(key => a[key] === b[key]);

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Context } from 'hono';
 import { type Identity, identityIn } from '../domain/certificate.ts';
 import { IpamError } from '../domain/error.ts';
+import type { InstanceId } from '../domain/ids.ts';
 import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
 import type { Env } from './answer.ts';
 import { nameCall } from './call.ts';
@@ -57,6 +58,22 @@ export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   const ids = idsOf(id, age);
   if (ids.id !== null) nameCall(c, ids.id);
   return { instance: isBound ? peer.instance : null, ...ids };
+}
+
+/** Returns the instance that the client's certificate names, whatever clients may do here. Throws denied where there is
+ *  none. */
+export function provedHost(c: Context<Env>): InstanceId {
+  const incoming = c.env?.incoming;
+  const peer = incoming === undefined ? undefined : peers.get(incoming.socket);
+  if (peer?.via !== 'https')
+    throw new IpamError('denied', 'this connection does not prove which host it comes from', {
+      hint: 'use https with the certificate of the host',
+    });
+  if (peer.instance === null)
+    throw new IpamError('denied', `the client certificate cannot be used: ${peer.why}`, {
+      hint: 'give the host a certificate whose subjectAltName is URI:ec2-ipam://instance/i-…',
+    });
+  return peer.instance;
 }
 
 function idsOf(id: unknown, age: unknown): Pick<Origin, 'id' | 'sentMsAgo'> {

@@ -13,8 +13,10 @@ import { createOutages } from './request/retry.ts';
 import { createRollbacks, type Rollbacks } from './request/rollback.ts';
 import { createSubnetChecks } from './request/subnet-check.ts';
 import { createKeeper, type Keeper, type KeeperOptions } from './sync/keeper.ts';
+import { createOwnHost, type OwnHostOptions } from './sync/own-host.ts';
 import { checkSubnet } from './sync/reconcile.ts';
-import { createWitnessed, type Witnessed, type WitnessOptions } from './sync/witnessed.ts';
+import { createTestimony, type Testimony } from './sync/testimony.ts';
+import { createWitnessed, type WitnessedOptions } from './sync/witnessed.ts';
 
 export interface Ipam {
   readonly enis: Enis;
@@ -26,12 +28,17 @@ export interface Ipam {
   readonly releases: Releases;
   readonly warm: WarmPools;
   readonly keeper: Keeper;
-  /** Null: the host is not read. */
-  readonly witnessed: Witnessed | null;
+  /** Null: what hosts show is not weighed. */
+  readonly testimony: Testimony | null;
+}
+
+/** How what hosts show is weighed. */
+export interface WitnessOptions extends WitnessedOptions {
+  /** Embedded: how this host is read; null: it is not. */
+  readonly own: OwnHostOptions | null;
 }
 
 export interface IpamOptions extends KeeperOptions {
-  /** Embedded: how the host is read. */
   readonly witness?: WitnessOptions | null;
 }
 
@@ -46,6 +53,8 @@ export function openIpam(given: IpamContext, options: IpamOptions): Ipam {
   const releases = createReleases(context, { enis, attachments, cache, warm, outages });
   const { witness = null } = options;
   const witnessed = witness === null ? null : createWitnessed(context, { enis, cache, warm }, witness);
+  const ownHost =
+    witnessed === null || witness?.own == null ? null : createOwnHost(context, witnessed, witness.own);
   return {
     enis,
     attachments,
@@ -64,11 +73,7 @@ export function openIpam(given: IpamContext, options: IpamOptions): Ipam {
       outages,
       releases,
     }),
-    witnessed,
-    keeper: createKeeper(
-      context,
-      { enis, attachments, cache, rollbacks, releases, warm, witnessed },
-      options,
-    ),
+    testimony: witnessed === null ? null : createTestimony(context, { attachments, witnessed }),
+    keeper: createKeeper(context, { enis, attachments, cache, rollbacks, releases, warm, ownHost }, options),
   };
 }

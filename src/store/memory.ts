@@ -14,7 +14,7 @@ import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
-import type { LedgerSighting } from '../domain/witness.ts';
+import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import {
   type FreeQuery,
@@ -40,6 +40,7 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
   const tenants = new Map<string, { quota: number; profile: string | null }>();
   const servers = new Map<string, LedgerServer>();
   const sightings = new Map<string, LedgerSighting>();
+  const witnesses = new Map<WitnessedHost, LedgerWitness>();
   const begun = new Set<string>();
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
@@ -174,9 +175,25 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
     async sightings(ids) {
       return reading([...sightings.values()].filter(({ iface }) => ids.includes(iface)).sort(byAddress));
     },
-    async saveSightings(save, forget) {
-      for (const one of forget) sightings.delete(keyOf(one));
+    async usedSightings() {
+      return reading([...sightings.values()].filter(one => one.usedSince !== null).sort(byAddress));
+    },
+    async witnesses() {
+      return reading([...witnesses.values()]);
+    },
+    async beginReading(instance, ticket) {
+      const begun = { ...(witnesses.get(instance) ?? NEVER_READ), instance, ticket, begunAt: clock() };
+      witnesses.set(instance, begun);
+      return begun;
+    },
+    async saveReading({ instance, ticket, incomplete, engine, engineSince }, save, forget) {
+      const known = witnesses.get(instance);
+      if (known?.ticket !== ticket) return false;
+      witnesses.set(instance, { ...known, incomplete, engine, engineSince, readAt: clock() });
+      for (const one of forget)
+        if (sightings.get(keyOf(one))?.iface === one.iface) sightings.delete(keyOf(one));
       for (const one of save) sightings.set(keyOf(one), one);
+      return true;
     },
 
     async saveTenant({ name, quota, profile }) {
@@ -257,6 +274,8 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
       const host = hosts.get(instance) ?? unknownHost(instance);
       if (!isBlocked(host)) hosts.set(instance, { ...host, enrolledAt: now, expiresAt: now + forMs });
       for (const one of hosts.values()) if (isForgotten(one, now)) hosts.delete(one.instance);
+      for (const one of witnesses.values())
+        if (one.begunAt < now - HOST_KEPT_MS) witnesses.delete(one.instance);
       return hosts.get(instance) ?? host;
     },
     async noteSeen(instances) {
@@ -282,6 +301,8 @@ export function createMemoryStore(options: { clock?: () => number; origin?: stri
     },
   };
 }
+
+const NEVER_READ = { readAt: null, incomplete: null, engine: null, engineSince: null };
 
 const unknownHost = (instance: InstanceId): Host => ({
   instance,

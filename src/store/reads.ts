@@ -25,7 +25,8 @@ type TableName =
   | 'fact'
   | 'host'
   | 'nonce'
-  | 'tenant';
+  | 'tenant'
+  | 'witness';
 
 /** The differences between MySQL and SQLite. */
 export interface Dialect {

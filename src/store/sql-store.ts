@@ -3,7 +3,7 @@ import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle
 import { formatCidr, numberOf, parseCidr } from '../domain/address.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
-import type { LedgerSighting } from '../domain/witness.ts';
+import type { LedgerSighting, LedgerWitness } from '../domain/witness.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
 import {
@@ -50,7 +50,8 @@ const OLD_HOSTS_MAX = 100;
 const HOSTS_MAX = 500;
 
 export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
-  const { allocation, subnet, eni, server, sighting, lease, fact, host, nonce, tenant } = dialect.tables;
+  const { allocation, subnet, eni, server, sighting, witness, lease, fact, host, nonce, tenant } =
+    dialect.tables;
   const tenantReads = createTenantReads(dialect.tables);
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
@@ -82,11 +83,19 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
   const blank = (instance: string) => upsert(host, [{ instance }], []);
   const selectHost = (instance: string) => sql`SELECT * FROM ${host} WHERE ${host.instance} = ${instance}`;
 
+  async function readSightings(selects: readonly SQL[]): Promise<Reading<LedgerSighting>> {
+    const columns = getTableColumns(sighting);
+    const { now, rows } = await read(selects);
+    const found = rows.map(row => decode<LedgerSighting>(columns, row));
+    return { now, rows: found.sort((a, b) => numberOf(a.ip) - numberOf(b.ip)) };
+  }
+
   async function forgetHosts(): Promise<void> {
     const before = sql`${NOW} - ${HOST_KEPT_MS}`;
     const old = sql`SELECT ${host.instance} FROM ${host} WHERE ${host.revokedAt} IS NULL
       AND COALESCE(${host.expiresAt}, 0) < ${before} AND COALESCE(${host.seenAt}, 0) < ${before} LIMIT ${OLD_HOSTS_MAX}`;
     const ids = (await read([old])).rows.map(row => row.instance);
+    await write([sql`DELETE FROM ${witness} WHERE ${witness.begunAt} < ${before}`]);
     // Any of them may have enrolled again since.
     if (ids.length > 0)
       await write([
@@ -149,27 +158,43 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       await write([sql`UPDATE ${eni} SET released_at = ${value} WHERE ${eni.id} = ${id}`]);
     },
 
-    async sightings(ids) {
-      const columns = getTableColumns(sighting);
-      const selects = portions(ids, IPS_MAX).map(
-        some => sql`SELECT * FROM ${sighting} WHERE ${sighting.iface} IN ${some}`,
-      );
-      const { now, rows } = await read(selects);
-      const found = rows.map(row => decode<LedgerSighting>(columns, row));
-      return { now, rows: found.sort((a, b) => numberOf(a.ip) - numberOf(b.ip)) };
+    sightings: ids =>
+      readSightings(
+        portions(ids, IPS_MAX).map(some => sql`SELECT * FROM ${sighting} WHERE ${sighting.iface} IN ${some}`),
+      ),
+    usedSightings: () =>
+      readSightings([sql`SELECT * FROM ${sighting} WHERE ${sighting.usedSince} IS NOT NULL`]),
+    async witnesses() {
+      const { now, rows } = await read([sql`SELECT * FROM ${witness}`]);
+      return { now, rows: rows.map(row => decode<LedgerWitness>(getTableColumns(witness), row)) };
     },
-    async saveSightings(save, forget) {
-      const replaced = Object.keys(getTableColumns(sighting)).filter(key => key !== 'subnet' && key !== 'ip');
+    async beginReading(instance, ticket) {
+      const begin = upsert(witness, [{ instance, ticket, begunAt: NOW }], ['ticket', 'begunAt']);
+      const select = sql`SELECT * FROM ${witness} WHERE ${witness.instance} = ${instance}`;
+      const [row = {}] = (await write([begin], select)).rows;
+      // Another reading may have been begun since. This one is then not saved.
+      return { ...decode<LedgerWitness>(getTableColumns(witness), row), ticket };
+    },
+    async saveReading({ instance, ticket, incomplete, engine, engineSince }, save, forget) {
+      const isLast = sql`${witness.instance} = ${instance} AND ${witness.ticket} = ${ticket}`;
+      // It locks the row, so that no other reading is begun before the commit.
+      const note = sql`UPDATE ${witness} SET read_at = ${NOW}, incomplete = ${incomplete}, engine = ${engine},
+        engine_since = ${engineSince} WHERE ${isLast}`;
+      const only = sql`EXISTS (SELECT 1 FROM ${witness} WHERE ${isLast})`;
       const deletes = portions(forget, SIGHTINGS_MAX).map(some => {
         const keys = some.map(
-          one => sql`(${sighting.subnet} = ${one.subnet} AND ${sighting.ip} = ${one.ip})`,
+          one => sql`(${sighting.subnet} = ${one.subnet} AND ${sighting.ip} = ${one.ip}
+            AND ${sighting.iface} = ${one.iface})`,
         );
-        return sql`DELETE FROM ${sighting} WHERE ${sql.join(keys, sql` OR `)}`;
+        return sql`DELETE FROM ${sighting} WHERE (${sql.join(keys, sql` OR `)}) AND ${only}`;
       });
+      const replaced = Object.keys(getTableColumns(sighting)).filter(key => key !== 'subnet' && key !== 'ip');
       const inserts = portions(save, SIGHTINGS_MAX).map(some =>
-        upsertInto(dialect, sighting, some.map(keyFirst), replaced, SIGHTING_KEYS),
+        upsertInto(dialect, sighting, some.map(keyFirst), replaced, { keyColumns: SIGHTING_KEYS, only }),
       );
-      if (deletes.length + inserts.length > 0) await write([...deletes, ...inserts]);
+      const select = sql`SELECT ${witness.ticket} FROM ${witness} WHERE ${witness.instance} = ${instance}`;
+      const { rows } = await write([note, ...deletes, ...inserts], select);
+      return rows[0]?.ticket === ticket;
     },
 
     async saveTenant({ name, quota, profile }) {
@@ -273,6 +298,13 @@ type Values = Readonly<Record<string, unknown>>;
 const SIGHTING_KEYS = 2;
 const keyFirst = ({ subnet, ip, ...rest }: LedgerSighting): Values => ({ subnet, ip, ...rest });
 
+interface UpsertOptions {
+  /** How many of the first values are the key. */
+  readonly keyColumns?: number;
+  /** Under this condition only. */
+  readonly only?: SQL;
+}
+
 /** Inserts the rows. Where the first of its values, or as many as `keyColumns`, are the key of a row that is there, it
  *  replaces `replaced` or nothing. */
 export function upsertInto(
@@ -280,15 +312,26 @@ export function upsertInto(
   table: Table,
   rows: readonly Values[],
   replaced: readonly string[],
-  keyColumns = 1,
+  { keyColumns = 1, only }: UpsertOptions = {},
 ): SQL {
   const columns: Record<string, Column> = getTableColumns(table);
   const keys = Object.keys(rows[0] ?? {});
   const nameOf = (key: string) => `\`${columns[key]?.name}\``;
-  const values = rows.map(row => sql`${keys.map(key => plain(row[key]))}`);
   const key = keys.slice(0, keyColumns).map(nameOf).join();
-  return sql`INSERT INTO ${table} (${sql.raw(keys.map(nameOf).join())}) VALUES ${sql.join(values, sql`, `)}
+  return sql`INSERT INTO ${table} (${sql.raw(keys.map(nameOf).join())}) ${only === undefined ? valuesOf() : selected(only)}
     ${sql.raw(onConflict(key, replaced.map(nameOf)))}`;
+
+  function valuesOf(): SQL {
+    const values = rows.map(row => sql`${keys.map(one => plain(row[one]))}`);
+    return sql`VALUES ${sql.join(values, sql`, `)}`;
+  }
+  function selected(condition: SQL): SQL {
+    const selects = rows.map(row => {
+      const values = keys.map(one => sql`${plain(row[one])} AS ${sql.raw(nameOf(one))}`);
+      return sql`SELECT ${sql.join(values, sql`, `)}`;
+    });
+    return sql`SELECT * FROM (${sql.join(selects, sql` UNION ALL `)}) AS fresh WHERE ${condition}`;
+  }
 }
 // node:sqlite accepts no booleans.
 const plain = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);

@@ -4,7 +4,7 @@ import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
-import type { LedgerSighting } from '../domain/witness.ts';
+import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
 export interface Reading<T> {
@@ -46,6 +46,8 @@ export interface LedgerEni {
   /** When Docker released its last pool, in milliseconds; null: it is in use. */
   readonly releasedAt: number | null;
 }
+
+export type SightingKey = Pick<LedgerSighting, 'subnet' | 'ip' | 'iface'>;
 
 /** A server process that uses the ledger. */
 export interface LedgerServer {
@@ -174,11 +176,21 @@ export interface Store {
 
   /** What the hosts of these ENIs have shown of their addresses. */
   sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
-  /** Inserts or replaces `save`, and deletes `forget`. One caller at a time for each ENI. */
-  saveSightings(
+  /** The sightings of addresses that are in use and that nobody held, on all ENIs. */
+  usedSightings(): Promise<Reading<LedgerSighting>>;
+  /** What is known of the readings of all hosts. */
+  witnesses(): Promise<Reading<LedgerWitness>>;
+  /** Notes that a reading of the host begins under this ticket, in place of any other one. Returns what is known of the
+   *  readings before. */
+  beginReading(host: WitnessedHost, ticket: string): Promise<LedgerWitness>;
+  /** Saves what the reading has shown: notes of the witness what it says and that it was read now, inserts or replaces
+   *  `save`, and deletes those of `forget` that are still of the same ENI. Returns false, and changes nothing, when
+   *  another reading of the host was begun since. */
+  saveReading(
+    witness: Pick<LedgerWitness, 'instance' | 'ticket' | 'incomplete' | 'engine' | 'engineSince'>,
     save: readonly LedgerSighting[],
-    forget: readonly Pick<LedgerSighting, 'subnet' | 'ip'>[],
-  ): Promise<void>;
+    forget: readonly SightingKey[],
+  ): Promise<boolean>;
 
   /** Declares the tenant, or changes its quota and, unless it is null, its instance profile. A quota below what is used
    *  takes no address away. */
@@ -217,7 +229,7 @@ export interface Store {
 
   hosts(which?: 'all' | 'revoked'): Promise<Reading<Host>>;
   /** Notes that the host enrols now, with a certificate for so long, unless it is blocked. Returns the host as it is then.
-   *  Deletes hosts that HOST_KEPT_MS has passed over. */
+   *  Deletes hosts, and what is known of their readings, that HOST_KEPT_MS has passed over. */
   enrolHost(instance: InstanceId, forMs: number): Promise<Host>;
   /** Notes that the hosts are connected now. */
   noteSeen(instances: readonly InstanceId[]): Promise<void>;

@@ -22,6 +22,32 @@ export interface Witness {
   probe(mac: string, ips: readonly Ipv4[]): Promise<Probed>;
 }
 
+/** The addresses of an interface that a server asks for. */
+export interface ToProbe {
+  readonly mac: string;
+  readonly ips: readonly Ipv4[];
+}
+/** `failed`: the kernel could not be asked. */
+export type ProbeAnswer = { readonly mac: string } & (
+  | Probed
+  | { readonly kind: 'failed'; readonly why: string }
+);
+
+/** Probes all of them, one interface after the other. */
+export async function probeAll(
+  { probe }: Pick<Witness, 'probe'>,
+  asked: readonly ToProbe[],
+): Promise<ProbeAnswer[]> {
+  const answers: ProbeAnswer[] = [];
+  for (const { mac, ips } of asked)
+    try {
+      answers.push({ mac, ...(await probe(mac, ips)) });
+    } catch (error) {
+      answers.push({ mac, kind: 'failed', why: reasonOf(error) });
+    }
+  return answers;
+}
+
 /** What was read; null: it could not be. */
 interface Views {
   readonly docker: DockerView | null;

@@ -65,12 +65,15 @@ async function start({ enrols = true, hasClientCa = true, opened = true } = {}):
   const app = (name: string) => ({ fetch: async () => new Response(name) });
   const { cert, key } = certificates.server;
   const tls = { cert, key, clientCa: hasClientCa ? certificates.ca : null, gate };
-  const listening = await listen(createGuardedApp(gate, app('driver'), app('enrolment')), {
-    kind: 'https',
-    host: '127.0.0.1',
-    port: 0,
-    tls,
-  });
+  const listening = await listen(
+    createGuardedApp(gate, { driver: app('driver'), enrolment: app('enrolment'), witness: app('witness') }),
+    {
+      kind: 'https',
+      host: '127.0.0.1',
+      port: 0,
+      tls,
+    },
+  );
   Object.assign(context, { gate, listening });
   open.push(context);
   if (opened) await openTrust(context);

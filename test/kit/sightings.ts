@@ -1,5 +1,8 @@
 /** Sightings of addresses as tests need them: one that is plain, with what a test says of it. */
+import { randomUUID } from 'node:crypto';
+import type { InstanceId } from '../../src/domain/ids.ts';
 import type { LedgerSighting } from '../../src/domain/witness.ts';
+import type { SightingKey, Store } from '../../src/store/store.ts';
 import { ENI, ip, SUBNET } from './rows.ts';
 
 export const sightingWith = (last: number, patch: Partial<LedgerSighting> = {}): LedgerSighting => ({
@@ -9,3 +12,13 @@ export const sightingWith = (last: number, patch: Partial<LedgerSighting> = {}):
   ...{ seenAt: null, container: null, name: null, image: null, finding: null },
   ...patch,
 });
+
+/** Notes the sightings as a reading of some host does. */
+export async function noteSightings(
+  store: Pick<Store, 'beginReading' | 'saveReading'>,
+  save: readonly LedgerSighting[],
+  forget: readonly SightingKey[] = [],
+): Promise<void> {
+  const witness = await store.beginReading('i-0a' as InstanceId, randomUUID());
+  if (!(await store.saveReading(witness, save, forget))) throw new Error('another reading was begun');
+}

@@ -4,7 +4,7 @@
  * connection that broke on the way.
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
-import type { InstanceId } from '../../src/domain/ids.ts';
+import type { EniId, InstanceId } from '../../src/domain/ids.ts';
 import { ANSWERED_WITHIN_MS } from '../../src/domain/origin.ts';
 import { Process } from '../kit/clock.ts';
 import { type Broken, type Connection, createConnection, type Reply } from './connection.ts';
@@ -59,6 +59,8 @@ export class Engine {
   readonly #world: World;
   #lives = 0;
   #calls = 0;
+  /** The ENIs of calls under way. */
+  #asking: EniId[] = [];
   process: Process;
 
   constructor(world: World, host: string, networks: Network[]) {
@@ -186,6 +188,7 @@ export class Engine {
   #begin(liveRestore: boolean): void {
     if (this.isLost) return;
     this.process = this.#newProcess();
+    this.#asking = [];
     for (const network of this.networks) network.turn = Promise.resolve();
     if (liveRestore) return;
     const stale = this.containers;
@@ -239,6 +242,9 @@ export class Engine {
     }
   }
 
+  /** The ENIs of the calls of its agent that have no answer yet. */
+  unanswered = (): EniId[] => [...this.#asking];
+
   /** Sends the call with an id, to one server after the other until one answers. */
   async #askByAgent(port: Port, request: Request): Promise<Reply | null> {
     const { clock } = this.#world;
@@ -267,7 +273,12 @@ export class Engine {
 
   /** The reply of whichever server is asked; null when there was none. */
   async #ask(port: Port, request: Request): Promise<Reply | null> {
-    if (this.#world.layout.hasAgents) return await this.#askByAgent(port, request);
+    if (this.#world.layout.hasAgents) {
+      this.#asking.push(port.eni);
+      const reply = await this.#askByAgent(port, request);
+      this.#asking.splice(this.#asking.indexOf(port.eni), 1);
+      return reply;
+    }
     const { clock } = this.#world;
     for (const pauseMs of [...RETRY_MS, null]) {
       const server = this.#world.pickServer(port.ledger);

@@ -400,6 +400,28 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: '    if (mode.length > 0) {\n',
     focus: ['docker forgets', 'run'],
   },
+  'a host speaks for the ENIs of others': {
+    file: 'src/ipam/sync/testimony.ts',
+    find: 'await enisOf(host)',
+    replace: '(await enisOf(host)) && (await store.enis()).filter(eni => eni.ours)',
+    focus: ['host boasts', 'run'],
+  },
+  'what was seen of an earlier holding counts for the next': {
+    file: 'src/domain/witness.ts',
+    find: '  if (known.generation === row.generation) return known;\n',
+    replace: '  if (known.generation <= row.generation) return { ...known, generation: row.generation };\n',
+    focus: ['docker forgets', 'shown nowhere', 'run'],
+  },
+  'what a reading has not shown is released as it is now': {
+    file: 'src/ipam/sync/witnessed.ts',
+    find: '    const moved = await store.move(\n      left.map(\n',
+    replace: `    const rows = new Map<string, Allocation>();
+    for (const { id } of round.enis) for (const row of (await store.onEni(id)).rows) rows.set(row.ip, row);
+    const moved = await store.move(
+      left.map(leak => ({ ...leak, row: rows.get(leak.row.ip) ?? leak.row })).map(
+`,
+    focus: ['docker forgets', 'run'],
+  },
   // Bounds.
   'the bound of an outage ignored': {
     file: 'src/ipam/request/retry.ts',

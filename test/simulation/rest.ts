@@ -45,9 +45,13 @@ const isLeakOf = ({ subnet, ip, claim, ledger }: Holding, { mirror }: Ledger, ro
   ip === row.ip &&
   claim === (mirror.claims.get(keyOf(subnet, ip)) ?? 0);
 
-/** Whether the ENI was detached from the instance of its embedded ledger, which gives up what is on it then. */
+/** Whether the host that had it can show that it has not: another host does not speak for what it was given. */
+const canBeShown = (oracle: Oracle, { eni, engine }: Holding): boolean => oracle.instanceOf(eni) === engine;
+
+/** Whether the ENI was detached from an instance whose host is read: the ledger gives up what is on it then, and the host
+ *  shows that containers have it still. */
 const hasWandered = ({ layout, detachedAt }: Oracle, { index }: Mirror, eni: EniId): boolean =>
-  layout.owners[index] !== null && detachedAt.has(eni);
+  (layout.hasAgents || layout.owners[index] !== null) && detachedAt.has(eni);
 
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
@@ -75,7 +79,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
     );
   if (status === 'allocated')
     demand(
-      ![...oracle.leaks].some(one => isLeakOf(one, ledger, row)),
+      ![...oracle.leaks].some(one => isLeakOf(one, ledger, row) && canBeShown(oracle, one)),
       'at rest a leak has ended by evidence of its host',
       told,
     );

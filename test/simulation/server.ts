@@ -1,19 +1,21 @@
 /** A server process: the whole program, with a memory of its own, behind connections that can break. */
+import type { Answer } from '../../src/agent/server-client.ts';
 import { formatCidr, type Ipv4, parseIpv4 } from '../../src/domain/address.ts';
 import type { Change } from '../../src/domain/allocation.ts';
 import { createDeadlineClock } from '../../src/domain/clock.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
-import { type EniId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
+import { type EniId, type InstanceId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
 import type { Log } from '../../src/domain/log.ts';
 import { ANYBODY, type Origin } from '../../src/domain/origin.ts';
-import { WITNESS_AGE_MS } from '../../src/domain/witness.ts';
+import { type HostReading, WITNESS_AGE_MS } from '../../src/domain/witness.ts';
 import { handOver } from '../../src/http/answer.ts';
+import { WITNESS_PATHS } from '../../src/http/witness.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
-import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
-import type { WitnessOptions } from '../../src/ipam/sync/witnessed.ts';
+import { type Ipam, openIpam, type WitnessOptions } from '../../src/ipam/ipam.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { createGroupCommit } from '../../src/store/group-commit.ts';
 import type { Store } from '../../src/store/store.ts';
+import type { ProbeAnswer } from '../../src/witness/witness.ts';
 import { Process } from '../kit/clock.ts';
 import { createContext } from '../kit/world.ts';
 import type { Connection, Reply } from './connection.ts';
@@ -128,12 +130,22 @@ function noteKept({ oracle, layout }: World, ledger: Ledger, process: Process, e
 
 const WITNESS_EVERY_MS = 60_000;
 
-/** How a server of the ledger reads its host; null: the ledger is central. */
+/** What an agent sends with its ticket. */
+interface Said {
+  readonly ticket: string;
+  readonly reading: HostReading;
+  readonly answers: readonly ProbeAnswer[];
+}
+
+/** How a server of the ledger weighs what hosts show; null: it is told of none. */
 export function witnessFor(world: World, { mirror }: Ledger, process: Process): WitnessOptions | null {
   const host = world.layout.owners[mirror.index] ?? null;
-  if (host === null) return null;
-  const witness = createSimulatedWitness(world, process, host);
-  return { witness, mode: 'release', everyMs: WITNESS_EVERY_MS, ageMs: WITNESS_AGE_MS };
+  if (host === null && !world.layout.hasAgents) return null;
+  const own =
+    host === null
+      ? null
+      : { witness: createSimulatedWitness(world, process, host), everyMs: WITNESS_EVERY_MS };
+  return { mode: 'release', ageMs: WITNESS_AGE_MS, own };
 }
 
 export class Server {
@@ -210,6 +222,33 @@ export class Server {
   accept(connection: Connection, request: Request): void {
     this.connections.add(connection);
     this.#world.clock.resume(this.process, () => void this.#handle(connection, request));
+  }
+
+  /** An agent tells of its host. */
+  hear(host: InstanceId, path: string, body: string, answered: (answer: Answer) => void): void {
+    this.#world.clock.resume(this.process, () => {
+      void this.#weigh(host, path, JSON.parse(body)).then(
+        reply => answered({ status: 200, text: JSON.stringify(reply) }),
+        error => {
+          if (!(error instanceof IpamError) || error.code === 'internal') this.#world.oracle.crash(error);
+          answered({ status: 503, text: JSON.stringify({ Error: String(error) }) });
+        },
+      );
+    });
+  }
+
+  async #weigh(host: InstanceId, path: string, said: Said): Promise<object> {
+    const { testimony } = this.#life.ipam;
+    if (testimony === null) return { witness: 'off' };
+    switch (path) {
+      case WITNESS_PATHS.begin:
+        return await testimony.begin(host);
+      case WITNESS_PATHS.readings:
+        return { probes: await testimony.readings(host, said.ticket, said.reading) };
+      default:
+        await testimony.probed(host, said.ticket, said.answers);
+        return {};
+    }
   }
 
   async #handle(connection: Connection, request: Request): Promise<void> {

@@ -81,6 +81,7 @@ async function comeToRest(world: World): Promise<void> {
   world.restingSince = clock.now;
   for (const { faults } of world.engines) {
     faults.blindUntil = 0;
+    faults.boastingUntil = 0;
     faults.hidden.clear();
     faults.runningOn.clear();
   }

@@ -8,6 +8,7 @@ import {
   anyEngine,
   type Dice,
   type Operation,
+  of,
   on,
   runningPlaces,
   spread,
@@ -28,15 +29,17 @@ const CLAIM_MS_MAX = 5_000;
 const PAUSE_MS = 15_000;
 
 const isEmbedded = ({ layout }: World, ledger: number): boolean => layout.owners[ledger] != null;
-const embeddedContainer = (world: World, dice: Dice): Container | undefined => {
+/** Whether hosts of the ledger are read. */
+const isRead = (world: World, ledger: number): boolean => world.layout.hasAgents || isEmbedded(world, ledger);
+const readContainer = (world: World, dice: Dice): Container | undefined => {
   const container = anyContainer(world, dice);
-  return container && isEmbedded(world, container.network.port.ledger) ? container : undefined;
+  return container && isRead(world, container.network.port.ledger) ? container : undefined;
 };
 /** The one that runs longest of those that were always shown. */
 const oldContainer = (world: World): Container | undefined =>
   world.engines
     .flatMap(({ containers, faults }) => containers.filter(one => !faults.hasHidden.has(one)))
-    .filter(({ network, holding }) => holding !== null && isEmbedded(world, network.port.ledger))
+    .filter(({ network, holding }) => holding !== null && isRead(world, network.port.ledger))
     .sort((a, b) => (a.holding?.since ?? 0) - (b.holding?.since ?? 0))[0];
 const embeddedPlace = (world: World, [, which]: Dice): Place | undefined => {
   const all = runningPlaces(world).filter(({ network }) => isEmbedded(world, network.port.ledger));
@@ -45,7 +48,7 @@ const embeddedPlace = (world: World, [, which]: Dice): Place | undefined => {
 
 export const WITNESS_OPERATIONS = {
   // Its end is released to nobody: the server was away at `rm -f`, or Docker's data was lost.
-  'docker forgets': on(4, embeddedContainer, (_world, container) => container.engine.forget(container)),
+  'docker forgets': on(4, readContainer, (_world, container) => container.engine.forget(container)),
   'docker is wiped': on(2, anyEngine, ({ clock }, { faults, containers }) => {
     faults.wipes++;
     for (const one of containers)
@@ -54,7 +57,7 @@ export const WITNESS_OPERATIONS = {
   'host not read': on(2, anyEngine, ({ clock }, { faults }, [, , long]) => {
     faults.blindUntil = clock.now + spread(BLIND_MS_MAX, long);
   }),
-  'a view leaves out': on(4, embeddedContainer, ({ clock }, container, [, , die]) => {
+  'a view leaves out': on(4, readContainer, ({ clock }, container, [, , die]) => {
     const from = die % 2 === 0 ? 'docker' : 'kernel';
     container.engine.faults.hidden.set(container, { from, until: clock.now + spread(HIDDEN_MS_MAX, die) });
   }),
@@ -64,13 +67,26 @@ export const WITNESS_OPERATIONS = {
     hidden.set(container, { from: 'all', until: clock.now + NOWHERE_MS_MAX });
   }),
   // Docker releases it, and the process runs on.
-  'runs on': on(3, embeddedContainer, ({ clock }, container, [, , long]) => {
+  'runs on': on(3, readContainer, ({ clock }, container, [, , long]) => {
     const { runningOn } = container.engine.faults;
     const one = { ip: container.ip, eni: container.network.port.eni };
     runningOn.add(one);
     clock.effect(null, () => runningOn.delete(one), spread(RUNS_ON_MS_MAX, long));
     return container.engine.stop(container);
   }),
+  // It tells another server then.
+  'agent restarts': on(
+    3,
+    ({ agents }, [die]) => of(agents, die),
+    (_world, agent) => agent.restart(),
+  ),
+  'host boasts': on(
+    2,
+    (world, dice) => (world.layout.hasAgents ? anyEngine(world, dice) : undefined),
+    ({ clock }, { faults }, [, , long]) => {
+      faults.boastingUntil = clock.now + spread(BLIND_MS_MAX, long);
+    },
+  ),
   // Another one on its ledger, as when a server is replaced, takes the readings meanwhile.
   'server is suspended with a claim': on(2, embeddedPlace, (world, place, dice) => {
     const server = world.pickServer(place.network.port.ledger);

@@ -1,4 +1,4 @@
-/** What a host of an embedded ledger shows of its containers: late, in part, or not at all. */
+/** What a host shows of its containers: late, in part, or not at all. */
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
@@ -23,13 +23,15 @@ export interface HostFaults {
   /** Nothing can be read before then. */
   blindUntil: number;
   readonly hidden: Map<Container, { readonly from: Hidden; readonly until: number }>;
+  /** Until then it says that the ENIs of other hosts are its own. */
+  boastingUntil: number;
   /** Containers that were hidden from all views once. */
   readonly hasHidden: Set<Container>;
   /** Processes that have an address without a container. */
   readonly runningOn: Set<{ readonly ip: Ipv4; readonly eni: string }>;
 }
 export const noFaults = (): HostFaults => ({
-  ...{ wipes: 0, blindUntil: 0 },
+  ...{ wipes: 0, blindUntil: 0, boastingUntil: 0 },
   ...{ hidden: new Map(), hasHidden: new Set(), runningOn: new Set() },
 });
 
@@ -55,8 +57,12 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
     ...[...one.faults.runningOn].filter(({ eni }) => isHere(eni)).map(({ ip }) => ip),
   ];
 
-  const macs = (): string[] =>
-    [...oracle.network.enis()].filter(eni => eni.attachment?.instance === host).map(({ mac }) => mac);
+  const macs = (): string[] => {
+    const isBoasting = clock.now < (engine()?.faults.boastingUntil ?? 0);
+    return [...oracle.network.enis()]
+      .filter(eni => isBoasting || eni.attachment?.instance === host)
+      .map(({ mac }) => mac);
+  };
 
   return {
     async read(): Promise<HostReading> {

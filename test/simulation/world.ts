@@ -4,6 +4,7 @@ import { formatPoolId } from '../../src/domain/ids.ts';
 import { buildVpc } from '../../src/simulator/model/world.ts';
 import { Clock } from '../kit/clock.ts';
 import { Random } from '../kit/random.ts';
+import { Agent } from './agent.ts';
 import { Ec2 } from './ec2.ts';
 import { Engine, type Network } from './engine.ts';
 import { LATE_READ_MS_MAX, type Layout, type Port } from './layout.ts';
@@ -41,6 +42,8 @@ export class World {
   readonly ledgers: Ledger[];
   readonly servers: Server[];
   readonly engines: Engine[];
+  /** Of the hosts of central servers: one for each ledger that serves ENIs of the host. */
+  readonly agents: Agent[];
   readonly random: Random;
   /** How often each operation was carried out. */
   readonly counts = new Map<string, number>();
@@ -72,6 +75,9 @@ export class World {
     );
     const hosts = [...new Set(layout.ports.map(port => port.instance))];
     this.engines = hosts.map(host => new Engine(this, host, this.#networksOf(host)));
+    this.agents = !layout.hasAgents
+      ? []
+      : this.engines.flatMap(engine => this.ledgers.map((_, ledger) => new Agent(this, engine, ledger)));
   }
 
   /** One or two networks on each ENI of the host. */

@@ -8,6 +8,7 @@ import { createCredentialFile } from '../../agent/credential.ts';
 import { createForwarding } from '../../agent/forward.ts';
 import { createIdentity } from '../../agent/identity.ts';
 import { sendCall } from '../../agent/server-client.ts';
+import { createWitnessLoop, type WitnessLoop, type WitnessLoopDeps } from '../../agent/witness-loop.ts';
 import { metadataOf } from '../../cloud/imds.ts';
 import { aborted } from '../../domain/abort.ts';
 import { createDeadlineClock } from '../../domain/clock.ts';
@@ -15,6 +16,7 @@ import { IpamError } from '../../domain/error.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/origin.ts';
 import { createInFlight } from '../../http/in-flight.ts';
 import { type Listening, listen } from '../../http/listen.ts';
+import { createWitness } from '../../witness/witness.ts';
 import { type Context, command } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
 import { AGENT_SETTINGS } from '../settings/settings.ts';
@@ -51,6 +53,8 @@ export const agent = command({
     const deadlineClock = createDeadlineClock(clock, Date.now);
     const ids = { newId: randomUUID };
     const forwarding = createForwarding({ ...shared, ...ids, identity, boundMs, deadlineClock });
+    const { unanswered } = forwarding;
+    const witnessing = witnessLoop(config, { ...shared, identity, unanswered });
     const inFlight = createInFlight();
     const app = createAgentApp({ forwarding, boundMs, deadlineClock, inFlight, ...ids, log });
     const listening: Listening[] = [];
@@ -59,7 +63,8 @@ export const agent = command({
       for (const listener of config.listen) listening.push(await listen(app, listener, log));
       for (const { address } of listening)
         log('info', `listening on ${address}`, { runtime: runtimeName(process.versions), pid: process.pid });
-      await Promise.race([identity.run(stopping.signal), aborted(io.signal)]);
+      const running = [identity.run(stopping.signal), witnessing?.run(stopping.signal) ?? []].flat();
+      await Promise.race([...running, aborted(io.signal)]);
       log('info', 'stopping');
     } finally {
       const until = clock() + boundMs + LAST_REQUESTS_MS;
@@ -71,6 +76,15 @@ export const agent = command({
     return 0;
   },
 });
+
+/** Null: this host is not read. */
+function witnessLoop(
+  { dockerSocket, witnessEveryMs: everyMs }: Context['config'],
+  deps: Omit<WitnessLoopDeps, 'witness' | 'everyMs' | 'random'>,
+): WitnessLoop | null {
+  if (dockerSocket === null) return null;
+  return createWitnessLoop({ ...deps, witness: createWitness(dockerSocket), everyMs, random: Math.random });
+}
 
 function settingsOf({ server, serverCa, requestTimeoutMs }: Context['config']) {
   return {

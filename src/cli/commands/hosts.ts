@@ -2,6 +2,7 @@
 import { IpamError } from '../../domain/error.ts';
 import { type Host, isBlocked } from '../../domain/host.ts';
 import { type InstanceId, parseInstanceId } from '../../domain/ids.ts';
+import type { LedgerWitness } from '../../domain/witness.ts';
 import type { Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
@@ -25,9 +26,10 @@ it enrols anew; a certificate that was made by hand is accepted again.
       if (outdated !== null) throw new IpamError('unavailable', outdated);
       if (order === null) {
         const { now, rows } = await store.hosts();
+        const witnesses = new Map((await store.witnesses()).rows.map(one => [one.instance, one]));
         const list = rows
           .toSorted((a, b) => (a.instance < b.instance ? -1 : 1))
-          .map(host => ({ ...host, state: stateOf(host, now) }));
+          .map(host => ({ ...host, state: stateOf(host, now), ...readIn(witnesses.get(host.instance)) }));
         print(io.out, options.json, { now, hosts: list }, tableOf(list, now));
       } else io.out.write(await carryOut(order, store));
       return 0;
@@ -68,18 +70,28 @@ function stateOf(host: Host, now: number): 'revoked' | 'enrolled' | 'expired' | 
   return host.expiresAt > now ? 'enrolled' : 'expired';
 }
 
-const tableOf = (hosts: readonly (Host & { state: string })[], now: number): string =>
+/** When what the host shows was last told, and why that was not complete. */
+const readIn = (witness: LedgerWitness | undefined): Pick<LedgerWitness, 'readAt' | 'incomplete'> => ({
+  readAt: witness?.readAt ?? null,
+  incomplete: witness?.incomplete ?? null,
+});
+
+type Listed = Host & { readonly state: string } & ReturnType<typeof readIn>;
+
+const tableOf = (hosts: readonly Listed[], now: number): string =>
   hosts.length === 0
     ? 'no host has enrolled or was seen\n'
     : table(
-        ['HOST', 'STATE', 'ENROLLED', 'EXPIRES', 'SEEN', 'REVOKED'],
-        hosts.map(({ instance, state, enrolledAt, expiresAt, seenAt, revokedAt }) => [
+        ['HOST', 'STATE', 'ENROLLED', 'EXPIRES', 'SEEN', 'REVOKED', 'READ', 'NOT COMPLETE'],
+        hosts.map(({ instance, state, enrolledAt, expiresAt, seenAt, revokedAt, readAt, incomplete }) => [
           instance,
           state,
           since(enrolledAt, now),
           expiresAt === null || expiresAt <= now ? '-' : `in ${ago(expiresAt - now)}`,
           since(seenAt, now),
           since(revokedAt, now),
+          since(readAt, now),
+          incomplete ?? '-',
         ]),
       );
 

@@ -11,6 +11,7 @@ import { createEnrolmentApp } from '../../http/enrolment.ts';
 import { createGuardedApp } from '../../http/guarded-app.ts';
 import { createInFlight } from '../../http/in-flight.ts';
 import { type Listener, type Listening, listen } from '../../http/listen.ts';
+import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import { type Context, command, type Parts } from '../command.ts';
@@ -68,7 +69,11 @@ export async function startServer(
   const gate = createClientGate(parts.trust, Date.now, log);
   const ledger = createOpening(parts, gate, context);
   const inFlight = createInFlight();
-  const driver = createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize });
+  const apps = {
+    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize }),
+    enrolment: enrolmentApp(parts, context),
+    witness: createWitnessApp(parts.testimony, log, { isOpen: ledger.isOpen, inFlight }),
+  };
   const listening: Listening[] = [];
   const stop = async () => {
     const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;
@@ -82,7 +87,7 @@ export async function startServer(
   };
   try {
     createStateFolder(config);
-    const app = createGuardedApp(gate, driver, enrolmentApp(parts, context));
+    const app = createGuardedApp(gate, apps);
     for (const listener of config.listen) listening.push(await listen(app, guarded(listener, gate), log));
     listening.push(...(await listenWhereUntilNow(app, context)));
   } catch (error) {

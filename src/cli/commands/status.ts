@@ -59,6 +59,8 @@ interface Report {
   })[];
   readonly drift: readonly (Line & { what: string })[];
   readonly tenants: readonly Tenant[];
+  /** The hosts whose containers were read, when that was, and why it was not complete. */
+  readonly hosts: readonly { instance: string; readMs: number; incomplete: string | null }[];
   readonly servers: readonly { id: string; seenMs: number; stopped: boolean }[];
 }
 
@@ -118,12 +120,22 @@ async function reportOf(store: Store, subnets: readonly LedgerSubnet[]): Promise
       ...unsettled.map(row => ({ ...lineOf(row), what: `${row.status}, not settled yet` })),
     ],
     tenants: await store.tenants(),
+    hosts: await hostsOf(store),
     servers: servers.map(server => ({
       id: server.id,
       seenMs: now - server.seenAt,
       stopped: server.stoppedAt !== null,
     })),
   };
+}
+
+async function hostsOf(store: Store): Promise<Report['hosts']> {
+  const { now, rows } = await store.witnesses();
+  return rows
+    .toSorted((a, b) => (a.instance < b.instance ? -1 : 1))
+    .flatMap(({ instance, readAt, incomplete }) =>
+      readAt === null ? [] : [{ instance, readMs: Math.max(now - readAt, 0), incomplete }],
+    );
 }
 
 /** What the hosts have shown of the held rows, and which addresses are withheld. */
@@ -203,6 +215,16 @@ function text(report: Report): string {
             String(one.count),
             ago(one.sinceMs),
             one.why,
+          ]),
+        )}`,
+    report.hosts.length === 0
+      ? ''
+      : `\nHosts read by their witness\n${table(
+          ['HOST', 'READ', 'NOT COMPLETE'],
+          report.hosts.map(one => [
+            one.instance || 'this one',
+            `${ago(one.readMs)} ago`,
+            one.incomplete ?? '-',
           ]),
         )}`,
     lines('Drift', report.drift, 'WHAT', i => report.drift[i]?.what ?? ''),

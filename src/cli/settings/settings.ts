@@ -233,7 +233,7 @@ export const SETTINGS = {
     flag: 'docker-socket',
     kind: socketPath,
     fallback: '/var/run/docker.sock',
-    help: "Docker's socket, from which an embedded server reads which addresses are in use; off: it does not",
+    help: "Docker's socket, from which an embedded server or an agent reads which addresses are in use; off: it does not",
   }),
   witness: one({
     flag: 'witness',
@@ -301,6 +301,8 @@ export const AGENT_SETTINGS: readonly SettingName[] = [
   'socketMode',
   'stateDir',
   'requestTimeoutMs',
+  'dockerSocket',
+  'witnessEveryMs',
 ];
 export const SERVE_SETTINGS: readonly SettingName[] = settingNames.filter(name => !AGENT_ONLY.includes(name));
 /** The settings of commands that only use the store. */

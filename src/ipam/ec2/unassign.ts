@@ -4,6 +4,7 @@ import type { Allocation, Change } from '../../domain/allocation.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
+import { isUsedIdle } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from './account.ts';
 import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';
@@ -20,16 +21,13 @@ export async function isHere({ cloud, host: { instance } }: IpamContext, eni: En
 /** Returns the rows without those that a process of the host uses though nobody holds them. Such an address would be
  *  taken from it, and given to another container. */
 export async function withoutUsed(
-  { store, host: { instance } }: IpamContext,
+  { store }: IpamContext,
   eni: EniId,
   rows: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
-  if (instance === null || rows.length === 0) return rows; // only an embedded server reads its host
-  const used = (await store.sightings([eni])).rows.filter(one => one.usedSince !== null);
-  if (used.length === 0) return rows;
-  const isUsed = (row: Allocation) =>
-    used.some(one => one.subnet === row.subnet && one.ip === row.ip && one.generation === row.generation);
-  return rows.filter(row => !isUsed(row));
+  if (rows.length === 0) return rows;
+  const { rows: sightings } = await store.sightings([eni]);
+  return rows.filter(row => !sightings.some(one => isUsedIdle(row, one)));
 }
 
 export interface Unassigned {

@@ -31,9 +31,11 @@ export interface Cache {
   settled(row: Allocation, claimed: boolean): void;
   /** Offers the row last for a minute, since another transaction keeps it locked in the store. */
   avoid(row: Allocation): void;
-  /** Does not offer these rows any more, and offers all others again: a process of the host uses them, though nobody
-   *  holds them. */
-  withhold(strays: readonly Withheld[]): void;
+  /** Does not offer these rows any more, and offers all others of the ENIs again: a process of the host uses them,
+   *  though nobody holds them. */
+  withhold(enis: readonly EniId[], strays: readonly Withheld[]): void;
+  /** Notes what the ledger says of that on all ENIs. `read` reads it; what is withheld meanwhile is newer. */
+  recallWithheld(read: () => Promise<readonly Withheld[]>): Promise<void>;
   /** Returns who uses the row, if it is withheld; else null. */
   withheld(row: WithheldRow): string | null;
   /** Returns the row as this process last saw it allocated on the ENI, and drops it; null if unknown. Another
@@ -47,8 +49,8 @@ export interface Cache {
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
 }
 
-type WithheldRow = Pick<RowState, 'subnet' | 'ip' | 'generation'>;
-interface Withheld {
+type WithheldRow = Pick<RowState, 'subnet' | 'ip' | 'iface' | 'generation'>;
+export interface Withheld {
   readonly row: WithheldRow;
   readonly finding: string;
 }
@@ -61,7 +63,10 @@ export function createCache(rest: Rest, clock: () => number): Cache {
   const holdings = new Map<string, Allocation>();
   const claiming = new Set<string>();
   const avoidedUntil = new Map<string, number>();
-  let withheldRows = new Map<string, string>();
+  /** Who uses the rows that are withheld, by ENI. */
+  let withheldOn: Map<EniId | null, ReadonlyMap<string, string>> = new Map();
+  /** ENIs whose rows were withheld since the ledger was last asked. */
+  let withheldSince = new Set<EniId>();
   let lastReading: { readonly now: number; readonly at: number } | null = null;
 
   const storeNow = (): number | null =>
@@ -108,7 +113,14 @@ export function createCache(rest: Rest, clock: () => number): Cache {
 
   const withheldKeyOf = ({ subnet, ip, generation }: WithheldRow): string => `${subnet} ${ip} ${generation}`;
   const withheld = (row: WithheldRow): string | null =>
-    withheldRows.size === 0 ? null : (withheldRows.get(withheldKeyOf(row)) ?? null);
+    withheldOn.size === 0 ? null : (withheldOn.get(row.iface)?.get(withheldKeyOf(row)) ?? null);
+  const byEni = (strays: readonly Withheld[]) =>
+    new Map(
+      [...Map.groupBy(strays, ({ row }) => row.iface)].map(([eni, ofEni]) => [
+        eni,
+        new Map(ofEni.map(({ row, finding }) => [withheldKeyOf(row), finding])),
+      ]),
+    );
 
   const isAvoided = (row: Allocation): boolean => (avoidedUntil.get(keyOf(row)) ?? 0) > clock();
   const goesBefore = (row: Allocation, other: Allocation): boolean => {
@@ -151,8 +163,22 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     count,
     noteStoreTime,
     storeNow,
-    withhold(strays) {
-      withheldRows = new Map(strays.map(({ row, finding }) => [withheldKeyOf(row), finding]));
+    withhold(enis, strays) {
+      for (const eni of enis) {
+        withheldOn.delete(eni);
+        withheldSince.add(eni);
+      }
+      for (const [eni, rows] of byEni(strays)) withheldOn.set(eni, rows);
+    },
+    async recallWithheld(read) {
+      withheldSince = new Set();
+      const recalled: typeof withheldOn = byEni(await read());
+      for (const eni of withheldSince) {
+        const newer = withheldOn.get(eni);
+        if (newer === undefined) recalled.delete(eni);
+        else recalled.set(eni, newer);
+      }
+      withheldOn = recalled;
     },
     withheld,
     settled(row, claimed) {

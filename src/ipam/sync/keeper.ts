@@ -13,8 +13,9 @@ import type { Releases } from '../request/release.ts';
 import type { Rollbacks } from '../request/rollback.ts';
 import { drain } from './drain.ts';
 import { createEvidence } from './holders.ts';
+import type { OwnHost } from './own-host.ts';
 import { reconcile, type Scope } from './reconcile.ts';
-import type { Witnessed } from './witnessed.ts';
+import { recallWithheld } from './withheld.ts';
 
 /** The interval of the heartbeats. */
 const BEAT_EVERY_MS = 5_000;
@@ -25,6 +26,8 @@ const DRAIN_EVERY_MS = 60_000;
 /** The longest wait of a subnet that is new in the ledger for its first comparison. */
 const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
+/** Within this time a server withholds what a host has shown to another one. */
+const WITHHELD_EVERY_MS = 5_000;
 /** The shortest time between two readings of the host. */
 const AFTER_RELEASE_MS = 10_000;
 /** Embedded, a comparison reads only this ledger's ENIs, since hundreds of hosts share the account's reads. Every
@@ -63,16 +66,16 @@ export interface KeeperOptions {
 export interface KeeperParts {
   readonly enis: Enis;
   readonly attachments: Pick<Attachments, 'refresh'>;
-  readonly cache: Pick<Cache, 'noteStoreTime'>;
+  readonly cache: Pick<Cache, 'noteStoreTime' | 'recallWithheld'>;
   readonly rollbacks: Rollbacks;
   readonly releases: Pick<Releases, 'settleOwed' | 'owed' | 'lastAt'>;
   readonly warm: WarmPools;
   /** Embedded, if the host is to be read. */
-  readonly witnessed?: Witnessed | null;
+  readonly ownHost?: OwnHost | null;
 }
 
 export function createKeeper(foreground: IpamContext, parts: KeeperParts, options: KeeperOptions): Keeper {
-  const { enis, attachments, cache, rollbacks, releases, warm, witnessed = null } = parts;
+  const { enis, attachments, cache, rollbacks, releases, warm, ownHost = null } = parts;
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
@@ -85,6 +88,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     { name: 'attachments', everyMs: ATTACHMENTS_EVERY_MS, work: () => attachments.refresh(context) },
     { name: 'reconcile', everyMs: ROUND_MS, work: reconcileDue },
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
+    { name: 'withheld', everyMs: WITHHELD_EVERY_MS, work: () => recallWithheld(store, cache) },
     { name: 'witness', everyMs: ROUND_MS, work: witnessDue },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = createEvidence(context);
@@ -156,11 +160,11 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   /** Reads the host when that is due, or soon after a release: Docker releases an address whose process runs on when it
    *  was killed at the wrong moment. */
   async function witnessDue(): Promise<void> {
-    if (witnessed === null) return;
+    if (ownHost === null) return;
     const isSoon = releases.lastAt > witnessedAt && clock() - witnessedAt >= AFTER_RELEASE_MS;
-    if (clock() - witnessedAt < witnessed.everyMs && !isSoon) return;
+    if (clock() - witnessedAt < ownHost.everyMs && !isSoon) return;
     witnessedAt = clock();
-    await witnessed.look();
+    await ownHost.look();
   }
 
   /** An ENI that has left the host counts too, since its rows have to be settled. */

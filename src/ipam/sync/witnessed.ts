@@ -1,39 +1,47 @@
-/** Embedded: reads the host at intervals, ends holdings that nobody uses, and withholds addresses that are in use without
- *  a holder. */
+/**
+ * Weighs what hosts show of addresses: ends holdings that nobody uses, and withholds addresses that are in use without a
+ * holder.
+ *
+ * A reading of a host has three steps, the same for the host of an embedded server and for one whose agent asks: `begin`
+ * notes what the ledger has, `weigh` compares with it what the host shows then, and `end` releases what the last proofs
+ * leave.
+ */
+import { randomUUID } from 'node:crypto';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import {
   type HostReading,
+  INCOMPLETE_CHARS_MAX,
   type Leak,
   type LedgerSighting,
+  type LedgerWitness,
   type Verdict,
-  weigh,
+  type WitnessedHost,
+  weigh as weighReading,
 } from '../../domain/witness.ts';
 import type { LedgerEni } from '../../store/store.ts';
-import type { Witness } from '../../witness/witness.ts';
-import type { IpamContext } from '../context.ts';
-import { type Enis, oursIn } from '../ec2/enis.ts';
+import type { ProbeAnswer, ToProbe } from '../../witness/witness.ts';
+import { type IpamContext, urgently } from '../context.ts';
+import type { Enis } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 
-/** Facts of the ledger: the engine that was read last, and how many holdings ended by evidence. */
-const ENGINE = 'engine';
+/** A fact of the ledger: how many holdings ended by evidence. */
 export const ENDED_BY_EVIDENCE = 'ended by evidence';
 
 /** Reported leaks that are remembered. */
 const REPORTED_MAX = 10_000;
-/** For how long after its start a reading counts, in milliseconds. */
-const READING_VALID_MS = 30_000;
+/** Hosts that are remembered. At this number the oldest is forgotten. */
+const HOSTS_MAX = 10_000;
+/** For how long after its begin a reading counts, in milliseconds. */
+export const READING_VALID_MS = 30_000;
 
 /** `report`: says what it would end. */
 export type WitnessMode = 'report' | 'release';
 
-export interface WitnessOptions {
-  readonly witness: Witness;
+export interface WitnessedOptions {
   readonly mode: WitnessMode;
-  /** The pause between two readings. */
-  readonly everyMs: number;
   /** How far the readings must be apart, and how old a holding must be; see WITNESS_AGE_MS. */
   readonly ageMs: number;
 }
@@ -44,80 +52,105 @@ export interface WitnessedParts {
   readonly warm: Pick<WarmPools, 'released'>;
 }
 
-export interface Witnessed {
-  /** The longest pause between two readings. */
-  readonly everyMs: number;
-  /** Withholds what was withheld when the ledger was last used. Call it before the first request is served. */
-  recall(): Promise<void>;
-  /** Reads the host once, and makes the moves that the readings prove. */
-  look(): Promise<void>;
+/** A reading of a host that was begun: what the ledger had before the host was read. */
+export interface Round {
+  readonly host: WitnessedHost;
+  /** By the deadline clock. */
+  readonly begunAt: number;
+  readonly enis: readonly LedgerEni[];
+  /** All rows of these ENIs, without what another instance was given there. */
+  readonly rows: readonly Allocation[];
+  readonly before: readonly LedgerSighting[];
+  /** The store's clock at the read. */
+  readonly now: number;
+  readonly witness: LedgerWitness;
 }
 
-/** The engine that was read last. `since`: when it took the place of another one; null: it was the first. */
-interface KnownEngine {
-  readonly id: string;
-  readonly since: number | null;
+/** What is left of a reading when it was weighed. */
+export interface Weighed {
+  readonly round: Round;
+  /** Holdings that nobody uses, as far as the readings show. */
+  readonly leaks: readonly Leak[];
+  /** What the host's kernel has to be asked of them; nothing: the reading is over. */
+  readonly toProbe: readonly ToProbe[];
+}
+
+export interface Witnessed {
+  readonly mode: WitnessMode;
+  /** Notes what the ledger has on these ENIs, which must be the host's. A reading of the host that was begun before
+   *  counts no more, at whatever server. */
+  begin(host: WitnessedHost, enis: readonly LedgerEni[]): Promise<Round>;
+  /** Makes the moves that the reading proves, but for ends of holdings. */
+  weigh(round: Round, reading: HostReading): Promise<Weighed>;
+  /** Ends the holdings that the kernel, and EC2 at last, do not speak for. */
+  end(weighed: Weighed, answers: readonly ProbeAnswer[]): Promise<void>;
+}
+
+/** What this process knows of the readings of one host. */
+interface Memory {
+  /** When it first saw a holding unseen, by its own clock: the store's may be set. */
+  readonly unseenAt: Map<string, number>;
+  lastIncomplete: string | null;
 }
 
 const keyOf = ({ subnet, ip, generation }: Pick<Allocation, 'subnet' | 'ip' | 'generation'>): string =>
   `${subnet} ${ip} ${generation}`;
+const unseenKeyOf = (one: LedgerSighting): string => `${keyOf(one)} ${one.unseenSince}`;
 
 export function createWitnessed(
   context: IpamContext,
-  { enis, cache, warm }: WitnessedParts,
-  { witness, mode, everyMs, ageMs }: WitnessOptions,
+  { enis: known, cache, warm }: WitnessedParts,
+  { mode, ageMs }: WitnessedOptions,
 ): Witnessed {
-  const { store, cloud, clock, deadlineClock, log } = context;
-  /** When this process first saw a holding unseen, by its own clock: the store's may be set. */
-  const unseenAt = new Map<string, number>();
+  const { store, clock, deadlineClock, log } = context;
+  const { cloud } = urgently(context, () => 'reconcile');
+  const memories = new Map<WitnessedHost, Memory>();
   /** Leaks that were reported, so that each is logged once. */
   const reported = new Set<string>();
-  let lastIncomplete: string | null = null;
   /** Why the leaks of each ENI were kept last. */
   const keptFor = new Map<EniId, string>();
 
-  async function recall(): Promise<void> {
-    const { rows: sightings } = await store.sightings((await here()).map(eni => eni.id));
-    cache.withhold(
-      sightings.flatMap(({ usedSince, finding, ...state }) =>
-        usedSince === null ? [] : [{ row: state, finding: finding ?? '' }],
-      ),
-    );
+  function memoryOf(host: WitnessedHost): Memory {
+    const memory = memories.get(host) ?? { unseenAt: new Map(), lastIncomplete: null };
+    const [oldest] = memories.size >= HOSTS_MAX && !memories.has(host) ? memories.keys() : [];
+    if (oldest !== undefined) memories.delete(oldest);
+    memories.set(host, memory);
+    return memory;
   }
 
-  const here = async (): Promise<LedgerEni[]> => oursIn(await store.enis(), context.host.instance);
+  const isLate = ({ begunAt }: Round): boolean => deadlineClock() - begunAt > READING_VALID_MS;
 
-  async function look(): Promise<void> {
-    const known = await here();
-    if (known.length === 0) return;
-    const startedAt = deadlineClock();
-    // The ledger is read first: what the host shows afterwards is newer.
-    const { rows: before, now } = await store.sightings(known.map(eni => eni.id));
+  async function begin(host: WitnessedHost, enis: readonly LedgerEni[]): Promise<Round> {
+    const begunAt = deadlineClock();
+    const witness = await store.beginReading(host, randomUUID());
+    const { rows: before, now } = await store.sightings(enis.map(eni => eni.id));
     const rows: Allocation[] = [];
-    for (const { id } of known) rows.push(...(await store.onEni(id)).rows);
-    const reading = await witness.read();
-    const engineSince = reading.engine === null ? null : await noteEngine(reading.engine, now);
-    const verdict = weigh({ rows, before, now, enis: known, reading, engineSince, ageMs });
-    cache.withhold(verdict.withheld);
-    await store.saveSightings(verdict.save, []);
+    for (const { id } of enis) rows.push(...(await store.onEni(id)).rows.filter(row => isOf(host, row)));
+    return { host, begunAt, enis, rows, before, now, witness };
+  }
+
+  async function weigh(round: Round, reading: HostReading): Promise<Weighed> {
+    const over = { round, leaks: [], toProbe: [] };
+    if (isLate(round)) return over;
+    const engine = engineAfter(round, reading);
+    const verdict = weighReading({ ...round, reading, engineSince: engine.engineSince, ageMs });
+    const incomplete = verdict.incomplete?.slice(0, INCOMPLETE_CHARS_MAX) ?? null;
+    const witness = { ...round.witness, ...engine, incomplete };
+    if (!(await store.saveReading(witness, verdict.save, verdict.forget))) return over;
+    const ids = round.enis.map(eni => eni.id);
+    cache.withhold(ids, verdict.withheld);
     await move(verdict);
-    await store.saveSightings([], verdict.forget);
-    noteUnseen(before, verdict);
-    sayIncomplete(reading, verdict);
-    for (const [eni, leaks] of Map.groupBy(verdict.leaks.filter(isOldHere), ({ row }) => row.iface))
-      await end(known, eni, leaks, startedAt);
+    const memory = memoryOf(round.host);
+    noteUnseen(memory, round.before, verdict);
+    sayIncomplete(memory, round.host, incomplete);
+    const leaks = verdict.leaks.filter(leak => isOldHere(memory, leak));
+    if (mode === 'report') {
+      for (const leak of leaks) report(leak);
+      return over;
+    }
     if (verdict.postponed > 0)
       log('info', 'more holdings without a user, left for the next reading', { count: verdict.postponed });
-  }
-
-  /** Another engine's id means that Docker's data was wiped. Returns when that was; null: it was not. */
-  async function noteEngine(id: string, now: number): Promise<number | null> {
-    const text = await store.fact(ENGINE);
-    const known: KnownEngine | null = text === null ? null : JSON.parse(text);
-    if (known?.id === id) return known.since;
-    const after: KnownEngine = { id, since: known === null ? null : now };
-    await store.noteFact(ENGINE, JSON.stringify(after));
-    return after.since;
+    return { round: { ...round, witness }, leaks, toProbe: toProbe(round, leaks) };
   }
 
   /** Makes ready addresses that are in use occupied, and those that are not any more ready. */
@@ -139,50 +172,25 @@ export function createWitnessed(
     }
   }
 
-  function noteUnseen(before: readonly LedgerSighting[], { save, forget }: Verdict): void {
+  function noteUnseen(
+    { unseenAt }: Memory,
+    before: readonly LedgerSighting[],
+    { save, forget }: Verdict,
+  ): void {
     const replaced = new Set([...save, ...forget].map(one => `${one.subnet} ${one.ip}`));
     const kept = before.filter(one => !replaced.has(`${one.subnet} ${one.ip}`));
     const unseen = new Set([...kept, ...save].filter(one => one.unseenSince !== null).map(unseenKeyOf));
     for (const key of unseenAt.keys()) if (!unseen.has(key)) unseenAt.delete(key);
     for (const key of unseen) if (!unseenAt.has(key)) unseenAt.set(key, clock());
   }
-  const unseenKeyOf = (one: LedgerSighting): string => `${keyOf(one)} ${one.unseenSince}`;
 
-  const isOldHere = ({ row, unseenSince }: Leak): boolean =>
+  const isOldHere = ({ unseenAt }: Memory, { row, unseenSince }: Leak): boolean =>
     clock() - (unseenAt.get(`${keyOf(row)} ${unseenSince}`) ?? clock()) >= ageMs;
 
-  function sayIncomplete({ incomplete }: HostReading, verdict: Verdict): void {
-    const why = incomplete ?? verdict.incomplete;
-    if (why !== null && why !== lastIncomplete)
-      log('info', 'host not read completely, no holding ends by evidence', { error: why });
-    lastIncomplete = why;
-  }
-
-  /** Ends the leaks of an ENI that EC2 still shows as it was, and that no ipvlan slave has. */
-  async function end(
-    known: readonly LedgerEni[],
-    id: EniId | null,
-    leaks: readonly Leak[],
-    startedAt: number,
-  ): Promise<void> {
-    const eni = known.find(one => one.id === id);
-    if (eni === undefined) return;
-    if (mode === 'report') {
-      for (const leak of leaks) report(leak);
-      return;
-    }
-    const free = await confirmed(eni, leaks);
-    if (deadlineClock() - startedAt > READING_VALID_MS) return;
-    const changes = free.map(
-      ({ row }): Change => ({
-        row,
-        move: row.missingSince === null ? 'release' : 'retire',
-        releaseId: row.releaseId,
-      }),
-    );
-    const moved = changes.length === 0 ? [] : await store.move(changes);
-    for (const row of moved) ended(eni, row, leaks);
-    if (moved.length > 0) await count(moved.length);
+  function sayIncomplete(memory: Memory, host: WitnessedHost, why: string | null): void {
+    if (why !== null && why !== memory.lastIncomplete)
+      log('info', 'host not read completely, no holding ends by evidence', { host, error: why });
+    memory.lastIncomplete = why;
   }
 
   function report({ row, unseenSince, readings }: Leak): void {
@@ -195,21 +203,55 @@ export function createWitnessed(
     });
   }
 
-  /** Returns the leaks that the last two questions leave: the attachment of the ENI, of EC2, and the address, of the
-   *  kernel. */
-  async function confirmed(eni: LedgerEni, leaks: readonly Leak[]): Promise<readonly Leak[]> {
+  async function end({ round, leaks }: Weighed, answers: readonly ProbeAnswer[]): Promise<void> {
+    const unused = round.enis.flatMap(eni => probedFree(eni, leaks, answers));
+    const left = await attachedAsBefore(round.enis, unused);
+    // Another reading of the host may have been begun since, at another server.
+    if (left.length === 0 || !(await store.saveReading(round.witness, [], [])) || isLate(round)) return;
+    const moved = await store.move(
+      left.map(
+        ({ row }): Change => ({
+          row,
+          move: row.missingSince === null ? 'release' : 'retire',
+          releaseId: row.releaseId,
+        }),
+      ),
+    );
+    for (const row of moved) ended(row, left);
+    if (moved.length > 0) await count(moved.length);
+  }
+
+  /** Those of the ENI that no ipvlan slave of it has, as the host's kernel answers. */
+  function probedFree(
+    { id, mac }: LedgerEni,
+    leaks: readonly Leak[],
+    answers: readonly ProbeAnswer[],
+  ): readonly Leak[] {
+    const ofEni = leaks.filter(({ row }) => row.iface === id);
+    const answer = answers.find(one => one.mac === mac);
+    if (ofEni.length === 0 || answer === undefined) return [];
+    if (answer.kind === 'failed') return keep(id, answer.why);
+    return answer.kind === 'not ipvlan' ? ofEni : ofEni.filter(({ row }) => answer.free.includes(row.ip));
+  }
+
+  /** Those on ENIs that EC2 still shows as they were when the reading began. */
+  async function attachedAsBefore(
+    enis: readonly LedgerEni[],
+    leaks: readonly Leak[],
+  ): Promise<readonly Leak[]> {
+    const asked = enis.filter(({ id }) => leaks.some(({ row }) => row.iface === id));
     try {
-      const [seen] = await cloud.enisById([eni.id]);
-      // EC2 never uses the id of an attachment again.
-      if (seen?.attachment !== eni.attachment) return keep(eni.id, 'EC2 shows another attachment');
-      const ips = leaks.map(({ row }) => row.ip);
-      const probed = await witness.probe(eni.mac ?? '', ips);
-      keptFor.delete(eni.id);
-      if (probed.kind === 'not ipvlan') return leaks;
-      return leaks.filter(({ row }) => probed.free.includes(row.ip));
+      const seen = asked.length === 0 ? [] : await cloud.enisById(asked.map(({ id }) => id));
+      return asked.flatMap(({ id, attachment }) => {
+        // EC2 never uses the id of an attachment again.
+        if (seen.find(one => one.id === id)?.attachment !== attachment)
+          return keep(id, 'EC2 shows another attachment');
+        keptFor.delete(id);
+        return leaks.filter(({ row }) => row.iface === id);
+      });
     } catch (error) {
       if (!(error instanceof IpamError)) throw error;
-      return keep(eni.id, error.line);
+      return asked.flatMap(({ id }) => keep(id, error.line));
     }
   }
 
@@ -219,14 +261,14 @@ export function createWitnessed(
     return [];
   }
 
-  function ended(eni: LedgerEni, row: Allocation, leaks: readonly Leak[]): void {
-    const leak = leaks.find(one => one.row.ip === row.ip);
+  function ended(row: Allocation, leaks: readonly Leak[]): void {
+    const leak = leaks.find(one => one.row.ip === row.ip && one.row.subnet === row.subnet);
     log('warn', 'holder ended: nothing on its host uses the address', {
       ...{ cause: 'evidence', eni: row.iface, ip: row.ip, holder: leak?.row.holder ?? null },
       readings: leak?.readings,
     });
     cache.note(row);
-    const home = enis.recall(eni.id);
+    const home = row.iface === null ? null : known.recall(row.iface);
     if (home !== null) warm.released({ home, range: null });
   }
 
@@ -235,5 +277,24 @@ export function createWitnessed(
     await store.noteFact(ENDED_BY_EVIDENCE, String(before + more));
   }
 
-  return { everyMs, recall, look };
+  return { mode, begin, weigh, end };
 }
+
+/** Whether the host may speak for the row: nobody but another instance's witness shows what was given there. */
+const isOf = (host: WitnessedHost, { status, instance }: Allocation): boolean =>
+  status !== 'allocated' || instance === null || host === '' || instance === host;
+
+/** What is known of the engine with the reading. Another engine's id means that Docker's data was wiped. */
+function engineAfter(
+  { witness, now }: Round,
+  { engine }: HostReading,
+): Pick<LedgerWitness, 'engine' | 'engineSince'> {
+  if (engine === null || engine === witness.engine) return witness;
+  return { engine, engineSince: witness.engine === null ? null : now };
+}
+
+const toProbe = ({ enis }: Round, leaks: readonly Leak[]): ToProbe[] =>
+  enis.flatMap(({ id, mac }) => {
+    const ips = leaks.filter(({ row }) => row.iface === id).map(({ row }) => row.ip);
+    return mac === null || ips.length === 0 ? [] : [{ mac, ips }];
+  });

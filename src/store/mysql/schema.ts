@@ -17,6 +17,7 @@ import {
 import type { Ipv4 } from '../../domain/address.ts';
 import { HOLDER_CHARS_MAX, REASON_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
+import { INCOMPLETE_CHARS_MAX } from '../../domain/witness.ts';
 import { bytesOf } from '../rows.ts';
 
 // sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial
@@ -201,5 +202,22 @@ export const sighting = mysqlTable(
     image: varchar('image', { length: 255 }),
     finding: varchar('finding', { length: 1024 }),
   },
-  row => [primaryKey({ columns: [row.subnet, row.ip] }), index('sighting_iface').on(row.iface)],
+  row => [
+    primaryKey({ columns: [row.subnet, row.ip] }),
+    index('sighting_iface').on(row.iface),
+    index('sighting_used').on(row.usedSince),
+  ],
 );
+
+/** What is known of the readings of a host. */
+export const witness = mysqlTable('witness', {
+  /** Empty: an embedded server that does not know its instance. */
+  instance: id('instance').$type<InstanceId | ''>().primaryKey(),
+  /** Of the reading that was begun last. */
+  ticket: token('ticket').notNull(),
+  begunAt: time('begun_at').notNull(),
+  readAt: time('read_at'),
+  incomplete: varchar('incomplete', { length: INCOMPLETE_CHARS_MAX }),
+  engine: varchar('engine', { length: 191 }),
+  engineSince: time('engine_since'),
+});

@@ -174,5 +174,19 @@ export const sighting = sqliteTable(
     image: text('image'),
     finding: text('finding'),
   },
-  row => [primaryKey({ columns: [row.subnet, row.ip] }), index('sighting_iface').on(row.iface)],
+  row => [
+    primaryKey({ columns: [row.subnet, row.ip] }),
+    index('sighting_iface').on(row.iface),
+    index('sighting_used').on(row.usedSince),
+  ],
 );
+
+export const witness = sqliteTable('witness', {
+  instance: id('instance').$type<InstanceId | ''>().primaryKey(),
+  ticket: token('ticket').notNull(),
+  begunAt: time('begun_at').notNull(),
+  readAt: time('read_at'),
+  incomplete: text('incomplete'),
+  engine: text('engine'),
+  engineSince: time('engine_since'),
+});

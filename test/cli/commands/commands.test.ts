@@ -20,7 +20,7 @@ import type { Store } from '../../../src/store/store.ts';
 import { configOf, keptIo, type Written } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { putOn } from '../../kit/ledger.ts';
-import { sightingWith } from '../../kit/sightings.ts';
+import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { ip, type Served, serve, simulated } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
@@ -182,7 +182,7 @@ commands(
       sightingWith(0, { subnet: SUBNET, ip: row.ip, iface: ENI, generation: row.generation, ...patch });
     const unseen = { unseenSince: now - 300_000, unseenReadings: 5, name: 'name-by-docker' };
     const stray = { usedSince: now, usedReadings: 1, finding: 'process 9 (runc init)' };
-    await store.saveSightings([of(held, unseen), of(idle, stray)], []);
+    await noteSightings(store, [of(held, unseen), of(idle, stray)]);
     await store.noteFact('ended by evidence', '4');
     const status = JSON.parse((await run(context, MINE, 'status --json')).out);
     assert.equal(

@@ -47,6 +47,7 @@ async function start(
     open: async () => {},
     own: async () => {},
     trust: trustWith(w.store),
+    testimony: null,
     service: opened => ({ pools: w.pools, allocator: w.allocator, opened }),
     keeper: createKeeper(context, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };

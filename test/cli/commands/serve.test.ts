@@ -58,6 +58,7 @@ async function start(
     open,
     own: async () => {},
     trust: trustWith(store),
+    testimony: null,
     service: opened => {
       more.serving?.(opened);
       return { pools: w.pools, allocator, opened };

@@ -107,7 +107,7 @@ taking('what is being claimed is not learned anew before that has ended', () => 
 
 taking('a withheld row: is neither offered nor counted, until it is no more or has moved', () => {
   const { cache, take } = knowing(row('10.0.1.7'));
-  cache.withhold([{ row: row('10.0.1.7'), finding: 'process 1' }]);
+  cache.withhold([ENI_A], [{ row: row('10.0.1.7'), finding: 'process 1' }]);
   assert.is(cache.withheld(row('10.0.1.7')), 'process 1');
   assert.is(cache.withheld(row('10.0.1.7', { generation: 2 })), null);
   assert.is(cache.withheld(row('10.0.1.8')), null);
@@ -117,7 +117,9 @@ taking('a withheld row: is neither offered nor counted, until it is no more or h
   cache.note(row('10.0.1.7', { generation: 2 }));
   assert.is(take()?.generation, 2);
   cache.settled(row('10.0.1.7'), true);
-  cache.withhold([]);
+  cache.withhold([ENI_B], []);
+  assert.is(cache.withheld(row('10.0.1.7')), 'process 1', 'another ENI says nothing of it');
+  cache.withhold([ENI_A], []);
   cache.note(row('10.0.1.7'));
   assert.is(take()?.ip, '10.0.1.7');
 });

@@ -10,9 +10,10 @@ import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
 import type { Store } from '../../../src/store/store.ts';
+import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
-import { assignTo, POLICY, pooled, storeAway, type World, world } from '../../kit/world.ts';
+import { assignTo, NOT_WARM, POLICY, pooled, storeAway, type World, world } from '../../kit/world.ts';
 
 const STRANGERS = '10.0.1.99';
 const INSTANCE = 'i-0a' as InstanceId;
@@ -289,8 +290,8 @@ keeping('goes on after EC2 failed', async () => {
 function readHost(w: World) {
   const seen = { looks: 0 };
   const look = async () => void seen.looks++;
-  const witnessed = { everyMs: 60_000, look, recall: async () => {} };
-  return { seen, w: { ...w, witnessed } };
+  const ownHost = { everyMs: 60_000, look };
+  return { seen, w: { ...w, ownHost } };
 }
 keeping('reads the host at once, and then at its interval', async () => {
   const { w, seen } = readHost(world({ vpc: ROOMY }));
@@ -315,6 +316,21 @@ keeping('reads the host soon after a release, and not more often than every ten 
   assert.is(seen.looks, 3);
   await w.time.wait(30_000);
   assert.is(seen.looks, 3);
+  await stop();
+});
+
+keeping('withholds within seconds what a host has shown to another server', async () => {
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  const [held] = await w.requests(ENI_A, 1);
+  await w.release(ENI_A, held?.ip ?? '');
+  const { generation, ip, subnet } = await w.rowOf(held?.ip ?? '');
+  const stop = runKeeper(w);
+  await w.time.wait(1_000);
+  await noteSightings(w.store, [
+    sightingWith(0, { subnet, ip, iface: ENI_A, generation, usedSince: 1, finding: 'x' }),
+  ]);
+  await w.time.wait(7_000);
+  assert.is(w.cache.withheld(await w.rowOf(ip)), 'x');
   await stop();
 });
 
