@@ -56,16 +56,33 @@ interface DriverOptions {
   readonly bodyMaxMs?: number;
   /** What clients with certificates may do. Default: use the ENIs of their instance. */
   readonly authorize?: Authorize;
+  /** Whether the process has just gone on after a stop; see pulse.ts. */
+  readonly wasStopped?: () => boolean;
 }
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
+  const { wasStopped = () => false } = options;
   const networks = createAdmission(NETWORKS);
   const [requests, releases] = [createAdmission(REQUESTS), createAdmission(RELEASES)];
   const seldom = createSeldom(log);
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
+  /** An agent that was left without an answer has sent its call to another server, and this copy of it would count as
+   *  sent just now. */
+  const sentLately = (c: Context<Env>): Origin => {
+    const from = originOf(c, authorize);
+    if (from.id !== null && wasStopped())
+      throw new StoppedError(
+        'unavailable',
+        'the server was stopped for some time, and the call may be an old one',
+        {
+          hint: 'nothing was changed: send it again',
+        },
+      );
+    return from;
+  };
   app.use((_, next) => inFlight.track(next));
   const refusal = (c: Context<Env>, error: unknown, about: { eni?: EniId; ip?: Ipv4 } = {}) =>
     errorAnswer(c, error, isByAnybody(error) ? seldom : log, about, statusOf(c, error));
@@ -123,7 +140,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 
   app.post('/IpamDriver.RequestAddress', async c => {
     const caller = watchCaller(c);
-    const from = originOf(c, authorize);
+    const from = sentLately(c);
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
@@ -156,7 +173,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   });
 
   app.post('/IpamDriver.ReleaseAddress', async c => {
-    const from = originOf(c, authorize);
+    const from = sentLately(c);
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');
@@ -177,15 +194,19 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   return app;
 }
 
+class StoppedError extends IpamError {}
+
 /** Whether any client may cause the refusal, as often as he likes. */
 const isByAnybody = (error: unknown): boolean =>
-  error instanceof TooManyError || isError(error, 'denied', 'bad-request');
+  isMomentary(error) || isError(error, 'denied', 'bad-request');
+
+/** Whether the same call may be served a moment later. */
+const isMomentary = (error: unknown): boolean =>
+  error instanceof TooManyError || error instanceof StoppedError;
 
 /** Under a status of failure an agent asks another server, and this one again. */
 const statusOf = (c: Context<Env>, error: unknown): number =>
-  c.req.header(REQUEST_ID) !== undefined && (error instanceof TooManyError || isError(error, 'store-down'))
-    ? 503
-    : 200;
+  c.req.header(REQUEST_ID) !== undefined && (isMomentary(error) || isError(error, 'store-down')) ? 503 : 200;
 
 /** Makes the release of a client with a certificate, or of an agent. Reads from the kernel once more: a server that went
  *  on after a stop finds the call and the end of its connection. */

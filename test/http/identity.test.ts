@@ -44,13 +44,15 @@ identity.after.each(async () => {
 
 const https = (): Listener => ({ ...LOCAL, kind: 'https', tls: serverTls() }) as Listener;
 
-async function serve(w: World, listener: Listener = https(), authorize: Authorize = 'instance') {
+async function serve(
+  w: World,
+  listener: Listener = https(),
+  authorize: Authorize = 'instance',
+  wasStopped = () => false,
+) {
   const service = { pools: w.pools, allocator: w.allocator, opened: async () => {} };
-  const listening = await listen(
-    createDriver(service, w.context.log, { authorize }),
-    listener,
-    w.context.log,
-  );
+  const driver = createDriver(service, w.context.log, { authorize, wasStopped });
+  const listening = await listen(driver, listener, w.context.log);
   open.push(listening);
   return listening.address;
 }
@@ -416,6 +418,27 @@ identity(
       for (const { Error: error } of await Promise.all(waiting)) assert.match(String(error), /^over/);
       for (const one of open.splice(0)) await one.close(0);
     }
+  },
+);
+
+identity(
+  'a server that was stopped: does nothing for agents, whose calls may be old, and says so',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    let isStopped = false;
+    const address = await serve(w, https(), 'instance', () => isStopped);
+    await call(address, hosts.a, pool(ENI_A));
+    const given = ipOf(await call(address, hosts.a, ask(ENI_A)));
+    isStopped = true;
+    const before = await everything(w);
+    for (const one of [ask(ENI_A, { id: id(1) }), release(ENI_A, given, { id: id(2) })])
+      assert.match(
+        String((await call(address, hosts.a, one)).Error),
+        /^the server was stopped for some time/,
+      );
+    assert.is(await everything(w), before);
+    assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
+    assert.is(await w.statusOf(given), 'ready');
   },
 );
 identity.run();

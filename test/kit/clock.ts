@@ -14,6 +14,8 @@ export class Process {
   /** How long it was frozen in all, and since when it is frozen, in milliseconds. */
   frozenMs = 0;
   frozenSince = 0;
+  /** When it last went on, and how long it was frozen until then. */
+  wentOn = { at: 0, afterMs: 0 };
   /** Frozen with its machine, whose monotonic clock stands still; and for how long in all. */
   isAsleep = false;
   asleepMs = 0;
@@ -148,6 +150,7 @@ export class Clock {
     process.state = 'running';
     const ms = this.now - process.frozenSince;
     process.frozenMs += ms;
+    process.wentOn = { at: this.now, afterMs: ms };
     if (process.isAsleep) {
       process.asleepMs += ms;
       process.unsteadyAt = this.now;

@@ -97,7 +97,8 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
       oracle.strangers.has(key) ||
       oracle.indistinguishable.has(`${carrier} ${row.ip}`) ||
       oracle.servedBy(carrier) !== mirror ||
-      hasWandered(oracle, mirror, carrier),
+      hasWandered(oracle, mirror, carrier) ||
+      ledger.roomFor(carrier) <= 0, // what a process used without holding it comes back when there is room
     "at rest nothing of ours is taken for a stranger's",
     told,
   );

@@ -9,6 +9,7 @@ import type { Log } from '../../src/domain/log.ts';
 import { ANYBODY, type Origin } from '../../src/domain/origin.ts';
 import { type HostReading, WITNESS_AGE_MS } from '../../src/domain/witness.ts';
 import { handOver } from '../../src/http/answer.ts';
+import { OLD_INPUT_MS, STOP_MS_MIN } from '../../src/http/pulse.ts';
 import { WITNESS_PATHS } from '../../src/http/witness.ts';
 import type { IpamContext } from '../../src/ipam/context.ts';
 import { type Ipam, openIpam, type WitnessOptions } from '../../src/ipam/ipam.ts';
@@ -148,6 +149,9 @@ export function witnessFor(world: World, { mirror }: Ledger, process: Process): 
   return { mode: 'release', ageMs: WITNESS_AGE_MS, own };
 }
 
+/** What a process that has just gone on after a stop does not serve agents. */
+const OF_ADDRESSES: readonly Request['kind'][] = ['RequestAddress', 'ReleaseAddress'];
+
 export class Server {
   readonly ledger: Ledger;
   readonly connections = new Set<Connection>();
@@ -254,6 +258,13 @@ export class Server {
   async #handle(connection: Connection, request: Request): Promise<void> {
     const { process } = this;
     const { clock, oracle, layout } = this.#world;
+    const { at, afterMs } = process.wentOn;
+    const wasStopped = afterMs >= STOP_MS_MIN && clock.now - at < OLD_INPUT_MS;
+    if (wasStopped && OF_ADDRESSES.includes(request.kind) && (request.from?.id ?? null) !== null) {
+      connection.write({ Error: 'stopped', status: 503 });
+      this.connections.delete(connection);
+      return;
+    }
     const startedAt = clock.now;
     const frozenBefore = process.frozenMs;
     try {

@@ -76,7 +76,7 @@ async function comeToRest(world: World): Promise<void> {
   for (const ledger of ledgers) {
     ledger.awayUntil = 0;
     ledger.failing.clear();
-    ledger.lockedUntil.clear();
+    for (const key of ledger.lockedUntil.keys()) ledger.lockedUntil.set(key, 0); // it was locked all the same
   }
   world.restingSince = clock.now;
   for (const { faults } of world.engines) {

@@ -11,6 +11,7 @@ import { createEnrolmentApp } from '../../http/enrolment.ts';
 import { createGuardedApp } from '../../http/guarded-app.ts';
 import { createInFlight } from '../../http/in-flight.ts';
 import { type Listener, type Listening, listen } from '../../http/listen.ts';
+import { createPulse } from '../../http/pulse.ts';
 import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
@@ -69,8 +70,10 @@ export async function startServer(
   const gate = createClientGate(parts.trust, Date.now, log);
   const ledger = createOpening(parts, gate, context);
   const inFlight = createInFlight();
+  const { authorize } = config;
+  const wasStopped = createPulse(parts.context.deadlineClock);
   const apps = {
-    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize: config.authorize }),
+    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize, wasStopped }),
     enrolment: enrolmentApp(parts, context),
     witness: createWitnessApp(parts.testimony, log, { isOpen: ledger.isOpen, inFlight }),
   };
