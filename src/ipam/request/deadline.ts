@@ -11,7 +11,8 @@ export interface Deadline {
   readonly signal: AbortSignal;
   /** Returns whether the deadline has passed. Throws caller-gone. */
   isPast(): boolean;
-  /** Stops the timer. Call it when the request has ended. */
+  /** Stops the timer, and aborts the signal: what still waits for it would be kept for ever. Call it when the request
+   *  has ended. */
   end(): void;
 }
 
@@ -34,7 +35,11 @@ export function createDeadline(
     }
     void untilPassed();
     const signal = AbortSignal.any([caller, passed.signal]);
-    return { signal, passed: passed.signal, end: () => ended.abort() };
+    const end = () => {
+      ended.abort();
+      passed.abort(over());
+    };
+    return { signal, passed: passed.signal, end };
   }
 
   return {
@@ -50,5 +55,6 @@ export function createDeadline(
   };
 }
 
+const over = (): IpamError => new IpamError('unavailable', 'the request has ended');
 const tooLate = (): IpamError =>
   new IpamError('unavailable', 'the request has reached its time limit', { hint: 'try again' });
