@@ -12,6 +12,8 @@ export interface Host {
   readonly credentials: RoleCredentials;
 }
 
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
+const ROLE_NAME = /^[\w+=,.@-]{1,64}$/;
 const HINT = 'see that the instance metadata service answers here';
 
 async function value(metadata: ReadMetadata, path: string, absent: string): Promise<string> {
@@ -39,9 +41,11 @@ export async function readHost(metadata: ReadMetadata): Promise<Host> {
       'the instance has no role: give it an instance profile',
     )
   ).split('\n');
+  const name = role.trim();
+  if (!ROLE_NAME.test(name)) throw new IpamError('unavailable', 'the instance metadata names no role');
   const text = await value(
     metadata,
-    `iam/security-credentials/${encodeURIComponent(role.trim())}`,
+    `iam/security-credentials/${name}`,
     'the instance metadata has no credentials of the role',
   );
   return { instance, address, credentials: credentialsIn(text) };

@@ -1,5 +1,5 @@
 /** Enrolment of hosts: checks a host's proof of which instance it is, and signs a certificate for it. */
-import { createHash } from 'node:crypto';
+import { createHash, createPublicKey } from 'node:crypto';
 import type { CallerIdentity, SignedStatement, Statement } from '../cloud/caller-identity.ts';
 import type { CloudInstance } from '../cloud/cloud.ts';
 import { IpamError, isError } from '../domain/error.ts';
@@ -134,9 +134,18 @@ const P256_BYTES = 91;
 
 function parseKey(text: string): Uint8Array {
   const key = Buffer.from(text, 'base64');
-  if (key.length !== P256_BYTES || !key.toString('hex').startsWith(P256_PREFIX))
+  if (key.length !== P256_BYTES || !key.toString('hex').startsWith(P256_PREFIX) || !isOnCurve(key))
     throw denied('the public key is not one of P-256');
   return new Uint8Array(key);
+}
+
+function isOnCurve(key: Buffer): boolean {
+  try {
+    createPublicKey({ key, format: 'der', type: 'spki' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const ARN = /^arn:[a-z-]+:sts::(\d{12}):assumed-role\/([\w+=,.@-]{1,64})\/([\w+=,.@-]{1,64})$/;

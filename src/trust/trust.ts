@@ -110,6 +110,7 @@ interface Opened {
 
 /** Whether a client that connects to the name accepts the certificate. */
 function isNameOf(pem: string, name: string): boolean {
+  if (!/^[\w.:-]+$/.test(name)) return false; // checkHost throws for some that are no names
   const certificate = new X509Certificate(pem);
   return (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined;
 }

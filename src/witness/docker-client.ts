@@ -56,7 +56,7 @@ export interface DockerClient {
 
 const text = v.optional(v.nullable(v.string()), null);
 const Info = v.object({ ID: v.string(), Runtimes: v.nullish(v.record(v.string(), v.unknown())) });
-const Networks = v.array(v.object({ Id: v.string() }));
+const Networks = v.array(v.object({ Id: v.pipe(v.string(), v.regex(/^\w+$/)) }));
 const Endpoint = v.object({ Name: text, IPv4Address: text });
 // No filter by IPAM driver: the network of a swarm task names none.
 const Network = v.object({
@@ -77,7 +77,7 @@ const Containers = v.array(
 );
 
 /** Docker has no such network any more. */
-class NotFound extends Error {}
+class NotFoundError extends IpamError {}
 
 export function createDockerClient(socketPath: string): DockerClient {
   async function get<S extends v.GenericSchema>(
@@ -86,8 +86,11 @@ export function createDockerClient(socketPath: string): DockerClient {
     signal: AbortSignal,
   ): Promise<v.InferOutput<S>> {
     const { status, body } = await exchange(path, signal);
-    if (status === 404) throw new NotFound(path);
-    if (status !== 200) throw failed(`GET ${path} was answered with ${status} ${printable(body)}`);
+    if (status !== 200)
+      throw failed(
+        `GET ${path} was answered with ${status} ${printable(body)}`,
+        status === 404 ? NotFoundError : IpamError,
+      );
     let json: unknown;
     try {
       json = JSON.parse(body);
@@ -117,8 +120,8 @@ export function createDockerClient(socketPath: string): DockerClient {
       asked.end();
     });
 
-  const failed = (why: string): IpamError =>
-    new IpamError('unavailable', `Docker at ${socketPath} cannot be read: ${why}`);
+  const failed = (why: string, Kind = IpamError): IpamError =>
+    new Kind('unavailable', `Docker at ${socketPath} cannot be read: ${why}`);
 
   async function containers(signal: AbortSignal): Promise<DockerContainer[]> {
     return (await get('/containers/json?all=1', Containers, signal)).map(({ Id, Names, Image, ...one }) => ({
@@ -136,10 +139,10 @@ export function createDockerClient(socketPath: string): DockerClient {
       try {
         const found = [];
         for (const { Id } of await get('/networks', Networks, signal))
-          found.push(await get(`/networks/${encodeURIComponent(Id)}`, Network, signal));
+          found.push(await get(`/networks/${Id}`, Network, signal));
         return found;
       } catch (error) {
-        if (!(error instanceof NotFound)) throw error;
+        if (!(error instanceof NotFoundError)) throw error;
         if (restarts >= RESTARTS_MAX) throw failed('networks disappear while they are read');
       }
   }

@@ -217,6 +217,15 @@ const attacks: [what: string, attack: Attack, says: RegExp][] = [
     /the public key is not one of P-256/,
   ],
   [
+    'a key that is no point of the curve',
+    world => {
+      const key = newKey();
+      key.fill(1, key.length - 64);
+      return at(proofOf(world, { key }));
+    },
+    /the public key is not one of P-256/,
+  ],
+  [
     'a nonce of another one',
     world => swapped(world, () => ({ nonce: world.enrolment.nonce() })),
     /STS refuses the proof: SignatureDoesNotMatch/,

@@ -1,5 +1,6 @@
 // Goal: what Docker says of addresses is read as it is meant, and an answer that is not whole is an error, never
 // "nothing there". Method: the answers of real engines, from a server on a unix socket, whole and spoilt.
+import { IpamError } from '../../src/domain/error.ts';
 import { createDockerClient } from '../../src/witness/docker-client.ts';
 import {
   type Answers,
@@ -27,6 +28,7 @@ async function failure(answers: Answers): Promise<string> {
   try {
     await read(answers);
   } catch (error) {
+    assert.instance(error, IpamError);
     return String((error as Error).message);
   }
   throw new Error('it was expected to fail');
@@ -124,6 +126,16 @@ const spoilt: [what: string, instead: Answers['instead'], says: string][] = [
   [
     'an answer of another shape',
     asked => (asked.endsWith('all=1') ? { status: 200, body: '{"containers":[]}' } : undefined),
+    "is not Docker's",
+  ],
+  ...['/info', '/containers/json?all=1'].map((path): (typeof spoilt)[number] => [
+    `${path} answered with 404`,
+    asked => (asked.endsWith(path) ? { status: 404, body: '{}' } : undefined),
+    `GET ${path} was answered with 404`,
+  ]),
+  [
+    'a network whose id is none',
+    asked => (asked.endsWith('/networks') ? { status: 200, body: '[{"Id":"\\ud800/../info"}]' } : undefined),
     "is not Docker's",
   ],
   [
