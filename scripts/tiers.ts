@@ -55,6 +55,7 @@ export const TIERS: readonly Tier[] = [
     limitMs: 15 * MINUTE_MS,
   },
   { name: 'simulation', runtimes: ['node'], needs: [], limitMs: 40 * MINUTE_MS },
+  { name: 'fuzz', runtimes: RUNTIMES, needs: [], limitMs: 15 * MINUTE_MS },
   { name: 'moto', runtimes: ['node'], needs: ['/usr/bin/moto_server'], limitMs: 5 * MINUTE_MS },
   {
     name: 'bundle',

@@ -1,0 +1,84 @@
+/** Sends inputs to all parts, in this thread or in several. */
+import { fileURLToPath } from 'node:url';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { CERTIFICATES, ENROLLING } from './certificates.ts';
+import { DRIVER } from './driver.ts';
+import { ENROLMENT } from './enrolment.ts';
+import { type Outcome, type Part, runPart } from './part.ts';
+import { LISTENERS, SERVERS } from './wire.ts';
+import { DOCKER, KERNEL, TEXTS } from './witness.ts';
+
+export const PARTS: readonly Part[] = [
+  ...[DRIVER, ENROLMENT, ENROLLING, CERTIFICATES, LISTENERS, SERVERS, TEXTS, KERNEL, DOCKER],
+];
+
+/** The most inputs between two measurements of the heap, and that repeat a failure. */
+const CHUNK = 25_000;
+
+interface Work {
+  readonly part: string;
+  readonly seed: number;
+  readonly inputs: number;
+}
+export interface Attack {
+  readonly seed: number;
+  readonly inputs: number;
+  /** The only part; null: all. */
+  readonly only: string | null;
+  /** Threads beside this one; 0: none. */
+  readonly jobs: number;
+  readonly told: (outcome: Outcome) => void;
+}
+
+/** Resolves when all is done, or when a rule was broken. */
+export async function attack({ seed, inputs, only, jobs, told }: Attack): Promise<void> {
+  const waiting = workOf(seed, inputs, only);
+  let isOver = false;
+  const take = () => (isOver ? undefined : waiting.shift());
+  const tell = (outcome: Outcome) => {
+    isOver ||= outcome.failure !== null;
+    told(outcome);
+  };
+  if (jobs === 0) for (let work = take(); work !== undefined; work = take()) tell(await carriedOut(work));
+  else await Promise.all(Array.from({ length: jobs }, () => drive(take, tell)));
+}
+
+function workOf(seed: number, inputs: number, only: string | null): Work[] {
+  const parts = PARTS.filter(({ name }) => only === null || name === only);
+  const shares = parts.reduce((sum, { share }) => sum + share, 0);
+  return parts.flatMap(({ name, share }) => {
+    const own = Math.ceil((inputs * share) / shares);
+    return Array.from({ length: Math.ceil(own / CHUNK) }, (_, i) => ({
+      part: name,
+      seed: seed + i,
+      inputs: Math.min(CHUNK, own - i * CHUNK),
+    }));
+  });
+}
+
+async function carriedOut({ part, seed, inputs }: Work): Promise<Outcome> {
+  const found = PARTS.find(({ name }) => name === part);
+  if (found === undefined) throw new Error(`there is no part ${part}`);
+  return await runPart(found, seed, inputs);
+}
+
+/** Runs a thread until there is nothing more to do. */
+function drive(take: () => Work | undefined, tell: (outcome: Outcome) => void): Promise<void> {
+  const worker = new Worker(fileURLToPath(import.meta.url));
+  return new Promise((resolve, reject) => {
+    const give = () => {
+      const work = take();
+      if (work !== undefined) worker.postMessage(work);
+      else void worker.terminate().then(() => resolve());
+    };
+    worker.on('error', reject);
+    worker.on('message', (outcome: Outcome) => {
+      tell(outcome);
+      give();
+    });
+    give();
+  });
+}
+
+if (!isMainThread)
+  parentPort?.on('message', async (work: Work) => parentPort?.postMessage(await carriedOut(work)));
