@@ -130,7 +130,9 @@ class DriverTarget {
 
   #releasing(asked: Fields, id: string | null) {
     const { Address: ip } = asked;
-    return typeof ip === 'string' && isOurs(ip) ? this.#model.releasing(eniOf(asked), ip, id === null) : null;
+    return typeof ip === 'string' && isOurs(ip) && ENIS.includes(eniOf(asked))
+      ? this.#model.releasing(eniOf(asked), ip, id === null)
+      : null;
   }
 
   #asked(hostile: Hostile): Asked {

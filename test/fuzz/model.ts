@@ -22,7 +22,7 @@ interface SentRelease extends Sent {
 
 export class Model {
   readonly #holdings = new Map<string, Holding>();
-  /** By address: the releases under way, and when the last one ended. */
+  /** By ENI and address: the releases under way, and when the last one ended. */
   readonly #releases = new Map<string, { pending: number; endedAt: number }>();
   #now = 0;
 
@@ -31,27 +31,26 @@ export class Model {
   /** Throws when somebody else has the address. */
   given({ at }: Sent, eni: string, ip: string, id: string | null): void {
     const before = this.#holdings.get(ip);
-    const { pending, endedAt } = this.#releasesOf(ip);
+    const { pending, endedAt } = this.#releasesOf(eni, ip);
     const isRepeated = before !== undefined && before.id === id && id !== null && before.eni === eni;
-    if (before?.isUnsure === false && pending === 0 && !isRepeated)
+    if (before?.isUnsure === false && this.#releasesOf(before.eni, ip).pending === 0 && !isRepeated)
       throw new Error(`${ip} was given on ${eni} while it was held on ${before.eni}`);
     const isUnsure = pending > 0 || endedAt > at || (isRepeated && before.isUnsure);
     this.#holdings.set(ip, { eni, id, isUnsure });
   }
 
   releasing(eni: string, ip: string, isPlain: boolean): SentRelease {
-    this.#releasesOf(ip).pending++;
+    this.#releasesOf(eni, ip).pending++;
     return { at: ++this.#now, eni, ip, isPlain, target: this.#holdings.get(ip) };
   }
 
   released({ eni, ip, isPlain, target }: SentRelease, isDone: boolean): void {
-    const releases = this.#releasesOf(ip);
+    const releases = this.#releasesOf(eni, ip);
     releases.pending--;
     if (!isDone) return;
+    releases.endedAt = ++this.#now; // what was given meanwhile may be told later
     const current = this.#holdings.get(ip);
-    if (current?.eni !== eni && target?.eni !== eni) return; // it was for another ENI
-    releases.endedAt = ++this.#now;
-    if (current === undefined || current.eni !== eni) return;
+    if (current?.eni !== eni) return;
     if (isPlain && current === target) this.#holdings.delete(ip);
     else current.isUnsure = true;
   }
@@ -73,9 +72,10 @@ export class Model {
     ];
   }
 
-  #releasesOf(ip: string) {
-    const known = this.#releases.get(ip) ?? { pending: 0, endedAt: 0 };
-    this.#releases.set(ip, known);
+  #releasesOf(eni: string, ip: string) {
+    const name = `${eni} ${ip}`;
+    const known = this.#releases.get(name) ?? { pending: 0, endedAt: 0 };
+    this.#releases.set(name, known);
     return known;
   }
 }
