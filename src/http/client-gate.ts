@@ -34,6 +34,9 @@ export interface ClientGate {
 const ENROL_PATHS = ['/enroll/nonce', '/enroll'];
 export const isEnrolment = (path: string): boolean => ENROL_PATHS.includes(path);
 
+/** At this size the oldest entry is dropped. */
+const ACCEPTED_MAX = 10_000;
+
 /** What a client showed when it connected. */
 interface Client {
   readonly certificate: X509Certificate;
@@ -49,6 +52,8 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
   /** Null: it showed no certificate. */
   const clients = new Map<TLSSocket | object, Client | null>();
   const listeners: ((pem: string) => void)[] = [];
+  /** Certificates of the operator's authority, by their fingerprints. */
+  const accepted = new Set<string>();
   const seldom = createSeldom(log);
   let authority: X509Certificate | null = null;
 
@@ -58,7 +63,7 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
     // The TLS library has its own list of authorities where none is configured.
     const isOurs =
       authority !== null && certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
-    const isAuthorized = socket.authorized && (isOurs || hasClientCa);
+    const isAuthorized = socket.authorized && (isOurs || (hasClientCa && isAccepted(socket, certificate)));
     return {
       certificate,
       instance: identityIn(certificate.raw).instance,
@@ -68,6 +73,17 @@ export function createClientGate(trust: Trust, timeOfDay: () => number, log: Log
         ? null
         : String(socket.authorizationError ?? 'no authority of this server signed it'),
     };
+  }
+
+  /** Whether an authority of the operator has signed the certificate. Deno calls each session that is resumed authorized,
+   *  also one that was refused: then it counts that the certificate was good when the session began. */
+  function isAccepted(socket: TLSSocket, { fingerprint256: name }: X509Certificate): boolean {
+    if (socket.isSessionReused()) return accepted.has(name);
+    if (!socket.authorized) return false;
+    const [oldest] = accepted.size >= ACCEPTED_MAX ? accepted : [];
+    if (oldest !== undefined) accepted.delete(oldest);
+    accepted.add(name);
+    return true;
   }
 
   /** Null: it is obeyed. */

@@ -1,10 +1,13 @@
 // Goal: who has no valid certificate is answered nothing but enrolment, on connections that are open too. Method: real TLS
 // on loopback, with certificates of the ledger's authority, of the operator's, and of nobody.
 
+import { spawn } from 'node:child_process';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { sendCall } from '../../src/agent/server-client.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
@@ -14,6 +17,7 @@ import { type Listening, listen } from '../../src/http/listen.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { openAuthority } from '../../src/trust/authority.ts';
 import type { Trust } from '../../src/trust/trust.ts';
+import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
 import { trustWith } from '../kit/trust.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -138,6 +142,31 @@ gates(
     }
   },
 );
+
+/** One request by openssl, which keeps the session of its connection in a file. Returns the status, and whether it has
+ *  resumed the session that was there. */
+async function bySession({ listening }: Context, shown: Shown, version: string, session: string) {
+  const { host } = new URL(listening.address);
+  const kept = existsSync(session) ? ['-sess_in', session] : [];
+  const files = ['-CAfile', certificates.ca, '-cert', shown.cert, '-key', shown.key, '-sess_out', session];
+  const client = spawn('openssl', ['s_client', '-connect', host, version, ...files, ...kept, '-ign_eof']);
+  client.stdin.end('POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}');
+  const said = await text(client.stdout);
+  return [said.match(/HTTP\/1\.1 (\d+)/)?.[1], /^Reused,/m.test(said)];
+}
+
+for (const version of ['-tls1_2', '-tls1_3'])
+  gates(`a session that is resumed (${version}): makes no certificate good that was none`, async () => {
+    const context = await start();
+    const folder = tempFolder();
+    const ask = (name: 'client' | 'rogue') =>
+      bySession(context, certificates[name], version, join(folder, name));
+    assert.equal(await ask('client'), ['200', false]);
+    assert.equal(await ask('client'), ['200', true]);
+    assert.equal(await ask('rogue'), ['403', false]);
+    assert.is((await ask('rogue'))[0], '403');
+    removeFolder(folder);
+  });
 
 gates('where hosts cannot enrol: nobody connects without a certificate', async () => {
   const ask = client(await start({ enrols: false }));
