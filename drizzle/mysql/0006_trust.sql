@@ -33,19 +33,7 @@ CREATE TABLE IF NOT EXISTS `sighting` (
 	`image` varchar(255),
 	`finding` varchar(1024),
 	CONSTRAINT `sighting_subnet_ip_pk` PRIMARY KEY(`subnet`,`ip`),
-	INDEX `sighting_iface` (`iface`),
-	INDEX `sighting_used` (`used_since`)
-) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
---> statement-breakpoint
-CREATE TABLE IF NOT EXISTS `witness` (
-	`instance` varchar(32) NOT NULL,
-	`ticket` varchar(36) NOT NULL,
-	`begun_at` bigint NOT NULL,
-	`read_at` bigint,
-	`incomplete` varchar(500),
-	`engine` varchar(191),
-	`engine_since` bigint,
-	CONSTRAINT `witness_instance` PRIMARY KEY(`instance`)
+	INDEX `sighting_iface` (`iface`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 --> statement-breakpoint
 -- Columns that one statement compares with each other have the same collation, whatever the server's default was when

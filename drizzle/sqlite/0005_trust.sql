@@ -34,17 +34,6 @@ CREATE TABLE `sighting` (
 );
 --> statement-breakpoint
 CREATE INDEX `sighting_iface` ON `sighting` (`iface`);--> statement-breakpoint
-CREATE INDEX `sighting_used` ON `sighting` (`used_since`);--> statement-breakpoint
-CREATE TABLE `witness` (
-	`instance` text PRIMARY KEY NOT NULL,
-	`ticket` text NOT NULL,
-	`begun_at` integer NOT NULL,
-	`read_at` integer,
-	`incomplete` text,
-	`engine` text,
-	`engine_since` integer
-);
---> statement-breakpoint
 CREATE TABLE `tenant` (
 	`name` text PRIMARY KEY NOT NULL,
 	`quota` integer NOT NULL,
