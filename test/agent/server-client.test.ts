@@ -90,7 +90,9 @@ client('a wait that is ended: ends at once, and so does the connection', async (
   const over = new AbortController();
   const asked = failureOf(ask(port, { signal: over.signal }));
   setTimeout(() => over.abort(), 300);
-  assert.not((await asked)[0]);
+  const [isUnsent, line] = await asked;
+  assert.not(isUnsent);
+  assert.match(line, /the wait has ended/);
   await closed.promise;
 });
 

@@ -36,6 +36,8 @@ interface Context {
   listening: Listening;
   /** How far the server's time of day is ahead. */
   aheadMs: number;
+  /** Messages of the log. */
+  lines: string[];
 }
 interface Shown {
   cert: string;
@@ -60,11 +62,11 @@ gates.after.each(async () => {
 async function start({ enrols = true, hasClientCa = true, opened = true } = {}): Promise<Context> {
   const store = createMemoryStore();
   const trust = trustWith(store, enrols ? { roles: ROLES, passphrase: PASSPHRASE } : {});
-  const context = { store, trust, aheadMs: 0 } as Context;
+  const context = { store, trust, aheadMs: 0, lines: [] as string[] } as Context;
   const gate = createClientGate(
     trust,
     () => Date.now() + context.aheadMs,
-    () => {},
+    (_, message) => void context.lines.push(message),
   );
   const app = (name: string) => ({ fetch: async () => new Response(name) });
   const { cert, key } = certificates.server;
@@ -277,11 +279,14 @@ gates('what the TLS library accepts by an authority of the system: is not accept
 
 gates('connections of a revoked host: are closed, and no others', async () => {
   const context = await start();
-  const [a, b] = [accepted(await issued(context, A, 60_000)), accepted(await issued(context, B))];
-  for (const { socket } of [a, b]) context.gate.came(socket, false);
+  const shown = await issued(context, A, 60_000);
+  const all = Array.from({ length: 5 }, () => accepted(shown));
+  const b = accepted(await issued(context, B));
+  for (const { socket } of [...all, b]) context.gate.came(socket, false);
   await context.store.revokeHost(A);
   await context.trust.hosts.refresh(context.gate.connected());
   context.gate.refresh();
-  assert.equal([a.isDestroyed(), b.isDestroyed()], [true, false]);
+  assert.equal([all.every(one => one.isDestroyed()), b.isDestroyed()], [true, false]);
+  assert.equal(context.lines, ['client disconnected'], 'more of them are one line a second');
 });
 gates.run();
