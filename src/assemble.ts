@@ -9,6 +9,7 @@ import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
 import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
 import { createRateLimiter } from './cloud/rate-limiter.ts';
+import { createVerbatimEc2 } from './cloud/verbatim-ec2.ts';
 import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
@@ -38,16 +39,14 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   };
   const metadata = metadataOf(process.env);
   const time = createEc2Time(clock, Date.now, log);
-  const cloud = createRateLimiter(
-    createEc2Client({ ...config.aws, metadata, time, deadlineClock: deadlines, log }),
-    {
-      clock,
-      wait,
-      share: config.ec2SharePercent / 100,
-      budget: spec.kind === 'mysql' ? store : null,
-      log,
-    },
-  );
+  const ec2 = { ...config.aws, metadata, time, deadlineClock: deadlines, log };
+  const cloud = createRateLimiter(createEc2Client(ec2), {
+    clock,
+    wait,
+    share: config.ec2SharePercent / 100,
+    budget: spec.kind === 'mysql' ? store : null,
+    log,
+  });
   const host: { instance: InstanceId | null } = { instance: null };
   const context: IpamContext = {
     store,
@@ -81,6 +80,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     keeper,
     trust,
     testimony: ipam.testimony,
+    ec2: () => ({ reads: createEc2Client(ec2), verbatim: createVerbatimEc2(ec2) }),
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {

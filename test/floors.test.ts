@@ -13,6 +13,7 @@ const FLOORS: Record<string, number> = {
   witness: 2,
   ipam: 3,
   trust: 3,
+  probe: 3,
   http: 4,
   agent: 5,
   cli: 6,

@@ -14,6 +14,7 @@ import { hold, unhold } from './commands/hold.ts';
 import { hosts } from './commands/hosts.ts';
 import { init } from './commands/init.ts';
 import { migrate } from './commands/migrate.ts';
+import { probe } from './commands/probe.ts';
 import { reconcile } from './commands/reconcile.ts';
 import { recycle } from './commands/recycle.ts';
 import { release } from './commands/release.ts';
@@ -42,6 +43,7 @@ export const COMMANDS: readonly Command[] = [
   migrate,
   demo,
   simulate,
+  probe,
 ];
 
 const DONE = 0;

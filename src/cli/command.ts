@@ -1,4 +1,6 @@
 /** What a command of the program is: its arguments, settings, options, and what it gets to run. */
+import type { Ec2Client } from '../cloud/cloud.ts';
+import type { VerbatimEc2 } from '../cloud/verbatim.ts';
 import type { Log } from '../domain/log.ts';
 import type { Service } from '../http/driver.ts';
 import type { IpamContext } from '../ipam/context.ts';
@@ -52,6 +54,8 @@ export interface Parts {
   readonly trust: Trust;
   /** Null: --witness is off. */
   readonly testimony: Testimony | null;
+  /** New clients of EC2 that know of no rate: one for what is read, and one that gives EC2's answers word for word. */
+  ec2(): { reads: Ec2Client; verbatim: VerbatimEc2 };
   /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
    *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;

@@ -217,6 +217,9 @@ export const AFTER_SIGNING = {
 
 /** The SDK's name for an error without a code: it comes from a proxy, not from EC2. */
 const FORMLESS = ['Unknown', 'NotFound'];
+/** Whether EC2 itself formed the error. */
+export const isFormed = (error: unknown): error is EC2ServiceException =>
+  error instanceof EC2ServiceException && !FORMLESS.includes(error.name);
 
 /** System errors before a connection is established. A connection timeout is not among them: it comes from the handler's
  *  timer, which does not know what the system has sent. */
@@ -227,7 +230,7 @@ const NEVER_CONNECTED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH
 function asIpamError(action: string, error: unknown): IpamError {
   if (error instanceof IpamError && error.code.startsWith('ec2-')) return error;
   const { name, message } = error instanceof Error ? error : new Error(String(error));
-  if (error instanceof EC2ServiceException && !FORMLESS.includes(name)) {
+  if (isFormed(error)) {
     const { httpStatusCode = 0, requestId } = error.$metadata;
     const refused = refusal(name, message, requestId);
     // EC2 throttles with status 503.

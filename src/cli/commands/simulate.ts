@@ -5,7 +5,7 @@ import { IpamError } from '../../domain/error.ts';
 import { parseInstanceId } from '../../domain/ids.ts';
 import { listen } from '../../http/listen.ts';
 import { ADMIN_HELP } from '../../simulator/admin-help.ts';
-import { command } from '../command.ts';
+import { command, type Output } from '../command.ts';
 import { SIMULATE_SETTINGS } from '../settings/settings.ts';
 import { text } from '../settings/value-parsers.ts';
 
@@ -28,8 +28,14 @@ export const simulate = command({
       fallback: null,
       help: 'the instance whose metadata is served; else the first',
     },
+    check: {
+      kind: text('FILE', 'the path of a transcript'),
+      fallback: null,
+      help: 'serve nothing: compare the simulator with the transcript of `probe`; status 1 on a difference',
+    },
   },
   async run({ config, io, log, options }) {
+    if (options.check !== null) return await check(options.check, io.out);
     const { buildVpc, DEFAULT_WORLD } = await import('../../simulator/model/world.ts');
     const { createSimulator } = await import('../../simulator/simulator.ts');
     const description = options.world === null ? DEFAULT_WORLD : readWorld(options.world);
@@ -50,6 +56,23 @@ export const simulate = command({
     return 0;
   },
 });
+
+async function check(path: string, out: Output): Promise<number> {
+  const { checkTranscript } = await import('../../probe/check.ts');
+  const { comparisonText } = await import('../../probe/report.ts');
+  const { parseTranscript } = await import('../../probe/transcript.ts');
+  const comparison = await checkTranscript(parseTranscript(read('--check', path), path));
+  out.write(comparisonText(comparison));
+  return comparison.compared.some(one => one.differs.length > 0) ? 1 : 0;
+}
+
+function read(flag: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new IpamError('bad-request', `${flag} ${path} cannot be read: ${(error as Error).message}`);
+  }
+}
 
 function readWorld(path: string): unknown {
   try {

@@ -11,7 +11,15 @@ import { refuse } from '../model/ec2-error.ts';
 import type { AssignRequest, Network, NewEni } from '../model/network.ts';
 import type { Instance, Subnet } from '../model/records.ts';
 import type { Outcome, Vpc } from '../model/vpc.ts';
-import { eniXml, instanceTypeXml, instanceXml, reservationXml, subnetXml, type Xml } from './ec2-xml.ts';
+import {
+  eniXml,
+  instanceTypeXml,
+  instanceXml,
+  prefixXml,
+  reservationXml,
+  subnetXml,
+  type Xml,
+} from './ec2-xml.ts';
 import { asIp, type Params } from './params.ts';
 
 /** The members of a response, without its request id. */
@@ -116,9 +124,20 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
       allowReassignment: params.flag('AllowReassignment') ?? false,
       ...(count === undefined ? {} : { count }),
     };
+    const prefixes = params.prefixes('Ipv4Prefix');
+    if (prefixes.length > 0 && (request.ips?.length || count !== undefined))
+      throw refuse.addressesAndPrefixes();
     return () =>
       vpc.write('AssignPrivateIpAddresses', request.eni, network => {
         createView(network, vpc.region, caller).checkOwner(request.eni);
+        if (prefixes.length > 0) {
+          network.assignPrefixes(request.eni, prefixes);
+          return {
+            networkInterfaceId: request.eni,
+            assignedIpv4PrefixSet: prefixes.map(prefixXml),
+            return: true,
+          };
+        }
         return {
           networkInterfaceId: request.eni,
           assignedPrivateIpAddressesSet: network
@@ -132,10 +151,13 @@ export const ACTIONS: Readonly<Record<string, Action>> = {
   UnassignPrivateIpAddresses(params, vpc, caller) {
     const id = params.id('eni', 'NetworkInterfaceId');
     const ips = params.ips('PrivateIpAddress');
+    const prefixes = params.prefixes('Ipv4Prefix');
+    if (prefixes.length > 0 && ips.length > 0) throw refuse.addressesAndPrefixes();
     return () =>
       vpc.write('UnassignPrivateIpAddresses', id, network => {
         createView(network, vpc.region, caller).checkOwner(id);
-        network.unassign(id, ips);
+        if (prefixes.length > 0) network.unassignPrefixes(id, prefixes);
+        else network.unassign(id, ips);
         return DONE;
       });
   },

@@ -1,5 +1,5 @@
 /** The records of the simulated VPC as XML of the EC2 Query API. */
-import { formatCidr, type Ipv4 } from '../../domain/address.ts';
+import { type Cidr, formatCidr, type Ipv4 } from '../../domain/address.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { InstanceType } from '../model/instance-types.ts';
 import { ACCOUNT_ID, type Eni, type Instance, ipv4sOf, profileArn, type Subnet } from '../model/records.ts';
@@ -61,11 +61,13 @@ export function eniXml(eni: Eni, region: string): Xml {
     },
     tagSet: Object.entries(eni.tags).map(([key, value]) => ({ key, value })),
     privateIpAddressesSet: ipv4sOf(eni).map(address),
-    ipv4PrefixSet: eni.prefixes.map(prefix => ({ ipv4Prefix: formatCidr(prefix) })),
+    ipv4PrefixSet: eni.prefixes.map(prefixXml),
     ipv6AddressesSet: [],
     interfaceType: eni.interfaceType,
   };
 }
+
+export const prefixXml = (prefix: Cidr): Xml => ({ ipv4Prefix: formatCidr(prefix) });
 
 export const subnetXml = (subnet: Subnet, available: number): Xml => ({
   subnetId: subnet.id,

@@ -1,5 +1,5 @@
 /** The form parameters of one request to the EC2 Query API. */
-import { type Ipv4, toNumber } from '../../domain/address.ts';
+import { type Cidr, type Ipv4, parseCidr, toNumber } from '../../domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { Filter } from '../model/describe.ts';
 import { Ec2Error, refuse } from '../model/ec2-error.ts';
@@ -71,6 +71,7 @@ export function createParams(form: URLSearchParams) {
     id: <K extends keyof Ids>(kind: K, name: string): Ids[K] => asId(kind, needed(name)),
     ids: <K extends keyof Ids>(kind: K, name: string): Ids[K][] => list(name).map(value => asId(kind, value)),
     ips: (name: string): Ipv4[] => list(name).map(asIp),
+    prefixes: (name: string): Cidr[] => list(name).map(asPrefix),
     /** `Filter.1.Name`, `Filter.1.Value.1`… */
     filters: (): Filter[] =>
       numbered('Filter', '\\.').map(group => ({
@@ -85,6 +86,14 @@ function asId<K extends keyof Ids>(kind: K, text: string): Ids[K] {
   if (!new RegExp(`^${kind}-[0-9a-f]{1,24}$`).test(text))
     throw new Ec2Error(MALFORMED[kind], `Invalid id: "${text.slice(0, 64)}"`);
   return text as Ids[K];
+}
+
+export function asPrefix(text: string): Cidr {
+  try {
+    return parseCidr(text);
+  } catch {
+    throw refuse.badPrefix(text);
+  }
 }
 
 export function asIp(text: string): Ipv4 {

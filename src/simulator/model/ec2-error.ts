@@ -50,6 +50,7 @@ export const refuse = {
   /** EC2's code and text are not known. */
   withoutIpv4: () => error('UnsupportedOperation', 'The network interface does not support IPv4 addresses'),
   notAnAddress: (text: string) => invalidValue(`invalid value for parameter address: ${text}`),
+  badPrefix: (text: string) => invalidValue(`invalid value for parameter prefix: ${text}`),
   repeated: (ip: Ipv4) => invalidValue(`Address ${ip} is given more than once`),
   badCount: (count: number) =>
     invalidValue(`Value (${count}) for parameter secondaryPrivateIpAddressCount is invalid.`),
@@ -72,6 +73,12 @@ export const refuse = {
     error(
       'InvalidParameterCombination',
       'The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together',
+    ),
+  /** EC2's text is not known. */
+  addressesAndPrefixes: () =>
+    error(
+      'InvalidParameterCombination',
+      'The parameters privateIpAddresses and ipv4Prefixes may not be used together',
     ),
   missing: (parameter: string) =>
     error('MissingParameter', `The request must contain the parameter ${parameter}`),

@@ -6,6 +6,7 @@ import {
   fromNumber,
   type Ipv4,
   isReserved,
+  sameCidr,
   sizeOf,
   toNumber,
 } from '../../domain/address.ts';
@@ -155,6 +156,32 @@ export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) 
     note('UnassignPrivateIpAddresses', id, ips);
   }
 
+  /** The texts with which EC2 refuses prefixes are not known. */
+  function assignPrefixes(id: EniId, prefixes: readonly Cidr[]): void {
+    const eni = changeable(id);
+    const addresses = addressesIn(eni.subnet);
+    if (prefixes.length === 0) throw refuse.missing('ipv4Prefixes');
+    for (const prefix of prefixes) checkPrefix(reads.subnet(eni.subnet), prefix);
+    const ips = prefixes.flatMap(addressesOf);
+    if (new Set(ips).size < ips.length || ips.some(ip => addresses.carrier(ip) !== null))
+      throw refuse.takenUnnamed();
+    if (placesOf(eni) + prefixes.length > limitOf(eni)) throw refuse.overLimit();
+    saveEni(id, { ...eni, prefixes: [...eni.prefixes, ...prefixes] });
+    for (const ip of ips) addresses.put(ip, id);
+    note('AssignPrivateIpAddresses', id);
+  }
+
+  function unassignPrefixes(id: EniId, prefixes: readonly Cidr[]): void {
+    const eni = changeable(id);
+    if (prefixes.length === 0) throw refuse.missing('ipv4Prefixes');
+    const isNamed = (prefix: Cidr) => prefixes.some(one => sameCidr(one, prefix));
+    if (!prefixes.every(prefix => eni.prefixes.some(one => sameCidr(one, prefix))))
+      throw refuse.notAssigned(id);
+    for (const ip of prefixes.flatMap(addressesOf)) addressesIn(eni.subnet).drop(ip);
+    saveEni(id, { ...eni, prefixes: eni.prefixes.filter(one => !isNamed(one)) });
+    note('UnassignPrivateIpAddresses', id);
+  }
+
   function checkAddresses(addresses: SubnetAddresses, ips: readonly Ipv4[]): void {
     for (const [index, ip] of ips.entries()) {
       if (toNumber(ip) === null) throw refuse.notAnAddress(ip);
@@ -286,8 +313,10 @@ export function createNetwork({ now, random, unnamedRefusals }: NetworkOptions) 
 
   const subnetChanges = { addSubnet, addReservation };
   const instanceChanges = { addInstance, setInstanceState, terminate };
-  const eniChanges = { createEni, attach, detach, tag, deleteEni, assign, unassign };
-  return { ...reads, instanceTypes, limitOf, ...subnetChanges, ...instanceChanges, ...eniChanges };
+  const eniChanges = { createEni, attach, detach, tag, deleteEni };
+  const addressChanges = { assign, unassign, assignPrefixes, unassignPrefixes };
+  const changes = { ...subnetChanges, ...instanceChanges, ...eniChanges, ...addressChanges };
+  return { ...reads, instanceTypes, limitOf, ...changes };
 }
 
 function checkPrefix(subnet: Subnet, prefix: Cidr): void {
@@ -295,8 +324,7 @@ function checkPrefix(subnet: Subnet, prefix: Cidr): void {
     prefix.maskLength === PREFIX_MASK_LENGTH &&
     covers(subnet.cidr, prefix) &&
     !addressesOf(prefix).some(ip => isReserved(subnet.cidr, ip));
-  if (isValid) return;
-  throw new Ec2Error('InvalidParameterValue', `invalid value for parameter prefix: ${formatCidr(prefix)}`);
+  if (!isValid) throw refuse.badPrefix(formatCidr(prefix));
 }
 
 const overlap = (a: Cidr, b: Cidr): boolean => a.first <= b.last && b.first <= a.last;

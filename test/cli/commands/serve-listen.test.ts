@@ -48,6 +48,9 @@ async function start(
     own: async () => {},
     trust: trustWith(w.store),
     testimony: null,
+    ec2: () => {
+      throw new Error('a server asks EC2 by its rate');
+    },
     service: opened => ({ pools: w.pools, allocator: w.allocator, opened }),
     keeper: createKeeper(context, w, { server: 'a', reconcileEveryMs: 60_000 }),
   };

@@ -59,6 +59,9 @@ async function start(
     own: async () => {},
     trust: trustWith(store),
     testimony: null,
+    ec2: () => {
+      throw new Error('a server asks EC2 by its rate');
+    },
     service: opened => {
       more.serving?.(opened);
       return { pools: w.pools, allocator, opened };

@@ -80,6 +80,23 @@ for (const [why, send, name, message] of refusals)
     assert.match(failure.message, message);
   });
 
+faces('a prefix: is assigned and unassigned by its name', async ({ vpc, ec2 }) => {
+  const named = { NetworkInterfaceId: ETH1, Ipv4Prefixes: ['10.0.1.64/28'] };
+  const { AssignedIpv4Prefixes } = await ec2.assignPrivateIpAddresses(named);
+  assert.equal(AssignedIpv4Prefixes, [{ Ipv4Prefix: '10.0.1.64/28' }]);
+  assert.is(vpc.network.eni(ETH1).prefixes.length, 1);
+  const both = { ...named, PrivateIpAddresses: ['10.0.1.20'] };
+  for (const call of [ec2.assignPrivateIpAddresses(both), ec2.unassignPrivateIpAddresses(both)])
+    assert.is((await failureOf(call)).name, 'InvalidParameterCombination');
+  const none = { ...named, Ipv4Prefixes: ['10.0.1.65/28'] };
+  assert.match(
+    (await failureOf(ec2.assignPrivateIpAddresses(none))).message,
+    /parameter prefix: 10\.0\.1\.65\/28$/,
+  );
+  await ec2.unassignPrivateIpAddresses(named);
+  assert.equal(vpc.network.eni(ETH1).prefixes, []);
+});
+
 faces('throttling: is a 503 that the SDK knows as throttling', async ({ vpc, ec2 }) => {
   vpc.faults.add({ kind: 'throttle' });
   const { name, status } = await failureOf(assign(ec2, ETH1, '10.0.1.20'));

@@ -167,6 +167,32 @@ addresses('a prefix: takes one place of the ENI and 16 addresses of the subnet',
   assert.is(network.assign({ eni: eni.id, count: 8 }).length, 8);
 });
 
+addresses('a prefix of an ENI that is there: is assigned and unassigned whole, or refused', () => {
+  const { network } = simulated();
+  const [prefix, other] = [parseCidr('10.0.1.64/28'), parseCidr('10.0.1.80/28')];
+  network.assign({ eni: ETH0, ips: ips('10.0.1.85') });
+  const before = network.available(SUBNET);
+  network.assignPrefixes(ETH1, [prefix]);
+  assert.equal(network.eni(ETH1).prefixes, [prefix]);
+  assert.is(network.available(SUBNET), before - 16);
+  ec2Refuses(() => network.assignPrefixes(ETH1, [prefix]), /^InvalidIPAddress\.InUse/);
+  ec2Refuses(() => network.assignPrefixes(ETH1, [other]), /^InvalidIPAddress\.InUse/);
+  for (const wrong of ['10.0.1.0/28', '10.0.1.96/29', '10.0.9.0/28'])
+    ec2Refuses(() => network.assignPrefixes(ETH1, [parseCidr(wrong)]), /invalid value for parameter prefix/);
+  ec2Refuses(() => network.unassignPrefixes(ETH1, [prefix, other]), /not assigned to interface/);
+  for (const act of ['assignPrefixes', 'unassignPrefixes'] as const)
+    ec2Refuses(() => network[act](ETH1, []), /^MissingParameter/);
+  assert.is(network.available(SUBNET), before - 16);
+  network.assign({ eni: ETH1, count: 8 });
+  ec2Refuses(
+    () => network.assignPrefixes(ETH1, [parseCidr('10.0.1.112/28')]),
+    /^PrivateIpAddressLimitExceeded/,
+  );
+  network.unassignPrefixes(ETH1, [prefix]);
+  assert.equal(network.eni(ETH1).prefixes, []);
+  assert.is(network.available(SUBNET), before - 8);
+});
+
 addresses('AllowReassignment: moves a secondary', () => {
   const { network } = simulated();
   assign(ETH1, '10.0.1.20', '10.0.1.21')(network);
