@@ -40,6 +40,8 @@ export interface Run {
   readonly clock: () => number;
   /** Ends the trials; what is on the ENI is taken off all the same. */
   readonly signal: AbortSignal;
+  /** Called before each step with the number of those that are over. */
+  readonly progress?: (done: number, total: number) => void;
 }
 
 /** Descriptions after a change, one a second. */
@@ -64,7 +66,8 @@ export async function tryOut(facts: Facts, plan: ReturnType<typeof planOf>, run:
   const leftOut: { name: string; why: string }[] = [];
   const sent: Change[] = [];
   let stopped: string | null = null;
-  for (const { step, call } of plan) {
+  for (const [index, { step, call }] of plan.entries()) {
+    run.progress?.(index, plan.length);
     if (signal.aborted) stopped ??= 'interrupted';
     if (!meter.has(1 + KEPT_CALLS, 1 + KEPT_CHANGES)) stopped ??= 'no more calls are allowed';
     const why = typeof call === 'string' ? call : stopped;

@@ -8,6 +8,7 @@ import { parseStoreUrl } from '../../store/url.ts';
 import { type Command, type Context, command, type Parts } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
 import { onOff, text } from '../settings/value-parsers.ts';
+import { createProgress } from '../terminal/output.ts';
 
 const FILE = text('FILE', 'the path of a file');
 const options = {
@@ -68,7 +69,11 @@ export const probeWith = ({ clock, wait }: Pacing): Command<typeof options> =>
       const { openJournal } = await import('../../probe/journal.ts');
       const { transcriptOf } = await import('../../probe/transcript.ts');
       const journal = openJournal(given.journal);
-      const outcome = await tryOut(facts, plan, { verbatim, meter, journal, clock, signal: io.signal });
+      const bar = createProgress(io.err, eni, clock);
+      const progress = (done: number, total: number) => bar.show('steps', done, total);
+      const run = { verbatim, meter, journal, clock, signal: io.signal, progress };
+      const outcome = await tryOut(facts, plan, run);
+      bar.end();
       journal.close();
       const about = { on: new Date().toISOString().slice(0, 10), region: await reads.region() };
       const { calls, changes } = meter;

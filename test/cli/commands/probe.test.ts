@@ -78,7 +78,8 @@ probing('without --yes: prints the plan, and changes and writes nothing', async 
 });
 
 probing('with --yes: leaves a clean ENI and a transcript that the simulator agrees with', async context => {
-  const { out } = await run(context, lineOf(context, ' --prefixes --yes'), 0);
+  const { out, err } = await run(context, lineOf(context, ' --prefixes --yes'), 0);
+  assert.match(err, /^eni-0a1b2c3d4e5f60001: \d+ of 16 steps$/m);
   assert.match(out, /^14 tried, 0 otherwise than expected, 2 left out$/m);
   assert.match(out, /^eni-0a1b2c3d4e5f60001 is as before\n$/m);
   assert.equal(secondaries(context), []);
