@@ -1,6 +1,7 @@
-/** Sends inputs to all parts, in this thread or in several. */
+/** Sends inputs to all parts, in this process or in several. */
+import { fork } from 'node:child_process';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { CERTIFICATES, ENROLLING } from './certificates.ts';
 import { DRIVER } from './driver.ts';
 import { ENROLMENT } from './enrolment.ts';
@@ -11,6 +12,8 @@ import { DOCKER, KERNEL, TEXTS } from './witness.ts';
 export const PARTS: readonly Part[] = [
   ...[DRIVER, ENROLMENT, ENROLLING, CERTIFICATES, LISTENERS, SERVERS, TEXTS, KERNEL, DOCKER],
 ];
+
+const WORKER = '--fuzz-worker';
 
 /** The most inputs between two measurements of the heap, and that repeat a failure. */
 const CHUNK = 25_000;
@@ -25,7 +28,7 @@ export interface Attack {
   readonly inputs: number;
   /** The only part; null: all. */
   readonly only: string | null;
-  /** Threads beside this one; 0: none. */
+  /** Processes beside this one; 0: none. */
   readonly jobs: number;
   readonly told: (outcome: Outcome) => void;
 }
@@ -62,23 +65,27 @@ async function carriedOut({ part, seed, inputs }: Work): Promise<Outcome> {
   return await runPart(found, seed, inputs);
 }
 
-/** Runs a thread until there is nothing more to do. */
+/** Runs a process until there is nothing more to do. A thread would have no umask of its own, which a socket needs. */
 function drive(take: () => Work | undefined, tell: (outcome: Outcome) => void): Promise<void> {
-  const worker = new Worker(fileURLToPath(import.meta.url));
+  const worker = fork(fileURLToPath(import.meta.url), [WORKER]);
   return new Promise((resolve, reject) => {
+    let isOver = false;
     const give = () => {
       const work = take();
-      if (work !== undefined) worker.postMessage(work);
-      else void worker.terminate().then(() => resolve());
+      if (work !== undefined) worker.send(work);
+      else {
+        isOver = true;
+        worker.disconnect();
+      }
     };
-    worker.on('error', reject);
-    worker.on('message', (outcome: Outcome) => {
-      tell(outcome);
+    worker.on('exit', () => (isOver ? resolve() : reject(new Error('a process ended with its work undone'))));
+    worker.on('message', outcome => {
+      tell(outcome as Outcome);
       give();
     });
     give();
   });
 }
 
-if (!isMainThread)
-  parentPort?.on('message', async (work: Work) => parentPort?.postMessage(await carriedOut(work)));
+if (process.argv[2] === WORKER)
+  process.on('message', async work => process.send?.(await carriedOut(work as Work)));
