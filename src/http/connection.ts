@@ -14,7 +14,7 @@ const LINGER_MAX_MS = 1000;
 /** Fewer bytes are no head: an old client may send an empty line after a body. */
 const HEAD_BYTES_MIN = 16;
 /** The most requests of one connection that wait, with the one that is handled. */
-const PENDING_MAX = 100;
+export const PENDING_MAX = 100;
 
 /** How long a request that was sent ahead waits when its turn has come, in milliseconds: others go first. dockerd sends
  *  none ahead. */

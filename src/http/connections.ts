@@ -17,7 +17,7 @@ const ACCEPT_MAX_MS = 5000;
 /** Connections that are closed between two polls. */
 const CLOSED_AT_ONCE_MAX = 8;
 /** The most requests that wait on all connections of a server. */
-const CROWD_MAX = 5000;
+export const CROWD_MAX = 5000;
 /** The kernel asks a silent client after this time whether it is still there: one that crashed closes nothing, and its
  *  connection would take a place for ever. */
 const ASK_AFTER_MS = 60_000;

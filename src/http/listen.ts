@@ -52,7 +52,8 @@ interface PlaceBounds {
   readonly openOfAddressMax?: number;
 }
 
-const OPEN_MAX = 10_000;
+/** The most open connections of a listener. */
+export const OPEN_MAX = 10_000;
 
 /**
  * Serves `app` through node:http on every runtime, but to no web page. Clients of an https listener must present a certificate of the

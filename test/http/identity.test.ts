@@ -390,11 +390,12 @@ identity('an id that is proved: names the call to its user and in the log; no ot
 });
 
 identity(
-  'a stranger over plain http: takes no place of a host or of dockerd, whatever ENI he names',
+  'a client that fills its places: takes none of a host, of dockerd or of plain http, whatever ENI it names',
   async () => {
-    for (const [asked, max, says] of [
-      [ask(ENI_A), REQUESTS.ofEniMax, /^200 requests for eni-0a wait already;/],
-      [pool(ENI_A), NETWORKS.ofClientMax, /^50 requests of 127\.0\.0\.1 wait already;/],
+    for (const [door, asked, max, says] of [
+      ['plain', ask(ENI_A), REQUESTS.ofEniMax, /^200 requests for eni-0a wait already;/],
+      ['plain', pool(ENI_A), NETWORKS.ofClientMax, /^50 requests of 127\.0\.0\.1 wait already;/],
+      ['unix', pool(ENI_A), NETWORKS.ofClientMax, /^50 requests of the unix socket wait already;/],
     ] as const) {
       const w = world({ vpc: ROOMY });
       const over = Promise.withResolvers<void>();
@@ -406,16 +407,23 @@ identity(
         open.push(listening);
         return listening.address;
       };
-      const [plain, tls, unix] = [await to(LOCAL), await to(https()), await to(unixAt(socketPath()))];
-      const waiting = range(max).map(() => call(plain, null, asked));
+      const tls = await to(https());
+      const doors = { plain: await to(LOCAL), unix: await to(unixAt(socketPath())) };
+      const other = doors[door === 'plain' ? 'unix' : 'plain'];
+      const waiting = range(max).map(() => call(doors[door], null, asked));
       await until('they wait', () => strangers === max);
-      assert.match(String((await call(plain, null, asked)).Error), says);
+      assert.match(String((await call(doors[door], null, asked)).Error), says);
       for (const one of [pool(ENI_A), ask(ENI_A)]) {
         assert.not((await call(tls, hosts.a, one)).Error);
-        assert.not((await call(unix, null, one)).Error);
+        assert.not((await call(other, null, one)).Error);
       }
       over.reject(new IpamError('unavailable', 'over'));
       for (const { Error: error } of await Promise.all(waiting)) assert.match(String(error), /^over/);
+      assert.not.match(
+        String((await call(doors[door], null, asked)).Error),
+        /wait already/,
+        'the places are free',
+      );
       for (const one of open.splice(0)) await one.close(0);
     }
   },

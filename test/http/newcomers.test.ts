@@ -109,11 +109,19 @@ newcomers('a server without other bounds: has 1,000 of an address and 4,000 in a
   assert.is(ended(others), '1'.repeat(3001));
 });
 
-newcomers('one that has gone is not counted', () => {
-  const { come, ended } = scene();
+newcomers('one that has gone is not counted, and another with its name is', () => {
+  const { come, ended, lines, newcomers: some } = scene();
+  const [early] = range(2).map(() => come('10.0.0.3'));
+  const late = new FakeSocket(early?.remoteAddress, early?.remotePort);
+  some.came(late);
+  early?.emit('close');
+  for (const _ of range(2)) come('10.0.0.3');
+  assert.is(lines.length, 1, 'the later one of that name is counted');
+  lines.length = 0;
   for (const socket of range(3).map(() => come('10.0.0.1'))) socket.emit('close');
   const silent = range(3).map(() => come('10.0.0.1'));
   assert.is(ended(silent), '000');
+  assert.equal(lines, []);
 });
 newcomers.run();
 

@@ -8,6 +8,13 @@ import { main } from '../../src/cli/cli.ts';
 import { SETTINGS, type Setting, settingNames } from '../../src/cli/settings/settings.ts';
 import { MOVES, STATUSES } from '../../src/domain/allocation.ts';
 import { marksOf } from '../../src/domain/pool-size.ts';
+import { NETWORKS, REQUESTS } from '../../src/http/admission.ts';
+import { BODY_BYTES_MAX } from '../../src/http/body.ts';
+import { OF_ADDRESS_MAX, OF_CERTIFICATE_MAX } from '../../src/http/client-places.ts';
+import { PENDING_MAX } from '../../src/http/connection.ts';
+import { CROWD_MAX } from '../../src/http/connections.ts';
+import { OPEN_MAX } from '../../src/http/listen.ts';
+import { NEWCOMER_BOUNDS } from '../../src/http/newcomers.ts';
 import { configOf, keptIo } from '../kit/cli.ts';
 import { blockBehind, blocksIn, linesOf, PAGES, type Page, readPages } from '../kit/pages.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -29,6 +36,8 @@ function section(page: Page, title: string): string {
   assert.ok(text, `${page} has no section "${title}"`);
   return text?.split('\n## ')[0] ?? '';
 }
+
+const thousands = (count: number): string => count.toLocaleString('en-US');
 
 /** The rows of the page's table whose head begins with these cells, each as its cells. */
 function tableOf(page: Page, ...head: string[]): string[][] {
@@ -325,6 +334,21 @@ readme('the marks of a warm pool: are those of the table', () => {
     const marks = marksOf(target, { level: Number.parseInt(gained, 10), at: 0 }, 0);
     assert.equal(marks, { low: Number(low), high: Number(high) });
   }
+});
+
+readme('the bounds of requests and connections: are those of the code', () => {
+  const told = section('src/README.md', 'The life of a request').split('### Many requests')[1] ?? '';
+  const { silentMaxMs, totalMax, ofAddressMax } = NEWCOMER_BOUNDS;
+  const bounds = [
+    `${PENDING_MAX} may wait on it, ${thousands(CROWD_MAX)} on a listener`,
+    `A body has ${BODY_BYTES_MAX / 1024} kB at most`,
+    `Of a client ${REQUESTS.ofClientMax} requests are handled at a time, ${REQUESTS.ofEniMax} of them for one ENI, and`,
+    `${NETWORKS.ofClientMax} for networks; of all ${thousands(REQUESTS.totalMax)};`,
+    `${thousands(OPEN_MAX)} of a listener, ${thousands(OF_CERTIFICATE_MAX)} of a certificate,`,
+    `${thousands(OF_ADDRESS_MAX)} of an address of plain HTTP`,
+    `${thousands(ofAddressMax)} of an address and ${thousands(totalMax)} of a listener, for ${silentMaxMs / 1000} s`,
+  ];
+  each(bounds, bound => told.replaceAll(/\s+/g, ' ').includes(bound));
 });
 
 readme('the table of chores: has each chore of the background loop', () => {
