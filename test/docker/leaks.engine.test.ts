@@ -2,9 +2,9 @@
 // Method: a server inside the engine's machine, as on a host, that reads Docker and the kernel each second; dockerd is
 // killed with -9 at each moment, the server is away, Docker's data is wiped. The kernel is read by the test itself.
 import { sqliteLedger } from '../kit/databases/ledgers.ts';
+import { complaintsAbout, ipsOf, kernelOf, SETTLES_MS, settled, statusOf } from '../kit/docker/agreement.ts';
 import { dockerdAvailable } from '../kit/docker/dockerd.ts';
 import { EngineSite } from '../kit/docker/engine-site.ts';
-import { type KernelAddress, kernelAddresses } from '../kit/docker/kernel-addresses.ts';
 import { must, ruleOf } from '../kit/docker/netns.ts';
 import { byLength } from '../kit/length.ts';
 import { SUBNET, TIMES } from '../kit/servers/site.ts';
@@ -17,9 +17,6 @@ const WITNESS = {
   EC2_IPAM_WITNESS_EVERY: '1s',
   EC2_IPAM_WITNESS_AGE: '2s',
 };
-/** Long enough for several readings on a slow machine, and for what Docker does after its start. */
-const SETTLES_MS = 90_000;
-const PREFIX = '10.0.';
 /** After the answer, when dockerd is killed. */
 const KILLS_MS = byLength<readonly number[]>({
   full: [0, 2, 5, 10, 20, 40, 60, 90, 120, 150, 180, 220, 260],
@@ -32,10 +29,6 @@ const IS_WHOLE = byLength({
   leftOut: 'leaks of a request that is pending, of a stop, and of a wiped data root',
 });
 const missing = await dockerdAvailable();
-
-interface Line {
-  readonly ip: string;
-}
 
 const LIVE_RESTORE = byLength({
   full: [true, false],
@@ -57,55 +50,16 @@ for (const liveRestore of LIVE_RESTORE) {
   });
   leaks.after(() => site?.close());
 
-  const kernel = (): Promise<KernelAddress[]> => kernelAddresses(site.docker, PREFIX);
-  const status = async () => {
-    const { code, stdout, stderr } = await site.command('status', '--json');
-    assert.is(code, 0, stderr);
-    return JSON.parse(stdout) as {
-      holders: Line[];
-      withheld: (Line & { finding: string })[];
-      endedByEvidence: number;
-    };
-  };
-  const ipsOf = (lines: readonly Line[]): string[] => lines.map(one => one.ip).sort();
-
-  /** What the kernel has is held or withheld, each once, and nothing else is held. */
-  async function complaints(): Promise<string[]> {
-    const before = ipsOf(await kernel());
-    const { holders, withheld } = await status();
-    const after = ipsOf(await kernel());
-    if (before.join() !== after.join()) return ['the kernel changes'];
-    const [held, kept] = [ipsOf(holders), ipsOf(withheld)];
-    return [
-      ...before.filter((ip, i) => before.indexOf(ip) !== i).map(ip => `${ip} is in two namespaces`),
-      ...before
-        .filter(ip => !held.includes(ip) && !kept.includes(ip))
-        .map(ip => `${ip} is in use, and neither held nor withheld`),
-      ...held.filter(ip => !before.includes(ip)).map(ip => `${ip} is held, and in use nowhere`),
-      ...kept.filter(ip => !before.includes(ip)).map(ip => `${ip} is withheld, and in use nowhere`),
-    ];
-  }
+  const kernel = () => kernelOf(site);
+  const status = () => statusOf(site);
   async function settles(): Promise<void> {
-    let wrong: string[] = [];
-    await until(
-      'ledger and kernel agree',
-      async () => {
-        wrong = await complaints();
-        if (wrong.length > 0) await pause(500);
-        return wrong.length === 0;
-      },
-      SETTLES_MS,
-    ).catch(error => {
-      throw new Error(`${error.message}: ${wrong.join('; ')}`);
-    });
-    const { withheld } = await status();
-    strays = Math.max(strays, withheld.length);
+    strays = Math.max(strays, await settled(site));
   }
   /** New containers get addresses that nothing else has. */
   async function startsMore(): Promise<void> {
     await site.mustStart(`more${++started}`, `more${++started}`);
     assert.equal(
-      (await complaints()).filter(one => one.includes('two namespaces')),
+      (await complaintsAbout(site)).filter(one => one.includes('two namespaces')),
       [],
     );
     await settles();

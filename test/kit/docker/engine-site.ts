@@ -24,7 +24,7 @@ const MACS = ['02:0a:1b:2c:3d:00', '02:0a:1b:2c:3d:01'] as const;
 export const ENI = eniName(1);
 
 /** The server, outside the machine of the engine or inside. */
-type Server = Pick<Program, 'says' | 'stop' | 'kill9'>;
+export type Server = Pick<Program, 'says' | 'stop' | 'kill9'>;
 
 /** Where programs inside reach the simulator. */
 const METADATA = 'http://169.254.169.254';
@@ -91,11 +91,12 @@ export class EngineSite {
     const socket = `unix:${join(this.docker.pluginDir, 'ec2-ipam.sock')}`;
     const args = ['serve', '--listen', socket, ...this.#flags];
     this.server = this.#isInside
-      ? await this.#startInside(args)
+      ? await this.startInside(args, /ledger opened/)
       : await startBundle(args, this.env, 'ledger opened');
   }
-  async #startInside(args: readonly string[]): Promise<Server> {
-    const name = `server-${++this.#starts}.log`;
+  /** Starts the bundle in the machine of the engine; resolves when it has said `ready`. */
+  protected async startInside(args: readonly string[], ready: RegExp): Promise<Server> {
+    const name = `program-${++this.#starts}.log`;
     const env = { ...this.env, ...ec2Env(METADATA) };
     const program = await this.docker.start([NODE, BUNDLE, ...args], name, env);
     const path = join(this.docker.folder, name);
@@ -103,7 +104,7 @@ export class EngineSite {
     const server: Server = {
       async says(text) {
         const look = () => output().match(text);
-        await until(`the server says ${text}`, () => look() !== null);
+        await until(`the program says ${text}`, () => look() !== null);
         return look() ?? [];
       },
       async stop() {
@@ -115,7 +116,7 @@ export class EngineSite {
         await program.ended;
       },
     };
-    await server.says(/ledger opened/).catch(error => {
+    await server.says(ready).catch(error => {
       throw new Error(`${error.message}:\n${output()}`);
     });
     return server;
