@@ -21,6 +21,7 @@ import { createInFlight, type InFlight } from './in-flight.ts';
 import { createSeldom } from './seldom.ts';
 
 const GATEWAY_TYPE = 'com.docker.network.gateway';
+const RELEASE_ADDRESS = '/IpamDriver.ReleaseAddress';
 const ENDPOINT_NAME = 'com.docker.network.endpoint.name';
 
 /** The longest text of a request that is read. Names of containers are the longest. */
@@ -172,7 +173,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     }
   });
 
-  app.post('/IpamDriver.ReleaseAddress', async c => {
+  app.post(RELEASE_ADDRESS, async c => {
     const from = sentLately(c);
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
@@ -198,15 +199,15 @@ class StoppedError extends IpamError {}
 
 /** Whether any client may cause the refusal, as often as he likes. */
 const isByAnybody = (error: unknown): boolean =>
-  isMomentary(error) || isError(error, 'denied', 'bad-request');
+  error instanceof TooManyError || error instanceof StoppedError || isError(error, 'denied', 'bad-request');
 
-/** Whether the same call may be served a moment later. */
-const isMomentary = (error: unknown): boolean =>
-  error instanceof TooManyError || error instanceof StoppedError;
-
-/** Under a status of failure an agent asks another server, and this one again. */
-const statusOf = (c: Context<Env>, error: unknown): number =>
-  c.req.header(REQUEST_ID) !== undefined && (isMomentary(error) || isError(error, 'store-down')) ? 503 : 200;
+/** Under a status of failure an agent asks another server, and this one again. A request that is one too many is told to
+ *  Docker at once; a release is not, since Docker sends it once. */
+function statusOf(c: Context<Env>, error: unknown): number {
+  if (c.req.header(REQUEST_ID) === undefined) return 200;
+  const isOfOthers = error instanceof StoppedError || isError(error, 'store-down');
+  return isOfOthers || (error instanceof TooManyError && c.req.path === RELEASE_ADDRESS) ? 503 : 200;
+}
 
 /** Makes the release of a client with a certificate, or of an agent. Reads from the kernel once more: a server that went
  *  on after a stop finds the call and the end of its connection. */

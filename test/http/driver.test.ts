@@ -253,16 +253,37 @@ protocol('waits for the ledger, and says why in vain', async () => {
   assert.is(line, 'db.example:3306 does not answer; see that it runs');
 });
 
+const AGENTS = {
+  'ec2-ipam-request-id': '0a1b2c3d-0000-4000-8000-000000000001',
+  'ec2-ipam-sent-ms-ago': '0',
+};
+
+protocol(
+  'one too many of an agent: Docker is told of a request at once, and a release is repeated',
+  async () => {
+    const app = appOf(await pooled({ vpc: ROOMY }), () => new Promise(() => {}));
+    const calls: [name: string, max: number, status: number][] = [
+      ['RequestAddress', 200, 200],
+      ['ReleaseAddress', 1000, 503],
+    ];
+    for (const [name, max, status] of calls) {
+      const body = JSON.stringify({ PoolID: 'eni-0a', Address: '10.0.1.77' });
+      const send = () => app.request(`/IpamDriver.${name}`, { method: 'POST', body, headers: AGENTS });
+      for (let i = 0; i < max; i++) void send();
+      await turn();
+      const answer = await send();
+      assert.equal([answer.status, /wait already/.test(await answer.text())], [status, true]);
+    }
+  },
+);
+
 protocol('a ledger that is away: an agent is told by a status, so that it asks another server', async () => {
   const waits: unknown[] = [];
   const app = appOf(world(), async (_, withinMs) => {
     waits.push(withinMs);
     throw new IpamError('store-down', 'db.example:3306 does not answer');
   });
-  const headers = {
-    'ec2-ipam-request-id': '0a1b2c3d-0000-4000-8000-000000000001',
-    'ec2-ipam-sent-ms-ago': '0',
-  };
+  const headers = AGENTS;
   const calls: [path: string, body: object][] = [
     ['/IpamDriver.RequestPool', POOL],
     ['/IpamDriver.RequestAddress', { PoolID: 'eni-0a' }],

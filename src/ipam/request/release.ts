@@ -125,10 +125,14 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
 
   /** Keeps a release that failed with store-down. Resolves when it has been made or is lost. */
   async function owe(one: Release, error: unknown): Promise<void> {
-    if (!isStoreDown(error)) return;
+    if (!isStoreDown(error) || isOwed(one)) return;
     if (owing.size < OWED_MAX) return await new Promise<void>(ended => owing.set(one, ended));
     one.client.log('error', 'release lost', { eni: one.pool.eni, ip: one.ip, error: error.line });
   }
+
+  /** Whether the same release is owed: an agent repeats it. */
+  const isOwed = ({ client: { from } }: Release): boolean =>
+    from.id !== null && [...owing.keys()].some(one => one.client.from.id === from.id);
 
   async function settleOwed(): Promise<void> {
     if (owing.size === 0) return;

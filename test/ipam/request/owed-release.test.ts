@@ -2,6 +2,7 @@
 // Method: a store that is away, locked or hung while releases arrive, and requests that wait for them.
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import { IpamError } from '../../../src/domain/error.ts';
+import { ANYBODY } from '../../../src/domain/origin.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { DESCRIBE, ENI_A, ENI_B, ROOMY, SMALL } from '../../kit/vpcs.ts';
 import { failure, ipsOf, NOT_WARM, storeAway, type World, world } from '../../kit/world.ts';
@@ -32,6 +33,22 @@ owing('is refused in time, and made once the store is back', async () => {
   await w.releases.settleOwed();
   assert.equal(w.releases.owed(), []);
   assert.is(await w.statusOf(ip), 'ready');
+});
+
+owing('is owed once, however often an agent repeats it', async () => {
+  const { w } = servers();
+  const { ip } = await w.request(ENI_A);
+  const back = w.intercept('move', () => storeAway);
+  const release = (id: string) => {
+    const client = { from: { ...ANYBODY, id }, isLate: () => false, log: w.context.log };
+    return failure(w.allocator.release({ eni: ENI_A, range: null }, ip, undefined, client));
+  };
+  for (const id of ['s-1', 's-1', 's-2', 's-1']) await release(id);
+  assert.equal(w.releases.owed(), [ip, ip]);
+  back();
+  await w.releases.settleOwed();
+  assert.equal(w.releases.owed(), []);
+  assert.equal([(await w.rowOf(ip)).status, (await w.rowOf(ip)).releaseId], ['ready', 's-1']);
 });
 
 owing('is not kept back by one whose row somebody has locked', async () => {
