@@ -6,11 +6,12 @@ import { CERTIFICATES, ENROLLING } from './certificates.ts';
 import { DRIVER } from './driver.ts';
 import { ENROLMENT } from './enrolment.ts';
 import { type Outcome, type Part, runPart } from './part.ts';
+import { TESTIMONY } from './testimony.ts';
 import { LISTENERS, SERVERS } from './wire.ts';
 import { DOCKER, KERNEL, TEXTS } from './witness.ts';
 
 export const PARTS: readonly Part[] = [
-  ...[DRIVER, ENROLMENT, ENROLLING, CERTIFICATES, LISTENERS, SERVERS, TEXTS, KERNEL, DOCKER],
+  ...[DRIVER, ENROLMENT, ENROLLING, CERTIFICATES, TESTIMONY, LISTENERS, SERVERS, TEXTS, KERNEL, DOCKER],
 ];
 
 const WORKER = '--fuzz-worker';

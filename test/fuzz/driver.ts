@@ -1,16 +1,14 @@
 /** The driver, from clients that prove who they are and from others: nobody gets what another holds, and nothing is
  *  lost, whatever comes between. */
 
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import type { Log, LogLevel } from '../../src/domain/log.ts';
 import { createDriver } from '../../src/http/driver.ts';
-import { noteTlsPeer, noteUnixPeer, REQUEST_ID, SENT_MS_AGO } from '../../src/http/identity.ts';
-import { makeCertificates } from '../kit/servers/certificates.ts';
+import { noteUnixPeer, REQUEST_ID, SENT_MS_AGO } from '../../src/http/identity.ts';
 import { ENI_A, ENI_B, ROOMY, SUBNET, withEnis } from '../kit/vpcs.ts';
 import { type World, world } from '../kit/world.ts';
+import { socketsOf } from './clients.ts';
 import type { Hostile } from './hostile.ts';
 import { Model } from './model.ts';
 import { checkedAnswer, logInto, type Part, type Scene } from './part.ts';
@@ -46,26 +44,13 @@ interface Client {
 }
 
 function clients(): readonly Client[] {
-  const certificates = makeCertificates();
   const unix = {};
   noteUnixPeer(unix as Socket);
-  const tls = [
-    'URI:ec2-ipam://instance/i-0a',
-    'URI:ec2-ipam://instance/i-0a',
-    'URI:ec2-ipam://instance/i-0b',
-    'URI:ec2-ipam://instance/i-0f',
-    null,
-  ];
-  const sockets = tls.map(san => {
-    const { raw } = new X509Certificate(readFileSync(certificates.sign('host', san).cert));
-    const socket = { remoteAddress: '10.0.1.4', encrypted: true, getPeerCertificate: () => ({ raw }) };
-    noteTlsPeer(socket as unknown as TLSSocket);
-    return socket;
-  });
-  certificates.remove();
+  const [a, b] = HOSTS.map(id => `URI:ec2-ipam://instance/${id}`) as [string, string];
+  const sockets = [unix, unix, unix, ...socketsOf(a, a, b, 'URI:ec2-ipam://instance/i-0f', null)];
   return [
     { socket: { remoteAddress: '127.0.0.1' }, hasIds: false },
-    ...[unix, unix, unix, ...sockets].map(socket => ({ socket, hasIds: true })),
+    ...sockets.map(socket => ({ socket, hasIds: true })),
   ];
 }
 
