@@ -5,6 +5,7 @@ import { IpamError } from '../domain/error.ts';
 import { type EniId, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { REPEATED_FOR_MS } from '../domain/origin.ts';
+import { cleaned } from '../domain/text.ts';
 import { REQUEST_ID, SENT_MS_AGO } from '../http/identity.ts';
 import { createSeldom } from '../http/seldom.ts';
 import type { Identity } from './identity.ts';
@@ -76,6 +77,24 @@ interface Going {
   logged: string;
 }
 
+const TEXT_CHARACTERS_MAX = 500;
+const ERROR_CHARACTERS_MAX = 4000;
+const text = v.pipe(
+  v.string(),
+  v.check(given => cleaned(given, TEXT_CHARACTERS_MAX) === given),
+);
+const Answered = v.object({
+  PoolID: v.optional(text),
+  Pool: v.optional(text),
+  Address: v.optional(text),
+  Data: v.optional(v.record(text, text)),
+  Error: v.optional(
+    v.pipe(
+      v.string(),
+      v.transform(given => cleaned(given, ERROR_CHARACTERS_MAX)),
+    ),
+  ),
+});
 const Asked = v.object({ PoolID: v.string() });
 const Given = v.object({ Address: v.pipe(v.string(), v.minLength(1)) });
 
@@ -102,8 +121,8 @@ export function createForwarding(deps: ForwardDeps): Forwarding {
       throw error;
     });
     if (answer.status === 403) identity.refused(credential);
-    const parsed = answer.status === 200 ? parse(answer.text) : undefined;
-    if (parsed !== undefined) return parsed;
+    const told = answer.status === 200 ? answerIn(answer.text) : undefined;
+    if (told !== undefined) return told;
     call.mayBeDone ||= !REFUSALS.includes(answer.status);
     throw refusalIn(answer, server);
   }
@@ -227,6 +246,13 @@ function eniIn(body: string): EniId | null {
 function addressIn(body: string): string | undefined {
   const released = v.safeParse(Given, parse(body));
   return released.success ? released.output.Address : undefined;
+}
+
+/** Returns what Docker reads of an answer; undefined: it is not one of its protocol. */
+function answerIn(text: string): v.InferOutput<typeof Answered> | undefined {
+  const body = parse(text);
+  const result = v.safeParse(Answered, body);
+  return result.success && !Array.isArray(body) ? result.output : undefined;
 }
 
 /** Undefined: it is no JSON. */

@@ -123,6 +123,11 @@ for (const [what, server] of [
   ['is away', away],
   ['answers with a status of failure', answers({ Error: 'x' }, 503)],
   ['answers with what is no JSON', async () => ({ status: 200, text: '<html>' })],
+  ['answers with a number', answers(7)],
+  ['answers with a list', answers([{}])],
+  ['answers with an address that is no text', answers({ Address: 7 })],
+  ['answers with control characters', answers({ Address: '10.0.1.20\u001b[2J' })],
+  ['answers with an overlong text', answers({ PoolID: 'x'.repeat(5000) })],
 ] as [string, Server][])
   forwarding(`a server that ${what}: the other gets the same call under the same id`, async () => {
     const one = site({ [A.host]: server, [B.host]: answers({}) });
@@ -137,6 +142,20 @@ for (const [what, server] of [
       ],
     );
   });
+
+forwarding('an answer: is what Docker reads of it, and its error is clean', async () => {
+  const deep = '['.repeat(100_000) + ']'.repeat(100_000);
+  const one = site({
+    [A.host]: async () => ({
+      status: 200,
+      text: `{"Error":"no\\u001b[2J \\u202e${'x'.repeat(9000)}","more":${deep}}`,
+    }),
+  });
+  const { Error: error, ...more } = (await one.forward('/x', '')) as { Error: string };
+  assert.match(error, /^no \[2J {2}x{3000}/);
+  assert.is(error.length, 4000);
+  assert.equal(more, {});
+});
 
 forwarding(
   'all servers away: are asked again with growing pauses, within the bound, and the age is said',

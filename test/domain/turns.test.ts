@@ -79,6 +79,25 @@ turns('work of the server itself is never greedy', () => {
   assert.not(one.isGreedy(NO_KEY));
 });
 
+turns('who was idle while others were served has saved up no turns', () => {
+  const { come, serve } = queue();
+  come('b');
+  serve(1);
+  come('a', 50);
+  serve(50);
+  come('b', 10);
+  come('a', 10);
+  assert.is(serve(6), 'bababa');
+});
+
+turns('more keys than are remembered: one that waits with many does not lose its place', () => {
+  const { turns: one } = queue();
+  one.arrive('the oldest');
+  for (const _ of range(50)) one.arrive('crowd');
+  for (const i of range(9_999)) one.arrive(`k${i}`);
+  assert.is(one.arrive('crowd'), 51);
+});
+
 turns('more keys than are remembered: the oldest is forgotten, and the others are not', () => {
   const { turns: one } = queue();
   const spend = (key: string) => {

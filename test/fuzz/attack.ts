@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { AGENT } from './agent.ts';
 import { CERTIFICATES, ENROLLING } from './certificates.ts';
 import { DRIVER } from './driver.ts';
 import { ENROLMENT } from './enrolment.ts';
@@ -11,7 +12,19 @@ import { LISTENERS, SERVERS } from './wire.ts';
 import { DOCKER, KERNEL, TEXTS } from './witness.ts';
 
 export const PARTS: readonly Part[] = [
-  ...[DRIVER, ENROLMENT, ENROLLING, CERTIFICATES, TESTIMONY, LISTENERS, SERVERS, TEXTS, KERNEL, DOCKER],
+  ...[
+    DRIVER,
+    AGENT,
+    ENROLMENT,
+    ENROLLING,
+    CERTIFICATES,
+    TESTIMONY,
+    LISTENERS,
+    SERVERS,
+    TEXTS,
+    KERNEL,
+    DOCKER,
+  ],
 ];
 
 const WORKER = '--fuzz-worker';
