@@ -89,9 +89,9 @@ export async function listen(
   const removeSocket = await bind(front, listener);
   return {
     address: addressOf(front, listener),
-    close(boundMs) {
+    async close(boundMs) {
       removeSocket();
-      return connections.close(boundMs);
+      await connections.close(boundMs);
     },
   };
 }
@@ -178,15 +178,15 @@ function listening(front: NetServer, listen: () => void): Promise<void> {
 }
 
 const REASONS: Readonly<Record<string, [why: string, hint: string]>> = {
-  EADDRINUSE: ['another process listens there', 'stop it, or give another --listen'],
-  EACCES: ['permission denied', 'run as a user who may, or give another --listen'],
-  EPERM: ['permission denied', 'run as a user who may, or give another --listen'],
-  EADDRNOTAVAIL: ['no interface of this machine has that address', 'give another --listen'],
+  EADDRINUSE: ['another process listens there', 'stop it, or give another address'],
+  EACCES: ['permission denied', 'run as a user who may, or give another address'],
+  EPERM: ['permission denied', 'run as a user who may, or give another address'],
+  EADDRNOTAVAIL: ['no interface of this machine has that address', 'give another address'],
 };
 
 function cannotListen(where: string, error: unknown): IpamError {
   const code = codeOf(error);
-  const [why, hint] = REASONS[code] ?? [code, 'give another --listen'];
+  const [why, hint] = REASONS[code] ?? [code, 'give another address'];
   return new IpamError(
     code === 'EADDRINUSE' ? 'conflict' : 'unavailable',
     `can't listen on ${where}: ${why}`,

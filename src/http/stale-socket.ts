@@ -38,7 +38,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (found === undefined) return;
   if (!found.isSocket())
     throw new IpamError('conflict', `can't listen on unix:${path}: the file is not a socket`, {
-      hint: 'remove it, or give another --listen',
+      hint: 'remove it, or give another address',
     });
   if (await isAnswered(path)) throw answeredThere(path);
   rmSync(path, { force: true });
@@ -46,11 +46,11 @@ async function removeStaleSocket(path: string): Promise<void> {
 
 const startsThere = (path: string): IpamError =>
   new IpamError('conflict', `can't listen on unix:${path}: another server is starting there`, {
-    hint: 'stop it, or give another --listen',
+    hint: 'stop it, or give another address',
   });
 const answeredThere = (path: string): IpamError =>
   new IpamError('conflict', `can't listen on unix:${path}: another server answers there`, {
-    hint: 'stop it, or give another --listen',
+    hint: 'stop it, or give another address',
   });
 
 /** Only a refused connection shows that nobody listens. A full queue or a missing permission does not. */

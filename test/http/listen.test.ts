@@ -46,13 +46,13 @@ tcp('answers at the port that the system chose', async () => {
 tcp('a port that is taken is one clear error', async () => {
   const { address } = await serve(LOCAL);
   const line = await failureOf(serve({ ...LOCAL, port: portOf(address) } as Listener), 'conflict');
-  const says = 'another process listens there; stop it, or give another --listen';
+  const says = 'another process listens there; stop it, or give another address';
   assert.is(line, `can't listen on ${address}: ${says}`);
 });
 
 tcp('an address that this machine has not is one clear error', async () => {
   const line = await failureOf(serve({ kind: 'http', host: '192.0.2.77', port: 0 }), 'unavailable');
-  assert.match(line, /^can't listen on http:\/\/192\.0\.2\.77:0: .*; give another --listen$/);
+  assert.match(line, /^can't listen on http:\/\/192\.0\.2\.77:0: .*; give another address$/);
 });
 tcp.run();
 
@@ -134,7 +134,7 @@ unix('leaves the socket of a server that lives', async () => {
 unix('never removes what is no socket', async () => {
   writeFileSync(socketPath(), 'precious');
   const line = await failureOf(serveUnix(), 'conflict');
-  assert.match(line, /the file is not a socket; remove it, or give another --listen$/);
+  assert.match(line, /the file is not a socket; remove it, or give another address$/);
   assert.is(readFileSync(socketPath(), 'utf8'), 'precious');
 });
 

@@ -105,7 +105,7 @@ stale('a process that is starting there: is waited for, and not for ever', async
     withFreeName(path, async () => assert.unreachable(), 50),
     'conflict',
   );
-  assert.match(line, /another server is starting there; stop it, or give another --listen$/);
+  assert.match(line, /another server is starting there; stop it, or give another address$/);
   assert.ok(existsSync(path), 'what is there is left to the other');
   const mine = listen({ fetch: () => new Response('mine') }, { kind: 'unix', path, mode: 0o600 });
   end();

@@ -24,6 +24,8 @@ import { FORMER_LISTEN, SERVE_SETTINGS } from '../settings/settings.ts';
 const OPEN_AGAIN_MS = 1000;
 /** At the start: how long the check of account and Region may take. */
 const IDENTITY_MAX_MS = 5000;
+/** Of the admin listener. Those who look after a server are few. */
+const ADMIN_BOUNDS = { silentMaxMs: 30_000, totalMax: 50, ofAddressMax: 50, openMax: 100 };
 /** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the
  *  server stops; and how long the rollback of interrupted ones may take. */
 const LAST_REQUESTS_MS = 5000;
@@ -55,6 +57,8 @@ export interface RunningServer {
   readonly addresses: readonly string[];
   /** Resolves when the ledger is open. Rejects with an error that a retry cannot repair. */
   readonly opened: Promise<void>;
+  /** The address of the admin listener when it has been opened; null: there is none. Never rejects. */
+  readonly admin: Promise<string | null>;
   /** Finishes the requests in flight and those that still arrive on open connections. It takes at most
    *  `--request-timeout` and 30 s. Never throws. */
   stop(): Promise<void>;
@@ -78,7 +82,9 @@ export async function startServer(
     witness: createWitnessApp(parts.testimony, log, { isOpen: ledger.isOpen, inFlight }),
   };
   const listening: Listening[] = [];
+  let admin: Admin | null = null;
   const stop = async () => {
+    admin?.cut();
     const lastMs = config.requestTimeoutMs + LAST_REQUESTS_MS;
     const until = performance.now() + lastMs;
     ledger.stop();
@@ -106,13 +112,47 @@ export async function startServer(
     if (hasHttps(config)) void parts.trust.hosts.run(gate.connected, gate.refresh, ledger.stopping);
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
-  return { addresses, opened, stop };
+  admin = openAdmin(parts, ledger, context);
+  return { addresses, opened, admin: admin.address, stop };
+}
+
+interface Admin {
+  readonly address: RunningServer['admin'];
+  /** Ends all of it at once, and waits for nothing. Never throws. */
+  cut(): void;
+}
+
+/** Opens the admin listener beside the server, which does not wait for it and does not need it. */
+function openAdmin(
+  { store, context: { clock, wait } }: Parts,
+  { isOpen }: Opening,
+  { config: { adminListen }, log }: Pick<Context, 'config' | 'log'>,
+): Admin {
+  async function open(): Promise<Listening | null> {
+    if (adminListen === null) return null;
+    try {
+      const { createAdminApp, createReadyCheck } = await import('../../http/admin.ts');
+      const app = createAdminApp(createReadyCheck({ store, isOpen, clock, wait }));
+      const listening = await listen(app, adminListen, log, ADMIN_BOUNDS);
+      log('info', `admin listener on ${listening.address}`);
+      return listening;
+    } catch (error) {
+      log('warn', 'admin listener not opened', { error });
+      return null;
+    }
+  }
+  const opening = open();
+  const close = async () => await (await opening)?.close(0);
+  return {
+    address: opening.then(listening => listening?.address ?? null),
+    cut: () => void close().catch(error => log('warn', 'admin listener not closed', { error })),
+  };
 }
 
 /** The folder of an embedded ledger is its owner's only, and listen() would make it for others to pass through. */
-function createStateFolder({ listen, stateDir }: Config): void {
+function createStateFolder({ listen, adminListen, stateDir }: Config): void {
   const folder = resolve(stateDir);
-  if (!listen.some(one => one.kind === 'unix' && dirname(one.path) === folder)) return;
+  if (![...listen, adminListen].some(one => one?.kind === 'unix' && dirname(one.path) === folder)) return;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch {} // listen() says why

@@ -1,4 +1,5 @@
 /** The configuration of a command, from flags, environment, file and defaults. */
+import { resolve } from 'node:path';
 import { CLOCK_AHEAD_MS_MAX } from '../../cloud/ec2-time.ts';
 import { isLoopback } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -25,8 +26,10 @@ export type Defaults = Partial<Readonly<Record<SettingName, string>>>;
 type Settings = { readonly [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
 
 /** The checked configuration. Times are in milliseconds. */
-export interface Config extends Omit<Settings, 'listen'> {
+export interface Config extends Omit<Settings, 'listen' | 'adminListen'> {
   readonly listen: readonly Listener[];
+  /** Null: nothing is served to those who look after the server. */
+  readonly adminListen: Listener | null;
   /** Where to listen too, if that is possible: nothing says where to listen, and dockerd may know the former default. */
   readonly formerListen: Listener | null;
   readonly aws: AwsSettings;
@@ -80,6 +83,7 @@ export function loadConfig(sources: Sources): Config {
     formerListen,
     store: settings.store === 'sqlite:' ? embeddedStore(settings.stateDir) : settings.store,
     listen: settings.listen.map(address => listener(address, settings)),
+    adminListen: settings.adminListen && listener(settings.adminListen, settings),
     aws: awsSettings(sources.env, file.aws),
     warnings: [...file.warnings, ...unwise(settings, sources)],
   });
@@ -205,6 +209,23 @@ const RULES: Rule[] = [
       'client certificates, a unix socket, or --allow-unauthenticated in a closed network',
   ],
   [
+    ['adminListen'],
+    s => s.adminListen?.kind === 'http' && !isLoopback(s.adminListen.host),
+    '--admin-listen http beyond loopback shows the network to everybody: use https with client certificates, ' +
+      'a unix socket, or http on loopback',
+  ],
+  [
+    ['adminListen'],
+    s => s.adminListen?.kind === 'https' && !(s.tlsCert && s.tlsKey && s.tlsClientCa),
+    '--admin-listen https needs --tls-cert, --tls-key and --tls-client-ca, since hosts that enrol are not served ' +
+      'there: give them',
+  ],
+  [
+    ['adminListen', 'listen'],
+    s => s.listen.some(address => isSame(address, s.adminListen)),
+    '--admin-listen is an address of --listen: give it one of its own',
+  ],
+  [
     ['warmMin', 'warmMax'],
     s => s.warmMin > s.warmMax,
     '--warm-min is more than --warm-max: give a --warm-max that is at least --warm-min',
@@ -215,6 +236,12 @@ const RULES: Rule[] = [
     '--intent-grace is not longer than --call-deadline: an intent could be taken over before its call is sent',
   ],
 ];
+
+/** Whether two listeners would be one. Port 0 is another port each time. */
+const isSame = (one: Address, other: Address | null): boolean =>
+  one.kind === 'unix' || other === null || other.kind === 'unix'
+    ? one.kind === 'unix' && other?.kind === 'unix' && resolve(one.path) === resolve(other.path)
+    : one.port !== 0 && one.port === other.port && one.host === other.host;
 
 const contradictions = (settings: Settings, uses: readonly SettingName[]): string[] =>
   RULES.filter(([names, broken]) => names.every(name => uses.includes(name)) && broken(settings)).map(

@@ -91,6 +91,11 @@ export const SETTINGS = {
     },
     help: 'address of the server for Docker; repeatable',
   }),
+  adminListen: optional({
+    flag: 'admin-listen',
+    kind: listenAddress,
+    help: 'address for /healthz and /readyz, apart from those for Docker: http on loopback, unix, or https with --tls-client-ca',
+  }),
   tlsCert: optional({
     flag: 'tls-cert',
     kind: pemFile,

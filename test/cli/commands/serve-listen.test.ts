@@ -1,6 +1,6 @@
-// Goal: without --listen a server is at a private socket, and for one release also where it was, which it says. Method:
-// a server in this process for a user whose home is a folder of the test, with a port that the system chooses.
-import { statSync } from 'node:fs';
+// Goal: without --listen a server is at a private socket, and for one release also where it was, which it says; the
+// admin listener is apart, and neither needed nor waited for. Method: a server in this process for a user whose home is a folder of the test, with a port that the system chooses.
+import { existsSync, statSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -13,7 +13,8 @@ import { configOf, keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { trustWith } from '../../kit/trust.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { pause } from '../../kit/wait.ts';
+import { ENI_A } from '../../kit/vpcs.ts';
+import { pause, until } from '../../kit/wait.ts';
 import { type World, world } from '../../kit/world.ts';
 
 interface Context {
@@ -37,6 +38,7 @@ async function start(
   { folder, w, servers }: Context,
   more: Partial<Config> = {},
   port = 0,
+  changed: Partial<Pick<Parts, 'open' | 'store' | 'service'>> = {},
 ): Promise<RunningServer> {
   const config = configOf({ home: folder, isRoot: false });
   assert.equal(config.formerListen, { kind: 'http', host: '127.0.0.1', port: 8031 });
@@ -53,6 +55,7 @@ async function start(
     },
     service: opened => ({ pools: w.pools, allocator: w.allocator, opened }),
     keeper: createKeeper(context, w, { server: 'a', reconcileEveryMs: 60_000 }),
+    ...changed,
   };
   const server = await startServer({
     config: { ...config, formerListen: { kind: 'http', host: '127.0.0.1', port }, ...more },
@@ -115,5 +118,109 @@ listens('with --listen: there alone, and no warning', async context => {
   const { addresses } = await start(context, { listen, formerListen: null });
   assert.equal(addresses, [`unix:${path}`]);
   assert.equal(warningsIn(context), []);
+});
+
+const ADMIN = { kind: 'http', host: '127.0.0.1', port: 0 } as const;
+/** Sends the request on a connection of its own, which stays open. */
+const got = (
+  where: object,
+  path: string,
+  headers = {},
+): Promise<{ status?: number | undefined; body: string }> =>
+  new Promise((resolve, reject) => {
+    const agent = new Agent({ keepAlive: true });
+    const sent = request({ ...where, agent, path, headers }, answer =>
+      text(answer).then(body => resolve({ status: answer.statusCode, body }), reject),
+    );
+    sent.once('error', reject).end();
+  });
+const whereOf = (address: string | null) => {
+  const { hostname, port } = new URL(address ?? '');
+  return { hostname, port };
+};
+
+listens('the admin listener: tells how the server is, and does not serve Docker', async context => {
+  let open = () => {};
+  const opening = new Promise<void>(resolve => (open = resolve));
+  const server = await start(context, { adminListen: ADMIN }, 0, { open: () => opening });
+  const where = whereOf(await server.admin);
+  assert.equal(await got(where, '/healthz'), { status: 200, body: 'ok\n' });
+  assert.is((await got(where, '/readyz')).status, 503);
+  open();
+  await server.opened;
+  assert.equal(await got(where, '/readyz'), { status: 200, body: '{"isReady":true,"store":"ok"}' });
+  assert.match(await activated(where), /no such page/);
+  const [docker = ''] = server.addresses;
+  assert.match(
+    (await got({ socketPath: docker.slice('unix:'.length) }, '/healthz')).body,
+    /no such endpoint/,
+  );
+});
+
+listens('the admin listener: is closed to web pages, as that of Docker', async context => {
+  const where = whereOf(await (await start(context, { adminListen: ADMIN })).admin);
+  for (const headers of [{ Origin: 'http://127.0.0.1' }, { Host: 'rebound.example.com' }])
+    assert.is((await got(where, '/healthz', headers)).status, 403);
+});
+
+listens('an admin listener that cannot be opened: is a warning, and Docker is served', async context => {
+  const [taken = ''] = (await start({ ...context, folder: join(context.folder, 'other') })).addresses.slice(
+    1,
+  );
+  const { port } = whereOf(taken);
+  const server = await start(context, { adminListen: { ...ADMIN, port: Number(port) } });
+  assert.is(await server.admin, null);
+  assert.is(warningsIn(context).at(-1), 'admin listener not opened');
+  assert.match(await activated({ socketPath: socketIn(context.folder) }), /IpamDriver/);
+});
+
+listens('an admin socket: is private, and gone after the stop', async context => {
+  const path = join(context.folder, 'admin.sock');
+  const server = await start(context, { adminListen: { kind: 'unix', path, mode: 0o600 } });
+  assert.is(await server.admin, `unix:${path}`);
+  assert.is(modeOf(path), '600');
+  assert.is((await got({ socketPath: path }, '/healthz')).status, 200);
+  await server.stop();
+  assert.not(existsSync(path));
+});
+
+listens('a stop: cuts the admin listener at once, and answers Docker', async context => {
+  let give = () => {};
+  const given = new Promise<void>(resolve => (give = resolve));
+  let asked = 0;
+  const store = { ...context.w.store, outdated: () => new Promise<never>(() => void asked++) };
+  const pools = {
+    ...context.w.pools,
+    async release() {
+      asked++;
+      await given;
+    },
+  };
+  const server = await start(context, { adminListen: ADMIN }, 0, {
+    store,
+    service: opened => ({ pools, allocator: context.w.allocator, opened }),
+  });
+  await server.opened;
+  const where = whereOf(await server.admin);
+  await got(where, '/healthz'); // its connection stays open
+  const probe = got(where, '/readyz').then(
+    () => 'answered',
+    () => 'cut',
+  );
+  const sent = request({
+    socketPath: socketIn(context.folder),
+    method: 'POST',
+    path: '/IpamDriver.ReleasePool',
+  });
+  const answer = new Promise<string>((resolve, reject) => {
+    sent.once('response', response => text(response).then(resolve, reject)).once('error', reject);
+  });
+  sent.end(JSON.stringify({ PoolID: ENI_A }));
+  await until('both to be asked', () => asked === 2);
+  const stopped = server.stop();
+  assert.is(await probe, 'cut');
+  give();
+  assert.is(await answer, '{}\n');
+  await stopped;
 });
 listens.run();

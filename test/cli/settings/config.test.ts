@@ -73,6 +73,7 @@ sources('defaults: are those of the design', () => {
     aws: { region: null, credentials: null },
     warnings: [],
     config: null,
+    adminListen: null,
     tlsCert: null,
     tlsKey: null,
     tlsClientCa: null,
@@ -249,6 +250,14 @@ const enrolling = (env: Record<string, string>): Given => ({
   flags: { listen: ['https://0.0.0.0:1'], 'tls-cert': ['c'], 'tls-key': ['k'], 'enroll-role': [ROLE] },
   env,
 });
+/** Hosts may enrol at this server, and have certificates of it. */
+const adminTls: Given = {
+  flags: {
+    ...enrolling({}).flags,
+    'admin-listen': ['https://127.0.0.1:2'],
+  },
+  env: { EC2_IPAM_AUTHORITY_KEY: 'x'.repeat(20) },
+};
 const NOT_JSON = /^\/etc\/ec2-ipam.json is not JSON: (?!.*hunter2)/;
 const PLAIN = /--allow-unauthenticated/;
 const wrong: [why: string, given: Given, complaint: RegExp][] = [
@@ -280,6 +289,26 @@ const wrong: [why: string, given: Given, complaint: RegExp][] = [
   ['an agent without a server', { uses: AGENT_SETTINGS }, /^an agent needs a server: give --server/],
   ['plain http beyond loopback', flag('listen', 'http://0.0.0.0:1'), PLAIN],
   ['plain http on a name that is not loopback', flag('listen', 'http://127.example.com:1'), PLAIN],
+  [
+    'an admin listener for everybody, whatever is allowed for Docker',
+    { flags: { 'admin-listen': ['http://0.0.0.0:1'], 'allow-unauthenticated': ['on'] } },
+    /^--admin-listen http beyond loopback/,
+  ],
+  [
+    'an admin listener on https without an authority of clients',
+    adminTls,
+    /^--admin-listen https needs --tls-cert,/,
+  ],
+  [
+    "an admin listener at Docker's address",
+    { flags: { listen: ['http://localhost:1'], 'admin-listen': ['http://localhost:1'] } },
+    /^--admin-listen is an address of --listen/,
+  ],
+  [
+    "an admin listener at Docker's socket",
+    { flags: { listen: ['unix:/run/x.sock'], 'admin-listen': ['unix:/run/../run/x.sock'] } },
+    /^--admin-listen is an address of --listen/,
+  ],
   ['marks of the warm pool the wrong way round', flag('warm-min', '7'), /--warm-max/],
   ['a grace within the deadline', flag('intent-grace', '5s'), /^--intent-grace is not longer/],
   ['a store that no URL names', flag('store', 'mysql//x'), /^--store is not accepted: /],
@@ -295,6 +324,11 @@ for (const [why, given, complaint] of wrong)
 
 complaints('plain http beyond loopback: is served when it is said to be wanted', () => {
   const flags = { listen: ['http://0.0.0.0:1'], 'allow-unauthenticated': ['on'] };
+  assert.equal(complaintsOf({ flags }), []);
+});
+
+complaints('two listeners on ports that the system chooses: are not one', () => {
+  const flags = { listen: ['http://127.0.0.1:0'], 'admin-listen': ['http://127.0.0.1:0'] };
   assert.equal(complaintsOf({ flags }), []);
 });
 
