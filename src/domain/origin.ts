@@ -11,7 +11,8 @@ export interface Origin {
   readonly instance: InstanceId | null;
   /** The id of the call, from an agent; the same in each repetition. Null: it has none. */
   readonly id: string | null;
-  /** How long the call was at the agent before it was sent on, in milliseconds, by the agent's clock. */
+  /** How long before its arrival the call was sent, in milliseconds: from an agent, by its clock; else how long at most,
+   *  since the process was stopped until then. */
   readonly sentMsAgo: number;
 }
 

@@ -57,32 +57,32 @@ interface DriverOptions {
   readonly bodyMaxMs?: number;
   /** What clients with certificates may do. Default: use the ENIs of their instance. */
   readonly authorize?: Authorize;
-  /** Whether the process has just gone on after a stop; see pulse.ts. */
-  readonly wasStopped?: () => boolean;
+  /** For how long what is read now may have been there; see pulse.ts. */
+  readonly inputAgeMs?: () => number;
 }
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
-  const { wasStopped = () => false } = options;
+  const { inputAgeMs = () => 0 } = options;
   const networks = createAdmission(NETWORKS);
   const [requests, releases] = [createAdmission(REQUESTS), createAdmission(RELEASES)];
   const seldom = createSeldom(log);
   const app = new Hono<Env>();
   const bodyOf = <S extends v.GenericSchema>(c: Context<Env>, schema: S) =>
     bodyText(c, bodyMaxMs).then(body => parseBody(body, schema));
-  /** An agent that was left without an answer has sent its call to another server, and this copy of it would count as
-   *  sent just now. */
-  const sentLately = (c: Context<Env>): Origin => {
+  /** A call that was read after a stop may have been sent long before. An agent has sent it to another server since. */
+  const dated = (c: Context<Env>): Origin => {
     const from = originOf(c, authorize);
-    if (from.id !== null && wasStopped())
-      throw new StoppedError(
-        'unavailable',
-        'the server was stopped for some time, and the call may be an old one',
-        {
-          hint: 'nothing was changed: send it again',
-        },
-      );
-    return from;
+    const ageMs = inputAgeMs();
+    if (ageMs === 0) return from;
+    if (from.id === null) return { ...from, sentMsAgo: ageMs };
+    throw new StoppedError(
+      'unavailable',
+      'the server was stopped for some time, and the call may be an old one',
+      {
+        hint: 'nothing was changed: send it again',
+      },
+    );
   };
   app.use((_, next) => inFlight.track(next));
   const refusal = (c: Context<Env>, error: unknown, about: { eni?: EniId; ip?: Ipv4 } = {}) =>
@@ -141,7 +141,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
 
   app.post('/IpamDriver.RequestAddress', async c => {
     const caller = watchCaller(c);
-    const from = sentLately(c);
+    const from = dated(c);
     const asked = await bodyOf(c, RequestAddress);
     const pool = parsePoolId(asked.PoolID);
     const named = asked.Address === '' ? null : parseIpv4(asked.Address, 'Address');
@@ -174,7 +174,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
   });
 
   app.post(RELEASE_ADDRESS, async c => {
-    const from = sentLately(c);
+    const from = dated(c);
     const asked = await bodyOf(c, ReleaseAddress);
     const pool = parsePoolId(asked.PoolID);
     const ip = parseIpv4(asked.Address, 'Address');

@@ -48,10 +48,10 @@ async function serve(
   w: World,
   listener: Listener = https(),
   authorize: Authorize = 'instance',
-  wasStopped = () => false,
+  inputAgeMs = () => 0,
 ) {
   const service = { pools: w.pools, allocator: w.allocator, opened: async () => {} };
-  const driver = createDriver(service, w.context.log, { authorize, wasStopped });
+  const driver = createDriver(service, w.context.log, { authorize, inputAgeMs });
   const listening = await listen(driver, listener, w.context.log);
   open.push(listening);
   return listening.address;
@@ -433,11 +433,11 @@ identity(
   'a server that was stopped: does nothing for agents, whose calls may be old, and says so',
   async () => {
     const w = world({ vpc: ROOMY });
-    let isStopped = false;
-    const address = await serve(w, https(), 'instance', () => isStopped);
+    let ageMs = 0;
+    const address = await serve(w, https(), 'instance', () => ageMs);
     await call(address, hosts.a, pool(ENI_A));
     const given = ipOf(await call(address, hosts.a, ask(ENI_A)));
-    isStopped = true;
+    ageMs = 20_000;
     const before = await everything(w);
     for (const one of [ask(ENI_A, { id: id(1) }), release(ENI_A, given, { id: id(2) })])
       assert.match(
@@ -445,8 +445,21 @@ identity(
         /^the server was stopped for some time/,
       );
     assert.is(await everything(w), before);
-    assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
-    assert.is(await w.statusOf(given), 'ready');
   },
 );
+identity('a server that was stopped: ends for dockerd only what was held before', async () => {
+  const w = world({ vpc: ROOMY });
+  let ageMs = 0;
+  const address = await serve(w, https(), 'instance', () => ageMs);
+  await call(address, hosts.a, pool(ENI_A));
+  const given = ipOf(await call(address, hosts.a, ask(ENI_A)));
+  w.time.now += 30_000;
+  ageMs = 20_000;
+  assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
+  assert.is(await w.statusOf(given), 'ready');
+  await call(address, hosts.a, ask(ENI_A, {}, given));
+  assert.is(await w.statusOf(given), 'allocated');
+  assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
+  assert.is(await w.statusOf(given), 'allocated');
+});
 identity.run();

@@ -149,7 +149,11 @@ export function witnessFor(world: World, { mirror }: Ledger, process: Process): 
   return { mode: 'release', ageMs: WITNESS_AGE_MS, own };
 }
 
-/** What a process that has just gone on after a stop does not serve agents. */
+/** As `createPulse`. */
+function inputAgeMs({ wentOn: { at, afterMs } }: Process, now: number): number {
+  return afterMs >= STOP_MS_MIN && now - at < OLD_INPUT_MS ? now - at + afterMs : 0;
+}
+/** The calls whose age counts. */
 const OF_ADDRESSES: readonly Request['kind'][] = ['RequestAddress', 'ReleaseAddress'];
 
 export class Server {
@@ -258,12 +262,14 @@ export class Server {
   async #handle(connection: Connection, request: Request): Promise<void> {
     const { process } = this;
     const { clock, oracle, layout } = this.#world;
-    const { at, afterMs } = process.wentOn;
-    const wasStopped = afterMs >= STOP_MS_MIN && clock.now - at < OLD_INPUT_MS;
-    if (wasStopped && OF_ADDRESSES.includes(request.kind) && (request.from?.id ?? null) !== null) {
-      connection.write({ Error: 'stopped', status: 503 });
-      this.connections.delete(connection);
-      return;
+    const ageMs = inputAgeMs(process, clock.now);
+    if (ageMs > 0 && OF_ADDRESSES.includes(request.kind)) {
+      if ((request.from?.id ?? null) !== null) {
+        connection.write({ Error: 'stopped', status: 503 });
+        this.connections.delete(connection);
+        return;
+      }
+      request = { ...request, from: { ...ANYBODY, ...request.from, sentMsAgo: ageMs } };
     }
     const startedAt = clock.now;
     const frozenBefore = process.frozenMs;
@@ -323,11 +329,20 @@ export class Server {
       isLate = connection.isGone();
     };
     try {
-      await this.#life.ipam.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
+      const made = await this.#life.ipam.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
+      if (!made && from.id === null && from.sentMsAgo > 0) this.#noteUnmade(pool.eni, ip);
     } finally {
       this.#inHand.delete(release);
     }
     return {};
+  }
+
+  /** Nobody can tell a release of what was given in the moment after a stop from one that was sent before. */
+  #noteUnmade(eni: EniId, ip: Ipv4): void {
+    const { oracle } = this.#world;
+    const subnet = oracle.eni(eni)?.subnet;
+    if (subnet !== undefined)
+      oracle.lose(this.ledger.mirror, keyOf(subnet, ip), 'it was released in the moment after a stop');
   }
 
   async #give(connection: Connection, pool: Pool, named: Ipv4 | null, from: Origin): Promise<null> {

@@ -75,9 +75,9 @@ export async function startServer(
   const ledger = createOpening(parts, gate, context);
   const inFlight = createInFlight();
   const { authorize } = config;
-  const wasStopped = createPulse(parts.context.deadlineClock);
+  const inputAgeMs = createPulse(parts.context.deadlineClock);
   const apps = {
-    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize, wasStopped }),
+    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize, inputAgeMs }),
     enrolment: enrolmentApp(parts, context),
     witness: createWitnessApp(parts.testimony, log, { isOpen: ledger.isOpen, inFlight }),
   };

@@ -341,9 +341,10 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
 const isMade = (row: Allocation | undefined, { id }: Origin): boolean => id !== null && row?.releaseId === id;
 
 /** Whether the holding that this process remembers is the one that the release is to end. One from dockerd ends what is
- *  there when it arrives. One from an agent may be a late copy of a release that another server has made. */
+ *  there when it arrives, unless it may have waited for this process. One from an agent may be a late copy of a release
+ *  that another server has made. */
 const isSurely = (held: Allocation | null, from: Origin, storeNow: number | null): boolean =>
-  from.id === null ||
+  (from.id === null && from.sentMsAgo === 0) ||
   (held !== null && storeNow !== null && held.movedAt < storeNow - from.sentMsAgo && !isMade(held, from));
 
 const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>

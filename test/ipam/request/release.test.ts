@@ -4,6 +4,7 @@
 
 import { IpamError } from '../../../src/domain/error.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
+import { ANYBODY } from '../../../src/domain/origin.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { DESCRIBE, ENI_A, ENI_B, SUBNET } from '../../kit/vpcs.ts';
 import { failure, storeAway, type World, world } from '../../kit/world.ts';
@@ -36,6 +37,24 @@ for (const [what, eni, ip] of rollbacks)
     assert.is(await w.release(eni, ip(held)), false);
     assert.equal(await w.store.withStatus(SUBNET, STATUSES), before);
   });
+
+releasing(
+  'that waited for a stopped server ends what was held before the stop, and nothing given since',
+  async () => {
+    const { w, other } = servers();
+    const pool = { eni: ENI_A, range: null };
+    const release = (sentMsAgo: number) =>
+      w.allocator.release(pool, NAMED, undefined, { from: { ...ANYBODY, sentMsAgo }, isLate: () => false });
+    await hold(w);
+    later(w, 60_000);
+    assert.ok(await release(50_000));
+    await hold(w);
+    later(w, 60_000);
+    await giveAnew(other, w);
+    assert.not(await release(50_000));
+    await isHeldBy(w, 'next');
+  },
+);
 
 releasing('a second time is a no', async () => {
   const w = world();
