@@ -339,6 +339,16 @@ onTheWire('answers dockerd, which sends no Content-Type', async () => {
   await close();
 });
 
+onTheWire('a body that is announced as larger than the limit: is refused before it comes', async () => {
+  const { dial, close } = await served(await pooled({ vpc: ROOMY }));
+  const client = dial();
+  const head = 'POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16385\r\n\r\n';
+  client.socket.write(head);
+  await until('an answer', () => client.answer.includes('"Error":"the body is larger than 16384 bytes'));
+  client.socket.destroy();
+  await close();
+});
+
 for (const [what, size] of [
   ['is taken', 100],
   ['is refused past the limit', 100_000],
