@@ -406,13 +406,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: '(await enisOf(host)) && (await store.enis()).filter(eni => eni.ours)',
     focus: ['host boasts', 'run'],
   },
-  'what was seen of an earlier holding counts for the next': {
-    file: 'src/domain/witness.ts',
-    find: '  if (known.generation === row.generation) return known;\n',
-    replace: '  if (known.generation <= row.generation) return { ...known, generation: row.generation };\n',
-    focus: ['docker forgets', 'shown nowhere', 'run'],
-  },
-  'what a reading has not shown is released as it is now': {
+  'what was given anew since a reading began is released': {
     file: 'src/ipam/sync/witnessed.ts',
     find: '    const moved = await store.move(\n      left.map(\n',
     replace: `    const rows = new Map<string, Allocation>();
@@ -420,7 +414,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     const moved = await store.move(
       left.map(leak => ({ ...leak, row: rows.get(leak.row.ip) ?? leak.row })).map(
 `,
-    focus: ['docker forgets', 'run'],
+    focus: ['docker forgets', 'leak given anew', 'run'],
   },
   // Bounds.
   'the bound of an outage ignored': {

@@ -82,6 +82,7 @@ async function comeToRest(world: World): Promise<void> {
   for (const { faults } of world.engines) {
     faults.blindUntil = 0;
     faults.boastingUntil = 0;
+    faults.beforeAnswer = null;
     faults.hidden.clear();
     faults.runningOn.clear();
   }

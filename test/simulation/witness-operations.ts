@@ -14,6 +14,7 @@ import {
   spread,
 } from './operation.ts';
 import { contextOf, type Server, witnessFor } from './server.ts';
+import { giveUp } from './server-operations.ts';
 import type { Place, World } from './world.ts';
 
 const RUNS_ON_MS_MAX = 400_000;
@@ -27,6 +28,8 @@ const SUSPENDED_MS_MAX = 300_000;
 /** How long its claim is waited for. */
 const CLAIM_MS_MAX = 5_000;
 const PAUSE_MS = 15_000;
+/** How long a probe is under way while its address is given anew. */
+const GIVEN_ANEW_MS = 3_000;
 
 const isEmbedded = ({ layout }: World, ledger: number): boolean => layout.owners[ledger] != null;
 /** Whether hosts of the ledger are read. */
@@ -73,6 +76,18 @@ export const WITNESS_OPERATIONS = {
     runningOn.add(one);
     clock.effect(null, () => runningOn.delete(one), spread(RUNS_ON_MS_MAX, long));
     return container.engine.stop(container);
+  }),
+  // An operator releases it, and another container has it, before the server learns that nobody does.
+  'leak given anew': on(3, anyEngine, (world, engine) => {
+    engine.faults.beforeAnswer = async ips => {
+      for (const leak of world.oracle.leaks) {
+        const network = engine.networks.find(({ port }) => port.eni === leak.eni);
+        if (network === undefined || !ips.includes(leak.ip)) continue;
+        await giveUp(world, network.port, leak);
+        void engine.run(network, leak.ip);
+      }
+      await world.clock.wait(GIVEN_ANEW_MS);
+    };
   }),
   // It tells another server then.
   'agent restarts': on(

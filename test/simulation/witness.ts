@@ -25,13 +25,15 @@ export interface HostFaults {
   readonly hidden: Map<Container, { readonly from: Hidden; readonly until: number }>;
   /** Until then it says that the ENIs of other hosts are its own. */
   boastingUntil: number;
+  /** What happens to addresses between the next probe and its answer. */
+  beforeAnswer: ((ips: readonly Ipv4[]) => Promise<void>) | null;
   /** Containers that were hidden from all views once. */
   readonly hasHidden: Set<Container>;
   /** Processes that have an address without a container. */
   readonly runningOn: Set<{ readonly ip: Ipv4; readonly eni: string }>;
 }
 export const noFaults = (): HostFaults => ({
-  ...{ wipes: 0, blindUntil: 0, boastingUntil: 0 },
+  ...{ wipes: 0, blindUntil: 0, boastingUntil: 0, beforeAnswer: null },
   ...{ hidden: new Map(), hasHidden: new Set(), runningOn: new Set() },
 });
 
@@ -95,7 +97,11 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
         ...one.containers.filter(container => !isHidden(one, container, 'all')).map(({ ip }) => ip),
         ...[...one.faults.runningOn].map(({ ip }) => ip),
       ]);
-      return { kind: 'probed', free: ips.filter(ip => !used.has(ip)) };
+      const free = ips.filter(ip => !used.has(ip));
+      const happening = one.faults.beforeAnswer?.(free);
+      one.faults.beforeAnswer = null;
+      await happening;
+      return { kind: 'probed', free };
     },
   };
 }

@@ -58,7 +58,7 @@ export interface Round {
   /** By the deadline clock. */
   readonly begunAt: number;
   readonly enis: readonly LedgerEni[];
-  /** All rows of these ENIs, without what another instance was given there. */
+  /** All rows of these ENIs, without holdings that the host cannot speak for. */
   readonly rows: readonly Allocation[];
   readonly before: readonly LedgerSighting[];
   /** The store's clock at the read. */
@@ -125,8 +125,16 @@ export function createWitnessed(
     const witness = await store.beginReading(host, randomUUID());
     const { rows: before, now } = await store.sightings(enis.map(eni => eni.id));
     const rows: Allocation[] = [];
-    for (const { id } of enis) rows.push(...(await store.onEni(id)).rows.filter(row => isOf(host, row)));
+    for (const eni of enis)
+      rows.push(...(await store.onEni(eni.id)).rows.filter(row => speaksFor(host, eni, row)));
     return { host, begunAt, enis, rows, before, now, witness };
+  }
+
+  /** Whether the host can show that the row has no user. What another instance was given, it cannot; and where it is not
+   *  noted to which one that was, the ENI may have come to the host since. An embedded ledger is one instance's. */
+  function speaksFor(host: WitnessedHost, { earlierAttachment }: LedgerEni, row: Allocation): boolean {
+    if (row.status !== 'allocated' || host === '' || host === context.host.instance) return true;
+    return row.instance === null ? earlierAttachment === null : row.instance === host;
   }
 
   async function weigh(round: Round, reading: HostReading): Promise<Weighed> {
@@ -279,10 +287,6 @@ export function createWitnessed(
 
   return { mode, begin, weigh, end };
 }
-
-/** Whether the host may speak for the row: nobody but another instance's witness shows what was given there. */
-const isOf = (host: WitnessedHost, { status, instance }: Allocation): boolean =>
-  status !== 'allocated' || instance === null || host === '' || instance === host;
 
 /** What is known of the engine with the reading. Another engine's id means that Docker's data was wiped. */
 function engineAfter(

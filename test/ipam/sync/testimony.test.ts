@@ -117,6 +117,17 @@ telling('an ENI that has moved: is shown by neither host until ledger and EC2 ag
   assert.is(await w.statusOf(a), 'allocated', 'it was given to the former host, which alone can show it');
 });
 
+telling('a holding of no known instance, on an ENI that was attached anew: is kept', async () => {
+  for (const isAnew of [true, false]) {
+    const { w, tellAfter } = await hosts();
+    const { ip } = await w.request(ENI_A);
+    if (isAnew) w.reattach(ENI_A, A);
+    await w.enis.refresh(ENI_A);
+    for (let i = 0; i < 3; i++) await tellAfter(WITNESS_AGE_MS);
+    assert.is(await w.statusOf(ip), isAnew ? 'allocated' : 'ready');
+  }
+});
+
 telling('EC2 shows another attachment at last: the holding is kept', async () => {
   const { w, a, testimony, mac, reading, tell } = await hosts();
   await tell();
