@@ -12,6 +12,7 @@ import { createRateLimiter } from './cloud/rate-limiter.ts';
 import { createVerbatimEc2 } from './cloud/verbatim-ec2.ts';
 import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
+import { SERVER_ID_CHARS } from './domain/history.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
 import type { IpamContext, Policy } from './ipam/context.ts';
@@ -23,15 +24,16 @@ import { parseStoreUrl, type StoreSpec } from './store/url.ts';
 import { createTrust } from './trust/trust.ts';
 import { createWitness } from './witness/witness.ts';
 
-/** The length of the server's id at the start of its tokens. */
-const SERVER_ID_CHARS = 8;
-
 /** Builds the parts, each from those before it. Asks nothing of the store or of EC2 yet; an embedded ledger's instance is
  *  known when it has been opened. */
 export async function assemble(config: Config, log: Log): Promise<Parts> {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);
-  const store = await createStore(spec, { password: config.storePassword, origin: server });
+  const store = await createStore(spec, {
+    password: config.storePassword,
+    origin: server,
+    history: config.history,
+  });
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
   const wait = async (ms: number, signal?: AbortSignal) => {

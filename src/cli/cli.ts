@@ -10,6 +10,7 @@ import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
 import { agent } from './commands/agent.ts';
 import { demo } from './commands/demo.ts';
+import { history } from './commands/history.ts';
 import { hold, unhold } from './commands/hold.ts';
 import { hosts } from './commands/hosts.ts';
 import { init } from './commands/init.ts';
@@ -38,6 +39,7 @@ export const COMMANDS: readonly Command[] = [
   unhold,
   adopt,
   status,
+  history,
   tenant,
   hosts,
   migrate,

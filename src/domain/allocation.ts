@@ -173,6 +173,17 @@ export const MOVES = {
 } as const satisfies Record<string, MoveRule>;
 export type MoveName = keyof typeof MOVES;
 
+/** What made a move that begins or ends a holding. */
+const CAUSES = [
+  'request', // Docker's RequestAddress
+  'rollback', // nobody received its answer
+  'release', // Docker's ReleaseAddress
+  'reconcile', // its ENI is gone, or its host was rebooted
+  'operator', // the command `release`
+  'evidence', // nothing on its host uses the address
+] as const;
+export type Cause = (typeof CAUSES)[number];
+
 /** One move of one row. It applies only if the row is still as in `row`. */
 export interface Change {
   readonly row: RowState;
@@ -187,6 +198,11 @@ export interface Change {
   readonly releaseId?: string | null;
   readonly refused?: boolean;
   readonly reservedFor?: string;
+  /** For the history: what made the move, if not the usual for it, and the id of the call that did. */
+  readonly cause?: Cause;
+  readonly call?: string | null;
+  /** For the history: the EC2 call that the change begins; with a result, the one that has ended. */
+  readonly ec2?: { readonly id: string; readonly result?: string };
   /** For a move that `leaves`: an earlier unassign call had no answer. */
   readonly unsure?: boolean;
 }

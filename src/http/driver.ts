@@ -14,7 +14,7 @@ import type { Client } from '../ipam/request/release.ts';
 import { createAdmission, NETWORKS, RELEASES, REQUESTS, TooManyError } from './admission.ts';
 import { connectionOf, type Env, errorAnswer, handOver, json, send, watchCaller } from './answer.ts';
 import { BODY_MAX_MS, bodyText } from './body.ts';
-import { logOf } from './call.ts';
+import { callId, logOf } from './call.ts';
 import { addConstants } from './constants.ts';
 import { clientOf, originOf, REQUEST_ID } from './identity.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
@@ -159,6 +159,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
         caller: caller.signal,
         from,
         log: told,
+        call: callId(c),
       });
       const { row, home, isRepeated, isStale } = given;
       const body = { Address: `${row.ip}/${home.subnet.cidr.maskLength}`, Data: {} };
@@ -181,7 +182,7 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     let leave = () => {};
     try {
       leave = releases.enter({ eni: pool.eni, client: clientOf(c) });
-      const client = { from, isLate: () => false, log: logOf(c, log) };
+      const client = { from, isLate: () => false, log: logOf(c, log), call: callId(c) };
       if (from === ANYBODY) await service.allocator.release(pool, ip, () => service.opened(), client);
       else await releaseFor(c, service, pool, ip, client);
     } catch (error) {

@@ -11,21 +11,23 @@ export interface OpenOptions {
   readonly password?: string | null;
   /** The start of each token, which tells the process that made a move. */
   readonly origin?: string;
+  /** Whether the history is written. Default: yes. */
+  readonly history?: boolean;
 }
 
 /** Loads the driver that the URL needs. Connects or opens the file at the first call. Throws bad-request. */
 export async function createStore(
   spec: StoreSpec,
-  { password = null, origin = '' }: OpenOptions = {},
+  { password = null, origin = '', history = true }: OpenOptions = {},
 ): Promise<Store> {
   if (spec.kind === 'mysql') {
     const { createMysqlStore } = await import('./mysql/store.ts');
-    return createMysqlStore({ spec, password, origin });
+    return createMysqlStore({ spec, password, origin, history });
   }
   if (spec.path === null)
     throw new IpamError('bad-request', 'the store "sqlite:" names no file', {
       hint: 'give it as sqlite:/absolute/path',
     });
   const { createSqliteStore } = await import('./sqlite/store.ts');
-  return createSqliteStore(spec.path, { origin });
+  return createSqliteStore(spec.path, { origin, history });
 }

@@ -17,6 +17,8 @@ export const IS_INTENT = sql.raw(`status IN (${INTENTS.map(status => `'${status}
 
 type TableName =
   | 'allocation'
+  | 'history'
+  | 'ec2Call'
   | 'subnet'
   | 'eni'
   | 'server'

@@ -1,6 +1,7 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
-import { formatCidr, numberOf, parseCidr } from '../domain/address.ts';
+import { formatCidr, type Ipv4, numberOf, parseCidr } from '../domain/address.ts';
+import { type Ec2CallRecord, type HistoryRecord, RESULT_CHARS_MAX } from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import type { LedgerSighting, LedgerWitness } from '../domain/witness.ts';
@@ -14,6 +15,7 @@ import {
   SERVER_KEPT_MS,
   type Store,
   type Tally,
+  TRIMMED_MAX,
 } from './store.ts';
 import { createTenantReads, limitedIn, toTenant } from './tenants.ts';
 
@@ -50,8 +52,21 @@ const OLD_HOSTS_MAX = 100;
 const HOSTS_MAX = 500;
 
 export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
-  const { allocation, subnet, eni, server, sighting, witness, lease, fact, host, nonce, tenant } =
-    dialect.tables;
+  const {
+    allocation,
+    history,
+    ec2Call,
+    subnet,
+    eni,
+    server,
+    sighting,
+    witness,
+    lease,
+    fact,
+    host,
+    nonce,
+    tenant,
+  } = dialect.tables;
   const tenantReads = createTenantReads(dialect.tables);
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
@@ -104,6 +119,9 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
       ]);
   }
 
+  const nthRecord = (table: typeof history | typeof ec2Call, order: SQL, before: number) =>
+    sql`SELECT ${table.at} FROM ${table} ORDER BY ${table.at} ${order} LIMIT 1 OFFSET ${before}`;
+
   const selectFact = (name: string) => sql`SELECT ${fact.value} FROM ${fact} WHERE ${fact.name} = ${name}`;
   const factIn = ({ rows: [row] }: Reading<Row>): string | null =>
     row === undefined ? null : String(row.value);
@@ -117,6 +135,45 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     intents: (ageMs, limit) => readAllocations([reads.intents(ageMs, limit)]),
     withStatus: (id, statuses) =>
       readAllocations(statuses.length === 0 ? [] : [reads.withStatus(id, statuses)]),
+    async history(id, ip, limit) {
+      const { now, rows } = await read([
+        sql`SELECT * FROM ${history} WHERE ${history.subnet} = ${id} AND ${history.ip} = ${ip}
+          ORDER BY ${history.generation} DESC LIMIT ${limit}`,
+      ]);
+      const columns = getTableColumns(history);
+      return { now, rows: rows.map(row => decode<HistoryRecord>(columns, row)).reverse() };
+    },
+    async endEc2Call(id, result) {
+      const short = result.slice(0, RESULT_CHARS_MAX);
+      await write([
+        sql`UPDATE ${ec2Call} SET ended_at = ${NOW}, result = ${short} WHERE ${ec2Call.id} = ${id}`,
+      ]);
+    },
+    async ec2Calls(forMs, limit) {
+      const { now, rows } = await read([
+        sql`SELECT * FROM ${ec2Call} WHERE ${ec2Call.at} >= ${NOW} - ${forMs} ORDER BY ${ec2Call.at} DESC LIMIT ${limit}`,
+      ]);
+      const columns = getTableColumns(ec2Call);
+      const records = rows.map(row => decode<Ec2CallRecord & { ips: string }>(columns, row));
+      return { now, rows: records.map(row => ({ ...row, ips: row.ips.split(',') as Ipv4[] })) };
+    },
+    async historyEnd(ageMs, recordsMax) {
+      const { now, rows } = await read([nthRecord(history, sql`DESC`, recordsMax)]);
+      return Math.max(now - ageMs - 1, Number(rows[0]?.at ?? 0));
+    },
+    async trimHistory(until) {
+      const firstOf = async (table: typeof history | typeof ec2Call): Promise<number> => {
+        const [last] = (await read([nthRecord(table, sql`ASC`, TRIMMED_MAX - 1)])).rows;
+        return Math.min(until, Number(last?.at ?? until));
+      };
+      const [some, calls] = [await firstOf(history), await firstOf(ec2Call)];
+      // Records of one time go together.
+      await write([
+        sql`DELETE FROM ${history} WHERE ${history.at} <= ${some}`,
+        sql`DELETE FROM ${ec2Call} WHERE ${ec2Call.at} <= ${calls}`,
+      ]);
+      return some < until || calls < until;
+    },
     async tally() {
       const { subnet: id, status } = allocation;
       const { rows } = await read([

@@ -1,6 +1,7 @@
 /** The Store interface: what every store of the ledger does. */
 import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
+import type { Ec2CallRecord, HistoryRecord } from '../domain/history.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
@@ -137,6 +138,19 @@ export interface Store {
    *  same transaction, so that no two servers pass the quota together. Where some of the changes do not apply, fewer
    *  may be made than fit. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
+  /** Returns the records of the address, in the order of their generations; the newest `limit`. They are written with their
+   *  moves, unless the history is off. */
+  history(subnet: SubnetId, ip: Ipv4, limit: number): Promise<Reading<HistoryRecord>>;
+  /** Notes the result of an EC2 call that settles no row. Nothing, while the history is off. */
+  endEc2Call(id: string, result: string): Promise<void>;
+  /** Returns the EC2 calls of the last `forMs`, the newest `limit`, newest first. */
+  ec2Calls(forMs: number, limit: number): Promise<Reading<Ec2CallRecord>>;
+  /** Returns the time of the newest record that is older than `ageMs` or not among the newest `recordsMax`, or a later
+   *  time to which no other record belongs. */
+  historyEnd(ageMs: number, recordsMax: number): Promise<number>;
+  /** Deletes records up to that time, about TRIMMED_MAX at most, the oldest first, and as many EC2 calls. Returns whether some
+   *  may be left. */
+  trimHistory(until: number): Promise<boolean>;
   /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
    *  database only when there are any. Throws store-down when none could be learned. */
   lateOutcomes(): Promise<LateOutcomes>;
@@ -241,6 +255,9 @@ export interface Store {
    *  for `forMs`. */
   takeNonce(value: string, token: string, forMs: number): Promise<boolean>;
 }
+
+/** Records of the history that are deleted at a time. */
+export const TRIMMED_MAX = 1_000;
 
 /** The most changes of one `move`, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;

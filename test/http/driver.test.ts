@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
+import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
@@ -11,7 +12,7 @@ import { toldIn } from '../kit/failures.ts';
 import { range } from '../kit/rows.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { ENI_A, ROOMY } from '../kit/vpcs.ts';
+import { ENI_A, ROOMY, SUBNET } from '../kit/vpcs.ts';
 import { until } from '../kit/wait.ts';
 import { NOT_WARM, pooled, type World, world } from '../kit/world.ts';
 
@@ -190,6 +191,18 @@ protocol('each log line of a request has its id, and so has the error that its u
   for (const id of ids) assert.match(String(id), /^[0-9a-f]{8}$/);
   assert.is(new Set(ids).size, 3, 'each of another request');
   assert.match(String(line), ` (request ${ids[2]})`);
+});
+
+protocol('what a request gives and a release ends: is in the history with their ids', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const app = appOf(w);
+  const ip = String((await ask(app)).Address).split('/')[0] as Ipv4;
+  await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: ip });
+  const [claim, release] = (await w.store.history(SUBNET, ip, 10)).rows;
+  assert.equal([claim?.move, release?.move], ['claim', 'release']);
+  assert.match(String(claim?.request), /^[0-9a-f]{8}$/);
+  assert.match(String(release?.request), /^[0-9a-f]{8}$/);
+  assert.is.not(claim?.request, release?.request);
 });
 
 const BAD: [what: string, body: unknown, error: RegExp][] = [

@@ -23,7 +23,7 @@ const tellLocked = (changes: readonly Change[]): IpamError =>
   new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
 const COUNTED: ReadonlySet<Status> = new Set(['ready', 'assigning', 'unassigning', 'allocated']);
 const READS = new Set(
-  'outdated get withRequest onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes sightings usedSightings witnesses tenants tenantOf'.split(
+  'outdated get withRequest onEni readyOn freeFor intents withStatus tally subnets eni enis servers fact lateOutcomes sightings usedSightings witnesses tenants tenantOf history historyEnd ec2Calls'.split(
     ' ',
   ),
 );

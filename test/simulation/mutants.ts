@@ -27,8 +27,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'the keeper unassigns what was claimed meanwhile': {
     file: 'src/ipam/ec2/unassign.ts',
-    find: '  const { intents, sendBefore } = await write(context, changes);\n',
-    replace: `  const { intents: written, sendBefore } = await write(context, changes);
+    find: '  const { intents, sendBefore } = await write(context, changes, call);\n',
+    replace: `  const { intents: written, sendBefore } = await write(context, changes, call);
   const asked = changes.filter(one => one.move === 'unassign').map(one => one.row as Allocation);
   const intents = [...written, ...asked.filter(row => !written.some(one => one.ip === row.ip))];
 `,
@@ -195,8 +195,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'a refused batch taken for assigned': {
     file: 'src/ipam/ec2/assign.ts',
-    find: "row => !guilty.includes(row)).map(change('refused'))",
-    replace: "row => !guilty.includes(row)).map(change('assigned'))",
+    find: "row => !guilty.includes(row)).map(change('refused', { ec2 }))",
+    replace: "row => !guilty.includes(row)).map(change('assigned', { ec2 }))",
   },
   'retries left on for what changes something': {
     file: 'src/cloud/rate-limiter.ts',

@@ -3,6 +3,7 @@
 import type { Store } from '../../src/store/store.ts';
 import { suite } from '../kit/uvu.ts';
 import { choosingFree } from './contract/free.ts';
+import { history } from './contract/history.ts';
 import { hosts } from './contract/hosts.ts';
 import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
@@ -38,6 +39,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     hosts,
     sightings,
     tenants,
+    history,
   ])
     group(test);
   test.run();

@@ -56,7 +56,7 @@ export const release = command({
       report(row.status, row.iface, false);
       return 1;
     }
-    const [moved] = await store.move([{ row, move }]);
+    const [moved] = await store.move([{ row, move, cause: 'operator' }]);
     const full = moved === undefined && row.iface !== null ? await tenantAtQuota(context, row.iface) : null;
     await store.close();
     if (move === 'surrender' && full !== null) throw atQuota(full);

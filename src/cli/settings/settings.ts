@@ -165,6 +165,12 @@ export const SETTINGS = {
     kind: text('PASSWORD', 'a password'),
     help: 'password of the store',
   }),
+  history: one({
+    flag: 'history',
+    kind: onOff,
+    fallback: 'on',
+    help: 'note in the ledger who held which address, for 30 days',
+  }),
   warmMin: one({
     flag: 'warm-min',
     kind: wholeNumber(0, 1000),
@@ -315,6 +321,7 @@ export const STORE_SETTINGS: readonly SettingName[] = [...LOG_AND_FILE, 'stateDi
 /** The settings of commands that call EC2 too. */
 export const LEDGER_SETTINGS: readonly SettingName[] = [
   ...STORE_SETTINGS,
+  'history',
   'callDeadlineMs',
   'intentGraceMs',
   'cooldownMs',

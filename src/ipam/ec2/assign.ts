@@ -9,9 +9,13 @@ import { atQuota, type Limited, roomOf } from '../../domain/tenant.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import {
+  type Answered,
+  answered,
   CALL_ADDRESSES_MAX,
   change,
+  type Ec2Call,
   ipsOf,
+  newEc2Call,
   noAnswer,
   outcome,
   resultOf,
@@ -78,10 +82,11 @@ export async function assign(
     }
     using one = granted;
     await refuseElsewhere(context, eni);
-    const { intents, left, sendBefore, full } = await intend(context, eni, next);
+    const call = newEc2Call();
+    const { intents, left, sendBefore, full } = await intend(context, eni, next, call);
     if (intents.length === 0 && full !== null) return { ...ended(), error: atQuota(full), full };
     if (intents.length === 0) return ended();
-    const answer = await callAssign(context, eni, one, intents, sendBefore);
+    const answer = await callAssign(context, eni, one, { intents, sendBefore, call });
     calls++;
     ({ error } = answer);
     if (error === null) return ended(answer.ready);
@@ -133,15 +138,16 @@ async function intend(
   context: IpamContext,
   eni: EniId,
   { first, size }: Candidates,
+  call: Ec2Call,
 ): Promise<Written & { left: readonly Allocation[]; full: Limited | null }> {
   const chosen = first.slice(0, size);
-  const { intents, sendBefore } = await write(context, chosen.map(change('assign', { iface: eni })));
+  const { intents, sendBefore } = await write(context, chosen.map(change('assign', { iface: eni })), call);
   let full = intents.length < size ? await tenantAtQuota(context, eni) : null;
   let from = chosen.length;
   while (full === null && intents.length < size && from < first.length) {
     const next = first.slice(from, from + size - intents.length);
     from += next.length;
-    intents.push(...(await write(context, next.map(change('assign', { iface: eni })))).intents);
+    intents.push(...(await write(context, next.map(change('assign', { iface: eni })), call)).intents);
     if (intents.length < size) full = await tenantAtQuota(context, eni);
   }
   return { intents, sendBefore, left: first.slice(from), full };
@@ -170,15 +176,14 @@ async function callAssign(
   context: IpamContext,
   eni: EniId,
   permit: Permit,
-  intents: readonly Allocation[],
-  sendBefore: number,
+  { intents, sendBefore, call }: Written & { readonly call: Ec2Call },
 ): Promise<Answer> {
   const sentAt = context.clock();
   const waiting = new AbortController();
   let isAnswered = false;
   const settled = outcome(permit.send(eni, ipsOf(intents), sendBefore)).then(error => {
     isAnswered = true;
-    return settleAssign(context, eni, intents, { error, sentAt });
+    return settleAssign(context, eni, intents, { error, sentAt, ...answered(call, error) });
   });
   context.followUps?.sent(settled);
   settled.catch(error => context.log('warn', 'assign not settled yet', { eni, error }));
@@ -240,14 +245,14 @@ async function settleAssign(
   context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
-  { error, sentAt }: { error: IpamError | null; sentAt: number },
+  { error, sentAt, ec2 }: { error: IpamError | null; sentAt: number; ec2: Answered['ec2'] },
 ): Promise<Answer> {
   const { store, log, followUps } = context;
   const none = { error, ready: [], guilty: [], innocent: [] };
   const ips = ipsOf(intents);
   if (error === null) log('info', 'assigned', { eni, ips });
   else log('warn', 'assign failed', { eni, ips, error: error.line });
-  if (error === null) return { ...none, ready: await assigned(context, eni, intents) };
+  if (error === null) return { ...none, ready: await assigned(context, eni, intents, ec2) };
   if (!isRefusal(error)) {
     followUps?.watch(eni, sentAt);
     return none;
@@ -255,11 +260,15 @@ async function settleAssign(
   const { guilty, carriers } = await guiltyOf(context, intents, error);
   const blamed = (row: Allocation): Change =>
     isError(error, 'ec2-invalid')
-      ? change('skipped', { refused: true })(row)
-      : change('taken', { iface: carriers.get(row.ip)?.id ?? null, refused: !carriers.has(row.ip) })(row);
+      ? change('skipped', { refused: true, ec2 })(row)
+      : change('taken', {
+          iface: carriers.get(row.ip)?.id ?? null,
+          refused: !carriers.has(row.ip),
+          ec2,
+        })(row);
   const moved = await store.move([
     ...guilty.map(blamed),
-    ...intents.filter(row => !guilty.includes(row)).map(change('refused')),
+    ...intents.filter(row => !guilty.includes(row)).map(change('refused', { ec2 })),
   ]);
   if (moved.length < intents.length) await disown(context, eni, intents, moved);
   const why = isError(error, 'ec2-invalid') ? 'refused by EC2, skipped for 10 minutes' : 'taken by others';
@@ -279,15 +288,16 @@ async function assigned(
   context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
+  ec2: Answered['ec2'],
 ): Promise<readonly Allocation[]> {
   const { store, policy, log, followUps } = context;
   const isFromElsewhere = ({ leftIface, leftAt, movedAt }: Allocation) =>
     leftIface !== null && leftIface !== eni && leftAt !== null && movedAt - leftAt < LATE_READS_MS;
   const arriving = policy.confirmMoves ? intents.filter(isFromElsewhere) : [];
   const others = intents.filter(row => !arriving.includes(row));
-  const ready = others.length > 0 ? await store.move(others.map(change('assigned'))) : [];
+  const ready = others.length > 0 ? await store.move(others.map(change('assigned', { ec2 }))) : [];
   if (arriving.length === 0) return ready;
-  const confirmed = confirm(context, eni, arriving);
+  const confirmed = confirm(context, eni, arriving, ec2);
   if (others.length === 0) return await confirmed;
   followUps?.sent(confirmed);
   confirmed.catch(error => log('warn', 'assign not settled yet', { eni, error }));
@@ -299,6 +309,7 @@ async function confirm(
   context: IpamContext,
   eni: EniId,
   intents: readonly Allocation[],
+  ec2: Answered['ec2'],
 ): Promise<readonly Allocation[]> {
   const { store, cloud, clock, wait, log } = context;
   const until = clock() + CONFIRM_MS_MAX;
@@ -315,7 +326,7 @@ async function confirm(
     const isLate = clock() >= until;
     const arrived = left.filter(row => isLate || shown.has(row.ip));
     left = left.filter(row => !arrived.includes(row));
-    if (arrived.length > 0) ready.push(...(await store.move(arrived.map(change('assigned')))));
+    if (arrived.length > 0) ready.push(...(await store.move(arrived.map(change('assigned', { ec2 })))));
     if (isLate) log('info', 'assigned, not yet shown by EC2', { eni, ips: ipsOf(arrived) });
     if (left.length > 0) await wait(Math.min(pauseMs, Math.max(until - clock(), 0)));
   }

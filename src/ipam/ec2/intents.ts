@@ -5,6 +5,7 @@
  * and unassigns its address. A process that dies between the two leaves the intent, so that others know what may
  * have happened.
  */
+import { randomUUID } from 'node:crypto';
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, isIntent, type MoveName } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -18,6 +19,15 @@ export const CALL_ADDRESSES_MAX = 128;
 export const change =
   (move: MoveName, more: Partial<Change> = {}) =>
   (row: Allocation): Change => ({ row, move, ...more });
+/** What the changes of an EC2 call carry for the history: when it begins, and when EC2 has answered. */
+export const newEc2Call = () => ({ ec2: { id: randomUUID() } });
+export type Ec2Call = ReturnType<typeof newEc2Call>;
+export const answered = ({ ec2: { id } }: Ec2Call, error: IpamError | null) => ({
+  ec2: { id, result: error === null ? 'done' : `${error.code}: ${error.line}` },
+});
+
+export type Answered = ReturnType<typeof answered>;
+
 export const ipsOf = (rows: readonly Allocation[]): Ipv4[] => rows.map(row => row.ip);
 
 /** Returns what an EC2 call returned, or its IpamError. Throws any other error, which is a bug. */
@@ -43,13 +53,15 @@ export interface Written {
   readonly sendBefore: number;
 }
 
-/** Makes moves, and returns which of the moved rows are intents. `sendBefore` counts from before they are written. */
+/** Makes the moves before an EC2 call, and returns which of the moved rows are intents. `sendBefore` counts from before they
+ *  are written. */
 export async function write(
   context: IpamContext,
   changes: readonly Change[],
+  call: Ec2Call,
 ): Promise<Written & { moved: Allocation[] }> {
   const sendBefore = callDeadline(context);
-  const moved = await context.store.move(changes);
+  const moved = await context.store.move(changes.map(one => ({ ...one, ...call })));
   return { moved, intents: moved.filter(isIntent), sendBefore };
 }
 

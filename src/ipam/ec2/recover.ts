@@ -1,10 +1,10 @@
 /** Recovers addresses: takes over intents that were not settled, and assigns held addresses that are missing from
  *  their ENI again. */
 import type { Allocation } from '../../domain/allocation.ts';
-import { isError } from '../../domain/error.ts';
+import { isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { callDeadline, type IpamContext } from '../context.ts';
-import { batchesByEni, change, ipsOf, outcome } from './intents.ts';
+import { answered, batchesByEni, change, ipsOf, newEc2Call, outcome } from './intents.ts';
 import { callUnassign, isHere } from './unassign.ts';
 
 /** Intents taken over in one call of `takeOver`. */
@@ -47,7 +47,8 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
   const { store, cloud, log } = context;
   using permit = await cloud.permit('assign');
   const sendBefore = callDeadline(context);
-  const missed = await store.move(rows.map(change('missed')));
+  const call = newEc2Call();
+  const missed = await store.move(rows.map(change('missed', call)));
   if (missed.length === 0) return 0;
   const error = await outcome(permit.send(eni, ipsOf(missed), sendBefore));
   log('warn', 'drift: held addresses missing from their ENI', {
@@ -55,7 +56,9 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
     ips: ipsOf(missed),
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
-  if (error === null) return (await store.move(missed.map(change('found')))).length;
+  const { ec2 } = answered(call, error);
+  if (error === null) return (await store.move(missed.map(change('found', { ec2 })))).length;
+  if (isRefusal(error)) await store.endEc2Call(ec2.id, ec2.result);
   if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;
   const others = missed.filter(row => !error.addresses.includes(row.ip));
   if (others.length < missed.length) return await repairOn(context, eni, others);

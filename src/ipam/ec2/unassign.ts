@@ -7,7 +7,17 @@ import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
 import { isUsedIdle } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from './account.ts';
-import { batchesByEni, CALL_ADDRESSES_MAX, change, ipsOf, noAnswer, outcome, write } from './intents.ts';
+import {
+  answered,
+  batchesByEni,
+  CALL_ADDRESSES_MAX,
+  change,
+  ipsOf,
+  newEc2Call,
+  noAnswer,
+  outcome,
+  write,
+} from './intents.ts';
 
 /** Returns whether addresses may be unassigned from the ENI. Embedded, only while EC2 shows it on this instance:
  *  the ledger's record may be old, and the ledger of another instance may have assigned the same address there
@@ -95,7 +105,8 @@ export async function callUnassign(
   onRefusal: 'kept' | null,
 ): Promise<Unassigned> {
   const { store, cloud, log } = context;
-  const { intents, sendBefore } = await write(context, changes);
+  const call = newEc2Call();
+  const { intents, sendBefore } = await write(context, changes, call);
   if (intents.length === 0) return { freed: [], error: null };
   const ips = ipsOf(intents);
   const error = await outcome(permit.send(eni, ips, sendBefore));
@@ -106,10 +117,12 @@ export async function callUnassign(
     (isError(error, 'ec2-not-assigned') && intents.length === 1);
   if (error === null || gone) {
     const unsure = onRefusal === null;
-    const freed = await store.move(intents.map(change('unassigned', { unsure })));
+    const freed = await store.move(intents.map(change('unassigned', { unsure, ...answered(call, error) })));
     return { freed, error: null };
   }
+  const { ec2 } = answered(call, error);
   if (isError(error, 'ec2-not-assigned')) {
+    await store.endEc2Call(ec2.id, ec2.result);
     const middle = Math.ceil(intents.length / 2);
     const halves = [intents.slice(0, middle), intents.slice(middle)];
     const results: Unassigned[] = [];
@@ -122,6 +135,7 @@ export async function callUnassign(
       error: results.find(result => result.error !== null)?.error ?? null,
     };
   }
-  if (isRefusal(error) && onRefusal !== null) await store.move(intents.map(change(onRefusal)));
+  if (isRefusal(error) && onRefusal !== null) await store.move(intents.map(change(onRefusal, { ec2 })));
+  else if (isRefusal(error)) await store.endEc2Call(ec2.id, ec2.result);
   return { freed: [], error };
 }

@@ -13,12 +13,12 @@ const TRIES_MAX = 5;
  *  it: the request was given the address before, and that has been released. A rollback would have cleared the id. */
 export function claimOf(
   { host }: Pick<IpamContext, 'host'>,
-  { holder, from }: Asked,
+  { holder, from, call = null }: Asked,
   row: Allocation,
 ): Change | null {
   const { id } = from;
   if (id !== null && row.requestId === id) return null;
-  return { row, move: 'claim', holder, instance: from.instance ?? host.instance, requestId: id };
+  return { row, move: 'claim', holder, instance: from.instance ?? host.instance, requestId: id, call };
 }
 
 /** Makes the claim, and notes when it was sent. Returns null if the row has changed, or without a claim. */

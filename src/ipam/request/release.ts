@@ -60,6 +60,8 @@ export interface Client {
   isLate(): boolean;
   /** Where what happens to the release is logged. Default: the log of the server. */
   readonly log?: Log;
+  /** The id of the call, for the history. */
+  readonly call?: string | null;
 }
 const LOCAL: Client = { from: ANYBODY, isLate: () => false };
 
@@ -111,7 +113,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     const one: Release = {
       pool,
       ip,
-      client: { log: context.log, ...client },
+      client: { log: context.log, call: null, ...client },
       remembered: isSurely(held, from, storeNow) ? held : null,
       known,
     };
@@ -240,7 +242,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       // Whoever put it there may have taken it off since the last read, and it may be in use elsewhere by now.
       if (move === 'surrender' && !(await whileAway(() => isShownOn(home.eni.id, ip)))) return false;
       one.known = afterTry(one.known, row, isRead, moment());
-      const [moved] = await context.store.move([{ row, move, releaseId: client.from.id }]);
+      const [moved] = await context.store.move([{ row, move, releaseId: client.from.id, call: client.call }]);
       if (moved !== undefined) {
         lastAt = context.clock();
         cache.note(moved);

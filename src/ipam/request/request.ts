@@ -19,6 +19,8 @@ export interface AddressRequest {
   readonly from?: Origin;
   /** Where what happens to the request is logged. Default: the log of the server. */
   readonly log?: Log;
+  /** The id of the call, for the history. */
+  readonly call?: string | null;
 }
 export interface Given {
   readonly row: Allocation;

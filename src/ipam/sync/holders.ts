@@ -119,6 +119,7 @@ export function createEvidence(context: IpamContext): Evidence {
         row,
         move:
           ending.kind === 'gone' || row.missingSince !== null ? ('retire' as const) : ('release' as const),
+        cause: 'reconcile' as const,
       })),
     );
     for (const row of given) {
@@ -146,9 +147,11 @@ export async function endHoldersBefore(context: IpamContext, boot: string): Prom
   for (const { id } of before === null ? [] : await store.subnets()) {
     const { rows } = await store.withStatus(id, ['allocated']);
     for (let from = 0; from < rows.length; from += CHANGES_MAX) {
-      const changes = rows
-        .slice(from, from + CHANGES_MAX)
-        .map(row => ({ row, move: row.missingSince === null ? ('release' as const) : ('retire' as const) }));
+      const changes = rows.slice(from, from + CHANGES_MAX).map(row => ({
+        row,
+        move: row.missingSince === null ? ('release' as const) : ('retire' as const),
+        cause: 'reconcile' as const,
+      }));
       ended += (await store.move(changes)).length;
     }
   }

@@ -1,5 +1,5 @@
-/** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation, drain, and readings
- *  of the host. */
+/** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation, drain, readings of
+ *  the host, and the trim of the history. */
 import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
@@ -28,6 +28,13 @@ const NEW_SUBNETS_MS = 10_000;
 const ROUND_MS = 1_000;
 /** Within this time a server withholds what a host has shown to another one. */
 const WITHHELD_EVERY_MS = 5_000;
+/** How long the history goes back at most: 30 days, and five million records. */
+const HISTORY_MS = 30 * 24 * 3_600_000;
+const HISTORY_RECORDS_MAX = 5_000_000;
+const TRIM_EVERY_MS = 3_600_000;
+/** The trims of one run, and the pause between two, so that the ledger serves requests meanwhile. */
+const TRIMS_MAX = 500;
+const TRIM_PAUSE_MS = 100;
 /** The shortest time between two readings of the host. */
 const AFTER_RELEASE_MS = 10_000;
 /** Embedded, a comparison reads only this ledger's ENIs, since hundreds of hosts share the account's reads. Every
@@ -90,6 +97,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     { name: 'drain', everyMs: DRAIN_EVERY_MS, work: drainAll },
     { name: 'withheld', everyMs: WITHHELD_EVERY_MS, work: () => recallWithheld(store, cache) },
     { name: 'witness', everyMs: ROUND_MS, work: witnessDue },
+    { name: 'history', everyMs: TRIM_EVERY_MS, work: trimHistory },
   ].map(chore => ({ ...chore, dueAt: Number.NEGATIVE_INFINITY, busy: false }));
   const proof = createEvidence(context);
   const dueAt = new Map<SubnetId, number>();
@@ -165,6 +173,14 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     if (clock() - witnessedAt < ownHost.everyMs && !isSoon) return;
     witnessedAt = clock();
     await ownHost.look();
+  }
+
+  /** Deletes old records of the history, on one server for all. */
+  async function trimHistory(): Promise<void> {
+    if (!(await store.lease('history', server, TRIM_EVERY_MS))) return;
+    const until = await store.historyEnd(HISTORY_MS, HISTORY_RECORDS_MAX);
+    for (let trims = 0; trims < TRIMS_MAX && !stopping && (await store.trimHistory(until)); trims++)
+      await wait(TRIM_PAUSE_MS, stopped.signal);
   }
 
   /** An ENI that has left the host counts too, since its rows have to be settled. */

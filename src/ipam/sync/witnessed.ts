@@ -221,6 +221,7 @@ export function createWitnessed(
         ({ row }): Change => ({
           row,
           move: row.missingSince === null ? 'release' : 'retire',
+          cause: 'evidence',
           releaseId: row.releaseId,
         }),
       ),

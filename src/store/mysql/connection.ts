@@ -50,7 +50,7 @@ export const lockWaitLimits = (seconds: number): string =>
 // Set explicitly, since the defaults of the server change the meaning of SQL: with NO_BACKSLASH_ESCAPES the escaping
 // of the driver would be wrong. A lock wait ends before the deadline of the statement, so that the server reports it.
 const SESSION = [
-  `SET time_zone = '+00:00', autocommit = 1, ${lockWaitLimits(LOCK_WAIT_S)}, ` +
+  `SET time_zone = '+00:00', autocommit = 1, group_concat_max_len = 65536, ${lockWaitLimits(LOCK_WAIT_S)}, ` +
     "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
   "SHOW VARIABLES LIKE 'wsrep_on'",

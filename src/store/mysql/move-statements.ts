@@ -1,5 +1,13 @@
 /** The statements of `Store.move` on MySQL. */
 import { type Change, MOVES, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import {
+  actionOf,
+  causeOf,
+  ec2CallsIn,
+  isNoted,
+  RESULT_CHARS_MAX,
+  SERVER_ID_CHARS,
+} from '../../domain/history.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { COUNTED, ifaceAfter, startsToCount } from '../../domain/tenant.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
@@ -22,7 +30,12 @@ const stateOf = ({ row }: Change): string => `${row.subnet} ${row.ip} ${row.gene
 /** Makes all changes in one transaction and one round trip. The last answer has the rows that moved. It is read after
  *  the COMMIT: a Galera node rolls a transaction back without an error when it conflicts with another node's between
  *  two statements of a packet, and answers its COMMIT with success. */
-export function moveStatements(batch: readonly Change[], token: string, skewMs: number): Statement[] {
+export function moveStatements(
+  batch: readonly Change[],
+  token: string,
+  skewMs: number,
+  hasHistory = true,
+): Statement[] {
   const sorted = inKeyOrder(batch);
   const [counting, others] = [true, false].map(counts =>
     sorted.filter(({ move }) => startsToCount(move) === counts),
@@ -32,8 +45,50 @@ export function moveStatements(batch: readonly Change[], token: string, skewMs: 
     // Last, so that the rows of tenants are locked for the shortest time.
     ...[...groupBy(counting, ifaceAfter)].flatMap(([eni, same]) => withinQuota(eni, same, token)),
   ];
+  const noted = hasHistory ? sorted.filter(isNoted) : [];
+  if (noted.length > 0) updates.push(noteStatement(noted, token));
+  if (hasHistory) updates.push(...ec2CallStatements(sorted, token));
   const transaction = updates.length === 1 ? updates : [BEGIN, ...updates, COMMIT];
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
+}
+
+/** Writes the records of the changes that were made: their rows have the token. A record of the same row and generation
+ *  is of a ledger that was restored from a copy. */
+function noteStatement(changes: readonly Change[], token: string): Statement {
+  const given = [(change: Change) => change.move, causeOf, (change: Change) => change.call ?? null].map(of =>
+    valuePerRow(changes, of),
+  );
+  const are = areOf(changes);
+  return plain(
+    `INSERT INTO \`history\` (\`subnet\`, \`ip\`, \`generation\`, \`at\`, \`iface\`, \`instance\`, \`holder\`, \`server\`, \`move\`, \`cause\`, \`request\`)
+    SELECT \`subnet\`, \`ip\`, \`generation\`, @now, \`iface\`, \`instance\`, \`holder\`, ?, ${given.map(one => one.sql).join(', ')}
+    FROM \`allocation\` ${BY_KEY} WHERE \`token\` = ? AND ${are.sql} ON DUPLICATE KEY UPDATE \`at\` = @now`,
+    [token.slice(0, SERVER_ID_CHARS), ...given.flatMap(one => one.params), token, ...are.params],
+  );
+}
+
+/** Notes the EC2 calls whose intents were written, and the results of those that are settled. The intents of one call may
+ *  be written by several moves. */
+function ec2CallStatements(changes: readonly Change[], token: string): Statement[] {
+  const { begun, ended } = ec2CallsIn(changes);
+  return [
+    ...[...begun].map(([id, same]) => {
+      const are = areOf(same);
+      return plain(
+        `INSERT INTO \`ec2_call\` (\`id\`, \`at\`, \`action\`, \`iface\`, \`ips\`, \`server\`)
+        SELECT ?, @now, ?, \`iface\`, GROUP_CONCAT(\`ip\` ORDER BY \`number\`), ?
+        FROM \`allocation\` ${BY_KEY} WHERE \`token\` = ? AND ${are.sql} GROUP BY \`iface\`
+        ON DUPLICATE KEY UPDATE \`ips\` = CONCAT(\`ec2_call\`.\`ips\`, ',', VALUES(\`ips\`))`,
+        [id, actionOf(same[0] as Change), token.slice(0, SERVER_ID_CHARS), token, ...are.params],
+      );
+    }),
+    ...[...ended].map(([id, result]) =>
+      plain('UPDATE `ec2_call` SET `ended_at` = @now, `result` = ? WHERE `id` = ?', [
+        result.slice(0, RESULT_CHARS_MAX),
+        id,
+      ]),
+    ),
+  ];
 }
 
 /** Whether a failed packet of `moveStatements` ended before its commit. The first error ends a packet, so the number
@@ -157,15 +212,16 @@ function setterOf(assignment: Assignment): Setter {
   return () => set;
 }
 
-/** One value if all changes give the same, else the value by row. */
 function perRow({ column, given, isKept }: Given, changes: readonly Change[]): Statement {
+  const { sql, params } = valuePerRow(changes, given);
+  return plain(`\`${column}\` = ${isKept ? `COALESCE(${sql}, \`${column}\`)` : sql}`, params);
+}
+
+/** One value if all changes give the same, else the value by row. */
+function valuePerRow(changes: readonly Change[], given: (change: Change) => unknown): Statement {
   const values = changes.map(given).map(value => (value === AT_MOVE ? AT_NOW : value));
-  const isSame = values.every(value => value === values[0]);
-  const value = isSame ? '?' : `ELT(FIELD(${WHO}, ?), ?)`;
-  return plain(
-    `\`${column}\` = ${isKept ? `COALESCE(${value}, \`${column}\`)` : value}`,
-    isSame ? [values[0]] : [changes.map(({ row }) => keyOf(row)), values],
-  );
+  if (values.every(value => value === values[0])) return plain('?', [values[0]]);
+  return plain(`ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
 }
 
 const UPDATES = Object.fromEntries(

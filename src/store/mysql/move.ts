@@ -36,11 +36,12 @@ interface MoverOptions {
   readonly newToken: () => string;
   readonly skewMs: () => number;
   readonly callTimeoutMs: number;
+  readonly history: boolean;
 }
 
 /** `move` and `lateOutcomes` of a store on MySQL. */
 export function createMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'lateOutcomes'> {
-  const { place, newToken, skewMs, callTimeoutMs } = options;
+  const { place, newToken, skewMs, callTimeoutMs, history } = options;
   const unsettled: Batch[] = [];
   /** The batches in `unsettled`, and those that are being settled. */
   let unlearned = 0;
@@ -49,7 +50,7 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
    *  statement before the commit failed; and `notApplied` only when the server confirmed a rollback afterwards. */
   const send = ({ changes, token }: Batch, deadline: number): Promise<Row[]> =>
     link.session(deadline, async exchange => {
-      const statements = moveStatements(changes, token, skewMs());
+      const statements = moveStatements(changes, token, skewMs(), history);
       try {
         return (await exchange(statements, deadline)).at(-1) ?? [];
       } catch (error) {

@@ -16,6 +16,7 @@ import {
 } from 'drizzle-orm/mysql-core';
 import type { Ipv4 } from '../../domain/address.ts';
 import { HOLDER_CHARS_MAX, REASON_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
+import { RESULT_CHARS_MAX } from '../../domain/history.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { INCOMPLETE_CHARS_MAX } from '../../domain/witness.ts';
 import { bytesOf } from '../rows.ts';
@@ -91,6 +92,41 @@ export const allocation = mysqlTable(
     // Only requests of an agent have an id.
     uniqueIndex('request').on(row.requestId),
   ],
+);
+
+/** The moves that began or ended a holding. Each is written with its move. */
+export const history = mysqlTable(
+  'history',
+  {
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    ip: address('ip').notNull(),
+    generation: int('generation', { unsigned: true }).notNull(),
+    at: time('at').notNull(),
+    move: varchar('move', { length: 16 }).notNull(),
+    iface: id('iface').$type<EniId>(),
+    instance: id('instance').$type<InstanceId>(),
+    holder: varchar('holder', { length: HOLDER_CHARS_MAX }),
+    cause: varchar('cause', { length: 16 }).notNull(),
+    request: token('request'),
+    server: token('server').notNull(),
+  },
+  row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
+);
+
+/** The calls that were to change EC2. Each is written with its intents. */
+export const ec2Call = mysqlTable(
+  'ec2_call',
+  {
+    id: token('id').primaryKey(),
+    at: time('at').notNull(),
+    action: varchar('action', { length: 16 }).notNull(),
+    iface: id('iface').$type<EniId>().notNull(),
+    ips: text('ips').notNull(),
+    server: token('server').notNull(),
+    endedAt: time('ended_at'),
+    result: varchar('result', { length: RESULT_CHARS_MAX }),
+  },
+  row => [index('ec2_call_at').on(row.at)],
 );
 
 export const subnet = mysqlTable('subnet', {

@@ -27,6 +27,8 @@ export interface MysqlOptions {
   /** For a call with all its tries, in milliseconds. The settling of an unknown outcome has the same time again. */
   readonly callTimeoutMs?: number;
   readonly bounds?: Partial<LinkBounds>;
+  /** Whether the history is written. Default: yes. */
+  readonly history?: boolean;
 }
 
 /** ENIs in one statement, well under 1 MiB. */
@@ -50,7 +52,7 @@ export const DIALECT: Dialect = {
 
 /** Its clock is the database's. It connects at the first call. */
 export function createMysqlStore(options: MysqlOptions): Store {
-  const { spec, skewMs = () => 0, callTimeoutMs = CALL_TIMEOUT_MS } = options;
+  const { spec, skewMs = () => 0, callTimeoutMs = CALL_TIMEOUT_MS, history = true } = options;
   const place = placeOf(spec);
   const newToken = createTokens(options.origin);
   const link = createLink(spec, options.password ?? null, { ...LINK_BOUNDS, ...options.bounds });
@@ -76,7 +78,7 @@ export function createMysqlStore(options: MysqlOptions): Store {
       link.close();
     },
 
-    ...createMover(link, { place, newToken, skewMs, callTimeoutMs }),
+    ...createMover(link, { place, newToken, skewMs, callTimeoutMs, history }),
     async add(list) {
       const token = newToken();
       let added = 0;

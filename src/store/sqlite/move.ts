@@ -1,6 +1,7 @@
 /** Makes one move of one row in SQLite, by a statement that is prepared once for each move. */
 import type { StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
+import type { HistoryRecord } from '../../domain/history.ts';
 import { AT_MOVE, assignmentsOf, type Given } from '../move-effects.ts';
 import { ALLOCATION_KEYS, toAllocation } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
@@ -69,3 +70,15 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
 
 const newValue = ({ column, isKept }: Given): string =>
   isKept ? `COALESCE(@new_${column}, \`${column}\`)` : `@new_${column}`;
+
+/** Returns a function that writes a record of the history. One of the same row and generation stays: it is of a ledger
+ *  that was restored from a copy. */
+export function createNoter({ client }: SqliteFile): (record: HistoryRecord) => void {
+  let insert: StatementSync | null = null;
+  return record => {
+    const columns = Object.keys(record);
+    insert ??= client.prepare(`INSERT INTO \`history\` (${columns.map(key => `\`${key}\``).join()})
+      VALUES (${columns.map(() => '?').join()}) ON CONFLICT DO NOTHING`);
+    insert.run(...(Object.values(record) as (string | number | null)[]));
+  };
+}

@@ -75,6 +75,39 @@ export const allocation = sqliteTable(
   ],
 );
 
+export const history = sqliteTable(
+  'history',
+  {
+    subnet: id('subnet').$type<SubnetId>().notNull(),
+    ip: address('ip').notNull(),
+    generation: integer('generation').notNull(),
+    at: time('at').notNull(),
+    move: text('move').notNull(),
+    iface: id('iface').$type<EniId>(),
+    instance: id('instance').$type<InstanceId>(),
+    holder: text('holder'),
+    cause: text('cause').notNull(),
+    request: token('request'),
+    server: token('server').notNull(),
+  },
+  row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
+);
+
+export const ec2Call = sqliteTable(
+  'ec2_call',
+  {
+    id: token('id').primaryKey(),
+    at: time('at').notNull(),
+    action: text('action').notNull(),
+    iface: id('iface').$type<EniId>().notNull(),
+    ips: text('ips').notNull(),
+    server: token('server').notNull(),
+    endedAt: time('ended_at'),
+    result: text('result'),
+  },
+  row => [index('ec2_call_at').on(row.at)],
+);
+
 export const subnet = sqliteTable('subnet', {
   id: id('id').$type<SubnetId>().primaryKey(),
   vpc: id('vpc').notNull(),

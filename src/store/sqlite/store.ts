@@ -1,9 +1,18 @@
 /** The ledger in a SQLite file of this host. */
 import { sql } from 'drizzle-orm';
-import { spreadOf } from '../../domain/address.ts';
+import { numberOf, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
+import {
+  actionOf,
+  ec2CallsIn,
+  type HistoryRecord,
+  isNoted,
+  RESULT_CHARS_MAX,
+  recordOf,
+  SERVER_ID_CHARS,
+} from '../../domain/history.ts';
 import { ifaceAfter, roomOf, startsToCount } from '../../domain/tenant.ts';
-import { createGroupCommit, createTokens } from '../group-commit.ts';
+import { createGroupCommit, createTokens, keyOf } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
 import { createSharedStore, portions, upsertInto } from '../sql-store.ts';
@@ -12,7 +21,7 @@ import { createTenantReads, limitedIn } from '../tenants.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from '../token-bucket.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
-import { createMover, type Mover } from './move.ts';
+import { createMover, createNoter, type Mover } from './move.ts';
 import * as tables from './schema.ts';
 
 /** Rows of `add` in one transaction, which blocks the event loop. */
@@ -25,6 +34,8 @@ export interface SqliteOptions {
   readonly origin?: string;
   /** How long a call waits for the transaction of another process, in milliseconds. Then it throws store-down. */
   readonly lockedMaxMs?: number;
+  /** Whether the history is written. Default: yes. */
+  readonly history?: boolean;
 }
 
 export const DIALECT: Dialect = {
@@ -43,12 +54,14 @@ export const DIALECT: Dialect = {
 
 interface Open extends SqliteFile {
   readonly moveOne: Mover;
+  note(record: HistoryRecord): void;
 }
 
 /** Several processes may use the file at once. It is opened at the first call. */
 export function createSqliteStore(path: string, options: SqliteOptions = {}): Store {
   const clock = options.clock ?? Date.now;
   const newToken = createTokens(options.origin);
+  const { history: hasHistory = true } = options;
   let opened: Open | null = null;
 
   /** Runs `work`, which must not await, on the open file; again while another process has it locked. */
@@ -68,9 +81,13 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
     write((file, now) => {
       const { moveOne } = file;
       const token = newToken();
-      return changes.flatMap(change =>
-        isWithinQuota(file, change) ? (moveOne(change, now, token) ?? []) : [],
-      );
+      const moved = changes.flatMap(change => {
+        const row = isWithinQuota(file, change) ? moveOne(change, now, token) : null;
+        if (row !== null && hasHistory && isNoted(change)) file.note(recordOf(change, row, now));
+        return row ?? [];
+      });
+      if (hasHistory) noteEc2Calls(file, changes, moved, now);
+      return moved;
     });
 
   return {
@@ -146,7 +163,36 @@ function isWithinQuota(file: Open, change: Change): boolean {
 }
 const TENANTS = createTenantReads(tables);
 
-const withMover = (file: SqliteFile): Open => ({ ...file, moveOne: createMover(file) });
+function noteEc2Calls(
+  { client }: Open,
+  changes: readonly Change[],
+  moved: readonly Allocation[],
+  now: number,
+): void {
+  const { begun, ended } = ec2CallsIn(changes);
+  for (const [id, same] of begun) {
+    const keys = new Set(same.map(({ row }) => keyOf(row)));
+    const own = moved.filter(row => keys.has(keyOf(row))).sort((a, b) => numberOf(a.ip) - numberOf(b.ip));
+    const [first] = own;
+    if (first === undefined) continue;
+    const ips = own.map(row => row.ip).join();
+    const server = (first.token ?? '').slice(0, SERVER_ID_CHARS);
+    client
+      .prepare(`INSERT INTO ec2_call (id, at, action, iface, ips, server) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET ips = ips || ',' || excluded.ips`)
+      .run(id, now, actionOf(same[0] as Change), first.iface, ips, server);
+  }
+  for (const [id, result] of ended)
+    client
+      .prepare('UPDATE ec2_call SET ended_at = ?, result = ? WHERE id = ?')
+      .run(now, result.slice(0, RESULT_CHARS_MAX), id);
+}
+
+const withMover = (file: SqliteFile): Open => ({
+  ...file,
+  moveOne: createMover(file),
+  note: createNoter(file),
+});
 
 function addRows({ client }: Open, list: readonly NewAllocation[], now: number, token: string): number {
   const insert = client.prepare(`INSERT INTO allocation

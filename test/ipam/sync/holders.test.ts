@@ -1,5 +1,6 @@
 // Goal: a holder is given up on proof and on nothing less. Method: ENIs that vanish, come off and move, reads that
 // fail and reads that leave out, and passes of the reconciler minutes apart.
+import type { Ipv4 } from '../../../src/domain/address.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import {
   type Attachments,
@@ -62,9 +63,12 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
   await pass();
   await passAfter(STANDS_FOR_MS.detached - 1);
   assert.is((await holders()).length, 3);
+  const [ip] = (await w.ipsWith('allocated')) as Ipv4[];
   await passAfter(1);
   assert.equal(await holders(), []);
   assert.is((await w.ipsWith('ready')).length, 9);
+  assert.ok(ip);
+  assert.is((await w.store.history(SUBNET, ip, 1)).rows[0]?.cause, 'reconcile');
 });
 
 /** The same, whose ENI is read while it has its holders, long after they came. */

@@ -15,6 +15,7 @@ import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
 import { assignTo, NOT_WARM, POLICY, pooled, storeAway, type World, world } from '../../kit/world.ts';
 
+const DAY_MS = 24 * 3_600_000;
 const STRANGERS = '10.0.1.99';
 const INSTANCE = 'i-0a' as InstanceId;
 
@@ -91,6 +92,27 @@ for (const [what, lateOutcomes, isInGoodOrder] of [
     await keep(withLateOutcomes(w, lateOutcomes), 3_000);
     assert.is((await servers(w))[0]?.stoppedAt === null, !isInGoodOrder);
   });
+
+keeping('the history of more than 30 days ago is deleted, some at a time', async () => {
+  const w = world({ vpc: ROOMY });
+  const { ip } = await w.request(ENI_A);
+  for (let i = 0; i < 600; i++) {
+    await w.release(ENI_A, ip);
+    w.time.now += 1_000;
+    await w.request(ENI_A, { named: ip });
+  }
+  const records = async () => (await w.store.history(SUBNET, ip, 10_000)).rows.length;
+  assert.is(await records(), 1_201);
+  w.time.now += 30 * DAY_MS - 60_000;
+  await w.release(ENI_A, ip);
+  const before = await records();
+  await keep(w, 3_000);
+  const left = await records();
+  assert.ok(left < before && left > 1, `${left} of ${before} are left`);
+  w.time.now += 60_000 + 3_600_000;
+  await keep(w, 3_000);
+  assert.is(await records(), 1);
+});
 
 keeping('two servers compare a subnet once, and one goes on when the other is gone', async () => {
   const w = world({ vpc: ROOMY });

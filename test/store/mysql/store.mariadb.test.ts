@@ -163,6 +163,16 @@ big('statements of add and of the largest move: stay under 1 MiB', async ({ stor
     statements.reduce((sum, { sql, params }) => sum + connection.format(sql, [...params]).length, 0);
   const moved = bytesOf(moveStatements(changes, 'x'.repeat(36), 0));
   assert.ok(moved < 200_000, `${moved} bytes`);
+  const claims = some.map(
+    (row, i): Change => ({
+      row,
+      move: 'claim',
+      holder: `${i}`.padEnd(255, 'x'),
+      call: `${i}`.padEnd(36, 'x'),
+    }),
+  );
+  const noted = bytesOf(moveStatements(claims, 'x'.repeat(36), 0));
+  assert.ok(noted < 300_000, `${noted} bytes`);
   const taken = { status: 'occupied', iface: LONG_ENI, primary: true } as const;
   for (const portion of portionsOf(range(10_000).map(n => newRow(0, { ip: nth(n), ...taken })))) {
     const added = bytesOf(addStatements(portion, 'x'.repeat(36)));

@@ -24,8 +24,8 @@ import { createSqliteStore, DIALECT } from '../../../src/store/sqlite/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
-import { freeFor, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
-import { ENI, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
+import { freeFor, make, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
+import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause } from '../../kit/wait.ts';
 import { raceFor } from '../contract/tenants.ts';
@@ -209,6 +209,20 @@ async function asNobody(work: () => Promise<void>): Promise<void> {
     process.seteuid?.(0);
   }
 }
+
+files('history off: none is written, and what was written is there', async ({ path, store }) => {
+  await store.migrate();
+  await store.add(newRows(10));
+  await makeReady(store, 10);
+  await make(store, 10, 'claim');
+  const silent = createSqliteStore(path, { history: false });
+  await make(silent, 10, 'release');
+  assert.equal(
+    (await silent.history(SUBNET, ip(10), 10)).rows.map(({ move }) => move),
+    ['claim'],
+  );
+  await silent.close();
+});
 
 files('a ledger: of this instance stays; one of another is copied and emptied', async ({ path, store }) => {
   const [mine, theirs] = [parseInstanceId('i-0a'), parseInstanceId('i-0b')];

@@ -1,0 +1,155 @@
+/** The command `history`: who held an address, and when. */
+import { covers, type Ipv4, numberOf, parseIpv4 } from '../../domain/address.ts';
+import { type Tenure, tenuresOf } from '../../domain/history.ts';
+import { parseSubnetId } from '../../domain/ids.ts';
+import type { Store } from '../../store/store.ts';
+import { command, JSON_OPTION } from '../command.ts';
+import { STORE_SETTINGS } from '../settings/settings.ts';
+import { duration, type Kind, onOff, text } from '../settings/value-parsers.ts';
+import { namedSubnets } from '../subnet-arguments.ts';
+import { print, table } from '../terminal/output.ts';
+
+/** The most records of one address that are read. */
+const RECORDS_MAX = 100_000;
+
+/** How far back EC2 calls are read, in milliseconds, and how many at most. */
+const CALLS_MS = 24 * 3_600_000;
+const CALLS_MAX = 10_000;
+
+/** A time of day with its zone, in milliseconds since 1970. */
+const moment: Kind<number> = {
+  metavar: 'TIME',
+  accepts: 'a time with its zone, such as 2026-11-24T14:05Z',
+  parse: given => {
+    const isWhole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(given);
+    const at = isWhole ? Date.parse(given) : Number.NaN;
+    return Number.isNaN(at) ? undefined : at;
+  },
+};
+
+export const history = command({
+  name: 'history',
+  summary: 'who held an address, and when; newest first',
+  usage: 'ADDRESS',
+  args: { min: 1, max: 1 },
+  settings: STORE_SETTINGS,
+  options: {
+    at: { kind: moment, fallback: null, help: 'only who held it at that time' },
+    since: { kind: duration('1s', '8760h'), fallback: null, help: 'only what was held so long ago or later' },
+    container: {
+      kind: text('NAME', 'the name of a container'),
+      fallback: null,
+      help: 'only of this container',
+    },
+    eni: { kind: text('ENI', 'an ENI id'), fallback: null, help: 'only on this ENI' },
+    subnet: { kind: text('SUBNET', 'a subnet id'), fallback: null, help: 'only of this subnet' },
+    calls: {
+      kind: onOff,
+      fallback: 'off',
+      help: 'instead the EC2 calls that named it; of the last day, or as --since says',
+    },
+    json: JSON_OPTION,
+  },
+  help: `The ledger notes who gets an address and what ends that, unless the server runs with \`--history off\`, for 30 days and
+for at most five million moves. Times are those of the ledger's clock. Engines before 29 do not name the container.
+What ended a holding: \`release\` (Docker), \`rollback\` (nobody received the answer), \`reconcile\` (the ENI is gone, or the
+host was rebooted), \`operator\` (\`ec2-ipam release\`), \`evidence\` (nothing on the host used it).
+A call without a result has had no answer: what became of it was read from EC2, or the call was taken over by another.
+`,
+  async run({ args: [arg = ''], config, log, io, options, assemble }) {
+    const ip = parseIpv4(arg);
+    const only = options.subnet === null ? null : parseSubnetId(options.subnet, '--subnet');
+    const { store } = await assemble(config, log);
+    if (options.calls) {
+      await namedSubnets(store, []);
+      const calls = await callsFor(store, ip, options);
+      await store.close();
+      print(io.out, options.json, { address: ip, calls }, callsText(calls));
+      return 0;
+    }
+    const number = numberOf(ip);
+    const subnets = await namedSubnets(store, only === null ? [] : [only]);
+    const found: (Tenure & { subnet: string })[] = [];
+    for (const { id, cidr } of subnets) {
+      if (!covers(cidr, { first: number, last: number })) continue;
+      const { rows, now } = await store.history(id, ip, RECORDS_MAX);
+      const tenures = tenuresOf(rows).filter(one => isAsked(one, options, now));
+      found.push(...tenures.map(one => ({ subnet: id, ...one })));
+    }
+    await store.close();
+    const lines = found.map(({ since, until, ...rest }) => ({
+      since: timeOf(since),
+      until: timeOf(until),
+      ...rest,
+    }));
+    print(io.out, options.json, { address: ip, holdings: lines }, textOf(lines));
+    return 0;
+  },
+});
+
+/** The EC2 calls that named the address and began in the time that is asked for, newest first. */
+async function callsFor(store: Store, ip: Ipv4, { at, since, eni }: Asked) {
+  const { rows } = await store.ec2Calls(since ?? CALLS_MS, CALLS_MAX);
+  const named = rows.filter(
+    call => call.ips.includes(ip) && (eni === null || call.iface === eni) && (at === null || call.at <= at),
+  );
+  return named.map(({ iface, at: begun, endedAt, ...call }) => ({
+    ...{ at: timeOf(begun), ...call, eni: iface },
+    tookMs: endedAt === null ? null : endedAt - begun,
+  }));
+}
+
+function callsText(calls: Awaited<ReturnType<typeof callsFor>>): string {
+  if (calls.length === 0) return 'nothing is noted\n';
+  return table(
+    ['AT', 'ACTION', 'ENI', 'ADDRESSES', 'TOOK', 'RESULT'],
+    calls.map(({ at, action, eni, ips, tookMs, result }) => [
+      at ?? '-',
+      action,
+      eni,
+      String(ips.length),
+      tookMs === null ? '-' : `${tookMs} ms`,
+      result ?? 'none noted',
+    ]),
+  );
+}
+
+interface Asked {
+  readonly at: number | null;
+  readonly since: number | null;
+  readonly container: string | null;
+  readonly eni: string | null;
+}
+
+/** Whether the tenure is one that the options ask for. Without a record of its end, one that is over ended at once. */
+function isAsked(one: Tenure, { at, since, container, eni }: Asked, now: number): boolean {
+  const begin = one.since ?? one.until ?? now;
+  const end = one.isHeld ? Number.POSITIVE_INFINITY : (one.until ?? begin);
+  return (
+    (at === null || (begin <= at && at <= end)) &&
+    (since === null || end >= now - since) &&
+    (container === null || one.container === container) &&
+    (eni === null || one.eni === eni)
+  );
+}
+
+const timeOf = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString());
+
+type Line = Omit<Tenure, 'since' | 'until'> & { since: string | null; until: string | null; subnet: string };
+
+function textOf(lines: readonly Line[]): string {
+  if (lines.length === 0) return 'nothing is noted\n';
+  return table(
+    ['SINCE', 'UNTIL', 'CONTAINER', 'ENI', 'INSTANCE', 'ENDED BY', 'REQUEST', 'SUBNET'],
+    lines.map(one => [
+      one.since ?? 'not noted',
+      one.until ?? (one.isHeld ? 'now' : 'not noted'),
+      one.container ?? '-',
+      one.eni ?? '-',
+      one.instance ?? '-',
+      one.endedBy ?? '-',
+      [one.request, one.endRequest].map(id => id ?? '-').join(' '),
+      one.subnet,
+    ]),
+  );
+}

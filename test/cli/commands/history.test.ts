@@ -1,0 +1,143 @@
+// Goal: the ledger answers who held an address at a time. Method: main() in this process, with a ledger of its own whose
+// moves were made at times that the test says.
+import { join } from 'node:path';
+import { assemble } from '../../../src/assemble.ts';
+import { main } from '../../../src/cli/cli.ts';
+import { parseCidr } from '../../../src/domain/address.ts';
+import type { SubnetId } from '../../../src/domain/ids.ts';
+import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
+import { keptIo } from '../../kit/cli.ts';
+import { removeFolder, tempFolder } from '../../kit/folders.ts';
+import { make, makeReady, newRow } from '../../kit/ledger.ts';
+import { ENI, SUBNET } from '../../kit/rows.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+
+interface Context {
+  folder: string;
+  run(...argv: string[]): Promise<{ status: number; out: string; err: string }>;
+  /** The containers of the holdings that the command prints. */
+  who(...argv: string[]): Promise<unknown[]>;
+}
+const minutes = (count: number): number => count * 60_000;
+const [NOON, NOW] = [Date.parse('2026-11-24T12:00Z'), Date.now()];
+
+const histories = suite<Context>('history');
+histories.before.each(async context => {
+  context.folder = tempFolder();
+  const path = join(context.folder, 'ledger.sqlite');
+  context.run = async (...argv) => {
+    const { io, written } = keptIo({ signal: AbortSignal.abort() });
+    const env = { EC2_IPAM_STORE: `sqlite:${path}`, AWS_REGION: 'eu-central-1' };
+    const status = await main(['history', ...argv], env, io, assemble);
+    return { status, out: written.out, err: written.err };
+  };
+  context.who = async (...argv) => {
+    const { out } = await context.run(...argv, '--json');
+    return JSON.parse(out).holdings.map((one: { container: unknown }) => one.container);
+  };
+  let now = NOON;
+  const store = createSqliteStore(path, { clock: () => now, origin: 'server-1' });
+  await store.migrate();
+  await store.saveSubnet({ id: SUBNET, vpc: 'vpc-01', cidr: parseCidr('10.0.1.0/24') });
+  await store.add([newRow(7), newRow(8)]);
+  await makeReady(store, 7);
+  await make(store, 7, 'claim', { holder: 'web', call: '3f2a9c1d' });
+  now = NOON + minutes(10);
+  await make(store, 7, 'release', { call: '00c0ffee' });
+  now = NOON + minutes(20);
+  await make(store, 7, 'claim', { holder: 'db' });
+  now = NOON + minutes(30);
+  await make(store, 7, 'release', { cause: 'operator' });
+  now = NOW - minutes(5);
+  await make(store, 7, 'claim', { holder: 'web' });
+  now = NOW - minutes(4);
+  await make(store, 8, 'assign', { iface: ENI, ec2: { id: 'call-1' } });
+  now += 250;
+  await make(store, 8, 'assigned', { ec2: { id: 'call-1', result: 'done' } });
+  now = NOW - minutes(3);
+  await make(store, 8, 'unassign', { ec2: { id: 'call-2' } });
+  await store.close();
+});
+histories.after.each(({ folder }) => removeFolder(folder));
+
+histories(
+  'an address: has its holdings, the newest first, with calls and what ended them',
+  async ({ run }) => {
+    const { status, out, err } = await run('10.0.1.7');
+    assert.equal([status, err], [0, '']);
+    const [head, ...lines] = out.trimEnd().split('\n');
+    assert.match(String(head), /^SINCE +UNTIL +CONTAINER +ENI +INSTANCE +ENDED BY +REQUEST +SUBNET$/);
+    assert.is(lines.length, 3);
+    assert.match(String(lines[0]), new RegExp(`^\\S+Z +now +web +${ENI} +- +- +- - +${SUBNET}$`));
+    assert.match(String(lines[1]), /^2026-11-24T12:20:00\.000Z +2026-11-24T12:30:00\.000Z +db .* operator /);
+    assert.match(String(lines[2]), /^2026-11-24T12:00:00\.000Z .* web .* release +3f2a9c1d 00c0ffee /);
+    const { address, holdings } = JSON.parse((await run('10.0.1.7', '--json')).out);
+    assert.is(address, '10.0.1.7');
+    assert.equal(holdings[2], {
+      ...{ since: '2026-11-24T12:00:00.000Z', until: '2026-11-24T12:10:00.000Z', subnet: SUBNET },
+      ...{
+        isHeld: false,
+        eni: ENI,
+        instance: null,
+        container: 'web',
+        request: '3f2a9c1d',
+        server: 'server-1',
+      },
+      ...{ endedBy: 'release', endRequest: '00c0ffee', endServer: 'server-1' },
+    });
+  },
+);
+
+const ASKED: [what: string, argv: string[], who: string[]][] = [
+  ['a time within a holding', ['--at', '2026-11-24T12:05Z'], ['web']],
+  ['a time in another zone', ['--at', '2026-11-24T13:25:00+01:00'], ['db']],
+  ['a time between two', ['--at', '2026-11-24T12:15Z'], []],
+  ['a time before all', ['--at', '2026-11-24T11:00Z'], []],
+  ['since a while', ['--since', '1h'], ['web']],
+  ['a container', ['--container', 'web'], ['web', 'web']],
+  ['an ENI', ['--eni', ENI], ['web', 'db', 'web']],
+  ['another ENI', ['--eni', 'eni-0b'], []],
+  ['its subnet', ['--subnet', SUBNET, '--container', 'db'], ['db']],
+];
+for (const [what, argv, who] of ASKED)
+  histories(`${what}: chooses the holdings`, async context => {
+    assert.equal(await context.who('10.0.1.7', ...argv), who);
+  });
+
+histories('--calls: shows what EC2 was asked for the address, and what came of it', async ({ run }) => {
+  const { calls } = JSON.parse((await run('10.0.1.8', '--calls', '--json')).out);
+  assert.equal(
+    calls.map(({ action, eni, ips, tookMs, result }: Record<string, unknown>) => [
+      ...[action, eni, ips, tookMs, result],
+    ]),
+    [
+      ['unassign', ENI, ['10.0.1.8'], null, null],
+      ['assign', ENI, ['10.0.1.8'], 250, 'done'],
+    ],
+  );
+  const [head, , last] = (await run('10.0.1.8', '--calls')).out.split('\n');
+  assert.match(String(head), /^AT +ACTION +ENI +ADDRESSES +TOOK +RESULT$/);
+  assert.match(String(last), /^\S+Z +assign +eni-0a +1 +250 ms +done$/);
+  for (const more of [
+    ['--eni', 'eni-0b'],
+    ['--since', '1m'],
+    ['--at', '2026-11-24T12:05Z'],
+  ])
+    assert.is((await run('10.0.1.8', '--calls', ...more)).out, 'nothing is noted\n', more.join(' '));
+  assert.is((await run('10.0.1.7', '--calls')).out, 'nothing is noted\n', 'of another address');
+});
+
+histories('an address that nobody held, and one of no subnet: have none', async ({ run }) => {
+  for (const address of ['10.0.1.8', '10.9.9.9'])
+    assert.equal((await run(address)).out, 'nothing is noted\n');
+});
+
+for (const [what, argv] of [
+  ['a time without a zone', ['10.0.1.7', '--at', '2026-11-24T12:05']],
+  ['a day that is none', ['10.0.1.7', '--at', '2026-13-24T12:05Z']],
+  ['no address', ['10.0.1']],
+  ['a subnet that the ledger has not', ['10.0.1.7', '--subnet', 'subnet-0ff' as SubnetId]],
+] as const)
+  histories(`${what}: is wrong usage`, async ({ run }) => assert.is((await run(...argv)).status, 2));
+
+histories.run();
