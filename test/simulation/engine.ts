@@ -5,7 +5,7 @@
  */
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
 import type { EniId, InstanceId } from '../../src/domain/ids.ts';
-import { ANSWERED_WITHIN_MS } from '../../src/domain/origin.ts';
+import { ANSWERED_WITHIN_MS, REPEATED_FOR_MS } from '../../src/domain/origin.ts';
 import { Process } from '../kit/clock.ts';
 import { type Broken, type Connection, createConnection, type Reply } from './connection.ts';
 import type { Port } from './layout.ts';
@@ -24,6 +24,9 @@ const EMPTY_RETRY_MS = 1000;
  *  listens. */
 const AGENT_WAITS_MS = { least: 2_000, most: 40_000 };
 const AGENT_PAUSE_MS = 200;
+const OWED_PAUSE_MS = 10_000;
+/** The longest time until Docker is answered. */
+const AGENT_BOUNDS_MS = [5_000, ANSWERED_WITHIN_MS];
 /** How much later a server may be told of a connection's end. */
 const TOLD_AFTER_MS_MAX = 600_000;
 
@@ -245,17 +248,43 @@ export class Engine {
   /** The ENIs of the calls of its agent that have no answer yet. */
   unanswered = (): EniId[] => [...this.#asking];
 
-  /** Sends the call with an id, to one server after the other until one answers. */
+  /** Sends the call with an id. Docker is answered in its time, and the agent goes on after that. */
   async #askByAgent(port: Port, request: Request): Promise<Reply | null> {
-    const { clock } = this.#world;
     const call: AgentCall = {
       id: `${this.host} ${++this.#calls}`,
       instance: this.host as InstanceId,
-      startedAt: clock.now,
+      startedAt: this.#world.clock.now,
       readIp: null,
       written: new Map(),
     };
-    while (clock.now - call.startedAt < ANSWERED_WITHIN_MS) {
+    const boundMs = this.#world.random.pick(AGENT_BOUNDS_MS) ?? ANSWERED_WITHIN_MS;
+    const reply = await this.#repeat(port, request, call, boundMs);
+    if (reply === null) void this.#goOn(port, request, call);
+    return reply;
+  }
+
+  /** Makes a release after all, and releases what a request is given after all. */
+  async #goOn(port: Port, request: Request, call: AgentCall): Promise<void> {
+    const { oracle } = this.#world;
+    if (request.kind !== 'RequestAddress' && request.kind !== 'ReleaseAddress') return;
+    this.#asking.push(port.eni);
+    oracle.note(`agent of ${this.host}: ${request.kind} ${call.id} is owed`);
+    const reply = await this.#repeat(port, request, call, REPEATED_FOR_MS);
+    const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
+    if (ip !== undefined) {
+      const holding = oracle.holdingOn(port, ip);
+      oracle.ended(holding);
+      const release = { kind: 'ReleaseAddress', poolId: request.poolId, address: ip } as const;
+      const released = await this.#askByAgent(port, release);
+      oracle.released(holding, released !== null && released.Error === undefined);
+    }
+    this.#asking.splice(this.#asking.indexOf(port.eni), 1);
+  }
+
+  /** Sends the call to one server after the other until one answers. */
+  async #repeat(port: Port, request: Request, call: AgentCall, forMs: number): Promise<Reply | null> {
+    const { clock } = this.#world;
+    while (clock.now - call.startedAt < forMs) {
       const server = this.#world.pickServer(port.ledger);
       if (server.process.state !== 'dead' && !server.isLeaving) {
         const sentMsAgo = clock.now - call.startedAt;
@@ -266,7 +295,7 @@ export class Engine {
           return outcome;
         }
       }
-      await clock.waitIn(this.process, AGENT_PAUSE_MS);
+      await clock.waitIn(this.process, forMs > ANSWERED_WITHIN_MS ? OWED_PAUSE_MS : AGENT_PAUSE_MS);
     }
     return null;
   }
