@@ -222,7 +222,6 @@ export function createWitnessed(
           row,
           move: row.missingSince === null ? 'release' : 'retire',
           cause: 'evidence',
-          releaseId: row.releaseId,
         }),
       ),
     );
