@@ -7,7 +7,7 @@ import { assert, suite } from '../kit/uvu.ts';
 import { attack, PARTS } from './attack.ts';
 import type { Outcome } from './part.ts';
 
-const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_007);
+const SEED = Number(process.env.FUZZ_SEED ?? 1);
 const isNode = !('Deno' in globalThis) && process.versions.bun === undefined;
 const INPUTS = byLength({
   full: isNode ? 1_000_000 : 100_000,
@@ -16,7 +16,7 @@ const INPUTS = byLength({
 });
 
 const fuzz = suite('hostile inputs');
-fuzz(`${INPUTS} of them, seed ${SEED} (FUZZ_SEED=${SEED} repeats it)`, async () => {
+fuzz(`${INPUTS} of them, seed ${SEED} (FUZZ_SEED=N takes another)`, async () => {
   const outcomes: Outcome[] = [];
   const told = (outcome: Outcome) => void outcomes.push(outcome);
   await attack({ seed: SEED, inputs: INPUTS, only: null, jobs: isNode && INPUTS > 100_000 ? 2 : 0, told });
