@@ -12,12 +12,12 @@ import { makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds, exchange } from '../kit/servers/raw-http.ts';
 import { toward } from '../kit/servers/transports.ts';
 import { ROOMY } from '../kit/vpcs.ts';
-import { world } from '../kit/world.ts';
+import { NOT_WARM, world } from '../kit/world.ts';
 import { type Hostile, joined } from './hostile.ts';
 import { checkedLine, INSIDES, logInto, type Part, type Scene, type Target } from './part.ts';
 
 /** A client that hears nothing for so long hangs up. */
-const QUIET_MS = 100;
+const QUIET_MS = 250;
 const REQUESTS_MAX = 12;
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 const encoder = new TextEncoder();
@@ -123,7 +123,7 @@ function checkHeard(heard: string): void {
 async function openListeners({ note, wrong, more }: Scene): Promise<Target> {
   const certificates = makeCertificates(undefined, 'i-0a');
   const folder = tempFolder();
-  const { pools, allocator } = world({ vpc: ROOMY });
+  const { pools, allocator } = world({ vpc: ROOMY, policy: { ...NOT_WARM, requestTimeoutMs: 100 } });
   const log = logInto(wrong);
   const app = createDriver({ pools, allocator, opened: async () => {} }, log);
   const { cert, key } = certificates.server;
