@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Log, LogLevel } from '../../src/domain/log.ts';
 import { createDriver } from '../../src/http/driver.ts';
 import { noteUnixPeer, REQUEST_ID, SENT_MS_AGO } from '../../src/http/identity.ts';
@@ -83,8 +84,8 @@ class DriverTarget {
     const client = hostile.oneOf(this.#clients);
     const headers = this.#headers(hostile, client);
     const hangUp = new AbortController();
-    const isSilent = hostile.chance(0.02);
-    if (isSilent) setImmediate(() => hangUp.abort());
+    const isSilent = hostile.chance(0.05);
+    if (isSilent) void afterTurns(hostile.below(6)).then(() => hangUp.abort());
     this.#world.time.now += STEP_MS;
     for (const { level, message, fields } of this.#world.lines.splice(0))
       this.#log(level as LogLevel, message, fields);
@@ -172,6 +173,11 @@ class DriverTarget {
     const complaints = this.#model.complaints(new Map(rows.map(row => [row.ip, row.iface])));
     if (complaints.length > 0) throw new Error(complaints.join('\n'));
   }
+}
+
+/** A hang-up may come at any step of a request. */
+async function afterTurns(turns: number): Promise<void> {
+  for (let i = 0; i < turns; i++) await turn();
 }
 
 type Fields = Readonly<Record<string, unknown>>;
