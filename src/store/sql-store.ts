@@ -250,6 +250,7 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
         upsertInto(dialect, sighting, some.map(keyFirst), replaced, { keyColumns: SIGHTING_KEYS, only }),
       );
       const select = sql`SELECT ${witness.ticket} FROM ${witness} WHERE ${witness.instance} = ${instance}`;
+      // After the commit another one may have been begun.
       const { rows } = await write([note, ...deletes, ...inserts], select);
       return rows[0]?.ticket === ticket;
     },

@@ -198,8 +198,8 @@ export interface Store {
    *  readings before. */
   beginReading(host: WitnessedHost, ticket: string): Promise<LedgerWitness>;
   /** Saves what the reading has shown: notes of the witness what it says and that it was read now, inserts or replaces
-   *  `save`, and deletes those of `forget` that are still of the same ENI. Returns false, and changes nothing, when
-   *  another reading of the host was begun since. */
+   *  `save`, and deletes those of `forget` that are still of the same ENI. Returns false when another reading of the host
+   *  was begun since. Then nothing was changed, or it was before that one read the sightings. */
   saveReading(
     witness: Pick<LedgerWitness, 'instance' | 'ticket' | 'incomplete' | 'engine' | 'engineSince'>,
     save: readonly LedgerSighting[],

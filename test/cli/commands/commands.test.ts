@@ -193,6 +193,7 @@ commands(
     assert.ok(status.unseen[0].unseenMs >= 300_000);
     assert.is(status.withheld[0].finding, 'process 9 (runc init)');
     assert.is(status.endedByEvidence, 4);
+    assert.equal([status.hosts[0].instance, status.hosts[0].incomplete], ['i-0a', null]);
     assert.is(status.holders[0].container, 'web', "the engine's own word comes first");
     const text = (await run(context, MINE, 'status')).out;
     assert.match(text, /Not seen: held, but in use nowhere on the host\n.*\n10\.0\.1\.9 .* 5m, 5 readings/);

@@ -66,6 +66,30 @@ hosts('the list: has who enrolled, who was seen, and who is revoked', async ({ s
   );
 });
 
+hosts(
+  'the list: has when the witness of a host was heard last, and why it was not complete',
+  async ({ store, run }) => {
+    await store.noteSeen([A, B]);
+    const witness = await store.beginReading(B, '00000000-0000-4000-8000-000000000001');
+    await store.saveReading({ ...witness, incomplete: 'no dockerd' }, [], []);
+    const lines = (await run('hosts')).out.trim().split('\n');
+    assert.match(lines[0] ?? '', /READ +NOT COMPLETE$/);
+    assert.match(lines[1] ?? '', /^i-0a .* - +-$/);
+    assert.match(lines[2] ?? '', /^i-0b .* \d+s ago +no dockerd$/);
+    const { hosts: list } = JSON.parse((await run('hosts --json')).out);
+    assert.equal(
+      list.map(({ readAt, incomplete }: { readAt: number | null; incomplete: string | null }) => [
+        readAt !== null,
+        incomplete,
+      ]),
+      [
+        [false, null],
+        [true, 'no dockerd'],
+      ],
+    );
+  },
+);
+
 hosts('revoke and allow: change the ledger, and say so', async ({ store, run }) => {
   assert.match((await run(`hosts revoke ${A}`)).out, 'i-0a is revoked: servers disconnect it within seconds');
   const [host] = (await store.hosts()).rows;
