@@ -182,7 +182,7 @@ const insideOf = (use: Use | undefined): KernelPlace[] => use?.places.filter(({ 
 export function weigh(weighed: Weighed): Verdict {
   const { rows, enis, reading } = weighed;
   const uses = new Map(reading.uses.map(use => [use.ip, use]));
-  const incomplete = reading.incomplete ?? namelessness(reading) ?? blindness(rows, uses);
+  const incomplete = reading.incomplete ?? blindness(rows, uses);
   const before = new Map(weighed.before.map(one => [keyOf(one), one]));
   const byEni = new Map(enis.map(eni => [eni.id, eni]));
   const found = { leaks: [] as Leak[], withheld: [] as Stray[], strays: [] as Stray[] };
@@ -266,10 +266,6 @@ interface Seen {
   /** Whether the reading counts when it does not show the address. */
   readonly isCounted: boolean;
 }
-
-/** Readings count together only if they are known to be of one boot and one engine. */
-const namelessness = ({ boot, engine }: HostReading): string | null =>
-  boot === null || engine === null ? 'the reading does not say of which boot and engine it is' : null;
 
 /** A running container whose address the kernel does not show: the kernel does not show others either. gVisor takes
  *  addresses off the interface. */
