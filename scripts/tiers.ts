@@ -71,6 +71,12 @@ export const TIERS: readonly Tier[] = [
     limitMs: 5 * MINUTE_MS,
   },
   {
+    name: 'monitoring',
+    runtimes: ['node'],
+    needs: ['./dist/ec2-ipam.mjs', 'promtool'],
+    limitMs: 5 * MINUTE_MS,
+  },
+  {
     name: 'bench',
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],

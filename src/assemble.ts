@@ -8,6 +8,7 @@ import type { Config } from './cli/settings/config.ts';
 import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
 import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
+import { observed } from './cloud/observed.ts';
 import { createRateLimiter } from './cloud/rate-limiter.ts';
 import { createVerbatimEc2 } from './cloud/verbatim-ec2.ts';
 import { createDeadlineClock } from './domain/clock.ts';
@@ -15,6 +16,7 @@ import { IpamError } from './domain/error.ts';
 import { SERVER_ID_CHARS } from './domain/history.ts';
 import { type InstanceId, parseInstanceId } from './domain/ids.ts';
 import type { Log } from './domain/log.ts';
+import type { Observer } from './domain/observer.ts';
 import type { IpamContext, Policy } from './ipam/context.ts';
 import { openIpam, type WitnessOptions } from './ipam/ipam.ts';
 import { endHoldersBefore } from './ipam/sync/holders.ts';
@@ -26,13 +28,14 @@ import { createWitness } from './witness/witness.ts';
 
 /** Builds the parts, each from those before it. Asks nothing of the store or of EC2 yet; an embedded ledger's instance is
  *  known when it has been opened. */
-export async function assemble(config: Config, log: Log): Promise<Parts> {
+export async function assemble(config: Config, log: Log, observer?: Observer): Promise<Parts> {
   const server = randomUUID().slice(0, SERVER_ID_CHARS);
   const spec = parseStoreUrl(config.store);
   const store = await createStore(spec, {
     password: config.storePassword,
     origin: server,
     history: config.history,
+    observer,
   });
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
@@ -42,12 +45,14 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
   const metadata = metadataOf(process.env);
   const time = createEc2Time(clock, Date.now, log);
   const ec2 = { ...config.aws, metadata, time, deadlineClock: deadlines, log };
-  const cloud = createRateLimiter(createEc2Client(ec2), {
+  const client = createEc2Client(ec2);
+  const cloud = createRateLimiter(observer === undefined ? client : observed(client, observer, clock), {
     clock,
     wait,
     share: config.ec2SharePercent / 100,
     budget: spec.kind === 'mysql' ? store : null,
     log,
+    observer,
   });
   const host: { instance: InstanceId | null } = { instance: null };
   const context: IpamContext = {
@@ -60,6 +65,7 @@ export async function assemble(config: Config, log: Log): Promise<Parts> {
     random: Math.random,
     log,
     host,
+    observer,
   };
   const { reconcileEveryMs } = config;
   const ipam = openIpam(context, { server, reconcileEveryMs, witness: witnessOf(config, spec) });

@@ -13,6 +13,7 @@ const FLOORS: Record<string, number> = {
   witness: 2,
   ipam: 3,
   trust: 3,
+  metrics: 3,
   probe: 3,
   http: 4,
   agent: 5,
@@ -34,6 +35,7 @@ const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
   [/^(@peculiar\/|reflect-metadata$)/, ['trust'], 'certificates are made in one place'],
   [/^@(aws-sdk|smithy)\//, ['cloud'], "EC2's errors become ours in one place"],
   [/^(hono|@hono\/)/, ['http', 'agent', 'simulator'], 'the machine runs without a web server'],
+  [/^prom-client$/, ['metrics'], 'the rest tells an observer, which may be absent'],
   [/^node:sqlite$/, ['store'], 'SQL stays behind the Store interface'],
 ];
 // The domain reads no clock, no file and no randomness.

@@ -2,6 +2,7 @@
 import type { Ec2Client } from '../cloud/cloud.ts';
 import type { VerbatimEc2 } from '../cloud/verbatim.ts';
 import type { Log } from '../domain/log.ts';
+import type { Observer } from '../domain/observer.ts';
 import type { Service } from '../http/driver.ts';
 import type { IpamContext } from '../ipam/context.ts';
 import type { Keeper } from '../ipam/sync/keeper.ts';
@@ -64,7 +65,8 @@ export interface Parts {
   own(): Promise<void>;
   service(opened: Service['opened']): Service;
 }
-export type Assemble = (config: Config, log: Log) => Promise<Parts>;
+/** `observer`: whoever watches the server; undefined: nobody does. */
+export type Assemble = (config: Config, log: Log, observer?: Observer) => Promise<Parts>;
 
 export interface Context<O extends Options = Options> {
   readonly config: Config;

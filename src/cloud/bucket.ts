@@ -27,6 +27,8 @@ export interface TokenBucket {
   /** EC2 said that there are too many calls: the bucket is empty and fills at half its speed. Returns
    *  whether it was at full speed before. */
   slow(): boolean;
+  /** Calls of our own that may be sent at once; below 0 while cold calls have drawn ahead. */
+  left(): number;
   /** Tokens of our own that come in a second, by now. */
   readonly perSecond: number;
 }
@@ -108,6 +110,10 @@ export function createTokenBucket(rate: Rate, { clock, share }: Parts): TokenBuc
       const wasFull = speed === 1;
       speed = Math.max(SPEED_MIN, speed / 2);
       return wasFull;
+    },
+    left() {
+      fill();
+      return Math.min(account, own);
     },
     get perSecond() {
       return perSecond();

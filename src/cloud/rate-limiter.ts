@@ -7,6 +7,7 @@
  */
 import { IpamError, isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import type { Observer } from '../domain/observer.ts';
 import { createTurns, NO_KEY } from '../domain/turns.ts';
 import { createTokenBucket, type Rate } from './bucket.ts';
 import type { ChangeKind, Cloud, Ec2Client, Permit, Sender, Urgency } from './cloud.ts';
@@ -31,6 +32,8 @@ export interface RateLimiterOptions {
   /** Where the servers that share the account take their permits; null: this process is the only one. */
   readonly budget: Budget | null;
   readonly log: Log;
+  /** Undefined: nobody watches. */
+  readonly observer?: Observer | undefined;
 }
 
 // https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: for each account and Region, each
@@ -59,7 +62,7 @@ interface Api {
 /** The cloud behind the limiter. Until `as` says otherwise, its calls are cold. */
 export function createRateLimiter(
   client: Ec2Client,
-  { clock, wait, share, budget, log }: RateLimiterOptions,
+  { clock, wait, share, budget, log, observer }: RateLimiterOptions,
 ): Cloud {
   const apis = new Map<string, Api>();
 
@@ -68,6 +71,7 @@ export function createRateLimiter(
     if (api === undefined) {
       const rate = CHANGES.includes(action) ? CHANGE : READ;
       const bucket = createTokenBucket(rate, { clock, share });
+      observer?.tokens(action, bucket.left);
       const turns = createTurns(clock, rate.perSecond * share * MODEST_PART);
       const spare = rate.capacity * SPARED;
       const alone = createPermitQueue(action, { bucket, spare, turns, clock, wait });

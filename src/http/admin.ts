@@ -1,5 +1,6 @@
-/** What the admin listener serves: whether the process and its ledger work, for whoever probes a server. */
+/** What the admin listener serves: whether the process and its ledger work, and the metrics. */
 import { IpamError } from '../domain/error.ts';
+import { kept, within } from '../metrics/kept.ts';
 import type { Store } from '../store/store.ts';
 
 /** An answer about the ledger is good for so long, so that probes do not load the store. */
@@ -11,6 +12,8 @@ export interface Readiness {
   readonly isReady: boolean;
   /** `ok`, or why the ledger cannot be used. */
   readonly store: string;
+  /** `ok`, or the code of the error with which EC2's last answer to this server ended. */
+  readonly ec2: string;
 }
 
 interface ReadyParts {
@@ -20,15 +23,13 @@ interface ReadyParts {
   /** Milliseconds, monotonic. */
   readonly clock: () => number;
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
+  readonly ec2: () => string;
 }
 
 /** Returns a check whether the ledger can be reached and has the right schema. It asks the store at most once a second,
  *  never twice at a time, and answers within two seconds. Never throws. EC2 does not decide: containers start with
  *  ready addresses while it is away. */
-export function createReadyCheck({ store, isOpen, clock, wait }: ReadyParts): () => Promise<Readiness> {
-  let known: { readonly said: string; readonly at: number } | null = null;
-  let asking: Promise<string> | null = null;
-
+export function createReadyCheck({ store, isOpen, clock, wait, ec2 }: ReadyParts): () => Promise<Readiness> {
   async function ask(): Promise<string> {
     try {
       return (await store.outdated()) ?? 'ok';
@@ -36,37 +37,12 @@ export function createReadyCheck({ store, isOpen, clock, wait }: ReadyParts): ()
       return error instanceof IpamError ? error.line : 'internal error';
     }
   }
-
-  async function askOnce(): Promise<string> {
-    const said = await ask();
-    known = { said, at: clock() };
-    asking = null;
-    return said;
-  }
-
-  async function inTime(asked: Promise<string>): Promise<string> {
-    const answered = new AbortController();
-    const late = async () => {
-      await wait(STORE_MAX_MS, answered.signal);
-      return `no answer within ${STORE_MAX_MS / 1000} s`;
-    };
-    try {
-      return await Promise.race([asked, late()]);
-    } finally {
-      answered.abort();
-    }
-  }
-
-  async function said(): Promise<string> {
-    if (!isOpen()) return 'the ledger is not open yet';
-    if (known !== null && clock() - known.at < KEPT_MS) return known.said;
-    asking ??= askOnce();
-    return await inTime(asking);
-  }
+  const asked = kept(ask, KEPT_MS, clock);
 
   return async () => {
-    const store = await said();
-    return { isReady: store === 'ok', store };
+    const said = isOpen() ? await within(STORE_MAX_MS, asked(), wait) : 'the ledger is not open yet';
+    const store = said ?? `no answer within ${STORE_MAX_MS / 1000} s`;
+    return { isReady: store === 'ok', store, ec2: ec2() };
   };
 }
 
@@ -74,13 +50,20 @@ interface AdminApp {
   fetch(request: Request): Promise<Response>;
 }
 
-export function createAdminApp(ready: () => Promise<Readiness>): AdminApp {
+interface AdminParts {
+  readonly ready: () => Promise<Readiness>;
+  readonly metrics: { readonly contentType: string; text(): Promise<string> };
+}
+
+export function createAdminApp({ ready, metrics }: AdminParts): AdminApp {
   const pages: Readonly<Record<string, () => Promise<Response>>> = {
     '/healthz': async () => new Response('ok\n', { headers: FRESH }),
     '/readyz': async () => {
       const readiness = await ready();
       return Response.json(readiness, { status: readiness.isReady ? 200 : 503, headers: FRESH });
     },
+    '/metrics': async () =>
+      new Response(await metrics.text(), { headers: { ...FRESH, 'content-type': metrics.contentType } }),
   };
   return {
     async fetch({ method, url }) {

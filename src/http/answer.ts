@@ -11,8 +11,8 @@ import { logOf, withId } from './call.ts';
 export interface Env {
   /** What @hono/node-server passes to a handler. Absent when the app is called without a socket. */
   Bindings: { incoming?: IncomingMessage; outgoing?: ServerResponse };
-  /** See call.ts. */
-  Variables: { callId?: string };
+  /** `callId`: see call.ts. `failure`: why the call was not done. */
+  Variables: { callId?: string; failure?: unknown };
 }
 
 // https://docs.docker.com/engine/extend/plugin_api/
@@ -80,6 +80,7 @@ export async function handOver(
 ): Promise<Response> {
   const why = caller.isGone() ? 'the caller has gone' : isStale() ? SUSPENDED : null;
   if (why === null) return send(c, body);
+  c.set('failure', new IpamError(isStale() ? 'unavailable' : 'caller-gone', why));
   await undo();
   return json({ Error: withId(c, why) });
 }

@@ -6,6 +6,7 @@ import { formatCidr, type Ipv4, parseIpv4 } from '../domain/address.ts';
 import { IpamError, isError } from '../domain/error.ts';
 import { type EniId, type Pool, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import type { Observer } from '../domain/observer.ts';
 import { ANYBODY, type Authorize, ledgerWaitMs, type Origin } from '../domain/origin.ts';
 import { cleaned, shown } from '../domain/text.ts';
 import type { Pools } from '../ipam/pools.ts';
@@ -57,13 +58,15 @@ interface DriverOptions {
   readonly bodyMaxMs?: number;
   /** What clients with certificates may do. Default: use the ENIs of their instance. */
   readonly authorize?: Authorize;
+  /** Undefined: nobody watches. */
+  readonly observer?: Observer | undefined;
   /** For how long what is read now may have been there; see pulse.ts. */
   readonly inputAgeMs?: () => number;
 }
 
 export function createDriver(service: Service, log: Log, options: DriverOptions = {}): Hono<Env> {
   const { inFlight = createInFlight(), bodyMaxMs = BODY_MAX_MS, authorize = 'instance' } = options;
-  const { inputAgeMs = () => 0 } = options;
+  const { inputAgeMs = () => 0, observer } = options;
   const networks = createAdmission(NETWORKS);
   const [requests, releases] = [createAdmission(REQUESTS), createAdmission(RELEASES)];
   const seldom = createSeldom(log);
@@ -84,11 +87,18 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
       },
     );
   };
+  if (observer !== undefined) app.use((c, next) => watched(c, next, observer));
   app.use((_, next) => inFlight.track(next));
-  const refusal = (c: Context<Env>, error: unknown, about: { eni?: EniId; ip?: Ipv4 } = {}) =>
-    errorAnswer(c, error, isByAnybody(error) ? seldom : log, about, statusOf(c, error));
+  const refusal = (c: Context<Env>, error: unknown, about: { eni?: EniId; ip?: Ipv4 } = {}) => {
+    c.set('failure', error);
+    return errorAnswer(c, error, isByAnybody(error) ? seldom : log, about, statusOf(c, error));
+  };
   app.onError((error, c) => refusal(c, error));
-  app.notFound(c => c.json({ Error: `no such endpoint: ${c.req.method} ${shown(c.req.path)}` }, 404));
+  app.notFound(c => {
+    const error = `no such endpoint: ${c.req.method} ${shown(c.req.path)}`;
+    c.set('failure', new IpamError('bad-request', error));
+    return c.json({ Error: error }, 404);
+  });
 
   addConstants(app);
 
@@ -194,6 +204,15 @@ export function createDriver(service: Service, log: Log, options: DriverOptions 
     return send(c, {});
   });
   return app;
+}
+
+/** Tells the observer how long the call took and how it ended. */
+async function watched(c: Context<Env>, next: () => Promise<void>, observer: Observer): Promise<void> {
+  const startedAt = performance.now();
+  await next(); // it does not throw: errors are answered
+  const { failure } = c.var;
+  const result = failure === undefined ? 'ok' : failure instanceof IpamError ? failure.code : 'internal';
+  observer.answered(c.req.path, result, performance.now() - startedAt);
 }
 
 class StoppedError extends IpamError {}

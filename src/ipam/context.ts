@@ -3,6 +3,7 @@ import type { Cloud, Urgency } from '../cloud/cloud.ts';
 import type { Allocation, Rest } from '../domain/allocation.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
+import type { Observer } from '../domain/observer.ts';
 import type { WarmTarget } from '../domain/pool-size.ts';
 import type { Store } from '../store/store.ts';
 
@@ -53,6 +54,8 @@ export interface IpamContext {
   readonly host: { readonly instance: InstanceId | null };
   /** Undefined in commands, which have no waiting requests. */
   readonly followUps?: FollowUps;
+  /** Undefined where nobody watches. */
+  readonly observer?: Observer | undefined;
 }
 
 /** Returns the time on the deadline clock until which the call of an intent may be sent. Read it before the intent

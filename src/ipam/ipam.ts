@@ -48,6 +48,7 @@ export function openIpam(given: IpamContext, options: IpamOptions): Ipam {
   const attachments = createAttachments(context);
   const rollbacks = createRollbacks(context);
   const cache = createCache(context.policy, context.clock);
+  context.observer?.remembers(cache.countAll);
   const outages = createOutages(context);
   const warm = createWarmPools(context, enis, cache);
   const releases = createReleases(context, { enis, attachments, cache, warm, outages });

@@ -8,6 +8,7 @@ import {
   ruleOf,
 } from '../domain/allocation.ts';
 import { IpamError, isError } from '../domain/error.ts';
+import type { Observer } from '../domain/observer.ts';
 import { createLockWait, type LockedCall, type TellLocked } from './lock-wait.ts';
 import { CHANGES_MAX, type Store } from './store.ts';
 
@@ -47,6 +48,8 @@ export interface GroupBounds {
   readonly locked?: (changes: readonly Change[]) => Promise<ReadonlySet<string>>;
   /** Milliseconds, monotonic. */
   readonly clock?: () => number;
+  /** Undefined: nobody watches. */
+  readonly observer?: Observer | undefined;
   /** Runs `work` after so many milliseconds, unless what it returns is called before. */
   readonly later?: (work: () => void, ms: number) => () => void;
 }
@@ -78,7 +81,7 @@ interface Call extends LockedCall {
  */
 export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['move'] {
   const { lanesMax, changesMax = CHANGES_MAX, waitersMax = WAITERS_MAX, gather = soon } = bounds;
-  const { locked = cannotTell, clock = now, later = timer } = bounds;
+  const { locked = cannotTell, clock = now, later = timer, observer } = bounds;
   let waiting: Call[] = [];
   let lanes = 0;
   let slow = 0;
@@ -134,8 +137,10 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
 
   async function carryOut(batch: readonly Call[]): Promise<void> {
     const leave = takeLane();
+    const startedAt = observer === undefined ? 0 : clock();
     try {
       const rows = await commit(batch.flatMap(call => call.changes));
+      observer?.committed(rows.length, clock() - startedAt);
       const moved = new Map(rows.map(row => [keyOf(row), row]));
       for (const call of batch) call.resolve(call.keys.flatMap(key => moved.get(key) ?? []));
     } catch (error) {

@@ -28,9 +28,11 @@ probes.before.each(context => {
     },
     isOpen: () => context.isOpen,
     clock: () => context.now,
+    ec2: () => 'ec2-throttled',
     wait: () => new Promise(resolve => context.waits.push(resolve)),
   });
-  const app = createAdminApp(ready);
+  const metrics = { contentType: 'text/plain; version=0.0.4', text: async () => 'up 1\n' };
+  const app = createAdminApp({ ready, metrics });
   context.probe = async (path = '/readyz', method = 'GET') => {
     const answer = await app.fetch(new Request(`http://127.0.0.1${path}`, { method }));
     return { status: answer.status, text: (await answer.text()).trim() };
@@ -42,16 +44,22 @@ probes('the process: is well while the ledger is not open, and the store is not 
   assert.equal(await context.probe('/healthz'), { status: 200, text: 'ok' });
   assert.equal(await context.probe(), {
     status: 503,
-    text: '{"isReady":false,"store":"the ledger is not open yet"}',
+    text: '{"isReady":false,"store":"the ledger is not open yet","ec2":"ec2-throttled"}',
   });
   assert.is(context.asked, 0);
 });
 
 probes('the ledger: is ready when the store says so, and not when its schema is another', async context => {
-  assert.equal(await context.probe(), { status: 200, text: '{"isReady":true,"store":"ok"}' });
+  assert.equal(await context.probe(), {
+    status: 200,
+    text: '{"isReady":true,"store":"ok","ec2":"ec2-throttled"}',
+  });
   context.now += 1000;
   context.answer = async () => 'the schema is old';
-  assert.equal(await context.probe(), { status: 503, text: '{"isReady":false,"store":"the schema is old"}' });
+  assert.equal(await context.probe(), {
+    status: 503,
+    text: '{"isReady":false,"store":"the schema is old","ec2":"ec2-throttled"}',
+  });
 });
 
 probes('a store that is away: is told with its reason, an error of ours is not', async context => {
@@ -77,13 +85,20 @@ probes('a store that does not answer: ends no probe, and is not asked again mean
   context.answer = () => new Promise(resolve => (end = resolve));
   const [first, second] = [context.probe(), context.probe()];
   for (const tell of context.waits) tell();
-  const late = { status: 503, text: '{"isReady":false,"store":"no answer within 2 s"}' };
+  const late = {
+    status: 503,
+    text: '{"isReady":false,"store":"no answer within 2 s","ec2":"ec2-throttled"}',
+  };
   assert.equal([await first, await second], [late, late]);
   context.now += 60_000;
   const third = context.probe();
   assert.is(context.asked, 1);
   end(null);
   assert.is((await third).status, 200);
+});
+
+probes('metrics: are given as text', async context => {
+  assert.equal(await context.probe('/metrics'), { status: 200, text: 'up 1' });
 });
 
 probes('other pages and methods: are refused', async context => {

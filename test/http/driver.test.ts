@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
+import type { Observer } from '../../src/domain/observer.ts';
 import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
@@ -90,6 +91,32 @@ protocol(
     assert.equal(await release(), {}, 'the places are free again');
   },
 );
+
+protocol('each call: is told once to whoever watches, with how it ended', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  const told: string[] = [];
+  const observer = {
+    answered(path, result, ms) {
+      assert.ok(ms >= 0);
+      told.push(`${path} ${result}`);
+    },
+  } as Pick<Observer, 'answered'> as Observer;
+  const app = appOf(w, undefined, { observer });
+  await post(app, '/Plugin.Activate', undefined);
+  const { Address } = await ask(app);
+  await ask(app, { Address: String(Address).split('/')[0] });
+  await ask(app, { PoolID: 'nonsense' });
+  await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: 'nonsense' });
+  await app.request('/nowhere');
+  assert.equal(told, [
+    '/Plugin.Activate ok',
+    '/IpamDriver.RequestAddress ok',
+    '/IpamDriver.RequestAddress conflict',
+    '/IpamDriver.RequestAddress bad-request',
+    '/IpamDriver.ReleaseAddress bad-request',
+    '/nowhere bad-request',
+  ]);
+});
 
 protocol('a pool carries the gateway that engine 29 does not ask for', async () => {
   const answer = await post(appOf(world({ vpc: ROOMY })), '/IpamDriver.RequestPool', POOL);

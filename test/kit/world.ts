@@ -6,6 +6,7 @@ import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import { type Allocation, LATE_READS_MS, type Status } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { type EniId, type InstanceId, type Pool, parsePoolId } from '../../src/domain/ids.ts';
+import type { Observer } from '../../src/domain/observer.ts';
 import type { IpamContext, Policy } from '../../src/ipam/context.ts';
 import { type Assigned, assign } from '../../src/ipam/ec2/assign.ts';
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts';
@@ -101,6 +102,7 @@ export function world(
     /** Shares its VPC and its time, and has a ledger of its own. */
     beside?: World;
     store?: (now: () => number) => Store;
+    observer?: Observer;
   } = {},
 ): World {
   const time = options.beside?.time ?? new Clock({ startAt: 1_800_000_000_000, isFree: true });
@@ -116,16 +118,24 @@ export function world(
     });
   const store = options.store?.(clock) ?? createMemoryStore({ clock });
   const instance = (options.instance ?? null) as InstanceId | null;
-  return openServer(time, vpc, store, { ...POLICY, ...options.policy }, instance);
+  return openServer(time, vpc, store, { ...POLICY, ...options.policy }, instance, options.observer);
 }
 
-function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instance: InstanceId | null): World {
+function openServer(
+  time: Clock,
+  vpc: Vpc,
+  store: Store,
+  policy: Policy,
+  instance: InstanceId | null,
+  observer?: Observer,
+): World {
   const lines: LogLine[] = [];
   const context = createContext(time, {
     store,
     client: createMemoryClient(vpc, { wait: time.wait, deadlineClock: () => time.now }),
     policy,
     host: { instance },
+    observer,
     log: (level, message, fields = {}) => void lines.push({ level, message, fields }),
   });
   return {
@@ -136,7 +146,7 @@ function openServer(time: Clock, vpc: Vpc, store: Store, policy: Policy, instanc
     store,
     context,
     lines,
-    another: () => openServer(time, vpc, store, policy, instance),
+    another: () => openServer(time, vpc, store, policy, instance, observer),
   };
 }
 

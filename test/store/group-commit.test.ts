@@ -4,6 +4,7 @@ import { type Ipv4, numberOf } from '../../src/domain/address.ts';
 import { type Allocation, type Change, moved } from '../../src/domain/allocation.ts';
 import { IpamError, isError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
+import type { Observer } from '../../src/domain/observer.ts';
 import { createGroupCommit, type GroupBounds } from '../../src/store/group-commit.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { CHANGES_MAX } from '../../src/store/store.ts';
@@ -69,6 +70,23 @@ group('calls that arrive together: share a commit; each gets its own rows, in it
   assert.is(batches(), '3 1 2 9 7 8');
   await commits[0]?.end(1, 2);
   assert.equal(await Promise.all(answers.map(numbers)), [[3], [], [9, 7, 8]]);
+});
+
+group('a commit: is told with the moves that it made and its time, one that fails is not', async () => {
+  const told: [moves: number, ms: number][] = [];
+  let now = 0;
+  const observer = { committed: (...one) => void told.push(one) } as Pick<Observer, 'committed'> as Observer;
+  const { move, commits } = grouped({ observer, clock: () => now });
+  const answers = [move(claims(3, 1)), move(claims(2))];
+  await settle();
+  now += 5;
+  await commits[0]?.end(1);
+  await Promise.all(answers);
+  const failing = codeOf(move(claims(4)));
+  await settle();
+  await commits[1]?.fail(new Error('no'));
+  assert.is(await failing, 'no');
+  assert.equal(told, [[2, 5]]);
 });
 
 group('a call alone: waits for nobody', async () => {

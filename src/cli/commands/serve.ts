@@ -15,8 +15,9 @@ import { createPulse } from '../../http/pulse.ts';
 import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
+import type { Metrics } from '../../metrics/metrics.ts';
 import { type Context, command, type Parts } from '../command.ts';
-import { runtimeName } from '../runtime.ts';
+import { runtimeName, version } from '../runtime.ts';
 import type { Config } from '../settings/config.ts';
 import { FORMER_LISTEN, SERVE_SETTINGS } from '../settings/settings.ts';
 
@@ -70,14 +71,16 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { config, io, log } = context;
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
-  const parts = await context.assemble(config, log);
+  const metrics = await createMetricsOf(config);
+  const observer = metrics?.observer;
+  const parts = await context.assemble(config, log, observer);
   const gate = createClientGate(parts.trust, Date.now, log);
   const ledger = createOpening(parts, gate, context);
   const inFlight = createInFlight();
   const { authorize } = config;
   const inputAgeMs = createPulse(parts.context.deadlineClock);
   const apps = {
-    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize, inputAgeMs }),
+    driver: createDriver(parts.service(ledger.opened), log, { inFlight, authorize, inputAgeMs, observer }),
     enrolment: enrolmentApp(parts, context),
     witness: createWitnessApp(parts.testimony, log, { isOpen: ledger.isOpen, inFlight }),
   };
@@ -112,8 +115,21 @@ export async function startServer(
     if (hasHttps(config)) void parts.trust.hosts.run(gate.connected, gate.refresh, ledger.stopping);
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
-  admin = openAdmin(parts, ledger, context);
+  admin = openAdmin(parts, metrics, ledger, context);
   return { addresses, opened, admin: admin.address, stop };
+}
+
+/** The library of metrics is loaded only where it is used: it takes time to start and memory. */
+async function createMetricsOf(config: Config): Promise<Metrics | null> {
+  if (config.adminListen === null) return null;
+  const { createMetrics } = await import('../../metrics/metrics.ts');
+  return createMetrics({
+    ...config,
+    version: version(),
+    runtime: runtimeName(process.versions),
+    clock: () => performance.now(),
+    timeOfDay: Date.now,
+  });
 }
 
 interface Admin {
@@ -125,14 +141,18 @@ interface Admin {
 /** Opens the admin listener beside the server, which does not wait for it and does not need it. */
 function openAdmin(
   { store, context: { clock, wait } }: Parts,
+  metrics: Metrics | null,
   { isOpen }: Opening,
   { config: { adminListen }, log }: Pick<Context, 'config' | 'log'>,
 ): Admin {
   async function open(): Promise<Listening | null> {
-    if (adminListen === null) return null;
+    if (adminListen === null || metrics === null) return null;
     try {
       const { createAdminApp, createReadyCheck } = await import('../../http/admin.ts');
-      const app = createAdminApp(createReadyCheck({ store, isOpen, clock, wait }));
+      const app = createAdminApp({
+        ready: createReadyCheck({ store, isOpen, clock, wait, ec2: metrics.ec2 }),
+        metrics: { contentType: metrics.contentType, text: metrics.textOf(store, wait) },
+      });
       const listening = await listen(app, adminListen, log, ADMIN_BOUNDS);
       log('info', `admin listener on ${listening.address}`);
       return listening;

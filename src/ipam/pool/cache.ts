@@ -47,6 +47,8 @@ export interface Cache {
    *  ahead of the store's clock unless that clock steps back. */
   storeNow(): number | null;
   count(eni: EniId, range: Cidr | null): { usable: number; resting: number };
+  /** The same of all ENIs. */
+  countAll(): { usable: number; resting: number };
 }
 
 type WithheldRow = Pick<RowState, 'subnet' | 'ip' | 'iface' | 'generation'>;
@@ -155,12 +157,23 @@ export function createCache(rest: Rest, clock: () => number): Cache {
     return { usable, resting };
   }
 
+  function countAll() {
+    let [usable, resting] = [0, 0];
+    for (const eni of readyByEni.keys()) {
+      const ofEni = count(eni, null);
+      usable += ofEni.usable;
+      resting += ofEni.resting;
+    }
+    return { usable, resting };
+  }
+
   return {
     learn,
     note,
     take,
     takeResting,
     count,
+    countAll,
     noteStoreTime,
     storeNow,
     withhold(enis, strays) {

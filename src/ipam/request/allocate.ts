@@ -148,11 +148,19 @@ export function createAllocator(
   async function claimAny(asked: Asked): Promise<Allocation> {
     const { home, pool } = asked;
     let isLast = false;
+    let isCold = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
       throwIfAborted(asked.caller);
       const row = cache.take(home.eni.id, pool.range) ?? takeEarly(asked) ?? (await takeReady(asked));
       const claimed = row === null ? null : await claim(row, asked);
-      if (claimed !== null) return claimed;
+      if (claimed !== null) {
+        if (!isCold) context.observer?.warm('hit');
+        return claimed;
+      }
+      if (row === null && !isCold) {
+        isCold = true;
+        context.observer?.warm('miss');
+      }
       const before = asked.from.id === null ? null : await givenBefore(context, asked);
       if (before !== null) return before;
       if (isLast) throw contended(asked);

@@ -53,12 +53,13 @@ export async function claimReady(
 
 /** Logs an early reuse if the row, as it was at `now`, had not rested. */
 export function logEarlyReuse(
-  { policy }: IpamContext,
+  { policy, observer }: IpamContext,
   { home, log }: Asked,
   row: Allocation,
   now: number,
 ): void {
   const eni = home.eni.id;
   if (isRested(row, eni, policy, now)) return;
+  observer?.reusedEarly();
   log('warn', 'early reuse', { eni, ip: row.ip, restedMs: now - since(row), restedFrom: row.restedFrom });
 }

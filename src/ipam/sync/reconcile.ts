@@ -167,7 +167,10 @@ const shuffled = <T>(items: readonly T[], random: () => number): T[] =>
 /** Makes the moves of the differences that need no EC2 call first. Returns the rows that moved. */
 async function makeMoves(context: IpamContext, drifts: readonly Drift[]): Promise<Allocation[]> {
   for (const drift of drifts)
-    if (drift.kind !== 'unseen' && drift.kind !== 'seen') context.log('warn', `drift: ${describe(drift)}`);
+    if (drift.kind !== 'unseen' && drift.kind !== 'seen') {
+      context.observer?.drifted(drift.kind);
+      context.log('warn', `drift: ${describe(drift)}`);
+    }
   const changes = drifts.flatMap((drift): Change[] => (drift.change === null ? [] : [drift.change]));
   const made: Allocation[] = [];
   for (let from = 0; from < changes.length; from += CHANGES_MAX)
@@ -220,6 +223,7 @@ export async function reconcile(
   for (const { id } of gone) enis.forget(id);
   const drifts = await driftIn(context, subnet, seen, stranded);
   await close(context, drifts);
+  context.observer?.reconciled(subnet);
   return seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
 }
 

@@ -1,6 +1,7 @@
 /** `Store.move` on MySQL: sends a batch, and settles it when its outcome is unknown. */
 import type { Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
+import type { Observer } from '../../domain/observer.ts';
 import { BatchError, createGroupCommit, keyOf, LockedError } from '../group-commit.ts';
 import { type Row, toAllocation } from '../rows.ts';
 import type { LateOutcomes, Moved, Store } from '../store.ts';
@@ -37,11 +38,12 @@ interface MoverOptions {
   readonly skewMs: () => number;
   readonly callTimeoutMs: number;
   readonly history: boolean;
+  readonly observer: Observer | undefined;
 }
 
 /** `move` and `lateOutcomes` of a store on MySQL. */
 export function createMover(link: Link, options: MoverOptions): Pick<Store, 'move' | 'lateOutcomes'> {
-  const { place, newToken, skewMs, callTimeoutMs, history } = options;
+  const { place, newToken, skewMs, callTimeoutMs, history, observer } = options;
   const unsettled: Batch[] = [];
   /** The batches in `unsettled`, and those that are being settled. */
   let unlearned = 0;
@@ -156,7 +158,7 @@ export function createMover(link: Link, options: MoverOptions): Pick<Store, 'mov
     return { moved, unsettled: unlearned };
   }
 
-  return { move: createGroupCommit(commit, { lanesMax: LANES_MAX, locked }), lateOutcomes };
+  return { move: createGroupCommit(commit, { lanesMax: LANES_MAX, locked, observer }), lateOutcomes };
 }
 
 const nameOf = (changes: readonly Change[]): string =>

@@ -1,5 +1,6 @@
 /** The ledger on MySQL or MariaDB. */
 import { sql } from 'drizzle-orm';
+import type { Observer } from '../../domain/observer.ts';
 import { createTokens } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import type { Row } from '../rows.ts';
@@ -29,6 +30,7 @@ export interface MysqlOptions {
   readonly bounds?: Partial<LinkBounds>;
   /** Whether the history is written. Default: yes. */
   readonly history?: boolean;
+  readonly observer?: Observer | undefined;
 }
 
 /** ENIs in one statement, well under 1 MiB. */
@@ -78,7 +80,7 @@ export function createMysqlStore(options: MysqlOptions): Store {
       link.close();
     },
 
-    ...createMover(link, { place, newToken, skewMs, callTimeoutMs, history }),
+    ...createMover(link, { place, newToken, skewMs, callTimeoutMs, history, observer: options.observer }),
     async add(list) {
       const token = newToken();
       let added = 0;

@@ -11,6 +11,7 @@ import {
   recordOf,
   SERVER_ID_CHARS,
 } from '../../domain/history.ts';
+import type { Observer } from '../../domain/observer.ts';
 import { ifaceAfter, roomOf, startsToCount } from '../../domain/tenant.ts';
 import { createGroupCommit, createTokens, keyOf } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
@@ -32,6 +33,7 @@ export interface SqliteOptions {
   readonly clock?: () => number;
   /** The start of each token, which tells the process that made the last move of a row. */
   readonly origin?: string;
+  readonly observer?: Observer | undefined;
   /** How long a call waits for the transaction of another process, in milliseconds. Then it throws store-down. */
   readonly lockedMaxMs?: number;
   /** Whether the history is written. Default: yes. */
@@ -101,7 +103,7 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
     async lateOutcomes() {
       return { moved: [], unsettled: 0 }; // the outcome of a commit is always known here
     },
-    move: createGroupCommit(commit, { lanesMax: 1 }),
+    move: createGroupCommit(commit, { lanesMax: 1, observer: options.observer }),
     async add(list) {
       const token = newToken();
       let added = 0;

@@ -148,7 +148,10 @@ listens('the admin listener: tells how the server is, and does not serve Docker'
   assert.is((await got(where, '/readyz')).status, 503);
   open();
   await server.opened;
-  assert.equal(await got(where, '/readyz'), { status: 200, body: '{"isReady":true,"store":"ok"}' });
+  assert.equal(await got(where, '/readyz'), {
+    status: 200,
+    body: '{"isReady":true,"store":"ok","ec2":"not asked yet"}',
+  });
   assert.match(await activated(where), /no such page/);
   const [docker = ''] = server.addresses;
   assert.match(

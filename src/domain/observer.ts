@@ -1,0 +1,28 @@
+/** What a server tells whoever watches it. Where nobody does, nothing is told: each place says `observer?.…`. */
+import type { DriftKind } from './drift.ts';
+import type { ErrorCode } from './error.ts';
+import type { SubnetId } from './ids.ts';
+
+/** `ok`, or the code of the error. */
+export type Result = 'ok' | ErrorCode;
+
+/** Each method is quick and never throws. Times are in milliseconds. */
+export interface Observer {
+  /** A call of Docker has ended. `path`: of the URL, as the client sent it. */
+  answered(path: string, result: Result, ms: number): void;
+  /** A request was sent to EC2. `action`: of its API. */
+  ec2Called(action: string, result: Result, ms: number): void;
+  /** From now on this says how many tokens of the action this process has. */
+  tokens(action: string, left: () => number): void;
+  /** A request without a name has claimed a ready address (`hit`), or there was none for it (`miss`). */
+  warm(what: 'hit' | 'miss'): void;
+  /** From now on this says how many ready addresses this process remembers, by whether they have rested. */
+  remembers(ready: () => { readonly usable: number; readonly resting: number }): void;
+  reusedEarly(): void;
+  /** One transaction has made so many moves. */
+  committed(moves: number, ms: number): void;
+  /** A comparison has found a difference. */
+  drifted(kind: DriftKind): void;
+  /** The subnet has been compared with EC2. */
+  reconciled(subnet: SubnetId): void;
+}

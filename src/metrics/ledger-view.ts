@@ -1,0 +1,46 @@
+/** What metrics say of the ledger, read with few statements that list no addresses but intents. */
+import { INTENTS } from '../domain/allocation.ts';
+import type { Store, Tally } from '../store/store.ts';
+
+/** The oldest intents that are read. In good order there are a few. */
+const INTENTS_MAX = 1000;
+
+/** An intent is `sent` while its call may be under way, `in_doubt` after that, and `overdue` when it should have been
+ *  taken over. */
+export const INTENT_AGES = ['sent', 'in_doubt', 'overdue'] as const;
+export type IntentAge = (typeof INTENT_AGES)[number];
+
+export interface LedgerView {
+  readonly tally: readonly Tally[];
+  readonly intents: Readonly<Record<IntentAge, number>>;
+  /** In milliseconds; 0 without intents. */
+  readonly oldestIntentMs: number;
+  /** Addresses that are in use on a host, and that nobody holds. */
+  readonly withheld: number;
+}
+
+/** In milliseconds. */
+export interface IntentTimes {
+  readonly callDeadlineMs: number;
+  readonly intentGraceMs: number;
+}
+
+export async function viewOf(
+  store: Pick<Store, 'tally' | 'intents' | 'usedSightings'>,
+  { callDeadlineMs, intentGraceMs }: IntentTimes,
+): Promise<LedgerView> {
+  const tally = await store.tally();
+  const hasIntents = tally.some(({ status }) => INTENTS.some(intent => intent === status));
+  const { rows, now } = hasIntents ? await store.intents(0, INTENTS_MAX) : { rows: [], now: 0 };
+  const intents = { sent: 0, in_doubt: 0, overdue: 0 };
+  for (const { movedAt } of rows) {
+    const ageMs = now - movedAt;
+    intents[ageMs < callDeadlineMs ? 'sent' : ageMs < intentGraceMs ? 'in_doubt' : 'overdue']++;
+  }
+  return {
+    tally,
+    intents,
+    oldestIntentMs: Math.max(0, ...rows.map(({ movedAt }) => now - movedAt)),
+    withheld: (await store.usedSightings()).rows.length,
+  };
+}
