@@ -27,8 +27,9 @@ export const isTestimony = (path: string): boolean =>
 
 /** Readings that are dealt with at a time. A host has one. */
 const READINGS = { ofEniMax: 0, ofClientMax: 2, ofClientAlways: 1, totalMax: 50 };
-/** The largest reading: an instance has some thousand addresses at most, and each takes some hundred bytes. */
-const BODY_BYTES_MAX = 2 * 1024 * 1024;
+/** The largest reading: an instance has some thousand addresses at most, and each takes some hundred bytes. A host sends
+ *  two at a time at most. */
+const BODY_BYTES_MAX = 1024 * 1024;
 const USES_MAX = 5_000;
 const PLACES_MAX = 100;
 const MACS_MAX = 10_000;

@@ -38,6 +38,8 @@ class AgentSite extends EngineSite {
       site.certificates.ca,
       '--request-timeout',
       '10s',
+      '--docker-socket',
+      'off',
       '--state-dir',
       docker.folder,
     ];

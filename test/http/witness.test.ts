@@ -191,9 +191,9 @@ routes('probes that are answered with something else: are refused', async () => 
 
 routes('a body that is too large: is refused unread', async () => {
   const { heard, post } = await serve();
-  const { status, body } = await post('/witness/readings', ' '.repeat(2 * 1024 * 1024 + 1));
+  const { status, body } = await post('/witness/readings', ' '.repeat(1024 * 1024 + 1));
   assert.is(status, 400);
-  assert.match(body.Error, 'the body is larger than 2097152 bytes');
+  assert.match(body.Error, 'the body is larger than 1048576 bytes');
   assert.equal(heard.calls, []);
 });
 

@@ -1,5 +1,12 @@
 /** What must hold once faults have ended and the keepers have had time. */
-import { type Allocation, isIntent, isRested, mayStillLeave, STATUSES } from '../../src/domain/allocation.ts';
+import {
+  type Allocation,
+  isIntent,
+  isRested,
+  mayStillLeave,
+  ofItsClaim,
+  STATUSES,
+} from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import { keyOf, type Port } from './layout.ts';
 import type { Ledger } from './ledger.ts';
@@ -45,8 +52,11 @@ const isLeakOf = ({ subnet, ip, claim, ledger }: Holding, { mirror }: Ledger, ro
   ip === row.ip &&
   claim === (mirror.claims.get(keyOf(subnet, ip)) ?? 0);
 
-/** Whether the host that had it can show that it has not: another host does not speak for what it was given. */
-const canBeShown = (oracle: Oracle, { eni, engine }: Holding): boolean => oracle.instanceOf(eni) === engine;
+/** Whether the host that had it can show that it has not: another host does not speak for what it was given, nor does
+ *  any for what a server of the release before gave, once the ENI was detached. */
+const canBeShown = (oracle: Oracle, { eni, engine }: Holding, row: Allocation): boolean =>
+  oracle.instanceOf(eni) === engine &&
+  (!oracle.layout.hasAgents || ofItsClaim(row).instance === engine || !oracle.detachedAt.has(eni));
 
 /** Whether the ENI was detached from an instance whose host is read: the ledger gives up what is on it then, and the host
  *  shows that containers have it still. */
@@ -79,7 +89,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
     );
   if (status === 'allocated')
     demand(
-      ![...oracle.leaks].some(one => isLeakOf(one, ledger, row) && canBeShown(oracle, one)),
+      ![...oracle.leaks].some(one => isLeakOf(one, ledger, row) && canBeShown(oracle, one, row)),
       'at rest a leak has ended by evidence of its host',
       told,
     );
