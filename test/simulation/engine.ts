@@ -257,7 +257,9 @@ export class Engine {
       readIp: null,
       written: new Map(),
     };
-    const boundMs = this.#world.random.pick(AGENT_BOUNDS_MS) ?? ANSWERED_WITHIN_MS;
+    const { random, restingSince } = this.#world;
+    const bound = random.pick(AGENT_BOUNDS_MS);
+    const boundMs = restingSince === null && bound !== undefined ? bound : ANSWERED_WITHIN_MS;
     const reply = await this.#repeat(port, request, call, boundMs);
     if (reply === null) void this.#goOn(port, request, call);
     return reply;
@@ -352,7 +354,7 @@ export class Engine {
         witnessOf(oracle, this, request, call),
         settle,
       );
-      if (call !== null) this.#loseWith(connection);
+      if (call !== null && this.#world.restingSince === null) this.#loseWith(connection);
       this.connections.add(connection);
       server.accept(connection, request);
     });

@@ -73,8 +73,11 @@ export function contextOf(world: World, ledger: Ledger, process: Process, caller
   const log: Log = (_level, message, { error, eni, ip } = {}) => {
     if (error !== undefined) oracle.note(`${process.id}: ${message}: ${error}`);
     if (message === KEPT) noteKept(world, ledger, process, eni as EniId, ip as Ipv4);
-    const reuse = { eni: eni as EniId, ip: String(ip), storeNow: ledger.now() };
-    if (message === 'early reuse') watchEarlyReuse(oracle, mirror, process, reuse);
+    if (message === 'early reuse') {
+      const mayBeWithheld = new Set(world.engines.flatMap(({ faults }) => [...faults.hasRunOn]));
+      const reuse = { eni: eni as EniId, ip: String(ip), storeNow: ledger.now(), mayBeWithheld };
+      watchEarlyReuse(oracle, mirror, process, reuse);
+    }
     if (error instanceof Error && !(error instanceof IpamError)) oracle.crash(error);
   };
   return createContext(time, {
@@ -329,20 +332,23 @@ export class Server {
       isLate = connection.isGone();
     };
     try {
-      const made = await this.#life.ipam.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
-      if (!made && from.id === null && from.sentMsAgo > 0) this.#noteUnmade(pool.eni, ip);
+      await this.#life.ipam.allocator.release(pool, ip, opened, { from, isLate: () => isLate });
+      if (from.id === null && from.sentMsAgo > 0) this.#noteUnmade(pool.eni, ip);
     } finally {
       this.#inHand.delete(release);
     }
     return {};
   }
 
-  /** Nobody can tell a release of what was given in the moment after a stop from one that was sent before. */
+  /** Nobody can tell a release in the moment after a stop, of what was given since the stop began, from one that was sent
+   *  before. */
   #noteUnmade(eni: EniId, ip: Ipv4): void {
     const { oracle } = this.#world;
+    const { mirror } = this.ledger;
     const subnet = oracle.eni(eni)?.subnet;
-    if (subnet !== undefined)
-      oracle.lose(this.ledger.mirror, keyOf(subnet, ip), 'it was released in the moment after a stop');
+    const key = `${subnet} ${ip}`;
+    if (mirror.rows.get(key)?.status === 'allocated')
+      oracle.lose(mirror, key, 'it was released in the moment after a stop');
   }
 
   async #give(connection: Connection, pool: Pool, named: Ipv4 | null, from: Origin): Promise<null> {

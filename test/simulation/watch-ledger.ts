@@ -267,12 +267,20 @@ function noteRest({ mirror, key, before, after, storeNow }: Moved): void {
 /** A row that has rested for so long was read before the server decided on early reuse. */
 const SURELY_RESTED_MS = 90_000;
 
+interface EarlyReuse {
+  readonly eni: EniId;
+  readonly ip: string;
+  readonly storeNow: number;
+  /** The addresses that a process without a container may have been seen to use. */
+  readonly mayBeWithheld: ReadonlySet<Ipv4>;
+}
+
 /** The server logs that it gave the address before it had rested: no rested one may have been left. */
 export function watchEarlyReuse(
   oracle: Oracle,
   mirror: Mirror,
   process: Process,
-  { eni, ip, storeNow }: { eni: EniId; ip: string; storeNow: number },
+  { eni, ip, storeNow, mayBeWithheld }: EarlyReuse,
 ): void {
   const { cooldownMs, quarantineMs } = oracle.layout.policy;
   const row = [...mirror.rows.values()].find(one => one.ip === ip);
@@ -290,6 +298,7 @@ export function watchEarlyReuse(
       one.subnet === row.subnet &&
       one.status === 'ready' &&
       one.iface === eni &&
+      !mayBeWithheld.has(one.ip) &&
       oracle.now - (mirror.since.get(key) ?? oracle.now) > SURELY_RESTED_MS &&
       (rest === undefined || storeNow - rest.at > restMs + SURELY_RESTED_MS)
     );

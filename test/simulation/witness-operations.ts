@@ -71,9 +71,10 @@ export const WITNESS_OPERATIONS = {
   }),
   // Docker releases it, and the process runs on.
   'runs on': on(3, readContainer, ({ clock }, container, [, , long]) => {
-    const { runningOn } = container.engine.faults;
+    const { runningOn, hasRunOn } = container.engine.faults;
     const one = { ip: container.ip, eni: container.network.port.eni };
     runningOn.add(one);
+    hasRunOn.add(one.ip);
     clock.effect(null, () => runningOn.delete(one), spread(RUNS_ON_MS_MAX, long));
     return container.engine.stop(container);
   }),

@@ -31,10 +31,12 @@ export interface HostFaults {
   readonly hasHidden: Set<Container>;
   /** Processes that have an address without a container. */
   readonly runningOn: Set<{ readonly ip: Ipv4; readonly eni: string }>;
+  /** The addresses of which there was such a process: servers may withhold them still. */
+  readonly hasRunOn: Set<Ipv4>;
 }
 export const noFaults = (): HostFaults => ({
   ...{ wipes: 0, blindUntil: 0, boastingUntil: 0, beforeAnswer: null },
-  ...{ hidden: new Map(), hasHidden: new Set(), runningOn: new Set() },
+  ...{ hidden: new Map(), hasHidden: new Set(), runningOn: new Set(), hasRunOn: new Set() },
 });
 
 /** The witness of the host, in a server's process. */

@@ -13,7 +13,7 @@ import { Oracle } from './oracle.ts';
 import { Server } from './server.ts';
 
 /** A history with more events than this does not come to rest. */
-const STEPS_MAX = 150_000;
+const STEPS_MAX = 300_000;
 /** Between two rounds of a keeper while operations are carried out. */
 const KEEPER_PAUSE_MS = 15_000;
 /** The same at rest, in this order and again from the start: long enough for the grace, for evidence that takes
