@@ -3,7 +3,9 @@
  * ReleaseAddress at any time and never again, five tries when nobody listens, and an empty body after a
  * connection that broke on the way.
  */
+
 import { type Cidr, formatCidr, type Ipv4, routerOf } from '../../src/domain/address.ts';
+import { ofItsClaim } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId } from '../../src/domain/ids.ts';
 import { ANSWERED_WITHIN_MS, REPEATED_FOR_MS } from '../../src/domain/origin.ts';
 import { Process } from '../kit/clock.ts';
@@ -230,6 +232,10 @@ export class Engine {
     ];
     for (const request of calls) {
       const isBelieved = oracle.mayBelieve(port.eni, instance);
+      // An old server does not record whom it gives an address to. Then whoever is believed to have the ENI may end it.
+      const row = oracle.rowIn(port.ledger, port.subnet, ip);
+      const isRecorded = row !== undefined && ofItsClaim(row).instance !== null;
+      if (request.kind === 'ReleaseAddress' && isBelieved && !isRecorded) continue;
       const wasPooled = oracle.pooled.has(port.eni);
       const reply = await this.#ask(port, request);
       const mayBe = isBelieved || oracle.mayBelieve(port.eni, instance);
