@@ -240,7 +240,7 @@ export class Engine {
       const reply = await this.#ask(port, request);
       const mayBe = isBelieved || oracle.mayBelieve(port.eni, instance);
       if (!wasPooled && reply?.Error !== undefined) oracle.pooled.delete(port.eni);
-      if (mayBe) return;
+      if (mayBe) return this.#forget(port, reply);
       // Without EC2 a release that would change nothing is answered as ever. That holders stay is a rule of its own.
       const mayDoNothing = request.kind === 'ReleaseAddress' || request.kind === 'ReleasePool';
       oracle.demand(
@@ -249,6 +249,16 @@ export class Engine {
         () => `${request.kind} of ${instance} on ${port.eni}: ${JSON.stringify(reply)}`,
       );
     }
+  }
+
+  /** No container has the address of the reply. */
+  #forget(port: Port, reply: Reply | null): void {
+    const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
+    if (ip === undefined) return;
+    const { oracle } = this.#world;
+    const holding = oracle.holdingOn(port, ip);
+    oracle.ended(holding);
+    oracle.released(holding, false);
   }
 
   /** The ENIs of the calls of its agent that have no answer yet. */
