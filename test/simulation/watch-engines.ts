@@ -41,8 +41,11 @@ export function witnessOf(
       const ip = ipOf(reply);
       oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
       if (ip === undefined) return;
-      // The answer to an attempt that the agent has given up may come when the address has been given anew.
-      claim = isOpen || !isKnown(ip) ? oracle.claimOf(mirror, keyOf(port.subnet, ip)) : null;
+      // The answer to an attempt that the agent has given up may come when the address has been given anew. But it may
+      // be given anew for this attempt: its id is forgotten by then.
+      const key = keyOf(port.subnet, ip);
+      const isForIt = call !== null && mirror.rows.get(key)?.requestId === call.id;
+      claim = isOpen || !isKnown(ip) || isForIt ? oracle.claimOf(mirror, key) : null;
       if (claim === null) return;
       const isRepeated = countOf(`${ip} ${claim}`) > 0;
       call?.written.set(`${ip} ${claim}`, countOf(`${ip} ${claim}`) + 1);
