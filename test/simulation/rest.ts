@@ -66,6 +66,9 @@ const hasWandered = ({ layout, detachedAt }: Oracle, { index }: Mirror, eni: Eni
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
 
+const isUsed = ({ engines }: World, { ip, iface }: Allocation): boolean =>
+  engines.some(({ containers }) => containers.some(one => one.ip === ip && one.network.port.eni === iface));
+
 interface Watched {
   readonly world: World;
   readonly ledger: Ledger;
@@ -108,6 +111,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
       oracle.indistinguishable.has(`${carrier} ${row.ip}`) ||
       oracle.servedBy(carrier) !== mirror ||
       hasWandered(oracle, mirror, carrier) ||
+      isUsed(world, row) || // a container runs on with it, without holding it
       ledger.roomFor(carrier) <= 0, // what a process used without holding it comes back when there is room
     "at rest nothing of ours is taken for a stranger's",
     told,
