@@ -329,7 +329,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return longEnough ? null : null;',
   },
   'what is ready is given up on a read that may be late': {
-    focus: ['late reads', 'recycle'],
+    focus: ['late reads', 'recycle', 'restart', 'network rm', 'assigns away'],
     file: 'src/domain/drift.ts',
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
@@ -451,11 +451,12 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: 'now() - known.readAt < SHOWN_FOR_MS ? known : null;',
     replace: 'now() - known.readAt < SHOWN_FOR_MS * 1e6 ? known : null;',
   },
-  'a release id is forgotten': {
-    focus: ['restart named', 'agent asks elsewhere', 'server freezes'],
+  'a release id is forgotten, and with it the age of the call': {
+    focus: ['restart named', 'agent asks elsewhere'],
     file: 'src/ipam/request/release.ts',
-    find: 'id !== null && row?.releaseId === id;',
-    replace: 'id !== null && row?.ip === id;',
+    find: '    const { from } = client;\n    const storeNow',
+    replace:
+      '    client = { ...client, from: { ...client.from, id: null, sentMsAgo: 0 } };\n    const { from } = client;\n    const storeNow',
   },
   'a rollback takes back what the repeated request was told': {
     focus: ['agent asks elsewhere', 'run'],
