@@ -84,7 +84,12 @@ async function run(
   // A server goes on until something ends it.
   const signal = line.startsWith('serve') ? new AbortController().signal : AbortSignal.abort();
   const { io, written } = keptIo({ signal, ask: async () => answer });
-  const env = { AWS_REGION: 'eu-central-1', EC2_IPAM_STORE: `sqlite:${path}`, EC2_IPAM_LOG_FORMAT: 'json' };
+  const env = {
+    AWS_REGION: 'eu-central-1',
+    EC2_IPAM_STORE: `sqlite:${path}`,
+    EC2_IPAM_LOG_FORMAT: 'json',
+    EC2_IPAM_HISTORY: 'on',
+  };
   assert.is(await main(line.split(' '), env, io, assemble), status, `${line}: ${written.all}`);
   return written;
 }
