@@ -28,9 +28,12 @@ const SETTINGS = {
   EC2_IPAM_LOG_FORMAT: 'json',
 };
 
-/** Without the date, and without the ids that EC2 gives to its answers. */
+/** Without the date, and without the ids that EC2 gives to its answers and the server to its calls. */
 const lasting = (response: string): string =>
-  response.replace(/^date: .*\r\n/im, '').replace(/request [0-9a-f-]{36}/, 'request ID');
+  response
+    .replace(/^date: .*\r\n/im, '')
+    .replace(/request [0-9a-f-]{36}/, 'request ID')
+    .replace(/\(request [0-9a-f]{8}\)/, '(request ID)');
 
 async function hear(runtime: Runtime, transport: Transport): Promise<Heard> {
   const alone = bundleAlone();

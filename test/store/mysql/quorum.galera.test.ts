@@ -34,7 +34,7 @@ quorum.before(async () => {
   galera = await startGalera();
   await galera.create(DATABASE);
   gate = await openGate(Number(new URL(galera.url(0, DATABASE)).port));
-  store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS }, { port: gate.port });
+  store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS, history: false }, { port: gate.port });
   witness = galera.store(1, DATABASE);
   await witness.migrate();
   await witness.add(newRows(...ROWS));
