@@ -30,8 +30,9 @@ export const TIERS: readonly Tier[] = [
     needs: [],
     limitMs: 10 * MINUTE_MS,
     shortElsewhere: {
-      files: /^test\/(?!docker|repository|simulation)/,
-      leftOut: 'on Bun and Deno mknet.sh, the scripts and the simulation',
+      files: /^test\/(?!docker|domain|ipam|repository|simulation|simulator)/,
+      leftOut:
+        'on Bun and Deno mknet.sh, the scripts, the domain, the allocator, the simulator and the simulation',
     },
   },
   {
@@ -81,7 +82,7 @@ export const TIERS: readonly Tier[] = [
     runtimes: ['node'],
     needs: ['./dist/ec2-ipam.mjs', 'mariadbd', 'mariadb-install-db'],
     limitMs: 10 * MINUTE_MS,
-    alone: 'always',
+    alone: 'at full length',
   },
   {
     name: 'engine',

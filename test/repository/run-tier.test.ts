@@ -12,7 +12,7 @@ jobs('a runtime for which a short run has no file: gets none', () => {
       .map(({ runtime }) => runtime);
   assert.equal(runtimesOf('test/repository/readme.test.ts', true), ['node']);
   assert.equal(runtimesOf('test/repository/readme.test.ts', false), [...RUNTIMES]);
-  assert.equal(runtimesOf('test/domain/address.test.ts', true), [...RUNTIMES]);
+  assert.equal(runtimesOf('test/http/driver.test.ts', true), [...RUNTIMES]);
 });
 jobs.run();
 
