@@ -20,6 +20,8 @@ export interface AgentAppDeps {
   readonly inFlight: InFlight;
   /** Makes an id of a call: a UUID. */
   readonly newId: () => string;
+  /** Docker has released an address. */
+  readonly released?: () => void;
   readonly log: Log;
 }
 
@@ -40,7 +42,11 @@ export function createAgentApp(deps: AgentAppDeps): Hono<Env> {
   addConstants(app);
 
   for (const path of OTHERS)
-    app.post(path, async c => send(c, await forward(path, await bodyText(c, BODY_MAX_MS), callId(c))));
+    app.post(path, async c => {
+      const answer = await forward(path, await bodyText(c, BODY_MAX_MS), callId(c));
+      if (path === RELEASE_ADDRESS) deps.released?.();
+      return send(c, answer);
+    });
 
   app.post(REQUEST_ADDRESS, async c => {
     const caller = watchCaller(c);

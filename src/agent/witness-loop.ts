@@ -35,10 +35,14 @@ export interface WitnessLoop {
   round(): Promise<Outcome>;
   /** Does that again and again, until the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
+  /** Docker has released an address, perhaps of a process that runs on: the next round comes sooner. */
+  released(): void;
 }
 
 /** The longest time for one step. A ticket is valid for 30 s, and a reading takes up to 10. */
 const ANSWER_MS_MAX = 10_000;
+/** The shortest pause between two readings, in milliseconds. */
+const AFTER_RELEASE_MS = 10_000;
 /** The pause after servers that do not weigh what hosts show, in milliseconds. */
 const SELDOM_MS = 600_000;
 /** The random factor of each pause, so that hosts that started together do not stay in step. */
@@ -68,6 +72,12 @@ export function createWitnessLoop(deps: WitnessLoopDeps): WitnessLoop {
   /** The index of the server that is told. */
   let preferred = 0;
   let said = '';
+  /** Ends the pause between two rounds; null: there is none. */
+  let pause: AbortController | null = null;
+  let pauseBeganAt = 0;
+  let isWanted = true;
+  /** An address was released since the last round began. */
+  let isSoon = false;
 
   async function ask(server: ServerUrl, path: string, body: object): Promise<Answer> {
     const credential = await identity.current(clock() + ANSWER_MS_MAX);
@@ -137,11 +147,25 @@ export function createWitnessLoop(deps: WitnessLoopDeps): WitnessLoop {
   return {
     round,
     async run(signal) {
+      signal.addEventListener('abort', () => pause?.abort(), { once: true });
       await wait(everyMs * random(), signal);
       while (!signal.aborted) {
-        const outcome = await round();
-        await wait(jittered(outcome === 'not wanted' ? SELDOM_MS : everyMs), signal);
+        isSoon = false;
+        isWanted = (await round()) !== 'not wanted';
+        if (signal.aborted) return;
+        const pauseMs = jittered(isWanted ? everyMs : SELDOM_MS);
+        pauseBeganAt = clock();
+        pause = new AbortController();
+        await wait(isWanted && isSoon ? Math.min(AFTER_RELEASE_MS, pauseMs) : pauseMs, pause.signal);
+        pause = null;
       }
+    },
+    released() {
+      if (isSoon) return;
+      isSoon = true;
+      const now = pause;
+      if (now === null || !isWanted) return;
+      void wait(Math.max(0, pauseBeganAt + AFTER_RELEASE_MS - clock()), now.signal).then(() => now.abort());
     },
   };
 }

@@ -22,6 +22,8 @@ interface Context {
   answer: Forwarding['forward'];
   /** What was given back, and the id of its request. */
   returned: [body: unknown, answer: unknown, id: string][];
+  /** How often it was said that Docker has released an address. */
+  releases: number;
   /** How much later the host's clock is. */
   aheadMs: number;
   ask(path: string, body?: object): { answer: Promise<unknown>; hangUp(): void };
@@ -35,6 +37,7 @@ agent.before.each(async context => {
   context.ids = [];
   context.lines = [];
   context.aheadMs = 0;
+  context.releases = 0;
   context.answer = async () => ({});
   let ids = 0;
   const app = createAgentApp({
@@ -50,6 +53,7 @@ agent.before.each(async context => {
     deadlineClock: () => performance.now() + context.aheadMs,
     inFlight: createInFlight(),
     newId: () => `0000000${++ids}-uuid`,
+    released: () => void context.releases++,
     log: (_, message, fields) => void context.lines.push({ message, request: fields?.request }),
   });
   const path = join(context.folder, 'x.sock');
@@ -142,4 +146,17 @@ agent('an address that is received: is not released', async context => {
   assert.equal(answer, { Address: '10.0.1.20/24', Data: {} });
   assert.equal(context.returned, []);
 });
+agent('a release: is told of once it is made, so that the host is read', async context => {
+  const made = Promise.withResolvers<unknown>();
+  context.answer = () => made.promise;
+  const { answer } = context.ask('IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: '10.0.1.9' });
+  await until('it is sent on', () => context.calls.length === 1);
+  assert.is(context.releases, 0);
+  made.resolve({});
+  await answer;
+  context.answer = async () => ({});
+  await context.ask('IpamDriver.ReleasePool', { PoolID: 'eni-0a' }).answer;
+  assert.is(context.releases, 1);
+});
+
 agent.run();

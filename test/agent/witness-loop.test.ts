@@ -9,6 +9,7 @@ import type { EniId } from '../../src/domain/ids.ts';
 import type { HostReading } from '../../src/domain/witness.ts';
 import { fakeWitness, MAC, placeOf, useWith } from '../kit/readings.ts';
 import { assert, suite } from '../kit/uvu.ts';
+import { until } from '../kit/wait.ts';
 
 const A = { host: 'a.example.com', port: 443 };
 const B = { host: 'b.example.com', port: 443 };
@@ -176,5 +177,49 @@ telling('an answer that is not that of a server: is a failure', async () => {
     const one = site({ [A.host]: () => answer, [B.host]: () => answer });
     assert.is(await one.round(), 'failed');
   }
+});
+telling('a release: brings the next round forward, ten seconds after the last one', async () => {
+  const stopped = new AbortController();
+  const waits: { readonly ms: number; readonly over: () => void }[] = [];
+  let now = 0;
+  let begun = 0;
+  const loop = createWitnessLoop({
+    servers: [A],
+    serverCa: null,
+    identity: { current: async () => ({ agent: {} as Agent }) as never },
+    async send(_server, call) {
+      if (call.path === '/witness/begin') begun++;
+      return weighs()(call);
+    },
+    witness: fakeWitness(MAC),
+    unanswered: () => [],
+    everyMs: 60_000,
+    clock: () => now,
+    wait: (ms, signal) =>
+      new Promise(over => {
+        waits.push({ ms, over });
+        signal?.addEventListener('abort', () => over(), { once: true });
+      }),
+    random: () => 0.5,
+    log: () => {},
+  });
+  const ended = loop.run(stopped.signal);
+  waits.shift()?.over();
+  await until('the first round is told', () => waits.length === 1);
+  assert.is(waits[0]?.ms, 60_000);
+  now += 4_000;
+  loop.released();
+  loop.released();
+  assert.equal(
+    waits.map(({ ms }) => ms),
+    [60_000, 6_000],
+  );
+  waits[1]?.over();
+  await until('the second round is told', () => waits.length === 3);
+  assert.is(begun, 2);
+  assert.is(waits[2]?.ms, 60_000);
+  stopped.abort();
+  await ended;
+  assert.is(begun, 2);
 });
 telling.run();

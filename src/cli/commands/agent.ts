@@ -56,7 +56,8 @@ export const agent = command({
     const { unanswered } = forwarding;
     const witnessing = witnessLoop(config, { ...shared, identity, unanswered });
     const inFlight = createInFlight();
-    const app = createAgentApp({ forwarding, boundMs, deadlineClock, inFlight, ...ids, log });
+    const released = () => witnessing?.released();
+    const app = createAgentApp({ forwarding, boundMs, deadlineClock, inFlight, ...ids, released, log });
     const listening: Listening[] = [];
     const stopping = new AbortController();
     try {
