@@ -4,7 +4,7 @@ import { parseIpv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
-import type { HostReading } from '../domain/witness.ts';
+import { AFTER_RELEASE_MS, type HostReading } from '../domain/witness.ts';
 import { WITNESS_PATHS } from '../http/witness.ts';
 import { probeAll, type ToProbe, type Witness } from '../witness/witness.ts';
 import type { Identity } from './identity.ts';
@@ -41,8 +41,6 @@ export interface WitnessLoop {
 
 /** The longest time for one step. A ticket is valid for 30 s, and a reading takes up to 10. */
 const ANSWER_MS_MAX = 10_000;
-/** The shortest pause between two readings, in milliseconds. */
-const AFTER_RELEASE_MS = 10_000;
 /** The pause after servers that do not weigh what hosts show, in milliseconds. */
 const SELDOM_MS = 600_000;
 /** The random factor of each pause, so that hosts that started together do not stay in step. */

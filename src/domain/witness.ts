@@ -107,6 +107,9 @@ export interface LedgerWitness {
 }
 export const INCOMPLETE_CHARS_MAX = 500;
 
+/** How soon after a reading the host may be read again, since an address was released meanwhile, in milliseconds. Docker
+ *  releases an address whose process runs on when it was killed at the wrong moment. */
+export const AFTER_RELEASE_MS = 10_000;
 /** How old a holding must be at the first reading that counts, and how far the readings must be apart, in
  *  milliseconds. */
 export const WITNESS_AGE_MS = 120_000;

@@ -45,8 +45,9 @@ export function clientOf(c: Context<Env>): string | null {
   return peer?.name ?? socket.remoteAddress ?? null;
 }
 
-/** Returns who sent the call, and names the call by its id. Throws denied when the certificate names no instance, and bad-request for ids that
- *  cannot be read. Ids count only on connections that prove who sends them: nobody else may name a request. */
+/** Returns who sent the call, and names the call by its id. Throws denied when the certificate names no instance, and
+ *  bad-request for ids that cannot be read. Ids count only on connections that prove who sends them: nobody else may
+ *  name a request. */
 export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   const incoming = c.env?.incoming;
   const peer = incoming === undefined ? undefined : peers.get(incoming.socket);

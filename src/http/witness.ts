@@ -27,6 +27,9 @@ export const isTestimony = (path: string): boolean =>
 
 /** Readings that are dealt with at a time. A host has one. */
 const READINGS = { ofEniMax: 0, ofClientMax: 2, ofClientAlways: 1, totalMax: 50 };
+/** The shortest time between two readings of a host, and between two answers of its kernel, in milliseconds. To read the
+ *  largest holds up all other clients for some 80 ms. */
+const OF_HOST_EVERY_MS = 500;
 /** The largest reading: an instance has some thousand addresses at most, and each takes some hundred bytes. A host sends
  *  two at a time at most. */
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -101,15 +104,18 @@ export interface WitnessAppOptions {
   /** Whether the ledger is open. */
   readonly isOpen: () => boolean;
   readonly inFlight: InFlight;
+  /** A monotonic clock, in milliseconds. */
+  readonly clock?: () => number;
 }
 
 /** `testimony` is null where --witness is off. A refusal has the status of its kind, and one line under `Error`. */
 export function createWitnessApp(
   testimony: Testimony | null,
   log: Log,
-  { isOpen, inFlight }: WitnessAppOptions,
+  { isOpen, inFlight, clock = () => performance.now() }: WitnessAppOptions,
 ): Hono<Env> {
   const admission = createAdmission(READINGS);
+  const refuseHasty = createPace(clock);
   const app = new Hono<Env>();
   app.use((_, next) => inFlight.track(next));
   const seldom = createSeldom(log);
@@ -135,15 +141,34 @@ export function createWitnessApp(
 
   step(WITNESS_PATHS.begin, (_, weighing, host) => weighing.begin(host));
   step(WITNESS_PATHS.readings, async (c, weighing, host) => {
+    refuseHasty(`reading of ${host}`);
     const { ticket, reading } = await parsed(c, Readings);
     return { probes: await weighing.readings(host, ticket, reading satisfies HostReading) };
   });
   step(WITNESS_PATHS.probed, async (c, weighing, host) => {
+    refuseHasty(`answer of ${host}`);
     const { ticket, answers } = await parsed(c, ProbeAnswers);
     await weighing.probed(host, ticket, answers);
     return {};
   });
   return app;
+}
+
+/** Returns a function that throws unavailable when the same was sent just before. Call it before the body is read. */
+function createPace(clock: () => number): (what: string) => void {
+  const sentAt = new Map<string, number>(); // the oldest first
+  return what => {
+    const now = clock();
+    for (const [one, at] of sentAt) {
+      if (now - at < OF_HOST_EVERY_MS) break;
+      sentAt.delete(one);
+    }
+    if (sentAt.has(what))
+      throw new IpamError('unavailable', `the last ${what} came less than ${OF_HOST_EVERY_MS} ms ago`, {
+        hint: 'begin anew later',
+      });
+    sentAt.set(what, now);
+  };
 }
 
 async function parsed<S extends v.GenericSchema>(c: Context<Env>, schema: S): Promise<v.InferOutput<S>> {

@@ -27,7 +27,12 @@ async function open({ note, wrong }: Scene): Promise<Target> {
   }
   const witnessed = createWitnessed(w.context, w, { mode: 'release', ageMs: WITNESS_AGE_MS });
   const testimony = createTestimony(w.context, { attachments: w.attachments, witnessed });
-  const app = createWitnessApp(testimony, log, { isOpen: () => true, inFlight: createInFlight() });
+  let now = 0;
+  const clock = () => {
+    now += 1_000; // no host is hasty
+    return now;
+  };
+  const app = createWitnessApp(testimony, log, { isOpen: () => true, inFlight: createInFlight(), clock });
   // All readings are of A's host, of a host without ENIs, and of nobody: B's holdings stay.
   const sockets = socketsOf('URI:ec2-ipam://instance/i-0a', 'URI:ec2-ipam://instance/i-0f', null);
   const mac = w.vpc.network.eni(ENI_A).mac;

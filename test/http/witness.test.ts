@@ -26,11 +26,12 @@ const A = 'i-0a' as InstanceId;
 const TICKET = '00000000-0000-4000-8000-000000000001';
 const PATHS = ['/witness/begin', '/witness/readings', '/witness/probed'];
 
-let hosts: { readonly a: Certificates['client']; readonly nobody: Certificates['client'] };
+let hosts: Readonly<Record<'a' | 'b' | 'nobody', Certificates['client']>>;
 let open: Listening[] = [];
 const routes = suiteWithFolders('what agents tell, over the wire', { certificates: true });
 routes.before(() => {
   hosts = {
+    b: certificates.sign('host', 'URI:ec2-ipam://instance/i-0b'),
     a: certificates.sign('host', `URI:ec2-ipam://instance/${A}`),
     nobody: certificates.sign('host', 'DNS:host'),
   };
@@ -46,7 +47,8 @@ interface Heard {
   begin: Testimony['begin'];
 }
 
-async function serve({ isOff = false, isOpen = true, listener = https() } = {}) {
+/** `everyMs`: how far the calls are apart. */
+async function serve({ isOff = false, isOpen = true, listener = https(), everyMs = 1_000 } = {}) {
   const heard: Heard = {
     calls: [],
     begin: async host => ({ ticket: TICKET, enis: [{ mac: host, ips: [] }] }),
@@ -61,11 +63,16 @@ async function serve({ isOff = false, isOpen = true, listener = https() } = {}) 
       heard.calls.push([host, ticket, answers]);
     },
   };
+  let now = 0;
   const lines: string[] = [];
   const log = (_: string, message: string) => void lines.push(message);
   const app = createWitnessApp(isOff ? null : testimony, log, {
     isOpen: () => isOpen,
     inFlight: createInFlight(),
+    clock: () => {
+      now += everyMs;
+      return now;
+    },
   });
   const listening = await listen(app, listener, log);
   open.push(listening);
@@ -228,6 +235,22 @@ routes('what the testimony refuses: has the status of its kind, and is logged se
   }
   assert.is(lines.filter(line => line === 'reading of a host refused').length, 1);
 });
+
+routes(
+  'a host that sends readings without end: is refused before they are read, and others are heard',
+  async () => {
+    const { heard, post } = await serve({ everyMs: 200 });
+    const said = { ticket: TICKET, reading: READING };
+    assert.is((await post('/witness/readings', said)).status, 200);
+    const hasty = await post('/witness/readings', 'not JSON');
+    assert.is(hasty.status, 503);
+    assert.match(hasty.body.Error, 'the last reading of i-0a came less than 500 ms ago');
+    assert.is((await post('/witness/readings', said, hosts.b)).status, 200);
+    assert.is((await post('/witness/probed', { ticket: TICKET, answers: [] })).status, 200);
+    assert.is((await post('/witness/readings', said)).status, 200);
+    assert.is(heard.calls.length, 4);
+  },
+);
 
 routes('a host that begins many readings at a time: is refused all but two', async () => {
   const { heard, post } = await serve();

@@ -3,6 +3,7 @@
 import { isIntent } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
+import { AFTER_RELEASE_MS } from '../../domain/witness.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
@@ -35,8 +36,6 @@ const TRIM_EVERY_MS = 3_600_000;
 /** The trims of one run, and the pause between two, so that the ledger serves requests meanwhile. */
 const TRIMS_MAX = 500;
 const TRIM_PAUSE_MS = 100;
-/** The shortest time between two readings of the host. */
-const AFTER_RELEASE_MS = 10_000;
 /** Embedded, a comparison reads only this ledger's ENIs, since hundreds of hosts share the account's reads. Every
  *  tenth one, and at least one in ten minutes, reads the whole subnet. A central server always reads the whole
  *  subnet: most of its ENIs are this ledger's, a page has a thousand of them, and only one of the servers does it. */
@@ -165,8 +164,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     return !rows.some(row => isIntent(row) || now - row.movedAt < REST_AFTER_MS);
   }
 
-  /** Reads the host when that is due, or soon after a release: Docker releases an address whose process runs on when it
-   *  was killed at the wrong moment. */
+  /** Reads the host when that is due, or soon after a release. */
   async function witnessDue(): Promise<void> {
     if (ownHost === null) return;
     const isSoon = releases.lastAt > witnessedAt && clock() - witnessedAt >= AFTER_RELEASE_MS;
