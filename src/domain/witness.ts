@@ -107,6 +107,9 @@ export interface LedgerWitness {
 }
 export const INCOMPLETE_CHARS_MAX = 500;
 
+/** A fact of the ledger: how many holdings ended by evidence. */
+export const ENDED_BY_EVIDENCE = 'ended by evidence';
+
 /** How soon after a reading the host may be read again, since an address was released meanwhile, in milliseconds. Docker
  *  releases an address whose process runs on when it was killed at the wrong moment. */
 export const AFTER_RELEASE_MS = 10_000;

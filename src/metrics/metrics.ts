@@ -2,8 +2,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Observer, Result } from '../domain/observer.ts';
 import type { Store } from '../store/store.ts';
+import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from '../views/ledger-tally.ts';
 import { kept, within } from './kept.ts';
-import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from './ledger-view.ts';
 
 /** A reading of the ledger, and a text, are good for so long, so that scrapes do not load the store. */
 const LEDGER_KEPT_MS = 5000;

@@ -6,13 +6,12 @@ import {
   fromNumber,
   type Ipv4,
   isReserved,
-  numberOf,
   parseRange,
   sizeOf,
 } from '../../domain/address.ts';
 import { type Allocation, type Change, REASON_CHARS_MAX } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
-import { parseSubnetId, type SubnetId } from '../../domain/ids.ts';
+import { parseSubnetId } from '../../domain/ids.ts';
 import { cleaned } from '../../domain/text.ts';
 import { CHANGES_MAX, type LedgerSubnet, type Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
@@ -177,27 +176,4 @@ function said(what: string, { done, left }: Result): string {
         ['LEFT', 'IT'],
         left.map(({ ip, why }) => [ip, why]),
       )}`;
-}
-
-/** Addresses in a row that operators hold for one reason. */
-export interface Held extends AddressRange {
-  readonly subnet: SubnetId;
-  readonly why: string;
-  /** When the first of them was held, in milliseconds. */
-  readonly since: number;
-}
-
-/** The addresses that operators hold, as ranges. The rows are in the order of their addresses. */
-export function heldRanges(rows: readonly Allocation[]): Held[] {
-  const ranges: Held[] = [];
-  for (const { subnet, ip, reservedFor: why, movedAt } of rows) {
-    if (why === null) continue;
-    const number = numberOf(ip);
-    const before = ranges.at(-1);
-    const isNext = before?.subnet === subnet && before.last + 1 === number && before.why === why;
-    if (before !== undefined && isNext)
-      ranges[ranges.length - 1] = { ...before, last: number, since: Math.min(before.since, movedAt) };
-    else ranges.push({ subnet, first: number, last: number, why, since: movedAt });
-  }
-  return ranges;
 }

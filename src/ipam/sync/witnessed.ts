@@ -11,6 +11,7 @@ import type { Allocation, Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import {
+  ENDED_BY_EVIDENCE,
   type HostReading,
   INCOMPLETE_CHARS_MAX,
   type Leak,
@@ -26,9 +27,6 @@ import { type IpamContext, urgently } from '../context.ts';
 import type { Enis } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
-
-/** A fact of the ledger: how many holdings ended by evidence. */
-export const ENDED_BY_EVIDENCE = 'ended by evidence';
 
 /** Reported leaks that are remembered. */
 const REPORTED_MAX = 10_000;

@@ -1,4 +1,4 @@
-/** What metrics say of the ledger, read with few statements that list no addresses but intents. */
+/** What metrics and pages say of the whole ledger, read with few statements that list no addresses but intents. */
 import { INTENTS } from '../domain/allocation.ts';
 import type { Store, Tally } from '../store/store.ts';
 
