@@ -26,6 +26,7 @@ import { mayBeUnanswered } from '../domain/suspects.ts';
 import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
 import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
+import { createMemoryLooks } from './memory-looks.ts';
 import {
   type FreeQuery,
   type LedgerEni,
@@ -112,6 +113,13 @@ export function createMemoryStore(
     !startsToCount(change.move) || roomOf(tenantOf(ifaceAfter(change))) > 0;
 
   return {
+    ...createMemoryLooks({
+      rows: () => [...allocations.values()].sort(byAddress),
+      enis: () => [...enis.values()],
+      history: () => history,
+      sightings: () => [...sightings.values()],
+      clock,
+    }),
     async migrate() {},
     async outdated() {
       return null;

@@ -1,6 +1,6 @@
 /** The SELECT statements on the table `allocation`, for MySQL and SQLite. */
 import { type Column, type SQL, sql } from 'drizzle-orm';
-import { type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
+import { type AddressRange, type Cidr, fromNumber, type Ipv4, spreadOf } from '../domain/address.ts';
 import { awayMs, INTENTS, SKIPPED_FOR_MS, type Status } from '../domain/allocation.ts';
 import type { EniId, SubnetId } from '../domain/ids.ts';
 import type * as mysql from './mysql/schema.ts';
@@ -59,12 +59,14 @@ export function createReads({ tables, refusedAt, restedSince, isNever, numberOfF
   );
   const select = sql`SELECT ${columns} FROM ${allocation}`;
   const byAddress = sql`${number}, ${allocation.subnet}`;
-  const isIn = (range: Cidr | null, column: SQL | Column = number): SQL =>
+  const isIn = (range: AddressRange | null, column: SQL | Column = number): SQL =>
     range === null
       ? sql`1 = 1`
       : sql`${column} BETWEEN ${bytesOf(fromNumber(range.first))} AND ${bytesOf(fromNumber(range.last))}`;
 
   return {
+    select,
+    isIn,
     ips: (subnet: SubnetId, ips: readonly Ipv4[]): SQL =>
       sql`${select} WHERE ${allocation.subnet} = ${subnet} AND ${ip} IN ${ips}`,
     withRequest: (id: string): SQL => sql`${select} WHERE ${allocation.requestId} = ${id}`,

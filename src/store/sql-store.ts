@@ -5,6 +5,7 @@ import { type Ec2CallRecord, type HistoryRecord, RESULT_CHARS_MAX } from '../dom
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import type { LedgerSighting, LedgerWitness } from '../domain/witness.ts';
+import { createLooks } from './looks.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
 import {
@@ -127,6 +128,7 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     row === undefined ? null : String(row.value);
 
   return {
+    ...createLooks(read, eniOf, dialect),
     get: (id, ips) => readAllocations(portions(ips, IPS_MAX).map(some => reads.ips(id, some))),
     withRequest: id => readAllocations([reads.withRequest(id)]),
     onEni: id => readAllocations([reads.onEni(id)]),

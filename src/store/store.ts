@@ -6,6 +6,7 @@ import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
 import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
+import type { Looks } from './looks.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
 export interface Reading<T> {
@@ -119,7 +120,7 @@ export interface Tally {
  * `lateOutcomes` returns later) and `internal`. The memory store is the specification; one contract suite tests all
  * stores.
  */
-export interface Store {
+export interface Store extends Looks {
   /** Brings the schema up to date. Several processes may do it at once. */
   migrate(): Promise<void>;
   /** Returns why the schema cannot be used; null when it can. */

@@ -5,6 +5,7 @@ import { suite } from '../kit/uvu.ts';
 import { choosingFree } from './contract/free.ts';
 import { history } from './contract/history.ts';
 import { hosts } from './contract/hosts.ts';
+import { looks } from './contract/looks.ts';
 import { compareAndSet, everyMove } from './contract/moves.ts';
 import { adding, reading } from './contract/rows.ts';
 import { enis, leases, permits, servers } from './contract/servers.ts';
@@ -40,6 +41,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     sightings,
     tenants,
     history,
+    looks,
   ])
     group(test);
   test.run();

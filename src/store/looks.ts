@@ -1,0 +1,185 @@
+/** The reads of the ledger that people are shown something by. They decide nothing. */
+import { getTableColumns, type SQL, sql } from 'drizzle-orm';
+import type { AddressRange, Ipv4 } from '../domain/address.ts';
+import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
+import type { HistoryRecord } from '../domain/history.ts';
+import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
+import type { LedgerSighting } from '../domain/witness.ts';
+import { createReads, type Dialect, NOW } from './reads.ts';
+import { decode, type Row, toAllocation } from './rows.ts';
+import type { LedgerEni, Reading } from './store.ts';
+
+/** The addresses of a /24 that have one status. */
+export interface BlockCount {
+  /** The first address of the /24. */
+  readonly first: number;
+  readonly status: Status;
+  readonly count: number;
+  /** How many of them operators hold, and how many are held but not on their ENIs. */
+  readonly heldFor: number;
+  readonly missing: number;
+}
+
+/** An ENI with few ready addresses. Its primary does not count. */
+export interface LowPool {
+  readonly eni: EniId;
+  readonly ready: number;
+  /** All rows that name it. */
+  readonly taken: number;
+  /** When one of them moved last; 0: it has none. */
+  readonly movedAt: number;
+}
+
+export interface Looks {
+  /** Counts a part of the subnet, in /24s. A part of PART_MAX addresses takes a few milliseconds. */
+  blocks(subnet: SubnetId, range: AddressRange): Promise<BlockCount[]>;
+  /** The rows of a part of the subnet, in the order of their addresses. */
+  inRange(subnet: SubnetId, range: AddressRange): Promise<Reading<Allocation>>;
+  /** Those of a part of the subnet that moved, went missing or were put on their ENIs within the last `withinMs`, at most
+   *  `limit`. It reads the part. */
+  movedWithin(
+    subnet: SubnetId,
+    range: AddressRange,
+    withinMs: number,
+    limit: number,
+  ): Promise<Reading<Allocation>>;
+  /** The records of the history of the last `withinMs`, the newest `limit`, in no order. */
+  recentHistory(
+    withinMs: number,
+    limit: number,
+  ): Promise<Reading<Pick<HistoryRecord, 'subnet' | 'ip' | 'generation'>>>;
+  /** Held rows that may be wrong: missing from their ENIs; last moved by one of these servers, at most UNANSWERED_MAX_MS
+   *  before it was last seen; or with a name that another on the ENI has too. At most `limit` of each. */
+  doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
+  /** The ENIs of this ledger in use with fewer than `low` ready addresses, at most `limit`. */
+  lowPools(low: number, limit: number): Promise<Reading<LowPool>>;
+  /** The held rows whose container has this text in its name, at most `limit`; upper and lower case may count or not. */
+  heldBy(text: string, limit: number): Promise<Reading<Allocation>>;
+  /** Those of the ENIs that are in the ledger. */
+  enisNamed(ids: readonly EniId[]): Promise<LedgerEni[]>;
+  enisOf(instance: InstanceId): Promise<LedgerEni[]>;
+  /** What the hosts have shown of these addresses. */
+  sightingsAt(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<LedgerSighting>>;
+}
+
+/** The addresses of one part of a large subnet. SQLite reads them while this process waits. */
+const PART_MAX = 2048;
+
+type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
+
+export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect: Dialect): Looks {
+  const { allocation, eni, history, sighting } = dialect.tables;
+  const { select, isIn } = createReads(dialect);
+  const { holder, iface, missingSince, movedAt, number, placedAt, reservedFor, status, token } = allocation;
+  const isHeld = sql`${status} = 'allocated'`;
+  // The rows that are on no ENI are not read: the index of ENIs leads.
+  const isOnEni = sql`${iface} > ''`;
+
+  const rowsOf = async (selects: readonly SQL[]): Promise<Reading<Allocation>> => {
+    const { now, rows } = await read(selects);
+    return { now, rows: rows.map(toAllocation) };
+  };
+  const inPart = (subnet: SubnetId, range: AddressRange): SQL =>
+    sql`${allocation.subnet} = ${subnet} AND ${isIn(range)}`;
+
+  return {
+    async blocks(subnet, range) {
+      const block = sql`HEX(SUBSTR(${number}, 1, 15))`;
+      const { rows } = await read([
+        sql`SELECT ${block} AS ${sql.raw('`block`')}, ${status}, COUNT(*) AS ${sql.raw('`count`')},
+          SUM(${reservedFor} IS NOT NULL) AS held, SUM(${missingSince} IS NOT NULL) AS missing
+          FROM ${allocation} WHERE ${inPart(subnet, range)} GROUP BY ${block}, ${status}`,
+      ]);
+      return rows.map(row => ({
+        first: Number.parseInt(String(row.block).slice(-6), 16) * 256,
+        status: STATUSES.find(one => one === row.status) ?? 'occupied',
+        ...{ count: Number(row.count), heldFor: Number(row.held), missing: Number(row.missing) },
+      }));
+    },
+    inRange: (subnet, range) => rowsOf([sql`${select} WHERE ${inPart(subnet, range)} ORDER BY ${number}`]),
+    movedWithin(subnet, range, withinMs, limit) {
+      const since = sql`${NOW} - ${withinMs}`;
+      return rowsOf([
+        sql`${select} WHERE ${inPart(subnet, range)} AND (${movedAt} >= ${since} OR ${missingSince} >= ${since}
+          OR ${placedAt} >= ${since}) LIMIT ${limit}`,
+      ]);
+    },
+    async recentHistory(withinMs, limit) {
+      const columns = { subnet: history.subnet, ip: history.ip, generation: history.generation };
+      const { now, rows } = await read([
+        sql`SELECT ${history.subnet}, ${history.ip}, ${history.generation} FROM ${history}
+          WHERE ${history.at} >= ${NOW} - ${withinMs} ORDER BY ${history.at} DESC LIMIT ${limit}`,
+      ]);
+      return { now, rows: rows.map(row => decode(columns, row)) };
+    },
+    async doubtful(servers, limit) {
+      const by = servers.map(
+        ({ id, seenAt }) =>
+          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${seenAt - UNANSWERED_MAX_MS}
+            AND SUBSTR(${token}, 1, ${id.length}) = ${id} LIMIT ${limit}`,
+      );
+      const doubles = sql`SELECT ${iface} AS on_eni, ${holder} AS named FROM ${allocation}
+        WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${holder} HAVING COUNT(*) > 1`;
+      const { now, rows } = await rowsOf([
+        sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${missingSince} IS NOT NULL LIMIT ${limit}`,
+        ...by,
+        sql`${select} JOIN (${doubles}) AS doubles ON ${iface} = on_eni AND ${holder} = named
+          WHERE ${isHeld} LIMIT ${limit}`,
+      ]);
+      return { now, rows: withoutDoubles(rows) };
+    },
+    async lowPools(low, limit) {
+      const isReady = sql`SUM(CASE WHEN ${status} = 'ready' THEN 1 ELSE 0 END)`;
+      const { now, rows } = await read([
+        sql`SELECT ${eni.id}, ${isReady} AS ready, COUNT(${iface}) AS taken, COALESCE(MAX(${movedAt}), 0) AS moved
+          FROM ${eni} LEFT JOIN ${allocation} ON ${iface} = ${eni.id} AND ${allocation.primary} = 0
+          WHERE ${eni.ours} = 1 AND ${eni.releasedAt} IS NULL AND ${eni.instance} IS NOT NULL
+          GROUP BY ${eni.id} HAVING ${isReady} < ${low} ORDER BY ${eni.id} LIMIT ${limit}`,
+      ]);
+      return {
+        now,
+        rows: rows.map(row => ({
+          eni: row.id as EniId,
+          ...{ ready: Number(row.ready), taken: Number(row.taken), movedAt: Number(row.moved) },
+        })),
+      };
+    },
+    heldBy: (text, limit) =>
+      rowsOf([
+        sql`${select} WHERE ${isOnEni} AND ${isHeld} AND INSTR(${holder}, ${text}) > 0
+          ORDER BY ${iface}, ${number} LIMIT ${limit}`,
+      ]),
+    async enisNamed(ids) {
+      if (ids.length === 0) return [];
+      return (await read([sql`SELECT * FROM ${eni} WHERE ${eni.id} IN ${ids}`])).rows.map(eniOf);
+    },
+    async enisOf(instance) {
+      return (await read([sql`SELECT * FROM ${eni} WHERE ${eni.instance} = ${instance}`])).rows.map(eniOf);
+    },
+    async sightingsAt(subnet, ips) {
+      const columns = getTableColumns(sighting);
+      const selects =
+        ips.length === 0
+          ? []
+          : [
+              sql`SELECT * FROM ${sighting} WHERE ${sighting.subnet} = ${subnet} AND ${sighting.ip} IN ${ips}`,
+            ];
+      const { now, rows } = await read(selects);
+      return { now, rows: rows.map(row => decode<LedgerSighting>(columns, row)) };
+    },
+  };
+}
+
+/** The rows once each, in the order of their addresses. */
+export const withoutDoubles = (rows: readonly Allocation[]): Allocation[] => [
+  ...new Map(rows.map(row => [`${row.subnet} ${row.ip}`, row])).values(),
+];
+
+/** The parts of a range of at most PART_MAX addresses each, cut where a /24 begins. */
+export function* partsOf({ first, last }: AddressRange): Generator<AddressRange> {
+  for (let from = first; from <= last; from += PART_MAX)
+    yield { first: from, last: Math.min(from + PART_MAX - 1, last) };
+}
+/** The first address of the /24 that has the address. */
+export const blockOf = (number: number): number => number - (number % 256);
