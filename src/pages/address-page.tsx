@@ -1,0 +1,113 @@
+/** One address: what it is now, and its history. */
+import type { AddressView } from '../views/address.ts';
+import type { Ec2Call } from '../views/history-parts.ts';
+import { KINDS, lookOf } from './cell.ts';
+import { Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
+import { duration } from './time.ts';
+
+export const AddressPage = ({ view }: { view: AddressView }) => {
+  const { cell, now, instance, tenures, calls } = view;
+  const { kind } = lookOf(cell, now, instance);
+  return (
+    <>
+      <div class="title">
+        <h1>{cell.address}</h1>
+        <span id="live" role="status"></span>
+      </div>
+      <p class="soft">
+        in{' '}
+        <a class="mono" href={`/subnets/${cell.subnet}?at=${cell.address}`}>
+          {cell.subnet}
+        </a>
+      </p>
+      <section class="card" aria-label="Now" data-fresh="now">
+        <p>
+          <Sign kind={kind} /> <strong>{kind}</strong>: {KINDS[kind].means}
+        </p>
+        <Facts facts={factsOf(view)} />
+      </section>
+      <h2>Who had it</h2>
+      <div data-fresh="tenures">
+        {tenures.length === 0 ? (
+          <p class="empty">Nothing is recorded. The server keeps a history with --history on.</p>
+        ) : (
+          <Tenures tenures={tenures} now={now} />
+        )}
+      </div>
+      {calls.length === 0 ? null : (
+        <div data-fresh="calls">
+          <h2>EC2 calls that named it</h2>
+          <Calls calls={calls} />
+        </div>
+      )}
+    </>
+  );
+};
+
+function factsOf(view: AddressView): Fact[] {
+  const { cell, now, instance, isAws, restedSince, restedFrom, leftAt, leftEni } = view;
+  const { missingSince, restsUntil } = cell;
+  return [
+    isAws && ['reserved by', 'AWS'],
+    cell.container !== null && ['container', <Name text={cell.container} />],
+    cell.eni !== null && ['ENI', <Eni id={cell.eni} />],
+    instance !== null && ['instance', <span class="mono">{instance}</span>],
+    cell.primary && ['primary', 'the primary address of its ENI'],
+    cell.since > 0 && ['since', <Time ms={cell.since} />],
+    cell.heldFor !== null && ['held for', <Name text={cell.heldFor} />],
+    missingSince !== null && ['missing from its ENI since', <Time ms={missingSince} />],
+    view.usedBy !== null && ['used by', <Name text={view.usedBy} />],
+    view.unseenSince !== null && ['in use nowhere on its host since', <Time ms={view.unseenSince} />],
+    view.absentSince !== null && ['on no ENI since', <Time ms={view.absentSince} />],
+    restsUntil !== null && ['rests for', duration(restsUntil - now)],
+    restedSince !== null && ['last released', <Time ms={restedSince} />],
+    restedFrom !== null && ['on', <Eni id={restedFrom} />],
+    leftAt !== null && ['last taken off an ENI', <Time ms={leftAt} />],
+    leftEni !== null && ['which was', <Eni id={leftEni} />],
+  ];
+}
+
+const Tenures = ({ tenures, now }: { tenures: AddressView['tenures']; now: number }) => (
+  <Table
+    what="Who had it"
+    head={['container', 'from', 'until', 'for', 'ENI', 'instance', 'ended by', 'request, server']}
+  >
+    {tenures.map(one => (
+      <tr>
+        <th scope="row">
+          <Name text={one.container} />
+        </th>
+        <td>
+          <Time ms={one.since} />
+        </td>
+        <td>{one.isHeld ? 'now' : <Time ms={one.until} />}</td>
+        <td>{one.since === null ? '–' : duration(Math.max(0, (one.until ?? now) - one.since))}</td>
+        <td>
+          <Eni id={one.eni} />
+        </td>
+        <td class="mono">{one.instance ?? '–'}</td>
+        <td>{one.endedBy ?? '–'}</td>
+        <td class="mono">{[one.request, one.server].filter(Boolean).join(', ') || '–'}</td>
+      </tr>
+    ))}
+  </Table>
+);
+
+export const Calls = ({ calls }: { calls: readonly Ec2Call[] }) => (
+  <Table what="EC2 calls" head={['at', 'call', 'addresses', 'ENI', 'took', 'result']}>
+    {calls.map(({ at, action, addresses, eni, tookMs, result }) => (
+      <tr>
+        <th scope="row">
+          <Time ms={at} />
+        </th>
+        <td>{action}</td>
+        <td class="mono">{addresses.join(', ')}</td>
+        <td>
+          <Eni id={eni} />
+        </td>
+        <td class="number">{tookMs === null ? '–' : `${Math.round(tookMs)} ms`}</td>
+        <td>{result ?? 'no answer yet'}</td>
+      </tr>
+    ))}
+  </Table>
+);

@@ -1,0 +1,47 @@
+/** Follows the changes that the server tells, and says in a word whether it does. */
+import type { MovedEvent } from '../../views/events.ts';
+import type { Cell } from '../../views/shapes.ts';
+
+/** How long the page waits before it connects again, where the browser has given up. */
+const AGAIN_MS = 2000;
+
+interface Followed {
+  moved(cells: readonly Cell[]): void;
+  /** Something may have happened that was not told. */
+  missed(): void;
+}
+
+/** `address`: of the events after those that the page has. Connected again, the page asks for those that it has missed, and
+ *  for what the server has forgotten. */
+export function follow(address: string, word: HTMLElement | null, followed: Followed): void {
+  const url = new URL(address, location.href);
+  let source = connect();
+
+  function say(text: string, state: 'on' | 'off'): void {
+    if (word === null || word.textContent === text) return;
+    word.textContent = text;
+    word.className = state;
+  }
+  function connect(): EventSource {
+    const opened = new EventSource(url);
+    opened.addEventListener('open', () => {
+      say('live', 'on');
+      followed.missed();
+    });
+    opened.addEventListener('moved', ({ data, lastEventId }) => {
+      if (lastEventId !== '') url.searchParams.set('after', lastEventId);
+      const { cells }: MovedEvent = JSON.parse(data);
+      followed.moved(cells);
+    });
+    opened.addEventListener('reset', () => followed.missed());
+    // The browser connects again by itself when a connection broke, but not after an error of HTTP.
+    opened.addEventListener('error', () => {
+      say('reconnecting', 'off');
+      if (opened === source && opened.readyState === EventSource.CLOSED)
+        setTimeout(() => {
+          source = connect();
+        }, AGAIN_MS);
+    });
+    return opened;
+  }
+}

@@ -1,0 +1,149 @@
+/** The pages that people look at: read-only, the same with and without the script. */
+import { type Context, Hono } from 'hono';
+import type { Child } from 'hono/jsx';
+import { isError } from '../domain/error.ts';
+import type { Log } from '../domain/log.ts';
+import type { AddressView } from '../views/address.ts';
+import type { EniView } from '../views/eni.ts';
+import type { HealthView } from '../views/health.ts';
+import type { HostsView } from '../views/hosts.ts';
+import type { Overview } from '../views/overview.ts';
+import type { SearchView } from '../views/search.ts';
+import type { SubnetMap } from '../views/subnet-map.ts';
+import { AddressPage } from './address-page.tsx';
+import { SCRIPT, STYLE } from './assets.ts';
+import { EniPage } from './eni-page.tsx';
+import { HealthPage } from './health-page.tsx';
+import { HostsPage } from './hosts-page.tsx';
+import { type Frame, Layout } from './layout.tsx';
+import { OverviewPage } from './overview-page.tsx';
+import { respond } from './respond.ts';
+import { SearchPage } from './search-page.tsx';
+import { SubnetPage } from './subnet-page.tsx';
+
+/** What the pages show. Each throws `bad-request` for what is no id or address, and returns null for what there is not. */
+export interface PageViews {
+  overview(): Promise<Overview>;
+  subnet(id: string, block: string | null): Promise<SubnetMap | null>;
+  address(subnet: string, address: string): Promise<AddressView | null>;
+  eni(id: string): Promise<EniView | null>;
+  hosts(): Promise<HostsView>;
+  health(): Promise<HealthView>;
+  search(query: string): Promise<SearchView>;
+}
+
+interface Parts {
+  readonly views: PageViews;
+  readonly version: string;
+  readonly log: Log;
+}
+/** What one page shows. */
+interface Page {
+  readonly frame: Omit<Frame, 'version'>;
+  readonly content: Child;
+}
+/** Returns null where there is no such thing. */
+type Show = (context: Context) => Promise<Page | null>;
+
+const HTML = 'text/html; charset=utf-8';
+/** Of a search, as its input allows. */
+const QUERY_CHARS_MAX = 255;
+
+/** Serves all paths that are not the API's, stylesheet and script too. It never throws. */
+export function createPages({ views, version, log }: Parts): { fetch(request: Request): Promise<Response> } {
+  const app = new Hono();
+  const send = async ({ req }: Context, status: number, { frame, content }: Page): Promise<Response> => {
+    const page = <Layout frame={{ ...frame, version }}>{content}</Layout>;
+    return await respond(req.raw, { status, type: HTML, text: String(await page.toString()) });
+  };
+  const serve = (path: string, show: Show) =>
+    app.get(path, async context => {
+      const page = await show(context);
+      return page === null ? await send(context, 404, NOT_FOUND) : await send(context, 200, page);
+    });
+
+  serve('/', async () => {
+    const view = await views.overview();
+    return {
+      frame: { title: 'Overview', nav: '/', ...movingWith(view) },
+      content: <OverviewPage view={view} />,
+    };
+  });
+  serve('/subnets/:id', async ({ req }) => {
+    const found = req.query('at') ?? null;
+    const map = await mapOf(views, req.param('id') ?? '', req.query('block') ?? null, found);
+    if (map === null) return null;
+    const title = map.block ?? map.subnet.cidr;
+    return {
+      frame: { title, nav: '/', ...movingWith(map) },
+      content: <SubnetPage map={map} found={found} />,
+    };
+  });
+  serve('/subnets/:id/addresses/:address', async ({ req }) => {
+    const view = await views.address(req.param('id') ?? '', req.param('address') ?? '');
+    if (view === null) return null;
+    const { address: title } = view.cell;
+    return { frame: { title, nav: '/', ...movingWith(view) }, content: <AddressPage view={view} /> };
+  });
+  serve('/enis/:id', async ({ req }) => {
+    const view = await views.eni(req.param('id') ?? '');
+    if (view === null) return null;
+    return { frame: { title: view.id, nav: '/', ...movingWith(view) }, content: <EniPage view={view} /> };
+  });
+  serve('/hosts', async () => {
+    const view = await views.hosts();
+    const frame = { title: 'Hosts', nav: '/hosts', now: view.now, everyMs: SOON_MS };
+    return { frame, content: <HostsPage view={view} /> };
+  });
+  serve('/health', async () => {
+    const view = await views.health();
+    const frame = { title: 'Health', nav: '/health', now: view.now, everyMs: SOON_MS };
+    return { frame, content: <HealthPage view={view} /> };
+  });
+  serve('/search', async ({ req }) => {
+    const query = (req.query('q') ?? '').trim().slice(0, QUERY_CHARS_MAX);
+    const view = query === '' ? { query, found: [], hasMore: false } : await views.search(query);
+    return { frame: { title: 'Search', query }, content: <SearchPage view={view} /> };
+  });
+  for (const { path, type, text } of [STYLE, SCRIPT])
+    app.get(path, ({ req }) => respond(req.raw, { status: 200, type, text, isForGood: true }));
+
+  app.notFound(context => send(context, 404, NOT_FOUND));
+  app.onError(async (error, context) => {
+    if (isError(error, 'bad-request'))
+      return await send(context, 400, failure('This is not an address of a page', error.line));
+    if (isError(error, 'store-down', 'unavailable'))
+      return await send(context, 503, failure('The ledger cannot be read now', error.line));
+    log('error', 'page not made', { error });
+    return await send(context, 500, failure('The page could not be made', 'The log of the server says why.'));
+  });
+  return { fetch: async request => await app.fetch(request) };
+}
+
+/** How often a page is fetched anew that follows events, for what happens without one; and one that does not. */
+const SELDOM_MS = 30_000;
+const SOON_MS = 5000;
+
+const movingWith = ({ now, lastEvent }: { readonly now: number; readonly lastEvent: string }) => ({
+  now,
+  live: `/api/v1/events?after=${encodeURIComponent(lastEvent)}`,
+  everyMs: SELDOM_MS,
+});
+
+/** Where an address was searched for in a subnet that is too large for one page: the /24 with that address. */
+async function mapOf(views: PageViews, id: string, block: string | null, found: string | null) {
+  const map = await views.subnet(id, block);
+  if (map === null || map.block !== null || found === null) return map;
+  return await views.subnet(id, found.replace(/\.\d+$/, '.0/24'));
+}
+
+const failure = (title: string, line: string): Page => ({
+  frame: { title },
+  content: (
+    <>
+      <h1>{title}</h1>
+      <p>{line}</p>
+    </>
+  ),
+});
+const NOT_FOUND: Page = failure('There is no such page', 'The ledger has nothing of this name.');

@@ -1,0 +1,20 @@
+/** Rendering of what has many parts, a few at a time, so that a page never holds up the requests of Docker. */
+import { setImmediate as turn } from 'node:timers/promises';
+import { raw } from 'hono/html';
+import type { JSX } from 'hono/jsx/jsx-runtime';
+
+interface PortionsOptions<T> {
+  readonly items: readonly T[];
+  /** So many are rendered in one turn of the event loop. */
+  readonly size: number;
+  readonly show: (item: T) => JSX.Element;
+}
+
+export async function Portions<T>({ items, size, show }: PortionsOptions<T>) {
+  const texts: string[] = [];
+  for (let at = 0; at < items.length; at += size) {
+    await turn();
+    for (const item of items.slice(at, at + size)) texts.push(String(await show(item)));
+  }
+  return raw(texts.join(''));
+}

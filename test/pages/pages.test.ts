@@ -1,0 +1,168 @@
+// Goal: each page shows its view, escapes what comes from outside, and stays small and quick. Method: the pages with
+// views that the test gives.
+import '../kit/tsx.ts';
+import { gunzipSync } from 'node:zlib';
+import { IpamError } from '../../src/domain/error.ts';
+import type { PageViews } from '../../src/pages/pages.tsx';
+import { assert, suite } from '../kit/uvu.ts';
+import * as views from './views.ts';
+
+const { createPages } = await import('../../src/pages/pages.tsx');
+const { SCRIPT, STYLE } = await import('../../src/pages/assets.ts');
+
+const { SUBNET, ENI, HOSTILE } = views;
+const SOURCE: PageViews = {
+  overview: async () => views.overview(),
+  subnet: async (id, block) =>
+    id === SUBNET ? views.map() : id === 'large' && block === null ? views.largeMap() : null,
+  address: async (_, address) => (address === '10.0.1.5' ? views.address() : null),
+  eni: async () => views.eni(),
+  hosts: async () => views.hosts(),
+  health: async () => views.health(),
+  search: async query => views.search(query),
+};
+const logged: string[] = [];
+const open = (more: Partial<PageViews> = {}) =>
+  createPages({ views: { ...SOURCE, ...more }, version: '1.0.0', log: (_, what) => void logged.push(what) });
+
+async function get(path: string, more: Partial<PageViews> = {}, headers: Record<string, string> = {}) {
+  const answer = await open(more).fetch(new Request(`http://127.0.0.1${path}`, { headers }));
+  const bytes = Buffer.from(await answer.arrayBuffer());
+  const text =
+    answer.headers.get('content-encoding') === 'gzip' ? gunzipSync(bytes).toString() : bytes.toString();
+  return { status: answer.status, headers: answer.headers, bytes, text };
+}
+
+const PATHS = [
+  '/',
+  `/subnets/${SUBNET}`,
+  `/subnets/${SUBNET}/addresses/10.0.1.5`,
+  `/enis/${ENI}`,
+  '/hosts',
+  '/health',
+  `/search?q=${encodeURIComponent(HOSTILE)}`,
+];
+
+const pages = suite('pages');
+for (const path of PATHS) {
+  pages(`${path}: escapes what comes from outside, and has no style and script of its own`, async () => {
+    const { status, text } = await get(path);
+    assert.is(status, 200);
+    assert.ok(text.startsWith('<!doctype html>'));
+    assert.not.match(text, '<img');
+    const tags = text.replace(/="[^"]*"/g, '=');
+    assert.not.match(tags, /<[^>]*\s(?:style|on\w+)=|<style|<script(?! src=)/);
+    if (path !== '/health') assert.match(text, '&lt;img src=x onerror=');
+  });
+  pages(`${path}: is read by the browser under a strict policy, and not kept`, async () => {
+    const { headers } = await get(path);
+    const policy = headers.get('content-security-policy') ?? '';
+    assert.match(policy, "default-src 'none'; style-src 'self'; script-src 'self'");
+    assert.not.match(policy, 'unsafe');
+    assert.is(headers.get('cache-control'), 'no-store');
+    assert.is(headers.get('x-content-type-options'), 'nosniff');
+  });
+}
+
+pages('the map: has a cell for each address, in blocks of sixteen, each told apart by its sign', async () => {
+  const { text } = await get(`/subnets/${SUBNET}`);
+  assert.is(text.match(/data-ip=/g)?.length, 256);
+  assert.is(text.match(/class="block"/g)?.length, 16);
+  const shows = (last: number, classes: string, sign: string) =>
+    assert.match(text, new RegExp(`<a class="${classes}"[^>]*data-ip="10\\.0\\.1\\.${last}"[^>]*>${sign}<`));
+  shows(5, 'cell s-allocated', '●');
+  shows(6, 'cell s-ready', '○');
+  shows(7, 'cell s-ready resting', '○');
+  shows(8, 'cell s-allocated drift', '●');
+  shows(11, 'cell s-free resting', '·');
+  shows(20, 'cell s-held', 'H');
+  shows(255, 'cell s-reserved', '×');
+});
+
+pages('the map: marks the address that was searched for', async () => {
+  assert.match((await get(`/subnets/${SUBNET}?at=10.0.1.6`)).text, 'class="cell s-ready found"');
+});
+
+pages('a large subnet: opens the block with the address that was searched for', async () => {
+  const asked: (string | null)[] = [];
+  const subnet = async (_: string, block: string | null) => {
+    asked.push(block);
+    return block === null ? views.largeMap() : views.map();
+  };
+  assert.is((await get('/subnets/large?at=10.0.1.6', { subnet })).status, 200);
+  assert.equal(asked, [null, '10.0.1.0/24']);
+});
+
+pages('a /16: is 256 bars, below 50 kB', async () => {
+  const { bytes, text, headers } = await get('/subnets/large', {}, { 'accept-encoding': 'gzip, br' });
+  assert.is(headers.get('content-encoding'), 'gzip');
+  assert.is(text.match(/\?block=/g)?.length, 256);
+  assert.ok(bytes.length < 50_000, `${bytes.length} bytes`);
+});
+
+pages('a page with many parts: lets the event loop turn between them', async () => {
+  for (const path of [`/subnets/${SUBNET}`, '/subnets/large']) {
+    let turns = 0;
+    let ticker = setImmediate(function tick() {
+      turns++;
+      ticker = setImmediate(tick);
+    });
+    await get(path);
+    clearImmediate(ticker);
+    assert.ok(turns >= 8, `${turns} turns`);
+  }
+});
+
+pages('compression: not for who does not take it', async () => {
+  for (const accepted of ['', 'br', 'gzip;q=0', 'gzip; q=0.0, br'])
+    assert.is(
+      (await get('/', {}, { 'accept-encoding': accepted })).headers.get('content-encoding'),
+      null,
+      accepted,
+    );
+});
+
+pages('stylesheet and script: are kept for good, by a name that has their hash', async () => {
+  const { text } = await get('/');
+  for (const { path, type } of [STYLE, SCRIPT]) {
+    assert.match(text, path);
+    const { status, headers } = await get(path);
+    assert.is(status, 200);
+    assert.is(headers.get('content-type'), type);
+    assert.match(headers.get('cache-control') ?? '', 'immutable');
+  }
+});
+
+pages('what there is not: is a page that says so', async () => {
+  for (const path of [
+    '/nothing',
+    '/subnets/unknown',
+    `/subnets/${SUBNET}/addresses/10.0.1.99`,
+    '/assets/x.css',
+  ]) {
+    const { status, text } = await get(path);
+    assert.is(status, 404, path);
+    assert.match(text, 'There is no such page');
+  }
+});
+
+const failing = (error: Error) => ({
+  overview: async () => {
+    throw error;
+  },
+});
+pages('a bad address, a store that is away: say so in one line', async () => {
+  const bad = await get('/', failing(new IpamError('bad-request', `"${HOSTILE}" is no subnet`)));
+  assert.is(bad.status, 400);
+  assert.match(bad.text, '&quot; is no subnet');
+  assert.is((await get('/', failing(new IpamError('store-down', 'it is away')))).status, 503);
+});
+
+pages('a bug: is logged, and not shown', async () => {
+  logged.length = 0;
+  const { status, text } = await get('/', failing(new Error('SELECT secret')));
+  assert.is(status, 500);
+  assert.not.match(text, 'SELECT');
+  assert.equal(logged, ['page not made']);
+});
+pages.run();
