@@ -27,8 +27,9 @@ export const isTestimony = (path: string): boolean =>
 
 /** Readings that are dealt with at a time. A host has one. */
 const READINGS = { ofEniMax: 0, ofClientMax: 2, ofClientAlways: 1, totalMax: 50 };
-/** The shortest time between two readings of a host, and between two answers of its kernel, in milliseconds. To read the
- *  largest holds up all other clients for some 80 ms. */
+/** The shortest time between two begins of a host, two readings, and two answers of its kernel, in milliseconds. A begin
+ *  reads the rows of the host, and the largest reading holds up all other clients for some 80 ms. An agent has begun its
+ *  last reading 750 ms before, at least. */
 const OF_HOST_EVERY_MS = 500;
 /** The largest reading: an instance has some thousand addresses at most, and each takes some hundred bytes. A host sends
  *  two at a time at most. */
@@ -139,7 +140,10 @@ export function createWitnessApp(
     });
   }
 
-  step(WITNESS_PATHS.begin, (_, weighing, host) => weighing.begin(host));
+  step(WITNESS_PATHS.begin, async (_, weighing, host) => {
+    refuseHasty(`begin of ${host}`);
+    return await weighing.begin(host);
+  });
   step(WITNESS_PATHS.readings, async (c, weighing, host) => {
     refuseHasty(`reading of ${host}`);
     const { ticket, reading } = await parsed(c, Readings);

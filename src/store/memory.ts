@@ -333,6 +333,9 @@ export function createMemoryStore(
     async noteFact(name, value) {
       facts.set(name, value);
     },
+    async addToFact(name, more) {
+      facts.set(name, String(Number(facts.get(name) ?? 0) + more));
+    },
     async noteFactOnce(name, value) {
       const known = facts.get(name) ?? value;
       facts.set(name, known);

@@ -302,6 +302,11 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     async noteFact(name, value) {
       await write([upsert(fact, [{ name, value }], ['value'])]);
     },
+    async addToFact(name, more) {
+      // SQLite takes the parameter for a float, and the databases share this name of an integer only.
+      const add = sql`UPDATE ${fact} SET value = CAST(value + ${more} AS SIGNED INTEGER) WHERE ${fact.name} = ${name}`;
+      await write([upsert(fact, [{ name, value: '0' }], []), add]);
+    },
     async noteFactOnce(name, value) {
       return factIn(await write([upsert(fact, [{ name, value }], [])], selectFact(name))) ?? value;
     },

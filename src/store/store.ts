@@ -239,6 +239,9 @@ export interface Store extends Looks {
   /** Returns a fact about the whole ledger; null when it is not noted. */
   fact(name: string): Promise<string | null>;
   noteFact(name: string, value: string): Promise<void>;
+  /** Adds to a fact that is a number, 0 until it is noted. Servers that add at the same time all count. A lost answer may
+   *  add twice. */
+  addToFact(name: string, more: number): Promise<void>;
   /** Notes the fact unless it is noted already, and returns the noted value. */
   noteFactOnce(name: string, value: string): Promise<string>;
 

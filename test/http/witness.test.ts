@@ -252,6 +252,23 @@ routes(
   },
 );
 
+routes('a host that begins readings without end: is refused before the ledger is read', async () => {
+  const { heard, post } = await serve({ everyMs: 200 });
+  const { begin } = heard;
+  let begun = 0;
+  heard.begin = host => {
+    begun++;
+    return begin(host);
+  };
+  assert.is((await post('/witness/begin')).status, 200);
+  const hasty = await post('/witness/begin');
+  assert.is(hasty.status, 503);
+  assert.match(hasty.body.Error, 'the last begin of i-0a came less than 500 ms ago');
+  assert.is((await post('/witness/begin', {}, hosts.b)).status, 200);
+  assert.is((await post('/witness/begin')).status, 200);
+  assert.is(begun, 3);
+});
+
 routes('a host that begins many readings at a time: is refused all but two', async () => {
   const { heard, post } = await serve();
   const go = Promise.withResolvers<void>();

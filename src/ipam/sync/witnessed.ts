@@ -224,7 +224,7 @@ export function createWitnessed(
       ),
     );
     for (const row of moved) ended(row, left);
-    if (moved.length > 0) await count(moved.length);
+    if (moved.length > 0) await store.addToFact(ENDED_BY_EVIDENCE, moved.length);
   }
 
   /** Those of the ENI that no ipvlan slave of it has, as the host's kernel answers. */
@@ -276,11 +276,6 @@ export function createWitnessed(
     cache.note(row);
     const home = row.iface === null ? null : known.recall(row.iface);
     if (home !== null) warm.released({ home, range: null });
-  }
-
-  async function count(more: number): Promise<void> {
-    const before = Number((await store.fact(ENDED_BY_EVIDENCE)) ?? 0);
-    await store.noteFact(ENDED_BY_EVIDENCE, String(before + more));
   }
 
   return { mode, begin, weigh, end };

@@ -98,6 +98,11 @@ export function enis(test: Test): void {
     assert.is(await note('four'), heard[0]);
     assert.is(await store.fact('region'), heard[0] ?? null);
   });
+
+  test('facts: what many add to one at the same time is all counted', async ({ store }) => {
+    await Promise.all([1, 2, 3, 400_000].map(more => store.addToFact('ended', more)));
+    assert.is(await store.fact('ended'), '400006');
+  });
 }
 
 export function servers(test: Test): void {

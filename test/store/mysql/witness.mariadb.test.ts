@@ -62,4 +62,11 @@ readings('a reading that is saved while another is begun: is seen by that one, o
   console.log(`  ${saves} of ${ROUNDS} were saved`);
   for (const store of [first, second]) await store.close();
 });
+
+readings('holdings that several servers end at once: are all counted', async () => {
+  const stores = await opened(4);
+  for (let i = 0; i < ROUNDS; i++) await Promise.all(stores.map(store => store.addToFact('ended', 2)));
+  assert.is(await stores[0]?.fact('ended'), String(2 * stores.length * ROUNDS));
+  for (const store of stores) await store.close();
+});
 readings.run();
