@@ -104,6 +104,8 @@ export class Oracle {
   readonly pooled = new Set<EniId>();
   /** `eni ip` of releases under way for addresses that had no holder there when they were sent. */
   readonly strayReleases = new Set<string>();
+  /** `ledger key claim` of what one of them has ended: it came when the address had just been given there. */
+  readonly endedAstray = new Set<string>();
   /** Containers that ended, and that Docker forgot without a release. */
   readonly leaks = new Set<Holding>();
   /** Holders that were given up on proof, though their containers run on. */
@@ -276,8 +278,10 @@ export class Oracle {
   }
 
   /** Whether the last claim of the address was lost. */
-  isLost = (mirror: Mirror, key: string): boolean =>
-    this.#lost.has(`${mirror.index} ${key} ${this.claimOf(mirror, key)}`);
+  isLost = (mirror: Mirror, key: string): boolean => this.#lost.has(this.lastClaim(mirror, key));
+
+  /** The last claim of the address, by its name in the sets of claims. */
+  lastClaim = (mirror: Mirror, key: string): string => `${mirror.index} ${key} ${this.claimOf(mirror, key)}`;
 
   /** Which claim of the address is the last. */
   claimOf = (mirror: Mirror, key: string): number => mirror.claims.get(key) ?? 0;

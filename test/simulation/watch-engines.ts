@@ -10,8 +10,9 @@ import type { Request } from './server.ts';
 export function watchStart(oracle: Oracle, engine: Engine, { port }: Network, ip: Ipv4): Holding | null {
   oracle.note(`${engine.process.id}: a container has ${ip} on ${port.eni}`);
   const row = oracle.rowIn(port.ledger, port.subnet, ip);
+  const isEnded = oracle.endedAstray.has(oracle.lastClaim(oracle.mirrorOf(port), keyOf(port.subnet, ip)));
   oracle.demand(
-    row?.status === 'allocated' && row.iface === port.eni,
+    isEnded || (row?.status === 'allocated' && row.iface === port.eni),
     'what a container was given is held in the ledger',
     () => `${ip} is ${row?.status} on ${row?.iface}`,
   );

@@ -110,10 +110,11 @@ const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
 function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   for (const claims of oracle.unanswered.values()) claims.delete(key);
+  // It cannot be told from the release by a container that was given the address meanwhile.
+  const isStray = oracle.strayReleases.has(`${before.iface} ${before.ip}`) && !oracle.layout.hasAgents;
+  if (isStray) oracle.endedAstray.add(oracle.lastClaim(mirror, key));
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
-  // It cannot be told from the release by a container that was given the address meanwhile.
-  const isStray = oracle.strayReleases.has(`${holding.eni} ${holding.ip}`) && !oracle.layout.hasAgents;
   const isAttached = oracle.instanceOf(holding.eni) !== null && oracle.isHere(mirror.index, holding.eni);
   const cuts = (oracle.detachedAt.get(holding.eni) ?? []).filter(at => oracle.now - at >= PROVED_MS);
   oracle.demand(
