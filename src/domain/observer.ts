@@ -1,4 +1,5 @@
 /** What a server tells whoever watches it. Where nobody does, nothing is told: each place says `observer?.…`. */
+import type { Allocation } from './allocation.ts';
 import type { DriftKind } from './drift.ts';
 import type { ErrorCode } from './error.ts';
 import type { SubnetId } from './ids.ts';
@@ -19,10 +20,19 @@ export interface Observer {
   /** From now on this says how many ready addresses this process remembers, by whether they have rested. */
   remembers(ready: () => { readonly usable: number; readonly resting: number }): void;
   reusedEarly(): void;
-  /** One transaction has made so many moves. */
-  committed(moves: number, ms: number): void;
+  /** One transaction has made these moves. */
+  committed(rows: readonly Allocation[], ms: number): void;
   /** A comparison has found a difference. */
   drifted(kind: DriftKind): void;
   /** The subnet has been compared with EC2. */
   reconciled(subnet: SubnetId): void;
 }
+
+/** Docker's calls; all other paths count as one. */
+const METHODS = new Map(
+  ['RequestPool', 'ReleasePool', 'RequestAddress', 'ReleaseAddress', 'GetCapabilities']
+    .concat('GetDefaultAddressSpaces')
+    .map(name => [`/IpamDriver.${name}`, name]),
+).set('/Plugin.Activate', 'Activate');
+
+export const methodOf = (path: string): string => METHODS.get(path) ?? 'other';

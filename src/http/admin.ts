@@ -1,7 +1,7 @@
 /** What the admin listener serves: whether the process and its ledger work, and the metrics. */
 import { IpamError } from '../domain/error.ts';
-import { kept, within } from '../metrics/kept.ts';
 import type { Store } from '../store/store.ts';
+import { kept, within } from '../views/kept.ts';
 
 /** An answer about the ledger is good for so long, so that probes do not load the store. */
 const KEPT_MS = 1000;

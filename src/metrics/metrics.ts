@@ -1,22 +1,15 @@
 /** The metrics of a server, in Prometheus's text format. https://prometheus.io/docs/practices/naming/ */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { Observer, Result } from '../domain/observer.ts';
+import { methodOf, type Observer, type Result } from '../domain/observer.ts';
 import type { Store } from '../store/store.ts';
+import { kept, within } from '../views/kept.ts';
 import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from '../views/ledger-tally.ts';
-import { kept, within } from './kept.ts';
 
 /** A reading of the ledger, and a text, are good for so long, so that scrapes do not load the store. */
 const LEDGER_KEPT_MS = 5000;
 const TEXT_KEPT_MS = 1000;
 /** The longest wait of a scrape for the store. */
 const LEDGER_MAX_MS = 3000;
-
-/** Docker's calls; all other paths count as one. */
-const METHODS = new Map(
-  ['RequestPool', 'ReleasePool', 'RequestAddress', 'ReleaseAddress', 'GetCapabilities']
-    .concat('GetDefaultAddressSpaces')
-    .map(name => [`/IpamDriver.${name}`, name]),
-).set('/Plugin.Activate', 'Activate');
 
 /** Of the library's own; its others are many, and some are refused by `promtool check metrics`. */
 const DEFAULTS = [
@@ -78,7 +71,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
 
   const observer: Observer = {
     answered(path, result, ms) {
-      const method = METHODS.get(path) ?? 'other';
+      const method = methodOf(path);
       all.requests.inc({ method, result });
       all.requestSeconds.observe({ method }, ms / 1000);
     },
@@ -93,8 +86,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
       remembered = ready;
     },
     reusedEarly: () => all.earlyReuses.inc(),
-    committed(moves, ms) {
-      all.commitMoves.observe(moves);
+    committed(rows, ms) {
+      all.commitMoves.observe(rows.length);
       all.commitSeconds.observe(ms / 1000);
     },
     drifted: kind => all.drift.inc({ kind }),

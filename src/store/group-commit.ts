@@ -140,7 +140,7 @@ export function createGroupCommit(commit: Commit, bounds: GroupBounds): Store['m
     const startedAt = observer === undefined ? 0 : clock();
     try {
       const rows = await commit(batch.flatMap(call => call.changes));
-      observer?.committed(rows.length, clock() - startedAt);
+      observer?.committed(rows, clock() - startedAt);
       const moved = new Map(rows.map(row => [keyOf(row), row]));
       for (const call of batch) call.resolve(call.keys.flatMap(key => moved.get(key) ?? []));
     } catch (error) {

@@ -31,6 +31,9 @@ export interface LowPool {
   readonly movedAt: number;
 }
 
+/** What the lists of the history need of a record. */
+export type RecentRecord = Pick<HistoryRecord, 'subnet' | 'ip' | 'generation' | 'at' | 'move'>;
+
 export interface Looks {
   /** Counts a part of the subnet, in /24s. A part of PART_MAX addresses takes a few milliseconds. */
   blocks(subnet: SubnetId, range: AddressRange): Promise<BlockCount[]>;
@@ -45,10 +48,7 @@ export interface Looks {
     limit: number,
   ): Promise<Reading<Allocation>>;
   /** The records of the history of the last `withinMs`, the newest `limit`, in no order. */
-  recentHistory(
-    withinMs: number,
-    limit: number,
-  ): Promise<Reading<Pick<HistoryRecord, 'subnet' | 'ip' | 'generation'>>>;
+  recentHistory(withinMs: number, limit: number): Promise<Reading<RecentRecord>>;
   /** Held rows that may be wrong: missing from their ENIs; last moved by one of these servers, at most UNANSWERED_MAX_MS
    *  before it was last seen; or with a name that another on the ENI has too. At most `limit` of each. */
   doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
@@ -106,10 +106,11 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       ]);
     },
     async recentHistory(withinMs, limit) {
-      const columns = { subnet: history.subnet, ip: history.ip, generation: history.generation };
+      const { subnet, ip, generation, at, move } = history;
+      const columns = { subnet, ip, generation, at, move };
       const { now, rows } = await read([
-        sql`SELECT ${history.subnet}, ${history.ip}, ${history.generation} FROM ${history}
-          WHERE ${history.at} >= ${NOW} - ${withinMs} ORDER BY ${history.at} DESC LIMIT ${limit}`,
+        sql`SELECT ${sql.join(Object.values(columns), sql`, `)} FROM ${history}
+          WHERE ${at} >= ${NOW} - ${withinMs} ORDER BY ${at} DESC LIMIT ${limit}`,
       ]);
       return { now, rows: rows.map(row => decode(columns, row)) };
     },

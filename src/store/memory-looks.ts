@@ -51,7 +51,11 @@ export function createMemoryLooks({ rows, enis, history, sightings, clock }: Tab
     },
     async recentHistory(withinMs, limit) {
       const recent = history().filter(one => one.at >= clock() - withinMs);
-      return reading(recent.slice(-limit).map(({ subnet, ip, generation }) => ({ subnet, ip, generation })));
+      return reading(
+        recent
+          .slice(-limit)
+          .map(({ subnet, ip, generation, at, move }) => ({ subnet, ip, generation, at, move })),
+      );
     },
     async doubtful(servers, limit) {
       const named = Map.groupBy(

@@ -1,7 +1,12 @@
 /** One address: what it is now, who held it, and the EC2 calls that named it. */
 import * as v from 'valibot';
-import { Ec2Call, Tenure } from './history-parts.ts';
-import { Cell, text, time } from './shapes.ts';
+import { type Ipv4, isReserved } from '../domain/address.ts';
+import { tenuresOf } from '../domain/history.ts';
+import { isUsedIdle } from '../domain/witness.ts';
+import type { LedgerSubnet } from '../store/store.ts';
+import { Ec2Call, readCalls, Tenure } from './history-parts.ts';
+import { Cell, cellOf, text, time } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 export const AddressView = v.object({
   now: time,
@@ -28,3 +33,40 @@ export const AddressView = v.object({
   calls: v.array(Ec2Call),
 });
 export type AddressView = v.InferOutput<typeof AddressView>;
+
+/** Records of one address that are read. */
+const RECORDS_MAX = 1000;
+
+/** Null: the ledger does not have the address. */
+export async function readAddress(
+  sources: Sources,
+  { id: subnet, cidr }: LedgerSubnet,
+  ip: Ipv4,
+): Promise<AddressView | null> {
+  const { store, policy } = sources;
+  const lastEvent = sources.lastEvent();
+  const {
+    now,
+    rows: [row],
+  } = await store.get(subnet, [ip]);
+  if (row === undefined) return null;
+  const [sighting] = (await store.sightingsAt(subnet, [ip])).rows;
+  const isOfNow = sighting !== undefined && sighting.generation === row.generation;
+  const [eni] = row.iface === null ? [] : await store.enisNamed([row.iface]);
+  const { rows: records } = await store.history(subnet, ip, RECORDS_MAX);
+  return {
+    ...{ now, lastEvent },
+    cell: cellOf(row, policy, now, row.status === 'allocated' && isOfNow ? sighting.name : null),
+    instance: eni?.instance ?? null,
+    isAws: isReserved(cidr, ip),
+    restedSince: row.restedSince,
+    restedFrom: row.restedFrom,
+    leftAt: row.leftAt,
+    leftEni: row.leftIface,
+    absentSince: row.absentSince,
+    usedBy: sighting !== undefined && isUsedIdle(row, sighting) ? sighting.finding : null,
+    unseenSince: row.status === 'allocated' && isOfNow ? sighting.unseenSince : null,
+    tenures: tenuresOf(records),
+    calls: await readCalls(store, call => call.ips.includes(ip)),
+  };
+}

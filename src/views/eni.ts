@@ -1,7 +1,12 @@
 /** One ENI: its limit, its pool, its addresses and what happened to them last. */
 import * as v from 'valibot';
-import { Ec2Call } from './history-parts.ts';
-import { Cell, Counts, count, text, time } from './shapes.ts';
+import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
+import type { LedgerEni } from '../store/store.ts';
+import { sumOf } from './counts.ts';
+import { Ec2Call, readCalls } from './history-parts.ts';
+import { namesOf } from './names.ts';
+import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 export const EniView = v.object({
   now: time,
@@ -37,3 +42,33 @@ export const EniView = v.object({
   calls: v.array(Ec2Call),
 });
 export type EniView = v.InferOutput<typeof EniView>;
+
+/** Addresses that moved last which are listed. */
+const MOVES_MAX = 20;
+
+export async function readEni(sources: Sources, eni: LedgerEni): Promise<EniView> {
+  const { store, policy } = sources;
+  const lastEvent = sources.lastEvent();
+  const { now, rows } = await store.onEni(eni.id);
+  const nameOf = await namesOf(store, eni.subnet, rows);
+  const addresses = rows.map(row => cellOf(row, policy, now, nameOf(row)));
+  const taken = placesTaken(
+    rows.filter(row => !row.primary),
+    eni.prefixes,
+  );
+  const ready = addresses.filter(({ status }) => status === 'ready');
+  const resting = ready.filter(({ restsUntil }) => restsUntil !== null).length;
+  const { id, subnet, instance, tenant, primary, mac, attachment, ours, releasedAt, prefixes } = eni;
+  return {
+    ...{ now, lastEvent, id, subnet, instance, tenant, primary, mac, attachment, ours, releasedAt },
+    ...{ limit: eni.addressLimit, prefixes },
+    room: eni.addressLimit === null ? null : Math.max(eni.addressLimit - 1 - taken, 0),
+    marks: marksOf(policy, NO_GROWTH, 0),
+    usable: ready.length - resting,
+    resting,
+    counts: sumOf(rows.map(({ status }) => ({ status, count: 1 }))),
+    addresses,
+    moves: addresses.toSorted((a, b) => b.since - a.since).slice(0, MOVES_MAX),
+    calls: await readCalls(store, call => call.iface === id),
+  };
+}

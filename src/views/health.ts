@@ -1,6 +1,9 @@
 /** How the servers, the ledger and EC2 are. What is counted is of this server, and of its last 15 minutes. */
 import * as v from 'valibot';
+import { intentsIn } from './ledger-tally.ts';
+import { isAway } from './problems.ts';
 import { count, text, time } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 /** How long calls took, in milliseconds: the last 500 at most. Null without any. */
 const Took = v.object({
@@ -59,3 +62,37 @@ export const HealthView = v.object({
   reconciled: v.array(v.object({ subnet: v.string(), at: v.nullable(time) })),
 });
 export type HealthView = v.InferOutput<typeof HealthView>;
+
+export async function readHealth(sources: Sources): Promise<HealthView> {
+  const { store, recent, server, policy } = sources;
+  const { now, rows: servers } = await store.servers();
+  const times = { callDeadlineMs: policy.callDeadlineMs, intentGraceMs: policy.graceMs };
+  const { intents, oldestIntentMs } = await intentsIn(store, times);
+  const commits = recent.commits();
+  const ec2 = recent.ec2();
+  return {
+    ...{ now, version: server.version, runtime: server.runtime },
+    servers: servers
+      .toSorted((a, b) => b.seenAt - a.seenAt)
+      .map(one => ({
+        ...one,
+        state: one.stoppedAt !== null ? 'stopped' : isAway(one, now) ? 'away' : 'running',
+        isThis: one.id === server.id,
+      })),
+    ec2: { last: ec2.last, actions: [...ec2.actions] },
+    store: { commits: commits.took, movesPerCommit: commits.movesPerCommit },
+    requests: [...recent.requests()],
+    warm: recent.warm(),
+    intents: {
+      sent: intents.sent,
+      inDoubt: intents.in_doubt,
+      overdue: intents.overdue,
+      oldestMs: oldestIntentMs,
+    },
+    withheld: (await store.usedSightings()).rows.length,
+    reconciled: (await sources.subnets()).map(({ id }) => {
+      const agoMs = recent.reconciledAgoMs(id);
+      return { subnet: id, at: agoMs === null ? null : now - agoMs };
+    }),
+  };
+}

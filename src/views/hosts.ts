@@ -1,5 +1,8 @@
 /** The hosts: their certificates, when their agents were last seen, and what their witnesses last said. */
 import * as v from 'valibot';
+import { type Host, isBlocked } from '../domain/host.ts';
+import type { LedgerWitness } from '../domain/witness.ts';
+import type { Store } from '../store/store.ts';
 import { count, text, time } from './shapes.ts';
 
 const HOST_STATES = ['enrolled', 'expired', 'revoked', 'by hand', 'embedded'] as const;
@@ -36,3 +39,43 @@ export const HostsView = v.object({
   tenants: v.array(TenantLine),
 });
 export type HostsView = v.InferOutput<typeof HostsView>;
+
+/** By instance. */
+export async function readHosts(store: Store): Promise<HostsView> {
+  const { now, rows: hosts } = await store.hosts();
+  const { rows: readings } = await store.witnesses();
+  const witnesses = new Map<string, LedgerWitness>(readings.map(one => [one.instance, one]));
+  const enis = Map.groupBy(await store.enis(), ({ instance }): string => instance ?? '');
+  const enrolled = new Map(hosts.map(host => [host.instance as string, host]));
+  const names = [...new Set<string>([...enrolled.keys(), ...witnesses.keys()])].sort();
+  const lines = names.map((instance): HostLine => {
+    const host = enrolled.get(instance);
+    const witness = witnesses.get(instance);
+    const own = instance === '' ? [] : (enis.get(instance) ?? []);
+    return {
+      instance,
+      state: host === undefined ? 'embedded' : stateOf(host, now),
+      ...{ enrolledAt: host?.enrolledAt ?? null, expiresAt: host?.expiresAt ?? null },
+      ...{ revokedAt: host?.revokedAt ?? null, seenAt: host?.seenAt ?? null },
+      ...readIn(witness),
+      tenants: [...new Set(own.flatMap(({ tenant }) => tenant ?? []))].sort(),
+      enis: own.map(({ id }) => id).sort(),
+    };
+  });
+  const tenants = (await store.tenants()).map(({ name, quota, profile, used }) => ({
+    ...{ name, quota, profile, used },
+  }));
+  return { now, hosts: lines, tenants };
+}
+
+export function stateOf(host: Host, now: number): 'revoked' | 'enrolled' | 'expired' | 'by hand' {
+  if (isBlocked(host)) return 'revoked';
+  if (host.expiresAt === null) return 'by hand';
+  return host.expiresAt > now ? 'enrolled' : 'expired';
+}
+
+/** When what the host shows was last told, and why that was not complete. */
+export const readIn = (witness: LedgerWitness | undefined): Pick<LedgerWitness, 'readAt' | 'incomplete'> => ({
+  readAt: witness?.readAt ?? null,
+  incomplete: witness?.incomplete ?? null,
+});

@@ -25,22 +25,27 @@ export interface IntentTimes {
   readonly intentGraceMs: number;
 }
 
-export async function viewOf(
-  store: Pick<Store, 'tally' | 'intents' | 'usedSightings'>,
+/** What the ledger says of its intents. */
+export async function intentsIn(
+  store: Pick<Store, 'intents'>,
   { callDeadlineMs, intentGraceMs }: IntentTimes,
-): Promise<LedgerView> {
-  const tally = await store.tally();
-  const hasIntents = tally.some(({ status }) => INTENTS.some(intent => intent === status));
-  const { rows, now } = hasIntents ? await store.intents(0, INTENTS_MAX) : { rows: [], now: 0 };
-  const intents = { sent: 0, in_doubt: 0, overdue: 0 };
+): Promise<Pick<LedgerView, 'intents' | 'oldestIntentMs'>> {
+  const { rows, now } = await store.intents(0, INTENTS_MAX);
+  const intents = { ...NO_INTENTS };
   for (const { movedAt } of rows) {
     const ageMs = now - movedAt;
     intents[ageMs < callDeadlineMs ? 'sent' : ageMs < intentGraceMs ? 'in_doubt' : 'overdue']++;
   }
-  return {
-    tally,
-    intents,
-    oldestIntentMs: Math.max(0, ...rows.map(({ movedAt }) => now - movedAt)),
-    withheld: (await store.usedSightings()).rows.length,
-  };
+  return { intents, oldestIntentMs: Math.max(0, ...rows.map(({ movedAt }) => now - movedAt)) };
+}
+const NO_INTENTS = { sent: 0, in_doubt: 0, overdue: 0 };
+
+export async function viewOf(
+  store: Pick<Store, 'tally' | 'intents' | 'usedSightings'>,
+  times: IntentTimes,
+): Promise<LedgerView> {
+  const tally = await store.tally();
+  const hasIntents = tally.some(({ status }) => INTENTS.some(intent => intent === status));
+  const said = hasIntents ? await intentsIn(store, times) : { intents: NO_INTENTS, oldestIntentMs: 0 };
+  return { tally, ...said, withheld: (await store.usedSightings()).rows.length };
 }

@@ -1,6 +1,15 @@
 /** The overview: what needs somebody's attention, and how full the subnets are. */
 import * as v from 'valibot';
+import { formatCidr, formatRange, fromNumber, sizeOf } from '../domain/address.ts';
+import type { Allocation } from '../domain/allocation.ts';
+import type { BlockCount } from '../store/looks.ts';
+import type { LedgerSubnet, Store } from '../store/store.ts';
+import { availableIn, fullOf, nextTurn, sumOf } from './counts.ts';
+import type { Forecast } from './forecast.ts';
+import { type Held, heldRanges } from './held-ranges.ts';
+import { readProblems } from './problems.ts';
 import { Counts, count, text, time } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 /** What may be wrong. The order is that of the overview. */
 const PROBLEMS = [
@@ -63,3 +72,57 @@ export const Overview = v.object({
   reserved: v.array(ReservedRange),
 });
 export type Overview = v.InferOutput<typeof Overview>;
+
+/** Problems of one kind that are listed. */
+const LISTED_MAX = 100;
+/** Blocks of held addresses that are read. */
+const HELD_BLOCKS_MAX = 64;
+
+export async function readOverview(sources: Sources): Promise<Omit<Overview, 'lastEvent'>> {
+  const { store, counts, forecast } = sources;
+  const subnets = await sources.subnets();
+  const summaries: SubnetSummary[] = [];
+  const held: Held[] = [];
+  for (const subnet of subnets) {
+    const blocks = await counts(subnet);
+    summaries.push(await summaryOf(subnet, blocks, forecast));
+    held.push(...(await heldIn(store, subnet, blocks)));
+  }
+  const { now, problems } = await readProblems(sources, summaries);
+  const listed = [...Map.groupBy(problems, ({ kind }) => kind).values()].map(of => of.slice(0, LISTED_MAX));
+  const shown = listed.flat();
+  return {
+    now,
+    problems: shown.sort((a, b) => PROBLEMS.indexOf(a.kind) - PROBLEMS.indexOf(b.kind)),
+    problemsLeft: problems.length - shown.length,
+    subnets: summaries.sort((a, b) => b.full - a.full || (a.id < b.id ? -1 : 1)),
+    reserved: held.map(range => ({
+      ...{ subnet: range.subnet, addresses: formatRange(range), first: fromNumber(range.first) },
+      ...{ count: sizeOf(range), why: range.why, since: range.since },
+    })),
+  };
+}
+
+export async function summaryOf(
+  { id, vpc, cidr }: LedgerSubnet,
+  blocks: readonly BlockCount[],
+  { fullInMs }: Forecast,
+): Promise<SubnetSummary> {
+  const counts = sumOf(blocks);
+  return {
+    ...{ id, vpc, cidr: formatCidr(cidr), size: sizeOf(cidr), counts, full: fullOf(counts) },
+    fullInMs: await fullInMs(id, availableIn(counts)),
+  };
+}
+
+/** Only the blocks that have some are read. */
+async function heldIn(store: Store, { id }: LedgerSubnet, blocks: readonly BlockCount[]): Promise<Held[]> {
+  const withSome = blocks.filter(({ heldFor }) => heldFor > 0).sort((a, b) => a.first - b.first);
+  const rows: Allocation[] = [];
+  for (const { first } of withSome.slice(0, HELD_BLOCKS_MAX)) {
+    const block = await store.inRange(id, { first, last: first + 255 });
+    rows.push(...block.rows.filter(row => row.reservedFor !== null));
+    await nextTurn();
+  }
+  return heldRanges(rows);
+}

@@ -1,6 +1,12 @@
 /** The search: by address, ENI, instance or container. */
 import * as v from 'valibot';
+import { contains, type Ipv4, toNumber } from '../domain/address.ts';
+import type { Allocation } from '../domain/allocation.ts';
+import { IpamError } from '../domain/error.ts';
+import type { EniId, InstanceId } from '../domain/ids.ts';
+import type { LedgerEni } from '../store/store.ts';
 import { text } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 const FOUND_KINDS = ['address', 'container', 'eni', 'instance', 'subnet'] as const;
 
@@ -22,3 +28,43 @@ export const SearchView = v.object({
   hasMore: v.boolean(),
 });
 export type SearchView = v.InferOutput<typeof SearchView>;
+
+/** What is found of each kind. */
+const FOUND_MAX = 50;
+const TEXT_MAX = 100;
+const NOTHING = { subnet: null, address: null, eni: null, instance: null };
+
+/** Throws bad-request for an empty or a long query. An id may be cut short only for containers, whose names may contain it. */
+export async function readSearch({ store, subnets }: Sources, query: string): Promise<SearchView> {
+  const text = query.trim();
+  if (text === '' || text.length > TEXT_MAX)
+    throw new IpamError('bad-request', 'the query is empty or too long', {
+      hint: `give an address, an ENI, an instance or a name of a container, of at most ${TEXT_MAX} characters`,
+    });
+  const found: Found[] = [];
+  const known = await subnets();
+  const add = (kind: Found['kind'], name: string, more: Partial<Found>) =>
+    found.push({ ...NOTHING, ...more, kind, name });
+
+  for (const { id } of known) if (id === text) add('subnet', id, { subnet: id });
+  if (toNumber(text) !== null) {
+    const ip = text as Ipv4;
+    for (const { id } of known.filter(({ cidr }) => contains(cidr, ip)))
+      for (const row of (await store.get(id, [ip])).rows) add('address', ip, placeOf(row));
+  }
+  if (text.startsWith('eni-'))
+    for (const eni of await store.enisNamed([text as EniId])) add('eni', eni.id, homeOf(eni));
+  if (text.startsWith('i-'))
+    for (const eni of await store.enisOf(text as InstanceId)) add('instance', text, homeOf(eni));
+  const { rows } = await store.heldBy(text, FOUND_MAX + 1);
+  for (const row of rows.slice(0, FOUND_MAX)) add('container', row.holder ?? '', placeOf(row));
+  return { query: text, found, hasMore: rows.length > FOUND_MAX };
+}
+
+const placeOf = ({ subnet, ip: address, iface: eni, instance }: Allocation) => ({
+  subnet,
+  address,
+  eni,
+  instance,
+});
+const homeOf = ({ subnet, id: eni, instance }: LedgerEni) => ({ subnet, eni, instance });

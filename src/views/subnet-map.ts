@@ -1,7 +1,13 @@
 /** The map of a subnet: cells of a block of at most a /24, and bars of the /24 of a larger one. */
 import * as v from 'valibot';
-import { SubnetSummary } from './overview.ts';
-import { Cell, Counts, count, text, time } from './shapes.ts';
+import { type Cidr, formatCidr, fromNumber } from '../domain/address.ts';
+import type { BlockCount } from '../store/looks.ts';
+import type { LedgerSubnet } from '../store/store.ts';
+import { sumOf } from './counts.ts';
+import { namesOf } from './names.ts';
+import { SubnetSummary, summaryOf } from './overview.ts';
+import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
+import type { Sources } from './views.ts';
 
 /** One /24 of a larger subnet. */
 const Bar = v.object({
@@ -36,3 +42,41 @@ export const SubnetMap = v.object({
   enis: v.array(MapEni),
 });
 export type SubnetMap = v.InferOutput<typeof SubnetMap>;
+
+/** The largest block of cells. */
+const CELLS_MASK = 24;
+
+/** `block`: a part of at most a /24; null: all of the subnet. */
+export async function readSubnetMap(
+  sources: Sources,
+  subnet: LedgerSubnet,
+  block: Cidr | null,
+): Promise<SubnetMap> {
+  const { store, policy, counts, forecast } = sources;
+  const lastEvent = sources.lastEvent();
+  const blocks = await counts(subnet);
+  const summary = await summaryOf(subnet, blocks, forecast);
+  const shown = block ?? (subnet.cidr.maskLength >= CELLS_MASK ? subnet.cidr : null);
+  if (shown === null) {
+    const { now } = await store.get(subnet.id, []);
+    return { now, lastEvent, subnet: summary, block: null, cells: [], bars: barsOf(blocks), enis: [] };
+  }
+  const { now, rows } = await store.inRange(subnet.id, shown);
+  const nameOf = await namesOf(store, subnet.id, rows);
+  const cells = rows.map(row => cellOf(row, policy, now, nameOf(row)));
+  const ids = [...new Set(rows.flatMap(({ iface }) => iface ?? []))];
+  const enis = (await store.enisNamed(ids)).map(({ id, instance, tenant, ours }) => ({
+    ...{ id, instance, tenant, ours },
+  }));
+  return { now, lastEvent, subnet: summary, block: formatCidr(shown), cells, bars: [], enis };
+}
+
+function barsOf(blocks: readonly BlockCount[]): Bar[] {
+  const byBlock = [...Map.groupBy(blocks, ({ first }) => first)].sort(([a], [b]) => a - b);
+  return byBlock.map(([first, ofBlock]) => ({
+    cidr: `${fromNumber(first)}/24`,
+    counts: sumOf(ofBlock),
+    heldFor: ofBlock.reduce((sum, { heldFor }) => sum + heldFor, 0),
+    missing: ofBlock.reduce((sum, { missing }) => sum + missing, 0),
+  }));
+}

@@ -73,9 +73,11 @@ group('calls that arrive together: share a commit; each gets its own rows, in it
 });
 
 group('a commit: is told with the moves that it made and its time, one that fails is not', async () => {
-  const told: [moves: number, ms: number][] = [];
+  const told: [rows: number, ms: number][] = [];
   let now = 0;
-  const observer = { committed: (...one) => void told.push(one) } as Pick<Observer, 'committed'> as Observer;
+  const observer = {
+    committed: (rows, ms) => void told.push([rows.length, ms]),
+  } as Pick<Observer, 'committed'> as Observer;
   const { move, commits } = grouped({ observer, clock: () => now });
   const answers = [move(claims(3, 1)), move(claims(2))];
   await settle();

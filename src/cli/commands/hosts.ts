@@ -1,9 +1,9 @@
 /** The command `hosts`: who enrolled and who was seen; revokes hosts and allows them again. */
 import { IpamError } from '../../domain/error.ts';
-import { type Host, isBlocked } from '../../domain/host.ts';
+import type { Host } from '../../domain/host.ts';
 import { type InstanceId, parseInstanceId } from '../../domain/ids.ts';
-import type { LedgerWitness } from '../../domain/witness.ts';
 import type { Store } from '../../store/store.ts';
+import { readIn, stateOf } from '../../views/hosts.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
 import { ago, print, table } from '../terminal/output.ts';
@@ -63,18 +63,6 @@ async function carryOut({ action, instance }: Order, store: Store): Promise<stri
     throw new IpamError('conflict', `${instance} is not revoked`, { hint: 'ec2-ipam hosts lists the hosts' });
   return `${instance} may enrol again\n`;
 }
-
-function stateOf(host: Host, now: number): 'revoked' | 'enrolled' | 'expired' | 'by hand' {
-  if (isBlocked(host)) return 'revoked';
-  if (host.expiresAt === null) return 'by hand';
-  return host.expiresAt > now ? 'enrolled' : 'expired';
-}
-
-/** When what the host shows was last told, and why that was not complete. */
-const readIn = (witness: LedgerWitness | undefined): Pick<LedgerWitness, 'readAt' | 'incomplete'> => ({
-  readAt: witness?.readAt ?? null,
-  incomplete: witness?.incomplete ?? null,
-});
 
 type Listed = Host & { readonly state: string } & ReturnType<typeof readIn>;
 

@@ -1,0 +1,325 @@
+// Goal: the views show what the ledger has, and what is wrong first. Method: a ledger in memory on a clock that the test
+// moves; each answer is held against its schema.
+import * as v from 'valibot';
+import { type Cidr, parseCidr } from '../../src/domain/address.ts';
+import { isError } from '../../src/domain/error.ts';
+import type { InstanceId } from '../../src/domain/ids.ts';
+import type { Observer } from '../../src/domain/observer.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
+import type { Store } from '../../src/store/store.ts';
+import { AddressView } from '../../src/views/address.ts';
+import { EniView } from '../../src/views/eni.ts';
+import { HealthView } from '../../src/views/health.ts';
+import { HostsView } from '../../src/views/hosts.ts';
+import { Overview } from '../../src/views/overview.ts';
+import { createRecent } from '../../src/views/recent.ts';
+import { SearchView } from '../../src/views/search.ts';
+import { SubnetMap } from '../../src/views/subnet-map.ts';
+import { createViews, type Views } from '../../src/views/views.ts';
+import { eniWith, make, makeReady, newRow, newRows } from '../kit/ledger.ts';
+import { ENI, ip, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../kit/rows.ts';
+import { noteSightings, sightingWith } from '../kit/sightings.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const MINUTE_MS = 60_000;
+
+interface Context {
+  store: Store;
+  views: Views;
+  told: Partial<Observer>;
+  advance(ms: number): void;
+  /** The problems of the overview by kind. */
+  problems(): Promise<Record<string, string[]>>;
+}
+const test = suite<Context>('views');
+test.before.each(async context => {
+  let now = 1_700_000_000_000;
+  const store = createMemoryStore({ clock: () => now, origin: 'server-1' });
+  const recent = createRecent(() => now);
+  const views = createViews({
+    ...{ store, recent, clock: () => now, lastEvent: () => 'e-7' },
+    policy: {
+      ...{ cooldownMs: 30_000, quarantineMs: 600_000, callDeadlineMs: 20_000, graceMs: 930_000 },
+      ...{ warmMin: 2, warmMax: 6 },
+    },
+    server: { id: 'server-1', version: '1.2.3', runtime: 'node 24' },
+  });
+  const advance = (ms: number) => {
+    now += ms;
+  };
+  async function problems() {
+    advance(2000); // a view is kept for a second
+    const { problems: found } = v.parse(Overview, await views.overview());
+    const byKind = Map.groupBy(found, ({ kind }) => kind);
+    return Object.fromEntries([...byKind].map(([kind, of]) => [kind, of.map(({ text }) => text)]));
+  }
+  Object.assign(context, { store, views, told: recent.observer, advance, problems });
+  await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr: parseCidr('10.0.1.0/24') });
+  await store.saveEnis([eniWith({ addressLimit: 10 })]);
+  await store.adopt(ENI);
+  await store.add([
+    ...[0, 1, 2, 3, 255].map(last => newRow(last, { status: 'reserved' })),
+    newRow(5, { status: 'occupied', iface: ENI, primary: true }),
+    ...newRows(6, 7, 8, 9, 10, 11, 12, 13),
+  ]);
+});
+
+test('the overview: says how full a subnet is, what is held for whom, and nothing is wrong', async context => {
+  const { store, views, problems } = context;
+  for (const last of [6, 7, 8]) await makeReady(store, last);
+  await make(store, 6, 'claim');
+  for (const last of [10, 11]) await make(store, last, 'hold', { reservedFor: 'dns' });
+  assert.equal(await problems(), {});
+  const { subnets, reserved, lastEvent } = await views.overview();
+  assert.is(lastEvent, 'e-7');
+  const [subnet] = subnets;
+  assert.equal([subnet?.cidr, subnet?.size, subnet?.counts.free], ['10.0.1.0/24', 256, 3]);
+  assert.equal(
+    [subnet?.counts.ready, subnet?.counts.allocated, subnet?.counts.reserved, subnet?.full],
+    [2, 1, 7, 1 - 5 / 7],
+  );
+  assert.equal(
+    reserved.map(({ addresses, count, why }) => [addresses, count, why]),
+    [['10.0.1.10-10.0.1.11', 2, 'dns']],
+  );
+});
+
+test('problems: drift, suspects, calls in doubt and overdue, withheld addresses', async context => {
+  const { store, advance, problems } = context;
+  await store.beat('server-1', false);
+  for (const last of [6, 7, 8, 9]) await makeReady(store, last);
+  for (const [last, holder] of [
+    [6, 'web'],
+    [7, 'web'],
+    [8, 'db'],
+  ] as const) {
+    advance(1000);
+    await make(store, last, 'claim', { holder });
+  }
+  await make(store, 8, 'missed');
+  await make(store, 10, 'assign', { iface: ENI });
+  const { generation } = await make(store, 9, 'strayed');
+  await noteSightings(store, [
+    sightingWith(9, { generation, usedSince: 1, usedReadings: 2, finding: 'nginx of web' }),
+  ]);
+  await make(store, 11, 'assign', { iface: ENI });
+  advance(21_000);
+  const found = await problems();
+  assert.equal(found.drift, ['10.0.1.8 of db is held, but missing from its ENI']);
+  assert.match(found.suspect?.[0] ?? '', /^10\.0\.1\.6 of web is held, but perhaps without a container/);
+  assert.is(found.suspect?.length, 1);
+  assert.equal(found.withheld, ['10.0.1.9 is in use on its host, but nobody holds it: nginx of web']);
+  assert.equal(found['in doubt'], [
+    'the call to assign 10.0.1.10 has no answer',
+    'the call to assign 10.0.1.11 has no answer',
+  ]);
+  await store.beat('server-1', true);
+  advance(930_000);
+  const later = await problems();
+  assert.equal(later.overdue?.length, 2);
+  assert.is(later['in doubt'], undefined);
+});
+
+test('problems: a server and hosts that went away, and a host whose leaks are not found', async context => {
+  const { store, advance, problems } = context;
+  for (const last of [6, 7]) await makeReady(store, last);
+  await store.beat('server-1', false);
+  await store.beat('server-2', true);
+  await store.enrolHost('i-0a' as InstanceId, 3_600_000);
+  await store.noteSeen(['i-0a' as InstanceId]);
+  await noteSightings(store, []);
+  assert.equal(await problems(), {});
+  advance(6 * MINUTE_MS);
+  const found = await problems();
+  assert.equal(found.server, ['server server-1 ended without a stop, or cannot reach the ledger']);
+  assert.equal(found.host, ['i-0a is not connected']);
+  await store.noteSeen(['i-0a' as InstanceId]);
+  assert.equal((await problems()).host, ['i-0a was not read: its leaks are not found']);
+  advance(60 * MINUTE_MS);
+  assert.is((await problems()).server, undefined);
+});
+
+test('problems: EC2 throttles, and a pool that cannot be kept warm, with the reason', async context => {
+  const { store, advance, told, problems } = context;
+  told.ec2Called?.('AssignPrivateIpAddresses', 'ec2-throttled', 20);
+  await makeReady(store, 6);
+  assert.equal(Object.keys(await problems()), ['throttled']); // it may still be refilled
+  advance(31_000);
+  const pool = async () => (await problems()).pool;
+  assert.equal(await pool(), [
+    `${ENI} has 1 ready addresses and should have 2: EC2's last answer was ec2-throttled`,
+  ]);
+  for (const last of range(7, 7)) await make(store, last, 'hold', { reservedFor: 'x' });
+  told.ec2Called?.('AssignPrivateIpAddresses', 'ok', 20);
+  assert.equal(await pool(), [
+    `${ENI} has 1 ready addresses and should have 2: the subnet has no free address`,
+  ]);
+  await make(store, 6, 'claim');
+  await store.saveEnis([eniWith({ addressLimit: 2 })]);
+  advance(31_000);
+  assert.equal(await pool(), [`${ENI} has 0 ready addresses and should have 2: its limit of 2 is reached`]);
+  advance(15 * MINUTE_MS);
+  assert.is((await problems()).throttled, undefined);
+});
+
+const LARGE = parseCidr('10.0.0.0/22');
+async function enlarge(store: Store, cidr: Cidr = LARGE): Promise<void> {
+  await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr });
+}
+
+test('the map: has a cell for each address of a block, bars for a larger subnet', async ({
+  store,
+  views,
+}) => {
+  await makeReady(store, 6);
+  await make(store, 6, 'claim', { instance: 'i-0b' as InstanceId });
+  const { generation } = await make(store, 6, 'missed');
+  await noteSightings(store, [sightingWith(6, { generation, name: 'web' })]);
+  const small = v.parse(SubnetMap, await views.subnet(SUBNET, null));
+  assert.equal([small.block, small.cells.length, small.bars], ['10.0.1.0/24', 14, []]);
+  const cell = small.cells.find(one => one.address === ip(6));
+  assert.equal([cell?.status, cell?.container, cell?.instance, cell?.eni], ['allocated', 'web', 'i-0b', ENI]);
+  assert.equal(small.enis, [{ id: ENI, instance: 'i-0a', tenant: null, ours: true }]);
+
+  await enlarge(store);
+  const part = v.parse(SubnetMap, await views.subnet(SUBNET, '10.0.1.0/28'));
+  assert.equal([part.block, part.cells.length], ['10.0.1.0/28', 13]);
+});
+
+test('the map of a large subnet: counts each /24', async ({ store, views }) => {
+  await enlarge(store);
+  await store.add(newRows(256, 257));
+  await make(store, 256, 'hold', { reservedFor: 'x' });
+  const { block, cells, bars } = v.parse(SubnetMap, await views.subnet(SUBNET, null));
+  assert.equal([block, cells], [null, []]);
+  assert.equal(
+    bars.map(({ cidr, counts, heldFor }) => [cidr, counts.free, counts.reserved, heldFor]),
+    [
+      ['10.0.1.0/24', 8, 5, 0],
+      ['10.0.2.0/24', 1, 1, 1],
+    ],
+  );
+});
+
+test('an ENI: its limit, marks, addresses and calls', async ({ store, views, advance }) => {
+  for (const last of [6, 7, 8]) await makeReady(store, last);
+  advance(1000);
+  await make(store, 6, 'claim');
+  await make(store, 6, 'release');
+  const assigned = { ec2: { id: 'call-1' }, iface: ENI };
+  const [row] = await store.move([
+    { row: (await store.get(SUBNET, [ip(9)])).rows[0] as never, move: 'assign', ...assigned },
+  ]);
+  await store.move([{ row: row as never, move: 'assigned', ec2: { id: 'call-1', result: 'done' } }]);
+  const eni = v.parse(EniView, await views.eni(ENI));
+  assert.equal([eni.limit, eni.room, eni.marks], [10, 5, { low: 2, high: 6 }]);
+  assert.equal([eni.usable, eni.resting, eni.addresses.length], [3, 1, 5]);
+  assert.equal(eni.moves[0]?.since, eni.now);
+  assert.equal(
+    eni.calls.map(({ action, addresses, result }) => [action, addresses, result]),
+    [['assign', [ip(9)], 'done']],
+  );
+  assert.is(await views.eni(OTHER_ENI), null);
+});
+
+test('an address: who had it', async ({ store, views }) => {
+  await makeReady(store, 6);
+  await make(store, 6, 'claim', { holder: 'web' });
+  const found = v.parse(AddressView, await views.address(ip(6), null));
+  assert.equal([found.cell.container, found.isAws, found.instance], ['web', false, 'i-0a']);
+  assert.equal(
+    found.tenures.map(({ container, isHeld }) => [container, isHeld]),
+    [['web', true]],
+  );
+  assert.is((await views.address(ip(1), SUBNET))?.isAws, true);
+  assert.is(await views.address(ip(77), null), null);
+  assert.is(await views.address('10.9.9.9', null), null);
+  await store.saveSubnet({ id: OTHER_SUBNET, vpc: 'vpc-0b', cidr: parseCidr('10.0.1.0/24') });
+});
+
+test('hosts: certificates, agents, readings, tenants and their quotas', async ({ store, views }) => {
+  await store.enrolHost('i-0a' as InstanceId, 3_600_000);
+  await store.saveEnis([eniWith({ tenant: 'red' })]);
+  await store.saveTenant({ name: 'red', quota: 5, profile: null });
+  await noteSightings(store, []);
+  await store.beginReading('', 'ticket');
+  const { hosts, tenants } = v.parse(HostsView, await views.hosts());
+  assert.equal(
+    hosts.map(({ instance, state, tenants: own, enis }) => [instance, state, own, enis]),
+    [
+      ['', 'embedded', [], []],
+      ['i-0a', 'enrolled', ['red'], [ENI]],
+    ],
+  );
+  assert.equal(tenants, [{ name: 'red', quota: 5, profile: null, used: 0 }]);
+});
+
+test('health: what this server has seen lately, and what the ledger says', async context => {
+  const { store, views, told, advance } = context;
+  await store.beat('server-1', false);
+  await make(store, 6, 'assign', { iface: ENI });
+  told.tokens?.('AssignPrivateIpAddresses', () => 41.7);
+  for (const ms of [10, 20, 30]) told.ec2Called?.('AssignPrivateIpAddresses', 'ok', ms);
+  told.answered?.('/IpamDriver.RequestAddress', 'exhausted', 5);
+  told.answered?.('/x', 'ok', 5);
+  told.committed?.([], 4);
+  told.warm?.('hit');
+  told.reconciled?.(SUBNET);
+  advance(5000);
+  const health = v.parse(HealthView, await views.health());
+  assert.equal(health.ec2.actions, [
+    {
+      ...{ action: 'AssignPrivateIpAddresses', tokens: 41, throttled: 0, failed: 0 },
+      took: { count: 3, p50Ms: 20, p99Ms: 30 },
+    },
+  ]);
+  assert.equal(
+    health.requests.map(({ method, failed }) => [method, failed]),
+    [
+      ['RequestAddress', 1],
+      ['other', 0],
+    ],
+  );
+  assert.equal(
+    health.servers.map(({ id, state, isThis }) => [id, state, isThis]),
+    [['server-1', 'running', true]],
+  );
+  assert.equal(health.intents, { sent: 1, inDoubt: 0, overdue: 0, oldestMs: 5000 });
+  assert.equal(health.reconciled, [{ subnet: SUBNET, at: health.now - 5000 }]);
+  assert.equal([health.warm.hits, health.store.movesPerCommit, health.version], [1, 0, '1.2.3']);
+  advance(15 * MINUTE_MS);
+  assert.equal((await views.health()).ec2.actions[0]?.took, { count: 0, p50Ms: null, p99Ms: null });
+});
+
+test('the search: finds addresses, ENIs, instances, containers and subnets', async ({ store, views }) => {
+  await makeReady(store, 6);
+  await make(store, 6, 'claim', { holder: 'web-1' });
+  const kinds = async (query: string) =>
+    v.parse(SearchView, await views.search(query)).found.map(({ kind, name }) => `${kind} ${name}`);
+  assert.equal(await kinds(` ${ip(6)} `), [`address ${ip(6)}`]);
+  assert.equal(await kinds(ENI), [`eni ${ENI}`]);
+  assert.equal(await kinds('i-0a'), ['instance i-0a']);
+  assert.equal(await kinds('web'), ['container web-1']);
+  assert.equal(await kinds(SUBNET), [`subnet ${SUBNET}`]);
+  assert.equal(await kinds('10.0.1.77'), []);
+});
+
+const wrong: [what: string, ask: (views: Views) => Promise<unknown>, says: RegExp][] = [
+  ['an empty query', views => views.search(' '), /query is empty or too long/],
+  ['no subnet id', views => views.subnet('x', null), /subnet/],
+  ['a block that is too large', views => views.subnet(SUBNET, '10.0.0.0/23'), /at most a \/24/],
+  ['a block of another subnet', views => views.subnet(SUBNET, '10.0.2.0/24'), /not a part of/],
+  ['a block with host bits', views => views.subnet(SUBNET, '10.0.1.1/24'), /host bits/],
+  ['no address', views => views.address('10.0.1', null), /not an IPv4 address/],
+  ['no ENI id', views => views.eni('x'), /ENI/],
+];
+for (const [what, ask, says] of wrong)
+  test(`${what}: is refused with a reason`, async ({ views }) => {
+    const error = await ask(views).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
+    assert.ok(isError(error, 'bad-request'));
+    assert.match((error as { line?: string }).line ?? '', says);
+  });
+test.run();
