@@ -115,18 +115,20 @@ function provision(): void {
   });
 }
 
-function rankOf({ tier, runtime }: Job): number {
-  return tier.runtimes.length === 1 ? 0 : 1 + tier.runtimes.indexOf(runtime);
+/** What is longer has a larger one. */
+function lengthOf({ tier, runtime, isShort }: Job): number {
+  if (!isShort) return tier.limitMs;
+  return runtime === 'node' ? tier.shortS : tier.shortS / 2;
 }
 
 /** Runs jobs side by side, then those that must be alone. What is long goes first, so that all come to their ends at
- *  about the same time: tiers with one runtime, then those on Node, which has most of their files. */
+ *  about the same time. */
 async function runJobs(jobs: readonly Job[]): Promise<ReadonlyMap<Job, Outcome>> {
   const outcomes = new Map<Job, Outcome>();
   const openOutput = createOutputs();
   const mustBeAlone = ({ tier, isShort }: Job) =>
     tier.alone === 'always' || (tier.alone === 'at full length' && !isShort);
-  const waiting = jobs.filter(job => !mustBeAlone(job)).sort((one, other) => rankOf(one) - rankOf(other));
+  const waiting = jobs.filter(job => !mustBeAlone(job)).sort((one, other) => lengthOf(other) - lengthOf(one));
   const runInTurn = async (next: () => Job | undefined) => {
     for (let job = next(); job !== undefined; job = next())
       outcomes.set(job, await runTier(job, openOutput()));
