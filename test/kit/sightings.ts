@@ -1,6 +1,7 @@
 /** Sightings of addresses as tests need them: one that is plain, with what a test says of it. */
 import { randomUUID } from 'node:crypto';
-import type { InstanceId } from '../../src/domain/ids.ts';
+import type { Allocation } from '../../src/domain/allocation.ts';
+import type { EniId, InstanceId } from '../../src/domain/ids.ts';
 import type { LedgerSighting } from '../../src/domain/witness.ts';
 import type { SightingKey, Store } from '../../src/store/store.ts';
 import { ENI, ip, SUBNET } from './rows.ts';
@@ -22,3 +23,16 @@ export async function noteSightings(
   const witness = await store.beginReading('i-0a' as InstanceId, randomUUID());
   if (!(await store.saveReading(witness, save, forget))) throw new Error('another reading was begun');
 }
+
+/** Notes that processes use these rows, which nobody holds. */
+export const noteUsed = (
+  store: Pick<Store, 'beginReading' | 'saveReading'>,
+  ...rows: readonly Allocation[]
+): Promise<void> =>
+  noteSightings(
+    store,
+    rows.map(({ subnet, ip: address, iface, generation }) => ({
+      ...sightingWith(0, { usedSince: 1, usedReadings: 1 }),
+      ...{ subnet, ip: address, iface: iface as EniId, generation },
+    })),
+  );

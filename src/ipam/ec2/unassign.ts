@@ -28,16 +28,20 @@ export async function isHere({ cloud, host: { instance } }: IpamContext, eni: En
   return seen?.instance === instance;
 }
 
-/** Returns the rows without those that a process of the host uses though nobody holds them. Such an address would be
- *  taken from it, and given to another container. */
+/** Returns the rows without those that a process of a host uses though nobody holds them. Such an address would be
+ *  taken from it, and given to another container. Leave them out before some rows of many are chosen, too: chosen
+ *  again and again, they would keep others from their turn. */
 export async function withoutUsed(
   { store }: IpamContext,
-  eni: EniId,
   rows: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
   if (rows.length === 0) return rows;
-  const { rows: sightings } = await store.sightings([eni]);
-  return rows.filter(row => !sightings.some(one => isUsedIdle(row, one)));
+  const { rows: sightings } = await store.usedSightings();
+  const used = new Map(sightings.map(one => [`${one.subnet} ${one.ip}`, one]));
+  return rows.filter(row => {
+    const one = used.get(`${row.subnet} ${row.ip}`);
+    return one === undefined || !isUsedIdle(row, one);
+  });
 }
 
 export interface Unassigned {
@@ -88,7 +92,7 @@ export async function unassignFrom(
 ): Promise<Unassigned> {
   using unassigning = permit;
   if (!(await isHere(context, eni))) return { freed: [], error: null };
-  const unused = await withoutUsed(context, eni, rows.slice(0, CALL_ADDRESSES_MAX));
+  const unused = await withoutUsed(context, rows.slice(0, CALL_ADDRESSES_MAX));
   if (unused.length === 0) return { freed: [], error: null };
   const changes = unused.map(change('unassign'));
   return await callUnassign(context, eni, changes, unassigning, 'kept');

@@ -51,7 +51,7 @@ export async function steal(
 /** Unassigns up to `count` of the rows that `look` returns before each call. */
 async function takeOff(
   context: IpamContext,
-  look: () => Promise<Allocation[]>,
+  look: () => Promise<readonly Allocation[]>,
   count: number,
   signal?: AbortSignal,
 ): Promise<Allocation[]> {
@@ -106,13 +106,13 @@ export async function makeRoomFor(
   return freed.length;
 }
 
-/** Returns the ready addresses on the tenant's ENIs but this one. */
+/** Returns the ready addresses on the tenant's ENIs but this one, without those in use. */
 export async function idleOf(
   context: IpamContext,
   enis: Enis,
   { eni }: Pick<Home, 'eni'>,
   { name }: Pick<Limited, 'name'>,
-): Promise<Allocation[]> {
+): Promise<readonly Allocation[]> {
   const own = oursIn(await enis.readAll(), context.host.instance).filter(
     one => one.tenant === name && one.id !== eni.id,
   );
@@ -122,7 +122,7 @@ export async function idleOf(
     const { rows } = await context.store.withStatus(subnet, ['ready']);
     idle.push(...rows.filter(row => row.iface !== null && ids.has(row.iface) && !row.primary));
   }
-  return idle;
+  return await withoutUsed(context, idle);
 }
 
 /** Returns the ready addresses past the quarantine on our other ENIs of the subnet. If there are none and `which`
@@ -133,10 +133,10 @@ export async function idleElsewhere(
   { eni, subnet }: Home,
   range: Cidr | null,
   which: StealRequest['which'],
-): Promise<Allocation[]> {
+): Promise<readonly Allocation[]> {
   const ours = new Set(oursIn(await enis.readAll(), context.host.instance).map(one => one.id));
   const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
-  const elsewhere = rows.filter(
+  const ready = rows.filter(
     row =>
       row.iface !== null &&
       row.iface !== eni.id &&
@@ -144,9 +144,10 @@ export async function idleElsewhere(
       !row.primary &&
       (range === null || contains(range, row.ip)),
   );
+  const elsewhere = await withoutUsed(context, ready);
   const rested = elsewhere.filter(row => isRested(row, eni.id, context.policy, now));
   if (rested.length > 0 || which === 'rested') return rested;
-  return elsewhere.sort((a, b) => since(a) - since(b)).slice(0, 1);
+  return elsewhere.toSorted((a, b) => since(a) - since(b)).slice(0, 1);
 }
 
 /** Returns the rows of the ENI that has most of them, last released first, since that ENI would give those last.
@@ -173,7 +174,7 @@ export async function evict(
 ): Promise<number> {
   const { rows } = await context.store.onEni(eni.id);
   const ready = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
-  const idle = await withoutUsed(context, eni.id, ready);
+  const idle = await withoutUsed(context, ready);
   const last = idle.toSorted((a, b) => since(b) - since(a)).slice(0, count);
   if (last.length === 0) return 0;
   const permit = await context.cloud.permit('unassign', signal);

@@ -6,7 +6,7 @@ import { excessOf } from '../../domain/pool-size.ts';
 import type { LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';
-import { unassign } from '../ec2/unassign.ts';
+import { unassign, withoutUsed } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 
@@ -29,10 +29,11 @@ export async function drain(
   enis: readonly LedgerEni[],
 ): Promise<number> {
   const { rows, now } = await context.store.withStatus(subnet, ['ready']);
-  const byEni = Map.groupBy(
+  const unused = await withoutUsed(
+    context,
     rows.filter(row => !row.primary),
-    row => row.iface,
   );
+  const byEni = Map.groupBy(unused, row => row.iface);
   const chosen: Allocation[] = [];
   for (const eni of enis) {
     const ready = byEni.get(eni.id) ?? [];
@@ -57,10 +58,11 @@ export async function idle(
 ): Promise<Allocation[]> {
   const ours = new Set<EniId>(oursIn(await context.store.enis(), context.host.instance).map(eni => eni.id));
   const { rows, now } = await context.store.withStatus(subnet, ['ready']);
-  return rows
-    .filter(row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs)
-    .sort((a, b) => a.movedAt - b.movedAt)
-    .slice(0, limit);
+  const old = rows.filter(
+    row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs,
+  );
+  const unused = await withoutUsed(context, old);
+  return unused.toSorted((a, b) => a.movedAt - b.movedAt).slice(0, limit);
 }
 
 /** Unassigns the rows, many in one call. Returns how many are free now. A row that was claimed since it was read

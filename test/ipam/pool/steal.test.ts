@@ -5,6 +5,7 @@ import { parseCidr } from '../../../src/domain/address.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { evict, steal } from '../../../src/ipam/pool/steal.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
+import { noteUsed } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SUBNET, UNASSIGN, withEnis } from '../../kit/vpcs.ts';
 import {
@@ -113,6 +114,27 @@ stealing('a request that EC2 takes off nothing for waits as for EC2', async () =
   w.time.now += POLICY.quarantineMs;
   w.vpc.faults.add({ kind: 'throttle', action: UNASSIGN, times: 3 });
   assert.is((await w.request(ENI_B)).ip, ips[0]);
+});
+
+for (const [what, pauseMs] of [
+  ['past the quarantine', POLICY.quarantineMs],
+  ['by early reuse', 0],
+] as const)
+  stealing(`one that a process uses without holding it is passed over: ${what}`, async () => {
+    const { w, ips } = await heldByA(1);
+    w.time.now += 1;
+    await w.release(ENI_A, ips[1] ?? '');
+    await noteUsed(w.store, await w.rowOf(ips[0] ?? ''));
+    w.time.now += pauseMs;
+    assert.is((await w.request(ENI_B)).ip, ips[1]);
+    assert.is(await w.statusOf(ips[0] ?? ''), 'ready');
+  });
+
+stealing('where processes use all of them, a request is refused at once', async () => {
+  const { w, ips } = await heldByA(1);
+  await noteUsed(w.store, await w.rowOf(ips[0] ?? ''));
+  const error = await failure(w.inTime(0, w.request(ENI_B)));
+  assert.is(error.code, 'exhausted');
 });
 
 stealing('from the ENI that has most of them, and not from the one that asks', async () => {

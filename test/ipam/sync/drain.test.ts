@@ -1,6 +1,7 @@
 // Goal: what is ready beyond need goes back to the subnet, late and in few calls. Method: the whole machine on a
 // simulated VPC, and time that is set forward until addresses have long been idle.
-import { drain } from '../../../src/ipam/sync/drain.ts';
+import { drain, idle } from '../../../src/ipam/sync/drain.ts';
+import { noteUsed } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, LARGE, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import { type World, withoutAttachment, world } from '../../kit/world.ts';
@@ -52,6 +53,26 @@ draining('a few wait for others to go with them, but not for ever', async () => 
   w.time.now += 3_600_000 - IDLE_MS;
   assert.is(await drainAll(w), 5);
 });
+
+draining(
+  'what processes use without holding it neither counts nor keeps others from their turn',
+  async () => {
+    const w = await held();
+    const rows = (await w.store.readyOn(ENI_A, null, 99)).rows;
+    const used = rows.slice(-4);
+    await noteUsed(w.store, ...used);
+    assert.equal(
+      (await idle(w.context, SUBNET, 0, 8)).map(row => row.ip).sort(),
+      rows
+        .slice(0, -4)
+        .map(row => row.ip)
+        .sort(),
+    );
+    w.time.now += 3_600_000;
+    assert.is(await drainAll(w), rows.length - used.length - 6);
+    for (const { ip } of used) assert.is(await w.statusOf(ip), 'ready');
+  },
+);
 
 draining('never a primary, even when the ledger calls it ready', async () => {
   const w = await held();
