@@ -10,7 +10,7 @@ import { createTerminal } from './cli/terminal/terminal.ts';
 // objects of a request are garbage at the next collection. https://nodejs.org/api/v8.html#v8setflagsfromstringflags
 setFlagsFromString('--semi-space-growth-factor=1');
 
-const io = createTerminal();
+const io = createTerminal(process.env);
 const rejected = unsupportedRuntime(process.versions);
 if (rejected !== null) io.err.write(`${rejected}\n`);
 const status = rejected === null ? await main(process.argv.slice(2), process.env, io, assemble) : 1;

@@ -5,7 +5,7 @@ import { command } from '../src/cli/command.ts';
 import { createTerminal } from '../src/cli/terminal/terminal.ts';
 
 const [kind] = process.argv.slice(2);
-const io = createTerminal();
+const io = createTerminal({});
 const fail = command({
   name: 'fail',
   summary: '',

@@ -30,8 +30,14 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
   const args: string[] = [];
   const complaints: string[] = [];
   let wantsHelp = false;
+  /** A flag that may stand alone, and where it stands. */
+  let bare: { name: string; index: number } | null = null;
   for (const token of tokens) {
-    if (token.kind === 'positional') args.push(token.value);
+    if (token.kind === 'positional') {
+      const isItsValue = bare?.index === token.index - 1 && accepts(command, bare.name, token.value);
+      if (isItsValue && bare !== null) flags.set(bare.name, [token.value]);
+      else args.push(token.value);
+    }
     if (token.kind !== 'option') continue;
     const { name, rawName, value, inlineValue } = token;
     if (name === 'help' || rawName === '-h') wantsHelp = true;
@@ -39,7 +45,11 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
       complaints.push(unknownFlag(command, rawName, [...takesValue.keys()]));
     else if (takesValue.get(name) && (value === undefined || (!inlineValue && value.startsWith('--'))))
       complaints.push(`--${name} needs a value: give ${kindOf(command, name)?.accepts}`);
-    else flags.set(name, [...(flags.get(name) ?? []), value ?? 'on']);
+    else {
+      const alone = command.options[name]?.bare;
+      if (alone !== undefined && value === undefined) bare = { name, index: token.index };
+      flags.set(name, [...(flags.get(name) ?? []), value ?? alone ?? 'on']);
+    }
   }
   if (wantsHelp) return { flags, args, wantsHelp };
   // The value of an unknown flag counts as an argument, so that only the flag is reported.
@@ -47,6 +57,9 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
   if (complaints.length > 0) throw new IpamError('bad-request', complaints.join('\n'));
   return { flags, args, wantsHelp };
 }
+
+const accepts = ({ options }: Command, flag: string, value: string): boolean =>
+  options[flag]?.kind.parse(value) !== undefined;
 
 /** Parses the values of the command's own options. Adds to `complaints`. */
 export function optionValues(
@@ -73,7 +86,8 @@ const settingsOf = (command: Command): Setting<unknown>[] =>
 function flagsOf(command: Command): Map<string, boolean> {
   const flags = new Map<string, boolean>();
   for (const { flag, kind } of settingsOf(command)) flags.set(flag, kind.metavar !== '');
-  for (const [flag, { kind }] of Object.entries(command.options)) flags.set(flag, kind.metavar !== '');
+  for (const [flag, { kind, bare }] of Object.entries(command.options))
+    flags.set(flag, kind.metavar !== '' && bare === undefined);
   return flags;
 }
 

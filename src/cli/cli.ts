@@ -82,7 +82,7 @@ export async function main(
 
 /** What a command prints may hold names from Docker and EC2, which must not send codes to a terminal. */
 const escapedOutput = (out: Output): Output => ({
-  isTerminal: out.isTerminal,
+  ...out,
   write: text => out.write(escaped(text)),
 });
 
@@ -117,6 +117,7 @@ async function run(
     const log = createLog({
       format: config.logFormat,
       level: config.logLevel,
+      isColored: io.err.screen?.isColored ?? false,
       write: line => io.err.write(line),
       now: Date.now,
     });

@@ -16,6 +16,19 @@ import { type Kind, onOff } from './settings/value-parsers.ts';
 export interface Output {
   write(text: string): void;
   readonly isTerminal: boolean;
+  /** The terminal; null: a pipe, a file, or a terminal that understands no codes. */
+  readonly screen: Screen | null;
+  /** `slow`: it has not read what was written, and should get no more for now. `gone`: it never will. */
+  reader(): 'reads' | 'slow' | 'gone';
+}
+
+/** A terminal that understands codes. */
+export interface Screen {
+  /** Whether colors are wanted. */
+  readonly isColored: boolean;
+  size(): { readonly columns: number; readonly rows: number };
+  /** Writes the text with the codes in it. What is from others must have been escaped. */
+  draw(text: string): void;
 }
 
 /** The standard streams and signals of the process. */
@@ -35,6 +48,8 @@ export interface Option<T> {
   readonly kind: Kind<T>;
   readonly fallback: string | null;
   readonly help: string;
+  /** The value of the flag without one. Only with this is there such a flag; else a value is needed, or it is a switch. */
+  readonly bare?: string;
 }
 export type Options = Readonly<Record<string, Option<unknown>>>;
 

@@ -30,10 +30,11 @@ export function usageOf(command: Command): string {
     .join('\n');
 }
 
-function optionLine(flag: string, { kind, fallback, help }: Option<unknown>): Line {
+function optionLine(flag: string, { kind, fallback, help, bare }: Option<unknown>): Line {
   const isSwitch = kind.metavar === '';
   const tail = isSwitch || fallback === null ? '' : `; default ${fallback}`;
-  return [`--${flag}${isSwitch ? '' : ` ${kind.metavar}`}`, help + tail];
+  const value = bare === undefined ? kind.metavar : `[${kind.metavar}]`;
+  return [`--${flag}${isSwitch ? '' : ` ${value}`}`, help + tail];
 }
 
 function settingLine(

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { nearest } from '../../src/cli/arguments.ts';
 import { main } from '../../src/cli/cli.ts';
 import { type Command, command } from '../../src/cli/command.ts';
-import { onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
+import { duration, onOff, text, wholeNumber } from '../../src/cli/settings/value-parsers.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { keptIo } from '../kit/cli.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
@@ -36,6 +36,14 @@ const paint = command({
 });
 const NONE = { args: { min: 0, max: 0 }, usage: '', options: {} };
 const wait: Command = command({ ...paint, ...NONE, name: 'wait', run: async () => 0 });
+const look = command({
+  ...{ ...paint, ...NONE, name: 'look', args: { min: 0, max: 2 } },
+  options: { every: { kind: duration('1s', '1m'), fallback: null, bare: '2s', help: 'again and again' } },
+  async run({ args, options }) {
+    ran = { args, ...options };
+    return 0;
+  },
+});
 
 async function cli(line: string, env: Record<string, string> = {}) {
   ran = null;
@@ -44,7 +52,7 @@ async function cli(line: string, env: Record<string, string> = {}) {
   const nothing = () => {
     throw new Error('no parts are needed');
   };
-  const status = await main(argv, env, io, nothing, [paint, wait]);
+  const status = await main(argv, env, io, nothing, [paint, wait, look]);
   return { status, out: written.out, err: written.err, ran };
 }
 /** What paint ran with, where nothing else was said. */
@@ -126,6 +134,26 @@ commands('a file with a secret that others can read: is refused with the command
     'without a secret it may be read',
   );
   removeFolder(folder);
+});
+
+commands('a flag that may stand alone: takes the next argument where that is a value of it', async () => {
+  for (const [line, every, ...args] of [
+    ['look', null],
+    ['look --every', 2000],
+    ['look --every 5s', 5000],
+    ['look --every=5s', 5000],
+    ['look --every 5s red', 5000, 'red'],
+    ['look --every red', 2000, 'red'],
+    ['look red --every', 2000, 'red'],
+    ['look --every 3s --every', 2000],
+    ['look --every=3s 5s', 3000, '5s'],
+    ['look --every red 5s', 2000, 'red', '5s'],
+    ['look --every -- 5s', 2000, '5s'],
+  ] as const)
+    assert.equal((await cli(line)).ran, { args, every }, line);
+  for (const line of ['look --every=2h', 'look --every=', 'look --every 5s 5s 5s 5s'])
+    assert.is((await cli(line)).status, 2, line);
+  assert.match((await cli('look --help')).out, /--every \[DURATION\] {2,}again and again\n/);
 });
 
 commands('--: ends the flags', async () => {

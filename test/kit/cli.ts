@@ -15,6 +15,8 @@ export function keptIo(more: Partial<Io> = {}): { io: Io; written: Written } {
   const written: Written = { out: '', err: '', all: '' };
   const output = (to: 'out' | 'err') => ({
     isTerminal: false,
+    screen: null,
+    reader: () => 'reads' as const,
     write(text: string) {
       written[to] += text;
       written.all += text;

@@ -1,11 +1,17 @@
 /** The command `status`: prints what the ledger has. */
-import { STATUSES } from '../../domain/allocation.ts';
-import { type LedgerReport, type ReportLine, readReport } from '../../views/report.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readReport } from '../../views/report.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
+import { duration } from '../settings/value-parsers.ts';
 import { namedSubnets } from '../subnet-arguments.ts';
-import { ago, print, table } from '../terminal/output.ts';
-import { tenantTable } from './tenant.ts';
+import { printJson } from '../terminal/output.ts';
+import { statusLines } from '../terminal/status-text.ts';
+import { drawn } from '../terminal/styled.ts';
+import { watch } from '../terminal/watch.ts';
+
+/** A reading may be under way when --watch ends. */
+const CLOSE_MAX_MS = 1000;
 
 export const status = command({
   name: 'status',
@@ -13,80 +19,37 @@ export const status = command({
   usage: '[SUBNET…]',
   args: { min: 0, max: 100 },
   settings: STORE_SETTINGS,
-  options: { json: JSON_OPTION },
+  options: {
+    watch: {
+      kind: duration('1s', '1h'),
+      fallback: null,
+      bare: '2s',
+      help: 'show it again and again, with this pause, until Ctrl-C; without DURATION every 2s',
+    },
+    json: { ...JSON_OPTION, help: 'print JSON; with --watch one object a line' },
+  },
+  help: `On a terminal it has colors, unless NO_COLOR is set or TERM is dumb, and --watch draws it in place. Elsewhere
+--watch prints it anew each time. A later reading that fails is told and repeated.
+`,
   async run({ args, config, log, io, options, assemble }) {
     const { store } = await assemble(config, log);
-    const report = await readReport(store, await namedSubnets(store, args));
-    print(io.out, options.json, report, text(report));
+    const read = async () => readReport(store, await namedSubnets(store, args));
+    const { watch: everyMs, json: asJson } = options;
+    if (everyMs !== null) {
+      const title = 'ec2-ipam status';
+      await watch({ read, lines: statusLines, title, asJson, everyMs, io, log, now: Date.now, wait });
+      await Promise.race([store.close(), sleep(CLOSE_MAX_MS)]);
+      return 0;
+    }
+    const report = await read();
+    const { screen } = io.out;
+    if (asJson) printJson(io.out, report);
+    else if (screen === null) io.out.write(drawn(statusLines(report, Number.POSITIVE_INFINITY), false));
+    else screen.draw(drawn(statusLines(report, screen.size().columns), screen.isColored));
     await store.close();
     return 0;
   },
 });
 
-function text(report: LedgerReport): string {
-  const counts = table(
-    ['SUBNET', 'CIDR', ...STATUSES.map(status => status.toUpperCase())],
-    report.subnets.map(one => [one.id, one.cidr, ...STATUSES.map(status => String(one.counts[status]))]),
-  );
-  const lines = (title: string, list: readonly ReportLine[], last: string, say: (index: number) => string) =>
-    list.length === 0
-      ? ''
-      : `\n${title}\n${table(
-          ['ADDRESS', 'SUBNET', 'ENI', 'CONTAINER', 'FOR', last],
-          list.map((line, i) => [
-            line.ip,
-            line.subnet,
-            line.eni ?? '-',
-            line.container ?? '-',
-            ago(line.sinceMs),
-            say(i),
-          ]),
-        )}`;
-  return [
-    report.subnets.length === 0 ? 'the ledger has no subnet; run `ec2-ipam init SUBNET`\n' : counts,
-    report.tenants.length === 0 ? '' : `\nTenants\n${tenantTable(report.tenants)}`,
-    lines('Holders', report.holders, '', () => ''),
-    lines(
-      'Suspects: held, but perhaps without a container',
-      report.suspects,
-      'WHY',
-      i => report.suspects[i]?.why ?? '',
-    ),
-    lines('Not seen: held, but in use nowhere on the host', report.unseen, 'NOT SEEN FOR', i => {
-      const one = report.unseen[i];
-      return one === undefined ? '' : `${ago(one.unseenMs)}, ${one.readings} readings`;
-    }),
-    lines(
-      'Withheld: in use on the host, but not held',
-      report.withheld,
-      'BY',
-      i => report.withheld[i]?.finding ?? '',
-    ),
-    report.endedByEvidence === 0
-      ? ''
-      : `\nHoldings ended by evidence of the host: ${report.endedByEvidence}\n`,
-    report.reserved.length === 0
-      ? ''
-      : `\nReserved by operators\n${table(
-          ['ADDRESSES', 'SUBNET', 'COUNT', 'FOR', 'WHY'],
-          report.reserved.map(one => [
-            one.addresses,
-            one.subnet,
-            String(one.count),
-            ago(one.sinceMs),
-            one.why,
-          ]),
-        )}`,
-    report.hosts.length === 0
-      ? ''
-      : `\nHosts read by their witness\n${table(
-          ['HOST', 'READ', 'NOT COMPLETE'],
-          report.hosts.map(one => [
-            one.instance || 'this one',
-            `${ago(one.readMs)} ago`,
-            one.incomplete ?? '-',
-          ]),
-        )}`,
-    lines('Drift', report.drift, 'WHAT', i => report.drift[i]?.what ?? ''),
-  ].join('');
-}
+const wait = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted

@@ -7,6 +7,7 @@ import { STORE_SETTINGS } from '../settings/settings.ts';
 import { text, wholeNumber } from '../settings/value-parsers.ts';
 import { namedSubnets } from '../subnet-arguments.ts';
 import { print, table } from '../terminal/output.ts';
+import { TENANT_HEAD, tenantCells } from '../terminal/status-text.ts';
 
 const USAGE = 'set NAME --quota N [--profile PROFILE], list, or remove NAME';
 
@@ -91,18 +92,5 @@ const remove = (name: string) => async (store: Store) => {
   return `tenant ${name} has no quota any more\n`;
 };
 
-/** The tenants as a table for people. */
-export function tenantTable(all: readonly Tenant[]): string {
-  if (all.length === 0) return 'no tenant is declared\n';
-  const left = ({ quota, used }: Tenant) => (quota === null ? '-' : String(Math.max(quota - used, 0)));
-  return table(
-    ['TENANT', 'QUOTA', 'USED', 'LEFT', 'PROFILE'],
-    all.map(one => [
-      one.name,
-      one.quota === null ? 'not declared' : String(one.quota),
-      String(one.used),
-      left(one),
-      one.profile ?? '-',
-    ]),
-  );
-}
+const tenantTable = (all: readonly Tenant[]): string =>
+  all.length === 0 ? 'no tenant is declared\n' : table(TENANT_HEAD, all.map(tenantCells));

@@ -7,6 +7,8 @@ export interface LogOptions {
   readonly format: 'json' | 'pretty';
   /** The lowest level that is written. */
   readonly level: LogLevel;
+  /** Of the format for people. */
+  readonly isColored: boolean;
   /** Gets whole lines. */
   readonly write: (line: string) => void;
   /** The time of day, in milliseconds since 1970. */
@@ -18,9 +20,9 @@ const DEPTH_MAX = 4;
 const SECRET_NAME = /password|secret|credential|authorization/i;
 
 /** Secrets are masked, by the names of fields and in URLs. */
-export function createLog({ format, level, write, now }: LogOptions): Log {
+export function createLog({ format, level, isColored, write, now }: LogOptions): Log {
   const least = LOG_LEVELS.indexOf(level);
-  const render = format === 'json' ? renderJson : renderPretty;
+  const render = format === 'json' ? renderJson : renderPretty(isColored);
   return (at, message, fields = {}) => {
     if (LOG_LEVELS.indexOf(at) >= least)
       write(`${render(new Date(now()).toISOString(), at, clean(message), plain(fields))}\n`);
@@ -34,11 +36,14 @@ const renderJson = (time: string, level: LogLevel, message: string, fields: Fiel
 
 const COLORS: Readonly<Record<LogLevel, string>> = { debug: '2', info: '36', warn: '33', error: '31' };
 
-function renderPretty(time: string, level: LogLevel, message: string, fields: Fields): string {
-  const parts = Object.entries(fields).map(([name, value]) => `${name}=${pretty(value)}`);
-  const label = `\u001b[${COLORS[level]}m${level.padEnd(5)}\u001b[0m`;
-  return [time.slice(11, 23), label, message, ...parts].join(' ');
-}
+const renderPretty =
+  (isColored: boolean) =>
+  (time: string, level: LogLevel, message: string, fields: Fields): string => {
+    const parts = Object.entries(fields).map(([name, value]) => `${name}=${pretty(value)}`);
+    const word = level.padEnd(5);
+    const label = isColored ? `\u001b[${COLORS[level]}m${word}\u001b[0m` : word;
+    return [time.slice(11, 23), label, message, ...parts].join(' ');
+  };
 
 function pretty(value: unknown): string {
   if (Array.isArray(value) && value.every(one => typeof one === 'string')) return value.map(pretty).join(',');

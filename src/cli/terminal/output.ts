@@ -1,21 +1,10 @@
 /** Text output of commands: tables, JSON, durations and progress. */
-import { escaped } from '../../domain/text.ts';
 import type { Output } from '../command.ts';
+import { drawn, tableLines } from './styled.ts';
 
-/** A table with a head. Each column is as wide as its longest cell. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows].map(row => row.map(cell => escaped(cell).replaceAll('\n', '\\n')));
-  const widths = head.map((_, column) => Math.max(...all.map(row => row[column]?.length ?? 0)));
-  return all
-    .map(
-      row =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('');
-}
+/** A table with a head, as wide as its longest cells. */
+export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  drawn(tableLines(head, rows, Number.POSITIVE_INFINITY), false);
 
 export const printJson = (out: Output, data: unknown): void =>
   out.write(`${JSON.stringify(data, null, 2)}\n`);
@@ -56,7 +45,7 @@ const CLEAR_LINE = '\r\u001b[K';
 /** Shows progress: a bar on a terminal, else a line every LINE_EVERY_MS. It shows nothing before the first interval is
  *  over. */
 export function createProgress(to: Output, subject: string, clock = () => performance.now()): Progress {
-  const everyMs = to.isTerminal ? FRAME_EVERY_MS : LINE_EVERY_MS;
+  const everyMs = to.screen !== null ? FRAME_EVERY_MS : LINE_EVERY_MS;
   let shownAt = clock();
   let drawn = false;
   return {
@@ -64,7 +53,7 @@ export function createProgress(to: Output, subject: string, clock = () => perfor
       if (clock() - shownAt < everyMs) return;
       shownAt = clock();
       const amount = total === null ? `${done} ${what}` : `${done} of ${total} ${what}`;
-      if (!to.isTerminal) {
+      if (to.screen === null) {
         to.write(`${subject}: ${amount}\n`);
         return;
       }

@@ -1,7 +1,7 @@
 /** Standard streams, signals and questions of the process. */
 import process from 'node:process';
 import { createInterface } from 'node:readline/promises';
-import type { Io, Output } from '../command.ts';
+import type { Io, Output, Screen } from '../command.ts';
 
 /** How long the end waits for the reader of stderr, in milliseconds. For the reader of stdout it waits without limit,
  *  as other programs do: it may be a pager. */
@@ -13,11 +13,13 @@ export interface Terminal extends Io {
   end(): Promise<boolean>;
 }
 
-export function createTerminal(): Terminal {
+type Env = Readonly<Record<string, string | undefined>>;
+
+export function createTerminal(env: Env): Terminal {
   const stop = new AbortController();
   // The first signal stops in good order. The second ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
-  const [out, err] = [createStream(process.stdout), createStream(process.stderr)];
+  const [out, err] = [createStream(process.stdout, env), createStream(process.stderr, env)];
   return {
     out,
     err,
@@ -38,7 +40,7 @@ interface Stream extends Output {
 }
 
 /** A standard stream. After its first error further writes are dropped. */
-function createStream(stream: NodeJS.WriteStream): Stream {
+function createStream(stream: NodeJS.WriteStream, env: Env): Stream {
   let error: { code?: string } | null = null;
   const failed = new Promise<void>(resolve =>
     stream.on('error', first => {
@@ -46,14 +48,31 @@ function createStream(stream: NodeJS.WriteStream): Stream {
       resolve();
     }),
   );
+  const write = (text: string) => {
+    if (error === null) stream.write(text);
+  };
   return {
     isTerminal: stream.isTTY === true,
-    write(text) {
-      if (error === null) stream.write(text);
-    },
+    screen: screenOf(stream, env, write),
+    write,
+    reader: () => (error !== null ? 'gone' : stream.writableNeedDrain === true ? 'slow' : 'reads'),
     isWhole: () => error === null || error.code === 'EPIPE',
     // On Bun only the end of a stream reports that its bytes were written.
     end: () => Promise.race([failed, new Promise<void>(resolve => stream.end(() => resolve()))]),
+  };
+}
+
+const COLUMNS = 80;
+const ROWS = 24;
+
+/** Colors are left out where NO_COLOR is set: https://no-color.org */
+function screenOf(stream: NodeJS.WriteStream, env: Env, draw: (text: string) => void): Screen | null {
+  if (stream.isTTY !== true || env.TERM === 'dumb') return null;
+  return {
+    isColored: !env.NO_COLOR,
+    // A terminal that does not know its size has none, or 0 by 0.
+    size: () => ({ columns: stream.columns || COLUMNS, rows: stream.rows || ROWS }),
+    draw,
   };
 }
 

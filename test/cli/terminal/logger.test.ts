@@ -4,6 +4,7 @@ import { createLog, type LogOptions } from '../../../src/cli/terminal/logger.ts'
 import { createProgress, table } from '../../../src/cli/terminal/output.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import type { LogLevel } from '../../../src/domain/log.ts';
+import { keptIo } from '../../kit/cli.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 function written(
@@ -13,7 +14,7 @@ function written(
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
   const now = () => Date.UTC(2026, 0, 2, 3, 4, 5, 6);
-  createLog({ format: 'json', level: 'debug', write, now, ...options })(...event);
+  createLog({ format: 'json', level: 'debug', isColored: true, write, now, ...options })(...event);
   return lines;
 }
 const json = (fields: Record<string, unknown>) => JSON.parse(written({}, 'info', 'm', fields)[0] ?? '');
@@ -101,7 +102,11 @@ type Step = [atMs: number, done: number, total: number | null];
 function shown(isTerminal: boolean, ...steps: Step[]): string[] {
   const out: string[] = [];
   let now = 0;
-  const bar = createProgress({ isTerminal, write: text => void out.push(text) }, 'subnet-0a1', () => now);
+  const write = (text: string) => void out.push(text);
+  const screen = isTerminal
+    ? { isColored: false, size: () => ({ columns: 80, rows: 24 }), draw: write }
+    : null;
+  const bar = createProgress({ ...keptIo().io.out, screen, write }, 'subnet-0a1', () => now);
   for (const [atMs, done, total] of steps) {
     now = atMs;
     bar.show('addresses written', done, total);

@@ -19,6 +19,8 @@ export interface Program {
   /** Resolves with what it was waited for, once it has written that; fails when it ends before. */
   says(text: string | RegExp, deadlineMs?: number): Promise<readonly string[]>;
   hasEnded(): boolean;
+  /** Writes to its stdin, where `options` gave it one. */
+  type(text: string): void;
   /** SIGTERM; returns the exit status. */
   stop(): Promise<number | null>;
   /** SIGKILL, if it still runs. */
@@ -62,6 +64,7 @@ export function startProgram(
     ended,
     output: () => output,
     hasEnded: () => !running.has(child),
+    type: text => void child.stdin?.write(text),
     async says(text, deadlineMs) {
       const what = `${command} ${args.join(' ')} says ${text}`;
       await until(
