@@ -5,6 +5,7 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/command.ts';
 import type { Config } from './cli/settings/config.ts';
+import { createAskRights } from './cloud/dry-run.ts';
 import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
 import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
@@ -88,7 +89,12 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
     keeper,
     trust,
     testimony: ipam.testimony,
-    ec2: () => ({ reads: createEc2Client(ec2), verbatim: createVerbatimEc2(ec2) }),
+    ec2: () => ({
+      reads: createEc2Client(ec2),
+      verbatim: createVerbatimEc2(ec2),
+      askRights: createAskRights(ec2),
+      now: time.now,
+    }),
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {

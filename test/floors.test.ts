@@ -16,6 +16,7 @@ const FLOORS: Record<string, number> = {
   views: 3,
   metrics: 4,
   probe: 3,
+  doctor: 3,
   pages: 4,
   http: 5,
   agent: 6,

@@ -10,6 +10,7 @@ import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
 import { agent } from './commands/agent.ts';
 import { demo } from './commands/demo.ts';
+import { doctor } from './commands/doctor.ts';
 import { history } from './commands/history.ts';
 import { hold, unhold } from './commands/hold.ts';
 import { hosts } from './commands/hosts.ts';
@@ -43,6 +44,7 @@ export const COMMANDS: readonly Command[] = [
   tenant,
   hosts,
   migrate,
+  doctor,
   demo,
   simulate,
   probe,
@@ -147,6 +149,7 @@ function configure(
       home: homedir(),
       isRoot: process.getuid?.() === 0,
       isTerminal: io.err.isTerminal,
+      acceptsExposed: command.acceptsExposed ?? false,
       uses: command.settings,
       defaults: command.defaults ?? {},
     });

@@ -1,5 +1,6 @@
 /** What a command of the program is: its arguments, settings, options, and what it gets to run. */
 import type { Ec2Client } from '../cloud/cloud.ts';
+import type { AskRights } from '../cloud/dry-run.ts';
 import type { VerbatimEc2 } from '../cloud/verbatim.ts';
 import type { Log } from '../domain/log.ts';
 import type { Observer } from '../domain/observer.ts';
@@ -70,8 +71,9 @@ export interface Parts {
   readonly trust: Trust;
   /** Null: --witness is off. */
   readonly testimony: Testimony | null;
-  /** New clients of EC2 that know of no rate: one for what is read, and one that gives EC2's answers word for word. */
-  ec2(): { reads: Ec2Client; verbatim: VerbatimEc2 };
+  /** New clients of EC2 that know of no rate: one for what is read, one that gives EC2's answers word for word, and one
+   *  that asks for rights; and EC2's time of day, null while it is not known. */
+  ec2(): { reads: Ec2Client; verbatim: VerbatimEc2; askRights: AskRights; now(): number | null };
   /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
    *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;
@@ -104,6 +106,8 @@ export interface Command<O extends Options = Options> {
   /** Other defaults of settings, as on the command line. */
   readonly defaults?: Defaults;
   readonly options: O;
+  /** It runs also with secrets that others can read, and says so itself: Config's `exposed`. */
+  readonly acceptsExposed?: boolean;
   /** Text of --help after the flags. */
   readonly help?: string;
   /** Returns the exit status: 0 done, 1 failed. Throws IpamError; bad-request means wrong usage, status 2. */

@@ -6,6 +6,7 @@ const IMDS_ENDPOINT = 'http://169.254.169.254';
 const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
 /** The longest time of one request, in milliseconds. The service is slow while an instance boots, and on a busy one. */
 const TIMEOUT_MS = 5_000;
+const WITHOUT_TOKEN_MS = 2_000;
 const TOKEN_SECONDS = 60;
 const BODY_CHARS_MAX = 65_536;
 
@@ -29,11 +30,24 @@ export const metadataDisabled: ReadMetadata = async () => ({
   why: 'AWS_EC2_METADATA_DISABLED is set',
 });
 
+type Env = Readonly<Record<string, string | undefined>>;
+
 /** The metadata service, at the address that the SDK's environment variables name. */
-export function metadataOf(env: Readonly<Record<string, string | undefined>>): ReadMetadata {
-  if ((env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false') return metadataDisabled;
+export function metadataOf(env: Env): ReadMetadata {
+  const isDisabled = (env.AWS_EC2_METADATA_DISABLED ?? 'false').toLowerCase() !== 'false';
+  return isDisabled ? metadataDisabled : metadataAt(endpointOf(env));
+}
+
+function endpointOf(env: Env): string {
   const isIpv6 = env.AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE?.toLowerCase() === 'ipv6';
-  return metadataAt(env.AWS_EC2_METADATA_SERVICE_ENDPOINT || (isIpv6 ? IMDS_ENDPOINT_IPV6 : IMDS_ENDPOINT));
+  return env.AWS_EC2_METADATA_SERVICE_ENDPOINT || (isIpv6 ? IMDS_ENDPOINT_IPV6 : IMDS_ENDPOINT);
+}
+
+/** Whether there is an HTTP answer of whatever status to a request without a token, which the hop limit does not stop:
+ *  it holds for the answer that brings the token. Never throws. */
+export async function answersWithoutToken(env: Env, timeoutMs = WITHOUT_TOKEN_MS): Promise<boolean> {
+  const answer = await ask('GET', `${endpointOf(env).replace(/\/$/, '')}/latest/meta-data/`, {}, timeoutMs);
+  return answer.kind === 'value' || answer.why.startsWith(statusText(''));
 }
 
 /** Never throws. */
@@ -101,4 +115,4 @@ function answered(status: number, text: string): Metadata {
   return text === '' ? { kind: 'late', why: 'the answer is empty' } : { kind: 'value', text };
 }
 
-const statusText = (status: number): string => `HTTP status ${status}`;
+const statusText = (status: number | ''): string => `HTTP status ${status}`;

@@ -47,20 +47,38 @@ export interface DockerView {
   readonly containers: readonly DockerContainer[];
 }
 
+/** A network, and for which ENI it is. */
+export interface DockerNetworkInfo {
+  readonly name: string;
+  readonly driver: string;
+  readonly parent: string | null;
+  readonly mode: string | null;
+  readonly ipamDriver: string;
+  /** Its `--ipam-opt eni-id=`. */
+  readonly eni: string | null;
+}
+
 export interface DockerClient {
   /** Reads everything. Throws unavailable when Docker does not answer all of it. */
   read(signal: AbortSignal): Promise<DockerView>;
   /** Reads the containers only. */
   containers(signal: AbortSignal): Promise<DockerContainer[]>;
+  /** Returns the version of the engine. Engines before 25 answer this too. */
+  version(signal: AbortSignal): Promise<string>;
+  /** Reads what the networks are, on an interface of the host or not. */
+  networks(signal: AbortSignal): Promise<DockerNetworkInfo[]>;
 }
 
 const text = v.optional(v.nullable(v.string()), null);
 const Info = v.object({ ID: v.string(), Runtimes: v.nullish(v.record(v.string(), v.unknown())) });
+const Version = v.object({ Version: v.string() });
 const Networks = v.array(v.object({ Id: v.pipe(v.string(), v.regex(/^\w+$/)) }));
 const Endpoint = v.object({ Name: text, IPv4Address: text });
 // No filter by IPAM driver: the network of a swarm task names none.
 const Network = v.object({
+  Name: text,
   Driver: text,
+  IPAM: v.nullish(v.object({ Driver: text, Options: v.nullish(v.record(v.string(), v.string())) })),
   Options: v.nullish(v.record(v.string(), v.string())),
   Containers: v.nullish(v.record(v.string(), Endpoint)),
 });
@@ -84,8 +102,9 @@ export function createDockerClient(socketPath: string): DockerClient {
     path: string,
     schema: S,
     signal: AbortSignal,
+    api = API,
   ): Promise<v.InferOutput<S>> {
-    const { status, body } = await exchange(path, signal);
+    const { status, body } = await exchange(`${api}${path}`, signal);
     if (status !== 200)
       throw failed(
         `GET ${path} was answered with ${status} ${printable(body)}`,
@@ -108,7 +127,7 @@ export function createDockerClient(socketPath: string): DockerClient {
       const asked = request({
         socketPath,
         agent: false, // an open connection would keep a server that stops
-        path: `${API}${path}`,
+        path,
         signal,
         headers: { host: 'docker' },
       });
@@ -149,6 +168,16 @@ export function createDockerClient(socketPath: string): DockerClient {
 
   return {
     containers,
+    version: async signal => printable((await get('/version', Version, signal, '')).Version),
+    networks: async signal =>
+      (await networks(signal)).map(({ Name, Driver, Options, IPAM }) => ({
+        name: printable(Name ?? ''),
+        driver: printable(Driver ?? ''),
+        parent: Options?.parent ?? null,
+        mode: Options?.ipvlan_mode ?? null,
+        ipamDriver: printable(IPAM?.Driver ?? ''),
+        eni: IPAM?.Options?.['eni-id'] ?? null,
+      })),
     async read(signal) {
       const { ID, Runtimes } = await get('/info', Info, signal);
       if (ID === '') throw failed('it has no id');

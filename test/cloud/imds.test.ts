@@ -1,6 +1,6 @@
 // Goal: what instance metadata say is told from what they do not have, and from what they may say another time.
 // Method: the simulator's metadata service, made to fail.
-import { metadataAt } from '../../src/cloud/imds.ts';
+import { answersWithoutToken, metadataAt } from '../../src/cloud/imds.ts';
 import { type Fault, METADATA } from '../../src/simulator/model/faults.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { INSTANCE, serve, simulated } from '../kit/simulated.ts';
@@ -47,6 +47,23 @@ metadata('where nothing listens there are none', async () => {
   const served = await serve(createSimulator(simulated(), { instance: INSTANCE }));
   served.close();
   assert.equal(await metadataAt(served.url, TIMEOUT_MS)('mac'), { kind: 'absent', why: 'ECONNREFUSED' });
+});
+
+metadata('a request without a token is answered, or not, whatever the status', async () => {
+  const asked: [fault: Fault | null, isAnswered: boolean][] = [
+    [null, true],
+    [answers('401'), true],
+    [{ kind: 'hang' }, false],
+    [{ kind: 'lostReply' }, false],
+  ];
+  for (const [fault, isAnswered] of asked) {
+    const vpc = simulated();
+    if (fault !== null) vpc.faults.add({ ...fault, action: METADATA });
+    const served = await serve(createSimulator(vpc, { instance: INSTANCE }));
+    const env = { AWS_EC2_METADATA_SERVICE_ENDPOINT: served.url };
+    const told = await answersWithoutToken(env, TIMEOUT_MS).finally(() => served.close());
+    assert.is(told, isAnswered, JSON.stringify(fault));
+  }
 });
 
 metadata('where a token is refused, another one is tried', async () => {

@@ -158,6 +158,29 @@ docker('a socket that nobody listens on: is an error that names it', async () =>
   assert.match(said, 'Docker at /nowhere/docker.sock cannot be read: ENOENT');
 });
 
+docker('the version: is asked for in a way that any engine answers', async () => {
+  const answers = answersOf('29.1.5');
+  const instead = (path: string) =>
+    path === '/version' ? { status: 200, body: '{"Version":"24.0.7"}' } : undefined;
+  server = await serveDocker({ ...answers, instead });
+  assert.is(await createDockerClient(server.socketPath).version(SECOND()), '24.0.7');
+});
+
+docker('networks: say what they are for', async () => {
+  const answers = answersOf('29.1.5');
+  const [id = ''] = Object.keys(answers.network);
+  const of = { Name: 'ec2', Driver: 'ipvlan', Options: { parent: 'ens6', ipvlan_mode: 'l2' } };
+  answers.network[id] = { ...of, IPAM: { Driver: 'ec2-ipam', Options: { 'eni-id': 'eni-1' } } };
+  server = await serveDocker(answers);
+  assert.equal(await createDockerClient(server.socketPath).networks(SECOND()), [
+    { name: 'ec2', driver: 'ipvlan', parent: 'ens6', mode: 'l2', ipamDriver: 'ec2-ipam', eni: 'eni-1' },
+  ]);
+  answers.network[id] = { Name: null, IPAM: null };
+  assert.equal(await createDockerClient(server.socketPath).networks(SECOND()), [
+    { name: '', driver: '', parent: null, mode: null, ipamDriver: '', eni: null },
+  ]);
+});
+
 docker('an answer that does not come: ends at the bound', async () => {
   server = await serveDocker({ ...answersOf('26.1.5'), instead: () => 'hang' });
   const bound = new AbortController();

@@ -33,6 +33,8 @@ export interface Config extends Omit<Settings, 'listen' | 'adminListen'> {
   /** Where to listen too, if that is possible: nothing says where to listen, and dockerd may know the former default. */
   readonly formerListen: Listener | null;
   readonly aws: AwsSettings;
+  /** What is wrong with files of secrets that others can read, where the command accepts them. */
+  readonly exposed: readonly string[];
   /** One line for each setting that is accepted but unwise. */
   readonly warnings: readonly string[];
 }
@@ -45,6 +47,8 @@ export interface Sources extends Facts {
   /** The same for a file with a secret. Throws bad-request when others than its owner can read it. `what`: what
    *  names the file. */
   readonly readPrivate: (path: string, what: string) => string;
+  /** Whether such a file is read all the same, and complained of in `exposed`. */
+  readonly acceptsExposed?: boolean;
   /** The settings of the command. A rule between several settings applies only when the command has all of them. */
   readonly uses: readonly SettingName[];
   /** Other defaults of settings. */
@@ -59,8 +63,10 @@ interface Given {
 }
 
 /** The order is flag, environment, file, default. Throws one bad-request with all complaints, one a line. */
-export function loadConfig(sources: Sources): Config {
+export function loadConfig(given: Sources): Config {
   const complaints: string[] = [];
+  const exposed: string[] = [];
+  const sources = given.acceptsExposed ? accepting(given, exposed) : given;
   const file = configFile(sources, complaints);
   const texts = new Map<string, readonly string[]>();
   const values: Record<string, unknown> = {};
@@ -68,10 +74,10 @@ export function loadConfig(sources: Sources): Config {
   for (const name of settingNames) {
     const setting: Setting<unknown> = SETTINGS[name];
     const said = find(setting, sources, file, complaints);
-    const given = said ?? fallback(setting, sources.defaults?.[name], sources, texts);
+    const text = said ?? fallback(setting, sources.defaults?.[name], sources, texts);
     if (name === 'listen') isListenSaid = said !== null || sources.defaults?.listen !== undefined;
-    texts.set(setting.flag, given.texts);
-    values[name] = parsed(setting, given, complaints);
+    texts.set(setting.flag, text.texts);
+    values[name] = parsed(setting, text, complaints);
   }
   if (complaints.length > 0) throw badRequest(complaints);
   const settings = values as Settings;
@@ -85,9 +91,24 @@ export function loadConfig(sources: Sources): Config {
     listen: settings.listen.map(address => listener(address, settings)),
     adminListen: settings.adminListen && listener(settings.adminListen, settings),
     aws: awsSettings(sources.env, file.aws),
+    exposed,
     warnings: [...file.warnings, ...unwise(settings, sources)],
   });
 }
+
+/** The same sources, with files of secrets that others can read. */
+const accepting = (sources: Sources, exposed: string[]): Sources => ({
+  ...sources,
+  readPrivate(path, what) {
+    try {
+      return sources.readPrivate(path, what);
+    } catch (error) {
+      if (!isError(error, 'bad-request')) throw error;
+      exposed.push(error.line);
+      return sources.readFile(path);
+    }
+  },
+});
 
 const badRequest = (complaints: readonly string[]): IpamError =>
   new IpamError('bad-request', complaints.join('\n'));
@@ -183,7 +204,12 @@ function parsed(setting: Setting<unknown>, given: Given, complaints: string[]): 
 
 type Rule = [uses: SettingName[], broken: (settings: Settings) => boolean, complaint: string];
 const RULES: Rule[] = [
-  [['server'], s => s.server.length === 0, 'an agent needs a server: give --server https://… once or more'],
+  // Only an agent has both: the doctor also looks at hosts without one.
+  [
+    ['server', 'listen'],
+    s => s.server.length === 0,
+    'an agent needs a server: give --server https://… once or more',
+  ],
   [
     ['listen'],
     s =>

@@ -318,6 +318,8 @@ export const AGENT_SETTINGS: readonly SettingName[] = [
 export const SERVE_SETTINGS: readonly SettingName[] = settingNames.filter(name => !AGENT_ONLY.includes(name));
 /** The settings of commands that only use the store. */
 export const STORE_SETTINGS: readonly SettingName[] = [...LOG_AND_FILE, 'stateDir', 'store', 'storePassword'];
+/** What says how a host is served. */
+export const DOCTOR_SETTINGS: readonly SettingName[] = [...STORE_SETTINGS, ...AGENT_ONLY, 'dockerSocket'];
 /** The settings of commands that call EC2 too. */
 export const LEDGER_SETTINGS: readonly SettingName[] = [
   ...STORE_SETTINGS,

@@ -101,6 +101,7 @@ sources('defaults: are those of the design', () => {
     authorityKey: null,
     server: [],
     serverCa: null,
+    exposed: [],
   });
 });
 
