@@ -38,10 +38,15 @@ const embedMigrations: Plugin = {
 const embedAssets: Plugin = {
   name: 'embed-assets',
   setup(build) {
+    let embedded = false;
     build.onLoad({ filter: /\/src\/pages\/assets\.ts$/ }, async () => {
+      embedded = true;
       const { STYLE, SCRIPT } = await import('../src/pages/assets.ts');
       const constant = (name: string, asset: object) => `export const ${name} = ${JSON.stringify(asset)};`;
       return { loader: 'js', contents: [constant('STYLE', STYLE), constant('SCRIPT', SCRIPT)].join('\n') };
+    });
+    build.onEnd(() => {
+      if (!embedded) throw new Error('no assets were embedded: has src/pages/assets.ts moved?');
     });
   },
 };

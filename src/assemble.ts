@@ -84,6 +84,7 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
     log,
   });
   return {
+    server,
     store,
     context,
     keeper,

@@ -65,6 +65,8 @@ export type OptionValues<O extends Options> = {
 
 /** The parts of the program for one configuration. To create them touches neither store nor network. */
 export interface Parts {
+  /** The id of this server. */
+  readonly server: string;
   readonly store: Store;
   readonly context: IpamContext;
   readonly keeper: Keeper;

@@ -28,6 +28,21 @@ export interface Observer {
   reconciled(subnet: SubnetId): void;
 }
 
+/** Tells all of them, each what it wants to know. */
+export function tellAll(all: readonly Partial<Observer>[]): Observer {
+  return {
+    answered: (path, result, ms) => all.forEach(one => void one.answered?.(path, result, ms)),
+    ec2Called: (action, result, ms) => all.forEach(one => void one.ec2Called?.(action, result, ms)),
+    tokens: (action, left) => all.forEach(one => void one.tokens?.(action, left)),
+    warm: what => all.forEach(one => void one.warm?.(what)),
+    remembers: ready => all.forEach(one => void one.remembers?.(ready)),
+    reusedEarly: () => all.forEach(one => void one.reusedEarly?.()),
+    committed: (rows, ms) => all.forEach(one => void one.committed?.(rows, ms)),
+    drifted: kind => all.forEach(one => void one.drifted?.(kind)),
+    reconciled: subnet => all.forEach(one => void one.reconciled?.(subnet)),
+  };
+}
+
 /** Docker's calls; all other paths count as one. */
 const METHODS = new Map(
   ['RequestPool', 'ReleasePool', 'RequestAddress', 'ReleaseAddress', 'GetCapabilities']

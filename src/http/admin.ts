@@ -1,4 +1,4 @@
-/** What the admin listener serves: whether the process and its ledger work, and the metrics. */
+/** What the admin listener serves: whether the process and its ledger work, the metrics, and the pages. */
 import { IpamError } from '../domain/error.ts';
 import type { Store } from '../store/store.ts';
 import { kept, within } from '../views/kept.ts';
@@ -53,10 +53,12 @@ interface AdminApp {
 interface AdminParts {
   readonly ready: () => Promise<Readiness>;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
+  /** What people look at: all that is not for programs. */
+  readonly pages: AdminApp;
 }
 
-export function createAdminApp({ ready, metrics }: AdminParts): AdminApp {
-  const pages: Readonly<Record<string, () => Promise<Response>>> = {
+export function createAdminApp({ ready, metrics, pages }: AdminParts): AdminApp {
+  const forPrograms: Readonly<Record<string, () => Promise<Response>>> = {
     '/healthz': async () => new Response('ok\n', { headers: FRESH }),
     '/readyz': async () => {
       const readiness = await ready();
@@ -66,12 +68,12 @@ export function createAdminApp({ ready, metrics }: AdminParts): AdminApp {
       new Response(await metrics.text(), { headers: { ...FRESH, 'content-type': metrics.contentType } }),
   };
   return {
-    async fetch({ method, url }) {
+    async fetch(request) {
+      const { method, url } = request;
       const { pathname } = new URL(url);
-      const page = Object.hasOwn(pages, pathname) ? pages[pathname] : undefined;
-      if (page === undefined) return refusal(404, `no such page; there are ${Object.keys(pages).join(', ')}`);
       if (method !== 'GET' && method !== 'HEAD') return refusal(405, 'only GET is served');
-      return await page();
+      const answer = Object.hasOwn(forPrograms, pathname) ? forPrograms[pathname] : undefined;
+      return answer === undefined ? await pages.fetch(request) : await answer();
     },
   };
 }

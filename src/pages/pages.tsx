@@ -3,13 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { Child } from 'hono/jsx';
 import { isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import type { AddressView } from '../views/address.ts';
-import type { EniView } from '../views/eni.ts';
-import type { HealthView } from '../views/health.ts';
-import type { HostsView } from '../views/hosts.ts';
-import type { Overview } from '../views/overview.ts';
-import type { SearchView } from '../views/search.ts';
-import type { SubnetMap } from '../views/subnet-map.ts';
+import type { Views } from '../views/views.ts';
 import { AddressPage } from './address-page.tsx';
 import { SCRIPT, STYLE } from './assets.ts';
 import { EniPage } from './eni-page.tsx';
@@ -21,19 +15,8 @@ import { respond } from './respond.ts';
 import { SearchPage } from './search-page.tsx';
 import { SubnetPage } from './subnet-page.tsx';
 
-/** What the pages show. Each throws `bad-request` for what is no id or address, and returns null for what there is not. */
-export interface PageViews {
-  overview(): Promise<Overview>;
-  subnet(id: string, block: string | null): Promise<SubnetMap | null>;
-  address(subnet: string, address: string): Promise<AddressView | null>;
-  eni(id: string): Promise<EniView | null>;
-  hosts(): Promise<HostsView>;
-  health(): Promise<HealthView>;
-  search(query: string): Promise<SearchView>;
-}
-
 interface Parts {
-  readonly views: PageViews;
+  readonly views: Views;
   readonly version: string;
   readonly log: Log;
 }
@@ -80,7 +63,7 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
     };
   });
   serve('/subnets/:id/addresses/:address', async ({ req }) => {
-    const view = await views.address(req.param('id') ?? '', req.param('address') ?? '');
+    const view = await views.address(req.param('address') ?? '', req.param('id') ?? '');
     if (view === null) return null;
     const { address: title } = view.cell;
     return { frame: { title, nav: '/', ...movingWith(view) }, content: <AddressPage view={view} /> };
@@ -131,7 +114,7 @@ const movingWith = ({ now, lastEvent }: { readonly now: number; readonly lastEve
 });
 
 /** Where an address was searched for in a subnet that is too large for one page: the /24 with that address. */
-async function mapOf(views: PageViews, id: string, block: string | null, found: string | null) {
+async function mapOf(views: Views, id: string, block: string | null, found: string | null) {
   const map = await views.subnet(id, block);
   if (map === null || map.block !== null || found === null) return map;
   return await views.subnet(id, found.replace(/\.\d+$/, '.0/24'));

@@ -32,7 +32,8 @@ probes.before.each(context => {
     wait: () => new Promise(resolve => context.waits.push(resolve)),
   });
   const metrics = { contentType: 'text/plain; version=0.0.4', text: async () => 'up 1\n' };
-  const app = createAdminApp({ ready, metrics });
+  const pages = { fetch: async () => new Response('a page') };
+  const app = createAdminApp({ ready, metrics, pages });
   context.probe = async (path = '/readyz', method = 'GET') => {
     const answer = await app.fetch(new Request(`http://127.0.0.1${path}`, { method }));
     return { status: answer.status, text: (await answer.text()).trim() };
@@ -101,9 +102,10 @@ probes('metrics: are given as text', async context => {
   assert.equal(await context.probe('/metrics'), { status: 200, text: 'up 1' });
 });
 
-probes('other pages and methods: are refused', async context => {
+probes('other paths: are those of pages; other methods: are refused', async context => {
   for (const path of ['/', '/readyz/', '/constructor', '/IpamDriver.RequestAddress'])
-    assert.is((await context.probe(path)).status, 404, path);
+    assert.equal(await context.probe(path), { status: 200, text: 'a page' }, path);
+  assert.is((await context.probe('/', 'POST')).status, 405);
   assert.is((await context.probe('/healthz', 'POST')).status, 405);
   assert.is((await context.probe('/healthz', 'HEAD')).status, 200);
 });

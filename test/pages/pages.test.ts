@@ -3,7 +3,7 @@
 import '../kit/tsx.ts';
 import { gunzipSync } from 'node:zlib';
 import { IpamError } from '../../src/domain/error.ts';
-import type { PageViews } from '../../src/pages/pages.tsx';
+import type { Views } from '../../src/views/views.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import * as views from './views.ts';
 
@@ -11,21 +11,21 @@ const { createPages } = await import('../../src/pages/pages.tsx');
 const { SCRIPT, STYLE } = await import('../../src/pages/assets.ts');
 
 const { SUBNET, ENI, HOSTILE } = views;
-const SOURCE: PageViews = {
+const SOURCE: Views = {
   overview: async () => views.overview(),
   subnet: async (id, block) =>
     id === SUBNET ? views.map() : id === 'large' && block === null ? views.largeMap() : null,
-  address: async (_, address) => (address === '10.0.1.5' ? views.address() : null),
+  address: async address => (address === '10.0.1.5' ? views.address() : null),
   eni: async () => views.eni(),
   hosts: async () => views.hosts(),
   health: async () => views.health(),
   search: async query => views.search(query),
 };
 const logged: string[] = [];
-const open = (more: Partial<PageViews> = {}) =>
+const open = (more: Partial<Views> = {}) =>
   createPages({ views: { ...SOURCE, ...more }, version: '1.0.0', log: (_, what) => void logged.push(what) });
 
-async function get(path: string, more: Partial<PageViews> = {}, headers: Record<string, string> = {}) {
+async function get(path: string, more: Partial<Views> = {}, headers: Record<string, string> = {}) {
   const answer = await open(more).fetch(new Request(`http://127.0.0.1${path}`, { headers }));
   const bytes = Buffer.from(await answer.arrayBuffer());
   const text =

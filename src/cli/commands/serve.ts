@@ -5,6 +5,7 @@ import process from 'node:process';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
+import { type Observer, tellAll } from '../../domain/observer.ts';
 import { type ClientGate, createClientGate } from '../../http/client-gate.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
 import { createEnrolmentApp } from '../../http/enrolment.ts';
@@ -16,6 +17,7 @@ import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import type { Metrics } from '../../metrics/metrics.ts';
+import type { Recent } from '../../views/recent.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName, version } from '../runtime.ts';
 import type { Config } from '../settings/config.ts';
@@ -71,8 +73,8 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { config, io, log } = context;
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
-  const metrics = await createMetricsOf(config);
-  const observer = metrics?.observer;
+  const watched = await watch(config);
+  const observer = watched?.observer;
   const parts = await context.assemble(config, log, observer);
   const gate = createClientGate(parts.trust, Date.now, log);
   const ledger = createOpening(parts, gate, context);
@@ -115,21 +117,27 @@ export async function startServer(
     if (hasHttps(config)) void parts.trust.hosts.run(gate.connected, gate.refresh, ledger.stopping);
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
-  admin = openAdmin(parts, metrics, ledger, context);
+  admin = openAdmin(parts, watched, ledger, context);
   return { addresses, opened, admin: admin.address, stop };
 }
 
-/** The library of metrics is loaded only where it is used: it takes time to start and memory. */
-async function createMetricsOf(config: Config): Promise<Metrics | null> {
+/** What is seen of a server that has an admin listener. */
+interface Watched {
+  readonly observer: Observer;
+  readonly metrics: Metrics;
+  readonly recent: Recent;
+}
+
+/** What only the admin listener needs is loaded only where there is one: it takes time to start and memory. */
+async function watch(config: Config): Promise<Watched | null> {
   if (config.adminListen === null) return null;
+  const clock = () => performance.now();
   const { createMetrics } = await import('../../metrics/metrics.ts');
-  return createMetrics({
-    ...config,
-    version: version(),
-    runtime: runtimeName(process.versions),
-    clock: () => performance.now(),
-    timeOfDay: Date.now,
-  });
+  const { createRecent } = await import('../../views/recent.ts');
+  const runtime = runtimeName(process.versions);
+  const metrics = createMetrics({ ...config, version: version(), runtime, clock, timeOfDay: Date.now });
+  const recent = createRecent(clock);
+  return { metrics, recent, observer: tellAll([metrics.observer, recent.observer]) };
 }
 
 interface Admin {
@@ -140,18 +148,24 @@ interface Admin {
 
 /** Opens the admin listener beside the server, which does not wait for it and does not need it. */
 function openAdmin(
-  { store, context: { clock, wait } }: Parts,
-  metrics: Metrics | null,
+  { server: id, store, context: { policy, clock, wait } }: Parts,
+  watched: Watched | null,
   { isOpen }: Opening,
   { config: { adminListen }, log }: Pick<Context, 'config' | 'log'>,
 ): Admin {
   async function open(): Promise<Listening | null> {
-    if (adminListen === null || metrics === null) return null;
+    if (adminListen === null || watched === null) return null;
+    const { metrics, recent } = watched;
     try {
       const { createAdminApp, createReadyCheck } = await import('../../http/admin.ts');
+      const { createLazyPages } = await import('../../http/pages.ts');
+      const { createViews } = await import('../../views/views.ts');
+      const server = { id, version: version(), runtime: runtimeName(process.versions) };
+      const views = createViews({ store, policy, recent, server, clock, lastEvent: () => '' });
       const app = createAdminApp({
         ready: createReadyCheck({ store, isOpen, clock, wait, ec2: metrics.ec2 }),
         metrics: { contentType: metrics.contentType, text: metrics.textOf(store, wait) },
+        pages: createLazyPages({ views, version: server.version, log }),
       });
       const listening = await listen(app, adminListen, log, ADMIN_BOUNDS);
       log('info', `admin listener on ${listening.address}`);

@@ -49,6 +49,7 @@ async function start(
     open: async () => {},
     own: async () => {},
     trust: trustWith(w.store),
+    server: 'a1b2c3d4',
     testimony: null,
     ec2: () => {
       throw new Error('a server asks EC2 by its rate');
@@ -152,7 +153,7 @@ listens('the admin listener: tells how the server is, and does not serve Docker'
     status: 200,
     body: '{"isReady":true,"store":"ok","ec2":"not asked yet"}',
   });
-  assert.match(await activated(where), /no such page/);
+  assert.match(await activated(where), /only GET is served/);
   const [docker = ''] = server.addresses;
   assert.match(
     (await got({ socketPath: docker.slice('unix:'.length) }, '/healthz')).body,

@@ -58,6 +58,7 @@ async function start(
     open,
     own: async () => {},
     trust: trustWith(store),
+    server: 'a1b2c3d4',
     testimony: null,
     ec2: () => {
       throw new Error('a server asks EC2 by its rate');
