@@ -46,7 +46,7 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
     else if (takesValue.get(name) && (value === undefined || (!inlineValue && value.startsWith('--'))))
       complaints.push(`--${name} needs a value: give ${kindOf(command, name)?.accepts}`);
     else {
-      const alone = command.options[name]?.bare;
+      const alone = valueAlone(command, name);
       if (alone !== undefined && value === undefined) bare = { name, index: token.index };
       flags.set(name, [...(flags.get(name) ?? []), value ?? alone ?? 'on']);
     }
@@ -58,8 +58,15 @@ export function sortArguments(command: Command, argv: readonly string[]): Given 
   return { flags, args, wantsHelp };
 }
 
-const accepts = ({ options }: Command, flag: string, value: string): boolean =>
-  options[flag]?.kind.parse(value) !== undefined;
+const accepts = (command: Command, flag: string, value: string): boolean =>
+  kindOf(command, flag)?.parse(value) !== undefined;
+
+/** The value of a flag that may stand alone; undefined: it takes none behind it, or needs one. A setting is never beside
+ *  an argument that reads as on or off, so that it may be given as in a file. */
+function valueAlone(command: Command, flag: string): string | undefined {
+  const isSwitch = settingsOf(command).some(one => one.flag === flag && one.kind.metavar === '');
+  return command.options[flag]?.bare ?? (isSwitch ? 'on' : undefined);
+}
 
 /** Parses the values of the command's own options. Adds to `complaints`. */
 export function optionValues(

@@ -156,6 +156,17 @@ commands('a flag that may stand alone: takes the next argument where that is a v
   assert.match((await cli('look --help')).out, /--every \[DURATION\] {2,}again and again\n/);
 });
 
+commands('a switch that is a setting: may be followed by on or off', async () => {
+  for (const [line, strictReuse] of [
+    ['paint door --strict-reuse on', true],
+    ['paint door --strict-reuse off', false],
+    ['paint --strict-reuse off door', false],
+    ['paint --strict-reuse door', true],
+  ] as const)
+    assert.equal((await cli(line)).ran, ranWith({ args: ['door'], strictReuse }), line);
+  assert.equal((await cli('paint --dry-run on')).ran, ranWith({ args: ['on'], 'dry-run': true }));
+});
+
 commands('--: ends the flags', async () => {
   assert.equal((await cli('paint -- --coats')).ran, ranWith({ args: ['--coats'] }));
 });
