@@ -94,14 +94,16 @@ const Tenures = ({ tenures, now }: { tenures: AddressView['tenures']; now: numbe
 );
 
 export const Calls = ({ calls }: { calls: readonly Ec2Call[] }) => (
-  <Table what="EC2 calls" head={['at', 'call', 'addresses', 'ENI', 'took', 'result']}>
+  <Table what="EC2 calls" head={['at', 'call', 'addresses', 'ENI', ['took'], 'result']}>
     {calls.map(({ at, action, addresses, eni, tookMs, result }) => (
       <tr>
         <th scope="row">
           <Time ms={at} />
         </th>
         <td>{action}</td>
-        <td class="mono">{addresses.join(', ')}</td>
+        <td>
+          <span class="mono">{addresses.join(', ')}</span>
+        </td>
         <td>
           <Eni id={eni} />
         </td>

@@ -1,4 +1,4 @@
-/** The stylesheet and the script of the pages. In the bundle this module is replaced by what it makes. */
+/** The stylesheet, the script and the icon of the pages. In the bundle this module is replaced by what it makes. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -37,3 +37,11 @@ const stylesheet = (): string =>
 
 export const STYLE: Asset = asset('style.css', 'text/css; charset=utf-8', stylesheet());
 export const SCRIPT: Asset = asset('script.js', 'text/javascript; charset=utf-8', script());
+
+/** Four cells, as the map has them. */
+export const ICON: Asset = asset(
+  'icon.svg',
+  'image/svg+xml',
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
+    '<path fill="#1d6fb8" d="M1 1h6v6H1zM9 9h6v6H9z"/><path fill="#7cc492" d="M9 1h6v6H9zM1 9h6v6H1z"/></svg>',
+);

@@ -22,7 +22,7 @@ export const HealthPage = ({ view }: { view: HealthView }) => (
       {view.ec2.actions.length === 0 ? null : (
         <Table
           what="Calls of EC2"
-          head={['action', 'calls', 'median', '99 %', 'throttled', 'failed', 'tokens left']}
+          head={['action', ['calls'], ['median'], ['99 %'], ['throttled'], ['failed'], ['tokens left']]}
         >
           {view.ec2.actions.map(({ action, took, throttled, failed, tokens }) => (
             <tr>
@@ -39,7 +39,7 @@ export const HealthPage = ({ view }: { view: HealthView }) => (
       {view.requests.length === 0 ? (
         <p class="empty">There was none.</p>
       ) : (
-        <Table what="Calls of Docker" head={['method', 'calls', 'median', '99 %', 'failed']}>
+        <Table what="Calls of Docker" head={['method', ['calls'], ['median'], ['99 %'], ['failed']]}>
           {view.requests.map(({ method, took, failed }) => (
             <tr>
               <th scope="row">{method}</th>

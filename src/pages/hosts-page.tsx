@@ -51,7 +51,7 @@ export const HostsPage = ({ view: { hosts, tenants } }: { view: HostsView }) => 
     {tenants.length === 0 ? null : (
       <div data-fresh="tenants">
         <h2>Tenants</h2>
-        <Table what="Tenants" head={['name', 'used', 'quota', 'instance profile']}>
+        <Table what="Tenants" head={['name', ['used'], ['quota'], 'instance profile']}>
           {tenants.map(({ name, used, quota, profile }) => (
             <tr>
               <th scope="row">

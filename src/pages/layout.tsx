@@ -1,7 +1,7 @@
 /** What all pages have: head, navigation, search, foot. */
 import { raw } from 'hono/html';
 import type { Child } from 'hono/jsx';
-import { SCRIPT, STYLE } from './assets.ts';
+import { ICON, SCRIPT, STYLE } from './assets.ts';
 import { utc } from './time.ts';
 
 export interface Frame {
@@ -34,7 +34,7 @@ export const Layout = ({ frame, children }: { frame: Frame; children?: Child }) 
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
         <title>{frame.title} · ec2-ipam</title>
-        <link rel="icon" href={ICON} />
+        <link rel="icon" href={ICON.path} />
         <link rel="stylesheet" href={STYLE.path} />
         <script src={SCRIPT.path} defer></script>
       </head>
@@ -84,8 +84,3 @@ export const Layout = ({ frame, children }: { frame: Frame; children?: Child }) 
     </html>
   </>
 );
-
-/** Four cells, as the map has them. */
-const ICON = `data:image/svg+xml,${encodeURIComponent(
-  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#1d6fb8" d="M1 1h6v6H1zM9 9h6v6H9z"/><path fill="#7cc492" d="M9 1h6v6H9zM1 9h6v6H1z"/></svg>',
-)}`;

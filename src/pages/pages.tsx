@@ -5,7 +5,7 @@ import { isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import type { Views } from '../views/views.ts';
 import { AddressPage } from './address-page.tsx';
-import { SCRIPT, STYLE } from './assets.ts';
+import { ICON, SCRIPT, STYLE } from './assets.ts';
 import { EniPage } from './eni-page.tsx';
 import { HealthPage } from './health-page.tsx';
 import { HostsPage } from './hosts-page.tsx';
@@ -58,7 +58,7 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
     if (map === null) return null;
     const title = map.block ?? map.subnet.cidr;
     return {
-      frame: { title, nav: '/', ...movingWith(map) },
+      frame: { title, nav: '/', ...movingWith(map, map.subnet.id) },
       content: <SubnetPage map={map} found={found} />,
     };
   });
@@ -66,12 +66,18 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
     const view = await views.address(req.param('address') ?? '', req.param('id') ?? '');
     if (view === null) return null;
     const { address: title } = view.cell;
-    return { frame: { title, nav: '/', ...movingWith(view) }, content: <AddressPage view={view} /> };
+    return {
+      frame: { title, nav: '/', ...movingWith(view, view.cell.subnet) },
+      content: <AddressPage view={view} />,
+    };
   });
   serve('/enis/:id', async ({ req }) => {
     const view = await views.eni(req.param('id') ?? '');
     if (view === null) return null;
-    return { frame: { title: view.id, nav: '/', ...movingWith(view) }, content: <EniPage view={view} /> };
+    return {
+      frame: { title: view.id, nav: '/', ...movingWith(view, view.subnet) },
+      content: <EniPage view={view} />,
+    };
   });
   serve('/hosts', async () => {
     const view = await views.hosts();
@@ -88,7 +94,7 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
     const view = query === '' ? { query, found: [], hasMore: false } : await views.search(query);
     return { frame: { title: 'Search', query }, content: <SearchPage view={view} /> };
   });
-  for (const { path, type, text } of [STYLE, SCRIPT])
+  for (const { path, type, text } of [STYLE, SCRIPT, ICON])
     app.get(path, ({ req }) => respond(req.raw, { status: 200, type, text, isForGood: true }));
 
   app.notFound(context => send(context, 404, NOT_FOUND));
@@ -107,11 +113,11 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
 const SELDOM_MS = 30_000;
 const SOON_MS = 5000;
 
-const movingWith = ({ now, lastEvent }: { readonly now: number; readonly lastEvent: string }) => ({
-  now,
-  live: `/api/v1/events?after=${encodeURIComponent(lastEvent)}`,
-  everyMs: SELDOM_MS,
-});
+/** What is to be fetched anew when something moves: in the subnet, or anywhere. */
+function movingWith(view: { readonly now: number; readonly lastEvent: string }, subnet?: string) {
+  const query = new URLSearchParams({ after: view.lastEvent, ...(subnet === undefined ? {} : { subnet }) });
+  return { now: view.now, live: `/api/v1/events?${query}`, everyMs: SELDOM_MS };
+}
 
 /** Where an address was searched for in a subnet that is too large for one page: the /24 with that address. */
 async function mapOf(views: Views, id: string, block: string | null, found: string | null) {

@@ -120,7 +120,8 @@ export const Table = ({
   children,
 }: {
   what: string;
-  head: readonly string[];
+  /** One of a column of numbers is in an array. */
+  head: readonly (string | readonly [string])[];
   children?: Child;
 }) => (
   <section class="table" aria-label={what} tabindex={0}>
@@ -128,7 +129,9 @@ export const Table = ({
       <thead>
         <tr>
           {head.map(name => (
-            <th scope="col">{name}</th>
+            <th scope="col" class={typeof name === 'string' ? '' : 'number'}>
+              {name}
+            </th>
           ))}
         </tr>
       </thead>

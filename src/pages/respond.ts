@@ -1,22 +1,10 @@
-/** Answers of the pages: compressed where the browser takes it, and with what keeps a browser from running or showing
- *  anything that is not of this server. */
+/** Answers of the pages, compressed where the browser takes it. The guard of the listener adds the policy. */
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 
 const compress = promisify(gzip);
 /** Less is sent as it is. */
 const COMPRESSED_MIN_CHARS = 1000;
-
-const GUARDS = {
-  'content-security-policy':
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-opener-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin',
-  vary: 'accept-encoding',
-};
 
 export interface Content {
   readonly status: number;
@@ -31,7 +19,7 @@ export async function respond(
   { status, type, text, isForGood = false }: Content,
 ): Promise<Response> {
   const headers = new Headers({
-    ...GUARDS,
+    vary: 'accept-encoding',
     'content-type': type,
     'cache-control': isForGood ? 'public, max-age=31536000, immutable' : 'no-store',
   });
