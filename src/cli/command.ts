@@ -65,7 +65,7 @@ export type OptionValues<O extends Options> = {
 
 /** The parts of the program for one configuration. To create them touches neither store nor network. */
 export interface Parts {
-  /** The id of this server. */
+  /** The id of this process in the ledger. */
   readonly server: string;
   readonly store: Store;
   readonly context: IpamContext;

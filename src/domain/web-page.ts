@@ -27,7 +27,7 @@ export function pageRefusal({ origin, secFetchSite, host }: Headers, onLoopback:
 }
 
 /** Whether the value of `Host` is a name of loopback that no DNS can give to another. RFC 6761 has `*.localhost`. */
-function namesLoopback(host: string): boolean {
+export function namesLoopback(host: string): boolean {
   const [, bracketed, plain = ''] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d{0,5})?$/.exec(host) ?? [];
   const name = (bracketed ?? plain).toLowerCase().replace(/\.$/, '');
   return isLoopback(name) || name.endsWith('.localhost');

@@ -1,7 +1,10 @@
-/** What the admin listener serves: whether the process and its ledger work, the metrics, and the pages. */
+/** What the admin listener serves: whether the process and its ledger work, the metrics, the API and the pages. */
+import { Hono } from 'hono';
 import { IpamError } from '../domain/error.ts';
 import type { Store } from '../store/store.ts';
 import { kept, within } from '../views/kept.ts';
+import { adminGuard } from './admin-guard.ts';
+import type { Listener } from './listen.ts';
 
 /** An answer about the ledger is good for so long, so that probes do not load the store. */
 const KEPT_MS = 1000;
@@ -46,39 +49,29 @@ export function createReadyCheck({ store, isOpen, clock, wait, ec2 }: ReadyParts
   };
 }
 
-interface AdminApp {
-  fetch(request: Request): Promise<Response>;
-}
+/** A Hono app, or anything with its `fetch`. It is loaded when somebody asks for it first. */
+type Lazily = () => Promise<{ fetch(request: Request, bindings?: object): Response | Promise<Response> }>;
 
-interface AdminParts {
+export interface AdminParts {
+  readonly kind: Listener['kind'];
   readonly ready: () => Promise<Readiness>;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };
-  /** What people look at: all that is not for programs. */
-  readonly pages: AdminApp;
+  /** Everything under /api/. */
+  readonly api: Lazily;
+  /** What people look at: everything else. */
+  readonly pages: { fetch(request: Request): Promise<Response> };
 }
 
-export function createAdminApp({ ready, metrics, pages }: AdminParts): AdminApp {
-  const forPrograms: Readonly<Record<string, () => Promise<Response>>> = {
-    '/healthz': async () => new Response('ok\n', { headers: FRESH }),
-    '/readyz': async () => {
-      const readiness = await ready();
-      return Response.json(readiness, { status: readiness.isReady ? 200 : 503, headers: FRESH });
-    },
-    '/metrics': async () =>
-      new Response(await metrics.text(), { headers: { ...FRESH, 'content-type': metrics.contentType } }),
-  };
-  return {
-    async fetch(request) {
-      const { method, url } = request;
-      const { pathname } = new URL(url);
-      if (method !== 'GET' && method !== 'HEAD') return refusal(405, 'only GET is served');
-      const answer = Object.hasOwn(forPrograms, pathname) ? forPrograms[pathname] : undefined;
-      return answer === undefined ? await pages.fetch(request) : await answer();
-    },
-  };
+export function createAdminApp({ kind, ready, metrics, api, pages }: AdminParts): Hono {
+  const app = new Hono();
+  app.use(adminGuard(kind));
+  app.get('/healthz', c => c.text('ok\n'));
+  app.get('/readyz', async c => {
+    const readiness = await ready();
+    return c.json(readiness, readiness.isReady ? 200 : 503);
+  });
+  app.get('/metrics', async c => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }));
+  app.get('/api/*', async c => await (await api()).fetch(c.req.raw, c.env as object));
+  app.get('*', async c => await pages.fetch(c.req.raw));
+  return app;
 }
-
-const FRESH = { 'cache-control': 'no-store' };
-
-const refusal = (status: number, why: string): Response =>
-  new Response(`${why}\n`, { status, headers: { ...FRESH, allow: 'GET, HEAD' } });

@@ -52,24 +52,29 @@ interface PlaceBounds {
   readonly openOfAddressMax?: number;
 }
 
+interface Who {
+  /** The app decides which web pages it serves; else none is. */
+  readonly servesPages?: boolean;
+}
+
 /** The most open connections of a listener. */
 export const OPEN_MAX = 10_000;
 
 /**
- * Serves `app` through node:http on every runtime, but to no web page. Clients of an https listener must present a certificate of the
+ * Serves `app` through node:http on every runtime, but to no web page unless `servesPages`. Clients of an https listener must present a certificate of the
  * client authority. Throws conflict when another process listens there, else unavailable or bad-request.
  */
 export async function listen(
   app: App,
   listener: Listener,
   log?: Log,
-  bounds?: NewcomerBounds & TlsBounds & PlaceBounds,
+  bounds?: NewcomerBounds & TlsBounds & PlaceBounds & Who,
 ): Promise<Listening> {
   const seldom = log === undefined ? undefined : createSeldom(log);
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const http = createHttpServer((request, response) => {
     connections.expect(request, response, () => {
-      const refusal = refusalOf(request, listener);
+      const refusal = bounds?.servesPages ? null : refusalOf(request, listener);
       if (refusal === null) void handle(request, response);
       else refuse(response, refusal, seldom);
     });

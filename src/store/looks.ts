@@ -64,7 +64,7 @@ export interface Looks {
 }
 
 /** The addresses of one part of a large subnet. SQLite reads them while this process waits. */
-const PART_MAX = 2048;
+export const PART_MAX = 2048;
 
 type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
 

@@ -32,8 +32,13 @@ probes.before.each(context => {
     wait: () => new Promise(resolve => context.waits.push(resolve)),
   });
   const metrics = { contentType: 'text/plain; version=0.0.4', text: async () => 'up 1\n' };
-  const pages = { fetch: async () => new Response('a page') };
-  const app = createAdminApp({ ready, metrics, pages });
+  const app = createAdminApp({
+    kind: 'http',
+    ready,
+    metrics,
+    api: async () => ({ fetch: () => new Response('api') }),
+    pages: { fetch: async () => new Response('a page') },
+  });
   context.probe = async (path = '/readyz', method = 'GET') => {
     const answer = await app.fetch(new Request(`http://127.0.0.1${path}`, { method }));
     return { status: answer.status, text: (await answer.text()).trim() };

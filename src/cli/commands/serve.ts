@@ -6,6 +6,7 @@ import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
 import { type Observer, tellAll } from '../../domain/observer.ts';
+import type { AdminParts } from '../../http/admin.ts';
 import { type ClientGate, createClientGate } from '../../http/client-gate.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
 import { createEnrolmentApp } from '../../http/enrolment.ts';
@@ -17,6 +18,7 @@ import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import type { Metrics } from '../../metrics/metrics.ts';
+import type { Live } from '../../views/live.ts';
 import type { Recent } from '../../views/recent.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName, version } from '../runtime.ts';
@@ -28,7 +30,7 @@ const OPEN_AGAIN_MS = 1000;
 /** At the start: how long the check of account and Region may take. */
 const IDENTITY_MAX_MS = 5000;
 /** Of the admin listener. Those who look after a server are few. */
-const ADMIN_BOUNDS = { silentMaxMs: 30_000, totalMax: 50, ofAddressMax: 50, openMax: 100 };
+const ADMIN_BOUNDS = { silentMaxMs: 30_000, totalMax: 50, ofAddressMax: 50, openMax: 250, servesPages: true };
 /** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the
  *  server stops; and how long the rollback of interrupted ones may take. */
 const LAST_REQUESTS_MS = 5000;
@@ -73,8 +75,8 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { config, io, log } = context;
   io.crashed.catch(error => log('error', 'uncaught error', { error }));
-  const watched = await watch(config);
-  const observer = watched?.observer;
+  const watch = await createWatchOf(config);
+  const observer = watch?.observer;
   const parts = await context.assemble(config, log, observer);
   const gate = createClientGate(parts.trust, Date.now, log);
   const ledger = createOpening(parts, gate, context);
@@ -117,27 +119,31 @@ export async function startServer(
     if (hasHttps(config)) void parts.trust.hosts.run(gate.connected, gate.refresh, ledger.stopping);
   });
   opened.catch(() => {}); // it may reject before the caller awaits it
-  admin = openAdmin(parts, watched, ledger, context);
+  admin = openAdmin(parts, watch, ledger, context);
   return { addresses, opened, admin: admin.address, stop };
 }
 
-/** What is seen of a server that has an admin listener. */
-interface Watched {
+/** What tells those who look after the server. */
+interface Watch {
   readonly observer: Observer;
   readonly metrics: Metrics;
   readonly recent: Recent;
+  readonly live: Live;
 }
 
-/** What only the admin listener needs is loaded only where there is one: it takes time to start and memory. */
-async function watch(config: Config): Promise<Watched | null> {
+/** It is loaded only where it is used: the library of metrics takes time to start and memory. */
+async function createWatchOf(config: Config): Promise<Watch | null> {
   if (config.adminListen === null) return null;
-  const clock = () => performance.now();
   const { createMetrics } = await import('../../metrics/metrics.ts');
   const { createRecent } = await import('../../views/recent.ts');
+  const { createLive } = await import('../../views/live.ts');
+  const clock = () => performance.now();
   const runtime = runtimeName(process.versions);
   const metrics = createMetrics({ ...config, version: version(), runtime, clock, timeOfDay: Date.now });
   const recent = createRecent(clock);
-  return { metrics, recent, observer: tellAll([metrics.observer, recent.observer]) };
+  const live = createLive(config, clock);
+  const observer = tellAll([metrics.observer, recent.observer, live.observer]);
+  return { observer, metrics, recent, live };
 }
 
 interface Admin {
@@ -148,24 +154,27 @@ interface Admin {
 
 /** Opens the admin listener beside the server, which does not wait for it and does not need it. */
 function openAdmin(
-  { server: id, store, context: { policy, clock, wait } }: Parts,
-  watched: Watched | null,
+  parts: Parts,
+  watch: Watch | null,
   { isOpen }: Opening,
-  { config: { adminListen }, log }: Pick<Context, 'config' | 'log'>,
+  { config, log }: Pick<Context, 'config' | 'log'>,
 ): Admin {
+  const { adminListen } = config;
+  let endPolling = () => {};
   async function open(): Promise<Listening | null> {
-    if (adminListen === null || watched === null) return null;
-    const { metrics, recent } = watched;
+    if (adminListen === null || watch === null) return null;
     try {
       const { createAdminApp, createReadyCheck } = await import('../../http/admin.ts');
-      const { createLazyPages } = await import('../../http/pages.ts');
-      const { createViews } = await import('../../views/views.ts');
-      const server = { id, version: version(), runtime: runtimeName(process.versions) };
-      const views = createViews({ store, policy, recent, server, clock, lastEvent: () => '' });
+      const { pollFor } = await import('../../views/poll.ts');
+      const { store, context } = parts;
+      const { metrics, live } = watch;
+      const { clock, wait } = context;
+      endPolling = pollFor({ store, live, hasHistory: config.history, clock, wait, log });
       const app = createAdminApp({
+        kind: adminListen.kind,
         ready: createReadyCheck({ store, isOpen, clock, wait, ec2: metrics.ec2 }),
         metrics: { contentType: metrics.contentType, text: metrics.textOf(store, wait) },
-        pages: createLazyPages({ views, version: server.version, log }),
+        ...(await shownOf(parts, watch, log)),
       });
       const listening = await listen(app, adminListen, log, ADMIN_BOUNDS);
       log('info', `admin listener on ${listening.address}`);
@@ -176,10 +185,43 @@ function openAdmin(
     }
   }
   const opening = open();
-  const close = async () => await (await opening)?.close(0);
+  const close = async () => {
+    watch?.live.close();
+    endPolling();
+    await (await opening)?.close(0);
+  };
   return {
     address: opening.then(listening => listening?.address ?? null),
     cut: () => void close().catch(error => log('warn', 'admin listener not closed', { error })),
+  };
+}
+
+/** What people look at. It is loaded when somebody does. */
+async function shownOf(
+  { server: id, store, context: { clock, policy } }: Parts,
+  { recent, live }: Watch,
+  log: Log,
+): Promise<Pick<AdminParts, 'api' | 'pages'>> {
+  const { createLazyPages } = await import('../../http/pages.ts');
+  const { createViews } = await import('../../views/views.ts');
+  const server = { id, version: version(), runtime: runtimeName(process.versions) };
+  const { lastEvent } = live;
+  const views = createViews({ store, policy, recent, clock, lastEvent, server });
+  return {
+    api: once(async () => {
+      const { createApi } = await import('../../http/api.ts');
+      return createApi(views, live, server.version, log);
+    }),
+    pages: createLazyPages({ views, version: server.version, log }),
+  };
+}
+
+/** Returns a function that makes it when it is asked first. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | null = null;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

@@ -153,7 +153,7 @@ listens('the admin listener: tells how the server is, and does not serve Docker'
     status: 200,
     body: '{"isReady":true,"store":"ok","ec2":"not asked yet"}',
   });
-  assert.match(await activated(where), /only GET is served/);
+  assert.match(await activated(where), /only GET and HEAD are served/);
   const [docker = ''] = server.addresses;
   assert.match(
     (await got({ socketPath: docker.slice('unix:'.length) }, '/healthz')).body,
@@ -161,7 +161,7 @@ listens('the admin listener: tells how the server is, and does not serve Docker'
   );
 });
 
-listens('the admin listener: is closed to web pages, as that of Docker', async context => {
+listens('the admin listener: is closed to pages of other sites', async context => {
   const where = whereOf(await (await start(context, { adminListen: ADMIN })).admin);
   for (const headers of [{ Origin: 'http://127.0.0.1' }, { Host: 'rebound.example.com' }])
     assert.is((await got(where, '/healthz', headers)).status, 403);

@@ -56,9 +56,9 @@ async function start(
     store,
     context,
     open,
+    server: 'a',
     own: async () => {},
     trust: trustWith(store),
-    server: 'a1b2c3d4',
     testimony: null,
     ec2: () => {
       throw new Error('a server asks EC2 by its rate');
