@@ -1,4 +1,5 @@
 /** A host with an agent: its certificate, and the servers. */
+import { X509Certificate } from 'node:crypto';
 import type { InstanceId } from '../domain/ids.ts';
 import { broken, notChecked, ok, type Verdict, warning } from './finding.ts';
 
@@ -43,6 +44,29 @@ export function judgeCertificate(
         see,
       )
     : ok(`the certificate of ${shown.instance} is valid until ${until}`);
+}
+
+/** Before the end of a certificate that was made by hand, in milliseconds. */
+const SOON_MS = 14 * 86_400_000;
+
+/** The certificate in the file that a plugin spec names. */
+export function judgeMadeByHand(path: string, pem: string | null, now: number): Verdict {
+  const fix = `make a new certificate for this host, put it into ${path}, and restart Docker`;
+  const until = pem === null ? Number.NaN : endOf(pem);
+  if (Number.isNaN(until)) return broken(`${path} is no certificate that can be read`, fix);
+  const day = new Date(until).toISOString();
+  if (until <= now) return broken(`the certificate in ${path} ended at ${day}`, fix);
+  return until - now < SOON_MS
+    ? warning(`the certificate in ${path} is valid until ${day} only`, fix)
+    : ok(`the certificate in ${path} is valid until ${day}`);
+}
+
+function endOf(pem: string): number {
+  try {
+    return Date.parse(new X509Certificate(pem).validTo);
+  } catch {
+    return Number.NaN;
+  }
 }
 
 /** One of several servers is enough. `reasons`: why each does not answer; null: it does. */

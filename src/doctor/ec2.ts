@@ -75,8 +75,7 @@ const SET_RIGHT = "set this host's clock right, for example with chrony (on EC2:
 
 /** `aheadMs`: how far the clock of this host is ahead of EC2's; null: EC2 did not say. */
 export function judgeClock(aheadMs: number | null): Verdict {
-  if (aheadMs === null)
-    return notChecked("EC2's answers do not tell its time", 'see what takes the Date out of its answers');
+  if (aheadMs === null) return notChecked("EC2's time is not known: it did not answer, or without its Date");
   const seconds = Math.round(Math.abs(aheadMs) / 1000);
   if (aheadMs > CLOCK_AHEAD_MS_MAX)
     return broken(

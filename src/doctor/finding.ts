@@ -15,6 +15,9 @@ export interface Finding extends Verdict {
   readonly check: string;
 }
 
+/** Where the README puts it. */
+export const MKNET = '/opt/ec2-ipam/mknet.sh';
+
 const LINE_CHARACTERS_MAX = 400;
 
 /** The texts hold what Docker, files and EC2 say. */

@@ -1,5 +1,5 @@
 /** The interface of an ENI on this host: whether it is up, and has no address. */
-import { broken, ok, type Verdict, warning } from './finding.ts';
+import { broken, MKNET, ok, type Verdict, warning } from './finding.ts';
 
 /** A network interface, as `ip` shows it. */
 export interface Link {
@@ -69,11 +69,11 @@ export function judgeInterface(
   const { name, addresses } = link;
   const found: Verdict[] = [];
   if (!link.isUp)
-    found.push(broken(`${name} is down`, `mknet.sh ${name}, or at boot mknet.sh --persist ${name}`));
+    found.push(broken(`${name} is down`, `${MKNET} ${name}, or at boot ${MKNET} --persist ${name}`));
   else if (!link.hasCarrier)
     found.push(warning(`${name} is up, but has no carrier`, 'see that the ENI is attached, and dmesg'));
   if (addresses.length > 0 && !isHosts) {
-    const fix = `mknet.sh --persist ${name}, then: ip address flush dev ${name}`;
+    const fix = `${MKNET} --persist ${name}, then: ip address flush dev ${name}`;
     const isPrimary = addresses.every(address => address.split('/')[0] === primary);
     found.push(
       isPrimary

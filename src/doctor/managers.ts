@@ -1,5 +1,5 @@
 /** Programs of the host that configure interfaces, and whether one of them puts addresses on that of an ENI. */
-import { broken, ok, type Verdict, warning } from './finding.ts';
+import { broken, MKNET, ok, type Verdict, warning } from './finding.ts';
 import type { Files } from './host.ts';
 import type { Link } from './links.ts';
 
@@ -31,7 +31,7 @@ export async function judgeManagers(files: Files, link: Link): Promise<Verdict[]
   if (found.length > 0) return found;
   return isPersisted
     ? [ok(`nothing puts addresses on ${link.name}, and mknet.sh brings it up at boot`)]
-    : [warning(`nothing brings ${link.name} up at the next boot`, `mknet.sh --persist ${link.name}`)];
+    : [warning(`nothing brings ${link.name} up at the next boot`, `${MKNET} --persist ${link.name}`)];
 }
 
 /** Whether it runs, or will at the next boot. */
@@ -61,7 +61,7 @@ async function judgeNetworkd(files: Files, link: Link): Promise<Verdict | null> 
   const writer = /netplan|cloud-init/.exec(file.name)?.[0] ?? (isNetUtils ? 'amazon-ec2-net-utils' : null);
   return broken(
     `systemd-networkd puts addresses on ${link.name}, by ${file.path}${writer === null ? '' : ` of ${writer}`}`,
-    `mknet.sh --persist ${link.name}, then: ip address flush dev ${link.name}`,
+    `${MKNET} --persist ${link.name}, then: ip address flush dev ${link.name}`,
   );
 }
 

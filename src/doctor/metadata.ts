@@ -2,7 +2,7 @@
 import type { Metadata, ReadMetadata } from '../cloud/imds.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
 import { parseEniId, parseInstanceId } from '../domain/ids.ts';
-import { broken, ok, type Verdict, warning } from './finding.ts';
+import { broken, MKNET, ok, type Verdict, warning } from './finding.ts';
 import type { Link } from './links.ts';
 
 export interface HostEni {
@@ -123,7 +123,7 @@ export function chooseEnis(
     enis: [],
     verdict: warning(
       `${instance} has several ENIs besides the primary, and no network says which are for containers: ${all}`,
-      'name one by --eni, or make their networks: mknet.sh INTERFACE…',
+      `name one by --eni, or make their networks: ${MKNET} INTERFACE…`,
     ),
   };
 }

@@ -1,6 +1,6 @@
 /** Who else uses the interface of an ENI: Docker's networks, and interfaces of the host. */
 import type { DockerNetworkInfo } from '../witness/docker-client.ts';
-import { broken, ok, type Verdict, warning } from './finding.ts';
+import { broken, MKNET, ok, type Verdict, warning } from './finding.ts';
 import type { Link } from './links.ts';
 import type { HostEni } from './metadata.ts';
 
@@ -17,7 +17,7 @@ export function judgeNetworks(
   const others = networks.filter(one => !ours.includes(one) && parent !== null && one.parent === parent);
   const found: Verdict[] = [];
   for (const one of ours) {
-    const remake = `docker network rm ${one.name}, then: mknet.sh -n ${one.name} ${parent ?? ''}`;
+    const remake = `docker network rm ${one.name}, then: ${MKNET} -n ${one.name} ${parent ?? ''}`;
     if (parent !== null && one.parent !== parent)
       found.push(
         broken(
@@ -45,7 +45,7 @@ export function judgeNetworks(
   if (found.length > 0) return found;
   return ours.length > 0
     ? [ok(`${ours.map(({ name }) => name).join(', ')} is on ${parent ?? eni.id}, and no other network`)]
-    : [warning(`no Docker network is on ${parent ?? eni.id} yet`, `mknet.sh --persist ${parent ?? ''}`)];
+    : [warning(`no Docker network is on ${parent ?? eni.id} yet`, `${MKNET} --persist ${parent ?? ''}`)];
 }
 
 /** Interfaces of the host itself that are in the way of ipvlan. `mode`: of the network; null: none. */

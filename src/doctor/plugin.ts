@@ -127,7 +127,11 @@ function implementsIpam(text: string): boolean {
   }
 }
 
-/** The private keys that a spec names. */
+/** The certificates of this host that specs name. */
+export const certificatesOf = (plugins: readonly (PluginAddress | string)[]): string[] =>
+  plugins.flatMap(one => (typeof one === 'string' || !one.tls?.cert ? [] : [one.tls.cert]));
+
+/** The private keys that specs name. */
 export const keysOf = (plugins: readonly (PluginAddress | string)[]): string[] =>
   plugins.flatMap(one => (typeof one === 'string' || !one.tls?.key ? [] : [one.tls.key]));
 

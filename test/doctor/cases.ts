@@ -135,6 +135,15 @@ export const CASES: Case[] = [
     'systemd-networkd…70-all…--persist ens6',
   ],
   [
+    'networkd, behind a file that is for nothing',
+    host => {
+      networkd('/etc/systemd/network/70-all.network', '[Match]\nName=en*\n[Network]\nDHCP=yes\n')(host);
+      host.files.set('/etc/systemd/network/10-none.network', { to: '/dev/null' });
+    },
+    'broken managers ens6',
+    '70-all…--persist ens6',
+  ],
+  [
     'networkd that is enabled only, by netplan',
     h => {
       networkd(

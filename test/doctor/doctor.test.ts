@@ -1,13 +1,17 @@
 // Goal: each thing that keeps containers from their addresses is named with its remedy, and nothing else is; what is
 // hostile, garbled or hangs is a finding too. Method: a host that is made up, healthy, and spoilt in one way at a time.
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { examine } from '../../src/doctor/doctor.ts';
-import type { Finding } from '../../src/doctor/finding.ts';
+import type { Finding, State } from '../../src/doctor/finding.ts';
 import { isBroken, reportText } from '../../src/doctor/report.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { cleaned } from '../../src/domain/text.ts';
+import { makeCertificates } from '../kit/servers/certificates.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { CASES, networkd, OTHER, SPEC, type Spoil } from './cases.ts';
 import {
+  cloudEni,
   INSTANCE,
   MAC,
   type MadeHost,
@@ -17,6 +21,7 @@ import {
   PRIMARY,
   partsOf,
   SOCKET,
+  subnetWith,
 } from './made-host.ts';
 
 const doctor = suite('doctor');
@@ -116,6 +121,23 @@ doctor('NetworkManager that leaves the interface alone: is no trouble', async ()
   }
 });
 
+doctor('a network of another driver that names an ENI: does not say which is meant', async () => {
+  const { findings } = await findingsOf(host => {
+    host.networks = [network(), network({ name: 'x', parent: 'ens9', ipamDriver: 'other', eni: PRIMARY })];
+  });
+  assert.ok(findings.every(one => one.state === 'ok'));
+  assert.not.ok(findings.some(one => one.what.includes(PRIMARY)));
+});
+
+doctor('a full ENI with ready addresses, in a full subnet: containers can start', async () => {
+  const { findings } = await findingsOf(host => {
+    Object.assign(host, { cloudEni: cloudEni(29), ready: 1, subnet: subnetWith(0) });
+  });
+  assert.not.ok(isBroken(findings));
+  const [room] = findings.filter(({ check }) => check.startsWith('room'));
+  assert.match(room?.what ?? '', /30 of 30 addresses, 1 of them ready/);
+});
+
 doctor('several ENIs and no network: says which there are, and asks for one', async () => {
   const { findings } = await findingsOf(host => {
     host.networks = [];
@@ -164,6 +186,32 @@ doctor('a central server without an agent: this host asks EC2 and the ledger not
   ]);
   const [key] = findings.filter(one => one.state === 'warning');
   assert.match(key?.what ?? '', /the key \/etc\/d\/k can be read/);
+});
+
+doctor('the certificate that a spec names: is judged by its end', async () => {
+  const { server, remove } = makeCertificates();
+  const pem = readFileSync(server.cert, 'utf8');
+  remove();
+  const end = Date.parse(new X509Certificate(pem).validTo);
+  const day = 86_400_000;
+  const ends: [pem: string | null, now: number, state: State, says: RegExp][] = [
+    [pem, end - 15 * day, 'ok', /is valid until \d{4}-/],
+    [pem, end - day, 'warning', /valid until .* only/],
+    [pem, end, 'broken', /ended at/],
+    ['-----BEGIN CERTIFICATE-----\nx', NOW, 'broken', /no certificate that can be read/],
+    [null, NOW, 'broken', /no certificate/],
+  ];
+  for (const [text, now, state, says] of ends) {
+    const { findings } = await findingsOf(host => {
+      host.files.delete(SOCKET);
+      host.files.set('/etc/docker/plugins/ec2-ipam.json', SPEC.replace('KeyFile', 'CertFile'));
+      if (text !== null) host.files.set('/etc/d/k', text);
+      host.parts = { timeOfDay: () => now };
+    });
+    const [found] = findings.filter(({ check }) => check === 'spec certificate');
+    assert.is(found?.state, state);
+    assert.match(found?.what ?? '', says);
+  }
 });
 
 const agentWith = (expiresIn: number, why: (string | null)[], instance = INSTANCE) => ({

@@ -2,8 +2,8 @@
 import type { CloudEni, CloudSubnet } from '../../src/cloud/cloud.ts';
 import type { Rights } from '../../src/cloud/dry-run.ts';
 import type { Metadata } from '../../src/cloud/imds.ts';
-import type { DoctorParts } from '../../src/doctor/doctor.ts';
 import type { FileStat, Files } from '../../src/doctor/host.ts';
+import type { DoctorParts } from '../../src/doctor/parts.ts';
 import { type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
