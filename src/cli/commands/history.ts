@@ -1,7 +1,8 @@
 /** The command `history`: who held an address, and when. */
 import { covers, type Ipv4, numberOf, parseIpv4 } from '../../domain/address.ts';
+import { IpamError } from '../../domain/error.ts';
 import { type Tenure, tenuresOf } from '../../domain/history.ts';
-import { parseSubnetId } from '../../domain/ids.ts';
+import { parseSubnetId, type SubnetId } from '../../domain/ids.ts';
 import type { Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
@@ -16,13 +17,18 @@ const RECORDS_MAX = 100_000;
 const CALLS_MS = 24 * 3_600_000;
 const CALLS_MAX = 10_000;
 
+const dayOf = (at: number): string => (Number.isNaN(at) ? '' : new Date(at).toISOString().slice(0, 10));
+
 /** A time of day with its zone, in milliseconds since 1970. */
 const moment: Kind<number> = {
   metavar: 'TIME',
   accepts: 'a time with its zone, such as 2026-11-24T14:05Z',
   parse: given => {
-    const isWhole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(given);
-    const at = isWhole ? Date.parse(given) : Number.NaN;
+    const [, day] =
+      /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d)$/.exec(given) ?? [];
+    // A runtime may take 30 February as the second of March.
+    const isDay = day !== undefined && dayOf(Date.parse(`${day}T00:00Z`)) === day;
+    const at = isDay ? Date.parse(given) : Number.NaN;
     return Number.isNaN(at) ? undefined : at;
   },
 };
@@ -61,8 +67,12 @@ A call without a result has had no answer: what became of it was read from EC2, 
     const only = options.subnet === null ? null : parseSubnetId(options.subnet, '--subnet');
     const { store } = await assemble(config, log);
     if (options.calls) {
-      await namedSubnets(store, []);
-      const calls = await callsFor(store, ip, options);
+      if (options.container !== null)
+        throw new IpamError('bad-request', 'a call to EC2 is for no container', {
+          hint: 'leave out --container or --calls',
+        });
+      await namedSubnets(store, only === null ? [] : [only]);
+      const calls = await callsFor(store, ip, only, options);
       await store.close();
       print(io.out, options.json, { address: ip, calls }, callsText(calls));
       return 0;
@@ -87,14 +97,20 @@ A call without a result has had no answer: what became of it was read from EC2, 
   },
 });
 
-/** The EC2 calls that named the address and began in the time that is asked for, newest first. */
-async function callsFor(store: Store, ip: Ipv4, { at, since, eni }: Asked) {
+/** The EC2 calls that named the address and began in the time that is asked for, newest first. A call has the subnet of
+ *  its ENI; null: the ledger does not know the ENI any more, and it may have been any. */
+async function callsFor(store: Store, ip: Ipv4, only: SubnetId | null, { at, since, eni }: Asked) {
   const { rows } = await store.ec2Calls(since ?? CALLS_MS, CALLS_MAX);
+  const subnets = new Map((await store.enis()).map(({ id, subnet }) => [id, subnet]));
   const named = rows.filter(
-    call => call.ips.includes(ip) && (eni === null || call.iface === eni) && (at === null || call.at <= at),
+    call =>
+      call.ips.includes(ip) &&
+      (eni === null || call.iface === eni) &&
+      (only === null || (subnets.get(call.iface) ?? only) === only) &&
+      (at === null || call.at <= at),
   );
   return named.map(({ iface, at: begun, endedAt, ...call }) => ({
-    ...{ at: timeOf(begun), ...call, eni: iface },
+    ...{ at: timeOf(begun), ...call, eni: iface, subnet: subnets.get(iface) ?? null },
     tookMs: endedAt === null ? null : endedAt - begun,
   }));
 }
@@ -102,11 +118,12 @@ async function callsFor(store: Store, ip: Ipv4, { at, since, eni }: Asked) {
 function callsText(calls: Awaited<ReturnType<typeof callsFor>>): string {
   if (calls.length === 0) return 'nothing is noted\n';
   return table(
-    ['AT', 'ACTION', 'ENI', 'ADDRESSES', 'TOOK', 'RESULT'],
-    calls.map(({ at, action, eni, ips, tookMs, result }) => [
+    ['AT', 'ACTION', 'ENI', 'SUBNET', 'ADDRESSES', 'TOOK', 'RESULT'],
+    calls.map(({ at, action, eni, subnet, ips, tookMs, result }) => [
       at ?? '-',
       action,
       eni,
+      subnet ?? '-',
       String(ips.length),
       tookMs === null ? '-' : `${tookMs} ms`,
       result ?? 'none noted',

@@ -8,7 +8,7 @@ import type { SubnetId } from '../../../src/domain/ids.ts';
 import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
 import { keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
-import { make, makeReady, newRow } from '../../kit/ledger.ts';
+import { eniWith, make, makeReady, newRow } from '../../kit/ledger.ts';
 import { ENI, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
@@ -116,8 +116,8 @@ histories('--calls: shows what EC2 was asked for the address, and what came of i
     ],
   );
   const [head, , last] = (await run('10.0.1.8', '--calls')).out.split('\n');
-  assert.match(String(head), /^AT +ACTION +ENI +ADDRESSES +TOOK +RESULT$/);
-  assert.match(String(last), /^\S+Z +assign +eni-0a +1 +250 ms +done$/);
+  assert.match(String(head), /^AT +ACTION +ENI +SUBNET +ADDRESSES +TOOK +RESULT$/);
+  assert.match(String(last), /^\S+Z +assign +eni-0a +- +1 +250 ms +done$/);
   for (const more of [
     ['--eni', 'eni-0b'],
     ['--since', '1m'],
@@ -127,6 +127,30 @@ histories('--calls: shows what EC2 was asked for the address, and what came of i
   assert.is((await run('10.0.1.7', '--calls')).out, 'nothing is noted\n', 'of another address');
 });
 
+histories(
+  '--calls: tells two subnets with one CIDR apart by the ENI of the call',
+  async ({ run, folder }) => {
+    const store = createSqliteStore(join(folder, 'ledger.sqlite'));
+    const other = 'subnet-0b2' as SubnetId;
+    await store.saveSubnet({ id: other, vpc: 'vpc-02', cidr: parseCidr('10.0.1.0/24') });
+    const count = async (...argv: string[]) =>
+      JSON.parse((await run('10.0.1.8', '--calls', '--json', ...argv)).out).calls.length;
+    assert.equal(
+      [await count(), await count('--subnet', other)],
+      [2, 2],
+      'an ENI that is not known may be of any',
+    );
+    await store.saveEnis([eniWith()]);
+    const { calls } = JSON.parse((await run('10.0.1.8', '--calls', '--json')).out);
+    assert.equal(
+      calls.map((one: { subnet: unknown }) => one.subnet),
+      [SUBNET, SUBNET],
+    );
+    assert.equal([await count('--subnet', SUBNET), await count('--subnet', other)], [2, 0]);
+    await store.close();
+  },
+);
+
 histories('an address that nobody held, and one of no subnet: have none', async ({ run }) => {
   for (const address of ['10.0.1.8', '10.9.9.9'])
     assert.equal((await run(address)).out, 'nothing is noted\n');
@@ -135,6 +159,8 @@ histories('an address that nobody held, and one of no subnet: have none', async 
 for (const [what, argv] of [
   ['a time without a zone', ['10.0.1.7', '--at', '2026-11-24T12:05']],
   ['a day that is none', ['10.0.1.7', '--at', '2026-13-24T12:05Z']],
+  ['a day that its month has not', ['10.0.1.7', '--at', '2026-02-30T12:05Z']],
+  ['the calls of a container', ['10.0.1.7', '--calls', '--container', 'web']],
   ['no address', ['10.0.1']],
   ['a subnet that the ledger has not', ['10.0.1.7', '--subnet', 'subnet-0ff' as SubnetId]],
 ] as const)
