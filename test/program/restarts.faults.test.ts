@@ -1,6 +1,6 @@
-// Goal: a restart loses no request that was written. Method: the bundle on each runtime and transport, restarted ten
-// times under clients that keep their connections and ask at once or after a pause; each knows what it was told,
-// and the ledger has to say the same.
+// Goal: a restart loses no request that was written, and pages that are open do not delay it. Method: the bundle on each
+// runtime and transport, restarted ten times under clients that keep their connections and ask at once or after a pause,
+// while ten streams of live events are open; each client knows what it was told, and the ledger has to say the same.
 import { copyFileSync, readFileSync } from 'node:fs';
 import { connect, type NetConnectOpts } from 'node:net';
 import { join } from 'node:path';
@@ -12,16 +12,19 @@ import { range } from '../kit/rows.ts';
 import { type Alone, bundleAlone } from '../kit/servers/alone.ts';
 import { startSimulator } from '../kit/servers/bundle.ts';
 import { type Certificates, makeCertificates } from '../kit/servers/certificates.ts';
+import { type Looking, look } from '../kit/servers/event-streams.ts';
 import { type Dialled, KeepAliveClient } from '../kit/servers/keep-alive.ts';
 import { freePort, type Program } from '../kit/servers/process.ts';
 import { eniName, INSTANCE, worldOf } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { pause } from '../kit/wait.ts';
+import { pause, until } from '../kit/wait.ts';
 
 const TRANSPORTS = ['tcp', 'tls', 'unix'] as const;
 type Transport = (typeof TRANSPORTS)[number];
 const RESTARTS = byLength({ full: 10, short: 3, leftOut: '7 of 10 restarts under load' });
 const CLIENTS = 50;
+/** Open pages. */
+const STREAMS = 10;
 /** Room for more than the clients hold: what a lost call leaves behind must not stop the test. */
 const ENIS = range(8).map(eniName);
 /** Longest pause of a client between two calls; shorter than a connection must be silent to be closed. */
@@ -40,6 +43,9 @@ const SETTINGS = {
   EC2_IPAM_RECONCILE_EVERY: '24h',
   EC2_IPAM_EC2_SHARE: '100%',
 };
+
+/** A listener for the pages. */
+const ADMIN = ['--admin-listen', 'http://127.0.0.1:0'];
 
 /** How one client passes the time between two calls. */
 const RHYTHMS = [async () => {}, () => pause(Math.random() * PAUSE_MAX_MS), () => pause(Math.random() * 10)];
@@ -106,13 +112,14 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
   const clients: KeepAliveClient[] = [];
   try {
     const endpoint = await endpointOf(transport, alone);
-    const start = async (): Promise<Program> => {
-      const args = ['serve', ...endpoint.args, '--state-dir', alone.folder];
+    const start = async (): Promise<{ server: Program; looking: Looking }> => {
+      const args = ['serve', ...endpoint.args, '--state-dir', alone.folder, ...ADMIN];
       const server = alone.start(runtime, args, { ...ec2.env, ...SETTINGS });
       await server.says(/ledger opened/);
-      return server;
+      const [, admin = ''] = await server.says(/admin listener on (http:[^"\s]+)/);
+      return { server, looking: await look(admin, STREAMS) };
     };
-    let server = await start();
+    let { server, looking } = await start();
     clients.push(...range(CLIENTS).map(() => new KeepAliveClient(endpoint.dial)));
     for (const eni of ENIS) {
       const network = { Pool: '10.0.0.0/22', Options: { 'eni-id': eni } };
@@ -124,11 +131,14 @@ async function restartUnderLoad(runtime: Runtime, transport: Transport): Promise
     living.catch(() => {});
     const stops: number[] = [];
     for (let restart = 0; restart < RESTARTS; restart++) {
+      const { counts } = looking;
+      await until('each page to be told', () => Math.min(...counts) > 0);
       await pause(LOAD_MS * (0.5 + Math.random()));
       const startedAt = performance.now();
       assert.is(await server.stop(), 0);
       stops.push(performance.now() - startedAt);
-      server = await start();
+      await looking.ended;
+      ({ server, looking } = await start());
     }
     await pause(LOAD_MS);
     over = true;
