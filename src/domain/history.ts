@@ -1,73 +1,38 @@
 /** The history: who held an address, when, and what ended that; and which calls changed EC2. */
 import type { Ipv4 } from './address.ts';
 import type { Allocation, Cause, Change, MoveName } from './allocation.ts';
-import type { EniId, InstanceId, SubnetId } from './ids.ts';
+import type { EniId, InstanceId } from './ids.ts';
 
-/** The moves that begin or end a holding, and their usual causes. A surrender ends one whose record was lost. */
-const NOTED = {
-  claim: 'request',
+/** The moves that end a holding, and their usual causes. A surrender ends one whose record was lost. Only a claim begins
+ *  one, at a request. */
+const ENDS = {
   undo: 'rollback',
   'undo missing': 'rollback',
   release: 'release',
   retire: 'release',
   surrender: 'release',
 } as const satisfies Partial<Record<MoveName, Cause>>;
-export type NotedMove = keyof typeof NOTED;
-
-/** One of these moves. */
-export interface HistoryRecord {
-  readonly subnet: SubnetId;
-  readonly ip: Ipv4;
-  /** That of the row after the move. */
-  readonly generation: number;
-  /** In milliseconds of the store's clock. */
-  readonly at: number;
-  readonly move: NotedMove;
-  readonly iface: EniId | null;
-  /** Of a claim: the instance and the container's name, as far as they are known. */
-  readonly instance: InstanceId | null;
-  readonly holder: string | null;
-  readonly cause: Cause;
-  /** The id of the call that made the move; null: none did. */
-  readonly request: string | null;
-  /** The id of the server that made it. */
-  readonly server: string;
-}
 
 /** The length of the server's id at the start of its tokens. */
 export const SERVER_ID_CHARS = 8;
+export const serverOf = (token: string): string => token.slice(0, SERVER_ID_CHARS);
 
-export const isNoted = ({ move }: Pick<Change, 'move'>): boolean => Object.hasOwn(NOTED, move);
+export const endsHolding = (move: MoveName): boolean => Object.hasOwn(ENDS, move);
 
 export const causeOf = ({ move, cause }: Pick<Change, 'move' | 'cause'>): Cause =>
-  cause ?? NOTED[move as NotedMove];
+  cause ?? ENDS[move as keyof typeof ENDS];
 
-/** The record of a change that made the row what it is. */
-export const recordOf = (change: Change, row: Allocation, at: number): HistoryRecord => ({
-  subnet: row.subnet,
-  ip: row.ip,
-  generation: row.generation,
-  at,
-  move: change.move as NotedMove,
-  iface: row.iface,
-  instance: row.instance,
-  holder: row.holder,
-  cause: causeOf(change),
-  request: change.call ?? null,
-  server: (row.token ?? '').slice(0, SERVER_ID_CHARS),
-});
-
-/** One time for which an address was held. */
+/** One time for which an address was held. Times are in milliseconds of the store's clock. */
 export interface Tenure {
-  /** Null: the record of its beginning is not there. */
+  /** Null: its record was lost. */
   readonly since: number | null;
-  /** Null: it is held still, or the record of its end is not there. */
+  /** Null: it is held. */
   readonly until: number | null;
   readonly isHeld: boolean;
   readonly eni: EniId | null;
   readonly instance: InstanceId | null;
   readonly container: string | null;
-  /** The call that began it, and the server that answered. */
+  /** The call that began it, and the server that answered. Null: not known, such as of a server of the release before. */
   readonly request: string | null;
   readonly server: string | null;
   /** What ended it, by which call at which server. */
@@ -76,32 +41,40 @@ export interface Tenure {
   readonly endServer: string | null;
 }
 
-/** The tenures of one address, newest first. `records` are in the order of their generations, oldest first. */
-export function tenuresOf(records: readonly HistoryRecord[]): Tenure[] {
-  const tenures: Tenure[] = [];
-  let open: HistoryRecord | null = null;
-  for (const record of records) {
-    const isClaim = record.move === 'claim';
-    if (open !== null || !isClaim) tenures.push(tenureOf(open, isClaim ? null : record));
-    open = isClaim ? record : null;
-  }
-  if (open !== null) tenures.push({ ...tenureOf(open, null), isHeld: true });
-  return tenures.reverse();
+/** What a claim notes for the history. */
+export interface Beginning {
+  /** The time of the claim. */
+  readonly at: number;
+  readonly call: string | null;
+  readonly server: string;
 }
 
-const tenureOf = (begin: HistoryRecord | null, end: HistoryRecord | null): Tenure => ({
-  since: begin?.at ?? null,
-  until: end?.at ?? null,
-  isHeld: false,
-  eni: (begin ?? end)?.iface ?? null,
-  instance: begin?.instance ?? null,
-  container: begin?.holder ?? null,
-  request: begin?.request ?? null,
-  server: begin?.server ?? null,
-  endedBy: end?.cause ?? null,
-  endRequest: end?.request ?? null,
-  endServer: end?.server ?? null,
-});
+/** The holding of a row that is held. `noted` may be of an earlier claim, since a server of the release before notes
+ *  none. */
+export function tenureOf(row: Allocation, noted: Beginning | null): Tenure {
+  const begin = noted?.at === row.movedAt ? noted : null;
+  return {
+    ...{ since: row.movedAt, until: null, isHeld: true },
+    ...{ eni: row.iface, instance: row.instance, container: row.holder },
+    ...{ request: begin?.call ?? null, server: begin?.server ?? null },
+    ...{ endedBy: null, endRequest: null, endServer: null },
+  };
+}
+
+/** The holding that the change ended. `before` is the row before it. */
+export function endedTenure(
+  before: Allocation,
+  noted: Beginning | null,
+  change: Change,
+  { movedAt, token }: Allocation,
+): Tenure {
+  const wasHeld = before.status === 'allocated';
+  return {
+    ...tenureOf({ ...before, ...(wasHeld ? {} : { holder: null, instance: null }) }, wasHeld ? noted : null),
+    ...{ since: wasHeld ? before.movedAt : null, until: movedAt, isHeld: false },
+    ...{ endedBy: causeOf(change), endRequest: change.call ?? null, endServer: serverOf(token ?? '') },
+  };
+}
 
 /** An EC2 call that was to change something. It is noted with its intents, and its result when they are settled. */
 export interface Ec2CallRecord {

@@ -2,7 +2,6 @@
 import { getTableColumns, type SQL, sql } from 'drizzle-orm';
 import type { AddressRange, Ipv4 } from '../domain/address.ts';
 import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
-import type { HistoryRecord } from '../domain/history.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import type { LedgerSighting } from '../domain/witness.ts';
@@ -19,6 +18,8 @@ export interface BlockCount {
   /** How many of them operators hold, and how many are held but not on their ENIs. */
   readonly heldFor: number;
   readonly missing: number;
+  /** How many are held since less than LATELY_MS ago. */
+  readonly begun: number;
 }
 
 /** An ENI with few ready addresses. Its primary does not count. */
@@ -31,8 +32,18 @@ export interface LowPool {
   readonly movedAt: number;
 }
 
-/** What the lists of the history need of a record. */
-export type RecentRecord = Pick<HistoryRecord, 'subnet' | 'ip' | 'generation' | 'at' | 'move'>;
+/** The end of a holding, and when that began; null: not known. */
+export interface RecentEnd {
+  readonly subnet: SubnetId;
+  readonly ip: Ipv4;
+  /** That of the row after the end. */
+  readonly generation: number;
+  readonly at: number;
+  readonly since: number | null;
+}
+
+/** What has been held for less counts as begun lately, in milliseconds. */
+export const LATELY_MS = 3_600_000;
 
 export interface Looks {
   /** Counts a part of the subnet, in /24s. A part of PART_MAX addresses takes a few milliseconds. */
@@ -47,8 +58,9 @@ export interface Looks {
     withinMs: number,
     limit: number,
   ): Promise<Reading<Allocation>>;
-  /** The records of the history of the last `withinMs`, the newest `limit`, in no order. */
-  recentHistory(withinMs: number, limit: number): Promise<Reading<RecentRecord>>;
+  /** The holdings that ended within the last `withinMs`, the newest `limit`, in no order. A claim writes no record: what
+   *  began is seen in the rows alone, by `movedWithin`. */
+  recentHistory(withinMs: number, limit: number): Promise<Reading<RecentEnd>>;
   /** Held rows that may be wrong: missing from their ENIs; last moved by one of these servers, at most UNANSWERED_MAX_MS
    *  before it was last seen; or with a name that another on the ENI has too. At most `limit` of each. */
   doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
@@ -88,13 +100,15 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       const block = sql`HEX(SUBSTR(${number}, 1, 15))`;
       const { rows } = await read([
         sql`SELECT ${block} AS ${sql.raw('`block`')}, ${status}, COUNT(*) AS ${sql.raw('`count`')},
-          SUM(${reservedFor} IS NOT NULL) AS held, SUM(${missingSince} IS NOT NULL) AS missing
+          SUM(${reservedFor} IS NOT NULL) AS held, SUM(${missingSince} IS NOT NULL) AS missing,
+          SUM(${isHeld} AND ${movedAt} > ${NOW} - ${LATELY_MS}) AS begun
           FROM ${allocation} WHERE ${inPart(subnet, range)} GROUP BY ${block}, ${status}`,
       ]);
       return rows.map(row => ({
         first: Number.parseInt(String(row.block).slice(-6), 16) * 256,
         status: STATUSES.find(one => one === row.status) ?? 'occupied',
         ...{ count: Number(row.count), heldFor: Number(row.held), missing: Number(row.missing) },
+        begun: Number(row.begun),
       }));
     },
     inRange: (subnet, range) => rowsOf([sql`${select} WHERE ${inPart(subnet, range)} ORDER BY ${number}`]),
@@ -106,8 +120,8 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       ]);
     },
     async recentHistory(withinMs, limit) {
-      const { subnet, ip, generation, at, move } = history;
-      const columns = { subnet, ip, generation, at, move };
+      const { subnet, ip, generation, at, since } = history;
+      const columns = { subnet, ip, generation, at, since };
       const { now, rows } = await read([
         sql`SELECT ${sql.join(Object.values(columns), sql`, `)} FROM ${history}
           WHERE ${at} >= ${NOW} - ${withinMs} ORDER BY ${at} DESC LIMIT ${limit}`,

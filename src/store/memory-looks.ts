@@ -1,22 +1,21 @@
 /** The reads of the ledger in memory that people are shown something by. */
 import { type AddressRange, numberOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
-import type { HistoryRecord } from '../domain/history.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import type { LedgerSighting } from '../domain/witness.ts';
-import { type BlockCount, blockOf, type Looks, withoutDoubles } from './looks.ts';
+import { type BlockCount, blockOf, LATELY_MS, type Looks, type RecentEnd, withoutDoubles } from './looks.ts';
 import type { LedgerEni } from './store.ts';
 
 interface Tables {
   /** In the order of their addresses. */
   rows(): Allocation[];
   enis(): LedgerEni[];
-  history(): readonly HistoryRecord[];
+  ended(): readonly RecentEnd[];
   sightings(): LedgerSighting[];
   clock(): number;
 }
 
-export function createMemoryLooks({ rows, enis, history, sightings, clock }: Tables): Looks {
+export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Tables): Looks {
   const reading = <T>(found: readonly T[]) => ({ now: clock(), rows: found });
   const inPart = (subnet: string, { first, last }: AddressRange): Allocation[] =>
     rows().filter(row => row.subnet === subnet && first <= numberOf(row.ip) && numberOf(row.ip) <= last);
@@ -34,6 +33,7 @@ export function createMemoryLooks({ rows, enis, history, sightings, clock }: Tab
             ...{ first: blockOf(numberOf(one.ip)), status: one.status, count: group.length },
             heldFor: count(row => row.reservedFor !== null),
             missing: count(row => row.missingSince !== null),
+            begun: count(row => row.status === 'allocated' && row.movedAt > clock() - LATELY_MS),
           },
         ];
       });
@@ -50,11 +50,11 @@ export function createMemoryLooks({ rows, enis, history, sightings, clock }: Tab
       return reading(late.slice(0, limit));
     },
     async recentHistory(withinMs, limit) {
-      const recent = history().filter(one => one.at >= clock() - withinMs);
+      const recent = ended().filter(one => one.at >= clock() - withinMs);
       return reading(
         recent
           .slice(-limit)
-          .map(({ subnet, ip, generation, at, move }) => ({ subnet, ip, generation, at, move })),
+          .map(({ subnet, ip, generation, at, since }) => ({ subnet, ip, generation, at, since })),
       );
     },
     async doubtful(servers, limit) {

@@ -10,22 +10,13 @@ import {
   moved,
   STATUSES,
 } from '../domain/allocation.ts';
-import {
-  actionOf,
-  type Ec2CallRecord,
-  ec2CallsIn,
-  type HistoryRecord,
-  isNoted,
-  RESULT_CHARS_MAX,
-  recordOf,
-  SERVER_ID_CHARS,
-} from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
 import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
+import { createMemoryHistory } from './memory-history.ts';
 import { createMemoryLooks } from './memory-looks.ts';
 import {
   type FreeQuery,
@@ -36,7 +27,6 @@ import {
   SERVER_KEPT_MS,
   type Store,
   type Tally,
-  TRIMMED_MAX,
 } from './store.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from './token-bucket.ts';
 
@@ -47,8 +37,11 @@ export function createMemoryStore(
   const clock = options.clock ?? Date.now;
   const newToken = createTokens(options.origin);
   const allocations = new Map<string, Allocation>();
-  let history: HistoryRecord[] = [];
-  const ec2Calls = new Map<string, Ec2CallRecord>();
+  const { noteMove, noteEc2Calls, ended, ...historyReads } = createMemoryHistory(
+    options.history ?? true,
+    clock,
+    (subnet, ip) => allocations.get(keyOf({ subnet, ip })),
+  );
   /** The row that was given the id of a request last. */
   const rowOfRequest = new Map<string, string>();
   const subnets = new Map<SubnetId, LedgerSubnet>();
@@ -86,37 +79,15 @@ export function createMemoryStore(
     const quota = name === null ? undefined : tenants.get(name)?.quota;
     return name === null || quota === undefined ? null : { name, quota, used: usedBy(name) };
   }
-  function endEc2Call(id: string, result: string, endedAt: number): void {
-    const call = ec2Calls.get(id);
-    if (call !== undefined) ec2Calls.set(id, { ...call, endedAt, result: result.slice(0, RESULT_CHARS_MAX) });
-  }
-  function noteEc2Calls(
-    changes: readonly Change[],
-    rows: readonly Allocation[],
-    at: number,
-    token: string,
-  ): void {
-    const { begun, ended } = ec2CallsIn(changes);
-    for (const [id, same] of begun) {
-      const keys = new Set(same.map(({ row }) => keyOf(row)));
-      const own = rows.filter(row => keys.has(keyOf(row))).sort(byAddress);
-      const [change, iface] = [same[0] as Change, own[0]?.iface ?? null];
-      if (iface === null) continue;
-      const server = token.slice(0, SERVER_ID_CHARS);
-      const call = ec2Calls.get(id) ?? { ...{ id, at, action: actionOf(change), iface, server }, ips: [] };
-      const ips = [...call.ips, ...own.map(row => row.ip)];
-      ec2Calls.set(id, { ...call, ips, endedAt: null, result: null });
-    }
-    for (const [id, result] of ended) endEc2Call(id, result, at);
-  }
   const isWithinQuota = (change: Change): boolean =>
     !startsToCount(change.move) || roomOf(tenantOf(ifaceAfter(change))) > 0;
 
   return {
+    ...historyReads,
     ...createMemoryLooks({
       rows: () => [...allocations.values()].sort(byAddress),
       enis: () => [...enis.values()],
-      history: () => history,
+      ended,
       sightings: () => [...sightings.values()],
       clock,
     }),
@@ -138,34 +109,11 @@ export function createMemoryStore(
         const after = row !== undefined && isWithinQuota(change) ? moved(row, change, now, token) : null;
         if (row === undefined || after === null || !noteRequest(row, after)) return [];
         allocations.set(keyOf(after), after);
-        if (isNoted(change) && options.history !== false) history.push(recordOf(change, after, now));
+        noteMove(change, row, after);
         return after;
       });
-      if (options.history !== false) noteEc2Calls(batch, all, now, token);
+      noteEc2Calls(batch, all.toSorted(byAddress), now, token);
       return all;
-    },
-    async endEc2Call(id, result) {
-      endEc2Call(id, result, clock());
-    },
-    async ec2Calls(forMs, limit) {
-      const recent = [...ec2Calls.values()].filter(one => one.at >= clock() - forMs);
-      return reading(recent.sort((a, b) => b.at - a.at).slice(0, limit));
-    },
-    async history(subnet, ip, limit) {
-      return reading(history.filter(one => one.subnet === subnet && one.ip === ip).slice(-limit));
-    },
-    async historyEnd(ageMs, recordsMax) {
-      const beyond = history.toSorted((a, b) => b.at - a.at)[recordsMax];
-      return Math.max(clock() - ageMs - 1, beyond?.at ?? 0);
-    },
-    async trimHistory(until) {
-      const last = history.toSorted((a, b) => a.at - b.at)[TRIMMED_MAX - 1];
-      const some = Math.min(until, last?.at ?? until);
-      history = history.filter(one => one.at > some);
-      const calls = [...ec2Calls.values()].sort((a, b) => a.at - b.at);
-      const someCalls = Math.min(until, calls[TRIMMED_MAX - 1]?.at ?? until);
-      for (const one of calls) if (one.at <= someCalls) ec2Calls.delete(one.id);
-      return some < until || someCalls < until;
     },
     async add(rows) {
       const now = clock();

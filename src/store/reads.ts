@@ -69,6 +69,10 @@ export function createReads({ tables, refusedAt, restedSince, isNever, numberOfF
     isIn,
     ips: (subnet: SubnetId, ips: readonly Ipv4[]): SQL =>
       sql`${select} WHERE ${allocation.subnet} = ${subnet} AND ${ip} IN ${ips}`,
+    /** The row, if it is held, with further columns. */
+    held: (subnet: SubnetId, address: Ipv4, more: readonly Column[]): SQL =>
+      sql`SELECT ${columns}, ${sql.join([...more], sql`, `)} FROM ${allocation}
+        WHERE ${allocation.subnet} = ${subnet} AND ${ip} = ${address} AND ${status} = 'allocated'`,
     withRequest: (id: string): SQL => sql`${select} WHERE ${allocation.requestId} = ${id}`,
     onEni: (eni: EniId): SQL => sql`${select} WHERE ${iface} = ${eni} ORDER BY ${byAddress}`,
     readyOn: (eni: EniId, range: Cidr | null, limit: number): SQL =>

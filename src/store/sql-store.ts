@@ -1,10 +1,11 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
 import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
 import { formatCidr, type Ipv4, numberOf, parseCidr } from '../domain/address.ts';
-import { type Ec2CallRecord, type HistoryRecord, RESULT_CHARS_MAX } from '../domain/history.ts';
+import { type Ec2CallRecord, RESULT_CHARS_MAX } from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import type { LedgerSighting, LedgerWitness } from '../domain/witness.ts';
+import { historyReads, tenuresIn } from './history-reads.ts';
 import { createLooks } from './looks.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
@@ -52,7 +53,12 @@ const OLD_SERVERS_MAX = 100;
 const OLD_HOSTS_MAX = 100;
 const HOSTS_MAX = 500;
 
-export function createSharedStore({ read, write }: Database, dialect: Dialect): SharedStore {
+/** `hasHistory`: whether the history is written. */
+export function createSharedStore(
+  { read, write }: Database,
+  dialect: Dialect,
+  hasHistory: boolean,
+): SharedStore {
   const {
     allocation,
     history,
@@ -138,14 +144,11 @@ export function createSharedStore({ read, write }: Database, dialect: Dialect): 
     withStatus: (id, statuses) =>
       readAllocations(statuses.length === 0 ? [] : [reads.withStatus(id, statuses)]),
     async history(id, ip, limit) {
-      const { now, rows } = await read([
-        sql`SELECT * FROM ${history} WHERE ${history.subnet} = ${id} AND ${history.ip} = ${ip}
-          ORDER BY ${history.generation} DESC LIMIT ${limit}`,
-      ]);
-      const columns = getTableColumns(history);
-      return { now, rows: rows.map(row => decode<HistoryRecord>(columns, row)).reverse() };
+      const { now, rows } = await read(historyReads(dialect, id, ip, limit));
+      return { now, rows: tenuresIn(rows).slice(0, limit) };
     },
     async endEc2Call(id, result) {
+      if (!hasHistory) return; // it was not begun either
       const short = result.slice(0, RESULT_CHARS_MAX);
       await write([
         sql`UPDATE ${ec2Call} SET ended_at = ${NOW}, result = ${short} WHERE ${ec2Call.id} = ${id}`,

@@ -1,7 +1,7 @@
 /** The Store interface: what every store of the ledger does. */
 import type { Cidr, Ipv4 } from '../domain/address.ts';
 import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
-import type { Ec2CallRecord, HistoryRecord } from '../domain/history.ts';
+import type { Ec2CallRecord, Tenure } from '../domain/history.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
@@ -139,9 +139,10 @@ export interface Store extends Looks {
    *  same transaction, so that no two servers pass the quota together. Where some of the changes do not apply, fewer
    *  may be made than fit. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
-  /** Returns the records of the address, in the order of their generations; the newest `limit`. They are written with their
-   *  moves, unless the history is off. */
-  history(subnet: SubnetId, ip: Ipv4, limit: number): Promise<Reading<HistoryRecord>>;
+  /** Returns who held the address, the newest `limit`, newest first: who holds it now, by its row, and those whose end was
+   *  noted, in the same transaction, by a server with the history on. Changes of others are seen in the rows alone: no
+   *  claim writes a record, and no index has the time of a move, which would cost a claim several times its work. */
+  history(subnet: SubnetId, ip: Ipv4, limit: number): Promise<Reading<Tenure>>;
   /** Notes the result of an EC2 call that settles no row. Nothing, while the history is off. */
   endEc2Call(id: string, result: string): Promise<void>;
   /** Returns the EC2 calls of the last `forMs`, the newest `limit`, newest first. */

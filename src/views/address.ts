@@ -1,7 +1,6 @@
 /** One address: what it is now, who held it, and the EC2 calls that named it. */
 import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
-import { tenuresOf } from '../domain/history.ts';
 import { isUsedIdle } from '../domain/witness.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { Ec2Call, readCalls, Tenure } from './history-parts.ts';
@@ -28,14 +27,14 @@ export const AddressView = v.object({
    *  held. */
   usedBy: text,
   unseenSince: v.nullable(time),
-  /** Newest first. Empty without `--history on`. */
+  /** Newest first. Without `--history on` that of now at most. */
   tenures: v.array(Tenure),
   calls: v.array(Ec2Call),
 });
 export type AddressView = v.InferOutput<typeof AddressView>;
 
-/** Records of one address that are read. */
-const RECORDS_MAX = 1000;
+/** Holdings of one address that are read. */
+const TENURES_MAX = 1000;
 
 /** Null: the ledger does not have the address. */
 export async function readAddress(
@@ -53,7 +52,7 @@ export async function readAddress(
   const [sighting] = (await store.sightingsAt(subnet, [ip])).rows;
   const isOfNow = sighting !== undefined && sighting.generation === row.generation;
   const [eni] = row.iface === null ? [] : await store.enisNamed([row.iface]);
-  const { rows: records } = await store.history(subnet, ip, RECORDS_MAX);
+  const { rows: tenures } = await store.history(subnet, ip, TENURES_MAX);
   return {
     ...{ now, lastEvent },
     cell: cellOf(row, policy, now, row.status === 'allocated' && isOfNow ? sighting.name : null),
@@ -66,7 +65,7 @@ export async function readAddress(
     absentSince: row.absentSince,
     usedBy: sighting !== undefined && isUsedIdle(row, sighting) ? sighting.finding : null,
     unseenSince: row.status === 'allocated' && isOfNow ? sighting.unseenSince : null,
-    tenures: tenuresOf(records),
+    tenures: [...tenures],
     calls: await readCalls(store, call => call.ips.includes(ip)),
   };
 }

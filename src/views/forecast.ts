@@ -1,5 +1,5 @@
 /** When a subnet is full, if it goes on as lately. */
-import type { RecentRecord } from '../store/looks.ts';
+import { LATELY_MS, type RecentEnd } from '../store/looks.ts';
 import type { Store } from '../store/store.ts';
 import { kept } from './kept.ts';
 
@@ -8,8 +8,7 @@ const SAMPLE_EVERY_MS = 60_000;
 const SAMPLES_MAX = 60;
 /** What was seen for less time says nothing of the hours to come. */
 const SPAN_MS_MIN = 5 * 60_000;
-/** How far the history is read, and how many records. */
-const HISTORY_MS = 3_600_000;
+/** The records of the history that are read. When there are more in the last hour, only what this process saw counts. */
 const HISTORY_MAX = 2000;
 const HISTORY_KEPT_MS = 30_000;
 /** A longer time is not told: until then it changes. */
@@ -25,14 +24,14 @@ type Rate = number | null;
 
 export interface Forecast {
   /** Notes how many addresses of the subnet are available now, and returns in how many milliseconds none is; null: that is
-   *  not known, or there is no such time. */
-  fullInMs(subnet: string, available: number): Promise<number | null>;
+   *  not known, or there is no such time. `begun`: how many are held since less than LATELY_MS ago. */
+  fullInMs(subnet: string, available: number, begun: number): Promise<number | null>;
 }
 
 /** It counts on what this process saw for five minutes or more, else on the history of the last hour, if there is one. */
 export function createForecast(store: Pick<Store, 'recentHistory'>, clock: () => number): Forecast {
   const samplesOf = new Map<string, Sample[]>();
-  const history = kept(() => store.recentHistory(HISTORY_MS, HISTORY_MAX), HISTORY_KEPT_MS, clock);
+  const history = kept(() => store.recentHistory(LATELY_MS, HISTORY_MAX), HISTORY_KEPT_MS, clock);
 
   function note(subnet: string, available: number): Rate {
     const samples = samplesOf.get(subnet) ?? [];
@@ -47,9 +46,9 @@ export function createForecast(store: Pick<Store, 'recentHistory'>, clock: () =>
   }
 
   return {
-    async fullInMs(subnet, available) {
+    async fullInMs(subnet, available, begun) {
       const seen = note(subnet, available);
-      const rate = seen ?? rateIn(await history(), subnet);
+      const rate = seen ?? rateIn(await history(), subnet, begun);
       if (rate === null || rate <= 0) return null;
       const ms = available / rate;
       return ms <= TOLD_MS_MAX ? Math.round(ms) : null;
@@ -57,14 +56,15 @@ export function createForecast(store: Pick<Store, 'recentHistory'>, clock: () =>
   };
 }
 
-/** By what was given less what was given up. When there are more records than were read, their time is shorter. */
+/** By what was given and is held still, less what was held before and was given up. Who came and went in between does not
+ *  count. */
 function rateIn(
-  { now, rows }: { readonly now: number; readonly rows: readonly RecentRecord[] },
+  { now, rows }: { readonly now: number; readonly rows: readonly RecentEnd[] },
   subnet: string,
+  begun: number,
 ): Rate {
-  const span = rows.length < HISTORY_MAX ? HISTORY_MS : now - Math.min(...rows.map(({ at }) => at));
   const own = rows.filter(one => one.subnet === subnet);
-  if (own.length === 0 || span < SPAN_MS_MIN) return null;
-  const given = own.filter(({ move }) => move === 'claim').length;
-  return (given - (own.length - given)) / span;
+  if (own.length === 0 || rows.length === HISTORY_MAX) return null;
+  const givenUp = own.filter(({ since }) => (since ?? 0) <= now - LATELY_MS).length;
+  return (begun - givenUp) / LATELY_MS;
 }

@@ -49,8 +49,6 @@ export interface Live {
   lastEvent(): string;
   /** Tells readers of rows. Those that they know are left out. */
   publish(rows: readonly Allocation[]): void;
-  /** Whether the row is in the log as it is, or newer. */
-  isKnown(row: Pick<Allocation, 'subnet' | 'ip' | 'generation'>): boolean;
   /** Null: READERS_MAX read already, or it was closed. */
   open(options: ReaderOptions): Reader | null;
   readonly readers: () => number;
@@ -122,14 +120,11 @@ export function createLive(
     }
   }
 
-  const isKnown: Live['isKnown'] = row =>
-    (log.get(`${row.subnet} ${row.ip}`)?.cell.generation ?? -1) >= row.generation;
-
   function publish(rows: readonly Allocation[]): void {
     if (!record()) return;
     for (const row of rows) {
-      if (isKnown(row)) continue;
       const key = `${row.subnet} ${row.ip}`;
+      if ((log.get(key)?.cell.generation ?? -1) >= row.generation) continue; // it is known, or newer
       log.delete(key); // so that the log stays in the order of its events
       log.set(key, { seq: ++seq, at: clock(), cell: cellOf(row, rest, row.movedAt) });
     }
@@ -248,7 +243,6 @@ export function createLive(
       return idOf(seq);
     },
     publish,
-    isKnown,
     open,
     readers: () => places.size,
     onFirst(begin) {

@@ -111,7 +111,11 @@ export async function summaryOf(
   const counts = sumOf(blocks);
   return {
     ...{ id, vpc, cidr: formatCidr(cidr), size: sizeOf(cidr), counts, full: fullOf(counts) },
-    fullInMs: await fullInMs(id, availableIn(counts)),
+    fullInMs: await fullInMs(
+      id,
+      availableIn(counts),
+      blocks.reduce((sum, { begun }) => sum + begun, 0),
+    ),
   };
 }
 

@@ -1,59 +1,64 @@
-// Goal: the moves that are noted are read as holdings, also where some of them are not there. Method: tables.
-import type { Cause } from '../../src/domain/allocation.ts';
-import { type HistoryRecord, type NotedMove, tenuresOf } from '../../src/domain/history.ts';
+// Goal: a holding is told with all that is known of it, and never with what is of another. Method: tables.
+import type { Allocation, Change } from '../../src/domain/allocation.ts';
+import { type Beginning, endedTenure, tenureOf } from '../../src/domain/history.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
-import { ENI, ip, SUBNET } from '../kit/rows.ts';
+import { ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
-let generation = 0;
-const record = (at: number, move: NotedMove, more: Partial<HistoryRecord> = {}): HistoryRecord => ({
-  ...{ subnet: SUBNET, ip: ip(10), generation: ++generation, at, move, iface: ENI, instance: null },
-  ...{ holder: null, cause: 'release' as Cause, request: null, server: 'aaaaaaaa', ...more },
-});
-const claim = (at: number, holder: string) =>
-  record(at, 'claim', { holder, cause: 'request', instance: 'i-0a' as InstanceId, request: `for ${holder}` });
-
-const short = (records: readonly HistoryRecord[]) =>
-  tenuresOf(records).map(one => [one.container, one.since, one.until, one.isHeld, one.endedBy]);
+const held = rowWith({
+  ...{ status: 'allocated', iface: ENI, generation: 4, movedAt: 1_000, token: 'cccccccc-of the last move' },
+  ...{ holder: 'web', instance: 'i-0a' as InstanceId },
+} satisfies Partial<Allocation>);
+const noted: Beginning = { at: 1_000, call: 'call-1', server: 'aaaaaaaa' };
+const after = rowWith({ status: 'ready', iface: ENI, generation: 5, movedAt: 2_000, token: 'bbbbbbbb-1' });
+const release: Change = { row: held, move: 'release', call: 'call-2' };
 
 const history = suite('history');
-const cases: [what: string, records: HistoryRecord[], holdings: unknown[]][] = [
-  ['nothing', [], []],
-  ['one that goes on', [claim(1, 'a')], [['a', 1, null, true, null]]],
-  [
-    'one after the other, the newest first',
-    [claim(1, 'a'), record(2, 'release'), claim(3, 'b'), record(4, 'undo', { cause: 'rollback' })],
-    [
-      ['b', 3, 4, false, 'rollback'],
-      ['a', 1, 2, false, 'release'],
-    ],
-  ],
-  ['one whose claim is not there', [record(2, 'release')], [[null, null, 2, false, 'release']]],
-  [
-    'one whose end is not there',
-    [claim(1, 'a'), claim(3, 'b')],
-    [
-      ['b', 3, null, true, null],
-      ['a', 1, null, false, null],
-    ],
-  ],
-];
-for (const [what, records, holdings] of cases)
-  history(`${what}: is told`, () => assert.equal(short(records), holdings));
 
-history('a holding: has the ENI, the instance, both calls and both servers', () => {
-  const end = record(2, 'retire', { cause: 'evidence', request: 'end', server: 'bbbbbbbb' });
-  assert.equal(tenuresOf([claim(1, 'a'), end]), [
-    {
-      ...{ since: 1, until: 2, isHeld: false, eni: ENI, instance: 'i-0a', container: 'a' },
-      ...{
-        request: 'for a',
-        server: 'aaaaaaaa',
-        endedBy: 'evidence',
-        endRequest: 'end',
-        endServer: 'bbbbbbbb',
-      },
+history('who holds an address: is told by its row and what its claim noted', () =>
+  assert.equal(tenureOf(held, noted), {
+    ...{ since: 1_000, until: null, isHeld: true, eni: ENI, instance: 'i-0a', container: 'web' },
+    ...{ request: 'call-1', server: 'aaaaaaaa', endedBy: null, endRequest: null, endServer: null },
+  }),
+);
+
+history('a holding that has ended: has both calls and both servers', () =>
+  assert.equal(endedTenure(held, noted, { ...release, cause: 'evidence' }, after), {
+    ...{ since: 1_000, until: 2_000, isHeld: false, eni: ENI, instance: 'i-0a', container: 'web' },
+    ...{
+      request: 'call-1',
+      server: 'aaaaaaaa',
+      endedBy: 'evidence',
+      endRequest: 'call-2',
+      endServer: 'bbbbbbbb',
     },
-  ]);
+  }),
+);
+
+for (const [what, begin] of [
+  ['of an earlier claim', { ...noted, at: 500 }],
+  ['nothing', null],
+] as const)
+  history(`a claim by a server of the release before, with ${what} noted: its call is not known`, () => {
+    for (const one of [tenureOf(held, begin), endedTenure(held, begin, release, after)])
+      assert.equal([one.since, one.container, one.request, one.server], [1_000, 'web', null, null]);
+  });
+
+const CAUSES: [move: Change['move'], cause: string][] = [
+  ['undo', 'rollback'],
+  ['undo missing', 'rollback'],
+  ['release', 'release'],
+  ['retire', 'release'],
+];
+for (const [move, cause] of CAUSES)
+  history(`${move}: ends a holding by ${cause}, unless another cause is given`, () => {
+    assert.is(endedTenure(held, noted, { ...release, move }, after).endedBy, cause);
+    assert.is(endedTenure(held, noted, { ...release, move, cause: 'operator' }, after).endedBy, 'operator');
+  });
+
+history('a surrender: ends a holding of which nothing is known', () => {
+  const occupied = rowWith({ status: 'occupied', iface: ENI, movedAt: 1_000 });
+  const tenure = endedTenure(occupied, noted, { row: occupied, move: 'surrender' }, after);
+  assert.equal([tenure.since, tenure.request, tenure.server, tenure.until], [null, null, null, 2_000]);
 });
 history.run();

@@ -225,11 +225,11 @@ protocol('what a request gives and a release ends: is in the history with their 
   const app = appOf(w);
   const ip = String((await ask(app)).Address).split('/')[0] as Ipv4;
   await post(app, '/IpamDriver.ReleaseAddress', { PoolID: 'eni-0a', Address: ip });
-  const [claim, release] = (await w.store.history(SUBNET, ip, 10)).rows;
-  assert.equal([claim?.move, release?.move], ['claim', 'release']);
-  assert.match(String(claim?.request), /^[0-9a-f]{8}$/);
-  assert.match(String(release?.request), /^[0-9a-f]{8}$/);
-  assert.is.not(claim?.request, release?.request);
+  const [tenure] = (await w.store.history(SUBNET, ip, 10)).rows;
+  assert.equal([tenure?.isHeld, tenure?.endedBy], [false, 'release']);
+  assert.match(String(tenure?.request), /^[0-9a-f]{8}$/);
+  assert.match(String(tenure?.endRequest), /^[0-9a-f]{8}$/);
+  assert.is.not(tenure?.request, tenure?.endRequest);
 });
 
 const BAD: [what: string, body: unknown, error: RegExp][] = [

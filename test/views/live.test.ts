@@ -81,8 +81,6 @@ test('what is known: is not told again', async ({ live, advance, open }) => {
   await next(reader);
   publish(live, moved(6, 2));
   live.publish([moved(6, 2), moved(6, 1)]);
-  assert.is(live.isKnown(moved(6, 2)), true);
-  assert.is(live.isKnown(moved(6, 3)), false);
   assert.equal((await next(reader)).cells, ['6@2']);
   let isTold = false;
   void next(reader).then(() => (isTold = true));

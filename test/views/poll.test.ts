@@ -15,11 +15,14 @@ interface Context {
   live: Live;
   /** Ends the pause between two reads; throws unless there is one. */
   goOn(ms: number): Promise<void>;
-  /** What was read of the ledger, in order. */
-  asked: string[];
+  /** How many parts of the ledger were read, and how long that takes. */
+  reads: number;
+  readMs: number;
+  /** The pauses, in milliseconds. */
+  pauses: number[];
   isDown: boolean;
   warnings: string[];
-  begin(hasHistory: boolean): () => void;
+  begin(): () => void;
 }
 const test = suite<Context>('polling for live events');
 test.before.each(async context => {
@@ -27,23 +30,25 @@ test.before.each(async context => {
   const store = createMemoryStore({ clock: () => now });
   const live = createLive({ cooldownMs: 0, quarantineMs: 0 }, () => now, soon);
   let pause: (() => void) | null = null;
-  Object.assign(context, { store, live, asked: [], warnings: [], isDown: false });
+  Object.assign(context, { store, live, reads: 0, readMs: 0, pauses: [], warnings: [], isDown: false });
   const watched = new Proxy(store, {
     get: (target, name: keyof Store) => {
-      if (!['movedWithin', 'recentHistory'].includes(name)) return target[name];
+      if (name !== 'movedWithin') return target[name];
       return (...args: unknown[]) => {
-        context.asked.push(name);
+        context.reads++;
+        now += context.readMs;
         if (context.isDown) throw new Error('away');
         return (target[name] as (...args: unknown[]) => unknown)(...args);
       };
     },
   });
-  context.begin = hasHistory =>
+  context.begin = () =>
     pollFor({
-      ...{ store: watched, live, hasHistory, clock: () => now },
+      ...{ store: watched, live, clock: () => now },
       log: (_, message) => context.warnings.push(message),
-      wait: (_, signal) =>
+      wait: (ms, signal) =>
         new Promise(resolve => {
+          context.pauses.push(ms);
           pause = resolve;
           signal?.addEventListener('abort', () => resolve());
         }),
@@ -78,54 +83,56 @@ function soon(work: () => void, ms: number): () => void {
   return () => clearTimeout(timer);
 }
 
-test('while nobody looks: nothing is read', async ({ live, asked, begin, goOn }) => {
-  const end = begin(true);
-  assert.equal(asked, []);
+test('while nobody looks: nothing is read', async context => {
+  const { live, begin, goOn } = context;
+  const end = begin();
+  assert.is(context.reads, 0);
   const reader = open(live);
   await told(reader);
   reader.end();
   await goOn(2000);
-  const count = asked.length;
+  const count = context.reads;
   await new Promise(setImmediate);
-  assert.is(asked.length, count);
+  assert.is(context.reads, count);
   end();
 });
 
-for (const hasHistory of [true, false])
-  test(`${hasHistory ? 'with' : 'without'} history: a move is told, once`, async context => {
-    const { store, live, goOn, begin } = context;
-    await makeReady(store, 6);
-    const end = begin(hasHistory);
-    const reader = open(live);
-    await told(reader);
-    assert.equal(await told(reader), ['10.0.1.6 ready']); // from just before
-    await make(store, 6, 'claim');
-    await goOn(hasHistory ? 2000 : 10_000);
-    assert.equal(await told(reader), ['10.0.1.6 allocated']);
-    // Both reads overlap with the ones before.
-    await make(store, 7, 'hold', { reservedFor: 'x' });
-    for (const _ of [1, 2, 3, 4, 5, 6]) await goOn(2000);
-    assert.equal(await told(reader), ['10.0.1.7 reserved']);
-    end();
-    live.close();
-  });
-
-test('with history: calls to EC2 are told before the ledger is read', async ({
-  store,
-  live,
-  asked,
-  begin,
-  goOn,
-}) => {
-  const end = begin(true);
+test('a move by another: is told, once', async context => {
+  const { store, live, goOn, begin } = context;
+  await makeReady(store, 6);
+  const end = begin();
   const reader = open(live);
   await told(reader);
+  assert.equal(await told(reader), ['10.0.1.6 ready']); // from just before
+  await make(store, 6, 'claim');
   await goOn(2000);
-  asked.length = 0;
-  await make(store, 8, 'assign', { iface: ENI, ec2: { id: 'call-1' } });
+  assert.equal(await told(reader), ['10.0.1.6 allocated']);
+  // The reads overlap with the ones before.
+  await make(store, 7, 'hold', { reservedFor: 'x' });
+  for (const _ of [1, 2, 3, 4, 5, 6]) await goOn(2000);
+  assert.equal(await told(reader), ['10.0.1.7 reserved']);
+  await make(store, 8, 'assign', { iface: ENI });
   await goOn(2000);
-  assert.equal(asked, ['recentHistory']);
   assert.equal(await told(reader), ['10.0.1.8 assigning']);
+  end();
+  live.close();
+});
+
+test('a ledger that is slow: is read less often', async context => {
+  const { live, goOn, begin, pauses } = context;
+  const end = begin();
+  const reader = open(live);
+  await told(reader);
+  const parts = 2;
+  for (const [readMs, pauseMs] of [
+    [10, 2000],
+    [100, 4000],
+    [400, 10_000],
+  ] as const) {
+    context.readMs = readMs;
+    await goOn(2000);
+    assert.is(pauses.at(-1), pauseMs, `${parts} parts of ${readMs} ms`);
+  }
   end();
   live.close();
 });
@@ -133,7 +140,7 @@ test('with history: calls to EC2 are told before the ledger is read', async ({
 test('a ledger that is away: is said once, and read again when it is back', async context => {
   const { store, live, goOn, begin } = context;
   context.isDown = true;
-  const end = begin(false);
+  const end = begin();
   const reader = open(live);
   await told(reader);
   await goOn(10_000);

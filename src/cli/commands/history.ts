@@ -1,7 +1,7 @@
 /** The command `history`: who held an address, and when. */
 import { covers, type Ipv4, numberOf, parseIpv4 } from '../../domain/address.ts';
 import { IpamError } from '../../domain/error.ts';
-import { type Tenure, tenuresOf } from '../../domain/history.ts';
+import type { Tenure } from '../../domain/history.ts';
 import { parseSubnetId, type SubnetId } from '../../domain/ids.ts';
 import type { Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
@@ -10,8 +10,8 @@ import { duration, type Kind, onOff, text } from '../settings/value-parsers.ts';
 import { namedSubnets } from '../subnet-arguments.ts';
 import { print, table } from '../terminal/output.ts';
 
-/** The most records of one address that are read. */
-const RECORDS_MAX = 100_000;
+/** The most holdings of one address that are read. */
+const TENURES_MAX = 100_000;
 
 /** How far back EC2 calls are read, in milliseconds, and how many at most. */
 const CALLS_MS = 24 * 3_600_000;
@@ -82,8 +82,8 @@ A call without a result has had no answer: what became of it was read from EC2, 
     const found: (Tenure & { subnet: string })[] = [];
     for (const { id, cidr } of subnets) {
       if (!covers(cidr, { first: number, last: number })) continue;
-      const { rows, now } = await store.history(id, ip, RECORDS_MAX);
-      const tenures = tenuresOf(rows).filter(one => isAsked(one, options, now));
+      const { rows, now } = await store.history(id, ip, TENURES_MAX);
+      const tenures = rows.filter(one => isAsked(one, options, now));
       found.push(...tenures.map(one => ({ subnet: id, ...one })));
     }
     await store.close();

@@ -169,7 +169,7 @@ function openAdmin(
       const { store, context } = parts;
       const { metrics, live } = watch;
       const { clock, wait } = context;
-      endPolling = pollFor({ store, live, hasHistory: config.history, clock, wait, log });
+      endPolling = pollFor({ store, live, clock, wait, log });
       const app = createAdminApp({
         kind: adminListen.kind,
         ready: createReadyCheck({ store, isOpen, clock, wait, ec2: metrics.ec2 }),

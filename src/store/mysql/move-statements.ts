@@ -4,14 +4,21 @@ import {
   actionOf,
   causeOf,
   ec2CallsIn,
-  isNoted,
+  endsHolding,
   RESULT_CHARS_MAX,
-  SERVER_ID_CHARS,
+  serverOf,
 } from '../../domain/history.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { COUNTED, ifaceAfter, startsToCount } from '../../domain/tenant.ts';
 import { groupBy, keyOf } from '../group-commit.ts';
-import { type Assignment, AT_MOVE, assignmentsOf, type Given } from '../move-effects.ts';
+import {
+  type Assignment,
+  AT_MOVE,
+  assignmentsOf,
+  BY_SERVER,
+  type Given,
+  insertRecord,
+} from '../move-effects.ts';
 import { ALLOCATION_KEYS } from '../rows.ts';
 import { CHANGES_MAX } from '../store.ts';
 import type { Statement } from './connection.ts';
@@ -45,25 +52,23 @@ export function moveStatements(
     // Last, so that the rows of tenants are locked for the shortest time.
     ...[...groupBy(counting, ifaceAfter)].flatMap(([eni, same]) => withinQuota(eni, same, token)),
   ];
-  const noted = hasHistory ? sorted.filter(isNoted) : [];
-  if (noted.length > 0) updates.push(noteStatement(noted, token));
+  const ends = hasHistory ? sorted.filter(({ move }) => endsHolding(move)) : [];
+  if (ends.length > 0) updates.push(noteStatement(ends, token));
   if (hasHistory) updates.push(...ec2CallStatements(sorted, token));
   const transaction = updates.length === 1 ? updates : [BEGIN, ...updates, COMMIT];
   return [setNow(skewMs), ...transaction, selectMoved(sorted, token)];
 }
 
-/** Writes the records of the changes that were made: their rows have the token. A record of the same row and generation
- *  is of a ledger that was restored from a copy. */
+/** Writes the records of the holdings that were ended: their rows have the token. A record of the same row and generation
+ *  is of a ledger that was restored from a copy, and stays. */
 function noteStatement(changes: readonly Change[], token: string): Statement {
-  const given = [(change: Change) => change.move, causeOf, (change: Change) => change.call ?? null].map(of =>
-    valuePerRow(changes, of),
-  );
+  const cause = valuePerRow(changes, causeOf, token);
+  const call = valuePerRow(changes, change => change.call ?? null, token);
   const are = areOf(changes);
   return plain(
-    `INSERT INTO \`history\` (\`subnet\`, \`ip\`, \`generation\`, \`at\`, \`iface\`, \`instance\`, \`holder\`, \`server\`, \`move\`, \`cause\`, \`request\`)
-    SELECT \`subnet\`, \`ip\`, \`generation\`, @now, \`iface\`, \`instance\`, \`holder\`, ?, ${given.map(one => one.sql).join(', ')}
-    FROM \`allocation\` ${BY_KEY} WHERE \`token\` = ? AND ${are.sql} ON DUPLICATE KEY UPDATE \`at\` = @now`,
-    [token.slice(0, SERVER_ID_CHARS), ...given.flatMap(one => one.params), token, ...are.params],
+    `${insertRecord([cause.sql, call.sql, '?'])} FROM \`allocation\` ${BY_KEY} WHERE \`token\` = ? AND ${are.sql}
+    ON DUPLICATE KEY UPDATE \`at\` = \`history\`.\`at\``,
+    [...cause.params, ...call.params, serverOf(token), token, ...are.params],
   );
 }
 
@@ -79,7 +84,7 @@ function ec2CallStatements(changes: readonly Change[], token: string): Statement
         SELECT ?, @now, ?, \`iface\`, GROUP_CONCAT(\`ip\` ORDER BY \`number\`), ?
         FROM \`allocation\` ${BY_KEY} WHERE \`token\` = ? AND ${are.sql} GROUP BY \`iface\`
         ON DUPLICATE KEY UPDATE \`ips\` = CONCAT(\`ec2_call\`.\`ips\`, ',', VALUES(\`ips\`))`,
-        [id, actionOf(same[0] as Change), token.slice(0, SERVER_ID_CHARS), token, ...are.params],
+        [id, actionOf(same[0] as Change), serverOf(token), token, ...are.params],
       );
     }),
     ...[...ended].map(([id, result]) =>
@@ -172,11 +177,11 @@ function updateFor(move: MoveName, changes: readonly Change[], token: string): S
 /** `which` chooses the rows of the changes whose state is unchanged. */
 function updateWhere(move: MoveName, changes: readonly Change[], token: string, which: Statement): Statement {
   const { sets, from } = UPDATES[move];
-  const given = sets.map(set => set(changes));
+  const given = sets.map(set => set(changes, token));
   const { sql, params } = areOf(changes);
   return plain(
     `UPDATE \`allocation\` ${BY_KEY} SET ${given.map(one => one.sql).join(', ')} WHERE ${from} AND ${sql} AND ${which.sql}`,
-    [...given.flatMap(one => one.params), token, ...params, ...which.params],
+    [...given.flatMap(one => one.params), ...params, ...which.params],
   );
 }
 
@@ -204,22 +209,28 @@ const SET_ROOM =
   'AND `allocation`.`status` IN (?) AND `allocation`.`primary` = 0), ?)';
 const IS_LOCKED = 'NOT EXISTS (SELECT 1 FROM `tenant` WHERE `name` = @tenant AND NOT `tenant`.`token` <=> ?)';
 
-type Setter = (changes: readonly Change[]) => Statement;
+type Setter = (changes: readonly Change[], token: string) => Statement;
 
 function setterOf(assignment: Assignment): Setter {
-  if (typeof assignment !== 'string') return changes => perRow(assignment, changes);
+  if (typeof assignment !== 'string') return (changes, token) => perRow(assignment, changes, token);
   const set = plain(assignment);
   return () => set;
 }
 
-function perRow({ column, given, isKept }: Given, changes: readonly Change[]): Statement {
-  const { sql, params } = valuePerRow(changes, given);
+function perRow({ column, given, isKept }: Given, changes: readonly Change[], token: string): Statement {
+  const { sql, params } = valuePerRow(changes, given, token);
   return plain(`\`${column}\` = ${isKept ? `COALESCE(${sql}, \`${column}\`)` : sql}`, params);
 }
 
 /** One value if all changes give the same, else the value by row. */
-function valuePerRow(changes: readonly Change[], given: (change: Change) => unknown): Statement {
-  const values = changes.map(given).map(value => (value === AT_MOVE ? AT_NOW : value));
+function valuePerRow(
+  changes: readonly Change[],
+  given: (change: Change) => unknown,
+  token: string,
+): Statement {
+  const meant = (value: unknown) =>
+    value === AT_MOVE ? AT_NOW : value === BY_SERVER ? serverOf(token) : value;
+  const values = changes.map(change => meant(given(change)));
   if (values.every(value => value === values[0])) return plain('?', [values[0]]);
   return plain(`ELT(FIELD(${WHO}, ?), ?)`, [changes.map(({ row }) => keyOf(row)), values]);
 }
@@ -228,6 +239,7 @@ const UPDATES = Object.fromEntries(
   (Object.keys(MOVES) as MoveName[]).map(move => {
     const { from, to } = ruleOf(move);
     const always = `\`status\` = '${to}', \`generation\` = \`generation\` + 1, \`token\` = ?`;
-    return [move, { sets: [...assignmentsOf(move), always].map(setterOf), from: `\`status\` = '${from}'` }];
+    const sets: Setter[] = [...assignmentsOf(move).map(setterOf), (_, token) => plain(always, [token])];
+    return [move, { sets, from: `\`status\` = '${from}'` }];
   }),
 ) as Record<MoveName, { sets: Setter[]; from: string }>;

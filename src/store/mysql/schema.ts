@@ -72,6 +72,12 @@ export const allocation = mysqlTable(
     claimedAt: time('claimed_at'),
     repeatedAt: time('repeated_at'),
     reservedFor: varchar('reserved_for', { length: REASON_CHARS_MAX }),
+    // For the history: the call and the server of the last claim, and the holding that ended last.
+    claimCall: token('claim_call'),
+    claimServer: token('claim_server'),
+    heldSince: time('held_since'),
+    heldBy: varchar('held_by', { length: HOLDER_CHARS_MAX }),
+    heldInstance: id('held_instance').$type<InstanceId>(),
     // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
@@ -94,7 +100,7 @@ export const allocation = mysqlTable(
   ],
 );
 
-/** The moves that began or ended a holding. Each is written with its move. */
+/** The holdings that have ended. Each is written with the move that ended it; `generation` is that of the row after it. */
 export const history = mysqlTable(
   'history',
   {
@@ -102,13 +108,15 @@ export const history = mysqlTable(
     ip: address('ip').notNull(),
     generation: int('generation', { unsigned: true }).notNull(),
     at: time('at').notNull(),
-    move: varchar('move', { length: 16 }).notNull(),
     iface: id('iface').$type<EniId>(),
     instance: id('instance').$type<InstanceId>(),
     holder: varchar('holder', { length: HOLDER_CHARS_MAX }),
     cause: varchar('cause', { length: 16 }).notNull(),
     request: token('request'),
     server: token('server').notNull(),
+    since: time('since'),
+    claimCall: token('claim_call'),
+    claimServer: token('claim_server'),
   },
   row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
 );

@@ -105,6 +105,7 @@ export function createMysqlStore(options: MysqlOptions): Store {
         },
       },
       DIALECT,
+      history,
     ),
     async noteAttachments(seen, readAt) {
       const statements = portions(seen, ENIS_MAX).map(some =>

@@ -1,8 +1,8 @@
 /** Makes one move of one row in SQLite, by a statement that is prepared once for each move. */
 import type { StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
-import type { HistoryRecord } from '../../domain/history.ts';
-import { AT_MOVE, assignmentsOf, type Given } from '../move-effects.ts';
+import { causeOf, serverOf } from '../../domain/history.ts';
+import { AT_MOVE, assignmentsOf, BY_SERVER, type Given, insertRecord } from '../move-effects.ts';
 import { ALLOCATION_KEYS, toAllocation } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
 import { allocation } from './schema.ts';
@@ -29,7 +29,8 @@ export function createMover({ client }: SqliteFile): Mover {
     if (isTimed) values.now = now;
     for (const { name, of } of given) {
       const value = of(change);
-      values[name] = value === AT_MOVE ? now : (value as string | number | null);
+      values[name] =
+        value === AT_MOVE ? now : value === BY_SERVER ? serverOf(token) : (value as string | number | null);
     }
     const row = unlessTaken(() => statement.get(values));
     return row === undefined ? null : toAllocation(row);
@@ -71,14 +72,17 @@ function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
 const newValue = ({ column, isKept }: Given): string =>
   isKept ? `COALESCE(@new_${column}, \`${column}\`)` : `@new_${column}`;
 
-/** Returns a function that writes a record of the history. One of the same row and generation stays: it is of a ledger
- *  that was restored from a copy. */
-export function createNoter({ client }: SqliteFile): (record: HistoryRecord) => void {
+/** Notes the holding that a change ended, after the change. */
+export type Noter = (change: Change, now: number, token: string) => void;
+
+/** A record of the same row and generation stays: it is of a ledger that was restored from a copy. */
+export function createNoter({ client }: SqliteFile): Noter {
   let insert: StatementSync | null = null;
-  return record => {
-    const columns = Object.keys(record);
-    insert ??= client.prepare(`INSERT INTO \`history\` (${columns.map(key => `\`${key}\``).join()})
-      VALUES (${columns.map(() => '?').join()}) ON CONFLICT DO NOTHING`);
-    insert.run(...(Object.values(record) as (string | number | null)[]));
+  return (change, now, token) => {
+    insert ??= client.prepare(`${insertRecord(['@cause', '@call', '@server'])} FROM allocation
+      WHERE subnet = @subnet AND ip = @ip ON CONFLICT DO NOTHING`);
+    const { subnet, ip } = change.row;
+    const given = { cause: causeOf(change), call: change.call ?? null, server: serverOf(token) };
+    insert.run({ now, subnet, ip, ...given });
   };
 }

@@ -62,6 +62,11 @@ export const allocation = sqliteTable(
     claimedAt: time('claimed_at'),
     repeatedAt: time('repeated_at'),
     reservedFor: text('reserved_for'),
+    claimCall: token('claim_call'),
+    claimServer: token('claim_server'),
+    heldSince: time('held_since'),
+    heldBy: text('held_by'),
+    heldInstance: id('held_instance').$type<InstanceId>(),
   },
   row => [
     // Two VPCs may have the same addresses.
@@ -82,13 +87,15 @@ export const history = sqliteTable(
     ip: address('ip').notNull(),
     generation: integer('generation').notNull(),
     at: time('at').notNull(),
-    move: text('move').notNull(),
     iface: id('iface').$type<EniId>(),
     instance: id('instance').$type<InstanceId>(),
     holder: text('holder'),
     cause: text('cause').notNull(),
     request: token('request'),
     server: token('server').notNull(),
+    since: time('since'),
+    claimCall: token('claim_call'),
+    claimServer: token('claim_server'),
   },
   row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
 );

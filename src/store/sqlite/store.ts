@@ -2,15 +2,7 @@
 import { sql } from 'drizzle-orm';
 import { numberOf, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import {
-  actionOf,
-  ec2CallsIn,
-  type HistoryRecord,
-  isNoted,
-  RESULT_CHARS_MAX,
-  recordOf,
-  SERVER_ID_CHARS,
-} from '../../domain/history.ts';
+import { actionOf, ec2CallsIn, endsHolding, RESULT_CHARS_MAX, serverOf } from '../../domain/history.ts';
 import type { Observer } from '../../domain/observer.ts';
 import { ifaceAfter, roomOf, startsToCount } from '../../domain/tenant.ts';
 import { createGroupCommit, createTokens, keyOf } from '../group-commit.ts';
@@ -22,7 +14,7 @@ import { createTenantReads, limitedIn } from '../tenants.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from '../token-bucket.ts';
 import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
-import { createMover, createNoter, type Mover } from './move.ts';
+import { createMover, createNoter, type Mover, type Noter } from './move.ts';
 import * as tables from './schema.ts';
 
 /** Rows of `add` in one transaction, which blocks the event loop. */
@@ -56,7 +48,7 @@ export const DIALECT: Dialect = {
 
 interface Open extends SqliteFile {
   readonly moveOne: Mover;
-  note(record: HistoryRecord): void;
+  readonly note: Noter;
 }
 
 /** Several processes may use the file at once. It is opened at the first call. */
@@ -85,7 +77,7 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
       const token = newToken();
       const moved = changes.flatMap(change => {
         const row = isWithinQuota(file, change) ? moveOne(change, now, token) : null;
-        if (row !== null && hasHistory && isNoted(change)) file.note(recordOf(change, row, now));
+        if (row !== null && hasHistory && endsHolding(change.move)) file.note(change, now, token);
         return row ?? [];
       });
       if (hasHistory) noteEc2Calls(file, changes, moved, now);
@@ -132,6 +124,7 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
           }),
       },
       DIALECT,
+      hasHistory,
     ),
     noteAttachments: (seen, readAt) =>
       write(file => {
@@ -178,7 +171,7 @@ function noteEc2Calls(
     const [first] = own;
     if (first === undefined) continue;
     const ips = own.map(row => row.ip).join();
-    const server = (first.token ?? '').slice(0, SERVER_ID_CHARS);
+    const server = serverOf(first.token ?? '');
     client
       .prepare(`INSERT INTO ec2_call (id, at, action, iface, ips, server) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT (id) DO UPDATE SET ips = ips || ',' || excluded.ips`)

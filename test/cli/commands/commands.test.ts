@@ -172,7 +172,7 @@ commands('release --json: is one object on stdout; whom it hits is shown on stde
   assert.equal(JSON.parse(refused.out), { ...object, status: 'allocated', released: false });
   const done = await run(context, MINE, line, 0, 'yes');
   assert.equal(JSON.parse(done.out), { ...object, status: 'ready', released: true });
-  assert.is((await context.store.history(SUBNET, HELD, 1)).rows[0]?.cause, 'operator');
+  assert.is((await context.store.history(SUBNET, HELD, 1)).rows[0]?.endedBy, 'operator');
 });
 
 commands(

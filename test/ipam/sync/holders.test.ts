@@ -68,7 +68,7 @@ proof('a detached ENI, twice five minutes apart, ends its holders, whose address
   assert.equal(await holders(), []);
   assert.is((await w.ipsWith('ready')).length, 9);
   assert.ok(ip);
-  assert.is((await w.store.history(SUBNET, ip, 1)).rows[0]?.cause, 'reconcile');
+  assert.is((await w.store.history(SUBNET, ip, 1)).rows[0]?.endedBy, 'reconcile');
 });
 
 /** The same, whose ENI is read while it has its holders, long after they came. */

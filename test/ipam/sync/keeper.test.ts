@@ -96,7 +96,7 @@ for (const [what, lateOutcomes, isInGoodOrder] of [
 keeping('the history of more than 30 days ago is deleted, some at a time', async () => {
   const w = world({ vpc: ROOMY });
   const { ip } = await w.request(ENI_A);
-  for (let i = 0; i < 600; i++) {
+  for (let i = 0; i < 1_200; i++) {
     await w.release(ENI_A, ip);
     w.time.now += 1_000;
     await w.request(ENI_A, { named: ip });

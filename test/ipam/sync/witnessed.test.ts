@@ -54,7 +54,7 @@ ending('a holding that two readings show nowhere: ends, is counted and logged, a
   assert.is(row.generation, held.generation + 1);
   assert.is(row.restedSince, row.movedAt);
   assert.is(await w.store.fact('ended by evidence'), '1');
-  assert.is((await w.store.history(row.subnet, row.ip, 1)).rows[0]?.cause, 'evidence');
+  assert.is((await w.store.history(row.subnet, row.ip, 1)).rows[0]?.endedBy, 'evidence');
   const fields = w.lines.find(line => line.message === ENDED)?.fields;
   assert.equal(fields, { cause: 'evidence', eni: ENI_A, ip, holder: 'web', readings: 2 });
   w.time.now += w.context.policy.cooldownMs;

@@ -7,7 +7,7 @@ import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
 import type { Opened, Test } from '../store.contract.ts';
 
-const recordsOf = async (store: Store, last: number, limit = 100) =>
+const tenuresOf = async (store: Store, last: number, limit = 100) =>
   (await store.history(SUBNET, ip(last), limit)).rows;
 
 /** How the moves of a holding end it. */
@@ -17,30 +17,73 @@ const ENDS: [move: MoveName, cause: string][] = [
   ['undo missing', 'rollback'],
   ['retire', 'release'],
 ];
+const serverOf = ({ token }: Allocation) => token?.slice(0, 8);
+const NOT_ENDED = { until: null, isHeld: true, endedBy: null, endRequest: null, endServer: null };
+const UNKNOWN = { since: null, instance: null, container: null, request: null, server: null };
 
 export function history(test: Test): void {
   for (const [move, cause] of ENDS)
-    test(`history: a claim and its ${move} are noted with their rows and calls`, async opened => {
+    test(`history: a claim is told while it is held, and with its ${move} when that has ended it`, async opened => {
       const { store, advance } = opened;
       await store.add(newRows(10));
       await makeReady(store, 10);
+      assert.equal(await tenuresOf(store, 10), []);
       advance(1_000);
       const given = { holder: 'wéb', instance: 'i-0a' as InstanceId, requestId: 'id-1', call: '3f2a9c1d' };
       const claimed = await make(store, 10, 'claim', given);
+      const begun = { since: claimed.movedAt, eni: ENI, instance: 'i-0a', container: 'wéb' };
+      const by = { request: '3f2a9c1d', server: serverOf(claimed) };
+      assert.equal(await tenuresOf(store, 10), [{ ...begun, ...by, ...NOT_ENDED }]);
       advance(1_000);
-      const ended = await make(store, 10, move, { call: 'b'.repeat(36) });
-      const row = { subnet: SUBNET, ip: ip(10), iface: ENI };
-      assert.equal(await recordsOf(store, 10), [
-        {
-          ...{ ...row, generation: claimed.generation, at: claimed.movedAt, move: 'claim', cause: 'request' },
-          ...{ instance: 'i-0a', holder: 'wéb', request: '3f2a9c1d', server: claimed.token?.slice(0, 8) },
-        },
-        {
-          ...{ ...row, generation: ended.generation, at: ended.movedAt, move, cause, instance: null },
-          ...{ holder: null, request: 'b'.repeat(36), server: ended.token?.slice(0, 8) },
-        },
+      const row = await make(store, 10, move, { call: 'b'.repeat(36) });
+      const ended = { until: row.movedAt, isHeld: false, endedBy: cause };
+      assert.equal(await tenuresOf(store, 10), [
+        { ...begun, ...by, ...ended, endRequest: 'b'.repeat(36), endServer: serverOf(row) },
       ]);
     });
+
+  test('history: what happens to a held address does not change how its holding began', async opened => {
+    const { store, advance } = opened;
+    await store.add(newRows(10));
+    await makeReady(store, 10);
+    const claimed = await make(store, 10, 'claim', { holder: 'web', call: 'call-1' });
+    for (const move of ['missed', 'repeat', 'found'] as const) {
+      advance(1_000);
+      await make(store, 10, move, { call: 'call-2' });
+    }
+    const begun = [claimed.movedAt, 'web', 'call-1', serverOf(claimed)];
+    const told = async () =>
+      (await tenuresOf(store, 10)).map(one => [one.since, one.container, one.request, one.server]);
+    assert.equal(await told(), [begun]);
+    await make(store, 10, 'release');
+    assert.equal(await told(), [begun]);
+  });
+
+  test('history: one after the other, the newest first, each as it began', async opened => {
+    const { store, advance } = opened;
+    await store.add(newRows(10));
+    await makeReady(store, 10);
+    for (const i of range(4)) {
+      advance(10);
+      // Not every engine names the container.
+      await make(store, 10, 'claim', { holder: i === 1 ? null : `c${i}`, call: `claim ${i}` });
+      advance(10);
+      if (i < 3) await make(store, 10, 'release', { call: i === 2 ? null : `end ${i}` });
+    }
+    const told = async (limit = 100) =>
+      (await tenuresOf(store, 10, limit)).map(one => [one.container, one.request, one.endRequest]);
+    const all = [
+      ['c3', 'claim 3', null],
+      ['c2', 'claim 2', null],
+      [null, 'claim 1', 'end 1'],
+      ['c0', 'claim 0', 'end 0'],
+    ];
+    assert.equal(await told(), all);
+    assert.equal(await told(2), all.slice(0, 2));
+    await make(store, 10, 'release');
+    assert.equal(await told(), all);
+    assert.equal(await told(3), all.slice(0, 3));
+  });
 
   test('history: other moves are not noted, nor is what does not apply', async ({ store }) => {
     await store.add(newRows(10));
@@ -48,7 +91,14 @@ export function history(test: Test): void {
     const row = await one(store, 10);
     assert.equal(await store.move([{ row: { ...row, generation: 77 }, move: 'claim' }]), []);
     await make(store, 10, 'unassign');
-    assert.equal(await recordsOf(store, 10), []);
+    assert.equal(await tenuresOf(store, 10), []);
+    await make(store, 10, 'kept');
+    const held = await make(store, 10, 'claim');
+    assert.equal(await store.move([{ row: { ...held, generation: 77 }, move: 'release' }]), []);
+    assert.equal(
+      (await tenuresOf(store, 10)).map(({ isHeld }) => isHeld),
+      [true],
+    );
   });
 
   test('history: one move of many is noted row by row, each with its cause and call', async ({ store }) => {
@@ -57,32 +107,45 @@ export function history(test: Test): void {
     await putOn(store, await rowsOf(store, lasts), ENI);
     const claims = (await rowsOf(store, lasts)).map((row, i) => ({
       ...{ row, move: 'claim' as const, holder: `c${i}`, call: i % 2 === 0 ? `call ${i}` : null },
+    }));
+    const held = await store.move(claims);
+    const ends = held.map((row, i) => ({
+      ...{ row, move: i % 5 === 0 ? ('retire' as const) : ('release' as const), call: `end ${i}` },
       ...(i % 3 === 0 ? { cause: 'operator' as const } : {}),
     }));
-    const moved = await store.move(claims);
-    for (const [i, row] of moved.entries()) {
-      const [record] = (await store.history(row.subnet, row.ip, 10)).rows;
-      const change = claims[i];
+    const some = ends.filter((_, i) => i % 7 !== 0);
+    // One is not there any more.
+    await store.move(ends.slice(1, 2));
+    assert.is((await store.move(some)).length, some.length - 1);
+    for (const [i, row] of held.entries()) {
+      const [tenure] = (await store.history(row.subnet, row.ip, 10)).rows;
+      const [begin, end] = [claims[i], i % 7 === 0 ? undefined : ends[i]];
       assert.equal(
-        [record?.holder, record?.request, record?.cause],
-        [row.holder, change?.call, change?.cause ?? 'request'],
+        [tenure?.container, tenure?.request, tenure?.endedBy, tenure?.endRequest],
+        [`c${i}`, begin?.call, end && (end.cause ?? 'release'), end?.call].map(value => value ?? null),
       );
     }
   });
 
-  test('history: an end without a record of its claim, and causes that are given', async ({ store }) => {
-    await store.add([newRow(10, { status: 'occupied', iface: ENI })]);
-    await make(store, 10, 'surrender', { cause: 'operator' });
-    const [record] = await recordsOf(store, 10);
-    assert.equal([record?.move, record?.cause, record?.request], ['surrender', 'operator', null]);
-  });
-
-  test('history: the newest are returned, the oldest of them first', async opened => {
-    await manyHoldings(opened, 10, 4);
-    const all = await recordsOf(opened.store, 10);
-    assert.is(all.length, 8);
-    assert.equal(await recordsOf(opened.store, 10, 3), all.slice(-3));
-    assert.ok(all.every((record, i) => i === 0 || record.generation > (all[i - 1]?.generation ?? 0)));
+  test('history: of a holding whose record was lost nothing is told but its end', async opened => {
+    const { store, advance } = opened;
+    await store.add([...newRows(9), newRow(10, { status: 'occupied', iface: ENI })]);
+    // An earlier holding is no part of it.
+    await makeReady(store, 9);
+    await make(store, 9, 'claim', { holder: 'web', call: 'call-1', instance: 'i-0a' as InstanceId });
+    await make(store, 9, 'release');
+    await make(store, 9, 'strayed');
+    advance(1_000);
+    for (const last of [9, 10]) {
+      const row = await make(store, last, 'surrender', { cause: 'operator' });
+      const end = { until: row.movedAt, isHeld: false, endedBy: 'operator', endRequest: null };
+      const [tenure] = await tenuresOf(store, last);
+      assert.equal(tenure, { ...UNKNOWN, eni: ENI, ...end, endServer: serverOf(row) });
+    }
+    assert.equal(
+      (await tenuresOf(store, 9)).map(({ container }) => container),
+      [null, 'web'],
+    );
   });
 
   test('EC2 calls: are noted with the intents that were written, and their result with the settlement', async opened => {
@@ -158,17 +221,17 @@ export function history(test: Test): void {
     await manyHoldings(opened, 10, 1);
     const until = await store.historyEnd(30_000, 1_000);
     assert.is(await store.trimHistory(until), false);
-    assert.is((await recordsOf(store, 10)).length, 2);
+    assert.is((await tenuresOf(store, 10)).length, 1);
   });
 
   test('history: is trimmed to its newest records', async opened => {
     const { store } = opened;
     await manyHoldings(opened, 10, 3);
-    const all = await recordsOf(store, 10);
+    const all = await tenuresOf(store, 10);
     assert.is(await store.trimHistory(await store.historyEnd(3_600_000, 2)), false);
-    assert.equal(await recordsOf(store, 10), all.slice(-2));
+    assert.equal(await tenuresOf(store, 10), all.slice(0, 2));
     assert.is(await store.trimHistory(await store.historyEnd(3_600_000, 2)), false);
-    assert.equal(await recordsOf(store, 10), all.slice(-2));
+    assert.equal(await tenuresOf(store, 10), all.slice(0, 2));
   });
 
   test('history: is trimmed some at a time', async opened => {
@@ -176,7 +239,7 @@ export function history(test: Test): void {
     const lasts = range(240, 4);
     await store.add(newRows(...lasts));
     await putOn(store, await rowsOf(store, lasts), ENI);
-    const moves = range(8).map(i => (i % 2 === 0 ? 'claim' : 'release'));
+    const moves = range(16).map(i => (i % 2 === 0 ? 'claim' : 'release'));
     for (const move of moves) {
       advance(10);
       const rows = (await rowsOf(store, lasts)).filter(({ status }) => status === ruleOf(move).from);
@@ -186,14 +249,14 @@ export function history(test: Test): void {
     advance(10);
     const until = await store.historyEnd(0, 0);
     assert.is(await store.trimHistory(until), true);
-    const left = (await Promise.all(lasts.map(last => recordsOf(store, last)))).flat().length;
-    const all = moves.length * lasts.length;
+    const left = (await Promise.all(lasts.map(last => tenuresOf(store, last)))).flat().length;
+    const all = (moves.length / 2) * lasts.length;
     assert.ok(
       left <= all - TRIMMED_MAX && left >= all - TRIMMED_MAX - lasts.length,
       `${left} of ${all} are left`,
     );
     assert.is(await store.trimHistory(until), false);
-    for (const last of lasts) assert.equal(await recordsOf(store, last), []);
+    for (const last of lasts) assert.equal(await tenuresOf(store, last), []);
   });
 }
 

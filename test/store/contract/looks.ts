@@ -1,8 +1,8 @@
 /** The contract of a store: what people are shown. */
 import { numberOf } from '../../../src/domain/address.ts';
 import type { InstanceId } from '../../../src/domain/ids.ts';
-import { partsOf } from '../../../src/store/looks.ts';
-import { eniWith, make, makeReady, newRow, newRows } from '../../kit/ledger.ts';
+import { LATELY_MS, partsOf } from '../../../src/store/looks.ts';
+import { eniWith, make, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
 import { ENI, ip, ipsOf, OTHER_ENI, OTHER_SUBNET, SUBNET } from '../../kit/rows.ts';
 import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert } from '../../kit/uvu.ts';
@@ -13,6 +13,7 @@ const ALL = { first: numberOf(ip(0)), last: numberOf(ip(1023)) };
 export function looks(test: Test): void {
   test('looks: blocks are counted by status, with what operators hold and what is missing', async ({
     store,
+    advance,
   }) => {
     await store.add([...newRows(6, 7, 8, 255, 256, 300), newRow(9, { subnet: OTHER_SUBNET })]);
     await makeReady(store, 6);
@@ -22,15 +23,17 @@ export function looks(test: Test): void {
     const sorted = (await store.blocks(SUBNET, ALL)).sort(
       (a, b) => a.first - b.first || (a.status < b.status ? -1 : 1),
     );
-    const [none, first, second] = [{ heldFor: 0, missing: 0 }, ALL.first, ALL.first + 256];
+    const [none, first, second] = [{ heldFor: 0, missing: 0, begun: 0 }, ALL.first, ALL.first + 256];
     assert.equal(sorted, [
-      { first, status: 'allocated', count: 1, heldFor: 0, missing: 1 },
+      { first, status: 'allocated', count: 1, heldFor: 0, missing: 1, begun: 1 },
       { first, status: 'free', count: 3, ...none },
       { first: second, status: 'free', count: 1, ...none },
-      { first: second, status: 'reserved', count: 1, heldFor: 1, missing: 0 },
+      { first: second, status: 'reserved', count: 1, ...none, heldFor: 1 },
     ]);
     const part = await store.blocks(SUBNET, { first: second, last: second });
     assert.equal(part, [{ first: second, status: 'free', count: 1, ...none }]);
+    advance(LATELY_MS);
+    assert.ok((await store.blocks(SUBNET, ALL)).every(({ begun }) => begun === 0));
   });
 
   test('looks: the rows of a part, and those that moved in it lately', async ({ store, advance }) => {
@@ -56,18 +59,24 @@ export function looks(test: Test): void {
     assert.equal(await late(), [ip(6)]);
   });
 
-  test('looks: the latest records of the history', async ({ store, advance }) => {
+  test('looks: what has ended lately, and how long it was held', async ({ store, advance }) => {
     await store.add(newRows(6, 7));
     for (const last of [6, 7]) {
       await makeReady(store, last);
-      advance(1000);
       await make(store, last, 'claim');
+      advance(1000);
+      await make(store, last, 'release');
     }
+    // What begins is in the rows alone.
+    await make(store, 6, 'claim');
     const recent = async (withinMs: number, limit: number) =>
       (await store.recentHistory(withinMs, limit)).rows.map(one => one.ip).sort();
     assert.equal(await recent(999, 10), [ip(7)]);
     assert.equal(await recent(60_000, 10), [ip(6), ip(7)]);
     assert.equal(await recent(60_000, 1), [ip(7)]);
+    const [end] = (await store.recentHistory(60_000, 1)).rows;
+    assert.equal([end?.subnet, end?.generation], [SUBNET, (await one(store, 7)).generation]);
+    assert.ok((end?.at ?? 0) - (end?.since ?? 0) >= 1000);
   });
 
   test('looks: held rows that are missing, of a dead server, or with a name that another has', async opened => {

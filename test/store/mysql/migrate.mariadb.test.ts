@@ -10,6 +10,7 @@ import { openGate } from '../../kit/databases/gate.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { newRow } from '../../kit/ledger.ts';
+import { assertOldHistory, FILL_OLD_HISTORY } from '../../kit/old-history.ts';
 import { SUBNET } from '../../kit/rows.ts';
 import { runProgram } from '../../kit/servers/process.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -123,7 +124,7 @@ function rowAfter([ip, subnet]: Row, [status, iface, primary]: After) {
   };
 }
 const NULLS =
-  'rested_since rested_from left_iface left_at missing_since absent_since refused_at holder token intent_at placed_at instance request_id release_id claimed_at repeated_at reserved_for';
+  'rested_since rested_from left_iface left_at missing_since absent_since refused_at holder token intent_at placed_at instance request_id release_id claimed_at repeated_at reserved_for claim_call claim_server held_since held_by held_instance';
 
 migrate('every row of the ancestor’s: is kept and becomes what is safe, and its ts stays', async () => {
   const database = await byAncestor();
@@ -174,6 +175,22 @@ migrate('rows of ours: are not touched when a migration runs again', async () =>
   assert.equal(await contentsOf(database), before);
   await store.close();
 });
+
+/** Where the history gets one record for each holding. */
+const toHoldings = statements.findIndex(text => text.includes('`held_instance`'));
+for (const done of [0, ...Array.from({ length: statements.length - toHoldings }, (_, i) => i + 1)])
+  migrate(
+    `a history of moves, stopped after statement ${done} of its change: becomes one of holdings`,
+    async () => {
+      const database = await mariadb.fresh();
+      await mariadb.run(database, ...statements.slice(0, toHoldings), FILL_OLD_HISTORY);
+      await mariadb.run(database, ...statements.slice(toHoldings, toHoldings + done));
+      const store = mariadb.store(database);
+      await store.migrate();
+      await assertOldHistory(store);
+      await store.close();
+    },
+  );
 
 migrate('from nothing: it makes the same tables', async () => {
   const database = await mariadb.fresh();

@@ -6,7 +6,7 @@ import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import type { Origin } from '../../../src/domain/origin.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
+import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
 import { failure, NOT_WARM, pooled, type World } from '../../kit/world.ts';
 
 // As the release before wrote them. It knows neither instance nor the ids of calls.
@@ -117,6 +117,30 @@ beside('a holding that one has looked after: is still that of its instance and r
   assert.is((await failure(release(ENI_A, ip, B))).code, 'denied');
   assert.is(await release(ENI_A, ip, A), true);
 });
+
+beside(
+  'the history: a holding that one ended is missing, of one that it began the call is not known',
+  async context => {
+    const { w, old, release } = context;
+    const { ip } = await w.request(ENI_A, { ...by(A, 'r-1'), holder: 'new' });
+    const told = async () => {
+      const { rows } = await w.store.history(SUBNET, ip, 10);
+      return rows.map(one => [one.container, one.isHeld, one.instance, one.request, one.server]);
+    };
+    const server = (await w.rowOf(ip)).token?.slice(0, 8);
+    assert.equal(await told(), [['new', true, A, null, server]]);
+    await old(ip, 'found');
+    assert.equal(await told(), [['new', true, A, null, server]]);
+    await old(ip, 'release');
+    assert.equal(await told(), []);
+    await old(ip, 'claim');
+    assert.equal(await told(), [['old', true, null, null, null]]);
+    const { movedAt } = await w.rowOf(ip);
+    assert.is(await release(ENI_A, ip, A), true);
+    assert.equal(await told(), [['old', false, null, null, null]]);
+    assert.is((await w.store.history(SUBNET, ip, 10)).rows[0]?.since, movedAt);
+  },
+);
 
 beside(
   'a holding from before the time of the claim was noted: keeps its instance and request',

@@ -1,5 +1,6 @@
 // Goal: a SQLite ledger gets its schema once, whoever asks and however many at once. Method: real files, real
 // processes.
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +11,7 @@ import type { Store } from '../../../src/store/store.ts';
 import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { newRows } from '../../kit/ledger.ts';
+import { assertOldHistory, FILL_OLD_HISTORY } from '../../kit/old-history.ts';
 import { range } from '../../kit/rows.ts';
 import { runProgram } from '../../kit/servers/process.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -58,6 +60,23 @@ migrate('a schema newer than the program: is refused in one line', async ({ stor
     "INSERT INTO __drizzle_migrations (hash, created_at) VALUES ('x', 9999999999999) RETURNING id",
   );
   assert.match((await store.outdated()) ?? '', /is newer than this program/);
+});
+
+migrate('a history of moves: becomes one of holdings', async ({ store, path }) => {
+  const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
+  writeFileSync(path, '', { mode: 0o600 });
+  const client = new DatabaseSync(path);
+  const texts = migrations('sqlite').flatMap(({ sql }) => sql);
+  const toHoldings = texts.findIndex(text => text.includes('`claim_call`'));
+  for (const text of [...texts.slice(0, toHoldings), FILL_OLD_HISTORY, ...texts.slice(toHoldings)])
+    client.exec(text);
+  client.exec('CREATE TABLE __drizzle_migrations (id INTEGER PRIMARY KEY, hash text, created_at numeric)');
+  const newest = migrations('sqlite').at(-1);
+  client
+    .prepare('INSERT INTO __drizzle_migrations (hash, created_at) VALUES (?, ?)')
+    .run(newest?.hash ?? '', newest?.folderMillis ?? 0);
+  client.close();
+  await assertOldHistory(store);
 });
 
 const steps = [10, 20, 30].map(folderMillis => ({ folderMillis, sql: [], hash: '', bps: true }));

@@ -215,13 +215,38 @@ files('history off: none is written, and what was written is there', async ({ pa
   await store.add(newRows(10));
   await makeReady(store, 10);
   await make(store, 10, 'claim');
+  await make(store, 10, 'release');
   const silent = createSqliteStore(path, { history: false });
+  await make(silent, 10, 'claim', { holder: 'a', call: 'call-1' });
   await make(silent, 10, 'release');
+  await make(silent, 10, 'claim', { holder: 'b', call: 'call-2' });
+  await make(store, 10, 'release');
+  // Its end was written; and how it began is in the row, whoever wrote that.
   assert.equal(
-    (await silent.history(SUBNET, ip(10), 10)).rows.map(({ move }) => move),
-    ['claim'],
+    (await silent.history(SUBNET, ip(10), 10)).rows.map(({ container, request }) => [container, request]),
+    [
+      ['b', 'call-2'],
+      [null, null],
+    ],
   );
   await silent.close();
+});
+
+files('history off: the result of an EC2 call that settles no row is no write', async ({ path, store }) => {
+  await store.migrate();
+  const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
+  const other = new DatabaseSync(path);
+  other.exec('BEGIN EXCLUSIVE');
+  const silent = createSqliteStore(path, { history: false, lockedMaxMs: 0 });
+  const noting = createSqliteStore(path, { lockedMaxMs: 0 });
+  await silent.endEc2Call('call-1', 'done');
+  assert.match(
+    String(await noting.endEc2Call('call-1', 'done').catch(String)),
+    /another process keeps it locked/,
+  );
+  other.close();
+  await silent.close();
+  await noting.close();
 });
 
 files('a ledger: of this instance stays; one of another is copied and emptied', async ({ path, store }) => {
