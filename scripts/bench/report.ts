@@ -1,8 +1,8 @@
 /** The report: the rows as tables, and the targets that they meet or miss. A target is a ratio within one
  *  run where that is possible, since a ratio means the same on every machine. */
 import {
+  type BesideRow,
   type ColdRow,
-  type EarlyRow,
   type InitRow,
   ROW_COUNTS,
   type Row,
@@ -28,8 +28,11 @@ const callsOverCommits = (row: WarmRow) => row.callsPerSecond / row.commitsPerSe
 const pairsOverDurable = (row: WarmRow) => row.callsPerSecond / 2 / (row.durablePairsPerSecond ?? Number.NaN);
 const p50OverLimits = (row: WarmRow) => row.requestMs.p50 / (row.commitMs.p50 + row.noopMs.p50);
 const p99OverP50 = ({ requestMs }: WarmRow) => requestMs.p99 / requestMs.p50;
-const callsOverWarm = (row: EarlyRow) => row.callsPerSecond / row.warm.callsPerSecond;
-const p50OverWarm = (row: EarlyRow) => row.requestMs.p50 / row.warm.requestMs.p50;
+const callsOverWarm = (row: BesideRow) => row.callsPerSecond / row.warm.callsPerSecond;
+const p50OverWarm = (row: BesideRow) => row.requestMs.p50 / row.warm.requestMs.p50;
+/** What the history costs: its warm row has one. */
+const callsWithHistory = (row: BesideRow) => row.warm.callsPerSecond / row.callsPerSecond;
+const msForHistory = (row: BesideRow) => row.warm.requestMs.p50 - row.requestMs.p50;
 const maxOverAssign = (row: ColdRow) => row.maxMs / row.assignMs;
 const waitedOverAssigns = (row: ColdRow) => row.waited / row.assignCalls;
 const startOverNoop = (row: StartRow) => row.firstAnswerMs / row.noopFirstAnswerMs;
@@ -54,6 +57,7 @@ export function targetsOf(rows: readonly Row[]): Target[] {
   const all = [
     ...loadTargets(rowsOf(rows, 'warm'), rowsOf(rows, 'early'), rowsOf(rows, 'cold')),
     ...warmTargets(rowsOf(rows, 'warm')),
+    ...historyTargets(rowsOf(rows, 'no history')),
     ...coldTargets(rowsOf(rows, 'cold')),
     ...processTargets(rowsOf(rows, 'start'), rowsOf(rows, 'init')),
   ];
@@ -62,7 +66,7 @@ export function targetsOf(rows: readonly Row[]): Target[] {
 
 function loadTargets(
   warm: readonly WarmRow[],
-  early: readonly EarlyRow[],
+  early: readonly BesideRow[],
   cold: readonly ColdRow[],
 ): Target[] {
   const kinds = [warm, early, cold].filter(rows => rows.length > 0);
@@ -111,6 +115,15 @@ function warmTargets(warm: readonly WarmRow[]): Target[] {
       ['kind'],
       row => row.ratio,
     ),
+  ];
+}
+
+function historyTargets(without: readonly BesideRow[]): Target[] {
+  const of = (count: number) => without.filter(({ clients }) => clients === count);
+  const kind = ['store', 'runtime'] as const;
+  return [
+    target('≤ 0.1', 'the history, 1 client: more ms of RequestAddress p50', of(1), kind, msForHistory),
+    target('≥ 0.75', 'the history, 50 clients: calls/s ÷ without it', of(50), kind, callsWithHistory),
   ];
 }
 
@@ -174,11 +187,11 @@ const figure = (number: number): string =>
 
 const RUNTIME: Column<Row> = ['', 'runtime', row => row.runtime];
 const STORE: Column<Exclude<Row, StartRow>> = ['', 'store', row => row.store];
-const WRONG: readonly Column<WarmRow | EarlyRow | ColdRow>[] = [
+const WRONG: readonly Column<WarmRow | BesideRow | ColdRow>[] = [
   ['given', 'twice', row => whole(row.duplicates)],
   ['', 'errors', row => whole(row.errors)],
 ];
-const LOAD: readonly Column<WarmRow | EarlyRow>[] = [
+const LOAD: readonly Column<WarmRow | BesideRow>[] = [
   ['', 'clients', row => whole(row.clients)],
   ['Request', 'p50 ms', row => ms(row.requestMs.p50)],
   ['', 'p95', row => ms(row.requestMs.p95)],
@@ -207,7 +220,7 @@ const WARM: readonly Column<WarmRow>[] = [
   ['', 'MB', row => whole(row.peakResidentMb)],
 ];
 
-const EARLY: readonly Column<EarlyRow>[] = [
+const EARLY: readonly Column<BesideRow>[] = [
   STORE,
   RUNTIME,
   ...LOAD,
@@ -215,6 +228,16 @@ const EARLY: readonly Column<EarlyRow>[] = [
   ['', 'ratio', row => ratio(callsOverWarm(row))],
   ['warm', 'p50 ms', row => ms(row.warm.requestMs.p50)],
   ['p50 ÷', 'warm', row => ratio(p50OverWarm(row))],
+];
+
+const NO_HISTORY: readonly Column<BesideRow>[] = [
+  STORE,
+  RUNTIME,
+  ...LOAD,
+  ['with it', 'calls/s', row => whole(row.warm.callsPerSecond)],
+  ['', 'ratio', row => ratio(callsWithHistory(row))],
+  ['Request', 'p50 ms', row => ms(row.warm.requestMs.p50)],
+  ['Release', 'p50 ms', row => ms(row.warm.releaseMs.p50)],
 ];
 
 const COLD: readonly Column<ColdRow>[] = [
@@ -265,6 +288,7 @@ export function table(rows: readonly Row[], targets: readonly Target[]): string 
   const parts = [
     part('Warm: RequestAddress and ReleaseAddress, the address ready', WARM, rowsOf(rows, 'warm')),
     part('Early reuse: the same with nothing rested on the ENI', EARLY, rowsOf(rows, 'early')),
+    part('History off: the same, beside the warm rows', NO_HISTORY, rowsOf(rows, 'no history')),
     part('Cold: RequestAddress, no address ready', COLD, rowsOf(rows, 'cold')),
     part('Start: of the server', START, rowsOf(rows, 'start')),
     part('Init: the command on an empty store', INIT, rowsOf(rows, 'init')),

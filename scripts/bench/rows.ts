@@ -69,11 +69,11 @@ export interface WarmRow {
   readonly peakResidentMb: number;
 }
 
-/** The same on ENIs that hold as many addresses as they may, of which none has rested. */
-export interface EarlyRow extends Omit<WarmRow, 'what'> {
-  readonly what: 'early';
+/** The same on ENIs that hold as many addresses as they may, of which none has rested; or with `--history off`. */
+export interface BesideRow extends Omit<WarmRow, 'what'> {
+  readonly what: 'early' | 'no history';
   /** The warm row with as many clients, measured in turns with this one. */
-  readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs'>;
+  readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs' | 'releaseMs'>;
 }
 
 /** Requests on ENIs that have no address ready. */
@@ -119,11 +119,15 @@ export interface InitRow {
   readonly copySeconds: number;
 }
 
-export type Row = WarmRow | EarlyRow | ColdRow | StartRow | InitRow;
+export type Row = WarmRow | BesideRow | ColdRow | StartRow | InitRow;
+
+export type RowOf<W extends Row['what']> = W extends BesideRow['what']
+  ? BesideRow & { readonly what: W }
+  : Extract<Row, { what: W }>;
 
 /** Returns the rows of one kind. */
 export const rowsOf = <W extends Row['what']>(rows: readonly Row[], what: W) =>
-  rows.filter((row): row is Extract<Row, { what: W }> => row.what === what);
+  rows.filter((row): row is RowOf<W> => row.what === what);
 
 export const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 export const median = (numbers: readonly number[]): number =>

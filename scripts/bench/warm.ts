@@ -5,13 +5,13 @@ import type { Runtime } from '../tiers.ts';
 import type { Driver } from './driver.ts';
 import { latencyOf } from './load.ts';
 import { CONTAINERS_PER_ENI, type Fixture, openFixture, withMemory } from './programs.ts';
-import { type Bench, CIDRS, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
+import { type Bench, type BesideRow, CIDRS, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
 import type { LedgerCopy, StoreKind } from './stores.ts';
 
 const CLIENTS_PER_ENI = 10;
 const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
 const OTHER_ROWS = { clients: [1, 50, 200], rows: ['4k'] } as const;
-const EARLY_CLIENTS = [1, 50];
+const BESIDE_CLIENTS = [1, 50];
 const QUICK_ROWS = { clients: [1, 50], rows: ['4k'] } as const;
 /** Allocated and released on each ENI before the windows: more than its clients need. */
 const WARMED_PER_ENI = 30;
@@ -19,8 +19,12 @@ const ENIS_WARMED_AT_ONCE = 10;
 
 /** No cooldown: the clients request and release far faster than containers do. */
 const SETTINGS = { EC2_IPAM_WARM_MAX: '49', EC2_IPAM_COOLDOWN: '0s' };
-/** Nothing has rested, however long it takes. */
-const EARLY_SETTINGS = { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' };
+/** What is measured in turns with the warm rows of the first size. */
+const BESIDE: Readonly<Record<BesideRow['what'], typeof SETTINGS & { EC2_IPAM_HISTORY?: 'off' }>> = {
+  // Nothing has rested, however long it takes.
+  early: { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' },
+  'no history': { ...SETTINGS, EC2_IPAM_HISTORY: 'off' },
+};
 
 const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
 const QUICK_WINDOWS: typeof WINDOWS = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
@@ -29,8 +33,7 @@ interface WarmServer {
   readonly runtime: Runtime;
   readonly store: StoreKind;
   readonly rows: RowCount;
-  /** Nothing on its ENIs has rested. */
-  readonly early: boolean;
+  readonly what: 'warm' | BesideRow['what'];
   readonly fixture: Fixture;
   /** Of its warm ledger, for the limits. */
   readonly copy: LedgerCopy;
@@ -55,39 +58,45 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   const sizes = plan.rows ?? usual.rows;
   const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
   const fixtures: Fixture[] = [];
-  const open = async (rows: RowCount, clients: readonly number[], early: boolean): Promise<WarmServer> => {
+  const open = async (
+    rows: RowCount,
+    clients: readonly number[],
+    what: WarmServer['what'],
+  ): Promise<WarmServer> => {
     const ledger = await bench.stores(store);
     const enis = Math.ceil(Math.max(...clients) / CLIENTS_PER_ENI);
-    const settings = early ? EARLY_SETTINGS : SETTINGS;
+    const settings = what === 'warm' ? SETTINGS : BESIDE[what];
     const { program } = bench;
     const fixture = await openFixture({ program, runtime, store: ledger, cidr: CIDRS[rows], enis, settings });
     fixtures.push(fixture);
-    await warmEnis(bench.driver, fixture, early ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
-    return { runtime, store, rows, early, fixture, copy: (await ledger.copy()).copied };
+    await warmEnis(bench.driver, fixture, what === 'early' ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    return { runtime, store, rows, what, fixture, copy: (await ledger.copy()).copied };
   };
   try {
     const servers: WarmServer[] = [];
-    for (const rows of sizes) servers.push(await open(rows, allClients, false));
-    servers.push(await open(sizes[0] ?? '4k', EARLY_CLIENTS, true));
+    for (const rows of sizes) servers.push(await open(rows, allClients, 'warm'));
+    const besides = Object.keys(BESIDE) as BesideRow['what'][];
+    for (const what of besides) servers.push(await open(sizes[0] ?? '4k', BESIDE_CLIENTS, what));
     const series: Series[] = allClients.flatMap(clients =>
       servers
-        .filter(({ early }) => !early || EARLY_CLIENTS.includes(clients))
+        .filter(({ what }) => what === 'warm' || BESIDE_CLIENTS.includes(clients))
         .map(server => ({ server, clients, rounds: [] })),
     );
     bench.progress(`warm, ${store} on ${runtime}: ${series.length} rows`);
     for (let round = 0; round <= windows.rounds; round++)
       for (const { server, clients, rounds } of series)
         rounds.push(await measure(bench, server, clients, windows));
-    const rowsWhere = (isEarly: boolean) =>
-      series.filter(({ server }) => server.early === isEarly).map(one => rowOf(one, windows));
-    const warmRows = rowsWhere(false);
+    const rowsOf = (what: WarmServer['what']) =>
+      series.filter(({ server }) => server.what === what).map(one => rowOf(one, windows));
+    const warmRows = rowsOf('warm');
     for (const row of warmRows) found(row);
-    for (const row of rowsWhere(true)) {
-      const warm = warmRows.find(({ clients }) => clients === row.clients);
-      if (warm === undefined) continue;
-      const { callsPerSecond, requestMs } = warm;
-      found({ ...row, what: 'early', warm: { callsPerSecond, requestMs } });
-    }
+    for (const what of besides)
+      for (const row of rowsOf(what)) {
+        const warm = warmRows.find(({ clients }) => clients === row.clients);
+        if (warm === undefined) continue;
+        const { callsPerSecond, requestMs, releaseMs } = warm;
+        found({ ...row, what, warm: { callsPerSecond, requestMs, releaseMs } });
+      }
   } finally {
     for (const fixture of fixtures) await fixture.close();
   }

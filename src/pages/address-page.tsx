@@ -29,7 +29,7 @@ export const AddressPage = ({ view }: { view: AddressView }) => {
       <h2>Who had it</h2>
       <div data-fresh="tenures">
         {tenures.length === 0 ? (
-          <p class="empty">Nothing is recorded. The server keeps a history with --history on.</p>
+          <p class="empty">Nothing is recorded. With --history off the server keeps no history.</p>
         ) : (
           <Tenures tenures={tenures} now={now} />
         )}

@@ -27,7 +27,7 @@ export const AddressView = v.object({
    *  held. */
   usedBy: text,
   unseenSince: v.nullable(time),
-  /** Newest first. Without `--history on` that of now at most. */
+  /** Newest first. With `--history off` that of now at most. */
   tenures: v.array(Tenure),
   calls: v.array(Ec2Call),
 });

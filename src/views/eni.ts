@@ -38,7 +38,7 @@ export const EniView = v.object({
   addresses: v.array(Cell),
   /** The addresses that moved last, the last one first. */
   moves: v.array(Cell),
-  /** Of the last day, newest first. Empty without `--history on`. */
+  /** Of the last day, newest first. Empty with `--history off`. */
   calls: v.array(Ec2Call),
 });
 export type EniView = v.InferOutput<typeof EniView>;

@@ -46,7 +46,8 @@ quick('stores and runtimes: all have rows, and each row stands beside its limits
     assert.ok(row.callsPerSecond > 0 && row.noopPerSecond > 0 && row.commitsPerSecond > 0);
     assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
   }
-  assert.is(rowsOf(rows, 'early').length, 4 * MEASURED.length);
+  for (const what of ['early', 'no history'] as const)
+    assert.is(rowsOf(rows, what).length, 4 * MEASURED.length);
   assert.is(rowsOf(rows, 'cold').length, 6);
   assert.is(rowsOf(rows, 'start').length, MEASURED.length);
   assert.is(rowsOf(rows, 'init').length, 2);
@@ -54,14 +55,19 @@ quick('stores and runtimes: all have rows, and each row stands beside its limits
 quick('the table: has a line for each row and each target', () => {
   const [, ...parts] = output.split(/\n\n(?=[\w ]+: |Targets|\d+ cores)/);
   const lines = parts.map(part => part.split('\n').length);
-  const heads = [3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
-  const kinds: Row['what'][] = ['warm', 'early', 'cold', 'start', 'init'];
+  const heads = [3, 3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
+  const kinds: Row['what'][] = ['warm', 'early', 'no history', 'cold', 'start', 'init'];
   const counts = kinds.map(what => rowsOf(rows, what).length);
   const expected = [...counts, targetsOf(rows).length].map((count, i) => count + (heads[i] ?? 0));
-  assert.equal(lines.slice(0, 6), expected, output);
+  assert.equal(lines.slice(0, 7), expected, output);
 });
 quick('an address: is not given twice, and no request is answered with an error', () => {
-  const asked = [...rowsOf(rows, 'warm'), ...rowsOf(rows, 'early'), ...rowsOf(rows, 'cold')];
+  const asked = [
+    ...rowsOf(rows, 'warm'),
+    ...rowsOf(rows, 'early'),
+    ...rowsOf(rows, 'no history'),
+    ...rowsOf(rows, 'cold'),
+  ];
   assert.ok(asked.length > 0);
   for (const { duplicates, errors } of asked)
     assert.equal({ duplicates, errors }, { duplicates: 0, errors: 0 });

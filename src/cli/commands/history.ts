@@ -56,8 +56,8 @@ export const history = command({
     },
     json: JSON_OPTION,
   },
-  help: `With \`--history on\` the server notes in the ledger who gets an address and what ends that, for 30 days and for at most
-five million moves. Times are those of the ledger's clock. Engines before 29 do not name the container.
+  help: `Unless \`--history off\` says otherwise, the server notes in the ledger who held an address when that ends, for 30 days and
+for at most five million holdings. Times are those of the ledger's clock. Engines before 29 do not name the container.
 What ended a holding: \`release\` (Docker), \`rollback\` (nobody received the answer), \`reconcile\` (the ENI is gone, or the
 host was rebooted), \`operator\` (\`ec2-ipam release\`), \`evidence\` (nothing on the host used it).
 A call without a result has had no answer: what became of it was read from EC2, or the call was taken over by another.

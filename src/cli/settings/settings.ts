@@ -168,7 +168,7 @@ export const SETTINGS = {
   history: one({
     flag: 'history',
     kind: onOff,
-    fallback: 'off',
+    fallback: 'on',
     help: 'note in the ledger who held which address, for 30 days',
   }),
   warmMin: one({

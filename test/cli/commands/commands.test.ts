@@ -88,7 +88,6 @@ async function run(
     AWS_REGION: 'eu-central-1',
     EC2_IPAM_STORE: `sqlite:${path}`,
     EC2_IPAM_LOG_FORMAT: 'json',
-    EC2_IPAM_HISTORY: 'on',
   };
   assert.is(await main(line.split(' '), env, io, assemble), status, `${line}: ${written.all}`);
   return written;

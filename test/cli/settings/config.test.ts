@@ -86,7 +86,7 @@ sources('defaults: are those of the design', () => {
     cooldownMs: 30_000,
     quarantineMs: 600_000,
     strictReuse: false,
-    history: false,
+    history: true,
     confirmMoves: true,
     requestTimeoutMs: 120_000,
     callDeadlineMs: 20_000,
