@@ -1,7 +1,8 @@
 /** The metrics of a server, in Prometheus's text format. https://prometheus.io/docs/practices/naming/ */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { STATUSES, type Status } from '../domain/allocation.ts';
 import { methodOf, type Observer, type Result } from '../domain/observer.ts';
-import type { Store } from '../store/store.ts';
+import type { Store, Tally } from '../store/store.ts';
 import { kept, within } from '../views/kept.ts';
 import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from '../views/ledger-tally.ts';
 
@@ -65,6 +66,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     registers: [register],
   }).set({ version: options.version, runtime: options.runtime }, 1);
 
+  const startedAt = options.timeOfDay() / 1000;
+  /** The subnets that this server has compared with EC2. */
+  const compared = new Set<string>();
   let lastEc2: Result | null = null;
   const tokensOf = new Map<string, () => number>();
   let remembered = () => ({ usable: 0, resting: 0 });
@@ -77,6 +81,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     ec2Called(action, result, ms) {
       lastEc2 = result;
+      all.ec2Requests.inc({ action, result: 'ec2-throttled' }, 0); // so that the first one is an increase
       all.ec2Requests.inc({ action, result });
       all.ec2Seconds.observe({ action }, ms / 1000);
     },
@@ -91,7 +96,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
       all.commitSeconds.observe(ms / 1000);
     },
     drifted: kind => all.drift.inc({ kind }),
-    reconciled: subnet => all.reconciledAt.set({ subnet }, options.timeOfDay() / 1000),
+    reconciled(subnet) {
+      compared.add(subnet);
+      all.reconciledAt.set({ subnet }, options.timeOfDay() / 1000);
+    },
   };
 
   function show(view: LedgerView | null): void {
@@ -104,7 +112,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
     // What the ledger said before the store went away is not shown as if it were so now.
     for (const gauge of [all.oldestIntent, all.withheld]) if (view === null) gauge.remove();
     if (view === null) return;
-    for (const { subnet, status, count } of view.tally) all.addresses.set({ subnet, status }, count);
+    // The alerts sum what is there: a series that goes away at zero would hide a full subnet, and one that appears with
+    // the first comparison, that there is none.
+    for (const [subnet, ofSubnet] of Map.groupBy(view.tally, one => one.subnet)) {
+      for (const status of STATUSES) all.addresses.set({ subnet, status }, countOf(ofSubnet, status));
+      if (!compared.has(subnet)) all.reconciledAt.set({ subnet }, startedAt);
+    }
     for (const age of INTENT_AGES) all.intents.set({ age }, view.intents[age]);
     all.oldestIntent.set(view.oldestIntentMs / 1000);
     all.withheld.set(view.withheld);
@@ -124,6 +137,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
   };
 }
+
+const countOf = (tally: readonly Tally[], status: Status): number =>
+  tally.find(one => one.status === status)?.count ?? 0;
 
 /** Those of the library's own metrics that are wanted. */
 function defaults(): Registry {
@@ -252,7 +268,7 @@ function ledgerMetrics(register: Registry) {
     }),
     reconciledAt: new Gauge({
       name: 'ec2_ipam_last_reconcile_timestamp_seconds',
-      help: 'When this server last compared the subnet with EC2, in seconds since 1970.',
+      help: 'When this server last compared the subnet with EC2, or else when it started, in seconds since 1970.',
       labelNames: ['subnet'],
       registers,
     }),

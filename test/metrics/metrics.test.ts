@@ -19,7 +19,7 @@ const suiteOf = (name: string) => {
   test.before.each(context => {
     context.now = 0;
     const times = { callDeadlineMs: 20_000, intentGraceMs: 930_000 };
-    const clocks = { clock: () => context.now, timeOfDay: () => 1_800_000_000_000 };
+    const clocks = { clock: () => context.now, timeOfDay: () => 1_800_000_000_000 + context.now };
     context.metrics = createMetrics({ ...times, ...clocks, version: '1.2.3', runtime: 'node 24' });
     context.w = world({ observer: context.metrics.observer });
     const text = context.metrics.textOf(context.w.store, () => new Promise(() => {}));
@@ -72,6 +72,14 @@ told('EC2: its requests, its last answer, and the tokens that are left now', asy
   assert.equal(await scrape('ec2_ipam_ec2_requests_total'), [
     `ec2_ipam_ec2_requests_total${name},result="ec2-throttled"} 1`,
   ]);
+  metrics.observer.ec2Called('DescribeInstances', 'ok', 30);
+  assert.equal(
+    await scrape('ec2_ipam_ec2_requests_total{action="DescribeInstances"'),
+    ['ec2-throttled"} 0', 'ok"} 1'].map(
+      said => `ec2_ipam_ec2_requests_total{action="DescribeInstances",result="${said}`,
+    ),
+    'the first that is throttled is an increase',
+  );
   left = -3;
   assert.equal(await scrape('ec2_ipam_ec2_tokens'), [`ec2_ipam_ec2_tokens${name}} -3`]);
 });
@@ -79,11 +87,14 @@ told('EC2: its requests, its last answer, and the tokens that are left now', asy
 told('a comparison with EC2: when it was, and what differed', async ({ w, metrics, scrape }) => {
   await w.request(ENI_A);
   metrics.observer.drifted('foreign');
+  const comparedAt = async () => await scrape('ec2_ipam_last_reconcile');
+  const at = (seconds: number) => [
+    `ec2_ipam_last_reconcile_timestamp_seconds{subnet="${SUBNET}"} ${seconds}`,
+  ];
+  assert.equal([await comparedAt(), await comparedAt()], [at(1_800_000_000), at(1_800_000_000)]);
   metrics.observer.reconciled(SUBNET);
+  assert.equal([await comparedAt(), await comparedAt()], [at(1_800_000_120), at(1_800_000_120)]);
   assert.equal(await scrape('ec2_ipam_drift'), ['ec2_ipam_drift_total{kind="foreign"} 1']);
-  assert.equal(await scrape('ec2_ipam_last_reconcile'), [
-    `ec2_ipam_last_reconcile_timestamp_seconds{subnet="${SUBNET}"} 1800000000`,
-  ]);
 });
 told.run();
 
@@ -97,6 +108,18 @@ shown('addresses: by subnet and status, and the version', async ({ w, scrape }) 
     'ec2_ipam_build_info{version="1.2.3",runtime="node 24"} 1',
   ]);
 });
+
+shown(
+  'a status that no address has: is told as none, so that a full subnet is one',
+  async ({ w, scrape }) => {
+    const free = async () => await scrape(`ec2_ipam_addresses{subnet="${SUBNET}",status="free"}`);
+    await w.request(ENI_A);
+    assert.match((await free()).join(), /\} [1-9]/);
+    const { rows } = await w.store.withStatus(SUBNET, ['free']);
+    await w.store.move(rows.map(row => ({ row, move: 'hold', reservedFor: 'all' }) as const));
+    assert.equal(await free(), [`ec2_ipam_addresses{subnet="${SUBNET}",status="free"} 0`]);
+  },
+);
 
 shown('a store that is away: is told, and what it said before is not shown', async context => {
   const { w, metrics } = context;
