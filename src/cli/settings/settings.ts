@@ -94,7 +94,7 @@ export const SETTINGS = {
   adminListen: optional({
     flag: 'admin-listen',
     kind: listenAddress,
-    help: 'address for /healthz, /readyz and /metrics, apart from those for Docker: http on loopback, unix, or https with --tls-client-ca',
+    help: 'address for pages, their API, /healthz, /readyz and /metrics, apart from those for Docker: http on loopback, unix, or https with --tls-client-ca',
   }),
   tlsCert: optional({
     flag: 'tls-cert',
