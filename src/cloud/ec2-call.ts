@@ -47,7 +47,8 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
   function clientFor(region: string | null): EC2Client {
     const made = new EC2Client({
       ...(region === null ? {} : { region }),
-      ...(options.credentials === null ? {} : { credentials: options.credentials }),
+      // A copy: the SDK notes in it where they come from, and the configuration is frozen.
+      ...(options.credentials === null ? {} : { credentials: { ...options.credentials } }),
       // The SDK passes its settings to the providers of credentials, which use these two.
       ...({ timeout: metadataTimeoutMs, maxRetries: METADATA_RETRIES } as object),
       // No retries: a repeated change would need an intent of its own.

@@ -156,6 +156,11 @@ function onlyMetadata(options: Partial<Ec2Options> = {}): Ec2Client {
   return cloud({ region: null, credentials: null, metadata: metadataAt(server.url), ...options });
 }
 
+ec2('credentials of a configuration file, which is frozen, are used', async () => {
+  const credentials = Object.freeze({ accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret' });
+  assert.is((await cloud({ credentials }).eni(ENI_A)).id, ENI_A);
+});
+
 ec2('region and credentials are found in the metadata of the instance', async () => {
   const here = onlyMetadata({ metadata: metadataDisabled });
   await here.assign(ENI_A, ips(20), LATER);
