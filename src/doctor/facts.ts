@@ -10,7 +10,7 @@ import type { DoctorParts } from './parts.ts';
 import { isElsewhere, type PluginAddress, pluginsOf } from './plugin.ts';
 
 /** The longest a command of the host, or Docker, may take, in milliseconds. */
-export const READ_MS_MAX = 5_000;
+export const READ_MS_MAX = 10_000;
 
 /** A fact that several checks need, or why it is not known. */
 type Fact<T> = { readonly value: T } | { readonly why: string };
@@ -40,7 +40,8 @@ export interface Facts {
 /** Begins to read all that several checks need. */
 export function gather({ metadata, run, docker, files }: DoctorParts): Facts {
   const signal = AbortSignal.timeout(READ_MS_MAX);
-  const id = metadata('instance-id');
+  // On a busy host the first answer may come too late.
+  const id = metadata('instance-id').then(first => (first.kind === 'late' ? metadata('instance-id') : first));
   const plugins = pluginsOf(files);
   return {
     id,

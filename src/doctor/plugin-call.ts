@@ -4,7 +4,7 @@ import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Activated, PluginAddress } from './plugin.ts';
 
-const ANSWER_MS_MAX = 5_000;
+const ANSWER_MS_MAX = 10_000;
 const ANSWER_CHARS_MAX = 65_536;
 
 /** Never throws. */

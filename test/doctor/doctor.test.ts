@@ -138,6 +138,17 @@ doctor('a full ENI with ready addresses, in a full subnet: containers can start'
   assert.match(room?.what ?? '', /30 of 30 addresses, 1 of them ready/);
 });
 
+doctor('metadata that answers the second time only: is no trouble', async () => {
+  let asked = 0;
+  const { findings } = await findingsOf(host => {
+    const { metadata } = partsOf(host);
+    const slow = async (path: string) =>
+      asked++ === 0 ? ({ kind: 'late', why: 'no answer' } as const) : await metadata(path);
+    Object.assign(host, { withoutToken: true, parts: { metadata: slow } });
+  });
+  assert.ok(findings.every(one => one.state === 'ok'));
+});
+
 doctor('several ENIs and no network: says which there are, and asks for one', async () => {
   const { findings } = await findingsOf(host => {
     host.networks = [];
