@@ -54,7 +54,7 @@ test('a /16: its bars count what is there, and a move of another server is told'
   const block = await views.subnet(SUBNET, '10.0.1.0/24');
   assert.equal([block?.cells.length, block?.cells[6]?.status, block?.enis.length], [256, 'ready', 1]);
 
-  const end = pollFor({ store, live, hasHistory: true, clock, wait: pause, log: () => {} });
+  const end = pollFor({ store, live, clock, wait: pause, log: () => {} });
   const reader = live.open({ after: map?.lastEvent ?? '', subnet: null, drop: () => {} });
   await reader?.next();
   await make(other, 6, 'claim', { holder: 'web' });
