@@ -46,7 +46,9 @@ export interface RecentEnd {
 export const LATELY_MS = 3_600_000;
 
 export interface Looks {
-  /** Counts a part of the subnet, in /24s. A part of PART_MAX addresses takes a few milliseconds. */
+  /** Cuts a range into parts that the next three read within a few milliseconds of this process, each at a time. */
+  partsOf(range: AddressRange): AddressRange[];
+  /** Counts a part of the subnet, in /24s. */
   blocks(subnet: SubnetId, range: AddressRange): Promise<BlockCount[]>;
   /** The rows of a part of the subnet, in the order of their addresses. */
   inRange(subnet: SubnetId, range: AddressRange): Promise<Reading<Allocation>>;
@@ -75,9 +77,6 @@ export interface Looks {
   sightingsAt(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<LedgerSighting>>;
 }
 
-/** The addresses of one part of a large subnet. SQLite reads them while this process waits. */
-export const PART_MAX = 2048;
-
 type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
 
 export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect: Dialect): Looks {
@@ -96,6 +95,7 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
     sql`${allocation.subnet} = ${subnet} AND ${isIn(range)}`;
 
   return {
+    partsOf: range => partsOf(range, dialect.partMax),
     async blocks(subnet, range) {
       const block = sql`HEX(SUBSTR(${number}, 1, 15))`;
       const { rows } = await read([
@@ -191,10 +191,13 @@ export const withoutDoubles = (rows: readonly Allocation[]): Allocation[] => [
   ...new Map(rows.map(row => [`${row.subnet} ${row.ip}`, row])).values(),
 ];
 
-/** The parts of a range of at most PART_MAX addresses each, cut where a /24 begins. */
-export function* partsOf({ first, last }: AddressRange): Generator<AddressRange> {
-  for (let from = first; from <= last; from += PART_MAX)
-    yield { first: from, last: Math.min(from + PART_MAX - 1, last) };
+/** The parts of a range of at most `max` addresses each. */
+function partsOf({ first, last }: AddressRange, max: number): AddressRange[] {
+  const count = Math.ceil((last - first + 1) / max);
+  return Array.from({ length: count }, (_, i) => ({
+    first: first + i * max,
+    last: Math.min(first + (i + 1) * max - 1, last),
+  }));
 }
 /** The first address of the /24 that has the address. */
 export const blockOf = (number: number): number => number - (number % 256);

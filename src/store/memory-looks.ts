@@ -22,6 +22,7 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
   const held = (): Allocation[] => rows().filter(row => row.status === 'allocated' && row.iface !== null);
 
   return {
+    partsOf: range => [range],
     async blocks(subnet, range) {
       const groups = Map.groupBy(inPart(subnet, range), row => `${blockOf(numberOf(row.ip))} ${row.status}`);
       return [...groups.values()].flatMap((group): BlockCount[] => {

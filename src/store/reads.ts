@@ -42,6 +42,9 @@ export interface Dialect {
   readonly numberOfFree: SQL;
   /** The first column of the index `intent`. */
   readonly intentAt: Column;
+  /** How many addresses of a large subnet are read in one statement for people: SQLite reads them while this process
+   *  waits. */
+  readonly partMax: number;
   /** The end of an INSERT for a row whose key is there already: the columns are replaced, or nothing if there are
    *  none. */
   onConflict(key: string, replaced: readonly string[]): string;

@@ -1,7 +1,7 @@
 /** How many addresses of a subnet have each status, by /24. */
 import type { Cidr } from '../domain/address.ts';
 import { STATUSES } from '../domain/allocation.ts';
-import { type BlockCount, partsOf } from '../store/looks.ts';
+import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
 import { kept } from './kept.ts';
 import type { Counts } from './shapes.ts';
@@ -14,7 +14,10 @@ const SUBNETS_MAX = 1000;
 export type SubnetCounts = (subnet: LedgerSubnet) => Promise<readonly BlockCount[]>;
 
 /** Returns a function that counts a subnet at most once a second, never twice at a time. */
-export function createSubnetCounts(store: Pick<Store, 'blocks'>, clock: () => number): SubnetCounts {
+export function createSubnetCounts(
+  store: Pick<Store, 'blocks' | 'partsOf'>,
+  clock: () => number,
+): SubnetCounts {
   const byId = new Map<string, () => Promise<readonly BlockCount[]>>();
   return ({ id, cidr }) => {
     const count = byId.get(id) ?? kept(() => countAll(store, id, cidr), KEPT_MS, clock);
@@ -23,9 +26,9 @@ export function createSubnetCounts(store: Pick<Store, 'blocks'>, clock: () => nu
   };
 }
 
-async function countAll(store: Pick<Store, 'blocks'>, id: LedgerSubnet['id'], cidr: Cidr) {
+async function countAll(store: Pick<Store, 'blocks' | 'partsOf'>, id: LedgerSubnet['id'], cidr: Cidr) {
   const found: BlockCount[] = [];
-  for (const part of partsOf(cidr)) {
+  for (const part of store.partsOf(cidr)) {
     found.push(...(await store.blocks(id, part)));
     await nextTurn();
   }

@@ -2,7 +2,6 @@
 import { IpamError } from '../domain/error.ts';
 import type { SubnetId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
-import { PART_MAX, partsOf } from '../store/looks.ts';
 import type { Store } from '../store/store.ts';
 import { nextTurn } from './counts.ts';
 import type { Live } from './live.ts';
@@ -16,9 +15,11 @@ const PAUSES_PER_READ = 20;
 const OVERLAP_MS = 10_000;
 /** The first read begins so long ago: a page may have been made before its stream was opened. */
 const FIRST_MS = 30_000;
+/** More rows than a part of a subnet has. */
+const MOVED_MAX = 20_000;
 
 interface PollParts {
-  readonly store: Pick<Store, 'subnets' | 'movedWithin'>;
+  readonly store: Pick<Store, 'subnets' | 'partsOf' | 'movedWithin'>;
   readonly live: Live;
   /** Milliseconds, monotonic. */
   readonly clock: () => number;
@@ -34,9 +35,9 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
 
   async function read(withinMs: number): Promise<void> {
     for (const { id, cidr } of await store.subnets())
-      for (const part of partsOf(cidr)) {
+      for (const part of store.partsOf(cidr)) {
         if (live.readers() === 0 || ended.signal.aborted) return;
-        live.publish((await store.movedWithin(id as SubnetId, part, withinMs, PART_MAX)).rows);
+        live.publish((await store.movedWithin(id as SubnetId, part, withinMs, MOVED_MAX)).rows);
         await nextTurn();
       }
   }

@@ -46,6 +46,7 @@ export const DIALECT: Dialect = {
   isNever: column => sql`${column} = 0`,
   numberOfFree: sql`${tables.allocation.number}`,
   intentAt: tables.allocation.intentAt,
+  partMax: 16_384,
   onConflict(key, replaced) {
     const sets = (replaced.length > 0 ? replaced : [key]).map(name => `${name} = VALUES(${name})`);
     return `ON DUPLICATE KEY UPDATE ${sets.join()}`;

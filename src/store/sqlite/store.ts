@@ -40,6 +40,7 @@ export const DIALECT: Dialect = {
   // The + keeps SQLite from the index of addresses, after which it would have to sort.
   numberOfFree: sql`+${tables.allocation.number}`,
   intentAt: tables.allocation.movedAt,
+  partMax: 1024,
   onConflict: (key, replaced) =>
     replaced.length === 0
       ? 'ON CONFLICT DO NOTHING'
