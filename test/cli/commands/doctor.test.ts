@@ -1,6 +1,8 @@
 // Goal: `doctor` reads what its settings name, changes nothing, and tells by its exit status. Method: main() in this
 // process, with the simulator's EC2 and metadata on loopback. The rest of this machine is whatever it is.
-import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { assemble } from '../../../src/assemble.ts';
@@ -10,6 +12,7 @@ import type { Vpc } from '../../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
+import { makeCertificates } from '../../kit/servers/certificates.ts';
 import { ETH1, INSTANCE, type Served, SUBNET, serve, simulated } from '../../kit/simulated.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN } from '../../kit/vpcs.ts';
@@ -107,6 +110,44 @@ doctor('with --server: looks at the agent, and asks EC2 nothing', async context 
   assert.equal(of('EC2'), ['not checked: a central server asks it, not this host']);
   assert.equal([...context.vpc.calls.keys()], []);
 });
+
+doctor(
+  'with the certificate of an agent: says until when it is valid, and that the server answers',
+  async context => {
+    const { ca, server, sign, remove } = makeCertificates();
+    const own = sign('host', `URI:ec2-ipam://instance/${INSTANCE}`);
+    const text = (path: string) => readFileSync(path, 'utf8');
+    const file = join(context.folder, 'agent.pem');
+    writeFileSync(file, text(own.key) + text(own.cert), { mode: 0o600 });
+    const asked: string[] = [];
+    const tls = { ca: text(ca), cert: text(server.cert), key: text(server.key) };
+    const central = createServer(
+      { ...tls, requestCert: true, rejectUnauthorized: true },
+      (request, response) => {
+        asked.push(`${request.method} ${request.url}`);
+        response.end('{"Implements":["IpamDriver"]}');
+      },
+    );
+    await new Promise<void>(resolve => central.listen(0, '127.0.0.1', resolve));
+    const { port } = central.address() as AddressInfo;
+    try {
+      const { of } = await examined(context, ['--server', `https://127.0.0.1:${port}`, '--server-ca', ca]);
+      assert.match(
+        of('certificate')[0] ?? '',
+        new RegExp(`^ok: the certificate of ${INSTANCE} is valid until 20`),
+      );
+      assert.equal(of('servers'), [`ok: https://127.0.0.1:${port} answers`]);
+      assert.equal(asked, ['POST /Plugin.Activate']);
+      const unnamed = await examined(context);
+      assert.match(unnamed.of('certificate')[0] ?? '', /^ok/);
+      assert.equal(unnamed.of('servers'), ['not checked: which servers the agent has is not known']);
+    } finally {
+      central.close();
+      central.closeAllConnections();
+      remove();
+    }
+  },
+);
 
 doctor('an ENI that is no id: is wrong usage', async context => {
   const { io, written } = keptIo();
