@@ -26,8 +26,9 @@ export function judgeVersion(version: string): Verdict {
   );
 }
 
-/** The reason is that of a system's error, or what was wrong with the answer. */
-export function judgeAway(socketPath: string, reason: string): Verdict {
+/** `error`: the message of Docker's client. */
+export function judgeAway(socketPath: string, error: string): Verdict {
+  const reason = error.replace(`Docker at ${socketPath} cannot be read: `, '');
   if (/EACCES|EPERM/.test(reason))
     return broken(`Docker's socket ${socketPath} may not be used: ${reason}`, 'run this as root');
   if (/ENOENT|ECONNREFUSED/.test(reason))

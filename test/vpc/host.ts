@@ -1,6 +1,7 @@
 /** A Docker host, on which ec2-ipam is installed by the commands of the READMEs. */
 import { cpSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import type { Result } from '../kit/docker/netns.ts';
 import { Instance } from './instance.ts';
 import { blockBehind, linesOf } from './readme.ts';
 import { CERTIFICATES, EC2, IMAGE_FOLDER, PASSWORD, type Tenant } from './site.ts';
@@ -73,6 +74,11 @@ export class Host extends Instance {
   /** Runs the program by hand, with the server's settings. */
   ipam(line: string): Promise<string> {
     return this.must(`ec2-ipam ${line}`, { ...this.#environment });
+  }
+
+  /** The same for a command that may fail. */
+  tryIpam(line: string): Promise<Result> {
+    return this.run(`ec2-ipam ${line}`, { ...this.#environment });
   }
 
   /** Throws if its ledger does not say that so many addresses are held. */

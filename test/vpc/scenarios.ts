@@ -2,6 +2,7 @@ import type { Fixture } from './fixture.ts';
 import type { Way } from './host.ts';
 import { churn } from './scenarios/churn.ts';
 import { everyday } from './scenarios/docker.ts';
+import { doctor } from './scenarios/doctor.ts';
 import { evidence } from './scenarios/evidence.ts';
 import { modes } from './scenarios/modes.ts';
 import {
@@ -57,6 +58,7 @@ export const GROUPS: readonly Group[] = [
     scenario('embedded, ranges of their own: no host gives an address of the other', disjointRanges),
     scenario('embedded, the same range: what EC2 refuses is skipped', overlappingRanges),
   ]),
+  group('embedded', [scenario('doctor: a healthy host is, and each of thirteen troubles is named', doctor)]),
 ];
 
 export const SCENARIOS: readonly Scenario[] = GROUPS.flatMap(({ tracks }) => tracks.flat());
