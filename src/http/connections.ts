@@ -24,6 +24,12 @@ const ASK_AFTER_MS = 60_000;
 /** Between two looks for connections whose head is late. */
 const LATE_LOOK_MS = 1000;
 
+export interface ConnectionBounds extends NewcomerBounds {
+  /** Of more connections the oldest makes room for the newest, one without a request first. For clients that connect
+   *  again by themselves: dockerd takes a closed connection for a failed call. */
+  readonly roomMax?: number;
+}
+
 export interface Connections {
   /** Calls `begin` when it is the turn of the request on its connection; see `Connection`. Answers itself when too many
    *  requests wait. */
@@ -38,7 +44,7 @@ export function createConnections(
   http: Server,
   front: NetServer,
   log?: Log,
-  bounds: NewcomerBounds = NEWCOMER_BOUNDS,
+  bounds: ConnectionBounds = NEWCOMER_BOUNDS,
 ): Connections {
   /** All accepted sockets. `http` does not know a socket before its TLS handshake has ended. */
   const accepted = new Set<Socket>();
@@ -52,6 +58,7 @@ export function createConnections(
 
   front.on('connection', (socket: Socket) => {
     acceptedCount++;
+    if (accepted.size >= (bounds.roomMax ?? Number.POSITIVE_INFINITY)) makeRoom();
     accepted.add(socket);
     socket.setKeepAlive(true, ASK_AFTER_MS);
     newcomers.came(socket);
@@ -65,6 +72,13 @@ export function createConnections(
       connection.closed();
     });
   });
+
+  function makeRoom(): void {
+    const idle = [...open.values()].find(connection => connection.mayEnd());
+    const [oldest] = accepted;
+    if (idle !== undefined) idle.end();
+    else oldest?.destroy();
+  }
 
   function endLate(): void {
     for (const [socket, connection] of open) {

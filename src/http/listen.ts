@@ -15,9 +15,8 @@ import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
 import { isLoopbackSocket, pageRefusal } from '../domain/web-page.ts';
 import { createClientPlaces, OF_ADDRESS_MAX } from './client-places.ts';
-import { createConnections } from './connections.ts';
+import { type ConnectionBounds, createConnections } from './connections.ts';
 import { noteUnixPeer } from './identity.ts';
-import type { NewcomerBounds } from './newcomers.ts';
 import { createSeldom } from './seldom.ts';
 import { nameSocket, withFreeName } from './stale-socket.ts';
 import { createTlsFront, type TlsBounds, type TlsFiles } from './tls-front.ts';
@@ -68,7 +67,7 @@ export async function listen(
   app: App,
   listener: Listener,
   log?: Log,
-  bounds?: NewcomerBounds & TlsBounds & PlaceBounds & Who,
+  bounds?: ConnectionBounds & TlsBounds & PlaceBounds & Who,
 ): Promise<Listening> {
   const seldom = log === undefined ? undefined : createSeldom(log);
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });

@@ -7,8 +7,8 @@ import { connect } from 'node:net';
 import { NEWCOMER_BOUNDS } from '../../src/http/newcomers.ts';
 import { certificates, LOCAL, PLAIN, TLS, tlsOptions, toward } from '../kit/servers/transports.ts';
 import { assert } from '../kit/uvu.ts';
-import { until } from '../kit/wait.ts';
-import { failed, mute, post, serve, serverSuite } from './server.ts';
+import { pause, until } from '../kit/wait.ts';
+import { app, begin, failed, mute, post, serve, serverSuite } from './server.ts';
 
 const places = serverSuite('places of clients', { certificates: true });
 
@@ -55,6 +55,34 @@ for (const { name, listener } of [...PLAIN, TLS])
     await until('a place', async () => !(await failed(post(address, 'a'))));
     for (const one of open) one.destroy();
   });
+
+/** For so long a client without a pending response may be about to send. */
+const SILENT_MS = 1000;
+for (const { name, listener } of [...PLAIN, TLS])
+  places(`where the oldest makes room, on ${name}: an idle one does, else the oldest`, async () => {
+    const { address } = await serve(listener(), undefined, { ...NEWCOMER_BOUNDS, roomMax: 3 });
+    const { sent: slow } = await begin(() => post(address, 'slow', { path: '/slow' }));
+    const agents = [keepAlive(listener), keepAlive(listener)];
+    for (const agent of agents) assert.is(await post(address, 'a', { agent }), 'POST a');
+    await pause(SILENT_MS);
+    assert.is(await post(address, 'b'), 'POST b');
+    app.finish();
+    assert.is(await slow, 'POST slow', 'the oldest was not idle');
+    destroyAll(agents);
+    const { sent: busy } = await begin(() => post(address, 'busy', { path: '/slow' }));
+    const others = [1, 2, 3].map(() => keepAlive(listener));
+    const answers = others.map(agent => post(address, 'c', { agent }));
+    assert.ok(await failed(busy), 'no other one was idle for long enough');
+    assert.equal(await Promise.all(answers), ['POST c', 'POST c', 'POST c']);
+    destroyAll(others);
+  });
+const destroyAll = (agents: readonly { destroy(): void }[]): void => {
+  for (const agent of agents) agent.destroy();
+};
+const keepAlive = (listener: () => { kind: string }) =>
+  listener().kind === 'https'
+    ? new Agent({ keepAlive: true, ...tlsOptions(certificates.client) })
+    : new KeepAlive({ keepAlive: true });
 
 /** The timers of Linux for connections to the port: 2 is keep-alive. */
 const timersTo = (port: number): string[] =>

@@ -29,8 +29,11 @@ import { FORMER_LISTEN, SERVE_SETTINGS } from '../settings/settings.ts';
 const OPEN_AGAIN_MS = 1000;
 /** At the start: how long the check of account and Region may take. */
 const IDENTITY_MAX_MS = 5000;
-/** Of the admin listener. Those who look after a server are few. */
-const ADMIN_BOUNDS = { silentMaxMs: 30_000, totalMax: 50, ofAddressMax: 50, openMax: 250, servesPages: true };
+/** Of the admin listener. Those who look after a server are few, and idle connections of some never keep others out. */
+const ADMIN_BOUNDS = {
+  ...{ silentMaxMs: 30_000, totalMax: 50, ofAddressMax: 50 },
+  ...{ roomMax: 250, openMax: 500, servesPages: true },
+};
 /** At the end: how long the last requests may take beyond `--request-timeout`, since a request may arrive while the
  *  server stops; and how long the rollback of interrupted ones may take. */
 const LAST_REQUESTS_MS = 5000;
