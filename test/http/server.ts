@@ -77,7 +77,7 @@ export async function serve(
 
 interface How {
   readonly path?: string;
-  readonly agent?: Agent;
+  readonly agent?: Agent | undefined;
   /** With which certificate, over https; null: with none. */
   readonly client?: Parameters<typeof tlsOptions>[0];
 }
