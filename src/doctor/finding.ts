@@ -38,4 +38,4 @@ export const broken: (what: string, fix: string) => Verdict = verdict('broken');
 export const notChecked: (what: string, fix?: string) => Verdict = verdict('not checked');
 
 export const named = (check: string, verdicts: readonly Verdict[]): Finding[] =>
-  verdicts.map(one => ({ check, ...one }));
+  verdicts.map(one => ({ check: line(check), ...one }));

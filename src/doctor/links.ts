@@ -74,14 +74,13 @@ export function judgeInterface(
     found.push(warning(`${name} is up, but has no carrier`, 'see that the ENI is attached, and dmesg'));
   if (addresses.length > 0 && !isHosts) {
     const fix = `${MKNET} --persist ${name}, then: ip address flush dev ${name}`;
-    const isPrimary = addresses.every(address => address.split('/')[0] === primary);
+    const shown = `${name} has ${addresses.join(', ')}`;
+    // No container gets the primary address, or one of IPv6.
+    const isHarmless = addresses.every(one => one.includes(':') || one.split('/')[0] === primary);
     found.push(
-      isPrimary
-        ? warning(
-            `${name} has the ENI's primary address ${addresses[0]}: the host takes part in its subnet`,
-            fix,
-          )
-        : broken(`${name} has ${addresses.join(', ')}: the host answers for addresses of containers`, fix),
+      isHarmless
+        ? warning(`${shown}: the host takes part in the subnet of the containers`, fix)
+        : broken(`${shown}: the host answers for addresses of containers`, fix),
     );
   }
   return found.length > 0 ? found : [ok(`${name} is up${isHosts ? '' : ' and has no address'}`)];

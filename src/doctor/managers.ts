@@ -157,8 +157,11 @@ async function judgeNetworkManager(files: Files, { index, name, mac }: Link): Pr
         if (list.split(/[;,\s]+/).some(one => one === `mac:${mac}` || one === `interface-name:${name}`))
           return null;
   const said = `[keyfile]\\nunmanaged-devices+=mac:${mac}\\n`;
-  return broken(
-    `NetworkManager manages ${name}, and puts addresses on it`,
+  // Without a profile it may make one by itself, when it sees the interface anew.
+  const isActive = state === null || /^connection-uuid=./m.test(state);
+  const [judge, does] = isActive ? [broken, 'puts'] : [warning, 'may put'];
+  return judge(
+    `NetworkManager manages ${name}, and ${does} addresses on it`,
     `printf '${said}' >/etc/NetworkManager/conf.d/99-ec2-ipam-${name}.conf && nmcli general reload`,
   );
 }

@@ -79,7 +79,15 @@ export const CASES: Case[] = [
       h.addresses += '3: ens6    inet 10.0.1.10/24 scope global ens6\n';
     },
     'warning interface ens6',
-    'primary address…flush dev ens6',
+    '10.0.1.10/24: the host takes part…flush dev ens6',
+  ],
+  [
+    'one with an address of IPv6',
+    h => {
+      h.addresses += '3: ens6    inet6 2001:db8::7/64 scope global\n';
+    },
+    'warning interface ens6',
+    '2001:db8::7/64…flush dev ens6',
   ],
   [
     'no interface for the ENI',
@@ -174,6 +182,15 @@ export const CASES: Case[] = [
     put('/proc/8/comm', 'NetworkManager\n'),
     'broken managers ens6',
     'NetworkManager…unmanaged-devices+=mac:02:0a:1b:2c:10:01',
+  ],
+  [
+    'NetworkManager without a profile for it',
+    host => {
+      host.files.set('/proc/8/comm', 'NetworkManager\n');
+      host.files.set('/run/NetworkManager/devices/3', '[device]\nmanaged=true\n');
+    },
+    'warning managers ens6',
+    'may put addresses…99-ec2-ipam-ens6.conf',
   ],
   [
     'ifupdown',

@@ -8,6 +8,7 @@ import { isBroken, reportText } from '../../src/doctor/report.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { cleaned } from '../../src/domain/text.ts';
 import { makeCertificates } from '../kit/servers/certificates.ts';
+import { seeded } from '../kit/simulated.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { CASES, networkd, OTHER, SPEC, type Spoil } from './cases.ts';
 import {
@@ -261,6 +262,46 @@ for (const [what, parts, states, says] of agents)
     assert.ok(own.some(one => says.test(one.what)));
     assert.equal(host.asked, []);
   });
+
+doctor('garbage in every text that is read: is never more than a finding', async () => {
+  const bits = [
+    '\0',
+    '\u001b[2J',
+    '\n',
+    '[Match]\n',
+    'Name=',
+    '*',
+    '(',
+    '{"Addr":',
+    '"unix://',
+    '999999999999',
+    'ens6',
+    '=',
+  ];
+  bits.push(MAC, 'iface ', 'inet ', '\\', ' ', ': <UP>', '[]', 'null', '\u202e', 'i-', '/', '%', ';');
+  for (let seed = 1; seed <= 300; seed++) {
+    const random = seeded(seed);
+    const garbage = () =>
+      Array.from({ length: 1 + random() * 12 }, () => bits[Math.floor(random() * bits.length)]).join('');
+    const { findings } = await findingsOf(host => {
+      const paths = [...host.files.keys(), '/etc/network/interfaces', '/etc/systemd/network/10-a.network'];
+      paths.push('/etc/docker/plugins/ec2-ipam.json', '/etc/docker/plugins/ec2-ipam.spec', '/proc/7/comm');
+      for (const path of paths) if (random() < 0.3) host.files.set(path, garbage());
+      for (const key of host.metadata.keys()) if (random() < 0.1) host.metadata.set(key, garbage());
+      if (random() < 0.3) host.links += garbage();
+      if (random() < 0.3) host.addresses = garbage();
+      if (random() < 0.3) host.version = garbage();
+      if (random() < 0.3) host.answer = { status: 200, text: garbage() };
+      if (random() < 0.3) host.networks = [network({ name: garbage(), parent: garbage(), mode: garbage() })];
+    });
+    for (const { check, what, fix } of findings)
+      assert.ok(
+        [check, what, fix ?? ''].every(text => cleaned(text, 1_000) === text),
+        `seed ${seed}: ${JSON.stringify({ check, what, fix })}`,
+      );
+    assert.ok(findings.length >= 10, `seed ${seed}`);
+  }
+});
 
 doctor('what hangs, or throws: ends within its bound as not checked, and the rest is there', async () => {
   const never = new Promise<never>(() => {});
