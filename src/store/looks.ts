@@ -53,7 +53,7 @@ export interface Looks {
   /** The rows of a part of the subnet, in the order of their addresses. */
   inRange(subnet: SubnetId, range: AddressRange): Promise<Reading<Allocation>>;
   /** Those of a part of the subnet that moved, went missing or were put on their ENIs within the last `withinMs`, at most
-   *  `limit`. It reads the part. */
+   *  `limit`. Rows that were only added do not count. It reads the part. */
   movedWithin(
     subnet: SubnetId,
     range: AddressRange,
@@ -82,7 +82,8 @@ type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
 export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect: Dialect): Looks {
   const { allocation, eni, history, sighting } = dialect.tables;
   const { select, isIn } = createReads(dialect);
-  const { holder, iface, missingSince, movedAt, number, placedAt, reservedFor, status, token } = allocation;
+  const { generation, holder, iface, missingSince, movedAt, number, placedAt, reservedFor, status, token } =
+    allocation;
   const isHeld = sql`${status} = 'allocated'`;
   // The rows that are on no ENI are not read: the index of ENIs leads.
   const isOnEni = sql`${iface} > ''`;
@@ -115,7 +116,7 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
     movedWithin(subnet, range, withinMs, limit) {
       const since = sql`${NOW} - ${withinMs}`;
       return rowsOf([
-        sql`${select} WHERE ${inPart(subnet, range)} AND (${movedAt} >= ${since} OR ${missingSince} >= ${since}
+        sql`${select} WHERE ${inPart(subnet, range)} AND ${generation} > 0 AND (${movedAt} >= ${since} OR ${missingSince} >= ${since}
           OR ${placedAt} >= ${since}) LIMIT ${limit}`,
       ]);
     },

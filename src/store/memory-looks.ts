@@ -46,7 +46,8 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
       const since = clock() - withinMs;
       const isLate = (at: number | null) => at !== null && at >= since;
       const late = inPart(subnet, range).filter(
-        row => isLate(row.movedAt) || isLate(row.missingSince) || isLate(row.placedAt),
+        row =>
+          row.generation > 0 && (isLate(row.movedAt) || isLate(row.missingSince) || isLate(row.placedAt)),
       );
       return reading(late.slice(0, limit));
     },
