@@ -1,10 +1,19 @@
 // Goal: at whatever step of a move's transaction the server reports whatever error, what the store answers is what
 // the ledger says. Method: a gate that adds to the packet of a move, so that the server stops there by itself; a
 // statement that is done and reported as failed is a block that ends with the error.
-import type { Allocation, Change } from '../../../src/domain/allocation.ts';
+import { randomUUID } from 'node:crypto';
+import type { Allocation } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { LateOutcomes, Store } from '../../../src/store/store.ts';
-import { type Gated, MOVE_PACKET, openGated, SHAPES, type Shape } from '../../kit/databases/gated.ts';
+import {
+  changesOf,
+  type Gated,
+  isTold,
+  MOVE_PACKET,
+  openGated,
+  SHAPES,
+  type Shape,
+} from '../../kit/databases/gated.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { make, one, rowsOf } from '../../kit/ledger.ts';
 import { ipsOf } from '../../kit/rows.ts';
@@ -52,15 +61,16 @@ interface Tried {
   /** How often the claimed row was written. */
   readonly writes: number;
 }
-/** Claims one address, and takes another off where a transaction is wanted, in one packet that `alter` changes;
+/** Claims one address, and takes another off where a transaction is wanted; or releases one: in one packet that `alter` changes;
  *  everything after it is refused with `then`, as long as the move lasts. Whatever the store answers, what it says was
  *  moved is what was moved. */
 async function tryMove(context: Gated, shape: Shape, alter: Alter, then: number | null): Promise<Tried> {
   const { store, witness, gate } = context;
   await restore(witness);
-  const first = await one(witness, 10);
-  const changes: Change[] = [{ row: first, move: 'claim', holder: 'web-1' }];
-  if (shape.name === 'transaction') changes.push({ row: await one(witness, 11), move: 'unassign' });
+  if (shape.name === 'release') await make(witness, 10, 'claim');
+  const [first, second] = [await one(witness, 10), await one(witness, 11)];
+  const call = randomUUID();
+  const changes = changesOf(shape, first, second, call);
   let isAltered = false;
   gate.rewrite(sql => {
     if (isAltered) return then !== null && sql.includes('`allocation`') ? signal(then) : sql;
@@ -74,7 +84,10 @@ async function tryMove(context: Gated, shape: Shape, alter: Alter, then: number 
   });
   gate.rewrite(null);
   const rows = await rowsOf(witness, [10, 11]);
-  assert.equal(told, ipsOf(rows.filter(({ status }) => status !== 'ready')), answer);
+  const isMoved = (row: Allocation) => row.status !== (row.ip === first.ip ? first : second).status;
+  assert.equal(told, ipsOf(rows.filter(isMoved)), answer);
+  if (shape.name === 'release')
+    assert.is(await isTold(witness, first, call), told.length > 0, `${answer}: the history says the same`);
   return { answer, writes: (rows[0]?.generation ?? 0) - first.generation };
 }
 

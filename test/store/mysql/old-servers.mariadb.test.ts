@@ -122,15 +122,15 @@ beside(
   'the history: a holding that one ended is missing, of one that it began the call is not known',
   async context => {
     const { w, old, release } = context;
-    const { ip } = await w.request(ENI_A, { ...by(A, 'r-1'), holder: 'new' });
+    const { ip } = await w.request(ENI_A, { ...by(A, 'r-1'), holder: 'new', call: 'call-1' });
     const told = async () => {
       const { rows } = await w.store.history(SUBNET, ip, 10);
       return rows.map(one => [one.container, one.isHeld, one.instance, one.request, one.server]);
     };
     const server = (await w.rowOf(ip)).token?.slice(0, 8);
-    assert.equal(await told(), [['new', true, A, null, server]]);
+    assert.equal(await told(), [['new', true, A, 'call-1', server]]);
     await old(ip, 'found');
-    assert.equal(await told(), [['new', true, A, null, server]]);
+    assert.equal(await told(), [['new', true, A, 'call-1', server]]);
     await old(ip, 'release');
     assert.equal(await told(), []);
     await old(ip, 'claim');

@@ -1,13 +1,14 @@
 // Goal: a node that loses quorum at any step of a move leaves nobody in error about what the cluster has committed.
 // Method: a node of three is cut off from the others while a move waits at one step of its packet, and at random
 // moments of a load; once it is back, what was told of is what the other nodes have.
+import { randomUUID } from 'node:crypto';
 import process from 'node:process';
 import { type Allocation, type Change, moveToGiveUp } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { type Galera, startGalera } from '../../kit/databases/galera.ts';
 import { type Gate, openGate } from '../../kit/databases/gate.ts';
-import { MOVE_PACKET, SHAPES, type Shape } from '../../kit/databases/gated.ts';
+import { changesOf, isTold, MOVE_PACKET, SHAPES, type Shape } from '../../kit/databases/gated.ts';
 import { newRows, putOn, rowsOf } from '../../kit/ledger.ts';
 import { byLength } from '../../kit/length.ts';
 import { ENI, range } from '../../kit/rows.ts';
@@ -34,7 +35,7 @@ quorum.before(async () => {
   galera = await startGalera();
   await galera.create(DATABASE);
   gate = await openGate(Number(new URL(galera.url(0, DATABASE)).port));
-  store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS, history: false }, { port: gate.port });
+  store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS }, { port: gate.port });
   witness = galera.store(1, DATABASE);
   await witness.migrate();
   await witness.add(newRows(...ROWS));
@@ -119,11 +120,12 @@ const claimOf = (row: Allocation | undefined): Change => ({
   move: 'claim',
   holder: 'web-1',
 });
-for (const { name, steps, commits } of byLength<readonly Shape[]>({
+for (const shape of byLength<readonly Shape[]>({
   full: SHAPES,
   short: SHAPES.slice(1),
   leftOut: 'a loss of quorum in a move of one statement',
-}))
+})) {
+  const { name, steps, commits } = shape;
   for (const [step, statement] of byLength({
     full: [...steps.entries()],
     // On both sides of the commit.
@@ -131,9 +133,11 @@ for (const { name, steps, commits } of byLength<readonly Shape[]>({
     leftOut: `a loss of quorum before the first ${commits} statements of a ${name}`,
   }))
     quorum(`before ${statement} (${step}) of a ${name}: what was committed is told of later`, async () => {
+      if (name === 'release') await witness.move([claimOf((await rowsThere())[0])]);
       const before = await rowsThere();
-      const changes = [claimOf(before[0])];
-      if (name === 'transaction') changes.push({ row: before[1] as Allocation, move: 'unassign' });
+      const [first, second] = before as [Allocation, Allocation];
+      const call = randomUUID();
+      const changes = changesOf(shape, first, second, call);
       let packet: readonly string[] = [];
       gate.rewrite(sql => {
         if (!sql.includes(MOVE_PACKET)) return sql;
@@ -146,7 +150,7 @@ for (const { name, steps, commits } of byLength<readonly Shape[]>({
       assert.is(packet.length, steps.length, packet.join('; '));
       for (const [i, sql] of packet.entries()) assert.ok(sql.startsWith(steps[i] ?? ''), sql);
       if (step > commits)
-        await until('it is committed', async () => (await rowsThere())[0]?.status === 'allocated');
+        await until('it is committed', async () => (await rowsThere())[0]?.status !== first.status);
       await isolate(true);
       const answers: string[] = [];
       const told = await toldOf([move], answers);
@@ -156,8 +160,11 @@ for (const { name, steps, commits } of byLength<readonly Shape[]>({
       // Each time the node was lost before its answer; what was committed by then is told of later.
       assert.equal(answers, ['down']);
       assert.is(told.size, step > commits ? changes.length : 0);
+      if (name === 'release')
+        assert.is(await isTold(witness, first, call), step > commits, 'the history says the same');
       assert.equal(await judge(before, told), []);
     });
+}
 
 quorum(`at ${RANDOM_ROUNDS} random moments of a load: what was committed is told of later`, async () => {
   const tally = new Map<string, number>();
