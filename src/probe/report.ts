@@ -57,7 +57,10 @@ function triedText({ name, call, because, expected, seen, ours, shownAfterMs }: 
 
 const differs = (expected: Verdict, seen: Verdict): string => differencesOf(seen, expected).join(', ');
 const verdictText = (verdict: Verdict): string =>
-  verdict === null ? 'done' : `${verdict.code}: ${verdict.text}`;
+  verdict === null ? 'done' : inLine(`${verdict.code}: ${verdict.text}`);
+
+/** EC2's texts and what is in a transcript are from others: none begins a line of its own. */
+const inLine = (text: string): string => text.replace(/\s+/g, ' ');
 const delayText = (ms: number | null): string =>
   ms === null
     ? 'by no description in the time'
@@ -68,11 +71,11 @@ export function comparisonText({ compared, notCompared, delays }: Comparison): s
   return [
     ...compared.map(({ name, ec2, simulator, differs: what }) =>
       what.length === 0
-        ? `same     ${name}\n`
-        : `DIFFERS  ${name}: ${what.join(', ')}\n  EC2        ${verdictText(ec2)} = ${meaningOf(ec2)}\n  simulator  ${verdictText(simulator)} = ${meaningOf(simulator)}\n`,
+        ? `same     ${inLine(name)}\n`
+        : `DIFFERS  ${inLine(name)}: ${what.join(', ')}\n  EC2        ${verdictText(ec2)} = ${meaningOf(ec2)}\n  simulator  ${verdictText(simulator)} = ${meaningOf(simulator)}\n`,
     ),
-    ...notCompared.map(({ name, why }) => `not compared  ${name}: ${why}\n`),
-    ...delays.map(({ name, shownAfterMs }) => `delay    ${name}: shown ${delayText(shownAfterMs)}\n`),
+    ...notCompared.map(({ name, why }) => `not compared  ${inLine(`${name}: ${why}`)}\n`),
+    ...delays.map(({ name, shownAfterMs }) => `delay    ${inLine(name)}: shown ${delayText(shownAfterMs)}\n`),
     `${compared.length} compared, ${differing.length} differ, ${notCompared.length} not compared\n`,
   ].join('');
 }

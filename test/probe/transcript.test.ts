@@ -123,6 +123,20 @@ for (const [what, seen, differs] of [
       );
   });
 
+transcripts('with ends of lines in its texts: none begins a line of the comparison', () => {
+  const forged = 'x\nsame     y\r\n0 compared, 0 differ';
+  const verdict = { code: forged, text: forged };
+  const text = comparisonText({
+    compared: [
+      { name: forged, ec2: verdict, simulator: null, differs: ['code'] },
+      { name: forged, ec2: null, simulator: null, differs: [] },
+    ],
+    notCompared: [{ name: forged, why: forged }],
+    delays: [{ name: forged, shownAfterMs: null }],
+  });
+  assert.is(text.trimEnd().split(/[\r\n]+/).length, 7, text);
+});
+
 transcripts('with a call that had no answer, or with IPv6: says that it is not compared', async () => {
   const { whole } = await transcript();
   const first = named(whole, 'a named address');
