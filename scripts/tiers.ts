@@ -74,9 +74,9 @@ export const TIERS: readonly Tier[] = [
   {
     name: 'browser',
     runtimes: ['node'],
-    needs: ['./dist/ec2-ipam.mjs', 'chromium'],
-    shortS: 10,
-    limitMs: 5 * MINUTE_MS,
+    needs: ['./dist/ec2-ipam.mjs', 'chromium', 'mariadbd', 'mariadb-install-db'],
+    shortS: 70,
+    limitMs: 10 * MINUTE_MS,
   },
   {
     name: 'monitoring',

@@ -4,6 +4,7 @@ import {
   type BesideRow,
   type ColdRow,
   type InitRow,
+  PAGES,
   ROW_COUNTS,
   type Row,
   rowsOf,
@@ -55,7 +56,7 @@ function target<R>(
 /** Returns the targets that the rows can answer. */
 export function targetsOf(rows: readonly Row[]): Target[] {
   const all = [
-    ...loadTargets(rowsOf(rows, 'warm'), rowsOf(rows, 'early'), rowsOf(rows, 'cold')),
+    ...loadTargets(rowsOf(rows, 'warm'), rowsOf(rows, 'early'), rowsOf(rows, 'pages'), rowsOf(rows, 'cold')),
     ...warmTargets(rowsOf(rows, 'warm')),
     ...historyTargets(rowsOf(rows, 'no history')),
     ...coldTargets(rowsOf(rows, 'cold')),
@@ -67,9 +68,10 @@ export function targetsOf(rows: readonly Row[]): Target[] {
 function loadTargets(
   warm: readonly WarmRow[],
   early: readonly BesideRow[],
+  pages: readonly BesideRow[],
   cold: readonly ColdRow[],
 ): Target[] {
-  const kinds = [warm, early, cold].filter(rows => rows.length > 0);
+  const kinds = [warm, early, pages, cold].filter(rows => rows.length > 0);
   const totals = kinds.map(rows => ({
     what: rows[0]?.what,
     duplicates: sum(rows.map(row => row.duplicates)),
@@ -220,7 +222,7 @@ const WARM: readonly Column<WarmRow>[] = [
   ['', 'MB', row => whole(row.peakResidentMb)],
 ];
 
-const EARLY: readonly Column<BesideRow>[] = [
+const BESIDE: readonly Column<BesideRow>[] = [
   STORE,
   RUNTIME,
   ...LOAD,
@@ -287,7 +289,8 @@ const TARGETS: readonly Column<Target>[] = [
 export function table(rows: readonly Row[], targets: readonly Target[]): string {
   const parts = [
     part('Warm: RequestAddress and ReleaseAddress, the address ready', WARM, rowsOf(rows, 'warm')),
-    part('Early reuse: the same with nothing rested on the ENI', EARLY, rowsOf(rows, 'early')),
+    part('Early reuse: the same with nothing rested on the ENI', BESIDE, rowsOf(rows, 'early')),
+    part(`Pages: the same with ${PAGES} maps open`, BESIDE, rowsOf(rows, 'pages')),
     part('History off: the same, beside the warm rows', NO_HISTORY, rowsOf(rows, 'no history')),
     part('Cold: RequestAddress, no address ready', COLD, rowsOf(rows, 'cold')),
     part('Start: of the server', START, rowsOf(rows, 'start')),

@@ -69,9 +69,11 @@ export interface WarmRow {
   readonly peakResidentMb: number;
 }
 
-/** The same on ENIs that hold as many addresses as they may, of which none has rested; or with `--history off`. */
+export const PAGES = 10;
+/** The same on ENIs that hold as many addresses as they may, of which none has rested; or with
+ *  `--history off`; or while PAGES maps of the subnet are open. */
 export interface BesideRow extends Omit<WarmRow, 'what'> {
-  readonly what: 'early' | 'no history';
+  readonly what: 'early' | 'no history' | 'pages';
   /** The warm row with as many clients, measured in turns with this one. */
   readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs' | 'releaseMs'>;
 }

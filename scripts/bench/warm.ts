@@ -1,12 +1,23 @@
 /** Warm rows: servers whose ENIs have addresses ready. The rows of one runtime and store are measured in
  *  turns: each round gives every row a window of no-ops, one of load, and one of each limit of the store,
  *  so that whatever else the machine does affects all of them. */
+import { freePort } from '../../test/kit/servers/process.ts';
 import type { Runtime } from '../tiers.ts';
 import type { Driver } from './driver.ts';
 import { latencyOf } from './load.ts';
 import { CONTAINERS_PER_ENI, type Fixture, openFixture, withMemory } from './programs.ts';
-import { type Bench, type BesideRow, CIDRS, ROW_COUNTS, type RowCount, sum, type WarmRow } from './rows.ts';
+import {
+  type Bench,
+  type BesideRow,
+  CIDRS,
+  PAGES,
+  ROW_COUNTS,
+  type RowCount,
+  sum,
+  type WarmRow,
+} from './rows.ts';
 import type { LedgerCopy, StoreKind } from './stores.ts';
+import { openWatchers, type Watchers } from './watchers.ts';
 
 const CLIENTS_PER_ENI = 10;
 const NODE_ROWS = { clients: [1, 10, 50, 200], rows: ['4k', '65k'] } as const;
@@ -24,6 +35,7 @@ const BESIDE: Readonly<Record<BesideRow['what'], typeof SETTINGS & { EC2_IPAM_HI
   // Nothing has rested, however long it takes.
   early: { ...SETTINGS, EC2_IPAM_COOLDOWN: '24h' },
   'no history': { ...SETTINGS, EC2_IPAM_HISTORY: 'off' },
+  pages: SETTINGS,
 };
 
 const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
@@ -58,6 +70,7 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   const sizes = plan.rows ?? usual.rows;
   const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
   const fixtures: Fixture[] = [];
+  const watchers: Watchers[] = [];
   const open = async (
     rows: RowCount,
     clients: readonly number[],
@@ -65,11 +78,16 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   ): Promise<WarmServer> => {
     const ledger = await bench.stores(store);
     const enis = Math.ceil(Math.max(...clients) / CLIENTS_PER_ENI);
-    const settings = what === 'warm' ? SETTINGS : BESIDE[what];
+    const admin = `http://127.0.0.1:${await freePort()}`;
+    const settings = {
+      ...(what === 'warm' ? SETTINGS : BESIDE[what]),
+      ...(what === 'pages' ? { EC2_IPAM_ADMIN_LISTEN: admin } : {}),
+    };
     const { program } = bench;
     const fixture = await openFixture({ program, runtime, store: ledger, cidr: CIDRS[rows], enis, settings });
     fixtures.push(fixture);
     await warmEnis(bench.driver, fixture, what === 'early' ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
+    if (what === 'pages') watchers.push(await openWatchers(admin, PAGES));
     return { runtime, store, rows, what, fixture, copy: (await ledger.copy()).copied };
   };
   try {
@@ -97,7 +115,9 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
         const { callsPerSecond, requestMs, releaseMs } = warm;
         found({ ...row, what, warm: { callsPerSecond, requestMs, releaseMs } });
       }
+    for (const one of watchers.splice(0)) await one.close();
   } finally {
+    for (const one of watchers) await one.close().catch(() => {}); // what failed before is told
     for (const fixture of fixtures) await fixture.close();
   }
 }

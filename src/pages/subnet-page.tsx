@@ -6,6 +6,8 @@ import { Bar, CountsList, Legend } from './parts.tsx';
 import { Portions } from './portions.tsx';
 import { duration } from './time.ts';
 
+const SOON_MS = 86_400_000;
+
 /** `found`: the address that was searched for. */
 export const SubnetPage = ({ map, found }: { map: SubnetMap; found: string | null }) => {
   const { subnet, block, bars } = map;
@@ -49,10 +51,16 @@ export const SubnetBar = ({ subnet: { id, counts, full, fullInMs } }: { subnet: 
     <CountsList counts={counts} />
     <p>
       {Math.round(full * 100)} % full
-      {fullInMs === null ? '' : <strong>, full in about {duration(fullInMs)}</strong>}
+      {fullInMs === null ? null : ', '}
+      {fullInMs === null ? null : <FullIn ms={fullInMs} />}
     </p>
   </div>
 );
+
+const FullIn = ({ ms }: { ms: number }) => {
+  const words = `full in about ${duration(ms)}`;
+  return ms < SOON_MS ? <strong>{words}</strong> : <span>{words}</span>;
+};
 
 const Bars = ({ subnet, bars }: { subnet: string; bars: SubnetMap['bars'] }) => (
   <>

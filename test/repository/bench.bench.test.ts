@@ -46,7 +46,7 @@ quick('stores and runtimes: all have rows, and each row stands beside its limits
     assert.ok(row.callsPerSecond > 0 && row.noopPerSecond > 0 && row.commitsPerSecond > 0);
     assert.is((row.durablePairsPerSecond ?? 0) > 0, row.store === 'mariadb');
   }
-  for (const what of ['early', 'no history'] as const)
+  for (const what of ['early', 'pages', 'no history'] as const)
     assert.is(rowsOf(rows, what).length, 4 * MEASURED.length);
   assert.is(rowsOf(rows, 'cold').length, 6);
   assert.is(rowsOf(rows, 'start').length, MEASURED.length);
@@ -55,16 +55,17 @@ quick('stores and runtimes: all have rows, and each row stands beside its limits
 quick('the table: has a line for each row and each target', () => {
   const [, ...parts] = output.split(/\n\n(?=[\w ]+: |Targets|\d+ cores)/);
   const lines = parts.map(part => part.split('\n').length);
-  const heads = [3, 3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
-  const kinds: Row['what'][] = ['warm', 'early', 'no history', 'cold', 'start', 'init'];
+  const heads = [3, 3, 3, 3, 3, 3, 3, 2]; // a title, and the columns in two lines or one
+  const kinds: Row['what'][] = ['warm', 'early', 'pages', 'no history', 'cold', 'start', 'init'];
   const counts = kinds.map(what => rowsOf(rows, what).length);
   const expected = [...counts, targetsOf(rows).length].map((count, i) => count + (heads[i] ?? 0));
-  assert.equal(lines.slice(0, 7), expected, output);
+  assert.equal(lines.slice(0, 8), expected, output);
 });
 quick('an address: is not given twice, and no request is answered with an error', () => {
   const asked = [
     ...rowsOf(rows, 'warm'),
     ...rowsOf(rows, 'early'),
+    ...rowsOf(rows, 'pages'),
     ...rowsOf(rows, 'no history'),
     ...rowsOf(rows, 'cold'),
   ];

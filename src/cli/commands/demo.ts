@@ -1,10 +1,11 @@
-/** The command `demo`: a server with a simulated EC2 and an embedded store, and a tour of Docker's requests. */
+/** The command `demo`: a server with a simulated EC2 and an embedded store, a tour of Docker's requests, and a page on
+ *  which containers come and go. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { aborted } from '../../domain/abort.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listen.ts';
@@ -15,6 +16,9 @@ import { wholeNumber } from '../settings/value-parsers.ts';
 import { startServer } from './serve.ts';
 
 const CONTAINERS = ['web', 'db', 'cache'];
+/** What comes and goes after the tour. The interface has room for some of the user's own beside them. */
+const VISITORS = ['build', 'mail', 'queue', 'search'];
+const VISIT_EVERY_MS = 3000;
 
 export const demo = command({
   name: 'demo',
@@ -27,6 +31,11 @@ export const demo = command({
       kind: wholeNumber(0, 65_535),
       fallback: '8031',
       help: 'where the server listens on 127.0.0.1; 0: any',
+    },
+    'page-port': {
+      kind: wholeNumber(0, 65_535),
+      fallback: '8032',
+      help: 'where its page is on 127.0.0.1; 0: any',
     },
   },
   async run({ config, io, log, options, assemble }) {
@@ -57,6 +66,7 @@ export const demo = command({
     const served = loadConfig({
       flags: new Map([
         ['listen', [`http://127.0.0.1:${options.port}`, `unix:${socket}`]],
+        ['admin-listen', [`http://127.0.0.1:${options['page-port']}`]],
         ['store', [`sqlite:${store}`]],
         // The interfaces and containers of this machine are not those of the simulated instance.
         ['witness', ['off']],
@@ -83,8 +93,9 @@ export const demo = command({
       try {
         await server.opened;
         await tour(socket, eni.id, cidr, io.out);
+        io.out.write(page(await server.admin));
         io.out.write(advice(server.addresses, socket, store, eni.id, cidr, ec2.address));
-        await aborted(io.signal);
+        await visits(socket, eni.id, io.signal);
       } finally {
         await server.stop();
       }
@@ -121,6 +132,26 @@ async function tour(socket: string, eni: string, cidr: string, out: Output): Pro
   await say('IpamDriver.ReleaseAddress', { PoolID, Address: address }, `docker stop ${CONTAINERS.at(-1)}`);
 }
 
+/** Containers start and stop, one of them now and then, until the signal. What fails is tried again later. */
+async function visits(socket: string, pool: string, signal: AbortSignal): Promise<void> {
+  const addresses = new Map<string, string>();
+  for (let turn = 0; !signal.aborted; turn++) {
+    const name = VISITORS[turn % VISITORS.length] ?? '';
+    const address = addresses.get(name);
+    try {
+      if (address === undefined) {
+        const asked = { PoolID: pool, Address: '', Options: { 'com.docker.network.endpoint.name': name } };
+        const { Address } = await post(socket, '/IpamDriver.RequestAddress', asked);
+        if (typeof Address === 'string') addresses.set(name, Address.replace(/\/.*/, ''));
+      } else {
+        await post(socket, '/IpamDriver.ReleaseAddress', { PoolID: pool, Address: address });
+        addresses.delete(name);
+      }
+    } catch {}
+    await sleep(VISIT_EVERY_MS, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
+  }
+}
+
 function post(socketPath: string, path: string, body: unknown): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
     const sent = request({ socketPath, path, method: 'POST' }, answer => {
@@ -135,6 +166,11 @@ function post(socketPath: string, path: string, body: unknown): Promise<Record<s
     sent.end(body === null ? '' : JSON.stringify(body));
   });
 }
+
+const page = (address: string | null): string =>
+  address === null
+    ? '\nThe page could not be opened; see the warning above, or give another --page-port.\n'
+    : `\nThe page, on which containers come and go now:\n  ${address}\n`;
 
 function advice(
   addresses: readonly string[],

@@ -114,9 +114,12 @@ const generationOf = ({ dataset }: HTMLElement): number => Number(dataset.genera
 const isSame = (one: HTMLAnchorElement, other: HTMLAnchorElement): boolean =>
   one.dataset.facts === other.dataset.facts && one.dataset.generation === other.dataset.generation;
 
+/** As long as the animation in the stylesheet. */
+const FLASH_MS = 1200;
+
 function flash(cell: HTMLElement): void {
   cell.classList.add('changed');
-  cell.addEventListener('animationend', () => cell.classList.remove('changed'), { once: true });
+  setTimeout(() => cell.classList.remove('changed'), FLASH_MS);
 }
 
 /** How many cells are in a row, which depends on the width of the page. */

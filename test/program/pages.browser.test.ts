@@ -1,0 +1,226 @@
+// Goal: who looks at the pages sees what happens, with a mouse, with keys, on a phone, in the dark, and without scripts;
+// names of containers are never markup. Method: the real Chromium and axe on two servers of one MariaDB, whose
+// clients start and stop containers.
+import type { Page } from 'playwright-core';
+import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
+import { byLength } from '../kit/length.ts';
+import { call } from '../kit/servers/checker.ts';
+import {
+  axeComplaints,
+  isTooWide,
+  keepPicture,
+  openPageBrowser,
+  type PageBrowser,
+} from '../kit/servers/page-browser.ts';
+import { freePort } from '../kit/servers/process.ts';
+import { eniName, INSTANCE, type OnSite, Site, SUBNET } from '../kit/servers/site.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const ENIS = [0, 1].map(eniName);
+const [ENI = ''] = ENIS;
+const HOSTILE = `<img src=x onerror="alert(1)">`;
+const BLOCK = '10.0.0.0/24';
+const MAP = `/subnets/${SUBNET}?block=${BLOCK}`;
+const CLIENTS = 4;
+
+interface Context extends OnSite<MariaLedger> {
+  readonly other: Site;
+  /** Their pages. */
+  readonly at: string;
+  readonly atOther: string;
+  readonly browser: PageBrowser;
+}
+const pages = suite<Context>('pages in Chromium');
+pages.before(async context => {
+  const ledger = await mariaLedger();
+  const [at, atOther] = [`http://127.0.0.1:${await freePort()}`, `http://127.0.0.1:${await freePort()}`];
+  const settings = (admin: string) => ({ EC2_IPAM_ADMIN_LISTEN: admin, EC2_IPAM_HISTORY: 'on' });
+  const site = await Site.open(ledger, ENIS.length, settings(at));
+  const other = await site.beside(settings(atOther));
+  Object.assign(context, { ledger, site, other, at, atOther, browser: await openPageBrowser() });
+  await site.start();
+  await other.start();
+  await site.makeNetworks(ENIS);
+});
+pages.after(async ({ ledger, site, browser }) => {
+  await browser?.close();
+  await site?.close();
+  await ledger?.close();
+});
+
+/** A container of the name, at the address if one is named; returns the address. */
+async function start({ url }: Site, name: string, Address = ''): Promise<string> {
+  const body = { PoolID: ENI, Address, Options: { 'com.docker.network.endpoint.name': name } };
+  const answer = await call(url, 'IpamDriver.RequestAddress', body);
+  if (answer.kind !== 'answered') throw new Error(JSON.stringify(answer));
+  return answer.address.replace(/\/.*/, '');
+}
+async function stop({ url }: Site, address: string): Promise<void> {
+  const answer = await call(url, 'IpamDriver.ReleaseAddress', { PoolID: ENI, Address: address });
+  assert.is(answer.kind, 'answered');
+}
+
+const cell = (page: Page, address: string) => page.locator(`a[data-ip="${address}"]`);
+const says = (page: Page, word: string) => page.locator('#live', { hasText: word }).waitFor();
+/** Waits until the cell has the status, and these words in its label. */
+const shows = (page: Page, address: string, status: string, words = ': ') =>
+  page.locator(`a.s-${status}[data-ip="${address}"][aria-label*="${words}"]`).waitFor();
+
+pages(
+  'each page: has nothing that axe finds, in light, in the dark, on a phone, under load',
+  async context => {
+    const { site, other, at, browser } = context;
+    const ip = await start(site, HOSTILE, '10.0.0.200');
+    await site.run('hold', '10.0.0.40-10.0.0.43', '--why', HOSTILE);
+    const paths = {
+      overview: '/',
+      bars: `/subnets/${SUBNET}`,
+      map: MAP,
+      ...byLength<Record<string, string>>({
+        full: {
+          bars: `/subnets/${SUBNET}`,
+          address: `/subnets/${SUBNET}/addresses/${ip}`,
+          eni: `/enis/${ENI}`,
+          hosts: '/hosts',
+          health: '/health',
+          search: '/search?q=img',
+          none: '/nothing',
+        },
+        short: {},
+        leftOut: 'axe on pages other than the overview and the map',
+      }),
+    };
+    const looking = (async () => {
+      for (const [name, path] of Object.entries(paths))
+        for (const way of ['light', 'dark', 'phone'] as const)
+          await browser.look(at + path, way, async page => {
+            assert.equal(await axeComplaints(page), [], `${name}, ${way}`);
+            assert.not.ok(await isTooWide(page), `${name}, ${way}`);
+            await keepPicture(page, `${name}-${way}`);
+          });
+    })();
+    looking.catch(() => {}); // it is awaited below
+    await site.checker.load(CLIENTS, [site.url, other.url], ENIS, looking);
+    await looking;
+    assert.equal(site.checker.wrongs, []);
+    await stop(site, ip);
+  },
+);
+
+pages(
+  'the map: shows what this server and another do, in place, and counts it',
+  async ({ site, other, at, browser }) => {
+    await browser.look(at + MAP, 'light', async page => {
+      await says(page, 'live');
+      const counted = async () => Number(await page.locator('[data-count="allocated"]').textContent());
+      const before = await counted();
+      for (const [server, address] of [
+        [site, '10.0.0.201'],
+        [other, '10.0.0.202'],
+      ] as const) {
+        await start(server, 'web', address);
+        await shows(page, address, 'allocated', 'container web');
+      }
+      await page.locator('[data-count="allocated"]', { hasText: String(before + 2) }).waitFor();
+      for (const [server, address] of [
+        [site, '10.0.0.202'],
+        [other, '10.0.0.201'],
+      ] as const) {
+        await stop(server, address);
+        await shows(page, address, 'ready');
+      }
+    });
+  },
+);
+
+pages(
+  'a server that is started again: the page says so, comes back, and has what it missed',
+  async context => {
+    const { site, other, at, browser } = context;
+    await browser.look(at + MAP, 'light', async page => {
+      await says(page, 'live');
+      await site.kill9();
+      await says(page, 'reconnecting');
+      await start(other, 'meanwhile', '10.0.0.203');
+      await site.start();
+      await says(page, 'live');
+      await shows(page, '10.0.0.203', 'allocated', 'container meanwhile');
+      await start(site, 'later', '10.0.0.204');
+      await shows(page, '10.0.0.204', 'allocated', 'container later');
+    });
+    for (const address of ['10.0.0.203', '10.0.0.204']) await stop(site, address);
+  },
+);
+
+pages(
+  'the search: finds a container, an instance and an address, and leads to the map',
+  async ({ site, at, browser }) => {
+    await start(site, 'needle-1', '10.0.0.205');
+    await browser.look(at, 'light', async page => {
+      const search = async (words: string) => {
+        await page.getByRole('searchbox').fill(words);
+        await page.keyboard.press('Enter');
+        await page.getByRole('heading', { name: 'Search' }).waitFor();
+      };
+      for (const words of ['10.0.0.205', INSTANCE, ENI, 'needle']) {
+        await search(words);
+        await page.locator('tbody tr').first().waitFor();
+      }
+      await page.getByRole('link', { name: 'show it' }).click();
+      await page.locator('a.found[data-ip="10.0.0.205"]').waitFor();
+      assert.match((await page.locator('[data-details]').textContent()) ?? '', /needle-1/);
+    });
+    await stop(site, '10.0.0.205');
+  },
+);
+
+pages('the keyboard: goes through the cells, and into one', async ({ site, at, browser }) => {
+  await start(site, HOSTILE, '10.0.0.17');
+  await browser.look(at + MAP, 'light', async page => {
+    await cell(page, '10.0.0.0').focus();
+    const isAt = async (address: string) => {
+      assert.is(await page.evaluate('document.activeElement.dataset.ip'), address);
+      assert.is(await page.locator('[data-details] h2').textContent(), address);
+    };
+    const keys = {
+      ArrowDown: '10.0.0.16',
+      ArrowRight: '10.0.0.17',
+      End: '10.0.0.31',
+      Home: '10.0.0.16',
+      ArrowUp: '10.0.0.0',
+      ArrowLeft: '10.0.0.0',
+    };
+    for (const [key, address] of Object.entries(keys)) {
+      await page.keyboard.press(key);
+      await isAt(address);
+    }
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('ArrowRight');
+    assert.match((await page.locator('[data-details]').textContent()) ?? '', HOSTILE);
+    // The cells are one stop: the next leads out of them.
+    await page.keyboard.press('Tab');
+    assert.is(await page.evaluate('document.activeElement.dataset.ip'), undefined);
+    await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: '10.0.0.17' }).waitFor();
+    await page.getByRole('row').filter({ hasText: HOSTILE }).waitFor();
+  });
+  await stop(site, '10.0.0.17');
+});
+
+pages('without scripts: all of it is there, and links lead to it', async ({ site, at, browser }) => {
+  await start(site, HOSTILE, '10.0.0.206');
+  await browser.look(at, 'without script', async page => {
+    await page.getByRole('link', { name: '10.0.0.0/22' }).click();
+    await page.getByRole('link', { name: BLOCK }).click();
+    await page.getByRole('link', { name: `10.0.0.206: allocated, container ${HOSTILE}` }).click();
+    await page.getByRole('heading', { name: '10.0.0.206' }).waitFor();
+    await page.getByRole('link', { name: ENI }).first().click();
+    await page.getByRole('heading', { name: ENI }).waitFor();
+    await page.getByRole('searchbox').fill('img');
+    await page.getByRole('button', { name: 'Search' }).click();
+    assert.match((await page.locator('tbody').textContent()) ?? '', HOSTILE);
+  });
+  await stop(site, '10.0.0.206');
+});
+pages.run();
