@@ -51,7 +51,7 @@ const refuseWrong = (result: Checked, c: Context): Response | undefined =>
     ? undefined
     : answerRefusal(c, {
         status: 400,
-        error: `a parameter is wrong: ${(result.error[0]?.message ?? '').replace(/ but received.*$/, '')}`,
+        error: `a parameter is wrong: ${result.error[0]?.message}`,
         hint: 'see /api/v1/openapi.json',
       });
 const asked = <const T extends 'query' | 'param', S extends v.GenericSchema>(from: T, schema: S) =>

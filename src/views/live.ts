@@ -141,7 +141,7 @@ export function createLive(
       return `id: ${idOf(seq)}\nevent: reset\ndata: {}\n\n`;
     }
     const key = `${place.seq} ${seq} ${place.subnet}`;
-    const message = messages.get(key) ?? written(place);
+    const message = messages.has(key) ? (messages.get(key) ?? null) : written(place);
     messages.set(key, message);
     if (message === null) {
       place.seq = seq;
@@ -203,7 +203,7 @@ export function createLive(
     const known = after === null ? seq : seqIn(after);
     const place: Place = {
       ...{ seq: known ?? seq, subnet, drop, tell: null, takenAt: clock() },
-      mustBegin: known === null || known < forgotten,
+      mustBegin: known === null,
     };
     places.add(place);
     cancelBeat ??= later(beat, BEAT_MS);

@@ -16,7 +16,7 @@ interface Context {
   store: Store;
   live: Live;
   logged: string[];
-  ask(path: string, headers?: Record<string, string>): Promise<Response>;
+  ask(path: string, headers?: Record<string, string>, method?: string): Promise<Response>;
 }
 const test = suite<Context>('the API');
 test.before.each(async context => {
@@ -31,8 +31,8 @@ test.before.each(async context => {
   });
   const logged: string[] = [];
   const app = createApi(views, live, '1.2.3', (_, message) => logged.push(message));
-  const ask = async (path: string, headers = {}) =>
-    await app.fetch(new Request(`http://127.0.0.1/api/v1${path}`, { headers }), {});
+  const ask = async (path: string, headers = {}, method = 'GET') =>
+    await app.fetch(new Request(`http://127.0.0.1/api/v1${path}`, { headers, method }), {});
   Object.assign(context, { store, live, logged, ask });
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr: parseCidr('10.0.1.0/24') });
   await store.saveEnis([eniWith()]);
@@ -131,6 +131,7 @@ test('one client too many: is told so, and a HEAD takes no place', async ({ live
   assert.is(refused.status, 503);
   assert.match(((await refused.json()) as { error: string }).error, /100 clients look already/);
   await streams[0]?.body?.cancel();
+  assert.is((await ask('/events', {}, 'HEAD')).status, 200);
   assert.is(live.readers(), READERS_MAX - 1);
 });
 test.run();

@@ -90,6 +90,19 @@ test('what is known: is not told again', async ({ live, advance, open }) => {
   assert.is(isTold, false);
 });
 
+test('while nobody looks: nothing is kept', async ({ live, open, advance }) => {
+  publish(live, moved(6, 1));
+  const after = live.lastEvent();
+  advance(30_000);
+  publish(live, moved(7, 1));
+  const reader = open(after);
+  await next(reader);
+  publish(live, moved(8, 1));
+  assert.is((await next(reader)).event, 'reset'); // 8 is in the page that is loaded then
+  publish(live, moved(9, 1));
+  assert.equal((await next(reader)).cells, ['9@1']);
+});
+
 test('a page and its stream: what moves between them is not missed', async ({ live, open }) => {
   const after = live.lastEvent();
   publish(live, moved(6, 1));

@@ -22,15 +22,26 @@ interface Context {
   pauses: number[];
   isDown: boolean;
   warnings: string[];
+  /** What is written now has the time of so long ago. */
+  lateMs: number;
   begin(): () => void;
 }
 const test = suite<Context>('polling for live events');
 test.before.each(async context => {
   let now = 1_700_000_000_000;
-  const store = createMemoryStore({ clock: () => now });
+  const store = createMemoryStore({ clock: () => now - context.lateMs });
   const live = createLive({ cooldownMs: 0, quarantineMs: 0 }, () => now, soon);
   let pause: (() => void) | null = null;
-  Object.assign(context, { store, live, reads: 0, readMs: 0, pauses: [], warnings: [], isDown: false });
+  Object.assign(context, {
+    lateMs: 0,
+    store,
+    live,
+    reads: 0,
+    readMs: 0,
+    pauses: [],
+    warnings: [],
+    isDown: false,
+  });
   const watched = new Proxy(store, {
     get: (target, name: keyof Store) => {
       if (name !== 'movedWithin') return target[name];
@@ -114,6 +125,22 @@ test('a move by another: is told, once', async context => {
   await make(store, 8, 'assign', { iface: ENI });
   await goOn(2000);
   assert.equal(await told(reader), ['10.0.1.8 assigning']);
+  end();
+  live.close();
+});
+
+test('a commit that shows late: is told', async context => {
+  const { store, live, goOn, begin } = context;
+  const end = begin();
+  const reader = open(live);
+  await told(reader);
+  await goOn(2000);
+  await goOn(2000);
+  context.lateMs = 9_000;
+  await make(store, 6, 'hold', { reservedFor: 'x' });
+  context.lateMs = 0;
+  await goOn(2000);
+  assert.equal(await told(reader), ['10.0.1.6 reserved']);
   end();
   live.close();
 });
