@@ -129,6 +129,7 @@ export interface WitnessedEni {
   readonly id: EniId;
   readonly mac: string | null;
   readonly attachment: string | null;
+  readonly tenant: string | null;
 }
 
 export interface Weighed {
@@ -219,7 +220,8 @@ export function weigh(weighed: Weighed): Verdict {
         continue;
       }
       found.withheld.push(stray);
-      if (row.status !== 'ready' || now.usedReadings < READINGS_MIN) continue;
+      // A tenant's stays ready: occupied it would not count against the quota, and a host could get more by saying so.
+      if (row.status !== 'ready' || now.usedReadings < READINGS_MIN || eni.tenant !== null) continue;
       found.strays.push(stray);
       // As it is after the move, which is made when this is saved.
       after.set(keyOf(row), { ...now, generation: row.generation + 1 });
@@ -315,7 +317,9 @@ function afterIdle({ row, eni, use, weighed, prior, isCounted }: Seen): LedgerSi
   const [place] = isOnHost(eni, reading) ? insideOf(use) : [];
   if (place === undefined) {
     if (prior?.usedSince == null || !isCounted) return prior;
-    return row.status === 'ready' ? null : unseen(prior, eni, weighed);
+    if (row.status === 'occupied') return unseen(prior, eni, weighed);
+    const after = prior.usedReadings < READINGS_MIN ? null : unseen(prior, eni, weighed);
+    return after !== null && after.unseenReadings < READINGS_MIN ? after : null;
   }
   const base = prior ?? blank(row, eni, reading);
   return {

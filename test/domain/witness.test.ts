@@ -20,7 +20,7 @@ import { assert, suite } from '../kit/uvu.ts';
 
 const START = 1_700_000_000_000;
 const HELD_SINCE = START - WITNESS_AGE_MS;
-const OLD: WitnessedEni = { id: ENI, mac: MAC, attachment: 'eni-attach-0a' };
+const OLD: WitnessedEni = { id: ENI, mac: MAC, attachment: 'eni-attach-0a', tenant: null };
 
 const useOf = (last: number, patch: Partial<Use> = {}): Use => useWith(ip(last), patch);
 const held = (last: number, patch: Partial<Allocation> = {}): Allocation =>
@@ -267,6 +267,24 @@ strays('an occupied one: comes back when two complete readings in a row miss it'
     'withheld until then',
   );
 });
+strays(
+  "one of a tenant's ENI: stays ready, which counts against the quota, until two readings in a row miss it",
+  () => {
+    const step = (atMs: number, patch: Partial<HostReading> = {}): Step => ({
+      ...{ atMs, eni: { tenant: 'red' }, reading: patch },
+    });
+    const used = [0, 1, 2].map(atMs => step(atMs, RUNS_ON));
+    const found = after([ready(7)], ...used);
+    assert.equal([found.strays, ipsOf(found.withheld)], [[], [ip(7)]]);
+    const withheldBy = (...steps: Step[]) => ipsOf(after([ready(7)], ...used, ...steps).withheld);
+    assert.equal(withheldBy(step(3)), [ip(7)]);
+    assert.equal(withheldBy(step(3), step(4, RUNS_ON), step(5)), [ip(7)], 'in a row');
+    const [last] = [after([ready(7)], ...used, step(3), step(4))];
+    assert.equal([last.withheld, last.cleared, last.sightings], [[], [], []]);
+    assert.equal(ipsOf(after([ready(7)], step(0, RUNS_ON), step(1)).withheld), [], 'one reading showed it');
+  },
+);
+
 strays('an address that is occupied for another reason: never comes back by a reading', () => {
   const verdict = after([occupied(7)], FIRST, SECOND, THIRD);
   assert.equal(verdict.cleared, []);

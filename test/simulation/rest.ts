@@ -172,7 +172,8 @@ export function mustServe(world: World, port: Port): boolean {
   const { policy } = world.layout;
   const { now, rows, here, free, hasRoom } = offer;
   const mayServe = (row: Allocation) => !policy.strictReuse || isRested(row, port.eni, policy, now);
-  if (here.some(row => row.status === 'ready' && mayServe(row))) return true;
+  // What a container runs on with, without holding it, is kept from others; on an ENI of a tenant it stays ready.
+  if (here.some(row => row.status === 'ready' && mayServe(row) && !isUsed(world, row))) return true;
   if (!hasRoom(here)) return false;
   // The request reads a subnet that the ledger does not know yet.
   if (rows.length === 0) return world.oracle.network.available(port.subnet) > 0;

@@ -56,7 +56,7 @@ const rowsOf = (status: Allocation['status'], ...ips: string[]): Allocation[] =>
 
 /** Weighs two readings that are far enough apart. */
 async function weighed(witness: Witness, rows: readonly Allocation[]): Promise<Verdict> {
-  const enis = [{ id: ENI, mac: MAC, attachment: 'eni-attach-0a' }];
+  const enis = [{ id: ENI, mac: MAC, attachment: 'eni-attach-0a', tenant: null }];
   const rest = { rows, enis, engineSince: null, ageMs: WITNESS_AGE_MS };
   const first = weigh({ ...rest, before: [], now: START, reading: await witness.read() });
   const now = START + WITNESS_AGE_MS;

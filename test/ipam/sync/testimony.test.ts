@@ -399,4 +399,20 @@ withholding('no server takes it off its ENI', async () => {
   assert.match(line, 'PrivateIpAddressLimitExceeded');
   assert.is(await w.statusOf(a), 'ready');
 });
+withholding(
+  'a host that says all its addresses are in use: does not get its tenant past the quota',
+  async () => {
+    const { w, a, mac, tellAfter } = await hosts('report');
+    const { eni } = await w.enis.look(ENI_A);
+    await w.store.saveEnis([{ ...eni, tenant: 'red' }]);
+    await w.store.saveTenant({ name: 'red', quota: 3, profile: null });
+    await w.requests(ENI_A, 2);
+    for (const ip of await w.ipsWith('allocated')) await w.release(ENI_A, ip);
+    const uses = (await w.ipsWith('ready')).map(ip => useWith(ip as never, { places: [placeOf()] }));
+    for (let i = 0; i < 3; i++) await tellAfter(60_000, { macs: [mac(ENI_A)], uses });
+    assert.match((await failure(w.request(ENI_A))).line, 'tenant red is at its quota: 3 of 3');
+    assert.is(await w.statusOf(a), 'ready');
+  },
+);
+
 for (const one of [telling, tickets, counting, withholding]) one.run();
