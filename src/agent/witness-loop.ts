@@ -46,8 +46,9 @@ const SELDOM_MS = 600_000;
 /** The random factor of each pause, so that hosts that started together do not stay in step. */
 const JITTER_MIN = 0.75;
 const JITTER_MAX = 1.25;
-/** Namespaces of one address that are told. More of them say no more. */
-const PLACES_MAX = 20;
+/** Namespaces of one address that are told. More of them say no more; any user of the host can make many, and a server
+ *  reads 1 MB. */
+const PLACES_MAX = 1;
 
 const Probes = v.array(
   v.object({

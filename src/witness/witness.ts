@@ -127,7 +127,7 @@ const notIn = ({ addresses }: KernelView, containers: readonly DockerContainer[]
 
 /** Puts the views together by address. */
 function readingOf({ docker, kernel, boot, why }: Views): HostReading {
-  const uses = new Map<Ipv4, { -readonly [Key in keyof Use]: Use[Key] }>();
+  const uses = new Map<Ipv4, { -readonly [Key in keyof Use]: Use[Key] } & { places: KernelPlace[] }>();
   const useOf = (ip: Ipv4) => {
     const known = uses.get(ip) ?? {
       ...{ ip, isInNetworks: false, isInContainers: false },
@@ -151,7 +151,7 @@ function readingOf({ docker, kernel, boot, why }: Views): HostReading {
     }
   for (const { ip, place } of kernel?.addresses ?? []) {
     const use = useOf(ip);
-    use.places = [...use.places, place];
+    use.places.push(place); // a user of the host can make thousands of namespaces
     use.container ??= nameIn(named.get(place.container ?? ''));
   }
   return {
