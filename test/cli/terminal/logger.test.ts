@@ -37,6 +37,12 @@ logger('pretty: one line, and quotes only where they are needed', () => {
   );
 });
 
+logger('pretty, where no colors are wanted: has no codes', () => {
+  assert.equal(written({ format: 'pretty', isColored: false }, 'warn', 'assigned', { ip: '10.0.1.9' }), [
+    '03:04:05.006 warn  assigned ip=10.0.1.9\n',
+  ]);
+});
+
 logger('a level: what is below it is not written', () => {
   const levels: LogLevel[] = ['debug', 'info', 'warn', 'error'];
   const kept = (least: LogLevel) =>
