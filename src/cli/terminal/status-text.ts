@@ -9,8 +9,13 @@ import { type Cell, type Line, type Style, tableLines, wrapped } from './styled.
 /** A subnet that is so full is a problem. */
 const FULL_PERCENT = 85;
 
-/** The report as lines, problems first. `columns` is the width that there is. */
-export function statusLines(report: LedgerReport, columns: number): Line[] {
+/** The report as lines, problems first. `columns` is the width that there is. Of a list with more than `rowsMax`
+ *  addresses only the first are laid out, which may be tens of thousands. */
+export function statusLines(
+  report: LedgerReport,
+  columns: number,
+  rowsMax = Number.POSITIVE_INFINITY,
+): Line[] {
   // On a terminal there is no room for what is the same in each line.
   const hasSubnet = columns === Number.POSITIVE_INFINITY || report.subnets.length > 1;
   const section = (
@@ -27,16 +32,18 @@ export function statusLines(report: LedgerReport, columns: number): Line[] {
       title,
       style,
       ['ADDRESS', ...(hasSubnet ? ['SUBNET'] : []), 'ENI', 'CONTAINER', 'FOR', ...last.map(([name]) => name)],
-      list.map(one => [
-        ...[
-          one.ip,
-          ...(hasSubnet ? [one.subnet] : []),
-          one.eni ?? '-',
-          one.container ?? '-',
-          ago(one.sinceMs),
-        ],
-        ...last.map(([, say]) => say(one)),
-      ]),
+      list
+        .slice(0, rowsMax)
+        .map(one => [
+          ...[
+            one.ip,
+            ...(hasSubnet ? [one.subnet] : []),
+            one.eni ?? '-',
+            one.container ?? '-',
+            ago(one.sinceMs),
+          ],
+          ...last.map(([, say]) => say(one)),
+        ]),
     );
   const lines = [
     ...held('Suspects: held, but perhaps without a container', 'red', report.suspects, [

@@ -15,7 +15,8 @@ const WRAP = '\u001b[?7h';
 interface Watched<T> {
   /** Reads what is shown. */
   read(): Promise<T>;
-  lines(what: T, columns: number): Line[];
+  /** Of a list with more than `rowsMax` lines the first are enough. */
+  lines(what: T, columns: number, rowsMax: number): Line[];
   readonly title: string;
   readonly asJson: boolean;
   readonly everyMs: number;
@@ -56,11 +57,13 @@ export async function watch<T>({
   function show(what: T, failure: string | null): void {
     if (asJson) out.write(`${JSON.stringify(what)}\n`);
     else if (screen === null)
-      out.write(`${isFirst ? '' : '\n'}${drawn([head(), ...lines(what, Number.POSITIVE_INFINITY)], false)}`);
+      out.write(
+        `${isFirst ? '' : '\n'}${drawn([head(), ...lines(what, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)], false)}`,
+      );
     else {
       const { columns, rows } = screen.size();
       const warning = failure === null ? [] : wrapped([{ text: failure, style: 'red' }], columns);
-      const all = [...wrapped(head(), columns), ...warning, ...lines(what, columns)];
+      const all = [...wrapped(head(), columns), ...warning, ...lines(what, columns, rows)];
       const text = drawn(fitting(all, rows - 1), screen.isColored).replaceAll('\n', `${CLEAR_LINE}\n`);
       screen.draw(`${isFirst ? CLEAR_SCREEN : ''}${HOME}${NO_WRAP}${text}${CLEAR_BELOW}${WRAP}`);
     }
@@ -95,9 +98,9 @@ export async function watch<T>({
   }
 }
 
-/** The first lines, and how many do not fit. */
+/** The first lines; the last one says that there are more. */
 function fitting(lines: readonly Line[], rows: number): readonly Line[] {
   if (lines.length <= rows) return lines;
   const shown = lines.slice(0, Math.max(rows - 1, 0));
-  return [...shown, [{ text: `… ${lines.length - shown.length} more lines`, style: 'dim' }]];
+  return [...shown, [{ text: '… more than fits here', style: 'dim' }]];
 }

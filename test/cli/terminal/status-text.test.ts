@@ -116,6 +116,15 @@ status('colors: only where they are wanted, and each ends in its line', () => {
     assert.is((one.match(/\p{Cc}\[[1-9]\d?m/gu) ?? []).length, (one.match(/\p{Cc}\[0m/gu) ?? []).length);
 });
 
+status('of many holders: lays out as many as are asked for', () => {
+  const holders = Array.from({ length: 500 }, (_, i) => line({ ip: `10.0.1.${i}` }));
+  const shown = drawn(
+    statusLines(report({ holders, unseen: [], suspects: [], withheld: [], drift: [] }), 80, 20),
+    false,
+  );
+  assert.is(shown.match(/^10\.0\.1\.\d+ +eni-\S+ +web +1m1s$/gm)?.length, 20);
+});
+
 status('wide letters take two cells, marks none', () => {
   const rows = [
     ['日本', 'x'],
