@@ -4,6 +4,7 @@
 import type { Page } from 'playwright-core';
 import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
+import { startBundle } from '../kit/servers/bundle.ts';
 import { call } from '../kit/servers/checker.ts';
 import {
   axeComplaints,
@@ -222,5 +223,23 @@ pages('without scripts: all of it is there, and links lead to it', async ({ site
     assert.match((await page.locator('tbody').textContent()) ?? '', HOSTILE);
   });
   await stop(site, '10.0.0.206');
+});
+pages('the demo: has a page on which containers come and go', async ({ browser }) => {
+  const where = /come and go now:\n +(http:\S+)/;
+  const demo = await startBundle(['demo', '--port', '0', '--page-port', '0'], {}, where);
+  try {
+    const [, url = ''] = await demo.says(where);
+    await browser.look(url, 'light', async page => {
+      await says(page, 'live');
+      await page.getByRole('link', { name: '10.0.1.0/24' }).click();
+      const build = page.locator('a.s-allocated[aria-label*="container build"]');
+      await build.waitFor();
+      await build.waitFor({ state: 'detached' });
+      await build.waitFor();
+    });
+    assert.is(await demo.stop(), 0);
+  } finally {
+    await demo.kill9();
+  }
 });
 pages.run();
