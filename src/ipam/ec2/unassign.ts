@@ -52,12 +52,24 @@ export interface Unassigned {
 }
 
 /** Unassigns ready rows, with one call for each ENI and batch. */
-export async function unassign(context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> {
+export const unassign = (context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> =>
+  fromEach(context, rows, unassignFrom);
+
+/** The same, also for rows that processes use: no packet reaches these, since EC2 shows the address on no ENI, or the ENI
+ *  on no instance. */
+export const unassignUnreached = (context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> =>
+  fromEach(context, rows, (_, eni, batch, permit) => takeOff(context, eni, permit, async () => batch));
+
+async function fromEach(
+  context: IpamContext,
+  rows: readonly Allocation[],
+  work: typeof unassignFrom,
+): Promise<Unassigned> {
   const freed: Allocation[] = [];
   let error: IpamError | null = null;
   for (const [eni, batch] of batchesByEni(rows)) {
     const permit = await context.cloud.permit('unassign');
-    const result = await unassignFrom(context, eni, batch, permit);
+    const result = await work(context, eni, batch, permit);
     freed.push(...result.freed);
     error = result.error ?? error;
   }
@@ -90,11 +102,19 @@ export async function unassignFrom(
   rows: readonly Allocation[],
   permit: Permit,
 ): Promise<Unassigned> {
+  return await takeOff(context, eni, permit, () => withoutUsed(context, rows.slice(0, CALL_ADDRESSES_MAX)));
+}
+
+async function takeOff(
+  context: IpamContext,
+  eni: EniId,
+  permit: Permit,
+  choose: () => Promise<readonly Allocation[]>,
+): Promise<Unassigned> {
   using unassigning = permit;
   if (!(await isHere(context, eni))) return { freed: [], error: null };
-  const unused = await withoutUsed(context, rows.slice(0, CALL_ADDRESSES_MAX));
-  if (unused.length === 0) return { freed: [], error: null };
-  const changes = unused.map(change('unassign'));
+  const changes = (await choose()).map(change('unassign'));
+  if (changes.length === 0) return { freed: [], error: null };
   return await callUnassign(context, eni, changes, unassigning, 'kept');
 }
 

@@ -6,7 +6,7 @@ import { excessOf } from '../../domain/pool-size.ts';
 import type { LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';
-import { unassign, withoutUsed } from '../ec2/unassign.ts';
+import { unassign, unassignUnreached, withoutUsed } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 
@@ -28,12 +28,16 @@ export async function drain(
   subnet: SubnetId,
   enis: readonly LedgerEni[],
 ): Promise<number> {
-  const { rows, now } = await context.store.withStatus(subnet, ['ready']);
+  const { rows: all, now } = await context.store.withStatus(subnet, ['ready']);
+  const rows = all.filter(row => !row.primary);
+  // No process is reached by an ENI that is attached to no instance.
+  const away = new Set(enis.filter(eni => eni.instance === null).map(eni => eni.id));
+  const isAway = ({ iface }: Allocation) => iface !== null && away.has(iface);
   const unused = await withoutUsed(
     context,
-    rows.filter(row => !row.primary),
+    rows.filter(row => !isAway(row)),
   );
-  const byEni = Map.groupBy(unused, row => row.iface);
+  const byEni = Map.groupBy([...unused, ...rows.filter(isAway)], row => row.iface);
   const chosen: Allocation[] = [];
   for (const eni of enis) {
     const ready = byEni.get(eni.id) ?? [];
@@ -46,7 +50,14 @@ export async function drain(
       surplus.length >= context.policy.warmMax || surplus.some(row => now - row.movedAt >= COLLECT_MS);
     if (isDue || !isWanted) chosen.push(...surplus);
   }
-  return await unassignIdle(context, chosen.slice(0, DRAINED_MAX));
+  const [unreached, others] = [true, false].map(is =>
+    chosen.slice(0, DRAINED_MAX).filter(row => isAway(row) === is),
+  ) as [Allocation[], Allocation[]];
+  const { freed } = await unassignUnreached(
+    urgently(context, () => 'idle'),
+    unreached,
+  );
+  return freed.length + (await unassignIdle(context, others));
 }
 
 /** Returns the ready addresses of our ENIs in the subnet that have been idle for `idleMs`, longest first. */

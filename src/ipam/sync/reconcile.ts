@@ -12,7 +12,7 @@ import { type Enis, oursIn } from '../ec2/enis.ts';
 import { repair } from '../ec2/recover.ts';
 import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { withTenants } from '../ec2/tenants.ts';
-import { unassign } from '../ec2/unassign.ts';
+import { unassignUnreached } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
 
 /** Held addresses that one pass assigns again. */
@@ -149,7 +149,7 @@ export interface Closed {
 export async function close(context: IpamContext, drifts: readonly Drift[]): Promise<Closed> {
   const made = await makeMoves(context, drifts);
   const rowsOf = (kind: Drift['kind']) => drifts.filter(drift => drift.kind === kind).map(drift => drift.row);
-  const astray = (await unassign(context, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
+  const astray = (await unassignUnreached(context, rowsOf('astray').slice(0, TAKEN_OFF_MAX))).freed.length;
   // Shuffled, so that each gets its turn if there are more than one pass repairs.
   const missing = shuffled(rowsOf('missing'), context.random);
   // Urgent, since the container of a missing address has no network.

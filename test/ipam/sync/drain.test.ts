@@ -110,6 +110,17 @@ draining('an ENI that is attached to nothing keeps none', async () => {
   assert.is((await w.ipsWith('allocated')).length, 1);
 });
 
+draining('an ENI that is attached to nothing keeps none that a process used, either', async () => {
+  const w = await held();
+  const { rows } = await w.store.readyOn(ENI_A, null, 99);
+  await noteUsed(w.store, ...rows);
+  await drainWhenIdle(w);
+  assert.is(await ready(w), rows.length);
+  await withoutAttachment(w, ENI_A);
+  await drainWhenIdle(w);
+  assert.is(await ready(w), 0);
+});
+
 draining('an ENI whose pool Docker has released keeps none until the next request', async () => {
   const w = await held();
   await w.pools.release(POOL);

@@ -11,6 +11,7 @@ import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { close, compare, reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
+import { noteUsed } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SMALL, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import { assignTo, failure, ipsOf, NOT_WARM, POLICY, type World, within, world } from '../../kit/world.ts';
@@ -117,6 +118,16 @@ reconciling('a ready address that a stranger took off is asked about before it c
   assert.equal(await reconcile(w), [`astray ${ready}`]);
   assert.is(await w.statusOf(ready), 'free');
   assert.is(w.callsOf(UNASSIGN), 1);
+});
+
+reconciling('a ready address that a process still has, but EC2 has on no ENI, is free again', async () => {
+  const w = world({ vpc: ROOMY });
+  const ready = await readyOnA(w);
+  await noteUsed(w.store, await w.rowOf(ready));
+  w.takeOff(ENI_A, ready);
+  w.time.now += LATE_READS_MS;
+  assert.equal(await reconcile(w), [`astray ${ready}`]);
+  assert.is(await w.statusOf(ready), 'free');
 });
 
 reconciling('a ready address that another ENI carries becomes occupied there', async () => {
