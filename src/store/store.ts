@@ -140,8 +140,9 @@ export interface Store extends Looks {
    *  may be made than fit. */
   move(changes: readonly Change[]): Promise<Allocation[]>;
   /** Returns who held the address, the newest `limit`, newest first: who holds it now, by its row, and those whose end was
-   *  noted, in the same transaction, by a server with the history on. Changes of others are seen in the rows alone: no
-   *  claim writes a record, and no index has the time of a move, which would cost a claim several times its work. */
+   *  noted, in the same transaction, by a server with the history on. What others change lately is told by `movedWithin`,
+   *  from the rows alone: no claim writes a record, and no index has the time of a move, which would cost a claim several
+   *  times its work. */
   history(subnet: SubnetId, ip: Ipv4, limit: number): Promise<Reading<Tenure>>;
   /** Notes the result of an EC2 call that settles no row. Nothing, while the history is off. */
   endEc2Call(id: string, result: string): Promise<void>;
