@@ -1,6 +1,6 @@
 // Goal: a holding is told with all that is known of it, and never with what is of another. Method: tables.
-import type { Allocation, Change } from '../../src/domain/allocation.ts';
-import { type Beginning, endedTenure, tenureOf } from '../../src/domain/history.ts';
+import { type Allocation, type Change, MOVES, type MoveName, ruleOf } from '../../src/domain/allocation.ts';
+import { type Beginning, endedTenure, endsHolding, tenureOf } from '../../src/domain/history.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
 import { ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -43,6 +43,18 @@ for (const [what, begin] of [
     for (const one of [tenureOf(held, begin), endedTenure(held, begin, release, after)])
       assert.equal([one.since, one.container, one.request, one.server], [1_000, 'web', null, null]);
   });
+
+history('every move that begins or ends a holding: is one that the history knows', () => {
+  const moves = Object.keys(MOVES) as MoveName[];
+  const where = (is: (from: string, to: string) => boolean) =>
+    moves.filter(move => is(ruleOf(move).from, ruleOf(move).to));
+  assert.equal(
+    where((from, to) => from !== 'allocated' && to === 'allocated'),
+    ['claim'],
+  );
+  for (const move of where((from, to) => from === 'allocated' && to !== 'allocated'))
+    assert.ok(endsHolding(move), move);
+});
 
 const CAUSES: [move: Change['move'], cause: string][] = [
   ['undo', 'rollback'],
