@@ -13,6 +13,9 @@ import { print, table } from '../terminal/output.ts';
 /** The most holdings of one address that are read. */
 const TENURES_MAX = 100_000;
 
+/** How far the clock of who asks may be ahead of the ledger's, in milliseconds. */
+const AHEAD_MS = 60_000;
+
 /** How far back EC2 calls are read, in milliseconds, and how many at most. */
 const CALLS_MS = 24 * 3_600_000;
 const CALLS_MAX = 10_000;
@@ -83,10 +86,15 @@ A call without a result has had no answer: what became of it was read from EC2, 
     for (const { id, cidr } of subnets) {
       if (!covers(cidr, { first: number, last: number })) continue;
       const { rows, now } = await store.history(id, ip, TENURES_MAX);
+      if (options.at !== null && options.at > now + AHEAD_MS)
+        throw new IpamError('bad-request', 'the time of --at is still to come', {
+          hint: `by the ledger's clock it is ${timeOf(now)}`,
+        });
       const tenures = rows.filter(one => isAsked(one, options, now));
       found.push(...tenures.map(one => ({ subnet: id, ...one })));
     }
     await store.close();
+    found.sort((one, other) => endOf(other) - endOf(one));
     const lines = found.map(({ since, until, ...rest }) => ({
       since: timeOf(since),
       until: timeOf(until),
@@ -137,6 +145,10 @@ interface Asked {
   readonly container: string | null;
   readonly eni: string | null;
 }
+
+/** For the order of holdings: what is held has not ended. */
+const endOf = ({ isHeld, until, since }: Tenure): number =>
+  isHeld ? Number.MAX_SAFE_INTEGER : (until ?? since ?? 0);
 
 /** Whether the tenure is one that the options ask for. Without a record of its end, one that is over ended at once. */
 function isAsked(one: Tenure, { at, since, container, eni }: Asked, now: number): boolean {

@@ -62,6 +62,8 @@ async function check(path: string, out: Output): Promise<number> {
   const { comparisonText } = await import('../../probe/report.ts');
   const { parseTranscript } = await import('../../probe/transcript.ts');
   const comparison = await checkTranscript(parseTranscript(read('--check', path), path));
+  if (comparison.compared.length + comparison.notCompared.length === 0)
+    throw new IpamError('bad-request', `${path} has nothing that was tried`, { hint: 'run the probe again' });
   out.write(comparisonText(comparison));
   return comparison.compared.some(one => one.differs.length > 0) ? 1 : 0;
 }

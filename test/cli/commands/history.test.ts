@@ -3,8 +3,9 @@
 import { join } from 'node:path';
 import { assemble } from '../../../src/assemble.ts';
 import { main } from '../../../src/cli/cli.ts';
-import { parseCidr } from '../../../src/domain/address.ts';
-import type { SubnetId } from '../../../src/domain/ids.ts';
+import { type Ipv4, parseCidr } from '../../../src/domain/address.ts';
+import type { Allocation } from '../../../src/domain/allocation.ts';
+import type { EniId, SubnetId } from '../../../src/domain/ids.ts';
 import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
 import { keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
@@ -103,6 +104,33 @@ for (const [what, argv, who] of ASKED)
   histories(`${what}: chooses the holdings`, async context => {
     assert.equal(await context.who('10.0.1.7', ...argv), who);
   });
+
+histories('a time to come: is refused, since nobody knows who will hold it', async ({ run }) => {
+  const at = new Date(NOW + minutes(60)).toISOString();
+  const { status, out, err } = await run('10.0.1.7', '--at', at);
+  assert.equal([status, out], [2, '']);
+  assert.match(err, /the time of --at is still to come; by the ledger's clock it is \S+Z\n$/);
+});
+
+histories('an address of two subnets: has the holdings of both by their ends', async ({ run, folder }) => {
+  let now = NOON + minutes(15);
+  const store = createSqliteStore(join(folder, 'ledger.sqlite'), { clock: () => now, origin: 'server-1' });
+  const other = 'subnet-0b2' as SubnetId;
+  await store.saveSubnet({ id: other, vpc: 'vpc-02', cidr: parseCidr('10.0.1.0/24') });
+  await store.add([{ ...newRow(7), subnet: other }]);
+  const row = async () => (await store.get(other, ['10.0.1.7' as Ipv4])).rows[0] as Allocation;
+  await store.move([{ row: await row(), move: 'assign', iface: 'eni-0b' as EniId }]);
+  await store.move([{ row: await row(), move: 'assigned' }]);
+  await store.move([{ row: await row(), move: 'claim', holder: 'mail' }]);
+  now += minutes(1);
+  await store.move([{ row: await row(), move: 'release' }]);
+  await store.close();
+  const { holdings } = JSON.parse((await run('10.0.1.7', '--json')).out);
+  assert.equal(
+    holdings.map((one: { container: unknown }) => one.container),
+    ['web', 'db', 'mail', 'web'],
+  );
+});
 
 histories('--calls: shows what EC2 was asked for the address, and what came of it', async ({ run }) => {
   const { calls } = JSON.parse((await run('10.0.1.8', '--calls', '--json')).out);

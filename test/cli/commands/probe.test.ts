@@ -98,6 +98,9 @@ probing('with --yes: leaves a clean ENI and a transcript that the simulator agre
     (await run(context, `simulate --check ${file}`, 1)).out,
     /^DIFFERS {2}over the limit: code, meaning$/m,
   );
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), tried: [] }));
+  const { err: why } = await run(context, `simulate --check ${file}`, 2);
+  assert.match(why, /has nothing that was tried; run the probe again\n$/);
 });
 
 probing('an ENI of the ledger: is refused before EC2 is asked, by --undo too', async context => {
