@@ -90,8 +90,15 @@ test('what is known: is not told again', async ({ live, advance, open }) => {
   assert.is(isTold, false);
 });
 
-test('while nobody looks: nothing is kept', async ({ live, open, advance }) => {
-  publish(live, moved(6, 1));
+/** Throws when it is looked at. */
+const UNREAD = {
+  [Symbol.iterator]() {
+    throw new Error('read');
+  },
+} as never;
+
+test('while nobody looks: nothing is read or kept', async ({ live, open, advance }) => {
+  live.observer.committed(UNREAD, 1);
   const after = live.lastEvent();
   advance(30_000);
   publish(live, moved(7, 1));
