@@ -64,7 +64,8 @@ export interface Looks {
    *  began is seen in the rows alone, by `movedWithin`. */
   recentHistory(withinMs: number, limit: number): Promise<Reading<RecentEnd>>;
   /** Held rows that may be wrong: missing from their ENIs; last moved by one of these servers, at most UNANSWERED_MAX_MS
-   *  before it was last seen; or with a name that another on the ENI has too. At most `limit` of each. */
+   *  before it was last seen; or with a name that another on the ENI has too, or seldom one that only has
+   *  the same hash. At most `limit` of each. */
   doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
   /** The ENIs of this ledger in use with fewer than `low` ready addresses, at most `limit`. */
   lowPools(low: number, limit: number): Promise<Reading<LowPool>>;
@@ -98,15 +99,15 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
   return {
     partsOf: range => partsOf(range, dialect.partMax),
     async blocks(subnet, range) {
-      const block = sql`HEX(SUBSTR(${number}, 1, 15))`;
+      const block = sql`SUBSTR(${number}, 13, 3)`;
       const { rows } = await read([
-        sql`SELECT ${block} AS ${sql.raw('`block`')}, ${status}, COUNT(*) AS ${sql.raw('`count`')},
+        sql`SELECT HEX(MIN(${block})) AS ${sql.raw('`block`')}, ${status}, COUNT(*) AS ${sql.raw('`count`')},
           SUM(${reservedFor} IS NOT NULL) AS held, SUM(${missingSince} IS NOT NULL) AS missing,
           SUM(${isHeld} AND ${movedAt} > ${NOW} - ${LATELY_MS}) AS begun
           FROM ${allocation} WHERE ${inPart(subnet, range)} GROUP BY ${block}, ${status}`,
       ]);
       return rows.map(row => ({
-        first: Number.parseInt(String(row.block).slice(-6), 16) * 256,
+        first: Number.parseInt(String(row.block), 16) * 256,
         status: STATUSES.find(one => one === row.status) ?? 'occupied',
         ...{ count: Number(row.count), heldFor: Number(row.held), missing: Number(row.missing) },
         begun: Number(row.begun),
@@ -135,12 +136,13 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
           sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${seenAt - UNANSWERED_MAX_MS}
             AND SUBSTR(${token}, 1, ${id.length}) = ${id} LIMIT ${limit}`,
       );
-      const doubles = sql`SELECT ${iface} AS on_eni, ${holder} AS named FROM ${allocation}
-        WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${holder} HAVING COUNT(*) > 1`;
+      const name = dialect.fingerprint(holder);
+      const doubles = sql`SELECT ${iface} AS on_eni, ${name} AS named FROM ${allocation}
+        WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${name} HAVING COUNT(*) > 1`;
       const { now, rows } = await rowsOf([
         sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${missingSince} IS NOT NULL LIMIT ${limit}`,
         ...by,
-        sql`${select} JOIN (${doubles}) AS doubles ON ${iface} = on_eni AND ${holder} = named
+        sql`${select} JOIN (${doubles}) AS doubles ON ${iface} = on_eni AND ${name} = named
           WHERE ${isHeld} LIMIT ${limit}`,
       ]);
       return { now, rows: withoutDoubles(rows) };

@@ -31,7 +31,7 @@ export async function readProblems(
   return {
     now,
     problems: [
-      ...(await ofHolders(store, servers, now)),
+      ...(await sources.holders()),
       ...(await ofCalls(sources, subnets)),
       ...(await ofWithheld(store)),
       ...ofThrottling(sources),
@@ -47,7 +47,9 @@ const ofRow = ({ subnet, ip: address, iface: eni, instance, movedAt: since }: Al
 });
 const nameOf = ({ ip, holder }: Allocation): string => (holder === null ? ip : `${ip} of ${holder}`);
 
-async function ofHolders(store: Store, servers: readonly LedgerServer[], now: number): Promise<Problem[]> {
+/** Reads all held rows of the ledger, in the database. */
+export async function ofHolders(store: Pick<Store, 'servers' | 'doubtful'>): Promise<Problem[]> {
+  const { now, rows: servers } = await store.servers();
   const { rows } = await store.doubtful(
     servers.filter(one => isAway(one, now)),
     ROWS_MAX,

@@ -47,6 +47,7 @@ export const DIALECT: Dialect = {
   numberOfFree: sql`${tables.allocation.number}`,
   intentAt: tables.allocation.intentAt,
   partMax: 16_384,
+  fingerprint: column => sql`CRC32(${column})`,
   onConflict(key, replaced) {
     const sets = (replaced.length > 0 ? replaced : [key]).map(name => `${name} = VALUES(${name})`);
     return `ON DUPLICATE KEY UPDATE ${sets.join()}`;

@@ -41,6 +41,7 @@ export const DIALECT: Dialect = {
   numberOfFree: sql`+${tables.allocation.number}`,
   intentAt: tables.allocation.movedAt,
   partMax: 1024,
+  fingerprint: column => sql`${column}`,
   onConflict: (key, replaced) =>
     replaced.length === 0
       ? 'ON CONFLICT DO NOTHING'
