@@ -70,7 +70,7 @@ function factsOf(view: AddressView): Fact[] {
 const Tenures = ({ tenures, now }: { tenures: AddressView['tenures']; now: number }) => (
   <Table
     what="Who had it"
-    head={['container', 'from', 'until', 'for', 'ENI', 'instance', 'ended by', 'request, server']}
+    head={['container', 'from', 'until', ['for'], 'ENI', 'instance', 'ended by', 'request, server']}
   >
     {tenures.map(one => (
       <tr>
@@ -81,7 +81,9 @@ const Tenures = ({ tenures, now }: { tenures: AddressView['tenures']; now: numbe
           <Time ms={one.since} />
         </td>
         <td>{one.isHeld ? 'now' : <Time ms={one.until} />}</td>
-        <td>{one.since === null ? '–' : duration(Math.max(0, (one.until ?? now) - one.since))}</td>
+        <td class="number">
+          {one.since === null ? '–' : duration(Math.max(0, (one.until ?? now) - one.since))}
+        </td>
         <td>
           <Eni id={one.eni} />
         </td>

@@ -7,6 +7,13 @@ import { utc } from './time.ts';
 /** The order in which a bar shows statuses: what is used first, what is left last. */
 const BAR_ORDER = ['allocated', 'ready', 'assigning', 'unassigning', 'occupied', 'reserved', 'free'] as const;
 
+/** How many of the cells have each status. */
+export function countsOf(cells: readonly Cell[]): Counts {
+  const counts = Object.fromEntries(BAR_ORDER.map(status => [status, 0])) as Counts;
+  for (const { status } of cells) counts[status]++;
+  return counts;
+}
+
 /** A bar of the statuses, each as wide as its part. It is drawn with attributes, since the policy of the pages allows
  *  no style in them. */
 export const Bar = ({ counts }: { counts: Counts }) => {

@@ -1,8 +1,9 @@
 /** The map of a subnet: cells for at most 256 addresses, bars for the /24 of a larger one. */
 import type { SubnetSummary } from '../views/overview.ts';
+import type { Cell } from '../views/shapes.ts';
 import type { SubnetMap } from '../views/subnet-map.ts';
 import { Cells } from './cells.tsx';
-import { Bar, CountsList, Legend } from './parts.tsx';
+import { Bar, CountsList, countsOf, Legend } from './parts.tsx';
 import { Portions } from './portions.tsx';
 import { duration } from './time.ts';
 
@@ -26,7 +27,7 @@ export const SubnetPage = ({ map, found }: { map: SubnetMap; found: string | nul
         ) : null}
         <span class="mono">{subnet.id}</span> in <span class="mono">{subnet.vpc}</span>
       </p>
-      <SubnetBar subnet={subnet} />
+      {isPart ? <BlockCounts cells={map.cells} /> : <SubnetBar subnet={subnet} />}
       {block === null ? (
         <Bars subnet={subnet.id} bars={bars} />
       ) : (
@@ -56,6 +57,16 @@ export const SubnetBar = ({ subnet: { id, counts, full, fullInMs } }: { subnet: 
     </p>
   </div>
 );
+
+const BlockCounts = ({ cells }: { cells: readonly Cell[] }) => {
+  const counts = countsOf(cells);
+  return (
+    <div data-fresh="block">
+      <Bar counts={counts} />
+      <CountsList counts={counts} />
+    </div>
+  );
+};
 
 const FullIn = ({ ms }: { ms: number }) => {
   const words = `full in about ${duration(ms)}`;

@@ -74,6 +74,17 @@ pages('the map: has a cell for each address, in blocks of sixteen, each told apa
   shows(255, 'cell s-reserved', '×');
 });
 
+pages('a block of a larger subnet: has the counts of the block', async () => {
+  const whole = views.largeMap().subnet;
+  const subnet = async () => ({
+    ...views.map(),
+    subnet: { ...whole, counts: { ...whole.counts, free: 65_000 } },
+  });
+  const { text } = await get(`/subnets/${SUBNET}?block=10.0.1.0/24`, { subnet });
+  assert.match(text, 'data-count="free">243<');
+  assert.match(text, `part of <a href="/subnets/${SUBNET}">10.0.0.0/16</a>`);
+});
+
 pages('the map: marks the address that was searched for', async () => {
   assert.match((await get(`/subnets/${SUBNET}?at=10.0.1.6`)).text, 'class="cell s-ready found"');
 });
