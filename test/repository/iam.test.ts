@@ -28,7 +28,7 @@ const VPC = ['--vpc', 'vpc-0a1'];
 function called(): string[] {
   const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' });
   const sources = files
-    .filter(file => file.endsWith('.ts'))
+    .filter(file => /\.tsx?$/.test(file))
     .map(file => readFileSync(join(ROOT, 'src', file), 'utf8'));
   const names = sources.flatMap(text =>
     [...text.matchAll(/new ([A-Z]\w+)Command\(/g)].map(([, name]) => `ec2:${name}`),

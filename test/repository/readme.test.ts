@@ -26,7 +26,7 @@ const textOf = (page: Page): string => TEXTS.get(page) ?? '';
 const README = textOf('README.md');
 const filesIn = (folder: string): string[] =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .filter(file => file.endsWith('.ts'))
+    .filter(file => /\.tsx?$/.test(file))
     .map(file => read(join(folder, file)));
 const SOURCES = filesIn('src').join('\n');
 
