@@ -122,8 +122,8 @@ const claimOf = (row: Allocation | undefined): Change => ({
 });
 for (const shape of byLength<readonly Shape[]>({
   full: SHAPES,
-  short: SHAPES.slice(1),
-  leftOut: 'a loss of quorum in a move of one statement',
+  short: SHAPES.slice(2),
+  leftOut: 'a loss of quorum in a claim, and in a claim beside another move',
 })) {
   const { name, steps, commits } = shape;
   for (const [step, statement] of byLength({
