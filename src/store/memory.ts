@@ -199,6 +199,9 @@ export function createMemoryStore(
     async usedSightings() {
       return reading([...sightings.values()].filter(one => one.usedSince !== null).sort(byAddress));
     },
+    async forgetSighting(key) {
+      if (sightings.get(keyOf(key))?.iface === key.iface) sightings.delete(keyOf(key));
+    },
     async witnesses() {
       return reading([...witnesses.values()]);
     },

@@ -15,6 +15,7 @@ import {
   type LedgerSubnet,
   type Reading,
   SERVER_KEPT_MS,
+  type SightingKey,
   type Store,
   type Tally,
   TRIMMED_MAX,
@@ -104,6 +105,9 @@ export function createSharedStore(
   const hostColumns = getTableColumns(host);
   const blank = (instance: string) => upsert(host, [{ instance }], []);
   const selectHost = (instance: string) => sql`SELECT * FROM ${host} WHERE ${host.instance} = ${instance}`;
+
+  const isOf = ({ subnet, ip, iface }: SightingKey): SQL =>
+    sql`(${sighting.subnet} = ${subnet} AND ${sighting.ip} = ${ip} AND ${sighting.iface} = ${iface})`;
 
   async function readSightings(selects: readonly SQL[]): Promise<Reading<LedgerSighting>> {
     const columns = getTableColumns(sighting);
@@ -226,6 +230,9 @@ export function createSharedStore(
       ),
     usedSightings: () =>
       readSightings([sql`SELECT * FROM ${sighting} WHERE ${sighting.usedSince} IS NOT NULL`]),
+    async forgetSighting(key) {
+      await write([sql`DELETE FROM ${sighting} WHERE ${isOf(key)}`]);
+    },
     async witnesses() {
       const { now, rows } = await read([sql`SELECT * FROM ${witness}`]);
       return { now, rows: rows.map(row => decode<LedgerWitness>(getTableColumns(witness), row)) };
@@ -244,11 +251,7 @@ export function createSharedStore(
         engine_since = ${engineSince} WHERE ${isLast}`;
       const only = sql`EXISTS (SELECT 1 FROM ${witness} WHERE ${isLast})`;
       const deletes = portions(forget, SIGHTINGS_MAX).map(some => {
-        const keys = some.map(
-          one => sql`(${sighting.subnet} = ${one.subnet} AND ${sighting.ip} = ${one.ip}
-            AND ${sighting.iface} = ${one.iface})`,
-        );
-        return sql`DELETE FROM ${sighting} WHERE (${sql.join(keys, sql` OR `)}) AND ${only}`;
+        return sql`DELETE FROM ${sighting} WHERE (${sql.join(some.map(isOf), sql` OR `)}) AND ${only}`;
       });
       const replaced = Object.keys(getTableColumns(sighting)).filter(key => key !== 'subnet' && key !== 'ip');
       const inserts = portions(save, SIGHTINGS_MAX).map(some =>

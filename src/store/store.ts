@@ -195,6 +195,8 @@ export interface Store extends Looks {
   sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
   /** The sightings of addresses that are in use and that nobody held, on all ENIs. */
   usedSightings(): Promise<Reading<LedgerSighting>>;
+  /** Deletes what a host has shown of the address. It may show it again. */
+  forgetSighting(key: SightingKey): Promise<void>;
   /** What is known of the readings of all hosts. */
   witnesses(): Promise<Reading<LedgerWitness>>;
   /** Notes that a reading of the host begins under this ticket, in place of any other one. Returns what is known of the

@@ -5,7 +5,7 @@ import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import { escaped } from '../../domain/text.ts';
-import { wordsOf } from '../../domain/witness.ts';
+import { isUsedIdle, type LedgerSighting, wordsOf } from '../../domain/witness.ts';
 import { tenantAtQuota } from '../../ipam/ec2/assign.ts';
 import { operatorRelease } from '../../ipam/request/release.ts';
 import type { Store } from '../../store/store.ts';
@@ -44,9 +44,11 @@ export const release = command({
       if (options.json) printJson(io.out, { subnet, ip, eni, container, was, status, released });
     };
     say(`${ip} is ${row.status}${holder} on ${row.iface ?? 'no ENI'} since ${ago(now - row.movedAt)}\n`);
-    const words = await wordsAbout(store, row, now);
+    const sighting = await sightingOf(store, row);
+    const words = wordsAbout(row, sighting, now);
     if (words !== null) say(`${words}\n`);
-    if (move === null) throw new IpamError('conflict', refusal);
+    const isWithheld = row.status === 'ready' && ours && sighting !== null && isUsedIdle(row, sighting);
+    if (move === null && !isWithheld) throw new IpamError('conflict', refusal);
     if (options['dry-run']) {
       report(row.status, row.iface, false);
       return 0;
@@ -55,6 +57,13 @@ export const release = command({
       io.err.write('nothing was changed\n');
       report(row.status, row.iface, false);
       return 1;
+    }
+    if (move === null) {
+      if (sighting !== null) await store.forgetSighting(sighting);
+      await store.close();
+      say(`${ip} is offered again, unless its host shows it in use once more\n`);
+      report(row.status, row.iface, true);
+      return 0;
     }
     const [moved] = await store.move([{ row, move, cause: 'operator' }]);
     const full = moved === undefined && row.iface !== null ? await tenantAtQuota(context, row.iface) : null;
@@ -68,15 +77,19 @@ export const release = command({
   },
 });
 
+async function sightingOf(store: Store, { subnet, ip, iface }: Allocation): Promise<LedgerSighting | null> {
+  if (iface === null) return null;
+  const { rows } = await store.sightings([iface]);
+  return rows.find(one => one.subnet === subnet && one.ip === ip) ?? null;
+}
+
 /** What the witness of its host says of the address; null: nothing. */
-async function wordsAbout(store: Store, row: Allocation, now: number): Promise<string | null> {
-  if (row.iface === null) return null;
-  const { rows } = await store.sightings([row.iface]);
-  const sighting = rows.find(
-    one => one.subnet === row.subnet && one.ip === row.ip && one.generation === row.generation,
-  );
-  if (sighting?.usedSince != null && sighting.finding !== null) return `in use by ${sighting.finding}`;
-  return wordsOf(row, sighting, now);
+function wordsAbout(row: Allocation, sighting: LedgerSighting | null, now: number): string | null {
+  if (sighting === null) return null;
+  const isOfRow = sighting.generation === row.generation;
+  const isUsed = sighting.usedSince !== null && (isOfRow || isUsedIdle(row, sighting));
+  if (isUsed && sighting.finding !== null) return `in use by ${sighting.finding}`;
+  return isOfRow ? wordsOf(row, sighting, now) : null;
 }
 
 async function isConfirmed(io: Io): Promise<boolean> {

@@ -206,9 +206,20 @@ commands(
       /Withheld: in use on the host, but not held\n.*\n10\.0\.1\.\d+ .*process 9 \(runc init\)/,
     );
     assert.match(text, /Holdings ended by evidence of the host: 4\n/);
-    const plan = (ip: string) => run(context, MINE, `release ${SUBNET} ${ip} --dry-run`, ip === HELD ? 0 : 1);
+    const plan = (ip: string) => run(context, MINE, `release ${SUBNET} ${ip} --dry-run`);
     assert.match((await plan(HELD)).out, /not seen by Docker or the kernel for 300 s \(5 readings\)/);
     assert.match((await plan(IDLE)).out, /in use by process 9 \(runc init\)/);
+    assert.is((await store.usedSightings()).rows.length, 1);
+    const { out } = await run(context, MINE, `release ${SUBNET} ${IDLE} --yes --json`);
+    assert.equal(
+      [JSON.parse(out).status, JSON.parse(out).released, (await store.usedSightings()).rows],
+      ['ready', true, []],
+    );
+    assert.match(
+      (await run(context, MINE, `release ${SUBNET} ${IDLE} --yes`, 1)).err,
+      /nobody holds it/,
+      'it is withheld no more',
+    );
   },
 );
 

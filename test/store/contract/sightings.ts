@@ -107,4 +107,13 @@ export function sightings(test: Test): void {
     assert.is(await store.saveReading(other, [], [sightingWith(9), sightingWith(10)]), true);
     assert.equal((await store.sightings([ENI])).rows, []);
   });
+
+  test('sightings: one is forgotten when an operator says so, and only on its ENI', async ({ store }) => {
+    const [other, one] = [sightingWith(8), sightingWith(9)];
+    await noteSightings(store, [other, one]);
+    await store.forgetSighting({ ...one, iface: OTHER_ENI });
+    assert.equal((await store.sightings([ENI])).rows, [other, one]);
+    await store.forgetSighting(one);
+    assert.equal((await store.sightings([ENI])).rows, [other]);
+  });
 }
