@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import type { InstanceId } from '../domain/ids.ts';
 import { broken, notChecked, ok, type Verdict, warning } from './finding.ts';
 
+/** Times are in milliseconds since 1970. */
 export interface Certificate {
   readonly instance: InstanceId;
   readonly issuedAt: number;

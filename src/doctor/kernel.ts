@@ -4,7 +4,7 @@ import type { Files } from './host.ts';
 
 const MODULE = 'ipvlan';
 
-/** `proc`, `modules`: where /proc and /lib/modules are. */
+/** Reads /proc, /sys/module, /etc/modprobe.d and /lib/modules of this host. */
 export async function judgeKernel(files: Files): Promise<Verdict> {
   const release = (await files.text('/proc/sys/kernel/osrelease'))?.trim() ?? '';
   if (!/^[\w.+~-]+$/.test(release)) return notChecked('/proc does not say which kernel this is');

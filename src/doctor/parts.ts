@@ -36,6 +36,7 @@ export interface DoctorParts {
     readonly client: Pick<DockerClient, 'version' | 'networks'>;
   } | null;
   activate(plugin: PluginAddress): Promise<Activated>;
+  /** Milliseconds since 1970, by this host's clock. */
   timeOfDay(): number;
   /** The ENI that is meant; null: nobody said. */
   readonly eni: EniId | null;

@@ -1,7 +1,7 @@
 /**
  * Decides whether a release may end the present holding of an address: only one that existed when the release arrived.
  *
- * The ledger keeps no history. So the decision rests on the row that the process remembers, and on the time of the
+ * The history may be off. So the decision rests on the row that the process remembers, and on the time of the
  * last release in the row, by the store's clock. Each read of the row (a look) compares that clock with the clocks of
  * the process, and is wrong by as much as the store's clock was set between the arrival and the look.
  */

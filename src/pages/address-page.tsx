@@ -6,7 +6,7 @@ import { Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
 import { duration } from './time.ts';
 
 export const AddressPage = ({ view }: { view: AddressView }) => {
-  const { cell, now, instance, tenures, calls } = view;
+  const { cell, now, instance, holdings, calls } = view;
   const { kind } = lookOf(cell, now, instance);
   return (
     <>
@@ -27,11 +27,11 @@ export const AddressPage = ({ view }: { view: AddressView }) => {
         <Facts facts={factsOf(view)} />
       </section>
       <h2>Who had it</h2>
-      <div data-fresh="tenures">
-        {tenures.length === 0 ? (
+      <div data-fresh="holdings">
+        {holdings.length === 0 ? (
           <p class="empty">Nothing is recorded. With --history off the server keeps no history.</p>
         ) : (
-          <Tenures tenures={tenures} now={now} />
+          <Holdings holdings={holdings} now={now} />
         )}
       </div>
       {calls.length === 0 ? null : (
@@ -67,12 +67,12 @@ function factsOf(view: AddressView): Fact[] {
   ];
 }
 
-const Tenures = ({ tenures, now }: { tenures: AddressView['tenures']; now: number }) => (
+const Holdings = ({ holdings, now }: { holdings: AddressView['holdings']; now: number }) => (
   <Table
     what="Who had it"
     head={['container', 'from', 'until', ['for'], 'ENI', 'instance', 'ended by', 'request, server']}
   >
-    {tenures.map(one => (
+    {holdings.map(one => (
       <tr>
         <th scope="row">
           <Name text={one.container} />

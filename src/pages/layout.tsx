@@ -1,6 +1,7 @@
 /** What all pages have: head, navigation, search, foot. */
 import { raw } from 'hono/html';
 import type { Child } from 'hono/jsx';
+import { QUERY_CHARS_MAX } from '../views/search.ts';
 import { ICON, SCRIPT, STYLE } from './assets.ts';
 import { utc } from './time.ts';
 
@@ -64,7 +65,7 @@ export const Layout = ({ frame, children }: { frame: Frame; children?: Child }) 
                   type="search"
                   name="q"
                   value={frame.query}
-                  maxlength={255}
+                  maxlength={QUERY_CHARS_MAX}
                   aria-label="Search"
                   placeholder="address, ENI, instance, container"
                 />

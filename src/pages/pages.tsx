@@ -3,6 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { Child } from 'hono/jsx';
 import { isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { QUERY_CHARS_MAX } from '../views/search.ts';
 import type { Views } from '../views/views.ts';
 import { AddressPage } from './address-page.tsx';
 import { ICON, SCRIPT, STYLE } from './assets.ts';
@@ -30,7 +31,6 @@ type Show = (context: Context) => Promise<Page | null>;
 
 const HTML = 'text/html; charset=utf-8';
 /** Of a search, as its input allows. */
-const QUERY_CHARS_MAX = 255;
 
 /** Serves all paths that are not the API's, stylesheet and script too. It never throws. */
 export function createPages({ views, version, log }: Parts): { fetch(request: Request): Promise<Response> } {
@@ -100,7 +100,7 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
   app.notFound(context => send(context, 404, NOT_FOUND));
   app.onError(async (error, context) => {
     if (isError(error, 'bad-request'))
-      return await send(context, 400, failure('This is not an address of a page', error.line));
+      return await send(context, 400, failure('The request cannot be answered', error.line));
     if (isError(error, 'store-down', 'unavailable'))
       return await send(context, 503, failure('The ledger cannot be read now', error.line));
     log('error', 'page not made', { error });

@@ -28,7 +28,7 @@ export const AddressView = v.object({
   usedBy: text,
   unseenSince: v.nullable(time),
   /** Newest first. With `--history off` that of now at most. */
-  tenures: v.array(Tenure),
+  holdings: v.array(Tenure),
   calls: v.array(Ec2Call),
 });
 export type AddressView = v.InferOutput<typeof AddressView>;
@@ -65,7 +65,7 @@ export async function readAddress(
     absentSince: row.absentSince,
     usedBy: sighting !== undefined && isUsedIdle(row, sighting) ? sighting.finding : null,
     unseenSince: row.status === 'allocated' && isOfNow ? sighting.unseenSince : null,
-    tenures: [...tenures],
+    holdings: [...tenures],
     calls: await readCalls(store, call => call.ips.includes(ip)),
   };
 }

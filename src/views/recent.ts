@@ -1,4 +1,5 @@
-/** What this server has seen in its last 15 minutes: calls of Docker and to EC2, commits, and how full subnets were. */
+/** What this server has seen in its last 15 minutes: calls of Docker and to EC2, commits, warm starts, and when
+ *  subnets were compared with EC2. */
 import { methodOf, type Observer, type Result } from '../domain/observer.ts';
 
 const MINUTE_MS = 60_000;
@@ -6,7 +7,7 @@ const MINUTES = 15;
 /** Durations that are kept of each kind of call. */
 const DURATIONS_MAX = 500;
 
-/** What is counted. Each `note` costs a few assignments. */
+/** What is counted. `add` costs a few assignments. */
 interface Counter {
   add(count?: number): void;
   sum(): number;

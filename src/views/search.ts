@@ -29,17 +29,18 @@ export const SearchView = v.object({
 });
 export type SearchView = v.InferOutput<typeof SearchView>;
 
+/** The longest query, in characters. */
+export const QUERY_CHARS_MAX = 100;
 /** What is found of each kind. */
 const FOUND_MAX = 50;
-const TEXT_MAX = 100;
 const NOTHING = { subnet: null, address: null, eni: null, instance: null };
 
 /** Throws bad-request for an empty or a long query. An id may be cut short only for containers, whose names may contain it. */
 export async function readSearch({ store, subnets }: Sources, query: string): Promise<SearchView> {
   const text = query.trim();
-  if (text === '' || text.length > TEXT_MAX)
+  if (text === '' || text.length > QUERY_CHARS_MAX)
     throw new IpamError('bad-request', 'the query is empty or too long', {
-      hint: `give an address, an ENI, an instance or a name of a container, of at most ${TEXT_MAX} characters`,
+      hint: `give an address, an ENI, an instance or a name of a container, of at most ${QUERY_CHARS_MAX} characters`,
     });
   const found: Found[] = [];
   const known = await subnets();

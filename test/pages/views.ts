@@ -105,7 +105,7 @@ export const address = (): AddressView => ({
   ...{ now: NOW, lastEvent: '5.7', cell: cells()[5] as Cell, instance: INSTANCE, isAws: false },
   ...{ restedSince: NOW - 99_000, restedFrom: ENI, leftAt: null, leftEni: null, absentSince: null },
   ...{ usedBy: HOSTILE, unseenSince: null },
-  tenures: [
+  holdings: [
     {
       ...{ since: NOW - 60_000, until: null, isHeld: true, eni: ENI, instance: INSTANCE, container: HOSTILE },
       ...{ request: 'r1', server: 'abcd1234', endedBy: null, endRequest: null, endServer: null },

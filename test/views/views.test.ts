@@ -228,7 +228,7 @@ test('an address: who had it', async ({ store, views }) => {
   const found = v.parse(AddressView, await views.address(ip(6), null));
   assert.equal([found.cell.container, found.isAws, found.instance], ['web', false, 'i-0a']);
   assert.equal(
-    found.tenures.map(({ container, isHeld }) => [container, isHeld]),
+    found.holdings.map(({ container, isHeld }) => [container, isHeld]),
     [['web', true]],
   );
   assert.is((await views.address(ip(1), SUBNET))?.isAws, true);

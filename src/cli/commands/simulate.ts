@@ -15,7 +15,7 @@ export const simulate = command({
   usage: '',
   args: { min: 0, max: 0 },
   settings: SIMULATE_SETTINGS,
-  defaults: { listen: 'http://127.0.0.1:8032' },
+  defaults: { listen: 'http://127.0.0.1:8033' },
   help: ADMIN_HELP,
   options: {
     world: {

@@ -391,7 +391,7 @@ commands('a port that is taken: is told with the flag that demo has', async cont
 });
 
 commands('simulate: has a port of its own', async context => {
-  assert.match((await run(context, MINE, 'simulate --help')).out, /default http:\/\/127\.0\.0\.1:8032 \[/);
+  assert.match((await run(context, MINE, 'simulate --help')).out, /default http:\/\/127\.0\.0\.1:8033 \[/);
   assert.match(
     (await run(context, MINE, 'serve --help')).out,
     /default unix:\/run\/docker\/plugins\/ec2-ipam\.sock for root, else a socket in the state\s+directory \[/,
