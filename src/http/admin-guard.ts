@@ -5,11 +5,13 @@
  * under a name of its own that its DNS points at 127.0.0.1. So `Host` must be a name of loopback; any port will do, since
  * tunnels have ports of their own. Prometheus sends the host of its target, so that `localhost` and 127.0.0.1 work.
  * Over https a client has shown a certificate and has checked ours, and a unix socket is opened by users of this host;
- * there `Host` may be anything.
+ * there `Host` may be anything. The certificate of a Docker host opens nothing here: a host may not see those of others.
  */
 import type { Context, MiddlewareHandler } from 'hono';
+import type { InstanceId } from '../domain/ids.ts';
 import { shown } from '../domain/text.ts';
 import { namesLoopback } from '../domain/web-page.ts';
+import { hostOf } from './identity.ts';
 import type { Listener } from './listen.ts';
 
 const HEADERS = {
@@ -32,7 +34,7 @@ export interface Refusal {
 export const adminGuard =
   (kind: Listener['kind']): MiddlewareHandler =>
   async (c, next) => {
-    const refusal = refusalOf(c.req.raw, kind);
+    const refusal = hostRefusal(hostOf(c)) ?? refusalOf(c.req.raw, kind);
     if (refusal === null) await next();
     else c.res = answerRefusal(c, refusal);
     for (const [name, value] of Object.entries(HEADERS)) c.res.headers.set(name, value);
@@ -44,6 +46,15 @@ export function answerRefusal(c: Context, { status, error, hint }: Refusal): Res
   if (c.req.path.startsWith('/api/')) return c.json({ error, hint }, status);
   return c.text(`${error}${hint === '' ? '' : `; ${hint}`}\n`, status);
 }
+
+const hostRefusal = (host: InstanceId | null): Refusal | null =>
+  host === null
+    ? null
+    : {
+        status: 403,
+        error: `the client certificate is that of the Docker host ${host}`,
+        hint: 'use one that names no instance',
+      };
 
 function refusalOf({ method, headers }: Request, kind: Listener['kind']): Refusal | null {
   const host = headers.get('host');

@@ -61,6 +61,13 @@ export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   return { instance: isBound ? peer.instance : null, ...ids };
 }
 
+/** Returns the instance that the client's certificate names; null: it names none, or there is no certificate. */
+export function hostOf(c: Context<Env>): InstanceId | null {
+  const socket = c.env?.incoming?.socket;
+  const peer = socket === undefined ? undefined : peers.get(socket);
+  return peer?.via === 'https' ? peer.instance : null;
+}
+
 /** Returns the instance that the client's certificate names, whatever clients may do here. Throws denied where there is
  *  none. */
 export function provedHost(c: Context<Env>): InstanceId {

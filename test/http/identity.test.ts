@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { STATUSES } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { Authorize } from '../../src/domain/origin.ts';
+import { createAdminApp } from '../../src/http/admin.ts';
 import { NETWORKS, REQUESTS } from '../../src/http/admission.ts';
 import { createDriver } from '../../src/http/driver.ts';
 import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
@@ -461,5 +462,29 @@ identity('a server that was stopped: ends for dockerd only what was held before'
   assert.is(await w.statusOf(given), 'allocated');
   assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
   assert.is(await w.statusOf(given), 'allocated');
+});
+
+identity('the admin listener: is opened by no certificate of a Docker host', async () => {
+  const page = { fetch: async () => new Response('a page') };
+  const app = createAdminApp({
+    kind: 'https',
+    ready: async () => ({ isReady: true, store: 'ok', ec2: 'ok' }),
+    metrics: { contentType: 'text/plain', text: async () => 'up 1\n' },
+    api: async () => page,
+    pages: page,
+  });
+  const listening = await listen(app, https(), () => {});
+  open.push(listening);
+  const get = async (path: string, client: Pair) => {
+    const sent = requestTls(`${listening.address}${path}`, { agent: false, ...tlsOptions(client) });
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    sent.once('response', answer => text(answer).then(resolve, reject));
+    sent.once('error', reject).end();
+    return await promise;
+  };
+  for (const path of ['/', '/metrics', '/api/v1/overview', '/healthz']) {
+    assert.match(await get(path, hosts.a), /the client certificate is that of the Docker host i-0a/, path);
+    assert.not.match(await get(path, hosts.nobody), /certificate/, path);
+  }
 });
 identity.run();
