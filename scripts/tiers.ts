@@ -31,7 +31,7 @@ export const TIERS: readonly Tier[] = [
     runtimes: RUNTIMES,
     needs: [],
     shortS: 180,
-    limitMs: 10 * MINUTE_MS,
+    limitMs: 20 * MINUTE_MS,
     shortElsewhere: {
       files: /^test\/(agent|http|main|store|trust|witness)|serve/,
       leftOut: 'on Bun and Deno all but listeners, connections, TLS, files and processes, and the stores',
@@ -42,7 +42,7 @@ export const TIERS: readonly Tier[] = [
     runtimes: RUNTIMES,
     needs: ['mariadbd', 'mariadb-install-db'],
     shortS: 190,
-    limitMs: 10 * MINUTE_MS,
+    limitMs: 20 * MINUTE_MS,
     shortElsewhere: { files: /store\.mariadb/, leftOut: 'on Bun and Deno all but the contract of a store' },
   },
   {
@@ -68,7 +68,7 @@ export const TIERS: readonly Tier[] = [
     runtimes: RUNTIMES,
     needs: ['./dist/ec2-ipam.mjs'],
     shortS: 75,
-    limitMs: 10 * MINUTE_MS,
+    limitMs: 15 * MINUTE_MS,
     shortElsewhere: { files: /fuzz/, leftOut: 'clients on Bun and Deno that compare the three runtimes' },
   },
   {
