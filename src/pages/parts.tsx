@@ -2,7 +2,7 @@
 import type { Child } from 'hono/jsx';
 import type { Cell, Counts } from '../views/shapes.ts';
 import { KINDS, type Kind, lookOf } from './cell.ts';
-import { utc } from './time.ts';
+import { isTime, utc } from './time.ts';
 
 /** The order in which a bar shows statuses: what is used first, what is left last. */
 const BAR_ORDER = ['allocated', 'ready', 'assigning', 'unassigning', 'occupied', 'reserved', 'free'] as const;
@@ -106,7 +106,11 @@ export const Address = ({ subnet, address }: { subnet: string | null; address: s
   );
 
 export const Time = ({ ms }: { ms: number | null }) =>
-  ms === null || ms === 0 ? <>–</> : <time datetime={new Date(ms).toISOString()}>{utc(ms)}</time>;
+  ms === null || ms === 0 || !isTime(ms) ? (
+    <>–</>
+  ) : (
+    <time datetime={new Date(ms).toISOString()}>{utc(ms)}</time>
+  );
 
 /** A name from outside. Its writing direction changes nothing around it. */
 export const Name = ({ text }: { text: string | null }) => (text === null ? <>–</> : <bdi>{text}</bdi>);

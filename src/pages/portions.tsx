@@ -10,7 +10,14 @@ interface PortionsOptions<T> {
   readonly show: (item: T) => JSX.Element;
 }
 
-export async function Portions<T>({ items, size, show }: PortionsOptions<T>) {
+export function Portions<T>(options: PortionsOptions<T>) {
+  const rendered = render(options);
+  // Where another part of the page has failed, nobody waits for this one.
+  rendered.catch(() => {});
+  return rendered;
+}
+
+async function render<T>({ items, size, show }: PortionsOptions<T>) {
   const texts: string[] = [];
   for (let at = 0; at < items.length; at += size) {
     await turn();

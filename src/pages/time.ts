@@ -17,5 +17,9 @@ export function duration(ms: number): string {
   return count === 1 && rest > 0 ? `1 ${unit} ${rest} ${nextUnit}` : `${count} ${unit}`;
 }
 
-/** A time as `2026-11-26 09:15:04 UTC`. `ms`: since 1970. */
-export const utc = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+/** Whether there is such a time. A row can hold any number. */
+export const isTime = (ms: number): boolean => !Number.isNaN(new Date(ms).getTime());
+
+/** A time as `2026-11-26 09:15:04 UTC`; a dash for one that cannot be. `ms`: since 1970. */
+export const utc = (ms: number): string =>
+  isTime(ms) ? `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC` : '–';

@@ -1,13 +1,16 @@
 // Goal: each page shows its view, escapes what comes from outside, and stays small and quick. Method: the pages with
 // views that the test gives.
 import '../kit/tsx.ts';
+import { setImmediate as turn } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { IpamError } from '../../src/domain/error.ts';
+import type { Cell } from '../../src/views/shapes.ts';
 import type { Views } from '../../src/views/views.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import * as views from './views.ts';
 
 const { createPages } = await import('../../src/pages/pages.tsx');
+const { Portions } = await import('../../src/pages/portions.tsx');
 const { ICON, SCRIPT, STYLE } = await import('../../src/pages/assets.ts');
 
 const { SUBNET, ENI, HOSTILE } = views;
@@ -151,6 +154,38 @@ pages('what there is not: is a page that says so', async () => {
     assert.match(text, 'There is no such page');
   }
 });
+
+pages('a time that cannot be: is a dash', async () => {
+  const [first, ...others] = views
+    .map()
+    .cells.map(one => ({ ...one, since: 9e15, missingSince: Number.NaN }));
+  const subnet = async () => ({ ...views.map(), cells: [{ ...first, since: -9e15 }, ...others] as Cell[] });
+  const map = await get(`/subnets/${SUBNET}`, { subnet });
+  assert.is(map.status, 200);
+  assert.match(map.text, 'since –, missing since –');
+  const found = views.address();
+  const address = async () => ({ ...found, now: 9e15, restedSince: 9e15 });
+  const { status, text } = await get(`/subnets/${SUBNET}/addresses/10.0.1.5`, { address });
+  assert.is(status, 200);
+  assert.match(text, /<dt>last released<\/dt><dd>–/);
+  assert.match(text, 'read at –');
+});
+
+pages(
+  'a part that cannot be shown: does not end the server where the rest of its page was given up',
+  async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const show = () => {
+      throw new Error('it has no name');
+    };
+    void Portions({ items: [1], size: 1, show });
+    for (const _ of Array(3)) await turn(); // it has failed then
+    process.off('unhandledRejection', note);
+    assert.equal(unhandled, []);
+  },
+);
 
 const failing = (error: Error) => ({
   overview: async () => {
