@@ -199,8 +199,12 @@ export function createMemoryStore(
     async usedSightings() {
       return reading([...sightings.values()].filter(one => one.usedSince !== null).sort(byAddress));
     },
-    async forgetSighting(key) {
-      if (sightings.get(keyOf(key))?.iface === key.iface) sightings.delete(keyOf(key));
+    async forgetSighting(seen) {
+      const one = sightings.get(keyOf(seen));
+      const isSame =
+        one?.iface === seen.iface && one.generation === seen.generation && one.usedSince === seen.usedSince;
+      if (isSame) sightings.delete(keyOf(seen));
+      return isSame || one === undefined;
     },
     async witnesses() {
       return reading([...witnesses.values()]);

@@ -230,8 +230,11 @@ export function createSharedStore(
       ),
     usedSightings: () =>
       readSightings([sql`SELECT * FROM ${sighting} WHERE ${sighting.usedSince} IS NOT NULL`]),
-    async forgetSighting(key) {
-      await write([sql`DELETE FROM ${sighting} WHERE ${isOf(key)}`]);
+    async forgetSighting(seen) {
+      const change = sql`DELETE FROM ${sighting} WHERE ${isOf(seen)} AND ${sighting.generation} = ${seen.generation}
+        AND ${sighting.usedSince} = ${seen.usedSince}`;
+      const left = sql`SELECT 1 FROM ${sighting} WHERE ${sighting.subnet} = ${seen.subnet} AND ${sighting.ip} = ${seen.ip}`;
+      return (await write([change], left)).rows.length === 0;
     },
     async witnesses() {
       const { now, rows } = await read([sql`SELECT * FROM ${witness}`]);

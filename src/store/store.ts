@@ -195,8 +195,9 @@ export interface Store extends Looks {
   sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
   /** The sightings of addresses that are in use and that nobody held, on all ENIs. */
   usedSightings(): Promise<Reading<LedgerSighting>>;
-  /** Deletes what a host has shown of the address. It may show it again. */
-  forgetSighting(key: SightingKey): Promise<void>;
+  /** Deletes what a host has shown of an address in use. Returns false when it shows something else by now, which stays. A
+   *  reading that is under way may show it again. */
+  forgetSighting(seen: LedgerSighting): Promise<boolean>;
   /** What is known of the readings of all hosts. */
   witnesses(): Promise<Reading<LedgerWitness>>;
   /** Notes that a reading of the host begins under this ticket, in place of any other one. Returns what is known of the

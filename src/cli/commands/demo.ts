@@ -141,10 +141,10 @@ async function visits(socket: string, pool: string, signal: AbortSignal): Promis
     try {
       if (address === undefined) {
         const asked = { PoolID: pool, Address: '', Options: { 'com.docker.network.endpoint.name': name } };
-        const { Address } = await post(socket, '/IpamDriver.RequestAddress', asked);
+        const { Address } = await post(socket, '/IpamDriver.RequestAddress', asked, signal);
         if (typeof Address === 'string') addresses.set(name, Address.replace(/\/.*/, ''));
       } else {
-        await post(socket, '/IpamDriver.ReleaseAddress', { PoolID: pool, Address: address });
+        await post(socket, '/IpamDriver.ReleaseAddress', { PoolID: pool, Address: address }, signal);
         addresses.delete(name);
       }
     } catch {}
@@ -152,15 +152,21 @@ async function visits(socket: string, pool: string, signal: AbortSignal): Promis
   }
 }
 
-function post(socketPath: string, path: string, body: unknown): Promise<Record<string, unknown>> {
+function post(
+  socketPath: string,
+  path: string,
+  body: unknown,
+  signal?: AbortSignal,
+): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, path, method: 'POST' }, answer => {
+    const sent = request({ socketPath, path, method: 'POST', ...(signal && { signal }) }, answer => {
       let text = '';
       answer.setEncoding('utf8');
       answer.on('data', chunk => {
         text += chunk;
       });
       answer.on('end', () => resolve(JSON.parse(text)));
+      answer.on('error', reject);
     });
     sent.on('error', reject);
     sent.end(body === null ? '' : JSON.stringify(body));

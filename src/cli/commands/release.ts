@@ -1,5 +1,5 @@
 /** The command `release`: an operator releases the address of a holder. */
-import { parseIpv4 } from '../../domain/address.ts';
+import { type Ipv4, parseIpv4 } from '../../domain/address.ts';
 import type { Allocation, Status } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { type EniId, parseSubnetId } from '../../domain/ids.ts';
@@ -59,8 +59,9 @@ export const release = command({
       return 1;
     }
     if (move === null) {
-      if (sighting !== null) await store.forgetSighting(sighting);
+      const isForgotten = sighting === null || (await store.forgetSighting(sighting));
       await store.close();
+      if (!isForgotten) throw changed(ip);
       say(`${ip} is offered again, unless its host shows it in use once more\n`);
       report(row.status, row.iface, true);
       return 0;
@@ -69,13 +70,15 @@ export const release = command({
     const full = moved === undefined && row.iface !== null ? await tenantAtQuota(context, row.iface) : null;
     await store.close();
     if (move === 'surrender' && full !== null) throw atQuota(full);
-    if (moved === undefined)
-      throw new IpamError('conflict', `${ip} changed while you were asked`, { hint: 'look again' });
+    if (moved === undefined) throw changed(ip);
     if (!options.json) say(`${ip} is ${moved.status} on ${moved.iface}\n`);
     report(moved.status, moved.iface, true);
     return 0;
   },
 });
+
+const changed = (ip: Ipv4): IpamError =>
+  new IpamError('conflict', `${ip} changed while you were asked`, { hint: 'look again' });
 
 async function sightingOf(store: Store, { subnet, ip, iface }: Allocation): Promise<LedgerSighting | null> {
   if (iface === null) return null;

@@ -7,7 +7,19 @@ import type { Log } from '../../domain/log.ts';
 import type { SqliteSpec } from '../url.ts';
 import { createPrivately, fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite } from './migrate.ts';
-import { allocation, bucket, eni, fact, lease, server, sighting, subnet } from './schema.ts';
+import {
+  allocation,
+  bucket,
+  ec2Call,
+  eni,
+  fact,
+  history,
+  lease,
+  server,
+  sighting,
+  subnet,
+  witness,
+} from './schema.ts';
 
 const NAME = 'instance';
 
@@ -78,4 +90,8 @@ function takeOver(file: SqliteFile, instance: InstanceId): boolean {
     return true;
   });
 }
-const ALL_TABLES = [allocation, subnet, eni, server, sighting, lease, bucket, fact];
+/** Tenants are kept: they are settings. */
+const ALL_TABLES = [
+  ...[allocation, subnet, eni, server, sighting, witness, lease, bucket, fact],
+  ...[history, ec2Call],
+];

@@ -108,12 +108,16 @@ export function sightings(test: Test): void {
     assert.equal((await store.sightings([ENI])).rows, []);
   });
 
-  test('sightings: one is forgotten when an operator says so, and only on its ENI', async ({ store }) => {
-    const [other, one] = [sightingWith(8), sightingWith(9)];
+  test('sightings: one of an address in use is forgotten when an operator says so, if it is unchanged', async ({
+    store,
+  }) => {
+    const [other, one] = [sightingWith(8), sightingWith(9, { usedSince: 5, usedReadings: 1 })];
     await noteSightings(store, [other, one]);
-    await store.forgetSighting({ ...one, iface: OTHER_ENI });
+    for (const change of [{ iface: OTHER_ENI }, { generation: 77 }, { usedSince: 6 }])
+      assert.is(await store.forgetSighting({ ...one, ...change }), false);
     assert.equal((await store.sightings([ENI])).rows, [other, one]);
-    await store.forgetSighting(one);
+    assert.is(await store.forgetSighting(one), true);
     assert.equal((await store.sightings([ENI])).rows, [other]);
+    assert.is(await store.forgetSighting(one), true, 'it is not there any more');
   });
 }

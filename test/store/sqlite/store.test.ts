@@ -26,6 +26,7 @@ import { failureOf } from '../../kit/failures.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
 import { freeFor, make, makeReady, newRow, newRows, one } from '../../kit/ledger.ts';
 import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
+import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause } from '../../kit/wait.ts';
 import { raceFor } from '../contract/tenants.ts';
@@ -275,6 +276,31 @@ files('a ledger: of this instance stays; one of another is copied and emptied', 
   );
   await aside.close();
 });
+files(
+  'a ledger of another instance: has nothing left of what that one saw and gave',
+  async ({ path, store }) => {
+    const [mine, theirs] = [parseInstanceId('i-0a'), parseInstanceId('i-0b')];
+    const spec = { kind: 'sqlite', path } as const;
+    await settleInstance(spec, theirs, () => {});
+    await store.add([newRow(7)]);
+    await makeReady(store, 7);
+    await make(store, 7, 'claim', { holder: 'web' });
+    await make(store, 7, 'release');
+    await noteSightings(store, [sightingWith(7)]);
+    await settleInstance(spec, mine, () => {});
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite');
+    const file = new DatabaseSync(path);
+    const tables = file.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+    const full = tables
+      .map(({ name }) => String(name))
+      .filter(name => file.prepare(`SELECT 1 FROM \`${name}\` LIMIT 1`).get() !== undefined);
+    file.close();
+    assert.equal(
+      full.filter(name => !/^(sqlite|__drizzle)_/.test(name)),
+      ['fact'],
+    );
+  },
+);
 files.run();
 
 const FIRST = numberOf('10.1.0.0' as Ipv4);
