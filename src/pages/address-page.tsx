@@ -110,7 +110,7 @@ export const Calls = ({ calls }: { calls: readonly Ec2Call[] }) => (
           <Eni id={eni} />
         </td>
         <td class="number">{tookMs === null ? '–' : `${Math.round(tookMs)} ms`}</td>
-        <td>{result ?? 'no answer yet'}</td>
+        <td>{result ?? 'none noted'}</td>
       </tr>
     ))}
   </Table>

@@ -187,6 +187,13 @@ pages(
   },
 );
 
+pages('an EC2 call without a result: is not told to be waiting for one', async () => {
+  const found = views.address();
+  const address = async () => ({ ...found, calls: found.calls.map(one => ({ ...one, result: null })) });
+  const { text } = await get(`/subnets/${SUBNET}/addresses/10.0.1.5`, { address });
+  assert.match(text, '<td>none noted</td>');
+});
+
 const failing = (error: Error) => ({
   overview: async () => {
     throw error;
