@@ -3,7 +3,11 @@ import type { AddressView } from '../views/address.ts';
 import type { Ec2Call } from '../views/history-parts.ts';
 import { KINDS, lookOf } from './cell.ts';
 import { Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
+import { Portions } from './portions.tsx';
 import { duration } from './time.ts';
+
+/** Holdings that are shown. */
+const HOLDINGS_MAX = 100;
 
 export const AddressPage = ({ view }: { view: AddressView }) => {
   const { cell, now, instance, holdings, calls } = view;
@@ -68,32 +72,46 @@ function factsOf(view: AddressView): Fact[] {
 }
 
 const Holdings = ({ holdings, now }: { holdings: AddressView['holdings']; now: number }) => (
-  <Table
-    what="Who had it"
-    head={['container', 'from', 'until', ['for'], 'ENI', 'instance', 'ended by', 'request, server']}
-  >
-    {holdings.map(one => (
-      <tr>
-        <th scope="row">
-          <Name text={one.container} />
-        </th>
-        <td>
-          <Time ms={one.since} />
-        </td>
-        <td>{one.isHeld ? 'now' : <Time ms={one.until} />}</td>
-        <td class="number">
-          {one.since === null ? '–' : duration(Math.max(0, (one.until ?? now) - one.since))}
-        </td>
-        <td>
-          <Eni id={one.eni} />
-        </td>
-        <td class="mono">{one.instance ?? '–'}</td>
-        <td>{one.endedBy ?? '–'}</td>
-        <td class="mono">{[one.request, one.server].filter(Boolean).join(', ') || '–'}</td>
-      </tr>
-    ))}
-  </Table>
+  <>
+    <Table
+      what="Who had it"
+      head={['container', 'from', 'until', ['for'], 'ENI', 'instance', 'ended by', 'request, server']}
+    >
+      <Portions
+        items={holdings.slice(0, HOLDINGS_MAX)}
+        size={10}
+        show={one => <HoldingRow holding={one} now={now} />}
+      />
+    </Table>
+    {holdings.length > HOLDINGS_MAX ? (
+      <p>
+        There are more: <code>ec2-ipam history</code> shows them.
+      </p>
+    ) : null}
+  </>
 );
+
+const HoldingRow = ({ holding, now }: { holding: AddressView['holdings'][number]; now: number }) => {
+  const { container, since, until, isHeld, eni, instance, endedBy, request, server } = holding;
+  return (
+    <tr>
+      <th scope="row">
+        <Name text={container} />
+      </th>
+      <td>
+        <Time ms={since} />
+      </td>
+      <td>{isHeld ? 'now' : <Time ms={until} />}</td>
+      <td class="number">{since === null ? '–' : duration(Math.max(0, (until ?? now) - since))}</td>
+      <td>
+        <Eni id={eni} />
+      </td>
+      <td class="mono">{instance ?? '–'}</td>
+      <td>{endedBy ?? '–'}</td>
+      <td class="mono">{[request, server].filter(Boolean).join(', ') || '–'}</td>
+    </tr>
+  );
+};
 
 export const Calls = ({ calls }: { calls: readonly Ec2Call[] }) => (
   <Table what="EC2 calls" head={['at', 'call', 'addresses', 'ENI', ['took'], 'result']}>

@@ -1,6 +1,7 @@
 /** The hosts and the tenants. */
 import type { HostsView } from '../views/hosts.ts';
 import { Eni, Name, Table, Time } from './parts.tsx';
+import { Portions } from './portions.tsx';
 
 export const HostsPage = ({ view: { hosts, tenants } }: { view: HostsView }) => (
   <>
@@ -13,38 +14,7 @@ export const HostsPage = ({ view: { hosts, tenants } }: { view: HostsView }) => 
           what="Hosts"
           head={['instance', 'certificate', 'valid until', 'agent seen', 'host read', 'tenant', 'ENIs']}
         >
-          {hosts.map(host => (
-            <tr>
-              <th scope="row" class="mono">
-                {host.instance === '' ? 'this machine' : host.instance}
-              </th>
-              <td>{host.state}</td>
-              <td>
-                <Time ms={host.revokedAt ?? host.expiresAt} />
-              </td>
-              <td>
-                <Time ms={host.seenAt} />
-              </td>
-              <td>
-                <Time ms={host.readAt} />
-                {host.incomplete === null ? null : (
-                  <div class="soft">
-                    incomplete: <Name text={host.incomplete} />
-                  </div>
-                )}
-              </td>
-              <td>
-                <Name text={host.tenants.join(', ') || null} />
-              </td>
-              <td>
-                {host.enis.map(id => (
-                  <div>
-                    <Eni id={id} />
-                  </div>
-                ))}
-              </td>
-            </tr>
-          ))}
+          <Portions items={hosts} size={10} show={host => <HostRow host={host} />} />
         </Table>
       )}
     </div>
@@ -68,4 +38,37 @@ export const HostsPage = ({ view: { hosts, tenants } }: { view: HostsView }) => 
       </div>
     )}
   </>
+);
+
+const HostRow = ({ host }: { host: HostsView['hosts'][number] }) => (
+  <tr>
+    <th scope="row" class="mono">
+      {host.instance === '' ? 'this machine' : host.instance}
+    </th>
+    <td>{host.state}</td>
+    <td>
+      <Time ms={host.revokedAt ?? host.expiresAt} />
+    </td>
+    <td>
+      <Time ms={host.seenAt} />
+    </td>
+    <td>
+      <Time ms={host.readAt} />
+      {host.incomplete === null ? null : (
+        <div class="soft">
+          incomplete: <Name text={host.incomplete} />
+        </div>
+      )}
+    </td>
+    <td>
+      <Name text={host.tenants.join(', ') || null} />
+    </td>
+    <td>
+      {host.enis.map(id => (
+        <div>
+          <Eni id={id} />
+        </div>
+      ))}
+    </td>
+  </tr>
 );

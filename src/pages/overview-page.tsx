@@ -1,6 +1,7 @@
 /** The overview: problems first, then each subnet. */
 import type { Overview, Problem } from '../views/overview.ts';
 import { Address, Eni, Name, Table, Time } from './parts.tsx';
+import { Portions } from './portions.tsx';
 import { SubnetBar } from './subnet-page.tsx';
 
 /** These are worse than the others: a container may have no connection, or two may have one address. */
@@ -63,28 +64,30 @@ export const OverviewPage = ({ view: { problems, problemsLeft, subnets, reserved
 
 const Problems = ({ problems }: { problems: readonly Problem[] }) => (
   <ul class="problems">
-    {problems.map(({ kind, text, subnet, address, eni, since }) => (
-      <li class={BAD.includes(kind) ? 'bad' : ''}>
-        <b>{kind}</b> <Name text={text} />
-        {address === null ? null : (
-          <>
-            {' · '}
-            <Address subnet={subnet} address={address} />
-          </>
-        )}
-        {eni === null ? null : (
-          <>
-            {' · '}
-            <Eni id={eni} />
-          </>
-        )}
-        {since === null ? null : (
-          <span class="soft">
-            {' · since '}
-            <Time ms={since} />
-          </span>
-        )}
-      </li>
-    ))}
+    <Portions items={problems} size={10} show={problem => <ProblemLine problem={problem} />} />
   </ul>
+);
+
+const ProblemLine = ({ problem: { kind, text, subnet, address, eni, since } }: { problem: Problem }) => (
+  <li class={BAD.includes(kind) ? 'bad' : ''}>
+    <b>{kind}</b> <Name text={text} />
+    {address === null ? null : (
+      <>
+        {' · '}
+        <Address subnet={subnet} address={address} />
+      </>
+    )}
+    {eni === null ? null : (
+      <>
+        {' · '}
+        <Eni id={eni} />
+      </>
+    )}
+    {since === null ? null : (
+      <span class="soft">
+        {' · since '}
+        <Time ms={since} />
+      </span>
+    )}
+  </li>
 );

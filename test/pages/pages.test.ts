@@ -110,15 +110,28 @@ pages('a /16: is 256 bars, below 50 kB', async () => {
 });
 
 pages('a page with many parts: lets the event loop turn between them', async () => {
-  for (const path of [`/subnets/${SUBNET}`, '/subnets/large']) {
+  const many = <T>([one]: readonly T[]) => Array.from({ length: 100 }, () => one as T);
+  const more: Partial<Views> = {
+    overview: async () => views.overview({ problems: many(views.overview().problems) }),
+    address: async () => ({ ...views.address(), holdings: many(views.address().holdings) }),
+    hosts: async () => ({ ...views.hosts(), hosts: many(views.hosts().hosts) }),
+  };
+  const paths = [
+    `/subnets/${SUBNET}`,
+    '/subnets/large',
+    '/',
+    `/subnets/${SUBNET}/addresses/10.0.1.5`,
+    '/hosts',
+  ];
+  for (const path of paths) {
     let turns = 0;
     let ticker = setImmediate(function tick() {
       turns++;
       ticker = setImmediate(tick);
     });
-    await get(path);
+    await get(path, more);
     clearImmediate(ticker);
-    assert.ok(turns >= 8, `${turns} turns`);
+    assert.ok(turns >= 8, `${path}: ${turns} turns`);
   }
 });
 
@@ -192,6 +205,20 @@ pages('an EC2 call without a result: is not told to be waiting for one', async (
   const address = async () => ({ ...found, calls: found.calls.map(one => ({ ...one, result: null })) });
   const { text } = await get(`/subnets/${SUBNET}/addresses/10.0.1.5`, { address });
   assert.match(text, '<td>none noted</td>');
+});
+
+pages('an address that was held very often: shows the last hundred holdings', async () => {
+  const found = views.address();
+  const [holding] = found.holdings;
+  const held = async (count: number) => {
+    const holdings = Array.from({ length: count }, () => holding as (typeof found.holdings)[number]);
+    const { text } = await get(`/subnets/${SUBNET}/addresses/10.0.1.5`, {
+      address: async () => ({ ...found, holdings }),
+    });
+    return { shown: text.match(/<tr><th scope="row"><bdi>/g)?.length, more: /There are more/.test(text) };
+  };
+  assert.equal(await held(100), { shown: 100, more: false });
+  assert.equal(await held(101), { shown: 100, more: true });
 });
 
 const failing = (error: Error) => ({
