@@ -151,10 +151,12 @@ export function installData(folder: string, ...more: string[]): void {
   execFileSync(installer, options, { stdio: 'pipe' });
 }
 
-/** A small server, on loopback only, with all that it has in the folder. */
+/** A small server, on loopback only, with all that it has in the folder. Its temporary tables too: a server that starts
+ *  removes all that it finds where it keeps them, those of others that run. */
 export const commonFlags = (folder: string, port: number): string[] => [
   '--no-defaults',
   `--datadir=${join(folder, 'data')}`,
+  `--tmpdir=${folder}`,
   `--socket=${join(folder, 'socket')}`,
   `--pid-file=${join(folder, 'pid')}`,
   `--log-error=${join(folder, 'log')}`,
