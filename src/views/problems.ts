@@ -1,6 +1,7 @@
 /** What needs somebody's attention. */
 import { type Allocation, INTENTS } from '../domain/allocation.ts';
-import { isBlocked } from '../domain/host.ts';
+import { type Host, isBlocked } from '../domain/host.ts';
+import type { InstanceId } from '../domain/ids.ts';
 import { DEAD_AFTER_MS, suspects } from '../domain/suspects.ts';
 import { isUsedIdle } from '../domain/witness.ts';
 import type { LedgerServer, Store } from '../store/store.ts';
@@ -156,14 +157,24 @@ const serverGone = ({ id, seenAt }: LedgerServer): Problem => ({
   since: seenAt,
 });
 
+/** A host without an ENI of the ledger is not missed: it was terminated, or nothing on it can leak. */
 async function ofHosts(store: Store): Promise<Problem[]> {
   const { now, rows: hosts } = await store.hosts();
   const { rows: witnesses } = await store.witnesses();
   const isLate = (at: number | null): at is number => at !== null && now - at > HOST_AWAY_MS;
-  const agents = hosts.filter(host => !isBlocked(host) && (host.expiresAt ?? now + 1) > now);
-  const gone = agents.filter(({ seenAt }) => isLate(seenAt));
-  const names = new Set<string>(gone.map(({ instance }) => instance));
-  const unread = witnesses.filter(one => isLate(one.readAt) && !names.has(one.instance));
+  const used = new Set((await store.enis()).flatMap(({ ours, instance }) => (ours ? (instance ?? []) : [])));
+  const byInstance = new Map<string, Host>(hosts.map(host => [host.instance, host]));
+  const isAgent = (host: Host): boolean => !isBlocked(host) && (host.expiresAt ?? now + 1) > now;
+  const gone = hosts.filter(host => used.has(host.instance) && isAgent(host) && isLate(host.seenAt));
+  const isReadable = (instance: string): boolean => {
+    // A server that does not know its own instance reads one that is not enrolled.
+    if (instance === '') return [...used].some(one => !byInstance.has(one));
+    const host = byInstance.get(instance);
+    return (
+      used.has(instance as InstanceId) && (host === undefined || (isAgent(host) && !gone.includes(host)))
+    );
+  };
+  const unread = witnesses.filter(({ instance, readAt }) => isLate(readAt) && isReadable(instance));
   return [
     ...gone.map(({ instance, seenAt }) => hostGone(instance, 'is not connected', seenAt)),
     ...unread.map(({ instance, readAt }) =>

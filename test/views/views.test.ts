@@ -139,6 +139,32 @@ test('problems: a server and hosts that went away, and a host whose leaks are no
   assert.is((await problems()).server, undefined);
 });
 
+test('problems: no host is missed that cannot be read any more, or need not be', async context => {
+  const { store, advance, problems } = context;
+  const host = 'i-0a' as InstanceId;
+  await noteSightings(store, []);
+  await store.beginReading('', 'ticket');
+  const [own] = (await store.witnesses()).rows.filter(({ instance }) => instance === '');
+  assert.ok(own !== undefined && (await store.saveReading(own, [], [])));
+  advance(6 * MINUTE_MS);
+  assert.equal((await problems()).host, [
+    'i-0a was not read: its leaks are not found',
+    'this host was not read: its leaks are not found',
+  ]);
+  // A central server has the hosts now.
+  await store.enrolHost(host, 3_600_000);
+  assert.equal((await problems()).host, ['i-0a was not read: its leaks are not found']);
+  advance(61 * MINUTE_MS);
+  assert.is((await problems()).host, undefined);
+  await store.enrolHost(host, 24 * 3_600_000);
+  assert.is((await problems()).host?.length, 1);
+  await store.saveEnis([eniWith({ instance: null })]);
+  assert.is((await problems()).host, undefined);
+  await store.saveEnis([eniWith()]);
+  await store.revokeHost(host);
+  assert.is((await problems()).host, undefined);
+});
+
 test('problems: EC2 throttles, and a pool that cannot be kept warm, with the reason', async context => {
   const { store, advance, told, problems } = context;
   told.ec2Called?.('AssignPrivateIpAddresses', 'ec2-throttled', 20);
