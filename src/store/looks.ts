@@ -65,7 +65,7 @@ export interface Looks {
   recentHistory(withinMs: number, limit: number): Promise<Reading<RecentEnd>>;
   /** Held rows that may be wrong: missing from their ENIs; last moved by one of these servers, at most UNANSWERED_MAX_MS
    *  before it was last seen; or with a name that another on the ENI has too, or seldom one that only has
-   *  the same hash. At most `limit` of each. */
+   *  the same hash. At most `limit` of each kind. At most 100 servers: each is looked for in all rows that moved lately. */
   doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
   /** The ENIs of this ledger in use with fewer than `low` ready addresses, at most `limit`. */
   lowPools(low: number, limit: number): Promise<Reading<LowPool>>;
@@ -131,17 +131,20 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       return { now, rows: rows.map(row => decode(columns, row)) };
     },
     async doubtful(servers, limit) {
-      const by = servers.map(
+      // One scan for all of them. The first comparison spares most rows the others.
+      const since = Math.min(...servers.map(({ seenAt }) => seenAt)) - UNANSWERED_MAX_MS;
+      const isBy = servers.map(
         ({ id, seenAt }) =>
-          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${seenAt - UNANSWERED_MAX_MS}
-            AND SUBSTR(${token}, 1, ${id.length}) = ${id} LIMIT ${limit}`,
+          sql`(${movedAt} >= ${seenAt - UNANSWERED_MAX_MS} AND SUBSTR(${token}, 1, ${id.length}) = ${id})`,
       );
+      const by = sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${since}
+        AND (${sql.join(isBy, sql` OR `)}) LIMIT ${limit}`;
       const name = dialect.fingerprint(holder);
       const doubles = sql`SELECT ${iface} AS on_eni, ${name} AS named FROM ${allocation}
         WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${name} HAVING COUNT(*) > 1`;
       const { now, rows } = await rowsOf([
         sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${missingSince} IS NOT NULL LIMIT ${limit}`,
-        ...by,
+        ...(servers.length === 0 ? [] : [by]),
         sql`${select} JOIN (${doubles}) AS doubles ON ${iface} = on_eni AND ${name} = named
           WHERE ${isHeld} LIMIT ${limit}`,
       ]);

@@ -65,13 +65,11 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
         row => `${row.iface} ${row.holder}`,
       );
       const doubles = [...named.values()].filter(group => group.length > 1).flat();
-      const by = servers.flatMap(({ id, seenAt }) =>
-        held()
-          .filter(row => mayBeUnanswered(row, { id, seenAt, stoppedAt: null }))
-          .slice(0, limit),
+      const by = held().filter(row =>
+        servers.some(({ id, seenAt }) => mayBeUnanswered(row, { id, seenAt, stoppedAt: null })),
       );
       const missing = held().filter(row => row.missingSince !== null);
-      return reading(withoutDoubles([...missing.slice(0, limit), ...by, ...doubles.slice(0, limit)]));
+      return reading(withoutDoubles([missing, by, doubles].flatMap(kind => kind.slice(0, limit))));
     },
     async lowPools(low, limit) {
       const used = enis().filter(eni => eni.ours && eni.releasedAt === null && eni.instance !== null);

@@ -10,6 +10,8 @@ import type { Sources } from './views.ts';
 
 /** Rows of each kind that are read: one more than are listed. */
 const ROWS_MAX = 101;
+/** Servers that died whose claims are looked for: those that were seen last. */
+const DEAD_MAX = 100;
 /** A server that died is told of for so long. */
 const SERVER_TOLD_MS = 3_600_000;
 /** A host is away when nothing was heard of it for so long; its agent and its witness are heard of each minute. */
@@ -52,7 +54,10 @@ const nameOf = ({ ip, holder }: Allocation): string => (holder === null ? ip : `
 export async function ofHolders(store: Pick<Store, 'servers' | 'doubtful'>): Promise<Problem[]> {
   const { now, rows: servers } = await store.servers();
   const { rows } = await store.doubtful(
-    servers.filter(one => isAway(one, now)),
+    servers
+      .filter(one => isAway(one, now))
+      .sort((a, b) => b.seenAt - a.seenAt)
+      .slice(0, DEAD_MAX),
     ROWS_MAX,
   );
   const missing = rows.filter(row => row.missingSince !== null);

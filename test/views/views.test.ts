@@ -12,6 +12,7 @@ import { EniView } from '../../src/views/eni.ts';
 import { HealthView } from '../../src/views/health.ts';
 import { HostsView } from '../../src/views/hosts.ts';
 import { Overview } from '../../src/views/overview.ts';
+import { ofHolders } from '../../src/views/problems.ts';
 import { createRecent } from '../../src/views/recent.ts';
 import { SearchView } from '../../src/views/search.ts';
 import { SubnetMap } from '../../src/views/subnet-map.ts';
@@ -137,6 +138,19 @@ test('problems: a server and hosts that went away, and a host whose leaks are no
   assert.equal((await problems()).host, ['i-0a was not read: its leaks are not found']);
   advance(60 * MINUTE_MS);
   assert.is((await problems()).server, undefined);
+});
+
+test('problems: of many servers that died those are asked for that were seen last', async () => {
+  const servers = Array.from({ length: 300 }, (_, i) => ({ id: `server-${i}`, seenAt: i, stoppedAt: null }));
+  let asked: readonly { id: string }[] = [];
+  const found = await ofHolders({
+    servers: async () => ({ now: MINUTE_MS, rows: servers }) as never,
+    async doubtful(by) {
+      asked = by;
+      return { now: MINUTE_MS, rows: [] };
+    },
+  });
+  assert.equal([found, asked.length, asked.at(-1)?.id], [[], 100, 'server-200']);
 });
 
 test('problems: no host is missed that cannot be read any more, or need not be', async context => {

@@ -97,6 +97,11 @@ export function looks(test: Test): void {
     const server = { id: (row?.token ?? '').slice(0, 8), seenAt: now };
     assert.ok(first.token !== row?.token);
     assert.ok((await doubtful([server])).includes(ip(8)));
+    // The limit is that of all servers together: however many died, one read asks for them.
+    const by = [8, 9].map(async last => ({ id: (await one(store, last)).token ?? '', seenAt: now }));
+    const limited = async (servers: typeof by) =>
+      (await store.doubtful(await Promise.all(servers), 1)).rows.length;
+    assert.equal([await limited([]), await limited(by.slice(1)), await limited(by)], [2, 3, 3]);
     advance(100_000);
     assert.equal(await doubtful([{ ...server, seenAt: now + 90_000 }]), [ip(10), ip(6), ip(7)]);
   });
