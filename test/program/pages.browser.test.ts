@@ -153,6 +153,35 @@ pages(
   },
 );
 
+/** What the browser does when another tab is shown, and when this one is again. */
+const setSeen = (page: Page, state: 'hidden' | 'visible') =>
+  page.evaluate(`
+    Object.defineProperty(document, 'visibilityState', { configurable: true, value: '${state}' });
+    document.dispatchEvent(new Event('visibilitychange'));
+  `);
+
+pages('tabs that nobody sees: hold no connection, and have what they missed when seen', async context => {
+  const { site, at, browser } = context;
+  await browser.look(at + MAP, 'light', async first => {
+    // Chromium has six connections to a server.
+    for (let tab = 1; tab <= 6; tab++) {
+      const page = tab === 1 ? first : await first.context().newPage();
+      if (tab > 1) await page.goto(at + MAP);
+      await says(page, 'live');
+      await setSeen(page, 'hidden');
+    }
+    const seen = await first.context().newPage();
+    await seen.goto(at + MAP);
+    await says(seen, 'live');
+    await start(site, 'unseen', '10.0.0.208');
+    await shows(seen, '10.0.0.208', 'allocated', 'container unseen');
+    assert.is(await cell(first, '10.0.0.208').textContent(), '·');
+    await setSeen(first, 'visible');
+    await shows(first, '10.0.0.208', 'allocated', 'container unseen');
+  });
+  await stop(site, '10.0.0.208');
+});
+
 pages(
   'the search: finds a container, an instance and an address, and leads to the map',
   async ({ site, at, browser }) => {

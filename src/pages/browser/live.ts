@@ -12,15 +12,24 @@ interface Followed {
 }
 
 /** `address`: of the events after those that the page has. Connected again, the page asks for those that it has missed, and
- *  for what the server has forgotten. */
+ *  for what the server has forgotten. While nobody sees it, it is not connected: a browser has six connections to a server,
+ *  for all its tabs. */
 export function follow(address: string, word: HTMLElement | null, followed: Followed): void {
   const url = new URL(address, location.href);
-  let source = connect();
+  let source: EventSource | null = null;
+  let again: ReturnType<typeof setTimeout> | undefined;
+  document.addEventListener('visibilitychange', connectIfSeen);
+  connectIfSeen();
 
   function say(text: string, state: 'on' | 'off'): void {
     if (word === null || word.textContent === text) return;
     word.textContent = text;
     word.className = state;
+  }
+  function connectIfSeen(): void {
+    clearTimeout(again);
+    source?.close();
+    source = document.visibilityState === 'visible' ? connect() : null;
   }
   function connect(): EventSource {
     const opened = new EventSource(url);
@@ -38,9 +47,7 @@ export function follow(address: string, word: HTMLElement | null, followed: Foll
     opened.addEventListener('error', () => {
       say('reconnecting', 'off');
       if (opened === source && opened.readyState === EventSource.CLOSED)
-        setTimeout(() => {
-          source = connect();
-        }, AGAIN_MS);
+        again = setTimeout(connectIfSeen, AGAIN_MS);
     });
     return opened;
   }
