@@ -38,12 +38,14 @@ export const AddressPage = ({ view }: { view: AddressView }) => {
           <Holdings holdings={holdings} now={now} />
         )}
       </div>
-      {calls.length === 0 ? null : (
-        <div data-fresh="calls">
-          <h2>EC2 calls that named it</h2>
-          <Calls calls={calls} />
-        </div>
-      )}
+      <div data-fresh="calls">
+        {calls.length === 0 ? null : (
+          <>
+            <h2>EC2 calls that named it</h2>
+            <Calls calls={calls} />
+          </>
+        )}
+      </div>
     </>
   );
 };

@@ -17,7 +17,7 @@ interface CellsOptions {
 }
 
 export const Cells = ({ cells, instances, now, found }: CellsOptions) => (
-  <div class="map">
+  <div class="map" data-map>
     <div data-instances={JSON.stringify(instances)}>
       <Portions
         items={blocksOf(cells)}

@@ -16,7 +16,9 @@ export const EniPage = ({ view }: { view: EniView }) => (
     </section>
     <h2>Its addresses</h2>
     {view.addresses.length === 0 ? (
-      <p class="empty">It has none.</p>
+      <p class="empty" data-map>
+        It has none.
+      </p>
     ) : (
       <Cells cells={view.addresses} instances={{ [view.id]: view.instance }} now={view.now} found={null} />
     )}
@@ -43,12 +45,14 @@ export const EniPage = ({ view }: { view: EniView }) => (
         </Table>
       )}
     </div>
-    {view.calls.length === 0 ? null : (
-      <div data-fresh="calls">
-        <h2>EC2 calls of the last day</h2>
-        <Calls calls={view.calls} />
-      </div>
-    )}
+    <div data-fresh="calls">
+      {view.calls.length === 0 ? null : (
+        <>
+          <h2>EC2 calls of the last day</h2>
+          <Calls calls={view.calls} />
+        </>
+      )}
+    </div>
     <Legend />
   </>
 );

@@ -18,25 +18,27 @@ export const HostsPage = ({ view: { hosts, tenants } }: { view: HostsView }) => 
         </Table>
       )}
     </div>
-    {tenants.length === 0 ? null : (
-      <div data-fresh="tenants">
-        <h2>Tenants</h2>
-        <Table what="Tenants" head={['name', ['used'], ['quota'], 'instance profile']}>
-          {tenants.map(({ name, used, quota, profile }) => (
-            <tr>
-              <th scope="row">
-                <Name text={name} />
-              </th>
-              <td class="number">{used}</td>
-              <td class="number">{quota ?? 'none'}</td>
-              <td>
-                <Name text={profile} />
-              </td>
-            </tr>
-          ))}
-        </Table>
-      </div>
-    )}
+    <div data-fresh="tenants">
+      {tenants.length === 0 ? null : (
+        <>
+          <h2>Tenants</h2>
+          <Table what="Tenants" head={['name', ['used'], ['quota'], 'instance profile']}>
+            {tenants.map(({ name, used, quota, profile }) => (
+              <tr>
+                <th scope="row">
+                  <Name text={name} />
+                </th>
+                <td class="number">{used}</td>
+                <td class="number">{quota ?? 'none'}</td>
+                <td>
+                  <Name text={profile} />
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </>
+      )}
+    </div>
   </>
 );
 

@@ -17,7 +17,7 @@ export const OverviewPage = ({ view: { problems, problemsLeft, subnets, reserved
       {problems.length === 0 ? <p class="good">No problem is known.</p> : <Problems problems={problems} />}
       {problemsLeft === 0 ? null : <p>And {problemsLeft} more.</p>}
     </section>
-    <section aria-label="Subnets">
+    <section aria-label="Subnets" data-fresh="subnets">
       {subnets.length === 0 ? (
         <p>
           The ledger has no subnet yet. The first network of Docker adds one, or{' '}
@@ -36,29 +36,31 @@ export const OverviewPage = ({ view: { problems, problemsLeft, subnets, reserved
         </article>
       ))}
     </section>
-    {reserved.length === 0 ? null : (
-      <>
-        <h2>Held by operators</h2>
-        <Table what="Held by operators" head={['addresses', 'subnet', 'why', 'since']}>
-          {reserved.map(({ subnet, addresses, first, why, since }) => (
-            <tr>
-              <th scope="row">
-                <a class="mono" href={`/subnets/${subnet}?at=${first}`}>
-                  {addresses}
-                </a>
-              </th>
-              <td class="mono">{subnet}</td>
-              <td>
-                <Name text={why} />
-              </td>
-              <td>
-                <Time ms={since} />
-              </td>
-            </tr>
-          ))}
-        </Table>
-      </>
-    )}
+    <div data-fresh="held">
+      {reserved.length === 0 ? null : (
+        <>
+          <h2>Held by operators</h2>
+          <Table what="Held by operators" head={['addresses', 'subnet', 'why', 'since']}>
+            {reserved.map(({ subnet, addresses, first, why, since }) => (
+              <tr>
+                <th scope="row">
+                  <a class="mono" href={`/subnets/${subnet}?at=${first}`}>
+                    {addresses}
+                  </a>
+                </th>
+                <td class="mono">{subnet}</td>
+                <td>
+                  <Name text={why} />
+                </td>
+                <td>
+                  <Time ms={since} />
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </>
+      )}
+    </div>
   </>
 );
 

@@ -221,6 +221,19 @@ pages('an address that was held very often: shows the last hundred holdings', as
   assert.equal(await held(101), { shown: 100, more: true });
 });
 
+pages('a page that has nothing yet: has a place for each part that comes', async () => {
+  const none: Partial<Views> = {
+    overview: async () => views.overview({ problems: [], subnets: [], reserved: [] }),
+    address: async () => ({ ...views.address(), holdings: [], calls: [] }),
+    eni: async () => ({ ...views.eni(), addresses: [], moves: [], calls: [] }),
+    hosts: async () => ({ ...views.hosts(), hosts: [], tenants: [] }),
+  };
+  const places = (text: string) =>
+    [...text.matchAll(/data-fresh="([^"]*)"|data-map/g)].map(([all]) => all).filter(one => !/bar-/.test(one));
+  for (const path of ['/', `/subnets/${SUBNET}/addresses/10.0.1.5`, `/enis/${ENI}`, '/hosts'])
+    assert.equal(places((await get(path, none)).text), places((await get(path)).text), path);
+});
+
 const failing = (error: Error) => ({
   overview: async () => {
     throw error;

@@ -153,6 +153,28 @@ pages(
   },
 );
 
+pages('an ENI: gets the cells of addresses that come, and loses those that go', async context => {
+  const { site, at, browser } = context;
+  await start(site, 'stays', '10.0.0.207');
+  await browser.look(`${at}/enis/${ENI}`, 'light', async page => {
+    await says(page, 'live');
+    await cell(page, '10.0.0.207').focus();
+    await start(site, 'comes', '10.0.0.210');
+    await shows(page, '10.0.0.210', 'allocated', 'container comes');
+    assert.is(await page.evaluate('document.activeElement.dataset.ip'), '10.0.0.207');
+    assert.match((await page.locator('[data-details]').textContent()) ?? '', /stays/);
+    await cell(page, '10.0.0.210').focus();
+    assert.match((await page.locator('[data-details]').textContent()) ?? '', /comes/);
+    await page.locator('[data-fresh="calls"] tr', { hasText: '10.0.0.210' }).waitFor();
+    await stop(site, '10.0.0.210');
+    await shows(page, '10.0.0.210', 'ready');
+    await site.run('recycle', SUBNET, '--idle', '0s', '--limit', '10000');
+    await cell(page, '10.0.0.210').waitFor({ state: 'detached' });
+    await shows(page, '10.0.0.207', 'allocated', 'container stays');
+  });
+  await stop(site, '10.0.0.207');
+});
+
 /** What the browser does when another tab is shown, and when this one is again. */
 const setSeen = (page: Page, state: 'hidden' | 'visible') =>
   page.evaluate(`

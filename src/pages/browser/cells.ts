@@ -7,7 +7,8 @@ import { lookOf } from '../cell.ts';
 export interface Cells {
   /** Shows the addresses that moved, as far as the page has them. */
   move(moved: readonly Cell[]): void;
-  /** Gives each cell the look of that with the same address in a page that was made just now. */
+  /** Gives each cell the look of that with the same address in a page that was made just now, whose cells these are then:
+   *  addresses come to an ENI and leave it. */
   take(newer: ParentNode): void;
 }
 
@@ -16,16 +17,13 @@ const cellIn = (target: EventTarget | null): HTMLAnchorElement | null =>
 
 /** `clock`: the ledger's, in milliseconds. */
 export function createCells(page: Document, clock: () => number): Cells {
-  const all = [...page.querySelectorAll<HTMLAnchorElement>('a[data-ip]')];
-  const details = page.querySelector('[data-details]');
-  const owner = page.querySelector<HTMLElement>('[data-instances]');
-  /** By ENI. */
-  const instances: Readonly<Record<string, string | null>> = JSON.parse(owner?.dataset.instances ?? '{}');
+  let all = cellsOf(page);
+  let instances = instancesOf(page);
   let shown: HTMLAnchorElement | null = null;
 
   function show(cell: HTMLAnchorElement): void {
     shown = cell;
-    if (details !== null) details.replaceChildren(...describe(page, cell));
+    page.querySelector('[data-details]')?.replaceChildren(...describe(page, cell));
   }
   /** Only this cell is reached with the Tab key. */
   function stopAt(cell: HTMLAnchorElement): void {
@@ -69,6 +67,23 @@ export function createCells(page: Document, clock: () => number): Cells {
     if (cell === shown) show(cell);
   }
 
+  /** The cells that stay are the same elements, with what they have shown since the newer page was made. */
+  function replaceMap(newer: ParentNode, byAddress: ReadonlyMap<string | undefined, HTMLElement>): void {
+    const map = newer.querySelector('[data-map]');
+    if (map === null) return;
+    const { activeElement } = page;
+    const focused = all.find(cell => cell === activeElement);
+    for (const cell of all) byAddress.get(cell.dataset.ip)?.replaceWith(cell);
+    page.querySelector('[data-map]')?.replaceWith(map);
+    all = cellsOf(page);
+    const kept = (cell: HTMLAnchorElement | null | undefined) => all.find(one => one === cell);
+    const stop = kept(focused) ?? kept(shown) ?? all[0];
+    if (stop !== undefined) stopAt(stop);
+    const told = kept(shown);
+    if (told !== undefined) show(told);
+    kept(focused)?.focus({ preventScroll: true });
+  }
+
   return {
     move(moved) {
       for (const one of moved) {
@@ -80,9 +95,9 @@ export function createCells(page: Document, clock: () => number): Cells {
       }
     },
     take(newer) {
-      const byAddress = new Map(
-        [...newer.querySelectorAll<HTMLAnchorElement>('a[data-ip]')].map(one => [one.dataset.ip, one]),
-      );
+      const fresh = cellsOf(newer);
+      const byAddress = new Map(fresh.map(one => [one.dataset.ip, one]));
+      instances = instancesOf(newer);
       for (const cell of all) {
         const now = byAddress.get(cell.dataset.ip);
         if (now === undefined || generationOf(now) < generationOf(cell) || isSame(cell, now)) continue;
@@ -95,8 +110,18 @@ export function createCells(page: Document, clock: () => number): Cells {
           generation: generationOf(now),
         });
       }
+      if (fresh.map(addressOf).join() !== all.map(addressOf).join()) replaceMap(newer, byAddress);
     },
   };
+}
+
+const cellsOf = (page: ParentNode) => [...page.querySelectorAll<HTMLAnchorElement>('a[data-ip]')];
+const addressOf = ({ dataset }: HTMLElement): string => dataset.ip ?? '';
+
+/** By ENI. */
+function instancesOf(page: ParentNode): Readonly<Record<string, string | null>> {
+  const owner = page.querySelector<HTMLElement>('[data-instances]');
+  return JSON.parse(owner?.dataset.instances ?? '{}');
 }
 
 /** How a cell is to look. */
