@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
 import { isUsedIdle } from '../domain/witness.ts';
 import type { LedgerSubnet } from '../store/store.ts';
-import { Ec2Call, readCalls, Tenure } from './history-parts.ts';
+import { callsNaming, Ec2Call, Tenure } from './history-parts.ts';
 import { Cell, cellOf, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 
@@ -66,6 +66,6 @@ export async function readAddress(
     usedBy: sighting !== undefined && isUsedIdle(row, sighting) ? sighting.finding : null,
     unseenSince: row.status === 'allocated' && isOfNow ? sighting.unseenSince : null,
     holdings: [...tenures],
-    calls: await readCalls(store, call => call.ips.includes(ip)),
+    calls: await callsNaming(store, subnet, ip),
   };
 }

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { sumOf } from './counts.ts';
-import { Ec2Call, readCalls } from './history-parts.ts';
+import { callsForEni, Ec2Call } from './history-parts.ts';
 import { namesOf } from './names.ts';
 import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
@@ -69,6 +69,6 @@ export async function readEni(sources: Sources, eni: LedgerEni): Promise<EniView
     counts: sumOf(rows.map(({ status }) => ({ status, count: 1 }))),
     addresses,
     moves: addresses.toSorted((a, b) => b.since - a.since).slice(0, MOVES_MAX),
-    calls: await readCalls(store, call => call.iface === id),
+    calls: await callsForEni(store, id),
   };
 }

@@ -1,6 +1,8 @@
 /** What views show of the history. */
 import * as v from 'valibot';
+import type { Ipv4 } from '../domain/address.ts';
 import type { Ec2CallRecord } from '../domain/history.ts';
+import type { EniId, SubnetId } from '../domain/ids.ts';
 import type { Store } from '../store/store.ts';
 import { text, time } from './shapes.ts';
 
@@ -43,11 +45,23 @@ const CALLS_MAX = 2000;
 /** Calls of one ENI or address that are shown. */
 const SHOWN_MAX = 50;
 
-/** The latest of the last day that `is` picks, newest first. */
-export async function readCalls(
-  store: Pick<Store, 'ec2Calls'>,
-  is: (call: Ec2CallRecord) => boolean,
+const readDay = async (store: Pick<Store, 'ec2Calls'>): Promise<readonly Ec2CallRecord[]> =>
+  (await store.ec2Calls(CALLS_MS, CALLS_MAX)).rows;
+const shown = (calls: readonly Ec2CallRecord[]): Ec2Call[] => calls.slice(0, SHOWN_MAX).map(callOf);
+
+/** The latest of the last day for the ENI, newest first. */
+export const callsForEni = async (store: Pick<Store, 'ec2Calls'>, eni: EniId): Promise<Ec2Call[]> =>
+  shown((await readDay(store)).filter(({ iface }) => iface === eni));
+
+/** The latest of the last day that named the address, newest first. Another subnet may have the same addresses: a call has
+ *  the subnet of its ENI. When the ledger does not know that any more, it may have been this one. */
+export async function callsNaming(
+  store: Pick<Store, 'ec2Calls' | 'enisNamed'>,
+  subnet: SubnetId,
+  ip: Ipv4,
 ): Promise<Ec2Call[]> {
-  const { rows } = await store.ec2Calls(CALLS_MS, CALLS_MAX);
-  return rows.filter(is).slice(0, SHOWN_MAX).map(callOf);
+  const calls = (await readDay(store)).filter(({ ips }) => ips.includes(ip));
+  const enis = await store.enisNamed([...new Set(calls.map(({ iface }) => iface))]);
+  const elsewhere = new Set(enis.filter(eni => eni.subnet !== subnet).map(({ id }) => id));
+  return shown(calls.filter(({ iface }) => !elsewhere.has(iface)));
 }

@@ -3,7 +3,7 @@
 import * as v from 'valibot';
 import { type Cidr, parseCidr } from '../../src/domain/address.ts';
 import { isError } from '../../src/domain/error.ts';
-import type { InstanceId } from '../../src/domain/ids.ts';
+import type { EniId, InstanceId } from '../../src/domain/ids.ts';
 import type { Observer } from '../../src/domain/observer.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -17,7 +17,7 @@ import { createRecent } from '../../src/views/recent.ts';
 import { SearchView } from '../../src/views/search.ts';
 import { SubnetMap } from '../../src/views/subnet-map.ts';
 import { createViews, type Views } from '../../src/views/views.ts';
-import { eniWith, make, makeReady, newRow, newRows } from '../kit/ledger.ts';
+import { eniWith, make, makeReady, newRow, newRows, one } from '../kit/ledger.ts';
 import { ENI, ip, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../kit/rows.ts';
 import { noteSightings, sightingWith } from '../kit/sightings.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -275,6 +275,31 @@ test('an address: who had it', async ({ store, views }) => {
   assert.is(await views.address(ip(77), null), null);
   assert.is(await views.address('10.9.9.9', null), null);
   await store.saveSubnet({ id: OTHER_SUBNET, vpc: 'vpc-0b', cidr: parseCidr('10.0.1.0/24') });
+});
+
+test('an address: its calls are not those of another subnet with the same addresses', async ({
+  store,
+  views,
+}) => {
+  const gone = 'eni-0123456789abcdef9' as EniId;
+  await store.saveSubnet({ id: OTHER_SUBNET, vpc: 'vpc-0b', cidr: parseCidr('10.0.1.0/24') });
+  await store.saveEnis([eniWith({ id: OTHER_ENI, subnet: OTHER_SUBNET, instance: 'i-0b' as InstanceId })]);
+  await store.add([newRow(6, { subnet: OTHER_SUBNET })]);
+  for (const [row, id, iface] of [
+    [await one(store, 6), 'call-1', ENI],
+    [await one(store, 6, OTHER_SUBNET), 'call-2', OTHER_ENI],
+  ] as const)
+    await store.move([{ row, move: 'assign', ec2: { id }, iface }]);
+  const callsIn = async (subnet: string) => (await views.address(ip(6), subnet))?.calls.map(({ eni }) => eni);
+  assert.equal([await callsIn(SUBNET), await callsIn(OTHER_SUBNET)], [[ENI], [OTHER_ENI]]);
+  // Of an ENI that the ledger does not know any more it may be either's.
+  await store.add([newRow(7, { subnet: OTHER_SUBNET })]);
+  await store.move([{ row: await one(store, 7), move: 'assign', ec2: { id: 'call-3' }, iface: gone }]);
+  for (const subnet of [SUBNET, OTHER_SUBNET])
+    assert.equal(
+      (await views.address(ip(7), subnet))?.calls.map(({ eni }) => eni),
+      [gone],
+    );
 });
 
 test('hosts: certificates, agents, readings, tenants and their quotas', async ({ store, views }) => {
