@@ -26,8 +26,6 @@ export interface BlockCount {
 export interface LowPool {
   readonly eni: EniId;
   readonly ready: number;
-  /** All rows that name it. */
-  readonly taken: number;
   /** When one of them moved last; 0: it has none. */
   readonly movedAt: number;
 }
@@ -153,7 +151,7 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
     async lowPools(low, limit) {
       const isReady = sql`SUM(CASE WHEN ${status} = 'ready' THEN 1 ELSE 0 END)`;
       const { now, rows } = await read([
-        sql`SELECT ${eni.id}, ${isReady} AS ready, COUNT(${iface}) AS taken, COALESCE(MAX(${movedAt}), 0) AS moved
+        sql`SELECT ${eni.id}, ${isReady} AS ready, COALESCE(MAX(${movedAt}), 0) AS moved
           FROM ${eni} LEFT JOIN ${allocation} ON ${iface} = ${eni.id} AND ${allocation.primary} = 0
           WHERE ${eni.ours} = 1 AND ${eni.releasedAt} IS NULL AND ${eni.instance} IS NOT NULL
           GROUP BY ${eni.id} HAVING ${isReady} < ${low} ORDER BY ${eni.id} LIMIT ${limit}`,
@@ -162,7 +160,7 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
         now,
         rows: rows.map(row => ({
           eni: row.id as EniId,
-          ...{ ready: Number(row.ready), taken: Number(row.taken), movedAt: Number(row.moved) },
+          ...{ ready: Number(row.ready), movedAt: Number(row.moved) },
         })),
       };
     },

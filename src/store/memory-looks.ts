@@ -76,7 +76,7 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
       const pools = used.map(({ id: eni }) => {
         const own = rows().filter(row => row.iface === eni && !row.primary);
         const ready = own.filter(row => row.status === 'ready').length;
-        return { eni, ready, taken: own.length, movedAt: Math.max(0, ...own.map(row => row.movedAt)) };
+        return { eni, ready, movedAt: Math.max(0, ...own.map(row => row.movedAt)) };
       });
       const few = pools.filter(({ ready }) => ready < low).sort((a, b) => (a.eni < b.eni ? -1 : 1));
       return reading(few.slice(0, limit));

@@ -1,5 +1,6 @@
 /** One ENI: its limit, its pool, its addresses and what happened to them last. */
 import * as v from 'valibot';
+import type { Allocation } from '../domain/allocation.ts';
 import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { sumOf } from './counts.ts';
@@ -46,23 +47,29 @@ export type EniView = v.InferOutput<typeof EniView>;
 /** Addresses that moved last which are listed. */
 const MOVES_MAX = 20;
 
+/** How many more addresses could be assigned to the ENI that has these rows; null: its limit is not known. */
+export function roomOn({ addressLimit, prefixes }: LedgerEni, rows: readonly Allocation[]): number | null {
+  if (addressLimit === null) return null;
+  const taken = placesTaken(
+    rows.filter(row => !row.primary),
+    prefixes,
+  );
+  return Math.max(addressLimit - 1 - taken, 0);
+}
+
 export async function readEni(sources: Sources, eni: LedgerEni): Promise<EniView> {
   const { store, policy } = sources;
   const lastEvent = sources.lastEvent();
   const { now, rows } = await store.onEni(eni.id);
   const nameOf = await namesOf(store, eni.subnet, rows);
   const addresses = rows.map(row => cellOf(row, policy, now, nameOf(row)));
-  const taken = placesTaken(
-    rows.filter(row => !row.primary),
-    eni.prefixes,
-  );
   const ready = addresses.filter(({ status }) => status === 'ready');
   const resting = ready.filter(({ restsUntil }) => restsUntil !== null).length;
   const { id, subnet, instance, tenant, primary, mac, attachment, ours, releasedAt, prefixes } = eni;
   return {
     ...{ now, lastEvent, id, subnet, instance, tenant, primary, mac, attachment, ours, releasedAt },
     ...{ limit: eni.addressLimit, prefixes },
-    room: eni.addressLimit === null ? null : Math.max(eni.addressLimit - 1 - taken, 0),
+    room: roomOn(eni, rows),
     marks: marksOf(policy, NO_GROWTH, 0),
     usable: ready.length - resting,
     resting,

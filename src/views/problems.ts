@@ -4,9 +4,10 @@ import { type Host, isBlocked } from '../domain/host.ts';
 import type { InstanceId } from '../domain/ids.ts';
 import { DEAD_AFTER_MS, suspects } from '../domain/suspects.ts';
 import { isUsedIdle } from '../domain/witness.ts';
-import type { LedgerServer, Store } from '../store/store.ts';
+import type { LedgerEni, LedgerServer, Store } from '../store/store.ts';
+import { roomOn } from './eni.ts';
 import type { Problem, SubnetSummary } from './overview.ts';
-import type { Sources } from './views.ts';
+import type { Sources, Viewed } from './views.ts';
 
 /** Rows of each kind that are read: one more than are listed. */
 const ROWS_MAX = 101;
@@ -125,21 +126,43 @@ const ofThrottling = ({ recent }: Sources): Problem[] =>
       text: `EC2 refused ${throttled} calls of ${action} in the last 15 minutes, since there were too many`,
     }));
 
-async function ofPools(
-  { store, policy, recent }: Sources,
-  subnets: readonly SubnetSummary[],
-): Promise<Problem[]> {
-  const low = Math.min(policy.warmMin, policy.warmMax);
+/** A pool that stayed low for longer than a refill takes. */
+export interface DryPool {
+  readonly eni: LedgerEni;
+  readonly ready: number;
+  /** How many more could be assigned; null: the limit is not known. */
+  readonly room: number | null;
+  /** When one of its addresses moved last; null: it has none. */
+  readonly since: number | null;
+}
+
+const lowMark = ({ warmMin, warmMax }: Viewed['policy']): number => Math.min(warmMin, warmMax);
+
+/** Reads all rows of the ledger that are on ENIs, in the database. */
+export async function readDryPools({ store, policy }: Pick<Viewed, 'store' | 'policy'>): Promise<DryPool[]> {
+  const low = lowMark(policy);
   if (low === 0) return [];
   const { now, rows } = await store.lowPools(low, ROWS_MAX);
-  const enis = new Map((await store.enisNamed(rows.map(({ eni }) => eni))).map(eni => [eni.id, eni]));
-  return rows.flatMap(({ eni: id, ready, taken, movedAt }): Problem[] => {
-    const eni = enis.get(id);
-    if (eni === undefined || now - movedAt < REFILL_MS) return [];
-    const room = eni.addressLimit === null ? low : Math.max(eni.addressLimit - 1 - eni.prefixes - taken, 0);
+  const dry = new Map(rows.filter(({ movedAt }) => now - movedAt >= REFILL_MS).map(pool => [pool.eni, pool]));
+  const pools: DryPool[] = [];
+  for (const eni of await store.enisNamed([...dry.keys()])) {
+    const { ready = 0, movedAt = 0 } = dry.get(eni.id) ?? {};
+    const room = roomOn(eni, (await store.onEni(eni.id)).rows);
+    pools.push({ eni, ready, room, since: movedAt || null });
+  }
+  return pools;
+}
+
+async function ofPools(
+  { policy, recent, dryPools }: Sources,
+  subnets: readonly SubnetSummary[],
+): Promise<Problem[]> {
+  const low = lowMark(policy);
+  return (await dryPools()).flatMap(({ eni, ready, room: known, since }): Problem[] => {
+    const room = known ?? low;
     const wanted = Math.min(low, ready + room);
     if (ready >= wanted && (ready > 0 || room > 0)) return [];
-    const { subnet, instance } = eni;
+    const { id, subnet, instance } = eni;
     const counts = subnets.find(one => one.id === subnet)?.counts;
     const ec2 = recent.ec2().last;
     const why =
@@ -151,7 +174,7 @@ async function ofPools(
             ? `EC2's last answer was ${ec2}`
             : 'the log says why';
     const text = `${id} has ${ready} ready addresses and should have ${room === 0 ? low : wanted}: ${why}`;
-    return [{ ...NOTHING, ...{ kind: 'pool', text, subnet, eni: id, instance, since: movedAt || null } }];
+    return [{ ...NOTHING, ...{ kind: 'pool', text, subnet, eni: id, instance, since } }];
   });
 }
 

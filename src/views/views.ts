@@ -11,7 +11,7 @@ import { type HealthView, readHealth } from './health.ts';
 import { type HostsView, readHosts } from './hosts.ts';
 import { kept } from './kept.ts';
 import { type Overview, type Problem, readOverview } from './overview.ts';
-import { ofHolders } from './problems.ts';
+import { type DryPool, ofHolders, readDryPools } from './problems.ts';
 import type { Recent } from './recent.ts';
 import { readSearch, type SearchView } from './search.ts';
 import type { RestTimes } from './shapes.ts';
@@ -19,8 +19,8 @@ import { readSubnetMap, type SubnetMap } from './subnet-map.ts';
 
 /** A view of the whole ledger is good for so long, so that pages do not load the store. */
 const KEPT_MS = 1000;
-/** What is asked of all holders costs the database more. */
-const HOLDERS_KEPT_MS = 5000;
+/** What is asked of all rows costs the database more. */
+const ROWS_KEPT_MS = 5000;
 
 /** What views are made of. */
 export interface Viewed {
@@ -46,6 +46,7 @@ export interface Sources extends Viewed {
   readonly subnets: () => Promise<readonly LedgerSubnet[]>;
   /** What is wrong with holders. */
   readonly holders: () => Promise<readonly Problem[]>;
+  readonly dryPools: () => Promise<readonly DryPool[]>;
   readonly forecast: ReturnType<typeof createForecast>;
 }
 
@@ -69,7 +70,8 @@ export function createViews(viewed: Viewed): Views {
     ...viewed,
     counts: createSubnetCounts(store, clock),
     subnets: kept(() => store.subnets(), KEPT_MS, clock),
-    holders: kept(() => ofHolders(store), HOLDERS_KEPT_MS, clock),
+    holders: kept(() => ofHolders(store), ROWS_KEPT_MS, clock),
+    dryPools: kept(() => readDryPools(viewed), ROWS_KEPT_MS, clock),
     forecast: createForecast(store, clock),
   };
   const overview = kept(() => readOverview(sources), KEPT_MS, clock);

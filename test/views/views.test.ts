@@ -27,6 +27,7 @@ const MINUTE_MS = 60_000;
 interface Context {
   store: Store;
   views: Views;
+  viewsOf(store: Store): Views;
   told: Partial<Observer>;
   advance(ms: number): void;
   /** The problems of the overview by kind. */
@@ -37,14 +38,16 @@ test.before.each(async context => {
   let now = 1_700_000_000_000;
   const store = createMemoryStore({ clock: () => now, origin: 'server-1' });
   const recent = createRecent(() => now);
-  const views = createViews({
-    ...{ store, recent, clock: () => now, lastEvent: () => 'e-7' },
-    policy: {
-      ...{ cooldownMs: 30_000, quarantineMs: 600_000, callDeadlineMs: 20_000, graceMs: 930_000 },
-      ...{ warmMin: 2, warmMax: 6 },
-    },
-    server: { id: 'server-1', version: '1.2.3', runtime: 'node 24' },
-  });
+  const viewsOf = (of: Store) =>
+    createViews({
+      ...{ store: of, recent, clock: () => now, lastEvent: () => 'e-7' },
+      policy: {
+        ...{ cooldownMs: 30_000, quarantineMs: 600_000, callDeadlineMs: 20_000, graceMs: 930_000 },
+        ...{ warmMin: 2, warmMax: 6 },
+      },
+      server: { id: 'server-1', version: '1.2.3', runtime: 'node 24' },
+    });
+  const views = viewsOf(store);
   const advance = (ms: number) => {
     now += ms;
   };
@@ -54,7 +57,7 @@ test.before.each(async context => {
     const byKind = Map.groupBy(found, ({ kind }) => kind);
     return Object.fromEntries([...byKind].map(([kind, of]) => [kind, of.map(({ text }) => text)]));
   }
-  Object.assign(context, { store, views, told: recent.observer, advance, problems });
+  Object.assign(context, { store, views, viewsOf, told: recent.observer, advance, problems });
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr: parseCidr('10.0.1.0/24') });
   await store.saveEnis([eniWith({ addressLimit: 10 })]);
   await store.adopt(ENI);
@@ -200,6 +203,45 @@ test('problems: EC2 throttles, and a pool that cannot be kept warm, with the rea
   assert.equal(await pool(), [`${ENI} has 0 ready addresses and should have 2: its limit of 2 is reached`]);
   advance(15 * MINUTE_MS);
   assert.is((await problems()).throttled, undefined);
+});
+
+test('problems: the addresses of a prefix take one place of the limit, and those that are gone none', async context => {
+  const { store, advance, problems } = context;
+  const occupied = (last: number) => newRow(last, { status: 'occupied', iface: ENI });
+  await store.saveEnis([eniWith({ addressLimit: 4, prefixes: 1 })]);
+  await store.add(range(16, 16).map(occupied));
+  await makeReady(store, 6);
+  advance(31_000);
+  const pool = async () => (await problems()).pool;
+  // Of three places one is the prefix's, one is taken.
+  assert.equal(await pool(), [`${ENI} has 1 ready addresses and should have 2: the log says why`]);
+  await store.add([occupied(14)]);
+  advance(31_000);
+  assert.is(await pool(), undefined); // nothing more can be had
+  await make(store, 14, 'unseen');
+  advance(31_000);
+  assert.is((await pool())?.length, 1);
+});
+
+test('problems: what costs a scan of all rows is asked for every five seconds', async ({
+  store,
+  viewsOf,
+  advance,
+}) => {
+  let scans = 0;
+  const counted: Store = {
+    ...store,
+    lowPools: (...given) => {
+      scans += 1;
+      return store.lowPools(...given);
+    },
+  };
+  const views = viewsOf(counted);
+  for (let second = 0; second < 10; second += 1) {
+    await views.overview();
+    advance(1000);
+  }
+  assert.is(scans, 2);
 });
 
 const LARGE = parseCidr('10.0.0.0/22');
