@@ -78,8 +78,9 @@ const LISTED_MAX = 100;
 /** Blocks of held addresses that are read. */
 const HELD_BLOCKS_MAX = 64;
 
-export async function readOverview(sources: Sources): Promise<Omit<Overview, 'lastEvent'>> {
+export async function readOverview(sources: Sources): Promise<Overview> {
   const { store, counts, forecast } = sources;
+  const lastEvent = sources.lastEvent();
   const subnets = await sources.subnets();
   const summaries: SubnetSummary[] = [];
   const held: Held[] = [];
@@ -92,7 +93,7 @@ export async function readOverview(sources: Sources): Promise<Omit<Overview, 'la
   const listed = [...Map.groupBy(problems, ({ kind }) => kind).values()].map(of => of.slice(0, LISTED_MAX));
   const shown = listed.flat();
   return {
-    now,
+    ...{ now, lastEvent },
     problems: shown.sort((a, b) => PROBLEMS.indexOf(a.kind) - PROBLEMS.indexOf(b.kind)),
     problemsLeft: problems.length - shown.length,
     subnets: summaries.sort((a, b) => b.full - a.full || (a.id < b.id ? -1 : 1)),

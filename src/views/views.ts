@@ -94,8 +94,8 @@ export function createViews(viewed: Viewed): Views {
 
   return {
     async overview() {
-      const lastEvent = viewed.lastEvent(); // each reader's, though the rest is a second old
-      return { ...(await overview()), lastEvent };
+      viewed.lastEvent(); // what moves is kept for each reader, who goes on after the event before the reading
+      return await overview();
     },
     async subnet(id, block) {
       const part = block === null ? null : parseCidr(block, 'block');

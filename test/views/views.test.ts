@@ -28,6 +28,8 @@ interface Context {
   store: Store;
   views: Views;
   viewsOf(store: Store): Views;
+  /** The last event, and how often it was asked for. */
+  live: { event: string; asked: number };
   told: Partial<Observer>;
   advance(ms: number): void;
   /** The problems of the overview by kind. */
@@ -38,9 +40,14 @@ test.before.each(async context => {
   let now = 1_700_000_000_000;
   const store = createMemoryStore({ clock: () => now, origin: 'server-1' });
   const recent = createRecent(() => now);
+  const live = { event: 'e-7', asked: 0 };
+  const lastEvent = () => {
+    live.asked += 1;
+    return live.event;
+  };
   const viewsOf = (of: Store) =>
     createViews({
-      ...{ store: of, recent, clock: () => now, lastEvent: () => 'e-7' },
+      ...{ store: of, recent, clock: () => now, lastEvent },
       policy: {
         ...{ cooldownMs: 30_000, quarantineMs: 600_000, callDeadlineMs: 20_000, graceMs: 930_000 },
         ...{ warmMin: 2, warmMax: 6 },
@@ -57,7 +64,7 @@ test.before.each(async context => {
     const byKind = Map.groupBy(found, ({ kind }) => kind);
     return Object.fromEntries([...byKind].map(([kind, of]) => [kind, of.map(({ text }) => text)]));
   }
-  Object.assign(context, { store, views, viewsOf, told: recent.observer, advance, problems });
+  Object.assign(context, { store, views, viewsOf, live, told: recent.observer, advance, problems });
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr: parseCidr('10.0.1.0/24') });
   await store.saveEnis([eniWith({ addressLimit: 10 })]);
   await store.adopt(ENI);
@@ -86,6 +93,27 @@ test('the overview: says how full a subnet is, what is held for whom, and nothin
     reserved.map(({ addresses, count, why }) => [addresses, count, why]),
     [['10.0.1.10-10.0.1.11', 2, 'dns']],
   );
+});
+
+test('the overview: goes on after the event before its reading, however long that is kept', async context => {
+  const { store, advance, viewsOf, live } = context;
+  live.event = 'e-1';
+  let changes = 0;
+  const views = viewsOf({
+    ...store,
+    async lowPools(...given) {
+      if (changes === 0) live.event = 'e-2'; // while it is read
+      changes += 1;
+      return await store.lowPools(...given);
+    },
+  });
+  assert.is((await views.overview()).lastEvent, 'e-1');
+  live.event = 'e-3';
+  const asked = live.asked;
+  assert.is((await views.overview()).lastEvent, 'e-1');
+  assert.ok(live.asked > asked, 'what moves is kept for this reader too');
+  advance(1000);
+  assert.is((await views.overview()).lastEvent, 'e-3');
 });
 
 test('problems: drift, suspects, calls in doubt and overdue, withheld addresses', async context => {
