@@ -5,7 +5,7 @@ import { IpamError } from '../domain/error.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { AFTER_RELEASE_MS, type HostReading } from '../domain/witness.ts';
-import { WITNESS_PATHS } from '../http/witness.ts';
+import { WITNESS_PATHS } from '../http/hosts/witness.ts';
 import { probeAll, type ToProbe, type Witness } from '../witness/witness.ts';
 import type { Identity } from './identity.ts';
 import { type Answer, formatServer, moreTelling, type SendCall, type ServerUrl } from './server-client.ts';

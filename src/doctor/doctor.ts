@@ -1,7 +1,15 @@
 /** Looks at a host for all that keeps containers from their addresses. It reads only. */
-import { type AgentParts, judgeCertificate, judgeMadeByHand, judgeServers } from './agent.ts';
-import { judgeAway, judgeVersion } from './docker.ts';
-import { checkEc2 } from './ec2-check.ts';
+import { type AgentParts, judgeCertificate, judgeMadeByHand, judgeServers } from './checks/agent.ts';
+import { judgeAway, judgeVersion } from './checks/docker.ts';
+import { checkEc2 } from './checks/ec2-check.ts';
+import { judgeKernel } from './checks/kernel.ts';
+import { judgeLedger } from './checks/ledger.ts';
+import { judgeInterface } from './checks/links.ts';
+import { judgeManagers } from './checks/managers.ts';
+import { judgeMetadata } from './checks/metadata.ts';
+import { DRIVER, judgeNetworks, judgeSlaves } from './checks/networks.ts';
+import { judgePermissions } from './checks/permissions.ts';
+import { certificatesOf, judgeAnswer, judgeSpecs, keysOf } from './checks/plugin.ts';
 import {
   type Chosen,
   type ChosenEni,
@@ -14,15 +22,7 @@ import {
   reasonOf,
 } from './facts.ts';
 import { broken, type Finding, named, notChecked, ok, type Verdict, warning } from './finding.ts';
-import { judgeKernel } from './kernel.ts';
-import { judgeLedger } from './ledger.ts';
-import { judgeInterface } from './links.ts';
-import { judgeManagers } from './managers.ts';
-import { judgeMetadata } from './metadata.ts';
-import { DRIVER, judgeNetworks, judgeSlaves } from './networks.ts';
 import type { DoctorParts, OwnServer } from './parts.ts';
-import { judgePermissions } from './permissions.ts';
-import { certificatesOf, judgeAnswer, judgeSpecs, keysOf } from './plugin.ts';
 
 const BOUND_MS = 20_000;
 /** EC2 is asked several times, one after the other, each time for at most 12 s. */

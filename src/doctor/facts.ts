@@ -2,12 +2,12 @@
 import type { Metadata } from '../cloud/imds.ts';
 import type { Run } from '../witness/commands.ts';
 import type { DockerNetworkInfo } from '../witness/docker-client.ts';
+import { interfaceOf, type Link, linksIn } from './checks/links.ts';
+import { chooseEnis, type HostEni, type InstanceFacts, readInstance } from './checks/metadata.ts';
+import { DRIVER } from './checks/networks.ts';
+import { isElsewhere, type PluginAddress, pluginsOf } from './checks/plugin.ts';
 import { notChecked, type Verdict } from './finding.ts';
-import { interfaceOf, type Link, linksIn } from './links.ts';
-import { chooseEnis, type HostEni, type InstanceFacts, readInstance } from './metadata.ts';
-import { DRIVER } from './networks.ts';
 import type { DoctorParts } from './parts.ts';
-import { isElsewhere, type PluginAddress, pluginsOf } from './plugin.ts';
 
 /** The longest a command of the host, or Docker, may take, in milliseconds. */
 export const READ_MS_MAX = 10_000;

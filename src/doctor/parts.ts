@@ -5,10 +5,10 @@ import type { ReadMetadata } from '../cloud/imds.ts';
 import type { EniId } from '../domain/ids.ts';
 import type { Run } from '../witness/commands.ts';
 import type { DockerClient } from '../witness/docker-client.ts';
-import type { AgentParts } from './agent.ts';
+import type { AgentParts } from './checks/agent.ts';
+import type { LedgerParts } from './checks/ledger.ts';
+import type { Activated, PluginAddress } from './checks/plugin.ts';
 import type { Files } from './host.ts';
-import type { LedgerParts } from './ledger.ts';
-import type { Activated, PluginAddress } from './plugin.ts';
 
 export interface Ec2Parts {
   readonly reads: Pick<Ec2Reads, 'eni' | 'subnet' | 'instanceType' | 'addressLimit'>;

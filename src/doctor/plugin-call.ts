@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import type { Activated, PluginAddress } from './plugin.ts';
+import type { Activated, PluginAddress } from './checks/plugin.ts';
 
 const ANSWER_MS_MAX = 10_000;
 const ANSWER_CHARS_MAX = 65_536;

@@ -3,8 +3,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { STATUSES, type Status } from '../domain/allocation.ts';
 import { methodOf, type Observer, type Result } from '../domain/observer.ts';
 import type { Store, Tally } from '../store/store.ts';
-import { kept, within } from '../views/kept.ts';
-import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from '../views/ledger-tally.ts';
+import { kept, within } from '../views/parts/kept.ts';
+import { INTENT_AGES, type IntentTimes, type LedgerView, viewOf } from '../views/parts/ledger-tally.ts';
 
 /** A reading of the ledger, and a text, are good for so long, so that scrapes do not load the store. */
 const LEDGER_KEPT_MS = 5000;

@@ -1,6 +1,6 @@
 /** One address: what it is now, and its history. */
 import type { AddressView } from '../views/address.ts';
-import type { Ec2Call } from '../views/history-parts.ts';
+import type { Ec2Call } from '../views/parts/history-parts.ts';
 import { KINDS, lookOf } from './cell.ts';
 import { Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
 import { Portions } from './portions.tsx';

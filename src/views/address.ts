@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
 import { isUsedIdle } from '../domain/witness.ts';
 import type { LedgerSubnet } from '../store/store.ts';
-import { callsNaming, Ec2Call, Tenure } from './history-parts.ts';
+import { callsNaming, Ec2Call, Tenure } from './parts/history-parts.ts';
 import { Cell, cellOf, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 

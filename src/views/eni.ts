@@ -3,9 +3,9 @@ import * as v from 'valibot';
 import type { Allocation } from '../domain/allocation.ts';
 import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
 import type { LedgerEni } from '../store/store.ts';
-import { sumOf } from './counts.ts';
-import { callsForEni, Ec2Call } from './history-parts.ts';
-import { namesOf } from './names.ts';
+import { sumOf } from './parts/counts.ts';
+import { callsForEni, Ec2Call } from './parts/history-parts.ts';
+import { namesOf } from './parts/names.ts';
 import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 

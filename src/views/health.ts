@@ -1,7 +1,7 @@
 /** How the servers, the ledger and EC2 are. What is counted is of this server, and of its last 15 minutes. */
 import * as v from 'valibot';
-import { intentsIn } from './ledger-tally.ts';
-import { isAway } from './problems.ts';
+import { intentsIn } from './parts/ledger-tally.ts';
+import { isAway } from './parts/problems.ts';
 import { count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 

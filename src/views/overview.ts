@@ -4,10 +4,10 @@ import { formatCidr, formatRange, fromNumber, sizeOf } from '../domain/address.t
 import type { Allocation } from '../domain/allocation.ts';
 import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
-import { availableIn, fullOf, nextTurn, sumOf } from './counts.ts';
-import type { Forecast } from './forecast.ts';
-import { type Held, heldRanges } from './held-ranges.ts';
-import { readProblems } from './problems.ts';
+import { availableIn, fullOf, nextTurn, sumOf } from './parts/counts.ts';
+import type { Forecast } from './parts/forecast.ts';
+import { type Held, heldRanges } from './parts/held-ranges.ts';
+import { readProblems } from './parts/problems.ts';
 import { Counts, count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 

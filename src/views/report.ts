@@ -5,7 +5,7 @@ import { suspects } from '../domain/suspects.ts';
 import type { Tenant } from '../domain/tenant.ts';
 import { ENDED_BY_EVIDENCE, type LedgerSighting, wordsOf } from '../domain/witness.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
-import { type Held, heldRanges } from './held-ranges.ts';
+import { type Held, heldRanges } from './parts/held-ranges.ts';
 
 export interface ReportLine {
   readonly subnet: string;

@@ -3,9 +3,9 @@ import * as v from 'valibot';
 import { type Cidr, formatCidr, fromNumber } from '../domain/address.ts';
 import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet } from '../store/store.ts';
-import { sumOf } from './counts.ts';
-import { namesOf } from './names.ts';
 import { SubnetSummary, summaryOf } from './overview.ts';
+import { sumOf } from './parts/counts.ts';
+import { namesOf } from './parts/names.ts';
 import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 

@@ -6,7 +6,7 @@ import { createAgentApp } from '../../src/agent/agent-app.ts';
 import type { Forwarding } from '../../src/agent/forward.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
-import { type Listening, listen } from '../../src/http/listen.ts';
+import { type Listening, listen } from '../../src/http/listener/listen.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import { until } from '../kit/wait.ts';

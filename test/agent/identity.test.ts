@@ -10,7 +10,7 @@ import type { ReadMetadata } from '../../src/cloud/imds.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { InstanceId } from '../../src/domain/ids.ts';
-import { createEnrolmentApp } from '../../src/http/enrolment.ts';
+import { createEnrolmentApp } from '../../src/http/hosts/enrolment.ts';
 import type { Vpc } from '../../src/simulator/model/vpc.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';

@@ -5,7 +5,7 @@ import { newKeyPair } from '../../src/agent/credential.ts';
 import { signStatement, stsEndpoint } from '../../src/cloud/caller-identity.ts';
 import { createMemoryClient } from '../../src/cloud/memory.ts';
 import { identityIn } from '../../src/domain/certificate.ts';
-import { createEnrolmentApp } from '../../src/http/enrolment.ts';
+import { createEnrolmentApp } from '../../src/http/hosts/enrolment.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { makeCertificates } from '../kit/servers/certificates.ts';

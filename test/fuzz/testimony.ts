@@ -1,8 +1,8 @@
 /** What agents tell a server of their hosts: a host says nothing of another's addresses, whatever it sends. */
 
 import { WITNESS_AGE_MS } from '../../src/domain/witness.ts';
+import { createWitnessApp, WITNESS_PATHS } from '../../src/http/hosts/witness.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
-import { createWitnessApp, WITNESS_PATHS } from '../../src/http/witness.ts';
 import { createTestimony } from '../../src/ipam/sync/testimony.ts';
 import { createWitnessed } from '../../src/ipam/sync/witnessed.ts';
 import { placeOf, readingWith, useWith } from '../kit/readings.ts';

@@ -6,7 +6,7 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { sendCall } from '../../src/agent/server-client.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { createDriver } from '../../src/http/driver.ts';
-import { type Listener, listen } from '../../src/http/listen.ts';
+import { type Listener, listen } from '../../src/http/listener/listen.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { makeCertificates } from '../kit/servers/certificates.ts';
 import { dockerds, exchange } from '../kit/servers/raw-http.ts';

@@ -2,7 +2,7 @@
 // they read an answer. Method: bytes on each transport, and an allocator whose first request waits.
 import { createDriver } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
-import { listen } from '../../src/http/listen.ts';
+import { listen } from '../../src/http/listener/listen.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';
 import { PLAIN, suiteWithFolders, TLS, type Transport } from '../kit/servers/transports.ts';
 import { assert } from '../kit/uvu.ts';

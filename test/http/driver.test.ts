@@ -8,7 +8,7 @@ import type { Observer } from '../../src/domain/observer.ts';
 import { UNANSWERED_MAX_MS } from '../../src/domain/suspects.ts';
 import { createDriver, type Service } from '../../src/http/driver.ts';
 import { createInFlight } from '../../src/http/in-flight.ts';
-import { listen } from '../../src/http/listen.ts';
+import { listen } from '../../src/http/listener/listen.ts';
 import { toldIn } from '../kit/failures.ts';
 import { range } from '../kit/rows.ts';
 import { dockerds } from '../kit/servers/raw-http.ts';

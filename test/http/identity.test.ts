@@ -6,10 +6,10 @@ import { text } from 'node:stream/consumers';
 import { STATUSES } from '../../src/domain/allocation.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { Authorize } from '../../src/domain/origin.ts';
-import { createAdminApp } from '../../src/http/admin.ts';
+import { createAdminApp } from '../../src/http/admin/admin.ts';
 import { NETWORKS, REQUESTS } from '../../src/http/admission.ts';
 import { createDriver } from '../../src/http/driver.ts';
-import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
+import { type Listener, type Listening, listen } from '../../src/http/listener/listen.ts';
 import { range } from '../kit/rows.ts';
 import type { Certificates } from '../kit/servers/certificates.ts';
 import {

@@ -4,7 +4,7 @@ import { type Agent, type IncomingMessage, request } from 'node:http';
 import { request as requestTls, Agent as TlsAgent } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { type Listener, type Listening, listen } from '../../src/http/listen.ts';
+import { type Listener, type Listening, listen } from '../../src/http/listener/listen.ts';
 import { suiteWithFolders, tlsOptions, toward } from '../kit/servers/transports.ts';
 import { until } from '../kit/wait.ts';
 

@@ -19,7 +19,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Listening, listen } from '../../src/http/listen.ts';
+import { type Listening, listen } from '../../src/http/listener/listen.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { bodyOf, type Connection, dockerds, open, statusOf } from '../kit/servers/raw-http.ts';
 import { assert, suite } from '../kit/uvu.ts';

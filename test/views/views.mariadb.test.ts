@@ -1,9 +1,9 @@
 // Goal: on MariaDB the views say what the memory store says, for a /16 too, and what another server moves is told. Method:
 // two stores on one database, one of which is only read; no time is measured.
 import { fromNumber, parseCidr } from '../../src/domain/address.ts';
-import { createLive } from '../../src/views/live.ts';
-import { pollFor } from '../../src/views/poll.ts';
-import { createRecent } from '../../src/views/recent.ts';
+import { createLive } from '../../src/views/live/live.ts';
+import { pollFor } from '../../src/views/live/poll.ts';
+import { createRecent } from '../../src/views/live/recent.ts';
 import { createViews } from '../../src/views/views.ts';
 import { startMariadb } from '../kit/databases/mariadb.ts';
 import { eniWith, make, makeReady } from '../kit/ledger.ts';

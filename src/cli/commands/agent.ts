@@ -15,7 +15,7 @@ import { createDeadlineClock } from '../../domain/clock.ts';
 import { IpamError } from '../../domain/error.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/origin.ts';
 import { createInFlight } from '../../http/in-flight.ts';
-import { type Listening, listen } from '../../http/listen.ts';
+import { type Listening, listen } from '../../http/listener/listen.ts';
 import { createWitness } from '../../witness/witness.ts';
 import { type Context, command } from '../command.ts';
 import { runtimeName } from '../runtime.ts';

@@ -8,7 +8,7 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
-import { listen } from '../../http/listen.ts';
+import { listen } from '../../http/listener/listen.ts';
 import { command, type Output } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
 import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
-import type { AgentParts, ServerParts } from '../../doctor/agent.ts';
+import type { AgentParts, ServerParts } from '../../doctor/checks/agent.ts';
 import type { DoctorParts } from '../../doctor/parts.ts';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';

@@ -6,20 +6,20 @@ import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
 import { type Observer, tellAll } from '../../domain/observer.ts';
-import type { AdminParts } from '../../http/admin.ts';
-import { type ClientGate, createClientGate } from '../../http/client-gate.ts';
+import type { AdminParts } from '../../http/admin/admin.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
-import { createEnrolmentApp } from '../../http/enrolment.ts';
-import { createGuardedApp } from '../../http/guarded-app.ts';
+import { type ClientGate, createClientGate } from '../../http/hosts/client-gate.ts';
+import { createEnrolmentApp } from '../../http/hosts/enrolment.ts';
+import { createGuardedApp } from '../../http/hosts/guarded-app.ts';
+import { createWitnessApp } from '../../http/hosts/witness.ts';
 import { createInFlight } from '../../http/in-flight.ts';
-import { type Listener, type Listening, listen } from '../../http/listen.ts';
+import { type Listener, type Listening, listen } from '../../http/listener/listen.ts';
 import { createPulse } from '../../http/pulse.ts';
-import { createWitnessApp } from '../../http/witness.ts';
 import { checkIdentity } from '../../ipam/ec2/account.ts';
 import { createOutage } from '../../ipam/request/retry.ts';
 import type { Metrics } from '../../metrics/metrics.ts';
-import type { Live } from '../../views/live.ts';
-import type { Recent } from '../../views/recent.ts';
+import type { Live } from '../../views/live/live.ts';
+import type { Recent } from '../../views/live/recent.ts';
 import { type Context, command, type Parts } from '../command.ts';
 import { runtimeName, version } from '../runtime.ts';
 import type { Config } from '../settings/config.ts';
@@ -138,8 +138,8 @@ interface Watch {
 async function createWatchOf(config: Config): Promise<Watch | null> {
   if (config.adminListen === null) return null;
   const { createMetrics } = await import('../../metrics/metrics.ts');
-  const { createRecent } = await import('../../views/recent.ts');
-  const { createLive } = await import('../../views/live.ts');
+  const { createRecent } = await import('../../views/live/recent.ts');
+  const { createLive } = await import('../../views/live/live.ts');
   const clock = () => performance.now();
   const runtime = runtimeName(process.versions);
   const metrics = createMetrics({ ...config, version: version(), runtime, clock, timeOfDay: Date.now });
@@ -167,8 +167,8 @@ function openAdmin(
   async function open(): Promise<Listening | null> {
     if (adminListen === null || watch === null) return null;
     try {
-      const { createAdminApp, createReadyCheck } = await import('../../http/admin.ts');
-      const { pollFor } = await import('../../views/poll.ts');
+      const { createAdminApp, createReadyCheck } = await import('../../http/admin/admin.ts');
+      const { pollFor } = await import('../../views/live/poll.ts');
       const { store, context } = parts;
       const { metrics, live } = watch;
       const { clock, wait } = context;
@@ -205,14 +205,14 @@ async function shownOf(
   { recent, live }: Watch,
   log: Log,
 ): Promise<Pick<AdminParts, 'api' | 'pages'>> {
-  const { createLazyPages } = await import('../../http/pages.ts');
+  const { createLazyPages } = await import('../../http/admin/pages.ts');
   const { createViews } = await import('../../views/views.ts');
   const server = { id, version: version(), runtime: runtimeName(process.versions) };
   const { lastEvent } = live;
   const views = createViews({ store, policy, recent, clock, lastEvent, server });
   return {
     api: once(async () => {
-      const { createApi } = await import('../../http/api.ts');
+      const { createApi } = await import('../../http/admin/api.ts');
       return createApi(views, live, server.version, log);
     }),
     pages: createLazyPages({ views, version: server.version, log }),

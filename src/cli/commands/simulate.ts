@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError } from '../../domain/error.ts';
 import { parseInstanceId } from '../../domain/ids.ts';
-import { listen } from '../../http/listen.ts';
+import { listen } from '../../http/listener/listen.ts';
 import { ADMIN_HELP } from '../../simulator/admin-help.ts';
 import { command, type Output } from '../command.ts';
 import { SIMULATE_SETTINGS } from '../settings/settings.ts';

@@ -5,7 +5,7 @@ import { isLoopback } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { hasPassword } from '../../domain/text.ts';
 import { WITNESS_AGE_MS } from '../../domain/witness.ts';
-import type { Address, Listener } from '../../http/listen.ts';
+import type { Address, Listener } from '../../http/listener/listen.ts';
 import { type AwsSettings, type ConfigFile, parseConfigFile } from './config-file.ts';
 import {
   embeddedStore,

@@ -2,7 +2,7 @@
 import type { ServerUrl } from '../../agent/server-client.ts';
 import { IpamError } from '../../domain/error.ts';
 import { masked, shown } from '../../domain/text.ts';
-import type { Address } from '../../http/listen.ts';
+import type { Address } from '../../http/listener/listen.ts';
 import { parseStoreUrl } from '../../store/url.ts';
 import type { EnrolledRole } from '../../trust/enrolment.ts';
 

@@ -1,5 +1,5 @@
 /** Follows the changes that the server tells, and says in a word whether it does. */
-import type { MovedEvent } from '../../views/events.ts';
+import type { MovedEvent } from '../../views/live/events.ts';
 import type { Cell } from '../../views/shapes.ts';
 
 /** How long the page waits before it connects again, where the browser has given up. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { connect, type NetConnectOpts, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import type { Listener } from '../../../src/http/listen.ts';
+import type { Listener } from '../../../src/http/listener/listen.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { suite } from '../uvu.ts';
 import { type Certificates, makeCertificates } from './certificates.ts';

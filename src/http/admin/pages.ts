@@ -1,0 +1,36 @@
+/** The pages, loaded when the first one is asked for: a server that nobody looks at needs no memory for them. */
+type Pages = typeof import('../../pages/pages.tsx');
+
+interface PagesApp {
+  fetch(request: Request): Promise<Response>;
+}
+
+export function createLazyPages(
+  parts: Parameters<Pages['createPages']>[0],
+  load: () => Promise<Pages> = () => import('../../pages/pages.tsx'),
+): PagesApp {
+  let loaded: Promise<PagesApp> | null = null;
+  async function open(): Promise<PagesApp> {
+    try {
+      const { createPages } = await load();
+      return createPages(parts);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') return FROM_SOURCE;
+      throw error;
+    }
+  }
+  return {
+    async fetch(request) {
+      loaded ??= open();
+      return await (await loaded).fetch(request);
+    },
+  };
+}
+
+/** Bun and Deno load .tsx, Node does not. */
+const FROM_SOURCE: PagesApp = {
+  fetch: async () =>
+    new Response('Node cannot show the pages from source: run `npm run build`, then dist/ec2-ipam.mjs\n', {
+      status: 501,
+    }),
+};

@@ -1,0 +1,30 @@
+// Goal: the pages are loaded when they are looked at, and a server that has none says why. Method: a load that the test
+// counts, or has fail as Node does.
+import { createLazyPages } from '../../../src/http/admin/pages.ts';
+import type { Views } from '../../../src/views/views.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+
+const PARTS = { views: {} as Views, version: '1.0.0', log: () => {} };
+const REQUEST = new Request('http://127.0.0.1/');
+
+const lazy = suite('pages that are loaded on first use');
+lazy('loading: when the first is asked for, and once', async () => {
+  let loads = 0;
+  const pages = createLazyPages(PARTS, async () => {
+    loads++;
+    return { createPages: () => ({ fetch: async () => new Response('a page') }) };
+  });
+  assert.is(loads, 0);
+  for (const _ of [1, 2]) assert.is(await (await pages.fetch(REQUEST)).text(), 'a page');
+  assert.is(loads, 1);
+});
+
+lazy('Node, from source: says how to see them', async () => {
+  const pages = createLazyPages(PARTS, async () => {
+    throw Object.assign(new TypeError('.tsx'), { code: 'ERR_UNKNOWN_FILE_EXTENSION' });
+  });
+  const answer = await pages.fetch(REQUEST);
+  assert.is(answer.status, 501);
+  assert.match(await answer.text(), 'run `npm run build`');
+});
+lazy.run();
