@@ -77,6 +77,8 @@ interface Learned {
   eni: Home['eni'];
   /** The most addresses for the next call, after EC2 has refused more. */
   most: number;
+  /** The places that were taken on the ENI at the last look. */
+  held: number;
   calls: number;
   rejected: number;
   /** EC2's last refusal. */
@@ -108,7 +110,7 @@ export async function fill(
   const learned: Learned = {
     eni: home.eni,
     most: Number.POSITIVE_INFINITY,
-    ...{ calls: 0, rejected: 0, refusal: null, tenant: null, unanswered: new Set() },
+    ...{ held: 0, calls: 0, rejected: 0, refusal: null, tenant: null, unanswered: new Set() },
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
@@ -244,7 +246,7 @@ async function nextFor(
 ): Promise<Next> {
   const { policy, store } = context;
   const { range, waiting, marks } = asked;
-  const { eni, most } = learned;
+  const { eni } = learned;
   const { rows, now } = await store.onEni(eni.id);
   const ready = rows.filter(row => row.status === 'ready' && !row.primary);
   cache.learn(eni.id, { now, rows: ready });
@@ -253,11 +255,18 @@ async function nextFor(
   );
   const usable = offered.filter(row => isRested(row, eni.id, policy, now)).length;
   const { inFlight, inDoubt, next } = askedFor(rows, now, learned.unanswered);
-  const held = placesTaken(
-    rows.filter(row => !row.primary && !inDoubt.includes(row)),
-    eni.prefixes,
-  );
-  const room = eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - held;
+  const placesOf = (counts: (row: Allocation) => boolean) =>
+    placesTaken(
+      rows.filter(row => !row.primary && counts(row)),
+      eni.prefixes,
+    );
+  const taken = placesOf(row => !inDoubt.includes(row));
+  const room = eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - taken;
+  // EC2 counts an address until it has taken it off.
+  const held = placesOf(row => row.status !== 'assigning' || !inDoubt.includes(row));
+  learned.most = Math.max(learned.most, learned.held - held); // as many as have left since it refused
+  learned.held = held;
+  const { most } = learned;
   const stock = { usable, resting: offered.length - usable, inFlight: inFlight.length, room };
   const waits = waiting();
   if (waits > 0 && inDoubt.length > 0) watchFor(context, eni.id, inDoubt, now);

@@ -1,10 +1,11 @@
 /** Unassigns idle addresses while a request waits: from other ENIs when the subnet is exhausted (`steal`), or on
  *  this ENI when it is full (`evict`). */
 import { type Cidr, contains } from '../../domain/address.ts';
-import { type Allocation, isRested } from '../../domain/allocation.ts';
+import { type Allocation, INTENTS, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
+import { tenantAtQuota } from '../ec2/assign.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
 import { inTime, unassignFrom, withoutUsed } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
@@ -104,6 +105,28 @@ export async function makeRoomFor(
       ips: freed.map(row => row.ip),
     });
   return freed.length;
+}
+
+/** Returns whether a tenant that was at its quota has room again, or may have it soon: an ENI of it has an idle address,
+ *  or one that is being assigned or unassigned. Reads those before the quota: an assign that EC2 refuses gives its
+ *  place back. */
+export async function mayGetRoom(
+  context: IpamContext,
+  enis: Enis,
+  home: Home,
+  tenant: Limited,
+): Promise<boolean> {
+  const { store, policy } = context;
+  if ((await idleOf(context, enis, home, tenant)).length > 0) return true;
+  const own = (await enis.readAll()).filter(eni => eni.tenant === tenant.name);
+  const ids = new Set(own.map(eni => eni.id));
+  for (const subnet of new Set(own.map(eni => eni.subnet))) {
+    const { rows, now } = await store.withStatus(subnet, INTENTS);
+    const isUnderWay = ({ iface, movedAt }: Allocation) =>
+      iface !== null && ids.has(iface) && now - movedAt < policy.callDeadlineMs;
+    if (rows.some(isUnderWay)) return true;
+  }
+  return (await tenantAtQuota(context, home.eni.id)) === null;
 }
 
 /** Returns the ready addresses on the tenant's ENIs but this one, without those in use. */

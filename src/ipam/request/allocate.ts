@@ -6,13 +6,13 @@ import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
 import { ANYBODY, isForgotten, ledgerWaitMs } from '../../domain/origin.ts';
+import { placesTaken } from '../../domain/pool-size.ts';
 import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
-import type { Limited } from '../../domain/tenant.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
 import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
-import { idleElsewhere, idleOf } from '../pool/steal.ts';
+import { idleElsewhere, mayGetRoom } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { authorityOver } from './authority.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
@@ -256,25 +256,27 @@ export function createAllocator(
   }
 
   /** Returns whether waiting may help: a release is under way or owed, an address rests, another ENI has idle
-   *  addresses, or an EC2 call is under way. */
+   *  addresses, an EC2 call is under way, or one has just ended. Reads what is under way before its results, so that
+   *  what ends meanwhile is seen as the one or the other. */
   async function mayChangeSoon({ home, pool }: Asked, why: Exhausted): Promise<boolean> {
     const isUsable = ({ ip }: { readonly ip: Ipv4 }) => pool.range === null || contains(pool.range, ip);
     const releasing = releases.pending(home, why.outcome === 'eni full' ? 'eni' : 'subnet');
     if (releasing.some(ip => isUsable({ ip }))) return true;
-    if (why.outcome === 'tenant full' && (await mayGetRoom(home, why.tenant))) return true;
+    if (why.outcome === 'tenant full' && (await mayGetRoom(context, enis, home, why.tenant))) return true;
     if (why.outcome === 'subnet full') {
       if (why.resting !== null) return true;
+      // An address that is being assigned to another ENI of ours may be idle there, and can then be stolen.
+      const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
+      if (rows.some(row => isUsable(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
       if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
       // An address is free again after an assign of another request failed.
       const query = { subnet: home.subnet.id, eni: home.eni.id, range: pool.range, rest: policy };
       const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });
       if (!why.byEc2 && free.rows.length > 0) return true;
-      // An address that is being assigned to another ENI of ours may be idle there, and can then be stolen.
-      const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
-      if (rows.some(row => isUsable(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
     }
     if (why.outcome === 'eni full' && why.inDoubt) return true;
     const { rows, now } = await store.onEni(home.eni.id);
+    if (why.outcome === 'eni full' && why.held !== null && placesOn(home, rows) < why.held) return true;
     return rows.some(
       row =>
         (row.status === 'ready' && isUsable(row) && cache.withheld(row) === null) ||
@@ -283,15 +285,11 @@ export function createAllocator(
     );
   }
 
-  /** Returns whether an ENI of the tenant has an address that is idle, or that may be idle or gone soon. */
-  async function mayGetRoom(home: Home, tenant: Limited): Promise<boolean> {
-    if ((await idleOf(context, enis, home, tenant)).length > 0) return true;
-    const own = (await enis.readAll()).filter(eni => eni.tenant === tenant.name).map(eni => eni.id);
-    const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
-    return rows.some(
-      ({ iface, movedAt }) => iface !== null && own.includes(iface) && now - movedAt < policy.callDeadlineMs,
+  const placesOn = (home: Home, rows: readonly Allocation[]): number =>
+    placesTaken(
+      rows.filter(row => !row.primary),
+      (enis.recall(home.eni.id) ?? home).eni.prefixes,
     );
-  }
 
   async function undo(row: Allocation, log?: Log): Promise<void> {
     rollbacks.add(row, log);

@@ -7,7 +7,7 @@ import { isHeldBy } from '../../domain/origin.ts';
 import type { IpamContext } from '../context.ts';
 import { isSeenSoon } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
-import { evict, makeRoomFor } from '../pool/steal.ts';
+import { evict, makeRoomFor, mayGetRoom } from '../pool/steal.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
@@ -87,6 +87,7 @@ async function assignNamed(
   if (claimed.full !== null) {
     const wanted = { isUsable: () => false, count: 1 };
     if ((await makeRoomFor(context, enis, asked.home, claimed.full, wanted, asked.signal)) > 0) return null;
+    if (await mayGetRoom(context, enis, asked.home, claimed.full)) return null;
   }
   if (claimed.error !== null) throw claimed.error;
   if (claimed.taken[0] !== undefined) throw conflict(claimed.taken[0]);

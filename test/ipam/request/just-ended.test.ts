@@ -1,0 +1,108 @@
+// Goal: a request is not told "full" because what was under way ends between two of its reads.
+// Method: somebody else's EC2 call ends right before the nth read of the ledger, for every n.
+import type { Ipv4 } from '../../../src/domain/address.ts';
+import type { Allocation, MoveName } from '../../../src/domain/allocation.ts';
+import type { EniId } from '../../../src/domain/ids.ts';
+import { TENANT_TAG } from '../../../src/domain/tenant.ts';
+import { assert, suite } from '../../kit/uvu.ts';
+import { ENI_A, ENI_B, LARGE, ROOMY, SMALL } from '../../kit/vpcs.ts';
+import { NOT_WARM, type World, world, wrapStore } from '../../kit/world.ts';
+
+/** More reads than a request makes until it waits for the second time. */
+const READS_MAX = 40;
+
+interface UnderWay {
+  readonly w: World;
+  /** Ends what is under way. */
+  end(): Promise<unknown>;
+  readonly named?: string;
+}
+
+async function moveAs(w: World, row: Allocation, move: MoveName, iface?: EniId): Promise<Allocation> {
+  const [moved] = await w.store.move([iface === undefined ? { row, move } : { row, move, iface }]);
+  if (moved === undefined) throw new Error(`${row.ip} was not moved`);
+  return moved;
+}
+
+async function assigningOn(w: World, eni: EniId): Promise<Allocation> {
+  const [row] = await w.freeRows(1);
+  if (row === undefined) throw new Error('no address is free');
+  return await moveAs(w, row, 'assign', eni);
+}
+
+async function atQuota(): Promise<UnderWay> {
+  const enis = LARGE.enis?.map(eni => ({ ...eni, tags: { [TENANT_TAG]: 'red' } })) ?? [];
+  const w = world({ vpc: { ...LARGE, enis }, policy: NOT_WARM });
+  await w.store.saveTenant({ name: 'red', quota: 2, profile: null });
+  await w.request(ENI_A);
+  await w.enis.adopt(ENI_B);
+  const row = await assigningOn(w, ENI_B);
+  return { w, end: () => moveAs(w, row, 'refused') };
+}
+
+async function onFullEni(): Promise<UnderWay> {
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  const [first] = await w.requests(ENI_A, 9);
+  if (first === undefined) throw new Error('no address was given');
+  await w.release(ENI_A, first.ip);
+  const leaving = await moveAs(w, await w.rowOf(first.ip), 'unassign');
+  const end = async () => {
+    w.takeOff(ENI_A, first.ip);
+    await moveAs(w, leaving, 'unassigned');
+  };
+  return { w, end };
+}
+
+async function inFullSubnet(): Promise<UnderWay & { readonly row: Allocation }> {
+  const w = world({ vpc: SMALL, policy: NOT_WARM });
+  await w.requests(ENI_A, 8);
+  await w.enis.adopt(ENI_B);
+  const row = await assigningOn(w, ENI_B);
+  return { w, row, end: () => moveAs(w, row, 'refused') };
+}
+
+async function idleInFullSubnet(): Promise<UnderWay> {
+  const { w, row } = await inFullSubnet();
+  const end = async () => {
+    w.putOn(ENI_B, row.ip);
+    await moveAs(w, row, 'assigned');
+  };
+  return { w, end };
+}
+
+const ended = suite('a request while a call of others ends');
+
+const SITUATIONS: Readonly<Record<string, () => Promise<UnderWay>>> = {
+  'at its quota, an assign that EC2 refuses': atQuota,
+  'at its quota, for a named address, an assign that EC2 refuses': async () => ({
+    ...(await atQuota()),
+    named: '10.0.3.77',
+  }),
+  'on a full ENI, an unassign': onFullEni,
+  'in a full subnet, an assign that EC2 refuses': inFullSubnet,
+  'in a full subnet, an assign of an address that is idle then': idleInFullSubnet,
+};
+
+for (const [name, situation] of Object.entries(SITUATIONS))
+  ended(`${name}: it gets an address, whenever the call ends`, async () => {
+    for (let before = 0; before < READS_MAX; before++) {
+      const { w, end, named } = await situation();
+      const real = { ...w.store };
+      let [reads, isEnded] = [0, false];
+      const counted = wrapStore(real, async (_, call) => {
+        if (reads++ === before) {
+          isEnded = true;
+          Object.assign(w.store, real);
+          await end();
+        }
+        return await call();
+      });
+      Object.assign(w.store, counted);
+      const asked = w.request(ENI_A, named === undefined ? {} : { named });
+      const row = await asked.catch(error => assert.unreachable(`read ${before}: ${error.message}`));
+      assert.ok(isEnded, `the request made ${reads} reads only`);
+      assert.is((row as { readonly ip: Ipv4; readonly iface: EniId }).iface, ENI_A);
+    }
+  });
+
+ended.run();
