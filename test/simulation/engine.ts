@@ -237,7 +237,10 @@ export class Engine {
       const isRecorded = row !== undefined && ofItsClaim(row).instance !== null;
       if (request.kind === 'ReleaseAddress' && isBelieved && !isRecorded) continue;
       const wasPooled = oracle.pooled.has(port.eni);
+      const place = `${this.host} ${port.eni} ${ip}`;
+      if (request.kind === 'ReleaseAddress') oracle.trespasses.add(place);
       const reply = await this.#ask(port, request);
+      if (request.kind === 'ReleaseAddress' && reply !== null) oracle.trespasses.delete(place);
       const mayBe = isBelieved || oracle.mayBelieve(port.eni, instance);
       if (!wasPooled && reply?.Error !== undefined) oracle.pooled.delete(port.eni);
       if (mayBe) return this.#forget(port, reply);

@@ -104,6 +104,8 @@ export class Oracle {
   readonly pooled = new Set<EniId>();
   /** `eni ip` of releases under way for addresses that had no holder there when they were sent. */
   readonly strayReleases = new Set<string>();
+  /** `host eni ip` of releases by a host on an ENI that was not its own, which may be sent again when it is. */
+  readonly trespasses = new Set<string>();
   /** `ledger key claim` of what one of them has ended: it came when the address had just been given there. */
   readonly endedAstray = new Set<string>();
   /** Containers that ended, and that Docker forgot without a release. */

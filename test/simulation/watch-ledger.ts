@@ -1,6 +1,13 @@
 /** Rules about the ledger, checked at each change. */
 import { type Ipv4, isReserved } from '../../src/domain/address.ts';
-import { type Allocation, type Change, isIntent, MOVES, type MoveName } from '../../src/domain/allocation.ts';
+import {
+  type Allocation,
+  type Change,
+  isIntent,
+  MOVES,
+  type MoveName,
+  ofItsClaim,
+} from '../../src/domain/allocation.ts';
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
@@ -110,8 +117,13 @@ const PROVED_MS = 300_000 - 2 * SKEW_MS_MAX;
 
 function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   for (const claims of oracle.unanswered.values()) claims.delete(key);
-  // It cannot be told from the release by a container that was given the address meanwhile.
-  const isStray = oracle.strayReleases.has(`${before.iface} ${before.ip}`) && !oracle.layout.hasAgents;
+  // It cannot be told from the release by a container that was given the address meanwhile. That of a host which did
+  // not have the ENI when it sent it harms nobody else: it can end only what was given to this host.
+  const place = `${before.iface} ${before.ip}`;
+  const { instance } = ofItsClaim(before);
+  const isStray = oracle.layout.hasAgents
+    ? oracle.trespasses.has(`${instance} ${place}`)
+    : oracle.strayReleases.has(place);
   if (isStray) oracle.endedAstray.add(oracle.lastClaim(mirror, key));
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;
