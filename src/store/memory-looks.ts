@@ -1,8 +1,8 @@
 /** The reads of the ledger in memory that people are shown something by. */
 import { type AddressRange, numberOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
+import type { LedgerSighting } from '../domain/sighting.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
-import type { LedgerSighting } from '../domain/witness.ts';
 import { type BlockCount, blockOf, LATELY_MS, type Looks, type RecentEnd, withoutDoubles } from './looks.ts';
 import type { LedgerEni } from './store.ts';
 

@@ -14,10 +14,10 @@ import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
-import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import { createMemoryHistory } from './memory-history.ts';
 import { createMemoryLooks } from './memory-looks.ts';
+import { createMemorySightings } from './memory-sightings.ts';
 import {
   type FreeQuery,
   type LedgerEni,
@@ -48,8 +48,7 @@ export function createMemoryStore(
   const enis = new Map<EniId, LedgerEni>();
   const tenants = new Map<string, { quota: number; profile: string | null }>();
   const servers = new Map<string, LedgerServer>();
-  const sightings = new Map<string, LedgerSighting>();
-  const witnesses = new Map<WitnessedHost, LedgerWitness>();
+  const { allSightings, forgetWitnesses, ...sightings } = createMemorySightings(clock);
   const begun = new Set<string>();
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
@@ -84,11 +83,12 @@ export function createMemoryStore(
 
   return {
     ...historyReads,
+    ...sightings,
     ...createMemoryLooks({
       rows: () => [...allocations.values()].sort(byAddress),
       enis: () => [...enis.values()],
       ended,
-      sightings: () => [...sightings.values()],
+      sightings: allSightings,
       clock,
     }),
     async migrate() {},
@@ -193,37 +193,6 @@ export function createMemoryStore(
         enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
-    async sightings(ids) {
-      return reading([...sightings.values()].filter(({ iface }) => ids.includes(iface)).sort(byAddress));
-    },
-    async usedSightings() {
-      return reading([...sightings.values()].filter(one => one.usedSince !== null).sort(byAddress));
-    },
-    async forgetSighting(seen) {
-      const one = sightings.get(keyOf(seen));
-      const isSame =
-        one?.iface === seen.iface && one.generation === seen.generation && one.usedSince === seen.usedSince;
-      if (isSame) sightings.delete(keyOf(seen));
-      return isSame || one === undefined;
-    },
-    async witnesses() {
-      return reading([...witnesses.values()]);
-    },
-    async beginReading(instance, ticket) {
-      const begun = { ...(witnesses.get(instance) ?? NEVER_READ), instance, ticket, begunAt: clock() };
-      witnesses.set(instance, begun);
-      return begun;
-    },
-    async saveReading({ instance, ticket, incomplete, engine, engineSince }, save, forget) {
-      const known = witnesses.get(instance);
-      if (known?.ticket !== ticket) return false;
-      witnesses.set(instance, { ...known, incomplete, engine, engineSince, readAt: clock() });
-      for (const one of forget)
-        if (sightings.get(keyOf(one))?.iface === one.iface) sightings.delete(keyOf(one));
-      for (const one of save) sightings.set(keyOf(one), one);
-      return true;
-    },
-
     async saveTenant({ name, quota, profile }) {
       tenants.set(name, { quota, profile: profile ?? tenants.get(name)?.profile ?? null });
     },
@@ -305,8 +274,7 @@ export function createMemoryStore(
       const host = hosts.get(instance) ?? unknownHost(instance);
       if (!isBlocked(host)) hosts.set(instance, { ...host, enrolledAt: now, expiresAt: now + forMs });
       for (const one of hosts.values()) if (isForgotten(one, now)) hosts.delete(one.instance);
-      for (const one of witnesses.values())
-        if (one.begunAt < now - HOST_KEPT_MS) witnesses.delete(one.instance);
+      forgetWitnesses(now - HOST_KEPT_MS);
       return hosts.get(instance) ?? host;
     },
     async noteSeen(instances) {
@@ -332,8 +300,6 @@ export function createMemoryStore(
     },
   };
 }
-
-const NEVER_READ = { readAt: null, incomplete: null, engine: null, engineSince: null };
 
 const unknownHost = (instance: InstanceId): Host => ({
   instance,

@@ -1,26 +1,26 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
-import { type Column, getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
-import { formatCidr, type Ipv4, numberOf, parseCidr } from '../domain/address.ts';
+import { getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
+import { formatCidr, type Ipv4, parseCidr } from '../domain/address.ts';
 import { type Ec2CallRecord, RESULT_CHARS_MAX } from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
-import type { LedgerSighting, LedgerWitness } from '../domain/witness.ts';
 import { historyReads, tenuresIn } from './history-reads.ts';
 import { createLooks } from './looks.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
+import { createSightings } from './sightings.ts';
 import {
   type LedgerEni,
   type LedgerServer,
   type LedgerSubnet,
   type Reading,
   SERVER_KEPT_MS,
-  type SightingKey,
   type Store,
   type Tally,
   TRIMMED_MAX,
 } from './store.ts';
 import { createTenantReads, limitedIn, toTenant } from './tenants.ts';
+import { portions, upsertInto, type Values } from './upsert.ts';
 
 /** How the statements are sent. The database may execute a call twice. */
 export interface Database {
@@ -44,10 +44,9 @@ export type SharedStore = Omit<
   | 'slowBucket'
 >;
 
-/** ENIs and sightings of one INSERT, and addresses of one list. They keep a statement well under 1 MiB. */
+/** ENIs of one INSERT, and addresses of one list. They keep a statement well under 1 MiB. */
 const ENIS_MAX = 500;
 const IPS_MAX = 2_000;
-const SIGHTINGS_MAX = 250;
 /** Servers that are deleted at a time. */
 const OLD_SERVERS_MAX = 100;
 /** Hosts that are deleted at a time, and hosts of one INSERT. */
@@ -60,21 +59,8 @@ export function createSharedStore(
   dialect: Dialect,
   hasHistory: boolean,
 ): SharedStore {
-  const {
-    allocation,
-    history,
-    ec2Call,
-    subnet,
-    eni,
-    server,
-    sighting,
-    witness,
-    lease,
-    fact,
-    host,
-    nonce,
-    tenant,
-  } = dialect.tables;
+  const { allocation, history, ec2Call, subnet, eni, server, witness, lease, fact, host, nonce, tenant } =
+    dialect.tables;
   const tenantReads = createTenantReads(dialect.tables);
   const reads = createReads(dialect);
   const { generation: _, token: _t, countIntentAt: _c, ...eniColumns } = getTableColumns(eni);
@@ -106,16 +92,6 @@ export function createSharedStore(
   const blank = (instance: string) => upsert(host, [{ instance }], []);
   const selectHost = (instance: string) => sql`SELECT * FROM ${host} WHERE ${host.instance} = ${instance}`;
 
-  const isOf = ({ subnet, ip, iface }: SightingKey): SQL =>
-    sql`(${sighting.subnet} = ${subnet} AND ${sighting.ip} = ${ip} AND ${sighting.iface} = ${iface})`;
-
-  async function readSightings(selects: readonly SQL[]): Promise<Reading<LedgerSighting>> {
-    const columns = getTableColumns(sighting);
-    const { now, rows } = await read(selects);
-    const found = rows.map(row => decode<LedgerSighting>(columns, row));
-    return { now, rows: found.sort((a, b) => numberOf(a.ip) - numberOf(b.ip)) };
-  }
-
   async function forgetHosts(): Promise<void> {
     const before = sql`${NOW} - ${HOST_KEPT_MS}`;
     const old = sql`SELECT ${host.instance} FROM ${host} WHERE ${host.revokedAt} IS NULL
@@ -139,6 +115,7 @@ export function createSharedStore(
 
   return {
     ...createLooks(read, eniOf, dialect),
+    ...createSightings({ read, write }, dialect),
     get: (id, ips) => readAllocations(portions(ips, IPS_MAX).map(some => reads.ips(id, some))),
     withRequest: id => readAllocations([reads.withRequest(id)]),
     onEni: id => readAllocations([reads.onEni(id)]),
@@ -222,48 +199,6 @@ export function createSharedStore(
     async setReleased(id, released) {
       const value = released ? sql`COALESCE(${eni.releasedAt}, ${NOW})` : sql`NULL`;
       await write([sql`UPDATE ${eni} SET released_at = ${value} WHERE ${eni.id} = ${id}`]);
-    },
-
-    sightings: ids =>
-      readSightings(
-        portions(ids, IPS_MAX).map(some => sql`SELECT * FROM ${sighting} WHERE ${sighting.iface} IN ${some}`),
-      ),
-    usedSightings: () =>
-      readSightings([sql`SELECT * FROM ${sighting} WHERE ${sighting.usedSince} IS NOT NULL`]),
-    async forgetSighting(seen) {
-      const change = sql`DELETE FROM ${sighting} WHERE ${isOf(seen)} AND ${sighting.generation} = ${seen.generation}
-        AND ${sighting.usedSince} = ${seen.usedSince}`;
-      const left = sql`SELECT 1 FROM ${sighting} WHERE ${sighting.subnet} = ${seen.subnet} AND ${sighting.ip} = ${seen.ip}`;
-      return (await write([change], left)).rows.length === 0;
-    },
-    async witnesses() {
-      const { now, rows } = await read([sql`SELECT * FROM ${witness}`]);
-      return { now, rows: rows.map(row => decode<LedgerWitness>(getTableColumns(witness), row)) };
-    },
-    async beginReading(instance, ticket) {
-      const begin = upsert(witness, [{ instance, ticket, begunAt: NOW }], ['ticket', 'begunAt']);
-      const select = sql`SELECT * FROM ${witness} WHERE ${witness.instance} = ${instance}`;
-      const [row = {}] = (await write([begin], select)).rows;
-      // Another reading may have been begun since. This one is then not saved.
-      return { ...decode<LedgerWitness>(getTableColumns(witness), row), ticket };
-    },
-    async saveReading({ instance, ticket, incomplete, engine, engineSince }, save, forget) {
-      const isLast = sql`${witness.instance} = ${instance} AND ${witness.ticket} = ${ticket}`;
-      // It locks the row, so that no other reading is begun before the commit.
-      const note = sql`UPDATE ${witness} SET read_at = ${NOW}, incomplete = ${incomplete}, engine = ${engine},
-        engine_since = ${engineSince} WHERE ${isLast}`;
-      const only = sql`EXISTS (SELECT 1 FROM ${witness} WHERE ${isLast})`;
-      const deletes = portions(forget, SIGHTINGS_MAX).map(some => {
-        return sql`DELETE FROM ${sighting} WHERE (${sql.join(some.map(isOf), sql` OR `)}) AND ${only}`;
-      });
-      const replaced = Object.keys(getTableColumns(sighting)).filter(key => key !== 'subnet' && key !== 'ip');
-      const inserts = portions(save, SIGHTINGS_MAX).map(some =>
-        upsertInto(dialect, sighting, some.map(keyFirst), replaced, { keyColumns: SIGHTING_KEYS, only }),
-      );
-      const select = sql`SELECT ${witness.ticket} FROM ${witness} WHERE ${witness.instance} = ${instance}`;
-      // After the commit another one may have been begun.
-      const { rows } = await write([note, ...deletes, ...inserts], select);
-      return rows[0]?.ticket === ticket;
     },
 
     async saveTenant({ name, quota, profile }) {
@@ -365,51 +300,3 @@ export function createSharedStore(
     return Object.fromEntries(Object.keys(eniColumns).map(key => [key, one[key as keyof LedgerEni]]));
   }
 }
-
-type Values = Readonly<Record<string, unknown>>;
-
-/** The columns of its key, which must come first. */
-const SIGHTING_KEYS = 2;
-const keyFirst = ({ subnet, ip, ...rest }: LedgerSighting): Values => ({ subnet, ip, ...rest });
-
-interface UpsertOptions {
-  /** How many of the first values are the key. */
-  readonly keyColumns?: number;
-  /** Under this condition only. */
-  readonly only?: SQL;
-}
-
-/** Inserts the rows. Where the first of its values, or as many as `keyColumns`, are the key of a row that is there, it
- *  replaces `replaced` or nothing. */
-export function upsertInto(
-  { onConflict }: Pick<Dialect, 'onConflict'>,
-  table: Table,
-  rows: readonly Values[],
-  replaced: readonly string[],
-  { keyColumns = 1, only }: UpsertOptions = {},
-): SQL {
-  const columns: Record<string, Column> = getTableColumns(table);
-  const keys = Object.keys(rows[0] ?? {});
-  const nameOf = (key: string) => `\`${columns[key]?.name}\``;
-  const key = keys.slice(0, keyColumns).map(nameOf).join();
-  return sql`INSERT INTO ${table} (${sql.raw(keys.map(nameOf).join())}) ${only === undefined ? valuesOf() : selected(only)}
-    ${sql.raw(onConflict(key, replaced.map(nameOf)))}`;
-
-  function valuesOf(): SQL {
-    const values = rows.map(row => sql`${keys.map(one => plain(row[one]))}`);
-    return sql`VALUES ${sql.join(values, sql`, `)}`;
-  }
-  function selected(condition: SQL): SQL {
-    const selects = rows.map(row => {
-      const values = keys.map(one => sql`${plain(row[one])} AS ${sql.raw(nameOf(one))}`);
-      return sql`SELECT ${sql.join(values, sql`, `)}`;
-    });
-    return sql`SELECT * FROM (${sql.join(selects, sql` UNION ALL `)}) AS fresh WHERE ${condition}`;
-  }
-}
-// node:sqlite accepts no booleans.
-const plain = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);
-
-/** `list` in portions of at most `max`. */
-export const portions = <T>(list: readonly T[], max: number): T[][] =>
-  Array.from({ length: Math.ceil(list.length / max) }, (_, i) => list.slice(i * max, (i + 1) * max));

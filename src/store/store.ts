@@ -4,8 +4,8 @@ import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { Ec2CallRecord, Tenure } from '../domain/history.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/sighting.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
-import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/witness.ts';
 import type { Looks } from './looks.ts';
 
 /** Rows of the ledger, and the time of the read by the store's clock, in milliseconds since 1970. */
@@ -114,13 +114,37 @@ export interface Tally {
   readonly count: number;
 }
 
+/** What readings of hosts have shown. */
+export interface SightingStore {
+  /** What the hosts of these ENIs have shown of their addresses. */
+  sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
+  /** The sightings of addresses that are in use and that nobody held, on all ENIs. */
+  usedSightings(): Promise<Reading<LedgerSighting>>;
+  /** Deletes what a host has shown of an address in use. Returns false when it shows something else by now, which stays. A
+   *  reading that is under way may show it again. */
+  forgetSighting(seen: LedgerSighting): Promise<boolean>;
+  /** What is known of the readings of all hosts. */
+  witnesses(): Promise<Reading<LedgerWitness>>;
+  /** Notes that a reading of the host begins under this ticket, in place of any other one. Returns what is known of the
+   *  readings before. */
+  beginReading(host: WitnessedHost, ticket: string): Promise<LedgerWitness>;
+  /** Saves what the reading has shown: notes of the witness what it says and that it was read now, inserts or replaces
+   *  `save`, and deletes those of `forget` that are still of the same ENI. Returns false when another reading of the host
+   *  was begun since. Then nothing was changed, or it was before that one read the sightings. */
+  saveReading(
+    witness: Pick<LedgerWitness, 'instance' | 'ticket' | 'incomplete' | 'engine' | 'engineSince'>,
+    save: readonly LedgerSighting[],
+    forget: readonly SightingKey[],
+  ): Promise<boolean>;
+}
+
 /**
  * The ledger. Each method is one durable transaction and waits for nothing outside the store. A change that does not
  * apply is no error: its row is absent from the result. Errors are `store-down` (nothing was changed, except for what
  * `lateOutcomes` returns later) and `internal`. The memory store is the specification; one contract suite tests all
  * stores.
  */
-export interface Store extends Looks {
+export interface Store extends Looks, SightingStore {
   /** Brings the schema up to date. Several processes may do it at once. */
   migrate(): Promise<void>;
   /** Returns why the schema cannot be used; null when it can. */
@@ -190,27 +214,6 @@ export interface Store extends Looks {
   adopt(id: EniId): Promise<void>;
   /** Notes that Docker released the ENI's last pool, now unless it is noted already; or that the ENI is in use again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
-
-  /** What the hosts of these ENIs have shown of their addresses. */
-  sightings(enis: readonly EniId[]): Promise<Reading<LedgerSighting>>;
-  /** The sightings of addresses that are in use and that nobody held, on all ENIs. */
-  usedSightings(): Promise<Reading<LedgerSighting>>;
-  /** Deletes what a host has shown of an address in use. Returns false when it shows something else by now, which stays. A
-   *  reading that is under way may show it again. */
-  forgetSighting(seen: LedgerSighting): Promise<boolean>;
-  /** What is known of the readings of all hosts. */
-  witnesses(): Promise<Reading<LedgerWitness>>;
-  /** Notes that a reading of the host begins under this ticket, in place of any other one. Returns what is known of the
-   *  readings before. */
-  beginReading(host: WitnessedHost, ticket: string): Promise<LedgerWitness>;
-  /** Saves what the reading has shown: notes of the witness what it says and that it was read now, inserts or replaces
-   *  `save`, and deletes those of `forget` that are still of the same ENI. Returns false when another reading of the host
-   *  was begun since. Then nothing was changed, or it was before that one read the sightings. */
-  saveReading(
-    witness: Pick<LedgerWitness, 'instance' | 'ticket' | 'incomplete' | 'engine' | 'engineSince'>,
-    save: readonly LedgerSighting[],
-    forget: readonly SightingKey[],
-  ): Promise<boolean>;
 
   /** Declares the tenant, or changes its quota and, unless it is null, its instance profile. A quota below what is used
    *  takes no address away. */

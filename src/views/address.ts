@@ -1,7 +1,7 @@
 /** One address: what it is now, who held it, and the EC2 calls that named it. */
 import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
-import { isUsedIdle } from '../domain/witness.ts';
+import { isUsedIdle } from '../domain/sighting.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { callsNaming, Ec2Call, Tenure } from './parts/history-parts.ts';
 import { Cell, cellOf, text, time } from './shapes.ts';

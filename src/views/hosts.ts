@@ -1,7 +1,7 @@
 /** The hosts: their certificates, when their agents were last seen, and what their witnesses last said. */
 import * as v from 'valibot';
 import { type Host, isBlocked } from '../domain/host.ts';
-import type { LedgerWitness } from '../domain/witness.ts';
+import type { LedgerWitness } from '../domain/sighting.ts';
 import type { Store } from '../store/store.ts';
 import { count, text, time } from './shapes.ts';
 

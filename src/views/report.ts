@@ -1,9 +1,10 @@
 /** What `ec2-ipam status` says of the ledger. It lists all holders. */
 import { formatCidr, formatRange, sizeOf } from '../domain/address.ts';
 import { type Allocation, INTENTS, STATUSES, type Status } from '../domain/allocation.ts';
+import { type LedgerSighting, wordsOf } from '../domain/sighting.ts';
 import { suspects } from '../domain/suspects.ts';
 import type { Tenant } from '../domain/tenant.ts';
-import { ENDED_BY_EVIDENCE, type LedgerSighting, wordsOf } from '../domain/witness.ts';
+import { ENDED_BY_EVIDENCE } from '../domain/witness.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
 import { type Held, heldRanges } from './parts/held-ranges.ts';
 

@@ -2,16 +2,15 @@
 // holder is withheld by one reading. Method: readings one after the other, most of them what real engines said.
 import type { Ipv4 } from '../../src/domain/address.ts';
 import type { Allocation } from '../../src/domain/allocation.ts';
+import { type LedgerSighting, wordsOf } from '../../src/domain/sighting.ts';
 import {
   type HostReading,
-  type LedgerSighting,
   SEEN_NOTED_MS,
   type Use,
   type Verdict,
   WITNESS_AGE_MS,
   type WitnessedEni,
   weigh,
-  wordsOf,
 } from '../../src/domain/witness.ts';
 import { MAC, placeOf, readingWith, useWith } from '../kit/readings.ts';
 import { ENI, ip, OTHER_ENI, range, rowWith } from '../kit/rows.ts';

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, InstanceId } from '../../src/domain/ids.ts';
-import type { LedgerSighting } from '../../src/domain/witness.ts';
+import type { LedgerSighting } from '../../src/domain/sighting.ts';
 import type { SightingKey, Store } from '../../src/store/store.ts';
 import { ENI, ip, SUBNET } from './rows.ts';
 

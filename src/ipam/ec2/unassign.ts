@@ -3,8 +3,8 @@ import type { Permit } from '../../cloud/cloud.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
+import { isUsedIdle } from '../../domain/sighting.ts';
 import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
-import { isUsedIdle } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
 import { isGone } from './account.ts';
 import {

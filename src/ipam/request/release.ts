@@ -14,8 +14,8 @@ import {
 import type { EniId, InstanceId, Pool } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
 import { ANYBODY, isForgotten, ledgerWaitMs, type Origin } from '../../domain/origin.ts';
+import { isStray } from '../../domain/sighting.ts';
 import { atQuota } from '../../domain/tenant.ts';
-import { isStray } from '../../domain/witness.ts';
 import type { IpamContext } from '../context.ts';
 import { tenantAtQuota } from '../ec2/assign.ts';
 import type { Attachments } from '../ec2/attachments.ts';

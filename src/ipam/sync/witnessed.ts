@@ -11,14 +11,16 @@ import type { Allocation, Change } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import {
-  ENDED_BY_EVIDENCE,
-  type HostReading,
   INCOMPLETE_CHARS_MAX,
-  type Leak,
   type LedgerSighting,
   type LedgerWitness,
-  type Verdict,
   type WitnessedHost,
+} from '../../domain/sighting.ts';
+import {
+  ENDED_BY_EVIDENCE,
+  type HostReading,
+  type Leak,
+  type Verdict,
   weigh as weighReading,
 } from '../../domain/witness.ts';
 import type { LedgerEni } from '../../store/store.ts';

@@ -18,7 +18,7 @@ import type { Ipv4 } from '../../domain/address.ts';
 import { HOLDER_CHARS_MAX, REASON_CHARS_MAX, STATUSES } from '../../domain/allocation.ts';
 import { RESULT_CHARS_MAX } from '../../domain/history.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
-import { INCOMPLETE_CHARS_MAX } from '../../domain/witness.ts';
+import { INCOMPLETE_CHARS_MAX } from '../../domain/sighting.ts';
 import { bytesOf } from '../rows.ts';
 
 // sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial

@@ -1,6 +1,6 @@
 /** The contract of a store: what hosts have shown of addresses. */
 import type { InstanceId } from '../../../src/domain/ids.ts';
-import type { LedgerSighting } from '../../../src/domain/witness.ts';
+import type { LedgerSighting } from '../../../src/domain/sighting.ts';
 import { ENI, ip, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../../kit/rows.ts';
 import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert } from '../../kit/uvu.ts';

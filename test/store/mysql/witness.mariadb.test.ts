@@ -2,7 +2,7 @@
 // and the next one sees it. Method: several stores on one database that begin and save at the same moment.
 import { randomUUID } from 'node:crypto';
 import type { InstanceId } from '../../../src/domain/ids.ts';
-import type { LedgerWitness } from '../../../src/domain/witness.ts';
+import type { LedgerWitness } from '../../../src/domain/sighting.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { startMariadb } from '../../kit/databases/mariadb.ts';
 import { byLength } from '../../kit/length.ts';
