@@ -60,7 +60,7 @@ function factsOf(view: AddressView): Fact[] {
     instance !== null && ['instance', <span class="mono">{instance}</span>],
     cell.primary && ['primary', 'the primary address of its ENI'],
     cell.since > 0 && ['since', <Time ms={cell.since} />],
-    cell.heldFor !== null && ['held for', <Name text={cell.heldFor} />],
+    cell.reservedFor !== null && ['reserved for', <Name text={cell.reservedFor} />],
     missingSince !== null && ['missing from its ENI since', <Time ms={missingSince} />],
     view.usedBy !== null && ['used by', <Name text={view.usedBy} />],
     view.unseenSince !== null && ['in use nowhere on its host since', <Time ms={view.unseenSince} />],

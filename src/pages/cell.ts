@@ -22,11 +22,11 @@ export const KINDS = {
   unassigning: { sign: '↓', means: 'EC2 is asked to take it off its ENI' },
   occupied: { sign: '◆', means: 'in use by something else' },
   reserved: { sign: '×', means: 'never given' },
-  held: { sign: 'H', means: 'held by an operator' },
+  operator: { sign: 'R', means: 'reserved by an operator' },
 } as const;
 export type Kind = keyof typeof KINDS;
 
-const kindOf = ({ status, heldFor }: Cell): Kind => (heldFor === null ? status : 'held');
+const kindOf = ({ status, reservedFor }: Cell): Kind => (reservedFor === null ? status : 'operator');
 
 /** `now`: of the ledger's clock. `instance`: that of its ENI. */
 export function lookOf(cell: Cell, now: number, instance: string | null): Look {
@@ -46,7 +46,7 @@ export function lookOf(cell: Cell, now: number, instance: string | null): Look {
 }
 
 function factsOf(cell: Cell, restsMs: number | null, instance: string | null): (readonly [string, string])[] {
-  const { status, primary, container, eni, since, heldFor, missingSince } = cell;
+  const { status, primary, container, eni, since, reservedFor, missingSince } = cell;
   const facts: [string, string | null][] = [
     ['status', primary ? `${status}, the primary address of its ENI` : status],
     ['container', container],
@@ -54,7 +54,7 @@ function factsOf(cell: Cell, restsMs: number | null, instance: string | null): (
     ['instance', cell.instance ?? instance],
     ['since', since === 0 ? null : utc(since)],
     ['rests for', restsMs === null ? null : duration(restsMs)],
-    ['held for', heldFor],
+    ['reserved for', reservedFor],
     ['missing since', missingSince === null ? null : utc(missingSince)],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== null);

@@ -36,11 +36,11 @@ export const OverviewPage = ({ view: { problems, problemsLeft, subnets, reserved
         </article>
       ))}
     </section>
-    <div data-fresh="held">
+    <div data-fresh="reserved">
       {reserved.length === 0 ? null : (
         <>
-          <h2>Held by operators</h2>
-          <Table what="Held by operators" head={['addresses', 'subnet', 'why', 'since']}>
+          <h2>Reserved by operators</h2>
+          <Table what="Reserved by operators" head={['addresses', 'subnet', 'why', 'since']}>
             {reserved.map(({ subnet, addresses, first, why, since }) => (
               <tr>
                 <th scope="row">

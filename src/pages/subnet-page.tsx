@@ -83,7 +83,7 @@ const Bars = ({ subnet, bars }: { subnet: string; bars: SubnetMap['bars'] }) => 
 );
 
 const BlockBar = ({ subnet, bar }: { subnet: string; bar: SubnetMap['bars'][number] }) => {
-  const { cidr, counts, missing, heldFor } = bar;
+  const { cidr, counts, missing, reservedByOperators } = bar;
   return (
     <li>
       <a href={`/subnets/${subnet}?block=${cidr}`}>
@@ -94,7 +94,9 @@ const BlockBar = ({ subnet, bar }: { subnet: string; bar: SubnetMap['bars'][numb
           <span class="unseen"> held by containers</span>
         </span>
         {missing === 0 ? null : <span class="note bad-text">{missing} missing from their ENIs</span>}
-        {heldFor === 0 ? null : <span class="note soft">{heldFor} held by operators</span>}
+        {reservedByOperators === 0 ? null : (
+          <span class="note soft">{reservedByOperators} reserved by operators</span>
+        )}
       </a>
     </li>
   );

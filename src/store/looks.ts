@@ -15,8 +15,8 @@ export interface BlockCount {
   readonly first: number;
   readonly status: Status;
   readonly count: number;
-  /** How many of them operators hold, and how many are held but not on their ENIs. */
-  readonly heldFor: number;
+  /** How many of them operators have reserved, and how many are held but not on their ENIs. */
+  readonly reservedByOperators: number;
   readonly missing: number;
   /** How many are held since less than LATELY_MS ago. */
   readonly begun: number;
@@ -100,14 +100,18 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       const block = sql`SUBSTR(${number}, 13, 3)`;
       const { rows } = await read([
         sql`SELECT HEX(MIN(${block})) AS ${sql.raw('`block`')}, ${status}, COUNT(*) AS ${sql.raw('`count`')},
-          SUM(${reservedFor} IS NOT NULL) AS held, SUM(${missingSince} IS NOT NULL) AS missing,
+          SUM(${reservedFor} IS NOT NULL) AS reserved, SUM(${missingSince} IS NOT NULL) AS missing,
           SUM(${isHeld} AND ${movedAt} > ${NOW} - ${LATELY_MS}) AS begun
           FROM ${allocation} WHERE ${inPart(subnet, range)} GROUP BY ${block}, ${status}`,
       ]);
       return rows.map(row => ({
         first: Number.parseInt(String(row.block), 16) * 256,
         status: STATUSES.find(one => one === row.status) ?? 'occupied',
-        ...{ count: Number(row.count), heldFor: Number(row.held), missing: Number(row.missing) },
+        ...{
+          count: Number(row.count),
+          reservedByOperators: Number(row.reserved),
+          missing: Number(row.missing),
+        },
         begun: Number(row.begun),
       }));
     },

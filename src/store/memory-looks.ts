@@ -32,7 +32,7 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
         return [
           {
             ...{ first: blockOf(numberOf(one.ip)), status: one.status, count: group.length },
-            heldFor: count(row => row.reservedFor !== null),
+            reservedByOperators: count(row => row.reservedFor !== null),
             missing: count(row => row.missingSince !== null),
             begun: count(row => row.status === 'allocated' && row.movedAt > clock() - LATELY_MS),
           },

@@ -6,8 +6,8 @@ import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
 import { availableIn, fullOf, nextTurn, sumOf } from './parts/counts.ts';
 import type { Forecast } from './parts/forecast.ts';
-import { type Held, heldRanges } from './parts/held-ranges.ts';
 import { readProblems } from './parts/problems.ts';
+import { type ReservedRange, reservedRanges } from './parts/reserved-ranges.ts';
 import { Counts, count, text, time } from './shapes.ts';
 import type { Sources } from './views.ts';
 
@@ -50,7 +50,7 @@ export const SubnetSummary = v.object({
 });
 export type SubnetSummary = v.InferOutput<typeof SubnetSummary>;
 
-const ReservedRange = v.object({
+const Reserved = v.object({
   subnet: v.string(),
   /** As `10.0.1.20` or `10.0.1.20-10.0.1.29`. */
   addresses: v.string(),
@@ -68,26 +68,26 @@ export const Overview = v.object({
   /** Problems that are not listed, since there are too many of their kind. */
   problemsLeft: count,
   subnets: v.array(SubnetSummary),
-  /** What operators hold. */
-  reserved: v.array(ReservedRange),
+  /** What operators have reserved. */
+  reserved: v.array(Reserved),
 });
 export type Overview = v.InferOutput<typeof Overview>;
 
 /** Problems of one kind that are listed. */
 const LISTED_MAX = 100;
-/** Blocks of held addresses that are read. */
-const HELD_BLOCKS_MAX = 64;
+/** Blocks with such addresses that are read. */
+const RESERVED_BLOCKS_MAX = 64;
 
 export async function readOverview(sources: Sources): Promise<Overview> {
   const { store, counts, forecast } = sources;
   const lastEvent = sources.lastEvent();
   const subnets = await sources.subnets();
   const summaries: SubnetSummary[] = [];
-  const held: Held[] = [];
+  const reserved: ReservedRange[] = [];
   for (const subnet of subnets) {
     const blocks = await counts(subnet);
     summaries.push(await summaryOf(subnet, blocks, forecast));
-    held.push(...(await heldIn(store, subnet, blocks)));
+    reserved.push(...(await reservedIn(store, subnet, blocks)));
   }
   const { now, problems } = await readProblems(sources, summaries);
   const listed = [...Map.groupBy(problems, ({ kind }) => kind).values()].map(of => of.slice(0, LISTED_MAX));
@@ -97,7 +97,7 @@ export async function readOverview(sources: Sources): Promise<Overview> {
     problems: shown.sort((a, b) => PROBLEMS.indexOf(a.kind) - PROBLEMS.indexOf(b.kind)),
     problemsLeft: problems.length - shown.length,
     subnets: summaries.sort((a, b) => b.full - a.full || (a.id < b.id ? -1 : 1)),
-    reserved: held.map(range => ({
+    reserved: reserved.map(range => ({
       ...{ subnet: range.subnet, addresses: formatRange(range), first: fromNumber(range.first) },
       ...{ count: sizeOf(range), why: range.why, since: range.since },
     })),
@@ -121,13 +121,19 @@ export async function summaryOf(
 }
 
 /** Only the blocks that have some are read. */
-async function heldIn(store: Store, { id }: LedgerSubnet, blocks: readonly BlockCount[]): Promise<Held[]> {
-  const withSome = blocks.filter(({ heldFor }) => heldFor > 0).sort((a, b) => a.first - b.first);
+async function reservedIn(
+  store: Store,
+  { id }: LedgerSubnet,
+  blocks: readonly BlockCount[],
+): Promise<ReservedRange[]> {
+  const withSome = blocks
+    .filter(({ reservedByOperators }) => reservedByOperators > 0)
+    .sort((a, b) => a.first - b.first);
   const rows: Allocation[] = [];
-  for (const { first } of withSome.slice(0, HELD_BLOCKS_MAX)) {
+  for (const { first } of withSome.slice(0, RESERVED_BLOCKS_MAX)) {
     const block = await store.inRange(id, { first, last: first + 255 });
     rows.push(...block.rows.filter(row => row.reservedFor !== null));
     await nextTurn();
   }
-  return heldRanges(rows);
+  return reservedRanges(rows);
 }

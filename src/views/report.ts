@@ -6,7 +6,7 @@ import { suspects } from '../domain/suspects.ts';
 import type { Tenant } from '../domain/tenant.ts';
 import { ENDED_BY_EVIDENCE } from '../domain/witness.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
-import { type Held, heldRanges } from './parts/held-ranges.ts';
+import { type ReservedRange, reservedRanges } from './parts/reserved-ranges.ts';
 
 export interface ReportLine {
   readonly subnet: string;
@@ -30,8 +30,8 @@ export interface LedgerReport {
   readonly withheld: readonly (ReportLine & { finding: string })[];
   /** How many holdings ended by evidence of the host. */
   readonly endedByEvidence: number;
-  /** What operators hold. */
-  readonly reserved: readonly (Pick<Held, 'subnet' | 'why'> & {
+  /** What operators have reserved. */
+  readonly reserved: readonly (Pick<ReservedRange, 'subnet' | 'why'> & {
     addresses: string;
     count: number;
     sinceMs: number;
@@ -47,12 +47,12 @@ export async function readReport(store: Store, subnets: readonly LedgerSubnet[])
   const tally = await store.tally();
   const held: Allocation[] = [];
   const unsettled: Allocation[] = [];
-  const reserved: Held[] = [];
+  const reserved: ReservedRange[] = [];
   for (const { id } of subnets) {
     const { rows } = await store.withStatus(id, ['allocated', ...INTENTS]);
     held.push(...rows.filter(row => row.status === 'allocated'));
     unsettled.push(...rows.filter(row => row.status !== 'allocated'));
-    reserved.push(...heldRanges((await store.withStatus(id, ['reserved'])).rows));
+    reserved.push(...reservedRanges((await store.withStatus(id, ['reserved'])).rows));
   }
   const { rows: servers, now } = await store.servers();
   const { sightingOf, withheld } = await sightingsOf(store, subnets, held);

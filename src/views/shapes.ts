@@ -31,7 +31,7 @@ export const Cell = v.object({
   /** Held, but not on its ENI, since then. */
   missingSince: v.nullable(time),
   /** Why an operator has reserved it. */
-  heldFor: text,
+  reservedFor: text,
   /** The primary address of an ENI, which no container gets. */
   primary: v.boolean(),
 });
@@ -50,7 +50,7 @@ export function cellOf(row: Allocation, rest: RestTimes, now: number, name: stri
     ...{ subnet, address, status, generation, since: row.movedAt, eni, instance },
     container: row.holder ?? name,
     restsUntil: restsUntil(row, rest, now),
-    ...{ missingSince, heldFor: row.reservedFor, primary },
+    ...{ missingSince, reservedFor: row.reservedFor, primary },
   };
 }
 

@@ -13,8 +13,8 @@ import type { Sources } from './views.ts';
 const Bar = v.object({
   cidr: v.string(),
   counts: Counts,
-  /** Of them, how many operators hold, and how many are held but not on their ENIs. */
-  heldFor: count,
+  /** Of them, how many operators have reserved, and how many are held but not on their ENIs. */
+  reservedByOperators: count,
   missing: count,
 });
 export type Bar = v.InferOutput<typeof Bar>;
@@ -76,7 +76,7 @@ function barsOf(blocks: readonly BlockCount[]): Bar[] {
   return byBlock.map(([first, ofBlock]) => ({
     cidr: `${fromNumber(first)}/24`,
     counts: sumOf(ofBlock),
-    heldFor: ofBlock.reduce((sum, { heldFor }) => sum + heldFor, 0),
+    reservedByOperators: ofBlock.reduce((sum, one) => sum + one.reservedByOperators, 0),
     missing: ofBlock.reduce((sum, { missing }) => sum + missing, 0),
   }));
 }

@@ -73,7 +73,7 @@ pages('the map: has a cell for each address, in blocks of sixteen, each told apa
   shows(7, 'cell s-ready resting', '○');
   shows(8, 'cell s-allocated drift', '●');
   shows(11, 'cell s-free resting', '·');
-  shows(20, 'cell s-held', 'H');
+  shows(20, 'cell s-operator', 'R');
   shows(255, 'cell s-reserved', '×');
 });
 

@@ -16,7 +16,7 @@ const NOW = Date.UTC(2026, 10, 26, 9, 15, 4);
 
 const cell = (last: number, more: Partial<Cell> = {}): Cell => ({
   ...{ subnet: SUBNET, address: `10.0.1.${last}`, status: 'free', generation: 0, since: NOW - 60_000 },
-  ...{ eni: null, instance: null, container: null, restsUntil: null, missingSince: null, heldFor: null },
+  ...{ eni: null, instance: null, container: null, restsUntil: null, missingSince: null, reservedFor: null },
   primary: false,
   ...more,
 });
@@ -32,7 +32,7 @@ function cells(): Cell[] {
     9: { status: 'assigning', eni: ENI },
     10: { status: 'unassigning', eni: ENI },
     11: { restsUntil: NOW + 500_000 },
-    20: { status: 'reserved', heldFor: HOSTILE },
+    20: { status: 'reserved', reservedFor: HOSTILE },
   };
   const aws = (last: number): Partial<Cell> => (last < 4 || last === 255 ? { status: 'reserved' } : {});
   return Array.from({ length: 256 }, (_, last) => cell(last, special[last] ?? aws(last)));
@@ -88,7 +88,7 @@ export function largeMap(): SubnetMap {
   const bars = Array.from({ length: 256 }, (_, third) => {
     const allocated = (third * 37) % 200;
     const counts = { ...noCounts(), allocated, ready: third % 7, free: 256 - allocated - (third % 7) };
-    return { cidr: `10.0.${third}.0/24`, counts, heldFor: third % 5, missing: third % 3 };
+    return { cidr: `10.0.${third}.0/24`, counts, reservedByOperators: third % 5, missing: third % 3 };
   });
   return {
     ...{ now: NOW, lastEvent: '5.7', subnet: summary({ cidr: '10.0.0.0/16', size: 65_536 }), block: null },

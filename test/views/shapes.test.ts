@@ -36,7 +36,7 @@ shapes('a cell: rests for its own ENI after a release, for any ENI when it is fr
 shapes('a cell: names the container as Docker did, else as its host was read', () => {
   assert.is(cellOf(rowWith({ holder: 'web' }), REST, 0, 'db').container, 'web');
   const cell = cellOf(rowWith({ status: 'allocated', missingSince: 5, reservedFor: 'dns' }), REST, 0, 'db');
-  assert.equal([cell.container, cell.missingSince, cell.heldFor], ['db', 5, 'dns']);
+  assert.equal([cell.container, cell.missingSince, cell.reservedFor], ['db', 5, 'dns']);
   assert.is(v.is(Cell, cell), true);
 });
 shapes.run();

@@ -39,7 +39,9 @@ test('a /16: its bars count what is there, and a move of another server is told'
   const map = await views.subnet(SUBNET, null);
   assert.is(map?.bars.length, 256);
   assert.equal(
-    map?.bars.slice(0, 2).map(({ cidr, counts, heldFor }) => [cidr, counts.free, counts.ready, heldFor]),
+    map?.bars
+      .slice(0, 2)
+      .map(({ cidr, counts, reservedByOperators }) => [cidr, counts.free, counts.ready, reservedByOperators]),
     [
       ['10.0.0.0/24', 256, 0, 0],
       ['10.0.1.0/24', 254, 1, 1],

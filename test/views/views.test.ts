@@ -75,7 +75,7 @@ test.before.each(async context => {
   ]);
 });
 
-test('the overview: says how full a subnet is, what is held for whom, and nothing is wrong', async context => {
+test('the overview: says how full a subnet is, what operators have reserved, and nothing is wrong', async context => {
   const { store, views, problems } = context;
   for (const last of [6, 7, 8]) await makeReady(store, last);
   await make(store, 6, 'claim');
@@ -303,7 +303,12 @@ test('the map of a large subnet: counts each /24', async ({ store, views }) => {
   const { block, cells, bars } = v.parse(SubnetMap, await views.subnet(SUBNET, null));
   assert.equal([block, cells], [null, []]);
   assert.equal(
-    bars.map(({ cidr, counts, heldFor }) => [cidr, counts.free, counts.reserved, heldFor]),
+    bars.map(({ cidr, counts, reservedByOperators }) => [
+      cidr,
+      counts.free,
+      counts.reserved,
+      reservedByOperators,
+    ]),
     [
       ['10.0.1.0/24', 8, 5, 0],
       ['10.0.2.0/24', 1, 1, 1],

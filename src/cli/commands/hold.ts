@@ -56,8 +56,8 @@ export const hold = command({
     json: JSON_OPTION,
   },
   help: `An ADDRESS is one (10.0.1.20), a range (10.0.1.20-10.0.1.29) or a block (10.0.1.32/28), ${ADDRESSES_MAX} addresses in all
-at most. Only free ones are held. The others stay as they are, are listed with what they are, and the exit status is 1.
-An address that is ready is free after \`ec2-ipam recycle\`. Only \`ec2-ipam unhold\` ends it.
+at most. Only free ones are reserved. The others stay as they are, are listed with what they are, and the exit status is
+1. An address that is ready is free after \`ec2-ipam recycle\`. Only \`ec2-ipam unhold\` ends it.
 `,
   async run({ args, config, log, io, options, assemble }) {
     const { why } = options;
@@ -70,7 +70,7 @@ An address that is ready is free after \`ec2-ipam recycle\`. Only \`ec2-ipam unh
       return row.reservedFor === why ? null : wordsOf(row);
     });
     await store.close();
-    print(io.out, options.json, { held: result.done, left: result.left, why }, said('held', result));
+    print(io.out, options.json, { reserved: result.done, left: result.left, why }, said('reserved', result));
     return result.left.length === 0 ? 0 : 1;
   },
 });
@@ -80,14 +80,16 @@ export const unhold = command({
   name: 'unhold',
   summary: 'end what `hold` has reserved: the addresses are free again',
   options: { subnet: SUBNET_OPTION, json: JSON_OPTION },
-  help: `An ADDRESS is one, a range or a block, as for \`hold\`. Addresses that no operator holds stay as they are, are listed
-with what they are, and the exit status is 1.
+  help: `An ADDRESS is one, a range or a block, as for \`hold\`. Addresses that no operator has reserved stay as they are,
+are listed with what they are, and the exit status is 1.
 `,
   async run({ args, config, log, io, options, assemble }) {
     const { store } = await assemble(config, log);
     const result = await moveAll(store, args, options.subnet, row => {
       if (row.status === 'free') return null;
-      return row.reservedFor === null ? `${wordsOf(row)}, and no operator holds it` : { row, move: 'unhold' };
+      return row.reservedFor === null
+        ? `${wordsOf(row)}, and no operator has reserved it`
+        : { row, move: 'unhold' };
     });
     await store.close();
     print(io.out, options.json, { freed: result.done, left: result.left }, said('freed', result));

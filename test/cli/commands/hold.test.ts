@@ -55,10 +55,10 @@ for (const [what, args, lasts] of [
   ['a block', ['10.0.1.8/30'], [8, 9, 10, 11]],
   ['several that overlap', ['10.0.1.7-10.0.1.9', '10.0.1.8/30'], [7, 8, 9, 10, 11]],
 ] as const)
-  holds(`${what}: is held with its reason, shown in status, and free again`, async context => {
+  holds(`${what}: is reserved with its reason, shown in status, and free again`, async context => {
     const { run, statusOf, store } = context;
     const held = await run('hold', ...args, '--why', 'for the  printer\n');
-    assert.equal([held.status, held.err, held.out], [0, '', `held ${lasts.length} of ${lasts.length}\n`]);
+    assert.equal([held.status, held.err, held.out], [0, '', `reserved ${lasts.length} of ${lasts.length}\n`]);
     for (const last of lasts) {
       const { status, reservedFor } = await rowOf(context, last);
       assert.equal([status, reservedFor], ['reserved', 'for the  printer']);
@@ -79,7 +79,7 @@ for (const [what, args, lasts] of [
     assert.equal(JSON.parse((await run('status', '--json')).out).reserved, []);
   });
 
-holds('what is not free: is left as it is and told, and the rest is held', async context => {
+holds('what is not free: is left as it is and told, and the rest is reserved', async context => {
   const { run, store } = context;
   await makeReady(store, 7);
   await makeReady(store, 8);
@@ -90,7 +90,7 @@ holds('what is not free: is left as it is and told, and the rest is held', async
   const { status, out } = await run('hold', '10.0.1.3-10.0.1.11', '10.0.1.200', '--why', 'yours', '--json');
   assert.is(status, 1);
   assert.equal(JSON.parse(out), {
-    held: ['10.0.1.4', '10.0.1.5', '10.0.1.6', '10.0.1.11'],
+    reserved: ['10.0.1.4', '10.0.1.5', '10.0.1.6', '10.0.1.11'],
     left: [
       { ip: '10.0.1.3', why: 'is reserved by AWS' },
       { ip: '10.0.1.7', why: `is ready on ${ENI}` },
@@ -109,19 +109,22 @@ holds('again: changes nothing, and is no error', async context => {
   await run('hold', '10.0.1.7', '--why', 'mine');
   const before = await rowOf(context, 7);
   const again = await run('hold', '10.0.1.7', '--why', 'mine');
-  assert.equal([again.status, again.out], [0, 'held 1 of 1\n']);
+  assert.equal([again.status, again.out], [0, 'reserved 1 of 1\n']);
   assert.equal(await rowOf(context, 7), before);
   await run('unhold', '10.0.1.7');
   assert.equal((await run('unhold', '10.0.1.7')).status, 0);
 });
 
-holds('unhold: frees nothing that no operator holds', async context => {
+holds('unhold: frees nothing that no operator has reserved', async context => {
   const { run, store, statusOf } = context;
   await makeReady(store, 7);
   await make(store, 9, 'reserve');
   const { status, out } = await run('unhold', '10.0.1.7', '10.0.1.9');
   assert.is(status, 1);
-  assert.match(out, /^freed 0 of 2\nLEFT .*\n10\.0\.1\.7 .* no operator holds it\n10\.0\.1\.9 .* it\n$/);
+  assert.match(
+    out,
+    /^freed 0 of 2\nLEFT .*\n10\.0\.1\.7 .* no operator has reserved it\n10\.0\.1\.9 .* it\n$/,
+  );
   assert.equal([await statusOf(7), await statusOf(9)], ['ready', 'reserved']);
 });
 
@@ -137,7 +140,7 @@ holds('a row that a server changes meanwhile: is left to it', async context => {
   };
   const { status, out } = await run('hold', '10.0.1.7-10.0.1.8', '--why', 'mine');
   assert.is(status, 1);
-  assert.match(out, /^held 1 of 2\nLEFT .*\n10\.0\.1\.7 +changed meanwhile: try again\n$/);
+  assert.match(out, /^reserved 1 of 2\nLEFT .*\n10\.0\.1\.7 +changed meanwhile: try again\n$/);
   assert.equal([await statusOf(7), await statusOf(8)], ['assigning', 'reserved']);
 });
 

@@ -23,12 +23,16 @@ export function looks(test: Test): void {
     const sorted = (await store.blocks(SUBNET, ALL)).sort(
       (a, b) => a.first - b.first || (a.status < b.status ? -1 : 1),
     );
-    const [none, first, second] = [{ heldFor: 0, missing: 0, begun: 0 }, ALL.first, ALL.first + 256];
+    const [none, first, second] = [
+      { reservedByOperators: 0, missing: 0, begun: 0 },
+      ALL.first,
+      ALL.first + 256,
+    ];
     assert.equal(sorted, [
-      { first, status: 'allocated', count: 1, heldFor: 0, missing: 1, begun: 1 },
+      { first, status: 'allocated', count: 1, reservedByOperators: 0, missing: 1, begun: 1 },
       { first, status: 'free', count: 3, ...none },
       { first: second, status: 'free', count: 1, ...none },
-      { first: second, status: 'reserved', count: 1, ...none, heldFor: 1 },
+      { first: second, status: 'reserved', count: 1, ...none, reservedByOperators: 1 },
     ]);
     const part = await store.blocks(SUBNET, { first: second, last: second });
     assert.equal(part, [{ first: second, status: 'free', count: 1, ...none }]);

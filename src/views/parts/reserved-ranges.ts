@@ -1,19 +1,19 @@
-/** Ranges of addresses that operators hold. */
+/** Ranges of addresses that operators have reserved. */
 import { type AddressRange, numberOf } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 
-/** Addresses in a row that operators hold for one reason. */
-export interface Held extends AddressRange {
+/** Addresses in a row that operators have reserved for one reason. */
+export interface ReservedRange extends AddressRange {
   readonly subnet: SubnetId;
   readonly why: string;
-  /** When the first of them was held, in milliseconds. */
+  /** When the first of them was reserved, in milliseconds. */
   readonly since: number;
 }
 
-/** The addresses that operators hold, as ranges. The rows are in the order of their addresses. */
-export function heldRanges(rows: readonly Allocation[]): Held[] {
-  const ranges: Held[] = [];
+/** The addresses that operators have reserved, as ranges. The rows are in the order of their addresses. */
+export function reservedRanges(rows: readonly Allocation[]): ReservedRange[] {
+  const ranges: ReservedRange[] = [];
   for (const { subnet, ip, reservedFor: why, movedAt } of rows) {
     if (why === null) continue;
     const number = numberOf(ip);
