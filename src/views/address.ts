@@ -4,32 +4,31 @@ import { type Ipv4, isReserved } from '../domain/address.ts';
 import { isUsedIdle } from '../domain/sighting.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { callsNaming, Ec2Call, Tenure } from './parts/history-parts.ts';
-import { Cell, cellOf, text, time } from './shapes.ts';
+import { boolean, Cell, cellOf, described, LAST_EVENT, NOW, stringOrNull, timeOrNull } from './shapes.ts';
 import type { Sources } from './views.ts';
 
 export const AddressView = v.object({
-  now: time,
-  lastEvent: v.string(),
-  cell: Cell,
-  /** Of its ENI. */
-  instance: text,
-  /** AWS reserves it. */
-  isAws: v.boolean(),
-  /** The last release, and the ENI that it was on then. */
-  restedSince: v.nullable(time),
-  restedFrom: text,
-  /** The last time that it left an ENI. */
-  leftAt: v.nullable(time),
-  leftEni: text,
-  /** Occupied, but on no ENI since then. */
-  absentSince: v.nullable(time),
-  /** What a reading of its host has shown: who uses it though nobody holds it, and since when nobody uses it though it is
-   *  held. */
-  usedBy: text,
-  unseenSince: v.nullable(time),
-  /** Newest first. With `--history off` that of now at most. */
-  holdings: v.array(Tenure),
-  calls: v.array(Ec2Call),
+  now: NOW,
+  lastEvent: LAST_EVENT,
+  cell: described(Cell, 'What the address is now.'),
+  instance: stringOrNull('The id of the instance that has its ENI; null: none, or not known.'),
+  isAws: boolean('Whether AWS reserves it: the first four addresses of a subnet, and the last.'),
+  restedSince: timeOrNull('Its last release; null: it was never given, or that is not known.'),
+  restedFrom: stringOrNull('The id of the ENI that it was on at its last release; null: not known.'),
+  leftAt: timeOrNull('When it last left an ENI; null: never.'),
+  leftEni: stringOrNull('The id of the ENI that it left last; null: none.'),
+  absentSince: timeOrNull('Occupied, but on no ENI since then; null: it is not absent.'),
+  usedBy: stringOrNull(
+    'Who uses it though nobody holds it, as a reading of its host has shown; null: nobody was seen.',
+  ),
+  unseenSince: timeOrNull(
+    'Held, but nothing on its host uses it since then, as readings have shown; null: it was seen in use, or not read.',
+  ),
+  holdings: described(
+    v.array(Tenure),
+    'Who held it, newest first. With `--history off` the holding of now at most.',
+  ),
+  calls: described(v.array(Ec2Call), 'The EC2 calls of the last day that named it, newest first.'),
 });
 export type AddressView = v.InferOutput<typeof AddressView>;
 

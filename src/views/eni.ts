@@ -6,41 +6,53 @@ import type { LedgerEni } from '../store/store.ts';
 import { sumOf } from './parts/counts.ts';
 import { callsForEni, Ec2Call } from './parts/history-parts.ts';
 import { namesOf } from './parts/names.ts';
-import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
+import {
+  boolean,
+  Cell,
+  Counts,
+  cellOf,
+  count,
+  countOrNull,
+  described,
+  LAST_EVENT,
+  NOW,
+  string,
+  stringOrNull,
+  timeOrNull,
+} from './shapes.ts';
 import type { Sources } from './views.ts';
 
 export const EniView = v.object({
-  now: time,
-  lastEvent: v.string(),
-  id: v.string(),
-  subnet: v.string(),
-  instance: text,
-  tenant: text,
-  primary: v.string(),
-  mac: text,
-  attachment: text,
-  /** It belongs to this ledger. */
-  ours: v.boolean(),
-  /** Since when Docker has no network on it; null: it has, or never had. */
-  releasedAt: v.nullable(time),
-  /** How many addresses it may have, its primary included. */
-  limit: v.nullable(count),
-  /** Prefixes on it, each of which counts as one address. */
-  prefixes: count,
-  /** How many more could be assigned; null: the limit is not known. */
-  room: v.nullable(count),
-  /** The pool is filled up to `high` when fewer than `low` are ready. Both rise while the ENI gains containers. */
-  marks: v.object({ low: count, high: count }),
-  /** Of the ready ones, how many have rested and how many rest. */
-  usable: count,
-  resting: count,
-  counts: Counts,
-  /** In order, the primary included. */
-  addresses: v.array(Cell),
-  /** The addresses that moved last, the last one first. */
-  moves: v.array(Cell),
-  /** Of the last day, newest first. Empty with `--history off`. */
-  calls: v.array(Ec2Call),
+  now: NOW,
+  lastEvent: LAST_EVENT,
+  id: string('The id of the ENI.'),
+  subnet: string('The id of its subnet.'),
+  instance: stringOrNull('The id of the instance that has it; null: none.'),
+  tenant: stringOrNull('The tenant whose quota its addresses count against; null: none.'),
+  primary: string('Its primary address, which no container gets.'),
+  mac: stringOrNull('Its MAC address; null: not known.'),
+  attachment: stringOrNull('The id of its attachment to the instance; null: none.'),
+  ours: boolean('Whether it belongs to this ledger.'),
+  releasedAt: timeOrNull('Since when Docker has no network on it; null: it has one, or never had.'),
+  limit: countOrNull('How many addresses it may have, its primary included; null: not known.'),
+  prefixes: count('Prefixes on it, each of which counts as one address.'),
+  room: countOrNull('How many more addresses could be assigned to it; null: the limit is not known.'),
+  marks: described(
+    v.object({
+      low: count('With fewer ready addresses the pool is filled.'),
+      high: count('Up to so many ready addresses.'),
+    }),
+    'When the pool of ready addresses is filled. Both rise while the ENI gains containers.',
+  ),
+  usable: count('Ready addresses that have rested.'),
+  resting: count('Ready addresses that rest.'),
+  counts: described(Counts, 'Its addresses by status.'),
+  addresses: described(v.array(Cell), 'Its addresses in order, the primary included.'),
+  moves: described(v.array(Cell), 'The addresses that moved last, the last one first.'),
+  calls: described(
+    v.array(Ec2Call),
+    'Its EC2 calls of the last day, newest first. Empty with `--history off`.',
+  ),
 });
 export type EniView = v.InferOutput<typeof EniView>;
 

@@ -3,40 +3,38 @@ import * as v from 'valibot';
 import { type Host, isBlocked } from '../domain/host.ts';
 import type { LedgerWitness } from '../domain/sighting.ts';
 import type { Store } from '../store/store.ts';
-import { count, text, time } from './shapes.ts';
+import { count, countOrNull, described, NOW, string, stringOrNull, timeOrNull } from './shapes.ts';
 
 const HOST_STATES = ['enrolled', 'expired', 'revoked', 'by hand', 'embedded'] as const;
 
 const HostLine = v.object({
-  /** Empty: that of an embedded server which does not know its instance. */
-  instance: v.string(),
-  /** `by hand`: it never enrolled. `embedded`: it is read by a server, and has no certificate. */
-  state: v.picklist(HOST_STATES),
-  enrolledAt: v.nullable(time),
-  expiresAt: v.nullable(time),
-  revokedAt: v.nullable(time),
-  /** When its agent was connected last. */
-  seenAt: v.nullable(time),
-  /** When a reading of what it uses was last saved, and why that proves no absence. */
-  readAt: v.nullable(time),
-  incomplete: text,
-  tenants: v.array(v.string()),
-  enis: v.array(v.string()),
+  instance: string('The id of the instance; empty: that of an embedded server which does not know it.'),
+  state: described(
+    v.picklist(HOST_STATES),
+    '`by hand`: it never enrolled. `embedded`: it is read by a server, and has no certificate.',
+  ),
+  enrolledAt: timeOrNull('When it enrolled last; null: never.'),
+  expiresAt: timeOrNull('When its certificate ends; null: it has none that was enrolled.'),
+  revokedAt: timeOrNull('When it was revoked; null: it was not.'),
+  seenAt: timeOrNull('When its agent was connected last; null: never.'),
+  readAt: timeOrNull('When a reading of what it uses was last saved; null: never.'),
+  incomplete: stringOrNull('Why that reading proves no absence; null: it is complete.'),
+  tenants: described(v.array(v.string()), 'The tenants of its ENIs.'),
+  enis: described(v.array(v.string()), 'The ids of its ENIs.'),
 });
 export type HostLine = v.InferOutput<typeof HostLine>;
 
 const TenantLine = v.object({
-  name: v.string(),
-  /** Null: ENIs name it, but it has no quota. */
-  quota: v.nullable(count),
-  profile: text,
-  used: count,
+  name: string('The name of the tenant.'),
+  quota: countOrNull('How many addresses may count; null: ENIs name the tenant, but it has no quota.'),
+  profile: stringOrNull('The instance profile whose hosts are of the tenant; null: none.'),
+  used: count('How many addresses count.'),
 });
 
 export const HostsView = v.object({
-  now: time,
-  hosts: v.array(HostLine),
-  tenants: v.array(TenantLine),
+  now: NOW,
+  hosts: described(v.array(HostLine), 'By instance.'),
+  tenants: described(v.array(TenantLine), 'By name.'),
 });
 export type HostsView = v.InferOutput<typeof HostsView>;
 

@@ -8,68 +8,81 @@ import { availableIn, fullOf, nextTurn, sumOf } from './parts/counts.ts';
 import type { Forecast } from './parts/forecast.ts';
 import { readProblems } from './parts/problems.ts';
 import { type ReservedRange, reservedRanges } from './parts/reserved-ranges.ts';
-import { Counts, count, text, time } from './shapes.ts';
+import {
+  Counts,
+  count,
+  described,
+  LAST_EVENT,
+  NOW,
+  number,
+  numberOrNull,
+  string,
+  stringOrNull,
+  time,
+  timeOrNull,
+} from './shapes.ts';
 import type { Sources } from './views.ts';
 
 /** What may be wrong. The order is that of the overview. */
-const PROBLEMS = [
-  'drift', // held, but not on its ENI
-  'suspect', // held, but perhaps without a container
-  'overdue', // an EC2 call that should have been settled
-  'in doubt', // an EC2 call without an answer
-  'withheld', // in use on a host, but not held
-  'throttled', // EC2 has refused calls of this server, since there were too many
-  'pool', // an ENI that does not have the ready addresses that it should have
-  'server', // a server that ended without a stop
-  'host', // a host that was not seen or read for long
-] as const;
+const MEANINGS = {
+  drift: 'held, but not on its ENI',
+  suspect: 'held, but perhaps without a container',
+  overdue: 'an EC2 call that should have been settled',
+  'in doubt': 'an EC2 call without an answer',
+  withheld: 'in use on a host, but not held',
+  throttled: 'EC2 has refused calls of this server, since there were too many',
+  pool: 'an ENI that does not have the ready addresses that it should have',
+  server: 'a server that ended without a stop',
+  host: 'a host that was not seen or read for long',
+} as const;
+const PROBLEMS = Object.keys(MEANINGS) as (keyof typeof MEANINGS)[];
 
 const Problem = v.object({
-  kind: v.picklist(PROBLEMS),
-  /** One line. */
-  text: v.string(),
-  subnet: text,
-  address: text,
-  eni: text,
-  instance: text,
-  since: v.nullable(time),
+  kind: described(
+    v.picklist(PROBLEMS),
+    Object.entries(MEANINGS)
+      .map(([kind, meaning]) => `\`${kind}\`: ${meaning}.`)
+      .join(' '),
+  ),
+  text: string('One line for people.'),
+  subnet: stringOrNull('The id of the subnet; null: it is about none.'),
+  address: stringOrNull('The IPv4 address; null: it is about none.'),
+  eni: stringOrNull('The id of the ENI; null: it is about none.'),
+  instance: stringOrNull('The id of the instance; null: it is about none.'),
+  since: timeOrNull('Since when; null: not known.'),
 });
 export type Problem = v.InferOutput<typeof Problem>;
 
 export const SubnetSummary = v.object({
-  id: v.string(),
-  vpc: v.string(),
-  cidr: v.string(),
-  size: count,
-  counts: Counts,
-  /** The part of the addresses that are not reserved which are neither free nor ready, 0 to 1. */
-  full: v.number(),
-  /** In so many milliseconds none is free or ready, if it goes on as lately; null: it does not get fuller, or it is not
-   *  known yet. */
-  fullInMs: v.nullable(v.number()),
+  id: string('The id of the subnet.'),
+  vpc: string('The id of its VPC.'),
+  cidr: string('Its CIDR.'),
+  size: count('How many addresses it has, with those that AWS reserves.'),
+  counts: described(Counts, 'Its addresses by status.'),
+  full: number('The part of the addresses that are not reserved which are neither free nor ready, 0 to 1.'),
+  fullInMs: numberOrNull(
+    'In so many milliseconds none is free or ready, if it goes on as lately; null: it does not get fuller, or it is ' +
+      'not known yet.',
+  ),
 });
 export type SubnetSummary = v.InferOutput<typeof SubnetSummary>;
 
 const Reserved = v.object({
-  subnet: v.string(),
-  /** As `10.0.1.20` or `10.0.1.20-10.0.1.29`. */
-  addresses: v.string(),
-  first: v.string(),
-  count,
-  why: v.string(),
-  since: time,
+  subnet: string('The id of the subnet.'),
+  addresses: string('As `10.0.1.20` or `10.0.1.20-10.0.1.29`.'),
+  first: string('The first of them.'),
+  count: count('How many they are.'),
+  why: string('The reason that the operator gave.'),
+  since: time('When the first of them was reserved.'),
 });
 
 export const Overview = v.object({
-  now: time,
-  /** Where `/api/v1/events?after=` goes on, so that no change after this reading is missed. */
-  lastEvent: v.string(),
-  problems: v.array(Problem),
-  /** Problems that are not listed, since there are too many of their kind. */
-  problemsLeft: count,
-  subnets: v.array(SubnetSummary),
-  /** What operators have reserved. */
-  reserved: v.array(Reserved),
+  now: NOW,
+  lastEvent: LAST_EVENT,
+  problems: described(v.array(Problem), "What needs somebody's attention, the worst kind first."),
+  problemsLeft: count('Problems that are not listed, since there are too many of their kind.'),
+  subnets: described(v.array(SubnetSummary), 'The fullest first.'),
+  reserved: described(v.array(Reserved), 'What operators have reserved.'),
 });
 export type Overview = v.InferOutput<typeof Overview>;
 

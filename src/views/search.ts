@@ -5,34 +5,32 @@ import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
 import type { LedgerEni } from '../store/store.ts';
-import { text } from './shapes.ts';
+import { boolean, described, string, stringOrNull } from './shapes.ts';
 import type { Sources } from './views.ts';
 
+/** What is found of each kind. */
+const FOUND_MAX = 50;
 const FOUND_KINDS = ['address', 'container', 'eni', 'instance', 'subnet'] as const;
 
 const Found = v.object({
-  kind: v.picklist(FOUND_KINDS),
-  /** The container's name, or the id of what was found. */
-  name: v.string(),
-  subnet: text,
-  address: text,
-  eni: text,
-  instance: text,
+  kind: described(v.picklist(FOUND_KINDS), 'What was found.'),
+  name: string("The container's name, or the id of what was found."),
+  subnet: stringOrNull('The id of its subnet; null: it has none.'),
+  address: stringOrNull('The IPv4 address; null: what was found is none, and holds none.'),
+  eni: stringOrNull('The id of its ENI; null: none.'),
+  instance: stringOrNull('The id of its instance; null: none, or not known.'),
 });
 export type Found = v.InferOutput<typeof Found>;
 
 export const SearchView = v.object({
-  query: v.string(),
-  found: v.array(Found),
-  /** There are more than are listed. */
-  hasMore: v.boolean(),
+  query: string('What was asked for, without the spaces around it.'),
+  found: described(v.array(Found), `At most ${FOUND_MAX} containers.`),
+  hasMore: boolean('Whether there are more containers than are listed.'),
 });
 export type SearchView = v.InferOutput<typeof SearchView>;
 
 /** The longest query, in characters. */
 export const QUERY_CHARS_MAX = 100;
-/** What is found of each kind. */
-const FOUND_MAX = 50;
 const NOTHING = { subnet: null, address: null, eni: null, instance: null };
 
 /** Throws bad-request for an empty or a long query. An id may be cut short only for containers, whose names may contain it. */

@@ -6,40 +6,51 @@ import type { LedgerSubnet } from '../store/store.ts';
 import { SubnetSummary, summaryOf } from './overview.ts';
 import { sumOf } from './parts/counts.ts';
 import { namesOf } from './parts/names.ts';
-import { Cell, Counts, cellOf, count, text, time } from './shapes.ts';
+import {
+  boolean,
+  Cell,
+  Counts,
+  cellOf,
+  count,
+  described,
+  LAST_EVENT,
+  NOW,
+  string,
+  stringOrNull,
+} from './shapes.ts';
 import type { Sources } from './views.ts';
 
 /** One /24 of a larger subnet. */
 const Bar = v.object({
-  cidr: v.string(),
-  counts: Counts,
-  /** Of them, how many operators have reserved, and how many are held but not on their ENIs. */
-  reservedByOperators: count,
-  missing: count,
+  cidr: string('The /24.'),
+  counts: described(Counts, 'Its addresses by status.'),
+  reservedByOperators: count('How many of them operators have reserved.'),
+  missing: count('How many of them are held, but not on their ENIs.'),
 });
 export type Bar = v.InferOutput<typeof Bar>;
 
 const MapEni = v.object({
-  id: v.string(),
-  instance: text,
-  tenant: text,
-  /** It belongs to this ledger. */
-  ours: v.boolean(),
+  id: string('The id of the ENI.'),
+  instance: stringOrNull('The id of the instance that has it; null: none.'),
+  tenant: stringOrNull('The tenant whose quota its addresses count against; null: none.'),
+  ours: boolean('Whether it belongs to this ledger.'),
 });
 
 export const SubnetMap = v.object({
-  now: time,
-  lastEvent: v.string(),
-  subnet: SubnetSummary,
-  /** The part of the subnet that `cells` shows: all of it, or a /24; null: the subnet is larger, and `bars` shows all of
-   *  it. */
-  block: text,
-  /** Every address of the block, in order. AWS reserves the first four of a subnet and the last. An address that is not
-   *  in the ledger is absent. */
-  cells: v.array(Cell),
-  bars: v.array(Bar),
-  /** The ENIs that the cells name. */
-  enis: v.array(MapEni),
+  now: NOW,
+  lastEvent: LAST_EVENT,
+  subnet: described(SubnetSummary, 'How full the subnet is.'),
+  block: stringOrNull(
+    'The part of the subnet that `cells` shows: all of it, or a /24; null: the subnet is larger, and `bars` shows all ' +
+      'of it.',
+  ),
+  cells: described(
+    v.array(Cell),
+    'Every address of the block, in order. AWS reserves the first four of a subnet and the last. An address that is ' +
+      'not in the ledger is absent.',
+  ),
+  bars: described(v.array(Bar), 'One for each /24 of a larger subnet.'),
+  enis: described(v.array(MapEni), 'The ENIs that the cells name.'),
 });
 export type SubnetMap = v.InferOutput<typeof SubnetMap>;
 

@@ -13,6 +13,7 @@ import { MovedEvent } from '../../views/live/events.ts';
 import { type Live, READERS_MAX } from '../../views/live/live.ts';
 import { Overview } from '../../views/overview.ts';
 import { SearchView } from '../../views/search.ts';
+import { string } from '../../views/shapes.ts';
 import { SubnetMap } from '../../views/subnet-map.ts';
 import type { Views } from '../../views/views.ts';
 import { answerRefusal, type Refusal } from './admin-guard.ts';
@@ -20,27 +21,44 @@ import { eventStream } from './event-stream.ts';
 
 /** Of a parameter. */
 const TEXT_MAX = 200;
-const text = v.pipe(v.string(), v.maxLength(TEXT_MAX));
-const id = v.object({ id: text });
+const parameter = (meaning: string) => v.pipe(v.string(), v.maxLength(TEXT_MAX), v.description(meaning));
+const optional = (meaning: string) => v.optional(parameter(meaning));
 
-const Failure = v.object({ error: v.string(), hint: v.string() });
-const failures = Object.fromEntries(
-  [
-    ['400', 'A parameter is wrong.'],
-    ['404', 'The ledger does not have it.'],
-    ['503', 'The ledger is away.'],
-  ].map(([status, description]) => [
-    status,
-    { description, content: { 'application/json': { schema: resolver(Failure) } } },
-  ]),
-);
+const Failure = v.object({
+  error: string('What is wrong, in one line.'),
+  hint: string('What to do; may be empty.'),
+});
+/** What any route may answer, beside what it is asked for. */
+const FAILURES = {
+  400: 'A parameter is wrong.',
+  403: 'Who asks is not let in: a page of another site, or a Docker host.',
+  404: 'The ledger does not have it.',
+  500: 'A bug; the log of the server shows it.',
+  503: 'The ledger is away.',
+} as const;
+type FailureStatus = keyof typeof FAILURES;
 
-const says = (summary: string, schema: v.GenericSchema) =>
+const failures = (statuses: readonly FailureStatus[], more: Partial<Record<FailureStatus, string>> = {}) =>
+  Object.fromEntries(
+    statuses.map(status => [
+      status,
+      {
+        description: more[status] ?? FAILURES[status],
+        content: { 'application/json': { schema: resolver(Failure) } },
+      },
+    ]),
+  );
+/** Without parameters. */
+const PLAIN = [403, 500, 503] as const;
+const WITH_QUERY = [400, ...PLAIN] as const;
+const OF_ONE = [400, 403, 404, 500, 503] as const;
+
+const says = (summary: string, schema: v.GenericSchema, statuses: readonly FailureStatus[]) =>
   describeRoute({
     summary,
     responses: {
       200: { description: summary, content: { 'application/json': { schema: resolver(schema) } } },
-      ...failures,
+      ...failures(statuses),
     },
   });
 
@@ -79,34 +97,51 @@ export function createApi(
     answerRefusal(c, { status: 404, error: 'no such path', hint: 'see /api/v1/openapi.json' }),
   );
 
-  app.get('/overview', says('What is wrong, and how full the subnets are', Overview), async c =>
+  app.get('/overview', says('What is wrong, and how full the subnets are', Overview, PLAIN), async c =>
     answer(c, await views.overview()),
   );
   app.get(
     '/subnets/:id',
-    says('The map of a subnet: cells of a block, or bars of a larger subnet', SubnetMap),
-    asked('param', id),
-    asked('query', v.object({ block: v.optional(text) })),
+    says('The map of a subnet: cells of a block, or bars of a larger subnet', SubnetMap, OF_ONE),
+    asked('param', v.object({ id: parameter('The id of the subnet.') })),
+    asked(
+      'query',
+      v.object({
+        block: optional('A part of it as a CIDR, at most a /24. A larger subnet has no cells without it.'),
+      }),
+    ),
     async c => answer(c, await views.subnet(c.req.valid('param').id, c.req.valid('query').block ?? null)),
   );
-  app.get('/enis/:id', says('An ENI, its pool and its addresses', EniView), asked('param', id), async c =>
-    answer(c, await views.eni(c.req.valid('param').id)),
+  app.get(
+    '/enis/:id',
+    says('An ENI, its pool and its addresses', EniView, OF_ONE),
+    asked('param', v.object({ id: parameter('The id of the ENI.') })),
+    async c => answer(c, await views.eni(c.req.valid('param').id)),
   );
   app.get(
     '/addresses/:ip',
-    says('An address, who held it, and the EC2 calls that named it', AddressView),
-    asked('param', v.object({ ip: text })),
-    asked('query', v.object({ subnet: v.optional(text) })),
+    says('An address, who held it, and the EC2 calls that named it', AddressView, OF_ONE),
+    asked('param', v.object({ ip: parameter('The IPv4 address.') })),
+    asked(
+      'query',
+      v.object({ subnet: optional('The id of its subnet; needed where several subnets have the address.') }),
+    ),
     async c => answer(c, await views.address(c.req.valid('param').ip, c.req.valid('query').subnet ?? null)),
   );
-  app.get('/hosts', says('Hosts, and tenants with their quotas', HostsView), async c =>
+  app.get('/hosts', says('Hosts, and tenants with their quotas', HostsView, PLAIN), async c =>
     answer(c, await views.hosts()),
   );
-  app.get('/health', says('Servers, ledger and EC2', HealthView), async c => answer(c, await views.health()));
+  app.get('/health', says('Servers, ledger and EC2', HealthView, PLAIN), async c =>
+    answer(c, await views.health()),
+  );
   app.get(
     '/search',
-    says('Addresses, ENIs, instances, subnets, and containers by a part of their names', SearchView),
-    asked('query', v.object({ q: text })),
+    says(
+      'Addresses, ENIs, instances, subnets, and containers by a part of their names',
+      SearchView,
+      WITH_QUERY,
+    ),
+    asked('query', v.object({ q: parameter('What to look for; an id as a whole.') })),
     async c => answer(c, await views.search(c.req.valid('query').q)),
   );
   app.get(
@@ -118,10 +153,16 @@ export function createApi(
         `\`after\` with the \`lastEvent\` of a view, goes on after that event. ${READERS_MAX} clients at a time are served.`,
       responses: {
         200: { description: 'Events.', content: { 'text/event-stream': { schema: resolver(MovedEvent) } } },
-        ...failures,
+        ...failures(WITH_QUERY, { 503: 'Too many clients look already, or the server stops.' }),
       },
     }),
-    asked('query', v.object({ after: v.optional(text), subnet: v.optional(text) })),
+    asked(
+      'query',
+      v.object({
+        after: optional('The id of the event after which to go on; absent: with what moves next.'),
+        subnet: optional('The id of a subnet; absent: of all.'),
+      }),
+    ),
     c => {
       const { after = null, subnet = null } = c.req.valid('query');
       return eventStream(c, live, { after: c.req.header('last-event-id') ?? after, subnet });

@@ -1,7 +1,9 @@
 /** What `/api/v1/events` sends. Each event `moved` has the newest state of addresses that moved; `reset` has no data and
  *  says that some were missed, so that the page is to be loaded anew. */
 import * as v from 'valibot';
-import { Cell } from '../shapes.ts';
+import { Cell, described } from '../shapes.ts';
 
-export const MovedEvent = v.object({ cells: v.array(Cell) });
+export const MovedEvent = v.object({
+  cells: described(v.array(Cell), 'The newest cell of each address that moved.'),
+});
 export type MovedEvent = v.InferOutput<typeof MovedEvent>;

@@ -4,33 +4,38 @@ import type { Ipv4 } from '../../domain/address.ts';
 import type { Ec2CallRecord } from '../../domain/history.ts';
 import type { EniId, SubnetId } from '../../domain/ids.ts';
 import type { Store } from '../../store/store.ts';
-import { text, time } from '../shapes.ts';
+import { boolean, described, numberOrNull, string, stringOrNull, time, timeOrNull } from '../shapes.ts';
 
 /** One time for which an address was held, as `ec2-ipam history` shows it. */
 export const Tenure = v.object({
-  since: v.nullable(time),
-  until: v.nullable(time),
-  isHeld: v.boolean(),
-  eni: text,
-  instance: text,
-  container: text,
-  request: text,
-  server: text,
-  endedBy: text,
-  endRequest: text,
-  endServer: text,
+  since: timeOrNull('When it was given; null: its record was lost.'),
+  until: timeOrNull('When that ended; null: it is held.'),
+  isHeld: boolean('Whether it is held now.'),
+  eni: stringOrNull('The id of the ENI that it was on; null: not known.'),
+  instance: stringOrNull('The id of the instance that it was given to; null: its request proved none.'),
+  container: stringOrNull('The name of the container, as Docker named it; null: Docker did not.'),
+  request: stringOrNull('The id of the call that was answered with it; null: not known.'),
+  server: stringOrNull('The id of the server that answered; null: not known.'),
+  endedBy: stringOrNull(
+    'What ended it: `release` (Docker), `rollback` (nobody received the answer), `reconcile` (the ENI is gone, or the ' +
+      'host was rebooted), `operator` (`ec2-ipam release`), `evidence` (nothing on the host used it); null: it is held.',
+  ),
+  endRequest: stringOrNull('The id of the call that ended it; null: no call did, or it is not known.'),
+  endServer: stringOrNull('The id of the server that ended it; null: not known.'),
 });
 
 /** A call that was to change EC2. Without a result it had no answer. */
 export const Ec2Call = v.object({
-  id: v.string(),
-  at: time,
-  action: v.string(),
-  eni: v.string(),
-  addresses: v.array(v.string()),
-  server: v.string(),
-  tookMs: v.nullable(v.number()),
-  result: text,
+  id: string('The id of the call in the ledger.'),
+  at: time('When its intents were written, before it was sent.'),
+  action: string('`assign` or `unassign`.'),
+  eni: string('The id of the ENI.'),
+  addresses: described(v.array(v.string()), 'The addresses that it named.'),
+  server: string('The id of the server that sent it.'),
+  tookMs: numberOrNull('Until its result was noted, in milliseconds; null: no result is noted.'),
+  result: stringOrNull(
+    '`done`, or the refusal of EC2; null: none is noted, since EC2 has not answered or the server has ended.',
+  ),
 });
 export type Ec2Call = v.InferOutput<typeof Ec2Call>;
 

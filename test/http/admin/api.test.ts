@@ -68,6 +68,60 @@ test('each view: is answered, and described', async ({ ask }) => {
   assert.match(JSON.stringify(described), /"restsUntil"/);
 });
 
+/** A part of the description in OpenAPI. */
+interface Described {
+  readonly description?: string;
+  readonly properties?: Readonly<Record<string, Described>>;
+  readonly items?: Described;
+  readonly anyOf?: readonly Described[];
+}
+interface Route {
+  readonly summary?: string;
+  readonly parameters?: readonly { name: string; description?: string }[];
+  readonly responses: Readonly<Record<string, { content: Record<string, { schema: Described }> }>>;
+}
+
+/** The paths of the properties under `schema` that have no description. */
+const undescribed = ({ properties = {}, items, anyOf = [] }: Described, at: string): string[] => [
+  ...Object.entries(properties).flatMap(([name, property]) => [
+    ...(property.description ? [] : [`${at}.${name}`]),
+    ...undescribed(property, `${at}.${name}`),
+  ]),
+  ...(items === undefined ? [] : undescribed(items, `${at}[]`)),
+  ...anyOf.flatMap(one => undescribed(one, at)),
+];
+
+const routesOf = async (ask: Context['ask']): Promise<[path: string, route: Route][]> => {
+  const { paths } = (await (await ask('/openapi.json')).json()) as {
+    paths: Record<string, { get: Route }>;
+  };
+  return Object.entries(paths).map(([path, { get }]) => [path, get]);
+};
+
+test('the description: says what each property and parameter means, and how each route fails', async ({
+  ask,
+}) => {
+  let count = 0;
+  for (const [path, { summary, parameters = [], responses }] of await routesOf(ask)) {
+    assert.ok(summary, path);
+    for (const { name, description } of parameters) assert.ok(description, `${path}: ${name}`);
+    for (const [status, { content }] of Object.entries(responses))
+      for (const { schema } of Object.values(content)) {
+        assert.ok(schema.properties, `${path} ${status} has no properties`);
+        count += Object.keys(schema.properties ?? {}).length;
+        assert.equal(undescribed(schema, `${path} ${status}`), []);
+      }
+    const fails = Object.keys(responses).slice(1);
+    const expected = [
+      ...(parameters.length > 0 ? ['400'] : []),
+      '403',
+      ...(path.includes('{') ? ['404'] : []),
+    ];
+    assert.equal(fails, [...expected, '500', '503'], path);
+  }
+  assert.ok(count > 100, `${count} properties`);
+});
+
 const SECRET = 'hunter2';
 const wrong: [path: string, status: number, says: RegExp][] = [
   ['/nothing', 404, /no such path/],
