@@ -46,6 +46,8 @@ export interface MetricsOptions extends IntentTimes {
   readonly version: string;
   /** With its version, as in `node 24.1.0`. */
   readonly runtime: string;
+  /** The setting: the pause between two comparisons with EC2. */
+  readonly reconcileEveryMs: number;
   /** Milliseconds, monotonic; and the time of day, in milliseconds since 1970. */
   readonly clock: () => number;
   readonly timeOfDay: () => number;
@@ -65,6 +67,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
     labelNames: ['version', 'runtime'],
     registers: [register],
   }).set({ version: options.version, runtime: options.runtime }, 1);
+
+  new Gauge({
+    name: 'ec2_ipam_reconcile_interval_seconds',
+    help: 'The pause between two comparisons of ledger and EC2 that is set: --reconcile-every.',
+    registers: [register],
+  }).set(options.reconcileEveryMs / 1000);
 
   const startedAt = options.timeOfDay() / 1000;
   /** The subnets that this server has compared with EC2. */

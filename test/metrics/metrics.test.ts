@@ -20,7 +20,13 @@ const suiteOf = (name: string) => {
     context.now = 0;
     const times = { callDeadlineMs: 20_000, intentGraceMs: 930_000 };
     const clocks = { clock: () => context.now, timeOfDay: () => 1_800_000_000_000 + context.now };
-    context.metrics = createMetrics({ ...times, ...clocks, version: '1.2.3', runtime: 'node 24' });
+    context.metrics = createMetrics({
+      ...times,
+      ...clocks,
+      version: '1.2.3',
+      runtime: 'node 24',
+      reconcileEveryMs: 90_000,
+    });
     context.w = world({ observer: context.metrics.observer });
     const text = context.metrics.textOf(context.w.store, () => new Promise(() => {}));
     context.scrape = async start => {
@@ -92,8 +98,9 @@ told('a comparison with EC2: when it was, and what differed', async ({ w, metric
     `ec2_ipam_last_reconcile_timestamp_seconds{subnet="${SUBNET}"} ${seconds}`,
   ];
   assert.equal([await comparedAt(), await comparedAt()], [at(1_800_000_000), at(1_800_000_000)]);
+  assert.equal(await scrape('ec2_ipam_reconcile_interval'), ['ec2_ipam_reconcile_interval_seconds 90']);
   metrics.observer.reconciled(SUBNET);
-  assert.equal([await comparedAt(), await comparedAt()], [at(1_800_000_120), at(1_800_000_120)]);
+  assert.equal([await comparedAt(), await comparedAt()], [at(1_800_000_180), at(1_800_000_180)]);
   assert.equal(await scrape('ec2_ipam_drift'), ['ec2_ipam_drift_total{kind="foreign"} 1']);
 });
 told.run();

@@ -67,6 +67,7 @@ metrics('the load: is in them', () => {
     /^ec2_ipam_warm_misses_total [1-9]/m,
     /^ec2_ipam_commit_moves_count [1-9]/m,
     /^ec2_ipam_store_up 1$/m,
+    /^ec2_ipam_reconcile_interval_seconds 1$/m,
     /^process_cpu_seconds_total [0-9.]*[1-9]/m,
     /^nodejs_eventloop_lag_p99_seconds [0-9.]*[1-9]/m,
     /^ec2_ipam_last_reconcile_timestamp_seconds\{subnet="subnet-\w+"\} 1[7-9]/m,
