@@ -1,13 +1,13 @@
 /** When a subnet is full, if it goes on as lately. */
 import { LATELY_MS, type RecentEnd } from '../../store/looks.ts';
-import type { Store } from '../../store/store.ts';
+import type { Reading, Store } from '../../store/store.ts';
 import { kept } from './kept.ts';
 
 /** Samples are taken when somebody looks, at most so often, and are kept for an hour. */
 const SAMPLE_EVERY_MS = 60_000;
 const SAMPLES_MAX = 60;
 /** What was seen for less time says nothing of the hours to come. */
-const SPAN_MS_MIN = 5 * 60_000;
+const SPAN_MS_MIN = 10 * 60_000;
 /** The records of the history that are read. When there are more in the last hour, only what this process saw counts. */
 const HISTORY_MAX = 2000;
 const HISTORY_KEPT_MS = 30_000;
@@ -28,10 +28,14 @@ export interface Forecast {
   fullInMs(subnet: string, available: number, begun: number): Promise<number | null>;
 }
 
-/** It counts on what this process saw for five minutes or more, else on the history of the last hour, if there is one. */
-export function createForecast(store: Pick<Store, 'recentHistory'>, clock: () => number): Forecast {
+/** It counts on what this process saw for ten minutes or more, else on the history of the last hour, or of the time since
+ *  the first server of the ledger started, if that is less. */
+export function createForecast(
+  store: Pick<Store, 'recentHistory' | 'servers'>,
+  clock: () => number,
+): Forecast {
   const samplesOf = new Map<string, Sample[]>();
-  const history = kept(() => store.recentHistory(LATELY_MS, HISTORY_MAX), HISTORY_KEPT_MS, clock);
+  const history = kept(() => readHistory(store), HISTORY_KEPT_MS, clock);
 
   function note(subnet: string, available: number): Rate {
     const samples = samplesOf.get(subnet) ?? [];
@@ -56,15 +60,25 @@ export function createForecast(store: Pick<Store, 'recentHistory'>, clock: () =>
   };
 }
 
+interface History extends Reading<RecentEnd> {
+  /** Of the last LATELY_MS, what the ledger has seen, in milliseconds. */
+  readonly seenMs: number;
+}
+
+/** A server stays in the ledger for days after its end. */
+async function readHistory(store: Pick<Store, 'recentHistory' | 'servers'>): Promise<History> {
+  const { now, rows: servers } = await store.servers();
+  const begunAt = Math.min(now, ...servers.map(({ startedAt }) => startedAt));
+  const ends = await store.recentHistory(LATELY_MS, HISTORY_MAX);
+  return { ...ends, seenMs: Math.min(ends.now - begunAt, LATELY_MS) };
+}
+
 /** By what was given and is held still, less what was held before and was given up. Who came and went in between does not
  *  count. */
-function rateIn(
-  { now, rows }: { readonly now: number; readonly rows: readonly RecentEnd[] },
-  subnet: string,
-  begun: number,
-): Rate {
+function rateIn({ now, rows, seenMs }: History, subnet: string, begun: number): Rate {
+  if (seenMs < SPAN_MS_MIN) return null;
   const own = rows.filter(one => one.subnet === subnet);
   if (own.length === 0 || rows.length === HISTORY_MAX) return null;
   const givenUp = own.filter(({ since }) => (since ?? 0) <= now - LATELY_MS).length;
-  return (begun - givenUp) / LATELY_MS;
+  return (begun - givenUp) / seenMs;
 }
