@@ -20,6 +20,10 @@ export const CLI_PAGE = 'src/cli/README.md';
 export function withGeneratedParts(page: string): string {
   const parts: Record<string, string> = {
     settings: settingsTable(),
+    index: table(
+      ['command', 'does'],
+      COMMANDS.map(one => [`[${code(one.name)}](#${anchorOf(titleOf(one))})`, one.summary]),
+    ),
     commands: COMMANDS.map(sectionOf).join('\n'),
   };
   return page.replace(
@@ -46,7 +50,16 @@ function settingsTable(): string {
   );
 }
 
-function sectionOf({ name, usage, summary, options, settings, defaults, help }: Command): string {
+const titleOf = ({ name, usage }: Command): string => `${name} ${usage}`.trim();
+/** As GitHub makes it of a heading. */
+const anchorOf = (title: string): string =>
+  title
+    .toLowerCase()
+    .replace(/[^\p{L}\w -]/gu, '')
+    .replaceAll(' ', '-');
+
+function sectionOf(command: Command): string {
+  const { summary, options, settings, defaults, help } = command;
   const rows = Object.entries(options as Options).map(([flag, { kind, fallback, help: meaning }]) => [
     code(`--${flag}`),
     fallback === null ? 'none' : code(fallback),
@@ -61,7 +74,7 @@ function sectionOf({ name, usage, summary, options, settings, defaults, help }: 
   });
   const all = settings.length === settingNames.length ? 'all' : taken.join(', ');
   return [
-    `### ${`${name} ${usage}`.trim()}\n`,
+    `### ${titleOf(command)}\n`,
     `${summary[0]?.toUpperCase()}${summary.slice(1)}.\n`,
     rows.length === 0 ? '' : table(['option', 'default', 'accepts', 'meaning'], rows),
     `Settings: ${all}.\n`,

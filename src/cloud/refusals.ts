@@ -85,7 +85,7 @@ const RULES: readonly Rule[] = [
   {
     when: /^(UnauthorizedOperation|AccessDenied\w*|AuthFailure|MissingAuthenticationToken|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature\w*|InvalidClientTokenId|InvalidAccessKeyId|UnrecognizedClientException|OptInRequired|PendingVerification|Blocked)$/,
     code: 'ec2-denied',
-    hint: 'check the credentials and the rights that the README lists',
+    hint: 'check the credentials and the rights: see scripts/provision/README.md, IAM',
   },
   {
     when: /^(Internal\w*|ServerInternal|Unavailable|ServiceUnavailable\w*|RequestTimeout\w*)$/,

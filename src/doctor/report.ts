@@ -5,8 +5,10 @@ const MARKS: Readonly<Record<State, string>> = {
   ok: 'ok',
   warning: 'warning',
   broken: 'BROKEN',
-  'not checked': 'unknown',
+  'not checked': 'not checked',
 };
+const MARK_CHARACTERS = 11;
+
 const countOf = (findings: readonly Finding[], state: State): number =>
   findings.filter(one => one.state === state).length;
 
@@ -15,8 +17,8 @@ export const isBroken = (findings: readonly Finding[]): boolean => countOf(findi
 /** A line for each finding, and one for its remedy. */
 export function reportText(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ check, state, what, fix }) => [
-    `${MARKS[state].padEnd(8)} ${check}: ${what}`,
-    ...(fix === null ? [] : [`${' '.repeat(9)}to do: ${fix}`]),
+    `${MARKS[state].padEnd(MARK_CHARACTERS)} ${check}: ${what}`,
+    ...(fix === null ? [] : [`${' '.repeat(MARK_CHARACTERS + 1)}to do: ${fix}`]),
   ]);
   const counts = (['ok', 'warning', 'broken', 'not checked'] as const).map(
     state => `${countOf(findings, state)} ${state}`,

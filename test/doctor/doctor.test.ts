@@ -180,6 +180,8 @@ doctor('without `ip`: the interface is not checked, and the rest is', async () =
   });
   const [found] = findings.filter(({ check }) => check.startsWith('interface'));
   assert.equal([found?.state, found?.what], ['not checked', 'ip cannot be run: ENOENT']);
+  const lines = reportText(findings).split('\n');
+  assert.ok(lines.some(one => one.startsWith('not checked interface')));
   assert.not.ok(isBroken(findings));
 });
 

@@ -6,6 +6,7 @@ export const PAGES = [
   'README.md',
   'src/README.md',
   'src/cli/README.md',
+  'src/views/README.md',
   'scripts/README.md',
   'scripts/provision/README.md',
   'drizzle/README.md',

@@ -23,4 +23,12 @@ cli('the page: has each setting, and each command with its options', () => {
   }
   for (const name of settingNames) assert.ok(page.includes(SETTINGS[name].help), name);
 });
+cli('the page: begins with where each command is', () => {
+  const index = page.split('\n## Commands\n')[1]?.split('\n### ')[0] ?? '';
+  const names = [...index.matchAll(/^\| \[`(\S+)`\]\(#\S+\) \| \S/gm)].map(([, name]) => name);
+  assert.equal(
+    names,
+    COMMANDS.map(({ name }) => name),
+  );
+});
 cli.run();

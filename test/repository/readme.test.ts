@@ -94,6 +94,30 @@ readme('README.md: is short, and leads to each other page from its beginning', (
   each(titles, title => contents.includes(`[${title}](#`));
 });
 
+readme('README.md: leads to the upgrade, from each of the two that may be there', () => {
+  const links = [...README.matchAll(/\]\(drizzle\/README\.md#([a-z-]+)\)/g)].map(([, anchor]) => anchor);
+  assert.equal(new Set(links), new Set(['upgrade-from-the-release-before', 'upgrade-from-the-ancestor']));
+});
+
+readme('each README of the repository: is among the pages that are checked here', () => {
+  const folders = ['.', 'src', 'scripts', 'drizzle', 'test'];
+  const found = folders.flatMap(folder =>
+    readdirSync(join(ROOT, folder), { recursive: folder !== '.', encoding: 'utf8' })
+      .map(file => normalize(join(folder, file)))
+      .filter(file => file.endsWith('.md')),
+  );
+  assert.equal(sorted(found), sorted(PAGES));
+});
+
+readme('a README that the program names: is named with its folder and a heading', () => {
+  const said = SOURCES.split('\n').filter(line => line.includes('README') && !/^\s*(\/?\*|\/\/)/.test(line));
+  assert.ok(said.length > 1);
+  for (const line of said) {
+    const [, page = '', title = ''] = /see (\S+README\.md), ([A-Z][\w ]*)/.exec(line) ?? [];
+    assert.ok(page !== '' && read(page).includes(`\n## ${title}\n`), line);
+  }
+});
+
 readme('a newcomer: types two commands, of which CI runs the second', () => {
   assert.equal(linesOf(blocksIn(README, 'sh')[0] ?? ''), ['npm run demo', 'npm test']);
   assert.match(read('.ci/run'), /^exec npm test$/m);
@@ -275,6 +299,12 @@ readme('every path and script that is named: is there', () => {
   const own = paths.filter(path => [...top, 'src', 'test', 'scripts', 'drizzle'].includes(folderOf(path)));
   assert.ok(own.length > 80, 'few paths were found');
   each(own, path => made.includes(folderOf(path)) || existsSync(join(ROOT, path)));
+});
+
+readme('each view: is told with its file', () => {
+  const files = firstColumn('src/views/README.md', 'file', 'view', 'API');
+  assert.ok(files.length > 7);
+  each(files, file => existsSync(join(ROOT, 'src/views', file)));
 });
 
 readme('every npm script that is named: is there, and takes the flags that it is given', () => {

@@ -45,7 +45,8 @@ export function judgeAttachment(eni: CloudEni, instance: InstanceId): Verdict | 
   );
 }
 
-const POLICY = 'give the role the policy of scripts/provision/iam, and the ENI its tag: see the README, IAM';
+const POLICY =
+  'give the role the policy of scripts/provision/iam, and the ENI its tag: see scripts/provision/README.md, IAM';
 
 export function judgeRights({ unassign, assign }: Rights): Verdict[] {
   if (unassign.kind === 'ignored' || assign?.kind === 'ignored')
