@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { aborted } from '../../domain/abort.ts';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { listen } from '../../http/listener/listen.ts';
-import { command, type Output } from '../command.ts';
+import { command, type Io } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
 import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
@@ -91,11 +92,13 @@ export const demo = command({
           : error;
       });
       try {
-        await server.opened;
-        await tour(socket, eni.id, cidr, io.out);
+        await Promise.race([aborted(io.signal), server.opened]);
+        await tour(socket, eni.id, cidr, io);
         io.out.write(page(await server.admin));
         io.out.write(advice(server.addresses, socket, store, eni.id, cidr, ec2.address));
         await visits(socket, eni.id, io.signal);
+      } catch (error) {
+        if (!io.signal.aborted) throw error; // Ctrl-C has ended the tour
       } finally {
         await server.stop();
       }
@@ -107,14 +110,20 @@ export const demo = command({
   },
 });
 
-/** Sends the requests of dockerd for a network, three containers, and the stop of one. */
-async function tour(socket: string, eni: string, cidr: string, out: Output): Promise<void> {
+/** Sends the requests of dockerd for a network, three containers, and the stop of one. Throws when the signal is aborted. */
+async function tour(
+  socket: string,
+  eni: string,
+  cidr: string,
+  { out, signal }: Pick<Io, 'out' | 'signal'>,
+): Promise<void> {
+  signal.throwIfAborted();
   out.write(
     `A simulated subnet ${cidr} with the network interface ${eni}. The requests of dockerd, and the answers:\n\n`,
   );
   const say = async (method: string, body: unknown, when: string): Promise<Record<string, unknown>> => {
     const startedAt = performance.now();
-    const answer = await post(socket, `/${method}`, body);
+    const answer = await post(socket, `/${method}`, body, signal);
     const took = `${(performance.now() - startedAt).toFixed(1)} ms`;
     out.write(`  ${when.padEnd(38)} ${took.padStart(9)}  ${JSON.stringify(answer)}\n`);
     return answer;
@@ -156,10 +165,10 @@ function post(
   socketPath: string,
   path: string,
   body: unknown,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, path, method: 'POST', ...(signal && { signal }) }, answer => {
+    const sent = request({ socketPath, path, method: 'POST', signal }, answer => {
       let text = '';
       answer.setEncoding('utf8');
       answer.on('data', chunk => {

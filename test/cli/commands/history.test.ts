@@ -112,6 +112,11 @@ histories('a time to come: is refused, since nobody knows who will hold it', asy
   assert.match(err, /the time of --at is still to come; by the ledger's clock it is \S+Z\n$/);
 });
 
+histories("a clock that is a little ahead of the ledger's: asks for now", async ({ who }) => {
+  const at = new Date(Date.now() + 30_000).toISOString();
+  assert.equal(await who('10.0.1.7', '--at', at), ['web']);
+});
+
 histories('an address of two subnets: has the holdings of both by their ends', async ({ run, folder }) => {
   let now = NOON + minutes(15);
   const store = createSqliteStore(join(folder, 'ledger.sqlite'), { clock: () => now, origin: 'server-1' });
