@@ -1,8 +1,8 @@
 /** Sends Plugin.Activate, as Docker does. */
-import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Activated, PluginAddress } from './checks/plugin.ts';
+import { realFiles } from './host.ts';
 
 const ANSWER_MS_MAX = 10_000;
 const ANSWER_CHARS_MAX = 65_536;
@@ -10,17 +10,37 @@ const ANSWER_CHARS_MAX = 65_536;
 /** Never throws. */
 export const activate = async ({ url, tls }: PluginAddress): Promise<Activated> => {
   try {
-    return await exchange(url, tls);
+    const pems = await pemsOf(tls);
+    return 'unread' in pems ? pems : await exchange(url, pems);
   } catch (error) {
     const { code, message } = error as { code?: string; message?: string };
     return { why: code ?? message ?? 'it cannot be reached' };
   }
 };
 
-const exchange = (url: string, tls: PluginAddress['tls']): Promise<Activated> =>
+interface Pems {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Reads the files that a spec names. `unread`: one that cannot be read, or that is a pipe and would keep its reader
+ *  waiting. */
+async function pemsOf(tls: PluginAddress['tls']): Promise<Pems | { readonly unread: string }> {
+  const pems: { ca?: string; cert?: string; key?: string } = {};
+  for (const name of ['ca', 'cert', 'key'] as const) {
+    const path = tls?.[name] ?? null;
+    if (path === null) continue;
+    const text = await realFiles.text(path);
+    if (text === null || text === '') return { unread: path };
+    pems[name] = text;
+  }
+  return pems;
+}
+
+const exchange = (url: string, pems: Pems): Promise<Activated> =>
   new Promise((resolve, reject) => {
     const options = { method: 'POST', agent: false as const, headers: { 'content-length': 0 } };
-    const read = (path: string | null | undefined) => (path == null ? undefined : readFileSync(path));
     const answered = (response: IncomingMessage) => {
       let text = '';
       response.setEncoding('utf8');
@@ -40,13 +60,7 @@ const exchange = (url: string, tls: PluginAddress['tls']): Promise<Activated> =>
         ? requestHttps(
             `${url}${path}`,
             // Docker does not check the server's certificate where the spec names no authority.
-            {
-              ...options,
-              ca: read(tls?.ca),
-              cert: read(tls?.cert),
-              key: read(tls?.key),
-              rejectUnauthorized: tls?.ca != null,
-            },
+            { ...options, ...pems, rejectUnauthorized: pems.ca !== undefined },
             answered,
           )
         : requestHttp(`${url}${path}`, options, answered);

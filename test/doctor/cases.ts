@@ -377,6 +377,12 @@ export const CASES: Case[] = [
     '/x is open…to do: chmod 600 /x',
   ],
   [
+    'a spec that names a file which is not there',
+    set({ answer: { unread: '/none/ca.pem' } }),
+    'broken answer',
+    `${SOCKET} names /none/ca.pem, which cannot be read…to do: put the file there`,
+  ],
+  [
     'metadata turned off',
     set({ metadataFails: { kind: 'absent', why: 'HTTP status 403' } }),
     'broken metadata',
@@ -384,9 +390,15 @@ export const CASES: Case[] = [
   ],
   [
     'a hop limit that is too small',
-    set({ metadataFails: { kind: 'late', why: 'no answer' }, withoutToken: true }),
+    set({ metadataFails: { kind: 'late', why: 'no answer within 5000 ms' }, withoutToken: true }),
     'broken metadata',
     'hop limit…hop-limit 2',
+  ],
+  [
+    'metadata that answers with an error',
+    set({ metadataFails: { kind: 'late', why: 'HTTP status 503' }, withoutToken: true }),
+    'broken metadata',
+    'cannot be read: HTTP status 503…proxy',
   ],
   [
     'metadata that is blocked',

@@ -72,13 +72,24 @@ reading('a plugin that breaks off, says too much, or is not there: has a reason'
   const long = join(context.folder, 'none');
   const away = await activate(plugin(`unix://${long}`));
   assert.equal(away, { why: 'ENOENT' });
-  const spoilt = await activate({
-    path: '/x',
-    url: 'https://127.0.0.1:1',
-    tls: { ca: '/none', cert: null, key: null },
-  });
-  assert.equal(spoilt, { why: 'ENOENT' });
 });
+
+reading(
+  'a plugin whose spec names no file, or a pipe: is not asked, and the file is named',
+  async ({ folder }) => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const none = { ca: null, cert: null, key: null };
+    for (const [name, path] of [
+      ['ca', '/none'],
+      ['cert', pipe],
+      ['key', folder],
+    ] as const) {
+      const tls = { ...none, [name]: path };
+      assert.equal(await activate({ path: '/x', url: 'https://127.0.0.1:1', tls }), { unread: path });
+    }
+  },
+);
 
 reading('a plugin with an answer without end: has a reason', async context => {
   const endless = await activate(await serving(context, () => 'x'.repeat(100_000)));

@@ -1,5 +1,5 @@
 /** The command `doctor`: says what on this host keeps containers from their addresses, and what to do about it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import type { AgentParts, ServerParts } from '../../doctor/checks/agent.ts';
@@ -112,12 +112,15 @@ async function ownParts(config: Config, { store, ec2 }: Awaited<ReturnType<Conte
 async function agentParts(config: Config, log: Log): Promise<AgentParts> {
   const { createCredentialFile } = await import('../../agent/credential.ts');
   const { formatServer, sendCall } = await import('../../agent/server-client.ts');
-  const serverCa = config.serverCa === null ? null : readFileSync(config.serverCa, 'utf8');
+  const { realFiles } = await import('../../doctor/host.ts');
+  const serverCa = config.serverCa === null ? null : (await realFiles.text(config.serverCa)) || null;
+  const isUnread = config.serverCa !== null && serverCa === null;
   const credential = createCredentialFile(config.stateDir, log).load(serverCa);
   const servers = config.server.map(
     (server): ServerParts => ({
       name: formatServer(server),
       async reach() {
+        if (isUnread) return `--server-ca ${config.serverCa} cannot be read`;
         try {
           const call = { path: '/Plugin.Activate', body: '', withinMs: REACH_MS_MAX, serverCa };
           const { status } = await sendCall(server, { ...call, agent: credential?.agent ?? false });

@@ -101,10 +101,18 @@ export async function judgeSpecs(
   return [ok(`Docker finds ${first.url}, by ${all.map(({ path }) => path).join(' and ')}`)];
 }
 
-/** An answer to Plugin.Activate, or why there is none. */
-export type Activated = { readonly status: number; readonly text: string } | { readonly why: string };
+/** An answer to Plugin.Activate, or why there is none; `unread`: a file that the spec names and that cannot be read. */
+export type Activated =
+  | { readonly status: number; readonly text: string }
+  | { readonly why: string }
+  | { readonly unread: string };
 
-export function judgeAnswer({ url }: PluginAddress, answer: Activated, start: string): Verdict {
+export function judgeAnswer({ path, url }: PluginAddress, answer: Activated, start: string): Verdict {
+  if ('unread' in answer)
+    return broken(
+      `${path} names ${answer.unread}, which cannot be read`,
+      `put the file there, or correct ${path}; then restart Docker`,
+    );
   if ('why' in answer) {
     if (/EACCES|EPERM/.test(answer.why))
       return broken(`${url} may not be used: ${answer.why}`, 'run this as root');

@@ -1,5 +1,6 @@
 // Goal: `doctor` reads what its settings name, changes nothing, and tells by its exit status. Method: main() in this
 // process, with the simulator's EC2 and metadata on loopback. The rest of this machine is whatever it is.
+import { execFileSync } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -109,6 +110,15 @@ doctor('with --server: looks at the agent, and asks EC2 nothing', async context 
   assert.match(of('servers')[0] ?? '', /^broken: https:\/\/127\.0\.0\.1:1 does not answer: .*ECONNREFUSED/);
   assert.equal(of('EC2'), ['not checked: a central server asks it, not this host']);
   assert.equal([...context.vpc.calls.keys()], []);
+});
+
+doctor('with --server and an authority that is not there, or a pipe: says so', async context => {
+  const pipe = join(context.folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const path of [join(context.folder, 'none'), pipe]) {
+    const { of } = await examined(context, ['--server', 'https://127.0.0.1:1', '--server-ca', path]);
+    assert.match(of('servers')[0] ?? '', new RegExp(`^broken: .*--server-ca ${path} cannot be read`));
+  }
 });
 
 doctor(
