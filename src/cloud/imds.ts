@@ -7,6 +7,8 @@ const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
 /** The longest time of one request, in milliseconds. The service is slow while an instance boots, and on a busy one. */
 const TIMEOUT_MS = 5_000;
 const WITHOUT_TOKEN_MS = 2_000;
+/** How the reason begins where nothing came back. */
+export const NO_ANSWER = 'no answer';
 const TOKEN_SECONDS = 60;
 const BODY_CHARS_MAX = 65_536;
 
@@ -93,7 +95,7 @@ function ask(
       response.on('end', () => resolve(answered(statusCode, text.trim())));
     });
     const timer = setTimeout(() => {
-      late(`no answer within ${timeoutMs} ms`);
+      late(`${NO_ANSWER} within ${timeoutMs} ms`);
       sent.destroy();
     }, timeoutMs);
     sent.on('error', error => {
