@@ -6,7 +6,7 @@ import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { type MariaDb, startMariadb } from '../test/kit/databases/mariadb.ts';
+import { type MariaDb, SYNCED, startMariadb } from '../test/kit/databases/mariadb.ts';
 import { cold } from './bench/cold.ts';
 import { startDriver } from './bench/driver.ts';
 import { table, targetsOf } from './bench/report.ts';
@@ -121,7 +121,7 @@ async function measure(plan: Plan): Promise<{ rows: Row[]; failures: string[] }>
   copyFileSync(BUNDLE, program);
   let mariadb: Promise<MariaDb> | null = null;
   const stores = storesIn(folder, () => {
-    mariadb ??= startMariadb();
+    mariadb ??= startMariadb(...SYNCED);
     return mariadb;
   });
   const rows: Row[] = [];

@@ -5,7 +5,7 @@ import { createLive } from '../../src/views/live/live.ts';
 import { pollFor } from '../../src/views/live/poll.ts';
 import { createRecent } from '../../src/views/live/recent.ts';
 import { createViews } from '../../src/views/views.ts';
-import { startMariadb } from '../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../kit/databases/mariadb.ts';
 import { eniWith, make, makeReady } from '../kit/ledger.ts';
 import { ENI, range, SUBNET } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -14,14 +14,13 @@ import { pause } from '../kit/wait.ts';
 const LARGE = parseCidr('10.0.0.0/16');
 const REST = { cooldownMs: 30_000, quarantineMs: 600_000 };
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const test = suite('views: MariaDB');
 test.after(() => mariadb.stop());
 
 test('a /16: its bars count what is there, and a move of another server is told', async () => {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const [store, other] = [mariadb.store(database), mariadb.store(database)];
-  await store.migrate();
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr: LARGE });
   await store.saveEnis([eniWith()]);
   await store.adopt(ENI);

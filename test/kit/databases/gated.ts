@@ -47,10 +47,9 @@ export interface Gated {
 
 /** A database of its own, where 10.0.1.10 and 10.0.1.11 are ready. */
 export async function openGated(mariadb: MariaDb, options: Partial<MysqlOptions>): Promise<Gated> {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const gate = await openGate(mariadb.port);
   const witness = mariadb.store(database);
-  await witness.migrate();
   await witness.add(newRows(10, 11));
   for (const last of [10, 11]) await makeReady(witness, last);
   const store = mariadb.store(database, options, { port: gate.port });

@@ -14,13 +14,14 @@ import {
   SHAPES,
   type Shape,
 } from '../../kit/databases/gated.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { make, one, rowsOf } from '../../kit/ledger.ts';
 import { byLength } from '../../kit/length.ts';
 import { ipsOf } from '../../kit/rows.ts';
+import { sideBySide } from '../../kit/side-by-side.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 /** What a server may say of a statement. 1180: a COMMIT failed; 1317: the statement was killed; 3024: it took too
  *  long; 4031: the server closed the session. */
 const ERRNOS = byLength<readonly number[]>({
@@ -30,14 +31,17 @@ const ERRNOS = byLength<readonly number[]>({
 });
 const CALL_TIMEOUT_MS = 500;
 
-const errors = suite<Gated>('store: MariaDB reports an error');
-errors.before(async context => {
-  Object.assign(context, await openGated(mariadb, { callTimeoutMs: CALL_TIMEOUT_MS }));
-});
-errors.after(async ({ close }) => {
-  await close();
-  await mariadb.stop();
-});
+/** Most of a move is its pauses between tries. */
+const LANES = 8;
+
+const suiteOfErrors = suite('store: MariaDB reports an error');
+const errors = sideBySide<Gated>(
+  suiteOfErrors,
+  LANES,
+  () => openGated(mariadb, { callTimeoutMs: CALL_TIMEOUT_MS }),
+  ({ close }) => close(),
+);
+suiteOfErrors.after(() => mariadb.stop());
 
 const signal = (errno: number): string => `SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = ${errno}`;
 type Alter = (statements: string[]) => string[];
@@ -140,4 +144,4 @@ for (const shape of SHAPES)
       if (name === 'UPDATE')
         assert.equal(await tryMove(context, shape, before(step, 1205), null), { answer: 'made', writes: 1 });
   });
-errors.run();
+suiteOfErrors.run();

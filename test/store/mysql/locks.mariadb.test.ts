@@ -5,37 +5,59 @@ import { LOCKED_MAX_MS } from '../../../src/store/lock-wait.ts';
 import { LOCK_WAIT_S } from '../../../src/store/mysql/connection.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { openGate } from '../../kit/databases/gate.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { failureOf } from '../../kit/failures.ts';
 import { newRow, one, putOn, rowsOf } from '../../kit/ledger.ts';
+import { byLength } from '../../kit/length.ts';
 import { ENI, ip, OTHER_SUBNET, range, SUBNET } from '../../kit/rows.ts';
+import { sideBySide } from '../../kit/side-by-side.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { pause } from '../../kit/wait.ts';
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const LOCKED = range(10, 10);
 const ROWS = range(100, 10);
 const CLIENTS = 20;
+/** Most of a test is waiting for locks. */
+const LANES = 3;
 /** What nobody else than the holder of a lock should wait for. */
 const STRANGER_MAX_MS = 2_000;
-const LOAD_MS = 3_000;
+const LOAD_MS = byLength({ full: 3_000, short: 1_000, leftOut: '2 of the 3 s of load beside a locked row' });
+const COUNTS = byLength<readonly number[]>({
+  full: [1, 2, LOCKED.length],
+  short: [1, LOCKED.length],
+  leftOut: 'load beside two locked rows',
+});
 
 interface Context {
   database: string;
   store: Store;
 }
-const locks = suite<Context>("store: MariaDB and a stranger's lock");
-locks.before.each(async context => {
-  context.database = await mariadb.fresh();
-  context.store = mariadb.store(context.database);
-  await context.store.migrate();
-  for (const subnet of [SUBNET, OTHER_SUBNET]) {
-    await context.store.add(ROWS.map(last => newRow(last, { subnet })));
-    await putOn(context.store, await rowsOf(context.store, ROWS, subnet), ENI);
-  }
-});
-locks.after.each(({ store }) => store.close());
-locks.after(() => mariadb.stop());
+const suiteOfLocks = suite("store: MariaDB and a stranger's lock");
+suiteOfLocks.after(() => mariadb.stop());
+const inLane = sideBySide(
+  suiteOfLocks,
+  LANES,
+  async () => {},
+  async () => {},
+);
+
+/** Adds a test with a database of its own. */
+function locks(name: string, body: (context: Context) => Promise<void>): void {
+  inLane(name, async () => {
+    const database = await mariadb.migrated();
+    const store = mariadb.store(database);
+    try {
+      for (const subnet of [SUBNET, OTHER_SUBNET]) {
+        await store.add(ROWS.map(last => newRow(last, { subnet })));
+        await putOn(store, await rowsOf(store, ROWS, subnet), ENI);
+      }
+      await body({ store, database });
+    } finally {
+      await store.close();
+    }
+  });
+}
 
 /** Keeps these rows locked until it is let go. */
 const lock = (database: string, lasts: readonly number[]) => {
@@ -89,7 +111,7 @@ async function loadBeside(store: Store, locked: readonly number[], rows: ReturnT
   return { ...loaded, refused: await refusing };
 }
 
-for (const count of [1, 2, LOCKED.length])
+for (const count of COUNTS)
   locks(`${count} rows locked: moves of other rows of both subnets go on`, async ({ store, database }) => {
     const locked = LOCKED.slice(0, count);
     const before = await rowsOf(store, locked);
@@ -148,4 +170,4 @@ locks('the whole table locked: every move is told so, and none is made', async (
   assert.equal(await one(store, 10), before);
   assert.is((await store.move([claim(before)])).length, 1);
 });
-locks.run();
+suiteOfLocks.run();

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Ipv4 } from '../../../src/domain/address.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import type { Origin } from '../../../src/domain/origin.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
 import { failure, NOT_WARM, pooled, type World } from '../../kit/world.ts';
@@ -33,12 +33,11 @@ interface Context {
   run(statement: string): Promise<unknown>;
 }
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const beside = suite<Context>('old servers: MariaDB');
 beside.before.each(async context => {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const store = mariadb.store(database);
-  await store.migrate();
   // No rest, since the database's time cannot be set forward.
   const w = await pooled({
     vpc: ROOMY,

@@ -2,7 +2,7 @@
 // two stores on one MariaDB, so that each has connections of its own, and claims that share ids between them.
 import type { Allocation, Change } from '../../../src/domain/allocation.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { newRows, putOn, rowsOf } from '../../kit/ledger.ts';
 import { ENI, range } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -10,14 +10,12 @@ import { assert, suite } from '../../kit/uvu.ts';
 const ROUNDS = 20;
 const [FIRST, SECOND] = [range(40, 10), range(40, 100)];
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const requests = suite<{ stores: [Store, Store] }>('store: MariaDB and the id of a request at two servers');
 requests.before.each(async context => {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   context.stores = [mariadb.store(database), mariadb.store(database)];
-  const [store] = context.stores;
-  await store.migrate();
-  await store.add(newRows(...FIRST, ...SECOND));
+  await context.stores[0].add(newRows(...FIRST, ...SECOND));
 });
 requests.after.each(async ({ stores }) => void (await Promise.all(stores.map(store => store.close()))));
 requests.after(() => mariadb.stop());

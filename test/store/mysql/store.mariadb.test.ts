@@ -12,18 +12,18 @@ import { setNow, statement } from '../../../src/store/mysql/sql.ts';
 import { DIALECT } from '../../../src/store/mysql/store.ts';
 import { createReads } from '../../../src/store/reads.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { freeFor, newRow } from '../../kit/ledger.ts';
 import { byLength } from '../../kit/length.ts';
 import { ENI, ipsOf, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { contract } from '../store.contract.ts';
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 
 contract('MariaDB', async () => {
   let skewMs = 0;
-  const store = mariadb.store(await mariadb.fresh(), { skewMs: () => skewMs });
+  const store = mariadb.store(await mariadb.migrated(), { skewMs: () => skewMs });
   const advance = (ms: number) => {
     skewMs += ms;
   };
@@ -54,9 +54,8 @@ big.after(async ({ small, store, connection }) => {
 
 /** A ledger of so many addresses, and a connection to its database. */
 async function filled(size: number): Promise<Filled> {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const store = mariadb.store(database);
-  await store.migrate();
   await store.add(range(size).map(n => newRow(0, { ip: nth(n) })));
   await toEveryStatus(store);
   const connection = await mariadb.connect(database);

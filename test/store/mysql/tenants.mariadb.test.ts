@@ -3,28 +3,26 @@
 // rolls a transaction back between two of them.
 import type { Change } from '../../../src/domain/allocation.ts';
 import { moveStatements } from '../../../src/store/mysql/move-statements.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { rowsOf } from '../../kit/ledger.ts';
 import { ENI, OTHER_ENI, range } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { raceFor, redWithin } from '../contract/tenants.ts';
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const quotas = suite('tenants: MariaDB');
 quotas.after(() => mariadb.stop());
 
 quotas('a quota: four servers that take addresses for one tenant at once do not pass it', async () => {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const stores = range(4).map(() => mariadb.store(database));
-  await stores[0]?.migrate();
   assert.is(await raceFor(stores, 7), 7);
   for (const store of stores) await store.close();
 });
 
 quotas('a quota: holds when a cluster rolls the transaction back between two statements', async () => {
-  const database = await mariadb.fresh();
+  const database = await mariadb.migrated();
   const store = mariadb.store(database);
-  await store.migrate();
   await redWithin(store, 5);
   const connection = await mariadb.connect(database);
   const changesFor = async (lasts: readonly number[], iface: typeof ENI) =>

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { InstanceId } from '../../../src/domain/ids.ts';
 import type { LedgerWitness } from '../../../src/domain/sighting.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { startMariadb } from '../../kit/databases/mariadb.ts';
+import { sharedMariadb } from '../../kit/databases/mariadb.ts';
 import { byLength } from '../../kit/length.ts';
 import { ENI, range } from '../../kit/rows.ts';
 import { sightingWith } from '../../kit/sightings.ts';
@@ -15,15 +15,13 @@ const ROUNDS = byLength({ full: 100, short: 15, leftOut: 'races of servers that 
 /** More than one statement takes. */
 const LASTS = range(300);
 
-const mariadb = await startMariadb();
+const mariadb = await sharedMariadb();
 const readings = suite('readings of hosts: MariaDB');
 readings.after(() => mariadb.stop());
 
 async function opened(count: number): Promise<Store[]> {
-  const database = await mariadb.fresh();
-  const stores = range(count).map(() => mariadb.store(database));
-  await stores[0]?.migrate();
-  return stores;
+  const database = await mariadb.migrated();
+  return range(count).map(() => mariadb.store(database));
 }
 const marked = ({ ticket }: LedgerWitness) => LASTS.map(last => sightingWith(last, { name: ticket }));
 const marks = async (store: Store) => new Set((await store.sightings([ENI])).rows.map(one => one.name));
