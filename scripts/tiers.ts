@@ -33,7 +33,7 @@ export const TIERS: readonly Tier[] = [
     shortS: 180,
     limitMs: 20 * MINUTE_MS,
     shortElsewhere: {
-      files: /^test\/(agent|http|main|store|trust|witness)|serve/,
+      files: /^test\/(agent|http|store|trust|witness)|serve/,
       leftOut: 'on Bun and Deno all but listeners, connections, TLS, files and processes, and the stores',
     },
   },
@@ -69,7 +69,7 @@ export const TIERS: readonly Tier[] = [
     needs: ['./dist/ec2-ipam.mjs'],
     shortS: 75,
     limitMs: 15 * MINUTE_MS,
-    shortElsewhere: { files: /fuzz/, leftOut: 'clients on Bun and Deno that compare the three runtimes' },
+    shortElsewhere: { files: /fuzz|streams/, leftOut: 'clients and a terminal on Bun and Deno' },
   },
   {
     name: 'browser',
