@@ -6,6 +6,7 @@ import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
 import { availableIn, fullOf, nextTurn, sumOf } from './parts/counts.ts';
 import type { Forecast } from './parts/forecast.ts';
+import { lastEventBefore, type Moment } from './parts/moments.ts';
 import { readProblems } from './parts/problems.ts';
 import { type ReservedRange, reservedRanges } from './parts/reserved-ranges.ts';
 import {
@@ -93,12 +94,13 @@ const RESERVED_BLOCKS_MAX = 64;
 
 export async function readOverview(sources: Sources): Promise<Overview> {
   const { store, counts, forecast } = sources;
-  const lastEvent = sources.lastEvent();
+  const moments: [Moment, ...Moment[]] = [sources.moment()];
   const subnets = await sources.subnets();
   const summaries: SubnetSummary[] = [];
   const reserved: ReservedRange[] = [];
   for (const subnet of subnets) {
-    const blocks = await counts(subnet);
+    const { blocks, begun } = await counts(subnet);
+    moments.push(begun);
     summaries.push(await summaryOf(subnet, blocks, forecast));
     reserved.push(...(await reservedIn(store, subnet, blocks)));
   }
@@ -106,7 +108,7 @@ export async function readOverview(sources: Sources): Promise<Overview> {
   const listed = [...Map.groupBy(problems, ({ kind }) => kind).values()].map(of => of.slice(0, LISTED_MAX));
   const shown = listed.flat();
   return {
-    ...{ now, lastEvent },
+    ...{ now, lastEvent: lastEventBefore(...moments) },
     problems: shown.sort((a, b) => PROBLEMS.indexOf(a.kind) - PROBLEMS.indexOf(b.kind)),
     problemsLeft: problems.length - shown.length,
     subnets: summaries.sort((a, b) => b.full - a.full || (a.id < b.id ? -1 : 1)),

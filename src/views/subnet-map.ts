@@ -5,6 +5,7 @@ import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { SubnetSummary, summaryOf } from './overview.ts';
 import { sumOf } from './parts/counts.ts';
+import { lastEventBefore } from './parts/moments.ts';
 import { namesOf } from './parts/names.ts';
 import {
   boolean,
@@ -64,8 +65,9 @@ export async function readSubnetMap(
   block: Cidr | null,
 ): Promise<SubnetMap> {
   const { store, policy, counts, forecast } = sources;
-  const lastEvent = sources.lastEvent();
-  const blocks = await counts(subnet);
+  const moment = sources.moment();
+  const { blocks, begun } = await counts(subnet);
+  const lastEvent = lastEventBefore(moment, begun); // the counts may be kept from before
   const summary = await summaryOf(subnet, blocks, forecast);
   const shown = block ?? (subnet.cidr.maskLength >= CELLS_MASK ? subnet.cidr : null);
   if (shown === null) {

@@ -12,6 +12,7 @@ import { type Overview, type Problem, readOverview } from './overview.ts';
 import { createSubnetCounts, type SubnetCounts } from './parts/counts.ts';
 import { createForecast } from './parts/forecast.ts';
 import { kept } from './parts/kept.ts';
+import { createMoments, type Moment } from './parts/moments.ts';
 import { type DryPool, ofHolders, readDryPools } from './parts/problems.ts';
 import { readSearch, type SearchView } from './search.ts';
 import type { RestTimes } from './shapes.ts';
@@ -42,6 +43,8 @@ export interface Viewed {
 
 /** What readers of views share. */
 export interface Sources extends Viewed {
+  /** The moment now. */
+  readonly moment: () => Moment;
   readonly counts: SubnetCounts;
   readonly subnets: () => Promise<readonly LedgerSubnet[]>;
   /** What is wrong with holders. */
@@ -66,9 +69,11 @@ export interface Views {
 
 export function createViews(viewed: Viewed): Views {
   const { store, clock } = viewed;
+  const moment = createMoments(viewed.lastEvent);
   const sources: Sources = {
     ...viewed,
-    counts: createSubnetCounts(store, clock),
+    moment,
+    counts: createSubnetCounts(store, clock, moment),
     subnets: kept(() => store.subnets(), KEPT_MS, clock),
     holders: kept(() => ofHolders(store), ROWS_KEPT_MS, clock),
     dryPools: kept(() => readDryPools(viewed), ROWS_KEPT_MS, clock),

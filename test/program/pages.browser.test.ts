@@ -135,6 +135,43 @@ pages(
 );
 
 pages(
+  'a page that is fetched again, but is from before what moved: is fetched once more',
+  async ({ site, at, browser }) => {
+    await browser.look(at + MAP, 'light', async page => {
+      let old = '';
+      let mustBeOld = false;
+      await page.route(at + MAP, async route => {
+        if (route.request().resourceType() === 'document') {
+          old = await (await route.fetch()).text();
+          // Nothing is fetched for the time alone.
+          await route.fulfill({
+            body: old.replace(/ data-every="\d+"/, ''),
+            contentType: 'text/html; charset=utf-8',
+          });
+        } else if (mustBeOld) {
+          mustBeOld = false;
+          await route.fulfill({ body: old, contentType: 'text/html; charset=utf-8' });
+        } else await route.continue();
+      });
+      const refreshed = page.waitForResponse(answer => answer.request().resourceType() === 'fetch');
+      await page.reload();
+      await refreshed; // as the stream has begun
+      const allocated = page.locator('[data-count="allocated"]').first();
+      const before = Number(await allocated.textContent());
+      mustBeOld = true;
+      await start(site, 'web', '10.0.0.207');
+      await shows(page, '10.0.0.207', 'allocated', 'container web');
+      await page
+        .locator('[data-count="allocated"]', { hasText: String(before + 1) })
+        .first()
+        .waitFor();
+      assert.is(mustBeOld, false);
+    });
+    await stop(site, '10.0.0.207');
+  },
+);
+
+pages(
   'a server that is started again: the page says so, comes back, and has what it missed',
   async context => {
     const { site, other, at, browser } = context;

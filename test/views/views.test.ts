@@ -116,6 +116,20 @@ test('the overview: goes on after the event before its reading, however long tha
   assert.is((await views.overview()).lastEvent, 'e-3');
 });
 
+test('counts that are kept: a view with them goes on after the event before they were made', async context => {
+  const { views, advance, live } = context;
+  const [mapAt, overviewAt] = [
+    async () => (await views.subnet(SUBNET, null))?.lastEvent,
+    async () => (await views.overview()).lastEvent,
+  ];
+  live.event = 'e-1';
+  assert.is(await mapAt(), 'e-1');
+  live.event = 'e-2';
+  assert.equal([await mapAt(), await overviewAt()], ['e-1', 'e-1']);
+  advance(1000);
+  assert.equal([await mapAt(), await overviewAt()], ['e-2', 'e-2']);
+});
+
 test('problems: drift, suspects, calls in doubt and overdue, withheld addresses', async context => {
   const { store, advance, problems } = context;
   await store.beat('server-1', false);

@@ -6,7 +6,8 @@ import type { Cell } from '../../views/shapes.ts';
 const AGAIN_MS = 2000;
 
 interface Followed {
-  moved(cells: readonly Cell[]): void;
+  /** `id`: of the event. */
+  moved(cells: readonly Cell[], id: string): void;
   /** Something may have happened that was not told. */
   missed(): void;
 }
@@ -40,7 +41,7 @@ export function follow(address: string, word: HTMLElement | null, followed: Foll
     opened.addEventListener('moved', ({ data, lastEventId }) => {
       if (lastEventId !== '') url.searchParams.set('after', lastEventId);
       const { cells }: MovedEvent = JSON.parse(data);
-      followed.moved(cells);
+      followed.moved(cells, lastEventId);
     });
     opened.addEventListener('reset', () => followed.missed());
     // The browser connects again by itself when a connection broke, but not after an error of HTTP.

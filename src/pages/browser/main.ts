@@ -11,11 +11,11 @@ const cells = createCells(document, () => Date.now() + aheadMs);
 const refresh = createRefresh(document, cells);
 if (live !== undefined)
   follow(live, document.getElementById('live'), {
-    moved(moved) {
+    moved(moved, id) {
       cells.move(moved);
-      refresh();
+      refresh(id);
     },
-    missed: refresh,
+    missed: () => refresh(),
   });
 if (every !== undefined)
   setInterval(() => {

@@ -1,4 +1,5 @@
 /** Fetches the page again, and takes from it what changed. */
+import { isBefore } from '../../views/live/event-id.ts';
 import type { Cells } from './cells.ts';
 
 /** The least pause between two fetches. What moved is shown at once; this is for the counts, and for all else. */
@@ -6,8 +7,9 @@ const PAUSE_MS = 2000;
 const FETCH_MAX_MS = 10_000;
 
 /** Returns a function that asks for what is new: at once, or after the pause. Calls meanwhile are one. What fails is tried
- *  again after the pause. */
-export function createRefresh(page: Document, cells: Cells): () => void {
+ *  again after the pause, and so is a page from before the event `after`: the server keeps its counts for a second. */
+export function createRefresh(page: Document, cells: Cells): (after?: string) => void {
+  let heard = '';
   let isWanted = false;
   let isBusy = false;
 
@@ -15,20 +17,24 @@ export function createRefresh(page: Document, cells: Cells): () => void {
     isBusy = true;
     while (isWanted) {
       isWanted = false;
-      await take(page, cells).catch(() => {
+      try {
+        isWanted ||= isBefore(await take(page, cells), heard);
+      } catch {
         isWanted = true;
-      });
+      }
       await new Promise(resolve => setTimeout(resolve, PAUSE_MS));
     }
     isBusy = false;
   }
-  return () => {
+  return after => {
+    heard = after ?? heard;
     isWanted = true;
     if (!isBusy) void run();
   };
 }
 
-async function take(page: Document, cells: Cells): Promise<void> {
+/** Returns the last event before the page was made. */
+async function take(page: Document, cells: Cells): Promise<string> {
   const answer = await fetch(location.href, { signal: AbortSignal.timeout(FETCH_MAX_MS) });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const newer = new DOMParser().parseFromString(await answer.text(), 'text/html');
@@ -37,6 +43,7 @@ async function take(page: Document, cells: Cells): Promise<void> {
     const now = newer.querySelector(`[data-fresh="${part.getAttribute('data-fresh')}"]`);
     if (now !== null && !now.isEqualNode(part)) replace(part, now);
   }
+  return new URL(newer.body.dataset.live ?? '', location.href).searchParams.get('after') ?? '';
 }
 
 /** Keeps the focus where it was: on the link to the same place. */

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import type { Allocation } from '../../domain/allocation.ts';
 import type { Observer } from '../../domain/observer.ts';
 import { type Cell, cellOf, type RestTimes } from '../shapes.ts';
+import { eventId, numberIn } from './event-id.ts';
 import type { MovedEvent } from './events.ts';
 
 /** The most readers at a time. */
@@ -94,7 +95,7 @@ export function createLive(
   let cancelBeat: (() => void) | null = null;
   let onFirst = () => {};
 
-  const idOf = (number: number): string => `${epoch}-${number}`;
+  const idOf = (number: number): string => eventId(epoch, number);
 
   /** Whether somebody looks, or may come back. Forgets all when nobody does. */
   function record(): boolean {
@@ -230,10 +231,10 @@ export function createLive(
     };
   }
 
-  /** Null: the id is of another process, or it is none. */
+  /** Null: it is no event of this process. */
   function seqIn(id: string): number | null {
-    const [of, number = ''] = id.split('-');
-    return of === epoch && /^\d{1,15}$/.test(number) && Number(number) <= seq ? Number(number) : null;
+    const number = numberIn(epoch, id);
+    return number !== null && number <= seq ? number : null;
   }
 
   return {

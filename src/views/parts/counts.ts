@@ -5,22 +5,30 @@ import type { BlockCount } from '../../store/looks.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import type { Counts } from '../shapes.ts';
 import { kept } from './kept.ts';
+import type { Moment } from './moments.ts';
 
 /** Counts are good for so long. */
 const KEPT_MS = 1000;
 /** Subnets whose counts are kept. */
 const SUBNETS_MAX = 1000;
 
-export type SubnetCounts = (subnet: LedgerSubnet) => Promise<readonly BlockCount[]>;
+export interface Counted {
+  readonly blocks: readonly BlockCount[];
+  readonly begun: Moment;
+}
+export type SubnetCounts = (subnet: LedgerSubnet) => Promise<Counted>;
 
 /** Returns a function that counts a subnet at most once a second, never twice at a time. */
 export function createSubnetCounts(
   store: Pick<Store, 'blocks' | 'partsOf'>,
   clock: () => number,
+  moment: () => Moment,
 ): SubnetCounts {
-  const byId = new Map<string, () => Promise<readonly BlockCount[]>>();
+  const byId = new Map<string, () => Promise<Counted>>();
   return ({ id, cidr }) => {
-    const count = byId.get(id) ?? kept(() => countAll(store, id, cidr), KEPT_MS, clock);
+    const count =
+      byId.get(id) ??
+      kept(async () => ({ begun: moment(), blocks: await countAll(store, id, cidr) }), KEPT_MS, clock);
     if (byId.size < SUBNETS_MAX) byId.set(id, count);
     return count();
   };

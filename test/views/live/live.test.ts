@@ -2,6 +2,7 @@
 // nothing is kept while nobody looks. Method: a clock and timers that the test moves.
 import * as v from 'valibot';
 import type { Allocation } from '../../../src/domain/allocation.ts';
+import { isBefore } from '../../../src/views/live/event-id.ts';
 import { MovedEvent } from '../../../src/views/live/events.ts';
 import { createLive, type Live, READERS_MAX, type Reader } from '../../../src/views/live/live.ts';
 import { ip, OTHER_SUBNET, range, rowWith, SUBNET } from '../../kit/rows.ts';
@@ -223,4 +224,16 @@ test('the end: readers who wait are told, and nobody comes after it', async ({ l
   assert.is((await told).event, 'end');
   assert.is(live.open({ after: null, subnet: null, drop: () => {} }), null);
 });
+for (const [one, other, expected] of [
+  ['0a-1', '0a-2', true],
+  ['0a-9', '0a-10', true],
+  ['0a-2', '0a-2', false],
+  ['0a-3', '0a-2', false],
+  ['0a-1', '0b-2', false],
+  ['', '0a-2', false],
+  ['0a-1', '', false],
+] as const)
+  test(`event "${one}": ${expected ? 'is' : 'is not'} before "${other}"`, () => {
+    assert.is(isBefore(one, other), expected);
+  });
 test.run();
