@@ -1,7 +1,7 @@
 /** Rendering of what has many parts, a few at a time, so that a page never holds up the requests of Docker. */
-import { setImmediate as turn } from 'node:timers/promises';
 import { raw } from 'hono/html';
 import type { JSX } from 'hono/jsx/jsx-runtime';
+import { nextTurn } from '../domain/next-turn.ts';
 
 interface PortionsOptions<T> {
   readonly items: readonly T[];
@@ -20,7 +20,7 @@ export function Portions<T>(options: PortionsOptions<T>) {
 async function render<T>({ items, size, show }: PortionsOptions<T>) {
   const texts: string[] = [];
   for (let at = 0; at < items.length; at += size) {
-    await turn();
+    await nextTurn();
     for (const item of items.slice(at, at + size)) texts.push(String(await show(item)));
   }
   return raw(texts.join(''));

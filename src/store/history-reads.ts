@@ -1,11 +1,17 @@
-/** Who held an address, by its row and by the records of the history. */
-import { type SQL, sql } from 'drizzle-orm';
+/** Who held an address, by its row and by the records of the history; and the calls to EC2. */
+import { getTableColumns, type SQL, sql } from 'drizzle-orm';
 import type { Ipv4 } from '../domain/address.ts';
 import type { Cause } from '../domain/allocation.ts';
-import { type Tenure, tenureOf } from '../domain/history.ts';
+import { type Ec2CallRecord, type Tenure, tenureOf } from '../domain/history.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import { createReads, type Dialect } from './reads.ts';
-import { type Row, toAllocation } from './rows.ts';
+import { nextTurn } from '../domain/next-turn.ts';
+import type { Read } from './looks.ts';
+import { createReads, type Dialect, NOW } from './reads.ts';
+import { decode, type Row, toAllocation } from './rows.ts';
+import type { Reading } from './store.ts';
+
+/** Calls that are read at a time. */
+const CALLS_AT_ONCE = 250;
 
 /** Two selects for `tenuresIn`. A move between them may be in both of their answers. */
 export function historyReads(dialect: Dialect, subnet: SubnetId, ip: Ipv4, limit: number): SQL[] {
@@ -42,3 +48,33 @@ const endedIn = (row: Row): Tenure => ({
   endedBy: row.cause as Cause,
   ...{ endRequest: row.request as string | null, endServer: row.server as string },
 });
+
+/** `Store.ec2Calls`, some calls at a time, between which the requests of Docker go on. Those of one time go together. */
+export async function readEc2Calls(
+  read: Read,
+  { tables: { ec2Call } }: Dialect,
+  forMs: number,
+  limit: number,
+): Promise<Reading<Ec2CallRecord>> {
+  const columns = getTableColumns(ec2Call);
+  const { at } = ec2Call;
+  const calls: Ec2CallRecord[] = [];
+  for (let isEarlier = sql``; ; ) {
+    const rest = sql`${at} >= ${NOW} - ${forMs}${isEarlier}`;
+    const { rows: last } = await read([
+      sql`SELECT ${at} FROM ${ec2Call} WHERE ${rest} ORDER BY ${at} DESC LIMIT 1 OFFSET ${CALLS_AT_ONCE - 1}`,
+    ]);
+    const first = last[0]?.at;
+    const part = first === undefined ? rest : sql`${rest} AND ${at} >= ${first}`;
+    const { now, rows } = await read([
+      sql`SELECT * FROM ${ec2Call} WHERE ${part} ORDER BY ${at} DESC LIMIT ${limit - calls.length}`,
+    ]);
+    for (const row of rows) {
+      const call = decode<Ec2CallRecord & { ips: string }>(columns, row);
+      calls.push({ ...call, ips: call.ips.split(',') as Ipv4[] });
+    }
+    if (first === undefined || calls.length >= limit) return { now, rows: calls };
+    isEarlier = sql` AND ${at} < ${first}`;
+    await nextTurn();
+  }
+}

@@ -1,10 +1,12 @@
-/** The reads of the ledger that people are shown something by. They decide nothing. */
+/** The reads of the ledger that people are shown something by. They decide nothing. What concerns the addresses on all ENIs
+ *  is read in parts of the ENIs (parts.ts). */
 import { getTableColumns, type SQL, sql } from 'drizzle-orm';
 import type { AddressRange, Ipv4 } from '../domain/address.ts';
 import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { LedgerSighting } from '../domain/sighting.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
+import { inEniParts } from './parts.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
 import type { LedgerEni, Reading } from './store.ts';
@@ -76,7 +78,7 @@ export interface Looks {
   sightingsAt(subnet: SubnetId, ips: readonly Ipv4[]): Promise<Reading<LedgerSighting>>;
 }
 
-type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
+export type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<Row>>;
 
 export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect: Dialect): Looks {
   const { allocation, eni, history, sighting } = dialect.tables;
@@ -84,8 +86,6 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
   const { generation, holder, iface, missingSince, movedAt, number, placedAt, reservedFor, status, token } =
     allocation;
   const isHeld = sql`${status} = 'allocated'`;
-  // The rows that are on no ENI are not read: the index of ENIs leads.
-  const isOnEni = sql`${iface} > ''`;
 
   const rowsOf = async (selects: readonly SQL[]): Promise<Reading<Allocation>> => {
     const { now, rows } = await read(selects);
@@ -93,6 +93,13 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
   };
   const inPart = (subnet: SubnetId, range: AddressRange): SQL =>
     sql`${allocation.subnet} = ${subnet} AND ${isIn(range)}`;
+  /** The rows on ENIs. Those that are on none are not read: the index of ENIs leads. */
+  const onEnis = async (limit: number, selectIn: (isOnEni: SQL, left: number) => SQL) => {
+    const { now, rows } = await inEniParts(read, dialect, limit, (isPart, left) =>
+      selectIn(isPart(iface), left),
+    );
+    return { now, rows: rows.map(toAllocation) };
+  };
 
   return {
     partsOf: range => partsOf(range, dialect.partMax),
@@ -139,27 +146,42 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
         ({ id, seenAt }) =>
           sql`(${movedAt} >= ${seenAt - UNANSWERED_MAX_MS} AND SUBSTR(${token}, 1, ${id.length}) = ${id})`,
       );
-      const by = sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${since}
-        AND (${sql.join(isBy, sql` OR `)}) LIMIT ${limit}`;
+      const missing = await onEnis(
+        limit,
+        (isOnEni, left) =>
+          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${missingSince} IS NOT NULL LIMIT ${left}`,
+      );
+      const by =
+        servers.length === 0
+          ? []
+          : (
+              await onEnis(
+                limit,
+                (isOnEni, left) => sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${movedAt} >= ${since}
+                  AND (${sql.join(isBy, sql` OR `)}) LIMIT ${left}`,
+              )
+            ).rows;
       const name = dialect.fingerprint(holder);
-      const doubles = sql`SELECT ${iface} AS on_eni, ${name} AS named FROM ${allocation}
-        WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${name} HAVING COUNT(*) > 1`;
-      const { now, rows } = await rowsOf([
-        sql`${select} WHERE ${isOnEni} AND ${isHeld} AND ${missingSince} IS NOT NULL LIMIT ${limit}`,
-        ...(servers.length === 0 ? [] : [by]),
-        sql`${select} JOIN (${doubles}) AS doubles ON ${iface} = on_eni AND ${name} = named
-          WHERE ${isHeld} LIMIT ${limit}`,
-      ]);
-      return { now, rows: withoutDoubles(rows) };
+      const doubles = await onEnis(limit, (isOnEni, left) => {
+        const named = sql`SELECT ${iface} AS on_eni, ${name} AS named FROM ${allocation}
+          WHERE ${isOnEni} AND ${isHeld} AND ${holder} IS NOT NULL GROUP BY ${iface}, ${name} HAVING COUNT(*) > 1`;
+        return sql`${select} JOIN (${named}) AS doubles ON ${iface} = on_eni AND ${name} = named
+          WHERE ${isHeld} LIMIT ${left}`;
+      });
+      return { now: doubles.now, rows: withoutDoubles([...missing.rows, ...by, ...doubles.rows]) };
     },
     async lowPools(low, limit) {
       const isReady = sql`SUM(CASE WHEN ${status} = 'ready' THEN 1 ELSE 0 END)`;
-      const { now, rows } = await read([
-        sql`SELECT ${eni.id}, ${isReady} AS ready, COALESCE(MAX(${movedAt}), 0) AS moved
-          FROM ${eni} LEFT JOIN ${allocation} ON ${iface} = ${eni.id} AND ${allocation.primary} = 0
-          WHERE ${eni.ours} = 1 AND ${eni.releasedAt} IS NULL AND ${eni.instance} IS NOT NULL
-          GROUP BY ${eni.id} HAVING ${isReady} < ${low} ORDER BY ${eni.id} LIMIT ${limit}`,
-      ]);
+      const { now, rows } = await inEniParts(
+        read,
+        dialect,
+        limit,
+        (isPart, left) =>
+          sql`SELECT ${eni.id}, ${isReady} AS ready, COALESCE(MAX(${movedAt}), 0) AS moved
+            FROM ${eni} LEFT JOIN ${allocation} ON ${iface} = ${eni.id} AND ${allocation.primary} = 0
+            WHERE ${isPart(eni.id)} AND ${eni.ours} = 1 AND ${eni.releasedAt} IS NULL AND ${eni.instance} IS NOT NULL
+            GROUP BY ${eni.id} HAVING ${isReady} < ${low} ORDER BY ${eni.id} LIMIT ${left}`,
+      );
       return {
         now,
         rows: rows.map(row => ({
@@ -169,10 +191,12 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
       };
     },
     heldBy: (text, limit) =>
-      rowsOf([
-        sql`${select} WHERE ${isOnEni} AND ${isHeld} AND INSTR(${holder}, ${text}) > 0
-          ORDER BY ${iface}, ${number} LIMIT ${limit}`,
-      ]),
+      onEnis(
+        limit,
+        (isOnEni, left) =>
+          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND INSTR(${holder}, ${text}) > 0
+            ORDER BY ${iface}, ${number} LIMIT ${left}`,
+      ),
     async enisNamed(ids) {
       if (ids.length === 0) return [];
       return (await read([sql`SELECT * FROM ${eni} WHERE ${eni.id} IN ${ids}`])).rows.map(eniOf);

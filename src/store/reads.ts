@@ -42,8 +42,8 @@ export interface Dialect {
   readonly numberOfFree: SQL;
   /** The first column of the index `intent`. */
   readonly intentAt: Column;
-  /** How many addresses of a large subnet are read in one statement for people: SQLite reads them while this process
-   *  waits. */
+  /** How many addresses of a large subnet, or on ENIs, are read in one statement for people: SQLite reads them while this
+   *  process waits. */
   readonly partMax: number;
   /** The same for equal texts, and short: MySQL groups 30,000 long texts in a second, and their hashes in a tenth of that. */
   fingerprint(column: Column): SQL;

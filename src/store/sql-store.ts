@@ -1,10 +1,10 @@
 /** The part of the ledger that MySQL and SQLite share: all reads, and the writes of the small tables. */
 import { getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
-import { formatCidr, type Ipv4, parseCidr } from '../domain/address.ts';
-import { type Ec2CallRecord, RESULT_CHARS_MAX } from '../domain/history.ts';
+import { formatCidr, parseCidr } from '../domain/address.ts';
+import { RESULT_CHARS_MAX } from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
-import { historyReads, tenuresIn } from './history-reads.ts';
+import { historyReads, readEc2Calls, tenuresIn } from './history-reads.ts';
 import { createLooks } from './looks.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, type Row, toAllocation } from './rows.ts';
@@ -19,7 +19,7 @@ import {
   type Tally,
   TRIMMED_MAX,
 } from './store.ts';
-import { createTenantReads, limitedIn, toTenant } from './tenants.ts';
+import { createTenantReads, limitedIn, readTenants } from './tenants.ts';
 import { portions, upsertInto, type Values } from './upsert.ts';
 
 /** How the statements are sent. The database may execute a call twice. */
@@ -135,14 +135,7 @@ export function createSharedStore(
         sql`UPDATE ${ec2Call} SET ended_at = ${NOW}, result = ${short} WHERE ${ec2Call.id} = ${id}`,
       ]);
     },
-    async ec2Calls(forMs, limit) {
-      const { now, rows } = await read([
-        sql`SELECT * FROM ${ec2Call} WHERE ${ec2Call.at} >= ${NOW} - ${forMs} ORDER BY ${ec2Call.at} DESC LIMIT ${limit}`,
-      ]);
-      const columns = getTableColumns(ec2Call);
-      const records = rows.map(row => decode<Ec2CallRecord & { ips: string }>(columns, row));
-      return { now, rows: records.map(row => ({ ...row, ips: row.ips.split(',') as Ipv4[] })) };
-    },
+    ec2Calls: (forMs, limit) => readEc2Calls(read, dialect, forMs, limit),
     async historyEnd(ageMs, recordsMax) {
       const { now, rows } = await read([nthRecord(history, sql`DESC`, recordsMax)]);
       return Math.max(now - ageMs - 1, Number(rows[0]?.at ?? 0));
@@ -208,10 +201,7 @@ export function createSharedStore(
     async removeTenant(name) {
       await write([sql`DELETE FROM ${tenant} WHERE ${tenant.name} = ${name}`]);
     },
-    async tenants() {
-      const { rows } = await read(tenantReads.all);
-      return rows.map(toTenant).sort((a, b) => (a.name < b.name ? -1 : 1));
-    },
+    tenants: () => readTenants(read, dialect),
     async tenantProfiles() {
       const { rows } = await read([tenantReads.profiles]);
       return new Map(rows.map(row => [String(row.profile), String(row.name)]));

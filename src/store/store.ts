@@ -200,6 +200,7 @@ export interface Store extends Looks, SightingStore {
   intents(ageMs: number, limit: number): Promise<Reading<Allocation>>;
   /** Rows of the subnet that have one of the statuses, in the order of their addresses. */
   withStatus(subnet: SubnetId, statuses: readonly Status[]): Promise<Reading<Allocation>>;
+  /** Each row counts once, with the status that it has at some time of the call. */
   tally(): Promise<Tally[]>;
 
   subnets(): Promise<LedgerSubnet[]>;
@@ -220,7 +221,8 @@ export interface Store extends Looks, SightingStore {
   saveTenant(tenant: { name: string; quota: number; profile: string | null }): Promise<void>;
   /** The tenant has no quota any more. */
   removeTenant(name: string): Promise<void>;
-  /** The declared tenants and those that ENIs name, by name. */
+  /** The declared tenants and those that ENIs name, by name. What they use is read in parts of the ENIs, and decides
+   *  nothing. */
   tenants(): Promise<Tenant[]>;
   /** The declared tenants by their instance profiles. */
   tenantProfiles(): Promise<ReadonlyMap<string, string>>;

@@ -1,6 +1,7 @@
 /** One address: what it is now, who held it, and the EC2 calls that named it. */
 import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import { isUsedIdle } from '../domain/sighting.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { callsNaming, Ec2Call, Tenure } from './parts/history-parts.ts';
@@ -51,7 +52,9 @@ export async function readAddress(
   const [sighting] = (await store.sightingsAt(subnet, [ip])).rows;
   const isOfNow = sighting !== undefined && sighting.generation === row.generation;
   const [eni] = row.iface === null ? [] : await store.enisNamed([row.iface]);
+  await nextTurn();
   const { rows: tenures } = await store.history(subnet, ip, TENURES_MAX);
+  await nextTurn();
   return {
     ...{ now, lastEvent },
     cell: cellOf(row, policy, now, row.status === 'allocated' && isOfNow ? sighting.name : null),

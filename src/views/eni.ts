@@ -1,6 +1,7 @@
 /** One ENI: its limit, its pool, its addresses and what happened to them last. */
 import * as v from 'valibot';
 import type { Allocation } from '../domain/allocation.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { sumOf } from './parts/counts.ts';
@@ -72,6 +73,7 @@ export function roomOn({ addressLimit, prefixes }: LedgerEni, rows: readonly All
 export async function readEni(sources: Sources, eni: LedgerEni): Promise<EniView> {
   const { store, policy } = sources;
   const lastEvent = sources.lastEvent();
+  await nextTurn();
   const { now, rows } = await store.onEni(eni.id);
   const nameOf = await namesOf(store, eni.subnet, rows);
   const addresses = rows.map(row => cellOf(row, policy, now, nameOf(row)));

@@ -1,6 +1,7 @@
 /** The hosts: their certificates, when their agents were last seen, and what their witnesses last said. */
 import * as v from 'valibot';
 import { type Host, isBlocked } from '../domain/host.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import type { LedgerWitness } from '../domain/sighting.ts';
 import type { Store } from '../store/store.ts';
 import { count, countOrNull, described, NOW, string, stringOrNull, timeOrNull } from './shapes.ts';
@@ -41,7 +42,9 @@ export type HostsView = v.InferOutput<typeof HostsView>;
 /** By instance. */
 export async function readHosts(store: Store): Promise<HostsView> {
   const { now, rows: hosts } = await store.hosts();
+  await nextTurn();
   const { rows: readings } = await store.witnesses();
+  await nextTurn();
   const witnesses = new Map<string, LedgerWitness>(readings.map(one => [one.instance, one]));
   const enis = Map.groupBy(await store.enis(), ({ instance }): string => instance ?? '');
   const enrolled = new Map(hosts.map(host => [host.instance as string, host]));

@@ -2,9 +2,10 @@
 import * as v from 'valibot';
 import { formatCidr, formatRange, fromNumber, sizeOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
-import { availableIn, fullOf, nextTurn, sumOf } from './parts/counts.ts';
+import { availableIn, fullOf, sumOf } from './parts/counts.ts';
 import type { Forecast } from './parts/forecast.ts';
 import { lastEventBefore, type Moment } from './parts/moments.ts';
 import { readProblems } from './parts/problems.ts';

@@ -4,6 +4,7 @@ import { contains, type Ipv4, toNumber } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { boolean, described, string, stringOrNull } from './shapes.ts';
 import type { Sources } from './views.ts';
@@ -55,6 +56,7 @@ export async function readSearch({ store, subnets }: Sources, query: string): Pr
     for (const eni of await store.enisNamed([text as EniId])) add('eni', eni.id, homeOf(eni));
   if (text.startsWith('i-'))
     for (const eni of await store.enisOf(text as InstanceId)) add('instance', text, homeOf(eni));
+  await nextTurn();
   const { rows } = await store.heldBy(text, FOUND_MAX + 1);
   for (const row of rows.slice(0, FOUND_MAX)) add('container', row.holder ?? '', placeOf(row));
   return { query: text, found, hasMore: rows.length > FOUND_MAX };

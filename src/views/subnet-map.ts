@@ -1,6 +1,7 @@
 /** The map of a subnet: cells of a block of at most a /24, and bars of the /24 of a larger one. */
 import * as v from 'valibot';
 import { type Cidr, formatCidr, fromNumber } from '../domain/address.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import type { BlockCount } from '../store/looks.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { SubnetSummary, summaryOf } from './overview.ts';
@@ -74,6 +75,7 @@ export async function readSubnetMap(
     const { now } = await store.get(subnet.id, []);
     return { now, lastEvent, subnet: summary, block: null, cells: [], bars: barsOf(blocks), enis: [] };
   }
+  await nextTurn(); // who asked for the counts meanwhile has them in this turn too
   const { now, rows } = await store.inRange(subnet.id, shown);
   const nameOf = await namesOf(store, subnet.id, rows);
   const cells = rows.map(row => cellOf(row, policy, now, nameOf(row)));

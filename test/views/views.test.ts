@@ -20,6 +20,7 @@ import { createViews, type Views } from '../../src/views/views.ts';
 import { eniWith, make, makeReady, newRow, newRows, one } from '../kit/ledger.ts';
 import { ENI, ip, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../kit/rows.ts';
 import { noteSightings, sightingWith } from '../kit/sightings.ts';
+import { inTurns } from '../kit/turns.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
 const MINUTE_MS = 60_000;
@@ -290,6 +291,21 @@ const LARGE = parseCidr('10.0.0.0/22');
 async function enlarge(store: Store, cidr: Cidr = LARGE): Promise<void> {
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-0a', cidr });
 }
+
+test('many maps at once: a turn of the event loop has one of their blocks', async ({ store, viewsOf }) => {
+  const steps: string[] = [];
+  const views = viewsOf({
+    ...store,
+    inRange: (...given) => {
+      steps.push('block');
+      return store.inRange(...given);
+    },
+  });
+  const maps = () => Promise.all(range(10).map(() => views.subnet(SUBNET, null)));
+  await inTurns(maps, () => steps.push('turn'));
+  assert.is(steps.filter(step => step === 'block').length, 10);
+  assert.not.match(steps.join(' '), 'block block');
+});
 
 test('the map: has a cell for each address of a block, bars for a larger subnet', async ({
   store,

@@ -5,6 +5,7 @@ import process from 'node:process';
 import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import { type Observer, tellAll } from '../../domain/observer.ts';
 import type { AdminParts } from '../../http/admin/admin.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
@@ -212,7 +213,9 @@ async function shownOf(
   const views = createViews({ store, policy, recent, clock, lastEvent, server });
   return {
     api: once(async () => {
+      await nextTurn(); // the requests of Docker go on between the parts of the work
       const { createApi } = await import('../../http/admin/api.ts');
+      await nextTurn();
       return createApi(views, live, server.version, log);
     }),
     pages: createLazyPages({ views, version: server.version, log }),

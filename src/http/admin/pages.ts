@@ -1,4 +1,7 @@
-/** The pages, loaded when the first one is asked for: a server that nobody looks at needs no memory for them. */
+/** The pages, loaded when the first one is asked for: a server that nobody looks at needs no memory for them. That takes
+ *  some milliseconds, between which the requests of Docker go on. */
+import { nextTurn } from '../../domain/next-turn.ts';
+
 type Pages = typeof import('../../pages/pages.tsx');
 
 interface PagesApp {
@@ -12,8 +15,12 @@ export function createLazyPages(
   let loaded: Promise<PagesApp> | null = null;
   async function open(): Promise<PagesApp> {
     try {
+      await nextTurn();
       const { createPages } = await load();
-      return createPages(parts);
+      await nextTurn();
+      const pages = createPages(parts);
+      await nextTurn();
+      return pages;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') return FROM_SOURCE;
       throw error;

@@ -3,12 +3,13 @@ import { sql } from 'drizzle-orm';
 import { numberOf, spreadOf } from '../../domain/address.ts';
 import type { Allocation, Change } from '../../domain/allocation.ts';
 import { actionOf, ec2CallsIn, endsHolding, RESULT_CHARS_MAX, serverOf } from '../../domain/history.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import type { Observer } from '../../domain/observer.ts';
 import { ifaceAfter, roomOf, startsToCount } from '../../domain/tenant.ts';
 import { createGroupCommit, createTokens, keyOf } from '../group-commit.ts';
 import type { Dialect } from '../reads.ts';
 import { bytesOf, decode } from '../rows.ts';
-import { createSharedStore } from '../sql-store.ts';
+import { createSharedStore, type Database } from '../sql-store.ts';
 import type { NewAllocation, Store } from '../store.ts';
 import { createTenantReads, limitedIn } from '../tenants.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from '../token-bucket.ts';
@@ -17,6 +18,7 @@ import { fileErrorOf, openFile, type SqliteFile, whileLocked } from './file.ts';
 import { migrateSqlite, outdatedSqlite } from './migrate.ts';
 import { createMover, createNoter, type Mover, type Noter } from './move.ts';
 import * as tables from './schema.ts';
+import { tallyInParts } from './tally.ts';
 
 /** Rows of `add` in one transaction, which blocks the event loop. */
 const ADDED_MAX = 2_000;
@@ -87,6 +89,23 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
       return moved;
     });
 
+  const database: Database = {
+    read: (selects, limit = Number.POSITIVE_INFINITY) =>
+      on((file, now) => {
+        const rows = file.snapshot(() => {
+          const found = [];
+          for (const select of selects) if (found.length < limit) found.push(...file.rows(select, now));
+          return found;
+        });
+        return { now, rows: rows.slice(0, limit) };
+      }),
+    write: (changes, select) =>
+      write((file, now) => {
+        for (const change of changes) file.rows(change, now);
+        return { now, rows: select === undefined ? [] : file.rows(select, now) };
+      }),
+  };
+
   return {
     migrate: () => on(({ client }) => migrateSqlite(client)),
     outdated: () => on(({ client }) => outdatedSqlite(client, path)),
@@ -104,31 +123,13 @@ export function createSqliteStore(path: string, options: SqliteOptions = {}): St
       let added = 0;
       for (const portion of portions(list, ADDED_MAX)) {
         added += await write((file, now) => addRows(file, portion, now, token));
-        await new Promise(setImmediate);
+        await nextTurn();
       }
       return added;
     },
 
-    ...createSharedStore(
-      {
-        read: (selects, limit = Number.POSITIVE_INFINITY) =>
-          on((file, now) => {
-            const rows = file.snapshot(() => {
-              const found = [];
-              for (const select of selects) if (found.length < limit) found.push(...file.rows(select, now));
-              return found;
-            });
-            return { now, rows: rows.slice(0, limit) };
-          }),
-        write: (changes, select) =>
-          write((file, now) => {
-            for (const change of changes) file.rows(change, now);
-            return { now, rows: select === undefined ? [] : file.rows(select, now) };
-          }),
-      },
-      DIALECT,
-      hasHistory,
-    ),
+    ...createSharedStore(database, DIALECT, hasHistory),
+    tally: () => tallyInParts(database, DIALECT.partMax),
     noteAttachments: (seen, readAt) =>
       write(file => {
         for (const { id, attachment } of seen)

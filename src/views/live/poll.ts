@@ -2,8 +2,9 @@
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import type { Store } from '../../store/store.ts';
-import { nextTurn } from '../parts/counts.ts';
+import { portions } from '../../store/upsert.ts';
 import type { Live } from './live.ts';
 
 /** Between two reads of the rows. They have no index of what moved last, since that would cost each claim more than a page
@@ -17,6 +18,8 @@ const OVERLAP_MS = 10_000;
 const FIRST_MS = 30_000;
 /** More rows than a part of a subnet has. */
 const MOVED_MAX = 20_000;
+/** Rows that are told in one turn of the event loop. */
+const PUBLISHED_AT_ONCE = 250;
 
 interface PollParts {
   readonly store: Pick<Store, 'subnets' | 'partsOf' | 'movedWithin'>;
@@ -37,7 +40,11 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
     for (const { id, cidr } of await store.subnets())
       for (const part of store.partsOf(cidr)) {
         if (live.readers() === 0 || ended.signal.aborted) return;
-        live.publish((await store.movedWithin(id as SubnetId, part, withinMs, MOVED_MAX)).rows);
+        const { rows } = await store.movedWithin(id as SubnetId, part, withinMs, MOVED_MAX);
+        for (const some of portions(rows, PUBLISHED_AT_ONCE)) {
+          await nextTurn();
+          live.publish(some);
+        }
         await nextTurn();
       }
   }

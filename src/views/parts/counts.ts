@@ -1,6 +1,7 @@
 /** How many addresses of a subnet have each status, by /24. */
 import type { Cidr } from '../../domain/address.ts';
 import { STATUSES } from '../../domain/allocation.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import type { BlockCount } from '../../store/looks.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import type { Counts } from '../shapes.ts';
@@ -42,9 +43,6 @@ async function countAll(store: Pick<Store, 'blocks' | 'partsOf'>, id: LedgerSubn
   }
   return found;
 }
-
-/** Lets others go on: SQLite answers while this process waits. */
-export const nextTurn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
 
 export function sumOf(blocks: readonly Pick<BlockCount, 'status' | 'count'>[]): Counts {
   const counts = Object.fromEntries(STATUSES.map(status => [status, 0])) as Counts;

@@ -2,6 +2,7 @@
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { type Host, isBlocked } from '../../domain/host.ts';
 import type { InstanceId } from '../../domain/ids.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import { isUsedIdle } from '../../domain/sighting.ts';
 import { DEAD_AFTER_MS, suspects } from '../../domain/suspects.ts';
 import type { LedgerEni, LedgerServer, Store } from '../../store/store.ts';
@@ -149,6 +150,7 @@ export async function readDryPools({ store, policy }: Pick<Viewed, 'store' | 'po
     const { ready = 0, movedAt = 0 } = dry.get(eni.id) ?? {};
     const room = roomOn(eni, (await store.onEni(eni.id)).rows);
     pools.push({ eni, ready, room, since: movedAt || null });
+    await nextTurn();
   }
   return pools;
 }
@@ -188,7 +190,9 @@ const serverGone = ({ id, seenAt }: LedgerServer): Problem => ({
 /** A host without an ENI of the ledger is not missed: it was terminated, or nothing on it can leak. */
 async function ofHosts(store: Store): Promise<Problem[]> {
   const { now, rows: hosts } = await store.hosts();
+  await nextTurn();
   const { rows: witnesses } = await store.witnesses();
+  await nextTurn();
   const isLate = (at: number | null): at is number => at !== null && now - at > HOST_AWAY_MS;
   const used = new Set((await store.enis()).flatMap(({ ours, instance }) => (ours ? (instance ?? []) : [])));
   const byInstance = new Map<string, Host>(hosts.map(host => [host.instance, host]));

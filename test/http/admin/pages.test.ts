@@ -2,6 +2,7 @@
 // counts, or has fail as Node does.
 import { createLazyPages } from '../../../src/http/admin/pages.ts';
 import type { Views } from '../../../src/views/views.ts';
+import { inTurns } from '../../kit/turns.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 const PARTS = { views: {} as Views, version: '1.0.0', log: () => {} };
@@ -17,6 +18,30 @@ lazy('loading: when the first is asked for, and once', async () => {
   assert.is(loads, 0);
   for (const _ of [1, 2]) assert.is(await (await pages.fetch(REQUEST)).text(), 'a page');
   assert.is(loads, 1);
+});
+
+lazy('loading, making and showing them: others go on in between', async () => {
+  const steps: string[] = [];
+  const pages = createLazyPages(PARTS, async () => {
+    steps.push('load');
+    return {
+      createPages() {
+        steps.push('make');
+        return {
+          async fetch() {
+            steps.push('show');
+            return new Response('a page');
+          },
+        };
+      },
+    };
+  });
+  await inTurns(
+    () => pages.fetch(REQUEST),
+    () => steps.push('other'),
+  );
+  const others = /^(?:other )+load (?:other )+make (?:other )+show/;
+  assert.match(steps.join(' '), others);
 });
 
 lazy('Node, from source: says how to see them', async () => {

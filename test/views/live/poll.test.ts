@@ -1,12 +1,14 @@
 // Goal: what other servers move is told too, each once, while somebody looks. Method: two stores on one ledger in memory;
 // only what the poll reads reaches the readers; the pauses end when the test says so.
-import { parseCidr } from '../../../src/domain/address.ts';
+import { type AddressRange, parseCidr } from '../../../src/domain/address.ts';
+import type { Allocation } from '../../../src/domain/allocation.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { createLive, type Live, type Reader } from '../../../src/views/live/live.ts';
 import { pollFor } from '../../../src/views/live/poll.ts';
 import { make, makeReady, newRows } from '../../kit/ledger.ts';
-import { ENI, SUBNET } from '../../kit/rows.ts';
+import { ENI, ip, ipsOf, range, rowWith, SUBNET } from '../../kit/rows.ts';
+import { inTurns } from '../../kit/turns.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { until } from '../../kit/wait.ts';
 
@@ -161,6 +163,45 @@ test('a ledger that is slow: is read less often', async context => {
   }
   end();
   live.close();
+});
+
+test('many moves: are told some at a time, between which others go on', async () => {
+  const rows = range(1000).map(i => rowWith({ ip: ip(i), generation: 1 }));
+  const told: string[] = [];
+  const steps: ('told' | 'other')[] = [];
+  const poll = new Promise<void>(resolve => {
+    let begin = () => {};
+    const live = {
+      readers: () => 1,
+      onFirst: (first: () => void) => {
+        begin = first;
+      },
+      publish(some: readonly Allocation[]) {
+        steps.push('told');
+        told.push(...ipsOf(some));
+      },
+    };
+    const store = {
+      subnets: async () => [{ id: SUBNET, vpc: 'vpc-0a', cidr: parseCidr('10.0.0.0/20') }],
+      partsOf: (whole: AddressRange) => [whole],
+      movedWithin: async () => ({ now: 0, rows }),
+    };
+    const end = pollFor({
+      ...{ store, live: live as unknown as Live, clock: () => 0, log: () => {} },
+      wait: async () => {
+        end();
+        resolve();
+      },
+    });
+    begin();
+  });
+  await inTurns(
+    () => poll,
+    () => steps.push('other'),
+  );
+  assert.equal(told, ipsOf(rows));
+  assert.not.match(steps.join(' '), 'told told');
+  assert.ok(steps.filter(step => step === 'told').length >= 4);
 });
 
 test('a ledger that is away: is said once, and read again when it is back', async context => {
