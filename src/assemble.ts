@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/command.ts';
+import { version } from './cli/runtime.ts';
 import type { Config } from './cli/settings/config.ts';
 import { createAskRights } from './cloud/dry-run.ts';
 import { createEc2Client } from './cloud/ec2.ts';
@@ -69,7 +70,10 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
     observer,
   };
   const { reconcileEveryMs } = config;
-  const ipam = openIpam(context, { server, reconcileEveryMs, witness: witnessOf(config, spec) });
+  const ipam = openIpam(context, {
+    ...{ server, version: version(), reconcileEveryMs },
+    witness: witnessOf(config, spec),
+  });
   const { pools, allocator, keeper } = ipam;
   const trust = createTrust({
     store,

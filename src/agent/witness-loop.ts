@@ -172,10 +172,14 @@ export function createWitnessLoop(deps: WitnessLoopDeps): WitnessLoop {
 /** What the reading shows of these addresses. The server knows no others. */
 function only(reading: HostReading, enis: readonly ToProbe[]): HostReading {
   const known = new Set(enis.flatMap(({ ips }) => ips));
+  const isAsked = (mac: string) => enis.some(eni => eni.mac === mac);
   const uses = reading.uses
     .filter(({ ip }) => known.has(ip))
-    .map(use => ({ ...use, places: someOf(use.places) }));
-  const macs = reading.macs.filter(mac => enis.some(eni => eni.mac === mac));
+    .map(use => ({
+      ...{ ...use, places: someOf(use.places) },
+      endpoints: use.endpoints.filter(({ mac }) => isAsked(mac)),
+    }));
+  const macs = reading.macs.filter(isAsked);
   return { ...reading, uses, macs };
 }
 

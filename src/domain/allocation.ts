@@ -61,6 +61,10 @@ export interface Allocation extends RowState {
   readonly refusedAt: number | null;
   /** The container's name, from Docker Engine 29 and later. */
   readonly holder: string | null;
+  /** The id of the container, as a reading of its host has shown it for the holding that began at `containerSince`; null: none
+   *  has. A claim does not write them. */
+  readonly containerId: string | null;
+  readonly containerSince: number | null;
   /** The instance that the address was given to; null: not held, or the request did not prove its instance. */
   readonly instance: InstanceId | null;
   /** The id of the last request that was given the address, from an agent; it stays after the release. */
@@ -82,7 +86,8 @@ interface Effects {
   /** `give`: the value in the change, which may be null. `clear`: null. */
   readonly iface?: 'give' | 'clear';
   readonly primary?: 'give' | 'clear';
-  /** The holder's name, its instance and the id of its request. `give` is a claim: sets claimedAt. */
+  /** The holder's name, its instance and the id of its request. `give` is a claim: sets claimedAt. `clear` clears the id of
+   *  the container too. */
   readonly holder?: 'give' | 'clear';
   /** `clear`: the id of the request is forgotten, so that its repeat is served as a new one. */
   readonly request?: 'clear';
@@ -232,6 +237,8 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     primary:
       rule.primary === 'give' ? (change.primary ?? false) : rule.primary === 'clear' ? false : row.primary,
     holder: rule.holder === 'give' ? (change.holder ?? null) : rule.holder === 'clear' ? null : row.holder,
+    containerId: rule.holder === 'clear' ? null : row.containerId,
+    containerSince: rule.holder === 'clear' ? null : row.containerSince,
     instance:
       rule.holder === 'give' ? (change.instance ?? null) : rule.holder === 'clear' ? null : row.instance,
     requestId:
@@ -289,12 +296,29 @@ export function restsForMs(row: Allocation, eni: EniId, rest: Rest, now: number)
   return row.restedSince + (row.restedFrom === eni ? rest.cooldownMs : rest.quarantineMs) - now;
 }
 
-/** Returns the row without the instance and the request of an earlier holder: a server of the previous release claims
- *  an address without writing them. */
-export const ofItsClaim = (row: Allocation): Allocation =>
-  row.status !== 'allocated' || row.claimedAt === null || row.claimedAt === row.movedAt
-    ? row
-    : { ...row, instance: null, requestId: null };
+/** Returns the held row with the id of its container, if it still has the state in which it was read; else null. It is no
+ *  move: the generation stays. */
+export const withContainer = (row: Allocation, state: RowState, containerId: string): Allocation | null =>
+  isStill(row, state) && row.status === 'allocated'
+    ? { ...row, containerId, containerSince: row.movedAt }
+    : null;
+
+/** The id of the container that holds the row. A server of the previous release ends a holding and leaves the id. */
+export const containerIdOf = (row: Allocation): string | null =>
+  row.status === 'allocated' && row.containerSince === row.movedAt ? row.containerId : null;
+
+/** Returns the row without what it has of an earlier holder: a server of the previous release claims an address without
+ *  writing its instance and request. */
+export function ofItsClaim(row: Allocation): Allocation {
+  const isOfClaim = row.status !== 'allocated' || row.claimedAt === null || row.claimedAt === row.movedAt;
+  if (isOfClaim && row.containerSince === null) return row;
+  const containerId = containerIdOf(row);
+  return {
+    ...row,
+    ...(isOfClaim ? {} : { instance: null, requestId: null }),
+    ...{ containerId, containerSince: containerId === null ? null : row.containerSince },
+  };
+}
 
 /** The largest age of what a read of EC2 shows, in milliseconds. EC2 is eventually consistent; its developer guide
  *  ("Eventual consistency in the Amazon EC2 API") advises to wait up to five minutes for a change to show. */

@@ -1,6 +1,6 @@
 /** The history: who held an address, when, and what ended that; and which calls changed EC2. */
 import type { Ipv4 } from './address.ts';
-import type { Allocation, Cause, Change, MoveName } from './allocation.ts';
+import { type Allocation, type Cause, type Change, containerIdOf, type MoveName } from './allocation.ts';
 import type { EniId, InstanceId } from './ids.ts';
 
 /** The moves that end a holding, and their usual causes. A surrender ends one whose record was lost. Only a claim begins
@@ -31,7 +31,10 @@ export interface Tenure {
   readonly isHeld: boolean;
   readonly eni: EniId | null;
   readonly instance: InstanceId | null;
+  /** The container's name and id, as far as they are known: engines before 29 do not send the name, none sends the id, and
+   *  not every container has been seen by a reading of its host. */
   readonly container: string | null;
+  readonly containerId: string | null;
   /** The call that began it, and the server that answered. Null: not known, such as of a server of the release before. */
   readonly request: string | null;
   readonly server: string | null;
@@ -55,7 +58,7 @@ export function tenureOf(row: Allocation, noted: Beginning | null): Tenure {
   const begin = noted?.at === row.movedAt ? noted : null;
   return {
     ...{ since: row.movedAt, until: null, isHeld: true },
-    ...{ eni: row.iface, instance: row.instance, container: row.holder },
+    ...{ eni: row.iface, instance: row.instance, container: row.holder, containerId: containerIdOf(row) },
     ...{ request: begin?.call ?? null, server: begin?.server ?? null },
     ...{ endedBy: null, endRequest: null, endServer: null },
   };

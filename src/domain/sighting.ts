@@ -1,6 +1,7 @@
 /** What the ledger keeps of the readings of hosts, and what that says of a row. */
 import type { Ipv4 } from './address.ts';
 import type { Allocation, RowState } from './allocation.ts';
+import { shortId } from './container.ts';
 import type { EniId, InstanceId, SubnetId } from './ids.ts';
 
 /** What the readings have shown of one address: a row of the ledger. It counts for one generation of the address.
@@ -49,8 +50,12 @@ export interface LedgerWitness {
   readonly engineSince: number | null;
 }
 export const INCOMPLETE_CHARS_MAX = 500;
-/** Of a container's id, as people are shown it. */
-export const ID_SHOWN_CHARS = 12;
+
+/** A held row, and the id of the container that has its address. */
+export interface ShownContainer {
+  readonly row: Allocation;
+  readonly id: string;
+}
 
 /** Whether the occupied row is one that a process of the host uses, as far as the sighting shows. Its generation may be
  *  older: reads of EC2 that miss the address and show it again are moves too. Every move by which it stops being
@@ -83,6 +88,6 @@ export function wordsOf(row: Allocation, sighting: LedgerSighting | undefined, n
   if (unseenSince !== null)
     return `not seen by Docker or the kernel for ${seconds(unseenSince)} (${unseenReadings} ${unseenReadings === 1 ? 'reading' : 'readings'})`;
   if (seenAt === null) return null;
-  const who = name ?? container?.slice(0, ID_SHOWN_CHARS) ?? 'a process';
+  const who = name ?? (container === null ? 'a process' : shortId(container));
   return `seen in use by ${who} ${seconds(seenAt)} ago`;
 }

@@ -8,8 +8,9 @@
  */
 import type { Ipv4 } from './address.ts';
 import type { Allocation } from './allocation.ts';
+import { shortId } from './container.ts';
 import type { EniId } from './ids.ts';
-import { ID_SHOWN_CHARS, isStray, type LedgerSighting } from './sighting.ts';
+import { isStray, type LedgerSighting, type ShownContainer } from './sighting.ts';
 
 /** A network namespace that has an address. */
 export interface KernelPlace {
@@ -43,7 +44,20 @@ export interface Use {
   readonly places: readonly KernelPlace[];
   /** Who has it in Docker. For people, never for a decision. */
   readonly container: ContainerName | null;
+  /** The endpoints that have it in Docker's networks, on interfaces of the host that are known; none: there are more than
+   *  ENDPOINTS_MAX. */
+  readonly endpoints: readonly UsedEndpoint[];
 }
+
+/** An endpoint of a Docker network. Docker deletes it before it releases the address. */
+export interface UsedEndpoint {
+  /** The MAC address of the network's interface. */
+  readonly mac: string;
+  /** The id of its container; null: the container is about to start, or the endpoint was left behind. */
+  readonly container: string | null;
+}
+/** An address has one endpoint; more of them do not tell who holds it. */
+export const ENDPOINTS_MAX = 2;
 
 /** What Docker and the kernel of one host show. */
 export interface HostReading {
@@ -125,6 +139,8 @@ export interface Verdict {
   readonly cleared: readonly Allocation[];
   readonly save: readonly LedgerSighting[];
   readonly forget: readonly Pick<LedgerSighting, 'subnet' | 'ip' | 'iface'>[];
+  /** Those that were not known before. They count for the holdings that are the same when this is noted. */
+  readonly containers: readonly ShownContainer[];
   /** Why the reading does not count for any ENI; null: it counts for some. */
   readonly incomplete: string | null;
 }
@@ -148,6 +164,7 @@ export function weigh(weighed: Weighed): Verdict {
   const byEni = new Map(enis.map(eni => [eni.id, eni]));
   const found = { leaks: [] as Leak[], withheld: [] as Stray[], strays: [] as Stray[] };
   const cleared: Allocation[] = [];
+  const containers: ShownContainer[] = [];
   const after = new Map<string, LedgerSighting | null>();
   for (const row of rows) {
     const eni = row.iface === null ? undefined : byEni.get(row.iface);
@@ -159,6 +176,8 @@ export function weigh(weighed: Weighed): Verdict {
       isCounted: incomplete === null && isCovered(eni, reading),
     };
     if (row.status === 'allocated') {
+      const id = row.containerId === null ? containerOn(seen) : null;
+      if (id !== null) containers.push({ row, id });
       const now = afterHeld(seen);
       after.set(keyOf(row), now);
       if (now !== null && isLeak(seen, now))
@@ -184,7 +203,7 @@ export function weigh(weighed: Weighed): Verdict {
   const leaks = bounded(found.leaks, rows);
   const outcome = outcomeOf(weighed.before, after);
   const postponed = found.leaks.length - leaks.length;
-  return { ...found, leaks, postponed, cleared, ...outcome, incomplete };
+  return { ...found, leaks, postponed, cleared, containers, ...outcome, incomplete };
 }
 
 /** The sighting, if it counts for the row as it is now. */
@@ -238,6 +257,18 @@ function isLeak({ row, weighed, isCounted }: Seen, now: LedgerSighting): boolean
   if (!isCounted || now.unseenSince === null) return false;
   if (reading.hasOtherRuntimes && engineSince !== null && row.movedAt < engineSince) return false;
   return weighed.now - now.unseenSince >= ageMs;
+}
+
+/** The id of the container that has the held address on its ENI; null: it cannot be told for sure. Docker's networks are
+ *  the only view that shows no container whose address was released: its list of containers does for a while, and a process
+ *  may run on. And they tell on which ENI it is. */
+function containerOn({ row, eni, use }: Seen): string | null {
+  const [endpoint, ...others] = use?.endpoints.filter(({ mac }) => mac === eni.mac) ?? [];
+  const id = endpoint?.container ?? null;
+  if (id === null || others.length > 0) return null;
+  // Where the request has told the name, that of another container is no proof.
+  const name = use?.container?.id === id ? use.container.name : null;
+  return row.holder !== null && name !== null && row.holder !== name ? null : id;
 }
 
 /** A ready address, or one that became occupied since a process used it without holding it. */
@@ -301,7 +332,7 @@ const blank = (row: Allocation, eni: WitnessedEni, { boot, engine }: HostReading
 /** Who has the address, as text for people. */
 function findingOf({ pid, command, container, path, netns }: KernelPlace): string {
   const who = pid === null ? 'no process' : `process ${pid} (${command ?? 'unknown'})`;
-  const of = container === null ? '' : ` of container ${container.slice(0, ID_SHOWN_CHARS)}`;
+  const of = container === null ? '' : ` of container ${shortId(container)}`;
   return `${who}${of} in network namespace ${path ?? netns}`;
 }
 

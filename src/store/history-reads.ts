@@ -44,6 +44,7 @@ const endedIn = (row: Row): Tenure => ({
   eni: row.iface as EniId | null,
   instance: row.instance as InstanceId | null,
   container: row.holder as string | null,
+  containerId: row.container_id as string | null,
   ...{ request: row.claim_call as string | null, server: row.claim_server as string | null },
   endedBy: row.cause as Cause,
   ...{ endRequest: row.request as string | null, endServer: row.server as string },

@@ -3,6 +3,7 @@
 import { getTableColumns, type SQL, sql } from 'drizzle-orm';
 import type { AddressRange, Ipv4 } from '../domain/address.ts';
 import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
+import { isIdStart } from '../domain/container.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
 import type { LedgerSighting } from '../domain/sighting.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
@@ -69,7 +70,8 @@ export interface Looks {
   doubtful(servers: readonly { id: string; seenAt: number }[], limit: number): Promise<Reading<Allocation>>;
   /** The ENIs of this ledger in use with fewer than `low` ready addresses, at most `limit`. */
   lowPools(low: number, limit: number): Promise<Reading<LowPool>>;
-  /** The held rows whose container has this text in its name, at most `limit`; upper and lower case may count or not. */
+  /** The held rows whose container has this text in its name, or an id that begins with it, at most `limit`; upper and lower
+   *  case may count or not. */
   heldBy(text: string, limit: number): Promise<Reading<Allocation>>;
   /** Those of the ENIs that are in the ledger. */
   enisNamed(ids: readonly EniId[]): Promise<LedgerEni[]>;
@@ -83,8 +85,8 @@ export type Read = (selects: readonly SQL[], limit?: number) => Promise<Reading<
 export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect: Dialect): Looks {
   const { allocation, eni, history, sighting } = dialect.tables;
   const { select, isIn } = createReads(dialect);
-  const { generation, holder, iface, missingSince, movedAt, number, placedAt, reservedFor, status, token } =
-    allocation;
+  const { containerId, containerSince, generation, holder, iface, missingSince, movedAt } = allocation;
+  const { number, placedAt, reservedFor, status, token } = allocation;
   const isHeld = sql`${status} = 'allocated'`;
 
   const rowsOf = async (selects: readonly SQL[]): Promise<Reading<Allocation>> => {
@@ -190,13 +192,17 @@ export function createLooks(read: Read, eniOf: (row: Row) => LedgerEni, dialect:
         })),
       };
     },
-    heldBy: (text, limit) =>
-      onEnis(
+    heldBy(text, limit) {
+      const hasId = isIdStart(text)
+        ? sql`${containerSince} = ${movedAt} AND SUBSTR(${containerId}, 1, ${text.length}) = ${text}`
+        : sql`1 = 0`;
+      return onEnis(
         limit,
         (isOnEni, left) =>
-          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND INSTR(${holder}, ${text}) > 0
+          sql`${select} WHERE ${isOnEni} AND ${isHeld} AND (INSTR(${holder}, ${text}) > 0 OR (${hasId}))
             ORDER BY ${iface}, ${number} LIMIT ${left}`,
-      ),
+      );
+    },
     async enisNamed(ids) {
       if (ids.length === 0) return [];
       return (await read([sql`SELECT * FROM ${eni} WHERE ${eni.id} IN ${ids}`])).rows.map(eniOf);

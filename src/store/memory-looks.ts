@@ -1,6 +1,7 @@
 /** The reads of the ledger in memory that people are shown something by. */
 import { type AddressRange, numberOf } from '../domain/address.ts';
-import type { Allocation } from '../domain/allocation.ts';
+import { type Allocation, containerIdOf } from '../domain/allocation.ts';
+import { isCalled } from '../domain/container.ts';
 import type { LedgerSighting } from '../domain/sighting.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import { type BlockCount, blockOf, LATELY_MS, type Looks, type RecentEnd, withoutDoubles } from './looks.ts';
@@ -82,7 +83,9 @@ export function createMemoryLooks({ rows, enis, ended, sightings, clock }: Table
       return reading(few.slice(0, limit));
     },
     async heldBy(text, limit) {
-      const found = held().filter(row => row.holder?.includes(text));
+      const found = held().filter(
+        row => row.holder?.includes(text) || isCalled(text, null, containerIdOf(row)),
+      );
       return reading(found.sort((a, b) => ((a.iface ?? '') < (b.iface ?? '') ? -1 : 1)).slice(0, limit));
     },
     async enisNamed(ids) {

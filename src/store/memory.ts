@@ -9,6 +9,7 @@ import {
   mayStillLeave,
   moved,
   STATUSES,
+  withContainer,
 } from '../domain/allocation.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
@@ -27,6 +28,7 @@ import {
   SERVER_KEPT_MS,
   type Store,
   type Tally,
+  VERSION_CHARS_MAX,
 } from './store.ts';
 import { type Bucket, FULL, permitIn, slowed, withoutPermit } from './token-bucket.ts';
 
@@ -193,6 +195,14 @@ export function createMemoryStore(
         enis.set(id, { ...eni, releasedAt: released ? (eni.releasedAt ?? clock()) : null });
     },
 
+    async noteContainers(shown) {
+      for (const { row, id } of shown) {
+        const known = allocations.get(keyOf(row));
+        const after = known === undefined ? null : withContainer(known, row, id);
+        if (after !== null) allocations.set(keyOf(after), after);
+      }
+    },
+
     async saveTenant({ name, quota, profile }) {
       tenants.set(name, { quota, profile: profile ?? tenants.get(name)?.profile ?? null });
     },
@@ -216,10 +226,11 @@ export function createMemoryStore(
       return tenantOf(eni);
     },
 
-    async beat(id, stopped) {
+    async beat(id, stopped, version = null) {
       const now = clock();
       const { startedAt = now } = servers.get(id) ?? {};
-      servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null });
+      const cut = version?.slice(0, VERSION_CHARS_MAX) ?? null;
+      servers.set(id, { id, startedAt, seenAt: now, stoppedAt: stopped ? now : null, version: cut });
       if (!begun.has(id))
         for (const server of servers.values())
           if (server.seenAt < now - SERVER_KEPT_MS && !mayBeNeeded(server)) servers.delete(server.id);
@@ -331,6 +342,8 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   absentSince: null,
   refusedAt: null,
   holder: null,
+  containerId: null,
+  containerSince: null,
   instance: null,
   requestId: null,
   releaseId: null,

@@ -19,9 +19,11 @@ export interface Given {
 // the batch: so the same statement puts aside what it clears.
 const KEEP_HOLDING =
   '`held_since` = `moved_at`, `held_by` = `holder`, ' +
-  '`held_instance` = CASE WHEN COALESCE(`claimed_at`, `moved_at`) = `moved_at` THEN `instance` END';
+  '`held_instance` = CASE WHEN COALESCE(`claimed_at`, `moved_at`) = `moved_at` THEN `instance` END, ' +
+  '`held_container` = CASE WHEN `container_since` = `moved_at` THEN `container_id` END';
 /** Of a holding whose record was lost nothing is known. */
-const FORGET_HOLDING = '`held_since` = NULL, `held_by` = NULL, `held_instance` = NULL';
+const FORGET_HOLDING =
+  '`held_since` = NULL, `held_by` = NULL, `held_instance` = NULL, `held_container` = NULL';
 
 /** What a record of the history has of the row, and how it is called there. A server of the release before claims without
  *  writing the call. */
@@ -35,6 +37,7 @@ const FROM_ROW: Readonly<Record<string, string>> = {
   iface: '`iface`',
   instance: '`held_instance`',
   holder: '`held_by`',
+  container_id: '`held_container`',
   claim_call: ofClaim('`claim_call`'),
   claim_server: ofClaim('`claim_server`'),
 };
@@ -67,7 +70,8 @@ export function assignmentsOf(move: MoveName): Assignment[] {
     move === 'claim' && { column: 'claim_server', given: () => BY_SERVER },
     rule.repeats && '`repeated_at` = @now',
     rule.request === 'clear' && '`request_id` = NULL',
-    rule.holder === 'clear' && '`holder` = NULL, `instance` = NULL',
+    rule.holder === 'clear' &&
+      '`holder` = NULL, `instance` = NULL, `container_id` = NULL, `container_since` = NULL',
     rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',
     rule.missing === 'clear' && '`missing_since` = NULL',
     rule.absent === 'mark' && '`absent_since` = COALESCE(`absent_since`, @now)',

@@ -27,6 +27,8 @@ export function toAllocation(row: Row): Allocation {
     absentSince: row.absent_since,
     refusedAt: row.refused_at,
     holder: row.holder,
+    containerId: row.container_id,
+    containerSince: row.container_since,
     instance: row.instance,
     requestId: row.request_id,
     releaseId: row.release_id,

@@ -3,6 +3,7 @@ import { getTableColumns, type SQL, sql, type Table } from 'drizzle-orm';
 import { formatCidr, parseCidr } from '../domain/address.ts';
 import { RESULT_CHARS_MAX } from '../domain/history.ts';
 import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
+import type { ShownContainer } from '../domain/sighting.ts';
 import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import { historyReads, readEc2Calls, tenuresIn } from './history-reads.ts';
 import { createLooks } from './looks.ts';
@@ -18,6 +19,7 @@ import {
   type Store,
   type Tally,
   TRIMMED_MAX,
+  VERSION_CHARS_MAX,
 } from './store.ts';
 import { createTenantReads, limitedIn, readTenants } from './tenants.ts';
 import { portions, upsertInto, type Values } from './upsert.ts';
@@ -47,6 +49,8 @@ export type SharedStore = Omit<
 /** ENIs of one INSERT, and addresses of one list. They keep a statement well under 1 MiB. */
 const ENIS_MAX = 500;
 const IPS_MAX = 2_000;
+/** Ids of containers that are noted at a time: their rows are locked for that long. */
+const CONTAINERS_MAX = 100;
 /** Servers that are deleted at a time. */
 const OLD_SERVERS_MAX = 100;
 /** Hosts that are deleted at a time, and hosts of one INSERT. */
@@ -91,6 +95,11 @@ export function createSharedStore(
   const hostColumns = getTableColumns(host);
   const blank = (instance: string) => upsert(host, [{ instance }], []);
   const selectHost = (instance: string) => sql`SELECT * FROM ${host} WHERE ${host.instance} = ${instance}`;
+
+  const noteContainer = ({ row: { subnet: of, ip, iface, generation }, id }: ShownContainer): SQL =>
+    sql`UPDATE ${allocation} SET container_id = ${id}, container_since = ${allocation.movedAt}
+      WHERE ${allocation.subnet} = ${of} AND ${allocation.ip} = ${ip} AND ${allocation.status} = 'allocated'
+        AND ${allocation.iface} = ${iface} AND ${allocation.generation} = ${generation}`;
 
   async function forgetHosts(): Promise<void> {
     const before = sql`${NOW} - ${HOST_KEPT_MS}`;
@@ -194,6 +203,12 @@ export function createSharedStore(
       await write([sql`UPDATE ${eni} SET released_at = ${value} WHERE ${eni.id} = ${id}`]);
     },
 
+    async noteContainers(shown) {
+      const held = shown.filter(({ row }) => row.status === 'allocated');
+      const notes = held.toSorted(inKeyOrder).map(noteContainer);
+      for (const some of portions(notes, CONTAINERS_MAX)) await write(some);
+    },
+
     async saveTenant({ name, quota, profile }) {
       const replaced = ['quota', ...(profile === null ? [] : ['profile'])];
       await write([upsert(tenant, [{ name, quota, profile }], replaced)]);
@@ -210,13 +225,14 @@ export function createSharedStore(
       return limitedIn((await read([tenantReads.of(id)])).rows);
     },
 
-    async beat(id, stopped) {
+    async beat(id, stopped, version = null) {
       if (!begun.has(id)) {
         begun.add(id); // if it fails, the next server that starts does it
         await forgetServers();
       }
-      const values = { id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null };
-      return (await write([upsert(server, [values], ['seenAt', 'stoppedAt'])])).now;
+      const cut = version?.slice(0, VERSION_CHARS_MAX) ?? null;
+      const values = { id, startedAt: NOW, seenAt: NOW, stoppedAt: stopped ? NOW : null, version: cut };
+      return (await write([upsert(server, [values], ['seenAt', 'stoppedAt', 'version'])])).now;
     },
     async servers() {
       const { now, rows } = await read([sql`SELECT * FROM ${server}`]);
@@ -290,3 +306,8 @@ export function createSharedStore(
     return Object.fromEntries(Object.keys(eniColumns).map(key => [key, one[key as keyof LedgerEni]]));
   }
 }
+
+/** The order in which a batch of moves locks rows, so that no two wait for each other. */
+const inKeyOrder = ({ row: a }: ShownContainer, { row: b }: ShownContainer): number =>
+  compare(a.subnet, b.subnet) || compare(a.ip, b.ip);
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

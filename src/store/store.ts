@@ -4,7 +4,7 @@ import type { Allocation, Change, Rest, Status } from '../domain/allocation.ts';
 import type { Ec2CallRecord, Tenure } from '../domain/history.ts';
 import type { Host } from '../domain/host.ts';
 import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
-import type { LedgerSighting, LedgerWitness, WitnessedHost } from '../domain/sighting.ts';
+import type { LedgerSighting, LedgerWitness, ShownContainer, WitnessedHost } from '../domain/sighting.ts';
 import type { Limited, Tenant } from '../domain/tenant.ts';
 import type { Looks } from './looks.ts';
 
@@ -58,7 +58,11 @@ export interface LedgerServer {
   readonly seenAt: number;
   /** Null: it runs, or it died. */
   readonly stoppedAt: number | null;
+  /** Null: it is a server of the release before. */
+  readonly version: string | null;
 }
+/** Longer versions are cut. */
+export const VERSION_CHARS_MAX = 64;
 
 export interface NewAllocation {
   readonly subnet: SubnetId;
@@ -216,6 +220,11 @@ export interface Store extends Looks, SightingStore {
   /** Notes that Docker released the ENI's last pool, now unless it is noted already; or that the ENI is in use again. */
   setReleased(id: EniId, released: boolean): Promise<void>;
 
+  /** Notes the ids of containers for the holdings of these rows, where they still have the state in which they were read: a
+   *  holding that has ended gets none, nor does the next one. No row moves by it. A release puts the id aside with what else
+   *  it does for the history. */
+  noteContainers(shown: readonly ShownContainer[]): Promise<void>;
+
   /** Declares the tenant, or changes its quota and, unless it is null, its instance profile. A quota below what is used
    *  takes no address away. */
   saveTenant(tenant: { name: string; quota: number; profile: string | null }): Promise<void>;
@@ -229,9 +238,9 @@ export interface Store extends Looks, SightingStore {
   /** The tenant of the ENI; null when it has none, or none that is declared. */
   tenantOf(eni: EniId): Promise<Limited | null>;
 
-  /** Writes a heartbeat of the server, or that it stopped in good order. The first one of a server deletes old servers.
-   *  Returns the store's clock. */
-  beat(server: string, stopped: boolean): Promise<number>;
+  /** Writes a heartbeat of the server, or that it stopped in good order, with its version. The first one of a server deletes
+   *  old servers. Returns the store's clock. */
+  beat(server: string, stopped: boolean, version?: string | null): Promise<number>;
   servers(): Promise<Reading<LedgerServer>>;
   /** Takes or renews the lease for `forMs`. Returns false when another server has it. It only saves double work: the
    *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before

@@ -2,6 +2,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import * as v from 'valibot';
 import { type Ipv4, parseIpv4 } from '../domain/address.ts';
+import { CONTAINER_ID } from '../domain/container.ts';
 import { IpamError } from '../domain/error.ts';
 import { cleaned } from '../domain/text.ts';
 
@@ -12,7 +13,6 @@ const BODY_BYTES_MAX = 64 * 1024 * 1024;
 /** Networks that may disappear between the list and their description, before a reading fails. */
 const RESTARTS_MAX = 3;
 const NAME_CHARS_MAX = 255;
-const CONTAINER_ID = /^[0-9a-f]{64}$/;
 /** Runtimes that leave a container's addresses on the interfaces of its network namespace. */
 const KNOWN_RUNTIMES = ['runc', 'io.containerd.runc.v2'];
 /** The states in which a container has the address that Docker lists for it. In any other the list may be old. */
@@ -21,6 +21,8 @@ const LIVE_STATES = ['running', 'paused'];
 /** An address that a network of Docker lists for an endpoint. */
 export interface DockerEndpoint {
   readonly ip: Ipv4;
+  /** The interface of its network; null: it has none. */
+  readonly parent: string | null;
   /** Null: the container is about to start, or the endpoint was left behind. */
   readonly container: string | null;
   readonly name: string | null;
@@ -197,10 +199,11 @@ export function createDockerClient(socketPath: string): DockerClient {
                 },
               ],
         ),
-        endpoints: all.flatMap(({ Containers: listed }) =>
+        endpoints: all.flatMap(({ Containers: listed, Options }) =>
           Object.entries(listed ?? {}).flatMap(([key, { Name, IPv4Address }]) =>
             ipsIn(IPv4Address).map(ip => ({
               ip,
+              parent: Options?.parent ?? null,
               container: CONTAINER_ID.test(key) ? key : null,
               name: nameOf(Name),
             })),

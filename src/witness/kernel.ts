@@ -22,8 +22,13 @@ export interface KernelAddress {
 }
 export interface KernelView {
   readonly addresses: readonly KernelAddress[];
-  /** Of the interfaces in the namespace of this process. */
-  readonly macs: readonly string[];
+  /** The interfaces in the namespace of this process. */
+  readonly interfaces: readonly Interface[];
+}
+
+export interface Interface {
+  readonly name: string;
+  readonly mac: string;
 }
 
 export interface KernelOptions {
@@ -153,15 +158,17 @@ export function createKernel({ socketPath, run, proc = '/proc' }: KernelOptions)
       if (links.code !== 0) throw fail(`ip link: ${printable(links.stderr.trim())}`, 'install iproute2');
       for (let scans = 0; scans < SCANS_MAX; scans++) {
         const addresses = await scan(signal);
-        if (addresses !== null) return { addresses, macs: macsIn(links.stdout) };
+        if (addresses !== null) return { addresses, interfaces: interfacesIn(links.stdout) };
       }
       throw fail('processes end faster than they can be read');
     },
   };
 }
 
-/** The MAC addresses in the output of `ip -o link show`. */
-export const macsIn = (text: string): string[] =>
-  [...text.matchAll(/ link\/ether ([0-9a-f:]{17}) /g)].map(([, mac = '']) => mac);
+/** The interfaces in the output of `ip -o link show`. */
+export const interfacesIn = (text: string): Interface[] =>
+  [...text.matchAll(/^\d+: ([^:@\s]+).* link\/ether ([0-9a-f:]{17}) /gm)].map(([, name = '', mac = '']) => ({
+    ...{ name, mac },
+  }));
 
 const printable = (value: string): string => cleaned(value, COMMAND_CHARS_MAX).trim();

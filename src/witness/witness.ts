@@ -2,7 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ipv4 } from '../domain/address.ts';
 import { IpamError } from '../domain/error.ts';
-import type { ContainerName, HostReading, KernelPlace, Use } from '../domain/witness.ts';
+import {
+  type ContainerName,
+  ENDPOINTS_MAX,
+  type HostReading,
+  type KernelPlace,
+  type Use,
+  type UsedEndpoint,
+} from '../domain/witness.ts';
 import { run } from './commands.ts';
 import { createDockerClient, type DockerContainer, type DockerView } from './docker-client.ts';
 import { createKernel, type KernelView } from './kernel.ts';
@@ -125,21 +132,30 @@ const notIn = ({ addresses }: KernelView, containers: readonly DockerContainer[]
   return containers.flatMap(({ ips }) => ips.filter(ip => !shown.has(ip)));
 };
 
+interface Growing {
+  places: KernelPlace[];
+  endpoints: UsedEndpoint[];
+}
+
 /** Puts the views together by address. */
 function readingOf({ docker, kernel, boot, why }: Views): HostReading {
-  const uses = new Map<Ipv4, { -readonly [Key in keyof Use]: Use[Key] } & { places: KernelPlace[] }>();
+  const uses = new Map<Ipv4, { -readonly [Key in keyof Use]: Use[Key] } & Growing>();
+  const macOf = new Map(kernel?.interfaces.map(({ name, mac }) => [name, mac]));
   const useOf = (ip: Ipv4) => {
     const known = uses.get(ip) ?? {
       ...{ ip, isInNetworks: false, isInContainers: false },
       ...{ places: [] as KernelPlace[], container: null as ContainerName | null },
+      endpoints: [] as UsedEndpoint[],
     };
     uses.set(ip, known);
     return known;
   };
   const named = new Map(docker?.containers.map(one => [one.id, one]));
-  for (const { ip, container, name } of docker?.endpoints ?? []) {
+  for (const { ip, parent, container, name } of docker?.endpoints ?? []) {
     const use = useOf(ip);
     use.isInNetworks = true;
+    const mac = macOf.get(parent ?? '');
+    if (mac !== undefined) use.endpoints.push({ mac, container });
     if (container !== null)
       use.container = nameIn(named.get(container)) ?? { id: container, name, image: null };
   }
@@ -158,8 +174,10 @@ function readingOf({ docker, kernel, boot, why }: Views): HostReading {
     boot,
     engine: docker?.engine ?? null,
     hasOtherRuntimes: docker?.hasOtherRuntimes ?? false,
-    macs: kernel?.macs ?? [],
-    uses: [...uses.values()],
+    macs: (kernel?.interfaces ?? []).map(({ mac }) => mac),
+    uses: [...uses.values()].map(use =>
+      use.endpoints.length > ENDPOINTS_MAX ? { ...use, endpoints: [] } : use,
+    ),
     unanswered: [],
     incomplete: why,
   };

@@ -7,7 +7,7 @@ import { createWitnessLoop } from '../../src/agent/witness-loop.ts';
 import type { Ipv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import type { EniId } from '../../src/domain/ids.ts';
-import type { HostReading } from '../../src/domain/witness.ts';
+import { ENDPOINTS_MAX, type HostReading } from '../../src/domain/witness.ts';
 import { fakeWitness, MAC, placeOf, useWith } from '../kit/readings.ts';
 import { range } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -86,6 +86,15 @@ telling('a round: begins, reads, tells, and probes what it is asked to', async (
   } as never);
 });
 
+telling('endpoints: those on the interfaces that the server knows are told', async () => {
+  const one = site({ [A.host]: weighs(IP) });
+  const endpoint = { mac: MAC, container: 'c'.repeat(64) };
+  const elsewhere = { ...endpoint, mac: '02:0a:1b:2c:3d:99' };
+  one.witness.shows = { uses: [useWith(IP as never, { endpoints: [elsewhere, endpoint] })] };
+  await one.round();
+  assert.equal(one.told().reading.uses[0]?.endpoints, [endpoint]);
+});
+
 telling('a probe that fails: is told as such', async () => {
   const one = site({ [A.host]: weighs(IP) });
   one.witness.probes = () => Promise.reject(new IpamError('unavailable', 'no right to'));
@@ -121,7 +130,10 @@ telling(
     const one = site({ [A.host]: () => answers({ ticket: TICKET, enis: [{ mac: MAC, ips }], probes: [] }) });
     const place = placeOf({ command: 'x'.repeat(200), container: 'c'.repeat(64) });
     const container = { id: 'c'.repeat(64), name: 'n'.repeat(255), image: 'i'.repeat(255) };
-    one.witness.shows = { uses: ips.map(ip => useWith(ip, { places: Array(30).fill(place), container })) };
+    const endpoints = Array(ENDPOINTS_MAX).fill({ mac: MAC, container: container.id });
+    one.witness.shows = {
+      uses: ips.map(ip => useWith(ip, { places: Array(30).fill(place), container, endpoints })),
+    };
     assert.is(await one.round(), 'told');
     assert.ok(JSON.stringify(one.sent[1]?.body).length < 1024 * 1024);
   },

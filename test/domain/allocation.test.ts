@@ -31,6 +31,8 @@ const ROW = rowWith({
   absentSince: 5_000,
   refusedAt: 6_000,
   holder: 'web',
+  containerId: 'c'.repeat(64),
+  containerSince: 1_000,
   instance: 'i-0a' as InstanceId,
   requestId: 'request-1',
   releaseId: 'release-1',
@@ -41,7 +43,7 @@ const ROW = rowWith({
 });
 const rests = { restedSince: NOW, restedFrom: A, releaseId: 'release-2' };
 const given = { holder: 'db', instance: 'i-0b' as InstanceId, requestId: 'request-2' };
-const ends = { holder: null, instance: null, ...rests };
+const ends = { holder: null, containerId: null, containerSince: null, instance: null, ...rests };
 type Effects = Partial<Allocation>;
 
 // What each move changes in ROW, beside the status, the generation, the time and the token.
@@ -127,8 +129,23 @@ const claims: [what: string, row: Allocation, isOfIt: boolean][] = [
 ];
 for (const [what, row, isOfIt] of claims)
   moves(`instance and request ${what}`, () =>
-    assert.equal(ofItsClaim(row), isOfIt ? row : { ...row, instance: null, requestId: null }),
+    assert.equal(
+      [ofItsClaim(row).instance, ofItsClaim(row).requestId],
+      isOfIt ? [row.instance, row.requestId] : [null, null],
+    ),
   );
+
+const ids: [what: string, row: Allocation, isOfIt: boolean][] = [
+  ['of this holding: counts', held, true],
+  ['under the claim of an old server: does not count', { ...held, movedAt: 7_000 }, false],
+  ['after the release by an old server: does not count', { ...ROW, status: 'ready', movedAt: 7_000 }, false],
+  ['in a row that nobody holds: does not count', { ...ROW, status: 'ready' }, false],
+];
+for (const [what, row, isOfIt] of ids)
+  moves(`the id of a container ${what}`, () => {
+    const { containerId, containerSince } = ofItsClaim(row);
+    assert.equal([containerId, containerSince], isOfIt ? [ROW.containerId, 1_000] : [null, null]);
+  });
 
 const others: [what: string, difference: Partial<Allocation>][] = [
   ['its subnet', { subnet: 'subnet-02' as SubnetId }],

@@ -5,9 +5,10 @@ import type { InstanceId } from '../../src/domain/ids.ts';
 import { ENI, rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
+const ID = 'c'.repeat(64);
 const held = rowWith({
   ...{ status: 'allocated', iface: ENI, generation: 4, movedAt: 1_000, token: 'cccccccc-of the last move' },
-  ...{ holder: 'web', instance: 'i-0a' as InstanceId },
+  ...{ holder: 'web', instance: 'i-0a' as InstanceId, containerId: ID, containerSince: 1_000 },
 } satisfies Partial<Allocation>);
 const noted: Beginning = { at: 1_000, call: 'call-1', server: 'aaaaaaaa' };
 const after = rowWith({ status: 'ready', iface: ENI, generation: 5, movedAt: 2_000, token: 'bbbbbbbb-1' });
@@ -17,14 +18,30 @@ const history = suite('history');
 
 history('who holds an address: is told by its row and what its claim noted', () =>
   assert.equal(tenureOf(held, noted), {
-    ...{ since: 1_000, until: null, isHeld: true, eni: ENI, instance: 'i-0a', container: 'web' },
+    ...{
+      since: 1_000,
+      until: null,
+      isHeld: true,
+      eni: ENI,
+      instance: 'i-0a',
+      container: 'web',
+      containerId: ID,
+    },
     ...{ request: 'call-1', server: 'aaaaaaaa', endedBy: null, endRequest: null, endServer: null },
   }),
 );
 
 history('a holding that has ended: has both calls and both servers', () =>
   assert.equal(endedTenure(held, noted, { ...release, cause: 'evidence' }, after), {
-    ...{ since: 1_000, until: 2_000, isHeld: false, eni: ENI, instance: 'i-0a', container: 'web' },
+    ...{
+      since: 1_000,
+      until: 2_000,
+      isHeld: false,
+      eni: ENI,
+      instance: 'i-0a',
+      container: 'web',
+      containerId: ID,
+    },
     ...{
       request: 'call-1',
       server: 'aaaaaaaa',
@@ -43,6 +60,15 @@ for (const [what, begin] of [
     for (const one of [tenureOf(held, begin), endedTenure(held, begin, release, after)])
       assert.equal([one.since, one.container, one.request, one.server], [1_000, 'web', null, null]);
   });
+
+history(
+  'the id of an earlier container, which a server of the release before left in the row: is not told',
+  () => {
+    const other = { ...held, containerSince: 500 };
+    for (const one of [tenureOf(other, noted), endedTenure(other, noted, release, after)])
+      assert.equal([one.container, one.containerId], ['web', null]);
+  },
+);
 
 history('every move that begins or ends a holding: is one that the history knows', () => {
   const moves = Object.keys(MOVES) as MoveName[];
@@ -69,8 +95,10 @@ for (const [move, cause] of CAUSES)
   });
 
 history('a surrender: ends a holding of which nothing is known', () => {
-  const occupied = rowWith({ status: 'occupied', iface: ENI, movedAt: 1_000 });
+  const left = { containerId: ID, containerSince: 1_000 };
+  const occupied = rowWith({ status: 'occupied', iface: ENI, movedAt: 1_000, ...left });
   const tenure = endedTenure(occupied, noted, { row: occupied, move: 'surrender' }, after);
   assert.equal([tenure.since, tenure.request, tenure.server, tenure.until], [null, null, null, 2_000]);
+  assert.is(tenure.containerId, null);
 });
 history.run();

@@ -325,4 +325,90 @@ sightings('words: say what is counted against a holding, of its generation only'
   assert.is(words(undefined), null);
   assert.is(words(sightingWith(7)), null);
 });
-for (const one of [evidence, strays, sightings]) one.run();
+
+const WEB = 'a'.repeat(64);
+const DB = 'b'.repeat(64);
+const STARTING = { mac: MAC, container: null };
+const shownBy = (endpoints: Use['endpoints'], more: Partial<Use> = {}): Step => ({
+  ...FIRST,
+  reading: { uses: [useOf(7, { isInNetworks: true, endpoints, ...more })] },
+});
+const namedWeb = { container: { id: WEB, name: 'web', image: 'bb' } };
+const idsShown = (row: Allocation, ...steps: Step[]) => after([row], ...steps).containers.map(({ id }) => id);
+const containers = suite('ids of containers');
+const KNOWN: [what: string, row: Allocation, step: Step][] = [
+  ['one that a network on its ENI lists', held(7), shownBy([{ mac: MAC, container: WEB }])],
+  [
+    'one with the name of the request',
+    held(7, { holder: 'web' }),
+    shownBy([{ mac: MAC, container: WEB }], namedWeb),
+  ],
+  [
+    'one whose name the reading does not show',
+    held(7, { holder: 'web' }),
+    shownBy([{ mac: MAC, container: WEB }], { container: { id: WEB, name: null, image: null } }),
+  ],
+  [
+    'one beside another that has the address on another interface',
+    held(7, { holder: 'web' }),
+    shownBy(
+      [
+        { mac: '02:00:00:00:00:09', container: DB },
+        { mac: MAC, container: WEB },
+      ],
+      { container: { id: DB, name: 'db', image: 'bb' } },
+    ),
+  ],
+  [
+    'one in a reading that proves no absence',
+    held(7),
+    { ...FIRST, reading: { ...shownBy([{ mac: MAC, container: WEB }]).reading, incomplete: 'no boot id' } },
+  ],
+];
+for (const [what, row, step] of KNOWN)
+  containers(`${what}: is known`, () => {
+    assert.equal(after([row], step).containers, [{ row, id: WEB }]);
+  });
+
+const inAllViews: Partial<Use> = {
+  ...{ isInNetworks: true, isInContainers: true, places: [placeOf({ container: WEB })] },
+  ...namedWeb,
+};
+const UNKNOWN: [what: string, row: Allocation, step: Step][] = [
+  ['in no network, though it runs, as one whose address was released', held(7), shownBy([], inAllViews)],
+  ['on another interface', held(7), shownBy([{ mac: '02:00:00:00:00:09', container: WEB }], inAllViews)],
+  ['while another one starts with the address', held(7), shownBy([{ mac: MAC, container: WEB }, STARTING])],
+  ['that is about to start', held(7), shownBy([STARTING], inAllViews)],
+  [
+    'beside another one with the address',
+    held(7),
+    shownBy([
+      { mac: MAC, container: WEB },
+      { mac: MAC, container: DB },
+    ]),
+  ],
+  [
+    'with another name than that of the request',
+    held(7, { holder: 'db' }),
+    shownBy([{ mac: MAC, container: WEB }], namedWeb),
+  ],
+  ['of an address that nobody holds', ready(7), shownBy([{ mac: MAC, container: WEB }], inAllViews)],
+  [
+    'on an ENI whose MAC address is not known',
+    held(7),
+    { ...shownBy([{ mac: MAC, container: WEB }]), eni: { mac: null } },
+  ],
+  [
+    'of a row on another ENI',
+    held(7, { iface: OTHER_ENI }),
+    shownBy([{ mac: MAC, container: WEB }], inAllViews),
+  ],
+];
+for (const [what, row, step] of UNKNOWN)
+  containers(`one ${what}: is not known`, () => assert.equal(idsShown(row, step), []));
+
+containers('one that is known already: is not told again, whatever is shown later', () => {
+  const row = held(7, { containerId: WEB, containerSince: HELD_SINCE });
+  for (const id of [WEB, DB]) assert.equal(idsShown(row, shownBy([{ mac: MAC, container: id }])), []);
+});
+for (const one of [evidence, strays, sightings, containers]) one.run();

@@ -2,7 +2,7 @@
 import { parseIpv4 } from '../../src/domain/address.ts';
 import { IpamError } from '../../src/domain/error.ts';
 import { createDockerClient, type DockerView } from '../../src/witness/docker-client.ts';
-import { createKernel, macsIn } from '../../src/witness/kernel.ts';
+import { createKernel, interfacesIn } from '../../src/witness/kernel.ts';
 import { addressesIn, inodeIn, mountedNetns } from '../../src/witness/proc.ts';
 import { answersOf, ENGINES, serveDocker } from '../kit/docker/samples.ts';
 import { DOCKERD, fakeProc, fibTrie, SOCKET } from '../kit/proc.ts';
@@ -30,7 +30,7 @@ async function openTexts({ note }: Scene): Promise<Target> {
       note(`${addressesIn(trie).length} addresses`);
       mountedNetns(mounts);
       inodeIn(spoilt(hostile, 'net:[4026532001]'));
-      for (const mac of macsIn(links))
+      for (const { mac } of interfacesIn(links))
         if (!/^[0-9a-f:]{17}$/.test(mac)) throw new Error(`the MAC address ${mac}`);
     },
     async end() {},

@@ -11,7 +11,7 @@ export const placeOf = (patch: Partial<KernelPlace> = {}): KernelPlace => ({
   ...patch,
 });
 export const useWith = (ip: Ipv4, patch: Partial<Use> = {}): Use => ({
-  ...{ ip, isInNetworks: false, isInContainers: false, places: [], container: null },
+  ...{ ip, isInNetworks: false, isInContainers: false, places: [], container: null, endpoints: [] },
   ...patch,
 });
 export const readingWith = (patch: Partial<HostReading> = {}): HostReading => ({

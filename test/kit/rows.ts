@@ -32,6 +32,8 @@ const PLAIN: Allocation = {
   absentSince: null,
   refusedAt: null,
   holder: null,
+  containerId: null,
+  containerSince: null,
   token: null,
 };
 

@@ -45,6 +45,7 @@ export interface Network {
 
 /** A running container, as the engine's own store has it. */
 export interface Container {
+  readonly id: string;
   readonly engine: Engine;
   readonly network: Network;
   readonly ip: Ipv4;
@@ -99,7 +100,13 @@ export class Engine {
     const ip = reply?.Address?.split('/')[0] as Ipv4 | undefined;
     if (ip === undefined) return;
     const holding = watchStart(this.#world.oracle, this, network, ip);
-    this.containers.push({ engine: this, network, ip, named: named !== null, holding });
+    this.hold(network, ip, named !== null, holding);
+  }
+
+  /** A container has the address from now on. */
+  hold(network: Network, ip: Ipv4, named: boolean, holding: Holding | null): void {
+    const id = this.#world.oracle.newContainer(holding);
+    this.containers.push({ id, engine: this, network, ip, named, holding });
   }
 
   /** `docker stop`. */

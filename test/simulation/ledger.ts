@@ -93,21 +93,22 @@ export class Ledger {
     clock.mostMs = Math.max(clock.mostMs, this.skewMs);
   }
 
-  /** A server of the release before makes the move: it leaves the instance, the ids and the time of the claim as they
-   *  are. Returns false if the row has another status. */
+  /** A server of the release before makes the move: it leaves the instance, all ids and the time of the claim as they are. Returns false if the row has another status. */
   async byOldServer(subnet: SubnetId, ip: Ipv4, move: 'claim' | 'release'): Promise<boolean> {
     const [row] = (await this.base.get(subnet, [ip])).rows;
     if (row === undefined) return false;
-    const { instance, requestId, claimedAt, repeatedAt } = row;
+    const { instance, requestId, claimedAt, repeatedAt, containerId, containerSince } = row;
     const [after] = await this.base.move([{ row, move, instance, requestId }]);
     if (after === undefined) return false;
-    Object.assign(after, { instance, requestId, claimedAt, repeatedAt }); // the store's own row
+    // The store's own row.
+    Object.assign(after, { instance, requestId, claimedAt, repeatedAt, containerId, containerSince });
     const { rows, since, claims, gaveUp } = this.mirror;
     const key = keyOf(subnet, ip);
     rows.set(key, after);
     since.set(key, this.#clock.now);
     if (move === 'claim') claims.set(key, (claims.get(key) ?? 0) + 1);
     else gaveUp.set(key, { at: this.now(), eni: row.iface });
+    this.#watchContainer(after);
     return true;
   }
 
@@ -126,6 +127,14 @@ export class Ledger {
       adopt: async id => {
         await this.base.adopt(id);
         watchAdoption(this.#oracle, this.mirror, process, id);
+      },
+      noteContainers: async shown => {
+        await this.base.noteContainers(shown);
+        for (const { row } of shown) {
+          const [after] = (await this.base.get(row.subnet, [row.ip])).rows;
+          this.#watchContainer(after);
+          if (after?.containerId != null) this.#oracle.idsNoted++;
+        }
       },
     };
     return wrapStore(watched, (name, call, args) =>
@@ -219,6 +228,7 @@ export class Ledger {
       if (before === undefined || after === undefined || after.generation === before.generation) continue;
       const together = answer.filter(one => one.status === after.status && one.iface === after.iface).length;
       watchMove({ oracle: this.#oracle, mirror, process, change, key, before, after, together, storeNow });
+      this.#watchContainer(after);
       this.#oracle.demand(
         answer.some(one => one.ip === after.ip && one.generation === after.generation),
         'what moved is answered',
@@ -232,6 +242,23 @@ export class Ledger {
       () => `${-this.#room()} beyond ${this.#quota}`,
     );
     return answer;
+  }
+
+  /** A row has the id of no other container than the one that was promised its holding. */
+  #watchContainer(row: Allocation | undefined): void {
+    const id = row === undefined ? null : ofItsClaim(row).containerId;
+    if (row === undefined || id === null) return;
+    const key = keyOf(row.subnet, row.ip);
+    const claim = this.#oracle.claimOf(this.mirror, key);
+    const holding = this.#oracle.holdingOf.get(id);
+    this.#oracle.demand(
+      holding?.ledger === this.mirror.index &&
+        keyOf(holding.subnet, holding.ip) === key &&
+        holding.eni === row.iface &&
+        holding.claim === claim,
+      'the id of a container is that of the holding for which it is noted',
+      () => `${key} on ${row.iface}, claim ${claim}, has that of ${JSON.stringify(holding)}`,
+    );
   }
 
   async #add(rows: readonly NewAllocation[]): Promise<number> {

@@ -476,6 +476,19 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: 'row.claimedAt === null || row.claimedAt === row.movedAt',
     replace: 'row.claimedAt === null || row.claimedAt > 0',
   },
+  // Ids of containers.
+  'the id of a container is noted for the next holding': {
+    focus: ['restart named', 'docker forgets', 'run'],
+    file: 'src/domain/allocation.ts',
+    find: "isStill(row, state) && row.status === 'allocated'\n",
+    replace: "row.iface === state.iface && row.status === 'allocated'\n",
+  },
+  'the id of the container before counts under the claim of an old server': {
+    focus: ['old server gives', 'run'],
+    file: 'src/domain/allocation.ts',
+    find: 'row.containerSince === row.movedAt ? row.containerId : null',
+    replace: 'row.containerSince !== null ? row.containerId : null',
+  },
   'a repeated request that nobody hears takes back what the first was told': {
     focus: ['agent asks elsewhere', 'run'],
     file: 'src/ipam/request/claim.ts',

@@ -33,5 +33,5 @@ async function give(world: World, { engine, network }: Place, which: number): Pr
   if (!isReleased || !(await ledger.byOldServer(subnet, ip, 'claim'))) return;
   watchPromise(oracle, engine, { port, ip, call: null });
   const holdingNow = watchStart(oracle, engine, network, ip);
-  engine.containers.push({ engine, network, ip, named: false, holding: holdingNow });
+  engine.hold(network, ip, false, holdingNow);
 }

@@ -108,6 +108,10 @@ export class Oracle {
   readonly trespasses = new Set<string>();
   /** `ledger key claim` of what one of them has ended: it came when the address had just been given there. */
   readonly endedAstray = new Set<string>();
+  /** How many ids of containers were noted. */
+  idsNoted = 0;
+  /** By the id of a container: what it was promised; null: nothing that anybody holds. */
+  readonly holdingOf = new Map<string, Holding | null>();
   /** Containers that ended, and that Docker forgot without a release. */
   readonly leaks = new Set<Holding>();
   /** Holders that were given up on proof, though their containers run on. */
@@ -188,6 +192,13 @@ export class Oracle {
   holdingOn({ subnet, eni, ledger }: Port, ip: Ipv4): Holding | null {
     const holding = this.held.get(keyOf(subnet, ip));
     return holding?.eni === eni && holding.ledger === ledger ? holding : null;
+  }
+
+  /** Returns the id of a container with that holding. */
+  newContainer(holding: Holding | null): string {
+    const id = this.holdingOf.size.toString(16).padStart(64, '0');
+    this.holdingOf.set(id, holding);
+    return id;
   }
 
   /** A container has ended; its address is about to be released. */

@@ -6,6 +6,8 @@ import { mustServe, watchRest } from './rest.ts';
 import { TRIED, tryDoubt } from './trial.ts';
 import { REST_MS, World } from './world.ts';
 
+/** How it is counted that the id of a container was noted. */
+export const ID_NOTED = 'id of a container noted';
 /** Clocks are set right this long after the faults end. */
 const CLOCK_RIGHT_AFTER_MS = 5_000;
 /** Rests of more than three hours each. */
@@ -27,6 +29,7 @@ export async function simulate(
   const ops = kept === null ? plan : kept.flatMap(index => plan[index] ?? []);
   const world = new World(layout, seed, tracing);
   await carryOut(world, ops);
+  for (let i = 0; i < world.oracle.idsNoted; i++) world.count(ID_NOTED);
   return {
     seed,
     steps: world.clock.steps,

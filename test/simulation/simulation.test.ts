@@ -8,7 +8,7 @@ import { mutated } from './mutate.ts';
 import { OPERATION_NAMES } from './plan.ts';
 import { explain, runSeeds } from './report.ts';
 import { shrink } from './shrink.ts';
-import { simulate } from './simulate.ts';
+import { ID_NOTED, simulate } from './simulate.ts';
 
 const HISTORIES = 300;
 
@@ -24,6 +24,7 @@ simulation(`${HISTORIES} histories break no rule`, async () => {
     [],
     'every operation is carried out',
   );
+  assert.ok((counts[ID_NOTED] ?? 0) > HISTORIES / 10, `${counts[ID_NOTED]} ids of containers were noted`);
 });
 
 simulation('the same seed makes the same history', async () => {

@@ -50,10 +50,18 @@ export function createSimulatedWitness(world: World, process: Process, host: Ins
     return hidden !== undefined && clock.now < hidden.until && from.includes(hidden.from);
   };
 
+  // Docker's network stays where its interface is gone.
+  const macOf = (id: string) => [...oracle.network.enis()].find(eni => eni.id === id)?.mac ?? null;
   const dockers = (one: Engine): Use[] =>
     one.containers
       .filter(container => !isHidden(one, container, 'docker', 'all'))
-      .map(({ ip }) => useWith(ip, { isInNetworks: true, isInContainers: true }));
+      .map(({ id, ip, network }) => ({ id, ip, mac: macOf(network.port.eni) }))
+      .map(({ id, ip, mac }) =>
+        useWith(ip, {
+          ...{ isInNetworks: true, isInContainers: true },
+          endpoints: mac === null ? [] : [{ mac, container: id }],
+        }),
+      );
   const kernels = (one: Engine): Ipv4[] => [
     ...one.containers
       .filter(container => isHere(container.network.port.eni) && !isHidden(one, container, 'kernel', 'all'))

@@ -2,6 +2,7 @@
 // row is compared with the domain's `moved`, for every move of the table.
 import type { Store } from '../../src/store/store.ts';
 import { suite } from '../kit/uvu.ts';
+import { containers } from './contract/containers.ts';
 import { choosingFree } from './contract/free.ts';
 import { history } from './contract/history.ts';
 import { hosts } from './contract/hosts.ts';
@@ -41,6 +42,7 @@ export function contract(name: string, open: () => Promise<Opened>): void {
     sightings,
     tenants,
     history,
+    containers,
     looks,
   ])
     group(test);

@@ -60,7 +60,9 @@ for (const engine of ENGINES) {
       const Containers = sample(engine, 'GET /networks/{id} .Containers: a start some ms after');
       answers.network[id] = { ...(answers.network[id] as object), Containers };
       const view = await read(answers);
-      assert.equal(view.endpoints, [{ ip: `${subnet}.5`, container: null, name: 'starting' }]);
+      assert.equal(view.endpoints, [
+        { ip: `${subnet}.5`, parent: 'eth1', container: null, name: 'starting' },
+      ]);
     },
   );
 

@@ -1,7 +1,7 @@
 // Goal: every address that the kernel has is found, with who has it; and where a part cannot be read, or belongs to
 // another host's view, that is an error, never "nothing there". Method: a folder in the place of /proc.
 import type { Ran } from '../../src/witness/commands.ts';
-import { createKernel, macsIn } from '../../src/witness/kernel.ts';
+import { createKernel, interfacesIn } from '../../src/witness/kernel.ts';
 import { addressesIn, mountedNetns } from '../../src/witness/proc.ts';
 import { DOCKERD, type FakeProc, fakeProc, fibTrie, SOCKET } from '../kit/proc.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -36,7 +36,7 @@ kernel("addresses: of the host and of containers, with the container's process",
   proc.process(200, '4026532001', ['127.0.0.1', '10.0.1.7'], 'runc\0init\0');
   proc.process(201, '4026532001', ['127.0.0.1', '10.0.1.7']);
   proc.process(202, '4026532002', ['10.0.1.8', '10.0.1.9']);
-  const { addresses, macs } = await of(proc).read(SIGNAL());
+  const { addresses, interfaces } = await of(proc).read(SIGNAL());
   assert.equal(addresses.map(({ ip, place }) => `${ip} ${place.isHost} ${place.pid}`).sort(), [
     '10.0.1.4 true 1',
     '10.0.1.7 false 200',
@@ -46,7 +46,10 @@ kernel("addresses: of the host and of containers, with the container's process",
   const place = addresses.find(({ ip }) => ip === '10.0.1.7')?.place;
   assert.is(place?.command, 'runc init');
   assert.is(place?.container, 'c0ffee'.padEnd(64, '0'));
-  assert.equal(macs, ['02:0a:1b:2c:3d:00', '02:0a:1b:2c:3d:01']);
+  assert.equal(
+    interfaces.map(({ name, mac }) => `${name} ${mac}`),
+    ['ens5 02:0a:1b:2c:3d:00', 'ens6 02:0a:1b:2c:3d:01'],
+  );
 });
 
 kernel('a namespace that is only mounted: is entered, by the path that dockerd has', async ({ proc }) => {
@@ -171,9 +174,10 @@ kernel('mountinfo: other mounts are left out', () => {
   );
 });
 kernel('ip link: interfaces without a MAC address are left out', () => {
-  assert.equal(macsIn(`1: lo: <UP>\\    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n${LINKS}`), [
-    '02:0a:1b:2c:3d:00',
-    '02:0a:1b:2c:3d:01',
+  const lo = '1: lo: <UP>\\    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n';
+  assert.equal(interfacesIn(`${lo}${LINKS}`), [
+    { name: 'ens5', mac: '02:0a:1b:2c:3d:00' },
+    { name: 'ens6', mac: '02:0a:1b:2c:3d:01' },
   ]);
 });
 kernel.run();

@@ -28,10 +28,13 @@ interface Host {
   answers: Answers;
   docker: FakeDocker;
   witness: Witness;
+  /** The name of the interface with MAC. */
+  link: string;
 }
 const reading = suite<Host>('reading');
 reading.before.each(async context => {
   context.proc = fakeProc();
+  context.link = 'eth1'; // that of Docker's network
 });
 reading.after.each(async ({ proc, docker }) => {
   proc.close();
@@ -42,7 +45,11 @@ async function open(host: Host, answers: Answers): Promise<Witness> {
   host.answers = answers;
   host.docker = await serveDocker(answers);
   const run = async (): Promise<Ran> => ({
-    ...{ code: 0, stdout: `3: ens6: <UP>\\    link/ether ${MAC} brd ff:ff:ff:ff:ff:ff\n`, stderr: '' },
+    ...{
+      code: 0,
+      stdout: `3: ${host.link}: <UP>\\    link/ether ${MAC} brd ff:ff:ff:ff:ff:ff\n`,
+      stderr: '',
+    },
   });
   host.witness = createWitness('', {
     docker: createDockerClient(host.docker.socketPath),
@@ -88,6 +95,66 @@ for (const engine of ENGINES) {
       assert.equal(leaksOf(await weighed(witness, rows)), [ip(99)]);
     },
   );
+
+  const idOf = (name: string) => sample<{ Id: string }>(engine, `GET /containers/json?all=1, /${name}`).Id;
+  const idsIn = ({ containers }: Verdict) => containers.map(({ row, id }) => [row.ip, id]);
+
+  reading(`engine ${engine}: the ids of running and paused containers are known`, async host => {
+    running(host);
+    const witness = await open(host, answersOf(engine));
+    const rows = rowsOf('allocated', ip(77), ip(4), ip(99));
+    assert.equal(idsIn(await weighed(witness, rows)), [
+      [ip(77), idOf('web')],
+      [ip(4), idOf('paused')],
+    ]);
+  });
+
+  reading(`engine ${engine}: on an interface that is not there no id is known`, async host => {
+    running(host);
+    host.link = 'eth10';
+    const verdict = await weighed(await open(host, answersOf(engine)), rowsOf('allocated', ip(77)));
+    assert.equal([idsIn(verdict), verdict.incomplete], [[], null]);
+  });
+
+  reading(`engine ${engine}: a container whose release is under way gives the next one no id`, async host => {
+    running(host);
+    const answers = answersOf(engine);
+    const [id = ''] = Object.keys(answers.network);
+    // Docker has deleted its endpoint, and lists it as running until the release is answered.
+    answers.network[id] = { ...(answers.network[id] as object), Containers: {} };
+    const witness = await open(host, answers);
+    const web = (await witness.read()).uses.find(use => use.ip === ip(77));
+    assert.equal([web?.isInContainers, web?.container?.id], [true, idOf('web')]);
+    assert.equal(idsIn(await weighed(witness, rowsOf('allocated', ip(77)))), []);
+    // And the next one is about to start.
+    const starting = sample<Record<string, object>>(
+      engine,
+      'GET /networks/{id} .Containers: a start some ms',
+    );
+    const Containers = Object.fromEntries(
+      Object.entries(starting).map(([key, one]) => [key, { ...one, IPv4Address: `${ip(77)}/24` }]),
+    );
+    answers.network[id] = { ...(answers.network[id] as object), Containers };
+    assert.equal(idsIn(await weighed(witness, rowsOf('allocated', ip(77)))), []);
+  });
+
+  reading(`engine ${engine}: two containers with one address have no known id`, async host => {
+    running(host);
+    const answers = answersOf(engine);
+    const [id = ''] = Object.keys(answers.network);
+    const network = answers.network[id] as { Containers: Record<string, object> };
+    const [[, web]] = Object.entries(network.Containers).filter(([key]) => key === idOf('web')) as [
+      [string, object],
+    ];
+    const witness = await open(host, answers);
+    for (const count of [1, 2]) {
+      const more = Array.from({ length: count }, (_, i) => [`${i}`.repeat(64), web]);
+      const Containers = { ...network.Containers, ...Object.fromEntries(more) };
+      answers.network[id] = { ...network, Containers };
+      const verdict = await weighed(witness, rowsOf('allocated', ip(77), ip(4)));
+      assert.equal(idsIn(verdict), [[ip(4), idOf('paused')]]);
+    }
+  });
 
   reading(
     `engine ${engine}: a start whose container is not there yet is in use by the networks alone`,

@@ -1,5 +1,6 @@
 /** The command `history`: who held an address, and when. */
 import { covers, type Ipv4, numberOf, parseIpv4 } from '../../domain/address.ts';
+import { isCalled, shortId } from '../../domain/container.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { Tenure } from '../../domain/history.ts';
 import { parseSubnetId, type SubnetId } from '../../domain/ids.ts';
@@ -46,9 +47,9 @@ export const history = command({
     at: { kind: moment, fallback: null, help: 'only who held it at that time' },
     since: { kind: duration('1s', '8760h'), fallback: null, help: 'only what was held so long ago or later' },
     container: {
-      kind: text('NAME', 'the name of a container'),
+      kind: text('NAME', 'the name of a container, or its id, of which four digits are enough'),
       fallback: null,
-      help: 'only of this container',
+      help: 'only of the container that is called so',
     },
     eni: { kind: text('ENI', 'an ENI id'), fallback: null, help: 'only on this ENI' },
     subnet: { kind: text('SUBNET', 'a subnet id'), fallback: null, help: 'only of this subnet' },
@@ -61,6 +62,7 @@ export const history = command({
   },
   help: `Unless \`--history off\` says otherwise, the server notes in the ledger who held an address when that ends, for 30 days and
 for at most five million holdings. Times are those of the ledger's clock. Engines before 29 do not name the container.
+None says its id: that is known if its host was read while it ran, see \`--witness\`.
 What ended a holding: \`release\` (Docker), \`rollback\` (nobody received the answer), \`reconcile\` (the ENI is gone, or the
 host was rebooted), \`operator\` (\`ec2-ipam release\`), \`evidence\` (nothing on the host used it).
 A call without a result has had no answer: what became of it was read from EC2, or the call was taken over by another.
@@ -157,7 +159,7 @@ function isAsked(one: Tenure, { at, since, container, eni }: Asked, now: number)
   return (
     (at === null || (begin <= at && at <= end)) &&
     (since === null || end >= now - since) &&
-    (container === null || one.container === container) &&
+    (container === null || isCalled(container, one.container, one.containerId)) &&
     (eni === null || one.eni === eni)
   );
 }
@@ -169,11 +171,12 @@ type Line = Omit<Tenure, 'since' | 'until'> & { since: string | null; until: str
 function textOf(lines: readonly Line[]): string {
   if (lines.length === 0) return 'nothing is noted\n';
   return table(
-    ['SINCE', 'UNTIL', 'CONTAINER', 'ENI', 'INSTANCE', 'ENDED BY', 'REQUEST', 'SUBNET'],
+    ['SINCE', 'UNTIL', 'CONTAINER', 'ID', 'ENI', 'INSTANCE', 'ENDED BY', 'REQUEST', 'SUBNET'],
     lines.map(one => [
       one.since ?? 'not noted',
       one.until ?? (one.isHeld ? 'now' : 'not noted'),
       one.container ?? '-',
+      one.containerId === null ? '-' : shortId(one.containerId),
       one.eni ?? '-',
       one.instance ?? '-',
       one.endedBy ?? '-',

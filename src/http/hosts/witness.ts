@@ -3,12 +3,13 @@ import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { parseIpv4 } from '../../domain/address.ts';
 import { HOLDER_CHARS_MAX } from '../../domain/allocation.ts';
+import { CONTAINER_ID } from '../../domain/container.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
 import { INCOMPLETE_CHARS_MAX } from '../../domain/sighting.ts';
 import { cleaned, shown } from '../../domain/text.ts';
-import type { HostReading } from '../../domain/witness.ts';
+import { ENDPOINTS_MAX, type HostReading } from '../../domain/witness.ts';
 import type { Testimony } from '../../ipam/sync/testimony.ts';
 import { createAdmission } from '../admission.ts';
 import type { Env } from '../answer.ts';
@@ -63,12 +64,18 @@ const Place = v.object({
   container: nullable(64),
   path: nullable(300),
 });
+const Endpoint = v.object({
+  mac: Mac,
+  container: v.nullable(v.pipe(v.string(), v.regex(CONTAINER_ID))),
+});
 const Use = v.object({
   ip: Ip,
   isInNetworks: v.boolean(),
   isInContainers: v.boolean(),
   places: v.pipe(v.array(Place), v.maxLength(PLACES_MAX)),
   container: v.nullable(v.object({ id: text(64), name: nullable(HOLDER_CHARS_MAX), image: nullable(255) })),
+  // An agent of the release before sends none.
+  endpoints: v.optional(v.pipe(v.array(Endpoint), v.maxLength(ENDPOINTS_MAX)), []),
 });
 const Reading = v.object({
   boot: nullable(64),

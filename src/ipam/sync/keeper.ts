@@ -64,6 +64,8 @@ export interface Keeper {
 export interface KeeperOptions {
   /** The id of this server process. Its tokens begin with it. */
   readonly server: string;
+  /** Of the program. */
+  readonly version?: string;
   readonly reconcileEveryMs: number;
   /** The pause of the loop. Default: one second. */
   readonly pause?: () => Promise<void>;
@@ -85,7 +87,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
-  const { server, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
+  const { server, version, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'rollback', everyMs: ROUND_MS, work: () => rollbacks.settle() },
@@ -113,7 +115,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   let ended: Promise<void> | null = null;
 
   async function beat(): Promise<void> {
-    cache.noteStoreTime(await store.beat(server, false));
+    cache.noteStoreTime(await store.beat(server, false, version));
   }
 
   /** Drains our subnets. Also updates the cache of ENIs. */
@@ -234,7 +236,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     await Promise.all([ended, warm.stop()]);
     await logged('rollback', () => rollbacks.settle());
     await logged('release', () => releases.settleOwed());
-    if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true)));
+    if (rollbacks.isEmpty) await logged('beat', async () => void (await store.beat(server, true, version)));
   }
 
   function logLeft(): void {

@@ -8,7 +8,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Allocation, Change } from '../../domain/allocation.ts';
-import { IpamError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import {
   INCOMPLETE_CHARS_MAX,
@@ -148,6 +148,7 @@ export function createWitnessed(
     const ids = round.enis.map(eni => eni.id);
     cache.withhold(ids, verdict.withheld);
     await move(verdict);
+    await noteContainers(verdict);
     const memory = memoryOf(round.host);
     noteUnseen(memory, round.before, verdict);
     sayIncomplete(memory, round.host, incomplete);
@@ -177,6 +178,17 @@ export function createWitnessed(
         log('info', 'address no longer in use on the host', about);
         cache.note(row);
       }
+    }
+  }
+
+  /** The history can do without the ids, so a failure stops nothing. The next reading shows them again. */
+  async function noteContainers({ containers }: Verdict): Promise<void> {
+    if (containers.length === 0) return;
+    try {
+      await store.noteContainers(containers);
+    } catch (error) {
+      if (!isError(error, 'store-down')) throw error;
+      log('info', 'ids of containers not noted, until the next reading', { error: error.line });
     }
   }
 

@@ -20,6 +20,7 @@ import { RESULT_CHARS_MAX } from '../../domain/history.ts';
 import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import { INCOMPLETE_CHARS_MAX } from '../../domain/sighting.ts';
 import { bytesOf } from '../rows.ts';
+import { VERSION_CHARS_MAX } from '../store.ts';
 
 // sqlite/schema.ts has the same columns in the same order, without the generated ones, for which it has partial
 // indexes. Times are milliseconds of the database's clock.
@@ -36,6 +37,7 @@ const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
 const id = (name: string) => varchar(name, { length: 32 });
 const address = (name: string) => varchar(name, { length: 45 }).$type<Ipv4>();
 const time = (name: string) => bigint(name, { mode: 'number' });
+const containerId = (name: string) => varchar(name, { length: 64 });
 const token = (name: string) => varchar(name, { length: 36 });
 const ifFree = (name: string) => sql.raw(`IF(\`status\` = 'free',COALESCE(\`${name}\`,0),NULL)`);
 
@@ -78,6 +80,10 @@ export const allocation = mysqlTable(
     heldSince: time('held_since'),
     heldBy: varchar('held_by', { length: HOLDER_CHARS_MAX }),
     heldInstance: id('held_instance').$type<InstanceId>(),
+    // As a reading of the host has shown it, for the holding that began then; and that of the holding that ended last.
+    containerId: containerId('container_id'),
+    containerSince: time('container_since'),
+    heldContainer: containerId('held_container'),
     // For the indexes below. Null for a row outside the index, 0 for never.
     freeRefusedAt: time('free_refused_at').generatedAlwaysAs(ifFree('refused_at'), { mode: 'stored' }),
     freeRestedSince: time('free_rested_since').generatedAlwaysAs(ifFree('rested_since'), { mode: 'stored' }),
@@ -117,6 +123,7 @@ export const history = mysqlTable(
     since: time('since'),
     claimCall: token('claim_call'),
     claimServer: token('claim_server'),
+    containerId: containerId('container_id'),
   },
   row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
 );
@@ -173,6 +180,7 @@ export const server = mysqlTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
+  version: varchar('version', { length: VERSION_CHARS_MAX }),
 });
 
 export const lease = mysqlTable('lease', {

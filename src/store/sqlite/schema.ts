@@ -27,6 +27,7 @@ const addressBytes = customType<{ data: Ipv4; driverData: Buffer }>({
 const id = (name: string) => text(name);
 const address = (name: string) => text(name).$type<Ipv4>();
 const time = (name: string) => integer(name);
+const containerId = (name: string) => text(name);
 const token = (name: string) => text(name);
 
 /** One row for each address. */
@@ -67,6 +68,9 @@ export const allocation = sqliteTable(
     heldSince: time('held_since'),
     heldBy: text('held_by'),
     heldInstance: id('held_instance').$type<InstanceId>(),
+    containerId: containerId('container_id'),
+    containerSince: time('container_since'),
+    heldContainer: containerId('held_container'),
   },
   row => [
     // Two VPCs may have the same addresses.
@@ -96,6 +100,7 @@ export const history = sqliteTable(
     since: time('since'),
     claimCall: token('claim_call'),
     claimServer: token('claim_server'),
+    containerId: containerId('container_id'),
   },
   row => [primaryKey({ columns: [row.subnet, row.ip, row.generation] }), index('history_at').on(row.at)],
 );
@@ -151,6 +156,7 @@ export const server = sqliteTable('server', {
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   stoppedAt: time('stopped_at'),
+  version: text('version'),
 });
 
 export const lease = sqliteTable('lease', {

@@ -20,6 +20,7 @@ interface Context {
   who(...argv: string[]): Promise<unknown[]>;
 }
 const minutes = (count: number): number => count * 60_000;
+const [WEB, LATER] = ['c0ffab'.padEnd(64, '0'), 'c0ffee'.padEnd(64, '0')] as const;
 const [NOON, NOW] = [Date.parse('2026-11-24T12:00Z'), Date.now()];
 
 const histories = suite<Context>('history');
@@ -42,7 +43,8 @@ histories.before.each(async context => {
   await store.saveSubnet({ id: SUBNET, vpc: 'vpc-01', cidr: parseCidr('10.0.1.0/24') });
   await store.add([newRow(7), newRow(8)]);
   await makeReady(store, 7);
-  await make(store, 7, 'claim', { holder: 'web', call: '3f2a9c1d' });
+  const row = await make(store, 7, 'claim', { holder: 'web', call: '3f2a9c1d' });
+  await store.noteContainers([{ row, id: WEB }]);
   now = NOON + minutes(10);
   await make(store, 7, 'release', { call: '00c0ffee' });
   now = NOON + minutes(20);
@@ -50,7 +52,7 @@ histories.before.each(async context => {
   now = NOON + minutes(30);
   await make(store, 7, 'release', { cause: 'operator' });
   now = NOW - minutes(5);
-  await make(store, 7, 'claim', { holder: 'web' });
+  await store.noteContainers([{ row: await make(store, 7, 'claim', { holder: 'web' }), id: LATER }]);
   now = NOW - minutes(4);
   await make(store, 8, 'assign', { iface: ENI, ec2: { id: 'call-1' } });
   now += 250;
@@ -67,11 +69,20 @@ histories(
     const { status, out, err } = await run('10.0.1.7');
     assert.equal([status, err], [0, '']);
     const [head, ...lines] = out.trimEnd().split('\n');
-    assert.match(String(head), /^SINCE +UNTIL +CONTAINER +ENI +INSTANCE +ENDED BY +REQUEST +SUBNET$/);
+    assert.match(String(head), /^SINCE +UNTIL +CONTAINER +ID +ENI +INSTANCE +ENDED BY +REQUEST +SUBNET$/);
     assert.is(lines.length, 3);
-    assert.match(String(lines[0]), new RegExp(`^\\S+Z +now +web +${ENI} +- +- +- - +${SUBNET}$`));
-    assert.match(String(lines[1]), /^2026-11-24T12:20:00\.000Z +2026-11-24T12:30:00\.000Z +db .* operator /);
-    assert.match(String(lines[2]), /^2026-11-24T12:00:00\.000Z .* web .* release +3f2a9c1d 00c0ffee /);
+    assert.match(
+      String(lines[0]),
+      new RegExp(`^\\S+Z +now +web +c0ffee000000 +${ENI} +- +- +- - +${SUBNET}$`),
+    );
+    assert.match(
+      String(lines[1]),
+      /^2026-11-24T12:20:00\.000Z +2026-11-24T12:30:00\.000Z +db +- +\S+ .* operator /,
+    );
+    assert.match(
+      String(lines[2]),
+      /^2026-11-24T12:00:00\.000Z .* web +c0ffab000000 .* release +3f2a9c1d 00c0ffee /,
+    );
     const { address, holdings } = JSON.parse((await run('10.0.1.7', '--json')).out);
     assert.is(address, '10.0.1.7');
     assert.equal(holdings[2], {
@@ -81,6 +92,7 @@ histories(
         eni: ENI,
         instance: null,
         container: 'web',
+        containerId: WEB,
         request: '3f2a9c1d',
         server: 'server-1',
       },
@@ -96,6 +108,13 @@ const ASKED: [what: string, argv: string[], who: string[]][] = [
   ['a time before all', ['--at', '2026-11-24T11:00Z'], []],
   ['since a while', ['--since', '1h'], ['web']],
   ['a container', ['--container', 'web'], ['web', 'web']],
+  ['the id of a container', ['--container', WEB], ['web']],
+  ['its digits that Docker shows', ['--container', WEB.slice(0, 12)], ['web']],
+  ['the start of two ids', ['--container', 'c0ff'], ['web', 'web']],
+  ['a start that is too short', ['--container', 'c0f'], []],
+  ['another id', ['--container', 'c0ffad'], []],
+  ['digits inside an id', ['--container', '0ffe'], []],
+  ['more than an id', ['--container', `${WEB}0`], []],
   ['an ENI', ['--eni', ENI], ['web', 'db', 'web']],
   ['another ENI', ['--eni', 'eni-0b'], []],
   ['its subnet', ['--subnet', SUBNET, '--container', 'db'], ['db']],

@@ -95,6 +95,10 @@ const READING = readingWith({
       isInNetworks: true,
       places: [placeOf({ path: '/run/x' }), placeOf({ pid: null })],
       container: { id: 'c1', name: 'web', image: null },
+      endpoints: [
+        { mac: '02:0a:1b:2c:3d:01', container: 'c0ffee'.padEnd(64, '0') },
+        { mac: '02:0a:1b:2c:3d:01', container: null },
+      ],
     }),
   ],
   unanswered: ['eni-0a' as never],
@@ -121,6 +125,14 @@ routes('a host with a certificate: is heard as the instance that it names', asyn
     [A, TICKET, READING],
     [A, TICKET, answers],
   ] as never);
+});
+
+routes('an agent of the release before: is heard, and shows no endpoints', async () => {
+  const { heard, post } = await serve();
+  const [{ endpoints: _, ...use }] = READING.uses as [HostReading['uses'][number]];
+  const reading = { ...READING, uses: [use] };
+  assert.is((await post('/witness/readings', { ticket: TICKET, reading })).status, 200);
+  assert.equal(heard.calls, [[A, TICKET, { ...READING, uses: [{ ...use, endpoints: [] }] }]] as never);
 });
 
 routes('a certificate without an instance: is refused each step', async () => {
@@ -177,6 +189,20 @@ const ODD: [what: string, body: unknown][] = [
     },
   ],
 ];
+const endpointsAre = (...endpoints: unknown[]) => ({
+  ticket: TICKET,
+  reading: { ...READING, uses: [{ ...useWith('10.0.1.9' as never), endpoints }] },
+});
+const MAC_ADDRESS = '02:0a:1b:2c:3d:01';
+for (const container of ['', 'web', 'c0ffee', 'C'.repeat(64), 'c'.repeat(65), `${'c'.repeat(63)}\n`, 7])
+  ODD.push([
+    `what is no id of a container: ${JSON.stringify(container)}`,
+    endpointsAre({ mac: MAC_ADDRESS, container }),
+  ]);
+ODD.push(
+  ['an endpoint on no interface', endpointsAre({ mac: '', container: null })],
+  ['many endpoints of one address', endpointsAre(...Array(3).fill({ mac: MAC_ADDRESS, container: null }))],
+);
 for (const [what, body] of ODD)
   routes(`a reading with ${what}: is refused`, async () => {
     const { heard, post } = await serve();

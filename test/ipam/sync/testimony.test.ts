@@ -48,6 +48,36 @@ async function hosts(mode?: WitnessMode) {
 
 const telling = suite('what agents tell');
 
+/** What a host shows of a container that has the address on the interface. */
+const runs = (ip: string, mac: string, container: string): Partial<HostReading> => ({
+  uses: [useWith(ip as never, { isInNetworks: true, endpoints: [{ mac, container }] })],
+});
+
+telling('the id of a container: counts for an address on an ENI of the host, and of no other', async () => {
+  const { w, a, b, mac, tell } = await hosts();
+  const [one, other] = ['a'.repeat(64), 'b'.repeat(64)];
+  const idsOf = async () => [(await w.rowOf(a)).containerId, (await w.rowOf(b)).containerId];
+  for (const eni of [ENI_A, ENI_B]) await tell({ ...runs(b, mac(eni), other), macs: [mac(eni)] }, A);
+  await tell(runs(a, mac(ENI_B), other), A);
+  await tell(runs(a, mac(ENI_A), other), B);
+  assert.equal(await idsOf(), [null, null]);
+  await tell(runs(a, mac(ENI_A), one), A);
+  await tell(runs(b, mac(ENI_B), other), B);
+  assert.equal(await idsOf(), [one, other]);
+});
+
+telling('the id of a container: is not noted of what another instance was given on the ENI', async () => {
+  const { w, a, mac, tell } = await hosts();
+  w.reattach(ENI_A, B);
+  await w.enis.refresh(ENI_A);
+  w.time.now += WITNESS_AGE_MS;
+  const own = await w.request(ENI_A, { from: { instance: B, id: null, sentMsAgo: 0 } });
+  const uses = [a, own.ip].flatMap(ip => runs(ip, mac(ENI_A), 'b'.repeat(64)).uses ?? []);
+  await tell({ uses }, B);
+  assert.is((await w.rowOf(own.ip)).containerId, 'b'.repeat(64));
+  assert.is((await w.rowOf(a)).containerId, null);
+});
+
 telling('two readings that show an address nowhere: end the holding, after the probe', async () => {
   const { w, a, b, testimony, mac, reading, tell } = await hosts();
   await tell();

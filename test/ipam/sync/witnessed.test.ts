@@ -90,6 +90,91 @@ ending('an address that is in use: is kept, and its container is noted', async (
   assert.is(sighting?.name, 'named-by-docker');
 });
 
+const ID = 'c'.repeat(64);
+async function shown(of: Awaited<ReturnType<typeof witnessed>>, id = ID) {
+  const endpoints = [{ mac: of.w.vpc.network.eni(ENI_A).mac, container: id }];
+  return { uses: [useWith(of.ip, { isInNetworks: true, endpoints })] };
+}
+const idsTold = async ({ w, held: { subnet, ip } }: Awaited<ReturnType<typeof witnessed>>) =>
+  (await w.store.history(subnet, ip, 10)).rows.map(one => [one.isHeld, one.containerId]);
+
+ending('the id of a container: is noted with the holding by one reading, and never again', async () => {
+  const parts = await witnessed();
+  const { w, ip, held, lookAfter } = parts;
+  const writes = w.countingCalls('noteContainers');
+  for (let i = 0; i < 3; i++) await lookAfter(60_000, await shown(parts));
+  await lookAfter(60_000, await shown(parts, 'd'.repeat(64)));
+  assert.is(writes.noteContainers, 1);
+  assert.equal(await idsTold(parts), [[true, ID]]);
+  assert.is((await w.rowOf(ip)).generation, held.generation, 'it is no move');
+  await w.release(ENI_A, ip);
+  assert.equal(await idsTold(parts), [[false, ID]]);
+  for (const ms of [0, 60_000]) await lookAfter(ms, await shown(parts));
+  assert.is(writes.noteContainers, 1, 'of what nobody holds none is noted');
+});
+
+ending('a holding that ends, or begins, while the host is read: gets no id', async () => {
+  const parts = await witnessed();
+  const { w, ip, witness, lookAfter } = parts;
+  const { read } = witness;
+  witness.read = async () => {
+    const reading = await read();
+    await w.release(ENI_A, ip);
+    await w.request(ENI_A, { named: ip });
+    return reading;
+  };
+  await lookAfter(0, await shown(parts));
+  assert.equal(await idsTold(parts), [
+    [true, null],
+    [false, null],
+  ]);
+  witness.read = read;
+  await lookAfter(60_000, await shown(parts, 'd'.repeat(64)));
+  assert.equal(await idsTold(parts), [
+    [true, 'd'.repeat(64)],
+    [false, null],
+  ]);
+});
+
+ending('a holding that was looked after while the host is read: has its id by the next reading', async () => {
+  const parts = await witnessed();
+  const { w, ip, witness, lookAfter } = parts;
+  const { read } = witness;
+  witness.read = async () => {
+    const reading = await read();
+    await w.store.move([{ row: await w.rowOf(ip), move: 'missed' }]);
+    return reading;
+  };
+  await lookAfter(0, await shown(parts));
+  assert.equal(await idsTold(parts), [[true, null]]);
+  witness.read = read;
+  await lookAfter(0, await shown(parts));
+  assert.equal(await idsTold(parts), [[true, ID]]);
+});
+
+ending('an id that cannot be noted: keeps nothing else from being done, and is noted later', async () => {
+  const parts = await witnessed();
+  const { w, lookerOf, witness } = parts;
+  const other = await w.request(ENI_A);
+  let fails = true;
+  const noteContainers: typeof w.store.noteContainers = async found => {
+    if (fails) throw new IpamError('store-down', 'a row is locked');
+    await w.store.noteContainers(found);
+  };
+  const context = { ...w.context, store: { ...w.store, noteContainers } };
+  const { look } = lookerOf({ ...w, context });
+  witness.shows = await shown(parts);
+  for (const ms of [WITNESS_AGE_MS, WITNESS_AGE_MS]) {
+    w.time.now += ms;
+    await look();
+  }
+  assert.is(await w.statusOf(other.ip), 'ready', 'a leak ends');
+  assert.equal([w.linesOf('ids of containers not noted'), await idsTold(parts)], [2, [[true, null]]]);
+  fails = false;
+  await look();
+  assert.equal(await idsTold(parts), [[true, ID]]);
+});
+
 const changed: [
   what: string,
   change: (parts: Awaited<ReturnType<typeof witnessed>>) => void,

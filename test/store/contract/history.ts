@@ -19,7 +19,9 @@ const ENDS: [move: MoveName, cause: string][] = [
 ];
 const serverOf = ({ token }: Allocation) => token?.slice(0, 8);
 const NOT_ENDED = { until: null, isHeld: true, endedBy: null, endRequest: null, endServer: null };
-const UNKNOWN = { since: null, instance: null, container: null, request: null, server: null };
+const UNKNOWN = {
+  ...{ since: null, instance: null, container: null, containerId: null, request: null, server: null },
+};
 
 export function history(test: Test): void {
   for (const [move, cause] of ENDS)
@@ -31,7 +33,13 @@ export function history(test: Test): void {
       advance(1_000);
       const given = { holder: 'wéb', instance: 'i-0a' as InstanceId, requestId: 'id-1', call: '3f2a9c1d' };
       const claimed = await make(store, 10, 'claim', given);
-      const begun = { since: claimed.movedAt, eni: ENI, instance: 'i-0a', container: 'wéb' };
+      const begun = {
+        since: claimed.movedAt,
+        eni: ENI,
+        instance: 'i-0a',
+        container: 'wéb',
+        containerId: null,
+      };
       const by = { request: '3f2a9c1d', server: serverOf(claimed) };
       assert.equal(await tenuresOf(store, 10), [{ ...begun, ...by, ...NOT_ENDED }]);
       advance(1_000);

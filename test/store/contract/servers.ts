@@ -122,13 +122,13 @@ export function servers(test: Test): void {
     store,
     advance,
   }) => {
-    const first = await store.beat('a', false);
+    const first = await store.beat('a', false, '1.2.3');
     advance(5_000);
     await store.beat('b', false);
-    const now = await store.beat('a', true);
+    const now = await store.beat('a', true, '1.2.3');
     const [a, b, ...others] = await noted(store);
-    assert.equal(a, { id: 'a', startedAt: first, seenAt: now, stoppedAt: now });
-    assert.is(b?.stoppedAt, null);
+    assert.equal(a, { id: 'a', startedAt: first, seenAt: now, stoppedAt: now, version: '1.2.3' });
+    assert.equal([b?.stoppedAt, b?.version], [null, null]);
     assert.ok((b?.startedAt ?? 0) >= first + 5_000);
     assert.equal(others, []);
     await store.beat('a', false);

@@ -142,6 +142,41 @@ beside(
 );
 
 beside(
+  'the id of a container: is not that of a holding which one has begun, whoever ended the one before',
+  async context => {
+    const { w, old, release } = context;
+    const { ip } = await w.request(ENI_A, { ...by(A, 'r-1'), holder: 'new', call: 'call-1' });
+    const [first, second] = ['a'.repeat(64), 'b'.repeat(64)] as const;
+    const told = async () =>
+      (await w.store.history(SUBNET, ip, 10)).rows.map(one => [one.container, one.containerId]);
+    await w.store.noteContainers([{ row: await w.rowOf(ip), id: first }]);
+    await old(ip, 'found');
+    assert.equal(await told(), [['new', first]]);
+    await old(ip, 'release');
+    const ready = await w.rowOf(ip);
+    assert.equal([ready.containerId, ready.containerSince], [null, null]);
+    await old(ip, 'claim');
+    assert.equal(await told(), [['old', null]]);
+    assert.equal(await w.store.heldBy(first, 10).then(({ rows }) => rows), []);
+    await w.store.noteContainers([{ row: await w.rowOf(ip), id: second }]);
+    assert.equal(await told(), [['old', second]]);
+    await old(ip, 'release', 'claim');
+    assert.is(await release(ENI_A, ip, A), true);
+    assert.equal(await told(), [['old', null]]);
+  },
+);
+
+beside('the version: of a server that writes none is not known', async ({ w, run }) => {
+  await w.store.beat('new', false, '1.2.3');
+  await run("INSERT INTO server (id, started_at, seen_at, stopped_at) VALUES ('old', 1, 1, NULL)");
+  const { rows } = await w.store.servers();
+  assert.equal(rows.map(({ id, version }) => [id, version]).sort(), [
+    ['new', '1.2.3'],
+    ['old', null],
+  ]);
+});
+
+beside(
   'a holding from before the time of the claim was noted: keeps its instance and request',
   async context => {
     const { w, release, run } = context;
