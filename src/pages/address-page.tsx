@@ -2,7 +2,7 @@
 import type { AddressView } from '../views/address.ts';
 import type { Ec2Call } from '../views/parts/history-parts.ts';
 import { KINDS, lookOf } from './cell.ts';
-import { Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
+import { Container, Eni, type Fact, Facts, Name, Sign, Table, Time } from './parts.tsx';
 import { Portions } from './portions.tsx';
 import { duration } from './time.ts';
 
@@ -55,7 +55,10 @@ function factsOf(view: AddressView): Fact[] {
   const { missingSince, restsUntil } = cell;
   return [
     isAws && ['reserved by', 'AWS'],
-    cell.container !== null && ['container', <Name text={cell.container} />],
+    (cell.container ?? cell.containerId) !== null && [
+      'container',
+      <Container name={cell.container} id={cell.containerId} />,
+    ],
     cell.eni !== null && ['ENI', <Eni id={cell.eni} />],
     instance !== null && ['instance', <span class="mono">{instance}</span>],
     cell.primary && ['primary', 'the primary address of its ENI'],
@@ -94,11 +97,11 @@ const Holdings = ({ holdings, now }: { holdings: AddressView['holdings']; now: n
 );
 
 const HoldingRow = ({ holding, now }: { holding: AddressView['holdings'][number]; now: number }) => {
-  const { container, since, until, isHeld, eni, instance, endedBy, request, server } = holding;
+  const { container, containerId, since, until, isHeld, eni, instance, endedBy, request, server } = holding;
   return (
     <tr>
       <th scope="row">
-        <Name text={container} />
+        <Container name={container} id={containerId} />
       </th>
       <td>
         <Time ms={since} />

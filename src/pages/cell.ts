@@ -1,4 +1,5 @@
 /** How one address looks on the map: the same words, signs and classes for the server and for the browser's script. */
+import { shortId } from '../domain/container.ts';
 import type { Cell } from '../views/shapes.ts';
 import { duration, utc } from './time.ts';
 
@@ -46,10 +47,11 @@ export function lookOf(cell: Cell, now: number, instance: string | null): Look {
 }
 
 function factsOf(cell: Cell, restsMs: number | null, instance: string | null): (readonly [string, string])[] {
-  const { status, primary, container, eni, since, reservedFor, missingSince } = cell;
+  const { status, primary, container, containerId, eni, since, reservedFor, missingSince } = cell;
   const facts: [string, string | null][] = [
     ['status', primary ? `${status}, the primary address of its ENI` : status],
     ['container', container],
+    ['container id', containerId === null ? null : shortId(containerId)],
     ['ENI', eni],
     ['instance', cell.instance ?? instance],
     ['since', since === 0 ? null : utc(since)],

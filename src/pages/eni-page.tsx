@@ -2,7 +2,7 @@
 import type { EniView } from '../views/eni.ts';
 import { Calls } from './address-page.tsx';
 import { Cells } from './cells.tsx';
-import { Address, CountsList, type Fact, Facts, Legend, Name, Table, Time } from './parts.tsx';
+import { Address, Container, CountsList, type Fact, Facts, Legend, Name, Table, Time } from './parts.tsx';
 
 export const EniPage = ({ view }: { view: EniView }) => (
   <>
@@ -28,7 +28,7 @@ export const EniPage = ({ view }: { view: EniView }) => (
         <p class="empty">Nothing has.</p>
       ) : (
         <Table what="What moved last" head={['address', 'status', 'since', 'container']}>
-          {view.moves.map(({ subnet, address, status, since, container }) => (
+          {view.moves.map(({ subnet, address, status, since, container, containerId }) => (
             <tr>
               <th scope="row">
                 <Address subnet={subnet} address={address} />
@@ -38,7 +38,7 @@ export const EniPage = ({ view }: { view: EniView }) => (
                 <Time ms={since} />
               </td>
               <td>
-                <Name text={container} />
+                <Container name={container} id={containerId} />
               </td>
             </tr>
           ))}

@@ -54,13 +54,14 @@ export const HealthPage = ({ view }: { view: HealthView }) => (
         <Facts facts={factsOf(view)} />
       </section>
       <h2>Servers</h2>
-      <Table what="Servers" head={['server', 'state', 'seen', 'started', 'stopped']}>
-        {view.servers.map(({ id, state, seenAt, startedAt, stoppedAt, isThis }) => (
+      <Table what="Servers" head={['server', 'version', 'state', 'seen', 'started', 'stopped']}>
+        {view.servers.map(({ id, version, state, seenAt, startedAt, stoppedAt, isThis }) => (
           <tr>
             <th scope="row" class="mono">
               {id}
               {isThis ? ' (this one)' : ''}
             </th>
+            <td>{version ?? '–'}</td>
             <td class={state === 'away' ? 'bad-text' : ''}>{state}</td>
             <td>
               <Time ms={seenAt} />

@@ -1,5 +1,6 @@
 /** Pieces that several pages share. */
 import type { Child } from 'hono/jsx';
+import { shortId } from '../domain/container.ts';
 import type { Cell, Counts } from '../views/shapes.ts';
 import { KINDS, type Kind, lookOf } from './cell.ts';
 import { isTime, utc } from './time.ts';
@@ -114,6 +115,19 @@ export const Time = ({ ms }: { ms: number | null }) =>
 
 /** A name from outside. Its writing direction changes nothing around it. */
 export const Name = ({ text }: { text: string | null }) => (text === null ? <>–</> : <bdi>{text}</bdi>);
+
+/** A container: its name and the digits of its id that Docker shows, as far as they are known. */
+export const Container = ({ name, id }: { name: string | null; id: string | null }) => (
+  <>
+    {name !== null || id === null ? <Name text={name} /> : null}
+    {name !== null && id !== null ? ' ' : null}
+    {id === null ? null : (
+      <span class="mono soft" title={id}>
+        {shortId(id)}
+      </span>
+    )}
+  </>
+);
 
 export const Eni = ({ id }: { id: string | null }) =>
   id === null ? (

@@ -43,6 +43,7 @@ const ServerLine = v.object({
   startedAt: time('Its first heartbeat.'),
   seenAt: time('Its last heartbeat.'),
   stoppedAt: timeOrNull('When it said that it stops; null: it did not.'),
+  version: stringOrNull('Of its program; null: it is of the release before, which writes none.'),
   isThis: boolean('Whether it is the one that made this view.'),
 });
 

@@ -1,6 +1,6 @@
 /** What `ec2-ipam status` says of the ledger. It lists all holders. */
 import { formatCidr, formatRange, sizeOf } from '../domain/address.ts';
-import { type Allocation, INTENTS, STATUSES, type Status } from '../domain/allocation.ts';
+import { type Allocation, containerIdOf, INTENTS, STATUSES, type Status } from '../domain/allocation.ts';
 import { type LedgerSighting, wordsOf } from '../domain/sighting.ts';
 import { suspects } from '../domain/suspects.ts';
 import type { Tenant } from '../domain/tenant.ts';
@@ -13,6 +13,7 @@ export interface ReportLine {
   readonly ip: string;
   readonly eni: string | null;
   readonly container: string | null;
+  readonly containerId: string | null;
   readonly sinceMs: number;
 }
 export interface LedgerReport {
@@ -40,7 +41,7 @@ export interface LedgerReport {
   readonly tenants: readonly Tenant[];
   /** The hosts whose containers were read, when that was, and why it was not complete. */
   readonly hosts: readonly { instance: string; readMs: number; incomplete: string | null }[];
-  readonly servers: readonly { id: string; seenMs: number; stopped: boolean }[];
+  readonly servers: readonly { id: string; version: string | null; seenMs: number; stopped: boolean }[];
 }
 
 export async function readReport(store: Store, subnets: readonly LedgerSubnet[]): Promise<LedgerReport> {
@@ -61,6 +62,7 @@ export async function readReport(store: Store, subnets: readonly LedgerSubnet[])
     ip: row.ip,
     eni: row.iface,
     container: row.holder ?? sightingOf(row)?.name ?? null,
+    containerId: containerIdOf(row),
     sinceMs: now - row.movedAt,
   });
   const count = (id: string, status: Status) =>
@@ -102,6 +104,7 @@ export async function readReport(store: Store, subnets: readonly LedgerSubnet[])
     hosts: await hostsOf(store),
     servers: servers.map(server => ({
       id: server.id,
+      version: server.version,
       seenMs: now - server.seenAt,
       stopped: server.stoppedAt !== null,
     })),

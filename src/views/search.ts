@@ -34,7 +34,8 @@ export type SearchView = v.InferOutput<typeof SearchView>;
 export const QUERY_CHARS_MAX = 100;
 const NOTHING = { subnet: null, address: null, eni: null, instance: null };
 
-/** Throws bad-request for an empty or a long query. An id may be cut short only for containers, whose names may contain it. */
+/** Throws bad-request for an empty or a long query. An id may be cut short only for containers, and
+ *  their names may contain it. */
 export async function readSearch({ store, subnets }: Sources, query: string): Promise<SearchView> {
   const text = query.trim();
   if (text === '' || text.length > QUERY_CHARS_MAX)
@@ -58,7 +59,8 @@ export async function readSearch({ store, subnets }: Sources, query: string): Pr
     for (const eni of await store.enisOf(text as InstanceId)) add('instance', text, homeOf(eni));
   await nextTurn();
   const { rows } = await store.heldBy(text, FOUND_MAX + 1);
-  for (const row of rows.slice(0, FOUND_MAX)) add('container', row.holder ?? '', placeOf(row));
+  for (const row of rows.slice(0, FOUND_MAX))
+    add('container', row.holder ?? row.containerId ?? '', placeOf(row));
   return { query: text, found, hasMore: rows.length > FOUND_MAX };
 }
 

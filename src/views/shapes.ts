@@ -1,7 +1,7 @@
 /** The parts that several views have. Times are milliseconds since 1970 by the store's clock; `now` is its time when the
  *  view was read. What is not known, or is not there, is null. */
 import * as v from 'valibot';
-import { type Allocation, STATUSES, type Status } from '../domain/allocation.ts';
+import { type Allocation, containerIdOf, STATUSES, type Status } from '../domain/allocation.ts';
 
 /** The schema with what it means, which the description of the API tells. */
 export const described = <const S extends v.GenericSchema>(
@@ -65,6 +65,9 @@ export const Cell = v.object({
   container: stringOrNull(
     'The name of the container that has it, as Docker named it or a reading of its host showed; null: none, or not known.',
   ),
+  containerId: stringOrNull(
+    'The id of that container, 64 digits in hexadecimal; null: none, or no reading of its host has shown it yet.',
+  ),
   restsUntil: timeOrNull(
     'Free or ready, and not given before then unless nothing else is left; null: it has rested.',
   ),
@@ -85,7 +88,7 @@ export function cellOf(row: Allocation, rest: RestTimes, now: number, name: stri
   const { subnet, ip: address, status, generation, iface: eni, instance, missingSince, primary } = row;
   return {
     ...{ subnet, address, status, generation, since: row.movedAt, eni, instance },
-    container: row.holder ?? name,
+    ...{ container: row.holder ?? name, containerId: containerIdOf(row) },
     restsUntil: restsUntil(row, rest, now),
     ...{ missingSince, reservedFor: row.reservedFor, primary },
   };

@@ -221,6 +221,45 @@ pages('an address that was held very often: shows the last hundred holdings', as
   assert.equal(await held(101), { shown: 100, more: true });
 });
 
+const SHORT = views.CONTAINER.slice(0, 12);
+for (const [path, where] of [
+  [`/subnets/${SUBNET}/addresses/10.0.1.5`, 'Now'],
+  [`/subnets/${SUBNET}/addresses/10.0.1.5`, 'Who had it'],
+  [`/enis/${ENI}`, 'What moved last'],
+] as const)
+  pages(`${path}, ${where}: has the id of the container as Docker shows it, behind its name`, async () => {
+    const { text } = await get(path);
+    const [, part = ''] = text.split(`aria-label="${where}"`);
+    const [section = ''] = part.split('</section>');
+    assert.match(section, `</bdi> <span class="mono soft" title="${views.CONTAINER}">${SHORT}</span>`);
+  });
+
+pages('the map of an ENI: says the id of the container that has an address', async () => {
+  const { text } = await get(`/enis/${ENI}`);
+  assert.match(text, `container id ${SHORT}`);
+  assert.match(text, `[&quot;container id&quot;,&quot;${SHORT}&quot;]`);
+});
+
+pages('a container of which the id alone is known: is told by that', async () => {
+  const found = views.address();
+  const holdings = found.holdings.map(one => ({ ...one, container: null }));
+  const path = `/subnets/${SUBNET}/addresses/10.0.1.5`;
+  const { text } = await get(path, { address: async () => ({ ...found, holdings }) });
+  assert.match(
+    text,
+    `<th scope="row"><span class="mono soft" title="${views.CONTAINER}">${SHORT}</span></th>`,
+  );
+  const nothing = holdings.map(one => ({ ...one, containerId: null }));
+  const without = await get(path, { address: async () => ({ ...found, holdings: nothing }) });
+  assert.match(without.text, '<th scope="row">–</th>');
+});
+
+pages('/health: has the version of each server, as far as it is known', async () => {
+  const { text } = await get('/health');
+  assert.match(text, /abcd1234 \(this one\)<\/th><td>1\.0\.0<\/td>/);
+  assert.match(text, /dead1234<\/th><td>–<\/td>/);
+});
+
 pages('a page that has nothing yet: has a place for each part that comes', async () => {
   const none: Partial<Views> = {
     overview: async () => views.overview({ problems: [], subnets: [], reserved: [] }),

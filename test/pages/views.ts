@@ -12,12 +12,13 @@ export const SUBNET = 'subnet-0a1b2c3d4e5f60001';
 export const ENI = 'eni-0a1b2c3d4e5f60001';
 const INSTANCE = 'i-0a1b2c3d4e5f60001';
 export const HOSTILE = `<img src=x onerror="alert(1)">'&`;
+export const CONTAINER = '3f2a9c1d4e5b'.padEnd(64, '6');
 const NOW = Date.UTC(2026, 10, 26, 9, 15, 4);
 
 const cell = (last: number, more: Partial<Cell> = {}): Cell => ({
   ...{ subnet: SUBNET, address: `10.0.1.${last}`, status: 'free', generation: 0, since: NOW - 60_000 },
-  ...{ eni: null, instance: null, container: null, restsUntil: null, missingSince: null, reservedFor: null },
-  primary: false,
+  ...{ eni: null, instance: null, container: null, containerId: null, restsUntil: null, reservedFor: null },
+  ...{ missingSince: null, primary: false },
   ...more,
 });
 
@@ -25,7 +26,7 @@ const cell = (last: number, more: Partial<Cell> = {}): Cell => ({
 function cells(): Cell[] {
   const special: Record<number, Partial<Cell>> = {
     4: { status: 'occupied', primary: true, eni: ENI },
-    5: { status: 'allocated', eni: ENI, container: HOSTILE, generation: 7 },
+    5: { status: 'allocated', eni: ENI, container: HOSTILE, containerId: CONTAINER, generation: 7 },
     6: { status: 'ready', eni: ENI },
     7: { status: 'ready', eni: ENI, restsUntil: NOW + 20_000 },
     8: { status: 'allocated', eni: ENI, container: 'db', missingSince: NOW - 90_000 },
@@ -108,7 +109,14 @@ export const address = (): AddressView => ({
   holdings: [
     {
       ...{ since: NOW - 60_000, until: null, isHeld: true, eni: ENI, instance: INSTANCE, container: HOSTILE },
-      ...{ request: 'r1', server: 'abcd1234', endedBy: null, endRequest: null, endServer: null },
+      ...{
+        containerId: CONTAINER,
+        request: 'r1',
+        server: 'abcd1234',
+        endedBy: null,
+        endRequest: null,
+        endServer: null,
+      },
     },
   ],
   calls: [call],
@@ -153,12 +161,13 @@ export const health = (): HealthView => ({
         startedAt: NOW - 9000,
         seenAt: NOW,
         stoppedAt: null,
+        version: '1.0.0',
         isThis: true,
       },
     },
     {
       ...{ id: 'dead1234', state: 'away', startedAt: NOW - 9000, seenAt: NOW - 8000, stoppedAt: null },
-      isThis: false,
+      ...{ version: null, isThis: false },
     },
   ],
   ec2: {

@@ -39,4 +39,13 @@ shapes('a cell: names the container as Docker did, else as its host was read', (
   assert.equal([cell.container, cell.missingSince, cell.reservedFor], ['db', 5, 'dns']);
   assert.is(v.is(Cell, cell), true);
 });
+shapes('a cell: has the id of the container that holds it, and of no earlier one', () => {
+  const held = { status: 'allocated', movedAt: 5, containerId: 'c'.repeat(64) } as const;
+  for (const [containerSince, id] of [
+    [5, held.containerId],
+    [4, null],
+    [null, null],
+  ] as const)
+    assert.is(cellOf(rowWith({ ...held, containerSince }), REST, 0).containerId, id);
+});
 shapes.run();

@@ -382,6 +382,30 @@ test('an address: who had it', async ({ store, views }) => {
   await store.saveSubnet({ id: OTHER_SUBNET, vpc: 'vpc-0b', cidr: parseCidr('10.0.1.0/24') });
 });
 
+test('an address and its ENI: say the id of each container once it is known', async context => {
+  const { store, views, advance } = context;
+  advance(1000);
+  await makeReady(store, 6);
+  const ids = ['c0ffee'.padEnd(64, '0'), 'deadbeef'.padEnd(64, '0')];
+  const known = async () => {
+    advance(2000); // a view is kept for a second
+    const { cell, holdings } = v.parse(AddressView, await views.address(ip(6), null));
+    const { addresses, moves } = v.parse(EniView, await views.eni(ENI));
+    const onEni = addresses.find(one => one.address === ip(6))?.containerId;
+    assert.equal([onEni, moves[0]?.containerId], [cell.containerId, cell.containerId]);
+    return [cell.containerId, holdings.map(({ containerId }) => containerId)];
+  };
+  for (const [i, id] of ids.entries()) {
+    const row = await make(store, 6, 'claim');
+    const before = ids.slice(0, i).toReversed();
+    assert.equal(await known(), [null, [null, ...before]]);
+    await store.noteContainers([{ row, id }]);
+    assert.equal(await known(), [id, [id, ...before]]);
+    await make(store, 6, 'release');
+    assert.equal(await known(), [null, [id, ...before]]);
+  }
+});
+
 test('an address: its calls are not those of another subnet with the same addresses', async ({
   store,
   views,
@@ -426,7 +450,8 @@ test('hosts: certificates, agents, readings, tenants and their quotas', async ({
 
 test('health: what this server has seen lately, and what the ledger says', async context => {
   const { store, views, told, advance } = context;
-  await store.beat('server-1', false);
+  await store.beat('server-0', false); // of the release before
+  await store.beat('server-1', false, '1.2.3');
   await make(store, 6, 'assign', { iface: ENI });
   told.tokens?.('AssignPrivateIpAddresses', () => 41.7);
   for (const ms of [10, 20, 30]) told.ec2Called?.('AssignPrivateIpAddresses', 'ok', ms);
@@ -451,8 +476,11 @@ test('health: what this server has seen lately, and what the ledger says', async
     ],
   );
   assert.equal(
-    health.servers.map(({ id, state, isThis }) => [id, state, isThis]),
-    [['server-1', 'running', true]],
+    health.servers.map(({ id, version, state, isThis }) => [id, version, state, isThis]),
+    [
+      ['server-0', null, 'running', false],
+      ['server-1', '1.2.3', 'running', true],
+    ],
   );
   assert.equal(health.intents, { sent: 1, inDoubt: 0, overdue: 0, oldestMs: 5000 });
   assert.equal(health.reconciled, [{ subnet: SUBNET, at: health.now - 5000 }]);
@@ -470,6 +498,14 @@ test('the search: finds addresses, ENIs, instances, containers and subnets', asy
   assert.equal(await kinds(ENI), [`eni ${ENI}`]);
   assert.equal(await kinds('i-0a'), ['instance i-0a']);
   assert.equal(await kinds('web'), ['container web-1']);
+  const id = 'c0ffee'.padEnd(64, '0');
+  await store.noteContainers([{ row: await one(store, 6), id }]);
+  for (const text of ['c0ff', id.slice(0, 12), id])
+    assert.equal(await kinds(text), ['container web-1'], text);
+  await makeReady(store, 7);
+  await make(store, 7, 'claim');
+  await store.noteContainers([{ row: await one(store, 7), id: 'deadbeef'.padEnd(64, '0') }]);
+  assert.equal(await kinds('deadbeef'), [`container ${'deadbeef'.padEnd(64, '0')}`]);
   assert.equal(await kinds(SUBNET), [`subnet ${SUBNET}`]);
   assert.equal(await kinds('10.0.1.77'), []);
 });

@@ -1,5 +1,6 @@
 /** What `ec2-ipam status` prints, for people. */
 import { STATUSES } from '../../domain/allocation.ts';
+import { shortId } from '../../domain/container.ts';
 import { DEAD_AFTER_MS } from '../../domain/suspects.ts';
 import type { Tenant } from '../../domain/tenant.ts';
 import type { LedgerReport, ReportLine } from '../../views/report.ts';
@@ -35,13 +36,7 @@ export function statusLines(
       list
         .slice(0, rowsMax)
         .map(one => [
-          ...[
-            one.ip,
-            ...(hasSubnet ? [one.subnet] : []),
-            one.eni ?? '-',
-            one.container ?? '-',
-            ago(one.sinceMs),
-          ],
+          ...[one.ip, ...(hasSubnet ? [one.subnet] : []), one.eni ?? '-', nameOf(one), ago(one.sinceMs)],
           ...last.map(([, say]) => say(one)),
         ]),
     );
@@ -56,7 +51,7 @@ export function statusLines(
     ]),
     ...held('Withheld: in use on the host, but not held', 'red', report.withheld, ['BY', one => one.finding]),
     ...held('Drift', 'yellow', report.drift, ['WHAT', one => one.what]),
-    ...section('Servers that went away', 'yellow', ['SERVER', 'SEEN'], goneServers(report)),
+    ...section('Servers that went away', 'yellow', ['SERVER', 'VERSION', 'SEEN'], goneServers(report)),
     [],
     ...subnetLines(report, columns),
     ...section(
@@ -92,10 +87,13 @@ export function statusLines(
 
 type Last<T> = readonly [name: string, say: (one: T) => string];
 
+const nameOf = ({ container, containerId }: ReportLine): string =>
+  container ?? (containerId === null ? '-' : shortId(containerId));
+
 const goneServers = ({ servers }: LedgerReport): Cell[][] =>
   servers
     .filter(({ stopped, seenMs }) => !stopped && seenMs > DEAD_AFTER_MS)
-    .map(({ id, seenMs }) => [id, `${ago(seenMs)} ago`]);
+    .map(({ id, version, seenMs }) => [id, version ?? '-', `${ago(seenMs)} ago`]);
 
 /** The counts as a table. Where it is too wide, each subnet has lines of its own. */
 function subnetLines({ subnets }: LedgerReport, columns: number): Line[] {

@@ -14,6 +14,9 @@ export const Tenure = v.object({
   eni: stringOrNull('The id of the ENI that it was on; null: not known.'),
   instance: stringOrNull('The id of the instance that it was given to; null: its request proved none.'),
   container: stringOrNull('The name of the container, as Docker named it; null: Docker did not.'),
+  containerId: stringOrNull(
+    'The id of the container, 64 digits in hexadecimal; null: no reading of its host has shown it.',
+  ),
   request: stringOrNull('The id of the call that was answered with it; null: not known.'),
   server: stringOrNull('The id of the server that answered; null: not known.'),
   endedBy: stringOrNull(

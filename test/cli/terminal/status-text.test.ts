@@ -14,6 +14,7 @@ const line = (more: Partial<ReportLine> = {}): ReportLine => ({
   ip: '10.0.1.9',
   eni: 'eni-0a1b2c3d4e5f60001',
   container: 'web',
+  containerId: null,
   sinceMs: 61_000,
   ...more,
 });
@@ -31,9 +32,9 @@ const report = (more: Partial<LedgerReport> = {}): LedgerReport => ({
   tenants: [{ name: 'red', quota: 5, used: 5, profile: null }],
   hosts: [{ instance: '', readMs: 1000, incomplete: 'a runtime that hides addresses' }],
   servers: [
-    { id: 'aaaa', seenMs: 1000, stopped: false },
-    { id: 'bbbb', seenMs: 120_000, stopped: false },
-    { id: 'cccc', seenMs: 120_000, stopped: true },
+    { id: 'aaaa', version: '1.2.3', seenMs: 1000, stopped: false },
+    { id: 'bbbb', version: '1.2.2', seenMs: 120_000, stopped: false },
+    { id: 'cccc', version: null, seenMs: 120_000, stopped: true },
   ],
   ...more,
 });
@@ -59,7 +60,22 @@ status('problems come first, then subnets, reserved ranges with their reason, an
     'Holders',
   ]);
   assert.match(text(), /\n10\.0\.1\.20-10\.0\.1\.25 .* for the printer\n/);
-  assert.match(text(), /SERVER {2}SEEN\nbbbb {4}2m ago\n\n/);
+  assert.match(text(), /SERVER {2}VERSION {2}SEEN\nbbbb {4}1\.2\.2 {4}2m ago\n\n/);
+});
+
+status('a server of the release before: is listed without a version', () => {
+  const servers = [{ id: 'dddd', version: null, seenMs: 120_000, stopped: false }];
+  assert.match(text(undefined, { servers }), /\ndddd {4}- {8}2m ago\n/);
+});
+
+status('a container: is told by its name, else by its id', () => {
+  const containerId = 'c0ffee123456789'.padEnd(64, '0');
+  const holders = [line({ containerId }), line({ container: null, containerId }), line({ container: null })];
+  const shown = text(undefined, { holders }).split('\n').slice(-4, -1);
+  assert.equal(
+    shown.map(one => one.split(/ +/)[3]),
+    ['web', 'c0ffee123456', '-'],
+  );
 });
 
 status('without problems: begins with the subnets, in how full they are', () => {
