@@ -6,13 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/command.ts';
 import { version } from './cli/runtime.ts';
 import type { Config } from './cli/settings/config.ts';
-import { createAskRights } from './cloud/dry-run.ts';
-import { createEc2Client } from './cloud/ec2.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
 import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
+import { createLaterEc2 } from './cloud/later-ec2.ts';
 import { observed } from './cloud/observed.ts';
 import { createRateLimiter } from './cloud/rate-limiter.ts';
-import { createVerbatimEc2 } from './cloud/verbatim-ec2.ts';
 import { createDeadlineClock } from './domain/clock.ts';
 import { IpamError } from './domain/error.ts';
 import { SERVER_ID_CHARS } from './domain/history.ts';
@@ -47,7 +45,7 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
   const metadata = metadataOf(process.env);
   const time = createEc2Time(clock, Date.now, log);
   const ec2 = { ...config.aws, metadata, time, deadlineClock: deadlines, log };
-  const client = createEc2Client(ec2);
+  const client = createLaterEc2(async () => (await import('./cloud/ec2.ts')).createEc2Client(ec2));
   const cloud = createRateLimiter(observer === undefined ? client : observed(client, observer, clock), {
     clock,
     wait,
@@ -94,12 +92,17 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
     keeper,
     trust,
     testimony: ipam.testimony,
-    ec2: () => ({
-      reads: createEc2Client(ec2),
-      verbatim: createVerbatimEc2(ec2),
-      askRights: createAskRights(ec2),
-      now: time.now,
-    }),
+    async ec2() {
+      const { createEc2Client } = await import('./cloud/ec2.ts');
+      const { createVerbatimEc2 } = await import('./cloud/verbatim-ec2.ts');
+      const { createAskRights } = await import('./cloud/dry-run.ts');
+      return {
+        reads: createEc2Client(ec2),
+        verbatim: createVerbatimEc2(ec2),
+        askRights: createAskRights(ec2),
+        now: time.now,
+      };
+    },
     service: opened => ({ pools, allocator, opened }),
     async open() {
       if (spec.kind === 'sqlite') {

@@ -1,7 +1,6 @@
 /** Enrols this host at a server: proves which instance it is, and gets a certificate. */
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import { signStatement, stsEndpoint } from '../cloud/caller-identity.ts';
 import { IpamError } from '../domain/error.ts';
 import { type Credential, credentialOf, newKeyPair } from './credential.ts';
 import type { Host } from './host.ts';
@@ -40,6 +39,7 @@ export async function enrolAt(server: ServerUrl, host: Host, deps: EnrolDeps): P
   const { key, publicKey } = newKeyPair();
   const keyHash = createHash('sha256').update(publicKey).digest('hex');
   const statement = { server: server.host, nonce, keyHash };
+  const { signStatement, stsEndpoint } = await import('../cloud/caller-identity.ts');
   const endpoint = stsEndpoint(region, deps.stsOverride);
   const at = { region, endpoint, now: deps.timeOfDay() };
   const signed = await signStatement(statement, host.credentials, at);

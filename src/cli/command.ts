@@ -75,7 +75,7 @@ export interface Parts {
   readonly testimony: Testimony | null;
   /** New clients of EC2 that know of no rate: one for what is read, one that gives EC2's answers word for word, and one
    *  that asks for rights; and EC2's time of day, null while it is not known. */
-  ec2(): { reads: Ec2Client; verbatim: VerbatimEc2; askRights: AskRights; now(): number | null };
+  ec2(): Promise<{ reads: Ec2Client; verbatim: VerbatimEc2; askRights: AskRights; now(): number | null }>;
   /** Prepares the ledger for a server or for `init`: migrates it, and makes an embedded one that of this instance and
    *  of this boot. The ledger of another instance is copied aside and begun anew. */
   open(): Promise<void>;

@@ -1,7 +1,6 @@
 /** Which hosts this server trusts: its authority, enrolment, and the list of revoked hosts. */
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { callerIdentity, stsEndpoint } from '../cloud/caller-identity.ts';
 import type { CloudInstance } from '../cloud/cloud.ts';
 import { IpamError } from '../domain/error.ts';
 import type { InstanceId } from '../domain/ids.ts';
@@ -75,6 +74,7 @@ export function createTrust(deps: TrustDeps): Trust {
           roles,
           describe: deps.describe,
           async whoSigned(statement, signed) {
+            const { callerIdentity, stsEndpoint } = await import('../cloud/caller-identity.ts');
             const region = await deps.region();
             const endpoint = stsEndpoint(region, deps.stsOverride);
             return await callerIdentity(statement, signed, { region, endpoint });

@@ -95,7 +95,7 @@ function hasAgent({ server, stateDir, store }: Config): boolean {
 async function ownParts(config: Config, { store, ec2 }: Awaited<ReturnType<Context['assemble']>>) {
   const spec = parseStoreUrl(config.store);
   const isEmbedded = spec.kind === 'sqlite';
-  const { reads, askRights, now } = ec2();
+  const { reads, askRights, now } = await ec2();
   return {
     ec2: { reads, askRights, now },
     ledger: {

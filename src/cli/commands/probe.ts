@@ -58,7 +58,7 @@ export const probeWith = ({ clock, wait }: Pacing): Command<typeof options> =>
       const { gather } = await import('../../probe/facts.ts');
       const { planOf, tryOut } = await import('../../probe/probe.ts');
       const { planText, outcomeText } = await import('../../probe/report.ts');
-      const { reads, verbatim } = parts.ec2();
+      const { reads, verbatim } = await parts.ec2();
       const facts = await gather(eni, given.prefixes, { reads, verbatim, random: Math.random }, meter);
       const plan = planOf(facts, given.prefixes);
       io.out.write(planText(facts, plan, ledger));
@@ -113,7 +113,7 @@ async function undo(context: ProbeContext, path: string, meter: Meter, clock: ()
   }
   const parts = await context.assemble(context.config, context.log);
   await checkLedger(context, parts, eni);
-  const { verbatim } = parts.ec2();
+  const { verbatim } = await parts.ec2();
   // The journal that is undone names all that may be there.
   const journal = { note: () => {} };
   const unclean = await cleanUp(eni, changes, { verbatim, meter, journal, clock, signal });
