@@ -8,6 +8,9 @@ export type Identity =
   | { readonly instance: InstanceId; readonly why: null }
   | { readonly instance: null; readonly why: string };
 
+/** Why a certificate of somebody else than a Docker host names none. */
+export const NAMES_NONE = 'it names no instance';
+
 const PREFIX = 'ec2-ipam://instance/';
 /** The URI of an instance in the subjectAltName of its certificate. */
 export const instanceUri = (instance: InstanceId): string => `${PREFIX}${instance}`;
@@ -50,7 +53,7 @@ export function identityIn(der: Uint8Array): Identity {
 function identityOf(names: readonly string[], kind: string): Identity {
   const [first, ...others] = new Set(names);
   const none = (why: string) => ({ instance: null, why });
-  if (first === undefined) return none('it names no instance');
+  if (first === undefined) return none(NAMES_NONE);
   if (others.length > 0) return none('it names several');
   return { instance: parseInstanceId(first, kind), why: null };
 }

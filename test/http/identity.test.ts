@@ -486,5 +486,15 @@ identity('the admin listener: is opened by no certificate of a Docker host', asy
     assert.match(await get(path, hosts.a), /the client certificate is that of the Docker host i-0a/, path);
     assert.not.match(await get(path, hosts.nobody), /certificate/, path);
   }
+  const uri = (instance: string) => `URI:ec2-ipam://instance/${instance}`;
+  for (const [names, why] of [
+    [`${uri('i-0a')},${uri('i-0b')}`, 'it names several'],
+    [uri('i-0a/x'), 'is not an id'],
+    ['URI:EC2-IPAM://instance/i-0a', 'is not an id'],
+  ] as const)
+    assert.match(
+      await get('/', certificates.sign('host', names)),
+      new RegExp(`the client certificate is that of a Docker host, and cannot be used: .*${why}`),
+    );
 });
 identity.run();

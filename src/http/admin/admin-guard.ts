@@ -8,7 +8,6 @@
  * there `Host` may be anything. The certificate of a Docker host opens nothing here: a host may not see those of others.
  */
 import type { Context, MiddlewareHandler } from 'hono';
-import type { InstanceId } from '../../domain/ids.ts';
 import { shown } from '../../domain/text.ts';
 import { namesLoopback } from '../../domain/web-page.ts';
 import { hostOf } from '../identity.ts';
@@ -47,12 +46,12 @@ export function answerRefusal(c: Context, { status, error, hint }: Refusal): Res
   return c.text(`${error}${hint === '' ? '' : `; ${hint}`}\n`, status);
 }
 
-const hostRefusal = (host: InstanceId | null): Refusal | null =>
+const hostRefusal = (host: string | null): Refusal | null =>
   host === null
     ? null
     : {
         status: 403,
-        error: `the client certificate is that of the Docker host ${host}`,
+        error: `the client certificate is that of ${host}`,
         hint: 'use one that names no instance',
       };
 
