@@ -1,5 +1,5 @@
 /** Makes one move of one row in SQLite, by a statement that is prepared once for each move. */
-import type { StatementSync } from 'node:sqlite';
+import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
 import { causeOf, serverOf } from '../../domain/history.ts';
 import { AT_MOVE, assignmentsOf, BY_SERVER, type Given, insertRecord } from '../move-effects.ts';
@@ -10,29 +10,21 @@ import { allocation } from './schema.ts';
 /** Returns the row as it is after the change; null when the row has another state than the change says. */
 export type Mover = (change: Change, now: number, token: string) => Allocation | null;
 
+type Values<T> = (change: Change, now: number, token: string) => T;
+
+/** A statement, and the values of its parameters in their order: to bind them by name makes a move a seventh slower. */
 interface Prepared {
   readonly statement: StatementSync;
-  /** Whether it names the time. SQLite accepts only parameters that the statement names. */
-  readonly isTimed: boolean;
-  /** The parameters of the change itself. */
-  readonly given: readonly { readonly name: string; of(change: Change): unknown }[];
+  readonly values: Values<SQLInputValue[]>;
 }
 
 export function createMover({ client }: SqliteFile): Mover {
   const prepared = new Map<MoveName, Prepared>();
   return (change, now, token) => {
-    const known = prepared.get(change.move);
-    const { statement, isTimed, given } = known ?? prepare(client, change.move);
-    if (known === undefined) prepared.set(change.move, { statement, isTimed, given });
-    const { subnet, ip, iface, generation } = change.row;
-    const values: Record<string, string | number | null> = { token, subnet, ip, iface, generation };
-    if (isTimed) values.now = now;
-    for (const { name, of } of given) {
-      const value = of(change);
-      values[name] =
-        value === AT_MOVE ? now : value === BY_SERVER ? serverOf(token) : (value as string | number | null);
-    }
-    const row = unlessTaken(() => statement.get(values));
+    const { move } = change;
+    const { statement, values } = prepared.get(move) ?? prepareMove(client, move);
+    if (!prepared.has(move)) prepared.set(move, { statement, values });
+    const row = unlessTaken(() => statement.get(...values(change, now, token)));
     return row === undefined ? null : toAllocation(row);
   };
 }
@@ -50,24 +42,65 @@ function unlessTaken<T>(work: () => T): T | undefined {
   }
 }
 
-function prepare(client: SqliteFile['client'], move: MoveName): Prepared {
+function prepareMove(client: SqliteFile['client'], move: MoveName): Prepared {
   const { from, to } = ruleOf(move);
   const assignments = assignmentsOf(move);
   const sets = assignments.map(one =>
     typeof one === 'string' ? one : `\`${one.column}\` = ${newValue(one)}`,
   );
   const columns = ALLOCATION_KEYS.map(key => `\`${allocation[key].name}\``);
-  const statement = client.prepare(`UPDATE \`allocation\`
+  const given = assignments.flatMap(one =>
+    typeof one === 'string' ? [] : [[`new_${one.column}`, givenBy(one)] as const],
+  );
+  return prepare(
+    client,
+    `UPDATE \`allocation\`
     SET ${[...sets, `\`status\` = '${to}'`].join(', ')}, \`generation\` = \`generation\` + 1, \`token\` = @token,
       \`ts\` = CURRENT_TIMESTAMP
     WHERE \`subnet\` = @subnet AND \`ip\` = @ip AND \`status\` = '${from}' AND \`iface\` IS @iface
       AND \`generation\` = @generation
-    RETURNING ${columns.join()}`);
-  const given = assignments.flatMap(one =>
-    typeof one === 'string' ? [] : { name: `new_${one.column}`, of: one.given },
+    RETURNING ${columns.join()}`,
+    Object.fromEntries(given),
   );
-  return { statement, isTimed: sets.some(set => set.includes('@now')), given };
 }
+
+const OF_CHANGE: Readonly<Record<string, Values<unknown>>> = {
+  now: (_change, now) => now,
+  token: (_change, _now, token) => token,
+  server: (_change, _now, token) => serverOf(token),
+  subnet: ({ row }) => row.subnet,
+  ip: ({ row }) => row.ip,
+  iface: ({ row }) => row.iface,
+  generation: ({ row }) => row.generation,
+  cause: change => causeOf(change),
+  call: change => change.call ?? null,
+};
+
+/** Prepares a statement whose parameters have names in its text: those of a change, and `given`. */
+function prepare(
+  client: SqliteFile['client'],
+  text: string,
+  given: Readonly<Record<string, Values<unknown>>> = {},
+): Prepared {
+  const all = { ...OF_CHANGE, ...given };
+  const names: string[] = [];
+  const numbered = text.replace(/@(\w+)/g, (_, name: string) => {
+    if (!names.includes(name)) names.push(name);
+    return `?${names.indexOf(name) + 1}`;
+  });
+  const each = names.map(name => all[name] as Values<SQLInputValue>);
+  return {
+    statement: client.prepare(numbered),
+    values: (change, now, token) => each.map(of => of(change, now, token)),
+  };
+}
+
+const givenBy =
+  ({ given }: Given): Values<unknown> =>
+  (change, now, token) => {
+    const value = given(change);
+    return value === AT_MOVE ? now : value === BY_SERVER ? serverOf(token) : value;
+  };
 
 const newValue = ({ column, isKept }: Given): string =>
   isKept ? `COALESCE(@new_${column}, \`${column}\`)` : `@new_${column}`;
@@ -77,12 +110,13 @@ export type Noter = (change: Change, now: number, token: string) => void;
 
 /** A record of the same row and generation stays: it is of a ledger that was restored from a copy. */
 export function createNoter({ client }: SqliteFile): Noter {
-  let insert: StatementSync | null = null;
+  let insert: Prepared | null = null;
   return (change, now, token) => {
-    insert ??= client.prepare(`${insertRecord(['@cause', '@call', '@server'])} FROM allocation
-      WHERE subnet = @subnet AND ip = @ip ON CONFLICT DO NOTHING`);
-    const { subnet, ip } = change.row;
-    const given = { cause: causeOf(change), call: change.call ?? null, server: serverOf(token) };
-    insert.run({ now, subnet, ip, ...given });
+    insert ??= prepare(
+      client,
+      `${insertRecord(['@cause', '@call', '@server'])} FROM allocation
+        WHERE subnet = @subnet AND ip = @ip ON CONFLICT DO NOTHING`,
+    );
+    insert.statement.run(...insert.values(change, now, token));
   };
 }
