@@ -7,41 +7,72 @@ import { type Allocation, ofItsClaim } from '../domain/allocation.ts';
 /** A row as both drivers return it, by column name. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Returns a row of the table `allocation`. Written out because it is in the path of every request. */
-export function toAllocation(row: Row): Allocation {
+/** Returns a row of the table `allocation` from the values of its columns, in the order of ALLOCATION_KEYS. Written out
+ *  because it is in the path of every request. */
+export function allocationOf([
+  ip,
+  subnet,
+  status,
+  iface,
+  primary,
+  generation,
+  movedAt,
+  restedSince,
+  restedFrom,
+  leftIface,
+  leftAt,
+  leftUnsure,
+  placedAt,
+  missingSince,
+  absentSince,
+  refusedAt,
+  holder,
+  containerId,
+  containerSince,
+  instance,
+  requestId,
+  releaseId,
+  claimedAt,
+  repeatedAt,
+  reservedFor,
+  token,
+]: readonly unknown[]): Allocation {
   const allocation: Record<keyof Allocation, unknown> = {
-    ip: row.ip,
-    subnet: row.subnet,
-    status: row.status,
-    iface: row.iface,
-    primary: row.primary === 1,
-    generation: row.generation,
-    movedAt: row.moved_at,
-    restedSince: row.rested_since,
-    restedFrom: row.rested_from,
-    leftIface: row.left_iface,
-    leftAt: row.left_at,
-    leftUnsure: row.left_unsure === 1,
-    placedAt: row.placed_at,
-    missingSince: row.missing_since,
-    absentSince: row.absent_since,
-    refusedAt: row.refused_at,
-    holder: row.holder,
-    containerId: row.container_id,
-    containerSince: row.container_since,
-    instance: row.instance,
-    requestId: row.request_id,
-    releaseId: row.release_id,
-    claimedAt: row.claimed_at,
-    repeatedAt: row.repeated_at,
-    reservedFor: row.reserved_for,
-    token: row.token,
+    ip,
+    subnet,
+    status,
+    iface,
+    primary: primary === 1,
+    generation,
+    movedAt,
+    restedSince,
+    restedFrom,
+    leftIface,
+    leftAt,
+    leftUnsure: leftUnsure === 1,
+    placedAt,
+    missingSince,
+    absentSince,
+    refusedAt,
+    holder,
+    containerId,
+    containerSince,
+    instance,
+    requestId,
+    releaseId,
+    claimedAt,
+    repeatedAt,
+    reservedFor,
+    token,
   };
   return ofItsClaim(allocation as unknown as Allocation);
 }
 
-/** The columns that toAllocation reads, by their keys in the schema. */
-export const ALLOCATION_KEYS = Object.keys(toAllocation({})) as (keyof Allocation)[];
+/** The columns of an allocation, by their keys in the schema. */
+export const ALLOCATION_KEYS = Object.keys(allocationOf([])) as (keyof Allocation)[];
+
+const NAMES = ALLOCATION_KEYS.map(key => key.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`));
+export const toAllocation = (row: Row): Allocation => allocationOf(NAMES.map(name => row[name]));
 
 /** Returns a row of another table with the keys and types of the schema. A view decodes hundreds of them at a time. */
 export function decode<T>(columns: Readonly<Record<string, Column>>, row: Row): T {

@@ -3,7 +3,7 @@ import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import { type Allocation, type Change, type MoveName, ruleOf } from '../../domain/allocation.ts';
 import { causeOf, serverOf } from '../../domain/history.ts';
 import { AT_MOVE, assignmentsOf, BY_SERVER, type Given, insertRecord } from '../move-effects.ts';
-import { ALLOCATION_KEYS, toAllocation } from '../rows.ts';
+import { ALLOCATION_KEYS, allocationOf } from '../rows.ts';
 import type { SqliteFile } from './file.ts';
 import { allocation } from './schema.ts';
 
@@ -24,8 +24,8 @@ export function createMover({ client }: SqliteFile): Mover {
     const { move } = change;
     const { statement, values } = prepared.get(move) ?? prepareMove(client, move);
     if (!prepared.has(move)) prepared.set(move, { statement, values });
-    const row = unlessTaken(() => statement.get(...values(change, now, token)));
-    return row === undefined ? null : toAllocation(row);
+    const row = unlessTaken(() => statement.get(...values(change, now, token)) as unknown[] | undefined);
+    return row === undefined ? null : allocationOf(row);
   };
 }
 
@@ -52,7 +52,7 @@ function prepareMove(client: SqliteFile['client'], move: MoveName): Prepared {
   const given = assignments.flatMap(one =>
     typeof one === 'string' ? [] : [[`new_${one.column}`, givenBy(one)] as const],
   );
-  return prepare(
+  const prepared = prepare(
     client,
     `UPDATE \`allocation\`
     SET ${[...sets, `\`status\` = '${to}'`].join(', ')}, \`generation\` = \`generation\` + 1, \`token\` = @token,
@@ -62,6 +62,8 @@ function prepareMove(client: SqliteFile['client'], move: MoveName): Prepared {
     RETURNING ${columns.join()}`,
     Object.fromEntries(given),
   );
+  prepared.statement.setReturnArrays(true); // in half the time of an object
+  return prepared;
 }
 
 const OF_CHANGE: Readonly<Record<string, Values<unknown>>> = {
@@ -83,14 +85,14 @@ function prepare(
   given: Readonly<Record<string, Values<unknown>>> = {},
 ): Prepared {
   const all = { ...OF_CHANGE, ...given };
-  const names: string[] = [];
-  const numbered = text.replace(/@(\w+)/g, (_, name: string) => {
-    if (!names.includes(name)) names.push(name);
-    return `?${names.indexOf(name) + 1}`;
+  const each: Values<SQLInputValue>[] = [];
+  // Each place has a parameter of its own: Node 22 does not bind a numbered one by its place.
+  const placed = text.replace(/@(\w+)/g, (_, name: string) => {
+    each.push(all[name] as Values<SQLInputValue>);
+    return '?';
   });
-  const each = names.map(name => all[name] as Values<SQLInputValue>);
   return {
-    statement: client.prepare(numbered),
+    statement: client.prepare(placed),
     values: (change, now, token) => each.map(of => of(change, now, token)),
   };
 }
