@@ -3,6 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { Child } from 'hono/jsx';
 import { isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { nextTurn } from '../domain/next-turn.ts';
 import { QUERY_CHARS_MAX } from '../views/search.ts';
 import type { Views } from '../views/views.ts';
 import { AddressPage } from './address-page.tsx';
@@ -36,6 +37,7 @@ const HTML = 'text/html; charset=utf-8';
 export function createPages({ views, version, log }: Parts): { fetch(request: Request): Promise<Response> } {
   const app = new Hono();
   const send = async ({ req }: Context, status: number, { frame, content }: Page): Promise<Response> => {
+    await nextTurn(); // others may have the same reading in this one
     const page = <Layout frame={{ ...frame, version }}>{content}</Layout>;
     return await respond(req.raw, { status, type: HTML, text: String(await page.toString()) });
   };

@@ -6,6 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { IpamError } from '../../src/domain/error.ts';
 import type { Cell } from '../../src/views/shapes.ts';
 import type { Views } from '../../src/views/views.ts';
+import { inTurns } from '../kit/turns.ts';
 import { assert, suite } from '../kit/uvu.ts';
 import * as views from './views.ts';
 
@@ -61,6 +62,24 @@ for (const path of PATHS) {
     assert.is((await get(path)).headers.get('cache-control'), 'no-store');
   });
 }
+
+pages('many at once: one of them is shown in a turn of the event loop', async () => {
+  let now = 0;
+  const shownAt: number[] = [];
+  const health = async () => ({
+    ...views.health(),
+    get runtime() {
+      shownAt.push(now);
+      return 'node 24';
+    },
+  });
+  const many = () => Promise.all(Array.from({ length: 5 }, () => get('/health', { health })));
+  await inTurns(many, turn => {
+    now = turn;
+  });
+  assert.is(shownAt.length, 5);
+  assert.is(new Set(shownAt).size, 5, shownAt.join());
+});
 
 pages('the map: has a cell for each address, in blocks of sixteen, each told apart by its sign', async () => {
   const { text } = await get(`/subnets/${SUBNET}`);
