@@ -2,6 +2,7 @@
  *  and a simulated VPC of their own. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Simulator, startSimulator } from '../../test/kit/servers/bundle.ts';
 import { freePort, type Program, startProgram } from '../../test/kit/servers/process.ts';
@@ -12,6 +13,8 @@ import type { EmptyStore } from './stores.ts';
 
 const SAMPLE_EVERY_MS = 10;
 const KB_PER_MB = 1024;
+const US_PER_MS = 1000;
+const TURNS = join(ROOT, 'scripts/bench/turns.mjs');
 
 /** Runs a script with nothing in its environment but PATH and `env`. */
 export function start(
@@ -90,6 +93,9 @@ export interface Fixture {
   ec2Calls(): Promise<number>;
   /** Resolves when there has been no EC2 call for a while. */
   quiet(): Promise<void>;
+  /** Returns the result of the work, and the longest turn of the server's event loop meanwhile, in milliseconds of CPU
+   *  time. The server must have been opened `withTurns`. */
+  withTurns<T>(work: () => Promise<T>): Promise<{ result: T; longestMs: number }>;
   close(): Promise<void>;
 }
 interface FixtureOptions {
@@ -100,17 +106,20 @@ interface FixtureOptions {
   readonly cidr: string;
   readonly enis: number;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Whether the turns of its event loop can be measured. */
+  readonly withTurns?: boolean;
 }
 
 /** Resolves when the server knows each of the ENIs by a RequestPool, and has filled its ledger. The
  *  server is then started again: it compares a subnet that it finds in its ledger at once, and a new one
  *  some time later. */
 export async function openFixture(options: FixtureOptions): Promise<Fixture> {
-  const { program, runtime, store, cidr, settings = {} } = options;
+  const { program, runtime, store, cidr, settings = {}, withTurns = false } = options;
   const ec2 = await startSimulator(worldOf(cidr, options.enis));
   const url = `http://127.0.0.1:${await freePort()}`;
   const env = { ...ec2.env, ...store.env, ...SETTINGS, ...settings };
-  const serve = () => start(runtime, program, ['serve', '--listen', url], env);
+  const [script = '', ...args] = [...(withTurns ? [TURNS] : []), program, 'serve', '--listen', url];
+  const serve = () => start(runtime, script, args, env);
   const enis = Array.from({ length: options.enis }, (_, i) => eniName(i));
   let server = serve();
   const close = async () => {
@@ -139,7 +148,17 @@ export async function openFixture(options: FixtureOptions): Promise<Fixture> {
       await pause(QUIET_FOR_MS);
     }
   };
-  return { url, server, ec2, enis, ec2Calls, quiet, close };
+  let windows = 0;
+  const inWindow = async <T>(work: () => Promise<T>) => {
+    windows++;
+    process.kill(server.pid, 'SIGUSR2');
+    await server.says(`window ${windows} of turns: open`);
+    const result = await work();
+    process.kill(server.pid, 'SIGUSR2');
+    const [, us] = await server.says(new RegExp(`window ${windows} of turns: (\\d+) us`));
+    return { result, longestMs: Number(us) / US_PER_MS };
+  };
+  return { url, server, ec2, enis, ec2Calls, quiet, withTurns: inWindow, close };
 }
 
 async function requestPool(url: string, eni: string, cidr: string): Promise<void> {

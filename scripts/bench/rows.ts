@@ -62,6 +62,9 @@ export interface WarmRow {
   readonly commitMs: Latency;
   /** Durable claims of one statement, each with its release, by as many connections. Null: SQLite. */
   readonly durablePairsPerSecond: number | null;
+  /** The longest turn of the server's event loop in a window of this load, in milliseconds of CPU time: the median of the
+   *  rounds. Null: it was not measured. */
+  readonly longestTurnMs: number | null;
   readonly duplicates: number;
   readonly errors: number;
   readonly ec2Calls: number;
@@ -75,7 +78,7 @@ export const PAGES = 10;
 export interface BesideRow extends Omit<WarmRow, 'what'> {
   readonly what: 'early' | 'no history' | 'pages';
   /** The warm row with as many clients, measured in turns with this one. */
-  readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs' | 'releaseMs'>;
+  readonly warm: Pick<WarmRow, 'callsPerSecond' | 'requestMs' | 'releaseMs' | 'longestTurnMs'>;
 }
 
 /** Requests on ENIs that have no address ready. */

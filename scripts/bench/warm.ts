@@ -10,6 +10,7 @@ import {
   type Bench,
   type BesideRow,
   CIDRS,
+  median,
   PAGES,
   ROW_COUNTS,
   type RowCount,
@@ -38,8 +39,9 @@ const BESIDE: Readonly<Record<BesideRow['what'], typeof SETTINGS & { EC2_IPAM_HI
   pages: SETTINGS,
 };
 
-const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150 };
-const QUICK_WINDOWS: typeof WINDOWS = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50 };
+/** Turns of the event loop are looked at for long enough that each page is fetched anew, and other servers are polled. */
+const WINDOWS = { rounds: 3, noopMs: 250, loadMs: 500, limitMs: 150, turnsMs: 2_500 };
+const QUICK_WINDOWS: typeof WINDOWS = { rounds: 1, noopMs: 100, loadMs: 150, limitMs: 50, turnsMs: 150 };
 
 interface WarmServer {
   readonly runtime: Runtime;
@@ -49,6 +51,8 @@ interface WarmServer {
   readonly fixture: Fixture;
   /** Of its warm ledger, for the limits. */
   readonly copy: LedgerCopy;
+  /** Whether the turns of its event loop are measured: with pages open, and without. */
+  readonly withTurns: boolean;
 }
 type Round = Awaited<ReturnType<typeof measure>>;
 /** A row, and its rounds so far. In the first, runtimes compile what is hot and connections are opened. */
@@ -68,6 +72,7 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
   const usual = plan.quick ? QUICK_ROWS : runtime === 'node' ? NODE_ROWS : OTHER_ROWS;
   const allClients = plan.clients ?? usual.clients;
   const sizes = plan.rows ?? usual.rows;
+  const [first = '4k'] = sizes;
   const windows = plan.quick ? QUICK_WINDOWS : WINDOWS;
   const fixtures: Fixture[] = [];
   const watchers: Watchers[] = [];
@@ -84,17 +89,21 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
       ...(what === 'pages' ? { EC2_IPAM_ADMIN_LISTEN: admin } : {}),
     };
     const { program } = bench;
-    const fixture = await openFixture({ program, runtime, store: ledger, cidr: CIDRS[rows], enis, settings });
+    // What is a turn differs on the other runtimes.
+    const withTurns = runtime === 'node' && rows === first && (what === 'warm' || what === 'pages');
+    const fixture = await openFixture({
+      ...{ program, runtime, store: ledger, cidr: CIDRS[rows], enis, settings, withTurns },
+    });
     fixtures.push(fixture);
     await warmEnis(bench.driver, fixture, what === 'early' ? CONTAINERS_PER_ENI : WARMED_PER_ENI);
     if (what === 'pages') watchers.push(await openWatchers(admin, PAGES));
-    return { runtime, store, rows, what, fixture, copy: (await ledger.copy()).copied };
+    return { runtime, store, rows, what, fixture, copy: (await ledger.copy()).copied, withTurns };
   };
   try {
     const servers: WarmServer[] = [];
     for (const rows of sizes) servers.push(await open(rows, allClients, 'warm'));
     const besides = Object.keys(BESIDE) as BesideRow['what'][];
-    for (const what of besides) servers.push(await open(sizes[0] ?? '4k', BESIDE_CLIENTS, what));
+    for (const what of besides) servers.push(await open(first, BESIDE_CLIENTS, what));
     const series: Series[] = allClients.flatMap(clients =>
       servers
         .filter(({ what }) => what === 'warm' || BESIDE_CLIENTS.includes(clients))
@@ -112,8 +121,8 @@ async function warmServers(bench: Bench, runtime: Runtime, store: StoreKind): Pr
       for (const row of rowsOf(what)) {
         const warm = warmRows.find(({ clients }) => clients === row.clients);
         if (warm === undefined) continue;
-        const { callsPerSecond, requestMs, releaseMs } = warm;
-        found({ ...row, what, warm: { callsPerSecond, requestMs, releaseMs } });
+        const { callsPerSecond, requestMs, releaseMs, longestTurnMs } = warm;
+        found({ ...row, what, warm: { callsPerSecond, requestMs, releaseMs, longestTurnMs } });
       }
     for (const one of watchers.splice(0)) await one.close();
   } finally {
@@ -134,9 +143,9 @@ async function warmEnis(driver: Driver, { url, enis, quiet }: Fixture, each: num
 
 async function measure(
   { driver, progress }: Bench,
-  { fixture, copy }: WarmServer,
+  { fixture, copy, withTurns }: WarmServer,
   clients: number,
-  { noopMs, loadMs, limitMs }: typeof WINDOWS,
+  { noopMs, loadMs, limitMs, turnsMs }: typeof WINDOWS,
 ) {
   const enis = fixture.enis.slice(0, Math.ceil(clients / CLIENTS_PER_ENI));
   const http = { url: fixture.url, clients, enis };
@@ -148,15 +157,20 @@ async function measure(
   const error = load.firstError ?? noop.firstError;
   if (error !== null) progress(`a request failed: ${error}`);
 
+  const loadForTurns = () => driver.ask('load', { ...http, ms: turnsMs });
+  const turns = withTurns && BESIDE_CLIENTS.includes(clients) ? await fixture.withTurns(loadForTurns) : null;
+
   const limit = { store: copy, clients, enis, ms: limitMs };
   const commits = await driver.ask('commits', limit);
   const pairs = copy.kind === 'mariadb' ? await driver.ask('pairs', limit) : null;
-  return { noop, load, commits, pairs, ec2Calls, peakMb };
+  return { noop, load, commits, pairs, ec2Calls, peakMb, turns };
 }
 
 /** Of the first round only errors and duplicates count. */
 function rowOf({ server, clients, rounds: all }: Series, windows: typeof WINDOWS): WarmRow {
   const rounds = all.slice(1);
+  const loads = all.flatMap(({ load, turns }) => [load, ...(turns === null ? [] : [turns.result])]);
+  const longestTurns = rounds.flatMap(({ turns }) => turns?.longestMs ?? []);
   const perSecond = (count: (round: Round) => number, windowMs: number) =>
     sum(rounds.map(count)) / ((windowMs * rounds.length) / 1000);
   return {
@@ -174,8 +188,9 @@ function rowOf({ server, clients, rounds: all }: Series, windows: typeof WINDOWS
     commitMs: latencyOf(rounds.flatMap(({ commits }) => commits.latenciesMs)),
     durablePairsPerSecond:
       server.store === 'mariadb' ? perSecond(({ pairs }) => pairs?.done ?? 0, windows.limitMs) : null,
-    duplicates: sum(all.map(({ load }) => load.duplicates)),
-    errors: sum(all.map(({ load, noop }) => load.errors + noop.errors)),
+    longestTurnMs: longestTurns.length === 0 ? null : median(longestTurns),
+    duplicates: sum(loads.map(({ duplicates }) => duplicates)),
+    errors: sum([...loads, ...all.map(({ noop }) => noop)].map(({ errors }) => errors)),
     ec2Calls: sum(rounds.map(({ ec2Calls }) => ec2Calls)),
     peakResidentMb: Math.max(...rounds.map(({ peakMb }) => peakMb)),
   };

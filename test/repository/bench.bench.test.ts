@@ -48,6 +48,8 @@ quick('stores and runtimes: all have rows, and each row stands beside its limits
   }
   for (const what of ['early', 'pages', 'no history'] as const)
     assert.is(rowsOf(rows, what).length, 4 * MEASURED.length);
+  for (const { runtime, longestTurnMs, warm } of rowsOf(rows, 'pages'))
+    assert.is((longestTurnMs ?? 0) > 0 && (warm.longestTurnMs ?? 0) > 0, runtime === 'node');
   assert.is(rowsOf(rows, 'cold').length, 6);
   assert.is(rowsOf(rows, 'start').length, MEASURED.length);
   assert.is(rowsOf(rows, 'init').length, 2);
