@@ -20,14 +20,13 @@ export function eventStream(
       error: `${READERS_MAX} clients look already, or the server stops`,
       hint: 'close some of them, or try again',
     });
-  const encoder = new TextEncoder();
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         const text = await reader.next();
         if (isCancelled) return;
         if (text === null) controller.close();
-        else controller.enqueue(encoder.encode(text));
+        else controller.enqueue(bytesOf(text));
       },
       cancel() {
         isCancelled = true;
@@ -38,4 +37,13 @@ export function eventStream(
   );
   let isCancelled = false;
   return new Response(body, { headers });
+}
+
+const ENCODER = new TextEncoder();
+let last = { text: '', bytes: new Uint8Array() };
+
+/** Most readers get the same messages, which have up to 150 kB. */
+function bytesOf(text: string): Uint8Array {
+  if (text !== last.text) last = { text, bytes: ENCODER.encode(text) };
+  return last.bytes;
 }

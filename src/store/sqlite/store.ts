@@ -43,7 +43,7 @@ export const DIALECT: Dialect = {
   // The + keeps SQLite from the index of addresses, after which it would have to sort.
   numberOfFree: sql`+${tables.allocation.number}`,
   intentAt: tables.allocation.movedAt,
-  partMax: 1024,
+  partMax: 512,
   fingerprint: column => sql`${column}`,
   onConflict: (key, replaced) =>
     replaced.length === 0

@@ -7,6 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Allocation } from '../../domain/allocation.ts';
+import { nextTurn } from '../../domain/next-turn.ts';
 import type { Observer } from '../../domain/observer.ts';
 import { type Cell, cellOf, type RestTimes } from '../shapes.ts';
 import { eventId, numberIn } from './event-id.ts';
@@ -21,6 +22,10 @@ const LOG_MS = 60_000;
 const RESUME_MS = 30_000;
 /** Addresses of one message. */
 const MESSAGE_MAX = 500;
+/** Messages that are kept for other readers. */
+const MESSAGES_MAX = 8;
+/** So much is told in one turn of the event loop, and one message more. */
+const TOLD_AT_ONCE_CHARS = 500_000;
 /** What moved meanwhile is told together. */
 const GATHER_MS = 200;
 /** So often readers are told that the connection works. */
@@ -130,11 +135,11 @@ export function createLive(
       log.set(key, { seq: ++seq, at: clock(), cell: cellOf(row, rest, row.movedAt) });
     }
     forgetOld();
-    if (places.size > 0) cancelFlush ??= later(flush, GATHER_MS);
+    if (places.size > 0) cancelFlush ??= later(() => void flush(), GATHER_MS);
   }
 
-  /** The messages of one flush, which most readers share. */
-  let messages = new Map<string, { text: string; seq: number } | null>();
+  /** The last messages that were made, which most readers share. */
+  const messages = new Map<string, { text: string; seq: number } | null>();
   function messageFor(place: Place): string | null {
     if (place.mustBegin || place.seq < forgotten) {
       place.mustBegin = false;
@@ -143,12 +148,14 @@ export function createLive(
     }
     const key = `${place.seq} ${seq} ${place.subnet}`;
     const message = messages.has(key) ? (messages.get(key) ?? null) : written(place);
+    if (messages.size >= MESSAGES_MAX) messages.clear();
     messages.set(key, message);
     if (message === null) {
       place.seq = seq;
       return null;
     }
     place.seq = message.seq;
+    count(message.text);
     return message.text;
   }
   function written({ seq: after, subnet }: Place): { text: string; seq: number } | null {
@@ -171,16 +178,25 @@ export function createLive(
     place.takenAt = clock();
     tell?.(text);
   }
-  function flush(): void {
+  async function flush(): Promise<void> {
     cancelFlush = null;
-    messages = new Map();
     for (const place of places) {
-      if (place.tell === null) continue;
-      const text = messageFor(place);
+      while (toldNow > TOLD_AT_ONCE_CHARS) await nextTurn();
+      const text = place.tell === null ? null : messageFor(place);
       if (text !== null) give(place, text);
     }
-    messages = new Map();
   }
+
+  /** What was told in this turn of the event loop, in characters. */
+  let toldNow = 0;
+  function count(text: string): void {
+    if (toldNow === 0)
+      setImmediate(() => {
+        toldNow = 0;
+      });
+    toldNow += text.length;
+  }
+
   function beat(): void {
     cancelBeat = places.size > 0 ? later(beat, BEAT_MS) : null;
     for (const place of places) {
@@ -195,7 +211,9 @@ export function createLive(
   function end(place: Place): void {
     if (!places.delete(place)) return;
     give(place, null);
-    if (places.size === 0) keptUntil = clock() + RESUME_MS;
+    if (places.size > 0) return;
+    keptUntil = clock() + RESUME_MS;
+    messages.clear();
   }
 
   function open({ after, subnet, drop }: ReaderOptions): Reader | null {
@@ -217,8 +235,10 @@ export function createLive(
           isFirst = false;
           return `retry: 2000\nid: ${idOf(place.seq)}\n: \n\n`;
         }
-        messages = new Map();
-        const text = messageFor(place);
+        const isBehind = place.mustBegin || place.seq !== seq;
+        if (isBehind) while (toldNow > TOLD_AT_ONCE_CHARS) await nextTurn();
+        if (!places.has(place)) return null;
+        const text = isBehind ? messageFor(place) : null;
         if (text !== null) {
           place.takenAt = clock();
           return text;

@@ -6,6 +6,7 @@ import { isBefore } from '../../../src/views/live/event-id.ts';
 import { MovedEvent } from '../../../src/views/live/events.ts';
 import { createLive, type Live, READERS_MAX, type Reader } from '../../../src/views/live/live.ts';
 import { ip, OTHER_SUBNET, range, rowWith, SUBNET } from '../../kit/rows.ts';
+import { inTurns } from '../../kit/turns.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 const REST = { cooldownMs: 30_000, quarantineMs: 600_000 };
@@ -177,6 +178,50 @@ test('a slow reader: gets only the newest of each address, and much is told in p
   const [first, second] = [await next(reader), await next(reader)];
   assert.equal([first.cells.length, second.cells.length], [500, 100]);
   assert.ok([...first.cells, ...second.cells].every(cell => cell.endsWith('@20')));
+});
+
+test('many readers and much to tell: a message is made once, and a turn of the event loop has few', async context => {
+  const { live, advance, open } = context;
+  const readers = range(20).map(() => open());
+  for (const reader of readers) await next(reader);
+  let made = 0;
+  const holder = {
+    toJSON() {
+      made++;
+      return 'web';
+    },
+  };
+  const publishAt = (generation: number) =>
+    publish(live, ...range(400).map(i => moved(i, generation, { holder: holder as never })));
+  /** How many readers are told in one turn, at most. */
+  async function mostAtOnce(tell: () => Promise<Message>[]): Promise<number> {
+    let now = 0;
+    const turns: number[] = [];
+    const work = async () => {
+      await new Promise(setImmediate); // the turns are counted from the first
+      const told = tell().map(async one => {
+        assert.is((await one).cells.length, 400);
+        turns.push(now);
+      });
+      await Promise.all(told);
+    };
+    await inTurns(work, turn => {
+      now = turn;
+    });
+    return Math.max(...[...Map.groupBy(turns, turn => turn).values()].map(({ length }) => length));
+  }
+  const waiting = await mostAtOnce(() => {
+    const told = readers.map(reader => next(reader));
+    publishAt(1);
+    advance(200);
+    return told;
+  });
+  assert.ok(waiting <= 10, `${waiting} who waited`);
+  assert.is(made, 400);
+  publishAt(2);
+  const coming = await mostAtOnce(() => readers.map(reader => next(reader)));
+  assert.ok(coming <= 10, `${coming} who came`);
+  assert.is(made, 800);
 });
 
 test('a reader who is too far behind: is to begin anew', async ({ live, open }) => {
