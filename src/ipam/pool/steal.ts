@@ -130,7 +130,7 @@ export async function mayGetRoom(
 }
 
 /** Returns the ready addresses on the tenant's ENIs but this one, without those in use. */
-export async function idleOf(
+async function idleOf(
   context: IpamContext,
   enis: Enis,
   { eni }: Pick<Home, 'eni'>,
