@@ -51,17 +51,10 @@ export function createAdmission(bounds: AdmissionBounds): Admission {
     else counts.set(name, next);
   }
 
-  function add(who: Who, by: number): void {
-    total += by;
-    count(eniOf(who), by);
-    count(who.client, by);
-  }
-
-  function refuseCrowd(who: Who): void {
-    const { eni, client } = who;
+  function refuseCrowd({ eni, client }: Who, eniOfClient: string | null): void {
     const { ofEniMax, ofClientMax, ofClientAlways, totalMax } = bounds;
     const isFull = (name: string | null, max: number) => name !== null && (counts.get(name) ?? 0) >= max;
-    if (isFull(eniOf(who), ofEniMax)) throw tooMany(ofEniMax, `for ${eni}`);
+    if (isFull(eniOfClient, ofEniMax)) throw tooMany(ofEniMax, `for ${eni}`);
     if (isFull(client, ofClientMax)) throw tooMany(ofClientMax, `of ${client}`);
     const isModest = client !== null && (counts.get(client) ?? 0) < ofClientAlways;
     if (total >= totalMax && !isModest) throw tooMany(totalMax, 'on the server');
@@ -69,9 +62,15 @@ export function createAdmission(bounds: AdmissionBounds): Admission {
 
   return {
     enter(who) {
-      refuseCrowd(who);
-      add(who, 1);
-      return () => add(who, -1);
+      const eni = eniOf(who);
+      refuseCrowd(who, eni);
+      const add = (by: number) => {
+        total += by;
+        count(eni, by);
+        count(who.client, by);
+      };
+      add(1);
+      return () => add(-1);
     },
   };
 }

@@ -24,8 +24,8 @@ export const WITNESS_PATHS = {
   readings: '/witness/readings',
   probed: '/witness/probed',
 } as const;
-export const isTestimony = (path: string): boolean =>
-  (Object.values(WITNESS_PATHS) as string[]).includes(path);
+const PATHS: ReadonlySet<string> = new Set(Object.values(WITNESS_PATHS));
+export const isTestimony = (path: string): boolean => PATHS.has(path);
 
 /** Readings that are dealt with at a time. A host has one. */
 const READINGS = { ofEniMax: 0, ofClientMax: 2, ofClientAlways: 1, totalMax: 50 };

@@ -96,7 +96,9 @@ export function createNewcomers(
       });
       if (!isLooking) look();
     },
-    spoke: socket => forget(nameOf(socket)),
+    spoke(socket) {
+      if (all.size > 0) forget(nameOf(socket)); // most requests are not the first of their connection
+    },
   };
 }
 
