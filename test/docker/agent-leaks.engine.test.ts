@@ -14,7 +14,7 @@ import { type Certificates, makeCertificates } from '../kit/servers/certificates
 import { freePort, type Program } from '../kit/servers/process.ts';
 import { INSTANCE, SUBNET, TIMES } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { until } from '../kit/wait.ts';
+import { PROCESS_POLL_MS, until } from '../kit/wait.ts';
 
 const missing = await dockerdAvailable();
 const WITNESS = {
@@ -131,7 +131,7 @@ rule('a dockerd that is killed: what lives on stays held', async () => {
   const ended = await endedByEvidence();
   await site.docker.kill9();
   const reads = async () => (await statusOf(site)).hosts.some(({ incomplete }) => incomplete !== null);
-  await until('a reading is not complete', reads, SETTLES_MS);
+  await until('a reading is not complete', reads, SETTLES_MS, PROCESS_POLL_MS);
   await site.docker.startEngine();
   await settled(site);
   assert.equal(await site.inside(), before);
@@ -146,7 +146,8 @@ rule('an address that a process runs on with: is withheld, and comes back when i
   // As Docker does after a kill: the release is sent, the process stays.
   const { code, stderr } = await site.command('release', SUBNET, ip, '--yes');
   assert.is(code, 0, stderr);
-  await until('it is withheld', async () => ipsOf((await statusOf(site)).withheld).includes(ip), SETTLES_MS);
+  const isWithheld = async () => ipsOf((await statusOf(site)).withheld).includes(ip);
+  await until('it is withheld', isWithheld, SETTLES_MS, PROCESS_POLL_MS);
   await until('it is occupied', () => rowIs('occupied'), SETTLES_MS);
   const refused = await site.start('other', '--ip', ip);
   assert.is(refused.code, 125);

@@ -9,7 +9,7 @@ import { must, ruleOf } from '../kit/docker/netns.ts';
 import { byLength } from '../kit/length.ts';
 import { SUBNET, TIMES } from '../kit/servers/site.ts';
 import { assert, suite } from '../kit/uvu.ts';
-import { pause, until } from '../kit/wait.ts';
+import { PROCESS_POLL_MS, pause, until } from '../kit/wait.ts';
 
 const ASSIGN = 'AssignPrivateIpAddresses';
 const WITNESS = {
@@ -68,7 +68,8 @@ for (const liveRestore of LIVE_RESTORE) {
   async function clean(): Promise<void> {
     await site.remove();
     for (const { pid } of await kernel()) if (pid !== null) await site.docker.run(['kill', '-9', `${pid}`]);
-    await until('the processes to end', async () => (await kernel()).every(one => one.pid === null));
+    const areGone = async () => (await kernel()).every(one => one.pid === null);
+    await until('the processes to end', areGone, SETTLES_MS, PROCESS_POLL_MS);
     for (const { path } of await kernel()) if (path !== null) await must(site.docker, ['umount', path]);
     await settles();
     assert.equal(await site.held(), []);
@@ -159,7 +160,8 @@ for (const liveRestore of LIVE_RESTORE) {
       assert.equal(await site.held(), held);
       const [one] = await kernel();
       await site.docker.run(['kill', '-9', `${one?.pid}`]);
-      await until('the process to end', async () => (await kernel()).every(({ pid }) => pid !== one?.pid));
+      const isGone = async () => (await kernel()).every(({ pid }) => pid !== one?.pid);
+      await until('the process to end', isGone, SETTLES_MS, PROCESS_POLL_MS);
       const left = (await kernel()).find(({ ip }) => ip === one?.ip);
       if (left?.path != null) {
         await pause(6_000);
@@ -181,7 +183,8 @@ for (const liveRestore of LIVE_RESTORE) {
       // As Docker does after a kill: the release is sent, the process stays.
       const { code, stderr } = await site.command('release', SUBNET, ip, '--yes');
       assert.is(code, 0, stderr);
-      await until('it is withheld', async () => ipsOf((await status()).withheld).includes(ip), SETTLES_MS);
+      const isWithheld = async () => ipsOf((await status()).withheld).includes(ip);
+      await until('it is withheld', isWithheld, SETTLES_MS, PROCESS_POLL_MS);
       const refused = await site.start('other', '--ip', ip);
       assert.is(refused.code, 125);
       assert.match(refused.stderr, /is in use/);

@@ -3,7 +3,7 @@
 // node) and EC2 agree.
 import { moveStatements } from '../../src/store/mysql/move-statements.ts';
 import type { Store } from '../../src/store/store.ts';
-import { type Galera, startGalera } from '../kit/databases/galera.ts';
+import { type Galera, sharedGalera } from '../kit/databases/galera.ts';
 import type { Ledger, LedgerRow } from '../kit/databases/ledgers.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { makeReady, newRows, one } from '../kit/ledger.ts';
@@ -59,7 +59,7 @@ async function conflicts(): Promise<number> {
 }
 
 cluster.before(async () => {
-  galera = await startGalera();
+  galera = await sharedGalera();
   await galera.create('ipam');
 });
 cluster.after(async () => {

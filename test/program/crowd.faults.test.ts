@@ -31,6 +31,8 @@ const SETTINGS = {
 const RSS_MAX_MB = 300;
 const ANSWER_MAX_MS = 1000;
 const MANY = { connections: 12, requests: 25_000 };
+/** Of a flood, where it does not end by itself. */
+const FLOOD_MS = byLength({ full: 5_000, short: 1_500, leftOut: '3.5 of 5 s of each flood of requests' });
 const SILENT = byLength({
   full: 10_000,
   short: 3000,
@@ -224,7 +226,7 @@ for (const runtime of RUNTIMES) {
       for (const make of [() => activate, KINDS[2]?.[1] ?? (() => activate)]) {
         const bytes = allOf(make, requests);
         const floods = range(connections).map(() => pour(url, bytes));
-        const over = Promise.race([Promise.all(floods.map(one => one.over)), pause(5000)]);
+        const over = Promise.race([Promise.all(floods.map(one => one.over)), pause(FLOOD_MS)]);
         const longest = await longestAnswer(url, over);
         for (const { end } of floods) end();
         console.log(`  ${runtime}: ${peakMb(server).toFixed(0)} MB, longest answer ${longest.toFixed(0)} ms`);

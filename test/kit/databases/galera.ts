@@ -11,6 +11,7 @@ import type { Store } from '../../../src/store/store.ts';
 import type { MysqlSpec } from '../../../src/store/url.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { freePort, type Program, runProgram, startProgram } from '../servers/process.ts';
+import { shared } from '../shared.ts';
 import { until } from '../wait.ts';
 import { commonFlags, QUICK_INSTALL, storeOpener, writeAccounts } from './mariadb.ts';
 
@@ -48,7 +49,8 @@ interface Node {
   running: Program | null;
 }
 
-export async function startGalera(): Promise<Galera> {
+/** A cluster for all files of a run, which leave it whole. */
+export const sharedGalera = shared(async (): Promise<Galera> => {
   const owner = ownerIds();
   const folder = tempFolder();
   chmodSync(folder, 0o755);
@@ -118,7 +120,7 @@ export async function startGalera(): Promise<Galera> {
       removeFolder(folder);
     },
   };
-}
+});
 
 function ownerIds(): { uid: number; gid: number } {
   const idOf = (flag: string) => Number(spawnSync('id', [flag, OWNER], { encoding: 'utf8' }).stdout);

@@ -10,6 +10,7 @@ import type { Store } from '../../../src/store/store.ts';
 import { type MysqlSpec, parseStoreUrl } from '../../../src/store/url.ts';
 import { removeFolder, tempFolder } from '../folders.ts';
 import { freePort, type Program, startProgram } from '../servers/process.ts';
+import { shared } from '../shared.ts';
 import { until } from '../wait.ts';
 
 const START_MAX_MS = 60_000;
@@ -53,20 +54,8 @@ export const storeOpener =
     return createMysqlStore({ spec, password, ...options });
   };
 
-let shared: Promise<MariaDb> | null = null;
-let sharers = 0;
-/** The server of all files of a run that do not change it. It ends when the last of them stops it. */
-export async function sharedMariadb(): Promise<MariaDb> {
-  sharers++;
-  shared ??= startMariadb();
-  const server = await shared;
-  const stop = async () => {
-    if (--sharers > 0) return;
-    shared = null;
-    await server.stop();
-  };
-  return { ...server, stop };
-}
+/** For files that change no more of it than their own databases. */
+export const sharedMariadb = shared(() => startMariadb());
 
 /** `more`: further flags of the server. */
 export async function startMariadb(...more: string[]): Promise<MariaDb> {

@@ -1,7 +1,7 @@
 /** Whether the ledger says of an engine's addresses what its kernel says: what is in use is held or withheld, each once,
  *  and nothing else is held. */
 import { assert } from '../uvu.ts';
-import { pause, until } from '../wait.ts';
+import { until } from '../wait.ts';
 import type { EngineSite } from './engine-site.ts';
 import { type KernelAddress, kernelAddresses } from './kernel-addresses.ts';
 
@@ -51,10 +51,10 @@ export async function settled(site: EngineSite): Promise<number> {
     'ledger and kernel agree',
     async () => {
       wrong = await complaintsAbout(site);
-      if (wrong.length > 0) await pause(500);
       return wrong.length === 0;
     },
     SETTLES_MS,
+    1_000,
   ).catch(error => {
     throw new Error(`${error.message}: ${wrong.join('; ')}`);
   });

@@ -17,11 +17,21 @@ import { eniName, worldOf } from '../servers/site.ts';
 import { assert } from '../uvu.ts';
 import { until } from '../wait.ts';
 import { type Dockerd, IMAGE, startDockerd } from './dockerd.ts';
-import { linesOf, MKNET } from './netns.ts';
+import { linesOf, MKNET, must } from './netns.ts';
 
 /** Of the primary ENI, which is the host's, and of the one for containers. */
 const MACS = ['02:0a:1b:2c:3d:00', '02:0a:1b:2c:3d:01'] as const;
 export const ENI = eniName(1);
+
+/** Prints a line for each container that runs: its name and the addresses of its eth0. `docker exec` would take ten times
+ *  as long. */
+const INSIDE = `
+  set -e -o pipefail
+  ids=$(docker ps -q)
+  [ -z "$ids" ] || docker inspect --format '{{.Name}} {{.State.Pid}}' $ids | while read -r name pid; do
+    echo "$name" $(nsenter --net="/proc/$pid/ns/net" ip -o -4 address show dev eth0)
+  done
+`;
 
 /** The server, outside the machine of the engine or inside. */
 export type Server = Pick<Program, 'says' | 'stop' | 'kill9'>;
@@ -160,18 +170,17 @@ export class EngineSite {
 
   /** What the ledger calls allocated. */
   async held(): Promise<string[]> {
-    const { code, stdout, stderr } = await this.command('status', '--json');
-    assert.is(code, 0, stderr);
-    const holders: { ip: string }[] = JSON.parse(stdout).holders;
-    return holders.map(one => one.ip).sort();
+    const rows = await this.ledger.rows();
+    return rows.flatMap(row => (row.status === 'allocated' ? row.ip : [])).sort();
   }
   /** What every running container's kernel says, by name. */
   async inside(): Promise<Map<string, string>> {
     const found = new Map<string, string>();
-    for (const name of linesOf(await this.docker.must('ps', '--format', '{{.Names}}'))) {
-      const [address = '', ...more] = await this.docker.addressesOf(name);
+    for (const line of linesOf(await must(this.docker, ['bash', '-c', INSIDE]))) {
+      const [, name = '', text = ''] = line.match(/^\/(\S+) (.*)/) ?? [];
+      const [ip = '', ...more] = [...text.matchAll(/inet ([0-9.]+)/g)].map(match => match[1]);
       assert.equal(more, [], `${name} has one address`);
-      found.set(name, address.replace(/\/.*/, ''));
+      found.set(name, ip);
     }
     assert.is(new Set(found.values()).size, found.size, 'no address twice');
     return found;

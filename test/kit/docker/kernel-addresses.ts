@@ -4,9 +4,9 @@ import { must } from './netns.ts';
 
 /** Prints a line for each address of each network namespace, with a process in it, or with where it is mounted. */
 const SCRIPT = `
-  for p in /proc/[0-9]*; do echo "$(readlink "$p/ns/net" 2>/dev/null) $p"; done | sort -u -k1,1 |
-    while read -r n p; do
-      nsenter --net="$p/ns/net" ip -o -4 address show 2>/dev/null | sed "s|^|$n \${p#/proc/} |"
+  stat -L -c 'net:[%i] %n' /proc/[0-9]*/ns/net 2>/dev/null | sort -u -k1,1 |
+    while IFS='/ ' read -r n _ p _; do
+      nsenter --net="/proc/$p/ns/net" ip -o -4 address show 2>/dev/null | sed "s|^|$n $p |"
     done
   for f in /run/docker/netns/*; do
     nsenter --net="$f" ip -o -4 address show 2>/dev/null | sed "s|^|net:[$(stat -L -c %i "$f")] $f |"

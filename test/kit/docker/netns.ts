@@ -19,6 +19,8 @@ const FOLDER_PREFIX = 'ec2-ipam-test-'; // then the pid of the test and somethin
 const RUN_DEADLINE_MS = 180_000;
 const START_DEADLINE_MS = 10_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
+/** Most looks start a process. */
+const POLL_MS = 100;
 
 // Process 1 of the machine. /etc is an overlay: what is written there stays there, and the host's Docker
 // settings don't count. /proc is still the host's in the first line, so the pid is the one nsenter needs.
@@ -158,7 +160,7 @@ export async function until(what: string, deadlineMs: number, ask: () => Promise
   const end = Date.now() + deadlineMs;
   while (!(await ask())) {
     if (Date.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 25));
+    await new Promise(resolve => setTimeout(resolve, POLL_MS));
   }
 }
 

@@ -13,6 +13,8 @@ const ADDRESSES_PER_ENI = 30;
 const REST_MAX_MS = 30_000;
 /** How long the ledger needs to call a server dead that told nobody of its end, and a little more. */
 const DEAD_MAX_MS = 45_000;
+/** Each look is a process. */
+const LOOK_AGAIN_MS = 3_000;
 
 /** Short enough for tests, and late calls of the simulator are applied before the grace ends. No pool is kept
  *  warm, so that each step is one that the test asked for; nothing rests, so that what is given twice shows. */
@@ -138,7 +140,7 @@ export class Site {
         const status = JSON.parse(await this.run('status', '--json'));
         found = new Set(status.suspects.map((one: { ip: string }) => one.ip));
         const all = expected.every(ip => found.has(ip));
-        if (!all) await pause(1000);
+        if (!all) await pause(LOOK_AGAIN_MS);
         return all;
       },
       DEAD_MAX_MS,

@@ -6,7 +6,7 @@ import process from 'node:process';
 import { type Allocation, type Change, moveToGiveUp } from '../../../src/domain/allocation.ts';
 import { isError } from '../../../src/domain/error.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { type Galera, startGalera } from '../../kit/databases/galera.ts';
+import { type Galera, sharedGalera } from '../../kit/databases/galera.ts';
 import { type Gate, openGate } from '../../kit/databases/gate.ts';
 import { changesOf, isTold, MOVE_PACKET, SHAPES, type Shape } from '../../kit/databases/gated.ts';
 import { newRows, putOn, rowsOf } from '../../kit/ledger.ts';
@@ -32,7 +32,7 @@ let store: Store;
 let witness: Store;
 
 quorum.before(async () => {
-  galera = await startGalera();
+  galera = await sharedGalera();
   await galera.create(DATABASE);
   gate = await openGate(Number(new URL(galera.url(0, DATABASE)).port));
   store = galera.store(0, DATABASE, { callTimeoutMs: CALL_TIMEOUT_MS }, { port: gate.port });

@@ -1,11 +1,11 @@
 // Goal: servers on different nodes of a cluster, where a lock is known on one node only, do not pass a quota together.
 // Method: three nodes, a store on each, all take addresses for one tenant at the same time, over and over.
-import { startGalera } from '../../kit/databases/galera.ts';
+import { sharedGalera } from '../../kit/databases/galera.ts';
 import { range } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { raceFor } from '../contract/tenants.ts';
 
-const galera = await startGalera();
+const galera = await sharedGalera();
 const quotas = suite('tenants: Galera');
 quotas.after(() => galera.stop());
 
