@@ -61,6 +61,14 @@ async function stop({ url }: Site, address: string): Promise<void> {
   assert.is(answer.kind, 'answered');
 }
 
+const WAYS = ['light', 'dark', 'phone'] as const;
+/** The ways in which axe looks at the page. */
+const waysOf = byLength<(name: string) => readonly (typeof WAYS)[number][]>({
+  full: () => WAYS,
+  short: name => (name === 'map' ? ['light', 'dark'] : [name === 'bars' ? 'light' : 'phone']),
+  leftOut: 'axe on the overview but on a phone, on bars but in light, on the map on a phone',
+});
+
 const cell = (page: Page, address: string) => page.locator(`a[data-ip="${address}"]`);
 const says = (page: Page, word: string) => page.locator('#live', { hasText: word }).waitFor();
 /** Waits until the cell has the status, and these words in its label. */
@@ -93,7 +101,7 @@ pages(
     };
     const looking = (async () => {
       for (const [name, path] of Object.entries(paths))
-        for (const way of ['light', 'dark', 'phone'] as const)
+        for (const way of waysOf(name))
           await browser.look(at + path, way, async page => {
             assert.equal(await axeComplaints(page), [], `${name}, ${way}`);
             assert.not.ok(await isTooWide(page), `${name}, ${way}`);
