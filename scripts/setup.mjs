@@ -14,7 +14,8 @@ const BUNDLE = 'dist/ec2-ipam.mjs';
 const NODE = 'node_modules/.bin/node';
 const INSTALL_TIMEOUT_MS = 15 * 60_000;
 const BUILD_TIMEOUT_MS = 2 * 60_000;
-const SOURCES = ['src', 'drizzle', 'scripts/build.ts', 'package.json', LOCK, 'ec2-ipam.json', 'mknet.sh'];
+const SCRIPTS = ['scripts/build.ts', 'scripts/bundling.ts', 'scripts/bundle'];
+const SOURCES = ['src', 'drizzle', ...SCRIPTS, 'package.json', LOCK, 'ec2-ipam.json', 'mknet.sh'];
 
 process.chdir(ROOT);
 if (!isInstalled()) install();

@@ -29,9 +29,13 @@ const FILES = {
   'npm-cli.js': NPM,
   'scripts/build.ts': BUILD,
   'src/main.ts': '',
+  'scripts/bundling.ts': '',
+  'scripts/bundle/one-file.ts': '',
   'package.json': '{ "type": "module" }',
   'package-lock.json': '{}',
 };
+
+const SOURCES = ['src/main.ts', 'scripts/build.ts', 'scripts/bundling.ts', 'scripts/bundle/one-file.ts'];
 
 let folder = '';
 const path = (name: string) => join(folder, name);
@@ -51,7 +55,7 @@ const touch = (name: string) => utimesSync(path(name), new Date(), new Date(Date
 const tests = suite('setup');
 tests.before.each(() => {
   folder = tempFolder();
-  for (const name of ['scripts', 'src']) mkdirSync(path(name));
+  for (const name of ['scripts', 'scripts/bundle', 'src']) mkdirSync(path(name));
   copyFileSync(SCRIPT, path('scripts/setup.mjs'));
   for (const [name, text] of Object.entries(FILES)) writeFileSync(path(name), text);
 });
@@ -64,8 +68,12 @@ tests('a fresh clone: gets packages and a bundle, and then nothing more is done'
 
 tests('a changed source: is built', () => {
   setup();
-  touch('src/main.ts');
-  assert.equal(setup().did, ['building']);
+  for (const source of SOURCES) {
+    touch(source);
+    assert.equal(setup().did, ['building'], source);
+    utimesSync(path(source), new Date(0), new Date(0));
+    assert.equal(setup().did, []);
+  }
 });
 
 tests('another lockfile: is installed, whatever its date', () => {
