@@ -116,6 +116,16 @@ rule('rm -f while the agent is away: the address is released by evidence, and ot
   );
 });
 
+rule('a container: has its id in the history of the servers', async () => {
+  const ip = (await site.inside()).get('stays') ?? '';
+  const idTold = async () => {
+    const { stdout } = await site.command('history', ip, '--json');
+    return JSON.parse(stdout).holdings[0].containerId;
+  };
+  await until('the id is known', async () => (await idTold()) !== null, SETTLES_MS);
+  assert.is(await idTold(), (await site.docker.must('inspect', '-f', '{{.Id}}', 'stays')).trim());
+});
+
 rule('a server that is killed: the agent tells the other one, and leaks end', async () => {
   await site.servers[0]?.kill9();
   const before = await endedByEvidence();

@@ -92,6 +92,28 @@ for (const liveRestore of LIVE_RESTORE) {
     await startsMore();
   });
 
+  rule('each container: has its id in the history, while it runs and when it has gone', async () => {
+    await site.mustStart('web', 'db');
+    const inside = await site.inside();
+    const told = async (name: string) => {
+      const { stdout } = await site.command('history', inside.get(name) ?? '', '--json');
+      const [holding] = JSON.parse(stdout).holdings;
+      return [holding.isHeld, holding.containerId];
+    };
+    const idOf = async (name: string) => (await site.docker.must('inspect', '-f', '{{.Id}}', name)).trim();
+    const ids = new Map([
+      ['web', await idOf('web')],
+      ['db', await idOf('db')],
+    ]);
+    for (const [name, id] of ids) {
+      await until(`the id of ${name} is known`, async () => (await told(name))[1] !== null, SETTLES_MS);
+      assert.equal(await told(name), [true, id]);
+    }
+    await site.docker.must('rm', '-f', 'web');
+    assert.equal(await told('web'), [false, ids.get('web')]);
+    assert.equal(await told('db'), [true, ids.get('db')]);
+  });
+
   rule(
     'an answer, or a process, that dockerd was killed right after: no leak stays, nothing is touched',
     async () => {
