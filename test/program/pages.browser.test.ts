@@ -198,6 +198,28 @@ pages(
   },
 );
 
+pages(
+  'a page that cannot be read anew: says so until it can, and one that is no more ends',
+  async context => {
+    const { site, at, browser } = context;
+    await browser.look(at + MAP, 'light', async page => {
+      await says(page, 'live');
+      let status = 503;
+      await page.route(at + MAP, route => route.fulfill({ status, body: `<h1>status ${status}</h1>` }));
+      const ip = await start(site, 'unread');
+      await says(page, 'not up to date');
+      await page.unroute(at + MAP);
+      await says(page, 'live');
+      status = 404;
+      await page.route(at + MAP, route =>
+        route.fulfill({ status, contentType: 'text/html', body: '<h1>Gone</h1>' }),
+      );
+      await stop(site, ip);
+      await page.locator('h1', { hasText: 'Gone' }).waitFor();
+    });
+  },
+);
+
 pages('an ENI: gets the cells of addresses that come, and loses those that go', async context => {
   const { site, at, browser } = context;
   await start(site, 'stays', '10.0.0.207');

@@ -1,6 +1,7 @@
-/** Follows the changes that the server tells, and says in a word whether it does. */
+/** Follows the changes that the server tells. */
 import type { MovedEvent } from '../../views/live/events.ts';
 import type { Cell } from '../../views/shapes.ts';
+import type { Word } from './word.ts';
 
 /** How long the page waits before it connects again, where the browser has given up. */
 const AGAIN_MS = 2000;
@@ -15,18 +16,13 @@ interface Followed {
 /** `address`: of the events after those that the page has. Connected again, the page asks for those that it has missed, and
  *  for what the server has forgotten. While nobody sees it, it is not connected: a browser has six connections to a server,
  *  for all its tabs. */
-export function follow(address: string, word: HTMLElement | null, followed: Followed): void {
+export function follow(address: string, word: Word, followed: Followed): void {
   const url = new URL(address, location.href);
   let source: EventSource | null = null;
   let again: ReturnType<typeof setTimeout> | undefined;
   document.addEventListener('visibilitychange', connectIfSeen);
   connectIfSeen();
 
-  function say(text: string, state: 'on' | 'off'): void {
-    if (word === null || word.textContent === text) return;
-    word.textContent = text;
-    word.className = state;
-  }
   function connectIfSeen(): void {
     clearTimeout(again);
     source?.close();
@@ -35,7 +31,7 @@ export function follow(address: string, word: HTMLElement | null, followed: Foll
   function connect(): EventSource {
     const opened = new EventSource(url);
     opened.addEventListener('open', () => {
-      say('live', 'on');
+      word.connected(true);
       followed.missed();
     });
     opened.addEventListener('moved', ({ data, lastEventId }) => {
@@ -46,7 +42,7 @@ export function follow(address: string, word: HTMLElement | null, followed: Foll
     opened.addEventListener('reset', () => followed.missed());
     // The browser connects again by itself when a connection broke, but not after an error of HTTP.
     opened.addEventListener('error', () => {
-      say('reconnecting', 'off');
+      word.connected(false);
       if (opened === source && opened.readyState === EventSource.CLOSED)
         again = setTimeout(connectIfSeen, AGAIN_MS);
     });

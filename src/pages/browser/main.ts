@@ -2,15 +2,17 @@
 import { createCells } from './cells.ts';
 import { follow } from './live.ts';
 import { createRefresh } from './refresh.ts';
+import { createWord } from './word.ts';
 
 const { live, every, now } = document.body.dataset;
 /** The ledger's clock, when this page was made and thus about now, is ahead of ours by so much. */
 const aheadMs = Number(now ?? Date.now()) - Date.now();
 
 const cells = createCells(document, () => Date.now() + aheadMs);
-const refresh = createRefresh(document, cells);
+const word = createWord(document.getElementById('live'));
+const refresh = createRefresh(document, cells, word);
 if (live !== undefined)
-  follow(live, document.getElementById('live'), {
+  follow(live, word, {
     moved(moved, id) {
       cells.move(moved);
       refresh(id);

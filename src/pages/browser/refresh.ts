@@ -1,14 +1,18 @@
 /** Fetches the page again, and takes from it what changed. */
 import { isBefore } from '../../views/live/event-id.ts';
 import type { Cells } from './cells.ts';
+import type { Word } from './word.ts';
 
 /** The least pause between two fetches. What moved is shown at once; this is for the counts, and for all else. */
 const PAUSE_MS = 2000;
 const FETCH_MAX_MS = 10_000;
+/** The ledger has no such thing any more. */
+const GONE = 404;
 
 /** Returns a function that asks for what is new: at once, or after the pause. Calls meanwhile are one. What fails is tried
- *  again after the pause, and so is a page from before the event `after`: the server keeps its counts for a second. */
-export function createRefresh(page: Document, cells: Cells): (after?: string) => void {
+ *  again after the pause, and so is a page from before the event `after`: the server keeps its counts for a second. A page
+ *  that is no more is loaded as it is now. */
+export function createRefresh(page: Document, cells: Cells, word: Word): (after?: string) => void {
   let heard = '';
   let isWanted = false;
   let isBusy = false;
@@ -19,7 +23,9 @@ export function createRefresh(page: Document, cells: Cells): (after?: string) =>
       isWanted = false;
       try {
         isWanted ||= isBefore(await take(page, cells), heard);
+        word.read(true);
       } catch {
+        word.read(false);
         isWanted = true;
       }
       await new Promise(resolve => setTimeout(resolve, PAUSE_MS));
@@ -36,6 +42,7 @@ export function createRefresh(page: Document, cells: Cells): (after?: string) =>
 /** Returns the last event before the page was made. */
 async function take(page: Document, cells: Cells): Promise<string> {
   const answer = await fetch(location.href, { signal: AbortSignal.timeout(FETCH_MAX_MS) });
+  if (answer.status === GONE) location.reload();
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const newer = new DOMParser().parseFromString(await answer.text(), 'text/html');
   cells.take(newer);
