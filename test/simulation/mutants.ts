@@ -239,8 +239,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'addresses in doubt take places of the ENI': {
     file: 'src/ipam/pool/refill.ts',
-    find: 'rows.filter(row => !row.primary && !inDoubt.includes(row))',
-    replace: 'rows.filter(row => !row.primary)',
+    find: 'const taken = placesOf(row => !inDoubt.includes(row));',
+    replace: 'const taken = placesOf(() => true);',
   },
   'what a read shows on its ENI stays in doubt': {
     file: 'src/ipam/ec2/survey.ts',
