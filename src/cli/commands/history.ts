@@ -152,13 +152,20 @@ interface Asked {
 const endOf = ({ isHeld, until, since }: Tenure): number =>
   isHeld ? Number.MAX_SAFE_INTEGER : (until ?? since ?? 0);
 
-/** Whether the tenure is one that the options ask for. Without a record of its end, one that is over ended at once. */
+/** The first and the last time at which the address was perhaps held. The clock of the ledger may have been set back
+ *  meanwhile: then the end is noted as before the begin. Without a record of its end, a tenure that is over ended at once. */
+function spanOf({ since, until, isHeld }: Tenure, now: number): [first: number, last: number] {
+  const begin = since ?? until ?? now;
+  const end = isHeld ? now : (until ?? begin);
+  return [Math.min(begin, end), isHeld ? Number.POSITIVE_INFINITY : Math.max(begin, end)];
+}
+
+/** Whether the tenure is one that the options ask for. */
 function isAsked(one: Tenure, { at, since, container, eni }: Asked, now: number): boolean {
-  const begin = one.since ?? one.until ?? now;
-  const end = one.isHeld ? Number.POSITIVE_INFINITY : (one.until ?? begin);
+  const [first, last] = spanOf(one, now);
   return (
-    (at === null || (begin <= at && at <= end)) &&
-    (since === null || end >= now - since) &&
+    (at === null || (first <= at && at <= last)) &&
+    (since === null || last >= now - since) &&
     (container === null || isCalled(container, one.container, one.containerId)) &&
     (eni === null || one.eni === eni)
   );

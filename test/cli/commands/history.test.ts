@@ -124,6 +124,28 @@ for (const [what, argv, who] of ASKED)
     assert.equal(await context.who('10.0.1.7', ...argv), who);
   });
 
+histories(
+  'a clock that was set back while an address was held: it was held between the two times',
+  async context => {
+    const path = join(context.folder, 'ledger.sqlite');
+    let now = NOON + minutes(100);
+    const store = createSqliteStore(path, { clock: () => now, origin: 'server-1' });
+    await make(store, 8, 'unassigned');
+    await makeReady(store, 8);
+    await make(store, 8, 'claim', { holder: 'back' });
+    now = NOON + minutes(50);
+    await make(store, 8, 'release');
+    await store.close();
+    for (const [at, who] of [
+      ['2026-11-24T12:49Z', []],
+      ['2026-11-24T12:50Z', ['back']],
+      ['2026-11-24T13:40Z', ['back']],
+      ['2026-11-24T13:41Z', []],
+    ] as const)
+      assert.equal(await context.who('10.0.1.8', '--at', at), who, at);
+  },
+);
+
 histories('a time to come: is refused, since nobody knows who will hold it', async ({ run }) => {
   const at = new Date(NOW + minutes(60)).toISOString();
   const { status, out, err } = await run('10.0.1.7', '--at', at);
