@@ -66,7 +66,7 @@ const hasWandered = ({ layout, detachedAt }: Oracle, { index }: Mirror, eni: Eni
 const same = (row: Allocation, mirrored: Allocation | undefined): boolean =>
   mirrored !== undefined && row.status === mirrored.status && row.generation === mirrored.generation;
 
-const isUsed = ({ engines }: World, { ip, iface }: Allocation): boolean =>
+export const isUsed = ({ engines }: World, { ip, iface }: Allocation): boolean =>
   engines.some(({ containers }) => containers.some(one => one.ip === ip && one.network.port.eni === iface));
 
 interface Watched {

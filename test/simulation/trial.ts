@@ -3,7 +3,7 @@
 import { type Allocation, isIntent, isSkipped, mayShowPast } from '../../src/domain/allocation.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { keyOf, LATE_CALL_MS_MAX, type Port } from './layout.ts';
-import { offerOn } from './rest.ts';
+import { isUsed, offerOn } from './rest.ts';
 import type { Place, World } from './world.ts';
 
 /** The longest that a start may take when a call has no answer. */
@@ -67,7 +67,9 @@ function mustStart(world: World, port: Port): boolean {
   const carried = oracle.secondaries(eni);
   const since = oracle.mirrors[ledger]?.since;
   const hasStood = (row: Allocation) => oracle.now - (since?.get(keyOf(subnet, row.ip)) ?? 0) >= STOOD_MS;
-  if (here.some(row => row.status === 'ready' && isGood(world, row, now) && hasStood(row))) return true;
+  const isReady = (row: Allocation) =>
+    row.status === 'ready' && isGood(world, row, now) && hasStood(row) && !isUsed(world, row);
+  if (here.some(isReady)) return true;
   const asked = here.filter(row => row.status === 'assigning' && hasStood(row));
   const isSeen = (row: Allocation) => carried.includes(row.ip) && !mayShowPast(row, eni, now);
   if (asked.length > 0 && asked.every(isSeen)) return true;
