@@ -251,6 +251,7 @@ export class Ledger {
     const key = keyOf(row.subnet, row.ip);
     const claim = this.#oracle.claimOf(this.mirror, key);
     const holding = this.#oracle.holdingOf.get(id);
+    if (holding === null) return; // two ledgers gave the address, one of them on an ENI that had left
     this.#oracle.demand(
       holding?.ledger === this.mirror.index &&
         keyOf(holding.subnet, holding.ip) === key &&

@@ -121,9 +121,11 @@ function watchGivingUp({ oracle, mirror, key, before }: Moved): void {
   // not have the ENI when it sent it harms nobody else: it can end only what was given to this host.
   const place = `${before.iface} ${before.ip}`;
   const { instance } = ofItsClaim(before);
-  const isStray = oracle.layout.hasAgents
-    ? oracle.trespasses.has(`${instance} ${place}`)
-    : oracle.strayReleases.has(place);
+  // What an old server gave it to is not recorded: then whoever has the ENI may end it.
+  const isTrespass =
+    oracle.trespasses.has(`${instance} ${place}`) ||
+    (instance === null && [...oracle.trespasses].some(one => one.endsWith(` ${place}`)));
+  const isStray = oracle.layout.hasAgents ? isTrespass : oracle.strayReleases.has(place);
   if (isStray) oracle.endedAstray.add(oracle.lastClaim(mirror, key));
   const holding = oracle.held.get(key);
   if (holding === undefined || holding.eni !== before.iface || holding.ledger !== mirror.index) return;

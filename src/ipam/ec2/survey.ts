@@ -25,6 +25,9 @@ const ADD_CHUNK = 4096;
 /** Writes that run at the same time. */
 const ADDS_AT_ONCE = 2;
 const READ_CHUNK = 500;
+/** The pauses until a call for an address of an ENI is looked at again. They double from the first to the last. */
+const LOOK_AGAIN_MIN_MS = 50;
+const LOOK_AGAIN_MAX_MS = 1_000;
 
 export interface Survey {
   readonly subnet: LedgerSubnet;
@@ -225,6 +228,23 @@ export async function noteObserved(context: IpamContext, enis: readonly CloudEni
     if (changes.length > 0) noted.push(...(await context.store.move(changes)));
   }
   return noted;
+}
+
+/** As `noteObserved`, for an ENI that is about to be used. A call of ours for an address that is on it may be under way for
+ *  another ENI: then its answer is awaited, since a refusal makes the address free again, and EC2 would grant an assign of it
+ *  to the ENI that has it. */
+export async function noteAll(context: IpamContext, eni: CloudEni): Promise<void> {
+  const { store, policy, clock, wait } = context;
+  const until = clock() + policy.callDeadlineMs;
+  for (let pauseMs = LOOK_AGAIN_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS)) {
+    await noteObserved(context, [eni]);
+    const { rows, now } = await store.get(eni.subnet, eni.secondaries);
+    const mayBeFree = (row: Allocation) =>
+      (row.status === 'free' && !mayStillLeave(row, eni.id, policy, now)) ||
+      (row.status === 'assigning' && row.iface !== eni.id && now - row.movedAt < policy.callDeadlineMs);
+    if (!rows.some(mayBeFree) || clock() >= until) return;
+    await wait(pauseMs);
+  }
 }
 
 /** Returns the change that brings a row in line with what EC2 shows. None if the address is ours there, if a

@@ -7,7 +7,7 @@ import { operatorRelease } from '../../../src/ipam/request/release.ts';
 import type { AddressRequest } from '../../../src/ipam/request/request.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
-import { failure, STAYS, type World, world } from '../../kit/world.ts';
+import { failure, NOT_WARM, STAYS, type World, world } from '../../kit/world.ts';
 
 const FOREIGN = '10.0.1.77' as Ipv4;
 
@@ -96,6 +96,30 @@ central('an operator may not give up what stands on it either', async () => {
   assert.is(move, null);
   assert.match(refusal, /eni-0a is not an ENI of this ledger.*`ec2-ipam adopt eni-0a`/);
 });
+
+for (const [what, move, status] of [
+  ['refuses', 'refused', 'occupied'],
+  ['does not answer', null, 'assigning'],
+] as const)
+  central(
+    `an ENI with an address of others for which EC2 ${what} our call elsewhere: nobody gets it`,
+    async () => {
+      const w = world({ vpc: ROOMY, policy: NOT_WARM });
+      await w.enis.adopt(ENI_A);
+      const [row] = await w.freeRows(1);
+      assert.ok(row);
+      const [intent] = await w.store.move([{ row, move: 'assign', iface: ENI_A }]);
+      assert.ok(intent);
+      w.putOn(ENI_B, row.ip);
+      const adopted = w.enis.adopt(ENI_B);
+      await w.time.wait(1_000);
+      assert.is((await w.store.eni(ENI_B))?.ours ?? false, false);
+      if (move !== null) await w.store.move([{ row: intent, move }]);
+      await adopted;
+      assert.is(await w.statusOf(row.ip), status);
+      assert.is.not((await w.request(ENI_B)).ip, row.ip);
+    },
+  );
 
 const embedded = suite('first contact with an embedded server');
 
