@@ -20,7 +20,12 @@ export function createLoad(packed: Packed, shared: Shared, require: NodeJS.Requi
     const run = new Function('module', 'require', '__load', `${code}\n//# sourceURL=ec2-ipam/${name}`);
     const part = { exports: {} };
     parts.set(name, part); // before it runs, since it may be needed by what it needs
-    run(part, exportsOf, load);
+    try {
+      run(part, exportsOf, load);
+    } catch (error) {
+      parts.delete(name); // the next one who asks begins anew
+      throw error;
+    }
     return part.exports;
   }
 

@@ -5,7 +5,10 @@ import { type Ec2Client, SEND_AT_ONCE, type Sender } from './cloud.ts';
 export function createLaterEc2(load: () => Promise<Ec2Client>): Ec2Client {
   let loading: Promise<Ec2Client> | null = null;
   const loaded = (): Promise<Ec2Client> => {
-    loading ??= load();
+    loading ??= load().catch(error => {
+      loading = null; // the next call tries again
+      throw error;
+    });
     return loading;
   };
 

@@ -1,7 +1,7 @@
 /** Held addresses that may have no container: suspects, for `ec2-ipam status`. */
 import type { Allocation } from './allocation.ts';
 
-/** A held address that may have no container. It is listed, and never freed automatically. */
+/** A held address that may have no container. It is listed; only evidence of its host frees it automatically. */
 export interface Suspect {
   readonly row: Allocation;
   readonly why: string;

@@ -64,6 +64,17 @@ later('is loaded once, when it is first asked, and each sender sends its own req
   assert.equal(sent.sort(), ['a DescribeNetworkInterfaces', 'b DescribeSubnets']);
 });
 
+later('that fails to load is loaded anew by the next call', async () => {
+  let loads = 0;
+  const client = createLaterEc2(async () => {
+    if (++loads === 1) throw new Error('no memory');
+    return made();
+  });
+  const why = await client.eni(ENI_A).then(String, error => error.message);
+  assert.is(why, 'no memory');
+  assert.is((await client.eni(ENI_A)).id, ENI_A);
+});
+
 later('an error is that of the client', async () => {
   const client = createLaterEc2(async () => made());
   const late = await failure(client.assign(ENI_A, [parseIpv4('10.0.1.9')], 0));

@@ -19,7 +19,7 @@ const PROGRAM = {
     again.first();
     const second = await import('./second.mjs');
     console.log(second.default('x'), second.made instanceof Kept, kept);
-    await import('./broken.mjs').catch(error => console.log(error.message));
+    for (const _ of [1, 2]) await import('./broken.mjs').catch(error => console.log(error.message));
     const old = await import('./old.cjs');
     console.log(old.default.name, old.default.base('/a/b'));
     const { sep } = await import('node:path');

@@ -50,7 +50,7 @@ export const hold = command({
     why: {
       kind: reason,
       fallback: null,
-      help: 'the reason; `status` shows it, and the error of who asks for one',
+      help: 'needed: the reason, which `status` shows, and the error of who asks for such an address',
     },
     subnet: SUBNET_OPTION,
     json: JSON_OPTION,
@@ -62,7 +62,7 @@ at most. Only free ones are reserved. The others stay as they are, are listed wi
   async run({ args, config, log, io, options, assemble }) {
     const { why } = options;
     if (why === null)
-      throw new IpamError('bad-request', 'hold needs a reason', { hint: 'add --why "for the printer"' });
+      throw new IpamError('bad-request', 'hold needs a reason', { hint: 'add --why "the load balancer"' });
     const { store } = await assemble(config, log);
     const result = await moveAll(store, args, options.subnet, (row, { cidr }) => {
       if (isReserved(cidr, row.ip)) return 'is reserved by AWS';

@@ -33,9 +33,13 @@ interface ReadyParts {
  *  never twice at a time, and answers within two seconds. Never throws. EC2 does not decide: containers start with
  *  ready addresses while it is away. */
 export function createReadyCheck({ store, isOpen, clock, wait, ec2 }: ReadyParts): () => Promise<Readiness> {
+  let wasRight = false;
   async function ask(): Promise<string> {
     try {
-      return (await store.outdated()) ?? 'ok';
+      const outdated = await store.outdated();
+      wasRight ||= outdated === null;
+      // Then only a newer server has changed it, beside which this one works on.
+      return wasRight ? 'ok' : (outdated ?? 'ok');
     } catch (error) {
       return error instanceof IpamError ? error.line : 'internal error';
     }

@@ -77,8 +77,8 @@ interface Learned {
   eni: Home['eni'];
   /** The most addresses for the next call, after EC2 has refused more. */
   most: number;
-  /** The places that were taken on the ENI at the last look. */
-  held: number;
+  /** How many addresses were on the ENI at the last look. */
+  placed: number;
   calls: number;
   rejected: number;
   /** EC2's last refusal. */
@@ -110,7 +110,7 @@ export async function fill(
   const learned: Learned = {
     eni: home.eni,
     most: Number.POSITIVE_INFINITY,
-    ...{ held: 0, calls: 0, rejected: 0, refusal: null, tenant: null, unanswered: new Set() },
+    ...{ placed: 0, calls: 0, rejected: 0, refusal: null, tenant: null, unanswered: new Set() },
   };
   const parts: Parts = { context, enis, cache, home, asked, learned };
   for (let round = 0; round < ROUNDS_MAX && learned.calls < ASSIGN_CALLS_MAX; round++) {
@@ -264,8 +264,9 @@ async function nextFor(
   const room = eni.addressLimit === null ? Number.POSITIVE_INFINITY : eni.addressLimit - 1 - taken;
   // EC2 counts an address until it has taken it off.
   const held = placesOf(row => row.status !== 'assigning' || !inDoubt.includes(row));
-  learned.most = Math.max(learned.most, learned.held - held); // as many as have left since it refused
-  learned.held = held;
+  const placed = placesOf(row => row.status !== 'assigning');
+  learned.most = Math.max(learned.most, learned.placed - placed); // as many as have left since it refused
+  learned.placed = placed;
   const { most } = learned;
   const stock = { usable, resting: offered.length - usable, inFlight: inFlight.length, room };
   const waits = waiting();

@@ -87,7 +87,7 @@ async function assignNamed(
   if (claimed.full !== null) {
     const wanted = { isUsable: () => false, count: 1 };
     if ((await makeRoomFor(context, enis, asked.home, claimed.full, wanted, asked.signal)) > 0) return null;
-    if (await mayGetRoom(context, enis, asked.home, claimed.full)) return null;
+    if (!asked.isTimeUp() && (await mayGetRoom(context, enis, asked.home, claimed.full))) return null;
   }
   if (claimed.error !== null) throw claimed.error;
   if (claimed.taken[0] !== undefined) throw conflict(claimed.taken[0]);

@@ -22,7 +22,8 @@ export function createRefresh(page: Document, cells: Cells, word: Word): (after?
     while (isWanted) {
       isWanted = false;
       try {
-        isWanted ||= isBefore(await take(page, cells), heard);
+        const madeAfter = await take(page, cells);
+        isWanted ||= isBefore(madeAfter, heard);
         word.read(true);
       } catch {
         word.read(false);
@@ -42,7 +43,10 @@ export function createRefresh(page: Document, cells: Cells, word: Word): (after?
 /** Returns the last event before the page was made. */
 async function take(page: Document, cells: Cells): Promise<string> {
   const answer = await fetch(location.href, { signal: AbortSignal.timeout(FETCH_MAX_MS) });
-  if (answer.status === GONE) location.reload();
+  if (answer.status === GONE) {
+    location.reload();
+    await new Promise(() => {}); // this page ends
+  }
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const newer = new DOMParser().parseFromString(await answer.text(), 'text/html');
   cells.take(newer);

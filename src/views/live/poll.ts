@@ -36,10 +36,11 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
   let isRunning = false;
   let isAway = false;
 
-  async function read(withinMs: number): Promise<void> {
+  /** Returns whether it came to its end. */
+  async function read(withinMs: number): Promise<boolean> {
     for (const { id, cidr } of await store.subnets())
       for (const part of store.partsOf(cidr)) {
-        if (live.readers() === 0 || ended.signal.aborted) return;
+        if (live.readers() === 0 || ended.signal.aborted) return false;
         const { rows } = await store.movedWithin(id as SubnetId, part, withinMs, MOVED_MAX);
         for (const some of portions(rows, PUBLISHED_AT_ONCE)) {
           await nextTurn();
@@ -47,6 +48,7 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
         }
         await nextTurn();
       }
+    return true;
   }
 
   async function run(): Promise<void> {
@@ -57,8 +59,8 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
     while (live.readers() > 0 && !ended.signal.aborted) {
       const startedAt = clock();
       try {
-        await read((readAt === null ? FIRST_MS : startedAt - readAt) + OVERLAP_MS);
-        readAt = startedAt;
+        const isWhole = await read((readAt === null ? FIRST_MS : startedAt - readAt) + OVERLAP_MS);
+        if (isWhole) readAt = startedAt;
         isAway = false;
       } catch (error) {
         if (!isAway) log('warn', 'live view: the ledger was not read', { error: lineOf(error) });

@@ -55,17 +55,27 @@ probes('the process: is well while the ledger is not open, and the store is not 
   assert.is(context.asked, 0);
 });
 
-probes('the ledger: is ready when the store says so, and not when its schema is another', async context => {
-  assert.equal(await context.probe(), {
-    status: 200,
-    text: '{"isReady":true,"store":"ok","ec2":"ec2-throttled"}',
-  });
-  context.now += 1000;
+const IS_READY = { status: 200, text: '{"isReady":true,"store":"ok","ec2":"ec2-throttled"}' };
+
+probes('the ledger: is not ready while its schema is another', async context => {
   context.answer = async () => 'the schema is old';
   assert.equal(await context.probe(), {
     status: 503,
     text: '{"isReady":false,"store":"the schema is old","ec2":"ec2-throttled"}',
   });
+  context.now += 1000;
+  context.answer = async () => null;
+  assert.equal(await context.probe(), IS_READY);
+});
+
+probes('a newer server that migrates the ledger: ends no readiness of those beside it', async context => {
+  assert.equal(await context.probe(), IS_READY);
+  context.now += 1000;
+  context.answer = async () => 'the schema is newer';
+  assert.equal(await context.probe(), IS_READY);
+  context.now += 1000;
+  context.answer = () => Promise.reject(AWAY);
+  assert.is((await context.probe()).status, 503);
 });
 
 probes('a store that is away: is told with its reason, an error of ours is not', async context => {

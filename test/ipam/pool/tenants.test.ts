@@ -154,6 +154,24 @@ tenants('a named request: counts too, and is told of the quota', async () => {
   assert.is(await w.statusOf(ip), 'free', 'an idle one of its own made room');
 });
 
+tenants('a named request that waits for room in vain: is told of the quota', async () => {
+  const w = await redWith(1);
+  await w.enis.adopt(ENI_B);
+  const [row] = await w.freeRows(1);
+  assert.ok(row);
+  let [intent] = await w.store.move([{ row, move: 'assign', iface: ENI_B }]);
+  let isOver = false;
+  const asked = failure(w.request(ENI_A, { named: '10.0.0.100' })).finally(() => (isOver = true));
+  // Others try again and again, and fail: the place is always about to be free.
+  while (!isOver) {
+    await w.time.wait(15_000);
+    if (intent === undefined) break;
+    const [free] = await w.store.move([{ row: intent, move: 'refused' }]);
+    [intent] = free === undefined ? [] : await w.store.move([{ row: free, move: 'assign', iface: ENI_B }]);
+  }
+  assert.match((await asked).line, /^tenant red is at its quota/);
+});
+
 tenants('a warm start: costs no more statements with a tenant than without', async () => {
   const w = await redWith(20, { warmMin: 2, warmMax: 6 });
   for (const eni of [ENI_A, ENI_C]) await w.request(eni);
