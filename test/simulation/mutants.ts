@@ -329,7 +329,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return longEnough ? null : null;',
   },
   'what is ready is given up on a read that may be late': {
-    focus: ['late reads', 'recycle', 'restart', 'network rm', 'assigns away'],
+    focus: ['late reads', 'recycle', 'run named'],
     file: 'src/domain/drift.ts',
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
