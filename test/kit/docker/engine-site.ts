@@ -58,6 +58,9 @@ export async function openEngine(
   return { docker, ec2 };
 }
 
+/** runc loses its init process now and then. Docker then gives the address back, and the container may be started anew. */
+const RUNC_FAILED = /runc create failed: .* connection reset by peer/;
+
 export class EngineSite {
   readonly docker: Dockerd;
   readonly ec2: Simulator;
@@ -158,8 +161,13 @@ export class EngineSite {
   }
   async mustStart(...names: string[]): Promise<void> {
     for (const name of names) {
-      const { code, stderr } = await this.start(name);
-      assert.is(code, 0, stderr);
+      let ran = await this.start(name);
+      if (RUNC_FAILED.test(ran.stderr)) {
+        console.log(`  started again: ${ran.stderr.trim()}`);
+        await this.docker.must('rm', '-f', name);
+        ran = await this.start(name);
+      }
+      assert.is(ran.code, 0, ran.stderr);
     }
   }
   /** Removes the containers whose names contain the text. */
