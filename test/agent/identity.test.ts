@@ -1,6 +1,7 @@
 // Goal: a host always has a valid certificate of its own instance, proves anew for each, and survives servers that are
 // away. Method: the agent's side against the server's, in one process, with the simulated STS and EC2 and a clock that
 // only waiting moves.
+import '../../src/cloud/caller-identity.ts'; // which enrolling loads: no time of the clock passes meanwhile
 import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCredentialFile } from '../../src/agent/credential.ts';
