@@ -49,8 +49,7 @@ interface Node {
   running: Program | null;
 }
 
-/** A cluster for all files of a run, which leave it whole. */
-export const sharedGalera = shared(async (): Promise<Galera> => {
+export async function startGalera(): Promise<Galera> {
   const owner = ownerIds();
   const folder = tempFolder();
   chmodSync(folder, 0o755);
@@ -120,7 +119,10 @@ export const sharedGalera = shared(async (): Promise<Galera> => {
       removeFolder(folder);
     },
   };
-});
+}
+
+/** A cluster for all files of a run that leave it whole. */
+export const sharedGalera = shared(startGalera);
 
 function ownerIds(): { uid: number; gid: number } {
   const idOf = (flag: string) => Number(spawnSync('id', [flag, OWNER], { encoding: 'utf8' }).stdout);
