@@ -3,6 +3,7 @@
 
 import { resolve } from 'node:path';
 import process from 'node:process';
+import { inspect } from 'node:util';
 import { run } from 'uvu/run';
 
 const files = process.argv.slice(2);
@@ -13,6 +14,12 @@ process.stdout.write = ((chunk: string | Uint8Array, ...rest: never[]) => {
   return write(chunk, ...rest);
 }) as typeof process.stdout.write;
 
+// Left to itself, a failure that nobody waits for ends the process, with all its counts. One that is waited for later
+// fails its test then.
+const unheard = new Map<Promise<unknown>, unknown>();
+process.on('unhandledRejection', (reason, promise) => void unheard.set(promise, reason));
+process.on('rejectionHandled', promise => void unheard.delete(promise));
+
 await run(
   files.map(file => ({ name: file, file: resolve(file) })),
   { bail: false },
@@ -20,7 +27,8 @@ await run(
 
 const plain = output.replaceAll(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '');
 const count = (label: string) => Number(plain.match(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'm'))?.[1] ?? 0);
+for (const reason of unheard.values()) write(`   FAIL  nobody waited for it\n    ${inspect(reason)}\n\n`);
 // A throwing after() fails no test of uvu, but sets the exit code.
-const failed = Math.max(count('Total') - count('Passed'), process.exitCode ? 1 : 0);
+const failed = Math.max(count('Total') - count('Passed') + unheard.size, process.exitCode ? 1 : 0);
 write(`${count('Passed')} passed, ${failed} failed, ${count('Skipped')} skipped\n`);
 process.exit(failed > 0 || count('Total') === 0 ? 1 : 0);

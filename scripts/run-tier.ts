@@ -6,6 +6,8 @@ import { MINUTE_MS, PATH, type Runtime, type Tier } from './tiers.ts';
 
 // One case may wait for a database or an engine; the tier's own limit is what bounds a run.
 const BUN_CASE_LIMIT_MS = 5 * MINUTE_MS;
+/** As many lines of a failure are repeated at the end. */
+const FAILURE_LINES = 25;
 
 export interface Job {
   readonly tier: Tier;
@@ -39,6 +41,8 @@ export interface Count {
 export interface Outcome extends Count {
   /** One line on how it went. */
   readonly note: string;
+  /** What it wrote of each test that failed. */
+  readonly failures: readonly string[];
   /** What it left out because it is short, in words. */
   readonly leftOut: readonly string[];
 }
@@ -97,7 +101,12 @@ export async function runTier(job: Job, output: Output): Promise<Outcome> {
   else if (count.passed === 0) note = `${name} ran no test`;
   if ((status !== 0 || count.passed === 0) && count.failed === 0) count.failed = 1;
   const leftOut = [...said.matchAll(/^left out: (.*)$/gm)].map(([, words = '']) => words);
-  return { ...count, note, leftOut: job.leftOut === null ? leftOut : [...leftOut, job.leftOut] };
+  return {
+    ...count,
+    note,
+    failures: count.failed > 0 ? failuresIn(said) : [],
+    leftOut: job.leftOut === null ? leftOut : [...leftOut, job.leftOut],
+  };
 }
 
 function commandFor({ runtime, files }: Job): string[] {
@@ -156,6 +165,27 @@ function endGroup({ pid }: ChildProcess): void {
   } catch {
     // all of it has ended already
   }
+}
+
+/** What was written of each test that failed, at most some lines each: uvu writes them below the name of the test, Bun
+ *  above it. Where no test is named, the last lines. */
+export function failuresIn(said: string): string[] {
+  const lines = said.trimEnd().split('\n');
+  const isName = (line: string) => /^ {3}FAIL /.test(line);
+  const isNameOfBun = (line: string) => line.startsWith('(fail) ');
+  const isResultOfBun = (line = '') => /^\((pass|fail|skip)\) /.test(line);
+  const failures = lines.flatMap((line, i): string[] => {
+    if (isName(line)) {
+      const rest = lines.slice(i + 1, i + FAILURE_LINES);
+      const end = rest.findIndex(one => isName(one) || /^ {2}Total: /.test(one));
+      return [[line, ...(end < 0 ? rest : rest.slice(0, end))].join('\n').trimEnd()];
+    }
+    if (!isNameOfBun(line)) return [];
+    let first = i;
+    while (first > 0 && i - first < FAILURE_LINES - 1 && !isResultOfBun(lines[first - 1])) first--;
+    return [lines.slice(first, i + 1).join('\n')];
+  });
+  return failures.length > 0 ? failures : [lines.slice(-FAILURE_LINES).join('\n')];
 }
 
 function countUvu(output: string): Count {

@@ -1,7 +1,7 @@
 // Runs the tests: `node scripts/test.ts [TIER…] [RUNTIME…] [FILE…]`, by default everything. A tier is what the
 // tests in `test/**/<name>.<tier>.test.ts` need; `<name>.test.ts` needs nothing and is of the tier `fast`.
-// Without a tier or a file, and where CI is not `true`, the run is short: see test/kit/length.ts. Its last lines say
-// what it left out and which tiers could not run; the very last is `N passed, N failed, N skipped`.
+// Without a tier or a file, and where CI is not `true`, the run is short: see test/kit/length.ts. Its last lines repeat
+// what failed and say what it left out and which tiers could not run; the very last is `N passed, N failed, N skipped`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -37,6 +37,7 @@ async function main(words: readonly string[]): Promise<number> {
     .filter(tier => !lacking.includes(tier))
     .flatMap(tier => jobsOf(tier, wanted.files.get(tier.name) ?? [], wanted));
   const outcomes = await runJobs(jobs);
+  repeatFailures(outcomes);
   console.log();
   for (const job of jobs) console.log(outcomes.get(job)?.note);
   for (const tier of lacking)
@@ -44,6 +45,13 @@ async function main(words: readonly string[]): Promise<number> {
   if (wanted.isShort) sayLeftOut(outcomes);
   console.log(`${((performance.now() - startedAt) / MINUTE_MS).toFixed(1)} min in all`);
   return report([...outcomes.values()], lacking.length > 0);
+}
+
+/** At the end, since the output of a long run is often cut to its last lines. */
+function repeatFailures(outcomes: ReadonlyMap<Job, Outcome>): void {
+  for (const [{ tier, runtime }, { failures }] of outcomes)
+    for (const failure of failures)
+      console.log(`\n== failed in tier ${tier.name} on ${runtime}:\n${failure}`);
 }
 
 function report(outcomes: readonly Count[], isIncomplete: boolean): number {

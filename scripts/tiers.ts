@@ -59,6 +59,7 @@ export const TIERS: readonly Tier[] = [
     needs: ['root', './dist/ec2-ipam.mjs', 'mariadbd', 'rsync', '/usr/lib/galera/libgalera_smm.so'],
     shortS: 105,
     limitMs: 15 * MINUTE_MS,
+    alone: 'at full length',
   },
   { name: 'simulation', runtimes: ['node'], needs: [], shortS: 70, limitMs: 40 * MINUTE_MS },
   { name: 'fuzz', runtimes: RUNTIMES, needs: [], shortS: 15, limitMs: 15 * MINUTE_MS },

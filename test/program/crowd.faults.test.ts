@@ -156,9 +156,10 @@ const activate = dockerds('/Plugin.Activate', '');
 /** The longest wait of a host that asks who answers, again and again until the end of something. */
 async function longestAnswer(url: string, until: Promise<unknown>): Promise<number> {
   let isOver = false;
-  void until.finally(() => {
+  const end = () => {
     isOver = true;
-  });
+  };
+  until.then(end, end);
   let longest = 0;
   while (!isOver) {
     longest = Math.max(longest, await timed(() => call(url, 'Plugin.Activate', '')));

@@ -1,6 +1,6 @@
-// Goal: a tier runs where it has files, and what tiers write that run at the same time can be read. Method: jobs of
-// the tier `fast`, and outputs that are written to in turns.
-import { createOutputs, jobsOf } from '../../scripts/run-tier.ts';
+// Goal: a tier runs where it has files, what tiers write that run at the same time can be read, and what failed is
+// found. Method: jobs of the tier `fast`, outputs that are written to in turns, and the words of uvu and Bun.
+import { createOutputs, failuresIn, jobsOf } from '../../scripts/run-tier.ts';
 import { RUNTIMES, TIERS } from '../../scripts/tiers.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -68,3 +68,23 @@ outputs('one that is opened when no other is open: is shown at once', () => {
   assert.is(text(), 'a');
 });
 outputs.run();
+
+const failures = suite('what a run wrote of its failures');
+failures('uvu: each test that failed, with what is below its name', () => {
+  const one = '   FAIL  pools  "first"\n    said  (equal)\n\n    at a (b.ts:1:1)';
+  const two = '   FAIL  pools  "second"\n    boo';
+  const said = ` pools  ✘ ✘ •   (1 / 3)\n\n${one}\n\n\n${two}\n\n\n  Total:     3\n  Passed:    1\n`;
+  assert.equal(failuresIn(said), [one, two]);
+});
+
+failures('Bun: each test that failed, with what is above its name', () => {
+  const one = 'error: boo\n      at a (b.ts:1:1)\n(fail) pools > first [2.45ms]';
+  assert.equal(failuresIn(`(pass) pools > zeroth [1ms]\n${one}\n(pass) pools > third [1ms]\n 2 pass\n`), [
+    one,
+  ]);
+});
+
+failures('a run that names none, since it was cut off: its last lines', () => {
+  assert.equal(failuresIn(`${'•\n'.repeat(100)}Error: boo\n`), [`${'•\n'.repeat(24)}Error: boo`]);
+});
+failures.run();

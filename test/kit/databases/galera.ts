@@ -22,6 +22,8 @@ const USER = 'ipam';
 const OWNER = 'mysql';
 const NODES = 3;
 const START_MAX_MS = 60_000;
+const STARTS_MAX = 3;
+const LOG_SHOWN_MAX = 3000;
 
 export interface Galera {
   readonly password: string;
@@ -45,7 +47,7 @@ interface Node {
   readonly port: number;
   readonly groupPort: number;
   readonly stepPort: number;
-  readonly wholePort: number;
+  wholePort: number;
   running: Program | null;
 }
 
@@ -59,8 +61,14 @@ export async function startGalera(): Promise<Galera> {
     const own = join(folder, `n${i}`);
     mkdirSync(own);
     chownSync(own, owner.uid, owner.gid);
-    const [port = 0, groupPort = 0, stepPort = 0, wholePort = 0] = await freePorts(4);
-    nodes.push({ folder: own, port, groupPort, stepPort, wholePort, running: null });
+    nodes.push({
+      folder: own,
+      port: await freePort(),
+      groupPort: await freePort(),
+      stepPort: await freePort(),
+      wholePort: await freePort(),
+      running: null,
+    });
   }
   process.once('exit', () => removeFolder(folder));
 
@@ -71,8 +79,11 @@ export async function startGalera(): Promise<Galera> {
   };
   const url = (index: number, database: string) =>
     `mysql://${USER}@127.0.0.1:${nodeAt(index).port}/${database}?ssl=off`;
-  const connect = ({ port }: Node, database = '') =>
-    createConnection({ host: '127.0.0.1', port, user: USER, password, database });
+  const connect = async ({ port }: Node, database = '') => {
+    const connection = await createConnection({ host: '127.0.0.1', port, user: USER, password, database });
+    // A node that goes away between two queries tells the connection, and the next query too.
+    return connection.on('error', () => {});
+  };
   const run = async (index: number, database: string | undefined, text: string) => {
     const connection = await connect(nodeAt(index), database);
     try {
@@ -89,17 +100,31 @@ export async function startGalera(): Promise<Galera> {
     const started = startProgram(SERVER, flags(node, index, isFirst ? [] : peers), {}, options);
     node.running = started;
     const isReady = async () => {
-      if (started.hasEnded())
-        throw new Error(`node ${index}: ${readFileSync(join(node.folder, 'log'), 'utf8').slice(-3000)}`);
+      if (started.hasEnded()) throw new Error('it has ended');
       const ready = await run(index, undefined, "SHOW STATUS LIKE 'wsrep_ready'").catch(() => []);
       return ready[0]?.Value === 'ON';
     };
     await until(`node ${index} is ready`, isReady, START_MAX_MS);
   };
+  /** A transfer of state from node to node fails now and then; systemd would start the node again, too. */
+  const rejoin = async (index: number) => {
+    for (let starts = 1; ; starts++)
+      try {
+        return await start(index, false);
+      } catch (error) {
+        const node = nodeAt(index);
+        await node.running?.kill9();
+        node.wholePort = await freePort(); // the rsync of the transfer that failed may be there yet
+        const log = readFileSync(join(node.folder, 'log'), 'utf8').slice(-LOG_SHOWN_MAX);
+        if (starts === STARTS_MAX) throw new Error(`node ${index}: ${log}`, { cause: error });
+        console.log(`  galera: node ${index} did not join (${error}) and is started again:\n${log}`);
+      }
+  };
 
   await Promise.all(nodes.map(node => install(node, password)));
   await start(0, true);
-  await Promise.all([start(1, false).then(() => start(2, false))]);
+  await rejoin(1);
+  await rejoin(2);
   return {
     password,
     url,
@@ -113,7 +138,7 @@ export async function startGalera(): Promise<Galera> {
       return async () => connection.destroy();
     },
     kill9: async index => nodeAt(index).running?.kill9(),
-    rejoin: index => start(index, false),
+    rejoin,
     async stop() {
       await Promise.all(nodes.map(node => node.running?.kill9()));
       removeFolder(folder);
@@ -128,10 +153,6 @@ function ownerIds(): { uid: number; gid: number } {
   const idOf = (flag: string) => Number(spawnSync('id', [flag, OWNER], { encoding: 'utf8' }).stdout);
   return { uid: idOf('-u'), gid: idOf('-g') };
 }
-
-/** Ports that nobody has; asked for at once, so that they differ. */
-const freePorts = (count: number): Promise<number[]> =>
-  Promise.all(Array.from({ length: count }, () => freePort()));
 
 async function install(node: Node, password: string): Promise<void> {
   writeAccounts(node.folder, password, 0o644);

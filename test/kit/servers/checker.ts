@@ -201,9 +201,10 @@ export class Checker {
   async load(clients: number, servers: Servers, enis: readonly string[], until: Promise<unknown>) {
     const givenBefore = this.#given;
     let over = false;
-    void until.finally(() => {
+    const end = () => {
       over = true;
-    });
+    };
+    until.then(end, end);
     const client = async (i: number) => {
       for (; !over; await pause(Math.random() * PAUSE_MAX_MS))
         this.#kept[i] = await this.#turn(servers, oneOf(enis), this.#kept[i] ?? []);

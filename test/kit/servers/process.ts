@@ -6,6 +6,10 @@ import { until } from '../wait.ts';
 
 const STOP_MS = 30_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
+/** Below those that the kernel gives to outgoing connections: one of these may have it when the program starts, or
+ *  starts again. */
+const PORTS = { first: 10_000, count: 20_000 };
+const given = new Set<number>();
 
 export type Environment = Readonly<Record<string, string>>;
 const withPath = (env: Environment) => ({ PATH: process.env.PATH ?? '', ...env });
@@ -111,11 +115,17 @@ export function runProgram(
   });
 }
 
+/** Returns a port of loopback on which nobody listens, another one each time. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+  if (given.has(port) || !(await isFree(port))) return freePort();
+  given.add(port);
+  return port;
 }
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise(resolve => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });

@@ -180,6 +180,7 @@ quorum(`at ${RANDOM_ROUNDS} random moments of a load: what was committed is told
   for (let round = 0; round < RANDOM_ROUNDS; round++) {
     const before = await rowsThere();
     const cut = pause(Math.random() * OFFSET_MAX_MS).then(() => isolate(true));
+    cut.catch(() => {}); // waited for below
     const moves: Promise<Allocation[]>[] = [];
     for (const [i, row] of before.entries()) {
       moves.push(begun([i % 6 === 5 ? { row, move: 'unassign' } : claimOf(row)]));
