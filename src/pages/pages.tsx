@@ -3,7 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { Child } from 'hono/jsx';
 import { isError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { nextTurn } from '../domain/next-turn.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import { QUERY_CHARS_MAX } from '../views/search.ts';
 import type { Views } from '../views/views.ts';
 import { AddressPage } from './address-page.tsx';

@@ -1,7 +1,7 @@
 /** Rendering of what has many parts, a few at a time, so that a page never holds up the requests of Docker. */
 import { raw } from 'hono/html';
 import type { JSX } from 'hono/jsx/jsx-runtime';
-import { nextTurn } from '../domain/next-turn.ts';
+import { nextTurn } from '../store/next-turn.ts';
 
 interface PortionsOptions<T> {
   readonly items: readonly T[];

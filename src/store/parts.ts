@@ -2,8 +2,8 @@
  *  the requests of Docker go on. Each part is of its own state of the database: a row that moves to another ENI meanwhile
  *  may be read twice, or not at all. */
 import { type Column, type SQL, sql } from 'drizzle-orm';
-import { nextTurn } from '../domain/next-turn.ts';
 import type { Read } from './looks.ts';
+import { nextTurn } from './next-turn.ts';
 import type { Dialect } from './reads.ts';
 import type { Row } from './rows.ts';
 import type { Reading } from './store.ts';

@@ -1,8 +1,8 @@
 /** One address: what it is now, who held it, and the EC2 calls that named it. */
 import * as v from 'valibot';
 import { type Ipv4, isReserved } from '../domain/address.ts';
-import { nextTurn } from '../domain/next-turn.ts';
 import { isUsedIdle } from '../domain/sighting.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { callsNaming, Ec2Call, Tenure } from './parts/history-parts.ts';
 import { boolean, Cell, cellOf, described, LAST_EVENT, NOW, stringOrNull, timeOrNull } from './shapes.ts';

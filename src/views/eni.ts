@@ -1,8 +1,8 @@
 /** One ENI: its limit, its pool, its addresses and what happened to them last. */
 import * as v from 'valibot';
 import type { Allocation } from '../domain/allocation.ts';
-import { nextTurn } from '../domain/next-turn.ts';
 import { marksOf, NO_GROWTH, placesTaken } from '../domain/pool-size.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { sumOf } from './parts/counts.ts';
 import { callsForEni, Ec2Call } from './parts/history-parts.ts';

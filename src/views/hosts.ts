@@ -1,8 +1,8 @@
 /** The hosts: their certificates, when their agents were last seen, and what their witnesses last said. */
 import * as v from 'valibot';
 import { type Host, isBlocked } from '../domain/host.ts';
-import { nextTurn } from '../domain/next-turn.ts';
 import type { LedgerWitness } from '../domain/sighting.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { Store } from '../store/store.ts';
 import { count, countOrNull, described, NOW, string, stringOrNull, timeOrNull } from './shapes.ts';
 

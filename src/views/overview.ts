@@ -2,8 +2,8 @@
 import * as v from 'valibot';
 import { formatCidr, formatRange, fromNumber, sizeOf } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
-import { nextTurn } from '../domain/next-turn.ts';
 import type { BlockCount } from '../store/looks.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { LedgerSubnet, Store } from '../store/store.ts';
 import { availableIn, fullOf, sumOf } from './parts/counts.ts';
 import type { Forecast } from './parts/forecast.ts';

@@ -4,7 +4,7 @@ import { contains, type Ipv4, toNumber } from '../domain/address.ts';
 import type { Allocation } from '../domain/allocation.ts';
 import { IpamError } from '../domain/error.ts';
 import type { EniId, InstanceId } from '../domain/ids.ts';
-import { nextTurn } from '../domain/next-turn.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { LedgerEni } from '../store/store.ts';
 import { boolean, described, string, stringOrNull } from './shapes.ts';
 import type { Sources } from './views.ts';

@@ -1,8 +1,8 @@
 /** The map of a subnet: cells of a block of at most a /24, and bars of the /24 of a larger one. */
 import * as v from 'valibot';
 import { type Cidr, formatCidr, fromNumber } from '../domain/address.ts';
-import { nextTurn } from '../domain/next-turn.ts';
 import type { BlockCount } from '../store/looks.ts';
+import { nextTurn } from '../store/next-turn.ts';
 import type { LedgerSubnet } from '../store/store.ts';
 import { SubnetSummary, summaryOf } from './overview.ts';
 import { sumOf } from './parts/counts.ts';

@@ -1,6 +1,6 @@
 /** The pages, loaded when the first one is asked for: a server that nobody looks at needs no memory for them. That takes
  *  some milliseconds, between which the requests of Docker go on. */
-import { nextTurn } from '../../domain/next-turn.ts';
+import { nextTurn } from '../../store/next-turn.ts';
 
 type Pages = typeof import('../../pages/pages.tsx');
 

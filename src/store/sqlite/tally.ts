@@ -2,7 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm';
 import type { Status } from '../../domain/allocation.ts';
 import type { SubnetId } from '../../domain/ids.ts';
-import { nextTurn } from '../../domain/next-turn.ts';
+import { nextTurn } from '../next-turn.ts';
 import type { Row } from '../rows.ts';
 import type { Database } from '../sql-store.ts';
 import type { Tally } from '../store.ts';

@@ -7,8 +7,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Allocation } from '../../domain/allocation.ts';
-import { nextTurn } from '../../domain/next-turn.ts';
 import type { Observer } from '../../domain/observer.ts';
+import { nextTurn } from '../../store/next-turn.ts';
 import { type Cell, cellOf, type RestTimes } from '../shapes.ts';
 import { eventId, numberIn } from './event-id.ts';
 import type { MovedEvent } from './events.ts';

@@ -2,7 +2,7 @@
 import { IpamError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
-import { nextTurn } from '../../domain/next-turn.ts';
+import { nextTurn } from '../../store/next-turn.ts';
 import type { Store } from '../../store/store.ts';
 import { portions } from '../../store/upsert.ts';
 import type { Live } from './live.ts';

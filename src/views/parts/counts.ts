@@ -1,8 +1,8 @@
 /** How many addresses of a subnet have each status, by /24. */
 import type { Cidr } from '../../domain/address.ts';
 import { STATUSES } from '../../domain/allocation.ts';
-import { nextTurn } from '../../domain/next-turn.ts';
 import type { BlockCount } from '../../store/looks.ts';
+import { nextTurn } from '../../store/next-turn.ts';
 import type { LedgerSubnet, Store } from '../../store/store.ts';
 import type { Counts } from '../shapes.ts';
 import { kept } from './kept.ts';

@@ -2,9 +2,9 @@
 import { type Allocation, INTENTS } from '../../domain/allocation.ts';
 import { type Host, isBlocked } from '../../domain/host.ts';
 import type { InstanceId } from '../../domain/ids.ts';
-import { nextTurn } from '../../domain/next-turn.ts';
 import { isUsedIdle } from '../../domain/sighting.ts';
 import { DEAD_AFTER_MS, suspects } from '../../domain/suspects.ts';
+import { nextTurn } from '../../store/next-turn.ts';
 import type { LedgerEni, LedgerServer, Store } from '../../store/store.ts';
 import { roomOn } from '../eni.ts';
 import type { Problem, SubnetSummary } from '../overview.ts';

@@ -1,6 +1,6 @@
 // Goal: long work in parts holds the event loop for one part at a time, however many do such work. Method: the parts and
 // the turns are counted.
-import { nextTurn } from '../../src/domain/next-turn.ts';
+import { nextTurn } from '../../src/store/next-turn.ts';
 import { range } from '../kit/rows.ts';
 import { inTurns } from '../kit/turns.ts';
 import { assert, suite } from '../kit/uvu.ts';
