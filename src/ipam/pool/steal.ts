@@ -1,7 +1,7 @@
 /** Unassigns idle addresses while a request waits: from other ENIs when the subnet is exhausted (`steal`), or on
  *  this ENI when it is full (`evict`). */
 import { type Cidr, contains } from '../../domain/address.ts';
-import { type Allocation, INTENTS, isRested } from '../../domain/allocation.ts';
+import { type Allocation, INTENTS, isIntent, isRested } from '../../domain/allocation.ts';
 import type { EniId } from '../../domain/ids.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
@@ -107,6 +107,10 @@ export async function makeRoomFor(
   return freed.length;
 }
 
+/** What a request may soon get an address from. Both in one read: an address that passes from one to the other between
+ *  two reads would be in neither. */
+const SOON = ['ready', ...INTENTS] as const;
+
 /** Returns whether a tenant that was at its quota has room again, or may have it soon: an ENI of it has an idle address,
  *  or one that is being assigned or unassigned. Reads those before the quota: an assign that EC2 refuses gives its
  *  place back. */
@@ -116,18 +120,41 @@ export async function mayGetRoom(
   home: Home,
   tenant: Limited,
 ): Promise<boolean> {
-  const { store, policy } = context;
-  if ((await idleOf(context, enis, home, tenant)).length > 0) return true;
+  const { store, policy, host } = context;
   const own = (await enis.readAll()).filter(eni => eni.tenant === tenant.name);
   const ids = new Set(own.map(eni => eni.id));
+  const here = new Set(oursIn(own, host.instance).map(eni => eni.id));
+  const idle: Allocation[] = [];
   for (const subnet of new Set(own.map(eni => eni.subnet))) {
-    const { rows, now } = await store.withStatus(subnet, INTENTS);
-    const isUnderWay = ({ iface, movedAt }: Allocation) =>
-      iface !== null && ids.has(iface) && now - movedAt < policy.callDeadlineMs;
+    const { rows, now } = await store.withStatus(subnet, SOON);
+    const isUnderWay = (row: Allocation) =>
+      isIntent(row) && row.iface !== null && ids.has(row.iface) && now - row.movedAt < policy.callDeadlineMs;
     if (rows.some(isUnderWay)) return true;
+    idle.push(...rows.filter(row => isReadyOn(row, here)));
   }
+  if ((await withoutUsed(context, idle)).length > 0) return true;
   return (await tenantAtQuota(context, home.eni.id)) === null;
 }
+
+/** Returns whether the full subnet may soon have an address for the request: one is being assigned or unassigned, or
+ *  another ENI of ours has an idle one. */
+export async function maySteal(
+  context: IpamContext,
+  enis: Enis,
+  home: Home,
+  range: Cidr | null,
+): Promise<boolean> {
+  const { store, policy } = context;
+  const others = await othersThan(context, enis, home);
+  const { rows, now } = await store.withStatus(home.subnet.id, SOON);
+  const usable = rows.filter(row => range === null || contains(range, row.ip));
+  if (usable.some(row => isIntent(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
+  const idle = usable.filter(row => isReadyOn(row, others));
+  return (await withoutUsed(context, idle)).length > 0;
+}
+
+const isReadyOn = ({ status, iface, primary }: Allocation, enis: ReadonlySet<EniId>): boolean =>
+  status === 'ready' && !primary && iface !== null && enis.has(iface);
 
 /** Returns the ready addresses on the tenant's ENIs but this one, without those in use. */
 async function idleOf(
@@ -143,7 +170,7 @@ async function idleOf(
   const idle: Allocation[] = [];
   for (const subnet of new Set(own.map(one => one.subnet))) {
     const { rows } = await context.store.withStatus(subnet, ['ready']);
-    idle.push(...rows.filter(row => row.iface !== null && ids.has(row.iface) && !row.primary));
+    idle.push(...rows.filter(row => isReadyOn(row, ids)));
   }
   return await withoutUsed(context, idle);
 }
@@ -153,24 +180,24 @@ async function idleOf(
 export async function idleElsewhere(
   context: IpamContext,
   enis: Enis,
-  { eni, subnet }: Home,
+  home: Home,
   range: Cidr | null,
   which: StealRequest['which'],
 ): Promise<readonly Allocation[]> {
-  const ours = new Set(oursIn(await enis.readAll(), context.host.instance).map(one => one.id));
+  const { eni, subnet } = home;
+  const others = await othersThan(context, enis, home);
   const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
-  const ready = rows.filter(
-    row =>
-      row.iface !== null &&
-      row.iface !== eni.id &&
-      ours.has(row.iface) &&
-      !row.primary &&
-      (range === null || contains(range, row.ip)),
-  );
+  const ready = rows.filter(row => isReadyOn(row, others) && (range === null || contains(range, row.ip)));
   const elsewhere = await withoutUsed(context, ready);
   const rested = elsewhere.filter(row => isRested(row, eni.id, context.policy, now));
   if (rested.length > 0 || which === 'rested') return rested;
   return elsewhere.toSorted((a, b) => since(a) - since(b)).slice(0, 1);
+}
+
+/** Returns our ENIs but this one. */
+async function othersThan({ host }: IpamContext, enis: Enis, { eni }: Home): Promise<ReadonlySet<EniId>> {
+  const others = oursIn(await enis.readAll(), host.instance).filter(one => one.id !== eni.id);
+  return new Set(others.map(one => one.id));
 }
 
 /** Returns the rows of the ENI that has most of them, last released first, since that ENI would give those last.

@@ -1,7 +1,7 @@
 /** Serves Docker's RequestAddress: claims an address for a container, and waits for one if needed. */
 import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, type Ipv4 } from '../../domain/address.ts';
-import { type Allocation, INTENTS } from '../../domain/allocation.ts';
+import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
@@ -12,7 +12,7 @@ import { type IpamContext, inTurnOf } from '../context.ts';
 import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
 import type { Cache } from '../pool/cache.ts';
-import { idleElsewhere, mayGetRoom } from '../pool/steal.ts';
+import { mayGetRoom, maySteal } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { authorityOver } from './authority.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
@@ -266,9 +266,7 @@ export function createAllocator(
     if (why.outcome === 'subnet full') {
       if (why.resting !== null) return true;
       // An address that is being assigned to another ENI of ours may be idle there, and can then be stolen.
-      const { rows, now } = await store.withStatus(home.subnet.id, INTENTS);
-      if (rows.some(row => isUsable(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
-      if ((await idleElsewhere(context, enis, home, pool.range, 'any')).length > 0) return true;
+      if (await maySteal(context, enis, home, pool.range)) return true;
       // An address is free again after an assign of another request failed.
       const query = { subnet: home.subnet.id, eni: home.eni.id, range: pool.range, rest: policy };
       const free = await store.freeFor({ ...query, which: 'rested', limit: 1 });

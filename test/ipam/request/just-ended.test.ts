@@ -10,6 +10,8 @@ import { NOT_WARM, type World, world, wrapStore } from '../../kit/world.ts';
 
 /** More reads than a request makes until it waits for the second time. */
 const READS_MAX = 40;
+/** How long an unassign takes. */
+const UNASSIGN_MS = 200;
 
 interface UnderWay {
   readonly w: World;
@@ -30,14 +32,30 @@ async function assigningOn(w: World, eni: EniId): Promise<Allocation> {
   return await moveAs(w, row, 'assign', eni);
 }
 
-async function atQuota(): Promise<UnderWay> {
+async function withQuota(): Promise<World> {
   const enis = LARGE.enis?.map(eni => ({ ...eni, tags: { [TENANT_TAG]: 'red' } })) ?? [];
   const w = world({ vpc: { ...LARGE, enis }, policy: NOT_WARM });
   await w.store.saveTenant({ name: 'red', quota: 2, profile: null });
   await w.request(ENI_A);
   await w.enis.adopt(ENI_B);
+  return w;
+}
+
+/** What ends an assign: the address is on the ENI. */
+const succeeds = (w: World, row: Allocation, eni: EniId) => async () => {
+  w.putOn(eni, row.ip);
+  await moveAs(w, row, 'assigned');
+};
+
+async function atQuota(): Promise<UnderWay> {
+  const w = await withQuota();
   const row = await assigningOn(w, ENI_B);
   return { w, end: () => moveAs(w, row, 'refused') };
+}
+
+async function idleAtQuota(eni: EniId): Promise<UnderWay> {
+  const w = await withQuota();
+  return { w, end: succeeds(w, await assigningOn(w, eni), eni) };
 }
 
 async function onFullEni(): Promise<UnderWay> {
@@ -63,9 +81,22 @@ async function inFullSubnet(): Promise<UnderWay & { readonly row: Allocation }> 
 
 async function idleInFullSubnet(): Promise<UnderWay> {
   const { w, row } = await inFullSubnet();
+  return { w, end: succeeds(w, row, ENI_B) };
+}
+
+/** An operator gives the address back to the subnet. That begins between two reads, and ends soon after. */
+async function restingInFullSubnet(): Promise<UnderWay> {
+  const policy = { ...NOT_WARM, strictReuse: true, quarantineMs: 60_000 };
+  const w = world({ vpc: SMALL, policy });
+  await w.requests(ENI_A, 8);
+  const { ip } = await w.request(ENI_B);
+  await w.release(ENI_B, ip);
   const end = async () => {
-    w.putOn(ENI_B, row.ip);
-    await moveAs(w, row, 'assigned');
+    const leaving = await moveAs(w, await w.rowOf(ip), 'unassign');
+    void w.time.wait(UNASSIGN_MS).then(async () => {
+      w.takeOff(ENI_B, ip);
+      await moveAs(w, leaving, 'unassigned');
+    });
   };
   return { w, end };
 }
@@ -78,9 +109,15 @@ const SITUATIONS: Readonly<Record<string, () => Promise<UnderWay>>> = {
     ...(await atQuota()),
     named: '10.0.3.77',
   }),
+  'at its quota, an assign of an address that is idle then': () => idleAtQuota(ENI_B),
+  'at its quota, for a named address, an assign of one that is idle on the same ENI then': async () => ({
+    ...(await idleAtQuota(ENI_A)),
+    named: '10.0.3.77',
+  }),
   'on a full ENI, an unassign': onFullEni,
   'in a full subnet, an assign that EC2 refuses': inFullSubnet,
   'in a full subnet, an assign of an address that is idle then': idleInFullSubnet,
+  'in a full subnet, with strict reuse, an unassign that begins': restingInFullSubnet,
 };
 
 for (const [name, situation] of Object.entries(SITUATIONS))
