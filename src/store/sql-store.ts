@@ -8,7 +8,7 @@ import { UNANSWERED_MAX_MS } from '../domain/suspects.ts';
 import { historyReads, readEc2Calls, tenuresIn } from './history-reads.ts';
 import { createLooks } from './looks.ts';
 import { createReads, type Dialect, NOW } from './reads.ts';
-import { decode, type Row, toAllocation } from './rows.ts';
+import { decode, inKeyOrder, type Row, toAllocation } from './rows.ts';
 import { createSightings } from './sightings.ts';
 import {
   type LedgerEni,
@@ -306,8 +306,3 @@ export function createSharedStore(
     return Object.fromEntries(Object.keys(eniColumns).map(key => [key, one[key as keyof LedgerEni]]));
   }
 }
-
-/** The order in which a batch of moves locks rows, so that no two wait for each other. */
-const inKeyOrder = ({ row: a }: ShownContainer, { row: b }: ShownContainer): number =>
-  compare(a.subnet, b.subnet) || compare(a.ip, b.ip);
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -19,7 +19,7 @@ import {
   type Given,
   insertRecord,
 } from '../move-effects.ts';
-import { ALLOCATION_KEYS } from '../rows.ts';
+import { ALLOCATION_KEYS, inKeyOrder } from '../rows.ts';
 import { CHANGES_MAX } from '../store.ts';
 import type { Statement } from './connection.ts';
 import { DUPLICATE, LOCK_TIMEOUT, type MysqlFailure } from './errors.ts';
@@ -43,7 +43,7 @@ export function moveStatements(
   skewMs: number,
   hasHistory = true,
 ): Statement[] {
-  const sorted = inKeyOrder(batch);
+  const sorted = batch.toSorted(inKeyOrder);
   const [counting, others] = [true, false].map(counts =>
     sorted.filter(({ move }) => startsToCount(move) === counts),
   ) as [Change[], Change[]];
@@ -132,7 +132,7 @@ export function lockStatements(batch: readonly Change[]): Statement[] {
  *  which is still under way does not apply; then it reads the rows. On a cluster node that is behind, a row has an
  *  older generation: the cluster refuses to raise it, and the packet is sent again when the node has caught up. */
 export function settleStatements(batch: readonly Change[], token: string): Statement[] {
-  const sorted = inKeyOrder(batch);
+  const sorted = batch.toSorted(inKeyOrder);
   const groups = groupBy(sorted, ({ row }) => `${row.subnet} ${row.generation}`);
   const older = [...groups.values()].map(same => {
     const [{ row }] = same as [Change];
@@ -145,13 +145,6 @@ export function settleStatements(batch: readonly Change[], token: string): State
   );
   return [bump, selectMoved(sorted, token)];
 }
-
-/** Batches that lock rows in the same order seldom deadlock. */
-const inKeyOrder = (batch: readonly Change[]): Change[] =>
-  batch.length === 1
-    ? [...batch]
-    : batch.toSorted((a, b) => compare(a.row.subnet, b.row.subnet) || compare(a.row.ip, b.row.ip));
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** The condition for the rows of the changes, by primary key. */
 function areOf(changes: readonly Change[]): Statement {
