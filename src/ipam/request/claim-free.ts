@@ -61,5 +61,10 @@ export function logEarlyReuse(
   const eni = home.eni.id;
   if (isRested(row, eni, policy, now)) return;
   observer?.reusedEarly();
-  log('warn', 'early reuse', { eni, ip: row.ip, restedMs: now - since(row), restedFrom: row.restedFrom });
+  log('warn', 'early reuse', {
+    eni,
+    ip: row.ip,
+    restedMs: Math.round(now - since(row)),
+    restedFrom: row.restedFrom,
+  });
 }

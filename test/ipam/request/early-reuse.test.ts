@@ -35,6 +35,15 @@ early('costs one commit and no read, once a plain read has shown that nothing ha
   assert.is(reuses(w), 3);
 });
 
+early('logs how long the address has rested, in whole milliseconds', async () => {
+  const w = world({ vpc: ROOMY });
+  await resting(w);
+  w.time.now += 0.25;
+  await w.request(ENI_A);
+  const [line] = w.lines.filter(({ message }) => message === 'early reuse');
+  assert.is(line?.fields.restedMs, 9_000);
+});
+
 early('waits for nobody to come also where it has to read', async () => {
   const w = world({ vpc: ROOMY });
   const [first] = await resting(w);
