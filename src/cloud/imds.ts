@@ -7,8 +7,6 @@ const IMDS_ENDPOINT_IPV6 = 'http://[fd00:ec2::254]';
 /** The longest time of one request, in milliseconds. The service is slow while an instance boots, and on a busy one. */
 const TIMEOUT_MS = 5_000;
 const WITHOUT_TOKEN_MS = 2_000;
-/** How the reason begins where nothing came back. */
-export const NO_ANSWER = 'no answer';
 const TOKEN_SECONDS = 60;
 const BODY_CHARS_MAX = 65_536;
 
@@ -16,7 +14,13 @@ const BODY_CHARS_MAX = 65_536;
  *  answer, and a retry may get one. */
 export type Metadata =
   | { readonly kind: 'value'; readonly text: string }
-  | { readonly kind: 'absent' | 'late'; readonly why: string };
+  | {
+      readonly kind: 'absent' | 'late';
+      /** For people. */
+      readonly why: string;
+      /** The HTTP status of the answer, or that there was none within the time. Not given: it failed in another way. */
+      readonly got?: number | 'timeout';
+    };
 
 /** Reads one value, such as `instance-id`. */
 export type ReadMetadata = (path: string) => Promise<Metadata>;
@@ -49,7 +53,7 @@ function endpointOf(env: Env): string {
  *  it holds for the answer that brings the token. Never throws. */
 export async function answersWithoutToken(env: Env, timeoutMs = WITHOUT_TOKEN_MS): Promise<boolean> {
   const answer = await ask('GET', `${endpointOf(env).replace(/\/$/, '')}/latest/meta-data/`, {}, timeoutMs);
-  return answer.kind === 'value' || answer.why.startsWith(statusText(''));
+  return answer.kind === 'value' || typeof answer.got === 'number';
 }
 
 /** Never throws. */
@@ -71,7 +75,7 @@ export function metadataAt(endpoint: string, timeoutMs = TIMEOUT_MS): ReadMetada
   return async path => {
     const first = await once(path);
     // The token may have expired: a new one tells.
-    return first.kind === 'late' && first.why === statusText(401) ? await once(path) : first;
+    return first.kind === 'late' && first.got === 401 ? await once(path) : first;
   };
 }
 
@@ -95,7 +99,7 @@ function ask(
       response.on('end', () => resolve(answered(statusCode, text.trim())));
     });
     const timer = setTimeout(() => {
-      late(`${NO_ANSWER} within ${timeoutMs} ms`);
+      resolve({ kind: 'late', why: `no answer within ${timeoutMs} ms`, got: 'timeout' });
       sent.destroy();
     }, timeoutMs);
     sent.on('error', error => {
@@ -112,9 +116,7 @@ function ask(
 
 function answered(status: number, text: string): Metadata {
   if (status >= 400 && status < 500 && !PASSING_STATUSES.includes(status))
-    return { kind: 'absent', why: statusText(status) };
-  if (status !== 200) return { kind: 'late', why: statusText(status) };
-  return text === '' ? { kind: 'late', why: 'the answer is empty' } : { kind: 'value', text };
+    return { kind: 'absent', why: `HTTP status ${status}`, got: status };
+  if (status !== 200) return { kind: 'late', why: `HTTP status ${status}`, got: status };
+  return text === '' ? { kind: 'late', why: 'the answer is empty', got: status } : { kind: 'value', text };
 }
-
-const statusText = (status: number | ''): string => `HTTP status ${status}`;

@@ -10,16 +10,22 @@ const TIMEOUT_MS = 200;
 const metadata = suite('instance metadata');
 
 const answers = (code: string, message = ''): Fault => ({ kind: 'error', code, message });
-const cases: [what: string, fault: Fault | null, kind: string, says: string | RegExp][] = [
+const cases: [what: string, fault: Fault | null, kind: string, says: string | RegExp, got?: unknown][] = [
   ['a value', null, 'value', INSTANCE],
-  ['a service that is turned off', answers('403', 'no'), 'absent', 'HTTP status 403'],
-  ['one that fails', answers('500', 'no'), 'late', 'HTTP status 500'],
-  ['one that has too much to do', { kind: 'throttle' }, 'late', 'HTTP status 429'],
-  ['one that refuses its own tokens', answers('401'), 'late', 'HTTP status 401'],
-  ['an empty answer', answers('200', ' \n'), 'late', 'the answer is empty'],
+  ['a service that is turned off', answers('403', 'no'), 'absent', 'HTTP status 403', 403],
+  ['one that fails', answers('500', 'no'), 'late', 'HTTP status 500', 500],
+  ['one that has too much to do', { kind: 'throttle' }, 'late', 'HTTP status 429', 429],
+  ['one that refuses its own tokens', answers('401'), 'late', 'HTTP status 401', 401],
+  ['an empty answer', answers('200', ' \n'), 'late', 'the answer is empty', 200],
   ['a connection that breaks', { kind: 'lostReply' }, 'late', /ECONNRESET|socket hang up|lost/],
-  ['no answer', { kind: 'hang' }, 'late', `no answer within ${TIMEOUT_MS} ms`],
-  ['a late one', { kind: 'latency', ms: 20 * TIMEOUT_MS }, 'late', `no answer within ${TIMEOUT_MS} ms`],
+  ['no answer', { kind: 'hang' }, 'late', `no answer within ${TIMEOUT_MS} ms`, 'timeout'],
+  [
+    'a late one',
+    { kind: 'latency', ms: 20 * TIMEOUT_MS },
+    'late',
+    `no answer within ${TIMEOUT_MS} ms`,
+    'timeout',
+  ],
 ];
 /** The simulator's metadata service, struck by this fault, and asked for a value. */
 async function ask(fault: Fault | null, path = 'instance-id', timeoutMs = TIMEOUT_MS) {
@@ -32,15 +38,16 @@ async function ask(fault: Fault | null, path = 'instance-id', timeoutMs = TIMEOU
     served.close();
   }
 }
-for (const [what, fault, kind, says] of cases)
+for (const [what, fault, kind, says, got] of cases)
   metadata(`${what} is ${kind}`, async () => {
     const told = await ask(fault);
     assert.is(told.kind, kind, JSON.stringify(told));
     assert.match(told.kind === 'value' ? told.text : told.why, says);
+    assert.is(told.kind === 'value' ? undefined : told.got, got);
   });
 
 metadata('a value that is not there is absent', async () => {
-  assert.equal(await ask(null, 'colour'), { kind: 'absent', why: 'HTTP status 404' });
+  assert.equal(await ask(null, 'colour'), { kind: 'absent', why: 'HTTP status 404', got: 404 });
 });
 
 metadata('where nothing listens there are none', async () => {
@@ -53,6 +60,7 @@ metadata('a request without a token is answered, or not, whatever the status', a
   const asked: [fault: Fault | null, isAnswered: boolean][] = [
     [null, true],
     [answers('401'), true],
+    [answers('200', ' \n'), true],
     [{ kind: 'hang' }, false],
     [{ kind: 'lostReply' }, false],
   ];

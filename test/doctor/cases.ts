@@ -384,25 +384,34 @@ export const CASES: Case[] = [
   ],
   [
     'metadata turned off',
-    set({ metadataFails: { kind: 'absent', why: 'HTTP status 403' } }),
+    set({ metadataFails: { kind: 'absent', why: 'HTTP status 403', got: 403 } }),
     'broken metadata',
     'turned off…--http-endpoint enabled',
   ],
   [
+    'metadata whose failure has the number 403 in its text',
+    set({ metadataFails: { kind: 'late', why: 'connect 10.0.1.20:4030 timed out' } }),
+    'broken metadata',
+    'cannot be read: connect…firewall',
+  ],
+  [
     'a hop limit that is too small',
-    set({ metadataFails: { kind: 'late', why: 'no answer within 5000 ms' }, withoutToken: true }),
+    set({
+      metadataFails: { kind: 'late', why: 'no answer within 5000 ms', got: 'timeout' },
+      withoutToken: true,
+    }),
     'broken metadata',
     'hop limit…hop-limit 2',
   ],
   [
     'metadata that answers with an error',
-    set({ metadataFails: { kind: 'late', why: 'HTTP status 503' }, withoutToken: true }),
+    set({ metadataFails: { kind: 'late', why: 'HTTP status 503', got: 503 }, withoutToken: true }),
     'broken metadata',
     'cannot be read: HTTP status 503…proxy',
   ],
   [
     'metadata that is blocked',
-    set({ metadataFails: { kind: 'late', why: 'no answer within 5000 ms' } }),
+    set({ metadataFails: { kind: 'late', why: 'no answer within 5000 ms', got: 'timeout' } }),
     'broken metadata',
     'cannot be read…firewall',
   ],

@@ -1,5 +1,5 @@
 /** Instance metadata: whether it answers, and which ENIs it shows. */
-import { type Metadata, NO_ANSWER, type ReadMetadata } from '../../cloud/imds.ts';
+import type { Metadata, ReadMetadata } from '../../cloud/imds.ts';
 import type { EniId, InstanceId } from '../../domain/ids.ts';
 import { parseEniId, parseInstanceId } from '../../domain/ids.ts';
 import { broken, MKNET, ok, type Verdict, warning } from '../finding.ts';
@@ -28,13 +28,13 @@ export async function judgeMetadata(
 ): Promise<Verdict | null> {
   if (id.kind === 'value') return null;
   const modify = 'aws ec2 modify-instance-metadata-options --instance-id i-…';
-  if (id.why.includes('403'))
+  if (id.got === 403)
     return broken(
       'instance metadata is turned off (HTTP status 403)',
       `${modify} --http-endpoint enabled --http-tokens required`,
     );
   // The hop limit drops the answer that brings the token: an answer with an error has another cause.
-  if (id.why.startsWith(NO_ANSWER) && (await answersWithoutToken()))
+  if (id.got === 'timeout' && (await answersWithoutToken()))
     return broken(
       `instance metadata answers, but gives no token of version 2 (${id.why}): the hop limit is too small`,
       `run this on the host itself, not in a container, or ${modify} --http-put-response-hop-limit 2`,
