@@ -3,13 +3,15 @@
 import { IpamError } from './error.ts';
 import { type InstanceId, parseInstanceId } from './ids.ts';
 
-/** The instance of a client; null: its certificate names none, for the reason in `why`. */
+/** The instance of a client; null: its certificate names none. `nameless`: it is that of somebody else than a Docker host.
+ *  `misnamed`: it is that of a Docker host, and does not name it as it should. `why`: for people. */
 export type Identity =
   | { readonly instance: InstanceId; readonly why: null }
-  | { readonly instance: null; readonly why: string };
-
-/** Why a certificate of somebody else than a Docker host names none. */
-export const NAMES_NONE = 'it names no instance';
+  | {
+      readonly instance: null;
+      readonly fault: 'nameless' | 'misnamed' | 'unreadable';
+      readonly why: string;
+    };
 
 const PREFIX = 'ec2-ipam://instance/';
 /** The URI of an instance in the subjectAltName of its certificate. */
@@ -45,17 +47,21 @@ export function identityIn(der: Uint8Array): Identity {
       'URI:',
     );
   } catch (error) {
-    if (error instanceof IpamError) return { instance: null, why: error.message };
+    if (error instanceof IpamError) return { instance: null, fault: 'unreadable', why: error.message };
     throw error;
   }
 }
 
 function identityOf(names: readonly string[], kind: string): Identity {
   const [first, ...others] = new Set(names);
-  const none = (why: string) => ({ instance: null, why });
-  if (first === undefined) return none(NAMES_NONE);
-  if (others.length > 0) return none('it names several');
-  return { instance: parseInstanceId(first, kind), why: null };
+  if (first === undefined) return { instance: null, fault: 'nameless', why: 'it names no instance' };
+  if (others.length > 0) return { instance: null, fault: 'misnamed', why: 'it names several' };
+  try {
+    return { instance: parseInstanceId(first, kind), why: null };
+  } catch (error) {
+    if (error instanceof IpamError) return { instance: null, fault: 'misnamed', why: error.message };
+    throw error;
+  }
 }
 
 /** `uris`: of the subjectAltName; null: the certificate has none. */

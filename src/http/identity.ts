@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Context } from 'hono';
-import { type Identity, identityIn, NAMES_NONE } from '../domain/certificate.ts';
+import { type Identity, identityIn } from '../domain/certificate.ts';
 import { IpamError } from '../domain/error.ts';
 import type { InstanceId } from '../domain/ids.ts';
 import { ANYBODY, type Authorize, type Origin } from '../domain/origin.ts';
@@ -61,15 +61,18 @@ export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   return { instance: isBound ? peer.instance : null, ...ids };
 }
 
-/** Returns whose the client's certificate is, when it is that of a Docker host, also of one that it does not name as it
- *  should; null: it is not, or there is no certificate. */
-export function hostOf(c: Context<Env>): string | null {
+/** Returns what the client's certificate is, when it is that of a Docker host, also of one that it does not name as it
+ *  should, or may be that, since it cannot be read; null: it is not, or there is no certificate. */
+export function hostCertificateOf(c: Context<Env>): string | null {
   const socket = c.env?.incoming?.socket;
   const peer = socket === undefined ? undefined : peers.get(socket);
-  if (peer?.via !== 'https' || peer.why === NAMES_NONE) return null;
-  return peer.instance === null
-    ? `a Docker host, and cannot be used: ${peer.why}`
-    : `the Docker host ${peer.instance}`;
+  if (peer?.via !== 'https') return null;
+  if (peer.instance !== null) return `that of the Docker host ${peer.instance}`;
+  return {
+    nameless: null,
+    misnamed: `that of a Docker host, and cannot be used: ${peer.why}`,
+    unreadable: 'not one that this server can read',
+  }[peer.fault];
 }
 
 /** Returns the instance that the client's certificate names, whatever clients may do here. Throws denied where there is

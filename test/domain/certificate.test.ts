@@ -52,6 +52,8 @@ for (const [commonName, san, instance, why] of CASES)
     if (typeof instance === 'string') assert.equal(identity, { instance, why: null });
     else assert.is(identity.instance, null);
     if (instance instanceof RegExp) assert.match(identity.why ?? '', instance);
+    if (identity.instance === null)
+      assert.is(identity.fault, /no instance/.test(String(instance)) ? 'nameless' : 'misnamed');
   });
 
 names('the URI that is written: is the one that is read', () =>
@@ -61,7 +63,11 @@ names('the URI that is written: is the one that is read', () =>
 names('bytes that are no certificate: name none, and throw nothing', () => {
   const der = bytesOf(certificates.sign('i-0a', A).cert);
   for (let length = 0; length < der.length; length++)
-    assert.is(identityIn(der.subarray(0, length)).instance, null, `cut at ${length}`);
+    assert.equal(
+      identityIn(der.subarray(0, length)),
+      { instance: null, fault: 'unreadable', why: 'it cannot be read' },
+      `cut at ${length}`,
+    );
   for (let at = 0; at < der.length; at++)
     for (const bit of [1, 0x80]) {
       const changed = Uint8Array.from(der);

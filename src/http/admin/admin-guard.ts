@@ -10,7 +10,7 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { shown } from '../../domain/text.ts';
 import { namesLoopback } from '../../domain/web-page.ts';
-import { hostOf } from '../identity.ts';
+import { hostCertificateOf } from '../identity.ts';
 import type { Listener } from '../listener/listen.ts';
 
 const HEADERS = {
@@ -33,7 +33,7 @@ export interface Refusal {
 export const adminGuard =
   (kind: Listener['kind']): MiddlewareHandler =>
   async (c, next) => {
-    const refusal = hostRefusal(hostOf(c)) ?? refusalOf(c.req.raw, kind);
+    const refusal = hostRefusal(hostCertificateOf(c)) ?? refusalOf(c.req.raw, kind);
     if (refusal === null) await next();
     else c.res = answerRefusal(c, refusal);
     for (const [name, value] of Object.entries(HEADERS)) c.res.headers.set(name, value);
@@ -46,12 +46,12 @@ export function answerRefusal(c: Context, { status, error, hint }: Refusal): Res
   return c.text(`${error}${hint === '' ? '' : `; ${hint}`}\n`, status);
 }
 
-const hostRefusal = (host: string | null): Refusal | null =>
-  host === null
+const hostRefusal = (certificate: string | null): Refusal | null =>
+  certificate === null
     ? null
     : {
         status: 403,
-        error: `the client certificate is that of ${host}`,
+        error: `the client certificate is ${certificate}`,
         hint: 'use one that names no instance',
       };
 

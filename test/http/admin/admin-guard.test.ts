@@ -1,6 +1,8 @@
 // Goal: pages of others get nothing from the admin listener, those who look after the server do. Method: the app, with
 // the headers that browsers, tunnels and Prometheus send.
+import type { TLSSocket } from 'node:tls';
 import { createAdminApp } from '../../../src/http/admin/admin.ts';
+import { noteTlsPeer } from '../../../src/http/identity.ts';
 import type { Listener } from '../../../src/http/listener/listen.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
@@ -54,6 +56,20 @@ for (const [what, kind, headers, status] of cases)
     for (const path of ['/', '/api/v1/events', '/metrics', '/healthz'])
       assert.is((await asked(kind, headers, path)).status, status, path);
   });
+
+guard('a certificate that cannot be read: is refused as that, not as that of a Docker host', async () => {
+  const unread = {
+    getPeerCertificate: () => ({ raw: new Uint8Array([0x30, 0x80]) }),
+  } as unknown as TLSSocket;
+  noteTlsPeer(unread);
+  const answer = await appOn('https').fetch(new Request('https://ipam.internal:8032/'), {
+    incoming: { socket: unread },
+  });
+  assert.is(answer.status, 403);
+  const line = await answer.text();
+  assert.match(line, /^the client certificate is not one that this server can read; /);
+  assert.not.match(line, /Docker/);
+});
 
 guard('what would change something: is refused everywhere', async () => {
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'])
