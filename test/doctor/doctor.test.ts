@@ -35,6 +35,44 @@ async function findingsOf(spoil: (host: MadeHost) => void) {
 }
 const line = ({ check, what }: { check: string; what: string }) => `${check}: ${what}`;
 
+const plugins = '/etc/docker/plugins/ec2-ipam';
+doctor('localhost and 127.0.0.1 with one port: are one driver, with two ports or schemes two', async () => {
+  const judged = async (first: string, second: string) => {
+    const { findings } = await findingsOf(({ files }) => {
+      files.delete(SOCKET);
+      files.set(`${plugins}.spec`, first).set(`${plugins}.json`, `{"Addr":"${second}"}`);
+    });
+    return findings.filter(({ check }) => check === 'plugin').map(({ state, what }) => `${state} ${what}`);
+  };
+  const one = (url: string) => [`ok Docker finds ${url}, by ${plugins}.spec and ${plugins}.json`];
+  const local = 'http://localhost:8031';
+  const address = 'http://127.0.0.1:8031';
+  assert.equal(await judged(local, `${address}/`), one(local));
+  assert.equal(await judged('tcp://127.0.0.1:8031', 'tcp://LOCALHOST:8031'), one(address));
+  for (const other of ['http://localhost:8032', 'https://localhost:8031', 'http://localhost.example:8031'])
+    assert.match((await judged(address, other))[0] ?? '', /^broken two drivers/, other);
+});
+
+doctor('secrets in the address of a plugin: are neither shown nor sent, as by Docker', async () => {
+  for (const addr of ['http://127.0.0.1:8031/?token=hunter2', 'http://hunter2@127.0.0.1:8031/x#hunter2']) {
+    const host = makeHost();
+    host.files.delete(SOCKET);
+    host.files.set(`${plugins}.json`, `{"Addr":"${addr}"}`);
+    const asked: string[] = [];
+    const parts = partsOf(host);
+    const findings = await examine({
+      ...parts,
+      activate: async plugin => {
+        asked.push(plugin.url);
+        return await parts.activate(plugin);
+      },
+    });
+    assert.match(reportText(findings), /ok +plugin: Docker finds http:\/\/127\.0\.0\.1:8031, by/);
+    assert.not.match(reportText(findings), /hunter2/);
+    assert.equal(asked, ['http://127.0.0.1:8031']);
+  }
+});
+
 doctor('a healthy host: everything is ok', async () => {
   const { findings } = await findingsOf(() => {});
   assert.equal(findings.filter(one => one.state !== 'ok').map(line), []);

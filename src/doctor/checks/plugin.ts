@@ -19,7 +19,7 @@ export interface TlsPaths {
 export interface PluginAddress {
   /** The file that says so. */
   readonly path: string;
-  /** `unix:///path`, `http://…` or `https://…`. */
+  /** `unix:///path`, `http://host:port` or `https://host:port`. */
   readonly url: string;
   readonly tls: TlsPaths | null;
 }
@@ -59,9 +59,16 @@ function jsonIn(text: string, path: string): PluginAddress | string {
 
 function addressIn(text: string, tls: TlsPaths | null, path: string): PluginAddress | string {
   const url = text.replace(/^tcp:/, tls === null ? 'http:' : 'https:').replace(/^unix:(?=\/[^/])/, 'unix://');
-  if (!/^unix:\/\/\/./.test(url) && !(/^https?:/.test(url) && URL.canParse(url))) return path;
-  return { path, url: url.replace(/^unix:\/\/\/var\/run\//, 'unix:///run/').replace(/\/$/, ''), tls };
+  if (/^unix:\/\/\/./.test(url))
+    return { path, url: url.replace(/^unix:\/\/\/var\/run\//, 'unix:///run/').replace(/\/$/, ''), tls };
+  if (!/^https?:/.test(url) || !URL.canParse(url)) return path;
+  // Docker uses no more of it. The rest may be a secret: a password, or a token in the query.
+  return { path, url: new URL(url).origin, tls };
 }
+
+/** The same text for addresses that reach the same listener. */
+const placeOf = ({ url }: PluginAddress): string =>
+  url.replace(/(?<=^https?:\/\/)localhost(?=:|$)/, '127.0.0.1');
 
 /** What Docker finds under the name of the driver. `start`: how the server or the agent of this host is started. */
 export async function judgeSpecs(
@@ -90,7 +97,7 @@ export async function judgeSpecs(
       ),
     ];
   }
-  const other = more.find(({ url }) => url !== first.url);
+  const other = more.find(one => placeOf(one) !== placeOf(first));
   if (other !== undefined)
     return [
       broken(
