@@ -1,6 +1,6 @@
 /** The key and the certificate of this host, and the file that keeps them over a restart of the agent. */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { identityIn } from '../domain/certificate.ts';
@@ -84,6 +84,8 @@ export function createCredentialFile(folder: string, log: Log): CredentialFile {
   return {
     load(serverCa) {
       try {
+        // The agent writes a file. A pipe would keep its reader waiting.
+        if (!statSync(path).isFile()) throw new IpamError('bad-request', 'not a regular file');
         const text = readPrivate(path, 'the key of this host');
         return credentialOf(blockOf(text, 'CERTIFICATE'), blockOf(text, 'PRIVATE KEY'), serverCa);
       } catch (error) {

@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import process from 'node:process';
 import { IpamError, isError } from '../domain/error.ts';
 import { escaped, shown } from '../domain/text.ts';
-import { readPrivate } from '../store/private-file.ts';
+import { readPrivate, refuseNamedPipe } from '../store/private-file.ts';
 import { nearest, optionValues, sortArguments } from './arguments.ts';
 import type { Assemble, Command, Io, Output } from './command.ts';
 import { adopt } from './commands/adopt.ts';
@@ -131,6 +131,18 @@ async function run(
   }
 }
 
+const FILES = { readFile: (path: string) => readFileSync(path, 'utf8'), readPrivate };
+const FILES_ONLY: typeof FILES = {
+  readFile(path) {
+    refuseNamedPipe(path);
+    return FILES.readFile(path);
+  },
+  readPrivate(path, what) {
+    refuseNamedPipe(path);
+    return readPrivate(path, what);
+  },
+};
+
 /** Returns the configuration and the command's options. Throws one bad-request with the complaints about both. */
 function configure(
   command: Command,
@@ -144,8 +156,7 @@ function configure(
     const config = loadConfig({
       flags,
       env,
-      readFile: path => readFileSync(path, 'utf8'),
-      readPrivate,
+      ...(command.refusesPipes ? FILES_ONLY : FILES),
       home: homedir(),
       isRoot: process.getuid?.() === 0,
       isTerminal: io.err.isTerminal,

@@ -110,6 +110,8 @@ export interface Command<O extends Options = Options> {
   readonly options: O;
   /** It runs also with secrets that others can read, and says so itself: Config's `exposed`. */
   readonly acceptsExposed?: boolean;
+  /** It must end, whatever its settings name: it reads no named pipes. */
+  readonly refusesPipes?: boolean;
   /** Text of --help after the flags. */
   readonly help?: string;
   /** Returns the exit status: 0 done, 1 failed. Throws IpamError; bad-request means wrong usage, status 2. */

@@ -27,6 +27,17 @@ export function refuseExposed(what: string, paths: readonly string[]): void {
   if (open.length > 0) throw exposed('store-down', what, open);
 }
 
+const INHERITED = /^\/dev\/(fd\/|stdin$)|^\/proc\//;
+
+/** Throws bad-request for a named pipe, which keeps its reader waiting for as long as nobody writes to it. A pipe that was
+ *  inherited, as that of `<(…)` in a shell, ends with its writer. */
+export function refuseNamedPipe(path: string): void {
+  if (INHERITED.test(path) || !statSync(path, { throwIfNoEntry: false })?.isFIFO()) return;
+  throw new IpamError('bad-request', `${path} is a named pipe, which may have no writer`, {
+    hint: 'give a file',
+  });
+}
+
 /** A group may read what root owns: then root has chosen the group. */
 function isExposed(found: Stats): boolean {
   const forbidden = ANY_OF_OTHERS | WRITE_OF_GROUP | (found.uid === 0 ? 0 : READ_OF_GROUP);

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { readPrivate, refuseExposed } from '../../src/store/private-file.ts';
+import { readPrivate, refuseExposed, refuseNamedPipe } from '../../src/store/private-file.ts';
 import { lineOf } from '../kit/failures.ts';
 import { removeFolder, tempFolder } from '../kit/folders.ts';
 import { assert, suite } from '../kit/uvu.ts';
@@ -65,4 +65,15 @@ files('a pipe: is read, since it is no file that stays', ({ folder }) => {
   execFileSync('sh', ['-c', `(printf hunter2 >'${pipe}') >/dev/null 2>&1 &`]);
   assert.is(readPrivate(pipe, '--tls-key'), 'hunter2');
 });
+
+files(
+  'a named pipe: is refused where nothing may wait; files, absent ones and inherited pipes are not',
+  ({ folder, path }) => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', ['-m', '600', pipe]);
+    lineOf(() => refuseNamedPipe(pipe), 'bad-request');
+    for (const one of [path, `${path}-absent`, '/dev/stdin', '/dev/fd/63', '/proc/self/fd/0'])
+      refuseNamedPipe(one);
+  },
+);
 files.run();

@@ -35,6 +35,7 @@ export const doctor = command({
   settings: DOCTOR_SETTINGS,
   options,
   acceptsExposed: true,
+  refusesPipes: true,
   help: `Run it as root on the Docker host, with the settings of its server or agent: --server means an agent. It changes
 nothing, and asks EC2 for the rights to assign and unassign by DryRun. Where a central server asks EC2, this host does not.
 

@@ -1,6 +1,6 @@
 // Goal: `doctor` reads what its settings name, changes nothing, and tells by its exit status. Method: main() in this
 // process, with the simulator's EC2 and metadata on loopback. The rest of this machine is whatever it is.
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -118,6 +118,46 @@ doctor('with --server and an authority that is not there, or a pipe: says so', a
   for (const path of [join(context.folder, 'none'), pipe]) {
     const { of } = await examined(context, ['--server', 'https://127.0.0.1:1', '--server-ca', path]);
     assert.match(of('servers')[0] ?? '', new RegExp(`^broken: .*--server-ca ${path} cannot be read`));
+  }
+});
+
+/** A named pipe, and one who would write the file to it. A reader that waits gets the text, so that no test hangs. */
+function pipeWith(path: string, source: string): ChildProcess {
+  execFileSync('mkfifo', ['-m', '600', path]);
+  return spawn('sh', ['-c', 'cat "$0" > "$1"', source, path]);
+}
+
+doctor('a configuration or a password in a named pipe: is not waited for, and named', async ({ folder }) => {
+  const [text, pipe] = [join(folder, 'text'), join(folder, 'pipe')];
+  writeFileSync(text, '{"logLevel":"warn"}', { mode: 0o600 });
+  const writer = pipeWith(pipe, text);
+  try {
+    for (const [flags, env] of [
+      [['--config', pipe], {}],
+      [[], { EC2_IPAM_STORE_PASSWORD_FILE: pipe }],
+    ] as const) {
+      const { io, written } = keptIo();
+      assert.is(await main(['doctor', ...flags], env, io, assemble), 2, written.all);
+      assert.match(written.err, new RegExp(`^ec2-ipam: ${pipe} is a named pipe.*; give a file\n$`));
+    }
+  } finally {
+    writer.kill();
+  }
+});
+
+doctor('a certificate of an agent that is a named pipe: is none', async context => {
+  const { ca, sign, remove } = makeCertificates();
+  const own = sign('host', `URI:ec2-ipam://instance/${INSTANCE}`);
+  const both = join(context.folder, 'both');
+  writeFileSync(both, readFileSync(own.key, 'utf8') + readFileSync(own.cert, 'utf8'));
+  const writer = pipeWith(join(context.folder, 'agent.pem'), both);
+  try {
+    const { of, written } = await examined(context, ['--server', 'https://127.0.0.1:1', '--server-ca', ca]);
+    assert.match(of('certificate')[0] ?? '', /^broken: this host has no certificate/);
+    assert.match(written.err, /saved certificate not used.*agent\.pem.*not a regular file/);
+  } finally {
+    writer.kill();
+    remove();
   }
 });
 
