@@ -11,12 +11,12 @@ import {
   STATUSES,
   withContainer,
 } from '../domain/allocation.ts';
-import { HOST_KEPT_MS, type Host, isBlocked } from '../domain/host.ts';
-import type { EniId, InstanceId, SubnetId } from '../domain/ids.ts';
+import type { EniId, SubnetId } from '../domain/ids.ts';
 import { mayBeUnanswered } from '../domain/suspects.ts';
 import { ifaceAfter, isCounted, type Limited, roomOf, startsToCount } from '../domain/tenant.ts';
 import { batchOf, createTokens, keyOf } from './group-commit.ts';
 import { createMemoryHistory } from './memory-history.ts';
+import { createMemoryHosts } from './memory-hosts.ts';
 import { createMemoryLooks } from './memory-looks.ts';
 import { createMemorySightings } from './memory-sightings.ts';
 import {
@@ -55,8 +55,6 @@ export function createMemoryStore(
   const leases = new Map<string, { server: string; until: number }>();
   const facts = new Map<string, string>();
   const buckets = new Map<string, Bucket>();
-  const hosts = new Map<InstanceId, Host>();
-  const nonces = new Map<string, { token: string; until: number }>();
 
   const where = (test: (row: Allocation) => boolean): Allocation[] => [...allocations.values()].filter(test);
   const mayBeNeeded = (server: LedgerServer): boolean =>
@@ -86,6 +84,7 @@ export function createMemoryStore(
   return {
     ...historyReads,
     ...sightings,
+    ...createMemoryHosts(clock, forgetWitnesses),
     ...createMemoryLooks({
       rows: () => [...allocations.values()].sort(byAddress),
       enis: () => [...enis.values()],
@@ -276,53 +275,8 @@ export function createMemoryStore(
       facts.set(name, known);
       return known;
     },
-
-    async hosts(which) {
-      return reading([...hosts.values()].filter(host => which !== 'revoked' || host.revokedAt !== null));
-    },
-    async enrolHost(instance, forMs) {
-      const now = clock();
-      const host = hosts.get(instance) ?? unknownHost(instance);
-      if (!isBlocked(host)) hosts.set(instance, { ...host, enrolledAt: now, expiresAt: now + forMs });
-      for (const one of hosts.values()) if (isForgotten(one, now)) hosts.delete(one.instance);
-      forgetWitnesses(now - HOST_KEPT_MS);
-      return hosts.get(instance) ?? host;
-    },
-    async noteSeen(instances) {
-      for (const instance of instances)
-        hosts.set(instance, { ...(hosts.get(instance) ?? unknownHost(instance)), seenAt: clock() });
-    },
-    async revokeHost(instance) {
-      const host = hosts.get(instance) ?? unknownHost(instance);
-      hosts.set(instance, { ...host, revokedAt: clock(), allowedAt: null });
-    },
-    async allowHost(instance) {
-      const host = hosts.get(instance);
-      if (host === undefined || !isBlocked(host)) return false;
-      hosts.set(instance, { ...host, allowedAt: clock() });
-      return true;
-    },
-    async takeNonce(value, token, forMs) {
-      const now = clock();
-      for (const [one, { until }] of nonces) if (until < now) nonces.delete(one);
-      const taken = nonces.get(value) ?? { token, until: now + forMs };
-      nonces.set(value, taken);
-      return taken.token === token;
-    },
   };
 }
-
-const unknownHost = (instance: InstanceId): Host => ({
-  instance,
-  enrolledAt: null,
-  expiresAt: null,
-  seenAt: null,
-  revokedAt: null,
-  allowedAt: null,
-});
-
-const isForgotten = ({ expiresAt, seenAt, revokedAt }: Host, now: number): boolean =>
-  revokedAt === null && Math.max(expiresAt ?? 0, seenAt ?? 0) < now - HOST_KEPT_MS;
 
 const freshRow = (row: NewAllocation, now: number, token: string): Allocation => ({
   subnet: row.subnet,
