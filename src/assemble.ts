@@ -69,7 +69,7 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
   };
   const { reconcileEveryMs } = config;
   const ipam = openIpam(context, {
-    ...{ server, version: version(), reconcileEveryMs },
+    ...{ server, version: version(), reconcileEveryMs, timeOfDay: Date.now },
     witness: witnessOf(config, spec),
   });
   const { pools, allocator, keeper } = ipam;

@@ -16,7 +16,7 @@ import {
 import type { SubnetId } from '../domain/ids.ts';
 import { keyOf } from './group-commit.ts';
 import type { RecentEnd } from './looks.ts';
-import { type Store, TRIMMED_MAX } from './store.ts';
+import { AGED_AT_ONCE_MS, type Store, TRIMMED_MAX } from './store.ts';
 
 interface Ended extends RecentEnd {
   readonly tenure: Tenure;
@@ -93,7 +93,8 @@ export function createMemoryHistory(
     },
     async historyEnd(ageMs, recordsMax) {
       const beyond = records.toSorted((a, b) => b.at - a.at)[recordsMax];
-      return Math.max(clock() - ageMs - 1, beyond?.at ?? 0);
+      const oldest = Math.min(...[...records, ...calls.values()].map(({ at }) => at));
+      return Math.max(Math.min(clock() - ageMs - 1, oldest + AGED_AT_ONCE_MS), beyond?.at ?? 0);
     },
     async trimHistory(until) {
       const last = records.toSorted((a, b) => a.at - b.at)[TRIMMED_MAX - 1];

@@ -11,6 +11,7 @@ import { createReads, type Dialect, NOW } from './reads.ts';
 import { decode, inKeyOrder, type Row, toAllocation } from './rows.ts';
 import { createSightings } from './sightings.ts';
 import {
+  AGED_AT_ONCE_MS,
   type LedgerEni,
   type LedgerServer,
   type LedgerSubnet,
@@ -147,7 +148,12 @@ export function createSharedStore(
     ec2Calls: (forMs, limit) => readEc2Calls(read, dialect, forMs, limit),
     async historyEnd(ageMs, recordsMax) {
       const { now, rows } = await read([nthRecord(history, sql`DESC`, recordsMax)]);
-      return Math.max(now - ageMs - 1, Number(rows[0]?.at ?? 0));
+      const firsts = await read(
+        [history, ec2Call].map(table => sql`SELECT MIN(${table.at}) AS at FROM ${table}`),
+      );
+      const oldest = Math.min(...firsts.rows.map(({ at }) => Number(at ?? now)));
+      const byAge = Math.min(now - ageMs - 1, oldest + AGED_AT_ONCE_MS);
+      return Math.max(byAge, Number(rows[0]?.at ?? 0));
     },
     async trimHistory(until) {
       const firstOf = async (table: typeof history | typeof ec2Call): Promise<number> => {

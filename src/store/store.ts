@@ -177,7 +177,7 @@ export interface Store extends Looks, SightingStore {
   /** Returns the EC2 calls of the last `forMs`, the newest `limit`, newest first. */
   ec2Calls(forMs: number, limit: number): Promise<Reading<Ec2CallRecord>>;
   /** Returns the time of the newest record that is older than `ageMs` or not among the newest `recordsMax`, or a later
-   *  time to which no other record belongs. */
+   *  time to which no other record belongs. By age, at most AGED_AT_ONCE_MS after the oldest. */
   historyEnd(ageMs: number, recordsMax: number): Promise<number>;
   /** Deletes records up to that time, about TRIMMED_MAX at most, the oldest first, and as many EC2 calls. Returns whether some
    *  may be left. */
@@ -281,6 +281,9 @@ export interface Store extends Looks, SightingStore {
 
 /** Records of the history that are deleted at a time. */
 export const TRIMMED_MAX = 1_000;
+
+/** What is old goes a day at a time, in milliseconds: while a clock is set far ahead, all records seem to be old. */
+export const AGED_AT_ONCE_MS = 24 * 3_600_000;
 
 /** The most changes of one `move`, so that its statement stays well under 1 MiB. */
 export const CHANGES_MAX = 500;

@@ -67,6 +67,8 @@ export interface KeeperOptions {
   /** Of the program. */
   readonly version?: string;
   readonly reconcileEveryMs: number;
+  /** Milliseconds since 1970, by the clock of this machine. Undefined: the ledger's clock is taken as right. */
+  readonly timeOfDay?: () => number;
   /** The pause of the loop. Default: one second. */
   readonly pause?: () => Promise<void>;
 }
@@ -87,7 +89,13 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   const context = urgently(foreground, () => 'reconcile');
   const { store, clock, wait, log } = context;
   const stopped = new AbortController();
-  const { server, version, reconcileEveryMs, pause = () => wait(ROUND_MS, stopped.signal) } = options;
+  const {
+    server,
+    version,
+    reconcileEveryMs,
+    timeOfDay,
+    pause = () => wait(ROUND_MS, stopped.signal),
+  } = options;
   const chores = [
     { name: 'beat', everyMs: BEAT_EVERY_MS, work: beat },
     { name: 'rollback', everyMs: ROUND_MS, work: () => rollbacks.settle() },
@@ -178,9 +186,17 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   /** Deletes old records of the history, on one server for all. */
   async function trimHistory(): Promise<void> {
     if (!(await store.lease('history', server, TRIM_EVERY_MS))) return;
-    const until = await store.historyEnd(HISTORY_MS, HISTORY_RECORDS_MAX);
+    const until = await store.historyEnd(HISTORY_MS + (await aheadMs()), HISTORY_RECORDS_MAX);
     for (let trims = 0; trims < TRIMS_MAX && !stopping && (await store.trimHistory(until)); trims++)
       await wait(TRIM_PAUSE_MS, stopped.signal);
+  }
+
+  /** How far the ledger's clock is ahead of this machine's. One of them is wrong: a record that only the ledger's calls old
+   *  is kept. */
+  async function aheadMs(): Promise<number> {
+    if (timeOfDay === undefined) return 0;
+    const { now } = await store.servers();
+    return Math.max(0, now - timeOfDay());
   }
 
   /** An ENI that has left the host counts too, since its rows have to be settled. */

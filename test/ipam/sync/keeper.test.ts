@@ -9,6 +9,7 @@ import { createRollbacks } from '../../../src/ipam/request/rollback.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { createKeeper } from '../../../src/ipam/sync/keeper.ts';
 import { reconcile as pass } from '../../../src/ipam/sync/reconcile.ts';
+import { createMemoryStore } from '../../../src/store/memory.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
@@ -23,7 +24,8 @@ const keeping = suite('keeper');
 
 /** A keeper that runs; returns what stops it. */
 function runKeeper({ context, ...parts }: World, reconcileEveryMs = 60_000, server = 'server-1') {
-  const keeper = createKeeper(context, parts, { server, reconcileEveryMs });
+  const timeOfDay = context.clock;
+  const keeper = createKeeper(context, parts, { server, reconcileEveryMs, timeOfDay });
   const run = keeper.run();
   return async () => {
     const stopped = keeper.stop(60_000);
@@ -113,6 +115,28 @@ keeping('the history of more than 30 days ago is deleted, some at a time', async
   await keep(w, 3_000);
   assert.is(await records(), 1);
 });
+
+keeping(
+  'the history stays while the clock of the ledger is ahead of the server, and is trimmed after that',
+  async () => {
+    let aheadMs = 0;
+    const w = world({ vpc: ROOMY, store: now => createMemoryStore({ clock: () => now() + aheadMs }) });
+    const { ip } = await w.request(ENI_A);
+    await w.release(ENI_A, ip);
+    const records = async () => (await w.store.history(SUBNET, ip, 10)).rows.length;
+    const hour = async () => {
+      w.time.now += 3_600_000;
+      await keep(w, 3_000);
+    };
+    aheadMs = 60 * DAY_MS;
+    await hour();
+    assert.is(await records(), 1);
+    aheadMs = 0;
+    w.time.now += 31 * DAY_MS;
+    await hour();
+    assert.is(await records(), 0);
+  },
+);
 
 keeping('two servers compare a subnet once, and one goes on when the other is gone', async () => {
   const w = world({ vpc: ROOMY });

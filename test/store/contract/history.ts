@@ -1,7 +1,7 @@
 /** The contract of a store: the history of its moves. */
 import { type Allocation, type MoveName, ruleOf } from '../../../src/domain/allocation.ts';
 import type { InstanceId } from '../../../src/domain/ids.ts';
-import { CHANGES_MAX, type Store, TRIMMED_MAX } from '../../../src/store/store.ts';
+import { AGED_AT_ONCE_MS, CHANGES_MAX, type Store, TRIMMED_MAX } from '../../../src/store/store.ts';
 import { make, makeReady, newRow, newRows, one, putOn, rowsOf } from '../../kit/ledger.ts';
 import { ENI, ip, OTHER_ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
@@ -230,6 +230,27 @@ export function history(test: Test): void {
     const until = await store.historyEnd(30_000, 1_000);
     assert.is(await store.trimHistory(until), false);
     assert.is((await tenuresOf(store, 10)).length, 1);
+  });
+
+  test('history: what is old is trimmed a day at a time, also when a clock is set far ahead', async opened => {
+    const { store, advance } = opened;
+    const trim = async () => void (await store.trimHistory(await store.historyEnd(30_000, 1_000)));
+    await store.add(newRows(11));
+    for (const i of range(3)) {
+      await manyHoldings(opened, 10, 1);
+      await make(store, 11, 'assign', { iface: ENI, ec2: { id: `call-${i}` } });
+      await make(store, 11, 'refused', { ec2: { id: `call-${i}`, result: 'no' } });
+      advance(AGED_AT_ONCE_MS);
+    }
+    advance(30 * AGED_AT_ONCE_MS);
+    const left = async () => [
+      (await tenuresOf(store, 10)).length,
+      (await store.ec2Calls(60 * AGED_AT_ONCE_MS, 10)).rows.length,
+    ];
+    for (const count of [3, 2, 1, 0]) {
+      assert.equal(await left(), [count, count]);
+      await trim();
+    }
   });
 
   test('history: is trimmed to its newest records', async opened => {
