@@ -1,16 +1,10 @@
 /** A client of EC2 that is loaded when EC2 is first asked: the AWS SDK is a third of the code of the server, which starts
  *  containers without it while it has addresses ready. */
+import { once } from '../domain/once.ts';
 import { type Ec2Client, SEND_AT_ONCE, type Sender } from './cloud.ts';
 
 export function createLaterEc2(load: () => Promise<Ec2Client>): Ec2Client {
-  let loading: Promise<Ec2Client> | null = null;
-  const loaded = (): Promise<Ec2Client> => {
-    loading ??= load().catch(error => {
-      loading = null; // the next call tries again
-      throw error;
-    });
-    return loading;
-  };
+  const loaded = once(load);
 
   function sendingBy(sender: Sender): Ec2Client {
     const client = async () => (await loaded()).sendingBy(sender);

@@ -6,6 +6,7 @@ import { aborted } from '../../domain/abort.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { Log } from '../../domain/log.ts';
 import { type Observer, tellAll } from '../../domain/observer.ts';
+import { once } from '../../domain/once.ts';
 import type { AdminParts } from '../../http/admin/admin.ts';
 import { createDriver, type Service } from '../../http/driver.ts';
 import { type ClientGate, createClientGate } from '../../http/hosts/client-gate.ts';
@@ -219,15 +220,6 @@ async function shownOf(
       return createApi(views, live, server.version, log);
     }),
     pages: createLazyPages({ views, version: server.version, log }),
-  };
-}
-
-/** Returns a function that makes it when it is asked first. */
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | null = null;
-  return () => {
-    made ??= make();
-    return made;
   };
 }
 

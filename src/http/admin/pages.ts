@@ -1,5 +1,6 @@
 /** The pages, loaded when the first one is asked for: a server that nobody looks at needs no memory for them. That takes
  *  some milliseconds, between which the requests of Docker go on. */
+import { once } from '../../domain/once.ts';
 import { nextTurn } from '../../store/next-turn.ts';
 
 type Pages = typeof import('../../pages/pages.tsx');
@@ -12,8 +13,7 @@ export function createLazyPages(
   parts: Parameters<Pages['createPages']>[0],
   load: () => Promise<Pages> = () => import('../../pages/pages.tsx'),
 ): PagesApp {
-  let loaded: Promise<PagesApp> | null = null;
-  async function open(): Promise<PagesApp> {
+  const loaded = once(async (): Promise<PagesApp> => {
     try {
       await nextTurn();
       const { createPages } = await load();
@@ -25,13 +25,8 @@ export function createLazyPages(
       if ((error as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') return FROM_SOURCE;
       throw error;
     }
-  }
-  return {
-    async fetch(request) {
-      loaded ??= open();
-      return await (await loaded).fetch(request);
-    },
-  };
+  });
+  return { fetch: async request => await (await loaded()).fetch(request) };
 }
 
 /** Bun and Deno load .tsx, Node does not. */

@@ -44,6 +44,18 @@ lazy('loading, making and showing them: others go on in between', async () => {
   assert.match(steps.join(' '), others);
 });
 
+lazy('a load that fails: is an error for who asked, and the next one tries again', async () => {
+  let loads = 0;
+  const pages = createLazyPages(PARTS, async () => {
+    if (++loads === 1) throw new Error('no memory');
+    return { createPages: () => ({ fetch: async () => new Response('a page') }) };
+  });
+  const both = [pages.fetch(REQUEST), pages.fetch(REQUEST)].map(one => one.then(String, String));
+  assert.equal(await Promise.all(both), ['Error: no memory', 'Error: no memory']);
+  assert.is(await (await pages.fetch(REQUEST)).text(), 'a page');
+  assert.is(loads, 2);
+});
+
 lazy('Node, from source: says how to see them', async () => {
   const pages = createLazyPages(PARTS, async () => {
     throw Object.assign(new TypeError('.tsx'), { code: 'ERR_UNKNOWN_FILE_EXTENSION' });
