@@ -7,6 +7,7 @@ import type { Run } from '../witness/commands.ts';
 import type { DockerClient } from '../witness/docker-client.ts';
 import type { AgentParts } from './checks/agent.ts';
 import type { LedgerParts } from './checks/ledger.ts';
+import type { Places } from './checks/permissions.ts';
 import type { Activated, PluginAddress } from './checks/plugin.ts';
 import type { Files } from './host.ts';
 
@@ -41,7 +42,7 @@ export interface DoctorParts {
   /** The ENI that is meant; null: nobody said. */
   readonly eni: EniId | null;
   readonly stateDir: string;
-  readonly exposed: readonly string[];
+  readonly exposed: Places['exposed'];
   /** Null: this host has no agent. */
   readonly agent: AgentParts | null;
   /** Null: a server elsewhere asks EC2 and has the ledger. */

@@ -372,7 +372,7 @@ export const CASES: Case[] = [
   ],
   [
     'a password for everybody',
-    set({ parts: { exposed: ['--config: /x is open to others; chmod 600 /x'] } }),
+    set({ parts: { exposed: [{ message: '--config: /x is open to others', hint: 'chmod 600 /x' }] } }),
     'broken permissions',
     '/x is open…to do: chmod 600 /x',
   ],

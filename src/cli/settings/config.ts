@@ -34,7 +34,7 @@ export interface Config extends Omit<Settings, 'listen' | 'adminListen'> {
   readonly formerListen: Listener | null;
   readonly aws: AwsSettings;
   /** What is wrong with files of secrets that others can read, where the command accepts them. */
-  readonly exposed: readonly string[];
+  readonly exposed: readonly Pick<IpamError, 'message' | 'hint'>[];
   /** One line for each setting that is accepted but unwise. */
   readonly warnings: readonly string[];
 }
@@ -65,7 +65,7 @@ interface Given {
 /** The order is flag, environment, file, default. Throws one bad-request with all complaints, one a line. */
 export function loadConfig(given: Sources): Config {
   const complaints: string[] = [];
-  const exposed: string[] = [];
+  const exposed: Config['exposed'][number][] = [];
   const sources = given.acceptsExposed ? accepting(given, exposed) : given;
   const file = configFile(sources, complaints);
   const texts = new Map<string, readonly string[]>();
@@ -97,14 +97,14 @@ export function loadConfig(given: Sources): Config {
 }
 
 /** The same sources, with files of secrets that others can read. */
-const accepting = (sources: Sources, exposed: string[]): Sources => ({
+const accepting = (sources: Sources, exposed: Config['exposed'][number][]): Sources => ({
   ...sources,
   readPrivate(path, what) {
     try {
       return sources.readPrivate(path, what);
     } catch (error) {
       if (!isError(error, 'bad-request')) throw error;
-      exposed.push(error.line);
+      exposed.push({ message: error.message, hint: error.hint });
       return sources.readFile(path);
     }
   },

@@ -14,11 +14,12 @@ export interface Places {
   /** Keys that a plugin spec names. */
   readonly keys: readonly string[];
   /** Files with secrets that the configuration names and others can read, as the configuration complains of them. */
-  readonly exposed: readonly string[];
+  readonly exposed: readonly { readonly message: string; readonly hint: string }[];
 }
 
 export async function judgePermissions(files: Files, places: Places): Promise<Verdict[]> {
-  const found = places.exposed.map(judgeExposed);
+  // The program does not start with such a file.
+  const found = places.exposed.map(({ message, hint }) => broken(message, hint));
   for (const path of places.sockets) {
     const mode = (await files.stat(path))?.mode ?? 0;
     if (mode & USED_BY_OTHERS)
@@ -51,12 +52,6 @@ export async function judgePermissions(files: Files, places: Places): Promise<Ve
       found.push(warning(`the key ${path} can be read by every user`, `chmod 600 ${path}`));
   }
   return found.length > 0 ? found : [ok('sockets and secrets are for their owners')];
-}
-
-/** The complaint has its remedy behind a semicolon. The program does not start with such a file. */
-function judgeExposed(complaint: string): Verdict {
-  const [what = '', ...fix] = complaint.split('; ');
-  return broken(what, fix.join('; ') || 'chmod 600');
 }
 
 const octal = (mode: number): string => `0${mode.toString(8)}`;

@@ -88,7 +88,7 @@ doctor('a denied right, and a clock ahead: are broken, with status 1', async con
 doctor(
   'a configuration with a password that others can read: is a finding, and the password is not shown',
   async context => {
-    const file = join(context.folder, 'c.json');
+    const file = join(context.folder, 'c; d.json');
     writeFileSync(file, '{"store":"mysql://ipam:hunter2@127.0.0.1:1/ipam?ssl=off"}');
     chmodSync(file, 0o644);
     const { of, written } = await examined(context, ['--config', file]);
