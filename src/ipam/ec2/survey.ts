@@ -11,7 +11,13 @@ import {
   isReserved,
   sizeOf,
 } from '../../domain/address.ts';
-import { type Allocation, type Change, mayShowPast, mayStillLeave } from '../../domain/allocation.ts';
+import {
+  type Allocation,
+  type Change,
+  isIntent,
+  mayShowPast,
+  mayStillLeave,
+} from '../../domain/allocation.ts';
 import { isSettled, type Sighting } from '../../domain/drift.ts';
 import { attachmentsAfter } from '../../domain/eni-departure.ts';
 import { IpamError } from '../../domain/error.ts';
@@ -231,8 +237,8 @@ export async function noteObserved(context: IpamContext, enis: readonly CloudEni
 }
 
 /** As `noteObserved`, for an ENI that is about to be used. A call of ours for an address that is on it may be under way for
- *  another ENI: then its answer is awaited, since a refusal makes the address free again, and EC2 would grant an assign of it
- *  to the ENI that has it. */
+ *  another ENI: then its answer is awaited, since a refused assign and an unassign make the address free, and EC2 would grant
+ *  an assign of it to the ENI that has it. */
 export async function noteAll(context: IpamContext, eni: CloudEni): Promise<void> {
   const { store, policy, clock, wait } = context;
   const until = clock() + policy.callDeadlineMs;
@@ -241,7 +247,7 @@ export async function noteAll(context: IpamContext, eni: CloudEni): Promise<void
     const { rows, now } = await store.get(eni.subnet, eni.secondaries);
     const mayBeFree = (row: Allocation) =>
       (row.status === 'free' && !mayStillLeave(row, eni.id, policy, now)) ||
-      (row.status === 'assigning' && row.iface !== eni.id && now - row.movedAt < policy.callDeadlineMs);
+      (isIntent(row) && row.iface !== eni.id && now - row.movedAt < policy.callDeadlineMs);
     if (!rows.some(mayBeFree) || clock() >= until) return;
     await wait(pauseMs);
   }

@@ -121,6 +121,25 @@ for (const [what, move, status] of [
     },
   );
 
+central(
+  'an ENI with an address that we take off another one: is ours when it is known whose it is',
+  async () => {
+    const w = world({ vpc: ROOMY, policy: NOT_WARM });
+    const { ip } = await w.request(ENI_A);
+    await w.release(ENI_A, ip);
+    const [intent] = await w.store.move([{ row: await w.rowOf(ip), move: 'unassign' }]);
+    assert.ok(intent);
+    w.takeOff(ENI_A, ip);
+    w.putOn(ENI_B, ip);
+    const adopted = w.enis.adopt(ENI_B);
+    await w.time.wait(1_000);
+    assert.is((await w.store.eni(ENI_B))?.ours ?? false, false);
+    await w.store.move([{ row: intent, move: 'unassigned' }]);
+    await adopted;
+    assert.is(await w.statusOf(ip), 'occupied');
+  },
+);
+
 const embedded = suite('first contact with an embedded server');
 
 embedded('an ENI of this instance becomes ours by a request, a release or a gateway request', async () => {
