@@ -36,11 +36,12 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
   let isRunning = false;
   let isAway = false;
 
-  /** Returns whether it came to its end. */
-  async function read(withinMs: number): Promise<boolean> {
+  /** Reads what moved since that time of our clock. Returns whether it came to its end. */
+  async function read(since: number): Promise<boolean> {
     for (const { id, cidr } of await store.subnets())
       for (const part of store.partsOf(cidr)) {
         if (live.readers() === 0 || ended.signal.aborted) return false;
+        const withinMs = clock() - since; // it may be long since the read began
         const { rows } = await store.movedWithin(id as SubnetId, part, withinMs, MOVED_MAX);
         for (const some of portions(rows, PUBLISHED_AT_ONCE)) {
           await nextTurn();
@@ -59,7 +60,7 @@ export function pollFor({ store, live, clock, wait, log }: PollParts): () => voi
     while (live.readers() > 0 && !ended.signal.aborted) {
       const startedAt = clock();
       try {
-        const isWhole = await read((readAt === null ? FIRST_MS : startedAt - readAt) + OVERLAP_MS);
+        const isWhole = await read((readAt ?? startedAt - FIRST_MS) - OVERLAP_MS);
         if (isWhole) readAt = startedAt;
         isAway = false;
       } catch (error) {

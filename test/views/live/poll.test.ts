@@ -2,8 +2,9 @@
 // only what the poll reads reaches the readers; the pauses end when the test says so.
 import { type AddressRange, parseCidr } from '../../../src/domain/address.ts';
 import type { Allocation } from '../../../src/domain/allocation.ts';
+import type { SubnetId } from '../../../src/domain/ids.ts';
 import { createMemoryStore } from '../../../src/store/memory.ts';
-import type { Store } from '../../../src/store/store.ts';
+import type { NewAllocation, Store } from '../../../src/store/store.ts';
 import { createLive, type Live, type Reader } from '../../../src/views/live/live.ts';
 import { pollFor } from '../../../src/views/live/poll.ts';
 import { make, makeReady, newRows } from '../../kit/ledger.ts';
@@ -143,6 +144,28 @@ test('a commit that shows late: is told', async context => {
   context.lateMs = 0;
   await goOn(2000);
   assert.equal(await told(reader), ['10.0.1.6 reserved']);
+  end();
+  live.close();
+});
+
+test('a read that takes long to come to a part: tells what moved there since the read before', async context => {
+  const { store, live, goOn, begin } = context;
+  const subnets = range(5).map(i => `subnet-00${i}` as SubnetId);
+  for (const id of subnets) await store.saveSubnet({ id, vpc: 'vpc-0a', cidr: parseCidr('10.0.1.0/28') });
+  const subnet = subnets.at(-1) as SubnetId;
+  await store.add([{ ...newRows(6)[0], subnet } as NewAllocation]);
+  const { rows } = await store.get(subnet, [ip(6)]);
+  const end = begin();
+  const reader = open(live);
+  await told(reader);
+  await goOn(2000);
+  await store.move(rows.map(row => ({ row, move: 'hold', reservedFor: 'x' })));
+  context.readMs = 5_000;
+  await goOn(11_000);
+  context.readMs = 0;
+  await make(store, 7, 'hold', { reservedFor: 'x' });
+  await goOn(2000);
+  assert.equal(await told(reader), ['10.0.1.6 reserved', '10.0.1.7 reserved']);
   end();
   live.close();
 });
