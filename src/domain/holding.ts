@@ -25,6 +25,8 @@ export interface Look {
 /** What is known of the holding that a release is to end. */
 export interface Evidence {
   readonly arrivedAt: Moment;
+  /** The latest time of its arrival, by the clock that is never faster than real time. */
+  readonly arrivedBy: number;
   /** The store's clock when the release arrived, or earlier; null: not known. */
   readonly storeAt: number | null;
   /** The row of the last move that was tried, whether it was read from the ledger, and when the first move was tried. */
@@ -56,9 +58,16 @@ const ROUNDING_MS = 1;
 export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
   row.status === claimed.status && row.iface === claimed.iface && row.restedSince === claimed.restedSince;
 
-/** `agoMs`: the release was sent so long before it arrived. Then "arrived" means "was sent" in what follows. */
-export const onArrival = (arrivedAt: Moment, storeAt: number | null, agoMs = 0): Evidence => ({
+/** `agoMs`: the release was sent so long before it arrived, or so long `atMost`. Then "arrived" means "was sent" in what
+ *  follows. */
+export const onArrival = (
+  arrivedAt: Moment,
+  storeAt: number | null,
+  agoMs = 0,
+  atMost = false,
+): Evidence => ({
   arrivedAt: agoMs === 0 ? arrivedAt : { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
+  arrivedBy: atMost ? arrivedAt.least : arrivedAt.least - agoMs,
   storeAt: storeAt === null ? null : storeAt - agoMs,
   ...{ tried: null, unanswered: 0, looks: 0 },
   aheadMinMs: Number.NEGATIVE_INFINITY,
@@ -118,7 +127,7 @@ function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'mayb
 }
 
 function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation): Judgement {
-  const { arrivedAt, storeAt, aheadMaxMs } = known;
+  const { arrivedAt, arrivedBy, storeAt, aheadMaxMs } = known;
   const [from, to] = [earliest(known, arrivedAt), arrivedAt.least + aheadMaxMs];
   // Every move that ends a holding notes its time, so none was made since the release arrived.
   if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
@@ -127,8 +136,9 @@ function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation):
   // arrived if `storeAt` agrees with the look, or is not known.
   const isDatedLater = row.movedAt > now && (isPrompt || storeAt === null || storeAt <= to);
   if (isDatedLater) return 'meant';
-  if (row.movedAt > to) return 'kept';
+  if (row.movedAt > arrivedBy + aheadMaxMs) return 'kept';
   if (isPrompt || row.movedAt <= from) return 'meant';
-  // It began while a statement was under way; or our clocks disagree, since the process was suspended or they were set.
+  // It began while a statement was under way, or while the release waited for this process; or our clocks disagree, since the
+  // process was suspended or they were set.
   return 'unsure';
 }

@@ -460,7 +460,10 @@ identity('a server that was stopped: ends for dockerd only what was held before'
   assert.is(await w.statusOf(given), 'ready');
   await call(address, hosts.a, ask(ENI_A, {}, given));
   assert.is(await w.statusOf(given), 'allocated');
-  assert.equal(await call(address, hosts.a, release(ENI_A, given)), {});
+  assert.match(
+    String((await call(address, hosts.a, release(ENI_A, given))).Error),
+    /^10\.0\.1\.\d+ may have been given anew before this release reached the ledger; if nobody uses it, run/,
+  );
   assert.is(await w.statusOf(given), 'allocated');
 });
 

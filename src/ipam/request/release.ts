@@ -108,7 +108,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   ): Promise<boolean> {
     const { from } = client;
     const storeNow = cache.storeNow();
-    const known = onArrival(moment(), storeNow, from.sentMsAgo);
+    const known = onArrival(moment(), storeNow, from.sentMsAgo, from.id === null);
     const held = cache.holding(pool.eni, ip);
     const one: Release = {
       pool,
