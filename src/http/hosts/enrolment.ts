@@ -80,7 +80,7 @@ function createAdmission(clock: () => number): (address: string) => void {
     if (count > OF_ADDRESS_MAX || isCrowd || (count === 1 && counts.size >= ADDRESSES_MAX))
       throw new IpamError(
         'unavailable',
-        `too many enrolments ${count > OF_ADDRESS_MAX ? `from ${address}` : ''}`,
+        `too many enrolments${count > OF_ADDRESS_MAX ? ` from ${address}` : ''}`,
         {
           hint: 'try again in a minute',
         },
