@@ -78,7 +78,8 @@ export interface Ec2Reads {
   someEni(filter: EniFilter): Promise<Pick<CloudEni, 'id' | 'owner'> | null>;
   /** Throws ec2-not-found, and bad-request for an ENI that has no IPv4 address. */
   eni(id: EniId): Promise<CloudEni>;
-  /** Those of the ENIs that EC2 shows and that have an IPv4 address. One that is absent may be gone, or not shown yet: that proves nothing. */
+  /** Those of the ENIs that EC2 shows and that have an IPv4 address. One that is absent may be gone, or not shown
+   *  yet: that proves nothing. */
   enisById(ids: readonly EniId[]): Promise<readonly CloudEni[]>;
   /** All ENIs of the subnet that have an IPv4 address, page by page as they come. */
   enis(subnet: SubnetId): AsyncIterable<readonly CloudEni[]>;

@@ -1,8 +1,9 @@
 /**
- * Gives permits of a bucket that all servers of a ledger share, so that they come in the order in which any server asked,
- * in each server to one ENI after the other, and together use what EC2 lets the account do, however many servers there are. A cold call takes a permit of the
- * account's bucket. A call for which no container waits needs one of our share before that. A cold call takes one of our
- * share too, without waiting for it, so that after a burst nothing else is sent until that debt is paid.
+ * Gives permits of a bucket that all servers of a ledger share, so that they come in the order in which any server
+ * asked, in each server to one ENI after the other, and together use what EC2 lets the account do, however many
+ * servers there are. A cold call takes a permit of the account's bucket. A call for which no container waits needs
+ * one of our share before that. A cold call takes one of our share too, without waiting for it, so that after a burst
+ * nothing else is sent until that debt is paid.
  */
 import { isError } from '../domain/error.ts';
 import type { Turns } from '../domain/turns.ts';

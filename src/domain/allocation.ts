@@ -61,8 +61,8 @@ export interface Allocation extends RowState {
   readonly refusedAt: number | null;
   /** The container's name, from Docker Engine 29 and later. */
   readonly holder: string | null;
-  /** The id of the container, as a reading of its host has shown it for the holding that began at `containerSince`; null: none
-   *  has. A claim does not write them. */
+  /** The id of the container, as a reading of its host has shown it for the holding that began at `containerSince`;
+   *  null: none has. A claim does not write them. */
   readonly containerId: string | null;
   readonly containerSince: number | null;
   /** The instance that the address was given to; null: not held, or the request did not prove its instance. */

@@ -3,8 +3,8 @@ import type { Context } from 'hono';
 import { IpamError } from '../domain/error.ts';
 import type { Env } from './answer.ts';
 
-/** The largest body that is read, in bytes, but for calls that say more. Docker's have some hundreds, and so many clients may
- *  stop just before the end as there are connections. */
+/** The largest body that is read, in bytes, but for calls that say more. Docker's have some hundreds, and so many
+ *  clients may stop just before the end as there are connections. */
 export const BODY_BYTES_MAX = 16 * 1024;
 /** The longest time for the body of a request whose head has arrived. It is not a bound of the server, because that
  *  would close idle connections too. */

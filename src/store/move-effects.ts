@@ -42,7 +42,8 @@ const FROM_ROW: Readonly<Record<string, string>> = {
   claim_server: ofClaim('`claim_server`'),
 };
 
-/** INSERT … SELECT of a record of the history, without FROM. `given`: the values of `cause`, `request` and `server`, as SQL. */
+/** INSERT … SELECT of a record of the history, without FROM. `given`: the values of `cause`, `request` and `server`,
+ *  as SQL. */
 export const insertRecord = (given: readonly string[]): string =>
   `INSERT INTO \`history\` (${[...Object.keys(FROM_ROW), 'cause', 'request', 'server'].map(name => `\`${name}\``).join()})
   SELECT ${[...Object.values(FROM_ROW), ...given].join()}`;

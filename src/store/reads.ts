@@ -45,7 +45,8 @@ export interface Dialect {
   /** How many addresses of a large subnet, or on ENIs, are read in one statement for people: SQLite reads them while this
    *  process waits. */
   readonly partMax: number;
-  /** The same for equal texts, and short: MySQL groups 30,000 long texts in a second, and their hashes in a tenth of that. */
+  /** The same for equal texts, and short: MySQL groups 30,000 long texts in a second, and their hashes in a tenth of
+   *  that. */
   fingerprint(column: Column): SQL;
   /** The end of an INSERT for a row whose key is there already: the columns are replaced, or nothing if there are
    *  none. */

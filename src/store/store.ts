@@ -179,8 +179,8 @@ export interface Store extends Looks, SightingStore {
   /** Returns the time of the newest record that is older than `ageMs` or not among the newest `recordsMax`, or a later
    *  time to which no other record belongs. By age, at most AGED_AT_ONCE_MS after the oldest. */
   historyEnd(ageMs: number, recordsMax: number): Promise<number>;
-  /** Deletes records up to that time, about TRIMMED_MAX at most, the oldest first, and as many EC2 calls. Returns whether some
-   *  may be left. */
+  /** Deletes records up to that time, about TRIMMED_MAX at most, the oldest first, and as many EC2 calls. Returns
+   *  whether some may be left. */
   trimHistory(until: number): Promise<boolean>;
   /** Returns the outcomes of moves that ended in store-down because they were not known in time, each once. Asks the
    *  database only when there are any. Throws store-down when none could be learned. */

@@ -153,7 +153,8 @@ const endOf = ({ isHeld, until, since }: Tenure): number =>
   isHeld ? Number.MAX_SAFE_INTEGER : (until ?? since ?? 0);
 
 /** The first and the last time at which the address was perhaps held. The clock of the ledger may have been set back
- *  meanwhile: then the end is noted as before the begin. Without a record of its end, a tenure that is over ended at once. */
+ *  meanwhile: then the end is noted as before the begin. Without a record of its end, a tenure that is over ended at
+ *  once. */
 function spanOf({ since, until, isHeld }: Tenure, now: number): [first: number, last: number] {
   const begin = since ?? until ?? now;
   const end = isHeld ? now : (until ?? begin);

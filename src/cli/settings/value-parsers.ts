@@ -148,7 +148,8 @@ export const storeUrl: Kind<string> = {
   },
 };
 
-/** Parses `given`. A complaint masks the password that a mistyped URL may hold. It continues a sentence that begins with the name of the setting. */
+/** Parses `given`. A complaint masks the password that a mistyped URL may hold. It continues a sentence that begins
+ *  with the name of the setting. */
 export function accept<T>(kind: Kind<T>, given: string): { value: T } | { complaint: string } {
   try {
     const value = kind.parse(given);

@@ -60,8 +60,9 @@ interface Who {
 export const OPEN_MAX = 10_000;
 
 /**
- * Serves `app` through node:http on every runtime, but to no web page unless `servesPages`. Clients of an https listener must present a certificate of the
- * client authority. Throws conflict when another process listens there, else unavailable or bad-request.
+ * Serves `app` through node:http on every runtime, but to no web page unless `servesPages`. Clients of an https
+ * listener must present a certificate of the client authority. Throws conflict when another process listens there,
+ * else unavailable or bad-request.
  */
 export async function listen(
   app: App,

@@ -42,8 +42,8 @@ export interface Assigned {
   readonly ready: readonly Allocation[];
   /** The rows whose addresses EC2 says are on another ENI. */
   readonly taken: readonly Allocation[];
-  /** Why no address is ready: EC2's last error, or that it did not answer, or the tenant's quota. Null if other requests or foreign ENIs
-   *  have every address that was tried. */
+  /** Why no address is ready: EC2's last error, or that it did not answer, or the tenant's quota. Null if other
+   *  requests or foreign ENIs have every address that was tried. */
   readonly error: IpamError | null;
   readonly calls: number;
   /** How many addresses EC2 refused one by one for an unknown reason. */

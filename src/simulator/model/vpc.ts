@@ -63,8 +63,8 @@ export function createVpc(options: VpcOptions) {
     aheadMs += ms;
   }
 
-  /** A call that only reads. `look` gets the time to read at; without one it reads the present. `sweeping`: the call has no filter and
-   *  no pagination. */
+  /** A call that only reads. `look` gets the time to read at; without one it reads the present. `sweeping`: the call
+   *  has no filter and no pagination. */
   function read<T>(action: string, look: (network: Network, at?: number) => T, sweeping = false): Outcome<T> {
     const struck = admit(action, null, sweeping);
     if ('kind' in struck) return struck;

@@ -3,9 +3,9 @@ import process from 'node:process';
 import { createPrivately, whileLocked } from './file.ts';
 
 /**
- * Runs `work` while no other process or call runs one with this file. Throws an error for which
- * `isLocked` holds when that takes longer than `boundMs`. The system ends the lock with the process, however that ends. The file stays: who waits
- * for it would hold one that nobody else can see.
+ * Runs `work` while no other process or call runs one with this file. Throws an error for which `isLocked` holds when
+ * that takes longer than `boundMs`. The system ends the lock with the process, however that ends. The file stays: who
+ * waits for it would hold one that nobody else can see.
  *
  * No runtime has flock(2). SQLite locks a file in the same way on all three.
  */
