@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Parts } from './cli/command.ts';
 import { version } from './cli/runtime.ts';
 import type { Config } from './cli/settings/config.ts';
+import { wait } from './cli/wait.ts';
 import { createEc2Time } from './cloud/ec2-time.ts';
 import { metadataOf, type ReadMetadata } from './cloud/imds.ts';
 import { createLaterEc2 } from './cloud/later-ec2.ts';
@@ -39,9 +39,6 @@ export async function assemble(config: Config, log: Log, observer?: Observer): P
   });
   const clock = () => performance.now();
   const deadlines = createDeadlineClock(clock, Date.now);
-  const wait = async (ms: number, signal?: AbortSignal) => {
-    await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
-  };
   const metadata = metadataOf(process.env);
   const time = createEc2Time(clock, Date.now, log);
   const ec2 = { ...config.aws, metadata, time, deadlineClock: deadlines, log };

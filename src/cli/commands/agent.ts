@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createAgentApp } from '../../agent/agent-app.ts';
 import { createCredentialFile } from '../../agent/credential.ts';
 import { createForwarding } from '../../agent/forward.ts';
@@ -20,6 +19,7 @@ import { createWitness } from '../../witness/witness.ts';
 import { type Context, command } from '../command.ts';
 import { runtimeName } from '../runtime.ts';
 import { AGENT_SETTINGS } from '../settings/settings.ts';
+import { wait } from '../wait.ts';
 
 /** At the end: how long the last requests may take beyond `--request-timeout`. */
 const LAST_REQUESTS_MS = 5_000;
@@ -37,9 +37,6 @@ export const agent = command({
   async run({ config, io, log }) {
     io.crashed.catch(error => log('error', 'uncaught error', { error }));
     const { servers, serverCa, boundMs } = settingsOf(config);
-    const wait = async (ms: number, signal?: AbortSignal) => {
-      await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
-    };
     const clock = () => performance.now();
     const shared = { servers, serverCa, send: sendCall, clock, wait, log };
     const identity = createIdentity({

@@ -5,7 +5,6 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { aborted } from '../../domain/abort.ts';
 import { formatCidr, parseCidr, routerOf } from '../../domain/address.ts';
 import { IpamError, isError } from '../../domain/error.ts';
@@ -14,6 +13,7 @@ import { command, type Io } from '../command.ts';
 import { loadConfig } from '../settings/config.ts';
 import { DEMO_SETTINGS, SERVE_SETTINGS } from '../settings/settings.ts';
 import { wholeNumber } from '../settings/value-parsers.ts';
+import { wait } from '../wait.ts';
 import { startServer } from './serve.ts';
 
 const CONTAINERS = ['web', 'db', 'cache'];
@@ -157,7 +157,7 @@ async function visits(socket: string, pool: string, signal: AbortSignal): Promis
         addresses.delete(name);
       }
     } catch {}
-    await sleep(VISIT_EVERY_MS, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
+    await wait(VISIT_EVERY_MS, signal);
   }
 }
 

@@ -1,5 +1,4 @@
 /** The command `status`: prints what the ledger has. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { readReport } from '../../views/report.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
@@ -9,6 +8,7 @@ import { printJson } from '../terminal/output.ts';
 import { statusLines } from '../terminal/status-text.ts';
 import { drawn } from '../terminal/styled.ts';
 import { watch } from '../terminal/watch.ts';
+import { wait } from '../wait.ts';
 
 /** A reading may be under way when --watch ends. */
 const CLOSE_MAX_MS = 1000;
@@ -38,7 +38,7 @@ export const status = command({
     if (everyMs !== null) {
       const title = 'ec2-ipam status';
       await watch({ read, lines: statusLines, title, asJson, everyMs, io, log, now: Date.now, wait });
-      await Promise.race([store.close(), sleep(CLOSE_MAX_MS)]);
+      await Promise.race([store.close(), wait(CLOSE_MAX_MS)]);
       return 0;
     }
     const report = await read();
@@ -50,6 +50,3 @@ export const status = command({
     return 0;
   },
 });
-
-const wait = (ms: number, signal: AbortSignal): Promise<void> =>
-  sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal is aborted
