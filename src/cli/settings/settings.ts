@@ -79,7 +79,7 @@ export const SETTINGS = {
     flag: 'state-dir',
     kind: text('FOLDER', 'the path of a folder'),
     fallback: { said: "/var/lib/ec2-ipam for root, else the user's state directory", of: stateFolder },
-    help: 'folder of an embedded store, of the key of an agent, and of the socket of who is not root',
+    help: 'folder of an embedded store, of the key of an agent, and of the socket of a user other than root',
   }),
   listen: list({
     flag: 'listen',
@@ -89,7 +89,7 @@ export const SETTINGS = {
       of: ({ isRoot }, earlier) =>
         `unix:${isRoot ? PLUGIN_SOCKET : `${resolve(earlier('state-dir'))}/ec2-ipam.sock`}`,
     },
-    help: 'address of the server for Docker; repeatable',
+    help: 'address to listen on; repeatable',
   }),
   adminListen: optional({
     flag: 'admin-listen',
@@ -226,13 +226,13 @@ export const SETTINGS = {
     flag: 'call-deadline',
     kind: duration('100ms', '60s'),
     fallback: '20s',
-    help: 'age of an intent after which its EC2 call is not sent',
+    help: 'age of an intent (an EC2 call, noted before it is sent) after which the call is not sent',
   }),
   intentGraceMs: one({
     flag: 'intent-grace',
     kind: duration('1s', '1h'),
     fallback: '930s',
-    help: 'age after which an unfinished intent is taken over; below 925s only for tests with the simulator',
+    help: 'age after which an intent without a result is taken over; below 925s only for tests with the simulator',
   }),
   reconcileEveryMs: one({
     flag: 'reconcile-every',
