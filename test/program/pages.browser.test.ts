@@ -2,6 +2,7 @@
 // names of containers are never markup. Method: the real Chromium and axe on two servers of one MariaDB, whose
 // clients start and stop containers.
 import type { Page } from 'playwright-core';
+import { openGate } from '../kit/databases/gate.ts';
 import { type MariaLedger, mariaLedger } from '../kit/databases/ledgers.ts';
 import { byLength } from '../kit/length.ts';
 import { startBundle } from '../kit/servers/bundle.ts';
@@ -23,6 +24,8 @@ const HOSTILE = `<img src=x onerror="alert(1)">`;
 const BLOCK = '10.0.0.0/24';
 const MAP = `/subnets/${SUBNET}?block=${BLOCK}`;
 const CLIENTS = 4;
+/** Longer than a page goes without hearing anything. */
+const SILENT_MS = 60_000;
 
 interface Context extends OnSite<MariaLedger> {
   readonly other: Site;
@@ -61,6 +64,8 @@ async function stop({ url }: Site, address: string): Promise<void> {
   assert.is(answer.kind, 'answered');
 }
 
+/** Also a window of 1280 that is enlarged four times, as WCAG 1.4.10 asks for. */
+const SMALLEST = { width: 320, height: 640 };
 const WAYS = ['light', 'dark', 'phone'] as const;
 /** The ways in which axe looks at the page. */
 const waysOf = byLength<(name: string) => readonly (typeof WAYS)[number][]>({
@@ -106,6 +111,9 @@ pages(
             assert.equal(await axeComplaints(page), [], `${name}, ${way}`);
             assert.not.ok(await isTooWide(page), `${name}, ${way}`);
             await keepPicture(page, `${name}-${way}`);
+            if (way !== 'phone') return;
+            await page.setViewportSize(SMALLEST);
+            assert.not.ok(await isTooWide(page), `${name}, on the smallest phone`);
           });
     })();
     looking.catch(() => {}); // it is awaited below
@@ -195,6 +203,28 @@ pages(
       await shows(page, '10.0.0.204', 'allocated', 'container later');
     });
     for (const address of ['10.0.0.203', '10.0.0.204']) await stop(site, address);
+  },
+);
+
+pages(
+  'a connection that ends without a word, as while a laptop sleeps: is noticed, and made anew',
+  async ({ site, at, browser }) => {
+    const gate = await openGate(Number(new URL(at).port));
+    await browser.look(`http://127.0.0.1:${gate.port}${MAP}`, 'light', async page => {
+      await page.clock.install();
+      await page.reload();
+      await says(page, 'live');
+      gate.blackHole(true);
+      await page.clock.fastForward(SILENT_MS);
+      await says(page, 'reconnecting');
+      await start(site, 'asleep', '10.0.0.209');
+      gate.blackHole(false);
+      await page.clock.fastForward(SILENT_MS);
+      await shows(page, '10.0.0.209', 'allocated', 'container asleep');
+      await says(page, 'live');
+    });
+    await gate.close();
+    await stop(site, '10.0.0.209');
   },
 );
 

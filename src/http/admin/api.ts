@@ -149,8 +149,9 @@ export function createApi(
     describeRoute({
       summary: 'What moves, as server-sent events',
       description:
-        'Each event `moved` has the newest cells of addresses that moved. `reset`: some were missed. `Last-Event-ID`, or ' +
-        `\`after\` with the \`lastEvent\` of a view, goes on after that event. ${READERS_MAX} clients at a time are served.`,
+        'Each event `moved` has the newest cells of addresses that moved. `reset`: some were missed. `beat`, each 15 s: the ' +
+        'connection works. `Last-Event-ID`, or `after` with the `lastEvent` of a view, goes on after that event. ' +
+        `${READERS_MAX} clients at a time are served.`,
       responses: {
         200: { description: 'Events.', content: { 'text/event-stream': { schema: resolver(MovedEvent) } } },
         ...failures(WITH_QUERY, { 503: 'Too many clients look already, or the server stops.' }),

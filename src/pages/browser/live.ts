@@ -5,6 +5,10 @@ import type { Word } from './word.ts';
 
 /** How long the page waits before it connects again, where the browser has given up. */
 const AGAIN_MS = 2000;
+/** A connection of which nothing was heard for so long is taken for lost: the server says something each 15 s. After a sleep, or
+ *  behind a tunnel, the browser may not know. */
+const SILENT_MS = 40_000;
+const LOOK_MS = 5000;
 
 interface Followed {
   /** `id`: of the event. */
@@ -20,6 +24,13 @@ export function follow(address: string, word: Word, followed: Followed): void {
   const url = new URL(address, location.href);
   let source: EventSource | null = null;
   let again: ReturnType<typeof setTimeout> | undefined;
+  /** By the time of day, which goes on while the machine sleeps. */
+  let heardAt = 0;
+  setInterval(() => {
+    if (source === null || Date.now() - heardAt < SILENT_MS) return;
+    word.connected(false);
+    connectIfSeen();
+  }, LOOK_MS);
   document.addEventListener('visibilitychange', connectIfSeen);
   connectIfSeen();
 
@@ -30,6 +41,11 @@ export function follow(address: string, word: Word, followed: Followed): void {
   }
   function connect(): EventSource {
     const opened = new EventSource(url);
+    const hear = () => {
+      heardAt = Date.now();
+    };
+    hear();
+    for (const type of ['open', 'moved', 'reset', 'beat']) opened.addEventListener(type, hear);
     opened.addEventListener('open', () => {
       word.connected(true);
       followed.missed();

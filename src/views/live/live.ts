@@ -28,8 +28,9 @@ const MESSAGES_MAX = 8;
 const TOLD_AT_ONCE_CHARS = 500_000;
 /** What moved meanwhile is told together. */
 const GATHER_MS = 200;
-/** So often readers are told that the connection works. */
+/** So often readers are told that the connection works. A comment would not reach the script of a page. */
 const BEAT_MS = 15_000;
+const BEAT = 'event: beat\ndata: {}\n\n';
 /** A reader who has taken nothing for so long is dropped. */
 const STUCK_MS = 60_000;
 
@@ -200,7 +201,7 @@ export function createLive(
   function beat(): void {
     cancelBeat = places.size > 0 ? later(beat, BEAT_MS) : null;
     for (const place of places) {
-      if (place.tell !== null) give(place, ': \n\n');
+      if (place.tell !== null) give(place, BEAT);
       else if (clock() - place.takenAt > STUCK_MS) {
         end(place);
         place.drop();
