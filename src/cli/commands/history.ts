@@ -3,7 +3,7 @@ import { covers, type Ipv4, numberOf, parseIpv4 } from '../../domain/address.ts'
 import { isCalled, shortId } from '../../domain/container.ts';
 import { IpamError } from '../../domain/error.ts';
 import type { Tenure } from '../../domain/history.ts';
-import { parseSubnetId, type SubnetId } from '../../domain/ids.ts';
+import { parseEniId, parseSubnetId, type SubnetId } from '../../domain/ids.ts';
 import type { Store } from '../../store/store.ts';
 import { command, JSON_OPTION } from '../command.ts';
 import { STORE_SETTINGS } from '../settings/settings.ts';
@@ -56,7 +56,7 @@ export const history = command({
     calls: {
       kind: onOff,
       fallback: 'off',
-      help: 'instead the EC2 calls that named it; of the last day, or as --since says',
+      help: 'instead the EC2 calls that named it; of the last day, of the day before --at, or as --since says',
     },
     json: JSON_OPTION,
   },
@@ -70,6 +70,7 @@ A call without a result has had no answer: what became of it was read from EC2, 
   async run({ args: [arg = ''], config, log, io, options, assemble }) {
     const ip = parseIpv4(arg);
     const only = options.subnet === null ? null : parseSubnetId(options.subnet, '--subnet');
+    if (options.eni !== null) parseEniId(options.eni, '--eni');
     const { store } = await assemble(config, log);
     if (options.calls) {
       if (options.container !== null)
@@ -88,10 +89,7 @@ A call without a result has had no answer: what became of it was read from EC2, 
     for (const { id, cidr } of subnets) {
       if (!covers(cidr, { first: number, last: number })) continue;
       const { rows, now } = await store.history(id, ip, TENURES_MAX);
-      if (options.at !== null && options.at > now + AHEAD_MS)
-        throw new IpamError('bad-request', 'the time of --at is still to come', {
-          hint: `by the ledger's clock it is ${timeOf(now)}`,
-        });
+      refuseFuture(options.at, now);
       const tenures = rows.filter(one => isAsked(one, options, now));
       found.push(...tenures.map(one => ({ subnet: id, ...one })));
     }
@@ -107,17 +105,26 @@ A call without a result has had no answer: what became of it was read from EC2, 
   },
 });
 
+function refuseFuture(at: number | null, now: number): void {
+  if (at !== null && at > now + AHEAD_MS)
+    throw new IpamError('bad-request', 'the time of --at is still to come', {
+      hint: `by the ledger's clock it is ${timeOf(now)}`,
+    });
+}
+
 /** The EC2 calls that named the address and began in the time that is asked for, newest first. A call has the subnet of
  *  its ENI; null: the ledger does not know the ENI any more, and it may have been any. */
 async function callsFor(store: Store, ip: Ipv4, only: SubnetId | null, { at, since, eni }: Asked) {
-  const { rows } = await store.ec2Calls(since ?? CALLS_MS, CALLS_MAX);
+  const { now } = await store.ec2Calls(0, 1);
+  refuseFuture(at, now);
+  const { rows } = await store.ec2Calls(since ?? CALLS_MS + Math.max(0, now - (at ?? now)), CALLS_MAX);
   const subnets = new Map((await store.enis()).map(({ id, subnet }) => [id, subnet]));
   const named = rows.filter(
     call =>
       call.ips.includes(ip) &&
       (eni === null || call.iface === eni) &&
       (only === null || (subnets.get(call.iface) ?? only) === only) &&
-      (at === null || call.at <= at),
+      (at === null || (call.at <= at && (since !== null || call.at >= at - CALLS_MS))),
   );
   return named.map(({ iface, at: begun, endedAt, ...call }) => ({
     ...{ at: timeOf(begun), ...call, eni: iface, subnet: subnets.get(iface) ?? null },

@@ -201,6 +201,25 @@ histories('--calls: shows what EC2 was asked for the address, and what came of i
   assert.is((await run('10.0.1.7', '--calls')).out, 'nothing is noted\n', 'of another address');
 });
 
+histories('--calls with --at: shows the calls of the day before that time', async ({ run, folder }) => {
+  let now = NOON + minutes(60);
+  const store = createSqliteStore(join(folder, 'ledger.sqlite'), { clock: () => now, origin: 'server-1' });
+  await make(store, 8, 'unassigned');
+  await make(store, 8, 'assign', { iface: ENI, ec2: { id: 'call-3' } });
+  now += minutes(90);
+  await make(store, 8, 'assigned', { ec2: { id: 'call-3', result: 'late' } });
+  await store.close();
+  const results = async (...argv: string[]) =>
+    JSON.parse((await run('10.0.1.8', '--calls', '--json', ...argv)).out).calls.map(
+      (one: { result: unknown }) => one.result,
+    );
+  assert.equal(await results('--at', '2026-11-24T13:30Z'), ['late']);
+  assert.equal(await results('--at', '2026-11-24T12:30Z'), []);
+  assert.equal(await results('--at', '2026-11-26T13:30Z'), []);
+  const at = new Date(NOW + minutes(60)).toISOString();
+  assert.match((await run('10.0.1.8', '--calls', '--at', at)).err, /the time of --at is still to come/);
+});
+
 histories(
   '--calls: tells two subnets with one CIDR apart by the ENI of the call',
   async ({ run, folder }) => {
@@ -236,6 +255,8 @@ for (const [what, argv] of [
   ['a day that its month has not', ['10.0.1.7', '--at', '2026-02-30T12:05Z']],
   ['the calls of a container', ['10.0.1.7', '--calls', '--container', 'web']],
   ['no address', ['10.0.1']],
+  ['what is no ENI', ['10.0.1.7', '--eni', 'web']],
+  ['what is no ENI, for calls', ['10.0.1.7', '--calls', '--eni', 'web']],
   ['a subnet that the ledger has not', ['10.0.1.7', '--subnet', 'subnet-0ff' as SubnetId]],
 ] as const)
   histories(`${what}: is wrong usage`, async ({ run }) => assert.is((await run(...argv)).status, 2));
