@@ -152,7 +152,7 @@ export function createEnis(context: IpamContext): Enis {
       observed.instance === null ? null : addressLimitOf(asking, observed.instance),
       knownOrSurveyed(asking, observed.subnet),
     ]);
-    await (noted?.ours ? noteObserved(asking, [observed]) : noteAll(asking, observed));
+    await (noted?.ours && !isElsewhere(noted) ? noteObserved(asking, [observed]) : noteAll(asking, observed));
     await store.move(arrivedOn(observed, before.rows, before.now));
     const eni = refreshed(noted, observed, addressLimit, before.now);
     await store.saveEnis([eni]);

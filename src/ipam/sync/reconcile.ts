@@ -10,7 +10,7 @@ import { type IpamContext, urgently } from '../context.ts';
 import { isProvedBy, learnIdentity, seesAnother } from '../ec2/account.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { repair } from '../ec2/recover.ts';
-import { arrivedOn, refreshed, sightingsOn } from '../ec2/survey.ts';
+import { arrivedOn, noteAll, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { withTenants } from '../ec2/tenants.ts';
 import { unassignUnreached } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
@@ -42,6 +42,8 @@ interface View {
   readonly isProved: boolean;
   /** The ENIs of the ledger whose record differs from what EC2 shows, as EC2 shows them. */
   readonly changed: readonly LedgerEni[];
+  /** Embedded: those of them that have come back to this instance. */
+  readonly returned: readonly CloudEni[];
 }
 
 async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promise<View> {
@@ -62,6 +64,10 @@ async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promi
     const seen = enis.get(eni.id);
     return eni.ours && seen !== undefined ? asShown(eni, seen, now) : [];
   });
+  const isHere = (eni: LedgerEni) => instance !== null && eni.instance === instance;
+  const returned = changed.flatMap(eni =>
+    isHere(eni) && !known.some(one => one.id === eni.id && isHere(one)) ? (enis.get(eni.id) ?? []) : [],
+  );
   const current = known.filter(eni => eni.ours).map(eni => changed.find(one => one.id === eni.id) ?? eni);
   const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
   const shown = known.find(eni => eni.ours && enis.has(eni.id));
@@ -78,6 +84,7 @@ async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promi
     known: current,
     isProved,
     changed,
+    returned,
     ours: new Set(ours.map(eni => eni.id)),
   };
 }
@@ -203,6 +210,8 @@ export async function reconcile(
   scope: Scope = 'whole',
 ): Promise<boolean> {
   const seen = await view(context, subnet, scope);
+  // Requests are served on them as soon as the ledger has them here.
+  for (const eni of seen.returned) await noteAll(context, eni);
   if (seen.changed.length > 0) await context.store.saveEnis(seen.changed);
   await context.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);

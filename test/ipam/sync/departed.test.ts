@@ -1,7 +1,7 @@
 // Goal: what is on an ENI that leaves the instance of an embedded ledger comes back to the subnet, and nothing is asked of
 // EC2 for it any more. Method: two embedded ledgers on one simulated VPC, and ENIs that are detached, moved, deleted.
 import { parseCidr } from '../../../src/domain/address.ts';
-import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
+import { LATE_READS_MS, type Status } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/eni-departure.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
@@ -11,7 +11,7 @@ import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ASSIGN, ENI_A, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import { assignTo, failure, POLICY, type World, world } from '../../kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
@@ -153,6 +153,47 @@ departing('back after that, it is ours again, and what it brings along is occupi
   assert.is(row.iface, ENI_A);
   assert.ok(!brought.includes(row.ip));
 });
+
+departing('back, it is served when what it brings along is occupied, and not before', async () => {
+  const { w, pass } = site();
+  const other = world({ beside: w, instance: THERE, policy: { warmMin: 0, warmMax: 1 } });
+  await w.request(ENI_A);
+  w.reattach(ENI_A, THERE);
+  await pass();
+  const theirs = await other.request(ENI_A);
+  assert.is(await w.statusOf(theirs.ip), 'free');
+  w.reattach(ENI_A, HERE);
+  const before: Status[] = [];
+  w.intercept('saveEnis', real => async enis => {
+    before.push(await w.statusOf(theirs.ip));
+    await real(enis);
+  });
+  await pass();
+  assert.equal(before, ['occupied']);
+  assert.is((await w.store.eni(ENI_A))?.instance, HERE);
+});
+
+for (const how of ['a request', 'the reconciler'] as const)
+  departing(`back, and found by ${how}: a call elsewhere for what it brings along is awaited`, async () => {
+    const { w, pass } = site();
+    w.reattach(ENI_B, HERE);
+    await w.request(ENI_A);
+    const [row] = await w.freeRows(1, { eni: ENI_B });
+    w.detach(ENI_A);
+    await pass();
+    assert.ok(row);
+    const [intent] = await w.store.move([{ row, move: 'assign', iface: ENI_B }]);
+    assert.ok(intent);
+    w.putOn(ENI_A, row.ip);
+    w.attach(ENI_A, HERE, 1);
+    const found = how === 'a request' ? w.enis.adopt(ENI_A) : pass();
+    await w.time.wait(1_000);
+    assert.is((await w.store.eni(ENI_A))?.instance, null);
+    await w.store.move([{ row: intent, move: 'refused' }]);
+    await found;
+    assert.is((await w.store.eni(ENI_A))?.instance, HERE);
+    assert.is(await w.statusOf(row.ip), 'occupied');
+  });
 
 departing('what was seen of an earlier absence does not count for a later one', async () => {
   const { w, pass } = site();
