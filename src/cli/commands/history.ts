@@ -78,8 +78,10 @@ A call without a result has had no answer: what became of it was read from EC2, 
           hint: 'leave out --container or --calls',
         });
       await namedSubnets(store, only === null ? [] : [only]);
-      const calls = await callsFor(store, ip, only, options);
+      const { calls, isAll } = await callsFor(store, ip, only, options);
       await store.close();
+      if (!isAll)
+        io.err.write(`only the newest ${CALLS_MAX} calls were read, and older ones may have named it\n`);
       print(io.out, options.json, { address: ip, calls }, callsText(calls));
       return 0;
     }
@@ -126,13 +128,14 @@ async function callsFor(store: Store, ip: Ipv4, only: SubnetId | null, { at, sin
       (only === null || (subnets.get(call.iface) ?? only) === only) &&
       (at === null || (call.at <= at && (since !== null || call.at >= at - CALLS_MS))),
   );
-  return named.map(({ iface, at: begun, endedAt, ...call }) => ({
+  const calls = named.map(({ iface, at: begun, endedAt, ...call }) => ({
     ...{ at: timeOf(begun), ...call, eni: iface, subnet: subnets.get(iface) ?? null },
     tookMs: endedAt === null ? null : endedAt - begun,
   }));
+  return { calls, isAll: rows.length < CALLS_MAX };
 }
 
-function callsText(calls: Awaited<ReturnType<typeof callsFor>>): string {
+function callsText(calls: Awaited<ReturnType<typeof callsFor>>['calls']): string {
   if (calls.length === 0) return 'nothing is noted\n';
   return table(
     ['AT', 'ACTION', 'ENI', 'SUBNET', 'ADDRESSES', 'TOOK', 'RESULT'],

@@ -7,10 +7,11 @@ import { type Ipv4, parseCidr } from '../../../src/domain/address.ts';
 import type { Allocation } from '../../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../../src/domain/ids.ts';
 import { createSqliteStore } from '../../../src/store/sqlite/store.ts';
+import { CHANGES_MAX } from '../../../src/store/store.ts';
 import { keptIo } from '../../kit/cli.ts';
 import { removeFolder, tempFolder } from '../../kit/folders.ts';
-import { eniWith, make, makeReady, newRow } from '../../kit/ledger.ts';
-import { ENI, SUBNET } from '../../kit/rows.ts';
+import { eniWith, make, makeReady, newRow, rowsOf } from '../../kit/ledger.ts';
+import { ENI, range, SUBNET } from '../../kit/rows.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 
 interface Context {
@@ -218,6 +219,24 @@ histories('--calls with --at: shows the calls of the day before that time', asyn
   assert.equal(await results('--at', '2026-11-26T13:30Z'), []);
   const at = new Date(NOW + minutes(60)).toISOString();
   assert.match((await run('10.0.1.8', '--calls', '--at', at)).err, /the time of --at is still to come/);
+});
+
+histories('--calls: says so where there are more calls than it reads', async ({ run, folder }) => {
+  const store = createSqliteStore(join(folder, 'ledger.sqlite'));
+  const lasts = range(CHANGES_MAX / 4, 9);
+  await store.add(lasts.map(last => newRow(last)));
+  let calls = 0;
+  while (calls < 10_000) {
+    const sent = (await rowsOf(store, lasts)).map(row => ({
+      ...{ row, move: 'assign' as const, iface: ENI, ec2: { id: `call-n${calls++}` } },
+    }));
+    const refused = (await store.move(sent)).map(row => ({ row, move: 'refused' as const }));
+    await store.move(refused);
+  }
+  await store.close();
+  const { status, out, err } = await run('10.0.1.8', '--calls');
+  assert.equal([status, out], [0, 'nothing is noted\n']);
+  assert.is(err, 'only the newest 10000 calls were read, and older ones may have named it\n');
 });
 
 histories(
