@@ -8,7 +8,7 @@ export interface Mutant {
   /** Occurs once in the file. */
   readonly find: string;
   readonly replace: string;
-  /** Operations that are to be drawn more often, where few histories would show it. */
+  /** Operations that are to be drawn more often, where few histories would show it; much more often, if named twice. */
   readonly focus?: readonly OperationName[];
 }
 
@@ -39,7 +39,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'call.resolve([...moved.values()])',
   },
   "a stranger's lock fails all who wait": {
-    focus: ['stranger locks rows'],
+    focus: ['stranger locks rows', 'stranger locks rows', 'crowd hangs up', 'crowd hangs up'],
     file: 'src/store/group-commit.ts',
     find: 'if (error instanceof LockedError) await split(batch, error.tell);',
     replace: 'if (error instanceof LockedError) fail(batch, error.tell([]));',
@@ -138,7 +138,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: "isError(error, 'ec2-not-found') ||",
   },
   'an ENI that is not found from anywhere is gone': {
-    focus: ['server at a wrong place'],
+    focus: ['server at a wrong place', 'server at a wrong place', 'run'],
     file: 'src/ipam/sync/holders.ts',
     find: "return (await isGone(context, eni)) ? { kind: 'gone' } : undefined;",
     replace: "return { kind: 'gone' };",
@@ -251,6 +251,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/ipam/ec2/survey.ts',
     find: '    .filter(batch => batch.every(isThere))\n    .flat()\n',
     replace: '    .flat()\n    .filter(isThere)\n',
+    focus: ['stranger assigns', 'stranger assigns', 'call hangs', 'call applies late', 'run'],
   },
   'no call while one has had no answer': {
     file: 'src/domain/unanswered.ts',
@@ -465,13 +466,13 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'isSameHolding(row, claimed);',
   },
   'a rollback is dropped when the address was missed or found meanwhile': {
-    focus: ['unheard claim is repaired', 'run'],
+    focus: ['unheard claim is repaired', 'unheard claim is repaired', 'eni moved between hosts', 'run'],
     file: 'src/ipam/request/rollback.ts',
     find: 'row.repeatedAt === claimed.repeatedAt;',
     replace: '(claimed.requestId === null || row.generation === claimed.generation);',
   },
   'the instance of a former holder counts under the claim of an old server': {
-    focus: ['old server gives', 'host trespasses', 'eni moved between hosts'],
+    focus: ['old server gives', 'old server gives', 'run'],
     file: 'src/domain/allocation.ts',
     find: 'row.claimedAt === null || row.claimedAt === row.movedAt',
     replace: 'row.claimedAt === null || row.claimedAt > 0',

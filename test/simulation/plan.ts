@@ -31,12 +31,13 @@ export interface Op {
   readonly dice: Dice;
 }
 
-/** Operations in focus are drawn so many times as often. */
+/** Operations in focus are drawn so many times as often; those that are named twice, so many times again. */
 const FOCUSED = 10;
 
 /** `focus`: operations that are drawn more often. */
 export function drawPlan(random: Random, focus: readonly OperationName[] = []): Op[] {
-  const weightOf = (name: OperationName) => OPERATIONS[name].weight * (focus.includes(name) ? FOCUSED : 1);
+  const weightOf = (name: OperationName) =>
+    OPERATIONS[name].weight * FOCUSED ** focus.filter(one => one === name).length;
   const weights = Object.fromEntries(OPERATION_NAMES.map(name => [name, weightOf(name)])) as Record<
     OperationName,
     number

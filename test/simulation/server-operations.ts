@@ -130,10 +130,10 @@ export const SERVER_OPERATIONS = {
     ledger.awayUntil = clock.now + spread(200_000, long);
   }),
   'server at a wrong place': on(2, anyLedger, (world, ledger, [, where, long]) => {
-    const forMs = spread(MISPLACED_MS_MAX, long);
+    const forMs = long % 6 === 0 ? MISPLACED_MS_MAX : spread(MISPLACED_MS_MAX, long);
     startMisplaced(world, ledger, where, forMs);
     if (long % 3 > 0) return;
-    // The other servers of the ledger are frozen for as long.
+    // The other servers of the ledger are frozen for as long, so that it compares the subnets each time.
     for (const server of world.servers)
       if (server.ledger === ledger && server.process.state === 'running')
         suspend(world, server.process, 'freeze', forMs);

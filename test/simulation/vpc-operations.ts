@@ -1,6 +1,7 @@
 /** What EC2 does, and what others do in the VPC. */
 import { fromNumber, type Ipv4, sizeOf } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
+import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Fault } from '../../src/simulator/model/faults.ts';
 import { keyOf, LATE_CALL_MS_MAX, LATE_READ_MS_MAX, type Port, STRANGER } from './layout.ts';
 import {
@@ -210,6 +211,17 @@ function deleteEni(world: World, { eni, subnet }: Port): void {
   for (const ip of secondaries) oracle.takenOff(subnet, eni, ip);
   ec2.vpc.network.deleteEni(eni);
   oracle.note(`${eni} is deleted`);
+}
+
+/** Moves the ENI to the instance, at any time: what EC2 refuses is not done. */
+export function moveTo(world: World, port: Port, instance: InstanceId): void {
+  if (world.oracle.instanceOf(port.eni) === instance) return;
+  try {
+    detach(world, port.eni);
+    attach(world, port, instance);
+  } catch (error) {
+    if (!(error instanceof Ec2Error)) throw error;
+  }
 }
 
 /** Returns false when it is attached to nothing. */
