@@ -1,10 +1,13 @@
 /** The error of a request that finds no address: it names the full ENI, tenant or subnet, and what to do. */
 import { formatCidr } from '../../domain/address.ts';
+import { LATE_READS_MS } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import { atQuota } from '../../domain/tenant.ts';
 import type { Policy } from '../context.ts';
 import type { Home } from '../ec2/enis.ts';
 import type { Filled } from '../pool/refill.ts';
+
+const STAYS_AWAY = `one that was unassigned from an ENI returns to it after ${LATE_READS_MS / 60_000} minutes`;
 
 /** `held` is the number of addresses on the ENI; null if EC2 refused one more and the number is unknown. */
 export type Exhausted =
@@ -23,6 +26,8 @@ export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: E
   return new IpamError(
     'exhausted',
     `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}`,
-    { hint: 'run `ec2-ipam recycle` to unassign idle ones, or use a larger subnet' },
+    {
+      hint: `run \`ec2-ipam recycle\` to unassign idle ones of other ENIs, or use a larger subnet; ${STAYS_AWAY}`,
+    },
   );
 }

@@ -173,6 +173,10 @@ requesting('an empty subnet is said to be empty', async () => {
   const error = await failure(w.request(ENI_B));
   assert.is(error.code, 'exhausted');
   assert.match(error.line, /subnet-0a1 \(10\.0\.1\.0\/28\) has no free address left for eni-0b/);
+  assert.match(
+    error.line,
+    /recycle` .* of other ENIs, .*; one that was unassigned .* returns to it after 5 minutes$/,
+  );
 });
 
 requesting('an unknown ENI is an error and changes nothing', async () => {
