@@ -29,7 +29,10 @@ export const AddressView = v.object({
     v.array(Tenure),
     'Who held it, newest first. With `--history off` the holding of now at most.',
   ),
-  calls: described(v.array(Ec2Call), 'The EC2 calls of the last day that named it, newest first.'),
+  calls: described(
+    v.array(Ec2Call),
+    "The latest 50 EC2 calls that named it, of the ledger's latest 2,000 and of the last day, newest first.",
+  ),
 });
 export type AddressView = v.InferOutput<typeof AddressView>;
 

@@ -52,7 +52,7 @@ export const EniView = v.object({
   moves: described(v.array(Cell), 'The addresses that moved last, the last one first.'),
   calls: described(
     v.array(Ec2Call),
-    'Its EC2 calls of the last day, newest first. Empty with `--history off`.',
+    "Its latest 50 EC2 calls, of the ledger's latest 2,000 and of the last day, newest first. Empty with `--history off`.",
   ),
 });
 export type EniView = v.InferOutput<typeof EniView>;
