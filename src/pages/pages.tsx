@@ -31,7 +31,6 @@ interface Page {
 type Show = (context: Context) => Promise<Page | null>;
 
 const HTML = 'text/html; charset=utf-8';
-/** Of a search, as its input allows. */
 
 /** Serves all paths that are not the API's, stylesheet and script too. It never throws. */
 export function createPages({ views, version, log }: Parts): { fetch(request: Request): Promise<Response> } {
@@ -104,7 +103,7 @@ export function createPages({ views, version, log }: Parts): { fetch(request: Re
     if (isError(error, 'bad-request'))
       return await send(context, 400, failure('The request cannot be answered', error.line));
     if (isError(error, 'store-down', 'unavailable'))
-      return await send(context, 503, failure('The ledger cannot be read now', error.line));
+      return await send(context, 503, failure('The ledger cannot be read now', error.line, SOON_MS));
     log('error', 'page not made', { error });
     return await send(context, 500, failure('The page could not be made', 'The log of the server says why.'));
   });
@@ -128,8 +127,9 @@ async function mapOf(views: Views, id: string, block: string | null, found: stri
   return await views.subnet(id, found.replace(/\.\d+$/, '.0/24'));
 }
 
-const failure = (title: string, line: string): Page => ({
-  frame: { title },
+/** `everyMs`: how often it is tried again; undefined: never. */
+const failure = (title: string, line: string, everyMs?: number): Page => ({
+  frame: { title, ...(everyMs === undefined ? {} : { everyMs }) },
   content: (
     <>
       <h1>{title}</h1>

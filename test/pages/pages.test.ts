@@ -301,7 +301,9 @@ pages('a bad address, a store that is away: say so in one line', async () => {
   const bad = await get('/', failing(new IpamError('bad-request', `"${HOSTILE}" is no subnet`)));
   assert.is(bad.status, 400);
   assert.match(bad.text, '&quot; is no subnet');
-  assert.is((await get('/', failing(new IpamError('store-down', 'it is away')))).status, 503);
+  const { status, text } = await get('/', failing(new IpamError('store-down', 'it is away')));
+  assert.is(status, 503);
+  assert.match(text, / data-every="5000"/);
 });
 
 pages('a bug: is logged, and not shown', async () => {

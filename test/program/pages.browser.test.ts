@@ -250,6 +250,24 @@ pages(
   },
 );
 
+pages('a page that is opened while the ledger is away: comes when it is back', async ({ at, browser }) => {
+  await browser.look(at + MAP, 'light', async page => {
+    await page.route(at + MAP, async route => {
+      const text = await (await route.fetch()).text();
+      const body = text
+        .replace(/<title>.*?<\/title>/, '<title>Away</title>')
+        .replace(/<main[\s\S]*<\/main>/, '<main><h1>Away</h1></main>')
+        .replace(/ data-live="[^"]*" data-every="\d+"/, ' data-every="1000"');
+      await route.fulfill({ status: 503, contentType: 'text/html; charset=utf-8', body });
+    });
+    await page.reload();
+    await page.locator('h1', { hasText: 'Away' }).waitFor();
+    await page.unroute(at + MAP);
+    await says(page, 'live');
+    await cell(page, '10.0.0.200').waitFor();
+  });
+});
+
 pages('an ENI: gets the cells of addresses that come, and loses those that go', async context => {
   const { site, at, browser } = context;
   await start(site, 'stays', '10.0.0.207');

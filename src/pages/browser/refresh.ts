@@ -43,18 +43,21 @@ export function createRefresh(page: Document, cells: Cells, word: Word): (after?
 /** Returns the last event before the page was made. */
 async function take(page: Document, cells: Cells): Promise<string> {
   const answer = await fetch(location.href, { signal: AbortSignal.timeout(FETCH_MAX_MS) });
-  if (answer.status === GONE) {
-    location.reload();
-    await new Promise(() => {}); // this page ends
-  }
+  if (answer.status === GONE) await reload();
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const newer = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  if (newer.title !== page.title) await reload(); // this one says why there was no such page
   cells.take(newer);
   for (const part of page.querySelectorAll('[data-fresh]')) {
     const now = newer.querySelector(`[data-fresh="${part.getAttribute('data-fresh')}"]`);
     if (now !== null && !now.isEqualNode(part)) replace(part, now);
   }
   return new URL(newer.body.dataset.live ?? '', location.href).searchParams.get('after') ?? '';
+}
+
+async function reload(): Promise<void> {
+  location.reload();
+  await new Promise(() => {}); // this page ends
 }
 
 /** Keeps the focus where it was: on the link to the same place. */
