@@ -93,7 +93,8 @@ export function createMemoryHistory(
     },
     async historyEnd(ageMs, recordsMax) {
       const beyond = records.toSorted((a, b) => b.at - a.at)[recordsMax];
-      const oldest = Math.min(...[...records, ...calls.values()].map(({ at }) => at));
+      const all = [...records, ...calls.values()];
+      const oldest = all.reduce((first, { at }) => Math.min(first, at), Number.POSITIVE_INFINITY);
       return Math.max(Math.min(clock() - ageMs - 1, oldest + AGED_AT_ONCE_MS), beyond?.at ?? 0);
     },
     async trimHistory(until) {
