@@ -330,7 +330,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return longEnough ? null : null;',
   },
   'what is ready is given up on a read that may be late': {
-    focus: ['late reads', 'recycle', 'run named'],
+    focus: ['late reads', 'late reads', 'recycle', 'run named', 'crowd hangs up', 'crowd hangs up'],
     file: 'src/domain/drift.ts',
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',
