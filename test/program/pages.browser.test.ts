@@ -238,7 +238,7 @@ pages(
       await page.route(at + MAP, route => route.fulfill({ status, body: `<h1>status ${status}</h1>` }));
       const ip = await start(site, 'unread');
       await says(page, 'not up to date');
-      await page.unroute(at + MAP);
+      await page.unrouteAll({ behavior: 'wait' });
       await says(page, 'live');
       status = 404;
       await page.route(at + MAP, route =>
@@ -262,7 +262,7 @@ pages('a page that is opened while the ledger is away: comes when it is back', a
     });
     await page.reload();
     await page.locator('h1', { hasText: 'Away' }).waitFor();
-    await page.unroute(at + MAP);
+    await page.unrouteAll({ behavior: 'wait' });
     await says(page, 'live');
     await cell(page, '10.0.0.200').waitFor();
   });
