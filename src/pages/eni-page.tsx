@@ -48,7 +48,7 @@ export const EniPage = ({ view }: { view: EniView }) => (
     <div data-fresh="calls">
       {view.calls.length === 0 ? null : (
         <>
-          <h2>EC2 calls of the last day</h2>
+          <h2>Latest EC2 calls</h2>
           <Calls calls={view.calls} />
         </>
       )}
