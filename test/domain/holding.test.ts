@@ -1,0 +1,49 @@
+// Goal: a release ends the holding that it was sent for, and none that began later, however the store's clock was set.
+// Method: a release without an answer, and looks at the row, by a process whose clock begins at 0.
+import { afterLook, afterTry, judge, type Look, onArrival } from '../../src/domain/holding.ts';
+import { rowWith } from '../kit/rows.ts';
+import { assert, suite } from '../kit/uvu.ts';
+
+const holding = suite('the holding that a release is to end');
+
+const at = (ms: number) => ({ least: ms, most: ms });
+/** What the store's clock shows when ours shows 0. */
+const STORE = 1_000_000;
+
+/** A look at the row, which was claimed again, that the store answers with its clock at the end. */
+const look = (row: Look['row'], sentMs: number, heardMs: number): Look => ({
+  row,
+  now: STORE + heardMs,
+  sentAt: at(sentMs),
+  heardAt: at(heardMs),
+});
+
+for (const backMs of [0, 954])
+  holding(
+    `its try had no answer, and the store's clock was set back by ${backMs} ms shortly before: the next holding is kept`,
+    () => {
+      const first = rowWith({ status: 'allocated', movedAt: STORE - 30_000, restedSince: null });
+      const next = {
+        ...first,
+        movedAt: STORE + 20,
+        restedSince: STORE + 10,
+        generation: first.generation + 2,
+      };
+      let known = afterTry(onArrival(at(0), STORE + backMs), first, false, at(0));
+      const judgements = [look(next, 60, 1_916), look(next, 1_920, 1_925), look(next, 1_930, 1_935)].map(
+        seen => {
+          known = afterLook(known, seen);
+          return judge(known, seen);
+        },
+      );
+      assert.equal(judgements, ['again', 'again', 'kept']);
+    },
+  );
+
+holding('its try had no answer and was not made: the holding is ended', () => {
+  const first = rowWith({ status: 'allocated', movedAt: STORE - 30_000, restedSince: null });
+  const seen = look(first, 60, 1_916);
+  const known = afterLook(afterTry(onArrival(at(0), STORE), first, false, at(0)), seen);
+  assert.is(judge(known, seen), 'meant');
+});
+holding.run();
