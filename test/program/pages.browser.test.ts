@@ -250,6 +250,19 @@ pages(
   },
 );
 
+pages('a page whose title the browser has translated: goes on, and is not loaded anew', async context => {
+  const { site, at, browser } = context;
+  await browser.look(at + MAP, 'light', async page => {
+    await says(page, 'live');
+    await page.evaluate("document.title = 'Carte'; globalThis.isSame = true");
+    const readAnew = () => page.waitForResponse(at + MAP);
+    const [ip] = await Promise.all([start(site, 'translated'), readAnew()]);
+    // Were the page loaded anew, this would be its own answer.
+    await Promise.all([stop(site, ip), readAnew()]);
+    assert.is(await page.evaluate('globalThis.isSame'), true);
+  });
+});
+
 pages('a page that is opened while the ledger is away: comes when it is back', async ({ at, browser }) => {
   await browser.look(at + MAP, 'light', async page => {
     await page.route(at + MAP, async route => {

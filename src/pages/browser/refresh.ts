@@ -13,6 +13,7 @@ const GONE = 404;
  *  again after the pause, and so is a page from before the event `after`: the server keeps its counts for a second. A page
  *  that is no more is loaded as it is now. */
 export function createRefresh(page: Document, cells: Cells, word: Word): (after?: string) => void {
+  const { title } = page; // now: a browser that translates the page changes it later
   let heard = '';
   let isWanted = false;
   let isBusy = false;
@@ -22,7 +23,7 @@ export function createRefresh(page: Document, cells: Cells, word: Word): (after?
     while (isWanted) {
       isWanted = false;
       try {
-        const madeAfter = await take(page, cells);
+        const madeAfter = await take(page, title, cells);
         isWanted ||= isBefore(madeAfter, heard);
         word.read(true);
       } catch {
@@ -41,12 +42,12 @@ export function createRefresh(page: Document, cells: Cells, word: Word): (after?
 }
 
 /** Returns the last event before the page was made. */
-async function take(page: Document, cells: Cells): Promise<string> {
+async function take(page: Document, title: string, cells: Cells): Promise<string> {
   const answer = await fetch(location.href, { signal: AbortSignal.timeout(FETCH_MAX_MS) });
   if (answer.status === GONE) await reload();
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const newer = new DOMParser().parseFromString(await answer.text(), 'text/html');
-  if (newer.title !== page.title) await reload(); // this one says why there was no such page
+  if (newer.title !== title) await reload(); // this one says why there was no such page
   cells.take(newer);
   for (const part of page.querySelectorAll('[data-fresh]')) {
     const now = newer.querySelector(`[data-fresh="${part.getAttribute('data-fresh')}"]`);
