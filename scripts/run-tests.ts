@@ -18,16 +18,20 @@ process.stdout.write = ((chunk: string | Uint8Array, ...rest: never[]) => {
 // fails its test then.
 const unheard = new Map<Promise<unknown>, unknown>();
 process.on('unhandledRejection', (reason, promise) => void unheard.set(promise, reason));
-process.on('rejectionHandled', promise => void unheard.delete(promise));
+// Deno tells the reason first.
+process.on('rejectionHandled', (...told: Promise<unknown>[]) => {
+  for (const one of told) unheard.delete(one);
+});
 
 await run(
   files.map(file => ({ name: file, file: resolve(file) })),
   { bail: false },
-);
+).catch(error => void unheard.set(Promise.resolve(), error)); // a file that cannot be loaded
+await new Promise(resolve => setImmediate(resolve)); // the last test may have left one, or have waited for one
 
 const plain = output.replaceAll(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '');
 const count = (label: string) => Number(plain.match(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'm'))?.[1] ?? 0);
-for (const reason of unheard.values()) write(`   FAIL  nobody waited for it\n    ${inspect(reason)}\n\n`);
+for (const reason of unheard.values()) write(`   FAIL  outside the tests\n    ${inspect(reason)}\n\n`);
 // A throwing after() fails no test of uvu, but sets the exit code.
 const failed = Math.max(count('Total') - count('Passed') + unheard.size, process.exitCode ? 1 : 0);
 write(`${count('Passed')} passed, ${failed} failed, ${count('Skipped')} skipped\n`);

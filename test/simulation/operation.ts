@@ -35,7 +35,7 @@ export const on = <T>(
   },
 });
 
-const isRunning = ({ process }: Engine | Server): boolean => process.state === 'running';
+export const isRunning = ({ process }: Engine | Server): boolean => process.state === 'running';
 
 export const runningPlaces = (world: World): Place[] =>
   world.places().filter(({ engine }) => isRunning(engine));

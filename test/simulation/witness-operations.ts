@@ -7,6 +7,7 @@ import {
   anyContainer,
   anyEngine,
   type Dice,
+  isRunning,
   type Operation,
   of,
   on,
@@ -85,7 +86,7 @@ export const WITNESS_OPERATIONS = {
         const network = engine.networks.find(({ port }) => port.eni === leak.eni);
         if (network === undefined || !ips.includes(leak.ip)) continue;
         await giveUp(world, network.port, leak);
-        void engine.run(network, leak.ip);
+        if (isRunning(engine)) void engine.run(network, leak.ip); // it may have been killed meanwhile
       }
       await world.clock.wait(GIVEN_ANEW_MS);
     };
