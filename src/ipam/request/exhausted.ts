@@ -7,7 +7,7 @@ import type { Policy } from '../context.ts';
 import type { Home } from '../ec2/enis.ts';
 import type { Filled } from '../pool/refill.ts';
 
-const STAYS_AWAY = `one that was unassigned from an ENI returns to it after ${LATE_READS_MS / 60_000} minutes`;
+const STAYS_AWAY = `one that was unassigned from an ENI returns to it after ${LATE_READS_MS / 60_000} minutes at the earliest`;
 
 /** `held` is the number of addresses on the ENI; null if EC2 refused one more and the number is unknown. */
 export type Exhausted =

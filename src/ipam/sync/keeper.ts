@@ -191,8 +191,8 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
       await wait(TRIM_PAUSE_MS, stopped.signal);
   }
 
-  /** How far the ledger's clock is ahead of this machine's. One of them is wrong: a record that only the ledger's calls old
-   *  is kept. */
+  /** How far the ledger's clock is ahead of this machine's. One of them is wrong: what is old by
+   *  the ledger's only is kept. */
   async function aheadMs(): Promise<number> {
     if (timeOfDay === undefined) return 0;
     const { now } = await store.servers();

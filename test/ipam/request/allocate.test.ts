@@ -175,7 +175,7 @@ requesting('an empty subnet is said to be empty', async () => {
   assert.match(error.line, /subnet-0a1 \(10\.0\.1\.0\/28\) has no free address left for eni-0b/);
   assert.match(
     error.line,
-    /recycle` .* of other ENIs, .*; one that was unassigned .* returns to it after 5 minutes$/,
+    /recycle` .* of other ENIs, .*; one that was unassigned .* returns to it after 5 minutes at the earliest$/,
   );
 });
 
