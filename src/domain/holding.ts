@@ -115,16 +115,14 @@ function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { mo
 
 /** Whether the first try, which had no answer, ended the old holding and the row was claimed again afterwards. The old
  *  holding may also have ended before, at another server: then the row was released before the try was sent. `maybe`:
- *  only if the store's clock was set forward between the try and the look, or back shortly before the arrival. */
+ *  only if the store's clock was set forward between the try and the look. */
 function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'maybe' | 'no' {
-  const { arrivedAt, storeAt, tried, unanswered, aheadMinMs } = known;
+  const { arrivedAt, storeAt, tried, unanswered } = known;
   if (tried === null || restedSince === null) return 'no';
   const triedAt = earliest(known, tried.firstAt);
   if (restedSince > triedAt - ROUNDING_MS) return 'yes';
   if (unanswered === 0) return 'no';
-  const byLooks = tried.firstAt.most + aheadMinMs;
-  const byArrival = storeAt === null ? byLooks - STEP_MS : storeAt + (tried.firstAt.least - arrivedAt.least);
-  const leastAt = Math.min(byLooks, byArrival);
+  const leastAt = storeAt === null ? triedAt - STEP_MS : storeAt + (tried.firstAt.least - arrivedAt.least);
   return restedSince > leastAt - ROUNDING_MS ? 'maybe' : 'no';
 }
 
