@@ -40,7 +40,7 @@ holding(
       restedSince: STORE - 32,
       generation: older.generation + 2,
     };
-    const seen = look(present, 60, 1_916);
+    const seen = { ...look(present, 60, 1_916), now: STORE + 60 };
     const known = afterLook(afterTry(onArrival(at(0), STORE), older, false, at(0)), seen);
     assert.is(judge(known, seen), 'meant');
   },
