@@ -102,6 +102,7 @@ export function judge(known: Evidence, look: Look): Judgement {
   if (row.status !== 'allocated') return 'meant';
   const follows = followsTry(known, row);
   if (follows === 'yes') return looks < LOOKS_MAX ? 'again' : 'kept';
+  if (follows === 'unknown') return undecided;
   const judged = judgeByClock(known, look, row);
   return judged === 'unsure' || (judged === 'meant' && follows === 'maybe') ? undecided : judged;
 }
@@ -115,12 +116,14 @@ function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { mo
 
 /** Whether the first try, which had no answer, ended the old holding and the row was claimed again afterwards. The old
  *  holding may also have ended before, at another server: then the row was released before the try was sent. `maybe`:
- *  only if the store's clock was set forward between the try and the look. */
-function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'maybe' | 'no' {
-  const { arrivedAt, storeAt, tried, unanswered } = known;
+ *  only if the store's clock was set forward between the try and the look. `unknown`: the try was not made, and it cannot be
+ *  told whether somebody else ended the old holding before it or after. */
+function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'unknown' | 'maybe' | 'no' {
+  const { arrivedAt, storeAt, tried, unanswered, aheadMaxMs } = known;
   if (tried === null || restedSince === null) return 'no';
   const triedAt = earliest(known, tried.firstAt);
-  if (restedSince > triedAt - ROUNDING_MS) return 'yes';
+  const isSure = unanswered > 0 || restedSince > tried.firstAt.least + aheadMaxMs;
+  if (restedSince > triedAt - ROUNDING_MS) return isSure ? 'yes' : 'unknown';
   if (unanswered === 0) return 'no';
   const leastAt = storeAt === null ? triedAt - STEP_MS : storeAt + (tried.firstAt.least - arrivedAt.least);
   return restedSince > leastAt - ROUNDING_MS ? 'maybe' : 'no';

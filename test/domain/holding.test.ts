@@ -1,6 +1,6 @@
 // Goal: a release ends the holding that it was sent for, and none that began later.
 // Method: a release without an answer, and looks at the row, by a process whose clock begins at 0.
-import { afterLook, afterTry, judge, type Look, onArrival } from '../../src/domain/holding.ts';
+import { afterLook, afterNo, afterTry, judge, type Look, onArrival } from '../../src/domain/holding.ts';
 import { rowWith } from '../kit/rows.ts';
 import { assert, suite } from '../kit/uvu.ts';
 
@@ -43,6 +43,41 @@ holding(
     const seen = { ...look(present, 60, 1_916), now: STORE + 60 };
     const known = afterLook(afterTry(onArrival(at(0), STORE), older, false, at(0)), seen);
     assert.is(judge(known, seen), 'meant');
+  },
+);
+
+holding(
+  'its try was refused, and slow looks cannot tell what came first: that is said, and nothing is taken for done',
+  () => {
+    const older = rowWith({ status: 'allocated', movedAt: STORE - 30_000, restedSince: null });
+    const present = {
+      ...older,
+      movedAt: STORE - 13,
+      restedSince: STORE - 32,
+      generation: older.generation + 2,
+    };
+    let known = afterNo(afterTry(onArrival(at(0), null), older, false, at(0)));
+    const judgements = [1, 2, 3].map(n => {
+      const seen = { ...look(present, n * 50, n * 50 + 45), now: STORE + n * 50 };
+      known = afterLook(known, seen);
+      return judge(known, seen);
+    });
+    assert.equal(judgements, ['again', 'again', 'unsure']);
+  },
+);
+
+holding(
+  'its try was refused, and the address was surely claimed anew after it: the next holding is kept',
+  () => {
+    const first = rowWith({ status: 'allocated', movedAt: STORE - 30_000, restedSince: null });
+    const next = { ...first, movedAt: STORE + 20, restedSince: STORE + 10, generation: first.generation + 2 };
+    let known = afterNo(afterTry(onArrival(at(0), STORE), first, false, at(0)));
+    const judgements = [30, 40, 50].map(sent => {
+      const seen = look(next, sent, sent + 2);
+      known = afterLook(known, seen);
+      return judge(known, seen);
+    });
+    assert.equal(judgements, ['again', 'again', 'kept']);
   },
 );
 
