@@ -116,8 +116,8 @@ function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { mo
 
 /** Whether the first try, which had no answer, ended the old holding and the row was claimed again afterwards. The old
  *  holding may also have ended before, at another server: then the row was released before the try was sent. `maybe`:
- *  only if the store's clock was set forward between the try and the look. `unknown`: the try was not made, and it cannot be
- *  told whether somebody else ended the old holding before it or after. */
+ *  only if the store's clock was set forward between the try and the look. `unknown`: the store says that the try was
+ *  not made, and it cannot be told whether the old holding ended before it or after. */
 function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'unknown' | 'maybe' | 'no' {
   const { arrivedAt, storeAt, tried, unanswered, aheadMaxMs } = known;
   if (tried === null || restedSince === null) return 'no';
