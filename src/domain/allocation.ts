@@ -69,7 +69,7 @@ export interface Allocation extends RowState {
   readonly instance: InstanceId | null;
   /** The id of the last request that was given the address, from an agent; it stays after the release. */
   readonly requestId: string | null;
-  /** The id of the last release that had one, from an agent. It stays after the next claim. */
+  /** The id of the last release by a request, from an agent or of the server. It stays after the next claim. */
   readonly releaseId: string | null;
   /** The time of the claim that `instance` and `requestId` are of; null: it was before this was noted. */
   readonly claimedAt: number | null;
@@ -198,8 +198,8 @@ export interface Change {
   readonly holder?: string | null;
   readonly instance?: InstanceId | null;
   readonly requestId?: string | null;
-  /** For a move that `rests`: the id of the release. Without one the row keeps that of the last release, so that a
-   *  late copy of it ends nothing. */
+  /** For a move that `rests`: the id of the release. Without one, since no client asked, the row keeps that of the last
+   *  release, so that a late copy of it ends nothing. */
   readonly releaseId?: string | null;
   readonly refused?: boolean;
   readonly reservedFor?: string;

@@ -1,8 +1,8 @@
 /**
  * Decides whether a release may end the present holding of an address: only one that existed when the release arrived.
  *
- * The history may be off. So the decision rests on the row that the process remembers, and on the time of the
- * last release in the row, by the store's clock. Each read of the row (a look) compares that clock with the clocks of
+ * The history may be off. So the decision rests on the row: on the id and the time of its last release, by the store's
+ * clock, and on the row that the process remembers. Each read of the row (a look) compares that clock with the clocks of
  * the process, and is wrong by as much as the store's clock was set between the arrival and the look.
  */
 import type { Allocation } from './allocation.ts';
@@ -24,25 +24,25 @@ export interface Look {
 
 /** What is known of the holding that a release is to end. */
 export interface Evidence {
+  /** The id of the release. */
+  readonly id: string;
   readonly arrivedAt: Moment;
   /** The latest time of its arrival, by the clock that is never faster than real time. */
   readonly arrivedBy: number;
   /** The store's clock when the release arrived, or earlier; null: not known. */
   readonly storeAt: number | null;
-  /** The row of the last move that was tried, whether it was read from the ledger, and when the first move was tried. */
-  readonly tried: { readonly row: Allocation; readonly isRead: boolean; readonly firstAt: Moment } | null;
-  /** The number of moves without an answer. They may have been made. */
-  readonly unanswered: number;
+  /** The row of the last move that was tried, and whether it was read from the ledger. */
+  readonly tried: { readonly row: Allocation; readonly isRead: boolean } | null;
   readonly looks: number;
   /** The store's clock minus ours, by the looks. */
   readonly aheadMinMs: number;
   readonly aheadMaxMs: number;
 }
 
-/** `meant`: it is the holding that the release is to end. `later`: a new one, after the move of this release ended the
- *  old one. `kept`: a new one, after somebody else ended the old one. `again`: another look may decide it. `unsure`: no
- *  look can. */
-export type Judgement = 'meant' | 'later' | 'kept' | 'again' | 'unsure';
+/** `meant`: it is the holding that the release is to end. `made`: the release has ended it, though its move may have had
+ *  no answer. `later`: a new one, since the old one ended after this process had read it. `kept`: a new one, by its time.
+ *  `again`: another look may decide it. `unsure`: no look can. */
+export type Judgement = 'meant' | 'made' | 'later' | 'kept' | 'again' | 'unsure';
 
 /** The most looks at a row that may have been claimed again. A faster answer tells the time more exactly. */
 const LOOKS_MAX = 3;
@@ -58,31 +58,32 @@ const ROUNDING_MS = 1;
 export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
   row.status === claimed.status && row.iface === claimed.iface && row.restedSince === claimed.restedSince;
 
+/** Whether this release was the last one that ended a holding of the row. The row keeps the id when it is claimed anew. */
+export const isMade = (row: Allocation, id: string): boolean => row.releaseId === id;
+
 /** `agoMs`: the release was sent so long before it arrived, or so long `atMost`. Then "arrived" means "was sent" in what
  *  follows. */
 export const onArrival = (
+  id: string,
   arrivedAt: Moment,
   storeAt: number | null,
   agoMs = 0,
   atMost = false,
 ): Evidence => ({
+  id,
   arrivedAt: agoMs === 0 ? arrivedAt : { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
   arrivedBy: atMost ? arrivedAt.least : arrivedAt.least - agoMs,
   storeAt: storeAt === null ? null : storeAt - agoMs,
-  ...{ tried: null, unanswered: 0, looks: 0 },
+  ...{ tried: null, looks: 0 },
   aheadMinMs: Number.NEGATIVE_INFINITY,
   aheadMaxMs: Number.POSITIVE_INFINITY,
 });
 
 /** Before a move of the row is sent. */
-export const afterTry = (known: Evidence, row: Allocation, isRead: boolean, at: Moment): Evidence => ({
+export const afterTry = (known: Evidence, row: Allocation, isRead: boolean): Evidence => ({
   ...known,
-  tried: { row, isRead, firstAt: known.tried?.firstAt ?? at },
-  unanswered: known.unanswered + 1,
+  tried: { row, isRead },
 });
-
-/** After the store answered that it did not make the move. */
-export const afterNo = (known: Evidence): Evidence => ({ ...known, unanswered: known.unanswered - 1 });
 
 export const afterLook = (known: Evidence, { now, sentAt, heardAt }: Look): Evidence => ({
   ...known,
@@ -94,17 +95,14 @@ export const afterLook = (known: Evidence, { now, sentAt, heardAt }: Look): Evid
 /** `known` includes the look. */
 export function judge(known: Evidence, look: Look): Judgement {
   const { row } = look;
-  const { tried, looks } = known;
-  const undecided = looks < LOOKS_MAX ? 'again' : 'unsure';
+  const { id, tried, looks } = known;
   if (row === undefined) return 'meant';
+  if (isMade(row, id)) return 'made';
   if (tried !== null && isSameHolding(row, tried.row)) return 'meant';
   if (tried?.isRead) return 'later';
   if (row.status !== 'allocated') return 'meant';
-  const follows = followsTry(known, row);
-  if (follows === 'yes') return looks < LOOKS_MAX ? 'again' : 'kept';
-  if (follows === 'unknown') return undecided;
   const judged = judgeByClock(known, look, row);
-  return judged === 'unsure' || (judged === 'meant' && follows === 'maybe') ? undecided : judged;
+  return judged === 'unsure' && looks < LOOKS_MAX ? 'again' : judged;
 }
 
 /** Returns a lower bound of the moment by the store's clock. `storeAt` counts only if it agrees with the looks, since
@@ -112,21 +110,6 @@ export function judge(known: Evidence, look: Look): Judgement {
 function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { most }: Moment): number {
   const fits = storeAt !== null && storeAt <= arrivedAt.least + aheadMaxMs;
   return fits ? Math.max(most + aheadMinMs, storeAt) : most + aheadMinMs;
-}
-
-/** Whether the first try, which had no answer, ended the old holding and the row was claimed again afterwards. The old
- *  holding may also have ended before, at another server: then the row was released before the try was sent. `maybe`:
- *  only if the store's clock was set forward between the try and the look. `unknown`: the store says that the try was
- *  not made, and it cannot be told whether the old holding ended before it or after. */
-function followsTry(known: Evidence, { restedSince }: Allocation): 'yes' | 'unknown' | 'maybe' | 'no' {
-  const { arrivedAt, storeAt, tried, unanswered, aheadMaxMs } = known;
-  if (tried === null || restedSince === null) return 'no';
-  const triedAt = earliest(known, tried.firstAt);
-  const isSure = unanswered > 0 || restedSince > tried.firstAt.least + aheadMaxMs;
-  if (restedSince > triedAt - ROUNDING_MS) return isSure ? 'yes' : 'unknown';
-  if (unanswered === 0) return 'no';
-  const leastAt = storeAt === null ? triedAt - STEP_MS : storeAt + (tried.firstAt.least - arrivedAt.least);
-  return restedSince > leastAt - ROUNDING_MS ? 'maybe' : 'no';
 }
 
 function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation): Judgement {

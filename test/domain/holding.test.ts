@@ -1,8 +1,7 @@
 // Goal: a release ends the holding that it was sent for, and none that began later.
-// Method: a release without an answer, and looks at the row, by a process whose clock begins at 0.
+// Method: a release, and looks at the row, by a process whose clock begins at 0.
 import {
   afterLook,
-  afterNo,
   afterTry,
   type Evidence,
   type Judgement,
@@ -18,8 +17,9 @@ const holding = suite('the holding that a release is to end');
 const at = (ms: number) => ({ least: ms, most: ms });
 /** What the store's clock shows when ours shows 0. */
 const STORE = 1_000_000;
+const ID = 'rel-2';
 
-/** A look at the row, which was claimed again, that the store answers with its clock at the end. */
+/** A look at the row that the store answers with its clock at the end. */
 const look = (row: Look['row'], sentMs: number, heardMs: number): Look => ({
   row,
   now: STORE + heardMs,
@@ -28,58 +28,63 @@ const look = (row: Look['row'], sentMs: number, heardMs: number): Look => ({
 });
 
 const older = rowWith({ status: 'allocated', movedAt: STORE - 30_000, restedSince: null });
-const claimedAnew = (movedMs: number, restedMs: number) => ({
+const claimedAnew = (movedMs: number, restedMs: number, releaseId: string) => ({
   ...older,
-  movedAt: STORE + movedMs,
-  restedSince: STORE + restedMs,
+  ...{ movedAt: STORE + movedMs, restedSince: STORE + restedMs, releaseId },
   generation: older.generation + 2,
 });
-/** Began shortly before the release arrived. */
-const present = claimedAnew(-13, -32);
-/** Began after it. */
-const next = claimedAnew(20, 10);
 
 /** What each look in turn tells. */
-const judgementsOf = (tried: Evidence, looks: readonly Look[]): Judgement[] => {
-  let known = tried;
+const judgementsOf = (known: Evidence, looks: readonly Look[]): Judgement[] => {
+  let now = known;
   return looks.map(seen => {
-    known = afterLook(known, seen);
-    return judge(known, seen);
+    now = afterLook(now, seen);
+    return judge(now, seen);
   });
 };
 
-holding('its try had no answer, and the address was claimed anew meanwhile: the next holding is kept', () => {
-  const tried = afterTry(onArrival(at(0), STORE), older, false, at(0));
-  const looks = [look(next, 60, 1_916), look(next, 1_920, 1_925), look(next, 1_930, 1_935)];
-  assert.equal(judgementsOf(tried, looks), ['again', 'again', 'kept']);
+for (const [when, storeAt] of [
+  ['as it was', STORE],
+  ['set back just before', STORE + 954],
+  ['unknown', null],
+] as const) {
+  const tried = afterTry(onArrival(ID, at(0), storeAt), older, false);
+
+  holding(`its try ended the older one, the store's clock ${when}: the next one is kept`, () => {
+    const next = claimedAnew(20, 10, ID);
+    assert.equal(judgementsOf(tried, [look(next, 60, 1_916)]), ['made']);
+  });
+
+  holding(
+    `its try came after the release of another, the store's clock ${when}: the present one is ended`,
+    () => {
+      const present = claimedAnew(-13, -32, 'rel-1');
+      assert.equal(judgementsOf(tried, [look(present, 60, 62)]), ['meant']);
+    },
+  );
+}
+
+holding('it began after the arrival, and another release ended the older one: it is kept', () => {
+  const next = claimedAnew(20, 10, 'rel-1');
+  assert.equal(judgementsOf(afterTry(onArrival(ID, at(0), STORE), older, false), [look(next, 30, 32)]), [
+    'kept',
+  ]);
 });
 
-// The clock of the store at the arrival is known better than the first looks tell, which a busy store answers late.
-holding(
-  'its try was of an older holding and had no answer, and a look is slow: the present one is ended',
-  () => {
-    const tried = afterTry(onArrival(at(0), STORE), older, false, at(0));
-    assert.equal(judgementsOf(tried, [{ ...look(present, 60, 1_916), now: STORE + 60 }]), ['meant']);
-  },
-);
-
-holding('its try was refused, and slow looks cannot tell what came first: that is said', () => {
-  const tried = afterNo(afterTry(onArrival(at(0), null), older, false, at(0)));
-  const slow = [50, 100, 150].map(sent => ({ ...look(present, sent, sent + 45), now: STORE + sent }));
-  assert.equal(judgementsOf(tried, slow), ['again', 'again', 'unsure']);
+holding('slow looks cannot tell whether it began after the arrival: that is said', () => {
+  const next = claimedAnew(20, 10, 'rel-1');
+  const slow = [50, 100, 150].map(sent => look(next, sent, sent + 345));
+  assert.equal(judgementsOf(onArrival(ID, at(0), null), slow), ['again', 'again', 'unsure']);
 });
 
-holding(
-  'its try was refused, and the address was surely claimed anew later: the next holding is kept',
-  () => {
-    const tried = afterNo(afterTry(onArrival(at(0), STORE), older, false, at(0)));
-    const looks = [30, 40, 50].map(sent => look(next, sent, sent + 2));
-    assert.equal(judgementsOf(tried, looks), ['again', 'again', 'kept']);
-  },
-);
+holding('its process had read the older one: a new one is kept, however slow the look', () => {
+  const next = claimedAnew(20, 10, 'rel-1');
+  const read = afterTry(onArrival(ID, at(0), null), older, true);
+  assert.equal(judgementsOf(read, [look(next, 60, 1_916)]), ['later']);
+});
 
 holding('its try had no answer and was not made: the holding is ended', () => {
-  const tried = afterTry(onArrival(at(0), STORE), older, false, at(0));
+  const tried = afterTry(onArrival(ID, at(0), STORE), older, false);
   assert.equal(judgementsOf(tried, [look(older, 60, 1_916)]), ['meant']);
 });
 holding.run();

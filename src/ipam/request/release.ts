@@ -1,12 +1,13 @@
 /** Releases addresses: Docker's ReleaseAddress, and the operator's `ec2-ipam release`. */
+import { randomUUID } from 'node:crypto';
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import {
   afterLook,
-  afterNo,
   afterTry,
   type Evidence,
+  isMade,
   judge,
   type Moment,
   onArrival,
@@ -108,7 +109,8 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   ): Promise<boolean> {
     const { from } = client;
     const storeNow = cache.storeNow();
-    const known = onArrival(moment(), storeNow, from.sentMsAgo, from.id === null);
+    const id = from.id ?? randomUUID();
+    const known = onArrival(id, moment(), storeNow, from.sentMsAgo, from.id === null);
     const held = cache.holding(pool.eni, ip);
     const one: Release = {
       pool,
@@ -241,15 +243,14 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       if (isRead && client.from.id !== null && client.isLate()) return false;
       // Whoever put it there may have taken it off since the last read, and it may be in use elsewhere by now.
       if (move === 'surrender' && !(await whileAway(() => isShownOn(home.eni.id, ip)))) return false;
-      one.known = afterTry(one.known, row, isRead, moment());
-      const [moved] = await context.store.move([{ row, move, releaseId: client.from.id, call: client.call }]);
+      one.known = afterTry(one.known, row, isRead);
+      const [moved] = await context.store.move([{ row, move, releaseId: one.known.id, call: client.call }]);
       if (moved !== undefined) {
         lastAt = context.clock();
         cache.note(moved);
         warm.released({ home, range: one.pool.range });
         return true;
       }
-      one.known = afterNo(one.known);
       const full = move === 'surrender' ? await tenantAtQuota(context, home.eni.id) : null;
       if (full !== null) {
         const why = `${atQuota(full).message}; run \`ec2-ipam release\` for it when there is room`;
@@ -302,8 +303,6 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     const { rows, now } = await context.store.get(subnet.id, [ip]);
     const seen = { row: rows[0], now, sentAt, heardAt: moment() };
     one.known = afterLook(one.known, seen);
-    // It was made, by this server or by another one; the row keeps its id when it is claimed anew.
-    if (isMade(seen.row, one.client.from)) return undefined;
     const judged = judge(one.known, seen);
     if (judged === 'again') return 'again';
     if (judged === 'kept' || judged === 'unsure')
@@ -339,15 +338,15 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   };
 }
 
-/** Whether this release has ended the last holding of the row. */
-const isMade = (row: Allocation | undefined, { id }: Origin): boolean => id !== null && row?.releaseId === id;
-
 /** Whether the holding that this process remembers is the one that the release is to end. One from dockerd ends what is
  *  there when it arrives, unless it may have waited for this process. One from an agent may be a late copy of a release
  *  that another server has made. */
 const isSurely = (held: Allocation | null, from: Origin, storeNow: number | null): boolean =>
   (from.id === null && from.sentMsAgo === 0) ||
-  (held !== null && storeNow !== null && held.movedAt < storeNow - from.sentMsAgo && !isMade(held, from));
+  (held !== null &&
+    storeNow !== null &&
+    held.movedAt < storeNow - from.sentMsAgo &&
+    !(from.id !== null && isMade(held, from.id)));
 
 const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
   new IpamError(

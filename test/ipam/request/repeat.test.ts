@@ -184,15 +184,19 @@ releases('at a server that knows nothing, or that gave the address anew: changes
   assert.is((await w.rowOf(ip)).requestId, 'r-2');
 });
 
-releases('that the row does not know any more: is known by its age', async () => {
-  const { w, ip } = await givenAnew();
-  assert.ok(await release(w, ip, by('rel-2')));
-  w.time.now += 1_000;
-  await w.request(ENI_A, { named: ip, ...by('r-3') });
-  w.time.now += 1_000;
-  for (const server of [w.another(), w]) assert.not(await release(server, ip, by('rel-1', 4_500)));
-  assert.is((await w.rowOf(ip)).requestId, 'r-3');
-});
+for (const [who, next] of [
+  ['an agent', by('rel-2')],
+  ['dockerd itself', { from: ANYBODY }],
+] as const)
+  releases(`that the row does not know any more, since one of ${who} came: is known by its age`, async () => {
+    const { w, ip } = await givenAnew();
+    assert.ok(await release(w, ip, next));
+    w.time.now += 1_000;
+    await w.request(ENI_A, { named: ip, ...by('r-3') });
+    w.time.now += 1_000;
+    for (const server of [w.another(), w]) assert.not(await release(server, ip, by('rel-1', 4_500)));
+    assert.is((await w.rowOf(ip)).requestId, 'r-3');
+  });
 
 releases('that is new: ends the holding that it was sent after, at any server', async () => {
   for (const isOther of [true, false]) {
@@ -218,11 +222,6 @@ releases('older than ids are remembered: changes nothing', async () => {
   assert.ok(await release(w, ip, by('rel-1', 240_000)));
 });
 
-releases('after a release of dockerd itself: is known still', async () => {
-  const { w, ip } = await givenAnew();
-  await w.release(ENI_A, ip);
-  assert.is((await w.rowOf(ip)).releaseId, 'rel-1');
-});
 releases('after a claim that was rolled back: ends no later holding', async () => {
   const w = await pooled({ vpc: ROOMY, policy: { ...NOT_WARM, cooldownMs: 0 } });
   const other = w.another();
