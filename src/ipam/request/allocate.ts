@@ -1,7 +1,7 @@
 /** Serves Docker's RequestAddress: claims an address for a container, and waits for one if needed. */
 import { throwIfAborted } from '../../domain/abort.ts';
 import { contains, type Ipv4 } from '../../domain/address.ts';
-import type { Allocation } from '../../domain/allocation.ts';
+import { type Allocation, restsForMs, staysAwayMs } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { type EniId, poolFor } from '../../domain/ids.ts';
 import type { Log } from '../../domain/log.ts';
@@ -31,6 +31,8 @@ import type { SubnetChecks } from './subnet-check.ts';
  *  last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
+/** Free addresses in one read of those that may return to the ENI. */
+const RETURNING_LOOK = 256;
 /** The shortest time limit of a request. A request that arrives after the deadline of a long outage is still tried
  *  for this long, since EC2 or the ledger may be back. */
 const ONE_TRY_MS = 5_000;
@@ -120,6 +122,7 @@ export function createAllocator(
         from.instance === null ? authority : { ...authority, prove: () => withRetry(authority.prove) },
       releasing: ip => releases.underWay(pool.eni, ip),
       isTimeUp: deadline.isPast,
+      leftMs: deadline.leftMs,
       get signal() {
         return deadline.signal;
       },
@@ -180,7 +183,7 @@ export function createAllocator(
       if (!(await mayChangeSoon(asked, filled))) {
         const isOfSubnet = filled.outcome !== 'tenant full';
         if (isOfSubnet && (await subnetChecks.changed(home.subnet.id, asked.signal))) continue;
-        throw exhausted(policy, home, filled);
+        if (!(await mayReturnInTime(asked, filled))) throw exhausted(policy, home, filled);
       }
       // Random, so that requests that wait for the same address do not try at the same time.
       const jitteredMs = pauseMs * (0.5 + context.random());
@@ -281,6 +284,21 @@ export function createAllocator(
         // An unassign makes room on the full ENI. An assign under way cannot add an address to it.
         (row.status === 'unassigning' && now - row.movedAt < policy.callDeadlineMs),
     );
+  }
+
+  /** Returns whether an address of the full subnet that left the ENI may return to it before the deadline. */
+  async function mayReturnInTime({ home, pool, leftMs }: Asked, why: Exhausted): Promise<boolean> {
+    if (why.outcome !== 'subnet full' || why.byEc2) return false;
+    const { subnet, eni } = home;
+    const query = { subnet: subnet.id, eni: eni.id, range: pool.range, limit: RETURNING_LOOK };
+    // Without a grace, addresses that stay away from the ENI are read too.
+    const { rows, now } = await store.freeFor({ ...query, rest: { ...policy, graceMs: 0 }, which: 'any' });
+    const untilMs = (row: Allocation) =>
+      Math.max(
+        staysAwayMs(row, eni.id, policy, now),
+        policy.strictReuse ? restsForMs(row, eni.id, policy, now) : 0,
+      );
+    return rows.some(row => untilMs(row) < leftMs());
   }
 
   const placesOn = (home: Home, rows: readonly Allocation[]): number =>

@@ -11,6 +11,8 @@ export interface Deadline {
   readonly signal: AbortSignal;
   /** Returns whether the deadline has passed. Throws caller-gone. */
   isPast(): boolean;
+  /** Returns the time until then, in milliseconds; 0 or less: it has passed. */
+  leftMs(): number;
   /** Stops the timer, and aborts the signal: what still waits for it would be kept for ever. Call it when the request
    *  has ended. */
   end(): void;
@@ -51,6 +53,7 @@ export function createDeadline(
       throwIfAborted(caller);
       return watched?.passed.aborted === true || clock() >= until();
     },
+    leftMs: () => until() - clock(),
     end: () => watched?.end(),
   };
 }

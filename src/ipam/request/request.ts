@@ -49,6 +49,8 @@ export interface Asked extends AddressRequest {
   readonly signal: AbortSignal;
   /** Returns whether the deadline has passed. Throws caller-gone. */
   isTimeUp(): boolean;
+  /** Returns the time until the deadline, in milliseconds. */
+  leftMs(): number;
   /** Retries `work` while EC2 is unavailable, until the deadline. */
   withRetry<T>(work: () => Promise<T>): Promise<T>;
   /** Returns who on the host uses the ready address, if it may not be given for that; else null. */
