@@ -4,7 +4,7 @@ import type { InstanceId } from '../../src/domain/ids.ts';
 import { LATENCY_MS_MAX } from '../kit/clock.ts';
 import type { Connection } from './connection.ts';
 import type { Container, Engine, Network } from './engine.ts';
-import { keyOf, STRANGER } from './layout.ts';
+import { keyOf, SKEW_MS_MAX, STRANGER } from './layout.ts';
 import {
   anyConnection,
   anyContainer,
@@ -32,6 +32,11 @@ const AWAY_MS = 600_000;
 /** How long a client waits for a server that doesn't answer, and how long that one is away at least. */
 const GIVES_UP_MS = 500;
 const AWAY_MIN_MS = 5_000;
+
+/** How long a container lives, how long its address is asked for after its release, and how often. */
+const CONTAINER_MS_MAX = 20_000;
+const ELSEWHERE_MS_MAX = 100;
+const TRIES_ELSEWHERE = 3;
 
 const killEngine = (liveRestore: boolean): Operation =>
   on(2, anyEngine, (_world, engine, dice) => engine.kill(liveRestore, spread(60_000, dice[1])));
@@ -76,6 +81,13 @@ export const ENGINE_OPERATIONS = {
     const [late, other] = die % 2 === 0 ? servers.reverse() : servers;
     if (late === undefined || other === undefined) return;
     void comeLate(world, container, [late, other], die);
+  }),
+  // A server that remembers a container loses the answer of its release, and another server gives the address anew
+  // meanwhile, while the store's clock steps.
+  'release has no answer': on(1, anyPlace, (world, { engine, network }, [, , die]) => {
+    const [first, second] = serversOf(world, network);
+    if (first !== undefined && second !== undefined)
+      void loseAnswer(world, engine, network, [first, second], die);
   }),
   // The agent takes the server for dead, while the server works on.
   'agent asks elsewhere': on(8, agentConnection, ({ clock }, connection, [, how, ms]) =>
@@ -157,6 +169,39 @@ async function changeServers(
   const again = mine();
   if (again !== undefined) await engine.stop(again);
   routes.delete(ledger);
+}
+
+async function loseAnswer(
+  { routes, clock }: World,
+  engine: Engine,
+  network: Network,
+  [first, second]: readonly [Server, Server],
+  die: number,
+): Promise<void> {
+  const { ledger, process } = first;
+  const { port } = network;
+  const pause = (ms: number) => clock.waitIn(engine.process, spread(ms, (die * 7) % 2 ** 16));
+  routes.set(port.ledger, first);
+  await engine.run(network, null);
+  const container = engine.containers.findLast(one => one.network === network);
+  await pause(CONTAINER_MS_MAX);
+  const step = () => {
+    if (ledger.mayStep())
+      ledger.setSkew((die % 2 === 0 ? 1 : -1) * spread(SKEW_MS_MAX, (die * 31) % 2 ** 16));
+  };
+  if (container !== undefined && process.state === 'running') {
+    ledger.failing.set(process, { after: 0, left: die % 3 });
+    if (die % 4 < 2) step();
+    const stopped = engine.stop(container);
+    for (let tries = 0; tries < TRIES_ELSEWHERE; tries++) {
+      await pause(ELSEWHERE_MS_MAX);
+      routes.set(port.ledger, second);
+      await engine.run(network, container.ip);
+    }
+    if (die % 4 >= 2) step();
+    await stopped;
+  }
+  routes.delete(port.ledger);
 }
 
 async function comeLate(

@@ -9,7 +9,7 @@ import { createMemoryStore } from '../../src/store/memory.ts';
 import type { LateOutcomes, Moved, NewAllocation, Store } from '../../src/store/store.ts';
 import type { Clock, Process } from '../kit/clock.ts';
 import { wrapStore } from '../kit/world.ts';
-import { APART_MS_MAX, keyOf, TENANT } from './layout.ts';
+import { APART_MS_MAX, keyOf, STEPS_APART_MS, TENANT } from './layout.ts';
 import type { Mirror, Oracle } from './oracle.ts';
 import { watchAdoption, watchMove } from './watch-ledger.ts';
 
@@ -83,6 +83,9 @@ export class Ledger {
     const tenants = [this.#tenants.get(eni), this.#oracle.eni(eni)?.tags[TENANT_TAG]];
     return tenants.includes(TENANT) ? this.#room() : Number.POSITIVE_INFINITY;
   }
+
+  /** Two steps that cancel each other while a release waits could not be detected. */
+  mayStep = (): boolean => this.#clock.now - this.steppedAt >= STEPS_APART_MS;
 
   setSkew(ms: number): void {
     if (this.apartMs + ms < this.skewMs) this.setBackAt = this.#clock.now;

@@ -84,6 +84,12 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: "  if (tried?.isRead) return 'later';\n",
     replace: "  if (tried !== null) return 'later';\n",
   },
+  'a release without an answer does not find out whether it was made': {
+    focus: ['release has no answer', 'release has no answer'],
+    file: 'src/domain/holding.ts',
+    find: "  if (isMade(row, id)) return 'made';\n",
+    replace: '',
+  },
   'a release that comes late ends whatever holding it finds': {
     file: 'src/domain/holding.ts',
     find: "return 'kept';\n",
