@@ -59,7 +59,8 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
   await stopInDoubt(context, eni.id);
   const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: context.policy } as const;
   const choose = () => context.store.freeFor({ ...query, which: 'any', limit: FREE_LOOK });
-  const { row, error } = await claimFree(context, asked, choose);
+  const { row, error, full } = await claimFree(context, asked, choose);
+  if (full !== null) return null; // others have taken the tenant's last places: the next fill looks for room
   if (isError(error, 'ec2-limit')) throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
   if (isError(error, 'ec2-subnet-full'))
     throw exhausted(context.policy, home, { outcome: 'subnet full', resting: null });

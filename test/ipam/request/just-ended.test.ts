@@ -4,14 +4,15 @@ import type { Ipv4 } from '../../../src/domain/address.ts';
 import type { Allocation, MoveName } from '../../../src/domain/allocation.ts';
 import type { EniId } from '../../../src/domain/ids.ts';
 import { TENANT_TAG } from '../../../src/domain/tenant.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, LARGE, ROOMY, SMALL } from '../../kit/vpcs.ts';
-import { NOT_WARM, type World, world, wrapStore } from '../../kit/world.ts';
+import { ENI_A, ENI_B, LARGE, ROOMY, SMALL, SUBNET } from '../../kit/vpcs.ts';
+import { ipsOf, NOT_WARM, type World, world, wrapStore } from '../../kit/world.ts';
 
 /** More reads than a request makes until it waits for the second time. */
 const READS_MAX = 40;
-/** How long an unassign takes. */
-const UNASSIGN_MS = 200;
+/** How long an EC2 call takes. */
+const CALL_MS = 200;
 
 interface UnderWay {
   readonly w: World;
@@ -93,10 +94,29 @@ async function restingInFullSubnet(): Promise<UnderWay> {
   await w.release(ENI_B, ip);
   const end = async () => {
     const leaving = await moveAs(w, await w.rowOf(ip), 'unassign');
-    void w.time.wait(UNASSIGN_MS).then(async () => {
+    void w.time.wait(CALL_MS).then(async () => {
       w.takeOff(ENI_B, ip);
       await moveAs(w, leaving, 'unassigned');
     });
+  };
+  return { w, end };
+}
+
+/** What is free has not rested. An assign of another server takes the tenant's last place between two reads, and soon
+ *  gives it back. */
+async function restingAtQuota(): Promise<UnderWay> {
+  const enis = SMALL.enis?.map(eni => ({ ...eni, tags: { [TENANT_TAG]: 'red' } })) ?? [];
+  const w = world({ vpc: { ...SMALL, enis }, policy: NOT_WARM });
+  const left = ipsOf(await w.requests(ENI_B, 2));
+  await w.requests(ENI_A, 7);
+  for (const ip of left) await w.release(ENI_B, ip);
+  await unassign(w.context, await Promise.all(left.map(ip => w.rowOf(ip))));
+  await w.store.saveTenant({ name: 'red', quota: 8, profile: null });
+  const end = async () => {
+    const [row] = (await w.store.withStatus(SUBNET, ['free'])).rows;
+    const [going] = row === undefined ? [] : await w.store.move([{ row, move: 'assign', iface: ENI_B }]);
+    // Else the request has taken that place before.
+    if (going !== undefined) void w.time.wait(CALL_MS).then(() => moveAs(w, going, 'refused'));
   };
   return { w, end };
 }
@@ -120,26 +140,38 @@ const SITUATIONS: Readonly<Record<string, () => Promise<UnderWay>>> = {
   'in a full subnet, with strict reuse, an unassign that begins': restingInFullSubnet,
 };
 
+/** Asks for an address, and ends the call before the nth read. Returns how many reads were made until then or, without
+ *  such a read, in all. */
+async function readsUntilEnd(situation: () => Promise<UnderWay>, before: number): Promise<number> {
+  const { w, end, named } = await situation();
+  const real = { ...w.store };
+  let reads = 0;
+  const counted = wrapStore(real, async (_, call) => {
+    if (reads === before) {
+      Object.assign(w.store, real);
+      await end();
+    } else reads++;
+    return await call();
+  });
+  Object.assign(w.store, counted);
+  const asked = w.request(ENI_A, named === undefined ? {} : { named });
+  const row = await asked.catch(error => assert.unreachable(`read ${before}: ${error.message}`));
+  assert.is((row as { readonly ip: Ipv4; readonly iface: EniId }).iface, ENI_A);
+  return reads;
+}
+
 for (const [name, situation] of Object.entries(SITUATIONS))
   ended(`${name}: it gets an address, whenever the call ends`, async () => {
-    for (let before = 0; before < READS_MAX; before++) {
-      const { w, end, named } = await situation();
-      const real = { ...w.store };
-      let [reads, isEnded] = [0, false];
-      const counted = wrapStore(real, async (_, call) => {
-        if (reads++ === before) {
-          isEnded = true;
-          Object.assign(w.store, real);
-          await end();
-        }
-        return await call();
-      });
-      Object.assign(w.store, counted);
-      const asked = w.request(ENI_A, named === undefined ? {} : { named });
-      const row = await asked.catch(error => assert.unreachable(`read ${before}: ${error.message}`));
-      assert.ok(isEnded, `the request made ${reads} reads only`);
-      assert.is((row as { readonly ip: Ipv4; readonly iface: EniId }).iface, ENI_A);
-    }
+    for (let before = 0; before < READS_MAX; before++)
+      assert.is(await readsUntilEnd(situation, before), before, 'the request has made all these reads');
   });
+
+ended(
+  'at its quota, where what is free still rests, while EC2 refuses an assign: it gets an address',
+  async () => {
+    for (let before = 0; (await readsUntilEnd(restingAtQuota, before)) === before; before++)
+      assert.ok(before < READS_MAX);
+  },
+);
 
 ended.run();
