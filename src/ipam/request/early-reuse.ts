@@ -2,7 +2,7 @@
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
-import { stopInDoubt } from '../ec2/assign.ts';
+import { isSeenSoon, stopInDoubt } from '../ec2/assign.ts';
 import type { Enis } from '../ec2/enis.ts';
 import { since } from '../pool/cache.ts';
 import { steal } from '../pool/steal.ts';
@@ -61,7 +61,13 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
   const choose = () => context.store.freeFor({ ...query, which: 'any', limit: FREE_LOOK });
   const { row, error, full } = await claimFree(context, asked, choose);
   if (full !== null) return null; // others have taken the tenant's last places: the next fill looks for room
-  if (isError(error, 'ec2-limit')) throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
+  if (isError(error, 'ec2-limit')) {
+    // A call without an answer may have filled the ENI: the next read shows it, or a later one.
+    const { rows } = await context.store.onEni(eni.id);
+    const isInDoubt = rows.some(({ status }) => status === 'assigning');
+    if ((await isSeenSoon(context, eni.id, asked.signal)) || isInDoubt) return null;
+    throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
+  }
   if (isError(error, 'ec2-subnet-full'))
     throw exhausted(context.policy, home, { outcome: 'subnet full', resting: null });
   if (error !== null) throw error;

@@ -1,12 +1,13 @@
 // Goal: a call of which nobody knows what became keeps no container from its start. Method: the whole machine on a
 // simulated VPC whose assign takes 250 ms; one assign goes wrong, and 46 containers start on that ENI.
-import type { Allocation } from '../../../src/domain/allocation.ts';
+import { type Allocation, LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ANSWERED_WITHIN_MS, askedFor } from '../../../src/domain/unanswered.ts';
+import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { type FillRequest, fill } from '../../../src/ipam/pool/refill.ts';
 import type { Fault } from '../../../src/simulator/model/faults.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SMALL, UNASSIGN } from '../../kit/vpcs.ts';
-import { failure, NOT_WARM, pooled, type World, world } from '../../kit/world.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, LARGE, ROOMY, SMALL, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { failure, ipsOf, NOT_WARM, pooled, type World, world } from '../../kit/world.ts';
 
 const ASSIGN_MS = 250;
 const STARTS = 46;
@@ -214,6 +215,35 @@ starting(
     assert.ok(w.secondariesOf(ENI_A).includes(ip));
   },
 );
+
+/** All that is free rests, and ENI A has one place left. */
+async function lastPlaceAndResting(): Promise<World> {
+  const vpc = { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/27' }] };
+  const w = world({ vpc, policy: NOT_WARM });
+  const resting = ipsOf(await w.requests(ENI_B, 9)).slice(0, 3);
+  await start(w, 8, 'at once');
+  const { rows } = await w.store.withStatus(SUBNET, ['free']);
+  await w.store.move(rows.map(row => ({ row, move: 'hold' as const, reservedFor: 'a printer' })));
+  for (const ip of resting) await w.release(ENI_B, ip);
+  await unassign(w.context, await Promise.all(resting.map(ip => w.rowOf(ip))));
+  w.time.now += LATE_READS_MS; // a read shows them on ENI A only if they are there
+  return w;
+}
+
+for (const [why, lagMs] of [
+  ['', 0],
+  [' and reads are late', 8_000],
+] as const)
+  starting(`where the lost call for an address that rests fills the ENI${why}, the start waits`, async () => {
+    const w = await lastPlaceAndResting();
+    w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+    w.vpc.faults.add({ kind: 'readLag', ms: lagMs, action: DESCRIBE });
+    const before = w.callsOf(ASSIGN);
+    const [took = 0] = await start(w, 1, 'at once');
+    assert.ok(took <= lagMs + START_MS_MAX, `${took} ms`);
+    assert.ok(w.callsOf(ASSIGN) - before <= 5, `${w.callsOf(ASSIGN) - before} calls`);
+    assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'one more is refused');
+  });
 
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
