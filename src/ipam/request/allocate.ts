@@ -121,6 +121,7 @@ export function createAllocator(
       authority:
         from.instance === null ? authority : { ...authority, prove: () => withRetry(authority.prove) },
       releasing: ip => releases.underWay(pool.eni, ip),
+      releasesHere: () => releases.pending(home, 'eni'),
       isTimeUp: deadline.isPast,
       leftMs: deadline.leftMs,
       get signal() {

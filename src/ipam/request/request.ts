@@ -58,4 +58,6 @@ export interface Asked extends AddressRequest {
   /** Resolves when the releases of the address on the ENI that this process is serving have ended; null if there
    *  are none. */
   releasing(ip: Ipv4): Promise<unknown> | null;
+  /** Returns the addresses whose releases on the ENI are under way in this process, or owed. */
+  releasesHere(): readonly Ipv4[];
 }

@@ -135,6 +135,10 @@ const SITUATIONS: Readonly<Record<string, () => Promise<UnderWay>>> = {
     named: '10.0.3.77',
   }),
   'on a full ENI, an unassign': onFullEni,
+  'on a full ENI, for a named address, an unassign': async () => ({
+    ...(await onFullEni()),
+    named: '10.0.1.77',
+  }),
   'in a full subnet, an assign that EC2 refuses': inFullSubnet,
   'in a full subnet, an assign of an address that is idle then': idleInFullSubnet,
   'in a full subnet, with strict reuse, an unassign that begins': restingInFullSubnet,

@@ -1,8 +1,8 @@
 // Goal: a named address is given or refused with the reason, and a release of it that is under way is waited for.
 // Method: the whole machine on a small simulated VPC.
 import { assert, suite } from '../../kit/uvu.ts';
-import { ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
-import { failure, POLICY, storeAway, type World, world } from '../../kit/world.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, UNASSIGN } from '../../kit/vpcs.ts';
+import { failure, ipsOf, NOT_WARM, POLICY, storeAway, type World, world } from '../../kit/world.ts';
 import { hold, isHeldBy, NAMED, servers, waitingRelease } from './servers.ts';
 
 const named = suite('request of a named address');
@@ -121,3 +121,63 @@ again('is refused at once when no release is in hand', async () => {
 });
 
 again.run();
+
+const crowded = suite('--ip on a full ENI');
+
+async function full(): Promise<{ w: World; ips: string[] }> {
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  return { w, ips: ipsOf(await w.requests(ENI_A, 9)) };
+}
+
+crowded('is refused at once where nothing can make room', async () => {
+  const { w } = await full();
+  const before = w.callsOf(ASSIGN);
+  assert.is((await w.inTime(0, failure(hold(w)))).code, 'ec2-limit');
+  assert.is(w.callsOf(ASSIGN) - before, 1);
+});
+
+crowded('of two at once, each gets the place of an idle address', async () => {
+  const { w, ips } = await full();
+  for (const ip of ips.slice(0, 2)) await w.release(ENI_A, ip);
+  w.vpc.faults.add({ kind: 'latency', ms: 300, action: UNASSIGN });
+  const both = ['10.0.1.77', '10.0.1.78'].map(named => w.request(ENI_A, { named }));
+  await w.inTime(2_000, Promise.all(both));
+});
+
+crowded('waits for a release that makes room', async () => {
+  const { w, ips } = await full();
+  const back = w.intercept('move', move => async changes => {
+    if (changes[0]?.move === 'release') await w.time.wait(500);
+    return await move(changes);
+  });
+  const released = w.release(ENI_A, ips[0] ?? '');
+  const before = w.callsOf(ASSIGN);
+  await w.inTime(1_000, hold(w));
+  assert.ok(w.callsOf(ASSIGN) - before <= 3, 'EC2 is not asked again and again meanwhile');
+  assert.is(await released, true);
+  back();
+});
+
+crowded('waits for an unassign, and asks EC2 again when it has ended', async () => {
+  const { w, ips } = await full();
+  await w.release(ENI_A, ips[0] ?? '');
+  const [leaving] = await w.store.move([{ row: await w.rowOf(ips[0] ?? ''), move: 'unassign' }]);
+  assert.ok(leaving);
+  const before = w.callsOf(ASSIGN);
+  const asked = hold(w);
+  await w.time.wait(5_000);
+  w.takeOff(ENI_A, leaving.ip);
+  await w.store.move([{ row: leaving, move: 'unassigned' }]);
+  await w.inTime(200, asked);
+  assert.is(w.callsOf(ASSIGN) - before, 2);
+});
+
+crowded('does not wait for an unassign that has had no answer for too long', async () => {
+  const { w, ips } = await full();
+  await w.release(ENI_A, ips[0] ?? '');
+  await w.store.move([{ row: await w.rowOf(ips[0] ?? ''), move: 'unassign' }]);
+  const { callDeadlineMs } = POLICY;
+  assert.is((await w.inTime(callDeadlineMs + 200, failure(hold(w)))).code, 'ec2-limit');
+});
+
+crowded.run();
