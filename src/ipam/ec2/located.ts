@@ -5,6 +5,7 @@ import type { EniId } from '../../domain/ids.ts';
 import type { IpamContext } from '../context.ts';
 import { notOurs } from './enis.ts';
 import { noAnswer, resultOf } from './intents.ts';
+import { noteObserved } from './survey.ts';
 
 /** Embedded: how long, in milliseconds, a read that shows the ENI on this instance is taken as current. Longer than
  *  the time between two comparisons while addresses change. */
@@ -15,7 +16,8 @@ const LAST_SHOWN_MS = 600_000;
 const LOCATE_MS_MAX = 1_000;
 
 /** Embedded: throws if the ENI is not on this instance, by a recent read or a new one. On another instance it
- *  belongs to the ledger there. If EC2 does not answer in time, a reading of the last ten minutes counts. */
+ *  belongs to the ledger there. If EC2 does not answer in time, a reading of the last ten minutes counts. A new one
+ *  also shows what others have put on the ENI, which is marked as occupied. */
 export async function refuseElsewhere(context: IpamContext, eni: EniId): Promise<void> {
   const { store, cloud, wait } = context;
   const { instance } = context.host;
@@ -26,8 +28,10 @@ export async function refuseElsewhere(context: IpamContext, eni: EniId): Promise
   const isKnown = known?.instance === instance;
   if (isKnown && ageMs < ATTACHED_MS) return;
   const look = cloud.enisById([eni]).then(async ([seen]) => {
-    if (seen?.instance === instance) await store.noteAttachments([seen], now);
-    return seen?.instance ?? null;
+    if (seen?.instance !== instance) return seen?.instance ?? null;
+    await noteObserved(context, [seen]);
+    await store.noteAttachments([seen], now);
+    return instance;
   });
   const over = new AbortController();
   const late = wait(LOCATE_MS_MAX, over.signal).then(() => noAnswer(eni));

@@ -99,6 +99,10 @@ export async function survey(
   const known = new Map(records.map(eni => [eni.id, eni]));
   const isOurs = ({ id: eni }: CloudEni) => known.get(eni)?.ours === true;
   const ours = await withTenants(context, enis.filter(isOurs), records);
+  await noteReturned(
+    context,
+    ours.filter(eni => isReturned(context, known.get(eni.id) ?? null, eni)),
+  );
   await store.saveEnis(
     [...ours, ...enis.filter(eni => !isOurs(eni))].map(eni => {
       const before = known.get(eni.id) ?? null;
@@ -252,6 +256,21 @@ export async function noteAll(context: IpamContext, eni: CloudEni): Promise<void
     await wait(pauseMs);
   }
 }
+
+/** Embedded: whether the ENI, which EC2 shows on this instance, has been away since it was recorded: others may have put
+ *  addresses on it. It may have come back before any read showed it elsewhere. */
+export const isReturned = (
+  { host: { instance } }: IpamContext,
+  known: Pick<LedgerEni, 'instance' | 'attachment'> | null,
+  seen: Pick<CloudEni, 'instance' | 'attachment'>,
+): boolean =>
+  instance !== null &&
+  seen.instance === instance &&
+  (known?.instance !== instance || known.attachment !== seen.attachment);
+
+/** Notes what ENIs that have come back bring along. Call it before they are recorded as they are now. */
+export const noteReturned = async (context: IpamContext, enis: readonly CloudEni[]): Promise<void> =>
+  void (await Promise.all(enis.map(eni => noteAll(context, eni))));
 
 /** Returns the change that brings a row in line with what EC2 shows. None if the address is ours there, if a
  *  container holds it (a read never ends a holding), or if the row says so already. */

@@ -10,7 +10,7 @@ import { type IpamContext, urgently } from '../context.ts';
 import { isProvedBy, learnIdentity, seesAnother } from '../ec2/account.ts';
 import { type Enis, oursIn } from '../ec2/enis.ts';
 import { repair } from '../ec2/recover.ts';
-import { arrivedOn, noteAll, refreshed, sightingsOn } from '../ec2/survey.ts';
+import { arrivedOn, isReturned, noteReturned, refreshed, sightingsOn } from '../ec2/survey.ts';
 import { withTenants } from '../ec2/tenants.ts';
 import { unassignUnreached } from '../ec2/unassign.ts';
 import type { Evidence } from './holders.ts';
@@ -64,10 +64,11 @@ async function view(context: IpamContext, subnet: SubnetId, scope: Scope): Promi
     const seen = enis.get(eni.id);
     return eni.ours && seen !== undefined ? asShown(eni, seen, now) : [];
   });
-  const isHere = (eni: LedgerEni) => instance !== null && eni.instance === instance;
-  const returned = changed.flatMap(eni =>
-    isHere(eni) && !known.some(one => one.id === eni.id && isHere(one)) ? (enis.get(eni.id) ?? []) : [],
-  );
+  const returned = changed.flatMap(({ id }) => {
+    const seen = enis.get(id);
+    const before = known.find(eni => eni.id === id) ?? null;
+    return seen !== undefined && isReturned(context, before, seen) ? [seen] : [];
+  });
   const current = known.filter(eni => eni.ours).map(eni => changed.find(one => one.id === eni.id) ?? eni);
   const ours = oursIn(current, instance).filter(eni => instance === null || enis.has(eni.id));
   const shown = known.find(eni => eni.ours && enis.has(eni.id));
@@ -211,7 +212,7 @@ export async function reconcile(
 ): Promise<boolean> {
   const seen = await view(context, subnet, scope);
   // Requests are served on them as soon as the ledger has them here.
-  for (const eni of seen.returned) await noteAll(context, eni);
+  await noteReturned(context, seen.returned);
   if (seen.changed.length > 0) await context.store.saveEnis(seen.changed);
   await context.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);

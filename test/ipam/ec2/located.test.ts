@@ -65,4 +65,24 @@ locating('assigns nothing on an ENI that EC2 shows detached for long', async () 
   assert.is(w.callsOf(ASSIGN), assigns);
 });
 
+for (const [what, wander] of [
+  ['that was on another instance between two reads', true],
+  ['that stayed here', false],
+] as const)
+  locating(`offers nothing that others have put on an ENI ${what}`, async () => {
+    const w = world({ vpc: ROOMY, instance: 'i-0a', policy: NOT_WARM });
+    await w.request(ENI_A);
+    w.time.now += 90_000;
+    if (wander) w.reattach(ENI_A, 'i-0b');
+    const [next] = await w.freeRows(1);
+    assert.ok(next);
+    w.putOn(ENI_A, next.ip);
+    if (wander) w.reattach(ENI_A, 'i-0a');
+    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+    const given = await w.request(ENI_A);
+    assert.is.not(given.ip, next.ip);
+    assert.is(await w.statusOf(next.ip), 'occupied');
+    assert.match((await failure(w.request(ENI_A, { named: next.ip }))).line, /in use on eni-0a/);
+  });
+
 locating.run();

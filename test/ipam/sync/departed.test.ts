@@ -6,6 +6,7 @@ import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/eni-departure.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
 import { takeOver } from '../../../src/ipam/ec2/recover.ts';
+import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
@@ -173,27 +174,70 @@ departing('back, it is served when what it brings along is occupied, and not bef
   assert.is((await w.store.eni(ENI_A))?.instance, HERE);
 });
 
-for (const how of ['a request', 'the reconciler'] as const)
-  departing(`back, and found by ${how}: a call elsewhere for what it brings along is awaited`, async () => {
-    const { w, pass } = site();
-    w.reattach(ENI_B, HERE);
-    await w.request(ENI_A);
-    const [row] = await w.freeRows(1, { eni: ENI_B });
-    w.detach(ENI_A);
-    await pass();
-    assert.ok(row);
-    const [intent] = await w.store.move([{ row, move: 'assign', iface: ENI_B }]);
-    assert.ok(intent);
-    w.putOn(ENI_A, row.ip);
-    w.attach(ENI_A, HERE, 1);
-    const found = how === 'a request' ? w.enis.adopt(ENI_A) : pass();
-    await w.time.wait(1_000);
-    assert.is((await w.store.eni(ENI_A))?.instance, null);
-    await w.store.move([{ row: intent, move: 'refused' }]);
-    await found;
-    assert.is((await w.store.eni(ENI_A))?.instance, HERE);
-    assert.is(await w.statusOf(row.ip), 'occupied');
-  });
+const find = {
+  'a request': (w: World) => w.enis.adopt(ENI_A),
+  'the reconciler': (_: World, pass: () => Promise<unknown>) => pass(),
+  init: (w: World) => survey(w.context, SUBNET),
+  adopt: (w: World) => w.enis.refresh(ENI_A),
+};
+for (const [how, isSeenAway] of [
+  ['a request', true],
+  ['the reconciler', true],
+  ['init', true],
+  ['adopt', false],
+  ['the reconciler', false],
+  ['init', false],
+] as const)
+  departing(
+    `back, and found by ${how}${isSeenAway ? '' : ' that never saw it away'}: a call elsewhere for what it brings along is awaited`,
+    async () => {
+      const { w, pass } = site();
+      w.reattach(ENI_B, HERE);
+      await w.request(ENI_A);
+      const [row] = await w.freeRows(1, { eni: ENI_B });
+      const before = await w.store.eni(ENI_A);
+      w.detach(ENI_A);
+      if (isSeenAway) await pass();
+      assert.ok(row);
+      const [intent] = await w.store.move([{ row, move: 'assign', iface: ENI_B }]);
+      assert.ok(intent);
+      w.putOn(ENI_A, row.ip);
+      w.attach(ENI_A, HERE, 1);
+      const found = find[how](w, pass);
+      await w.time.wait(1_000);
+      const attachment = isSeenAway ? null : before?.attachment;
+      assert.is((await w.store.eni(ENI_A))?.attachment, attachment, 'not served yet');
+      await w.store.move([{ row: intent, move: 'refused' }]);
+      await found;
+      const after = await w.store.eni(ENI_A);
+      assert.is(after?.instance, HERE);
+      assert.is.not(after?.attachment, before?.attachment);
+      assert.is(await w.statusOf(row.ip), 'occupied');
+    },
+  );
+
+departing('back at once, several: none waits for a call that only another one waits for', async () => {
+  const { w, pass } = site();
+  w.reattach(ENI_B, HERE);
+  const { id: third } = w.vpc.network.createEni({ subnet: SUBNET });
+  w.attach(third, HERE, 3);
+  for (const eni of [ENI_A, ENI_B, third]) await w.request(eni);
+  for (const eni of [ENI_A, ENI_B]) w.detach(eni);
+  await pass();
+  const [awaited, brought] = await w.freeRows(2, { eni: third });
+  assert.ok(awaited && brought);
+  await w.store.move([{ row: awaited, move: 'assign', iface: third }]);
+  w.putOn(ENI_A, awaited.ip);
+  w.putOn(ENI_B, brought.ip);
+  w.attach(ENI_A, HERE, 1);
+  w.attach(ENI_B, HERE, 2);
+  const found = pass();
+  await w.time.wait(1_000);
+  assert.is(await w.statusOf(awaited.ip), 'assigning');
+  assert.is(await w.statusOf(brought.ip), 'occupied');
+  await found;
+  for (const eni of [ENI_A, ENI_B]) assert.is((await w.store.eni(eni))?.instance, HERE);
+});
 
 departing('what was seen of an earlier absence does not count for a later one', async () => {
   const { w, pass } = site();
