@@ -1,4 +1,5 @@
 /** Early reuse: if no rested address is left, a request gets the address that has rested longest. */
+import { contains } from '../../domain/address.ts';
 import type { Allocation } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { IpamContext } from '../context.ts';
@@ -9,6 +10,7 @@ import { steal } from '../pool/steal.ts';
 import { claimFree, claimReady } from './claim-free.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Asked } from './request.ts';
+import { untilRoom } from './until-room.ts';
 
 /** Ready addresses in one read: those that have rested longest. */
 export const READY_LOOK = 256;
@@ -58,7 +60,11 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
   const { eni, subnet } = home;
   await stopInDoubt(context, eni.id);
   const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: context.policy } as const;
-  const choose = () => context.store.freeFor({ ...query, which: 'any', limit: FREE_LOOK });
+  let before: readonly Allocation[] = [];
+  const choose = async () => {
+    before = (await context.store.onEni(eni.id)).rows;
+    return await context.store.freeFor({ ...query, which: 'any', limit: FREE_LOOK });
+  };
   const { row, error, full } = await claimFree(context, asked, choose);
   if (full !== null) return null; // others have taken the tenant's last places: the next fill looks for room
   if (isError(error, 'ec2-limit')) {
@@ -66,6 +72,8 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
     const { rows } = await context.store.onEni(eni.id);
     const isInDoubt = rows.some(({ status }) => status === 'assigning');
     if ((await isSeenSoon(context, eni.id, asked.signal)) || isInDoubt) return null;
+    const isUsable = ({ ip }: Allocation) => pool.range === null || contains(pool.range, ip);
+    if (await untilRoom(context, asked, before, isUsable)) return null;
     throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
   }
   if (isError(error, 'ec2-subnet-full'))

@@ -7,11 +7,11 @@ import { isHeldBy } from '../../domain/origin.ts';
 import type { IpamContext } from '../context.ts';
 import { isSeenSoon } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
-import { withoutUsed } from '../ec2/unassign.ts';
 import { evict, makeRoomFor, mayGetRoom } from '../pool/steal.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
 import { claimFree } from './claim-free.ts';
 import type { Asked } from './request.ts';
+import { untilRoom } from './until-room.ts';
 
 /** The pause before a row is read again that another request, or a release, is about to change. */
 const LOOK_AGAIN_MS = 100;
@@ -98,31 +98,6 @@ async function assignNamed(
   if (claimed.error !== null) throw claimed.error;
   if (claimed.taken[0] !== undefined) throw conflict(claimed.taken[0]);
   return claimed.row;
-}
-
-/** Waits while calls or releases are under way on the ENI, which EC2 has said to be full. Returns true, so that EC2 is
- *  asked again, as soon as one of them has ended since `before` was read, or an address there is idle; false if there
- *  is nothing to wait for, or at the deadline. */
-async function untilRoom(
-  context: IpamContext,
-  asked: Asked,
-  before: readonly Allocation[],
-): Promise<boolean> {
-  const { store, policy, wait } = context;
-  const { eni } = asked.home;
-  for (let last = before; ; ) {
-    const isReleasing = asked.releasesHere().length > 0; // before the rows are read, as above
-    const { rows, now } = await store.onEni(eni.id);
-    const generations = new Map(rows.map(row => [row.ip, row.generation]));
-    const hasEnded = (row: Allocation) => isIntent(row) && generations.get(row.ip) !== row.generation;
-    if (rows.length < last.length || last.some(hasEnded)) return true;
-    const idle = rows.filter(row => row.status === 'ready' && !row.primary);
-    if ((await withoutUsed(context, idle)).length > 0) return true;
-    const isUnderWay = (row: Allocation) => isIntent(row) && now - row.movedAt < policy.callDeadlineMs;
-    if ((!isReleasing && !rows.some(isUnderWay)) || asked.isTimeUp()) return false;
-    last = rows;
-    await wait(LOOK_AGAIN_MS, asked.signal);
-  }
 }
 
 function refuseUnusable(ip: Ipv4, { eni, subnet }: Home): void {

@@ -121,6 +121,30 @@ async function restingAtQuota(): Promise<UnderWay> {
   return { w, end };
 }
 
+/** All that is free rests, and ENI A has one place left. An address of another server takes it between two reads, and is
+ *  soon unassigned. */
+async function restingOnFullEni(): Promise<UnderWay> {
+  const w = world({ vpc: { ...SMALL, subnets: [{ id: SUBNET, cidr: '10.0.1.0/27' }] }, policy: NOT_WARM });
+  const left = ipsOf(await w.requests(ENI_B, 9));
+  await w.requests(ENI_A, 8);
+  const others = (await w.store.withStatus(SUBNET, ['free'])).rows;
+  await w.store.move(others.map(row => ({ row, move: 'hold' as const, reservedFor: 'a printer' })));
+  for (const ip of left) await w.release(ENI_B, ip);
+  await unassign(w.context, await Promise.all(left.map(ip => w.rowOf(ip))));
+  const end = async () => {
+    const row = (await w.store.withStatus(SUBNET, ['free'])).rows.at(-1);
+    if (row === undefined || w.secondariesOf(ENI_A).length === 9) return; // the request has that place
+    w.putOn(ENI_A, row.ip);
+    const placed = await moveAs(w, await moveAs(w, row, 'assign', ENI_A), 'assigned');
+    const leaving = await moveAs(w, placed, 'unassign');
+    void w.time.wait(CALL_MS).then(async () => {
+      w.takeOff(ENI_A, row.ip);
+      await moveAs(w, leaving, 'unassigned');
+    });
+  };
+  return { w, end };
+}
+
 const ended = suite('a request while a call of others ends');
 
 const SITUATIONS: Readonly<Record<string, () => Promise<UnderWay>>> = {
@@ -170,12 +194,13 @@ for (const [name, situation] of Object.entries(SITUATIONS))
       assert.is(await readsUntilEnd(situation, before), before, 'the request has made all these reads');
   });
 
-ended(
-  'at its quota, where what is free still rests, while EC2 refuses an assign: it gets an address',
-  async () => {
-    for (let before = 0; (await readsUntilEnd(restingAtQuota, before)) === before; before++)
+for (const [name, situation] of [
+  ['at its quota, while EC2 refuses an assign', restingAtQuota],
+  ['on an ENI that has just been filled, while an address leaves it', restingOnFullEni],
+] as const)
+  ended(`${name}: it gets an address that still rests`, async () => {
+    for (let before = 0; (await readsUntilEnd(situation, before)) === before; before++)
       assert.ok(before < READS_MAX);
-  },
-);
+  });
 
 ended.run();
