@@ -6,7 +6,7 @@ import type { IpamContext } from '../context.ts';
 import { isSeenSoon, stopInDoubt } from '../ec2/assign.ts';
 import type { Enis } from '../ec2/enis.ts';
 import { since } from '../pool/cache.ts';
-import { steal } from '../pool/steal.ts';
+import { evict, steal } from '../pool/steal.ts';
 import { claimFree, claimReady } from './claim-free.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
 import type { Asked } from './request.ts';
@@ -68,11 +68,12 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
   const { row, error, full } = await claimFree(context, asked, choose);
   if (full !== null) return null; // others have taken the tenant's last places: the next fill looks for room
   if (isError(error, 'ec2-limit')) {
+    const isUsable = ({ ip }: Allocation) => pool.range === null || contains(pool.range, ip);
+    if ((await evict(context, home, isUsable, 1, asked.signal)) > 0) return null;
     // A call without an answer may have filled the ENI: the next read shows it, or a later one.
     const { rows } = await context.store.onEni(eni.id);
     const isInDoubt = rows.some(({ status }) => status === 'assigning');
     if ((await isSeenSoon(context, eni.id, asked.signal)) || isInDoubt) return null;
-    const isUsable = ({ ip }: Allocation) => pool.range === null || contains(pool.range, ip);
     if (await untilRoom(context, asked, before, isUsable)) return null;
     throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
   }

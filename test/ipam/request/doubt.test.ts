@@ -245,6 +245,20 @@ for (const [why, lagMs] of [
     assert.is((await failure(w.request(ENI_A))).code, 'exhausted', 'one more is refused');
   });
 
+starting('where a lost unassign keeps a place, an address that rests gets that of an idle one', async () => {
+  const w = await lastPlaceAndResting();
+  const [resting = ''] = await w.ipsWith('free');
+  const held = ipsOf((await w.store.onEni(ENI_A)).rows.filter(row => row.status === 'allocated'));
+  await w.request(ENI_A, { named: (await w.ipsWith('free')).at(-1) ?? '' });
+  for (const ip of held.slice(0, 2)) await w.release(ENI_A, ip);
+  w.vpc.faults.add({ kind: 'hang', action: UNASSIGN, times: 1 });
+  await unassign(w.context, [await w.rowOf(held[0] ?? '')]);
+  await w.time.wait(60_000);
+  const range = `${resting}/32`;
+  assert.is((await w.inTime(START_MS_MAX, w.request(ENI_A, { range }))).ip, resting);
+  assert.is(await w.statusOf(held[1] ?? ''), 'free');
+});
+
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
   const ends: Promise<{ code: string; tookMs: number }>[] = [];
