@@ -23,6 +23,7 @@ import { inits, starts } from './bench/starts.ts';
 import { STORE_KINDS, storesIn } from './bench/stores.ts';
 import { warm } from './bench/warm.ts';
 import { ROOT, RUNTIMES } from './tiers.ts';
+import { runScript, WrongUsage } from './usage.ts';
 
 const BUNDLE = join(ROOT, 'dist/ec2-ipam.mjs');
 const MEASURE: Readonly<Record<Part, (bench: Bench) => Promise<void>>> = {
@@ -45,20 +46,10 @@ const CLIENTS_MAX = 200;
 
 // On exit, all programs that were started are killed.
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
-process.exit(await main(process.argv.slice(2)));
+process.exit(await runScript(USAGE, main));
 
 async function main(words: readonly string[]): Promise<number> {
-  if (words.includes('--help')) {
-    console.log(USAGE);
-    return 0;
-  }
-  let options: ReturnType<typeof parseOptions>;
-  try {
-    options = parseOptions(words);
-  } catch (error) {
-    console.error(`${(error as Error).message}\n${USAGE}`);
-    return 2;
-  }
+  const options = parseOptions(words);
   if (!existsSync(BUNDLE)) {
     console.error('there is no bundle: npm run build');
     return 2;
@@ -73,7 +64,7 @@ async function main(words: readonly string[]): Promise<number> {
   return wrong || failures.length > 0 ? 1 : 0;
 }
 
-/** Throws an error of one line. */
+/** Throws WrongUsage, or an error of parseArgs. */
 function parseOptions(words: readonly string[]) {
   const { values } = parseArgs({
     args: [...words],
@@ -101,14 +92,14 @@ function parseOptions(words: readonly string[]) {
 function chosen<T extends string>(flag: string, given: string | undefined, all: readonly T[]): T[] | null {
   const words = given?.split(',') ?? null;
   const unknown = words?.find(word => !all.some(one => one === word));
-  if (unknown !== undefined) throw new Error(`${flag} ${unknown}: it is one of ${all.join(', ')}`);
+  if (unknown !== undefined) throw new WrongUsage(`${flag} ${unknown}: it is one of ${all.join(', ')}`);
   return words as T[] | null;
 }
 
 function numbers(flag: string, given: string | undefined): number[] | null {
   const all = given?.split(',').map(Number) ?? null;
   if (all?.some(number => !Number.isInteger(number) || number < 1 || number > CLIENTS_MAX))
-    throw new Error(`${flag} ${given}: whole numbers from 1 to ${CLIENTS_MAX}`);
+    throw new WrongUsage(`${flag} ${given}: whole numbers from 1 to ${CLIENTS_MAX}`);
   return all;
 }
 

@@ -1,15 +1,23 @@
 // Sends hostile inputs to the driver, the agent, enrolment, certificates, the witness and the listeners:
-// `npm run fuzz -- [--inputs N] [--seed S] [--part NAME] [--jobs J]`. Prints what was answered, how the heap has grown and
+// `npm run fuzz -- --help`. Prints what was answered, how the heap has grown and
 // the first broken rule, with the command that shows it again. Exit status 1: a rule was broken.
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { attack, PARTS } from '../test/fuzz/attack.ts';
 import type { Outcome } from '../test/fuzz/part.ts';
+import { runScript, WrongUsage } from './usage.ts';
 
-process.exitCode = await main();
+const USAGE = `npm run fuzz -- [--inputs N] [--seed S] [--part NAME] [--jobs J]
+  --inputs   default 1000000
+  --seed     decides the inputs; default 1
+  --part     one of ${PARTS.map(({ name }) => name).join(', ')}; default all
+  --jobs     processes, 0: this one only; default 2`;
 
-async function main(): Promise<number> {
+process.exitCode = await runScript(USAGE, main);
+
+async function main(args: string[]): Promise<number> {
   const { values } = parseArgs({
+    args,
     options: {
       inputs: { type: 'string', default: '1000000' },
       seed: { type: 'string', default: '1' },
@@ -18,14 +26,10 @@ async function main(): Promise<number> {
     },
   });
   const [inputs, seed, jobs] = [Number(values.inputs), Number(values.seed), Number(values.jobs)];
-  if (![inputs, seed, jobs].every(Number.isSafeInteger) || inputs < 1 || jobs < 0) {
-    console.error('--inputs, --seed and --jobs are whole numbers');
-    return 2;
-  }
-  if (values.part !== undefined && !PARTS.some(({ name }) => name === values.part)) {
-    console.error(`--part is one of ${PARTS.map(({ name }) => name).join(', ')}`);
-    return 2;
-  }
+  if (![inputs, seed, jobs].every(Number.isSafeInteger) || inputs < 1 || jobs < 0)
+    throw new WrongUsage('--inputs, --seed and --jobs are whole numbers');
+  if (values.part !== undefined && !PARTS.some(({ name }) => name === values.part))
+    throw new WrongUsage(`there is no part ${values.part}`);
   return await run(inputs, seed, jobs, values.part ?? null);
 }
 

@@ -1,23 +1,32 @@
-// Runs histories of the whole program from seeds: `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]`.
-// Prints how many histories and steps were run, how often each operation was carried out, and each failure with its
-// shortest history.
-// `--seed S [--keep 1,2,3]` shows one history, or these of its operations. Exit status 1: a rule was broken.
+// Runs histories of the whole program from seeds: `npm run simulate-faults -- --help`. Prints how many histories and
+// steps were run, how often each operation was carried out, and each failure with its shortest history. Exit status 1: a
+// rule was broken.
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { addTally, explain, newTally, runSeeds, type Tally } from '../test/simulation/report.ts';
 import { simulate } from '../test/simulation/simulate.ts';
+import { runScript, WrongUsage } from './usage.ts';
+
+const USAGE = `npm run simulate-faults -- [--seeds N] [--from S] [--jobs J]
+npm run simulate-faults -- --seed S [--keep 1,2,3]
+  --seeds    how many histories; default 10000
+  --from     the first seed; default 1
+  --jobs     processes; default 2
+  --seed     shows this history
+  --keep     only these of its operations`;
 
 /** Histories that a worker runs between two reports. */
 const CHUNK = 500;
 const FAILURES_SHOWN_MAX = 3;
 
-if (isMainThread) process.exitCode = await main();
+if (isMainThread) process.exitCode = await runScript(USAGE, main);
 else work();
 
-async function main(): Promise<number> {
+async function main(args: string[]): Promise<number> {
   const { values } = parseArgs({
+    args,
     options: {
       seeds: { type: 'string', default: '10000' },
       from: { type: 'string', default: '1' },
@@ -26,18 +35,21 @@ async function main(): Promise<number> {
       keep: { type: 'string' },
     },
   });
-  if (values.seed !== undefined) return await show(Number(values.seed), values.keep);
-  const [seeds, from, jobs] = [Number(values.seeds), Number(values.from), Number(values.jobs)];
-  if (![seeds, from, jobs].every(Number.isSafeInteger) || seeds < 1 || jobs < 1) {
-    console.error('--seeds, --from and --jobs are whole numbers');
-    return 2;
-  }
-  return await attack(seeds, from, jobs);
+  if (values.seed !== undefined) return await show(wholeNumber('--seed', values.seed), values.keep);
+  const seeds = wholeNumber('--seeds', values.seeds, 1);
+  const jobs = wholeNumber('--jobs', values.jobs, 1);
+  return await attack(seeds, wholeNumber('--from', values.from), jobs);
+}
+
+function wholeNumber(flag: string, given: string, least = 0): number {
+  const number = Number(given);
+  if (/^\d+$/.test(given) && Number.isSafeInteger(number) && number >= least) return number;
+  throw new WrongUsage(`${flag} ${given}: it is a whole number from ${least}`);
 }
 
 async function show(seed: number, keep: string | undefined): Promise<number> {
-  const numbers = keep?.split(',').filter(text => /^\d+$/.test(text));
-  const { lines, violation } = await simulate(seed, numbers?.map(Number) ?? null, true);
+  const numbers = keep?.split(',').map(text => wholeNumber('--keep', text));
+  const { lines, violation } = await simulate(seed, numbers ?? null, true);
   console.log(lines.join('\n'));
   console.log(violation === null ? 'no rule was broken' : `${violation.rule}: ${violation.detail}`);
   return violation === null ? 0 : 1;
