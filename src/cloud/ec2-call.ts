@@ -5,6 +5,7 @@ import process from 'node:process';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
+import { shown } from '../domain/text.ts';
 import type { Ec2Time } from './ec2-time.ts';
 import type { Metadata, ReadMetadata } from './imds.ts';
 import { isExpired, refusal } from './refusals.ts';
@@ -103,11 +104,13 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
       return await once(action, ask);
     } catch (error) {
       if (!(error instanceof NeverLeft)) throw error;
-      if (error.message !== 'Region is missing') throw await notSent(action, error, options);
+      if (!NO_REGION.test(error.message)) throw await notSent(action, error, options);
     }
     // The SDK has asked the metadata service once, for a second, and does not ask again for a minute.
     const region = await options.metadata('placement/region');
     if (region.kind !== 'value') throw noRegion(action, region);
+    if (!REGION.test(region.text))
+      throw noRegion(action, { kind: 'late', why: `what answers there says "${shown(region.text)}"` });
     client = clientFor(region.text);
     try {
       return await once(action, ask);
@@ -116,6 +119,11 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
     }
   };
 }
+
+/** The SDK's errors for a region that is not set, and for one that is set and empty. */
+const NO_REGION = /^Region is missing$|^Region not accepted: region=""/;
+/** Such as `eu-central-1` and `us-gov-west-1`. */
+const REGION = /^[a-z]{2,}(-[a-z0-9]+)+$/;
 
 /** The error of a request that was not sent. */
 class NeverLeft extends Error {

@@ -9,6 +9,8 @@ const TIMEOUT_MS = 5_000;
 const WITHOUT_TOKEN_MS = 2_000;
 const TOKEN_SECONDS = 60;
 const BODY_CHARS_MAX = 65_536;
+/** The page of a proxy is none, and Node refuses a header with its line breaks. */
+const TOKEN = /^[\x21-\x7e]+$/;
 
 /** An answer of the service. `absent`: there is no such value, and a retry will not help. `late`: there was no usable
  *  answer, and a retry may get one. */
@@ -64,6 +66,7 @@ export function metadataAt(endpoint: string, timeoutMs = TIMEOUT_MS): ReadMetada
     const ttl = { 'X-aws-ec2-metadata-token-ttl-seconds': String(TOKEN_SECONDS) };
     const token = await ask('PUT', `${base}/api/token`, ttl, timeoutMs);
     if (token.kind !== 'value') return token;
+    if (!TOKEN.test(token.text)) return { kind: 'late', why: 'what answers gives no token', got: 200 };
     return await ask(
       'GET',
       `${base}/meta-data/${path}`,

@@ -242,6 +242,24 @@ ec2("the region is the environment's, then the instance's", async () => {
   assert.equal(scopes, ['eu-central-1', 'ap-south-1', 'sa-east-1']);
 });
 
+ec2("a region that is none, as a proxy's page, is not kept: the metadata is asked again", async () => {
+  const here = onlyMetadata();
+  byHand.answer = request =>
+    request.url.endsWith('/placement/region') ? xml('<html>\n<p>Not yet.</p>\n</html>') : null;
+  const line = await failureOf(here.eni(ENI_A), 'ec2-unreachable');
+  assert.match(line, /^DescribeNetworkInterfaces was not sent: .*metadata.* region: .*<html>/);
+  assert.is(vpc.calls.size, 0);
+  byHand.answer = null;
+  assert.is(await here.region(), 'eu-central-1');
+  assert.is((await here.eni(ENI_A)).id, ENI_A);
+});
+
+ec2('a region that is set and empty is not set', async () => {
+  onlyMetadata();
+  process.env.AWS_REGION = '';
+  assert.is((await cloud({ region: null, metadata: metadataAt(server.url) }).eni(ENI_A)).id, ENI_A);
+});
+
 ec2('without a region anywhere nothing is sent, and the operator reads what to set', async () => {
   onlyMetadata();
   process.env.AWS_EC2_METADATA_DISABLED = 'true';

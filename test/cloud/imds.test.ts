@@ -17,6 +17,7 @@ const cases: [what: string, fault: Fault | null, kind: string, says: string | Re
   ['one that has too much to do', { kind: 'throttle' }, 'late', 'HTTP status 429', 429],
   ['one that refuses its own tokens', answers('401'), 'late', 'HTTP status 401', 401],
   ['an empty answer', answers('200', ' \n'), 'late', 'the answer is empty', 200],
+  ["a proxy's page", answers('200', '<html>\n<p>\u00e9</html>'), 'late', 'what answers gives no token', 200],
   ['a connection that breaks', { kind: 'lostReply' }, 'late', /ECONNRESET|socket hang up|lost/],
   ['no answer', { kind: 'hang' }, 'late', `no answer within ${TIMEOUT_MS} ms`, 'timeout'],
   [

@@ -316,7 +316,7 @@ function listener(address: Address, settings: Settings): Listener {
 
 /** The environment comes before the file here too. What neither has is found by the SDK. */
 const awsSettings = (env: Facts['env'], file: AwsSettings): AwsSettings => ({
-  region: env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? file.region,
+  region: env.AWS_REGION || env.AWS_DEFAULT_REGION || file.region,
   credentials: env.AWS_ACCESS_KEY_ID || env.AWS_PROFILE ? null : file.credentials,
 });
 

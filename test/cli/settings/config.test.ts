@@ -220,6 +220,9 @@ ancestor('the file: gives way to the environment in password, region and keys', 
   const { storePassword, aws } = configOf({ file: ANCESTOR, env });
   assert.is(storePassword, 'newer');
   assert.equal(aws, { region: 'eu-west-1', credentials: null });
+  const { region } = configOf({ file: ANCESTOR, env: { AWS_REGION: '' } }).aws;
+  assert.is(region, configOf({ file: ANCESTOR }).aws.region, 'one that is empty is not set');
+  assert.is(configOf({ env: { AWS_REGION: '' } }).aws.region, null);
 });
 
 ancestor('a file that is not itself: is refused', () => {
