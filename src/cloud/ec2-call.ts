@@ -33,6 +33,12 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const METADATA_TIMEOUT_MS = 5_000;
 const METADATA_RETRIES = 1;
 
+/** The first element of an answer that says success: `<DescribeSubnetsResponse xmlns=…>`. That of an error is
+ *  `<Response>`. */
+const ANSWER_OF_EC2 = /<[A-Z]\w+Response[\s>]/;
+/** It is within these. */
+const START_BYTES_MAX = 1024;
+
 type Limits = { readonly abortSignal: AbortSignal };
 type Ask<T> = (client: EC2Client, limits: Limits) => Promise<T>;
 
@@ -71,7 +77,9 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
       const { abortSignal } = (limits ?? {}) as Partial<Limits>;
       if (abortSignal !== undefined) leaving.get(abortSignal)?.();
       const answer = await handle(request, limits);
-      time.heard(answer.response.headers);
+      const { response } = answer;
+      time.heard(response.headers);
+      if (response.statusCode < 300) response.body = await bodyOfEc2(response);
       return answer;
     };
     return made;
@@ -118,6 +126,17 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
       throw error instanceof NeverLeft ? await notSent(action, error, options) : error;
     }
   };
+}
+
+/** Returns the body of an answer that says success. Throws if it is not EC2's, such as the page of a proxy: the SDK would
+ *  take that as a change that was made, or as an empty list. */
+async function bodyOfEc2({ statusCode, body }: { statusCode: number; body?: AsyncIterable<Uint8Array> }) {
+  const parts: Uint8Array[] = [];
+  for await (const part of body ?? []) parts.push(part);
+  const whole = Buffer.concat(parts);
+  const start = whole.toString('utf8', 0, START_BYTES_MAX);
+  if (ANSWER_OF_EC2.test(start)) return whole;
+  throw new Error(`what answered with HTTP status ${statusCode} is not EC2: "${shown(start)}"`);
 }
 
 /** The SDK's errors for a region that is not set, and for one that is set and empty. */

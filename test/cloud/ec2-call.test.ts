@@ -86,6 +86,32 @@ for (const [what, code, answer] of answers)
     await failureOf(cloud().assign(ENI_A, ips(20), LATER), code);
   });
 
+const success: [what: string, body: string | null, status?: number][] = [
+  ["a proxy's page", '<html><body><p>Sign in.</p></body></html>'],
+  ['an error of EC2', '<Response><Errors><Error><Code>InternalError</Code></Error></Errors></Response>'],
+  ['nothing', ''],
+  ['nothing, by status 204', null, 204],
+];
+for (const [what, body, status = 200] of success)
+  ec2(`success that says ${what} is none: nothing is taken as done, as empty or as gone`, async () => {
+    byHand.answer = () => new Response(body, { status, headers: { 'content-type': 'text/html' } });
+    const one = cloud();
+    const asked: (() => Promise<unknown>)[] = [
+      () => one.unassign(ENI_B, ips(6), LATER),
+      () => one.assign(ENI_A, ips(20), LATER),
+      () => one.eni(ENI_A),
+      () => one.enisById([ENI_A]),
+      () => one.someEni({}),
+    ];
+    for (const ask of asked)
+      assert.match(
+        await failureOf(ask(), 'ec2-unknown'),
+        /^EC2 gave no answer to \w+: what answered with HTTP status 20[04] is not EC2: "/,
+      );
+    byHand.answer = null;
+    assert.equal((await one.eni(ENI_B)).secondaries, ips(6));
+  });
+
 ec2('a mutation is sent once, also when a connection that was in use before breaks under it', async () => {
   const one = cloud();
   await one.eni(ENI_A);
