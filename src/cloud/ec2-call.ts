@@ -8,7 +8,7 @@ import type { Log } from '../domain/log.ts';
 import { shown } from '../domain/text.ts';
 import type { Ec2Time } from './ec2-time.ts';
 import type { Metadata, ReadMetadata } from './imds.ts';
-import { isExpired, refusal } from './refusals.ts';
+import { failure, isExpired, refusal } from './refusals.ts';
 
 export interface Ec2Options {
   /** Null: the Region is found by the SDK: AWS_REGION, the profile, the instance's metadata. */
@@ -263,6 +263,7 @@ function asIpamError(action: string, error: unknown): IpamError {
     const refused = refusal(name, message, requestId);
     // EC2 throttles with status 503.
     if (refused.code === 'ec2-throttled' || (httpStatusCode >= 400 && httpStatusCode < 500)) return refused;
+    return failure(name, message, requestId);
   }
   const reason = reasonOf(error, name, message);
   if (NEVER_CONNECTED.includes(reason))

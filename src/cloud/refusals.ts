@@ -90,7 +90,6 @@ const RULES: readonly Rule[] = [
   {
     when: /^(Internal\w*|ServerInternal|Unavailable|ServiceUnavailable\w*|RequestTimeout\w*)$/,
     code: 'ec2-unknown',
-    hint: 'the call may have been applied; it is settled by reading',
   },
 ];
 
@@ -98,13 +97,18 @@ const RULES: readonly Rule[] = [
 export function refusal(code: string, message: string, requestId?: string): IpamError {
   const rule = RULES.find(({ when, says }) => when.test(code) && (says === undefined || says.test(message)));
   const ours = rule?.code ?? 'ec2-refused';
-  const verb = ours === 'ec2-unknown' ? 'EC2 failed' : 'EC2 refused';
-  const request = requestId === undefined ? '' : `, request ${requestId}`;
-  return new IpamError(ours, `${verb}: ${oneLine(message)} (${code}${request})`, {
+  if (ours === 'ec2-unknown') return failure(code, message, requestId);
+  return new IpamError(ours, `EC2 refused: ${quoted(code, message, requestId)}`, {
     hint: rule?.hint ?? '',
     addresses: addressesIn(message),
   });
 }
+
+/** Returns the error of an answer by which EC2 neither makes nor refuses the call, whatever its code. */
+export const failure = (code: string, message: string, requestId?: string): IpamError =>
+  new IpamError('ec2-unknown', `EC2 failed: ${quoted(code, message, requestId)}`, {
+    hint: 'the call may have been applied; it is settled by reading',
+  });
 
 /** The error for an ENI that is read by id and has no IPv4 address; lists leave such an ENI out. */
 export const withoutIpv4 = (id: EniId): IpamError =>
@@ -121,6 +125,9 @@ export function nullWhenRefused(error: unknown): null {
 const MESSAGE_LENGTH_MAX = 500;
 const oneLine = (message: string): string =>
   message.replace(/\s+/g, ' ').trim().replace(/\.$/, '').slice(0, MESSAGE_LENGTH_MAX);
+
+const quoted = (code: string, message: string, requestId?: string): string =>
+  `${oneLine(message)} (${code}${requestId === undefined ? '' : `, request ${requestId}`})`;
 
 /** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…", "10.0.0.5 is already…" or "Address 10.0.0.3 is…". */
 function addressesIn(message: string): Ipv4[] {

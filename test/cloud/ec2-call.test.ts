@@ -86,6 +86,20 @@ for (const [what, code, answer] of answers)
     await failureOf(cloud().assign(ENI_A, ips(20), LATER), code);
   });
 
+ec2('an error of EC2 that is no refusal is quoted too', async () => {
+  const says = ['InternalError', 'An internal error has occurred'] as const;
+  byHand.answer = () =>
+    new Response(
+      `<Response><Errors><Error><Code>${says[0]}</Code><Message>${says[1]}</Message></Error></Errors></Response>`,
+      { status: 500, headers: { 'content-type': 'text/xml', 'x-amzn-requestid': 'r-0a1' } },
+    );
+  const line = await failureOf(cloud().assign(ENI_A, ips(20), LATER), 'ec2-unknown');
+  assert.match(
+    line,
+    /^EC2 failed: An internal error has occurred \(InternalError, request r-0a1\); the call may have been applied/,
+  );
+});
+
 const success: [what: string, body: string | null, status?: number][] = [
   ["a proxy's page", '<html><body><p>Sign in.</p></body></html>'],
   ['an error of EC2', '<Response><Errors><Error><Code>InternalError</Code></Error></Errors></Response>'],
