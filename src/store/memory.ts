@@ -329,7 +329,7 @@ function bestFirst(free: Allocation[], query: FreeQuery, now: number): Allocatio
     (a.restedSince === null ? distance(a) - distance(b) : spreadOf(a.ip) - spreadOf(b.ip)) ||
     byAddress(a, b);
   const usable = free
-    .filter(row => isIn(query.range, row.ip) && !isSkipped(row, now))
+    .filter(row => isIn(query.range, row.ip) && isSkipped(row, now) === (query.which === 'skipped'))
     .filter(row => !mayStillLeave(row, query.eni, query.rest, now))
     .sort(order);
   const rested = usable.filter(row => isRested(row, query.eni, query.rest, now));

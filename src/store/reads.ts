@@ -105,13 +105,15 @@ export function createReads({ tables, refusedAt, restedSince, isNever, numberOfF
     const never = isNever(restedSince);
     const known = isNever(refusedAt);
     const suspect = sql`${refusedAt} > 0 AND ${refusedAt} <= ${NOW} - ${SKIPPED_FOR_MS}`;
-    const ranges = [
+    const skipped = sql`${refusedAt} > ${NOW} - ${SKIPPED_FOR_MS} AND (${never} OR (${rested}))`;
+    const offered = [
       sql`${known} AND ${never} AND ${spread} >= ${start}`,
       sql`${known} AND ${never} AND ${spread} < ${start}`,
       sql`${known} AND ${restedSince} > 0 AND ${rested}`,
       sql`${suspect} AND (${never} OR (${rested}))`,
       ...(query.which === 'any' ? [sql`${known} AND ${resting}`, sql`${suspect} AND ${resting}`] : []),
     ];
+    const ranges = query.which === 'skipped' ? [skipped] : offered;
     return ranges.map(
       range => sql`${select} WHERE ${allocation.subnet} = ${query.subnet} AND ${IS_FREE} AND ${range}
         AND ${isIn(query.range, numberOfFree)} AND ${mayReturn(query)}

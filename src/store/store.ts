@@ -78,8 +78,10 @@ export interface FreeQuery {
   readonly eni: EniId;
   readonly range: Cidr | null;
   readonly rest: Rest;
-  /** `rested`: only addresses past cooldown or quarantine. `any`: then the others too, the longest-resting first. */
-  readonly which: 'rested' | 'any';
+  /** `rested`: only addresses past cooldown or quarantine. `any`: then the others too, the longest-resting first. Neither
+   *  has those that EC2 refused within SKIPPED_FOR_MS. `skipped`: only the rested of those, first the one refused longest
+   *  ago. */
+  readonly which: 'rested' | 'any' | 'skipped';
   readonly limit: number;
 }
 

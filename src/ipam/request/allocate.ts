@@ -16,7 +16,7 @@ import { mayGetRoom, maySteal } from '../pool/steal.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 import { authorityOver } from './authority.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
-import { logEarlyReuse } from './claim-free.ts';
+import { claimSkipped, logEarlyReuse } from './claim-free.ts';
 import { createDeadline } from './deadline.ts';
 import { claimEarly, READY_LOOK } from './early-reuse.ts';
 import { type Exhausted, exhausted } from './exhausted.ts';
@@ -184,7 +184,12 @@ export function createAllocator(
       if (!(await mayChangeSoon(asked, filled))) {
         const isOfSubnet = filled.outcome !== 'tenant full';
         if (isOfSubnet && (await subnetChecks.changed(home.subnet.id, asked.signal))) continue;
-        if (!(await mayReturnInTime(asked, filled))) throw exhausted(policy, home, filled);
+        if (!(await mayReturnInTime(asked, filled))) {
+          const isFull = filled.outcome === 'subnet full' && !filled.byEc2;
+          const skipped = isFull ? await claimSkipped(contextOf(asked), asked) : null;
+          if (skipped !== null) return skipped;
+          throw exhausted(policy, home, filled);
+        }
       }
       // Random, so that requests that wait for the same address do not try at the same time.
       const jitteredMs = pauseMs * (0.5 + context.random());

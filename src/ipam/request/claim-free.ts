@@ -1,13 +1,14 @@
-/** Assigns and claims a free address for one request: a named one, or one that has not rested. */
+/** Assigns and claims a free address for one request: a named one, one that has not rested, or one that EC2 has refused. */
 import { type Allocation, isRested } from '../../domain/allocation.ts';
-import type { IpamError } from '../../domain/error.ts';
+import { type IpamError, isError } from '../../domain/error.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import type { Reading } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
-import { assign } from '../ec2/assign.ts';
+import { assign, stopInDoubt } from '../ec2/assign.ts';
 import { since } from '../pool/cache.ts';
 import { claimOf, sendClaim } from './claim.ts';
 import type { Asked } from './request.ts';
+import { isEc2Away } from './retry.ts';
 
 export interface Claimed {
   /** The claimed row. Null if another request claimed it first, or for the reason in the other fields. */
@@ -35,6 +36,32 @@ export async function claimFree(
   const before = rows.find(row => row.ip === here?.ip);
   const row = here === undefined ? null : await claimReady(context, asked, here, { now, before });
   return { row, taken, error, full };
+}
+
+/** Addresses that are read for `claimSkipped`. More than one, since other requests may take some first. */
+const SKIPPED_LOOK = 32;
+
+/** Claims an address that EC2 refused within SKIPPED_FOR_MS, for a request that finds no other. EC2 may have refused it for
+ *  the ENI that asked. Returns null if there is none, or it can't be asked for now. Throws EC2's refusal. */
+export async function claimSkipped(context: IpamContext, asked: Asked): Promise<Allocation | null> {
+  const { home, pool } = asked;
+  const query = {
+    subnet: home.subnet.id,
+    eni: home.eni.id,
+    range: pool.range,
+    rest: context.policy,
+  } as const;
+  const choose = (limit = SKIPPED_LOOK) => context.store.freeFor({ ...query, which: 'skipped', limit });
+  if ((await choose(1)).rows.length === 0) return null;
+  try {
+    await stopInDoubt(context, home.eni.id);
+    const { row, error } = await claimFree(context, asked, choose);
+    if (error === null) return row;
+    throw error;
+  } catch (error) {
+    if (isEc2Away(error) || isError(error, 'exhausted', 'ec2-limit', 'ec2-subnet-full')) return null;
+    throw error;
+  }
 }
 
 /** Claims a ready row. Returns null if another request claimed it first. `before` is the row as it was read at

@@ -132,6 +132,33 @@ assigning('after three that EC2 refuses alone the request is refused in its word
   assert.is(rows.filter(row => row.refusedAt !== null).length, 3);
 });
 
+/** EC2 refuses all calls for ENI A, in words that nobody knows. */
+function rejectedOn(w: World, eni: string): void {
+  const { assign: real } = w.vpc.network;
+  Object.assign(w.vpc.network, {
+    assign: (asked: Parameters<typeof real>[0]) => {
+      if (asked.eni === eni) throw new Ec2Error('InvalidParameterValue', UNKNOWN);
+      return real.call(w.vpc.network, asked);
+    },
+  });
+}
+
+assigning('an ENI on which EC2 refuses every address keeps none from the others of its subnet', async () => {
+  const w = await pooled({ policy: NOT_WARM });
+  rejectedOn(w, ENI_A);
+  let asked = 0;
+  while ((await w.freeRows(2_000)).length > 0) {
+    assert.match((await failure(w.request(ENI_A))).line, /The moon is in the wrong house/);
+    assert.ok(++asked < 100, 'it finds no end');
+  }
+  const before = w.callsOf(ASSIGN);
+  assert.match((await failure(w.request(ENI_A))).line, /The moon is in the wrong house/, 'it is told why');
+  assert.ok(w.callsOf(ASSIGN) - before <= 3, `${w.callsOf(ASSIGN) - before} calls`);
+  const given = await w.request(ENI_B);
+  assert.is((await w.rowOf(given.ip)).refusedAt, null);
+  assert.ok(w.secondariesOf(ENI_B).includes(given.ip));
+});
+
 assigning('a request makes eight calls at most, whatever it meets', async () => {
   const w = await pooled({ vpc: LARGE, policy: { warmMin: 30, warmMax: 40 } });
   w.refuseCalls(ASSIGN, 'InvalidParameterValue', UNKNOWN);

@@ -104,8 +104,28 @@ export function choosingFree(test: Test): void {
       assert.equal((await freeAny(store, { eni })).sort(), [10, 12].map(ip));
     advance(5_000);
     assert.is((await freeAny(store)).at(-1), ip(11));
+    assert.equal(await free(store, { which: 'skipped' }), []);
     const { refusedAt } = await makeReady(store, 11);
     assert.is(refusedAt, null, 'EC2 minds it no more');
+  });
+
+  test('freeFor: those that are skipped are told apart, the one refused longest ago first', async ({
+    store,
+    advance,
+  }) => {
+    await store.add(newRows(10, 11, 12, 13));
+    for (const last of [12, 10, 11]) {
+      advance(1_000);
+      if (last === 11) for (const move of ['foreign', 'vacated'] as const) await make(store, last, move);
+      await make(store, last, 'assign', { iface: ENI });
+      await make(store, last, 'skipped', { refused: true });
+    }
+    for (const eni of [ENI, OTHER_ENI])
+      assert.equal(await free(store, { eni, which: 'skipped' }), [12, 10].map(ip), '11 has not rested');
+    assert.equal(await free(store, { which: 'skipped', limit: 1 }), [ip(12)]);
+    assert.equal(await free(store, { which: 'skipped', range: parseCidr('10.0.1.10/31') }), [ip(10)]);
+    advance(REST.quarantineMs);
+    assert.equal(await free(store, { which: 'skipped' }), [], 'they are suspects by now');
   });
 
   test('freeFor: one rested for this ENI goes before one not rested from another', async ({
