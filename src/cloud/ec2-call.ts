@@ -112,6 +112,8 @@ export function createEc2Call(options: Ec2Options): Ec2Call {
       return await once(action, ask);
     } catch (error) {
       if (!(error instanceof NeverLeft)) throw error;
+      // The SDK may have taken a page of a proxy for the region, and would keep it.
+      if (error.message.startsWith('Region not accepted')) client = clientFor(options.region);
       if (!NO_REGION.test(error.message)) throw await notSent(action, error, options);
     }
     // The SDK has asked the metadata service once, for a second, and does not ask again for a minute.

@@ -282,17 +282,32 @@ ec2("the region is the environment's, then the instance's", async () => {
   assert.equal(scopes, ['eu-central-1', 'ap-south-1', 'sa-east-1']);
 });
 
-ec2("a region that is none, as a proxy's page, is not kept: the metadata is asked again", async () => {
-  const here = onlyMetadata();
-  byHand.answer = request =>
-    request.url.endsWith('/placement/region') ? xml('<html>\n<p>Not yet.</p>\n</html>') : null;
-  const line = await failureOf(here.eni(ENI_A), 'ec2-unreachable');
-  assert.match(line, /^DescribeNetworkInterfaces was not sent: .*metadata.* region: .*<html>/);
-  assert.is(vpc.calls.size, 0);
-  byHand.answer = null;
-  assert.is(await here.region(), 'eu-central-1');
-  assert.is((await here.eni(ENI_A)).id, ENI_A);
-});
+/** The SDK asks the metadata for the region too. After it got none, it does not ask for a minute of this clock. */
+const MINUTES_MS = 300_000;
+for (const [who, laterMs] of [
+  ['the SDK', MINUTES_MS],
+  ['this client', 0],
+] as const)
+  ec2(
+    `a page of a proxy that ${who} takes for the region is not kept: the metadata is asked again`,
+    async () => {
+      const here = onlyMetadata();
+      const { now } = Date;
+      Date.now = () => now() + laterMs;
+      try {
+        byHand.answer = request =>
+          request.url.endsWith('/placement/region') ? xml('<html>\n<p>Not yet.</p>\n</html>') : null;
+        const line = await failureOf(here.eni(ENI_A), 'ec2-unreachable');
+        assert.match(line, /^DescribeNetworkInterfaces was not sent: .*region.*<html>/);
+        assert.is(vpc.calls.size, 0);
+        byHand.answer = null;
+        assert.is((await here.eni(ENI_A)).id, ENI_A);
+        assert.is(await here.region(), 'eu-central-1');
+      } finally {
+        Date.now = now;
+      }
+    },
+  );
 
 ec2('a region that is set and empty is not set', async () => {
   onlyMetadata();
