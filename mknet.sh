@@ -156,9 +156,9 @@ imds() { # METHOD PATH HEADER; returns ABSENT when PATH does not exist
     --write-out '\n%{http_code}' --request "$1" --header "$3" "${IMDS%/}/latest/$2" 2>&1) ||
     die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: $answer; $advice"
   status=${answer##*$'\n'}
-  case $status in
-    2*) say "${answer%$'\n'*}" ;;
-    404) return $ABSENT ;;
+  case "$1 $status" in
+    *' 2'??) say "${answer%$'\n'*}" ;;
+    'GET 404') return $ABSENT ;;
     *) die $EXIT_FAILED "cannot read $2 from instance metadata at $IMDS: HTTP status $status; $advice" ;;
   esac
 }
@@ -169,28 +169,33 @@ metadata_if_any() { # PATH: prints nothing when it does not exist
 }
 metadata() { # PATH
   local answer
-  answer=$(metadata_if_any "$1")
+  answer=$(metadata_if_any "$1") || exit $?
   [[ -n $answer ]] || die $EXIT_FAILED "instance metadata at $IMDS has no $1; run this on an EC2 instance"
   say "$answer"
 }
 
 instance=
 declare -A eni_of device_of cidr_of router_of without_ipv4 # by MAC
+incomplete=()                                              # MACs of ENIs that are being attached or detached
 read_enis() {
-  local macs mac eni cidr ips
+  local macs mac eni device cidr ips
   token=$(imds PUT api/token 'X-aws-ec2-metadata-token-ttl-seconds: 60')
   instance=$(metadata instance-id)
   macs=$(metadata network/interfaces/macs/)
   for mac in ${macs//\//}; do
-    eni=$(metadata "network/interfaces/macs/$mac/interface-id")
+    eni=$(metadata_if_any "network/interfaces/macs/$mac/interface-id")
+    device=$(metadata_if_any "network/interfaces/macs/$mac/device-number")
     cidr=$(metadata_if_any "network/interfaces/macs/$mac/subnet-ipv4-cidr-block")
     ips=$(metadata_if_any "network/interfaces/macs/$mac/local-ipv4s")
-    if [[ -z $cidr || -z $ips ]]; then # an EFA-only or IPv6-only ENI
+    if [[ -n $eni && (-z $cidr || -z $ips) ]]; then # an EFA-only or IPv6-only ENI
       without_ipv4[$mac]=$eni
+      continue
+    elif [[ -z $eni || -z $device ]]; then
+      incomplete+=("$mac")
       continue
     fi
     eni_of[$mac]=$eni
-    device_of[$mac]=$(metadata "network/interfaces/macs/$mac/device-number")
+    device_of[$mac]=$device
     cidr_of[$mac]=$cidr
     router_of[$mac]=$(router_in "$cidr")
   done
@@ -225,6 +230,9 @@ choose_named() {
 }
 choose_only() {
   local mac
+  [[ -n $primary ]] || ((${#incomplete[@]} == 0)) ||
+    die $EXIT_FAILED "instance metadata has no id or device of ${incomplete[*]} yet; a new ENI appears after some seconds:" \
+      "try again, or name an interface"
   for mac in "${!eni_of[@]}"; do
     if [[ -n $primary && ${device_of[$mac]} == 0 || -z $primary && ${device_of[$mac]} != 0 ]]; then chosen+=("$mac"); fi
   done

@@ -216,6 +216,40 @@ rule('addresses on the interface: are warned of, each', async () => {
   await host.warns('--persist', /; ip address flush dev lan3\n$/);
 });
 
+const failing: [path: string, status: number][] = [
+  ['api/token', 404],
+  ['api/token', 405],
+  ['meta-data/instance-id', 500],
+  [`macs/${host.MAC}/device-number`, 503],
+];
+for (const [path, status] of failing)
+  rule(`instance metadata that answer ${path} with ${status}: one line, which says so`, async () => {
+    await host.attachOne();
+    host.metadataFails.set(path, status);
+    const { stdout, stderr } = await host.run('', 1);
+    assert.is(stdout, '');
+    assert.match(stderr, /^mknet\.sh: cannot read .+\n$/);
+    assert.match(stderr, `${path} from instance metadata at http://169.254.169.254: HTTP status ${status};`);
+    assert.equal(host.creates(), []);
+  });
+
+for (const value of ['interface-id', 'device-number'])
+  rule(
+    `an ENI without its ${value} in the metadata yet: keeps no other one, that is named, back`,
+    async () => {
+      await host.attachTwo();
+      host.metadataFails.set(`macs/${host.SECOND_MAC}/${value}`, 404);
+      const says = new RegExp(
+        `^mknet\\.sh: .*${host.SECOND_MAC}.*; a new ENI appears after some seconds: .*\\n$`,
+      );
+      await host.fails('', 1, says);
+      await host.fails('lan1', 1, /a new ENI appears after some seconds/);
+      assert.equal(host.creates(), []);
+      await host.succeeds('lan3');
+      assert.equal(host.creates(), [host.ONE()]);
+    },
+  );
+
 rule('instance metadata refused or silent: an error within seconds', async () => {
   await host.attachOne();
   await must(host.machine, 'ip address add 10.0.1.10/24 dev lan3');

@@ -50,6 +50,8 @@ function vpc() {
   };
   return buildVpc(world, { now: () => 0, random: Math.random });
 }
+/** Statuses that the metadata service answers instead of values, by the ends of their paths. */
+export const metadataFails = new Map<string, number>();
 let metadata: ReturnType<typeof createImdsApi>; // of the VPC that a case describes, from its first request on
 let described = '';
 function serveMetadata() {
@@ -59,7 +61,9 @@ function serveMetadata() {
       if (described !== JSON.stringify(enis))
         metadata = createImdsApi(vpc(), { instance: INSTANCE, wallClock: () => 0 });
       described = JSON.stringify(enis);
-      return metadata.fetch(request);
+      const { pathname } = new URL(request.url);
+      const [, status] = [...metadataFails].find(([end]) => pathname.endsWith(end)) ?? [];
+      return status === undefined ? metadata.fetch(request) : new Response('no\n', { status });
     },
   });
 }
@@ -100,6 +104,7 @@ export function hostSuite(name: string) {
   });
   mknet.before.each(() => {
     enis = {};
+    metadataFails.clear();
     fake = join(machine.folder, 'fake');
     networkd = join(machine.folder, 'network');
     for (const folder of [fake, networkd]) {
