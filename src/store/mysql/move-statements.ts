@@ -50,7 +50,7 @@ export function moveStatements(
   const updates = [
     ...[...groupBy(others, change => change.move)].map(([move, same]) => updateFor(move, same, token)),
     // Last, so that the rows of tenants are locked for the shortest time.
-    ...[...groupBy(counting, ifaceAfter)].flatMap(([eni, same]) => withinQuota(eni, same, token)),
+    ...withinQuotas([...groupBy(counting, ifaceAfter)], token),
   ];
   const ends = hasHistory ? sorted.filter(({ move }) => endsHolding(move)) : [];
   if (ends.length > 0) updates.push(noteStatement(ends, token));
@@ -179,27 +179,35 @@ function updateWhere(move: MoveName, changes: readonly Change[], token: string, 
 }
 
 /**
- * Makes changes that count against the quota of the tenant of the ENI: the first ones, as many as it has room for. The
- * row of the tenant is changed, and so locked, before its addresses are counted. On Galera, where a lock is known on
- * one node only, two transactions that change it conflict, and one of them is rolled back. That may happen without an
- * error between two statements, and the rest of the packet then is no transaction any more: so the UPDATE checks that
- * the tenant's row still has the token. An ENI without a declared tenant has room for all.
+ * Makes changes that count against the quota of the tenant of their ENI: the first ones, as many as it has room for. The
+ * rows of the tenants are changed, and so locked, before the first addresses are counted. On Galera, where a lock is known
+ * on one node only, two transactions that change one of them conflict, and one of the two is rolled back. That may happen
+ * without an error between two statements, and the rest of the packet then is no transaction any more: so the UPDATE
+ * checks that the tenant's row still has the token. An ENI without a declared tenant has room for all.
  */
-function withinQuota(eni: EniId | null, changes: readonly Change[], token: string): Statement[] {
+function withinQuotas(byEni: readonly [EniId | null, readonly Change[]][], token: string): Statement[] {
   const which = (same: readonly Change[]) =>
     plain(`FIELD(${STATE}, ?) BETWEEN 1 AND @room AND ${IS_LOCKED}`, [same.map(stateOf), token]);
-  const byMove = [...groupBy(changes, change => change.move)];
-  return byMove.flatMap(([move, same]) => [
-    plain('SET @tenant = (SELECT `tenant` FROM `eni` WHERE `id` = ?)', [eni]),
-    plain('UPDATE `tenant` SET `generation` = `generation` + 1, `token` = ? WHERE `name` = @tenant', [token]),
-    plain(SET_ROOM, [COUNTED, CHANGES_MAX]),
-    updateWhere(move, same, token, which(same)),
-  ]);
+  return [
+    ...byEni.flatMap(([eni]) => [setTenant(eni), plain(LOCK_TENANT, [token])]),
+    ...byEni.flatMap(([eni, changes]) =>
+      [...groupBy(changes, change => change.move)].flatMap(([move, same]) => [
+        setTenant(eni),
+        plain(SELECT_ROOM, [COUNTED, CHANGES_MAX]),
+        updateWhere(move, same, token, which(same)),
+      ]),
+    ),
+  ];
 }
-const SET_ROOM =
-  'SET @room = COALESCE((SELECT `quota` FROM `tenant` WHERE `name` = @tenant) - (SELECT COUNT(*) FROM `eni` ' +
+const setTenant = (eni: EniId | null): Statement =>
+  plain('SET @tenant = (SELECT `tenant` FROM `eni` WHERE `id` = ?)', [eni]);
+const LOCK_TENANT = 'UPDATE `tenant` SET `generation` = `generation` + 1, `token` = ? WHERE `name` = @tenant';
+/** A plain read, since SET would lock all addresses that it counts. The first plain read of a transaction fixes what it
+ *  sees: so all tenants are locked before. */
+const SELECT_ROOM =
+  'SELECT COALESCE((SELECT `quota` FROM `tenant` WHERE `name` = @tenant) - (SELECT COUNT(*) FROM `eni` ' +
   'JOIN `allocation` ON `allocation`.`iface` = `eni`.`id` WHERE `eni`.`tenant` = @tenant ' +
-  'AND `allocation`.`status` IN (?) AND `allocation`.`primary` = 0), ?)';
+  'AND `allocation`.`status` IN (?) AND `allocation`.`primary` = 0), ?) INTO @room';
 const IS_LOCKED = 'NOT EXISTS (SELECT 1 FROM `tenant` WHERE `name` = @tenant AND NOT `tenant`.`token` <=> ?)';
 
 type Setter = (changes: readonly Change[], token: string) => Statement;

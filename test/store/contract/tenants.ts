@@ -8,7 +8,7 @@ import { ENI, OTHER_ENI, OTHER_SUBNET, range, SUBNET } from '../../kit/rows.ts';
 import { assert } from '../../kit/uvu.ts';
 import type { Test } from '../store.contract.ts';
 
-const THIRD_ENI = 'eni-0c' as EniId;
+export const THIRD_ENI = 'eni-0c' as EniId;
 const FREE = range(20, 10);
 
 /** Two ENIs of `red`, with so many addresses for it, and one without a tenant; free rows. */
