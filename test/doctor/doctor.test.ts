@@ -188,6 +188,24 @@ doctor('metadata that answers the second time only: is no trouble', async () => 
   assert.ok(findings.every(one => one.state === 'ok'));
 });
 
+doctor('metadata that fail for the addresses of an ENI: do not say that it has none', async () => {
+  const { findings } = await findingsOf(host => {
+    host.networks = [];
+    const { metadata } = partsOf(host);
+    const failing = async (path: string) =>
+      path.endsWith(`${MAC}/local-ipv4s`)
+        ? ({ kind: 'late', why: 'HTTP status 500' } as const)
+        : await metadata(path);
+    Object.assign(host, { parts: { metadata: failing } });
+  });
+  const said = findings.map(line).join('\n');
+  assert.match(
+    said,
+    `instance metadata gives no network/interfaces/macs/${MAC}/local-ipv4s: HTTP status 500`,
+  );
+  assert.not.match(said, /no ENI with an IPv4 address/);
+});
+
 doctor('several ENIs and no network: says which there are, and asks for one', async () => {
   const { findings } = await findingsOf(host => {
     host.networks = [];

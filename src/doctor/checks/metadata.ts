@@ -47,10 +47,15 @@ export async function judgeMetadata(
 
 /** Reads the instance and its ENIs. Throws an Error that says why it cannot. */
 export async function readInstance(metadata: ReadMetadata): Promise<InstanceFacts> {
-  const value = async (path: string): Promise<string> => {
+  const valueIfAny = async (path: string): Promise<string | null> => {
     const answer = await metadata(path);
-    if (answer.kind === 'value') return answer.text;
-    throw new Error(`instance metadata has no ${path}: ${answer.why}`);
+    if (answer.kind === 'late') throw new Error(`instance metadata gives no ${path}: ${answer.why}`);
+    return answer.kind === 'value' ? answer.text : null;
+  };
+  const value = async (path: string): Promise<string> => {
+    const text = await valueIfAny(path);
+    if (text !== null) return text;
+    throw new Error(`instance metadata has no ${path}`);
   };
   const instance = parseInstanceId(await value('instance-id'), 'the instance id of the metadata');
   const folder = 'network/interfaces/macs/';
@@ -63,15 +68,14 @@ export async function readInstance(metadata: ReadMetadata): Promise<InstanceFact
         id: parseEniId(await value(`${folder}${mac}/interface-id`), 'the ENI of the metadata'),
         mac,
         device: Number(await value(`${folder}${mac}/device-number`)),
-        primary: primaryIn(await metadata(`${folder}${mac}/local-ipv4s`)),
+        primary: primaryIn(await valueIfAny(`${folder}${mac}/local-ipv4s`)),
       })),
   );
   return { instance, enis: enis.sort((a, b) => a.device - b.device) };
 }
 
 /** The first of the addresses. */
-const primaryIn = (answer: Metadata): string | null =>
-  answer.kind === 'value' ? (answer.text.split(/\s+/)[0] ?? null) : null;
+const primaryIn = (addresses: string | null): string | null => addresses?.split(/\s+/)[0] ?? null;
 
 /** The ENIs that are meant, and what is to be said of the choice. */
 export interface Choice {
