@@ -42,7 +42,12 @@ export type Filled =
   /** The tenant of the ENI is at its quota. */
   | { readonly outcome: 'tenant full'; readonly tenant: Limited }
   /** No free address has rested; `resting` is the one that has rested longest. */
-  | { readonly outcome: 'subnet full'; readonly resting: Allocation | null; readonly byEc2?: true };
+  | {
+      readonly outcome: 'subnet full';
+      readonly resting: Allocation | null;
+      /** EC2's refusal; the ledger may have free addresses. */
+      readonly byEc2?: IpamError;
+    };
 
 export interface FillRequest {
   readonly range: Cidr | null;
@@ -231,7 +236,7 @@ async function assignOn(
   // The ledger's record of the ENI may have named no tenant when this fill began.
   if (full !== null) learned.eni = { ...eni, tenant: full.name };
   if (full !== null || error === null || isError(error, 'ec2-unknown')) return null;
-  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet full', resting: null, byEc2: true };
+  if (isError(error, 'ec2-subnet-full')) return { outcome: 'subnet full', resting: null, byEc2: error };
   learned.refusal = error;
   if (isError(error, 'ec2-invalid') && learned.rejected < REJECTED_MAX) return null;
   if (!isError(error, 'ec2-limit')) throw error;

@@ -78,7 +78,7 @@ async function claimLongestFree(context: IpamContext, asked: Asked): Promise<All
     throw exhausted(context.policy, home, { outcome: 'eni full', held: null });
   }
   if (isError(error, 'ec2-subnet-full'))
-    throw exhausted(context.policy, home, { outcome: 'subnet full', resting: null });
+    throw exhausted(context.policy, home, { outcome: 'subnet full', resting: null, byEc2: error });
   if (error !== null) throw error;
   return row;
 }

@@ -23,9 +23,10 @@ export function exhausted({ strictReuse }: Policy, { eni, subnet }: Home, why: E
       `${eni.id} has no address left${strict}: it holds ${why.held ?? 'as many as it may'} beside its primary`,
       { hint: 'stop a container there, or use a larger instance type or a further ENI' },
     );
+  const says = why.byEc2 === undefined ? '' : `: ${why.byEc2.message}`;
   return new IpamError(
     'exhausted',
-    `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}`,
+    `${subnet.id} (${formatCidr(subnet.cidr)}) has no free address left${strict} for ${eni.id}${says}`,
     {
       hint: `run \`ec2-ipam recycle\` to unassign idle ones of other ENIs, or use a larger subnet; ${STAYS_AWAY}`,
     },

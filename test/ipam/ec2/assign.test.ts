@@ -80,6 +80,20 @@ assigning('a refusal that is not about addresses is told as it is, and marks non
   assert.equal(await w.ipsWith('occupied'), occupied);
 });
 
+assigning(
+  'a subnet that EC2 calls full, though the ledger has free addresses, is told in its words',
+  async () => {
+    const w = await pooled({ vpc: ROOMY });
+    w.refuseCalls(ASSIGN, 'InsufficientFreeAddressesInSubnet', 'There are none for you.');
+    const says =
+      /^subnet-0a1 \(10\.0\.1\.0\/24\) has no free address left for eni-0a: EC2 refused: There are none for you \(Insuff/;
+    const { code, line } = await failure(w.request(ENI_A));
+    assert.is(code, 'exhausted');
+    assert.match(line, says);
+    assert.ok((await w.freeRows(1)).length > 0);
+  },
+);
+
 /** EC2 refuses each call that names one of these, in words that nobody knows. */
 function rejected(w: World, ...ips: string[]): void {
   const { assign: real } = w.vpc.network;
