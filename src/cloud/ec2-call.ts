@@ -5,7 +5,7 @@ import process from 'node:process';
 import { EC2Client, EC2ServiceException } from '@aws-sdk/client-ec2';
 import { IpamError } from '../domain/error.ts';
 import type { Log } from '../domain/log.ts';
-import { shown } from '../domain/text.ts';
+import { cleaned, shown } from '../domain/text.ts';
 import type { Ec2Time } from './ec2-time.ts';
 import type { Metadata, ReadMetadata } from './imds.ts';
 import { failure, isExpired, refusal } from './refusals.ts';
@@ -141,6 +141,9 @@ async function bodyOfEc2({ statusCode, body }: { statusCode: number; body?: Asyn
   throw new Error(`what answered with HTTP status ${statusCode} is not EC2: "${shown(start)}"`);
 }
 
+/** The longest text about a role that is quoted. */
+const ROLE_CHARS_MAX = 300;
+
 /** The SDK's errors for a region that is not set, and for one that is set and empty. */
 const NO_REGION = /^Region is missing$|^Region not accepted: region=""/;
 /** Such as `eu-central-1` and `us-gov-west-1`. */
@@ -197,7 +200,7 @@ async function notSent(
         cause,
       },
     );
-  const why = role.kind === 'late' ? role.why : 'they came too late';
+  const why = role.kind === 'value' ? await whyNone(role.text, metadata) : role.why;
   return new IpamError(
     'ec2-unreachable',
     `${action} was not sent: no AWS credentials from instance metadata: ${why}`,
@@ -206,6 +209,19 @@ async function notSent(
       cause,
     },
   );
+}
+
+/** Returns what the metadata say of the role, such as that EC2 cannot assume it. The SDK does not tell. */
+async function whyNone(role: string, metadata: ReadMetadata): Promise<string> {
+  const answer = await metadata(`iam/security-credentials/${encodeURIComponent(role)}`);
+  if (answer.kind !== 'value') return answer.why;
+  try {
+    const { Code: code = 'Success', Message: message = '' } = JSON.parse(answer.text);
+    if (code !== 'Success') return `${cleaned(String(message), ROLE_CHARS_MAX)} (${shown(String(code))})`;
+  } catch {
+    return 'what answers there says nothing of the role'; // not quoted, since a part of a key may be in it
+  }
+  return 'they came too late';
 }
 
 /**

@@ -236,6 +236,29 @@ for (const [what, fault, code] of broken)
       await here.assign(ENI_A, ips(20), LATER);
     });
 
+const roleAnswers: [what: string, answer: () => Response, says: RegExp][] = [
+  [
+    'a role that EC2 cannot assume',
+    () =>
+      Response.json({
+        Code: 'AssumeRoleUnauthorizedAccess',
+        Message: 'EC2 cannot assume the role r.\nPlease see documentation.',
+      }),
+    /from instance metadata: EC2 cannot assume the role r\. Please see documentation\. \(AssumeRoleUnauthorizedAccess\); /,
+  ],
+  ['a role without a word', () => Response.json({}), /from instance metadata: they came too late; /],
+  ['a role that is null', () => Response.json(null), /: what answers there says nothing of the role; /],
+];
+for (const [what, answer, says] of roleAnswers)
+  ec2(`${what}: the operator reads what the metadata say of it`, async () => {
+    const here = onlyMetadata({ region: 'eu-central-1' });
+    byHand.answer = request =>
+      request.url.endsWith('/security-credentials/simulated-role') ? answer() : null;
+    assert.match(await failureOf(here.eni(ENI_A), 'ec2-unreachable'), says);
+    byHand.answer = null;
+    assert.is((await here.eni(ENI_A)).id, ENI_A);
+  });
+
 ec2('credentials of a role that have ended are read anew', async () => {
   const here = onlyMetadata({ region: 'eu-central-1' });
   await here.eni(ENI_A);
