@@ -1,7 +1,7 @@
 /** Recovers addresses: takes over intents that were not settled, and assigns held addresses that are missing from
  *  their ENI again. */
 import type { Allocation } from '../../domain/allocation.ts';
-import { isError, isRefusal } from '../../domain/error.ts';
+import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { callDeadline, type IpamContext } from '../context.ts';
 import { answered, batchesByEni, change, ipsOf, newEc2Call, outcome } from './intents.ts';
@@ -34,7 +34,7 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
     try {
       repaired += await repairOn(context, eni, batch);
     } catch (error) {
-      if (!isError(error, 'ec2-throttled')) throw error;
+      if (!(error instanceof IpamError && error.code.startsWith('ec2-'))) throw error;
       context.log('warn', 'repair postponed', { eni, error: error.line });
     }
   }
@@ -46,6 +46,7 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
 async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = context;
   using permit = await cloud.permit('assign');
+  if (!(await isHere(context, eni))) return 0;
   const sendBefore = callDeadline(context);
   const call = newEc2Call();
   const missed = await store.move(rows.map(change('missed', call)));

@@ -19,9 +19,9 @@ import {
   write,
 } from './intents.ts';
 
-/** Returns whether addresses may be unassigned from the ENI. Embedded, only while EC2 shows it on this instance:
- *  the ledger's record may be old, and the ledger of another instance may have assigned the same address there
- *  since. */
+/** Returns whether addresses of the ENI may be changed. Embedded, only while EC2 shows it on this instance: the ledger's
+ *  record may be old, and the ledger of another instance may have assigned the same address there since. Ask before
+ *  each call: the wait for a permit may be long. */
 export async function isHere({ cloud, host: { instance } }: IpamContext, eni: EniId): Promise<boolean> {
   if (instance === null) return true;
   const [seen] = await cloud.enisById([eni]);
@@ -152,6 +152,7 @@ export async function callUnassign(
     const results: Unassigned[] = [];
     for (const half of halves) {
       using next = await cloud.permit('unassign');
+      if (!(await isHere(context, eni))) break; // a read settles the rest
       results.push(await callUnassign(context, eni, half.map(change('unassign again')), next, onRefusal));
     }
     return {

@@ -5,14 +5,14 @@ import { LATE_READS_MS, type Status } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
 import { STANDS_FOR_MS } from '../../../src/domain/eni-departure.ts';
 import type { EniId, InstanceId } from '../../../src/domain/ids.ts';
-import { takeOver } from '../../../src/ipam/ec2/recover.ts';
+import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { survey } from '../../../src/ipam/ec2/survey.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { drain, idle } from '../../../src/ipam/sync/drain.ts';
 import { createEvidence } from '../../../src/ipam/sync/holders.ts';
 import { reconcile } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ASSIGN, ENI_A, ENI_B, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
 import { assignTo, failure, POLICY, type World, world } from '../../kit/world.ts';
 
 const HERE = 'i-0a' as InstanceId;
@@ -125,6 +125,68 @@ for (const [what, kind] of [
     for (const ip of intents) assert.is(await w.statusOf(ip), want, 'EC2 shows where it is');
     assert.is(changesOf(w), before);
   });
+
+departing(
+  'leaves between two halves of a refused batch: what its new ledger puts on it stays there',
+  async () => {
+    const { w } = site();
+    const other = world({ beside: w, instance: THERE, policy: { warmMin: 0, warmMax: 1 } });
+    await w.request(ENI_A);
+    w.vpc.faults.add({ kind: 'hang', action: ASSIGN, times: 1 });
+    await assignTo(w.context, ENI_A, await w.freeRows(4));
+    const intents = await w.ipsWith('assigning');
+    assert.is(intents.length, 4);
+    w.time.now += POLICY.graceMs;
+    w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: UNASSIGN, times: 1 });
+    const taken = takeOver(w.context);
+    await w.time.wait(1_000);
+    w.reattach(ENI_A, THERE);
+    const theirs = await other.requests(ENI_A, 4);
+    assert.equal(
+      theirs.map(({ ip }) => ip).sort(),
+      intents.toSorted(),
+      'both ledgers try them in the same order',
+    );
+    assert.is(await taken, 0);
+    assert.is(w.callsOf(UNASSIGN), 1);
+    for (const { ip } of theirs) assert.ok(w.secondariesOf(ENI_A).includes(ip), ip);
+    assert.equal(await w.ipsWith('unassigning'), intents, 'a read settles them');
+  },
+);
+
+for (const when of ['before it is repaired', 'between two halves of a repair'] as const)
+  departing(`leaves ${when}: nothing is put on it`, async () => {
+    const { w } = site();
+    const held = await w.requests(ENI_A, 4);
+    w.time.now += LATE_READS_MS;
+    const ips = held.map(({ ip }) => ip);
+    w.takeOff(ENI_A, ...ips);
+    const isBefore = when === 'before it is repaired';
+    if (isBefore) w.reattach(ENI_A, THERE);
+    // Somebody else has one by now, so that EC2 refuses the batch.
+    w.putOn(ENI_B, ips[3] ?? '');
+    w.vpc.faults.add({ kind: 'latency', ms: 5_000, action: ASSIGN, times: 1 });
+    const before = w.callsOf(ASSIGN);
+    const repaired = repair(w.context, held);
+    await w.time.wait(1_000);
+    if (!isBefore) w.reattach(ENI_A, THERE);
+    assert.is(await repaired, 0);
+    assert.is(w.callsOf(ASSIGN) - before, isBefore ? 0 : 1);
+    for (const ip of ips) assert.ok(!w.secondariesOf(ENI_A).includes(ip), ip);
+    assert.equal((await w.ipsWith('allocated')).sort(), ips.toSorted(), 'they stay held');
+  });
+
+departing('EC2 does not say where one ENI is: what is missing from another one is repaired', async () => {
+  const { w } = site();
+  w.reattach(ENI_B, HERE);
+  const held = [await w.request(ENI_A), await w.request(ENI_B)];
+  w.time.now += LATE_READS_MS;
+  for (const { iface, ip } of held) w.takeOff(iface as EniId, ip);
+  w.vpc.faults.add({ kind: 'error', code: 'InternalError', message: 'no', action: DESCRIBE, times: 1 });
+  assert.is(await repair(w.context, held), 1);
+  assert.equal(w.secondariesOf(ENI_A).includes(held[0]?.ip ?? ''), false);
+  assert.ok(w.secondariesOf(ENI_B).includes(held[1]?.ip ?? ''));
+});
 
 departing('back within five minutes, nothing has changed', async () => {
   const { w, pass } = site();
