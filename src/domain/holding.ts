@@ -33,6 +33,8 @@ export interface Evidence {
   readonly storeAt: number | null;
   /** The row of the last move that was tried, and whether it was read from the ledger. */
   readonly tried: { readonly row: Allocation; readonly isRead: boolean } | null;
+  /** The number of moves without an answer. They may have been made. */
+  readonly unanswered: number;
   readonly looks: number;
   /** The store's clock minus ours, by the looks. */
   readonly aheadMinMs: number;
@@ -74,7 +76,7 @@ export const onArrival = (
   arrivedAt: agoMs === 0 ? arrivedAt : { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
   arrivedBy: atMost ? arrivedAt.least : arrivedAt.least - agoMs,
   storeAt: storeAt === null ? null : storeAt - agoMs,
-  ...{ tried: null, looks: 0 },
+  ...{ tried: null, unanswered: 0, looks: 0 },
   aheadMinMs: Number.NEGATIVE_INFINITY,
   aheadMaxMs: Number.POSITIVE_INFINITY,
 });
@@ -83,7 +85,11 @@ export const onArrival = (
 export const afterTry = (known: Evidence, row: Allocation, isRead: boolean): Evidence => ({
   ...known,
   tried: { row, isRead },
+  unanswered: known.unanswered + 1,
 });
+
+/** After the store answered that it did not make the move. */
+export const afterNo = (known: Evidence): Evidence => ({ ...known, unanswered: known.unanswered - 1 });
 
 export const afterLook = (known: Evidence, { now, sentAt, heardAt }: Look): Evidence => ({
   ...known,
@@ -102,8 +108,15 @@ export function judge(known: Evidence, look: Look): Judgement {
   if (tried?.isRead) return 'later';
   if (row.status !== 'allocated') return 'meant';
   const judged = judgeByClock(known, look, row);
-  return judged === 'unsure' && looks < LOOKS_MAX ? 'again' : judged;
+  const isDoubted = judged === 'unsure' || (judged === 'meant' && mayFollow(known, row));
+  return !isDoubted ? judged : looks < LOOKS_MAX ? 'again' : 'unsure';
 }
+
+/** Whether a move of this release, which had no answer, may have ended the old holding, and another release a later one:
+ *  then the row has the id of that one. By the store's clock at the arrival the row was released since; by the looks it was
+ *  before, if the clock was set forward meanwhile. */
+const mayFollow = ({ unanswered, storeAt }: Evidence, { restedSince }: Allocation): boolean =>
+  unanswered > 0 && storeAt !== null && restedSince !== null && restedSince > storeAt - ROUNDING_MS;
 
 /** Returns a lower bound of the moment by the store's clock. `storeAt` counts only if it agrees with the looks, since
  *  the clock may have been set back before. */

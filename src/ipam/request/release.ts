@@ -5,6 +5,7 @@ import { type Allocation, moveToGiveUp } from '../../domain/allocation.ts';
 import { IpamError } from '../../domain/error.ts';
 import {
   afterLook,
+  afterNo,
   afterTry,
   type Evidence,
   isMade,
@@ -251,6 +252,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
         warm.released({ home, range: one.pool.range });
         return true;
       }
+      one.known = afterNo(one.known);
       const full = move === 'surrender' ? await tenantAtQuota(context, home.eni.id) : null;
       if (full !== null) {
         const why = `${atQuota(full).message}; run \`ec2-ipam release\` for it when there is room`;

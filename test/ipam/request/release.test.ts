@@ -320,6 +320,24 @@ for (const [when, beforeMs, afterMs, laterMs] of [
     await isHeldBy(w, 'next');
   });
 
+late(
+  'is refused where the clock was set forward, and its first try and another release had ended two',
+  async () => {
+    const { w, other, skew } = servers();
+    await hold(w);
+    later(w, 60_000);
+    loseAnswer(w, async () => {
+      later(w, 10);
+      await hold(other);
+      later(w, 500);
+      await giveAnew(other);
+      skew.ms += 4_000;
+    });
+    assert.match((await failure(w.release(ENI_A, NAMED))).line, /may have been given anew/);
+    await isHeldBy(w, 'next');
+  },
+);
+
 late('keeps what was given anew after its own first try, on a clock set back just before it', async () => {
   const { w, other, skew } = servers();
   await hold(w);
