@@ -135,9 +135,10 @@ function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation):
   // arrived if `storeAt` agrees with the look, or is not known.
   const isDatedLater = row.movedAt > now && (isPrompt || storeAt === null || storeAt <= to);
   if (isDatedLater) return 'meant';
-  // Unless the store's clock was set back meanwhile: then the holding may have begun before that.
-  const isOfClockBefore = storeAt !== null && storeAt > to && row.movedAt <= storeAt;
-  if (row.movedAt > arrivedBy + aheadMaxMs) return isOfClockBefore ? 'unsure' : 'kept';
+  const isLater = row.movedAt > arrivedBy + aheadMaxMs;
+  // If the store's clock was set back meanwhile, the holding may have begun before that.
+  if (isLater && storeAt !== null && storeAt > to && row.movedAt <= storeAt) return 'unsure';
+  if (isLater) return 'kept';
   if (isPrompt || row.movedAt <= from) return 'meant';
   // It began while a statement was under way, or while the release waited for this process; or our clocks disagree, since the
   // process was suspended or they were set.
