@@ -9,9 +9,8 @@ import type { Allocation } from './allocation.ts';
 
 /** After this time without an answer, in milliseconds, a companion call is sent for a request that waits. */
 export const ANSWERED_WITHIN_MS = 2_000;
-/** Calls that may be sent together; and the time before the next one for each batch in doubt, in milliseconds. The
+/** Two calls may be sent together. This is the time before the next one for each batch in doubt, in milliseconds: the
  *  third call is sent 10 s after the first. */
-const TOGETHER_MAX = 2;
 const PACE_MS = 5_000;
 const PACE_MS_MAX = 60_000;
 /** The interval between calls for one address, in milliseconds: at least, and for each batch in doubt. It is short
@@ -38,13 +37,13 @@ export function askedFor(
 ): Asked {
   const isInDoubt = (row: Allocation) =>
     now - row.movedAt >= ANSWERED_WITHIN_MS || (row.token !== null && unanswered.has(row.token));
-  const assigning = rows.filter(row => row.status === 'assigning');
+  const assigning = assigningIn(rows);
   const leaving = rows.filter(row => row.status === 'unassigning' && isInDoubt(row));
-  const since = assigning.filter(row => row.movedAt >= answeredAt(rows));
+  const since = sinceAnswer(rows);
   return {
     inFlight: assigning.filter(row => !isInDoubt(row)),
     inDoubt: [...assigning.filter(isInDoubt), ...leaving],
-    next: since.some(isInDoubt) ? nextInDoubt(since, now) : 'all',
+    next: since.some(isInDoubt) ? nextInDoubt(rows, now) : 'all',
   };
 }
 
@@ -55,13 +54,24 @@ const answeredAt = (rows: readonly Allocation[]): number =>
     Number.NEGATIVE_INFINITY,
   );
 
-/** Batches of all servers count. */
-function nextInDoubt(assigning: readonly Allocation[], now: number): Asked['next'] {
-  const writtenAt = new Map(assigning.map(row => [row.token, row.movedAt]));
-  if (writtenAt.size < TOGETHER_MAX) return 'all';
+/** The time from which another call may be sent, by the store's clock, while none of those that were sent since EC2 last
+ *  answered is settled. Batches of all servers count. */
+export function nextCallAt(rows: readonly Allocation[]): number {
+  const writtenAt = new Map(sinceAnswer(rows).map(row => [row.token, row.movedAt]));
+  const [last, before] = [...writtenAt.values()].sort((a, b) => b - a);
+  if (last === undefined || before === undefined) return Number.NEGATIVE_INFINITY;
   const againMs = Math.max(AGAIN_MS, AGAIN_EACH_MS * writtenAt.size);
-  if (now - Math.max(...writtenAt.values()) >= againMs) return 'one';
-  const paceMs = Math.min(PACE_MS * writtenAt.size, PACE_MS_MAX);
-  const lately = [...writtenAt.values()].filter(at => now - at < paceMs).length;
-  return lately < TOGETHER_MAX ? 'one' : 'none';
+  return Math.min(last + againMs, before + Math.min(PACE_MS * writtenAt.size, PACE_MS_MAX));
+}
+
+const assigningIn = (rows: readonly Allocation[]) => rows.filter(row => row.status === 'assigning');
+const sinceAnswer = (rows: readonly Allocation[]) => {
+  const at = answeredAt(rows);
+  return assigningIn(rows).filter(row => row.movedAt >= at);
+};
+
+function nextInDoubt(rows: readonly Allocation[], now: number): Asked['next'] {
+  const at = nextCallAt(rows);
+  if (at === Number.NEGATIVE_INFINITY) return 'all';
+  return now >= at ? 'one' : 'none';
 }

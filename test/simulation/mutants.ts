@@ -261,8 +261,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'no call while one has had no answer': {
     file: 'src/domain/unanswered.ts',
-    find: "if (writtenAt.size < TOGETHER_MAX) return 'all';",
-    replace: "if (writtenAt.size < TOGETHER_MAX) return 'none';",
+    find: "if (at === Number.NEGATIVE_INFINITY) return 'all';",
+    replace: "if (at === Number.NEGATIVE_INFINITY) return 'none';",
   },
   'what EC2 refuses in unknown words is taken for occupied': {
     file: 'src/ipam/ec2/assign.ts',
@@ -426,12 +426,12 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   // Bounds.
   'the bound of an outage ignored': {
     file: 'src/ipam/request/retry.ts',
-    find: 'const left = Math.min(deadline(startedAt), startedAt + withinMs) - clock();',
-    replace: 'const left = Math.min(deadline(clock()), startedAt + withinMs) - clock();',
+    find: 'const until = Math.max(deadline(startedAt), leastUntil);',
+    replace: 'const until = Math.max(deadline(clock()), leastUntil);',
   },
   'every try of a request has the whole bound': {
     file: 'src/ipam/request/allocate.ts',
-    find: 'outage.retryWhile(isEc2Away, work, options);',
+    find: 'outage.retryWhile(isEc2Away, work, { ...options, leastUntil });',
     replace: 'outage.retryWhile(isEc2Away, work, { caller: options.caller });',
   },
   'a request that comes late in an outage does not get what was assigned for it': {

@@ -8,6 +8,7 @@ import type { Log } from '../../domain/log.ts';
 import { ANYBODY, isForgotten, ledgerWaitMs } from '../../domain/origin.ts';
 import { placesTaken } from '../../domain/pool-size.ts';
 import { UNANSWERED_MAX_MS } from '../../domain/suspects.ts';
+import { nextCallAt } from '../../domain/unanswered.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
 import type { Attachments } from '../ec2/attachments.ts';
 import { type Enis, type Home, notOurs } from '../ec2/enis.ts';
@@ -33,8 +34,8 @@ const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
 /** Free addresses in one read of those that may return to the ENI. */
 const RETURNING_LOOK = 256;
-/** The shortest time limit of a request. A request that arrives after the deadline of a long outage is still tried
- *  for this long, since EC2 or the ledger may be back. */
+/** The shortest time limit of a request, from when EC2 may be asked for it. A request that arrives after the deadline of a
+ *  long outage is still tried for this long, since EC2 or the ledger may be back. */
 const ONE_TRY_MS = 5_000;
 /** After this wait for EC2, in milliseconds, a request gets an address that still rests on its ENI. */
 const REUSE_AFTER_MS = 2_000;
@@ -102,7 +103,11 @@ export function createAllocator(
     if (own === null) throw notOurs(pool.eni, context);
     poolFor(pool.eni, own.subnet.cidr, pool.range); // throws if the range is not in the subnet
     const home = await enis.wanted(own);
-    const leastUntil = startedAt + Math.min(ONE_TRY_MS, policy.requestTimeoutMs);
+    const isAway = outage.deadline(startedAt) < startedAt + ONE_TRY_MS;
+    const tryMs = ONE_TRY_MS + (isAway ? await nextCallInMs(pool.eni) : 0);
+    const leastUntil = startedAt + Math.min(tryMs, policy.requestTimeoutMs);
+    const untilTried = <T>(work: () => Promise<T>) =>
+      outage.retryWhile(isEc2Away, work, { ...options, leastUntil });
     const deadline = createDeadline(context, asked.caller, () =>
       Math.max(leastUntil, Math.min(outage.deadline(startedAt), outages.store.deadline(startedAt))),
     );
@@ -113,13 +118,13 @@ export function createAllocator(
         from,
         log,
         startedAt,
-        withRetry,
+        withRetry: untilTried,
         isRepeated: false,
         claimSentAt: Number.NEGATIVE_INFINITY,
       },
       withheld: cache.withheld,
       authority:
-        from.instance === null ? authority : { ...authority, prove: () => withRetry(authority.prove) },
+        from.instance === null ? authority : { ...authority, prove: () => untilTried(authority.prove) },
       releasing: ip => releases.underWay(pool.eni, ip),
       releasesHere: () => releases.pending(home, 'eni'),
       isTimeUp: deadline.isPast,
@@ -139,6 +144,12 @@ export function createAllocator(
     } finally {
       deadline.end();
     }
+  }
+
+  /** Returns the time until EC2 may be asked for an address on the ENI, in milliseconds. */
+  async function nextCallInMs(eni: EniId): Promise<number> {
+    const { rows, now } = await store.onEni(eni);
+    return Math.max(nextCallAt(rows) - now, 0);
   }
 
   /** Returns the address that another server has given to the request meanwhile. Throws the error if there is none. */

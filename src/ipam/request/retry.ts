@@ -24,6 +24,8 @@ export interface RetryOptions {
   readonly caller?: AbortSignal | undefined;
   /** The longest wait of a caller who can go elsewhere, in milliseconds. */
   readonly withinMs?: number;
+  /** The work is tried until then at least, on the same clock, even after the deadline. */
+  readonly leastUntil?: number;
 }
 
 /**
@@ -62,6 +64,7 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
     deadline,
     async retryWhile(isTransient, work, options = {}) {
       const { startedAt = clock(), caller, withinMs = Number.POSITIVE_INFINITY } = options;
+      const { leastUntil = startedAt } = options;
       for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
         try {
           const result = await work();
@@ -73,7 +76,8 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
             throw error;
           }
           if (!isLocked(error)) noteFailure(clock());
-          const left = Math.min(deadline(startedAt), startedAt + withinMs) - clock();
+          const until = Math.max(deadline(startedAt), leastUntil);
+          const left = Math.min(until, startedAt + withinMs) - clock();
           if (left <= 0) throw error;
           throwIfAborted(caller);
           await wait(Math.min(pauseMs, left), caller);

@@ -326,6 +326,30 @@ starting('an unassign that hangs keeps nobody waiting for a place', async () => 
   assert.ok(w.time.now - before <= START_MS_MAX + 1_000, `${w.time.now - before} ms`);
 });
 
+for (const [why, fault] of [
+  ['hung', { kind: 'hang' }],
+  ['answered 500', { kind: 'error', ...INTERNAL }],
+] as const satisfies [string, Fault][])
+  for (const outageMs of [130_000, 400_000])
+    starting(
+      `${why} for ${outageMs / 1000} s, while starts came: those after it are all served`,
+      async () => {
+        const w = await pooled({ vpc: LARGE, policy: NOT_WARM });
+        w.vpc.faults.add({ ...fault, action: ASSIGN });
+        const endsAt = w.time.now + outageMs;
+        const during: Promise<unknown>[] = [];
+        while (w.time.now < endsAt) {
+          during.push(failure(w.request(ENI_A)));
+          await w.time.wait(7_000);
+        }
+        await Promise.all(during);
+        w.vpc.faults.clear();
+        w.vpc.faults.add({ kind: 'latency', ms: ASSIGN_MS, action: ASSIGN });
+        const [took = 0] = await start(w, 3, 'one after another');
+        assert.ok(took <= 40_000, `${took} ms`);
+      },
+    );
+
 starting('the first start after a long outage waits until EC2 may be asked', async () => {
   const w = await pooled({ vpc: ROOMY, policy: { requestTimeoutMs: 4_000, warmMin: 0, warmMax: 0 } });
   const action = ASSIGN;
