@@ -16,7 +16,7 @@ interface Rule {
  *  not allowed.", on making an ENI "10.0.0.5 is already assigned." and "The specified address is already in use.",
  *  on starting an instance "Address 10.0.0.5 is in use." */
 const TAKEN =
-  /assigned, but move is not allowed|is already assigned\.?$|already in use|^Address \S+ is in use/i;
+  /assigned, but move is not allowed|is already assigned\.?$|address\b.* already in use|^Address \S+ is in use/i;
 
 /** The credentials have expired, or the date of the signature is wrong: EC2 says RequestExpired for both. A retry may have
  *  new credentials, and has the right date, since the SDK learns EC2's time from its answers. */

@@ -181,8 +181,9 @@ async function callAssign(
   const sentAt = context.clock();
   const waiting = new AbortController();
   let isAnswered = false;
-  const settled = outcome(permit.send(eni, ipsOf(intents), sendBefore)).then(error => {
+  const settled = outcome(permit.send(eni, ipsOf(intents), sendBefore)).then(answer => {
     isAnswered = true;
+    const error = unlessOfOthers(answer, intents);
     return settleAssign(context, eni, intents, { error, sentAt, ...answered(call, error) });
   });
   context.followUps?.sent(settled);
@@ -193,6 +194,13 @@ async function callAssign(
   } finally {
     waiting.abort();
   }
+}
+
+/** Returns EC2's refusal. One that calls only other addresses taken proves nothing of these: its reason is not known. */
+function unlessOfOthers(error: IpamError | null, intents: readonly Allocation[]): IpamError | null {
+  if (!isError(error, 'ec2-taken') || error.addresses.length === 0) return error;
+  if (intents.some(row => error.addresses.includes(row.ip))) return error;
+  return new IpamError('ec2-invalid', error.message, { cause: error });
 }
 
 /** Resolves after ANSWERED_WITHIN_MS, or earlier with the rows that a read shows on the ENI. */

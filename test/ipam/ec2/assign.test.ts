@@ -94,6 +94,21 @@ assigning(
   },
 );
 
+assigning(
+  'a refusal that calls another address taken proves nothing of those that were asked for',
+  async () => {
+    const w = await pooled({ vpc: ROOMY });
+    w.refuseCalls(ASSIGN, 'InvalidParameterValue', '[10.0.9.9] assigned, but move is not allowed.');
+    const before = await w.ipsWith('occupied');
+    const says = /EC2 refused: \[10\.0\.9\.9\] assigned, but move is not allowed/;
+    const [row] = await w.freeRows(1);
+    for (const how of [{ named: row?.ip ?? '' }, {}])
+      assert.match((await failure(w.request(ENI_A, how))).line, says);
+    assert.equal(await w.ipsWith('occupied'), before);
+    assert.ok(w.callsOf(ASSIGN) <= 9, `${w.callsOf(ASSIGN)} calls`);
+  },
+);
+
 /** EC2 refuses each call that names one of these, in words that nobody knows. */
 function rejected(w: World, ...ips: string[]): void {
   const { assign: real } = w.vpc.network;
