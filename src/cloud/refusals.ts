@@ -129,11 +129,11 @@ const oneLine = (message: string): string =>
 const quoted = (code: string, message: string, requestId?: string): string =>
   `${oneLine(message)} (${code}${requestId === undefined ? '' : `, request ${requestId}`})`;
 
-/** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…", "10.0.0.5 is already…" or "Address 10.0.0.3 is…". */
+/** EC2 names addresses as "[10.0.0.5, 10.0.0.6] assigned…", "10.0.0.5 is already…" or "… address 10.0.0.3 is…". */
 function addressesIn(message: string): Ipv4[] {
   const listed =
     /^\[([^\]]*)\] assigned/.exec(message)?.[1] ??
-    /^(?:Address )?(\S+) (?:is|does) /.exec(message)?.[1] ??
+    /(?:^|\baddress )(\S+) (?:is|does) /i.exec(message)?.[1] ??
     '';
   return listed.split(/[\s,]+/).filter(text => toNumber(text) !== null) as Ipv4[];
 }

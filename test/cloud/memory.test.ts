@@ -36,7 +36,7 @@ const cases: [code: string, message: string, ours: ErrorCode, ...addresses: stri
   [INVALID, '[10.0.0.5, 10.0.0.6] assigned, but move is not allowed.', 'ec2-taken', '10.0.0.5', '10.0.0.6'],
   [INVALID, 'The specified address is already in use.', 'ec2-taken'],
   [INVALID, '10.0.0.5 is already assigned.', 'ec2-taken', '10.0.0.5'],
-  [INVALID, 'Private IP address 10.0.0.5 is already in use by another interface.', 'ec2-taken'],
+  [INVALID, 'Private IP address 10.0.0.5 is already in use by another interface.', 'ec2-taken', '10.0.0.5'],
   [INVALID, 'The network interface eni-0a is already in use.', 'ec2-invalid'],
   ['InvalidIPAddress.InUse', 'Address 10.0.0.5 is in use.', 'ec2-taken', '10.0.0.5'],
   ['InvalidIPAddress.InUse', 'Something else.', 'ec2-taken'],
