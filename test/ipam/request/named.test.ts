@@ -165,10 +165,22 @@ crowded('waits for an unassign, and asks EC2 again when it has ended', async () 
   assert.ok(leaving);
   const before = w.callsOf(ASSIGN);
   const asked = hold(w);
-  await w.time.wait(5_000);
+  await w.time.wait(3_000);
   w.takeOff(ENI_A, leaving.ip);
   await w.store.move([{ row: leaving, move: 'unassigned' }]);
   await w.inTime(200, asked);
+  assert.is(w.callsOf(ASSIGN) - before, 2);
+});
+
+crowded('gets the place of an address whose unassign was made and has no answer', async () => {
+  const { w, ips } = await full();
+  await w.release(ENI_A, ips[0] ?? '');
+  await w.store.move([{ row: await w.rowOf(ips[0] ?? ''), move: 'unassign' }]);
+  const before = w.callsOf(ASSIGN);
+  const asked = hold(w);
+  await w.time.wait(1_000);
+  w.takeOff(ENI_A, ips[0] ?? '');
+  await w.inTime(4_000, asked);
   assert.is(w.callsOf(ASSIGN) - before, 2);
 });
 
