@@ -120,7 +120,10 @@ export const ENGINE_OPERATIONS = {
   'network rm': on(1, anyPlace, (_world, { engine, network }) => engine.removeNetwork(network)),
   'stray release': on(3, anyPlace, ({ oracle }, { engine, network }, [, , die]) => {
     const { subnet, eni } = network.port;
-    const elsewhere = [...oracle.held.values()].filter(one => one.subnet === subnet && one.eni !== eni);
+    // A stranger's address on the ENI itself is what Docker would have had there, if its record was lost.
+    const elsewhere = [...oracle.held.values()].filter(
+      one => one.subnet === subnet && one.eni !== eni && !oracle.strangers.has(keyOf(subnet, one.ip)),
+    );
     const ip = of(elsewhere, die)?.ip ?? fromNumber(network.cidr.first + (die % 4));
     return engine.strayRelease(network, ip);
   }),

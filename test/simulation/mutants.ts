@@ -436,7 +436,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'a request that comes late in an outage does not get what was assigned for it': {
     file: 'src/ipam/request/allocate.ts',
-    find: '        isLast = late; // one last claim, since addresses were assigned for this request\n',
+    find: '        if (late) lastTries++; // addresses were assigned for this request\n',
     replace: '        if (late) throw contended(asked);\n',
   },
   // Agents and certificates.

@@ -32,6 +32,8 @@ import type { SubnetChecks } from './subnet-check.ts';
  *  last. */
 const LOOK_AGAIN_MIN_MS = 50;
 const LOOK_AGAIN_MAX_MS = 2_000;
+/** Claims that a request tries after its deadline, each of another address than the one that it lost to others. */
+const LAST_TRIES_MAX = 8;
 /** Free addresses in one read of those that may return to the ENI. */
 const RETURNING_LOOK = 256;
 /** The shortest time limit of a request, from when EC2 may be asked for it. A request that arrives after the deadline of a
@@ -162,7 +164,7 @@ export function createAllocator(
 
   async function claimAny(asked: Asked): Promise<Allocation> {
     const { home, pool } = asked;
-    let isLast = false;
+    let lastTries = 0;
     let isCold = false;
     for (let pauseMs = LOOK_AGAIN_MIN_MS; ; ) {
       throwIfAborted(asked.caller);
@@ -178,7 +180,7 @@ export function createAllocator(
       }
       const before = asked.from.id === null ? null : await givenBefore(context, asked);
       if (before !== null) return before;
-      if (isLast) throw contended(asked);
+      if (lastTries > 0 && (row === null || lastTries >= LAST_TRIES_MAX)) throw contended(asked);
       const filled =
         row === null
           ? await withRetry(asked, () => warm.fill({ home, range: pool.range }, asked.signal))
@@ -186,7 +188,7 @@ export function createAllocator(
       if ('ip' in filled) return filled;
       const late = asked.isTimeUp();
       if (filled.outcome === 'ready') {
-        isLast = late; // one last claim, since addresses were assigned for this request
+        if (late) lastTries++; // addresses were assigned for this request
         continue;
       }
       const reused = policy.strictReuse ? null : await claimResting(asked, filled);

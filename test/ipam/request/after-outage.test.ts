@@ -88,6 +88,21 @@ after('that waits in vain for others is told why, within the bound', async () =>
   assert.ok(w.time.now - before <= POLICY.requestTimeoutMs + 1_000);
 });
 
+after('that loses an address to others after its deadline gets the next one', async () => {
+  const w = world({ vpc: ROOMY });
+  await ec2Away(w);
+  const before = w.time.now;
+  let lostLate = 0;
+  w.intercept('move', move => async changes => {
+    if (changes[0]?.move !== 'claim') return await move(changes);
+    w.time.now += 10;
+    const isLate = w.time.now - before > POLICY.requestTimeoutMs;
+    return isLate && lostLate++ >= 3 ? await move(changes) : [];
+  });
+  assert.is((await w.request(ENI_A)).status, 'allocated');
+  assert.is(lostLate, 4);
+});
+
 after('for a named address that others keep moving is told so', async () => {
   const w = world({ vpc: ROOMY });
   await w.request(ENI_A, { named: '10.0.1.77' });
