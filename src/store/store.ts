@@ -244,7 +244,7 @@ export interface Store extends Looks, SightingStore {
    *  old servers. Returns the store's clock. */
   beat(server: string, stopped: boolean, version?: string | null): Promise<number>;
   servers(): Promise<Reading<LedgerServer>>;
-  /** Takes or renews the lease for `forMs`. Returns false when another server has it. It only saves double work: the
+  /** Takes or renews the lease for `forMs`; 0 ends it. Returns false when another server has it. It only saves double work: the
    *  former holder may still be working after its end. A lease that ends later than `forMs` from now was taken before
    *  the store's clock was set back, and counts as ended. */
   lease(name: string, server: string, forMs: number): Promise<boolean>;

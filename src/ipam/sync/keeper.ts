@@ -45,6 +45,9 @@ const WHOLE_EVERY_MS = 600_000;
  *  reads of the whole subnet are made: 1,000 hosts at rest use a twelfth of the reads that EC2 allows their
  *  account. */
 const REST_AFTER_MS = 600_000;
+/** A server is blind if its comparisons fail, or show it no ENI of the ledger and none of its account, for so many
+ *  intervals. */
+const BLIND_AFTER = 3;
 const OURS = ['ready', 'allocated', 'assigning', 'unassigning'] as const;
 /** The random factor of each interval, so that servers that started together do not stay in step. */
 const JITTER_MIN = 0.75;
@@ -118,6 +121,8 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   let subnetsOfEnis: readonly SubnetId[] = [];
   let nextDueAt = Number.NEGATIVE_INFINITY;
   let witnessedAt = Number.NEGATIVE_INFINITY;
+  let sawAt = Number.NEGATIVE_INFINITY;
+  let failedAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   let stopping = false;
   let ended: Promise<void> | null = null;
@@ -126,19 +131,23 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
     cache.noteStoreTime(await store.beat(server, false, version));
   }
 
+  /** Whether EC2 shows this server nothing of the ledger, or denies it: what needs EC2 is left to others. A server without
+   *  a pass, since another one does the work, is not blind. */
+  const isBlind = (): boolean => failedAt > sawAt && clock() - sawAt > BLIND_AFTER * reconcileEveryMs;
+
   /** Drains our subnets. Also updates the cache of ENIs. */
   async function drainAll(): Promise<void> {
     const all = await enis.readAll();
     subnetsOfEnis = all.filter(eni => eni.ours).map(eni => eni.subnet);
     const bySubnet = Map.groupBy(oursIn(all, context.host.instance), eni => eni.subnet);
     for (const [subnet, ours] of bySubnet)
-      if (!stopping && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
+      if (!stopping && !isBlind() && (await store.lease(`drain ${subnet}`, server, DRAIN_EVERY_MS)))
         await logged(`drain ${subnet}`, async () => void (await drain(context, warm, subnet, ours)));
   }
 
   /** Takes over old intents, on one server for all. */
   async function takeOverDue(): Promise<void> {
-    if (await store.lease('take over', server, TAKE_OVER_EVERY_MS)) await takeOver(context);
+    if (!isBlind() && (await store.lease('take over', server, TAKE_OVER_EVERY_MS))) await takeOver(context);
   }
 
   /** Compares the subnets that are due, one after the other. A lease keeps several servers from doing the same
@@ -151,7 +160,7 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
       if (stopping) return;
       if (clock() < (dueAt.get(subnet) ?? Number.NEGATIVE_INFINITY)) continue;
       dueAt.set(subnet, clock() + jittered(reconcileEveryMs));
-      if (!(await store.lease(`reconcile ${subnet}`, server, reconcileEveryMs * JITTER_MAX))) continue;
+      if (!(await store.lease(leaseOf(subnet), server, reconcileEveryMs * JITTER_MAX))) continue;
       if (!(await hasOurs(subnet))) continue;
       const scope = scopeFor(subnet);
       if (scope === 'own' && (await isAtRest(subnet))) continue;
@@ -161,12 +170,22 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
   }
 
   /** Compares one subnet. A failure does not count as a difference, so that hosts at rest do not read more often
-   *  while EC2 is unavailable or throttles them. */
+   *  while EC2 is unavailable or throttles them. The lease ends with a pass that fails or sees nothing: renewed before
+   *  its end each time, it would keep others, which may do better, from the subnet for ever. */
   async function compare(subnet: SubnetId, scope: Scope): Promise<void> {
-    const differed = await reconcile(context, enis, proof, subnet, scope);
-    if (differed) busyUntil.set(subnet, clock() + REST_AFTER_MS);
-    else if (!busyUntil.has(subnet)) busyUntil.set(subnet, clock());
+    let sawOurs = false;
+    try {
+      const pass = await reconcile(context, enis, proof, subnet, scope);
+      sawOurs = !pass.isBlind;
+      if (pass.differed) busyUntil.set(subnet, clock() + REST_AFTER_MS);
+      else if (!busyUntil.has(subnet)) busyUntil.set(subnet, clock());
+    } finally {
+      if (sawOurs) sawAt = clock();
+      else failedAt = clock();
+      if (!sawOurs) await store.lease(leaseOf(subnet), server, 0);
+    }
   }
+  const leaseOf = (subnet: SubnetId): string => `reconcile ${subnet}`;
 
   async function isAtRest(subnet: SubnetId): Promise<boolean> {
     if (clock() < (busyUntil.get(subnet) ?? Number.POSITIVE_INFINITY)) return false;

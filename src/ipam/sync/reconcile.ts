@@ -201,15 +201,22 @@ export function costOf(drifts: readonly Drift[]): number {
   return enis('astray') + enis('missing');
 }
 
+export interface Pass {
+  /** Something of this ledger's differed, or is still to be settled. */
+  readonly differed: boolean;
+  /** EC2 has shown the client no ENI of the ledger, and none of its account. */
+  readonly isBlind: boolean;
+}
+
 /** Makes one pass over a subnet: records how its ENIs are attached, ends the holdings whose end is proved, and
- *  closes the differences. Returns whether something of this ledger's differed, or is still to be settled. */
+ *  closes the differences. */
 export async function reconcile(
   context: IpamContext,
   enis: Enis,
   proof: Evidence,
   subnet: SubnetId,
   scope: Scope = 'whole',
-): Promise<boolean> {
+): Promise<Pass> {
   const seen = await view(context, subnet, scope);
   // Requests are served on them as soon as the ledger has them here.
   await noteReturned(context, seen.returned);
@@ -234,7 +241,8 @@ export async function reconcile(
   const drifts = await driftIn(context, subnet, seen, stranded);
   await close(context, drifts);
   context.observer?.reconciled(subnet);
-  return seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
+  const differed = seen.changed.length > 0 || !drifts.every(isByOthers) || !seen.rows.every(isShownOn(seen));
+  return { differed, isBlind: !seen.isProved && !seen.known.some(({ id }) => seen.enis.has(id)) };
 }
 
 /** Returns whether the row is on an ENI of ours that EC2 has shown, or is not for this ledger to settle. */

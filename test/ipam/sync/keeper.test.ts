@@ -1,6 +1,7 @@
 // Goal: one server of a ledger keeps it in order, in time and no more often than needed. Method: the keeper's loop on a
 // simulated VPC, with what it reads of EC2 counted, and servers that come and go.
 import type { Cloud, Urgency } from '../../../src/cloud/cloud.ts';
+import { createMemoryClient } from '../../../src/cloud/memory.ts';
 import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
 import { IpamError } from '../../../src/domain/error.ts';
@@ -14,7 +15,16 @@ import type { Store } from '../../../src/store/store.ts';
 import { noteSightings, sightingWith } from '../../kit/sightings.ts';
 import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, DESCRIBE, ENI_A, ENI_B, ROOMY, SUBNET } from '../../kit/vpcs.ts';
-import { assignTo, NOT_WARM, POLICY, pooled, storeAway, type World, world } from '../../kit/world.ts';
+import {
+  assignTo,
+  createContext,
+  NOT_WARM,
+  POLICY,
+  pooled,
+  storeAway,
+  type World,
+  world,
+} from '../../kit/world.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const STRANGERS = '10.0.1.99';
@@ -152,6 +162,76 @@ keeping('two servers compare a subnet once, and one goes on when the other is go
   assert.ok(w.callsOf(DESCRIBE) - alone >= 3, 'the lease has ended');
   await stops[1]?.();
 });
+
+const denies = async (): Promise<never> => {
+  throw new IpamError('ec2-denied', 'no rights');
+};
+/** Clients of servers to which EC2 shows nothing of the ledger, or which it denies all. */
+const BLIND: [what: string, cloudOf: (w: World) => Cloud][] = [
+  [
+    'of another account',
+    ({ context, vpc, time }) =>
+      createContext(time, {
+        ...context,
+        client: createMemoryClient(vpc, {
+          wait: time.wait,
+          deadlineClock: () => time.now,
+          caller: () => ({ account: '210987654321', region: null }),
+        }),
+      }).cloud,
+  ],
+  [
+    'without rights',
+    ({ context }) => {
+      const send = { send: denies, [Symbol.dispose]() {} };
+      const reads = { eni: denies, enisById: denies, someEni: denies };
+      const cloud: Cloud = {
+        ...{ ...context.cloud, ...reads, as: () => cloud, permit: async () => send },
+        // biome-ignore lint/correctness/useYield: it is denied before the first page
+        async *enis() {
+          await denies();
+        },
+      };
+      return cloud;
+    },
+  ],
+];
+for (const [what, cloudOf] of BLIND)
+  for (const isRecorded of [true, false])
+    keeping(
+      `a server ${what} came first${isRecorded ? '' : ', and no account is recorded'}: another one does what it cannot`,
+      async () => {
+        const memory = createMemoryStore;
+        let notes = isRecorded;
+        const w = world({
+          vpc: ROOMY,
+          policy: NOT_WARM,
+          store: now => {
+            const store = memory({ clock: now });
+            const once = store.noteFactOnce;
+            return { ...store, noteFactOnce: async (...fact) => (notes ? await once(...fact) : fact[1]) };
+          },
+        });
+        const held = await w.request(ENI_A);
+        const spare = await w.request(ENI_B);
+        await w.release(ENI_B, spare.ip);
+        notes = true;
+        w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
+        await assignTo(w.context, ENI_A, await w.freeRows(2));
+        w.time.now += POLICY.graceMs;
+        w.takeOff(ENI_A, held.ip);
+        const stops = [runKeeper(w.serverWith({ cloud: cloudOf(w) }), 60_000, 'blind')];
+        await w.time.wait(5_000);
+        stops.push(runKeeper(w.another(), 60_000, 'other'));
+        await w.time.wait(300_000);
+        assert.ok(w.secondariesOf(ENI_A).includes(held.ip), 'what was missing is back');
+        assert.ok((await w.store.fact('region and account'))?.endsWith('123456789012'));
+        await w.time.wait(POLICY.graceMs); // the blind one may have asked in vain, once
+        assert.equal(await w.ipsWith('assigning', 'unassigning'), []);
+        assert.is(await w.statusOf(spare.ip), 'free', 'what is idle goes back to the subnet');
+        for (const stop of stops) await stop();
+      },
+    );
 
 /** A host with a ledger of its own, whose keeper runs; what it reads of EC2 is counted. */
 async function hostAlone() {

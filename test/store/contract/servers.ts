@@ -169,6 +169,13 @@ export function servers(test: Test): void {
 export function leases(test: Test): void {
   const lease = (store: Store, name: string, server: string) => store.lease(name, server, 10_000);
 
+  test('a lease: its holder ends it, by taking it for no time', async ({ store }) => {
+    assert.ok(await lease(store, 'one', 'a'));
+    await store.lease('one', 'a', 0);
+    assert.ok(await lease(store, 'one', 'b'));
+    assert.not(await lease(store, 'one', 'a'));
+  });
+
   test("a lease: is one server's until it ends or is renewed, by its name", async ({ store, advance }) => {
     assert.ok(await lease(store, 'one', 'a'));
     assert.not(await lease(store, 'one', 'b'));
