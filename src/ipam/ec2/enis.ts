@@ -4,7 +4,7 @@ import type { EniId, InstanceId, SubnetId } from '../../domain/ids.ts';
 import type { LedgerEni, LedgerSubnet } from '../../store/store.ts';
 import { type IpamContext, inTurnOf } from '../context.ts';
 import { refuseForeign } from './account.ts';
-import { arrivedOn, isReturned, noteAll, noteObserved, refreshed, survey, toLedger } from './survey.ts';
+import { arrivedOn, isReturned, noteObserved, noteReturned, refreshed, survey, toLedger } from './survey.ts';
 import { withTenants } from './tenants.ts';
 
 /** An ENI and the subnet it is in. */
@@ -153,7 +153,7 @@ export function createEnis(context: IpamContext): Enis {
       knownOrSurveyed(asking, observed.subnet),
     ]);
     const mayBeUsed = noted?.ours && !isReturned(asking, noted, observed);
-    await (mayBeUsed ? noteObserved(asking, [observed]) : noteAll(asking, observed));
+    await (mayBeUsed ? noteObserved(asking, [observed]) : noteReturned(asking, [observed], before.now));
     await store.move(arrivedOn(observed, before.rows, before.now));
     const eni = refreshed(noted, observed, addressLimit, before.now);
     await store.saveEnis([eni]);

@@ -102,6 +102,7 @@ export async function survey(
   await noteReturned(
     context,
     ours.filter(eni => isReturned(context, known.get(eni.id) ?? null, eni)),
+    readAt,
   );
   await store.saveEnis(
     [...ours, ...enis.filter(eni => !isOurs(eni))].map(eni => {
@@ -243,7 +244,7 @@ export async function noteObserved(context: IpamContext, enis: readonly CloudEni
 /** As `noteObserved`, for an ENI that is about to be used. A call of ours for an address that is on it may be under way for
  *  another ENI: then its answer is awaited, since a refused assign and an unassign make the address free, and EC2 would grant
  *  an assign of it to the ENI that has it. */
-export async function noteAll(context: IpamContext, eni: CloudEni): Promise<void> {
+async function noteAll(context: IpamContext, eni: CloudEni): Promise<void> {
   const { store, policy, clock, wait } = context;
   const until = clock() + policy.callDeadlineMs;
   for (let pauseMs = LOOK_AGAIN_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS)) {
@@ -268,9 +269,28 @@ export const isReturned = (
   seen.instance === instance &&
   (known?.instance !== instance || known.attachment !== seen.attachment);
 
-/** Notes what ENIs that have come back bring along. Call it before they are recorded as they are now. */
-export const noteReturned = async (context: IpamContext, enis: readonly CloudEni[]): Promise<void> =>
-  void (await Promise.all(enis.map(eni => noteAll(context, eni))));
+/** Notes what ENIs that have come back bring along, and what they have lost, as a read has shown them that began at
+ *  `readAt` by the store's clock. Call it before they are recorded as they are now. */
+export const noteReturned = async (
+  context: IpamContext,
+  enis: readonly CloudEni[],
+  readAt: number,
+): Promise<void> =>
+  void (await Promise.all(
+    enis.map(async eni => {
+      await noteLost(context, eni, readAt);
+      await noteAll(context, eni);
+    }),
+  ));
+
+/** Marks the ready addresses that EC2 does not show on the ENI as occupied: another ledger may have taken them off for a
+ *  call of its own, and have given them. They become free when no ENI has them. */
+async function noteLost({ store }: IpamContext, eni: CloudEni, readAt: number): Promise<void> {
+  const { rows } = await store.onEni(eni.id);
+  const shown = new Set(sightingsOn(eni).map(([ip]) => ip));
+  const lost = rows.filter(row => row.status === 'ready' && !shown.has(row.ip) && isSettled(row, readAt));
+  if (lost.length > 0) await store.move(lost.map(row => ({ row, move: 'usurped', iface: null })));
+}
 
 /** Returns the change that brings a row in line with what EC2 shows. None if the address is ours there, if a
  *  container holds it (a read never ends a holding), or if the row says so already. */

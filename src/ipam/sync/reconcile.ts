@@ -219,7 +219,7 @@ export async function reconcile(
 ): Promise<Pass> {
   const seen = await view(context, subnet, scope);
   // Requests are served on them as soon as the ledger has them here.
-  await noteReturned(context, seen.returned);
+  await noteReturned(context, seen.returned, seen.now);
   if (seen.changed.length > 0) await context.store.saveEnis(seen.changed);
   await context.store.noteAttachments(shownIn(seen), seen.now);
   for (const { id } of seen.changed) enis.forget(id);

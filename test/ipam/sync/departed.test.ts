@@ -1,5 +1,6 @@
 // Goal: what is on an ENI that leaves the instance of an embedded ledger comes back to the subnet, and nothing is asked of
 // EC2 for it any more. Method: two embedded ledgers on one simulated VPC, and ENIs that are detached, moved, deleted.
+import type { Cloud } from '../../../src/cloud/cloud.ts';
 import { parseCidr } from '../../../src/domain/address.ts';
 import { LATE_READS_MS, type Status } from '../../../src/domain/allocation.ts';
 import { ABSENT_FOR_MS } from '../../../src/domain/drift.ts';
@@ -300,6 +301,62 @@ departing('back at once, several: none waits for a call that only another one wa
   await found;
   for (const eni of [ENI_A, ENI_B]) assert.is((await w.store.eni(eni))?.instance, HERE);
 });
+
+for (const how of ['a request', 'the reconciler', 'init'] as const)
+  departing(`back, and found by ${how}: what it has lost meanwhile is not offered`, async () => {
+    const { w, pass, passAfter } = site();
+    const held = await w.requests(ENI_A, 2);
+    for (const { ip } of held) await w.release(ENI_A, ip);
+    w.time.now += LATE_READS_MS;
+    const ready = await w.ipsWith('ready');
+    w.detach(ENI_A);
+    await pass();
+    // The ledger of another host had an unfinished call for them, and has given them since.
+    w.takeOff(ENI_A, ...ready);
+    w.putOn(ENI_B, ...ready);
+    w.attach(ENI_A, HERE, 1);
+    const statuses: Status[] = [];
+    w.intercept('saveEnis', real => async enis => {
+      for (const ip of ready) statuses.push(await w.statusOf(ip));
+      await real(enis);
+    });
+    await find[how](w, pass);
+    assert.equal([...new Set(statuses)], ['occupied']);
+    const given = await w.request(ENI_A);
+    assert.ok(!ready.includes(given.ip));
+    w.takeOff(ENI_B, ...ready);
+    await passAfter(LATE_READS_MS);
+    await passAfter(ABSENT_FOR_MS);
+    for (const ip of ready) assert.is(await w.statusOf(ip), 'free', 'and comes back when nobody has it');
+  });
+
+departing(
+  'back, and found by a process that then stood still: what was put on it since is not lost',
+  async () => {
+    const { w, pass } = site();
+    await w.request(ENI_A);
+    w.detach(ENI_A);
+    await pass();
+    w.attach(ENI_A, HERE, 1);
+    const slow: Cloud = {
+      ...w.context.cloud,
+      as: () => slow,
+      async eni(id) {
+        const seen = await w.context.cloud.eni(id);
+        await w.time.wait(2 * LATE_READS_MS);
+        return seen;
+      },
+    };
+    const late = w.serverWith({ cloud: slow }).enis.adopt(ENI_A);
+    await w.time.wait(1_000);
+    const shown = w.secondariesOf(ENI_A);
+    const given = await w.requests(ENI_A, shown.length);
+    assert.ok(given.some(({ ip }) => !shown.includes(ip)));
+    for (const { ip } of given) await w.release(ENI_A, ip);
+    await late;
+    for (const { ip } of given) assert.is(await w.statusOf(ip), 'ready');
+  },
+);
 
 departing('what was seen of an earlier absence does not count for a later one', async () => {
   const { w, pass } = site();
