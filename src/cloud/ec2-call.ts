@@ -141,6 +141,9 @@ async function bodyOfEc2({ statusCode, body }: { statusCode: number; body?: Asyn
   throw new Error(`what answered with HTTP status ${statusCode} is not EC2: "${shown(start)}"`);
 }
 
+const TOO_LATE = 'they came too late';
+/** The longest wait for what the metadata say of a role: the SDK has waited for it already. */
+const ROLE_MS_MAX = 1_000;
 /** The longest text about a role that is quoted. */
 const ROLE_CHARS_MAX = 300;
 
@@ -213,7 +216,13 @@ async function notSent(
 
 /** Returns what the metadata say of the role, such as that EC2 cannot assume it. The SDK does not tell. */
 async function whyNone(role: string, metadata: ReadMetadata): Promise<string> {
-  const answer = await metadata(`iam/security-credentials/${encodeURIComponent(role)}`);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>(resolve => {
+    timer = setTimeout(resolve, ROLE_MS_MAX, null);
+  });
+  const asked = metadata(`iam/security-credentials/${encodeURIComponent(role)}`);
+  const answer = await Promise.race([asked, late]).finally(() => clearTimeout(timer));
+  if (answer === null) return TOO_LATE;
   if (answer.kind !== 'value') return answer.why;
   try {
     const { Code: code = 'Success', Message: message = '' } = JSON.parse(answer.text);
@@ -221,7 +230,7 @@ async function whyNone(role: string, metadata: ReadMetadata): Promise<string> {
   } catch {
     return 'what answers there says nothing of the role'; // not quoted, since a part of a key may be in it
   }
-  return 'they came too late';
+  return TOO_LATE;
 }
 
 /**

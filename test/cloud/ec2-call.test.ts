@@ -236,7 +236,9 @@ for (const [what, fault, code] of broken)
       await here.assign(ENI_A, ips(20), LATER);
     });
 
-const roleAnswers: [what: string, answer: () => Response, says: RegExp][] = [
+const NEVER = new Promise<Response>(() => {});
+const roleAnswers: [what: string, answer: () => Response | Promise<Response>, says: RegExp][] = [
+  ['a role without an answer', () => NEVER, /from instance metadata: they came too late; /],
   [
     'a role that EC2 cannot assume',
     () =>
@@ -251,7 +253,7 @@ const roleAnswers: [what: string, answer: () => Response, says: RegExp][] = [
 ];
 for (const [what, answer, says] of roleAnswers)
   ec2(`${what}: the operator reads what the metadata say of it`, async () => {
-    const here = onlyMetadata({ region: 'eu-central-1' });
+    const here = onlyMetadata({ region: 'eu-central-1', metadataTimeoutMs: TIMEOUT_MS });
     byHand.answer = request =>
       request.url.endsWith('/security-credentials/simulated-role') ? answer() : null;
     assert.match(await failureOf(here.eni(ENI_A), 'ec2-unreachable'), says);
