@@ -225,10 +225,14 @@ async function silence(
 
 const silent = (eni: EniId): Answer => ({ error: noAnswer(eni), ready: [], guilty: [], innocent: [] });
 
-/** Throws ec2-unknown if calls without an answer forbid another call for the ENI now. */
-export async function stopInDoubt({ store }: IpamContext, eni: EniId): Promise<void> {
+/** Throws ec2-unknown if calls without an answer forbid another call for the ENI now. `unanswered`: as in `askedFor`. */
+export async function stopInDoubt(
+  { store }: IpamContext,
+  eni: EniId,
+  unanswered: ReadonlySet<string>,
+): Promise<void> {
   const { rows, now } = await store.onEni(eni);
-  if (askedFor(rows, now).next === 'none') throw noAnswer(eni);
+  if (askedFor(rows, now, unanswered).next === 'none') throw noAnswer(eni);
 }
 
 /** Returns whether the next read of a full ENI shows addresses of a call without an answer. */

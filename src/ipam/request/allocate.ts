@@ -122,6 +122,7 @@ export function createAllocator(
         startedAt,
         withRetry: untilTried,
         isRepeated: false,
+        unanswered: new Set<string>(),
         claimSentAt: Number.NEGATIVE_INFINITY,
       },
       withheld: cache.withheld,

@@ -31,7 +31,8 @@ export async function claimFree(
   const { eni } = asked.home;
   using permit = await context.cloud.permit('assign', asked.signal);
   const { rows, now } = await choose();
-  const { ready, taken, error, full } = await assign(context, eni.id, permit, rows, 1);
+  const { ready, taken, error, full, unanswered } = await assign(context, eni.id, permit, rows, 1);
+  for (const { token } of unanswered) if (token !== null) asked.unanswered.add(token);
   const [here] = ready;
   const before = rows.find(row => row.ip === here?.ip);
   const row = here === undefined ? null : await claimReady(context, asked, here, { now, before });
@@ -54,7 +55,7 @@ export async function claimSkipped(context: IpamContext, asked: Asked): Promise<
   const choose = (limit = SKIPPED_LOOK) => context.store.freeFor({ ...query, which: 'skipped', limit });
   if ((await choose(1)).rows.length === 0) return null;
   try {
-    await stopInDoubt(context, home.eni.id);
+    await stopInDoubt(context, home.eni.id, asked.unanswered);
     const { row, error } = await claimFree(context, asked, choose);
     if (error === null) return row;
     throw error;

@@ -58,7 +58,7 @@ const isOfEc2 = ({ code }: IpamError): boolean => code === 'exhausted' || code.s
 async function claimLongestFree(context: IpamContext, asked: Asked): Promise<Allocation | null> {
   const { home, pool } = asked;
   const { eni, subnet } = home;
-  await stopInDoubt(context, eni.id);
+  await stopInDoubt(context, eni.id, asked.unanswered);
   const query = { subnet: subnet.id, eni: eni.id, range: pool.range, rest: context.policy } as const;
   let before: readonly Allocation[] = [];
   const choose = async () => {

@@ -41,6 +41,8 @@ export interface Asked extends AddressRequest {
   readonly authority: Authority;
   /** Set when the address is one that the request was given before. */
   isRepeated: boolean;
+  /** Tokens of its assigns that have had no answer. */
+  readonly unanswered: Set<string>;
   /** When its claim was sent, on the deadline clock. */
   claimSentAt: number;
   /** When the request arrived, on the process's monotonic clock. */

@@ -259,6 +259,23 @@ starting('where a lost unassign keeps a place, an address that rests gets that o
   assert.is(await w.statusOf(held[1] ?? ''), 'free');
 });
 
+starting('EC2 that answers 500 at once does not use up the addresses that rest', async () => {
+  const w = world({ vpc: { ...LARGE, subnets: [{ id: SUBNET, cidr: '10.0.1.0/26' }] }, policy: NOT_WARM });
+  const resting = ipsOf(await w.requests(ENI_B, 40));
+  await w.enis.adopt(ENI_A);
+  const { rows } = await w.store.withStatus(SUBNET, ['free']);
+  await w.store.move(rows.map(row => ({ row, move: 'hold' as const, reservedFor: 'a printer' })));
+  for (const ip of resting) await w.release(ENI_B, ip);
+  await unassign(w.context, await Promise.all(resting.map(ip => w.rowOf(ip))));
+  w.vpc.faults.add({ kind: 'error', ...INTERNAL, action: ASSIGN });
+  const waiting = Array.from({ length: 5 }, () => w.request(ENI_A));
+  await w.time.wait(3_000);
+  const inDoubt = (await w.ipsWith('assigning')).length;
+  assert.ok(inDoubt <= 2 * waiting.length, `${inDoubt} in doubt`);
+  w.vpc.faults.clear();
+  await w.inTime(20_000, Promise.all(waiting));
+});
+
 /** A start every two seconds while EC2 hangs; how each ended, and after how long. */
 async function startsWhileHung(w: World, count: number): Promise<{ code: string; tookMs: number }[]> {
   const ends: Promise<{ code: string; tookMs: number }>[] = [];
