@@ -24,7 +24,8 @@ export interface RetryOptions {
   readonly caller?: AbortSignal | undefined;
   /** The longest wait of a caller who can go elsewhere, in milliseconds. */
   readonly withinMs?: number;
-  /** The work is tried until then at least, on the same clock, even after the deadline. */
+  /** Work that failed since a call had no answer is tried until then at least, on the same clock, even after the
+   *  deadline: it may have failed before EC2 was asked for it. */
   readonly leastUntil?: number;
 }
 
@@ -64,7 +65,6 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
     deadline,
     async retryWhile(isTransient, work, options = {}) {
       const { startedAt = clock(), caller, withinMs = Number.POSITIVE_INFINITY } = options;
-      const { leastUntil = startedAt } = options;
       for (let pauseMs = PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
         try {
           const result = await work();
@@ -76,6 +76,7 @@ export function createOutage(boundMs: number, { clock, wait }: Timing): Outage {
             throw error;
           }
           if (!isLocked(error)) noteFailure(clock());
+          const { leastUntil = startedAt }: RetryOptions = isError(error, 'ec2-unknown') ? options : {};
           const until = Math.max(deadline(startedAt), leastUntil);
           const left = Math.min(until, startedAt + withinMs) - clock();
           if (left <= 0) throw error;
