@@ -1,7 +1,7 @@
 /** Runs the background loop: heartbeat, rollbacks, owed releases, take-over of intents, reconciliation, drain, readings of
  *  the host, and the trim of the history. */
 import { isIntent } from '../../domain/allocation.ts';
-import { IpamError } from '../../domain/error.ts';
+import { IpamError, isError } from '../../domain/error.ts';
 import type { SubnetId } from '../../domain/ids.ts';
 import { AFTER_RELEASE_MS } from '../../domain/witness.ts';
 import { type IpamContext, urgently } from '../context.ts';
@@ -173,17 +173,22 @@ export function createKeeper(foreground: IpamContext, parts: KeeperParts, option
    *  while EC2 is unavailable or throttles them. The lease ends with a pass that fails or sees nothing: renewed before
    *  its end each time, it would keep others, which may do better, from the subnet for ever. */
   async function compare(subnet: SubnetId, scope: Scope): Promise<void> {
-    let sawOurs = false;
     try {
       const pass = await reconcile(context, enis, proof, subnet, scope);
-      sawOurs = !pass.isBlind;
       if (pass.differed) busyUntil.set(subnet, clock() + REST_AFTER_MS);
       else if (!busyUntil.has(subnet)) busyUntil.set(subnet, clock());
-    } finally {
-      if (sawOurs) sawAt = clock();
-      else failedAt = clock();
-      if (!sawOurs) await store.lease(leaseOf(subnet), server, 0);
+      if (pass.isBlind) await leave(subnet);
+      else sawAt = clock();
+    } catch (error) {
+      // EC2 throttles the account: the others would do no better, and make it worse.
+      if (isError(error, 'ec2-throttled')) failedAt = clock();
+      else await leave(subnet);
+      throw error;
     }
+  }
+  async function leave(subnet: SubnetId): Promise<void> {
+    failedAt = clock();
+    await store.lease(leaseOf(subnet), server, 0);
   }
   const leaseOf = (subnet: SubnetId): string => `reconcile ${subnet}`;
 

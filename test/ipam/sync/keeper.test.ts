@@ -233,6 +233,17 @@ for (const [what, cloudOf] of BLIND)
       },
     );
 
+keeping('several servers that EC2 throttles read no more often than one', async () => {
+  const w = await pooled({ vpc: ROOMY });
+  w.vpc.faults.add({ kind: 'throttle', action: DESCRIBE, times: 1_000 });
+  const calls = w.callsOf(DESCRIBE);
+  const stops = [1, 2, 3, 4].map(i => runKeeper(w.another(), 60_000, `s${i}`));
+  await w.time.wait(600_000);
+  const each = w.callsOf(DESCRIBE) - calls;
+  assert.ok(each > 5 && each <= 15, `${each} reads in ten intervals`);
+  for (const stop of stops) await stop();
+});
+
 /** A host with a ledger of its own, whose keeper runs; what it reads of EC2 is counted. */
 async function hostAlone() {
   const w = world({ vpc: ROOMY, instance: INSTANCE, policy: { warmMax: 20 } }); // nothing is drained
