@@ -124,7 +124,8 @@ function bestOf(free: readonly Allocation[], query: FreeQuery, now: number): All
   const others: Allocation[] = [];
   for (let i = 0; i < free.length && rested.length < limit; i++) {
     const row = free[i < fresh ? (first + i) % fresh : i] as Allocation;
-    if (!isIn(range, row.ip) || isSkipped(row, now) || mayStillLeave(row, eni, rest, now)) continue;
+    if (!isIn(range, row.ip) || isSkipped(row, now) !== (which === 'skipped')) continue;
+    if (mayStillLeave(row, eni, rest, now)) continue;
     (isRested(row, eni, rest, now) ? rested : others).push(row);
   }
   return (which === 'any' ? [...rested, ...others] : rested).slice(0, limit);
