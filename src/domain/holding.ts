@@ -128,14 +128,17 @@ function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { mo
 function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation): Judgement {
   const { arrivedAt, arrivedBy, storeAt, aheadMaxMs } = known;
   const [from, to] = [earliest(known, arrivedAt), arrivedAt.least + aheadMaxMs];
-  // Every move that ends a holding notes its time, so none was made since the release arrived.
-  if (row.restedSince === null || row.restedSince < from - STEP_MS) return 'meant';
+  const isLater = row.movedAt > arrivedBy + aheadMaxMs;
+  // Every move that ends a holding notes its time, so none was made since the release arrived. But if the address had no
+  // holder then, this one is new; or it is older, and the store's clock was set back before the release arrived.
+  const isUnended = row.restedSince === null || row.restedSince < from - STEP_MS;
+  const isNew = isLater && row.movedAt <= now && (storeAt === null || row.movedAt > storeAt);
+  if (isUnended) return isNew ? 'unsure' : 'meant';
   const isPrompt = heardAt.most - arrivedAt.most <= PROMPT_MS;
   // A holding with a time after the look began before the store's clock was set back. That was before the release
   // arrived if `storeAt` agrees with the look, or is not known.
   const isDatedLater = row.movedAt > now && (isPrompt || storeAt === null || storeAt <= to);
   if (isDatedLater) return 'meant';
-  const isLater = row.movedAt > arrivedBy + aheadMaxMs;
   // If the store's clock was set back meanwhile, the holding may have begun before that.
   if (isLater && storeAt !== null && storeAt > to && row.movedAt <= storeAt) return 'unsure';
   if (isLater) return 'kept';

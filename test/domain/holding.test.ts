@@ -71,6 +71,16 @@ holding('it began after the arrival, and another release ended the older one: it
   ]);
 });
 
+for (const restedSince of [STORE - 7_000, null])
+  holding(
+    `nobody held the address when it arrived, released ${restedSince}: the next one is not ended`,
+    () => {
+      const next = { ...claimedAnew(14, 0, 'rel-1'), restedSince };
+      const looks = [962, 970, 980].map(sent => look(next, sent, sent + 2));
+      assert.equal(judgementsOf(onArrival(ID, at(0), STORE), looks), ['again', 'again', 'unsure']);
+    },
+  );
+
 holding('slow looks cannot tell whether it began after the arrival: that is said', () => {
   const next = claimedAnew(20, 10, 'rel-1');
   const slow = [50, 100, 150].map(sent => look(next, sent, sent + 345));
