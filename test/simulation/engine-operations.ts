@@ -19,7 +19,7 @@ import {
 } from './operation.ts';
 import type { Server } from './server.ts';
 import { giveUp } from './server-operations.ts';
-import type { World } from './world.ts';
+import type { Place, World } from './world.ts';
 
 /** How many clients ask at once for one ENI, and how long they wait before they hang up. */
 const CROWD_MAX = 6;
@@ -68,10 +68,10 @@ export const ENGINE_OPERATIONS = {
     world.clock.effect(null, hangUp, spread(CROWD_STAYS_MS_MAX, die));
   }),
   // A container's address is released and asked for at another server, which then leaves for good or stays.
-  'clients change servers': on(2, anyPlace, (world, { engine, network }, [, , die]) => {
-    const [first, second] = serversOf(world, network);
+  'clients change servers': on(2, anyPlace, (world, place, [, , die]) => {
+    const [first, second] = serversOf(world, place.network);
     if (first === undefined || second === undefined) return;
-    void changeServers(world, engine, network, die % 4 < 2 ? [first, second] : [second, first], die);
+    void changeServers(world, place, die % 4 < 2 ? [first, second] : [second, first], die);
   }),
   // A server cannot reach its ledger while a release waits in it; its client gives up, an operator gives the
   // address up, and another container has it when the server comes back.
@@ -84,10 +84,9 @@ export const ENGINE_OPERATIONS = {
   }),
   // A server that remembers a container loses the answer of its release, and another server gives the address anew
   // meanwhile, while the store's clock steps.
-  'release has no answer': on(1, anyPlace, (world, { engine, network }, [, , die]) => {
-    const [first, second] = serversOf(world, network);
-    if (first !== undefined && second !== undefined)
-      void loseAnswer(world, engine, network, [first, second], die);
+  'release has no answer': on(1, anyPlace, (world, place, [, , die]) => {
+    const [first, second] = serversOf(world, place.network);
+    if (first !== undefined && second !== undefined) void loseAnswer(world, place, [first, second], die);
   }),
   // The agent takes the server for dead, while the server works on.
   'agent asks elsewhere': on(8, agentConnection, ({ clock }, connection, [, how, ms]) =>
@@ -152,41 +151,47 @@ function speakOfStranger({ oracle, layout, ledgers }: World, engine: Engine, dic
   void engine.speakOf({ eni: STRANGER, subnet, instance: engine.host as InstanceId, ledger }, ip);
 }
 
+/** Starts a container by way of the server, and returns the last one on the network. */
+async function runAt({ routes }: World, server: Server, { engine, network }: Place) {
+  routes.set(network.port.ledger, server);
+  await engine.run(network, null);
+  return lastOn({ engine, network });
+}
+const lastOn = ({ engine, network }: Place): Container | undefined =>
+  engine.containers.findLast(one => one.network === network);
+
 async function changeServers(
-  { routes, clock }: World,
-  engine: Engine,
-  network: Network,
+  world: World,
+  place: Place,
   [first, second]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
+  const { routes, clock } = world;
+  const { engine, network } = place;
   const { ledger } = network.port;
-  const mine = () => engine.containers.findLast(one => one.network === network);
-  routes.set(ledger, first);
-  await engine.run(network, null);
+  const container = await runAt(world, first, place);
   routes.set(ledger, second);
-  const container = mine();
   if (container !== undefined) await engine.restart(container, true);
   if (die % 2 === 0) void second.leave(AWAY_MS);
   await clock.waitIn(engine.process, die % 2 === 0 ? ALONE_MS : spread(ALONE_MS, die));
   routes.set(ledger, first);
-  const again = mine();
+  const again = lastOn(place);
   if (again !== undefined) await engine.stop(again);
   routes.delete(ledger);
 }
 
 async function loseAnswer(
-  { routes, clock }: World,
-  engine: Engine,
-  network: Network,
+  world: World,
+  place: Place,
   [first, second]: readonly [Server, Server],
   die: number,
 ): Promise<void> {
+  const { routes, clock } = world;
+  const { engine, network } = place;
   const { ledger, process } = first;
   const { port } = network;
   const pause = (ms: number) => clock.waitIn(engine.process, spread(ms, (die * 7) % 2 ** 16));
-  routes.set(port.ledger, first);
-  await engine.run(network, null);
-  const container = engine.containers.findLast(one => one.network === network);
+  const container = await runAt(world, first, place);
   await pause(CONTAINER_MS_MAX);
   const step = () => {
     if (ledger.mayStep())

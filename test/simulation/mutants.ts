@@ -461,9 +461,9 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   'a release id is forgotten, and with it the age of the call': {
     focus: ['restart named', 'agent asks elsewhere'],
     file: 'src/ipam/request/release.ts',
-    find: '    const { from } = client;\n    const storeNow',
+    find: '    const { from } = client;\n    const id =',
     replace:
-      '    client = { ...client, from: { ...client.from, id: null, sentMsAgo: 0 } };\n    const { from } = client;\n    const storeNow',
+      '    client = { ...client, from: { ...client.from, id: null, sentMsAgo: 0 } };\n    const { from } = client;\n    const id =',
   },
   'a rollback takes back what the repeated request was told': {
     focus: ['agent asks elsewhere', 'run'],

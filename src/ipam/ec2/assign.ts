@@ -1,12 +1,11 @@
 /** Assigns addresses to an ENI, and settles calls that EC2 refused or did not answer. */
 import type { CloudEni, Permit } from '../../cloud/cloud.ts';
-import { aborted } from '../../domain/abort.ts';
 import type { Ipv4 } from '../../domain/address.ts';
 import { type Allocation, type Change, LATE_READS_MS } from '../../domain/allocation.ts';
 import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { atQuota, type Limited, roomOf } from '../../domain/tenant.ts';
-import { ANSWERED_WITHIN_MS, askedFor } from '../../domain/unanswered.ts';
+import { ANSWERED_WITHIN_MS } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
 import {
   type Answered,
@@ -35,8 +34,6 @@ export const CONFIRM_MS_MAX = 2_000;
 const CONFIRM_PAUSE_MS = 100;
 /** The time without an answer, in milliseconds, after which the ENI is read. */
 const FOLLOW_UP_AFTER_MS = 1_000;
-/** The longest wait for one read of an ENI, in milliseconds. */
-const FOLLOW_UP_MS_MAX = 20_000;
 
 export interface Assigned {
   readonly ready: readonly Allocation[];
@@ -224,33 +221,6 @@ async function silence(
 }
 
 const silent = (eni: EniId): Answer => ({ error: noAnswer(eni), ready: [], guilty: [], innocent: [] });
-
-/** Throws ec2-unknown if calls without an answer forbid another call for the ENI now. `unanswered`: as in `askedFor`. */
-export async function stopInDoubt(
-  { store }: IpamContext,
-  eni: EniId,
-  unanswered: ReadonlySet<string>,
-): Promise<void> {
-  const { rows, now } = await store.onEni(eni);
-  if (askedFor(rows, now, unanswered).next === 'none') throw noAnswer(eni);
-}
-
-/** Returns whether the next read of a full ENI shows addresses of a call without an answer. */
-export async function isSeenSoon(context: IpamContext, eni: EniId, signal?: AbortSignal): Promise<boolean> {
-  const { store, followUps, wait, clock } = context;
-  const { rows, now } = await store.onEni(eni);
-  const newest = Math.max(...rows.filter(row => row.status === 'assigning').map(row => row.movedAt));
-  if (followUps === undefined || !Number.isFinite(newest)) return false;
-  followUps.watch(eni, clock() - Math.max(now - newest, 0));
-  const over = new AbortController();
-  const late = wait(FOLLOW_UP_MS_MAX, over.signal).then(() => []);
-  const ended = signal === undefined ? late : aborted(signal).then(() => []);
-  try {
-    return (await Promise.race([followUps.next(eni), late, ended])).length > 0;
-  } finally {
-    over.abort();
-  }
-}
 
 /** Moves the intents by EC2's answer to their call. */
 async function settleAssign(

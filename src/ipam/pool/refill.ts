@@ -15,8 +15,9 @@ import {
 import { type Limited, roomOf } from '../../domain/tenant.ts';
 import { askedFor } from '../../domain/unanswered.ts';
 import type { IpamContext } from '../context.ts';
-import { ASSIGN_CALLS_MAX, assign, isSeenSoon, REJECTED_MAX } from '../ec2/assign.ts';
+import { ASSIGN_CALLS_MAX, assign, REJECTED_MAX } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
+import { isSeenSoon } from '../ec2/in-doubt.ts';
 import { CALL_ADDRESSES_MAX, noAnswer } from '../ec2/intents.ts';
 import type { Cache } from './cache.ts';
 import { evict, idleElsewhere, makeRoomFor, steal } from './steal.ts';

@@ -4,7 +4,8 @@ import { type IpamError, isError } from '../../domain/error.ts';
 import type { Limited } from '../../domain/tenant.ts';
 import type { Reading } from '../../store/store.ts';
 import type { IpamContext } from '../context.ts';
-import { assign, stopInDoubt } from '../ec2/assign.ts';
+import { assign } from '../ec2/assign.ts';
+import { stopInDoubt } from '../ec2/in-doubt.ts';
 import { since } from '../pool/cache.ts';
 import { claimOf, sendClaim } from './claim.ts';
 import type { Asked } from './request.ts';
@@ -43,7 +44,8 @@ export async function claimFree(
 const SKIPPED_LOOK = 32;
 
 /** Claims an address that EC2 refused within SKIPPED_FOR_MS, for a request that finds no other. EC2 may have refused it for
- *  the ENI that asked. Returns null if there is none, or it can't be asked for now. Throws EC2's refusal. */
+ *  the ENI that asked. Returns null if there is none, if EC2 is away, or if it calls the ENI or the subnet full. Throws its
+ *  other refusals. */
 export async function claimSkipped(context: IpamContext, asked: Asked): Promise<Allocation | null> {
   const { home, pool } = asked;
   const query = {

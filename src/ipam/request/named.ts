@@ -5,8 +5,8 @@ import { type Allocation, isIntent, isRested, staysAwayMs } from '../../domain/a
 import { IpamError, isError } from '../../domain/error.ts';
 import { isHeldBy } from '../../domain/origin.ts';
 import type { IpamContext } from '../context.ts';
-import { isSeenSoon } from '../ec2/assign.ts';
 import type { Enis, Home } from '../ec2/enis.ts';
+import { isSeenSoon } from '../ec2/in-doubt.ts';
 import { evict, makeRoomFor, mayGetRoom } from '../pool/steal.ts';
 import { claimOf, givenBefore, sendClaim } from './claim.ts';
 import { claimFree } from './claim-free.ts';

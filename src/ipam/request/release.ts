@@ -109,15 +109,14 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
     client = LOCAL,
   ): Promise<boolean> {
     const { from } = client;
-    const storeNow = cache.storeNow();
     const id = from.id ?? randomUUID();
-    const known = onArrival(id, moment(), storeNow, from.sentMsAgo, from.id === null);
+    const known = onArrival(id, moment(), cache.storeNow(), from.sentMsAgo, from.id === null);
     const held = cache.holding(pool.eni, ip);
     const one: Release = {
       pool,
       ip,
       client: { log: context.log, call: null, ...client },
-      remembered: isSurely(held, from, storeNow) ? held : null,
+      remembered: isSurely(held, from, known) ? held : null,
       known,
     };
     const work = opened().then(() => makeInTime(one));
@@ -343,12 +342,9 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
 /** Whether the holding that this process remembers is the one that the release is to end. One from dockerd ends what is
  *  there when it arrives, unless it may have waited for this process. One from an agent may be a late copy of a release
  *  that another server has made. */
-const isSurely = (held: Allocation | null, from: Origin, storeNow: number | null): boolean =>
+const isSurely = (held: Allocation | null, from: Origin, { id, storeAt }: Evidence): boolean =>
   (from.id === null && from.sentMsAgo === 0) ||
-  (held !== null &&
-    storeNow !== null &&
-    held.movedAt < storeNow - from.sentMsAgo &&
-    !(from.id !== null && isMade(held, from.id)));
+  (held !== null && storeAt !== null && held.movedAt < storeAt && !isMade(held, id));
 
 const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
   new IpamError(
