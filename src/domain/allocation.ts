@@ -55,6 +55,9 @@ export interface Allocation extends RowState {
   readonly placedAt: number | null;
   /** Allocated, but absent from its ENI since then. */
   readonly missingSince: number | null;
+  /** When its last repair was sent, while one of its repairs has no answer and may still be applied; null: none. A repair
+   *  is sent again while an earlier one has no answer, so its presence does not settle it. */
+  readonly repairUnsureAt: number | null;
   /** Occupied, but on no ENI since then. */
   readonly absentSince: number | null;
   /** When EC2 refused it. No read has shown an ENI that has it. */
@@ -104,6 +107,8 @@ interface Effects {
   /** `mark`: now, unless it is set. `clear`: null. */
   readonly missing?: 'mark' | 'clear';
   readonly absent?: 'mark' | 'clear';
+  /** `send`: sets repairUnsureAt. `clear`: null. */
+  readonly repair?: 'send' | 'clear';
   /** `give`: now if the change says `refused`, else null. */
   readonly refused?: 'give' | 'clear';
   /** The operator's reason. */
@@ -139,11 +144,30 @@ export const MOVES = {
     request: 'clear',
     rests: true,
     missing: 'clear',
+    repair: 'clear',
   },
   surrender: { from: 'occupied', to: 'ready', rests: true, absent: 'clear', refused: 'clear' },
-  retire: { from: 'allocated', to: 'unassigning', holder: 'clear', rests: true, missing: 'clear' },
+  retire: {
+    from: 'allocated',
+    to: 'unassigning',
+    holder: 'clear',
+    rests: true,
+    missing: 'clear',
+    repair: 'clear',
+  },
   missed: { from: 'allocated', to: 'allocated', missing: 'mark', goesOn: true },
   found: { from: 'allocated', to: 'allocated', missing: 'clear', places: true, goesOn: true },
+  // Its holder keeps it while EC2 is asked to assign it again. The second and third: no repair of it may still be applied.
+  repair: { from: 'allocated', to: 'allocated', missing: 'mark', repair: 'send', goesOn: true },
+  repaired: {
+    from: 'allocated',
+    to: 'allocated',
+    missing: 'clear',
+    repair: 'clear',
+    places: true,
+    goesOn: true,
+  },
+  'repair refused': { from: 'allocated', to: 'allocated', repair: 'clear', goesOn: true },
 
   // Unassign. The intent is written before EC2 is called.
   unassign: { from: 'ready', to: 'unassigning' },
@@ -259,6 +283,7 @@ export function moved(row: Allocation, change: Change, now: number, token: strin
     leftUnsure: rule.leaves ? (change.unsure ?? false) : row.leftUnsure,
     placedAt: rule.places ? now : row.placedAt,
     missingSince: mark(rule.missing, row.missingSince, now),
+    repairUnsureAt: rule.repair === 'send' ? now : rule.repair === 'clear' ? null : row.repairUnsureAt,
     absentSince: mark(rule.absent, row.absentSince, now),
     refusedAt:
       rule.refused === 'give'
@@ -359,11 +384,20 @@ export const SKIPPED_FOR_MS = 600_000;
 export const isSkipped = (row: Allocation, now: number): boolean =>
   row.refusedAt !== null && now - row.refusedAt < SKIPPED_FOR_MS;
 
-/** Returns the move of a release by the holder or by an operator; null when no holder is known. An address that EC2
- *  does not show on its ENI does not become ready. */
+/** Whether the held address is on its ENI, and no repair may put it there again after it has been taken off. Else the end
+ *  of its holding leads to `unassigning`, where the grace is waited for. */
+const isInPlace = (row: Allocation): boolean => row.missingSince === null && row.repairUnsureAt === null;
+
+/** Returns the move that ends the holding of an allocated row. */
+export const moveToEnd = (row: Allocation): 'release' | 'retire' => (isInPlace(row) ? 'release' : 'retire');
+/** The same, for a claim whose answer nobody received. */
+export const moveToUndo = (row: Allocation): 'undo' | 'undo missing' =>
+  isInPlace(row) ? 'undo' : 'undo missing';
+
+/** Returns the move of a release by the holder or by an operator; null when no holder is known. */
 export function moveToGiveUp(row: Allocation): 'release' | 'retire' | 'surrender' | 'vacated' | null {
   if (row.primary || row.iface === null) return null;
-  if (row.status === 'allocated') return row.missingSince === null ? 'release' : 'retire';
+  if (row.status === 'allocated') return moveToEnd(row);
   if (row.status === 'occupied') return row.absentSince === null ? 'surrender' : 'vacated';
   return null;
 }

@@ -88,7 +88,7 @@ export function driftOf(
         return found('usurped', { move: 'usurped', iface: at.eni, primary: at.primary });
       return at === null && settled && row.iface !== null && ours(row.iface) ? found('astray', null) : null;
     case 'allocated':
-      if (at?.eni === row.iface) return row.missingSince === null ? null : found('found', { move: 'found' });
+      if (at?.eni === row.iface) return backDrift(row, rest, now, found);
       if (!settled && row.missingSince === null) return null;
       if (at === null) return row.iface !== null && ours(row.iface) ? found('missing', null) : null;
       return row.missingSince === null ? found('elsewhere', { move: 'missed' }) : null;
@@ -105,6 +105,17 @@ function moveOfStranded({ status, movedAt }: Allocation, { graceMs }: Rest, now:
   if (status === 'ready') return 'stranded';
   if (now - movedAt < graceMs) return null;
   return status === 'assigning' ? 'taken' : status === 'unassigning' ? 'abandoned' : null;
+}
+
+/** A repair without an answer is forgotten when it can no longer be applied. */
+function backDrift(
+  { missingSince, repairUnsureAt }: Allocation,
+  { graceMs }: Rest,
+  now: number,
+  found: (kind: DriftKind, change: Omit<Change, 'row'> | null) => Drift,
+): Drift | null {
+  if (repairUnsureAt !== null && now - repairUnsureAt >= graceMs) return found('found', { move: 'repaired' });
+  return missingSince === null ? null : found('found', { move: 'found' });
 }
 
 function occupiedDrift(

@@ -97,10 +97,9 @@ export interface Ec2CallRecord {
 /** Longer results are cut. */
 export const RESULT_CHARS_MAX = 500;
 
-/** The action of the EC2 call that begins with this change. `missed` is that of a held address that is put on its ENI
- *  again. */
+/** The action of the EC2 call that begins with this change. `repair` puts a held address on its ENI again. */
 export const actionOf = ({ move }: Pick<Change, 'move'>): Ec2CallRecord['action'] =>
-  move === 'assign' || move === 'missed' ? 'assign' : 'unassign';
+  move === 'assign' || move === 'repair' ? 'assign' : 'unassign';
 
 /** The EC2 calls that the changes begin, by their ids, and the results of those that they end. */
 export function ec2CallsIn(changes: readonly Change[]) {

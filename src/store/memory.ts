@@ -293,6 +293,7 @@ const freshRow = (row: NewAllocation, now: number, token: string): Allocation =>
   leftUnsure: false,
   placedAt: null,
   missingSince: null,
+  repairUnsureAt: null,
   absentSince: null,
   refusedAt: null,
   holder: null,

@@ -75,6 +75,8 @@ export function assignmentsOf(move: MoveName): Assignment[] {
       '`holder` = NULL, `instance` = NULL, `container_id` = NULL, `container_since` = NULL',
     rule.missing === 'mark' && '`missing_since` = COALESCE(`missing_since`, @now)',
     rule.missing === 'clear' && '`missing_since` = NULL',
+    rule.repair === 'send' && '`repair_unsure_at` = @now',
+    rule.repair === 'clear' && '`repair_unsure_at` = NULL',
     rule.absent === 'mark' && '`absent_since` = COALESCE(`absent_since`, @now)',
     rule.absent === 'clear' && '`absent_since` = NULL',
     rule.refused === 'give' && { column: 'refused_at', given: change => (change.refused ? AT_MOVE : null) },

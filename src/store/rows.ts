@@ -26,6 +26,7 @@ export function allocationOf(values: readonly unknown[]): Allocation {
     leftUnsure: values[at++] === 1,
     placedAt: values[at++],
     missingSince: values[at++],
+    repairUnsureAt: values[at++],
     absentSince: values[at++],
     refusedAt: values[at++],
     holder: values[at++],

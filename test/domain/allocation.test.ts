@@ -28,6 +28,7 @@ const ROW = rowWith({
   leftAt: 3_000,
   placedAt: 3_500,
   missingSince: 4_000,
+  repairUnsureAt: 4_500,
   absentSince: 5_000,
   refusedAt: 6_000,
   holder: 'web',
@@ -44,6 +45,7 @@ const ROW = rowWith({
 const rests = { restedSince: NOW, restedFrom: A, releaseId: 'release-2' };
 const given = { holder: 'db', instance: 'i-0b' as InstanceId, requestId: 'request-2' };
 const ends = { holder: null, containerId: null, containerSince: null, instance: null, ...rests };
+const forgotten = { missingSince: null, repairUnsureAt: null };
 type Effects = Partial<Allocation>;
 
 // What each move changes in ROW, beside the status, the generation, the time and the token.
@@ -58,11 +60,14 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['repeat', 'allocated', 'allocated', { movedAt: 1_000, repeatedAt: NOW }],
   ['release', 'allocated', 'ready', ends],
   ['undo', 'allocated', 'ready', { ...ends, requestId: null }],
-  ['undo missing', 'allocated', 'unassigning', { ...ends, requestId: null, missingSince: null }],
+  ['undo missing', 'allocated', 'unassigning', { ...ends, requestId: null, ...forgotten }],
   ['surrender', 'occupied', 'ready', { ...rests, absentSince: null, refusedAt: null }],
-  ['retire', 'allocated', 'unassigning', { ...ends, missingSince: null }],
+  ['retire', 'allocated', 'unassigning', { ...ends, ...forgotten }],
   ['missed', 'allocated', 'allocated', { movedAt: 1_000 }],
   ['found', 'allocated', 'allocated', { movedAt: 1_000, missingSince: null, placedAt: NOW }],
+  ['repair', 'allocated', 'allocated', { movedAt: 1_000, repairUnsureAt: NOW }],
+  ['repaired', 'allocated', 'allocated', { movedAt: 1_000, ...forgotten, placedAt: NOW }],
+  ['repair refused', 'allocated', 'allocated', { movedAt: 1_000, repairUnsureAt: null }],
   ['unassign', 'ready', 'unassigning', {}],
   ['unassign again', 'unassigning', 'unassigning', {}],
   ['unassigned', 'unassigning', 'free', { iface: null, leftIface: A, leftAt: NOW }],

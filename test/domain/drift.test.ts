@@ -29,6 +29,7 @@ const settled = { placedAt: NOW - LATE_READS_MS };
 const unsettled = { placedAt: NOW - LATE_READS_MS + 1 };
 const leftB = (agoMs: number, leftUnsure = false) => ({ leftIface: B, leftAt: NOW - agoMs, leftUnsure });
 const movedAgo = (ms: number) => ({ movedAt: NOW - ms });
+const repairAgo = (ms: number) => ({ repairUnsureAt: NOW - ms });
 const absentFor = (ms: number) => ({ absentSince: NOW - ms });
 const refusedAgo = (ms: number) => ({ absentSince: 1, refusedAt: NOW - ms });
 
@@ -88,6 +89,15 @@ const whole: Cases = {
   allocated: [
     ['and there', {}, onA, null],
     ['and there, and was missing', { missingSince: 1, ...movedAgo(0) }, onA, 'found'],
+    ['and there, while a repair may still be applied', repairAgo(REST.graceMs - 1), onA, null],
+    ['and there, and was missing, while a repair may be', { missingSince: 1, ...repairAgo(0) }, onA, 'found'],
+    ['and there, when no repair may be applied', repairAgo(REST.graceMs), onA, 'found', 'repaired'],
+    [
+      'but on no ENI, when no repair may be applied',
+      { ...settled, ...repairAgo(REST.graceMs) },
+      null,
+      'missing',
+    ],
     [
       'claimed just now where it was for long, but on no ENI',
       { ...movedAgo(0), ...settled },

@@ -29,6 +29,7 @@ const PLAIN: Allocation = {
   reservedFor: null,
   placedAt: null,
   missingSince: null,
+  repairUnsureAt: null,
   absentSince: null,
   refusedAt: null,
   holder: null,

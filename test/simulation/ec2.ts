@@ -127,7 +127,7 @@ export class Ec2 {
         // Some ENI carries it.
         if (outcome.kind === 'refusal' && vpc.network.carrier(subnet, ip) !== null)
           oracle.refusedAsTaken.add(key);
-        if (!isAnswered(outcome)) mirror.unansweredCalls.set(key, eni);
+        if (!isAnswered(outcome)) mirror.unansweredCalls.set(key, { eni, at: oracle.now });
       }
       return outcome;
     };

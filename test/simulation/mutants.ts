@@ -107,9 +107,8 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'a repair that fails frees': {
     file: 'src/ipam/ec2/recover.ts',
-    find: "  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
-    replace:
-      "  await store.move(missed.map(change('retire')));\n  if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;\n",
+    find: '  if (!isRefusal(error)) return 0;\n',
+    replace: "  await store.move(missed.map(change('retire')));\n  if (!isRefusal(error)) return 0;\n",
   },
   'what is missing is not repaired': {
     file: 'src/ipam/sync/reconcile.ts',
@@ -118,14 +117,20 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'what is given up while a repair may be under way is ready at once': {
     file: 'src/domain/allocation.ts',
-    find: "return row.missingSince === null ? 'release' : 'retire';",
-    replace: "return 'release';",
+    find: "(isInPlace(row) ? 'release' : 'retire');",
+    replace: "'release';",
     focus: ['stranger takes ours off', 'call applies late', 'stop'],
+  },
+  'a repair without an answer is forgotten when a later one has brought the address back': {
+    file: 'src/domain/allocation.ts',
+    find: 'row.missingSince === null && row.repairUnsureAt === null;',
+    replace: 'row.missingSince === null;',
+    focus: ['stranger takes ours off', 'call applies late', 'stop', 'recycle'],
   },
   'one address that cannot be repaired keeps the others away': {
     file: 'src/ipam/ec2/recover.ts',
-    find: '  if (missed.length === 1) return 0;\n',
-    replace: '  if (missed.length >= 1) return 0;\n',
+    find: '  if (left.length <= 1) return 0;\n',
+    replace: '  if (left.length >= 1) return 0;\n',
   },
   'a holder is given up on proof of one look': {
     file: 'src/domain/eni-departure.ts',

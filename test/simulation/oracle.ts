@@ -53,8 +53,8 @@ export interface Mirror {
   /** When, by the store's clock, and on which ENI it was last given up, or turned free from occupied. */
   readonly gaveUp: Map<string, { at: number; eni: EniId | null }>;
   readonly left: Map<string, { at: number; eni: EniId | null; unsure: boolean }>;
-  /** Addresses that an intent names for whose call EC2 gave no answer, and on which ENI. */
-  readonly unansweredCalls: Map<string, EniId>;
+  /** Addresses named by a call to which EC2 gave no answer, on which ENI, and the true time of the last such call. */
+  readonly unansweredCalls: Map<string, { readonly eni: EniId; readonly at: number }>;
   /** The least and the most that its clock has been ahead. */
   readonly clock: { leastMs: number; mostMs: number };
   /** How often it was claimed. */

@@ -265,7 +265,8 @@ function forbidEarly({ oracle, mirror, key, storeNow }: Moved): void {
   );
 }
 
-function noteRest({ mirror, key, before, after, storeNow }: Moved): void {
+function noteRest(moved: Moved): void {
+  const { mirror, key, before, after, storeNow } = moved;
   const isGivenUp =
     (before.status === 'allocated' && after.status !== 'allocated') ||
     (before.status === 'occupied' && after.status !== 'occupied');
@@ -274,10 +275,16 @@ function noteRest({ mirror, key, before, after, storeNow }: Moved): void {
     mirror.left.set(key, {
       at: storeNow,
       eni: before.iface,
-      unsure: mirror.unansweredCalls.get(key) === before.iface,
+      unsure: mirror.unansweredCalls.get(key)?.eni === before.iface,
     });
-  if (!isIntent(after) && after.missingSince === null) mirror.unansweredCalls.delete(key);
+  if (!isIntent(after) && after.missingSince === null && isOver(moved)) mirror.unansweredCalls.delete(key);
 }
+
+/** Whether the calls of the row that had no answer can't be applied any more: its intent has been settled, or, where a held
+ *  address was repaired, the grace has passed. */
+const isOver = ({ oracle, mirror, key, before }: Moved): boolean =>
+  isIntent(before) ||
+  oracle.now - (mirror.unansweredCalls.get(key)?.at ?? 0) >= oracle.layout.policy.graceMs - steppedMs(mirror);
 
 /** A row that has rested for so long was read before the server decided on early reuse. */
 const SURELY_RESTED_MS = 90_000;

@@ -58,13 +58,14 @@ export async function twoWriters(stores: readonly [Store, Store], moves: number)
 
 /** The next move of the row: mostly claims and their ends, sometimes what happens to a held address meanwhile. */
 function nextOf(row: Allocation, call: string): Change {
-  const { status, missingSince } = row;
+  const { status, missingSince, repairUnsureAt } = row;
   if (status === 'unassigning') return { row, move: 'kept' };
   if (status === 'ready') {
     const instance = Math.random() < 0.5 ? ('i-0a' as InstanceId) : null;
     return { row, move: 'claim', holder: `of ${call}`, instance, call };
   }
   if (Math.random() < 0.2) return { row, move: missingSince === null ? 'missed' : 'found', call };
+  if (Math.random() < 0.1) return { row, move: repairUnsureAt === null ? 'repair' : 'repaired', call };
   const ends: readonly MoveName[] = ['release', 'undo', 'retire', 'undo missing'];
   const move = Math.random() < 0.7 ? 'release' : (ends[Math.floor(Math.random() * ends.length)] ?? 'release');
   return { row, move, call, ...(Math.random() < 0.1 ? { cause: 'operator' } : {}) };

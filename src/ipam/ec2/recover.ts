@@ -41,7 +41,8 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
   return repaired;
 }
 
-/** Sends a refused batch again without the addresses that EC2 names, or in two halves if it names none. So neither
+/** When all earlier repairs of a row have been answered, the answer to this one settles it. Else an earlier one may still
+ *  be applied, whatever EC2 answers now. Sends a refused batch again without the addresses that EC2 names, or in two halves if it names none. So neither
  *  a foreign address nor the limit of the ENI blocks the rest of the batch. */
 async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocation[]): Promise<number> {
   const { store, cloud, log } = context;
@@ -49,7 +50,9 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
   if (!(await isHere(context, eni))) return 0;
   const sendBefore = callDeadline(context);
   const call = newEc2Call();
-  const missed = await store.move(rows.map(change('missed', call)));
+  const unsure = new Set(ipsOf(rows.filter(row => row.repairUnsureAt !== null)));
+  const isSure = ({ ip }: Allocation) => !unsure.has(ip);
+  const missed = await store.move(rows.map(change('repair', call)));
   if (missed.length === 0) return 0;
   const error = await outcome(permit.send(eni, ipsOf(missed), sendBefore));
   log('warn', 'drift: held addresses missing from their ENI', {
@@ -58,13 +61,19 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
   const { ec2 } = answered(call, error);
-  if (error === null) return (await store.move(missed.map(change('found', { ec2 })))).length;
-  if (isRefusal(error)) await store.endEc2Call(ec2.id, ec2.result);
+  if (error === null) {
+    const changes = missed.map(row => change(isSure(row) ? 'repaired' : 'found', { ec2 })(row));
+    return (await store.move(changes)).length;
+  }
+  if (!isRefusal(error)) return 0;
+  await store.endEc2Call(ec2.id, ec2.result);
+  const settled = await store.move(missed.filter(isSure).map(change('repair refused')));
+  const left = [...settled, ...missed.filter(row => !isSure(row))];
   if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;
-  const others = missed.filter(row => !error.addresses.includes(row.ip));
-  if (others.length < missed.length) return await repairOn(context, eni, others);
-  if (missed.length === 1) return 0;
-  const middle = Math.ceil(missed.length / 2);
-  const first = await repairOn(context, eni, missed.slice(0, middle));
-  return first + (await repairOn(context, eni, missed.slice(middle)));
+  const others = left.filter(row => !error.addresses.includes(row.ip));
+  if (others.length < left.length) return await repairOn(context, eni, others);
+  if (left.length <= 1) return 0;
+  const middle = Math.ceil(left.length / 2);
+  const first = await repairOn(context, eni, left.slice(0, middle));
+  return first + (await repairOn(context, eni, left.slice(middle)));
 }

@@ -1,5 +1,5 @@
 /** Rolls back claims whose client disconnected before the response was written. Retries until the store accepts. */
-import type { Allocation, Change } from '../../domain/allocation.ts';
+import { type Allocation, type Change, moveToUndo } from '../../domain/allocation.ts';
 import type { IpamError } from '../../domain/error.ts';
 import { isSameHolding } from '../../domain/holding.ts';
 import type { Log } from '../../domain/log.ts';
@@ -96,7 +96,7 @@ export function createRollbacks(context: IpamContext): Rollbacks {
       if (row === undefined || !isUnheard(row, claimed)) waiting.delete(claimKeyOf(claimed));
       else {
         standing.push(one);
-        changes.push({ row, move: row.missingSince === null ? 'undo' : 'undo missing' });
+        changes.push({ row, move: moveToUndo(row) });
       }
     }
     const { moved, locked } = await moveUnlocked(changes);

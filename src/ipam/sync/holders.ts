@@ -2,7 +2,7 @@
  *  rebooted. */
 import type { CloudEni } from '../../cloud/cloud.ts';
 import type { Ipv4 } from '../../domain/address.ts';
-import type { Allocation } from '../../domain/allocation.ts';
+import { type Allocation, moveToEnd } from '../../domain/allocation.ts';
 import { type Ending, endedWith, STANDS_FOR_MS, sameEnding } from '../../domain/eni-departure.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import { isSameHolding } from '../../domain/holding.ts';
@@ -117,8 +117,7 @@ export function createEvidence(context: IpamContext): Evidence {
     const given = await context.store.move(
       proven.map(({ row, ending }) => ({
         row,
-        move:
-          ending.kind === 'gone' || row.missingSince !== null ? ('retire' as const) : ('release' as const),
+        move: ending.kind === 'gone' ? ('retire' as const) : moveToEnd(row),
         cause: 'reconcile' as const,
       })),
     );
@@ -149,7 +148,7 @@ export async function endHoldersBefore(context: IpamContext, boot: string): Prom
     for (let from = 0; from < rows.length; from += CHANGES_MAX) {
       const changes = rows.slice(from, from + CHANGES_MAX).map(row => ({
         row,
-        move: row.missingSince === null ? ('release' as const) : ('retire' as const),
+        move: moveToEnd(row),
         cause: 'reconcile' as const,
       }));
       ended += (await store.move(changes)).length;

@@ -7,7 +7,7 @@
  * leave.
  */
 import { randomUUID } from 'node:crypto';
-import type { Allocation, Change } from '../../domain/allocation.ts';
+import { type Allocation, type Change, moveToEnd } from '../../domain/allocation.ts';
 import { IpamError, isError } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import {
@@ -232,7 +232,7 @@ export function createWitnessed(
       left.map(
         ({ row }): Change => ({
           row,
-          move: row.missingSince === null ? 'release' : 'retire',
+          move: moveToEnd(row),
           cause: 'evidence',
         }),
       ),

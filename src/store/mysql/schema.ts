@@ -62,6 +62,7 @@ export const allocation = mysqlTable(
     leftIface: id('left_iface').$type<EniId>(),
     leftAt: time('left_at'),
     missingSince: time('missing_since'),
+    repairUnsureAt: time('repair_unsure_at'),
     absentSince: time('absent_since'),
     refusedAt: time('refused_at'),
     holder: varchar('holder', { length: HOLDER_CHARS_MAX }),

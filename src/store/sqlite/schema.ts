@@ -51,6 +51,7 @@ export const allocation = sqliteTable(
     leftIface: id('left_iface').$type<EniId>(),
     leftAt: time('left_at'),
     missingSince: time('missing_since'),
+    repairUnsureAt: time('repair_unsure_at'),
     absentSince: time('absent_since'),
     refusedAt: time('refused_at'),
     holder: text('holder'),

@@ -1,8 +1,9 @@
 import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
+import { close, compare } from '../../../src/ipam/sync/reconcile.ts';
 import { assert, suite } from '../../kit/uvu.ts';
-import { ASSIGN, ENI_A, ENI_B, ROOMY, UNASSIGN } from '../../kit/vpcs.ts';
-import { assignTo, ipsOf, NOT_WARM, POLICY, world } from '../../kit/world.ts';
+import { ASSIGN, ENI_A, ENI_B, ROOMY, SUBNET, UNASSIGN } from '../../kit/vpcs.ts';
+import { assignTo, ipsOf, NOT_WARM, POLICY, type World, world } from '../../kit/world.ts';
 import { withFree } from './free-rows.ts';
 
 const unassigning = suite('unassign');
@@ -72,6 +73,8 @@ unassigning('what EC2 took off for certain stays off for late reads only, halved
 
 const repairing = suite('repair');
 
+const reconcile = async (w: World) => await close(w.context, await compare(w.context, SUBNET));
+
 /** So many held addresses that somebody took off ENI A. */
 async function withMissing(count: number, options: Parameters<typeof world>[0] = {}) {
   const w = world({ vpc: ROOMY, ...options });
@@ -116,6 +119,49 @@ repairing('what is released while missing is taken off after the grace', async (
   assert.is(await takeOver(w.context), 1);
   assert.not.ok(w.secondariesOf(ENI_A).includes(ip));
   assert.is(await w.statusOf(ip), 'free');
+});
+
+repairing('what is released while an earlier repair has no answer is taken off after the grace', async () => {
+  const { w, held } = await withMissing(1);
+  const [ip = ''] = ipsOf(held);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 800_000, action: ASSIGN, times: 1 });
+  await repair(w.context, held);
+  w.time.now += 40_000;
+  assert.is(await repair(w.context, [await w.rowOf(ip)]), 1);
+  assert.is((await w.rowOf(ip)).missingSince, null);
+  await reconcile(w);
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is(await w.statusOf(ip), 'unassigning', 'its first repair may yet apply');
+  w.time.now += POLICY.graceMs;
+  assert.is(await takeOver(w.context), 1);
+  w.time.now += POLICY.graceMs;
+  await reconcile(w);
+  assert.is(await w.statusOf(ip), 'free');
+});
+
+repairing('what is released after repairs that EC2 answered is ready', async () => {
+  const { w, held } = await withMissing(2);
+  w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full', 2);
+  assert.is(await repair(w.context, held), 1);
+  const left = (await w.store.withStatus(SUBNET, ['allocated'])).rows.filter(
+    row => row.missingSince !== null,
+  );
+  assert.is(await repair(w.context, left), 1);
+  for (const { ip } of held) {
+    assert.is(await w.release(ENI_A, ip), true);
+    assert.is(await w.statusOf(ip), 'ready');
+  }
+});
+
+repairing('what is released when no repair can be applied any more is ready', async () => {
+  const { w, held } = await withMissing(1);
+  const [ip = ''] = ipsOf(held);
+  w.vpc.faults.add({ kind: 'applyLate', ms: 1, action: ASSIGN, times: 1 });
+  await repair(w.context, held);
+  w.time.now += POLICY.graceMs;
+  await reconcile(w);
+  assert.is(await w.release(ENI_A, ip), true);
+  assert.is(await w.statusOf(ip), 'ready');
 });
 
 repairing("costs one call for each ENI, and one more where EC2 names what is somebody else's", async () => {

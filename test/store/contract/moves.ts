@@ -52,18 +52,26 @@ async function marked({ store, advance }: Opened, last: number, status: Status):
   const claimed = { holder: 'db-1', instance: 'i-0a' as InstanceId, requestId: `request-1 of ${last}` };
   const given = { iface: ENI, reservedFor: 'the printer', ...claimed };
   for (const move of PATHS[status]) await step(move, given);
-  return status === 'allocated' ? step('missed') : one(store, last);
+  return status === 'allocated' ? step('repair') : one(store, last);
+}
+
+/** When the move was made, as the row after it tells. */
+function timeOf(after: Allocation, { goesOn, repeats, places, repair }: ReturnType<typeof ruleOf>) {
+  if (!goesOn) return after.movedAt;
+  if (repeats) return after.repeatedAt;
+  if (places) return after.placedAt;
+  return repair === 'send' ? after.repairUnsureAt : after.missingSince;
 }
 
 /** Makes the move of a row in its status, and compares what came of it with the domain. */
 async function comesOut(opened: Opened, last: number, move: MoveName, given: Partial<Change>): Promise<void> {
-  const { from, goesOn } = ruleOf(move);
-  const before = await marked(opened, last, from);
+  const rule = ruleOf(move);
+  const before = await marked(opened, last, rule.from);
   opened.advance(1_000);
   const change: Change = { row: before, move, ...given };
   const [after] = await opened.store.move([change]);
   assert.ok(after, 'the move was not made');
-  const at = goesOn ? (after.repeatedAt ?? after.missingSince ?? after.placedAt ?? 0) : after.movedAt;
+  const at = timeOf(after, rule) ?? 0;
   assert.equal(after, moved(before, change, at, after.token ?? ''));
   assert.ok(at >= before.movedAt + 1_000, 'moved at the time of the move');
   assert.is.not(after.token, before.token);

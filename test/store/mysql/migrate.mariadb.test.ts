@@ -125,7 +125,7 @@ function rowAfter([ip, subnet]: Row, [status, iface, primary]: After) {
   };
 }
 const NULLS =
-  'rested_since rested_from left_iface left_at missing_since absent_since refused_at holder token intent_at placed_at instance request_id release_id claimed_at repeated_at reserved_for claim_call claim_server held_since held_by held_instance container_id container_since held_container';
+  'rested_since rested_from left_iface left_at missing_since absent_since refused_at holder token intent_at placed_at instance request_id release_id claimed_at repeated_at reserved_for claim_call claim_server held_since held_by held_instance container_id container_since held_container repair_unsure_at';
 
 migrate('every row of the ancestor’s: is kept and becomes what is safe, and its ts stays', async () => {
   const database = await byAncestor();
