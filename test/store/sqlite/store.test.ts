@@ -140,16 +140,23 @@ files('two processes’ worth of stores on one file: see each other’s writes',
 files('another process’s lock: is waited for without holding up anything else', async ({ path, store }) => {
   await store.migrate();
   const letGo = lock(path);
-  const adds = Promise.all(range(20).map(i => store.add(newRows(i))));
-  let heldMs = 0;
-  for (let i = 0; i < 30; i++) {
-    const from = performance.now();
-    await pause(10);
-    heldMs = Math.max(heldMs, performance.now() - from);
+  const adds: Promise<number>[] = [];
+  const rounds: number[] = [];
+  // Other processes may take the processor away for long, but not in each round.
+  for (let round = 0; round < 5; round++) {
+    adds.push(...range(4).map(i => store.add(newRows(round * 4 + i))));
+    let heldMs = 0;
+    for (let i = 0; i < 6; i++) {
+      const from = performance.now();
+      await pause(10);
+      heldMs = Math.max(heldMs, performance.now() - from);
+    }
+    rounds.push(heldMs);
   }
   letGo();
-  assert.is((await adds).length, 20);
-  assert.ok(heldMs < 100, `the event loop was held for ${heldMs} ms`);
+  assert.is((await Promise.all(adds)).length, 20);
+  const heldMs = Math.min(...rounds);
+  assert.ok(heldMs < 100, `the event loop was held for ${heldMs} ms at least`);
 });
 
 files('a lock that stays: is one clear error after its bound', async ({ path }) => {
