@@ -140,6 +140,17 @@ export class Ec2 {
     this.vpc.faults.add(fault);
   }
 
+  /** The same for a fault that all calls meet; returns what ends it. */
+  addFaultFor(fault: Fault): () => void {
+    this.addFault(fault);
+    return () => {
+      const { faults } = this.vpc;
+      const others = faults.list.filter(one => one !== fault);
+      faults.clear();
+      for (const one of others) faults.add(one);
+    };
+  }
+
   lookLater(): void {
     for (const ms of this.lateMs) this.#clock.effect(null, () => void this.vpc.lateCalls, ms);
   }

@@ -144,6 +144,7 @@ function agentConnection(world: World, dice: Dice): Connection | undefined {
 
 function speakOfStranger({ oracle, layout, ledgers }: World, engine: Engine, dice: Dice): void {
   const [subnet] = layout.cidrs.keys();
+  if (oracle.pooled.has(STRANGER)) return; // an operator has adopted it
   const { secondaries, primary } = oracle.network.eni(STRANGER);
   const ip = of([...secondaries, primary ?? secondaries[0]], dice[1]);
   if (subnet === undefined || ip === undefined) return;

@@ -164,6 +164,23 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     find: 'return (await context.cloud.someEni({ owner: identity.account, vpc: subnet.vpc, but: id })) !== null;',
     replace: 'return (await context.cloud.someEni({ vpc: subnet.vpc, but: id })) !== null;',
   },
+  'the command reconcile asks nothing about whose client it is': {
+    focus: ['reconcile', 'server at a wrong place'],
+    file: 'src/cli/commands/reconcile.ts',
+    find: '    await checkIdentity(context);\n    await refuseUnproved(context);\n',
+    replace: '',
+  },
+  'the command reconcile closes what a dry run finds': {
+    file: 'src/cli/commands/reconcile.ts',
+    find: '      if (dryRun) continue;\n',
+    replace: '',
+  },
+  'an ENI of another account is adopted': {
+    focus: ['adopt', 'network create'],
+    file: 'src/ipam/ec2/account.ts',
+    find: 'if (eni.owner !== null && eni.owner !== identity.account)',
+    replace: "if (eni.owner !== null && eni.owner === '')",
+  },
   "EC2's clock compared with the ledger's": {
     focus: ['eni attached anew', 'store clock steps back'],
     file: 'src/ipam/sync/holders.ts',
@@ -273,6 +290,16 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/ipam/ec2/assign.ts',
     find: "    isError(error, 'ec2-invalid')\n      ? change(",
     replace: "    isError(error, 'ec2-limit')\n      ? change(",
+  },
+  'what EC2 refuses on one ENI is kept from all': {
+    file: 'src/ipam/request/claim-free.ts',
+    find: '  if ((await choose(1)).rows.length === 0) return null;\n',
+    replace: '  if ((await choose(1)).rows.length >= 0) return null;\n',
+  },
+  'what EC2 says in unknown words is taken for a full subnet': {
+    file: 'src/ipam/pool/refill.ts',
+    find: "  if (!isError(error, 'ec2-limit')) throw error;\n",
+    replace: "  if (!isError(error, 'ec2-limit')) return { outcome: 'subnet full', resting: null };\n",
   },
   // Taking over.
   'a take-over without the grace': {

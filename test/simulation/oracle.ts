@@ -64,6 +64,7 @@ export interface Mirror {
 /** What EC2 has shown counts for a minute, and may be old when it is read; then comes the claim. */
 const BELIEVED_MS = 60_000 + LATE_READ_MS_MAX + 5_000;
 
+export const CHANGES_NOTHING = 'a dry run or a command that is refused changes nothing';
 export const ONLY_POOLED = 'an ENI that nobody has pooled is left alone';
 
 export class Oracle {
@@ -100,6 +101,8 @@ export class Oracle {
   readonly shownAt = new Map<string, number>();
   /** Servers whose client is of another account or Region. */
   readonly misplaced = new Set<Process>();
+  /** Commands that must change nothing: dry runs, and those that must be refused. */
+  readonly harmless = new Set<Process>();
   /** ENIs for which Docker has asked for a pool. */
   readonly pooled = new Set<EniId>();
   /** `eni ip` of releases under way for addresses that had no holder there when they were sent. */
@@ -131,6 +134,8 @@ export class Oracle {
   readonly unloggedReuses = new Set<string>();
   /** Named requests under way: `process eni ip`. */
   readonly named = new Map<string, number>();
+  /** What a request for each ENI was answered last. */
+  readonly answers = new Map<EniId, string>();
   /** Requests under way, by connection. */
   readonly requests = new Map<object, { process: Process; eni: EniId; ranged: boolean }>();
   readonly lines: string[] | null;

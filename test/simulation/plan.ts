@@ -1,6 +1,7 @@
 /** The operations of a history in their order, each some events or some time after the one before. */
 import { Ec2Error } from '../../src/simulator/model/ec2-error.ts';
 import type { Random } from '../kit/random.ts';
+import { COMMAND_OPERATIONS } from './command-operations.ts';
 import { ENGINE_OPERATIONS } from './engine-operations.ts';
 import { OLD_SERVER_OPERATIONS } from './old-server.ts';
 import type { Dice, Operation } from './operation.ts';
@@ -19,6 +20,7 @@ const OPERATIONS = {
   ...WITNESS_OPERATIONS,
   ...OLD_SERVER_OPERATIONS,
   ...UNHEARD_OPERATIONS,
+  ...COMMAND_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

@@ -6,10 +6,9 @@ import type { IpamContext } from '../../src/ipam/context.ts';
 import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import { idle, unassignIdle } from '../../src/ipam/sync/drain.ts';
-import type { Caller } from '../../src/simulator/model/caller.ts';
-import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { Process } from '../kit/clock.ts';
-import { APART_MS_MAX, keyOf, OTHER_ACCOUNT, type Port, QUOTA_MAX, SKEW_MS_MAX, TENANT } from './layout.ts';
+import { WRONG_PLACES } from './command-operations.ts';
+import { APART_MS_MAX, keyOf, type Port, QUOTA_MAX, SKEW_MS_MAX, TENANT } from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import { anyLedger, anyPort, anyServer, type Operation, of, on, spread } from './operation.ts';
 import type { Holding } from './oracle.ts';
@@ -19,10 +18,6 @@ import type { World } from './world.ts';
 /** Long enough for every conclusion that a server draws from repeated reads. */
 const MISPLACED_MS_MAX = 2_000_000;
 const MISPLACED_PAUSE_MS = 40_000;
-const WRONG_PLACES: readonly Caller[] = [
-  { account: ACCOUNT_ID, region: 'us-east-1' },
-  { account: OTHER_ACCOUNT, region: null },
-];
 
 /** Longer than a dead server is waited for. */
 const AWAY_MS_MAX = 1_200_000;

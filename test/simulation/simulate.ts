@@ -3,7 +3,7 @@ import { Random } from '../kit/random.ts';
 import { drawAgents, drawLayout, drawPace, drawTenants } from './layout.ts';
 import { act, drawPlan, type Op, type OperationName } from './plan.ts';
 import { mustServe, watchRest } from './rest.ts';
-import { TRIED, tryDoubt } from './trial.ts';
+import { REFUSED, TRIED, tryDoubt, tryRefusals } from './trial.ts';
 import { REST_MS, World } from './world.ts';
 
 /** How it is counted that the id of a container was noted. */
@@ -57,7 +57,11 @@ async function carryOut(world: World, ops: readonly Op[]): Promise<void> {
   }
   await comeToRest(world);
   if (!world.isOver()) await probe(world);
-  if (world.isOver() || !world.random.chance(TRIED)) return;
+  if (world.isOver()) return;
+  if (!world.random.chance(TRIED)) {
+    if (world.random.chance(REFUSED)) await tryRefusals(world);
+    return;
+  }
   // One call goes wrong, and nothing else; then it has to come to rest again.
   await tryDoubt(world);
   for (const server of world.servers) server.die(); // their keepers sleep

@@ -38,6 +38,18 @@ const REFUSALS = [
   ['SignatureDoesNotMatch', 'Signature not yet current'],
 ] as const;
 
+/** Codes and texts that the program does not know. EC2 may refuse one ENI for a reason of its own. */
+export const UNHEARD = [
+  ['InvalidParameterValue', 'The network interface is in a state that nobody has heard of.'],
+  ['InvalidPrivateIpAddress.Unheard', 'nobody has heard of it'],
+  ['InvalidIPAddress.SomethingNew', ''],
+  ['OperationNotPermitted', 'not on this one'],
+  ['SomethingNew', ''],
+] as const;
+const REFUSES_MS_MAX = 600_000;
+/** How many containers ask for it meanwhile. */
+const ASK_MAX = 4;
+
 /** An EC2 fault that one to three calls meet. */
 const fault = (weight: number, made: (dice: Dice) => Fault): Operation =>
   on(
@@ -60,6 +72,18 @@ export const EC2_OPERATIONS = {
   'call refused': fault(3, dice => {
     const [code, message] = of(REFUSALS, dice[2]) ?? REFUSALS[0];
     return { kind: 'error', code, message, action: either(dice[1]), times: 1 + (dice[0] % 6) };
+  }),
+  // Those of the others of its subnet are not. Containers start on all of them.
+  'eni refuses assigns': on(2, anyPort, (world, { eni, subnet }, [, which, long]) => {
+    const { clock, ec2, oracle } = world;
+    const [code, message] = of(UNHEARD, which) ?? UNHEARD[0];
+    const end = ec2.addFaultFor({ kind: 'error', code, message, action: ASSIGN, eni });
+    clock.effect(null, end, spread(REFUSES_MS_MAX, long));
+    oracle.note(`EC2 refuses assigns on ${eni}: ${code}`);
+    for (const { engine, network } of runningPlaces(world)) {
+      const times = network.port.eni === eni ? 1 + (which % ASK_MAX) : 1;
+      for (let i = 0; i < times && network.port.subnet === subnet; i++) void engine.run(network, null);
+    }
   }),
   throttle: fault(3, dice => ({ kind: 'throttle', times: 1 + (dice[1] % 6) })),
   // For longer than requests wait; then another request follows on each ENI.

@@ -4,7 +4,7 @@ import type { Allocation } from '../../src/domain/allocation.ts';
 import type { EniId, SubnetId } from '../../src/domain/ids.ts';
 import type { Process } from '../kit/clock.ts';
 import { CALL_TIMEOUT_MS, keyOf, LATE_READ_MS_MAX } from './layout.ts';
-import type { Mirror, Oracle } from './oracle.ts';
+import { CHANGES_NOTHING, type Mirror, type Oracle } from './oracle.ts';
 
 /** A call of ours that changes something, as it was when it was sent. */
 export interface Call {
@@ -43,6 +43,7 @@ export function watchSending(call: Call, sent: Set<string>): void {
   const { oracle, process, mirror } = call;
   oracle.note(`${process.id}: ${call.kind} ${call.ips.join(' ')} on ${call.eni} is sent`);
   watchPlace(call);
+  oracle.demand(!oracle.harmless.has(process), CHANGES_NOTHING);
   oracle.demand(
     process.dayAheadMs <= DAY_AHEAD_MS_MAX,
     "nothing is changed by a process whose time of day is ahead of EC2's: its signature would live too long",

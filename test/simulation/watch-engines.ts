@@ -41,6 +41,7 @@ export function witnessOf(
     written(reply, isOpen) {
       const ip = ipOf(reply);
       oracle.note(`answer for ${port.eni}: ${reply.Address ?? reply.Error}`);
+      oracle.answers.set(port.eni, reply.Address ?? reply.Error ?? '');
       if (ip === undefined) return;
       // The answer to an attempt that the agent has given up may come when the address has been given anew. But it may
       // be given anew for this attempt: its id is forgotten by then.

@@ -11,7 +11,7 @@ import {
 import type { EniId } from '../../src/domain/ids.ts';
 import type { Process } from '../kit/clock.ts';
 import { keyOf, LATE_READ_MS_MAX, SKEW_MS_MAX } from './layout.ts';
-import { type Holding, type Mirror, ONLY_POOLED, type Oracle } from './oracle.ts';
+import { CHANGES_NOTHING, type Holding, type Mirror, ONLY_POOLED, type Oracle } from './oracle.ts';
 
 /** Moves that only note what EC2 says. */
 const OBSERVATIONS: readonly MoveName[] = ['foreign', 'seen', 'unseen', 'vacated'];
@@ -65,6 +65,7 @@ export function watchMove(moved: Moved): void {
     !oracle.misplaced.has(process) || !(isFreed || isGivenUp),
     'a server of another account or Region frees nothing and gives up nobody',
   );
+  oracle.demand(!oracle.harmless.has(process), CHANGES_NOTHING);
   if (isGivenUp) watchGivingUp(moved);
   if (after.status === 'allocated' && before.status !== 'allocated') watchClaim(moved);
   if (before.status === 'free' && after.status === 'assigning') watchAssign(moved);
@@ -339,6 +340,7 @@ const SURELY_SEEN_MS = LATE_READ_MS_MAX + 60_000;
 /** Addresses on the ENI that the ledger did not put there are noted before the ENI is used. */
 export function watchAdoption(oracle: Oracle, mirror: Mirror, process: Process, id: EniId): void {
   oracle.note(`${process.id}: adopts ${id}`);
+  oracle.demand(!oracle.harmless.has(process), CHANGES_NOTHING);
   oracle.demand(oracle.mayUse(mirror, id), ONLY_POOLED);
   const eni = oracle.eni(id);
   if (process.frozenMs > 0 || eni === undefined) return; // its reading may be as old as that
