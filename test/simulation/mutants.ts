@@ -119,13 +119,13 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/domain/allocation.ts',
     find: "(isInPlace(row) ? 'release' : 'retire');",
     replace: "'release';",
-    focus: ['stranger takes ours off', 'call applies late', 'stop'],
+    focus: ['repairs have no answer', 'repairs have no answer'],
   },
   'a repair without an answer is forgotten when a later one has brought the address back': {
     file: 'src/domain/allocation.ts',
     find: 'row.missingSince === null && row.repairUnsureAt === null;',
     replace: 'row.missingSince === null;',
-    focus: ['stranger takes ours off', 'call applies late', 'stop', 'recycle'],
+    focus: ['repairs have no answer', 'repairs have no answer'],
   },
   'one address that cannot be repaired keeps the others away': {
     file: 'src/ipam/ec2/recover.ts',

@@ -5,6 +5,7 @@ import { COMMAND_OPERATIONS } from './command-operations.ts';
 import { ENGINE_OPERATIONS } from './engine-operations.ts';
 import { OLD_SERVER_OPERATIONS } from './old-server.ts';
 import type { Dice, Operation } from './operation.ts';
+import { REPAIR_OPERATIONS } from './repair-operations.ts';
 import { OPERATOR_OPERATIONS, SERVER_OPERATIONS } from './server-operations.ts';
 import { UNHEARD_OPERATIONS } from './unheard.ts';
 import { EC2_OPERATIONS, STRANGER_OPERATIONS } from './vpc-operations.ts';
@@ -21,6 +22,7 @@ const OPERATIONS = {
   ...OLD_SERVER_OPERATIONS,
   ...UNHEARD_OPERATIONS,
   ...COMMAND_OPERATIONS,
+  ...REPAIR_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

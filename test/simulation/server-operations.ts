@@ -40,7 +40,7 @@ function suspend({ clock, oracle }: World, process: Process, what: 'freeze' | 's
 }
 
 /** A command that an operator runs, in a process of its own. */
-async function command(
+export async function command(
   world: World,
   port: Port,
   work: (context: IpamContext) => Promise<unknown>,

@@ -55,6 +55,7 @@ async function carryOut(world: World, ops: readonly Op[]): Promise<void> {
     if (world.isOver()) return;
     act(world, op);
   }
+  await world.pass(Math.max(world.faultsUntil - world.clock.now, 0));
   await comeToRest(world);
   if (!world.isOver()) await probe(world);
   if (world.isOver()) return;

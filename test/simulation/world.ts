@@ -48,6 +48,8 @@ export class World {
   /** How often each operation was carried out. */
   readonly counts = new Map<string, number>();
   restingSince: number | null = null;
+  /** Faults go on until then: an operation that takes long is under way. */
+  faultsUntil = 0;
   /** Where requests go, by ledger, while that server takes them. */
   readonly routes = new Map<number, Server>();
 
