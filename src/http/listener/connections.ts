@@ -53,6 +53,8 @@ export function createConnections(
   const crowd: Crowd = { count: 0, max: CROWD_MAX };
   let acceptedCount = 0;
   let isClosing = false;
+  /** Resolves when the accept queue is empty; null: the server does not stop. */
+  let emptied: Promise<void> | null = null;
   const looking = setInterval(endLate, LATE_LOOK_MS);
   looking.unref();
 
@@ -89,7 +91,8 @@ export function createConnections(
   }
 
   /** Accepts the clients in the accept queue. They are connected and may have sent a request, and the kernel resets
-   *  them when the listening socket closes. */
+   *  them when the listening socket closes. Meanwhile no request begins: its client might connect anew after the answer,
+   *  and the queue would never be empty. */
   async function emptyAcceptQueue(until: number): Promise<void> {
     const giveUpAt = Math.min(until, performance.now() + ACCEPT_MAX_MS);
     for (let quiet = 0; performance.now() < giveUpAt; ) {
@@ -126,12 +129,19 @@ export function createConnections(
         log?.('warn', 'connection ended: too many requests wait', { peer: socket.remoteAddress, why });
         sendText(response, refusalText(why));
       };
-      connection.expect({ request, response, begin, refuse }, isClosing);
+      const whenEmptied = () => {
+        if (emptied === null) return begin();
+        void emptied.then(() => {
+          if (!socket.destroyed) begin();
+        });
+      };
+      connection.expect({ request, response, begin: whenEmptied, refuse }, isClosing);
     },
     async close(boundMs) {
       const until = performance.now() + boundMs;
       clearInterval(looking);
-      await emptyAcceptQueue(until);
+      emptied = emptyAcceptQueue(until);
+      await emptied;
       const closed = new Promise<void>(resolve => front.close(() => resolve()));
       // Not earlier: a client that reads it connects again, and would be in the accept queue.
       isClosing = true;

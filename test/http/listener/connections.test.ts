@@ -55,9 +55,13 @@ if (!('Deno' in globalThis) && process.versions.bun === undefined)
   stop('serves who connects while a request is being dealt with', async () => {
     let busy = 0;
     const late: Promise<string>[] = [];
+    let address = '';
+    let begun = () => {};
     const working = {
       async fetch(asked: Request): Promise<Response> {
         if (new URL(asked.url).pathname === '/work') {
+          begun();
+          await asked.text();
           const until = performance.now() + 5;
           late.push(post(address, 'late', { agent: new Agent() }).catch(error => error.code));
           while (performance.now() < until) busy++; // as a commit that blocks
@@ -65,22 +69,55 @@ if (!('Deno' in globalThis) && process.versions.bun === undefined)
         return new Response('done');
       },
     };
-    let address = '';
     for (let round = 0; round < 60; round++) {
       const server = await listen(working, LOCAL);
       address = server.address;
       const socket = await mute(address);
       socket.once('data', () => socket.destroy());
+      const beginning = new Promise<void>(resolve => {
+        begun = resolve;
+      });
+      socket.write(bytesOf('body', '/work').slice(0, -1));
+      await beginning;
       const closed = server.close(BOUND_MS);
       await wait(Math.floor(round / 12));
-      socket.write(bytesOf('', '/work'));
+      socket.write('y');
       await closed;
     }
     assert.ok(busy > 0);
     const answers = new Set(await Promise.all(late));
     answers.delete('ECONNREFUSED'); // it knows that it was not heard, and asks elsewhere
-    assert.equal(answers, new Set(['done']));
+    assert.equal([...answers], ['done']);
   });
+
+stop('ends the accepting where clients connect anew for each request', async () => {
+  const working = {
+    async fetch(): Promise<Response> {
+      const until = performance.now() + 3;
+      while (performance.now() < until); // as a commit that blocks
+      return new Response('done');
+    },
+  };
+  const server = await listen(working, LOCAL);
+  const ends: string[] = [];
+  let answers = 0;
+  async function client(): Promise<void> {
+    for (;;) {
+      const answer = await post(server.address, '', { agent: new Agent() }).catch(error => error.code);
+      if (answer !== 'done') return void ends.push(answer);
+      answers++;
+    }
+  }
+  const clients = range(20).map(client);
+  await until('all are served', () => answers >= 2 * clients.length);
+  const before = answers;
+  const closed = server.close(BOUND_MS);
+  await Promise.all(clients);
+  await closed;
+  assert.equal([...new Set(ends)], ['ECONNREFUSED']);
+  // One that it was dealing with, and one that waited.
+  assert.ok(answers - before <= 2 * clients.length, `${answers - before} answers`);
+});
 
 stop('lets a request in flight finish, accepts nothing new, and says that the connection ends', async () => {
   const { address, close } = await serve(LOCAL);
