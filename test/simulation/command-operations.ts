@@ -1,4 +1,5 @@
-/** The commands `reconcile` and `adopt`, run as the command line runs them, in processes beside the servers. */
+/** The commands `reconcile` and `adopt`, run as the command line runs them, in processes beside the servers; and a ledger
+ *  that is rebuilt. */
 import type { Command, Context, Io, Options, OptionValues, Output, Parts } from '../../src/cli/command.ts';
 import { adopt } from '../../src/cli/commands/adopt.ts';
 import { reconcile } from '../../src/cli/commands/reconcile.ts';
@@ -8,17 +9,22 @@ import type { EniId } from '../../src/domain/ids.ts';
 import type { Caller } from '../../src/simulator/model/caller.ts';
 import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import { Process } from '../kit/clock.ts';
-import { OTHER_ACCOUNT, STRANGER } from './layout.ts';
+import { LATE_READ_MS_MAX, type Port, STRANGER, WRONG_PLACES } from './layout.ts';
 import type { Ledger } from './ledger.ts';
-import { anyLedger, type Operation, of, on, spread } from './operation.ts';
+import {
+  anyLedger,
+  anyPort,
+  type Dice,
+  isRunning,
+  type Operation,
+  of,
+  on,
+  runningPlaces,
+  spread,
+} from './operation.ts';
 import { contextOf } from './server.ts';
+import { recycle } from './server-operations.ts';
 import type { World } from './world.ts';
-
-/** Clients that do not belong to the ledgers. */
-export const WRONG_PLACES: readonly Caller[] = [
-  { account: ACCOUNT_ID, region: 'us-east-1' },
-  { account: OTHER_ACCOUNT, region: null },
-];
 
 /** An operator who loses patience waits so long at most. */
 const PATIENCE_MS_MAX = 30_000;
@@ -151,7 +157,103 @@ async function orderAdopt(world: World, ledger: Ledger, how: number, which: numb
   );
 }
 
+/** When no call of the servers before can be applied any more. */
+const CALLS_OVER_MS = 930_000;
+/** How long the servers run before the operator adopts the ENIs, and what was there is used after that. */
+const ADOPTED_AFTER_MS_MAX = 120_000;
+const USED_MS = 120_000;
+const ADOPT_AGAIN_MS = 20_000;
+const ADOPTS_MAX = 100;
+
+/** A central ledger is lost with its servers. Later an empty one takes its place, and an operator adopts its ENIs, with what
+ *  containers have there. Not with agents, whose readings would show what no ledger knows. */
+async function rebuild(world: World, ledger: Ledger, [, after, ends]: Dice): Promise<void> {
+  const { clock, oracle, servers, engines, layout } = world;
+  const { mirror } = ledger;
+  oracle.note(`ledger ${mirror.index} is lost`);
+  ledger.isLost = true;
+  const ours = servers.filter(server => server.ledger === ledger);
+  for (const server of ours) if (server.process.state !== 'dead') server.die();
+  await clock.wait(CALLS_OVER_MS);
+  const ports = layout.ports.filter(({ ledger: index }) => index === mirror.index);
+  const lost = engines
+    .flatMap(({ containers }) => containers)
+    .filter(
+      ({ network: { port }, ip }) => ports.includes(port) && !oracle.secondaries(port.eni).includes(ip),
+    );
+  for (const container of lost) container.engine.forget(container);
+  const enis = ports.map(({ eni }) => eni).filter(eni => oracle.pooled.has(eni));
+  oracle.note(`ledger ${mirror.index} begins anew`);
+  ledger.beginAnew();
+  oracle.begunAnew(mirror);
+  for (const server of ours) server.restart();
+  await clock.wait(spread(ADOPTED_AFTER_MS_MAX, after));
+  for (const eni of enis) await adoptInTheEnd(world, ledger, eni);
+  const inherited = engines
+    .flatMap(({ containers }) => containers)
+    .filter(({ holding }) => holding !== null && oracle.inheritors.has(holding));
+  for (const [i, container] of inherited.entries()) {
+    const how = (ends >> i) % 4;
+    if (!isRunning(container.engine) || how === 0) continue;
+    void (how === 1 ? container.engine.stop(container) : container.engine.restart(container, how === 2));
+  }
+}
+
+async function adoptInTheEnd(world: World, ledger: Ledger, eni: EniId): Promise<void> {
+  for (let tries = 0; tries < ADOPTS_MAX && world.oracle.eni(eni) !== undefined; tries++) {
+    world.oracle.pooled.add(eni);
+    const { status } = await carryOut(world, {
+      ...{ command: adopt, args: [eni], options: { 'dry-run': false, json: false }, ledger },
+      ...{ caller: undefined, mayChange: true, killedAfterMs: null },
+    });
+    if (status === 0) return;
+    await world.clock.wait(ADOPT_AGAIN_MS);
+  }
+}
+
+const RECYCLED_MAX = 8;
+/** How long after addresses have changed their ENIs they are read, and how long reads are late then. */
+const READ_AFTER_MS_MAX = 20_000;
+const READS_LATE_MS = 60_000;
+/** Containers that start on each ENI, and how long they are waited for. */
+const STARTS_MAX = 5;
+const STAYS_MS_MAX = 1_000;
+
+/** What is idle leaves its ENI, and others of the subnet get it for clients that hang up; then a reconcile reads how it was
+ *  before. */
+async function reconcileLate(world: World, port: Port, [, starts, how]: Dice): Promise<void> {
+  const { clock, ec2, ledgers } = world;
+  const ledger = ledgers[port.ledger];
+  if (ledger === undefined) return;
+  await recycle(world, port, 0, RECYCLED_MAX);
+  const places = runningPlaces(world).filter(({ network }) => network.port.subnet === port.subnet);
+  for (const { engine, network } of places) void engine.crowd(network, 1 + (starts % STARTS_MAX));
+  // What nobody waits for any more is ready again.
+  const hangUp = () => {
+    for (const { engine } of places) for (const connection of engine.connections) connection.hangUp();
+  };
+  clock.effect(null, hangUp, spread(STAYS_MS_MAX, starts));
+  await clock.wait(spread(READ_AFTER_MS_MAX, how));
+  const end = ec2.addFaultFor({ kind: 'readLag', ms: LATE_READ_MS_MAX, action: 'DescribeNetworkInterfaces' });
+  clock.effect(null, end, READS_LATE_MS);
+  await orderReconcile(world, ledger, 1, 1);
+}
+
 export const COMMAND_OPERATIONS = {
   reconcile: on(4, anyLedger, (world, ledger, [, how, where]) => orderReconcile(world, ledger, how, where)),
+  'reconcile reads late': on(1, anyPort, (world, port, dice) => reconcileLate(world, port, dice)),
+  'ledger rebuilt': on(
+    0.7,
+    (world, dice) => {
+      const ledger = world.layout.hasAgents ? undefined : anyLedger(world, dice);
+      const isCentral = ledger !== undefined && world.layout.owners[ledger.mirror.index] === null;
+      return isCentral && !ledger.isLost && world.restingSince === null ? ledger : undefined;
+    },
+    (world, ledger, dice) => {
+      const allMs = CALLS_OVER_MS + ADOPTED_AFTER_MS_MAX + USED_MS;
+      world.faultsUntil = Math.max(world.faultsUntil, world.clock.now + allMs);
+      void rebuild(world, ledger, dice);
+    },
+  ),
   adopt: on(3, anyLedger, (world, ledger, [, how, which]) => orderAdopt(world, ledger, how, which)),
 } satisfies Record<string, Operation>;

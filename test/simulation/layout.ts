@@ -3,6 +3,8 @@ import { type Cidr, type Ipv4, parseCidr } from '../../src/domain/address.ts';
 import type { EniId, InstanceId, SubnetId } from '../../src/domain/ids.ts';
 import { TENANT_TAG } from '../../src/domain/tenant.ts';
 import type { Policy } from '../../src/ipam/context.ts';
+import type { Caller } from '../../src/simulator/model/caller.ts';
+import { ACCOUNT_ID } from '../../src/simulator/model/records.ts';
 import type { World as VpcDescription } from '../../src/simulator/model/world.ts';
 import type { Random } from '../kit/random.ts';
 import { POLICY } from '../kit/world.ts';
@@ -52,7 +54,12 @@ export interface Layout {
 }
 
 /** An account with which some subnets are shared. */
-export const OTHER_ACCOUNT = '210987654321';
+const OTHER_ACCOUNT = '210987654321';
+/** Clients that do not belong to the ledgers. */
+export const WRONG_PLACES: readonly Caller[] = [
+  { account: ACCOUNT_ID, region: 'us-east-1' },
+  { account: OTHER_ACCOUNT, region: null },
+];
 /** How many calls EC2 takes, and how the servers share them. */
 export interface Pace {
   /** Of EC2's token buckets; null: they are off. */

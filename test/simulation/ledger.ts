@@ -18,6 +18,7 @@ export const EPOCH = 1_800_000_000_000;
 /** How long a statement waits for a lock, and how often it looks. */
 const LOCK_WAIT_MS = 1_000;
 const LOCK_LOOK_MS = 100;
+const GONE = new IpamError('store-down', 'the ledger is gone');
 export const ROW_IS_LOCKED = 'a stranger keeps a row locked';
 const tellLocked = (changes: readonly Change[]): IpamError =>
   new IpamError('store-down', ROW_IS_LOCKED, { addresses: changes.map(({ row }) => row.ip) });
@@ -30,7 +31,11 @@ const READS = new Set(
 
 export class Ledger {
   readonly mirror: Mirror;
-  readonly base: Store;
+  base: Store;
+  /** It is lost, and nobody can reach the next one yet. */
+  isLost = false;
+  /** All that have connected to it. */
+  readonly processes = new Set<Process>();
   /** How far its clock is off now. */
   skewMs = 0;
   /** When its clock was last set back; true time. */
@@ -68,6 +73,18 @@ export class Ledger {
   setQuota(quota: number): void {
     this.#quota = quota;
     void this.base.saveTenant({ name: TENANT, quota, profile: null });
+  }
+
+  /** An empty ledger takes its place. Whoever was connected to it has died. */
+  beginAnew(): void {
+    for (const process of this.processes) this.#clock.kill(process);
+    this.processes.clear();
+    this.base = createMemoryStore({ clock: this.now });
+    if (this.#quota !== null) this.setQuota(this.#quota);
+    this.isLost = false;
+    const { rows, since, gaveUp, left, unansweredCalls } = this.mirror;
+    for (const known of [rows, since, gaveUp, left, unansweredCalls]) known.clear();
+    for (const known of [this.#tenants, this.#lateOutcomes, this.failing, this.lockedUntil]) known.clear();
   }
 
   /** How many more addresses the tenant may have; below 0: it has too many. */
@@ -119,6 +136,7 @@ export class Ledger {
 
   /** The ledger as the process reaches it. `wrote` gets what its answered moves say of each row. */
   connect(process: Process, wrote: Map<string, Allocation>): Store {
+    this.processes.add(process);
     const watched: Store = {
       ...this.base,
       move: changes => this.#move(process, changes),
@@ -157,7 +175,7 @@ export class Ledger {
     call: () => Promise<unknown>,
     args: unknown[],
   ): Promise<unknown> {
-    const failure = this.#failure(process);
+    const failure = this.processes.has(process) ? this.#failure(process) : GONE;
     if (name === 'lateOutcomes') return await this.#learn(process, failure);
     const changes = name === 'move' ? (args[0] as readonly Change[]) : [];
     if (failure === null) {
@@ -210,7 +228,8 @@ export class Ledger {
   }
 
   #failure(process: Process): IpamError | null {
-    if (this.#clock.now < this.awayUntil) return new IpamError('store-down', 'the ledger cannot be reached');
+    if (this.isLost || this.#clock.now < this.awayUntil)
+      return new IpamError('store-down', 'the ledger cannot be reached');
     const failing = this.failing.get(process);
     if (failing === undefined) return null;
     if (failing.after-- > 0) return null;

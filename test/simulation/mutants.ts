@@ -171,6 +171,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: '',
   },
   'the command reconcile closes what a dry run finds': {
+    focus: ['reconcile', 'stranger assigns'],
     file: 'src/cli/commands/reconcile.ts',
     find: '      if (dryRun) continue;\n',
     replace: '',
@@ -180,6 +181,12 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/ipam/ec2/account.ts',
     find: 'if (eni.owner !== null && eni.owner !== identity.account)',
     replace: "if (eni.owner !== null && eni.owner === '')",
+  },
+  'what is on an adopted ENI stays occupied for ever': {
+    focus: ['ledger rebuilt', 'run'],
+    file: 'src/domain/allocation.ts',
+    find: "return row.absentSince === null ? 'surrender' : 'vacated';",
+    replace: "return row.absentSince === null ? null : 'vacated';",
   },
   "EC2's clock compared with the ledger's": {
     focus: ['eni attached anew', 'store clock steps back'],
@@ -358,6 +365,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: '[eni.primary, { eni: eni.id, primary: false }]',
   },
   'an ENI adopted without a look at what others put there': {
+    focus: ['ledger rebuilt', 'adopt', 'stranger assigns'],
     file: 'src/ipam/ec2/survey.ts',
     find: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn));',
     replace: 'new Map<Ipv4, Sighting>(enis.flatMap(sightingsOn).filter(([, at]) => at.primary));',
@@ -368,7 +376,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: 'return longEnough ? null : null;',
   },
   'what is ready is given up on a read that may be late': {
-    focus: ['late reads', 'late reads', 'recycle', 'run named', 'crowd hangs up', 'crowd hangs up'],
+    focus: ['reconcile reads late', 'reconcile reads late', 'run'],
     file: 'src/domain/drift.ts',
     find: '(at.eni === row.iface ? at.primary : settled)',
     replace: '(at.eni !== row.iface || at.primary)',

@@ -63,6 +63,6 @@ export function embeddedPort(world: World, dice: Dice): Port | undefined {
   return port !== undefined && world.layout.owners[port.ledger] !== null ? port : undefined;
 }
 /** An ENI from which others may take our addresses. None with two ledgers: an address that one of them lost in
- *  this way may be taken by the other in good faith. */
+ *  this way may be taken by the other in good faith. So it is where a ledger was rebuilt: it does not know what it had. */
 export const robbedPort = (world: World, dice: Dice): Port | undefined =>
-  world.ledgers.length === 1 ? anyPort(world, dice) : undefined;
+  world.ledgers.length === 1 && world.oracle.inherited.size === 0 ? anyPort(world, dice) : undefined;

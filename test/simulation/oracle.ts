@@ -47,6 +47,8 @@ export interface AgentCall {
 /** The rows of one ledger as they were after its last event. */
 export interface Mirror {
   readonly index: number;
+  /** How often it was begun anew. */
+  lives: number;
   readonly rows: Map<string, Allocation>;
   /** True time at which a row came to its present generation. */
   readonly since: Map<string, number>;
@@ -123,6 +125,12 @@ export class Oracle {
   readonly leftInstance = new Map<string, number>();
   /** When each ENI was detached, deleted, or attached again after a while, the last time last. */
   readonly detachedAt = new Map<EniId, number[]>();
+  /** `eni ip` of what a ledger that was rebuilt had on its ENIs: it stays occupied until Docker releases it. */
+  readonly inherited = new Set<string>();
+  /** Its holders. */
+  readonly inheritors = new Set<Holding>();
+  /** `ledger eni` of ENIs that are the ledger's. */
+  readonly adopted = new Set<string>();
   /** Addresses of ours that others took off their ENI. */
   readonly takenByOthers = new Map<string, EniId>();
   /** Claims of each server whose callers have no answer yet. */
@@ -150,6 +158,7 @@ export class Oracle {
     this.lines = tracing ? [] : null;
     this.mirrors = layout.servers.map((_, index) => ({
       index,
+      lives: 0,
       rows: new Map(),
       since: new Map(),
       gaveUp: new Map(),
@@ -212,6 +221,8 @@ export class Oracle {
     const key = keyOf(holding.subnet, holding.ip);
     this.note(`engine ${holding.engine}: the container with ${holding.ip} on ${holding.eni} ends`);
     if (this.held.get(key) === holding) this.held.delete(key);
+    // A release on an ENI that is not the ledger's is ignored.
+    if (!this.adopted.has(`${holding.ledger} ${holding.eni}`)) this.inheritors.delete(holding);
     this.releasing.add(holding);
   }
   /** Its release has ended. Without an answer it is unknown whether it was made. */
@@ -219,7 +230,25 @@ export class Oracle {
     if (holding === null) return;
     this.releasing.delete(holding);
     const key = keyOf(holding.subnet, holding.ip);
+    // Where a tenant is at its quota, an operator has to release it.
+    if (this.inheritors.delete(holding) && isAnswered && this.layout.quota === null)
+      this.inherited.delete(`${holding.eni} ${holding.ip}`);
     if (!isAnswered) this.lose(this.mirrorOf(holding), key, 'its release was not answered', holding.claim);
+  }
+
+  /** The ledger is lost, and one without rows takes its place: what it had is known to Docker only. */
+  begunAnew(mirror: Mirror): void {
+    const { index } = mirror;
+    mirror.lives++;
+    for (const { eni, ledger } of this.layout.ports) {
+      if (ledger !== index) continue;
+      this.pooled.delete(eni);
+      this.adopted.delete(`${index} ${eni}`);
+      for (const ip of this.secondaries(eni)) this.inherited.add(`${eni} ${ip}`);
+    }
+    for (const holding of this.held.values()) if (holding.ledger === index) this.inheritors.add(holding);
+    for (const tried of this.maybeOurs) if (tried.startsWith(`${index} `)) this.maybeOurs.delete(tried);
+    this.unloggedReuses.clear();
   }
 
   /** The row of the ledger, which says who holds the address. */

@@ -1,9 +1,8 @@
 /** Repairs whose calls have no answer and are applied late, and the end of the holding meanwhile. */
-import { idle, unassignIdle } from '../../src/ipam/sync/drain.ts';
 import type { Container } from './engine.ts';
 import { LATE_CALL_MS_MAX } from './layout.ts';
 import { anyContainer, type Dice, isRunning, type Operation, on, robbedPort, spread } from './operation.ts';
-import { command } from './server-operations.ts';
+import { recycle } from './server-operations.ts';
 import { takeOff } from './vpc-operations.ts';
 import type { World } from './world.ts';
 
@@ -13,6 +12,7 @@ const LOOK_MS = 1_000;
 /** How long the calls have no answer after the first of them, and how long the container runs after that. */
 const NO_ANSWER_MS_MAX = 120_000;
 const RUNS_ON_MS_MAX = 90_000;
+const RECYCLED_MAX = 8;
 /** Between its end and the command `recycle`. */
 const RECYCLED_AFTER_MS_MAX = 10_000;
 const ALL_MS_MAX = REPAIR_WITHIN_MS + NO_ANSWER_MS_MAX + RUNS_ON_MS_MAX + RECYCLED_AFTER_MS_MAX;
@@ -50,5 +50,5 @@ async function loseRepairs(world: World, container: Container, [silent, runs, la
   await clock.wait(spread(RUNS_ON_MS_MAX, runs));
   if (isRunning(engine)) await engine.stop(container);
   await clock.wait(spread(RECYCLED_AFTER_MS_MAX, late));
-  await command(world, port, async context => unassignIdle(context, await idle(context, subnet, 0, 8)));
+  await recycle(world, port, 0, RECYCLED_MAX);
 }

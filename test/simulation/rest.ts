@@ -109,6 +109,7 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
     row.primary ||
       oracle.strangers.has(key) ||
       oracle.indistinguishable.has(`${carrier} ${row.ip}`) ||
+      oracle.inherited.has(`${carrier} ${row.ip}`) ||
       oracle.servedBy(carrier) !== mirror ||
       hasWandered(oracle, mirror, carrier) ||
       isUsed(world, row) || // a container runs on with it, without holding it
@@ -126,10 +127,12 @@ function watchRow({ world, ledger, demand }: Watched, row: Allocation, carrier: 
 /** What containers have is on their ENIs, if EC2 allows it. */
 function watchHolders({ oracle, ec2 }: World, demand: Demand): void {
   const { network } = ec2.vpc;
-  for (const [key, { subnet, ip, eni, ledger }] of oracle.held) {
+  for (const [key, holding] of oracle.held) {
+    const { subnet, ip, eni, ledger } = holding;
     const row = oracle.rowIn(ledger, subnet, ip);
+    const isInherited = oracle.inheritors.has(holding);
     demand(
-      row?.status === 'allocated' && row.iface === eni,
+      row?.status === (isInherited ? 'occupied' : 'allocated') && row.iface === eni,
       'at rest every container is held in the ledger',
       () => `${key} on ${eni} is ${row?.status} on ${row?.iface}`,
     );

@@ -7,8 +7,7 @@ import { survey } from '../../src/ipam/ec2/survey.ts';
 import { openIpam } from '../../src/ipam/ipam.ts';
 import { idle, unassignIdle } from '../../src/ipam/sync/drain.ts';
 import { Process } from '../kit/clock.ts';
-import { WRONG_PLACES } from './command-operations.ts';
-import { APART_MS_MAX, keyOf, type Port, QUOTA_MAX, SKEW_MS_MAX, TENANT } from './layout.ts';
+import { APART_MS_MAX, keyOf, type Port, QUOTA_MAX, SKEW_MS_MAX, TENANT, WRONG_PLACES } from './layout.ts';
 import type { Ledger } from './ledger.ts';
 import { anyLedger, anyPort, anyServer, type Operation, of, on, spread } from './operation.ts';
 import type { Holding } from './oracle.ts';
@@ -40,7 +39,7 @@ function suspend({ clock, oracle }: World, process: Process, what: 'freeze' | 's
 }
 
 /** A command that an operator runs, in a process of its own. */
-export async function command(
+async function command(
   world: World,
   port: Port,
   work: (context: IpamContext) => Promise<unknown>,
@@ -52,6 +51,12 @@ export async function command(
     if (!(error instanceof IpamError) || error.code === 'internal') world.oracle.crash(error);
   });
 }
+
+/** An operator takes off what has been idle for so long. */
+export const recycle = (world: World, port: Port, idleMs: number, limit: number): Promise<void> =>
+  command(world, port, async context =>
+    unassignIdle(context, await idle(context, port.subnet, idleMs, limit)),
+  );
 
 /** An operator releases the address, if it still has the holder that he saw. */
 export const giveUp = (
@@ -142,9 +147,7 @@ export const SERVER_OPERATIONS = {
 
 export const OPERATOR_OPERATIONS = {
   recycle: on(5, anyPort, (world, port, [, idleS, limit]) =>
-    command(world, port, async context =>
-      unassignIdle(context, await idle(context, port.subnet, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8))),
-    ),
+    recycle(world, port, idleS % 3 === 0 ? 0 : 30_000, 1 + (limit % 8)),
   ),
   // Also below what is used.
   'quota set': on(

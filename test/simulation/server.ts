@@ -184,7 +184,7 @@ export class Server {
 
   /** A new process, with an empty memory. */
   restart(): void {
-    if (this.process.state !== 'dead') return;
+    if (this.process.state !== 'dead' || this.ledger.isLost) return;
     this.isLeaving = false;
     this.#life = this.#start();
   }

@@ -52,7 +52,7 @@ export function watchSending(call: Call, sent: Set<string>): void {
   for (const ip of call.ips) {
     const key = keyOf(call.subnet, ip);
     const intent = call.intents.get(key);
-    const id = `${mirror.index} ${key} #${intent?.generation}`;
+    const id = `${mirror.index} ${mirror.lives} ${key} #${intent?.generation}`;
     oracle.demand(!sent.has(id), 'an intent has one call');
     sent.add(id);
     const row = mirror.rows.get(key);

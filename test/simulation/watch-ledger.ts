@@ -342,10 +342,12 @@ export function watchAdoption(oracle: Oracle, mirror: Mirror, process: Process, 
   oracle.note(`${process.id}: adopts ${id}`);
   oracle.demand(!oracle.harmless.has(process), CHANGES_NOTHING);
   oracle.demand(oracle.mayUse(mirror, id), ONLY_POOLED);
+  oracle.adopted.add(`${mirror.index} ${id}`);
   const eni = oracle.eni(id);
   if (process.frozenMs > 0 || eni === undefined) return; // its reading may be as old as that
   for (const ip of eni.secondaries) {
-    if (oracle.strangers.get(keyOf(eni.subnet, ip)) !== id) continue;
+    const isInherited = oracle.inherited.has(`${id} ${ip}`);
+    if (oracle.strangers.get(keyOf(eni.subnet, ip)) !== id && !isInherited) continue;
     const putAt = oracle.putByOthers.get(`${id} ${ip}`) ?? Number.NEGATIVE_INFINITY;
     oracle.demand(
       oracle.now - putAt < SURELY_SEEN_MS || mirror.rows.get(keyOf(eni.subnet, ip))?.status !== 'free',
