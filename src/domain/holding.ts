@@ -125,6 +125,15 @@ function earliest({ arrivedAt, storeAt, aheadMinMs, aheadMaxMs }: Evidence, { mo
   return fits ? Math.max(most + aheadMinMs, storeAt) : most + aheadMinMs;
 }
 
+/** Whether the holding may have begun while the process was suspended, after it had read the release. The clock that is never
+ *  faster than real time stopped then, so it does not tell that the holding is later. */
+function mayBeLater(known: Evidence, heardAt: Moment, { movedAt }: Allocation): boolean {
+  const { least, most } = known.arrivedAt;
+  const readAt = { least: known.arrivedBy, most: most + known.arrivedBy - least };
+  const suspendedMs = heardAt.most - readAt.most - (heardAt.least - readAt.least);
+  return suspendedMs > PROMPT_MS && movedAt > earliest(known, readAt);
+}
+
 function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation): Judgement {
   const { arrivedAt, arrivedBy, storeAt, aheadMaxMs } = known;
   const [from, to] = [earliest(known, arrivedAt), arrivedAt.least + aheadMaxMs];
@@ -132,8 +141,8 @@ function judgeByClock(known: Evidence, { now, heardAt }: Look, row: Allocation):
   // Every move that ends a holding notes its time, so none was made since the release arrived. But if the address had no
   // holder then, this one is new; or it is older, and the store's clock was set back before the release arrived.
   const isUnended = row.restedSince === null || row.restedSince < from - STEP_MS;
-  const isNew = isLater && row.movedAt <= now && (storeAt === null || row.movedAt > storeAt);
-  if (isUnended) return isNew ? 'unsure' : 'meant';
+  const isNew = row.movedAt <= now && (storeAt === null || row.movedAt > storeAt);
+  if (isUnended) return isNew && (isLater || mayBeLater(known, heardAt, row)) ? 'unsure' : 'meant';
   const isPrompt = heardAt.most - arrivedAt.most <= PROMPT_MS;
   // A holding with a time after the look began before the store's clock was set back. That was before the release
   // arrived if `storeAt` agrees with the look, or is not known.

@@ -81,6 +81,36 @@ for (const restedSince of [STORE - 7_000, null])
     },
   );
 
+/** A look after the process was suspended for ten minutes. The monotonic clock stops then, the other does not. */
+const suspendedLook = (row: Look['row']): Look => ({
+  ...look(row, 1, 600_002),
+  ...{ sentAt: { least: 1, most: 600_001 }, heardAt: { least: 2, most: 600_002 } },
+});
+
+holding('nobody held it, and the process was suspended before the look: the next one is not ended', () => {
+  const seen = suspendedLook({ ...claimedAnew(300_000, 0, 'rel-1'), restedSince: STORE - 7_000 });
+  for (const storeAt of [STORE, null])
+    assert.equal(judgementsOf(onArrival(ID, at(0), storeAt), [seen, seen, seen]), [
+      'again',
+      'again',
+      'unsure',
+    ]);
+});
+
+holding('the process was suspended before the look: what was held at the arrival is ended', () => {
+  for (const movedMs of [-5, -1_000])
+    for (const storeAt of [STORE, null]) {
+      const held = { ...claimedAnew(movedMs, 0, 'rel-1'), restedSince: STORE - 7_000 };
+      assert.equal(judgementsOf(onArrival(ID, at(0), storeAt), [suspendedLook(held)]), ['meant']);
+    }
+});
+
+holding('the process was stopped before it read the release: what was held when it read it is ended', () => {
+  const held = { ...claimedAnew(-1_000, 0, 'rel-1'), restedSince: STORE - 70_000 };
+  const known = onArrival(ID, at(0), STORE, 4_000, true);
+  assert.equal(judgementsOf(known, [look(held, 1, 3)]), ['meant']);
+});
+
 holding('slow looks cannot tell whether it began after the arrival: that is said', () => {
   const next = claimedAnew(20, 10, 'rel-1');
   const slow = [50, 100, 150].map(sent => look(next, sent, sent + 345));
