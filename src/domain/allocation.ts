@@ -384,9 +384,12 @@ export const SKIPPED_FOR_MS = 600_000;
 export const isSkipped = (row: Allocation, now: number): boolean =>
   row.refusedAt !== null && now - row.refusedAt < SKIPPED_FOR_MS;
 
-/** Whether the held address is on its ENI, and no repair may put it there again after it has been taken off. Else the end
- *  of its holding leads to `unassigning`, where the grace is waited for. */
-const isInPlace = (row: Allocation): boolean => row.missingSince === null && row.repairUnsureAt === null;
+/** Whether the held address is on its ENI. Else a repair may be under way, and the end of its holding leads to
+ *  `unassigning`, where the grace is waited for. */
+const isInPlace = (row: Allocation): boolean => row.missingSince === null;
+/** Whether a repair without an answer may still put the address on its ENI. So long it is not taken off. */
+export const mayComeBack = ({ repairUnsureAt }: Allocation, { graceMs }: Rest, now: number): boolean =>
+  repairUnsureAt !== null && now - repairUnsureAt < graceMs;
 
 /** Returns the move that ends the holding of an allocated row. */
 export const moveToEnd = (row: Allocation): 'release' | 'retire' => (isInPlace(row) ? 'release' : 'retire');

@@ -117,14 +117,14 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   },
   'what is given up while a repair may be under way is ready at once': {
     file: 'src/domain/allocation.ts',
-    find: "(isInPlace(row) ? 'release' : 'retire');",
-    replace: "'release';",
+    find: "missing: 'mark', repair: 'send', goesOn: true",
+    replace: 'goesOn: true',
     focus: ['repairs have no answer', 'repairs have no answer'],
   },
   'a repair without an answer is forgotten when a later one has brought the address back': {
-    file: 'src/domain/allocation.ts',
-    find: 'row.missingSince === null && row.repairUnsureAt === null;',
-    replace: 'row.missingSince === null;',
+    file: 'src/ipam/ec2/unassign.ts',
+    find: '!mayComeBack(row, policy, now);',
+    replace: '!mayComeBack(row, policy, Number.POSITIVE_INFINITY);',
     focus: ['repairs have no answer', 'repairs have no answer'],
   },
   'one address that cannot be repaired keeps the others away': {

@@ -1,6 +1,6 @@
 /** Unassigns addresses from their ENIs. */
 import type { Permit } from '../../cloud/cloud.ts';
-import type { Allocation, Change } from '../../domain/allocation.ts';
+import { type Allocation, type Change, mayComeBack } from '../../domain/allocation.ts';
 import { type IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { isUsedIdle } from '../../domain/sighting.ts';
@@ -28,19 +28,19 @@ export async function isHere({ cloud, host: { instance } }: IpamContext, eni: En
   return seen?.instance === instance;
 }
 
-/** Returns the rows without those that a process of a host uses though nobody holds them. Such an address would be
- *  taken from it, and given to another container. Leave them out before some rows of many are chosen, too: chosen
- *  again and again, they would keep others from their turn. */
-export async function withoutUsed(
-  { store }: IpamContext,
+/** Returns the rows without those that a process of a host uses though nobody holds them: such an address would be
+ *  taken from it, and given to another container. And without those that a repair may put on their ENI again. Leave them
+ *  out before some rows of many are chosen, too: chosen again and again, they would keep others from their turn. */
+export async function removable(
+  { store, policy }: IpamContext,
   rows: readonly Allocation[],
 ): Promise<readonly Allocation[]> {
   if (rows.length === 0) return rows;
-  const { rows: sightings } = await store.usedSightings();
+  const { rows: sightings, now } = await store.usedSightings();
   const used = new Map(sightings.map(one => [`${one.subnet} ${one.ip}`, one]));
   return rows.filter(row => {
     const one = used.get(`${row.subnet} ${row.ip}`);
-    return one === undefined || !isUsedIdle(row, one);
+    return (one === undefined || !isUsedIdle(row, one)) && !mayComeBack(row, policy, now);
   });
 }
 
@@ -56,9 +56,16 @@ export const unassign = (context: IpamContext, rows: readonly Allocation[]): Pro
   fromEach(context, rows, unassignFrom);
 
 /** The same, also for rows that processes use: no packet reaches these, since EC2 shows the address on no ENI, or the ENI
- *  on no instance. */
+ *  on no instance. Of those that a repair may put there again, only the intents are written, so that nobody gets them.
+ *  They are taken over after the grace. */
 export const unassignUnreached = (context: IpamContext, rows: readonly Allocation[]): Promise<Unassigned> =>
-  fromEach(context, rows, (_, eni, batch, permit) => takeOff(context, eni, permit, async () => batch));
+  fromEach(context, rows, (_, eni, batch, permit) =>
+    takeOff(context, eni, permit, async () => {
+      const unsure = batch.filter(row => row.repairUnsureAt !== null);
+      if (unsure.length > 0) await context.store.move(unsure.map(change('unassign')));
+      return batch.filter(row => row.repairUnsureAt === null);
+    }),
+  );
 
 async function fromEach(
   context: IpamContext,
@@ -102,7 +109,7 @@ export async function unassignFrom(
   rows: readonly Allocation[],
   permit: Permit,
 ): Promise<Unassigned> {
-  return await takeOff(context, eni, permit, () => withoutUsed(context, rows.slice(0, CALL_ADDRESSES_MAX)));
+  return await takeOff(context, eni, permit, () => removable(context, rows.slice(0, CALL_ADDRESSES_MAX)));
 }
 
 async function takeOff(

@@ -7,7 +7,7 @@ import type { Limited } from '../../domain/tenant.ts';
 import type { IpamContext } from '../context.ts';
 import { tenantAtQuota } from '../ec2/assign.ts';
 import { type Enis, type Home, oursIn } from '../ec2/enis.ts';
-import { inTime, unassignFrom, withoutUsed } from '../ec2/unassign.ts';
+import { inTime, removable, unassignFrom } from '../ec2/unassign.ts';
 import { since } from './cache.ts';
 
 export interface StealRequest {
@@ -132,7 +132,7 @@ export async function mayGetRoom(
     if (rows.some(isUnderWay)) return true;
     idle.push(...rows.filter(row => isReadyOn(row, here)));
   }
-  if ((await withoutUsed(context, idle)).length > 0) return true;
+  if ((await removable(context, idle)).length > 0) return true;
   return (await tenantAtQuota(context, home.eni.id)) === null;
 }
 
@@ -150,7 +150,7 @@ export async function maySteal(
   const usable = rows.filter(row => range === null || contains(range, row.ip));
   if (usable.some(row => isIntent(row) && now - row.movedAt < policy.callDeadlineMs)) return true;
   const idle = usable.filter(row => isReadyOn(row, others));
-  return (await withoutUsed(context, idle)).length > 0;
+  return (await removable(context, idle)).length > 0;
 }
 
 const isReadyOn = ({ status, iface, primary }: Allocation, enis: ReadonlySet<EniId>): boolean =>
@@ -172,7 +172,7 @@ async function idleOf(
     const { rows } = await context.store.withStatus(subnet, ['ready']);
     idle.push(...rows.filter(row => isReadyOn(row, ids)));
   }
-  return await withoutUsed(context, idle);
+  return await removable(context, idle);
 }
 
 /** Returns the ready addresses past the quarantine on our other ENIs of the subnet. If there are none and `which`
@@ -188,7 +188,7 @@ export async function idleElsewhere(
   const others = await othersThan(context, enis, home);
   const { rows, now } = await context.store.withStatus(subnet.id, ['ready']);
   const ready = rows.filter(row => isReadyOn(row, others) && (range === null || contains(range, row.ip)));
-  const elsewhere = await withoutUsed(context, ready);
+  const elsewhere = await removable(context, ready);
   const rested = elsewhere.filter(row => isRested(row, eni.id, context.policy, now));
   if (rested.length > 0 || which === 'rested') return rested;
   return elsewhere.toSorted((a, b) => since(a) - since(b)).slice(0, 1);
@@ -224,7 +224,7 @@ export async function evict(
 ): Promise<number> {
   const { rows } = await context.store.onEni(eni.id);
   const ready = rows.filter(row => row.status === 'ready' && !row.primary && !isUsable(row));
-  const idle = await withoutUsed(context, ready);
+  const idle = await removable(context, ready);
   const last = idle.toSorted((a, b) => since(b) - since(a)).slice(0, count);
   if (last.length === 0) return 0;
   const permit = await context.cloud.permit('unassign', signal);

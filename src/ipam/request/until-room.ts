@@ -1,7 +1,7 @@
 /** Waits for room on an ENI that EC2 has said to be full. */
 import { type Allocation, isIntent } from '../../domain/allocation.ts';
 import type { IpamContext } from '../context.ts';
-import { withoutUsed } from '../ec2/unassign.ts';
+import { removable } from '../ec2/unassign.ts';
 import type { Asked } from './request.ts';
 
 /** The pause between two reads of the rows of the ENI, in milliseconds. */
@@ -30,7 +30,7 @@ export async function untilRoom(
     const hasEnded = (row: Allocation) => isIntent(row) && generations.get(row.ip) !== row.generation;
     if (rows.length < last.length || last.some(hasEnded)) return true;
     const idle = rows.filter(row => row.status === 'ready' && !row.primary && helps(row));
-    if ((await withoutUsed(context, idle)).length > 0) return true;
+    if ((await removable(context, idle)).length > 0) return true;
     const isUnderWay = (row: Allocation) => isIntent(row) && now - row.movedAt < policy.callDeadlineMs;
     if ((!isReleasing && !rows.some(isUnderWay)) || asked.isTimeUp()) return false;
     if (clock() >= askAgainAt && rows.some(({ status }) => status === 'unassigning')) return true;

@@ -6,7 +6,7 @@ import { excessOf } from '../../domain/pool-size.ts';
 import type { LedgerEni } from '../../store/store.ts';
 import { type IpamContext, urgently } from '../context.ts';
 import { oursIn } from '../ec2/enis.ts';
-import { unassign, unassignUnreached, withoutUsed } from '../ec2/unassign.ts';
+import { removable, unassign, unassignUnreached } from '../ec2/unassign.ts';
 import { since } from '../pool/cache.ts';
 import type { WarmPools } from '../pool/warm-pool.ts';
 
@@ -33,7 +33,7 @@ export async function drain(
   // No process is reached by an ENI that is attached to no instance.
   const away = new Set(enis.filter(eni => eni.instance === null).map(eni => eni.id));
   const isAway = ({ iface }: Allocation) => iface !== null && away.has(iface);
-  const unused = await withoutUsed(
+  const unused = await removable(
     context,
     rows.filter(row => !isAway(row)),
   );
@@ -72,7 +72,7 @@ export async function idle(
   const old = rows.filter(
     row => row.iface !== null && ours.has(row.iface) && !row.primary && now - row.movedAt >= idleMs,
   );
-  const unused = await withoutUsed(context, old);
+  const unused = await removable(context, old);
   return unused.toSorted((a, b) => a.movedAt - b.movedAt).slice(0, limit);
 }
 

@@ -1,3 +1,4 @@
+import { LATE_READS_MS } from '../../../src/domain/allocation.ts';
 import { repair, takeOver } from '../../../src/ipam/ec2/recover.ts';
 import { unassign } from '../../../src/ipam/ec2/unassign.ts';
 import { close, compare } from '../../../src/ipam/sync/reconcile.ts';
@@ -121,8 +122,9 @@ repairing('what is released while missing is taken off after the grace', async (
   assert.is(await w.statusOf(ip), 'free');
 });
 
-repairing('what is released while an earlier repair has no answer is taken off after the grace', async () => {
-  const { w, held } = await withMissing(1);
+/** An address that was held, was repaired, and is back on ENI A. An earlier repair has no answer, and is applied later. */
+async function releasedInDoubt() {
+  const { w, held } = await withMissing(1, { policy: NOT_WARM });
   const [ip = ''] = ipsOf(held);
   w.vpc.faults.add({ kind: 'applyLate', ms: 800_000, action: ASSIGN, times: 1 });
   await repair(w.context, held);
@@ -131,13 +133,48 @@ repairing('what is released while an earlier repair has no answer is taken off a
   assert.is((await w.rowOf(ip)).missingSince, null);
   await reconcile(w);
   assert.is(await w.release(ENI_A, ip), true);
-  assert.is(await w.statusOf(ip), 'unassigning', 'its first repair may yet apply');
-  w.time.now += POLICY.graceMs;
-  assert.is(await takeOver(w.context), 1);
+  return { w, ip };
+}
+/** Some time later it is free, and stays so. */
+async function staysFree(w: World, ip: string): Promise<void> {
   w.time.now += POLICY.graceMs;
   await reconcile(w);
-  assert.is(await w.statusOf(ip), 'free');
+  assert.equal([await w.statusOf(ip), w.secondariesOf(ENI_A)], ['free', []]);
+}
+
+repairing(
+  'what is released while an earlier repair has no answer is not taken off before the grace is over',
+  async () => {
+    const { w, ip } = await releasedInDoubt();
+    assert.equal((await unassign(w.context, [await w.rowOf(ip)])).freed, []);
+    assert.equal([await w.statusOf(ip), w.callsOf(UNASSIGN)], ['ready', 0]);
+    w.time.now += POLICY.graceMs;
+    assert.is((await unassign(w.context, [await w.rowOf(ip)])).freed.length, 1);
+    await staysFree(w, ip);
+  },
+);
+
+repairing('while an earlier repair has no answer, a container is restarted with its address', async () => {
+  const { w, ip } = await releasedInDoubt();
+  assert.is((await w.request(ENI_A, { named: ip })).ip, ip);
+  await w.release(ENI_A, ip);
+  w.time.now += POLICY.cooldownMs;
+  assert.is((await w.request(ENI_A)).ip, ip, 'and others get it');
 });
+
+repairing(
+  'what is released while an earlier repair has no answer, and is missing again, is free after the grace',
+  async () => {
+    const { w, ip } = await releasedInDoubt();
+    w.time.now += LATE_READS_MS;
+    w.takeOff(ENI_A, ip);
+    await reconcile(w);
+    assert.equal([await w.statusOf(ip), w.callsOf(UNASSIGN)], ['unassigning', 0]);
+    w.time.now += POLICY.graceMs;
+    assert.is(await takeOver(w.context), 1);
+    await staysFree(w, ip);
+  },
+);
 
 repairing('what is released after repairs that EC2 answered is ready', async () => {
   const { w, held } = await withMissing(2);
@@ -160,6 +197,7 @@ repairing('what is released when no repair can be applied any more is ready', as
   await repair(w.context, held);
   w.time.now += POLICY.graceMs;
   await reconcile(w);
+  assert.is((await w.rowOf(ip)).repairUnsureAt, null);
   assert.is(await w.release(ENI_A, ip), true);
   assert.is(await w.statusOf(ip), 'ready');
 });
