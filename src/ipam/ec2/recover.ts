@@ -5,7 +5,7 @@ import { IpamError, isError, isRefusal } from '../../domain/error.ts';
 import type { EniId } from '../../domain/ids.ts';
 import { callDeadline, type IpamContext } from '../context.ts';
 import { answered, batchesByEni, change, ipsOf, newEc2Call, outcome } from './intents.ts';
-import { callUnassign, isHere } from './unassign.ts';
+import { callUnassign, isHere, removable, unassign } from './unassign.ts';
 
 /** Intents taken over in one call of `takeOver`. */
 const TAKE_OVER_MAX = 200;
@@ -42,9 +42,15 @@ export async function repair(context: IpamContext, rows: readonly Allocation[]):
 }
 
 /** When all earlier repairs of a row have been answered, the answer to this one settles it. Else an earlier one may still
- *  be applied, whatever EC2 answers now. Sends a refused batch again without the addresses that EC2 names, or in two halves if it names none. So neither
- *  a foreign address nor the limit of the ENI blocks the rest of the batch. */
-async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocation[]): Promise<number> {
+ *  be applied, whatever EC2 answers now. Where the ENI is full, ready addresses make room first, once. Sends a refused
+ *  batch again without the addresses that EC2 names, or in two halves if it names none. So neither a foreign address nor
+ *  the limit of the ENI blocks the rest of the batch. */
+async function repairOn(
+  context: IpamContext,
+  eni: EniId,
+  rows: readonly Allocation[],
+  mayMakeRoom = true,
+): Promise<number> {
   const { store, cloud, log } = context;
   using permit = await cloud.permit('assign');
   if (!(await isHere(context, eni))) return 0;
@@ -70,10 +76,24 @@ async function repairOn(context: IpamContext, eni: EniId, rows: readonly Allocat
   const settled = await store.move(missed.filter(isSure).map(change('repair refused')));
   const left = [...settled, ...missed.filter(row => !isSure(row))];
   if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;
+  if (mayMakeRoom && isError(error, 'ec2-limit') && (await makeRoom(context, eni, left.length)) > 0)
+    return await repairOn(context, eni, left, false);
   const others = left.filter(row => !error.addresses.includes(row.ip));
-  if (others.length < left.length) return await repairOn(context, eni, others);
+  if (others.length < left.length) return await repairOn(context, eni, others, mayMakeRoom);
   if (left.length <= 1) return 0;
   const middle = Math.ceil(left.length / 2);
-  const first = await repairOn(context, eni, left.slice(0, middle));
-  return first + (await repairOn(context, eni, left.slice(middle)));
+  const first = await repairOn(context, eni, left.slice(0, middle), mayMakeRoom);
+  return first + (await repairOn(context, eni, left.slice(middle), mayMakeRoom));
+}
+
+/** Takes ready addresses off a full ENI, so many at most: a container is without a network for want of their places. Those
+ *  that were released last go first, since they would be given last. Returns how many are free now. */
+async function makeRoom(context: IpamContext, eni: EniId, count: number): Promise<number> {
+  const { rows } = await context.store.onEni(eni);
+  const idle = await removable(
+    context,
+    rows.filter(row => row.status === 'ready' && !row.primary),
+  );
+  const last = idle.toSorted((a, b) => (b.restedSince ?? 0) - (a.restedSince ?? 0)).slice(0, count);
+  return (await unassign(context, last)).freed.length;
 }

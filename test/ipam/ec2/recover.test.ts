@@ -177,7 +177,7 @@ repairing(
 );
 
 repairing('what is released after repairs that EC2 answered is ready', async () => {
-  const { w, held } = await withMissing(2);
+  const { w, held } = await withMissing(2, { policy: NOT_WARM });
   w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full', 2);
   assert.is(await repair(w.context, held), 1);
   const left = (await w.store.withStatus(SUBNET, ['allocated'])).rows.filter(
@@ -217,6 +217,29 @@ repairing('where the ENI has room for one only, one is put back', async () => {
   w.takeOff(ENI_A, ...ipsOf(held));
   w.refuseCalls(ASSIGN, 'PrivateIpAddressLimitExceeded', 'full', 1);
   assert.is(await repair(w.context, held), 2);
+});
+
+repairing('where ready addresses fill the ENI, one makes room for each that is missing', async () => {
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  const [missing, , ...others] = await w.requests(ENI_A, 4);
+  if (missing === undefined) throw new Error('none is held');
+  for (const { ip } of others) await w.release(ENI_A, ip);
+  w.takeOff(ENI_A, missing.ip);
+  w.putOn(ENI_A, ...Array.from({ length: 6 }, (_, i) => `10.0.1.${240 + i}`));
+  assert.is(await repair(w.context, [missing]), 1);
+  assert.ok(w.secondariesOf(ENI_A).includes(missing.ip));
+  assert.equal([await w.statusOf(missing.ip), (await w.ipsWith('ready')).length], ['allocated', 1]);
+});
+
+repairing('where only held addresses fill the ENI, none is taken off', async () => {
+  const w = world({ vpc: ROOMY, policy: NOT_WARM });
+  const [missing] = await w.requests(ENI_A, 4);
+  if (missing === undefined) throw new Error('none is held');
+  w.takeOff(ENI_A, missing.ip);
+  w.putOn(ENI_A, ...Array.from({ length: 6 }, (_, i) => `10.0.1.${240 + i}`));
+  assert.is(await repair(w.context, [missing]), 0);
+  assert.is(w.callsOf(UNASSIGN), 0);
+  assert.is((await w.ipsWith('allocated')).length, 4);
 });
 
 repairing('one that EC2 refuses without naming it keeps the others away from nothing', async () => {
