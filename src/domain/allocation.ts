@@ -172,7 +172,7 @@ export const MOVES = {
   // Unassign. The intent is written before EC2 is called.
   unassign: { from: 'ready', to: 'unassigning' },
   'unassign again': { from: 'unassigning', to: 'unassigning' },
-  unassigned: { from: 'unassigning', to: 'free', iface: 'clear', leaves: true },
+  unassigned: { from: 'unassigning', to: 'free', iface: 'clear', leaves: true, repair: 'clear' },
   kept: { from: 'unassigning', to: 'ready' },
 
   // Changes by others.

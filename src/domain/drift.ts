@@ -149,7 +149,10 @@ export function describe({ kind, row, seenOn }: Drift): string {
     stranded: `${row.status} on ${row.iface} in the ledger, which has left`,
     missing: `held by ${holder} on ${row.iface}, but not there`,
     elsewhere: `held by ${holder} on ${row.iface}, but on ${seenOn}`,
-    found: `held by ${holder}, and back on ${row.iface}`,
+    found:
+      row.missingSince === null
+        ? `held by ${holder} on ${row.iface}, and no repair may be applied any more`
+        : `held by ${holder}, and back on ${row.iface}`,
     arrived: `being assigned, and on ${seenOn}`,
     seen: `occupied, now seen on ${seenOn}`,
     unseen: 'occupied in the ledger, but on no ENI',

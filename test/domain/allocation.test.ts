@@ -70,7 +70,7 @@ const table: [move: MoveName, from: Status, to: Status, effects: Effects][] = [
   ['repair refused', 'allocated', 'allocated', { movedAt: 1_000, repairUnsureAt: null }],
   ['unassign', 'ready', 'unassigning', {}],
   ['unassign again', 'unassigning', 'unassigning', {}],
-  ['unassigned', 'unassigning', 'free', { iface: null, leftIface: A, leftAt: NOW }],
+  ['unassigned', 'unassigning', 'free', { iface: null, leftIface: A, leftAt: NOW, repairUnsureAt: null }],
   ['kept', 'unassigning', 'ready', {}],
   ['foreign', 'free', 'occupied', { iface: B, primary: false }],
   ['usurped', 'ready', 'occupied', { iface: B, primary: false }],

@@ -209,6 +209,11 @@ const texts: [row: Partial<Allocation>, at: Sighting | null, text: string][] = [
   [{ status: 'allocated' }, null, '10.0.1.6 held by web on eni-0a, but not there'],
   [{ status: 'allocated', holder: null }, onB, '10.0.1.6 held by a container on eni-0a, but on eni-0b'],
   [{ status: 'allocated', missingSince: 1 }, onA, '10.0.1.6 held by web, and back on eni-0a'],
+  [
+    { status: 'allocated', repairUnsureAt: 1 },
+    onA,
+    '10.0.1.6 held by web on eni-0a, and no repair may be applied any more',
+  ],
   [{ status: 'occupied' }, onB, '10.0.1.6 occupied, now seen on eni-0b'],
   [{ status: 'occupied' }, null, '10.0.1.6 occupied in the ledger, but on no ENI'],
   [{ status: 'occupied', absentSince: 1 }, null, '10.0.1.6 occupied in the ledger, but on no ENI for long'],

@@ -132,7 +132,6 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     file: 'src/ipam/ec2/recover.ts',
     find: '  if (left.length <= 1) return 0;\n',
     replace: '  if (left.length >= 1) return 0;\n',
-    focus: ['stranger crowds an eni', 'stranger takes ours off'],
   },
   'a holder is given up on proof of one look': {
     file: 'src/domain/eni-departure.ts',
