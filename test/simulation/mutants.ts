@@ -128,7 +128,6 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     focus: ['repairs have no answer', 'repairs have no answer'],
   },
   'one address that cannot be repaired keeps the others away': {
-    focus: ['stranger crowds an eni', 'stranger crowds an eni', 'run'],
     file: 'src/ipam/ec2/recover.ts',
     find: '  if (left.length <= 1) return 0;\n',
     replace: '  if (left.length >= 1) return 0;\n',
