@@ -278,14 +278,16 @@ function noteRest(moved: Moved): void {
       eni: before.iface,
       unsure: mirror.unansweredCalls.get(key)?.eni === before.iface,
     });
-  if (!isIntent(after) && after.missingSince === null && isOver(moved)) mirror.unansweredCalls.delete(key);
+  if (after.missingSince === null && isOver(moved)) mirror.unansweredCalls.delete(key);
 }
 
 /** Whether the calls of the row that had no answer can't be applied any more: its intent has been settled, or, where a held
  *  address was repaired, the grace has passed. */
-const isOver = ({ oracle, mirror, key, before }: Moved): boolean =>
-  isIntent(before) ||
-  oracle.now - (mirror.unansweredCalls.get(key)?.at ?? 0) >= oracle.layout.policy.graceMs - steppedMs(mirror);
+const isOver = ({ oracle, mirror, key, before, after }: Moved): boolean =>
+  isIntent(before)
+    ? !isIntent(after)
+    : oracle.now - (mirror.unansweredCalls.get(key)?.at ?? 0) >=
+      oracle.layout.policy.graceMs - steppedMs(mirror);
 
 /** A row that has rested for so long was read before the server decided on early reuse. */
 const SURELY_RESTED_MS = 90_000;
