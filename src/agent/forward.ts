@@ -6,7 +6,7 @@ import { type EniId, parsePoolId } from '../domain/ids.ts';
 import type { Log } from '../domain/log.ts';
 import { REPEATED_FOR_MS } from '../domain/origin.ts';
 import { cleaned } from '../domain/text.ts';
-import { REQUEST_ID, SENT_MS_AGO } from '../http/identity.ts';
+import { GIVEN_TO, REQUEST_ID, SENT_MS_AGO } from '../http/identity.ts';
 import { createSeldom } from '../http/seldom.ts';
 import type { Identity } from './identity.ts';
 import { createPatience } from './patience.ts';
@@ -61,6 +61,8 @@ const PAUSE_MS_MAX = 2_000;
 const OWED_PAUSE_MS_MAX = 30_000;
 /** More calls than a host can have addresses. */
 const OWED_MAX = 2_000;
+/** More addresses than a host can have. */
+const GIVEN_MAX = 10_000;
 
 /** A call without an answer. */
 interface Going {
@@ -69,6 +71,8 @@ interface Going {
   readonly id: string;
   /** Null: it is for none, or cannot be read. */
   readonly eni: EniId | null;
+  /** Of a release: the id of the request that was given the address; undefined: not known. */
+  readonly givenTo: string | undefined;
   /** On the clock, and on the clock of ages. */
   readonly since: number;
   readonly bornAt: number;
@@ -104,6 +108,9 @@ export function createForwarding(deps: ForwardDeps): Forwarding {
   const seldom = createSeldom(log); // Docker may start many containers again and again while no server answers
   const going = new Set<Going>();
   const owed = new Map<Going, Promise<void>>();
+  /** The ids of the requests that were given addresses, by ENI and address. A release names the request, so that a copy of
+   *  it that comes late ends no later holding. */
+  const given = new Map<string, string>();
   /** The index of the server that answered last. */
   let preferred = 0;
 
@@ -112,7 +119,7 @@ export function createForwarding(deps: ForwardDeps): Forwarding {
     const answer = await send(server, {
       path: call.path,
       body: call.body,
-      headers: { [REQUEST_ID]: call.id, [SENT_MS_AGO]: String(Math.round(deadlineClock() - call.bornAt)) },
+      headers: headersOf(call),
       withinMs: Math.max(1, Math.min(ATTEMPT_MS_MAX, until - clock())),
       agent: credential.agent,
       serverCa,
@@ -122,9 +129,30 @@ export function createForwarding(deps: ForwardDeps): Forwarding {
     });
     if (answer.status === 403) identity.refused(credential);
     const told = answer.status === 200 ? answerIn(answer.text) : undefined;
-    if (told !== undefined) return told;
+    if (told !== undefined) {
+      if (call.path === REQUEST_ADDRESS && told.Address) noteGiven(call, told.Address);
+      return told;
+    }
     call.mayBeDone ||= !REFUSALS.includes(answer.status);
     throw refusalIn(answer, server);
+  }
+
+  const headersOf = ({ id, bornAt, givenTo }: Going): Record<string, string> => ({
+    [REQUEST_ID]: id,
+    [SENT_MS_AGO]: String(Math.round(deadlineClock() - bornAt)),
+    ...(givenTo === undefined ? {} : { [GIVEN_TO]: givenTo }),
+  });
+
+  function noteGiven({ eni, id }: Going, address: string): void {
+    const [oldest] = given.keys();
+    if (given.size >= GIVEN_MAX && oldest !== undefined) given.delete(oldest);
+    given.set(`${eni} ${address.split('/')[0]}`, id);
+  }
+
+  function takeGiven(eni: EniId | null, ip: string | undefined): string | undefined {
+    const id = given.get(`${eni} ${ip}`);
+    given.delete(`${eni} ${ip}`);
+    return id;
   }
 
   /** Asks one server after the other until `until`. */
@@ -156,7 +184,8 @@ export function createForwarding(deps: ForwardDeps): Forwarding {
   async function forward(path: string, body: string, id: string): Promise<unknown> {
     const [since, bornAt] = [clock(), deadlineClock()];
     const eni = eniIn(body);
-    const call = { path, body, id, eni, since, bornAt, mayBeDone: false, logged: '' };
+    const givenTo = path === RELEASE_ADDRESS ? takeGiven(eni, addressIn(body)) : undefined;
+    const call = { path, body, id, eni, givenTo, since, bornAt, mayBeDone: false, logged: '' };
     going.add(call);
     try {
       return await repeat(call, since + boundMs, PAUSE_MS_MAX);

@@ -26,6 +26,8 @@ export interface Look {
 export interface Evidence {
   /** The id of the release. */
   readonly id: string;
+  /** The id of the request whose holding it is to end; null: not known. */
+  readonly givenTo: string | null;
   readonly arrivedAt: Moment;
   /** The latest time of its arrival, by the clock that is never faster than real time. */
   readonly arrivedBy: number;
@@ -63,16 +65,26 @@ export const isSameHolding = (row: Allocation, claimed: Allocation): boolean =>
 /** Whether this release was the last one that ended a holding of the row. The row keeps the id when it is claimed anew. */
 export const isMade = (row: Allocation, id: string): boolean => row.releaseId === id;
 
+interface Arrival {
+  readonly agoMs?: number;
+  readonly atMost?: boolean;
+  readonly givenTo?: string | null;
+}
+
+/** Whether the held row was given to that request; null: not known. */
+export const isGivenTo = ({ requestId }: Allocation, request: string | null): boolean | null =>
+  request === null || requestId === null ? null : requestId === request;
+
 /** `agoMs`: the release was sent so long before it arrived, or so long `atMost`. Then "arrived" means "was sent" in what
  *  follows. */
 export const onArrival = (
   id: string,
   arrivedAt: Moment,
   storeAt: number | null,
-  agoMs = 0,
-  atMost = false,
+  { agoMs = 0, atMost = false, givenTo = null }: Arrival = {},
 ): Evidence => ({
   id,
+  givenTo,
   arrivedAt: agoMs === 0 ? arrivedAt : { least: arrivedAt.least - agoMs, most: arrivedAt.most - agoMs },
   arrivedBy: atMost ? arrivedAt.least : arrivedAt.least - agoMs,
   storeAt: storeAt === null ? null : storeAt - agoMs,
@@ -101,9 +113,11 @@ export const afterLook = (known: Evidence, { now, sentAt, heardAt }: Look): Evid
 /** `known` includes the look. */
 export function judge(known: Evidence, look: Look): Judgement {
   const { row } = look;
-  const { id, tried, looks } = known;
+  const { id, givenTo, tried, looks } = known;
   if (row === undefined) return 'meant';
   if (isMade(row, id)) return 'made';
+  const isGiven = row.status === 'allocated' ? isGivenTo(row, givenTo) : null;
+  if (isGiven !== null) return isGiven ? 'meant' : 'later';
   if (tried !== null && isSameHolding(row, tried.row)) return 'meant';
   if (tried?.isRead) return 'later';
   if (row.status !== 'allocated') return 'meant';

@@ -14,10 +14,12 @@ export interface Origin {
   /** How long before its arrival the call was sent, in milliseconds: from an agent, by its clock; else how long at most,
    *  since the process was stopped until then. */
   readonly sentMsAgo: number;
+  /** Of a release, from an agent: the id of the request that was given the address. Null: the agent does not know it. */
+  readonly givenTo: string | null;
 }
 
 /** A client that may use every ENI and repeats nothing: dockerd on a local socket or over plain http. */
-export const ANYBODY: Origin = { instance: null, id: null, sentMsAgo: 0 };
+export const ANYBODY: Origin = { instance: null, id: null, sentMsAgo: 0, givenTo: null };
 
 /** The longest time in which an agent answers Docker, in milliseconds. */
 export const ANSWERED_WITHIN_MS = 120_000;

@@ -13,8 +13,11 @@ import { nameCall } from './call.ts';
 /** The id of a call, and how long the call was at the agent before it was sent on. */
 export const REQUEST_ID = 'ec2-ipam-request-id';
 export const SENT_MS_AGO = 'ec2-ipam-sent-ms-ago';
+/** With a release: the id of the request that was given the address. */
+export const GIVEN_TO = 'ec2-ipam-given-to';
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const isId = (text: unknown): text is string => typeof text === 'string' && ID.test(text);
 const AGE_MS = /^\d{1,9}$/;
 
 type Peer = { readonly via: 'unix' } | ({ readonly via: 'https'; readonly name: string | null } & Identity);
@@ -54,9 +57,9 @@ export function originOf(c: Context<Env>, authorize: Authorize): Origin {
   if (incoming === undefined || peer === undefined) return ANYBODY;
   const isBound = peer.via === 'https' && authorize === 'instance';
   if (isBound && peer.instance === null) throw unnamed(peer.why);
-  const { [REQUEST_ID]: id, [SENT_MS_AGO]: age } = incoming.headers;
+  const { [REQUEST_ID]: id, [SENT_MS_AGO]: age, [GIVEN_TO]: givenTo } = incoming.headers;
   if (!isBound && id === undefined) return ANYBODY;
-  const ids = idsOf(id, age);
+  const ids = idsOf(id, age, givenTo);
   if (ids.id !== null) nameCall(c, ids.id);
   return { instance: isBound ? peer.instance : null, ...ids };
 }
@@ -91,15 +94,19 @@ export function provedHost(c: Context<Env>): InstanceId {
   return peer.instance;
 }
 
-function idsOf(id: unknown, age: unknown): Pick<Origin, 'id' | 'sentMsAgo'> {
-  if (id === undefined) return { id: null, sentMsAgo: 0 };
-  if (typeof id !== 'string' || !ID.test(id) || typeof age !== 'string' || !AGE_MS.test(age))
+function idsOf(id: unknown, age: unknown, givenTo: unknown = null): Omit<Origin, 'instance'> {
+  if (id === undefined) return { id: null, sentMsAgo: 0, givenTo: null };
+  if (!isId(id) || typeof age !== 'string' || !AGE_MS.test(age))
     throw new IpamError(
       'bad-request',
       `${REQUEST_ID} must be a UUID in lower case, and ${SENT_MS_AGO} the age of the call in milliseconds`,
       { hint: 'nothing was changed' },
     );
-  return { id, sentMsAgo: Number(age) };
+  if (givenTo !== null && !isId(givenTo))
+    throw new IpamError('bad-request', `${GIVEN_TO} must be a UUID in lower case`, {
+      hint: 'nothing was changed',
+    });
+  return { id, sentMsAgo: Number(age), givenTo };
 }
 
 const unnamed = (why: string): IpamError =>

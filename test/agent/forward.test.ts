@@ -27,6 +27,7 @@ interface Sent {
   readonly path: string;
   readonly id: string | undefined;
   readonly ageMs: string | undefined;
+  readonly givenTo: string | undefined;
   readonly withinMs: number;
   readonly body: string;
 }
@@ -56,10 +57,14 @@ function site(servers: Record<string, Server>, names: readonly ServerUrl[] = [A,
     serverCa: null,
     identity: { current: async () => CREDENTIAL, refused: credential => void one.refused.push(credential) },
     async send({ host }, call) {
-      const { 'ec2-ipam-request-id': id, 'ec2-ipam-sent-ms-ago': ageMs } = call.headers ?? {};
+      const {
+        'ec2-ipam-request-id': id,
+        'ec2-ipam-sent-ms-ago': ageMs,
+        'ec2-ipam-given-to': givenTo,
+      } = call.headers ?? {};
       const { path, withinMs, body } = call;
       if (path === LOOK) one.looks.push(host);
-      else one.sent.push({ to: host, at: clock.now, path, id, ageMs, withinMs, body });
+      else one.sent.push({ to: host, at: clock.now, path, id, ageMs, givenTo, withinMs, body });
       return await (one.servers[host] ?? away)(call, one);
     },
     boundMs: BOUND_MS,
@@ -112,6 +117,21 @@ forwarding('a server that answers: is asked once, and again for the next call', 
     ],
   );
 });
+
+forwarding(
+  'a release: names the request that was given the address last, in each repetition, once',
+  async () => {
+    const one = site({ [A.host]: answers(GIVEN), [B.host]: away });
+    await one.forward(REQUEST, ASKED);
+    await one.forward(REQUEST, ASKED);
+    one.servers[A.host] = async call => (one.sent.length < 6 ? away(call, one) : answers({})(call, one));
+    await one.forward(RELEASE, RELEASED);
+    await one.forward(RELEASE, RELEASED);
+    const releases = one.sent.filter(({ path }) => path === RELEASE);
+    assert.ok(releases.length > 3);
+    for (const { id, givenTo } of releases) assert.is(givenTo, id === 'id-3' ? 'id-2' : undefined);
+  },
+);
 
 forwarding('an error of the server: is an answer', async () => {
   const one = site({ [A.host]: answers({ Error: 'the subnet is full' }) });
@@ -262,7 +282,7 @@ owing('a request: is repeated under its id, and what it is given goes back', asy
   await one.settle(HOUR_MS);
   assert.ok(sentOf(one, 'id-1').length > before);
   const [release] = sentOf(one, 'id-2');
-  assert.equal([release?.path, release?.body], [RELEASE, RELEASED]);
+  assert.equal([release?.path, release?.body, release?.givenTo], [RELEASE, RELEASED, 'id-1']);
   assert.equal(one.unanswered(), []);
 });
 

@@ -107,9 +107,26 @@ holding('the process was suspended before the look: what was held at the arrival
 
 holding('the process was stopped before it read the release: what was held when it read it is ended', () => {
   const held = { ...claimedAnew(-1_000, 0, 'rel-1'), restedSince: STORE - 70_000 };
-  const known = onArrival(ID, at(0), STORE, 4_000, true);
+  const known = onArrival(ID, at(0), STORE, { agoMs: 4_000, atMost: true });
   assert.equal(judgementsOf(known, [look(held, 1, 3)]), ['meant']);
 });
+
+holding(
+  'a release that names the request that was given the address: ends what this request holds alone',
+  () => {
+    const named = onArrival(ID, at(0), STORE, { givenTo: 'req-1' });
+    const next = claimedAnew(-1_000, -2_000, 'rel-3');
+    const held = (requestId: string | null, row: typeof older) => [look({ ...row, requestId }, 1, 3)];
+    assert.equal(judgementsOf(named, held('req-2', next)), ['later'], 'however old by the clocks');
+    assert.equal(judgementsOf(named, held('req-1', claimedAnew(20, 10, 'rel-3'))), ['meant']);
+    assert.equal(judgementsOf(named, held('req-1', claimedAnew(-5, -10, ID))), ['made']);
+    assert.equal(
+      judgementsOf(named, held(null, next)),
+      ['meant'],
+      'one without a request is judged by the clocks',
+    );
+  },
+);
 
 holding('slow looks cannot tell whether it began after the arrival: that is said', () => {
   const next = claimedAnew(20, 10, 'rel-1');

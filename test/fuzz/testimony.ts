@@ -20,7 +20,9 @@ const HELD = 5;
 async function open({ note, wrong }: Scene): Promise<Target> {
   const w = world({ vpc: ROOMY, policy: NOT_WARM });
   const log = logInto(wrong);
-  const by = (instance: string) => ({ from: { instance: instance as never, id: null, sentMsAgo: 0 } });
+  const by = (instance: string) => ({
+    from: { instance: instance as never, id: null, sentMsAgo: 0, givenTo: null },
+  });
   for (let i = 0; i < HELD; i++) {
     await w.request(ENI_A, by('i-0a'));
     await w.request(ENI_B, by('i-0b'));

@@ -64,10 +64,15 @@ interface Call {
   /** The id of the call, and its age. */
   readonly id?: string;
   readonly age?: number | string;
+  /** The request that a release names. */
+  readonly givenTo?: string;
 }
 /** Sends the call; `hangUp` closes the connection. */
-function send(address: string, client: Pair | null, { path, body, id, age = 0 }: Call) {
-  const headers = id === undefined ? {} : { 'EC2-IPAM-Request-Id': id, 'EC2-IPAM-Sent-Ms-Ago': `${age}` };
+function send(address: string, client: Pair | null, { path, body, id, age = 0, givenTo }: Call) {
+  const headers = {
+    ...(id === undefined ? {} : { 'EC2-IPAM-Request-Id': id, 'EC2-IPAM-Sent-Ms-Ago': `${age}` }),
+    ...(givenTo === undefined ? {} : { 'EC2-IPAM-Given-To': givenTo }),
+  };
   const { promise, resolve, reject } = Promise.withResolvers<Reply>();
   const { path: socket } = toward(address) as { path?: string };
   const url = `${socket === undefined ? address : 'http://localhost'}/${path}`;
@@ -374,6 +379,24 @@ identity(
         String((await call(address, hosts.a, ask(ENI_A, { id: bad, age }))).Error),
         /^ec2-ipam-request-id must be a UUID in lower case/,
       );
+  },
+);
+
+identity(
+  'a release that names a request: ends its holding alone; a name that is no UUID is refused',
+  async () => {
+    const w = world({ vpc: ROOMY });
+    const address = await serve(w);
+    const ip = ipOf(await call(address, hosts.a, ask(ENI_A, { id: id(1) })));
+    const ends = (n: number, givenTo: string) =>
+      call(address, hosts.a, release(ENI_A, ip, { id: id(n), givenTo }));
+  w.time.now += 60_000; // long enough for what the server remembers to count
+    assert.equal(await ends(2, id(7)), {});
+    assert.is(await w.statusOf(ip), 'allocated');
+    assert.match(String((await ends(3, 'x')).Error), /^ec2-ipam-given-to must be a UUID in lower case/);
+    assert.is(await w.statusOf(ip), 'allocated');
+    assert.equal(await ends(4, id(1)), {});
+    assert.is(await w.statusOf(ip), 'ready');
   },
 );
 

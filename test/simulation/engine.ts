@@ -27,6 +27,8 @@ const EMPTY_RETRY_MS = 1000;
 const AGENT_WAITS_MS = { least: 2_000, most: 40_000 };
 const AGENT_PAUSE_MS = 200;
 const OWED_PAUSE_MS = 10_000;
+/** How often an agent does not know what a release is for. */
+const FORGOTTEN = 0.2;
 /** The longest time until Docker is answered. */
 const AGENT_BOUNDS_MS = [5_000, ANSWERED_WITHIN_MS];
 /** How much later a server may be told of a connection's end. */
@@ -65,6 +67,8 @@ export class Engine {
   readonly #world: World;
   #lives = 0;
   #calls = 0;
+  /** What its agent knows: the ids of the requests that were given addresses, by ENI and address. */
+  readonly #given = new Map<string, string>();
   /** The ENIs of calls under way. */
   #asking: EniId[] = [];
   process: Process;
@@ -280,6 +284,7 @@ export class Engine {
       id: `${this.host} ${++this.#calls}`,
       instance: this.host as InstanceId,
       startedAt: this.#world.clock.now,
+      givenTo: request.kind === 'ReleaseAddress' ? this.#takeGiven(`${port.eni} ${request.address}`) : null,
       readIp: null,
       written: new Map(),
     };
@@ -289,6 +294,13 @@ export class Engine {
     const reply = await this.#repeat(port, request, call, boundMs);
     if (reply === null) void this.#goOn(port, request, call);
     return reply;
+  }
+
+  /** Null: the agent was restarted since. */
+  #takeGiven(place: string): string | null {
+    const id = this.#given.get(place) ?? null;
+    this.#given.delete(place);
+    return this.#world.random.chance(FORGOTTEN) ? null : id;
   }
 
   /** Makes a release after all, and releases what a request is given after all. */
@@ -316,10 +328,11 @@ export class Engine {
       const server = this.#world.pickServer(port.ledger);
       if (server.process.state !== 'dead' && !server.isLeaving) {
         const sentMsAgo = clock.now - call.startedAt;
-        const from = { instance: call.instance, id: call.id, sentMsAgo };
+        const from = { instance: call.instance, id: call.id, sentMsAgo, givenTo: call.givenTo };
         const outcome = await this.#exchange(server, { ...request, from }, call);
         if (typeof outcome !== 'string' && outcome.status !== 503) {
           call.readIp = (outcome.Address?.split('/')[0] as Ipv4 | undefined) ?? null;
+          if (call.readIp !== null) this.#given.set(`${port.eni} ${call.readIp}`, call.id);
           return outcome;
         }
       }

@@ -38,6 +38,7 @@ export interface AgentCall {
   readonly instance: InstanceId;
   /** When it was sent first; true time. */
   readonly startedAt: number;
+  readonly givenTo: string | null;
   /** The address in an answer that the agent has read. */
   readIp: Ipv4 | null;
   /** Answers that were not lost, by address and claim. */

@@ -8,6 +8,7 @@ import {
   afterNo,
   afterTry,
   type Evidence,
+  isGivenTo,
   isMade,
   judge,
   type Moment,
@@ -110,7 +111,8 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
   ): Promise<boolean> {
     const { from } = client;
     const id = from.id ?? randomUUID();
-    const known = onArrival(id, moment(), cache.storeNow(), from.sentMsAgo, from.id === null);
+    const { sentMsAgo: agoMs, givenTo } = from;
+    const known = onArrival(id, moment(), cache.storeNow(), { agoMs, atMost: from.id === null, givenTo });
     const held = cache.holding(pool.eni, ip);
     const one: Release = {
       pool,
@@ -342,9 +344,13 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
 /** Whether the holding that this process remembers is the one that the release is to end. One from dockerd ends what is
  *  there when it arrives, unless it may have waited for this process. One from an agent may be a late copy of a release
  *  that another server has made. */
-const isSurely = (held: Allocation | null, from: Origin, { id, storeAt }: Evidence): boolean =>
-  (from.id === null && from.sentMsAgo === 0) ||
-  (held !== null && storeAt !== null && held.movedAt < storeAt && !isMade(held, id));
+function isSurely(held: Allocation | null, from: Origin, { id, storeAt }: Evidence): boolean {
+  if (from.id === null) return from.sentMsAgo === 0 || isOlder(held, storeAt);
+  if (held === null || isMade(held, id)) return false;
+  return isGivenTo(held, from.givenTo) ?? isOlder(held, storeAt);
+}
+const isOlder = (held: Allocation | null, storeAt: number | null): boolean =>
+  held !== null && storeAt !== null && held.movedAt < storeAt;
 
 const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
   new IpamError(

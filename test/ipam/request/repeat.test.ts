@@ -7,7 +7,9 @@ import { assert, suite } from '../../kit/uvu.ts';
 import { ASSIGN, ENI_A, ENI_B, ROOMY } from '../../kit/vpcs.ts';
 import { failure, NOT_WARM, POLICY, pooled, storeAway, type World } from '../../kit/world.ts';
 
-const by = (id: string, sentMsAgo = 0): { from: Origin } => ({ from: { ...ANYBODY, id, sentMsAgo } });
+const by = (id: string, sentMsAgo = 0): { from: Origin } => ({
+  from: { ...ANYBODY, id, sentMsAgo, givenTo: null },
+});
 const here = { isLate: () => false };
 const release = (w: World, ip: string, of: { from: Origin }, client = here): Promise<boolean> =>
   w.allocator.release({ eni: ENI_A, range: null }, ip as Ipv4, undefined, { ...client, ...of });
@@ -72,7 +74,7 @@ requests('of something else under the same id: is refused, and nothing changes',
 requests('of another instance under the same id: is refused', async () => {
   const w = await pooled({ vpc: ROOMY });
   const from = (instance: string) => ({
-    from: { instance: instance as InstanceId, id: 'r-1', sentMsAgo: 0 },
+    from: { instance: instance as InstanceId, id: 'r-1', sentMsAgo: 0, givenTo: null },
   });
   await w.request(ENI_A, from('i-0a'));
   w.reattach(ENI_A, 'i-0b');

@@ -24,7 +24,7 @@ function heardBy(w: World, mode: WitnessMode = 'release'): Testimony {
 /** Two hosts of a central ledger; each holds an address, old enough. */
 async function hosts(mode?: WitnessMode) {
   const w = world({ vpc: ROOMY, policy: NOT_WARM });
-  const by = (instance: InstanceId) => ({ from: { instance, id: null, sentMsAgo: 0 } });
+  const by = (instance: InstanceId) => ({ from: { instance, id: null, sentMsAgo: 0, givenTo: null } });
   const a = await w.request(ENI_A, by(A));
   const b = await w.request(ENI_B, by(B));
   w.time.now += WITNESS_AGE_MS;
@@ -71,7 +71,7 @@ telling('the id of a container: is not noted of what another instance was given 
   w.reattach(ENI_A, B);
   await w.enis.refresh(ENI_A);
   w.time.now += WITNESS_AGE_MS;
-  const own = await w.request(ENI_A, { from: { instance: B, id: null, sentMsAgo: 0 } });
+  const own = await w.request(ENI_A, { from: { instance: B, id: null, sentMsAgo: 0, givenTo: null } });
   const uses = [a, own.ip].flatMap(ip => runs(ip, mac(ENI_A), 'b'.repeat(64)).uses ?? []);
   await tell({ uses }, B);
   assert.is((await w.rowOf(own.ip)).containerId, 'b'.repeat(64));
@@ -224,7 +224,10 @@ tickets('each step: is taken once, and in its order', async () => {
   assert.is(counted?.unseenReadings, 1, 'a repeated reading counts once');
   await tellAfter(WITNESS_AGE_MS);
   assert.is(await w.statusOf(a), 'ready');
-  const again = await w.request(ENI_A, { named: a, from: { instance: A, id: null, sentMsAgo: 0 } });
+  const again = await w.request(ENI_A, {
+    named: a,
+    from: { instance: A, id: null, sentMsAgo: 0, givenTo: null },
+  });
   const answer = [{ mac: mac(ENI_A), kind: 'not ipvlan' }] as const;
   assert.match((await failure(testimony.probed(A, ticket, answer))).line, NOT_VALID);
   assert.is((await w.rowOf(a)).generation, again.generation);
@@ -305,12 +308,12 @@ counting('an unanswered call for the ENI: the reading does not count', async () 
 
 counting('a call in flight that the reading leaves out: what it is given is too young to count', async () => {
   const { w, tellAfter } = await hosts();
-  const from = { instance: A, id: '00000000-0000-4000-8000-000000000009', sentMsAgo: 0 };
+  const from = { instance: A, id: '00000000-0000-4000-8000-000000000009', sentMsAgo: 0, givenTo: null };
   const { ip } = await w.request(ENI_A, { from });
   await tellAfter(60_000);
   // The answer was lost, and the agent repeats the call at another server at the end of its time.
   w.time.now += 59_000;
-  const again = await w.another().request(ENI_A, { from: { ...from, sentMsAgo: 119_000 } });
+  const again = await w.another().request(ENI_A, { from: { ...from, sentMsAgo: 119_000, givenTo: null } });
   assert.is(again.ip, ip);
   await tellAfter(WITNESS_AGE_MS - 1_000);
   await tellAfter(60_000);

@@ -23,7 +23,9 @@ const SET_NOW = 'SET @now = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS INTEGER)';
 
 const A = 'i-0a' as InstanceId;
 const B = 'i-0b' as InstanceId;
-const by = (instance: InstanceId, id: string): { from: Origin } => ({ from: { instance, id, sentMsAgo: 0 } });
+const by = (instance: InstanceId, id: string): { from: Origin } => ({
+  from: { instance, id, sentMsAgo: 0, givenTo: null },
+});
 
 interface Context {
   w: World;
