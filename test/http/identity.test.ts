@@ -390,7 +390,7 @@ identity(
     const ip = ipOf(await call(address, hosts.a, ask(ENI_A, { id: id(1) })));
     const ends = (n: number, givenTo: string) =>
       call(address, hosts.a, release(ENI_A, ip, { id: id(n), givenTo }));
-  w.time.now += 60_000; // long enough for what the server remembers to count
+    w.time.now += 60_000; // long enough for what the server remembers to count
     assert.equal(await ends(2, id(7)), {});
     assert.is(await w.statusOf(ip), 'allocated');
     assert.match(String((await ends(3, 'x')).Error), /^ec2-ipam-given-to must be a UUID in lower case/);
