@@ -164,13 +164,16 @@ const poolOf = (eni: EniId, range?: string): Pool =>
 export const STAYS = new AbortController().signal;
 export const GONE = AbortSignal.abort(new IpamError('caller-gone', 'the caller has gone'));
 
-/** Puts rows on the ENI, with a permit of its own. */
+/** Puts rows on the ENI, with permits of its own. */
 export const assignTo = async (
   context: IpamContext,
   eni: EniId,
   rows: readonly Allocation[],
   count?: number,
-): Promise<Assigned> => assign(context, eni, await context.cloud.permit('assign'), rows, count);
+): Promise<Assigned> => {
+  const next = () => context.cloud.permit('assign');
+  return await assign(context, eni, { first: await next(), next }, rows, count);
+};
 
 type Asked = Partial<Omit<AddressRequest, 'named' | 'pool'>> & { named?: string; range?: string };
 

@@ -51,13 +51,21 @@ export interface Assigned {
   readonly full: Limited | null;
 }
 
-/** Assigns free rows to the ENI: the first `count` candidates that no other request changes first. The first call
- *  uses the caller's permit. If EC2 refuses a batch because of an address, the next call leaves that address out,
- *  so that one foreign address never blocks a subnet. Makes at most `callsMax` calls. */
+/** The permits of an assign. */
+export interface Permits {
+  /** Of the first call. */
+  readonly first: Permit;
+  /** Waits for that of a further call, no longer than those wait who need the address. */
+  readonly next: () => Promise<Permit>;
+}
+
+/** Assigns free rows to the ENI: the first `count` candidates that no other request changes first. If EC2 refuses a
+ *  batch because of an address, the next call leaves that address out, so that one foreign address never blocks a
+ *  subnet. Makes at most `callsMax` calls. */
 export async function assign(
   context: IpamContext,
   eni: EniId,
-  permit: Permit,
+  permits: Permits,
   candidates: readonly Allocation[],
   count = candidates.length,
   callsMax = ASSIGN_CALLS_MAX,
@@ -72,7 +80,7 @@ export async function assign(
     error: isError(error, 'ec2-taken') ? null : error,
   });
   while (calls < callsMax && rejected < REJECTED_MAX) {
-    const granted = calls === 0 ? permit : await resultOf(context.cloud.permit('assign'));
+    const granted = calls === 0 ? permits.first : await resultOf(permits.next());
     if (granted instanceof IpamError) {
       error = granted;
       return ended();

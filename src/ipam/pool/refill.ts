@@ -222,12 +222,13 @@ async function roomWithin({ context, enis, home, asked }: Parts, tenant: Limited
 }
 
 async function assignOn(
-  { context, enis, cache, learned }: Parts,
+  { context, enis, cache, asked, learned }: Parts,
   { count, free }: Assign,
-  permit: Permit,
+  first: Permit,
 ): Promise<Filled | null> {
   const { eni } = learned;
-  const result = await assign(context, eni.id, permit, free, count, ASSIGN_CALLS_MAX - learned.calls);
+  const permits = { first, next: asked.permit };
+  const result = await assign(context, eni.id, permits, free, count, ASSIGN_CALLS_MAX - learned.calls);
   const { ready, error, calls, rejected, unanswered, full } = result;
   for (const row of ready) cache.note(row);
   if (ready.length > 0) return { outcome: 'ready', assigned: ready.length };

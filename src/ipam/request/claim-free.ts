@@ -30,9 +30,16 @@ export async function claimFree(
   choose: () => Promise<Reading<Allocation>>,
 ): Promise<Claimed> {
   const { eni } = asked.home;
-  using permit = await context.cloud.permit('assign', asked.signal);
+  const permit = () => context.cloud.permit('assign', asked.signal);
+  using first = await permit();
   const { rows, now } = await choose();
-  const { ready, taken, error, full, unanswered } = await assign(context, eni.id, permit, rows, 1);
+  const { ready, taken, error, full, unanswered } = await assign(
+    context,
+    eni.id,
+    { first, next: permit },
+    rows,
+    1,
+  );
   for (const { token } of unanswered) if (token !== null) asked.unanswered.add(token);
   const [here] = ready;
   const before = rows.find(row => row.ip === here?.ip);

@@ -1,6 +1,7 @@
 // Goal: whatever EC2 answers or does not answer, ledger and EC2 never part for good, and nothing is given that
 // may yet be taken away. Method: the simulated VPC's faults, a process that dies, and a clock set forward.
 import type { Cloud } from '../../../src/cloud/cloud.ts';
+import { tooLate } from '../../../src/cloud/permit-queue.ts';
 import { LATE_READS_MS, SKIPPED_FOR_MS } from '../../../src/domain/allocation.ts';
 import { IpamError } from '../../../src/domain/error.ts';
 import { ANSWERED_WITHIN_MS } from '../../../src/domain/unanswered.ts';
@@ -322,6 +323,27 @@ bounds('a cold start ends at its bound though EC2 answers each call, late', asyn
   w.vpc.faults.add({ kind: 'latency', ms: 9_000, action: ASSIGN });
   w.refuseCalls(ASSIGN, 'InvalidParameterValue');
   assert.is((await w.inTime(20_000 + ANSWERED_WITHIN_MS, failure(w.request(ENI_A)))).code, 'ec2-unknown');
+});
+
+/** Another server, whose first permit is there at once. A later one takes a minute, or ends with the signal of its wait. */
+function withLatePermits(w: World) {
+  let asked = 0;
+  const permit: Cloud['permit'] = async (kind, signal) => {
+    if (asked++ > 0) await w.time.wait(60_000, signal);
+    if (signal?.aborted) throw tooLate(kind, signal);
+    return await w.context.cloud.permit(kind);
+  };
+  const cloud: Cloud = { ...w.context.cloud, as: () => cloud, permit };
+  return { server: w.serverWith({ cloud }), permits: () => asked };
+}
+
+bounds('a request waits until its bound for the permit of a further call, too', async () => {
+  const w = await pooled({ policy: { ...NOT_WARM, requestTimeoutMs: 20_000 } });
+  rejectedOn(w, ENI_A);
+  while ((await w.freeRows(2_000)).length > 0) await failure(w.request(ENI_A));
+  const { server, permits } = withLatePermits(w);
+  const error = await w.inTime(20_000, failure(server.request(ENI_A)));
+  assert.equal([error.code, permits()], ['exhausted', 2]);
 });
 
 bounds('a named address whose call has no answer is refused at once, not at the bound', async () => {

@@ -359,6 +359,20 @@ filling('who has waited for a permit until the time was over is told that', asyn
   assert.is(w.time.now - before, 40_000);
 });
 
+filling('so is who has waited for the permit of a further call', async () => {
+  const w = await slow({ policy: { ...NOT_WARM, requestTimeoutMs: 30_000 } });
+  w.refuseCalls(ASSIGN, 'InvalidParameterValue', 'no', 1);
+  let permits = 0;
+  const permit: Cloud['permit'] = async (kind, signal) => {
+    if (permits++ > 0) await w.time.wait(60_000, signal);
+    if (signal?.aborted) throw tooLate('assign', signal);
+    return await w.context.cloud.permit(kind);
+  };
+  const error = await w.inTime(30_000, failure(withPermits(w, permit).request(ENI_A)));
+  assert.match(error.line, /no permit for the call in time; raise --ec2-share/);
+  assert.is(permits, 2);
+});
+
 filling('a request that joins a call which nobody waited for any more is served', async () => {
   const w = await slow();
   const left = new AbortController();
