@@ -100,6 +100,7 @@ export async function assign(
     taken.push(...answer.guilty.filter(row => row.status === 'occupied'));
     if (isError(error, 'ec2-invalid') && intents.length === 1) rejected++;
     next = nextAfter(answer, error, left, next, size);
+    if (next.first.length === 0) return ended();
   }
   return ended();
 }

@@ -346,6 +346,20 @@ bounds('a request waits until its bound for the permit of a further call, too', 
   assert.equal([error.code, permits()], ['exhausted', 2]);
 });
 
+bounds('a refused `--ip` waits for no further permit', async () => {
+  const { w, nth } = await withFree(2);
+  rejected(w, nth(0));
+  w.putOn(ENI_B, nth(1));
+  for (const [ip, says] of [
+    [nth(0), /The moon is in the wrong/],
+    [nth(1), /is in use on eni-0b/],
+  ] as const) {
+    const { server, permits } = withLatePermits(w);
+    assert.match((await failure(server.request(ENI_A, { named: ip }))).line, says);
+    assert.is(permits(), 1);
+  }
+});
+
 bounds('a named address whose call has no answer is refused at once, not at the bound', async () => {
   const { w, rows, nth } = await withFree(1);
   w.vpc.faults.add({ kind: 'lostReply', action: ASSIGN, times: 1 });
