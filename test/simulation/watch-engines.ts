@@ -87,9 +87,13 @@ export function watchPromise(oracle: Oracle, engine: Engine, { port, ip, call }:
   );
   oracle.demand(!oracle.unloggedReuses.has(key), 'early reuse is logged');
   for (const claims of oracle.unanswered.values()) claims.delete(key);
-  if (isDead && other !== undefined) return; // the other keeps the address
-  // The ENI may return to the other's instance; the address is not its own any more.
+  const mirror = oracle.mirrorOf(port);
+  const claim = oracle.claimOf(mirror, key);
+  // One of two keeps it. The ENI of the one that does not may return to its instance; the address is not its own any more.
+  if (other !== undefined && isDead && !oracle.hasLeft(other)) {
+    oracle.lose(mirror, key, 'its ENI had left', claim);
+    return;
+  }
   if (other !== undefined) oracle.lose(oracle.mirrorOf(other), key, 'its ENI had left', other.claim);
-  const claim = oracle.claimOf(oracle.mirrorOf(port), key);
   oracle.held.set(key, { subnet, ip, eni, engine: engine.host, ledger, claim, since: oracle.now, call });
 }
