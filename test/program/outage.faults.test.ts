@@ -50,8 +50,11 @@ outage(`frozen for ${FROZEN_MS / 1000} s: who waits is served, who does not is t
   const pid = Number(readFileSync(String(row?.file), 'utf8'));
   await patient.loadWhile(CLIENTS, ENIS, AROUND_MS, async () => {
     process.kill(pid, 'SIGSTOP');
+    // The clients choose a server each time, perhaps all the same one.
+    const asked = [patient, hasty].map(site => checker.start(site.url, eniName(0)));
     await pause(FROZEN_MS);
     process.kill(pid, 'SIGCONT');
+    await Promise.all(asked);
   });
   console.log(`  MariaDB: frozen ${FROZEN_MS / 1000} s, ${checker.figures}`);
   const [waited, gaveUp] = [patient, hasty].map(site => checker.longestMs(site.url) / 1000);
