@@ -493,7 +493,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
     replace: "if (row?.status === 'allocated' && row.primary && row.instance !== null) throw",
   },
   'what EC2 has shown of an ENI counts for ever': {
-    focus: ['eni moved between hosts'],
+    focus: ['eni moved between hosts', 'host trespasses', 'host trespasses'],
     file: 'src/ipam/ec2/attachments.ts',
     find: 'now() - known.readAt < SHOWN_FOR_MS ? known : null;',
     replace: 'now() - known.readAt < SHOWN_FOR_MS * 1e6 ? known : null;',
