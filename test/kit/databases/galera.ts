@@ -2,7 +2,7 @@
  *  loopback, gone with stop(). They run as the user `mysql`: as root the state transfer between nodes fails. */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createConnection } from 'mysql2/promise';
@@ -115,7 +115,7 @@ export async function startGalera(): Promise<Galera> {
         const node = nodeAt(index);
         await node.running?.kill9();
         node.wholePort = await freePort(); // the rsync of the transfer that failed may be there yet
-        const log = readFileSync(join(node.folder, 'log'), 'utf8').slice(-LOG_SHOWN_MAX);
+        const log = lastOf(join(node.folder, 'log'));
         if (starts === STARTS_MAX) throw new Error(`node ${index}: ${log}`, { cause: error });
         console.log(`  galera: node ${index} did not join (${error}) and is started again:\n${log}`);
       }
@@ -148,6 +148,10 @@ export async function startGalera(): Promise<Galera> {
 
 /** A cluster for all files of a run that leave it whole. */
 export const sharedGalera = shared(startGalera);
+
+/** A node that ends at once may have no log. */
+const lastOf = (path: string): string =>
+  existsSync(path) ? readFileSync(path, 'utf8').slice(-LOG_SHOWN_MAX) : 'it has no log';
 
 function ownerIds(): { uid: number; gid: number } {
   const idOf = (flag: string) => Number(spawnSync('id', [flag, OWNER], { encoding: 'utf8' }).stdout);
