@@ -387,7 +387,7 @@ export const isSkipped = (row: Allocation, now: number): boolean =>
 /** Whether the held address is on its ENI. Else a repair may be under way, and the end of its holding leads to
  *  `unassigning`, where the grace is waited for. */
 const isInPlace = (row: Allocation): boolean => row.missingSince === null;
-/** Whether a repair without an answer may still put the address on its ENI. So long it is not taken off. */
+/** Whether a repair without an answer may still put the address on its ENI. Until it can't, the address is not taken off. */
 export const mayComeBack = ({ repairUnsureAt }: Allocation, { graceMs }: Rest, now: number): boolean =>
   repairUnsureAt !== null && now - repairUnsureAt < graceMs;
 

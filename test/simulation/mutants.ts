@@ -108,7 +108,7 @@ const CHANGES: Readonly<Record<string, Omit<Mutant, 'name'>>> = {
   'a repair that fails frees': {
     file: 'src/ipam/ec2/recover.ts',
     find: '  if (!isRefusal(error)) return 0;\n',
-    replace: "  await store.move(missed.map(change('retire')));\n  if (!isRefusal(error)) return 0;\n",
+    replace: "  await store.move(sent.map(change('retire')));\n  if (!isRefusal(error)) return 0;\n",
   },
   'what is missing is not repaired': {
     file: 'src/ipam/sync/reconcile.ts',

@@ -58,23 +58,23 @@ async function repairOn(
   const call = newEc2Call();
   const unsure = new Set(ipsOf(rows.filter(row => row.repairUnsureAt !== null)));
   const isSure = ({ ip }: Allocation) => !unsure.has(ip);
-  const missed = await store.move(rows.map(change('repair', call)));
-  if (missed.length === 0) return 0;
-  const error = await outcome(permit.send(eni, ipsOf(missed), sendBefore));
+  const sent = await store.move(rows.map(change('repair', call)));
+  if (sent.length === 0) return 0;
+  const error = await outcome(permit.send(eni, ipsOf(sent), sendBefore));
   log('warn', 'drift: held addresses missing from their ENI', {
     eni,
-    ips: ipsOf(missed),
+    ips: ipsOf(sent),
     ...(error === null ? { repaired: true } : { error: error.line }),
   });
   const { ec2 } = answered(call, error);
   if (error === null) {
-    const changes = missed.map(row => change(isSure(row) ? 'repaired' : 'found', { ec2 })(row));
+    const changes = sent.map(row => change(isSure(row) ? 'repaired' : 'found', { ec2 })(row));
     return (await store.move(changes)).length;
   }
   if (!isRefusal(error)) return 0;
   await store.endEc2Call(ec2.id, ec2.result);
-  const settled = await store.move(missed.filter(isSure).map(change('repair refused')));
-  const left = [...settled, ...missed.filter(row => !isSure(row))];
+  const settled = await store.move(sent.filter(isSure).map(change('repair refused')));
+  const left = [...settled, ...sent.filter(row => !isSure(row))];
   if (!isError(error, 'ec2-taken', 'ec2-invalid', 'ec2-limit')) return 0;
   if (mayMakeRoom && isError(error, 'ec2-limit') && (await makeRoom(context, eni, left.length)) > 0)
     return await repairOn(context, eni, left, false);

@@ -284,7 +284,7 @@ export function createReleases(context: IpamContext, parts: Parts): Releases {
       } catch (error) {
         if (row !== undefined || !isEc2Away(error)) throw error; // else nothing would change
       }
-    if (row?.status === 'allocated' && row.instance !== null) throw givenTo(row, row.instance, instance);
+    if (row?.status === 'allocated' && row.instance !== null) throw givenToAnother(row, row.instance, instance);
   }
 
   /** Whether a process of the host uses the occupied address without holding it. A release does not say that this has
@@ -352,7 +352,7 @@ function isSurely(held: Allocation | null, from: Origin, { id, storeAt }: Eviden
 const isOlder = (held: Allocation | null, storeAt: number | null): boolean =>
   held !== null && storeAt !== null && held.movedAt < storeAt;
 
-const givenTo = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
+const givenToAnother = ({ ip, iface }: Allocation, holder: InstanceId, client: InstanceId): IpamError =>
   new IpamError(
     'denied',
     `${ip} on ${iface} was given to ${holder}, and the client certificate names ${client}`,
