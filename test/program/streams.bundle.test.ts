@@ -141,9 +141,19 @@ async function serveWhileLocked(file: string): Promise<void> {
   const body = JSON.stringify({ PoolID: ENI, Address: '' });
   const ask = () => fetch(`${url}/IpamDriver.RequestAddress`, { method: 'POST', body }).catch(() => {});
   const asked = range(20).map(ask);
-  const startedAt = performance.now();
-  await (await fetch(`${url}/Plugin.Activate`, { method: 'POST' })).text();
-  assert.ok(performance.now() - startedAt < 1000, 'Plugin.Activate waited for the ledger');
+  let isAnswered = false;
+  void Promise.race(asked).then(() => {
+    isAnswered = true;
+  });
+  // Other processes may take the processor away for long, but not each time.
+  let leastMs = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 3; round++) {
+    const startedAt = performance.now();
+    await (await fetch(`${url}/Plugin.Activate`, { method: 'POST' })).text();
+    if (round === 0) assert.not.ok(isAnswered, 'Plugin.Activate waited as long as the requests');
+    leastMs = Math.min(leastMs, performance.now() - startedAt);
+  }
+  assert.ok(leastMs < 1000, 'Plugin.Activate waited for the ledger');
   process.kill(child.pid ?? 0, 'SIGTERM');
   const { status, err } = await ended;
   other.client.exec('ROLLBACK');
